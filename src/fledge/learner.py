@@ -1,0 +1,141 @@
+"""One optimizer step: micro-batches, precision, clipping, schedule, ranks. It never changes what is being minimised."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, distributed, nn
+
+from fledge.errors import UserError
+
+# A loss takes some rows of the batch and gives its share of the step's loss, divided by a count taken over the whole step,
+# and figures that are shares in the same way: both add up over micro-batches and ranks.
+Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate over optimizer steps: a linear rise over `warmup_steps`, then constant, linear or cosine to `final` × peak."""
+
+    peak: float
+    steps: int
+    warmup_steps: int = 0
+    shape: Literal["constant", "linear", "cosine"] = "constant"
+    final: float = 0.1
+
+    def rate(self, step: int) -> float:
+        """The learning rate of the step with this number, counted from 0."""
+        if step < self.warmup_steps:
+            return self.peak * (step + 1) / (self.warmup_steps + 1)
+        if self.shape == "constant":
+            return self.peak
+        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        left = 1 - done if self.shape == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.peak * (self.final + (1 - self.final) * left)
+
+
+class Learner:
+    """AdamW (Loshchilov & Hutter 2019) on the parameters of `module` that require a gradient.
+
+    rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the numbers. precision: "fp32" or
+    "bf16" (matrix products in bfloat16 by autocast; weights, softmax and optimizer stay in float32).
+    Under torch.distributed each rank holds its own rows; counts and gradients are summed over ranks.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        schedule: Schedule,
+        *,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.1,
+        clip: float = 1.0,
+        rows_per_micro_batch: int | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        self.module = module
+        self.schedule = schedule
+        self.clip = clip
+        self.rows_per_micro_batch = rows_per_micro_batch
+        self.precision = precision
+        self.steps = 0
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("the module has no parameter that requires a gradient: there is nothing to learn.")
+        self.device = self.parameters[0].device
+        groups = [
+            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=schedule.peak, betas=betas, fused=True)
+
+    def count(self, mask: Tensor) -> Tensor:
+        """How many are True, over all ranks: the denominator, taken before anything is cut.  -> [] float, at least 1"""
+        number = mask.sum().to(torch.float64).to(self.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(number)
+        return number.clamp(min=1)
+
+    def count_rows(self, batch: Any) -> Tensor:
+        """How many rows, over all ranks.  -> [] float"""
+        return self.count(torch.ones(len(batch), dtype=torch.bool))
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def step(self, loss: Loss, batch: Any, also: Iterable[tuple[Loss, Any]] = ()) -> dict[str, float]:
+        """Differentiate `loss` over the batch piece by piece, then one clipped optimizer step.
+
+        batch: anything with len() and slices by row, and `trim()`. also: further (loss, batch) whose gradient is added.
+        Returns the figures summed over pieces and ranks, with grad_norm and learning_rate.
+        Raises UserError if the loss or its gradient is not finite; the weights are then as they were.
+        """
+        figures: dict[str, Tensor] = {}
+        for function, rows in ((loss, batch), *also):
+            size = self.rows_per_micro_batch or len(rows)
+            for a in range(0, len(rows), size):
+                with self.autocast():
+                    share, marks = function(rows[a : a + size].trim())
+                share.backward()
+                for name, value in {"loss": share, **marks}.items():
+                    figures[name] = figures.get(name, torch.zeros((), device=self.device)) + value.detach()
+        self._reduce(figures)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip if self.clip > 0 else math.inf)
+        if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
+            self.optimizer.zero_grad(set_to_none=True)
+            raise UserError(
+                f"the loss is {float(figures['loss']):.4g} and its gradient {float(norm):.4g} at optimizer step {self.steps + 1}: "
+                "training cannot go on from here. The last checkpoint is intact; try a lower `learning_rate`."
+            )
+        rate = self.schedule.rate(self.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.steps += 1
+        return {name: float(value) for name, value in figures.items()} | {"grad_norm": float(norm), "learning_rate": rate}
+
+    def _reduce(self, figures: dict[str, Tensor]) -> None:
+        if not distributed.is_initialized():
+            return
+        for parameter in self.parameters:
+            if parameter.grad is None:  # a rank without a part of the loss still takes part in the sum
+                parameter.grad = torch.zeros_like(parameter)
+            distributed.all_reduce(parameter.grad)
+        for name in sorted(figures):
+            distributed.all_reduce(figures[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "steps": self.steps}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["steps"]

@@ -1,0 +1,177 @@
+"""The only `while`: take a batch, update, log, evaluate, save, resume."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+
+from fledge.runs.folder import Run
+from fledge.stopwatch import Stopwatch
+
+
+class Algorithm(Protocol):
+    """`unfinished` is the batch an update was in the middle of when it was saved, or None."""
+
+    @property
+    def unfinished(self) -> Any: ...
+    def update(self, batch: Any, between_steps: Callable[[], None] = ...) -> dict[str, float]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Sampler(Protocol):
+    """An endless iterator of batches; `figures` describe the last one."""
+
+    figures: dict[str, float]
+
+    def __next__(self) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Watcher(Protocol):
+    """Whoever shows progress to a person."""
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None: ...
+    def line(self, text: str) -> None: ...
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop: the step in hand is finished and saved."""
+
+    def __init__(self, folder: str, step: int, number: int) -> None:
+        super().__init__(f"stopped after step {step} and saved. Continue with: fledge resume {folder}")
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are noted, not obeyed at once; a second one of either kills as usual."""
+    seen: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def train(
+    algorithm: Algorithm,
+    sampler: Sampler,
+    run: Run,
+    stopwatch: Stopwatch,
+    watcher: Watcher,
+    *,
+    steps: int,
+    evaluate: Callable[[int], dict[str, float]] | None = None,
+    evaluate_every: int = 0,
+    better: Callable[[dict[str, float]], float] | None = None,
+    enough: Callable[[dict[str, float]], bool] | None = None,
+    save_every_s: float = 30.0,
+) -> dict[str, float]:
+    """Run the algorithm for `steps` updates, or until an evaluation is `enough`; returns the last evaluation.
+
+    Evaluates before the first step, every `evaluate_every` steps (0: never between) and at the end. Saves every `save_every_s`
+    seconds and at the end: when it saves never changes what is computed. If the run has a checkpoint, continues from it, and
+    ends with the same bits as if it had never stopped.
+    Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand is done and saved.
+    """
+    step, done, last = 0, False, {}
+    found = run.checkpoints.latest(watcher.line)
+    if found is None:
+        run.rewind({})
+    else:
+        step, state = found
+        algorithm.load_state_dict(state["algorithm"])
+        sampler.load_state_dict(state["sampler"])
+        sampler.figures = dict(state["figures"])
+        torch.set_rng_state(state["torch"])
+        random.setstate(_tuples(state["python"]))
+        done, last = state["done"], state["evaluation"]
+        run.rewind(state["offsets"])
+        watcher.line(f"continuing {run.folder} from step {step}")
+
+    def save() -> None:
+        state = {
+            "algorithm": algorithm.state_dict(),
+            "sampler": sampler.state_dict(),
+            "figures": sampler.figures,
+            "torch": torch.get_rng_state(),
+            "python": random.getstate(),
+            "offsets": run.log_offsets(),
+            "done": done,
+            "evaluation": last,
+        }
+        run.checkpoints.save(step, state, score=better(last) if better and last and last["step"] == step else None)
+
+    def judge() -> None:
+        nonlocal last, done
+        if evaluate is not None:
+            with stopwatch.phase("evaluate"):
+                last = {"step": step, **evaluate(step)}
+            run.metrics.write(last)
+            watcher.step(step, last)
+            done = done or (enough is not None and enough(last))
+
+    with _signals() as asked:
+
+        def between_steps() -> None:
+            if asked:
+                save()
+                raise Interrupted(str(run.folder), step, asked[0])
+
+        saved = time.monotonic()
+        if found is None:
+            judge()
+        stopwatch.take()
+        while step < steps and not done:
+            began = time.perf_counter()
+            if algorithm.unfinished is not None:
+                batch = algorithm.unfinished
+            else:
+                batch = next(sampler)
+            figures = algorithm.update(batch, between_steps)
+            step += 1
+            row = {**sampler.figures, **figures}
+            run.metrics.write({"step": step, **row})
+            watcher.step(step, row)
+            _write_timings(run, step, stopwatch, time.perf_counter() - began, row)
+            if step == steps or (evaluate_every and step % evaluate_every == 0):
+                judge()
+                stopwatch.take()
+            if asked or time.monotonic() - saved >= save_every_s or step == steps or done:
+                save()
+                saved = time.monotonic()
+            if asked and step < steps and not done:
+                raise Interrupted(str(run.folder), step, asked[0])
+        if asked:
+            raise Interrupted(str(run.folder), step, asked[0])
+    return last
+
+
+def _write_timings(run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]) -> None:
+    phases = stopwatch.take()
+    row = {"step": step, **phases, "other": max(0.0, seconds - sum(phases.values())), "total": seconds}
+    if "tokens" in figures:
+        row["tokens_per_second"] = figures["tokens"] / seconds
+    run.timings.write(row)
+
+
+def _tuples(x: Any) -> Any:
+    """JSON has lists where random.setstate wants tuples."""
+    return tuple(_tuples(y) for y in x) if isinstance(x, list | tuple) else x

@@ -1,0 +1,121 @@
+"""What can act and be asked for log-probabilities. `TokenPolicy` is the one for language; a world's policy has the same two verbs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fledge.decoding import PLAIN, Decoding, log_prob, restrict
+
+
+class Policy(Protocol):
+    """Acts, and says how likely an action was. Rows stay rows: packing, masks and chunks hide inside."""
+
+    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
+        """log π(a_t|s_t), differentiable.  obs [B, T+1, *O], action [B, T, *A] -> [B, T]"""
+        ...
+
+    def parameters(self) -> Any: ...
+
+
+class TokenNetwork(Protocol):
+    """What TokenPolicy asks of a network: hidden states for rows, or for one more token with a cache."""
+
+    @property
+    def unembedding(self) -> Tensor: ...
+    def __call__(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor: ...
+    def document_mask(self, tokens: Tensor) -> Tensor | None: ...
+    def cache(self, rows: int, positions: int) -> Any: ...
+    def prefill(self, tokens: Tensor, cache: Any) -> Tensor: ...
+    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Any) -> Tensor: ...
+
+
+class TokenPolicy(nn.Module):
+    """A language model as a policy over tokens, under a decoding rule.
+
+    `allowed` [V] bool are the tokens that are actions: every special token but the stop token is never one, so a model can
+    neither be trained to emit a role token nor forge one. Both the sampler and `log_prob` renormalise over it.
+    """
+
+    allowed: Tensor | None
+
+    def __init__(self, network: nn.Module, allowed: Tensor | None = None, rule: Decoding = PLAIN, chunk: int = 1024) -> None:
+        super().__init__()
+        self.network: Any = network  # a TokenNetwork
+        self.register_buffer("allowed", allowed, persistent=False)
+        self.rule = rule
+        self.chunk = chunk
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """[B, T] -> [B, T, D]"""
+        return self.network(tokens, self.network.document_mask(tokens))
+
+    def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """log π(a_t|s_t) under the rule; where `chosen` is given, only there, and 0 elsewhere.  [B, T+1], [B, T] -> [B, T]"""
+        return self.evaluate(obs, action, chosen)[0]
+
+    def evaluate(
+        self, obs: Tensor, action: Tensor, chosen: Tensor | None = None, *, entropy: bool = False, hidden: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probability and entropy (nats; zeros unless asked for), both [B, T].
+
+        hidden: the network's output for obs if it is known already, [B, T or T+1, D].
+        """
+        if hidden is None:
+            hidden = self.hidden(obs[:, :-1])
+        hidden = hidden[:, : action.shape[1]]
+        if chosen is None:
+            logp, spread = self._flat(hidden.flatten(0, 1), action.flatten(), entropy)
+            return logp.view(action.shape), spread.view(action.shape)
+        logp, spread = self._flat(hidden[chosen], action[chosen], entropy)
+        blank = logp.new_zeros(action.shape)
+        return blank.masked_scatter(chosen, logp), blank.masked_scatter(chosen, spread)
+
+    def _flat(self, hidden: Tensor, action: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+        return log_prob(
+            hidden, self.network.unembedding, action, self.rule, self.allowed, chunk=self.chunk, entropy=entropy
+        )
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of the distribution really sampled, −inf off its support, for a few positions.  [N, D] -> [N, V]"""
+        raw = (hidden @ self.network.unembedding.T).to(torch.promote_types(hidden.dtype, torch.float32))
+        return restrict(raw, self.rule, self.allowed)
+
+    def with_rule(self, rule: Decoding) -> TokenPolicy:
+        """The same network (shared, not copied) under another rule."""
+        return TokenPolicy(self.network, self.allowed, rule, self.chunk)
+
+    def frozen_copy(self) -> TokenPolicy:
+        """The policy as it is now, for ever: the reference of a KL."""
+        twin = TokenPolicy(copy.deepcopy(self.network), self.allowed, self.rule, self.chunk)
+        return twin.requires_grad_(False).eval()
+
+
+class SharedCritic(nn.Module):
+    """Policy and value from one trunk: one forward pass answers both."""
+
+    def __init__(self, policy: TokenPolicy, head: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.head = head
+
+    def evaluate(self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
+        hidden = self.policy.hidden(obs)
+        return *self.policy.evaluate(obs, action, chosen, entropy=entropy, hidden=hidden), self.head(hidden)
+
+
+class SeparateCritic(nn.Module):
+    """Policy and value from two networks: the value's error never moves the policy's trunk."""
+
+    def __init__(self, policy: TokenPolicy, critic: nn.Module) -> None:
+        super().__init__()
+        self.policy = policy
+        self.critic = critic
+
+    def evaluate(self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
+        return *self.policy.evaluate(obs, action, chosen, entropy=entropy), self.critic(obs)

@@ -1,0 +1,1 @@
+"""Trajectories out of data, a world, or the policy itself."""

@@ -1,0 +1,71 @@
+"""Rows of running text for pre-training: every window of the token stream once a pass, in a shuffled order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from fledge.errors import UserError
+from fledge.text.shards import TokenStream
+from fledge.trajectories import Trajectories
+
+
+class DocumentRows:
+    """Endless batches of rows_per_step rows × context tokens. The whole position is one integer: rows given so far.
+
+    Pass e cuts the stream into windows from an offset of its own and visits them in an order of its own, both computed from
+    (seed, e). Documents lie back to back in a row; the token that opens one is never a target: nothing foretells it.
+    """
+
+    def __init__(self, stream: TokenStream, begin: int, *, rows_per_step: int, context: int, seed: int) -> None:
+        self.stream, self.begin, self.rows, self.context, self.seed = stream, begin, rows_per_step, context, seed
+        self.windows = (len(stream) - 2) // context  # whole windows left after an offset, in every pass
+        if self.windows > 1:
+            self.windows -= 1
+        if self.windows < 1:
+            raise UserError(
+                f"the text has {len(stream)} tokens and one row takes context + 2 = {context + 2}: "
+                "give more text or a shorter `context`."
+            )
+        self.position = 0
+        self.figures: dict[str, float] = {}
+        self._pass: tuple[int, int, np.ndarray] | None = None
+
+    def __iter__(self) -> DocumentRows:
+        return self
+
+    def _order(self, number: int) -> tuple[int, np.ndarray]:
+        """Offset and order of one pass."""
+        if self._pass is None or self._pass[0] != number:
+            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+            spare = len(self.stream) - 1 - self.windows * self.context
+            self._pass = (number, int(random.integers(0, spare + 1)), random.permutation(self.windows))
+        return self._pass[1], self._pass[2]
+
+    def __next__(self) -> Trajectories:
+        obs = np.empty((self.rows, self.context + 1), dtype=np.int64)
+        for i in range(self.rows):
+            number, index = divmod(self.position + i, self.windows)
+            offset, order = self._order(number)
+            start = offset + int(order[index]) * self.context
+            obs[i] = self.stream[start : start + self.context + 1]
+        self.position += self.rows
+        self.figures = {"epoch": self.position / self.windows}
+        return text_rows(torch.from_numpy(obs), self.begin)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.position = state["position"]
+
+
+def text_rows(obs: torch.Tensor, begin: int) -> Trajectories:
+    """Full rows of text, every token a target but those that open a document.  [B, T+1]"""
+    action = obs[:, 1:]
+    zeros = torch.zeros(action.shape)
+    no = torch.zeros(action.shape, dtype=torch.bool)
+    return Trajectories(obs, action, action != begin, zeros, no, no)

@@ -1,0 +1,1 @@
+"""What was it worth? Verifiers and reward models."""

@@ -1,0 +1,58 @@
+"""The chat template: a conversation as token ids, and which of them a tuned model is to write itself.
+
+<|begin|> <|user|> Hello <|end|> <|assistant|> Hello. <|end|>
+                                               ~~~~~~~~~~~~~  chosen
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+from fledge.errors import UserError
+
+if TYPE_CHECKING:
+    from fledge.text.tokenizer import Tokenizer
+
+ROLES = ("system", "user", "assistant")
+
+CHAT_TEMPLATE = (
+    "<|begin|>"
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""The same as `render`, in jinja for tokenizer_config.json. It is only as safe as its reader: a program that renders to
+text and then looks for special tokens in it can be deceived by a user who types them; `render` cannot."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+Conversation = list[Message]
+
+
+def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = False) -> tuple[list[int], list[bool]]:
+    """The ids of a conversation, and for each whether the assistant chose it.
+
+    Chosen are the tokens of the assistant's contents and the <|end|> that closes them: stopping is an action too. With
+    `reply` the ids end in <|assistant|>, a prompt that waits for its completion.
+    Raises UserError for an unknown role, or a text without ids.
+    """
+    role_id = dict(zip(ROLES, (tokenizer.system, tokenizer.user, tokenizer.assistant), strict=True))
+    ids, chosen = [tokenizer.begin], [False]
+    for message in messages:
+        if message["role"] not in role_id:
+            raise UserError(f"the role {message['role']!r} of a message is unknown: it is one of {', '.join(ROLES)}")
+        content = [*tokenizer.encode(message["content"]), tokenizer.end]
+        ids += [role_id[message["role"]], *content]
+        chosen += [False] + [message["role"] == "assistant"] * len(content)
+    if reply:
+        ids.append(tokenizer.assistant)
+        chosen.append(False)
+    return ids, chosen

@@ -1,0 +1,103 @@
+"""Reads the user's text files, plain or gzipped, and says where in a file something is wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from fledge.errors import UserError
+
+
+def is_suffixed(path: Path, suffixes: tuple[str, ...]) -> bool:
+    """Whether the name ends in one of the suffixes, `.gz` after it or not, in capitals or not."""
+    return path.name.lower().removesuffix(".gz").endswith(suffixes)
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, decompressed if its name ends in .gz. Raises UserError where it cannot be read."""
+    try:
+        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
+            yield cast(BinaryIO, file)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{path} does not exist: check the spelling, relative to the folder you are in") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder where a file is wanted: name the file in it") from None
+    except PermissionError:
+        raise UserError(f"{path} may not be read: change its permissions, or copy it to where you may") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is not a whole gzip file ({error}): compress or copy it again") from None
+
+
+def read_text(path: Path) -> str:
+    """The whole text of a file, without a byte order mark at its start and otherwise as it is.
+
+    Raises UserError for a file that cannot be read, or that is not UTF-8 (with byte and line).
+    """
+    with open_bytes(path) as file:
+        return decode_utf8(file.read(), path, start=0, line=1)
+
+
+def decode_utf8(content: bytes, path: Path, start: int, line: int) -> str:
+    """The text of some bytes of a file that begin at byte `start` and at line `line` of it."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        place = start + error.start
+        line += content.count(b"\n", 0, error.start)
+        hint = ""
+        if start == 0 and content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            hint = " It looks like UTF-16."
+        raise UserError(
+            f"{path} is not UTF-8: byte {content[error.start]:#04x} at byte offset {place} (line {line}) "
+            f"cannot be read.{hint} Save the file as UTF-8."
+        ) from None
+    return text.removeprefix("\ufeff") if start == 0 else text
+
+
+def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The line number (from 1) and the object of every line of a .jsonl file, read line by line; blank ones left out.
+
+    Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line that is not a JSON
+    object, and for half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    """
+    start = 0
+    with open_bytes(path) as file:
+        for line, content in enumerate(file, start=1):
+            text = decode_utf8(content, path, start, line)
+            start += len(content)
+            if text.strip():
+                yield line, _row(text, f"line {line} of {path}")
+
+
+def _row(text: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except RecursionError:
+        raise UserError(f"{where} is nested too deep to be read: make it one flat JSON object") from None
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON ({error}): each line must be one whole JSON object") from None
+    if not isinstance(row, dict):
+        raise UserError(f'{where} is {_json_name(row)} where an object is wanted, such as {{"text": "..."}}')
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(row, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            half = ord(error.object[error.start])
+            raise UserError(
+                f"{where} holds half of a surrogate pair (\\u{half:04x}), which is no character: repair or remove it"
+            ) from None
+    return row
+
+
+def _json_name(value: object) -> str:
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, str):
+        return "a string"
+    return json.dumps(value)

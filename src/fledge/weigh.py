@@ -1,0 +1,113 @@
+"""Credit: how much each step is worth. Pure tensors [B, T] in, pure tensors [B, T] out.
+
+Everything skips the steps the policy did not choose (prompt, tool output, padding): credit passes over them undiminished and
+undiscounted, so γ and λ count the policy's own decisions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def reward_to_go(
+    reward: Tensor, chosen: Tensor, terminated: Tensor, truncated: Tensor, gamma: float = 1.0
+) -> Tensor:
+    """G_t = r_t + γ G_{t+1}, and the future is worth nothing once the episode has ended.  [B, T] -> [B, T]
+
+    Without a critic the unseen future after a truncation counts as 0 too (Sutton & Barto 2018, eq. 3.9). 0 where not chosen.
+    """
+    ended = terminated | truncated
+    out = torch.zeros_like(reward)
+    future = reward.new_zeros(reward.shape[0])  # G of the next chosen step, [B]
+    for t in reversed(range(reward.shape[1])):
+        here = reward[:, t] + gamma * torch.where(ended[:, t], 0.0, future)
+        future = torch.where(chosen[:, t], here, future)
+        out[:, t] = torch.where(chosen[:, t], here, 0.0)
+    return out
+
+
+def gae(
+    reward: Tensor,
+    value: Tensor,
+    chosen: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float = 1.0,
+    lam: float = 0.95,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation and the critic's target.  [B, T], value [B, T+1] -> advantage [B, T], target [B, T]
+
+    δ_t = r_t + γ V_{t+1} − V_t,  Â_t = δ_t + γλ Â_{t+1},  R̂_t = Â_t + V_t   (Schulman et al. 2016, eqs. 11–16)
+
+    V_{t+1} is the value at the next step the policy chose; at a truncation it is the value of the true last observation
+    (`value[:, t+1]`), at a termination it is 0. The trace is cut at both. The result is 0 where `chosen` is False.
+    """
+    if value.shape != (reward.shape[0], reward.shape[1] + 1):
+        raise ValueError(f"value is {tuple(value.shape)}: it must be [B, T+1] beside reward {tuple(reward.shape)}.")
+    ended = terminated | truncated
+    advantage = torch.zeros_like(value[:, 1:])
+    trace = value.new_zeros(value.shape[0])  # Â of the next chosen step, [B]
+    upcoming = value[:, -1].clone()  # V of the next chosen step (the last observation bootstraps a row that runs on)
+    for t in reversed(range(reward.shape[1])):
+        following = torch.where(ended[:, t], value[:, t + 1], upcoming)
+        following = torch.where(terminated[:, t], 0.0, following)
+        carried = torch.where(ended[:, t], 0.0, trace)
+        delta = reward[:, t] + gamma * following - value[:, t]
+        here = delta + gamma * lam * carried
+        trace = torch.where(chosen[:, t], here, trace)
+        upcoming = torch.where(chosen[:, t], value[:, t], upcoming)
+        advantage[:, t] = torch.where(chosen[:, t], here, 0.0)
+    return advantage, torch.where(chosen, advantage + value[:, :-1], 0.0)
+
+
+def whiten(x: Tensor, mask: Tensor, shift: bool = True) -> Tensor:
+    """(x − mean) / std over the steps where mask is True, of the whole batch; 0 elsewhere.  [B, T] -> [B, T]
+
+    Call it before cutting into micro-batches. `shift=False` keeps the mean. A batch with fewer than two steps or no spread
+    is only centred: there is no scale to divide by.
+    """
+    inside = x[mask]
+    if inside.numel() == 0:
+        return torch.zeros_like(x)
+    mean = inside.mean()
+    std = inside.std() if inside.numel() > 1 else inside.new_zeros(())
+    scale = torch.where(std > 1e-8, std, torch.ones_like(std))
+    out = (x - mean) / scale
+    return torch.where(mask, out if shift else out + mean, 0.0)
+
+
+def group_mean(x: Tensor, group: Tensor) -> Tensor:
+    """For every row, the mean of x over the rows of its group.  [B], [B] -> [B]"""
+    names, index = group.unique(return_inverse=True)
+    total = x.new_zeros(len(names)).index_add_(0, index, x)
+    count = x.new_zeros(len(names)).index_add_(0, index, torch.ones_like(x))
+    return (total / count)[index]
+
+
+def leave_one_out_mean(x: Tensor, group: Tensor) -> Tensor:
+    """For every row, the mean of x over the *other* rows of its group: a baseline that does not depend on the row's own
+    action and so keeps the policy gradient unbiased (Kool et al. 2019).  [B], [B] -> [B]
+    """
+    names, index = group.unique(return_inverse=True)
+    size = torch.bincount(index, minlength=len(names))
+    if int(size.min()) < 2:
+        raise ValueError("a group of 1 sample has no others to compare with. Raise `samples_per_prompt` to 2 or more.")
+    count = size.to(x.dtype)[index]
+    return (group_mean(x, group) * count - x) / (count - 1)
+
+
+def log_ratio(logp: Tensor, reference: Tensor, mask: Tensor, bound: float = 20.0) -> Tensor:
+    """log π/π_ref per step, bounded so that exp of it stays finite, and 0 where mask is False.  [B, T] -> [B, T]
+
+    The gradient passes inside the bound. Padding never meets inf or NaN: it is replaced before the subtraction.
+    """
+    return (torch.where(mask, logp, 0.0) - torch.where(mask, reference, 0.0)).clamp(-bound, bound)
+
+
+def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
+    """1 − Var[target − value] / Var[target] over the mask: 1 is a perfect critic, 0 no better than a constant."""
+    spread = target[mask].var(unbiased=False)
+    if not bool(spread > 0):
+        return 0.0
+    return float(1 - (target - value)[mask].var(unbiased=False) / spread)

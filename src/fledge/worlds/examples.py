@@ -1,0 +1,128 @@
+"""What a verifiable text task is: examples drawn by index, held out by content, scored against a known answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+
+HELD_OUT_ONE_IN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One question. `answer` is None where only a function knows what is right; `task` is the name of its task."""
+
+    prompt: str
+    answer: str | None
+    task: str
+
+
+class Task(Protocol):
+    """Questions without end, and the judge of what is said in reply."""
+
+    @property
+    def name(self) -> str:
+        """What `load_task` was given; the parts of a mixture keep their own names in `Example.task`."""
+        ...
+
+    @property
+    def note(self) -> str | None:
+        """One sentence that the user should be told before the run starts, or None."""
+        ...
+
+    def example(self, index: int, split: Split) -> Example:
+        """The example at `index` ≥ 0: a pure function of the task's seed, the split and the index.
+
+        So the place in the data is one integer, and a run that is resumed sees what it would have seen.
+        """
+        ...
+
+    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
+        """How near each completion is, in [0, 1]: 1 exactly where `exact` is True, 0 for rubbish.  [B], [B] -> [B]"""
+        ...
+
+    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
+        """Is each completion right?  [B], [B] -> [B]"""
+        ...
+
+
+def draw(key: str, bits: int) -> int:
+    """A uniform integer of at least `bits` bits that depends on `key` alone, so no generator has to be saved.
+
+    SHAKE-128 (FIPS 202) gives as many bits as are asked for. 64 more than asked are returned: `% n` of the result, for
+    an n of at most `bits` bits, is then biased by less than 2⁻⁶⁴.
+    """
+    return int.from_bytes(hashlib.shake_128(key.encode()).digest(bits // 8 + 9), "little")
+
+
+def content_hash(content: str) -> int:
+    """64 bits that depend on the content only, whatever its case, the seed and the task.
+
+    Not Python's own hash of a string, which differs from process to process.
+    """
+    plain = content.casefold().encode()
+    return int.from_bytes(hashlib.blake2b(plain, digest_size=8, person=b"fledge held out").digest(), "little")
+
+
+def is_held_out(content: str) -> bool:
+    """Does this content belong to the test split? True for one content in ten."""
+    return content_hash(content) % HELD_OUT_ONE_IN == 0
+
+
+def wants_held_out(split: Split) -> bool:
+    """True for "test", False for "train"; anything else is the caller's mistake and must not quietly train on it."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is unknown: a task has the splits {' and '.join(SPLITS)}.")
+    return split == "test"
+
+
+def prefix_credit(answer: str, completion: str) -> float:
+    """Credit in [0, 1] for a completion that begins as the answer does:
+
+        max(0, k − 1 − e) / (n − 1)
+
+    n = len(answer), k = length of the common prefix, e = max(0, len(completion) − n), the characters too many. Blanks
+    at either end of both texts are ignored, nothing else is. It is 1 for the exact answer and for nothing else; an
+    answer of one character is right (1) or wrong (0). Three choices keep it hard to game:
+    - a prefix, not the share of positions that agree: a constant guess agrees with some position of most words, but
+      with the first m letters of one word in 26^m only;
+    - the first character alone is worth nothing, since it is cheap to guess (more than half of all sums of two
+      two-digit numbers begin with 1);
+    - a character too many costs what a right one earns, so neither the prompt said again nor an endless reply pays.
+    """
+    answer, completion = answer.strip(), completion.strip()
+    if answer == completion:
+        return 1.0
+    shared = 0
+    for wanted, given in zip(answer, completion, strict=False):
+        if wanted != given:
+            break
+        shared += 1
+    extra = max(0, len(completion) - len(answer))
+    return max(0, shared - 1 - extra) / max(1, len(answer) - 1)
+
+
+def known_answer(example: Example) -> str:
+    """The example's answer, which a task that compares with one must have."""
+    if example.answer is None:
+        raise ValueError(
+            f"an example of {example.task} came without an answer, and its completion is compared with one."
+        )
+    return example.answer
+
+
+class Answered:
+    """The judge of every task whose answers are known: equality, and some credit for a right beginning."""
+
+    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
+        """`prefix_credit` of each completion.  [B], [B] -> [B]"""
+        return [prefix_credit(known_answer(e), c) for e, c in zip(examples, completions, strict=True)]
+
+    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
+        """Equality, case and inner blanks included, once blanks at either end are gone.  [B], [B] -> [B]"""
+        return [known_answer(e).strip() == c.strip() for e, c in zip(examples, completions, strict=True)]

@@ -1,0 +1,173 @@
+"""Finds a task by its name or its file, mixes several into one, and checks that its judge can be trusted."""
+
+from __future__ import annotations
+
+import difflib
+import os.path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
+
+from fledge.errors import UserError
+from fledge.worlds.examples import SPLITS, Example, Split, Task, draw
+from fledge.worlds.user_tasks import answer_file_task, python_task
+from fledge.worlds.words import NUMBER_LENGTHS, NUMBER_TASKS, WORD_LENGTHS, WORD_TASKS, NumberTask, WordTask
+
+__all__ = ["BUILT_IN", "Example", "Mixture", "Split", "Task", "check_task", "load_task"]
+
+BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
+LONGEST_ALLOWED = 1000
+RUBBISH = ("", "???", "~~~~~~~~")
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Several tasks in turn: among k examples in a row each task has one, in an order that depends on the seed.
+
+    Example i of the mixture is example i // k of one of its parts, so a part made of rows visits each once a pass.
+    """
+
+    name: str
+    parts: tuple[Task, ...]
+    seed: int
+
+    @property
+    def note(self) -> str | None:
+        """The notes of the parts, one after the other."""
+        return " ".join(part.note for part in self.parts if part.note) or None
+
+    def example(self, index: int, split: Split) -> Example:
+        turn, place = divmod(index, len(self.parts))
+        waiting, uniform = list(self.parts), draw(f"{self.seed} mixture {split} {turn}", 8 * len(self.parts))
+        for _ in range(place):
+            uniform, choice = divmod(uniform, len(waiting))
+            waiting.pop(choice)
+        return waiting[uniform % len(waiting)].example(turn, split)
+
+    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
+        """Each part scores its own examples, in one call.  [B], [B] -> [B]"""
+        scores = [0.0] * len(examples)
+        for part, places in self._by_part(examples, completions):
+            found = part.score([examples[i] for i in places], [completions[i] for i in places])
+            for i, value in zip(places, found, strict=True):
+                scores[i] = value
+        return scores
+
+    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
+        """Each part judges its own examples, in one call.  [B], [B] -> [B]"""
+        right = [False] * len(examples)
+        for part, places in self._by_part(examples, completions):
+            found = part.exact([examples[i] for i in places], [completions[i] for i in places])
+            for i, value in zip(places, found, strict=True):
+                right[i] = value
+        return right
+
+    def _by_part(self, examples: Sequence[Example], completions: Sequence[str]) -> list[tuple[Task, list[int]]]:
+        if len(examples) != len(completions):
+            raise ValueError(f"{len(examples)} examples came with {len(completions)} completions: give one for each.")
+        places: dict[str, list[int]] = {part.name: [] for part in self.parts}
+        for i, example in enumerate(examples):
+            places[example.task].append(i)
+        return [(part, places[part.name]) for part in self.parts if places[part.name]]
+
+
+def load_task(spec: str, *, seed: int = 0, shortest: int | None = None, longest: int | None = None) -> Task:
+    """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins ("words"), or a file
+    of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files too.
+
+    shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1 to 3 digits unless
+    given. Files have the lengths they have.
+
+    Raises UserError for an unknown name (with the nearest one), lengths that make no range, and a file that is no task.
+    """
+    names = []
+    for name in [spec] if os.path.isfile(spec) else spec.split(","):  # a path that holds a comma is taken whole
+        names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
+    parts = tuple(single_task(name, seed, shortest, longest) for name in names)
+    for part in parts:
+        if [other.name for other in parts].count(part.name) > 1:
+            raise UserError(f"the task {spec!r} names {part.name} twice: name each part of a mixture once.")
+    return parts[0] if len(parts) == 1 else Mixture(spec, parts, seed)
+
+
+def single_task(name: str, seed: int, shortest: int | None, longest: int | None) -> Task:
+    """One built-in task or one file."""
+    if name in WORD_TASKS:
+        return WordTask(name, seed, *lengths("letters", WORD_LENGTHS, shortest, longest))
+    if name in NUMBER_TASKS:
+        return NumberTask(name, seed, *lengths("digits", NUMBER_LENGTHS, shortest, longest))
+    path = Path(name).expanduser()
+    if path.suffix == ".py":
+        return python_task(str(path), seed)
+    if path.suffix == ".jsonl":
+        return answer_file_task(str(path), seed)
+    known = f"{', '.join(BUILT_IN)}, or words for all of them"
+    if path.suffix or "/" in name:
+        raise UserError(f"the task {name!r} is neither a .py nor a .jsonl file: give one of these, or {known}.")
+    near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words"], n=1)
+    perhaps = f"perhaps you meant {near[0]}; " if near else ""
+    raise UserError(f"there is no task {name!r}: {perhaps}give {known}, or a .py or .jsonl file of your own.")
+
+
+def lengths(unit: str, usual: tuple[int, int], shortest: int | None, longest: int | None) -> tuple[int, int]:
+    """The range of lengths; an end that is not given is the usual one, moved as far as the other end pushes it."""
+    low, high = usual
+    if shortest is not None:
+        low, high = shortest, max(high, shortest)
+    if longest is not None:
+        low, high = low if shortest is not None else min(low, longest), longest
+    if not 1 <= low <= high <= LONGEST_ALLOWED:
+        raise UserError(
+            f"lengths from {low} to {high} {unit} make no range: `shortest` is at least 1, and `longest` at least "
+            f"`shortest` and at most {LONGEST_ALLOWED}."
+        )
+    return low, high
+
+
+def check_task(task: Task, examples_per_split: int = 8) -> None:
+    """The start-up check, on the first examples of each split: does the judge tell right from wrong?
+
+    Where the answer is known it must be exact, score 1 and score above the same answer with every character changed,
+    and rubbish must score 0. Where only a function knows what is right, it must give such texts numbers from 0 to 1.
+    Raises UserError with one sentence for the first example that fails.
+    """
+    for split in SPLITS:
+        for example, replies, scores in scored_replies(
+            task, [task.example(i, split) for i in range(examples_per_split)]
+        ):
+            at = f"the task {example.task} cannot be trusted on the prompt {example.prompt!r}:"
+            for reply, score in zip(replies, scores, strict=True):
+                if not 0.0 <= score <= 1.0:
+                    raise UserError(f"{at} {reply!r} scores {score!r}, and a score is a number from 0 to 1; mend it.")
+            if example.answer is None:
+                continue
+            right, wrong = scores[:2]
+            if wrong >= right:
+                raise UserError(
+                    f"{at} the wrong {replies[1]!r} scores {wrong:.3g} and the right {replies[0]!r} {right:.3g}."
+                )
+            if right < 1.0 or not task.exact([example], [example.answer])[0]:
+                raise UserError(f"{at} its own answer {example.answer!r} scores {right:.3g} and must score 1; mend it.")
+            for rubbish, score in zip(replies[2:], scores[2:], strict=True):
+                if score > 0 and rubbish[:1] != example.answer.strip()[:1]:
+                    raise UserError(f"{at} the rubbish {rubbish!r} scores {score:.3g}, and must score 0; mend it.")
+
+
+def scored_replies(task: Task, examples: Sequence[Example]) -> list[tuple[Example, list[str], list[float]]]:
+    """For each example a right reply (the prompt where none is known), a wrong one and rubbish, scored in one call."""
+    right = [example.prompt if example.answer is None else example.answer for example in examples]
+    replies = [[reply, corrupted(reply), *RUBBISH] for reply in right]
+    asked = [example for example, several in zip(examples, replies, strict=True) for _ in several]
+    scores = iter(task.score(asked, [reply for several in replies for reply in several]))
+    return [
+        (example, several, [next(scores) for _ in several]) for example, several in zip(examples, replies, strict=True)
+    ]
+
+
+def corrupted(answer: str) -> str:
+    """The answer with each letter and digit replaced by its successor (z by a, 9 by 0), all else by # or @."""
+    after = {}
+    for alphabet in (ascii_lowercase, ascii_uppercase, digits):
+        after.update(zip(alphabet, alphabet[1:] + alphabet[0], strict=True))
+    return "".join(after.get(character, "@" if character == "#" else "#") for character in answer.strip())

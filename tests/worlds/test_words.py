@@ -1,0 +1,184 @@
+"""The built-in tasks: right answers, repeatable examples, a split that leaks nothing, scores hard to game."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import string
+import subprocess
+import sys
+
+import pytest
+
+from fledge.worlds.examples import SPLITS, is_held_out
+from fledge.worlds.tasks import BUILT_IN, load_task
+
+
+def oracle(prompt: str) -> str:
+    """The answer, worked out from the prompt's text alone and by other means than the tasks use."""
+    name, question = prompt.split(": ")
+    if name == "add":
+        left, right = question.split(" + ")
+        carry, digits = 0, []
+        for i in range(1, max(len(left), len(right)) + 1):  # long addition, column by column
+            column = carry + sum(int(x[-i]) for x in (left, right) if i <= len(x))
+            carry, digit = divmod(column, 10)
+            digits.insert(0, str(digit))
+        return ("1" if carry else "") + "".join(digits)
+    if name == "numbers":
+        a, b, c = (int(x) for x in question.split(" "))
+        middle = a + b + c - min(a, b, c) - max(a, b, c)
+        return f"{min(a, b, c)} {middle} {max(a, b, c)}"
+    if name == "sort":
+        return "".join(letter * question.count(letter) for letter in string.ascii_lowercase)
+    if name == "reverse":
+        return "".join(question[-i] for i in range(1, len(question) + 1))
+    if name == "upper":
+        return "".join(chr(ord(letter) - 32) for letter in question)
+    return question[len(question) - 1 :]
+
+
+def contents(name: str, split, count: int, **knobs) -> list[str]:
+    task = load_task(name, **knobs)
+    return [task.example(i, split).prompt.split(": ")[1] for i in range(count)]
+
+
+def multiset(content: str) -> tuple[str, ...]:
+    return tuple(sorted(content.replace(" + ", " ").split(" ") if content[0].isdigit() else content))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("split", SPLITS)
+def test_answers_are_right_and_exact(name, split):
+    task = load_task(name, seed=3)
+    examples = [task.example(i, split) for i in range(500)]
+    answers = [oracle(example.prompt) for example in examples]
+    assert [example.answer for example in examples] == answers
+    assert {example.task for example in examples} == {name}
+    assert task.score(examples, answers) == [1.0] * 500
+    assert task.exact(examples, answers) == [True] * 500
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_prompts_look_as_documented(name):
+    word, number = r"[a-z]{4,8}", r"(\d|[1-9]\d{1,2})"
+    question = {"numbers": rf"{number} {number} {number}", "add": rf"{number} \+ {number}"}.get(name, word)
+    task = load_task(name)
+    for i in range(500):
+        assert re.fullmatch(f"{name}: {question}", task.example(i, "train").prompt)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_an_example_depends_on_seed_split_and_index_only(name):
+    first, again, other = load_task(name, seed=5), load_task(name, seed=5), load_task(name, seed=6)
+    forwards = [first.example(i, "train") for i in range(50)]
+    backwards = [again.example(i, "train") for i in reversed(range(50))]
+    assert forwards == backwards[::-1]
+    assert forwards != [other.example(i, "train") for i in range(50)]
+    assert first.example(10**12, "test") == again.example(10**12, "test")
+
+
+def test_examples_are_equal_in_another_process():
+    program = (
+        "from fledge.worlds.tasks import load_task\n"
+        "task = load_task('words', seed=2)\n"
+        "print([task.example(i, s).prompt for i in range(60) for s in ('train', 'test')])"
+    )
+    task = load_task("words", seed=2)
+    here = str([task.example(i, s).prompt for i in range(60) for s in SPLITS])
+    for hash_seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == here
+
+
+def test_no_tested_content_is_ever_trained_on_by_any_word_task_or_seed():
+    words = ("reverse", "sort", "upper", "last")
+    knobs = {"shortest": 2, "longest": 3}  # few enough contents that they would meet
+    trained = {
+        multiset(c) for name in words for seed in (0, 1) for c in contents(name, "train", 2000, seed=seed, **knobs)
+    }
+    tested = {multiset(c) for n in words for seed in (0, 1) for c in contents(n, "test", 500, seed=seed, **knobs)}
+    assert len(trained) > 1000
+    assert len(tested) > 200
+    assert not trained & tested
+
+
+@pytest.mark.parametrize("name", ["numbers", "add"])
+def test_no_tested_numbers_are_trained_on_in_any_order(name):
+    trained = {multiset(c) for c in contents(name, "train", 3000, longest=1)}
+    tested = {multiset(c) for c in contents(name, "test", 1000, longest=1)}
+    assert not trained & tested
+
+
+def test_the_shortest_contents_have_both_splits():
+    """Drawing again until the split is right ends only if every length has contents of both; the longer have more."""
+    letters = list(string.ascii_lowercase)
+    pairs = [f"{a} {b}" for a, b in itertools.combinations_with_replacement(range(10), 2)]
+    triples = [f"{a} {b} {c}" for a, b, c in itertools.combinations_with_replacement(range(10), 3)]
+    for contents_of_length, fewest in ((letters, 2), (pairs, 3), (triples, 10)):
+        held_out = sum(is_held_out(content) for content in contents_of_length)
+        assert fewest <= held_out <= len(contents_of_length) // 4
+    for name in BUILT_IN:
+        for split in SPLITS:
+            assert len(contents(name, split, 100, shortest=1, longest=1)) == 100
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_length_in_the_range_is_equally_likely(split):
+    # 5,000 words over 5 lengths: chi-square with 4 degrees of freedom exceeds 28 with probability 1.3e-5
+    found = [len(word) for word in contents("reverse", split, 5000, shortest=3, longest=7)]
+    counts = [found.count(length) for length in range(3, 8)]
+    assert sum(counts) == 5000
+    assert sum((count - 1000) ** 2 / 1000 for count in counts) < 28
+
+
+def test_every_letter_is_equally_likely_in_training():
+    # 26,000 letters, less even than independent ones since a tenth of the contents is missing: a bound far above
+    # the 66 that 25 degrees of freedom exceed with probability 1.5e-5, far below what a missing letter gives (1,000)
+    text = "".join(contents("reverse", "train", 3250, shortest=8, longest=8))
+    assert len(text) == 26_000
+    assert sum((text.count(letter) - 1000) ** 2 / 1000 for letter in string.ascii_lowercase) < 100
+
+
+@pytest.mark.parametrize(("knobs", "expected"), [({}, {1, 2, 3}), ({"shortest": 4, "longest": 6}, {4, 5, 6})])
+def test_digits_per_number_follow_the_knobs(knobs, expected):
+    sums = contents("add", "train", 300, **knobs)
+    assert {len(number) for question in sums for number in question.split(" + ")} == expected
+
+
+def test_one_digit_numbers_are_nought_to_nine_and_longer_ones_never_begin_with_nought():
+    # a digit is missing from 1,200 draws with probability 10 · 0.9^1200 < 1e-50
+    ones = " ".join(contents("numbers", "train", 400, longest=1)).split(" ")
+    assert set(ones) == set(string.digits)
+    twos = " ".join(contents("numbers", "train", 400, shortest=2, longest=2)).split(" ")
+    assert {number[0] for number in twos} == set("123456789")
+
+
+def test_very_long_words_and_numbers_are_drawn_in_full():
+    assert len(set(contents("reverse", "train", 1, shortest=1000)[0])) == 26
+    assert len(contents("add", "train", 1, shortest=1000, longest=1000)[0]) == 2003
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_rubbish_and_the_prompt_said_again_score_nothing(name):
+    task = load_task(name)
+    examples = [task.example(i, "train") for i in range(3000)]
+    for rubbish in ("", " ", "???", "~", "<|end|>", "the answer", name):
+        mean = sum(task.score(examples, [rubbish] * 3000)) / 3000
+        assert mean == 0.0 or (rubbish in ("the answer", name) and mean < 1e-3)
+    assert task.score(examples, [e.prompt for e in examples]) == [0.0] * 3000
+    assert task.score(examples, [f"{e.answer} " * 4 for e in examples]) == [0.0] * 3000
+
+
+@pytest.mark.parametrize(("name", "ceiling"), zip(BUILT_IN, (0.02, 0.05, 0.05, 0.05, 0.02, 0.06), strict=True))
+def test_no_constant_guess_pays(name, ceiling):
+    """The best beginning of 200 true answers, on 1,000 other examples. For `last`, one letter is right 1 time in 26."""
+    task = load_task(name)
+    guesses = {e.answer[:n] for e in (task.example(i, "train") for i in range(200)) if e.answer for n in range(1, 12)}
+    examples = [task.example(i, "train") for i in range(200, 1200)]
+    best = max(sum(task.score(examples, [guess] * 1000)) / 1000 for guess in sorted(guesses))
+    assert best < ceiling
