@@ -93,7 +93,7 @@ class Learner:
     def step(self, loss: Loss, batch: Any, also: Iterable[tuple[Loss, Any]] = ()) -> dict[str, float]:
         """Differentiate `loss` over the batch piece by piece, then one clipped optimizer step.
 
-        batch: anything with len() and slices by row, and `trim()`. also: further (loss, batch) whose gradient is added.
+        batch: anything with len() and slices by row, `trim()` and `to(device)`. also: further (loss, batch) whose gradient is added.
         Returns the figures summed over pieces and ranks, with grad_norm and learning_rate.
         Raises UserError if the loss or its gradient is not finite; the weights are then as they were.
         """
@@ -102,7 +102,7 @@ class Learner:
             size = self.rows_per_micro_batch or len(rows)
             for a in range(0, len(rows), size):
                 with self.autocast():
-                    share, marks = function(rows[a : a + size].trim())
+                    share, marks = function(rows[a : a + size].trim().to(self.device))
                 share.backward()
                 for name, value in {"loss": share, **marks}.items():
                     figures[name] = figures.get(name, torch.zeros((), device=self.device)) + value.detach()

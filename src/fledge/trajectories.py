@@ -54,6 +54,9 @@ class Trajectories:
     def with_(self, **changes: Tensor | None) -> Trajectories:
         return replace(self, **changes)
 
+    def to(self, device: torch.device) -> Trajectories:
+        return type(self)(**{name: None if value is None else value.to(device) for name, value in self.items()})
+
     def trim(self) -> Trajectories:
         """Without the trailing steps that no row has chosen: nothing that counts is lost."""
         used = self.chosen.any(dim=0).nonzero()
@@ -84,6 +87,9 @@ class Pairs:
 
     def __getitem__(self, rows: slice | Tensor) -> Pairs:
         return Pairs(self.preferred[rows], self.rejected[rows])
+
+    def to(self, device: torch.device) -> Pairs:
+        return Pairs(self.preferred.to(device), self.rejected.to(device))
 
     def trim(self) -> Pairs:
         return Pairs(self.preferred.trim(), self.rejected.trim())

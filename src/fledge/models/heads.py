@@ -9,13 +9,17 @@ from fledge.models.transformer import Transformer
 
 
 class ScalarHead(nn.Module):
-    """A linear map to one number. It starts at zero, so that a fresh critic predicts 0 and a fresh reward model prefers nothing."""
+    """A linear map to one number. It starts at zero, so that a fresh critic predicts 0 and a fresh reward model prefers nothing.
 
-    def __init__(self, width: int) -> None:
+    A reward model has no bias: a constant cancels in every comparison.
+    """
+
+    def __init__(self, width: int, bias: bool = True) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, 1)
+        self.linear = nn.Linear(width, 1, bias=bias)
         nn.init.zeros_(self.linear.weight)
-        nn.init.zeros_(self.linear.bias)
+        if bias:
+            nn.init.zeros_(self.linear.bias)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """[..., D] -> [...] in float32 or better."""
@@ -27,10 +31,10 @@ class ScalarHead(nn.Module):
 class ScalarModel(nn.Module):
     """A transformer of its own with a scalar head: token rows in, one number per position out."""
 
-    def __init__(self, network: Transformer) -> None:
+    def __init__(self, network: Transformer, bias: bool = False) -> None:
         super().__init__()
         self.network = network
-        self.head = ScalarHead(network.config.width)
+        self.head = ScalarHead(network.config.width, bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, T] -> [B, T]"""

@@ -28,20 +28,22 @@ class TokenizerTrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(
-        "python",
+        default="python",
         description="Files (.txt, .md, .jsonl with a field `text`; also .gz) or folders of them, with commas between; "
         '"python" is the prose of this Python installation.',
     )
     kind: Kind = Field(
-        "bpe", description="bytes (262 tokens), characters (those of the text) or bpe (merges of bytes)."
+        default="bpe", description="bytes (262 tokens), characters (those of the text) or bpe (merges of bytes)."
     )
     vocab_size: int | None = Field(
-        None,
+        default=None,
         ge=1,
         le=1_000_000,
         description="Tokens, special ones included; for bpe only, which takes 4096 unless told.",
     )
-    out: str = Field("tokenizer", description="The folder to write tokenizer.json and tokenizer_config.json into.")
+    out: str = Field(
+        default="tokenizer", description="The folder to write tokenizer.json and tokenizer_config.json into."
+    )
 
 
 def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
         "out": config.out,
         "sha256": tokenizer.fingerprint(),
     }
-    show.line(f"read {len(documents):,} documents, {text_bytes:,} bytes of text")
+    show.line(f"text: {text_bytes:,} bytes, {len(documents):,} document{'s' * (len(documents) != 1)}")
     if config.vocab_size is not None and tokenizer.vocab_size < config.vocab_size:
         show.line(f"the text has nothing left to merge after {tokenizer.vocab_size:,} of {config.vocab_size:,} tokens")
     show.line(
@@ -85,8 +87,10 @@ class TokenizerShowConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokenizer: str = Field(description="The folder of a tokenizer, or of a run.")
-    text: str = Field("", description="The text to split.")
-    merges: int = Field(1000, ge=0, description="How many of the learned merges to show, from the first one on.")
+    text: str = Field(default="", description="The text to split.")
+    merges: int = Field(
+        default=1000, ge=0, description="How many of the learned merges to show, from the first one on."
+    )
 
 
 def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:

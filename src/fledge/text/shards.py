@@ -38,6 +38,8 @@ def write_shards(
     shard_tokens: how many tokens a file holds at most. Documents may cross over its end: readers see one stream.
     Raises OSError (disk full, say) and leaves a folder that `TokenStream` refuses; writing again starts afresh.
     """
+    if shard_tokens < 1:
+        raise ValueError(f"shard_tokens={shard_tokens}: a shard holds 1 token or more")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.json").unlink(missing_ok=True)

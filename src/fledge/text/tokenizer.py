@@ -78,9 +78,9 @@ class Tokenizer(ABC):
 
         Raises ValueError for an id that is not in the vocabulary.
         """
-        ids = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        self._check(ids)
-        return b"".join([self._token[number] for number in ids])
+        numbers: list[int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        self._check(numbers)
+        return b"".join([self._token[number] for number in numbers])
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text the ids stand for, special tokens dropped; bytes that are not UTF-8 become U+FFFD."""

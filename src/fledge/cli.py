@@ -1,0 +1,174 @@
+"""The command `fledge`: finds the verb, reads its fields from a config file and the command line, and says how it went."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import json
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from fledge import __version__
+from fledge.errors import UserError
+from fledge.recipes.verbs import VERBS, Verb
+
+USAGE = "fledge VERB [config.toml] [--field value | field=value]… [--json] [--debug]"
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours, 128 + n after signal n."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    as_json = "--json" in words
+    words = [word for word in words if word not in ("--debug", "--json")]
+    try:
+        code = dispatch(words, as_json)
+        sys.stdout.flush()
+    except UserError as error:
+        if debug:
+            raise
+        code = complain(str(error), 2)
+    except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        if debug or error.errno not in _DISK:
+            raise
+        code = complain(f"{_DISK[error.errno]} ({error.filename or error}). What was saved before is intact.", 2)
+    except KeyboardInterrupt:
+        code = complain("stopped.", 130)
+    sys.exit(code)
+
+
+_DISK = {
+    errno.ENOSPC: "the disk is full: free some space, then `fledge resume` the run",
+    errno.EDQUOT: "the disk quota is used up: free some space, then `fledge resume` the run",
+    errno.EACCES: "the folder may not be written: change its permissions or choose another `out`",
+    errno.EPERM: "the folder may not be written: change its permissions or choose another `out`",
+    errno.EROFS: "the file system is read-only: choose another `out`",
+    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another `out`",
+}
+
+
+def complain(sentence: str, code: int) -> int:
+    print(f"fledge: {sentence}", file=sys.stderr)
+    return code
+
+
+def dispatch(words: list[str], as_json: bool) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0
+    if words[0] in ("--version", "version"):
+        print(f"fledge {__version__}")
+        return 0
+    name, rest = split_verb(words)
+    verb = VERBS[name]
+    if "--help" in rest or "-h" in rest:
+        print_help(name, verb)
+        return 0
+    config = parse(name, verb, rest)
+    return run_verb(verb, config, as_json)
+
+
+def overview() -> str:
+    width = max(len(name) for name in VERBS)
+    lines = [f"fledge {__version__}: raises a language model from raw text to an aligned policy.", "", f"usage: {USAGE}", ""]
+    lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
+    lines += ["", "`fledge VERB --help` shows every field. Start with: fledge demo"]
+    return "\n".join(lines)
+
+
+def split_verb(words: list[str]) -> tuple[str, list[str]]:
+    """The verb may be two words (`tokenizer train`). Raises UserError for one that does not exist."""
+    for size in (2, 1):
+        name = " ".join(words[:size])
+        if name in VERBS:
+            return name, words[size:]
+    families = [name for name in VERBS if name.split()[0] == words[0]]
+    if families:
+        raise UserError(f"`fledge {words[0]}` needs one more word: {' or '.join('fledge ' + name for name in families)}.")
+    near = difflib.get_close_matches(words[0], VERBS, n=1)
+    hint = f" Perhaps you meant `fledge {near[0]}`." if near else ""
+    raise UserError(f"there is no verb `{words[0]}`.{hint} `fledge --help` lists them.")
+
+
+def parse(name: str, verb: Verb, words: list[str]) -> Any:
+    """The config: a .toml file's fields first, then the command line's. Raises UserError naming the field that is wrong."""
+    given: dict[str, Any] = {}
+    fields = verb.config.model_fields
+    position = 0
+    while position < len(words):
+        word = words[position]
+        position += 1
+        key, equals, value = word.removeprefix("--").partition("=")
+        if word.endswith(".toml") and not equals and not word.startswith("--"):
+            given = read_toml(Path(word)) | given
+            continue
+        if not equals:
+            if not word.startswith("--"):
+                raise UserError(f"`{word}` is neither a field=value nor a config file: usage: {USAGE}")
+            if position == len(words):
+                raise UserError(f"`{word}` needs a value: {word} VALUE.")
+            value = words[position]
+            position += 1
+        given[key.replace("-", "_")] = value
+    for key in given:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            hint = f"perhaps you meant `{near[0]}`. " if near else ""
+            raise UserError(f"`{key}` is no field of `fledge {name}`: {hint}`fledge {name} --help` lists them.")
+    return validate(name, verb, given)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise UserError(f"the config file {path} does not exist.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the config file {path} is not TOML: {error}.") from None
+
+
+def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
+    """Pydantic reads numbers, paths and true/false out of the words; the word none stands for None."""
+    from pydantic import ValidationError
+
+    values = {key: None if value in ("none", "None") else value for key, value in given.items()}
+    try:
+        return verb.config.model_validate(values)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        field = str(wrong["loc"][0]) if wrong["loc"] else ""
+        if wrong["type"] == "missing":
+            about = verb.config.model_fields[field].description
+            raise UserError(f"`fledge {name}` needs {field}=…: {about}.") from None
+        said = wrong["msg"][0].lower() + wrong["msg"][1:]
+        raise UserError(f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it.") from None
+
+
+def print_help(name: str, verb: Verb) -> None:
+    from fledge.recipes.field_table import field_table, terminal
+
+    console = terminal(as_json=False)
+    console.print(f"fledge {name}: {(verb.config.__doc__ or '').strip()}\n", markup=False, highlight=False)
+    console.print(field_table(verb.config))
+    console.print("Give them as field=value or --field value, or in a config.toml named first.", highlight=False)
+
+
+def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
+    from fledge.loop import Interrupted
+    from fledge.recipes.field_table import terminal
+    from fledge.recipes.show import Show
+
+    try:
+        result = verb.function(config, Show(terminal(as_json)))
+    except Interrupted as stopped:
+        return complain(str(stopped), stopped.exit_code)
+    if as_json:
+        print(json.dumps(result))
+    return 0

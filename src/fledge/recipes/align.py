@@ -1,0 +1,215 @@
+"""`fledge align`: reinforcement learning on completions, rewarded by a task's verifier or by a reward model."""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.ppo import PPO, PPOSettings
+from fledge.algorithms.reinforce import Reinforce
+from fledge.decoding import Decoding
+from fledge.errors import UserError
+from fledge.loop import Algorithm, train
+from fledge.models.folder import Loaded, load_model, load_reward_model, save_model
+from fledge.models.heads import ScalarHead, ScalarModel
+from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.recipes.judging import judge_task
+from fledge.recipes.pretrain import held_out_loss, read_corpus
+from fledge.recipes.show import Show
+from fledge.recipes.training import TrainingConfig, open_run
+from fledge.runs.folder import Run
+from fledge.sample.documents import DocumentRows
+from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
+from fledge.score.reward_model import RewardModelScore
+from fledge.score.verifier import Verifier
+from fledge.stopwatch import Stopwatch
+from fledge.text.shards import TokenStream, write_shards
+from fledge.worlds.tasks import check_task, load_task
+
+
+class AlignConfig(TrainingConfig):
+    """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones likelier."""
+
+    base: Path = Field(description="the run or model folder to start from; the reference of the KL, too")
+    task: str = Field(description="where prompts come from, and the true score: reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own")
+    reward: Path | None = Field(None, description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards")
+    algorithm: Literal["ppo", "reinforce"] = Field("reinforce", description="reinforce: one update a step, baseline from the group; ppo: several, with a critic")
+    shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    prompts_per_step: int = Field(64, ge=1, description="different prompts a step")
+    samples_per_prompt: int = Field(8, ge=1, description="answers sampled to each")
+    max_new_tokens: int = Field(64, ge=1, description="of an answer")
+    temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
+    top_k: int = Field(0, ge=0, description="0 keeps every token")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass")
+    kl_coefficient: float = Field(0.02, ge=0, description="β: reward lost per nat of log π/π_base")
+    kl_target: float | None = Field(None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β")
+    baseline: Literal["none", "batch", "group", "leave_one_out"] = Field("leave_one_out", description="of reinforce")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount per token")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="of ppo's advantage estimation")
+    updates_per_step: int = Field(4, ge=1, description="ppo: optimizer steps over each batch of samples")
+    epochs: int = Field(1, ge=1, description="ppo: passes over each batch of samples, within updates_per_step")
+    clip_low: float = Field(0.2, gt=0, lt=1, description="ppo: the ratio counts down to 1 − this")
+    clip_high: float = Field(0.2, gt=0, description="ppo: the ratio counts up to 1 + this")
+    value_clip: float | None = Field(0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely")
+    value_coefficient: float = Field(0.5, ge=0, description="ppo: of the value error in the loss")
+    entropy_coefficient: float = Field(0.0, ge=0, description="ppo: of the entropy bonus")
+    update_kl: float | None = Field(0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early")
+    critic: Literal["shared", "separate"] = Field("shared", description="ppo: a value head on the policy's trunk, or a network of its own")
+    ptx_coefficient: float = Field(0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in")
+    ptx_data: str = Field("python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)")
+    ptx_tokens_per_step: int = Field(2048, ge=2, description="ppo: tokens of that text an optimizer step")
+    evaluation_prompts: int = Field(256, ge=1, description="held-out prompts an evaluation answers, greedily")
+    steps: int = Field(100, ge=1, description="batches of samples")
+    learning_rate: float = Field(5e-4, gt=0, description="at its peak")
+    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="of the learning rate after its rise")
+    warmup_steps: int = Field(5, ge=0, description="optimizer steps over which the learning rate rises")
+    stop_at_exact_match: float | None = Field(None, gt=0, le=1, description="end as soon as an evaluation reaches this")
+
+
+def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+    """Raises UserError for a base, a reward model, a task or settings that do not go together."""
+    began = time.perf_counter()
+    task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+    check_task(task)
+    if task.note:
+        show.line(task.note)
+    base = load_model(config.base)
+    tokenizer = base.tokenizer
+    check_sizes(config, base, [task.example(i, "train").prompt for i in range(config.prompts_per_step)])
+    policy = base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p)).to(config.on())
+    reference = policy.frozen_copy()
+    scorer: Scorer = Verifier(task)
+    if config.reward is not None:
+        scorer = learned_scorer(config.reward, base, Verifier(task), config)
+    parents = [config.base, *([config.reward] if config.reward else [])]
+    run = open_run(run, "align", config, parents=parents, data=[config.task])
+    stopwatch = Stopwatch()
+    algorithm = make_algorithm(config, policy, reference, base, run, stopwatch)
+    sampler = Rollouts(
+        policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
+        samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
+    )  # fmt: skip
+    rewarded_by = f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
+    show.line(f"align: {config.base} by {config.algorithm}, rewarded by {rewarded_by} → {run.folder}")
+
+    def evaluate(step: int) -> dict[str, float]:
+        found = judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
+        text = ptx_stream(config, run, "validation")
+        if text is not None:
+            context = min(256, base.network.config.context)
+            found["validation_loss"] = held_out_loss(policy.with_rule(Decoding()), text, tokenizer, context, 32)[0]
+        return {f"greedy_{name}" if name == "true_score" else name: value for name, value in found.items()}
+
+    def enough(evaluation: dict[str, float]) -> bool:
+        return config.stop_at_exact_match is not None and evaluation["exact_match"] >= config.stop_at_exact_match
+
+    with show.progress("align", config.steps, "reward") as watch:
+        last = train(
+            algorithm, sampler, run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
+            evaluate_every=config.evaluate_every, better=lambda e: e["exact_match"], enough=enough,
+            save_every_s=config.save_every_s,
+        )  # fmt: skip
+    save_model(run.model_folder, base.network, tokenizer)
+    rows = run.metrics.rows()
+    updates = [row for row in rows if "kl" in row]
+    names = [name for name in ("reward", "true_score", "reward_model_score") if name in updates[-1]]
+    summary = {
+        "verb": "align",
+        "run": str(run.folder),
+        "steps": int(last["step"]),
+        "seconds": time.perf_counter() - began,
+        "before": {"exact_match": rows[0]["exact_match"], **{name: updates[0][name] for name in names}, "kl": updates[0]["kl"]},
+        "after": {"exact_match": last["exact_match"], **{name: updates[-1][name] for name in names}, "kl": updates[-1]["kl"]},
+    }
+    run.finish(summary)
+    show.line(
+        f"align: exact match {rows[0]['exact_match']:.1%} → {last['exact_match']:.1%} on held-out prompts, "
+        f"{updates[-1]['kl']:.2f} nats from {config.base}."
+    )
+    show.line(f"Next: fledge chat base={run.folder}")
+    return summary
+
+
+def check_sizes(config: AlignConfig, base: Loaded, prompts: list[str]) -> None:
+    """Raises UserError, before anything is computed, for settings that cannot work together."""
+    longest = max(len(prompt_tokens(base.tokenizer, prompt)) for prompt in prompts)
+    context = base.network.config.context
+    if longest >= context:
+        raise UserError(
+            f"a prompt of {config.task} has {longest} tokens and the model's context is {context}: "
+            "shorten the prompts, or pre-train with a longer `context`."
+        )
+    if config.algorithm == "reinforce" and config.baseline == "leave_one_out" and config.samples_per_prompt < 2:
+        raise UserError("samples_per_prompt=1 leaves no other answer to compare with: give 2 or more, or baseline=batch.")
+    rows = config.prompts_per_step * config.samples_per_prompt
+    if config.algorithm == "ppo":
+        pieces = config.updates_per_step // config.epochs
+        if config.updates_per_step % config.epochs or rows % pieces:
+            raise UserError(
+                f"updates_per_step={config.updates_per_step} in epochs={config.epochs} does not cut the {rows} rows of a step "
+                "into equal parts: choose a multiple of epochs that divides the rows."
+            )
+    elif config.ptx_coefficient:
+        raise UserError("ptx_coefficient is a setting of algorithm=ppo: reinforce has no pre-training term.")
+
+
+def learned_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
+    """The reward model's score. Raises UserError if it reads other tokens than the policy writes."""
+    model, loaded = load_reward_model(path)
+    if loaded.tokenizer.fingerprint() != base.tokenizer.fingerprint():
+        raise UserError(f"the reward model {path} has another tokenizer than {config.base}: train it on the same base.")
+    model = model.to(config.on()).requires_grad_(False).eval()
+    return RewardModelScore(model, **loaded.config.get("fledge_reward", {"mean": 0.0, "std": 1.0}), truth=truth)
+
+
+def make_algorithm(
+    config: AlignConfig, policy: TokenPolicy, reference: TokenPolicy, base: Loaded, run: Run, stopwatch: Stopwatch
+) -> Algorithm:
+    precision = "fp32" if config.precision == "auto" else config.precision
+    kl = KLControl(config.kl_coefficient, config.kl_target)
+    if config.algorithm == "reinforce":
+        return Reinforce(
+            policy, config.learner(policy, precision), stopwatch, reference=reference, kl=kl, baseline=config.baseline, gamma=config.gamma
+        )
+    width = base.network.config.width
+    if config.critic == "shared":
+        actor_critic: nn.Module = SharedCritic(policy, ScalarHead(width))
+    else:
+        actor_critic = SeparateCritic(policy, ScalarModel(copy.deepcopy(base.network), bias=True))
+    actor_critic.to(config.on())
+    pretraining = None
+    if config.ptx_coefficient:
+        text = ptx_stream(config, run, "train", base)
+        assert text is not None
+        context = min(256, base.network.config.context)
+        rows = max(1, config.ptx_tokens_per_step // context)
+        plain = policy.with_rule(Decoding())
+        pretraining = (plain, DocumentRows(text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed))
+    settings = PPOSettings(
+        gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low, clip_high=config.clip_high,
+        value_clip=config.value_clip, value_coefficient=config.value_coefficient,
+        entropy_coefficient=config.entropy_coefficient, epochs=config.epochs, updates_per_step=config.updates_per_step,
+        target_kl=config.update_kl, ptx_coefficient=config.ptx_coefficient,
+    )  # fmt: skip
+    return PPO(
+        actor_critic, config.learner(actor_critic, precision, config.steps * config.updates_per_step), stopwatch, settings,
+        generator=torch.Generator().manual_seed(config.seed + 1), reference=reference, kl=kl, pretraining=pretraining,
+    )  # fmt: skip
+
+
+def ptx_stream(config: AlignConfig, run: Run, split: Literal["train", "validation"], base: Loaded | None = None) -> TokenStream | None:
+    """The text of the pre-training term, written into the run the first time; None without such a term."""
+    if not config.ptx_coefficient:
+        return None
+    shards = run.folder / "shards"
+    if base is not None and not (shards / "index.json").exists():
+        write_shards(shards, read_corpus(config.ptx_data), base.tokenizer)
+    return TokenStream(shards, split)

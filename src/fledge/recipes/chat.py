@@ -1,0 +1,97 @@
+"""`fledge chat`: a conversation in the terminal, words appearing as they are chosen."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from fledge.decoding import Decoding
+from fledge.errors import UserError
+from fledge.models.folder import Loaded, load_model
+from fledge.policy import TokenPolicy
+from fledge.recipes.show import Show
+from fledge.sample.generate import generate
+from fledge.text.chat import Conversation, render
+
+
+class ChatConfig(BaseModel):
+    """Talk to a model. An empty line or Ctrl-D ends; /new forgets what was said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: Path = Field(description="the run or model folder to talk to")
+    system: str | None = Field(None, description="what stands before the conversation")
+    memory: bool = Field(False, description="keep earlier turns in the context (for models tuned on conversations of several turns)")
+    max_new_tokens: int = Field(256, ge=1, description="of an answer")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy")
+    top_k: int = Field(0, ge=0, description="0 keeps every token")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass")
+    seed: int = Field(0, ge=0, description="of the draws")
+
+
+def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
+    """Reads lines from standard input, so a pipe can talk too."""
+    model = load_model(config.base)
+    policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p))
+    generator = torch.Generator().manual_seed(config.seed)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        show.line(f"{config.base}: write a line and press Enter. An empty line ends, /new starts afresh.")
+        if not config.memory:
+            show.line("Each line stands alone; memory=true keeps the conversation.")
+    opening: Conversation = [{"role": "system", "content": config.system}] if config.system else []
+    turns: Conversation = list(opening)
+    spoken: Conversation = list(opening)
+    while True:
+        if interactive:
+            show.console.print("> ", end="")
+        line = sys.stdin.readline()
+        if not line.strip():
+            break
+        if line.strip() == "/new":
+            turns = list(opening)
+            continue
+        if not config.memory:
+            turns = list(opening)
+        turns.append({"role": "user", "content": line.rstrip("\n")})
+        try:
+            turns = fitting(model, turns, len(opening))
+            turns.append({"role": "assistant", "content": answer(policy, model, turns, config, generator, show)})
+        except UserError as error:  # one line that cannot be answered does not end the conversation
+            show.line(str(error))
+            turns = list(opening)
+            continue
+        spoken += turns[-2:]
+    return {"base": str(config.base), "messages": spoken}
+
+
+def fitting(model: Loaded, turns: Conversation, opening: int) -> Conversation:
+    """Without the oldest exchanges, where the conversation has outgrown the context."""
+    context = model.network.config.context
+    while len(turns) - opening > 2 and len(render(model.tokenizer, turns, reply=True)[0]) >= context:
+        turns = turns[:opening] + turns[opening + 2 :]
+    return turns
+
+
+def answer(
+    policy: TokenPolicy, model: Loaded, turns: Conversation, config: ChatConfig, generator: torch.Generator, show: Show
+) -> str:
+    """One answer, printed as it comes: bytes wait until they are whole characters."""
+    tokenizer = model.tokenizer
+    prompt, _ = render(tokenizer, turns, reply=True)
+    characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def appear(row: int, token: int) -> None:
+        text = characters.decode(tokenizer.decode_bytes([token]))
+        show.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+
+    [completion] = generate(
+        policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end, generator=generator, on_token=appear
+    )
+    show.console.print(characters.decode(b"", final=True), markup=False, highlight=False)
+    return tokenizer.decode(completion.tokens)

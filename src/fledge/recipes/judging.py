@@ -1,0 +1,37 @@
+"""How good a policy is at a task: greedy answers to held-out prompts, some of them kept as samples."""
+
+from __future__ import annotations
+
+from fledge.decoding import Decoding
+from fledge.policy import TokenPolicy
+from fledge.runs.folder import Run
+from fledge.sample.generate import generate
+from fledge.sample.rollouts import prompt_tokens
+from fledge.score.verifier import Verifier
+from fledge.text.tokenizer import Tokenizer
+from fledge.worlds.tasks import Task
+
+KEPT = 12  # answers an evaluation writes to samples.jsonl
+
+
+def judge_task(
+    policy: TokenPolicy, tokenizer: Tokenizer, task: Task, run: Run | None, step: int, prompts: int, max_new_tokens: int
+) -> dict[str, float]:
+    """exact_match and true_score (the dense one), means over greedy answers to the first `prompts` held-out prompts."""
+    examples = [task.example(i, "test") for i in range(prompts)]
+    completions = generate(
+        policy.with_rule(Decoding(temperature=0)),
+        [prompt_tokens(tokenizer, example.prompt) for example in examples],
+        max_new_tokens=max_new_tokens,
+        stop=tokenizer.end,
+    )
+    texts = [tokenizer.decode(completion.tokens) for completion in completions]
+    marks = Verifier(task)(examples, completions, texts)
+    if run is not None:
+        for example, text, score, exact in list(zip(examples, texts, marks["reward"], marks["exact_match"], strict=True))[:KEPT]:
+            row = {"step": step, "prompt": example.prompt, "completion": text, "score": score, "exact": bool(exact)}
+            run.samples.write(row | ({"answer": example.answer} if example.answer is not None else {}))
+    return {
+        "exact_match": sum(marks["exact_match"]) / prompts,
+        "true_score": sum(marks["reward"]) / prompts,
+    }

@@ -1,0 +1,176 @@
+"""`fledge pretrain`: a model from raw text."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from fledge.algorithms.supervised import Supervised
+from fledge.errors import UserError
+from fledge.fit import nll, total
+from fledge.models.folder import actions, load_model, save_model
+from fledge.models.presets import transformer_config
+from fledge.models.transformer import Transformer
+from fledge.policy import TokenPolicy
+from fledge.loop import train
+from fledge.recipes.show import Show
+from fledge.recipes.training import TrainingConfig, choose_speed, open_run
+from fledge.runs.folder import Run
+from fledge.sample.documents import DocumentRows, text_rows
+from fledge.sample.generate import generate
+from fledge.stopwatch import Stopwatch
+from fledge.text.corpus import deduplicate, read_documents, split_documents
+from fledge.text.shards import TokenStream, write_shards
+from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+
+
+class PretrainConfig(TrainingConfig):
+    """Train a language model on raw text: next-token likelihood, documents packed without attention across their borders."""
+
+    data: str = Field("python", description="a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this Python installation")
+    base: Path | None = Field(None, description="a run or model folder to continue from; by default a fresh model")
+    tokenizer: str = Field("bpe", description="bytes, characters, bpe, or a folder with a trained tokenizer")
+    vocab_size: int | None = Field(None, ge=7, description="of a bpe tokenizer trained here, special tokens included (4096 by default)")
+    model: str = Field("tiny", description="preset of sizes: nano, tiny, mini, small, base, large")
+    layers: int | None = Field(None, ge=1, description="in place of the preset's")
+    width: int | None = Field(None, ge=2, description="in place of the preset's")
+    heads: int | None = Field(None, ge=1, description="in place of the preset's")
+    kv_heads: int | None = Field(None, ge=1, description="in place of the preset's; by default as many as heads")
+    mlp_width: int | None = Field(None, ge=1, description="in place of 8/3 of the width")
+    context: int | None = Field(None, ge=2, description="tokens, in place of the preset's")
+    tied: bool | None = Field(None, description="one matrix for embedding and unembedding")
+    qk_norm: bool | None = Field(None, description="normalise queries and keys")
+    rope_theta: float | None = Field(None, gt=0, description="base of the rotary frequencies")
+    row_tokens: int | None = Field(None, ge=2, description="tokens a row trained on; by default the model's context")
+    tokens_per_step: int = Field(4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens")
+    evaluation_rows: int = Field(64, ge=1, description="rows of held-out text an evaluation reads")
+    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="of the learning rate after its rise")
+    learning_rate: float = Field(2e-3, gt=0, description="at its peak")
+    weight_decay: float = Field(0.1, ge=0, description="AdamW's, on matrices only")
+
+
+def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+    """Raises UserError for data, tokenizer or sizes that do not fit together."""
+    began = time.perf_counter()
+    base = load_model(config.base) if config.base else None
+    documents = None if run and (run.folder / "shards" / "index.json").exists() else read_corpus(config.data)
+    run = open_run(run, "pretrain", config, parents=[config.base] if config.base else [], data=[config.data])
+    shards = run.folder / "shards"
+    if documents is not None:
+        tokenizer = base.tokenizer if base else make_tokenizer(config, documents)
+        write_shards(shards, documents, tokenizer)
+        tokenizer.save(shards)
+    tokenizer = load_tokenizer(shards)
+    fields = {name: getattr(config, name) for name in _SIZES}
+    network = base.network if base else Transformer(
+        transformer_config(config.model, tokenizer.vocab_size, **fields),
+        border=tokenizer.begin,
+        generator=torch.Generator().manual_seed(config.seed),
+    )  # fmt: skip
+    network.to(config.on())
+    row_tokens = config.row_tokens or network.config.context
+    if config.tokens_per_step % row_tokens:
+        raise UserError(f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens of a row.")
+    rows = config.tokens_per_step // row_tokens
+    stream = TokenStream(shards, "train")
+    sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
+
+    def once(network: Transformer, precision: str) -> None:
+        batch = next(DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed))
+        policy = TokenPolicy(network, actions(tokenizer).to(config.on()))
+        learner = config.learner(policy, precision)
+        with learner.autocast():
+            batch = batch.to(learner.device)
+            total(nll(policy.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0).backward()
+
+    precision = choose_speed(run, config, network, once, show)
+    policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
+    learner = config.learner(policy, precision)
+    stopwatch = Stopwatch()
+    held_out = TokenStream(shards, "validation")
+    parameters = sum(p.numel() for p in network.parameters())
+    show.line(
+        f"pretrain: {parameters / 1e6:.2f} M parameters on {len(stream) / 1e6:.2f} M tokens "
+        f"({stream.bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {precision} → {run.folder}"
+    )
+
+    def evaluate(step: int) -> dict[str, float]:
+        for completion in generate(
+            policy, [[tokenizer.begin]], max_new_tokens=min(120, network.config.context - 1), stop=tokenizer.end,
+            generator=torch.Generator().manual_seed(config.seed), samples=2,
+        ):  # fmt: skip
+            run.samples.write({"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)})
+        loss, bits = held_out_loss(policy, held_out, tokenizer, row_tokens, config.evaluation_rows)
+        return {"validation_loss": loss, "validation_bits_per_byte": bits}
+
+    with show.progress("pretrain", config.steps, "loss", " nats") as watch:
+        last = train(
+            Supervised(policy, learner, stopwatch), sampler, run, stopwatch, watch, steps=config.steps,
+            evaluate=evaluate, evaluate_every=config.evaluate_every, better=lambda e: -e["validation_loss"],
+            save_every_s=config.save_every_s,
+        )  # fmt: skip
+    save_model(run.model_folder, network, tokenizer)
+    first = run.metrics.rows()[0]
+    summary = {
+        "verb": "pretrain",
+        "run": str(run.folder),
+        "steps": config.steps,
+        "tokens": config.steps * config.tokens_per_step,
+        "parameters": parameters,
+        "seconds": time.perf_counter() - began,
+        "before": {name: first[name] for name in ("validation_loss", "validation_bits_per_byte")},
+        "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
+    }
+    run.finish(summary)
+    show.line(
+        f"pretrain: {first['validation_bits_per_byte']:.2f} → {last['validation_bits_per_byte']:.2f} bits per byte on held-out text. "
+        f"Next: fledge tune base={run.folder} data=FILE.jsonl"
+    )
+    return summary
+
+
+_SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
+
+
+def read_corpus(data: str) -> dict[Any, Any]:
+    """De-duplicated documents by split. Raises UserError for text that cannot be read."""
+    return split_documents(list(deduplicate(read_documents(data))))
+
+
+def make_tokenizer(config: PretrainConfig, documents: dict[Any, Any]) -> Tokenizer:
+    """A fresh tokenizer of the kind asked for, or the trained one in the folder named.
+
+    Merges are learned from the training text; an alphabet of characters is the whole corpus's, or the rest could not be read.
+    """
+    if config.tokenizer in ("bytes", "characters", "bpe"):
+        kind: Any = config.tokenizer
+        splits = documents.values() if kind == "characters" else [documents["train"]]
+        return train_tokenizer(kind, (document.text for split in splits for document in split), config.vocab_size)
+    return load_tokenizer(config.tokenizer)
+
+
+@torch.no_grad()
+def held_out_loss(
+    policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
+) -> tuple[float, float]:
+    """Mean nats per token and bits per UTF-8 byte over the first `rows` windows of a stream (all if there are fewer)."""
+    context = min(context, len(stream) - 1)
+    if context < 1:
+        raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
+    number = min(rows, (len(stream) - 1) // context)
+    device = policy.network.unembedding.device
+    nats, tokens, size = 0.0, 0, 0
+    for a in range(0, number, 16):
+        starts = range(a, min(a + 16, number))
+        obs = torch.stack([torch.from_numpy(stream[i * context : (i + 1) * context + 1]) for i in starts])
+        batch = text_rows(obs, tokenizer.begin).to(device)
+        logp = policy.log_prob(batch.obs, batch.action, batch.chosen)
+        nats -= float(logp.double().sum())
+        tokens += int(batch.chosen.sum())
+        size += int(tokenizer.bytes_per_token(batch.action.cpu().numpy()).sum())
+    return nats / max(1, tokens), nats / math.log(2) / max(1, size)

@@ -1,0 +1,90 @@
+"""`fledge runs`: every run under a folder, drawn under the run it started from."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+from rich.text import Text
+
+from fledge.errors import UserError
+from fledge.recipes.show import Show
+from fledge.runs.family import Member, family, guided
+from fledge.runs.figures import duration, headline, label, size_text, value_text
+from fledge.runs.folder import Run, find_runs
+
+
+class RunsConfig(BaseModel):
+    """List runs: what each is, whether it finished, how far it came, and which run it started from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path = Field(Path("runs"), description="the folder to look in, at any depth")
+
+
+def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
+    """Raises UserError where `root` is no folder."""
+    if not config.root.is_dir():
+        raise UserError(
+            f"`{config.root}` is no folder: give the one that holds your runs, as in `fledge runs root=runs`."
+        )
+    members = list(guided(family(find_runs(config.root))))
+    rows = [_row(member.run, config.root, show) for _, member in members if member.run is not None]
+    if not rows:
+        show.line(f"There is no run under {config.root} yet. `fledge demo` makes a road of six.")
+        return {"root": str(config.root), "runs": []}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run", "verb", "status"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("steps", justify="right")
+    table.add_column("figure")
+    for heading in ("age", "size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    described = iter(rows)
+    for guide, member in members:
+        table.add_row(*_cells(guide, member, config.root, next(described) if member.run else None))
+    show.print(table)
+    return {"root": str(config.root), "runs": rows}
+
+
+def _row(run: Run, root: Path, show: Show) -> dict[str, Any]:
+    try:
+        logged = run.metrics.rows()
+    except UserError as error:  # one broken log must not hide the other runs
+        show.line(str(error))
+        logged = []
+    figure = headline(logged)
+    return {
+        "run": os.path.relpath(run.folder, root),
+        "verb": run.verb,
+        "finished": run.finished,
+        "steps": max((row["step"] for row in logged if isinstance(row.get("step"), int)), default=0),
+        "figure": figure[0] if figure else None,
+        "value": figure[1] if figure else None,
+        "started": run.lineage.get("started"),
+        "bytes": run.size(),
+        "parents": [parent["path"] for parent in run.lineage.get("parents", [])],
+    }
+
+
+def _cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -> list[Text]:
+    name = os.path.relpath(member.folder.resolve(), root.resolve())
+    if row is None:
+        where = "not under this folder" if member.folder.exists() else "no longer there"
+        return [Text(guide + name, style="dim"), Text(where, style="dim")]
+    also = ", ".join(os.path.relpath(parent, root.resolve()) for parent in member.also)
+    figure = f"{label(row['figure'])} {value_text(row['figure'], row['value'])}" if row["figure"] else ""
+    age = datetime.now(UTC) - datetime.fromisoformat(row["started"]) if row["started"] else None
+    return [
+        Text.assemble((guide, "dim"), name, (f" + {also}" if also else "", "dim")),
+        Text(row["verb"]),
+        Text("finished", style="green") if row["finished"] else Text("unfinished", style="yellow"),
+        Text(f"{row['steps']:,}" if row["steps"] else ""),
+        Text(figure),
+        Text(duration(max(0.0, age.total_seconds())) if age else ""),
+        Text(size_text(row["bytes"])),
+    ]

@@ -1,0 +1,84 @@
+"""What a person sees while a run goes on: lines, tables, and a progress bar with speed, time left and the one figure that matters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+PIPE_EVERY_S = 10.0
+
+
+class Show:
+    """Speaks to a person on `console`. A pipe gets plain lines, one every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def line(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def print(self, renderable: Any) -> None:
+        self.console.print(renderable)
+
+    @contextmanager
+    def progress(self, what: str, steps: int, figure: str, unit: str = "") -> Iterator[Watch]:
+        """A bar for `steps` steps that shows the latest value of `figure` beside the speed."""
+        if not self.console.is_terminal:
+            yield Watch(self, what, steps, figure, unit)
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[figure]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task(what, total=steps, figure="")
+            yield Watch(self, what, steps, figure, unit, bar, task)
+
+
+class Watch:
+    """Told of every step; decides what of it to show."""
+
+    def __init__(
+        self,
+        show: Show,
+        what: str,
+        steps: int,
+        figure: str,
+        unit: str,
+        bar: Progress | None = None,
+        task: TaskID | None = None,
+    ) -> None:
+        self.show, self.what, self.steps, self.figure, self.unit, self.bar, self.task = (
+            show, what, steps, figure, unit, bar, task,
+        )  # fmt: skip
+        self.value = ""
+        self.began: tuple[float, int] | None = None  # when, and at which step, counting the speed began
+        self.told = time.monotonic()
+
+    def line(self, text: str) -> None:
+        self.show.line(text)
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        if self.figure in figures:
+            self.value = f"{self.figure.replace('_', ' ')} {figures[self.figure]:.3f}{self.unit}"
+        now = time.monotonic()
+        if self.began is None:
+            self.began = (now, step)
+        passed, made = now - self.began[0], step - self.began[1]
+        speed = f"{made / passed:.1f} steps/s" if made > 0 and passed > 0 else ""
+        if self.bar is not None and self.task is not None:
+            self.bar.update(self.task, completed=step, figure=f"{speed}  {self.value}")
+        elif now - self.told >= PIPE_EVERY_S:
+            left = f", {passed / made * (self.steps - step):.0f} s left" if made > 0 else ""
+            self.show.line(f"{self.what}: step {step}/{self.steps}, {speed}{left}, {self.value}")
+            self.told = now

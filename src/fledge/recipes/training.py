@@ -1,0 +1,129 @@
+"""What every training recipe has in common: its fields, how its run is opened, and how its precision is chosen."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from fledge.learner import Learner, Schedule
+from fledge.models.transformer import Transformer
+from fledge.recipes.show import Show
+from fledge.runs.atomic import write_json
+from fledge.runs.folder import Run
+
+# compiling for a CPU takes about a minute: a run shorter than this never earns it back
+COMPILE_PAYS_AFTER_S = 600.0
+
+
+class TrainingConfig(BaseModel):
+    """The fields of every recipe that trains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    out: Path | None = Field(None, description="run folder; by default the first free of runs/VERB, runs/VERB-2, …")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every random number in the run")
+    steps: int = Field(1000, ge=1, description="optimizer steps (updates, for align)")
+    learning_rate: float = Field(1e-3, gt=0, description="at its peak")
+    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="of the learning rate after its rise")
+    warmup_steps: int = Field(20, ge=0, description="optimizer steps over which the learning rate rises")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only")
+    clip: float = Field(1.0, ge=0, description="the gradient is scaled down to this norm; 0 never")
+    rows_per_micro_batch: int | None = Field(None, ge=1, description="rows differentiated at a time: memory only, never the numbers")
+    evaluate_every: int = Field(0, ge=0, description="steps between evaluations; 0: only before and after")
+    save_every_s: float = Field(30.0, ge=0, description="seconds between checkpoints")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matrix products; auto measures this machine")
+    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile; auto: if the run is long and it is faster")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
+
+    def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
+        schedule = Schedule(self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule)
+        return Learner(
+            module,
+            schedule,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            rows_per_micro_batch=self.rows_per_micro_batch,
+            precision=precision,
+        )
+
+    def on(self) -> torch.device:
+        return torch.device("cuda" if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available()) else "cpu")
+
+
+def open_run(
+    run: Run | None, verb: str, config: TrainingConfig, *, parents: list[Path] | None = None, data: list[str] | None = None
+) -> Run:
+    """The run to continue if one was given, else a new one."""
+    if run is not None:
+        return run
+    return Run.create(
+        config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=data or []
+    )
+
+
+def choose_speed(
+    run: Run, config: TrainingConfig, network: Transformer, train_once: Callable[[Transformer, str], None], show: Show
+) -> str:
+    """The precision, measured on a copy of the network, and compiles the network if that is chosen; recorded in machine.json.
+
+    train_once(network, precision): one forward and backward pass of a typical batch. A run that is continued uses what was
+    recorded. Long runs also try compilation.
+    """
+    record = run.folder / "machine.json"
+    if record.exists():
+        chosen = json.loads(record.read_text())
+    else:
+        chosen = _measure(config, network, train_once, show)
+        write_json(record, chosen)
+    if chosen["compile"]:
+        network.compile()
+    return chosen["precision"]
+
+
+def _measure(
+    config: TrainingConfig, network: Transformer, train_once: Callable[[Transformer, str], None], show: Show
+) -> dict[str, Any]:
+    precisions = ["fp32", "bf16"] if config.precision == "auto" else [config.precision]
+    seconds: dict[str, float] = {}
+    if len(precisions) > 1 or config.compile == "auto":
+        for precision in precisions:
+            seconds[precision] = _seconds(network, train_once, precision, compiled=False)
+    best = min(seconds, key=seconds.__getitem__) if seconds else precisions[0]
+    compiled = config.compile == "yes"
+    worth_trying = seconds and seconds[best] * config.steps > COMPILE_PAYS_AFTER_S
+    if config.compile == "auto" and worth_trying and shutil.which("c++" if config.on().type == "cpu" else "ptxas"):
+        show.line("compiling the model to see whether that is faster (about a minute) …")
+        seconds[f"{best} compiled"] = _seconds(network, train_once, best, compiled=True)
+        compiled = seconds[f"{best} compiled"] < seconds[best]
+    return {
+        "precision": best,
+        "compile": compiled,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if config.on().type == "cuda" else "cpu",
+        "seconds_per_step": {name: round(value, 5) for name, value in seconds.items()},
+    }
+
+
+def _seconds(network: Transformer, train_once: Callable[[Transformer, str], None], precision: str, compiled: bool) -> float:
+    """The best of three passes after one to warm up, on a copy."""
+    twin = copy.deepcopy(network)
+    if compiled:
+        twin.compile()
+    train_once(twin, precision)
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        train_once(twin, precision)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return min(times)

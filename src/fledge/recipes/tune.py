@@ -1,0 +1,168 @@
+"""`fledge tune`: instruction tuning on conversations, from a file or from a task that knows its answers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from fledge.algorithms.supervised import Supervised
+from fledge.errors import UserError
+from fledge.fit import nll, total
+from fledge.loop import train
+from fledge.models.folder import actions, load_model, save_model
+from fledge.models.transformer import Transformer
+from fledge.policy import TokenPolicy
+from fledge.recipes.judging import judge_task
+from fledge.recipes.show import Show
+from fledge.recipes.training import TrainingConfig, choose_speed, open_run
+from fledge.runs.folder import Run
+from fledge.sample.conversations import ConversationRows, Endless, Row, Rows, Shuffled
+from fledge.stopwatch import Stopwatch
+from fledge.text.chat import render
+from fledge.text.conversations import rows_from_jsonl
+from fledge.text.corpus import split_of
+from fledge.text.tokenizer import Tokenizer
+from fledge.trajectories import from_rows
+from fledge.worlds.tasks import Task, check_task, load_task
+
+
+class TuneConfig(TrainingConfig):
+    """Tune a model on conversations: likelihood of the assistant's tokens and of the token that ends them, nothing else."""
+
+    base: Path = Field(description="the run or model folder to start from")
+    data: Path | None = Field(None, description="conversations: a .jsonl with `messages`, or `prompt` and `completion`, or `instruction` and `output`")
+    task: str | None = Field(None, description="in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl or .py of your own")
+    shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    rows_per_step: int = Field(64, ge=1, description="conversations an optimizer step")
+    window: int = Field(8, ge=1, description="steps formed together of rows of like length; 1 leaves the order quite random")
+    stop_at_exact_match: float | None = Field(None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)")
+    evaluation_prompts: int = Field(256, ge=1, description="held-out prompts an evaluation answers (with task)")
+    max_new_tokens: int = Field(64, ge=1, description="of an answer in evaluation (with task)")
+
+
+def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+    """Raises UserError for a base, data or a task that cannot be used."""
+    began = time.perf_counter()
+    if (config.data is None) == (config.task is None):
+        raise UserError("tune needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
+    base = load_model(config.base)
+    network, tokenizer = base.network.to(config.on()), base.tokenizer
+    task = None
+    held_out: list[Row] = []
+    if config.task is not None:
+        task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+        check_task(task)
+        rows: Rows = Endless(TaskRow(task, tokenizer))
+    else:
+        assert config.data is not None
+        items, held_out = read_conversations(config.data, tokenizer, network.config.context, show)
+        rows = Shuffled(items, config.seed)
+    if task is not None and task.note:
+        show.line(task.note)
+    run = open_run(run, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
+    sampler = ConversationRows(rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window)
+
+    def once(network: Transformer, precision: str) -> None:
+        policy = TokenPolicy(network, actions(tokenizer).to(config.on()))
+        learner = config.learner(policy, precision)
+        batch = from_rows(*zip(*(rows(i) for i in range(config.rows_per_step)), strict=True)).to(learner.device)
+        with learner.autocast():
+            total(nll(policy.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0).backward()
+
+    precision = choose_speed(run, config, network, once, show)
+    policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
+    stopwatch = Stopwatch()
+    show.line(f"tune: {config.base} on {config.data or config.task}, {precision} → {run.folder}")
+
+    def evaluate(step: int) -> dict[str, float]:
+        if task is not None:
+            return judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
+        return {"validation_loss": conversation_loss(policy, held_out)}
+
+    def better(evaluation: dict[str, float]) -> float:
+        return evaluation["exact_match"] if task is not None else -evaluation["validation_loss"]
+
+    def enough(evaluation: dict[str, float]) -> bool:
+        return config.stop_at_exact_match is not None and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+
+    with show.progress("tune", config.steps, "exact_match" if task else "loss") as watch:
+        last = train(
+            Supervised(policy, config.learner(policy, precision), stopwatch), sampler, run, stopwatch, watch,
+            steps=config.steps, evaluate=evaluate if task is not None or held_out else None,
+            evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
+        )  # fmt: skip
+    save_model(run.model_folder, network, tokenizer)
+    figures = [name for name in ("exact_match", "validation_loss") if name in last]
+    first = run.metrics.rows()[0]
+    summary = {
+        "verb": "tune",
+        "run": str(run.folder),
+        "steps": int(last["step"]) if last else config.steps,
+        "seconds": time.perf_counter() - began,
+        "before": {name: first[name] for name in figures},
+        "after": {name: last[name] for name in figures},
+    }
+    run.finish(summary)
+    for name in figures:
+        show.line(f"tune: {name.replace('_', ' ')} {first[name]:.3f} → {last[name]:.3f} on what it was not trained on.")
+    show.line(f"Next: fledge chat base={run.folder}")
+    return summary
+
+
+class TaskRow:
+    """Example i of a task's training split, asked and answered, as a row."""
+
+    def __init__(self, task: Task, tokenizer: Tokenizer) -> None:
+        self.task, self.tokenizer = task, tokenizer
+
+    def __call__(self, index: int) -> Row:
+        example = self.task.example(index, "train")
+        if example.answer is None:
+            raise UserError(f"the task {example.task} has no answer to {example.prompt!r}: tuning needs answers, aligning only a score.")
+        return render(
+            self.tokenizer, [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}]
+        )
+
+
+def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Show) -> tuple[list[Row], list[Row]]:
+    """Rows to train on and rows held out (one in ten by the hash of what they say, of files with 20 rows or more).
+
+    A row longer than the context is left out, and said so. Raises UserError if none is left.
+    """
+    conversations = rows_from_jsonl(path)
+    rendered = [(conversation, render(tokenizer, conversation)) for conversation in conversations]
+    fitting = [(conversation, row) for conversation, row in rendered if len(row[0]) <= context]
+    left_out = len(rendered) - len(fitting)
+    if not fitting:
+        shortest = min(len(row[0]) for _, row in rendered)
+        raise UserError(
+            f"every row of {path} is longer than the model's context of {context} tokens (the shortest has {shortest}): "
+            "shorten them, or pre-train with a longer `context`."
+        )
+    if left_out:
+        show.line(f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out.")
+    if len(fitting) < 20:
+        return [row for _, row in fitting], []
+    split = ["train" if split_of("\n".join(m["content"] for m in conversation)) == "train" else "held out" for conversation, _ in fitting]
+    return (
+        [row for (_, row), where in zip(fitting, split, strict=True) if where == "train"],
+        [row for (_, row), where in zip(fitting, split, strict=True) if where == "held out"],
+    )
+
+
+@torch.no_grad()
+def conversation_loss(policy: TokenPolicy, rows: list[Row], at_a_time: int = 32) -> float:
+    """Mean nats per trained token over held-out rows."""
+    nats, tokens = 0.0, 0
+    ordered = sorted(rows, key=lambda row: len(row[0]))
+    for a in range(0, len(ordered), at_a_time):
+        part = ordered[a : a + at_a_time]
+        batch = from_rows([ids for ids, _ in part], [own for _, own in part]).to(policy.network.unembedding.device)
+        nats -= float(policy.log_prob(batch.obs, batch.action, batch.chosen).double().sum())
+        tokens += int(batch.chosen.sum())
+    return nats / max(1, tokens)
