@@ -63,8 +63,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     shards = run.folder / "shards"
     if documents is not None:
         tokenizer = base.tokenizer if base else make_tokenizer(config, documents)
+        tokenizer.save(shards)  # before the index, which is written last and vouches for the folder
         write_shards(shards, documents, tokenizer)
-        tokenizer.save(shards)
     tokenizer = load_tokenizer(shards)
     fields = {name: getattr(config, name) for name in _SIZES}
     network = base.network if base else Transformer(

@@ -27,7 +27,7 @@ def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
     if run.summary is not None:
         show.line(f"{config.run} is finished: there is nothing to continue.")
         return run.summary
-    verb = VERBS[run.verb]
-    if not verb.trains:
+    verb = VERBS.get(run.verb)
+    if verb is None or not verb.trains:
         raise UserError(f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued.")
     return verb.function(verb.config.model_validate(run.config), show, run)

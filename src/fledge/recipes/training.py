@@ -62,12 +62,11 @@ class TrainingConfig(BaseModel):
 def open_run(
     run: Run | None, verb: str, config: TrainingConfig, *, parents: list[Path] | None = None, data: list[str] | None = None
 ) -> Run:
-    """The run to continue if one was given, else a new one."""
+    """The run to continue if one was given, else a new one. data: corpora and task names, of which the files are hashed."""
     if run is not None:
         return run
-    return Run.create(
-        config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=data or []
-    )
+    files = [part for name in data or [] for part in name.split(",") if part == "python" or Path(part).exists()]
+    return Run.create(config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=files)
 
 
 def choose_speed(
