@@ -1,0 +1,262 @@
+"""One run as the report shows it: its pictures, samples before and after, timings, settings and files."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from fledge.runs.atomic import sha256
+from fledge.runs.charts import Series, line_chart
+from fledge.runs.figures import PICTURES, Picture, Row, base, columns, duration, is_number, is_share, label, value_text
+from fledge.runs.folder import Run
+from fledge.runs.overoptimisation import Overoptimisation, overoptimisation
+
+_SENTENCES = {
+    "pretrain": "A model learns to predict text, starting from nothing.",
+    "tune": "A model learns to answer, from examples of good answers.",
+    "reward": "A reward model learns which of two answers is the better one.",
+    "align": "A policy learns from its own answers and what they were worth.",
+    "demo": "A language model, raised from raw text to an aligned policy.",
+}
+_SHOWN_SAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One chart of the page. `legend` is empty for a single line, whose name the title already says."""
+
+    title: str
+    unit: str
+    svg: Markup
+    legend: list[str]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One completion; `right` None where nobody judged it."""
+
+    step: int
+    text: str
+    right: bool | None
+    score: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prompt with its completions at the first and the last sampled step (`after` None where it was sampled once)."""
+
+    prompt: str
+    answer: str | None
+    before: Answer
+    after: Answer | None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run's seconds: `share` of 1."""
+
+    name: str
+    seconds: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Everything the page says about one run."""
+
+    anchor: str
+    name: str
+    folder: str
+    verb: str
+    sentence: str
+    status: str
+    finished: bool
+    empty: bool
+    tiles: list[tuple[str, str]]
+    pictures: list[Drawn]
+    more: list[Drawn]
+    overoptimisation: Overoptimisation | None
+    samples: list[Comparison]
+    phases: list[Phase]
+    speed: str | None
+    settings: list[tuple[str, str]]
+    origin: list[tuple[str, str]]
+    files: list[tuple[str, int, str]]
+
+
+def chapter(run: Run, name: str, anchor: str) -> Chapter:
+    """Read one run folder. Raises UserError where a log in it has a broken line."""
+    rows = run.metrics.rows()
+    pictures, more = draw(rows)
+    phases, speed = _timings(run.timings.rows())
+    steps = [row["step"] for row in rows if isinstance(row.get("step"), int)]
+    status = "finished" if run.finished else "unfinished"
+    return Chapter(
+        anchor=anchor,
+        name=name,
+        folder=str(run.folder),
+        verb=run.verb,
+        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}."),
+        status=f"{status} · {max(steps):,} steps" if steps else status,
+        finished=run.finished,
+        empty=not rows,
+        tiles=tiles(run.summary or {}),
+        pictures=pictures,
+        more=more,
+        overoptimisation=overoptimisation(rows),
+        samples=compare(run.samples.rows()),
+        phases=phases,
+        speed=speed,
+        settings=_flat(run.config),
+        origin=_origin(run.lineage),
+        files=list_files(run.folder),
+    )
+
+
+def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the summary says in figures: those with a before and an after, then the single ones."""
+    before, after = summary.get("before") or {}, summary.get("after") or {}
+    changes = [
+        (label(name), f"{value_text(name, before[name])} → {value_text(name, value)}")
+        for name, value in after.items()
+        if is_number(value) and is_number(before.get(name))
+    ]
+    return changes + [(label(name), value_text(name, value)) for name, value in summary.items() if is_number(value)]
+
+
+def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
+    """The pictures that tell the story, and one for each of the remaining figures."""
+    found = columns(rows)
+    if found.get("reward") == found.get("reward_model_score"):
+        found.pop(
+            "reward_model_score", None
+        )  # the reward was the reward model's: one line, not two on top of each other
+    pictures = []
+    for picture in PICTURES:
+        names = sorted(
+            (name for name in found if base(name) in picture.bases), key=lambda name: (name != base(name), name)
+        )
+        if names:
+            pictures.append(_draw(picture, {name: found.pop(name) for name in names}))
+    more = []
+    for name, pairs in found.items():
+        words = label(name)
+        low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
+        more.append(_draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}))
+    return pictures, more
+
+
+def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]]) -> Drawn:
+    series, captions = [], []
+    for name, pairs in found.items():
+        points = [(x, y) for x, y in pairs if y is not None]
+        values = [y for _, y in points]
+        series.append(Series(label(name), [x for x, _ in points], values))
+        change = f"{value_text(name, values[0])} → {value_text(name, values[-1])}" if len(values) > 1 else None
+        lost = len(pairs) - len(points)
+        not_numbers = f" ({lost} not a number)" if lost else ""
+        captions.append((label(name), f"{change or value_text(name, values[0])}{not_numbers}"))
+    single = len(captions) == 1
+    caption = captions[0][1] if single else " · ".join(f"{name} {change}" for name, change in captions)
+    svg = line_chart(
+        series,
+        x_label="step",
+        description=f"{picture.title} over steps: {caption}",
+        low=picture.low,
+        high=picture.high,
+        percent=all(is_share(name) for name in found),
+    )
+    only = next(iter(found))
+    legend = [] if single and only in picture.bases else [one.name for one in series]
+    return Drawn(picture.title, picture.unit, svg, legend, caption)
+
+
+def compare(rows: Sequence[Row]) -> list[Comparison]:
+    """Each prompt at the first and the last step it was sampled; those sampled at two steps come first."""
+    by_prompt: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+            by_prompt.setdefault(row["prompt"], {}).setdefault(row.get("step") or 0, []).append(row)
+    pairs = [
+        (prompt, first, last, len(by_step) > 1)
+        for prompt, by_step in by_prompt.items()
+        for first, last in zip(by_step[min(by_step)], by_step[max(by_step)], strict=False)
+    ]
+    compared = []
+    for prompt, first, last, twice in pairs:
+        answer = last.get("answer")
+        shown = answer if isinstance(answer, str) else None
+        compared.append(Comparison(prompt, shown, _answer(first), _answer(last) if twice else None))
+    return sorted(compared, key=lambda one: one.after is None)[:_SHOWN_SAMPLES]
+
+
+def _answer(row: Row) -> Answer:
+    score = row.get("score")
+    right = row.get("exact")
+    return Answer(
+        step=row.get("step") or 0,
+        text=row["completion"],
+        right=None if right is None else bool(right),
+        score=None if score is None else value_text("score", score),
+    )
+
+
+def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None]:
+    seconds: dict[str, float] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in ("step", "tokens_per_second", "total") and isinstance(value, int | float):
+                seconds[name] = seconds.get(name, 0.0) + value
+    order = [name for name in ("generate", "score", "fit", "evaluate") if name in seconds]
+    order += sorted(seconds.keys() - {*order, "other"}) + (["other"] if "other" in seconds else [])
+    total = sum(seconds.values())
+    speeds = [row["tokens_per_second"] for row in rows if isinstance(row.get("tokens_per_second"), int | float)]
+    speed = f"{statistics.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)" if speeds else None
+    return [Phase(name, duration(seconds[name]), seconds[name] / total) for name in order if total > 0], speed
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    settings: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            settings += _flat(value, f"{prefix}{key}.")
+        else:
+            settings.append(
+                (f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            )
+    return settings
+
+
+def _origin(lineage: dict[str, Any]) -> list[tuple[str, str]]:
+    plain = ("command", "started", "seed", "git_commit", "fledge", "torch", "python", "platform")
+    said = [(name.replace("_", " "), str(lineage[name])) for name in plain if lineage.get(name) is not None]
+    for parent in lineage.get("parents", []):
+        said.append(("parent", f"{parent['path']}, weights sha256 {parent.get('model_sha256') or 'unknown'}"))
+    for data in lineage.get("data", []):
+        what = f"sha256 {data['sha256']}" if "sha256" in data else f"prose of Python {data.get('python')}"
+        said.append(("data", f"{data['path']}, {what}"))
+    return said
+
+
+def list_files(folder: Path) -> list[tuple[str, int, str]]:
+    """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report, nothing hidden."""
+    found: list[tuple[str, int, str]] = []
+    for path in sorted(folder.iterdir()):
+        if (
+            path.name.startswith(".")
+            or path.name == "report.html"
+            or (path.is_dir() and (path / "lineage.json").exists())
+        ):
+            continue
+        if path.is_dir():
+            found += [(f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)]
+        elif path.is_file():
+            found.append((path.name, path.stat().st_size, sha256(path)))
+    return found

@@ -1,0 +1,213 @@
+"""Small line charts as inline SVG: nice ticks, raw values faint behind a smooth line, colours from the style sheet."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+
+WIDTH, HEIGHT = 400, 220
+_TOP, _BOTTOM, _RIGHT = 10, 34, 14
+_SMOOTHED_FROM = 40  # with fewer points the raw line is readable by itself
+_POINTS = 300  # as many as a chart this wide can show
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: `x` ascending, `y` finite, as long as `x`."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Maps [low, high] of the data to [start, end] of the picture."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+
+def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """About `count` round numbers in [low, high], apart by 1, 2 or 5 times a power of ten. Requires low < high."""
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def tick_text(value: float, ticks: Sequence[float], *, percent: bool = False) -> str:
+    """`value` with just the digits that tell the ticks apart."""
+    largest = max(abs(tick) for tick in ticks)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else largest or 1
+    if percent:
+        return f"{100 * value:.{max(0, -math.floor(math.log10(100 * step) + 1e-9))}f} %"
+    if largest >= 1e5 and step >= 1000:
+        return f"{value / 1e6:g} M" if largest >= 1e6 else f"{value / 1e3:g} k"
+    if 0 < largest < 1e-3:
+        return f"{value:.0e}".replace("e-0", "e-") if value else "0"
+    return f"{value:,.{max(0, -math.floor(math.log10(step) + 1e-9))}f}"
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """Means under a Gaussian a sixtieth of the series wide: symmetric, so that nothing seems later than it was."""
+    width = max(1.0, len(values) / 60)
+    reach = math.ceil(2.5 * width)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
+    weighted = np.convolve(values, kernel)[reach:-reach]
+    return (weighted / np.convolve(np.ones(len(values)), kernel)[reach:-reach]).tolist()
+
+
+def thin(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+    """At most `_POINTS` points that still show every peak: the lowest and highest of each stretch."""
+    if len(x) <= _POINTS:
+        return list(zip(x, y, strict=True))
+    kept: set[int] = {0, len(x) - 1}
+    stretches = _POINTS // 2 - 1
+    for stretch in range(stretches):
+        inside = range(stretch * len(x) // stretches, (stretch + 1) * len(x) // stretches)
+        kept |= {min(inside, key=y.__getitem__), max(inside, key=y.__getitem__)}
+    return [(x[i], y[i]) for i in sorted(kept)]
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    x_label: str,
+    description: str,
+    low: float | None = None,
+    high: float | None = None,
+    percent: bool = False,
+) -> Markup:
+    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at least."""
+    values = [y for one in series for y in one.y]
+    bottom, top = _reach(values + [bound for bound in (low, high) if bound is not None], low, high)
+    ticks = nice_ticks(bottom, top)
+    texts = [tick_text(tick, ticks, percent=percent) for tick in ticks]
+    left = 12 + 6.4 * max(map(len, texts))
+    y_scale = _Scale(bottom, top, HEIGHT - _BOTTOM, _TOP)
+    x_scale = _x_scale([x for one in series for x in one.x], left, WIDTH - _RIGHT)
+    parts = [_grid(y_scale, ticks, texts, left), _x_axis(x_scale, x_label)]
+    for number, one in enumerate(series, 1):
+        parts.append(_line(one, x_scale, y_scale, f"s{number}"))
+    return _svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
+
+
+def two_scale_chart(left_series: Series, right_series: Series, *, x_label: str, description: str) -> Markup:
+    """Two figures over the same x, each on an axis of its own, in its colour. `x` need not ascend: a path in time."""
+    scales = []
+    for one in (left_series, right_series):
+        bottom, top = _reach(list(one.y), None, None)
+        scales.append(_Scale(bottom, top, HEIGHT - _BOTTOM, _TOP))
+    ticks = [nice_ticks(scale.low, scale.high) for scale in scales]
+    texts = [[tick_text(tick, of) for tick in of] for of in ticks]
+    left, right = (12 + 6.4 * max(map(len, of)) for of in texts)
+    x_scale = _x_scale([*left_series.x, *right_series.x, 0.0], left, WIDTH - right)
+    parts = [_x_axis(x_scale, x_label)]
+    sides = ((left - 6, "end", "s1"), (WIDTH - right + 6, "start", "s2"))
+    for (at, anchor, name), scale, of, words in zip(sides, scales, ticks, texts, strict=True):
+        for tick, word in zip(of, words, strict=True):
+            parts.append(
+                f'<text class="{name}" x="{at:.1f}" y="{scale(tick) + 4:.1f}" text-anchor="{anchor}">{word}</text>'
+            )
+    for one, scale, name in zip((left_series, right_series), scales, ("s1", "s2"), strict=True):
+        dots = "".join(f'<circle cx="{x_scale(x):.1f}" cy="{scale(y):.1f}" r="1.6"/>' for x, y in _evenly(one))
+        middle = smooth(one.y) if len(one.y) >= _SMOOTHED_FROM else list(one.y)
+        path = _path(
+            _evenly(Series(one.name, smooth(one.x) if len(one.x) >= _SMOOTHED_FROM else one.x, middle)), x_scale, scale
+        )
+        parts.append(f'<g class="dots {name}">{dots}</g><path class="line {name}" d="{path}"/>')
+    return _svg(parts, (), x_scale, scales[0], x_label, description)
+
+
+def _reach(values: list[float], low: float | None, high: float | None) -> tuple[float, float]:
+    """The y range: all values, a little air, and exactly `low` or `high` where nothing goes beyond them."""
+    least, most = min(values), max(values)
+    if least == most:
+        air = abs(least) * 0.1 or 0.5
+    else:
+        air = 0.05 * (most - least)
+    return (least if least == low else least - air), (most if most == high else most + air)
+
+
+def _x_scale(x: Sequence[float], left: float, right: float) -> _Scale:
+    low, high = min(x), max(x)
+    return _Scale(low, high, left, right) if low < high else _Scale(low - 0.5, high + 0.5, left, right)
+
+
+def _grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: float) -> str:
+    lines = []
+    for tick, text in zip(ticks, texts, strict=True):
+        y = scale(tick)
+        lines.append(f'<line class="grid" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        lines.append(f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+    return "".join(lines)
+
+
+def _x_axis(scale: _Scale, label: str) -> str:
+    base = HEIGHT - _BOTTOM
+    ticks = nice_ticks(scale.low, scale.high)
+    parts = [f'<line class="axis" x1="{scale.start:.1f}" x2="{scale.end:.1f}" y1="{base}" y2="{base}"/>']
+    for tick in ticks:
+        text = tick_text(tick, ticks)
+        parts.append(f'<text x="{scale(tick):.1f}" y="{base + 15}" text-anchor="middle">{text}</text>')
+    middle = (scale.start + scale.end) / 2
+    parts.append(f'<text class="name" x="{middle:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(label)}</text>')
+    return "".join(parts)
+
+
+def _line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
+    raw = _path(thin(one.x, one.y), x_scale, y_scale)
+    if len(one.y) >= _SMOOTHED_FROM:
+        means = _path(_evenly(Series(one.name, one.x, smooth(one.y))), x_scale, y_scale)
+        return f'<path class="raw {name}" d="{raw}"/><path class="line {name}" d="{means}"/>'
+    dots = "".join(
+        f'<circle cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="2.4"/>' for x, y in zip(one.x, one.y, strict=True)
+    )
+    return f'<path class="line {name}" d="{raw}"/><g class="points {name}">{dots}</g>'
+
+
+def _evenly(one: Series) -> list[tuple[float, float]]:
+    apart = max(1, math.ceil(len(one.x) / _POINTS))
+    kept = sorted({*range(0, len(one.x), apart), len(one.x) - 1})
+    return [(one.x[i], one.y[i]) for i in kept]
+
+
+def _path(points: Sequence[tuple[float, float]], x_scale: _Scale, y_scale: _Scale) -> str:
+    return "M" + "L".join(f"{x_scale(x):.1f} {y_scale(y):.1f}" for x, y in points)
+
+
+def _svg(
+    parts: Sequence[str],
+    series: Sequence[Series],
+    x_scale: _Scale,
+    y_scale: _Scale,
+    x_label: str,
+    description: str,
+    *,
+    percent: bool = False,
+) -> Markup:
+    """The whole picture; `data-chart` carries the points for the page's hover script."""
+    points = [{"name": one.name, "points": [[x, float(f"{y:.4g}")] for x, y in _evenly(one)]} for one in series]
+    chart = {
+        "series": points,
+        "x": [x_scale.low, x_scale.high, round(x_scale.start, 1), round(x_scale.end, 1)],
+        "y": [y_scale.low, y_scale.high, y_scale.start, y_scale.end],
+        "xLabel": x_label,
+        "percent": percent,
+    }
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(description)}" '
+        f'data-chart="{escape(json.dumps(chart))}">{"".join(parts)}</svg>'
+    )

@@ -1,0 +1,173 @@
+"""Checkpoints that outlive a kill, a full disk and a flipped bit: written beside, renamed, verified when read."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fledge.runs.atomic import sha256, sync, write_bytes
+from fledge.runs.state import flatten, unflatten
+
+_FINAL = re.compile(r"\d{8,}")
+_REPLACED = re.compile(r"\.(\d{8,})\.replaced")
+
+
+class CheckpointDamaged(Exception):
+    """A checkpoint that cannot be believed; the message says in a few words what is wrong with it."""
+
+
+def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = None) -> None:
+    """Write `state` as tensors.safetensors, state.json and, last, manifest.json with their sizes and sha256.
+
+    `state` is whatever `runs.state.flatten` takes. Everything is synced to disk before this returns. Raises OSError.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    plain, tensors = flatten(state)
+    files = [folder / "tensors.safetensors", folder / "state.json"]
+    try:
+        save_file(tensors, files[0])
+    except SafetensorError as error:  # the library reports a full disk in its own type, with the number in the text
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(files[0])) from error
+    sync(files[0])
+    write_bytes(files[1], json.dumps(plain, allow_nan=False).encode())
+    files[0].chmod(files[1].stat().st_mode)  # the library makes it 0600, and colleagues read each other's runs
+    held = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
+    manifest = {"score": score if score is not None and math.isfinite(score) else None, "files": held}
+    write_bytes(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
+    sync(folder)
+
+
+def load_state(folder: Path) -> dict[Any, Any]:
+    """Read what `save_state` wrote, tensors on the CPU. Raises CheckpointDamaged, or PermissionError."""
+    try:
+        for name, held in _manifest(folder)["files"].items():
+            size = (folder / name).stat().st_size
+            if size != held["bytes"]:
+                raise CheckpointDamaged(f"{name} has {size:,} bytes, {held['bytes']:,} were written")
+            if sha256(folder / name) != held["sha256"]:
+                raise CheckpointDamaged(f"the content of {name} has changed since it was written")
+        plain = json.loads((folder / "state.json").read_bytes())
+        with safe_open(folder / "tensors.safetensors", "pt") as file:
+            # Cloned: the library maps the file, and a state must not hang on a file that a later save removes.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+        return unflatten(plain, tensors)
+    except PermissionError:
+        raise
+    except FileNotFoundError as error:
+        raise CheckpointDamaged(f"{Path(str(error.filename)).name} is missing") from error
+    except OSError as error:
+        raise CheckpointDamaged(f"it cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise CheckpointDamaged(f"its files do not fit together: {error}") from error
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "manifest.json").read_bytes())
+    except ValueError as error:
+        raise CheckpointDamaged("manifest.json is not whole") from error
+
+
+class Checkpoints:
+    """The checkpoints of one run, `folder/STEP` each: the last `keep_last`, and the best by score, are kept."""
+
+    def __init__(self, folder: Path, keep_last: int = 2):
+        if keep_last < 1:
+            raise ValueError(f"keep_last={keep_last}: at least 1 checkpoint must be kept to continue from.")
+        self.folder = folder
+        self.keep_last = keep_last
+
+    def save(self, step: int, state: dict[Any, Any], score: float | None = None) -> None:
+        """Write the checkpoint of `step`, then remove those no longer kept. `score`: higher is better.
+
+        Raises OSError (disk full, folder not writable) with every earlier checkpoint intact and no half one left.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._tidy()
+        final = self.folder / f"{step:08d}"
+        partial = self.folder / f".{final.name}.partial"
+        replaced = self.folder / f".{final.name}.replaced"
+        try:
+            save_state(partial, state, score=score)
+            if final.exists():  # a folder cannot be renamed over a full one; `_folders` finds it under either name
+                final.rename(replaced)
+            partial.rename(final)
+            sync(self.folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+        self._prune(step)
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, ascending; whether each is whole is not looked at."""
+        return sorted(self._folders())
+
+    def best(self) -> int | None:
+        """The step with the highest score (the earliest of equals), None where no checkpoint has a score."""
+        scores = {step: self._score(folder) for step, folder in sorted(self._folders().items())}
+        scored = {step: score for step, score in scores.items() if score is not None}
+        return max(scored, key=scored.__getitem__) if scored else None
+
+    def load(self, step: int) -> dict[Any, Any]:
+        """The state of one step. Raises CheckpointDamaged."""
+        return load_state(self._folders().get(step, self.folder / f"{step:08d}"))
+
+    def latest(self, notice: Callable[[str], None]) -> tuple[int, dict[Any, Any]] | None:
+        """The newest whole checkpoint with its step, or None; `notice` hears of each damaged one passed over."""
+        passed: list[str] = []
+        for step in reversed(self.steps()):
+            try:
+                state = self.load(step)
+            except CheckpointDamaged as error:
+                passed.append(f"checkpoint {step:08d} is damaged ({error})")
+                continue
+            for sentence in passed:
+                notice(f"{sentence}: continuing from {step:08d}")
+            return step, state
+        for sentence in passed:
+            notice(f"{sentence}: there is no whole one before it")
+        return None
+
+    def _folders(self) -> dict[int, Path]:
+        """Step to folder. A kill between the two renames of `save` leaves the earlier one under its hidden name."""
+        names = os.listdir(self.folder) if self.folder.is_dir() else []
+        hidden = {int(found[1]): self.folder / found[0] for name in names if (found := _REPLACED.fullmatch(name))}
+        return hidden | {int(name): self.folder / name for name in names if _FINAL.fullmatch(name)}
+
+    def _tidy(self) -> None:
+        """Undo what a killed save left: put back one that was moved aside, remove the half written and removed."""
+        for step, folder in self._folders().items():
+            if folder.name.startswith("."):
+                folder.rename(self.folder / f"{step:08d}")
+        for leftover in self.folder.glob(".*"):
+            if leftover.suffix in (".partial", ".replaced", ".removed"):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+    def _prune(self, saved: int) -> None:
+        """Remove all but the last ones up to `saved` and the best. Those after `saved` belong to a future that may be
+        damaged and is about to be rewritten: they must not push out the ones that are known to be whole."""
+        past = [step for step in self.steps() if step <= saved]
+        kept = {*past[-self.keep_last :], self.best()}
+        for step in past:
+            if step not in kept:
+                removed = self.folder / f".{step:08d}.removed"
+                (self.folder / f"{step:08d}").rename(removed)  # first out of sight: half a checkpoint is never listed
+                shutil.rmtree(removed, ignore_errors=True)
+
+    def _score(self, folder: Path) -> float | None:
+        try:
+            return _manifest(folder).get("score")
+        except (CheckpointDamaged, OSError, AttributeError):
+            return None

@@ -1,0 +1,131 @@
+"""What the figures of a run are called, how their values are written, and which of them belong in one picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+Row = dict[str, Any]
+
+_PREFIXES = ("validation_", "held_out_", "test_")
+_SHARES = {"exact_match", "pair_accuracy", "accuracy", "clip_fraction", "stopped", "truncated_share"}
+_BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates"}
+_WORDS = {
+    "kl": "KL from the start",
+    "grad_norm": "gradient norm",
+    "kl_coefficient": "KL coefficient β",
+    "policy_kl": "KL within the update",
+    "reward_model_score": "reward model's score",
+    "seconds": "time",
+    "drift": "engine–trainer drift",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One chart: the figures it takes (a `held_out_` one goes with its like), and where its axis must reach."""
+
+    title: str
+    bases: tuple[str, ...]
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+PICTURES = (
+    Picture("Loss", ("loss",), "nats per token"),
+    Picture("Bits per byte", ("bits_per_byte",)),
+    Picture("Exact match", ("exact_match",), low=0, high=1),
+    Picture("Reward", ("reward",)),
+    Picture("True score", ("true_score", "score"), low=0, high=1),
+    Picture("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
+    Picture("KL from the start", ("kl",), "nats per completion", low=0),
+    Picture("Entropy", ("entropy", "surprise"), "nats per token", low=0),
+)
+
+
+def base(name: str) -> str:
+    """The figure without what it was measured on: `validation_loss` is a `loss`."""
+    return next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name)
+
+
+def label(name: str) -> str:
+    """A figure's name in words."""
+    return _WORDS.get(name, name.replace("held_out_", "held-out ").replace("_", " "))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_share(name: str) -> bool:
+    """Whether the figure is a share of a whole, between 0 and 1; an `aligned_exact_match` is one too."""
+    return any(name == share or name.endswith(f"_{share}") for share in _SHARES)
+
+
+def value_text(name: str, value: Any) -> str:
+    """A value with as many digits as are worth reading: `43.8 %` (unbreakable), `2.41`, `3.0e-04`, `4 min 12 s`."""
+    if value is None:
+        return "not a number"
+    if not is_number(value):
+        return str(value)
+    if name == "seconds" or name.endswith("_seconds"):
+        return duration(value)
+    if is_share(name):
+        return f"{100 * value:.1f}\u00a0%"
+    size = abs(value)
+    if isinstance(value, int) or size >= 1000:
+        return f"{value:,.0f}"
+    if value and size < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.{1 if size >= 100 else 2 if size >= 1 else 3}f}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `4 min 12 s`, `2 h 5 min`, `3 days`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} days"
+
+
+def size_text(size: int) -> str:
+    """Bytes in the unit that leaves one to three digits before the point."""
+    amount, unit = float(size), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 1000 or unit == "TB":
+            break
+        amount /= 1000
+    return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+
+
+def columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
+    """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping is left out."""
+    found: dict[str, list[tuple[float, float | None]]] = {}
+    for row in rows:
+        if not is_number(row.get("step")):
+            continue
+        for name, value in row.items():
+            if name not in _BOOKKEEPING and (value is None or is_number(value)):
+                found.setdefault(name, []).append((row["step"], value))
+    return {name: pairs for name, pairs in found.items() if any(value is not None for _, value in pairs)}
+
+
+def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
+    """The figure that matters most and its last value: held-out before trained-on, a success before a loss."""
+    found = columns(rows)
+    last = {name: next(value for _, value in reversed(pairs) if value is not None) for name, pairs in found.items()}
+    for wanted in ("exact_match", "pair_accuracy", "true_score", "score", "bits_per_byte", "loss", "reward"):
+        names = [name for name in last if base(name) == wanted]
+        if names:
+            name = min(names, key=lambda n: n == wanted)  # one with a prefix first
+            return name, last[name]
+    return None

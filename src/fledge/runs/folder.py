@@ -1,0 +1,209 @@
+"""A run is a folder: made once, written by one process at a time, opened by anybody, finished by its summary.json."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fledge.errors import UserError
+from fledge.runs.atomic import write_json
+from fledge.runs.checkpoint import Checkpoints
+from fledge.runs.lineage import describe, verb_of
+from fledge.runs.metrics import Log
+
+
+class Run:
+    """One run folder. `create` and `open(writing=True)` hold its lock until `close` or the end of the process."""
+
+    def __init__(self, folder: Path):
+        """Read config.json and lineage.json of `folder`; `open` is the one that explains what is missing."""
+        self.folder = folder
+        written = _read(folder / "config.json")
+        self.verb: str = written["verb"]
+        self.config: dict[str, Any] = written.get("config", {})
+        self.lineage: dict[str, Any] = _read(folder / "lineage.json")
+        self.metrics = Log(folder / "metrics.jsonl")
+        self.timings = Log(folder / "timings.jsonl")
+        self.samples = Log(folder / "samples.jsonl")
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.model_folder = folder / "model"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | None,
+        verb: str,
+        config: dict[str, Any],
+        *,
+        seed: int,
+        parents: Iterable[Path | str] = (),
+        data: Iterable[Path | str] = (),
+        command: str | None = None,
+    ) -> Run:
+        """Make and lock the folder, write lineage.json and config.json. None: the first free of runs/VERB, runs/VERB-2.
+
+        Raises UserError where a given folder already holds something, OSError where it cannot be written.
+        """
+        folder = _free_folder(verb) if folder is None else _given_folder(Path(folder))
+        lock = _take_lock(folder)
+        try:
+            write_json(folder / "lineage.json", describe(verb, command, seed, parents, data, folder=folder))
+            # config.json last: with it the folder is a run, and a kill before it leaves one that `create` takes again.
+            write_json(folder / "config.json", {"verb": verb, "config": config})
+        except BaseException:
+            os.close(lock)
+            _abandon(folder)
+            raise
+        run = cls(folder)
+        run._lock = lock
+        return run
+
+    @classmethod
+    def open(cls, folder: Path, *, writing: bool = False) -> Run:
+        """Open a run; `writing` takes its lock. Raises UserError where it is no run, or another process writes it."""
+        folder = Path(folder)
+        if verb_of(folder) is None:
+            raise UserError(f"`{folder}` is not a run: {_what_is_missing(folder)}.{_nearby(folder)}")
+        run = cls(folder)
+        if writing:
+            run._lock = _take_lock(folder)
+        return run
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What `finish` wrote, None while the run is unfinished."""
+        return _read(self.folder / "summary.json") or None if self.finished else None
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / "summary.json").is_file()
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write summary.json, whole or not at all: the run is finished. Raises ValueError for NaN or infinity."""
+        write_json(self.folder / "summary.json", summary)
+
+    def size(self) -> int:
+        """Bytes of every file in the folder, without those of the runs inside it."""
+        total = 0
+        for name, below, files in os.walk(self.folder):
+            below[:] = [folder for folder in below if verb_of(Path(name, folder)) is None]
+            total += sum(Path(name, file).stat().st_size for file in files)
+        return total
+
+    def log_offsets(self) -> dict[str, int]:
+        """How many bytes each log holds, synced to disk; a checkpoint keeps this, and `rewind` returns to it."""
+        return {name: log.offset() for name, log in self._logs().items()}
+
+    def rewind(self, offsets: dict[str, int]) -> None:
+        """Forget the rows written after `offsets`: the steps between a checkpoint and a kill are made again."""
+        for name, log in self._logs().items():
+            log.rewind(offsets.get(name, 0))
+
+    def close(self) -> None:
+        """Close the logs and let others write. The kernel does the same when the process ends in any way."""
+        for log in self._logs().values():
+            log.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _logs(self) -> dict[str, Log]:
+        return {"metrics": self.metrics, "samples": self.samples, "timings": self.timings}
+
+
+def find_runs(root: Path) -> list[Run]:
+    """Every run at or below `root` (a road's stages are runs inside its folder), sorted by path."""
+    found: list[Path] = []
+    for name, below, files in os.walk(root):
+        is_run = "config.json" in files and verb_of(Path(name)) is not None
+        if is_run:
+            found.append(Path(name))
+        inside = ("checkpoints", "model") if is_run else ()
+        below[:] = [folder for folder in below if not folder.startswith(".") and folder not in inside]
+    return [Run(folder) for folder in sorted(found)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object, {} where there is none or where it is not whole."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _free_folder(verb: str) -> Path:
+    number = 1
+    while True:
+        folder = Path("runs") / (verb if number == 1 else f"{verb}-{number}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()  # making it is the test: two processes cannot both win
+        except FileExistsError:
+            number += 1
+        else:
+            return folder
+
+
+def _given_folder(folder: Path) -> Path:
+    if folder.is_file():
+        raise UserError(f"`{folder}` is a file, and a run is a folder: choose another `out`.")
+    if verb_of(folder) is not None:
+        raise UserError(f"`{folder}` exists: `fledge resume {folder}` continues that run, or choose another `out`.")
+    # lineage.json alone is what a kill during `create` leaves.
+    if folder.is_dir() and any(not name.startswith(".") and name != "lineage.json" for name in os.listdir(folder)):
+        raise UserError(f"`{folder}` exists and is not empty: choose another `out`.")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _abandon(folder: Path) -> None:
+    """Remove what a failed `create` made, so that the same command works once its cause is mended."""
+    for name in ("lineage.json", ".lock"):
+        (folder / name).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _take_lock(folder: Path) -> int:
+    """A lock that the kernel releases when the process ends, also by kill -9. Raises UserError where it is held."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "another one"
+        os.close(descriptor)
+        raise UserError(f"`{folder}` is being written by process {holder}: wait for it, or stop it first.") from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def _what_is_missing(folder: Path) -> str:
+    if not folder.exists():
+        return "there is no such folder"
+    if not folder.is_dir():
+        return "it is a file, and a run is a folder"
+    if not (folder / "config.json").is_file():
+        return "it has no config.json"
+    run = f" (it is the model of the run `{folder.parent}`)" if verb_of(folder.parent) is not None else ""
+    return f"its config.json has no `verb`{run}"
+
+
+def _nearby(folder: Path) -> str:
+    """A sentence with up to five runs below the folder, else below the nearest folder above it that exists."""
+    near = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    runs = [run.folder for run in find_runs(near)] if near != Path("/") else []
+    names = ", ".join(f"`{os.path.relpath(run)}`" for run in runs[:5])
+    return f" Runs nearby: {names}{' …' if len(runs) > 5 else ''}." if runs else " There is no run nearby."

@@ -1,0 +1,95 @@
+"""A log of JSON lines that survives kill -9: a row is one line is one write, and a torn last line is cut."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from fledge.errors import UserError
+
+
+class Log:
+    """Append-only rows in `path`. The file is opened at the first write, offset or rewind; reading never touches it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._descriptor: int | None = None
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one row; NaN and infinities become null. Raises OSError: earlier rows intact, no half line."""
+        line = (json.dumps(_valid(row), allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+        descriptor = self._open()
+        start = os.fstat(descriptor).st_size
+        try:
+            written = os.write(descriptor, line)
+            while written < len(line):  # a disk that fills up takes a part first; the next write says so
+                written += os.write(descriptor, line[written:])
+        except OSError:
+            os.ftruncate(descriptor, start)
+            raise
+
+    def offset(self) -> int:
+        """Bytes of the rows so far, synced to disk: a checkpoint that says this number finds these rows again."""
+        descriptor = self._open()
+        os.fsync(descriptor)
+        return os.fstat(descriptor).st_size
+
+    def rewind(self, offset: int) -> None:
+        """Forget every row after `offset` bytes. Raises UserError where the file is shorter, or no row ends there."""
+        descriptor = self._open()
+        size = os.fstat(descriptor).st_size
+        if offset > size or (offset and os.pread(descriptor, 1, offset - 1) != b"\n"):
+            raise UserError(
+                f"{self.path} does not fit its checkpoint, which knew {offset:,} bytes of it: it has {size:,} now, or "
+                "lines were changed by hand. Put the original file back, or start a new run."
+            )
+        os.ftruncate(descriptor, offset)
+        os.fsync(descriptor)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every whole row so far."""
+        return read_log(self.path)
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        if self._descriptor is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            content = self.path.read_bytes()
+            os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)
+        return self._descriptor
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log, [] where there is none. A torn last line is left out; any other broken line is a UserError."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"line {number} of {path} is not JSON: {error}. Mend the line or remove it.") from error
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def _valid(value: Any) -> Any:
+    """`value` as JSON can say it: JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _valid(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_valid(item) for item in value]
+    return value

@@ -1,0 +1,160 @@
+"""report.html: one self-contained page about a run or a whole road, built from the run folder alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from fledge.runs.atomic import write_text
+from fledge.runs.chapter import Chapter, chapter
+from fledge.runs.family import Member, ancestry, family
+from fledge.runs.figures import duration, headline, is_number, label, size_text, value_text
+from fledge.runs.folder import Run, find_runs
+from fledge.runs.overoptimisation import SOURCE
+
+# A model may write anything. Control characters are not allowed in a page, and those that set the direction of writing
+# would turn it around: they are shown as escapes like \x1b.
+_CONTROLS = [*range(9), *range(11, 32), *range(127, 160)]
+_DIRECTIONS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_READABLE = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _DIRECTIONS}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the road's table. `learned` holds (figure, before, after), either of the two values perhaps missing."""
+
+    name: str
+    anchor: str | None
+    seconds: str
+    share: float
+    learned: list[tuple[str, str | None, str | None]]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A run in the lineage tree; `anchor` where this page has a chapter about it."""
+
+    name: str
+    anchor: str | None
+    note: str
+    figure: str
+    children: list[Node]
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page about `folder` (a run, or a folder of runs) to `out`, else to its report.html, atomically.
+
+    Raises UserError where there is no run, or a log has a broken line; OSError where it cannot be written.
+    """
+    out = folder / "report.html" if out is None else out
+    write_text(out, render(folder))
+    return out
+
+
+def render(folder: Path) -> str:
+    """The page as text."""
+    runs = find_runs(folder)
+    if not runs:
+        runs = [Run.open(folder)]  # says what is missing
+    root = next((run for run in runs if run.folder == folder), None)
+    summary = (root.summary or {}) if root else {}
+    stages = [stage for stage in summary.get("stages", []) if isinstance(stage, dict)]
+    told = _in_order([run for run in runs if run is not root] or runs, folder, stages)
+    anchors = {run.folder.resolve(): f"run-{number}" for number, run in enumerate(told, 1)}
+    chapters = [chapter(run, _name(run, folder), anchors[run.folder.resolve()]) for run in told]
+    by_name = {one.name: one.anchor for one in chapters}
+    is_road = told != [root]
+    finished = root.finished if root else all(one.finished for one in chapters)
+    related = told if is_road else [*ancestry(told[0])][::-1]
+    page = {
+        "title": folder.resolve().name,
+        "sentence": _sentence(root, chapters, summary),
+        "finished": finished,
+        "status": chapters[0].status if not is_road else "finished" if finished else "unfinished",
+        "about": chapter(root, folder.resolve().name, "road") if root and is_road else None,
+        "tiles": [] if not is_road else [(label(k), value_text(k, v)) for k, v in summary.items() if is_number(v)],
+        "stages": _stages(stages, by_name),
+        "lineage": [_node(member, folder, anchors) for member in family(related)],
+        "chapters": chapters,
+        "is_road": is_road,
+        "overoptimisation_source": SOURCE,
+    }
+    script = _read("report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["size"] = size_text
+    template = environment.from_string(_read("report.html.jinja"))
+    text = template.render(page, style=Markup(_read("report.css")), script=Markup(script), script_digest=digest)
+    return text.translate(_READABLE)
+
+
+def _read(name: str) -> str:
+    return resources.files("fledge.runs").joinpath(name).read_text(encoding="utf-8")
+
+
+def _name(run: Run, folder: Path) -> str:
+    name = os.path.relpath(run.folder, folder)
+    return folder.resolve().name if name == "." else name
+
+
+def _in_order(runs: list[Run], folder: Path, stages: list[dict[str, Any]]) -> list[Run]:
+    """As the road went: the order of its stages, else of the runs' beginnings."""
+    places = {stage.get("run"): place for place, stage in enumerate(stages)}
+    return sorted(runs, key=lambda run: (places.get(_name(run, folder), len(places)), run.lineage.get("started", "")))
+
+
+def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]) -> str:
+    if root is None:
+        return f"{len(chapters)} runs."
+    if len(chapters) == 1 and chapters[0].anchor == "run-1" and chapters[0].verb == root.verb:
+        return chapters[0].sentence
+    took = f", in {duration(summary['seconds'])}" if is_number(summary.get("seconds")) else ""
+    what = (
+        "A language model, raised from raw text to an aligned policy"
+        if root.verb == "demo"
+        else f"A road of {root.verb}"
+    )
+    return f"{what}{took}."
+
+
+def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage]:
+    longest = max((stage["seconds"] for stage in stages if is_number(stage.get("seconds"))), default=1) or 1
+    rows = []
+    for stage in stages:
+        before, after = stage.get("before") or {}, stage.get("after") or {}
+        learned = [
+            (
+                label(name),
+                value_text(name, before[name]) if name in before else None,
+                value_text(name, after[name]) if name in after else None,
+            )
+            for name in [*after, *(name for name in before if name not in after)]
+        ]
+        seconds = stage["seconds"] if is_number(stage.get("seconds")) else 0.0
+        name = str(stage.get("name", "stage"))
+        rows.append(Stage(name, anchors.get(str(stage.get("run"))), duration(seconds), seconds / longest, learned))
+    return rows
+
+
+def _node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
+    here = member.folder.resolve()
+    name = os.path.relpath(here, folder.resolve())
+    name = folder.resolve().name if name == "." else name
+    children = [_node(child, folder, anchors) for child in member.children]
+    if member.run is None:
+        return Node(name, None, "not part of this folder" if here.exists() else "no longer there", "", children)
+    others = ", ".join(os.path.relpath(parent, folder.resolve()) for parent in member.also)
+    found = headline(member.run.metrics.rows())
+    figure = f"{label(found[0])} {value_text(*found)}" if found else ""
+    note = f"{member.run.verb}, also from {others}" if others else member.run.verb
+    return Node(name, anchors.get(here), note, figure, children)

@@ -1,0 +1,193 @@
+"""The run folder: made once, locked by one process, opened by anybody, and never half there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fledge.errors import UserError
+from fledge.runs import folder as folder_module
+from fledge.runs.folder import Run, find_runs
+
+
+def test_a_run_comes_back_as_it_was_made(tmp_path: Path) -> None:
+    config = {"steps": 3, "nested": {"learning_rate": 0.1}}
+    Run.create(tmp_path / "a", "tune", config, seed=7, command="fledge tune").close()
+    run = Run.open(tmp_path / "a")
+    assert (run.verb, run.config, run.lineage["seed"], run.lineage["command"]) == ("tune", config, 7, "fledge tune")
+    assert json.loads((tmp_path / "a" / "config.json").read_text()) == {"verb": "tune", "config": config}
+    assert run.model_folder == tmp_path / "a" / "model"
+    assert not run.finished
+    assert run.summary is None
+
+
+def test_without_a_folder_the_first_free_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [Run.create(None, "tune", {}, seed=0).folder for _ in range(3)]
+    assert folders == [Path("runs/tune"), Path("runs/tune-2"), Path("runs/tune-3")]
+
+
+def test_a_run_is_not_made_twice_in_one_folder(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a", "tune", {}, seed=0).close()
+    with pytest.raises(UserError, match=r"exists: `fledge resume .*` continues that run, or choose another `out`"):
+        Run.create(tmp_path / "a", "tune", {}, seed=0)
+
+
+def test_a_folder_with_other_things_and_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="not empty"):
+        Run.create(tmp_path, "tune", {}, seed=0)
+    with pytest.raises(UserError, match="is a file"):
+        Run.create(tmp_path / "thesis.tex", "tune", {}, seed=0)
+
+
+def test_what_a_kill_during_making_leaves_is_taken_again(tmp_path: Path) -> None:
+    for leftover in (".lock", "lineage.json", ".config.json.123.partial"):
+        (tmp_path / leftover).write_text("{}")
+    Run.create(tmp_path, "tune", {}, seed=0)
+    assert Run.open(tmp_path).verb == "tune"
+
+
+def test_a_run_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Run.create(tmp_path / "a", "tune", {}, seed=0, data=[tmp_path / "missing.txt"])
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_is_not_a_run_says_what_is_missing_and_what_is_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Run.create(Path("runs/tune"), "tune", {}, seed=0)
+    Path("runs/tune/model").mkdir()
+    Path("runs/tune/model/config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    Path("runs/empty").mkdir()
+    with pytest.raises(UserError, match=r"`runs/tun` is not a run: there is no such folder. Runs nearby: `runs/tune`."):
+        Run.open(Path("runs/tun"))
+    with pytest.raises(UserError, match=r"no config\.json"):
+        Run.open(Path("runs/empty"))
+    with pytest.raises(UserError, match=r"it is the model of the run `runs/tune`"):
+        Run.open(Path("runs/tune/model"))
+    with pytest.raises(UserError, match=r"There is no run nearby"):
+        Run.open(Path("runs/empty"))
+
+
+def test_stages_inside_a_road_are_found_and_checkpoints_are_not_searched(tmp_path: Path) -> None:
+    for name in ("demo", "demo/pretrain", "demo/tune", "other"):
+        Run.create(tmp_path / name, "x", {}, seed=0)
+    (tmp_path / "demo/checkpoints/00000001").mkdir(parents=True)
+    (tmp_path / "demo/checkpoints/00000001/config.json").write_text('{"verb": "x"}')
+    names = ["demo", "demo/pretrain", "demo/tune", "other"]
+    assert [str(run.folder.relative_to(tmp_path)) for run in find_runs(tmp_path)] == names
+    assert [str(run.folder.relative_to(tmp_path)) for run in find_runs(tmp_path / "demo")] == names[:3]
+    assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_finishing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run.create(tmp_path / "a", "tune", {}, seed=0)
+    with pytest.raises(ValueError, match="JSON"):
+        run.finish({"loss": math.nan})
+    assert not run.finished
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            run.finish({"loss": 1.0})
+    assert not run.finished
+    assert not list((tmp_path / "a").glob(".*partial"))
+    run.finish({"loss": 1.0})
+    assert run.finished
+    assert Run.open(tmp_path / "a").summary == {"loss": 1.0}
+
+
+def test_rewinding_to_a_checkpoint_makes_the_logs_those_of_its_moment(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", "tune", {}, seed=0)
+    run.metrics.write({"step": 1})
+    run.samples.write({"step": 1, "prompt": "é", "completion": ""})
+    run.checkpoints.save(1, {"offsets": run.log_offsets()})
+    before = {name: (run.folder / name).read_bytes() for name in ("metrics.jsonl", "samples.jsonl", "timings.jsonl")}
+    for log in (run.metrics, run.samples, run.timings):
+        log.write({"step": 2})
+    run.close()
+    again = Run.open(tmp_path / "a", writing=True)
+    found = again.checkpoints.latest(pytest.fail)
+    assert found is not None
+    again.rewind(found[1]["offsets"])
+    assert {name: (run.folder / name).read_bytes() for name in before} == before
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from fledge.runs.folder import Run
+run = Run.create(Path(sys.argv[1]), "tune", {}, seed=0)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_two_processes_do_not_write_one_run_and_kill_9_lets_go(tmp_path: Path) -> None:
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "a")], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        with pytest.raises(UserError, match=f"is being written by process {holder.pid}"):
+            Run.open(tmp_path / "a", writing=True)
+        assert Run.open(tmp_path / "a").verb == "tune"  # looking is always allowed
+    finally:
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    Run.open(tmp_path / "a", writing=True).close()
+
+
+MAKER = """
+import sys
+from pathlib import Path
+from fledge.runs.folder import Run
+from fledge.runs import atomic
+import os, signal
+calls = 0
+real = os.fsync
+def dying(descriptor):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(descriptor)
+os.fsync = dying
+Run.create(Path(sys.argv[1]), "tune", {"steps": 1}, seed=0).finish({"done": True})
+"""
+
+
+@pytest.mark.parametrize("moment", range(1, 7))
+def test_a_kill_while_a_run_is_made_or_finished_leaves_a_run_or_a_free_folder(tmp_path: Path, moment: int) -> None:
+    died = subprocess.run([sys.executable, "-c", MAKER, str(tmp_path / "a"), str(moment)], check=False)
+    assert died.returncode == -signal.SIGKILL
+    if (tmp_path / "a" / "config.json").exists():
+        run = Run.open(tmp_path / "a", writing=True)
+        assert run.config == {"steps": 1}
+        assert run.summary in (None, {"done": True})
+    else:
+        Run.create(tmp_path / "a", "tune", {}, seed=0)
+
+
+def test_size_leaves_out_the_runs_inside(tmp_path: Path) -> None:
+    road = Run.create(tmp_path, "demo", {}, seed=0)
+    alone = road.size()
+    stage = Run.create(tmp_path / "tune", "tune", {}, seed=0)
+    stage.checkpoints.save(1, {"w": torch.zeros(10_000)})
+    assert road.size() == alone
+    assert stage.size() > 40_000
+    assert folder_module.verb_of(tmp_path) == "demo"
+    assert os.path.isdir(tmp_path / "tune")
