@@ -88,6 +88,7 @@ class _ChunkedLogProb(torch.autograd.Function):
     """log π(action) and entropy from hidden states, a chunk of rows at a time: the logits [N, V] never exist whole.
 
     The backward pass computes each chunk's logits again: one more matrix product for memory that does not grow with N.
+    A chunk is written in place from logits to gradient: on a CPU every further pass over it costs a tenth of its matrix product.
     """
 
     @staticmethod
@@ -96,47 +97,54 @@ class _ChunkedLogProb(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
         dtype = torch.promote_types(hidden.dtype, torch.float32)
-        logp = torch.empty(n, dtype=dtype, device=hidden.device)
-        spread = torch.zeros(n, dtype=dtype, device=hidden.device)
+        logp, normaliser, spread = (torch.zeros(n, dtype=dtype, device=hidden.device) for _ in range(3))
+        banned = None if allowed is None else (~allowed).nonzero().squeeze(-1)
         for a in range(0, n, chunk):
             part = slice(a, a + chunk)
-            logits = restrict((hidden[part] @ weight.T).to(dtype), rule, allowed, action[part])
-            normaliser = logits.logsumexp(-1)
-            logp[part] = logits.gather(-1, action[part, None]).squeeze(-1) - normaliser
+            logits = _logits(hidden[part], weight, rule, banned, action[part])
+            logp[part] = logits.gather(-1, action[part, None]).squeeze(-1)
+            normaliser[part] = logits.logsumexp(-1)
             if entropy:
-                p = (logits - normaliser[:, None]).exp()
-                spread[part] = normaliser - (p * logits.masked_fill(p == 0, 0.0)).sum(-1)
-        ctx.save_for_backward(hidden, weight, action, allowed)
+                p = (logits - normaliser[part, None]).exp()
+                spread[part] = normaliser[part] - (p * logits.masked_fill(p == 0, 0.0)).sum(-1)
+        ctx.save_for_backward(hidden, weight, action, banned, normaliser)
         ctx.rule, ctx.chunk, ctx.entropy = rule, chunk, entropy
-        return logp, spread
+        return logp - normaliser, spread
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         g_logp, g_entropy = gradients
-        hidden, weight, action, allowed = ctx.saved_tensors
+        hidden, weight, action, banned, normaliser = ctx.saved_tensors
         rule, chunk = ctx.rule, ctx.chunk
         scale = rule.temperature if rule.temperature not in (0, 1) else 1.0
-        dtype = torch.promote_types(hidden.dtype, torch.float32)
         g_hidden = torch.empty_like(hidden)
-        g_weight = torch.zeros_like(weight, dtype=dtype)
+        g_weight = torch.zeros_like(weight, dtype=normaliser.dtype)
         for a in range(0, hidden.shape[0], chunk):
             part = slice(a, a + chunk)
             h = hidden[part]
-            logits = restrict((h @ weight.T).to(dtype), rule, allowed, action[part])
-            logp = logits.log_softmax(-1)
-            p = logp.exp()
-            g = p * (-g_logp[part, None])
-            g.scatter_add_(-1, action[part, None], g_logp[part, None])
-            if ctx.entropy:
-                surprise = logp.masked_fill(p == 0, 0.0)  # ∂H/∂logit = −p (log p + H)
+            logp = _logits(h, weight, rule, banned, action[part]).sub_(normaliser[part, None])
+            if ctx.entropy:  # ∂H/∂logit = −p (log p + H)
+                p = logp.exp()
+                surprise = logp.masked_fill_(p == 0, 0.0)
                 here = -(p * surprise).sum(-1, keepdim=True)
-                g -= g_entropy[part, None] * p * (surprise + here)
+                g = p * (-g_logp[part, None] - g_entropy[part, None] * (surprise + here))
+            else:
+                g = logp.exp_().mul_(-g_logp[part, None])
+            g.scatter_add_(-1, action[part, None], g_logp[part, None])
             if scale != 1.0:
                 g /= scale
             g = g.to(h.dtype)
             g_hidden[part] = g @ weight
-            g_weight += (g.T @ h).to(dtype)
+            g_weight += g.T @ h
         return g_hidden, g_weight.to(weight.dtype), None, None, None, None, None
+
+
+def _logits(hidden: Tensor, weight: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor) -> Tensor:
+    """Fresh logits of a chunk under the rule, in float32 or better; `banned` are the numbers of the tokens that are no actions."""
+    logits = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
+    if banned is not None:
+        logits.index_fill_(-1, banned, float("-inf"))  # a few columns; `masked_fill` would read and write them all
+    return restrict(logits, rule, keep=action)
 
 
 def log_prob(

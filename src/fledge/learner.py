@@ -74,12 +74,16 @@ class Learner:
         ]
         self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=schedule.peak, betas=betas, fused=True)
 
+    def sum(self, x: Tensor) -> Tensor:
+        """x added up over all ranks, which hold one batch together."""
+        everywhere = x.detach().clone().to(self.device)
+        if distributed.is_initialized():
+            distributed.all_reduce(everywhere)
+        return everywhere
+
     def count(self, mask: Tensor) -> Tensor:
         """How many are True, over all ranks: the denominator, taken before anything is cut.  -> [] float, at least 1"""
-        number = mask.sum().to(torch.float64).to(self.device)
-        if distributed.is_initialized():
-            distributed.all_reduce(number)
-        return number.clamp(min=1)
+        return self.sum(mask.sum().to(torch.float64)).clamp(min=1)
 
     def count_rows(self, batch: Any) -> Tensor:
         """How many rows, over all ranks.  -> [] float"""

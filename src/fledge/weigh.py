@@ -6,6 +6,8 @@ undiscounted, so γ and λ count the policy's own decisions.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -61,19 +63,26 @@ def gae(
     return advantage, torch.where(chosen, advantage + value[:, :-1], 0.0)
 
 
-def whiten(x: Tensor, mask: Tensor, shift: bool = True) -> Tensor:
-    """(x − mean) / std over the steps where mask is True, of the whole batch; 0 elsewhere.  [B, T] -> [B, T]
+OverRanks = Callable[[Tensor], Tensor]
+"""Adds a number up over all ranks (`Learner.sum`): a batch is what they hold together. By default there is one rank."""
+
+
+def _spread(x: Tensor, mask: Tensor, over_ranks: OverRanks) -> tuple[Tensor, Tensor, Tensor]:
+    """Over the steps where mask is True: how many there are, their mean, and the sum of squared distances from it.  -> [] each"""
+    count = over_ranks(mask.sum().to(x.dtype))
+    mean = over_ranks(torch.where(mask, x, 0.0).sum()) / count.clamp(min=1)
+    return count, mean, over_ranks((torch.where(mask, x - mean, 0.0) ** 2).sum())
+
+
+def whiten(x: Tensor, mask: Tensor, shift: bool = True, over_ranks: OverRanks = lambda share: share) -> Tensor:
+    """(x − mean) / std over the steps where mask is True, of the whole batch and all ranks; 0 elsewhere.  [B, T] -> [B, T]
 
     Call it before cutting into micro-batches. `shift=False` keeps the mean. A batch with fewer than two steps or no spread
     is only centred: there is no scale to divide by.
     """
-    inside = x[mask]
-    if inside.numel() == 0:
-        return torch.zeros_like(x)
-    mean = inside.mean()
-    std = inside.std() if inside.numel() > 1 else inside.new_zeros(())
-    scale = torch.where(std > 1e-8, std, torch.ones_like(std))
-    out = (x - mean) / scale
+    count, mean, squares = _spread(x, mask, over_ranks)
+    std = (squares / (count - 1).clamp(min=1)).sqrt()
+    out = (x - mean) / torch.where(std > 1e-8, std, torch.ones_like(std))
     return torch.where(mask, out if shift else out + mean, 0.0)
 
 
@@ -105,9 +114,9 @@ def log_ratio(logp: Tensor, reference: Tensor, mask: Tensor, bound: float = 20.0
     return (torch.where(mask, logp, 0.0) - torch.where(mask, reference, 0.0)).clamp(-bound, bound)
 
 
-def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
+def explained_variance(value: Tensor, target: Tensor, mask: Tensor, over_ranks: OverRanks = lambda share: share) -> float:
     """1 − Var[target − value] / Var[target] over the mask: 1 is a perfect critic, 0 no better than a constant."""
-    spread = target[mask].var(unbiased=False)
+    spread = _spread(target, mask, over_ranks)[2]
     if not bool(spread > 0):
         return 0.0
-    return float(1 - (target - value)[mask].var(unbiased=False) / spread)
+    return float(1 - _spread(target - value, mask, over_ranks)[2] / spread)

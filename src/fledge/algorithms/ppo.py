@@ -148,14 +148,14 @@ class PPO:
             batch.reward, value, batch.chosen, batch.terminated, batch.truncated, s.gamma, s.gae_lambda
         )
         figures = {
-            "kl": float(kl.mean()),
+            "kl": float(self.learner.sum(kl.sum()) / self.learner.count_rows(batch)),
             "kl_coefficient": self.kl.beta,
-            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen),
-            "drift": float(drift(batch.old_logp, batch, self.learner.count(batch.chosen))),
+            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
+            "drift": float(self.learner.sum(drift(batch.old_logp, batch, self.learner.count(batch.chosen)))),
         }
         check_drift(figures["drift"])
         if s.whiten_advantage:
-            advantage = whiten(advantage, batch.chosen)
+            advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
         return batch.with_(weight=advantage, target=target), figures  # pyright: ignore[reportReturnType]
 
     def fit(self, batch: Trajectories) -> dict[str, float]:

@@ -63,7 +63,7 @@ class Reinforce:
         with self.stopwatch.phase("fit"):
             figures = self.learner.step(loss, batch.with_(weight=advantage))
         check_drift(figures["drift"])
-        figures |= {"kl": float(kl.mean()), "kl_coefficient": self.kl.beta}
+        figures |= {"kl": float(self.learner.sum(kl.sum()) / rows), "kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl"])
         return figures
 
@@ -87,7 +87,7 @@ class Reinforce:
         elif self.baseline == "group":
             expected = group_mean(score, group)
         elif self.baseline == "batch":
-            expected = score.mean().expand_as(score)
+            expected = (self.learner.sum(score.sum()) / self.learner.count_rows(batch)).to(score.dtype).expand_as(score)
         else:
             expected = torch.zeros_like(score)
         return torch.where(batch.chosen, back - expected[:, None], 0.0)

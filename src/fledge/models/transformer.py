@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.models.positions import rotary_table, rotate
+from fledge.models.short_attention import short_attention, suits
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,12 @@ class Attention(nn.Module):
         """mask: None is causal; else bool [B, 1, T, S], True where attention is allowed.  -> [B, T, D]"""
         b, _, t, _ = q.shape
         grouped = self.config.heads != self.config.kv_heads
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+        if suits(q, k):
+            if grouped:
+                k, v = (x.repeat_interleave(self.config.heads // self.config.kv_heads, dim=1) for x in (k, v))
+            y = short_attention(q, k, v, mask)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
         return self.out(y.transpose(1, 2).reshape(b, t, -1))
 
 

@@ -1,0 +1,1 @@
+"""Oracles: what the algorithms should arrive at, computed by enumeration."""

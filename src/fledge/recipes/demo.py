@@ -1,0 +1,147 @@
+"""`fledge demo`: the whole road, from the text on this machine to an aligned model, in one command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+
+from fledge.recipes.align import AlignConfig, align
+from fledge.recipes.pretrain import PretrainConfig, pretrain
+from fledge.recipes.report import ReportConfig, report
+from fledge.recipes.reward import RewardConfig, reward
+from fledge.recipes.show import Show
+from fledge.recipes.training import TrainingConfig
+from fledge.recipes.tune import TuneConfig, tune
+from fledge.runs.folder import Run
+from fledge.runs.lineage import verb_of
+
+TASK = "reverse"
+ANSWER_TOKENS = 12  # eight letters, the end, and room to be wrong
+
+
+class DemoConfig(BaseModel):
+    """Raise a small model end to end: pre-train on this Python's own prose, tune it to reverse words, train a reward model on its
+    answers, align it twice (by the reward model, by the verifier), and write a report. No network; minutes on two cores.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path | None = Field(None, description="run folder; by default the first free of runs/demo, runs/demo-2, …")
+    seed: int = Field(0, ge=0, lt=2**63, description="of every random number in the run")
+
+
+Stage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]
+
+
+def stages(folder: Path, seed: int) -> list[Stage]:
+    """Name, recipe and configuration of each stage. The same fields on the command line give the same runs."""
+    numbers: dict[str, Any] = {"seed": seed, "precision": "fp32", "compile": "no"}
+    answers: dict[str, Any] = {**numbers, "task": TASK, "max_new_tokens": ANSWER_TOKENS}
+    aligned: dict[str, Any] = {**answers, "base": folder / "tune"}
+    return [
+        ("pretrain", pretrain, PretrainConfig(
+            **numbers, out=folder / "pretrain", tokenizer="bytes", layers=3, width=128, heads=4, context=256, row_tokens=128,
+            tokens_per_step=4096, steps=400, learning_rate=3e-3, evaluate_every=100,
+        )),
+        ("tune", tune, TuneConfig(
+            **answers, out=folder / "tune", base=folder / "pretrain", steps=400, rows_per_step=128, learning_rate=2e-3,
+            schedule="constant", evaluate_every=10, stop_at_exact_match=0.35, window=1,
+        )),
+        ("reward", reward, RewardConfig(
+            **answers, out=folder / "reward", base=folder / "tune", pairs=2048, steps=150, learning_rate=1e-3, evaluate_every=30,
+        )),
+        ("align by reward model", align, AlignConfig(
+            **aligned, out=folder / "align-reward", reward=folder / "reward", algorithm="ppo", steps=50, learning_rate=5e-4,
+            kl_coefficient=0.01, evaluate_every=10,
+        )),
+        ("align by verifier", align, AlignConfig(
+            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=80, learning_rate=1e-3, kl_coefficient=0.0,
+            evaluate_every=10, stop_at_exact_match=0.97,
+        )),
+    ]  # fmt: skip
+
+
+def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+    """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what is finished."""
+    run = run or Run.create(config.out, "demo", config.model_dump(mode="json"), seed=config.seed)
+    done: list[dict[str, Any]] = []
+    for name, recipe, settings in stages(run.folder, config.seed):
+        assert settings.out is not None
+        show.line(f"\n{name} ({len(done) + 1} of 5)")
+        done.append({"name": name, **stage(recipe, settings, settings.out, show)})
+    began = time.perf_counter()
+    by_name = {each["name"]: each for each in done}
+    summary: dict[str, Any] = {
+        "verb": "demo",
+        "run": str(run.folder),
+        "seed": config.seed,
+        "seconds": sum(each["seconds"] for each in done),
+        "base_bits_per_byte": by_name["pretrain"]["after"]["validation_bits_per_byte"],
+        "tuned_exact_match": by_name["tune"]["after"]["exact_match"],
+        "reward_pair_accuracy": by_name["reward"]["after"]["pair_accuracy"],
+        "aligned_exact_match": by_name["align by verifier"]["after"]["exact_match"],
+        "stages": [
+            {
+                "name": each["name"],
+                "seconds": each["seconds"],
+                "run": Path(each["run"]).name,
+                "before": each["before"],
+                "after": each["after"],
+            }
+            for each in done
+        ],
+    }
+    run.finish(summary)
+    page = report(ReportConfig(run=run.folder), show)["report"]
+    summary = {**summary, "seconds": summary["seconds"] + time.perf_counter() - began, "report": str(page)}
+    run.finish(summary)
+    show.print(road_table(summary))
+    show.line(f"\nTalk to it:   fledge chat base={run.folder / 'align-verifier'}     (try: reverse: planet)")
+    show.line(f"The report:   {page}")
+    return summary
+
+
+def stage(recipe: Callable[..., dict[str, Any]], settings: TrainingConfig, folder: Path, show: Show) -> dict[str, Any]:
+    """The summary of one stage: read if it is finished, continued if it was begun, else run."""
+    if verb_of(folder) is None:
+        return recipe(settings, show)
+    begun = Run.open(folder, writing=True)
+    summary = begun.summary
+    if summary is None:
+        summary = recipe(settings, show, begun)
+    else:
+        show.line(f"{folder} is finished.")
+    begun.close()
+    return summary
+
+
+def road_table(summary: dict[str, Any]) -> Table:
+    """What each stage took and what it learned."""
+    names = {
+        "validation_bits_per_byte": "bits per byte",
+        "exact_match": "exact match",
+        "pair_accuracy": "pairs ranked right",
+        "true_score": "true score",
+        "reward_model_score": "reward model's score",
+        "kl": "KL from the tuned model, nats",
+    }
+    table = Table(title=f"\nThe road in {summary['seconds'] / 60:.1f} minutes", title_justify="left", box=None, pad_edge=False)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("seconds", justify="right")
+    table.add_column("what it learned", no_wrap=True)
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    for each in summary["stages"]:
+        head: tuple[str, str] = (each["name"], f"{each['seconds']:.0f}")
+        for name, label in names.items():
+            if name in each["after"]:
+                shares = name in ("exact_match", "pair_accuracy")
+                before, after = (f"{each[side][name]:.1%}" if shares else f"{each[side][name]:.2f}" for side in ("before", "after"))
+                table.add_row(*head, label, before, after)
+                head = ("", "")
+    return table

@@ -1,0 +1,137 @@
+"""Starts the command line as a user does, sends it signals, and reads what it printed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SERVER = Path(__file__).with_name("fork_server.py")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
+
+# Where a model stands that the session's fixture has made: {pretrain}, {tune}, {reward}; and files: {text}, {rows} …
+_QUICK = "precision=fp32 compile=no"
+PRETRAIN = (
+    f"pretrain data={{text}} tokenizer=bytes layers=1 width=16 heads=2 context=64 steps=12 "
+    f"tokens_per_step=256 evaluate_every=5 evaluation_rows=8 {_QUICK}"
+)
+TUNE = f"tune base={{pretrain}} data={{rows}} steps=12 rows_per_step=8 evaluate_every=5 {_QUICK}"
+REWARD = f"reward base={{tune}} data={{pairs}} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32"
+ALIGN = (
+    "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 "
+    "evaluate_every=2 evaluation_prompts=8 precision=fp32"
+)
+PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
+REINFORCE = f"{ALIGN} algorithm=reinforce"
+STAGES = {"pretrain": PRETRAIN, "tune": TUNE, "reward": REWARD, "align ppo": PPO, "align reinforce": REINFORCE}
+
+
+@dataclass(frozen=True)
+class Models:
+    """A folder with everything that the fixture `models` makes."""
+
+    folder: Path
+
+    def fill(self, command: str) -> list[str]:
+        """The words of a command, with {tune}, {text} and so on replaced by what they stand for."""
+        files = {"text": "text.txt", "rows": "rows.jsonl", "pairs": "pairs.jsonl", "letters": "letters.py"}
+        places = {name: str(self.folder / file) for name, file in files.items()}
+        places |= {name: str(self.folder / name) for name in ("pretrain", "tune", "reward")}
+        return [word.format(**places) for word in command.split()]
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended: `code` is minus the signal where one killed it."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def complaint(self) -> str:
+        """The one sentence of a command that the user got wrong: exit code 2, one line, nothing else."""
+        assert self.code == 2, (self.code, self.stdout, self.stderr)
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, self.stderr
+        assert lines[0].startswith("fledge: "), self.stderr
+        assert "Traceback" not in self.stdout
+        return lines[0].removeprefix("fledge: ")
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The one JSON object of a command that was given --json."""
+        assert self.code == 0, self.stderr
+        assert self.stdout.count("\n") == 1, self.stdout
+        found = json.loads(self.stdout)
+        assert isinstance(found, dict)
+        return found
+
+
+class Cli:
+    """Runs command lines in children of one process that has imported fledge: see fork_server.py."""
+
+    def __enter__(self) -> Cli:
+        self._scratch = tempfile.TemporaryDirectory()
+        self._server = subprocess.Popen(
+            [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._server.stdin is not None
+        self._server.stdin.close()
+        self._server.wait()
+        self._scratch.cleanup()
+
+    def __call__(
+        self,
+        words: str | Sequence[str],
+        *,
+        folder: Path,
+        stdin: str | None = None,
+        signal: int = 0,
+        after_s: float = 0.0,
+        once: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Done:
+        """`fledge WORDS` in `folder`. `signal` is sent `after_s` seconds after the start, or after `once` appears."""
+        files = {name: Path(self._scratch.name, name) for name in ("stdin", "stdout", "stderr")}
+        files["stdin"].write_text(stdin or "")
+        request = {
+            "words": words.split() if isinstance(words, str) else list(words),
+            "folder": str(folder),
+            "signal": int(signal),
+            "after_s": after_s,
+            "once": once and str(once),
+            "environment": environment or {},
+        }
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(json.dumps(request | {name: str(file) for name, file in files.items()}) + "\n")
+        self._server.stdin.flush()
+        answer = json.loads(self._server.stdout.readline())
+        printed = {name: files[name].read_text(encoding="utf-8") for name in ("stdout", "stderr")}
+        return Done(code=answer["code"], seconds=answer["seconds"], **printed)
+
+
+def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge")) -> Done:
+    """`python -m fledge WORDS` as a process of its own, from the interpreter's first line on."""
+    ran = subprocess.run(
+        [sys.executable, *module, *words], cwd=folder, capture_output=True, text=True, env=os.environ | ONE_THREAD, check=False
+    )
+    return Done(ran.returncode, ran.stdout, ran.stderr, 0.0)
+
+
+def outcome(run: Path) -> dict[str, str]:
+    """The hashes of what a run must end with, however often it was stopped."""
+    names = ("model/model.safetensors", "metrics.jsonl", "samples.jsonl")
+    return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names if (run / name).exists()}

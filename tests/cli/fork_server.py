@@ -1,0 +1,74 @@
+"""A process that imports fledge once and forks a child for each command line: real processes without the wait for torch.
+
+Reads one JSON request a line on standard input and answers each with one JSON line, when its child has ended.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from fledge.cli import main
+from fledge.recipes.verbs import VERBS
+
+PATIENCE_S = 100.0  # a child that takes longer hangs
+
+
+def serve() -> None:
+    """Returns in a child, with its standard streams and sys.argv set; in the server never before its input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            become(request)
+            return
+        answers.write(json.dumps(watch(pid, request)) + "\n")
+        answers.flush()
+    sys.exit(0)
+
+
+def become(request: dict[str, Any]) -> None:
+    os.chdir(request["folder"])
+    os.environ.update(request["environment"])
+    for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+        file = os.open(request[name], os.O_RDWR if name == "stdin" else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(file, descriptor)
+        os.close(file)
+    sys.stdin = open(0)  # what the server's own has read ahead is not the child's
+    sys.argv = ["fledge", *request["words"]]
+
+
+def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
+    """Wait for the child. With `signal`, send it `after_s` seconds from the fork, or from when `once` exists."""
+    began = time.monotonic()
+    number, since = request["signal"], None
+    while True:
+        now = time.monotonic()
+        if since is None and (request["once"] is None or os.path.exists(request["once"])):
+            since = began if request["once"] is None else now
+        if number and since is not None and now - since >= request["after_s"]:
+            os.kill(pid, number)
+            number = 0
+        if now - began > PATIENCE_S:
+            os.kill(pid, signal.SIGKILL)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return {"code": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - began}
+        time.sleep(0.0005)
+
+
+if __name__ == "__main__":
+    # torch imports the second at the first optimizer step, which takes longer than the tests' whole runs
+    for module in (*sorted({verb.module for verb in VERBS.values()}), "torch._dynamo"):
+        if importlib.util.find_spec(module):
+            importlib.import_module(module)
+
+    serve()
+    main()

@@ -1,0 +1,132 @@
+"""Every algorithm on a batch that has everything in it, in float64, with its gradient laid open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.ppo import PPO, PPOSettings
+from fledge.algorithms.reinforce import Baseline, Reinforce
+from fledge.algorithms.reward_model import RewardModel
+from fledge.algorithms.supervised import Supervised
+from fledge.learner import Learner
+from fledge.models.heads import ScalarHead, ScalarModel
+from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Pairs, Trajectories
+from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, transformer
+
+SETTINGS = PPOSettings(
+    entropy_coefficient=0.1, updates_per_step=1, ptx_coefficient=0.5, gamma=0.97, gae_lambda=0.9, value_clip=0.2
+)
+
+
+@dataclass
+class Case:
+    algorithm: Any
+    learner: Learner
+    gradients: Gradients
+    batch: Any
+
+    def gradient(self) -> tuple[torch.Tensor, dict[str, float]]:
+        """Of one update, with its figures."""
+        figures = self.algorithm.update(self.batch)
+        return self.gradients.flat, figures
+
+
+class Repeat:
+    """The same text again and again: a sampler for the γ_ptx term."""
+
+    def __init__(self, batch: Trajectories) -> None:
+        self.batch, self.given = batch, 0
+
+    def __iter__(self) -> Iterator[Trajectories]:
+        return self
+
+    def __next__(self) -> Trajectories:
+        self.given += 1
+        return self.batch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.given = state["given"]
+
+
+def policy(seed: int = 0) -> TokenPolicy:
+    return policy_of(transformer(seed, dtype=torch.float64), chunk=7)
+
+
+def scalar_head(bias: bool) -> ScalarHead:
+    """Away from zero, so that the trunk has a gradient too."""
+    head = ScalarHead(16, bias)
+    nn.init.normal_(head.linear.weight, std=0.5, generator=seeded(9))
+    return head.double()
+
+
+def _supervised(rows: slice, micro: int | None) -> Case:
+    actor = policy()
+    fit = learner(actor, rows_per_micro_batch=micro)
+    return Case(Supervised(actor, fit, Stopwatch()), fit, Gradients(fit), rollouts(actor)[rows])
+
+
+def _reward_model(rows: slice, micro: int | None) -> Case:
+    model = ScalarModel(transformer(0, dtype=torch.float64))
+    model.head = scalar_head(bias=False)
+    fit = learner(model, rows_per_micro_batch=micro)
+    pairs = Pairs(rollouts(policy(), seed=1), rollouts(policy(), seed=2))[rows]
+    return Case(RewardModel(model, fit, Stopwatch(), margin=0.1), fit, Gradients(fit), pairs)
+
+
+def _reinforce(baseline: Baseline) -> Callable[[slice, int | None], Case]:
+    def make(rows: slice, micro: int | None) -> Case:
+        actor = policy()
+        fit = learner(actor, rows_per_micro_batch=micro)
+        algorithm = Reinforce(
+            actor, fit, Stopwatch(), reference=policy(5).frozen_copy(), kl=KLControl(0.1, 0.5), baseline=baseline, gamma=0.97
+        )
+        return Case(algorithm, fit, Gradients(fit), rollouts(actor)[rows])
+
+    return make
+
+
+def ppo(rows: slice, micro: int | None, *, shared: bool = True, **settings: Any) -> Case:
+    actor = policy()
+    if shared:
+        both: nn.Module = SharedCritic(actor, scalar_head(bias=True))
+    else:
+        critic = ScalarModel(transformer(3, dtype=torch.float64), bias=True)
+        critic.head = scalar_head(bias=True)
+        both = SeparateCritic(actor, critic)
+    fit = learner(both, rows_per_micro_batch=micro)
+    text = rollouts(actor, seed=8)[rows]
+    algorithm = PPO(
+        both,  # pyright: ignore[reportArgumentType]
+        fit,
+        Stopwatch(),
+        replace(SETTINGS, **settings),
+        generator=seeded(4),
+        reference=policy(5).frozen_copy(),
+        kl=KLControl(0.1, 0.5),
+        pretraining=(actor, Repeat(text)),
+    )
+    return Case(algorithm, fit, Gradients(fit), rollouts(actor)[rows])
+
+
+EVERY: dict[str, Callable[[slice, int | None], Case]] = {
+    "supervised": _supervised,
+    "reward model": _reward_model,
+    "reinforce, no baseline": _reinforce("none"),
+    "reinforce, batch": _reinforce("batch"),
+    "reinforce, group": _reinforce("group"),
+    "reinforce, leave one out": _reinforce("leave_one_out"),
+    "ppo, shared trunk": lambda rows, micro: ppo(rows, micro),
+    "ppo, two networks": lambda rows, micro: ppo(rows, micro, shared=False),
+}
+ALL_ROWS = slice(None)

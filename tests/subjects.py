@@ -1,0 +1,204 @@
+"""What the tests try things on: small transformers, a policy that is a table, batches with every kind of step, and a look at gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fledge.exact.enumerable import Language
+from fledge.learner import Learner, Schedule
+from fledge.models.transformer import Transformer, TransformerConfig
+from fledge.policy import TokenPolicy
+from fledge.trajectories import Trajectories
+
+GARBAGE = (math.nan, math.inf, -math.inf, 1e30)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def transformer(seed: int = 0, *, border: int | None = None, dtype: torch.dtype = torch.float32, **sizes: Any) -> Transformer:
+    """Two layers of width 16 unless told otherwise. Norm weights are moved away from 1, where a missing one would not show."""
+    config = {"vocab_size": 11, "context": 32, "layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "mlp_width": 24} | sizes
+    network = Transformer(TransformerConfig(**config), border=border, generator=seeded(seed))
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if weight.ndim == 1:
+                weight += 0.3 * torch.randn(weight.shape, generator=seeded(seed + len(name)))
+            else:
+                weight *= 2  # far from uniform
+    return network.to(dtype)
+
+
+def learner(module: nn.Module, rate: float = 1e-2, **settings: Any) -> Learner:
+    return Learner(module, Schedule(rate, 1000), **({"weight_decay": 0.0, "clip": 0.0} | settings))
+
+
+class Gradients:
+    """Stands in for a learner's optimizer: keeps the gradient of each step and moves nothing."""
+
+    def __init__(self, learner: Learner) -> None:
+        self.taken: list[list[Tensor]] = []
+        self.learner = learner
+        learner.optimizer.step = self.step  # pyright: ignore[reportAttributeAccessIssue]
+
+    def step(self) -> None:
+        self.taken.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.learner.parameters])
+
+    @property
+    def flat(self) -> Tensor:
+        """The last step's gradient in one row."""
+        return torch.cat([g.flatten() for g in self.taken[-1]])
+
+
+class Place:
+    """The cache of a table: where in it each row stands."""
+
+    def __init__(self, rows: int) -> None:
+        self.place = torch.zeros(rows, dtype=torch.long)
+
+    def move(self, source: int, target: int) -> None:
+        self.place[target] = self.place[source]
+
+    def repeat(self, times: int) -> None:
+        self.place = self.place.repeat_interleave(times)
+
+
+class TableNetwork(nn.Module):
+    """Logits of their own for every prefix: a policy over symbols 0…V−1 that can be any distribution there is.
+
+    A row is one opening token, which is not looked at, and up to `length` symbols. Prefixes are numbered like a heap with V
+    children to a node; the hidden state is the number of the prefix, one-hot.
+    """
+
+    def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.config = SimpleNamespace(context=length + 1)
+        self.width = sum(vocabulary**t for t in range(length + 1))
+        table = scale * torch.randn(vocabulary, self.width, generator=seeded(seed), dtype=torch.float64)
+        self.table = nn.Parameter(table)  # [V, prefixes]
+
+    @property
+    def unembedding(self) -> Tensor:
+        return self.table
+
+    def place(self, tokens: Tensor) -> Tensor:
+        """[B, T] -> [B, T]"""
+        places = [torch.zeros_like(tokens[:, 0])]
+        for t in range(1, tokens.shape[1]):
+            places.append(places[-1] * self.vocabulary + tokens[:, t] + 1)
+        return torch.stack(places, 1)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        return F.one_hot(self.place(tokens), self.width).to(self.table.dtype)
+
+    def document_mask(self, tokens: Tensor) -> None:
+        return None
+
+    def cache(self, rows: int, positions: int) -> Place:
+        return Place(rows)
+
+    def prefill(self, tokens: Tensor, cache: Place) -> Tensor:
+        cache.place = self.place(tokens)[:, -1]
+        return self(tokens)
+
+    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Place) -> Tensor:
+        here = cache.place[: len(tokens)] * self.vocabulary + tokens + 1
+        cache.place[: len(tokens)] = here
+        return F.one_hot(here, self.width).to(self.table.dtype)
+
+    def row_of(self, language: Language) -> Tensor:
+        """The column of the table that holds each prefix of the language.  [P]"""
+        opened = [torch.tensor([[0, *prefix]]) for prefix in language.prefixes]
+        return torch.stack([self.place(row)[0, -1] for row in opened])
+
+    def logits(self, language: Language) -> Tensor:
+        """As a table of the language.  [P, V]"""
+        return self.table[:, self.row_of(language)].T
+
+
+def network_logits(policy: TokenPolicy, language: Language, opening: int) -> Tensor:
+    """What any policy says after each prefix, one plain forward pass at a time.  [P, V]"""
+    rows = [torch.tensor([[opening, *prefix]]) for prefix in language.prefixes]
+    return torch.stack([policy.logits(policy.network(row)[:, -1])[0, : language.vocabulary] for row in rows])
+
+
+def spoken(
+    language: Language, words: Sequence[int], opening: int, reward: Tensor, step_logp: Tensor | None = None, group: Tensor | None = None
+) -> Trajectories:
+    """The sequences with these numbers as trajectories; the reward of each stands on its last symbol.  reward [S], step_logp [S, T]"""
+    rows, steps = len(words), language.length
+    obs = torch.zeros(rows, steps + 1, dtype=torch.long)
+    obs[:, 0] = opening
+    chosen, terminated, truncated = (torch.zeros(rows, steps, dtype=torch.bool) for _ in range(3))
+    worth = torch.zeros(rows, steps, dtype=reward.dtype)
+    for i, number in enumerate(words):
+        word = language.sequences[number]
+        obs[i, 1 : len(word) + 1] = torch.tensor(word)
+        chosen[i, : len(word)] = True
+        worth[i, len(word) - 1] = reward[number]
+        (terminated if word[-1] == language.stop else truncated)[i, len(word) - 1] = True
+    logp = None if step_logp is None else step_logp[torch.as_tensor(words)].detach()
+    return Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=group)
+
+
+def rollouts(policy: TokenPolicy, rows: int = 16, steps: int = 12, seed: int = 0, vocabulary: int = 11) -> Trajectories:
+    """Rows of unequal length with prompts, a gap (tool output) in some, ends of both kinds, rewards on the way, groups of two.
+
+    Tokens 0 (padding) and 1 (prompt) are never chosen. `logp` is the policy's own.
+    """
+    random = seeded(seed)
+    number = lambda low, high: int(torch.randint(low, high, (), generator=random))  # noqa: E731
+    obs = torch.randint(2, vocabulary, (rows, steps + 1), generator=random)
+    chosen, terminated, truncated = (torch.zeros(rows, steps, dtype=torch.bool) for _ in range(3))
+    for i in range(rows):
+        first, last = number(0, 4), number(5, steps)
+        chosen[i, first : last + 1] = True
+        if i % 3 == 0:
+            gap = number(first + 1, last)
+            chosen[i, gap : gap + 2] = False
+            chosen[i, last] = True
+        (terminated if i % 2 else truncated)[i, last] = True
+        obs[i, last + 2 :] = 0
+        obs[i, 0] = 1
+        obs[i, 1:][~chosen[i] & (torch.arange(steps) < last)] = 1  # prompts and gaps hold what is no action
+    dtype = policy.network.unembedding.dtype
+    reward = torch.where(chosen, torch.randn(rows, steps, generator=random, dtype=dtype), 0.0)
+    with torch.no_grad():
+        logp = policy.log_prob(obs, obs[:, 1:], chosen)
+    group = torch.arange(rows) // 2
+    return Trajectories(obs, obs[:, 1:], chosen, reward, terminated, truncated, logp=logp, group=group)
+
+
+def spoil(batch: Trajectories, kind: float, seed: int = 0) -> Trajectories:
+    """The same batch with garbage wherever no step was chosen, and other tokens after each row's end."""
+    changes: dict[str, Tensor | None] = {}
+    for name in ("reward", "logp", "weight", "target"):
+        value = getattr(batch, name)
+        changes[name] = None if value is None else torch.where(batch.chosen, value, kind)
+    for name in ("terminated", "truncated"):
+        changes[name] = getattr(batch, name) | ~batch.chosen
+    after = torch.arange(batch.obs.shape[1]) > batch.last()[:, None]  # [B, T+1]
+    other = torch.randint(0, 11, batch.obs.shape, generator=seeded(seed))
+    obs = torch.where(after, other, batch.obs)
+    return batch.with_(obs=obs, action=obs[:, 1:], **changes)
+
+
+def policy_of(network: Transformer, **settings: Any) -> TokenPolicy:
+    """A policy whose actions are all tokens but 0 and 1."""
+    allowed = torch.arange(network.config.vocab_size) >= 2
+    return TokenPolicy(network, allowed, **settings)
+
+
+def figures_close(a: Mapping[str, float], b: Mapping[str, float], bound: float) -> None:
+    assert a.keys() == b.keys()
+    for name in a:
+        assert math.isclose(a[name], b[name], rel_tol=bound, abs_tol=bound), name

@@ -1,0 +1,122 @@
+"""What must be the same computed in two ways: one algorithm as a case of another, one batch in pieces, one batch on two machines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed, multiprocessing
+
+from fledge.algorithms.ppo import PPO, PPOSettings
+from fledge.algorithms.reinforce import Reinforce
+from fledge.algorithms.supervised import Supervised
+from fledge.models.heads import ScalarHead
+from fledge.policy import SharedCritic
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Pairs
+from tests.every_algorithm import ALL_ROWS, EVERY, policy, ppo
+from tests.subjects import GARBAGE, Gradients, figures_close, learner, rollouts, seeded, spoil
+
+EXACT = {"rtol": 1e-10, "atol": 1e-12}  # float64; the promise is 1e-6
+
+
+def test_supervised_is_the_policy_gradient_with_weight_one() -> None:
+    actor = policy()
+    batch = rollouts(actor)
+    ends = torch.arange(1, 13) == batch.last()[:, None]
+    batch = batch.with_(reward=ends.double())  # the reward-to-go of every step is 1
+    fit = learner(actor)
+    gradients = Gradients(fit)
+    Supervised(actor, fit, Stopwatch()).update(batch)
+    Reinforce(actor, fit, Stopwatch(), baseline="none").update(batch)
+    supervised, reinforce = (torch.cat([g.flatten() for g in taken]) for taken in gradients.taken)
+    # One is a mean over tokens, the other over rows.
+    torch.testing.assert_close(supervised * batch.chosen.sum(), reinforce * len(batch), **EXACT)
+    assert supervised.abs().max() > 1e-3
+
+
+def test_the_first_ppo_step_is_the_policy_gradient() -> None:
+    """With ratio 1, a critic that says 0 and the full trace, PPO's gradient is REINFORCE's, whatever the clip range."""
+    actor = policy()
+    batch = rollouts(actor)
+    both = SharedCritic(actor, ScalarHead(16).double())
+    fit = learner(both)
+    gradients = Gradients(fit)
+    settings = PPOSettings(
+        gamma=0.9, gae_lambda=1.0, clip_low=0.01, clip_high=0.01, value_coefficient=0.0, whiten_advantage=False, updates_per_step=1
+    )
+    PPO(both, fit, Stopwatch(), settings, generator=seeded(0)).update(batch)
+    Reinforce(actor, fit, Stopwatch(), baseline="none", gamma=0.9).update(batch)
+    first, reinforce = (torch.cat([g.flatten() for g in taken]) for taken in gradients.taken)
+    torch.testing.assert_close(first * batch.chosen.sum(), reinforce * len(batch), **EXACT)
+    assert first.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_gradient_is_the_same_in_pieces_of_any_size(name: str) -> None:
+    whole, figures = EVERY[name](ALL_ROWS, None).gradient()
+    assert whole.abs().max() > 1e-3
+    for rows_per_micro_batch in (16, 4, 5, 1):  # 16 rows: in one piece, in equal and in unequal ones
+        pieces, same = EVERY[name](ALL_ROWS, rows_per_micro_batch).gradient()
+        torch.testing.assert_close(pieces, whole, **EXACT)
+        figures_close(same, figures, 1e-9)
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+@pytest.mark.parametrize("name", EVERY)
+def test_unchosen_steps_touch_neither_gradient_nor_figures(name: str, kind: float) -> None:
+    """Reward, log-probability and ends at steps nobody chose, and tokens after a row's end, are garbage: nothing changes."""
+    clean, figures = EVERY[name](ALL_ROWS, None).gradient()
+    case = EVERY[name](ALL_ROWS, None)
+    batch = case.batch
+    case.batch = Pairs(spoil(batch.preferred, kind), spoil(batch.rejected, kind)) if isinstance(batch, Pairs) else spoil(batch, kind)
+    dirty, same = case.gradient()
+    torch.testing.assert_close(dirty, clean, **EXACT)
+    figures_close(same, figures, 1e-9)
+
+
+def test_every_step_of_a_ppo_update_is_the_same_in_pieces() -> None:
+    """Not the first only, where ratios are 1 and values their old ones: four steps of two epochs, each from the last one's weights."""
+    ends = []
+    for rows_per_micro_batch in (None, 4, 3, 1):
+        case = ppo(ALL_ROWS, rows_per_micro_batch, updates_per_step=4, epochs=2, value_clip=0.01, clip_low=0.01, clip_high=0.01)
+        del case.learner.optimizer.step  # the real one again
+        figures = case.algorithm.update(case.batch)
+        assert figures["clip_fraction"] > 0
+        ends.append((torch.cat([p.detach().flatten() for p in case.learner.parameters]), figures))
+    for weights, figures in ends[1:]:
+        torch.testing.assert_close(weights, ends[0][0], rtol=1e-7, atol=1e-9)
+        figures_close(figures, ends[0][1], 1e-6)
+
+
+# Rows 0–5 are held by one rank, 6–15 by the other: not the same number of rows, nor of tokens.
+RANKS = (slice(0, 6), slice(6, 16))
+
+
+def _one_rank(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    found = {}
+    for name, make in EVERY.items():
+        case = make(RANKS[rank], 4)
+        gradient, figures = case.gradient()
+        if hasattr(case.algorithm, "kl"):
+            figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
+        found[name] = (gradient, figures)
+    torch.save(found, f"{folder}/{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
+    """Through real processes and gloo: gradients, figures, and the KL coefficient that follows from them, on both ranks."""
+    multiprocessing.spawn(_one_rank, args=(str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    for name, make in EVERY.items():
+        case = make(ALL_ROWS, None)
+        gradient, figures = case.gradient()
+        if hasattr(case.algorithm, "kl"):
+            figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
+        for rank in ranks:
+            torch.testing.assert_close(rank[name][0], gradient, rtol=1e-6, atol=1e-9)
+            figures_close(rank[name][1], figures, 1e-6)

@@ -1,0 +1,95 @@
+"""Rows in, rows out: what a batch says about its steps is what was put into it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fledge.trajectories import Pairs, Trajectories, from_rows
+
+ROWS = [[1, 9, 7, 2], [1, 8, 2], [1, 5, 6, 7, 8, 2]]
+CHOSEN = [[False, False, True, True], [False, True, True], [False] * 3 + [True] * 3]
+
+
+def test_rows_are_padded_on_the_right_and_their_masks_come_from_lengths() -> None:
+    batch = from_rows(ROWS, CHOSEN, pad=2)  # padded with the stop token: it must not become one
+    assert batch.obs.tolist() == [[1, 9, 7, 2, 2, 2], [1, 8, 2, 2, 2, 2], [1, 5, 6, 7, 8, 2]]
+    assert torch.equal(batch.action, batch.obs[:, 1:])
+    assert batch.chosen.sum(1).tolist() == [2, 2, 3]
+    assert batch.terminated.nonzero().tolist() == [[0, 2], [1, 1], [2, 4]]
+    assert not batch.truncated.any()
+    assert not batch.reward.any()
+
+
+def test_the_action_of_a_step_is_the_token_that_was_chosen_there() -> None:
+    batch = from_rows(ROWS, CHOSEN)
+    for row, own, action, chosen in zip(ROWS, CHOSEN, batch.action, batch.chosen, strict=True):
+        assert action[chosen].tolist() == [token for token, mine in zip(row, own, strict=True) if mine]
+
+
+def test_the_pad_value_decides_nothing_but_what_is_written_there() -> None:
+    a, b = from_rows(ROWS, CHOSEN, pad=0), from_rows(ROWS, CHOSEN, pad=5)
+    for name in ("chosen", "reward", "terminated", "truncated"):
+        assert torch.equal(getattr(a, name), getattr(b, name))
+    assert a.last().tolist() == b.last().tolist() == [3, 2, 5]
+
+
+def test_trim_loses_only_steps_that_nobody_chose() -> None:
+    batch = from_rows(ROWS, CHOSEN)[:2]
+    short = batch.trim()
+    assert short.chosen.shape == (2, 3)
+    assert short.obs.shape == (2, 4)
+    assert short.chosen.sum() == batch.chosen.sum()
+    assert torch.equal(short.last(), batch.last())
+    assert short.trim() is short
+
+
+def test_trim_keeps_a_step_where_nobody_chose_any() -> None:
+    batch = from_rows([[1, 2, 3]], [[False] * 3])
+    assert batch.trim().chosen.shape == (1, 1)
+
+
+def test_rows_are_taken_by_slice_number_and_mask_in_every_field() -> None:
+    batch = from_rows(ROWS, CHOSEN).with_(logp=torch.randn(3, 5), group=torch.tensor([4, 5, 6]))
+    for rows in (slice(1, 3), torch.tensor([1, 2]), torch.tensor([False, True, True])):
+        part = batch[rows]
+        assert len(part) == 2
+        assert part.weight is None
+        for name, value in batch.items():
+            if value is not None:
+                assert torch.equal(getattr(part, name), value[1:])
+
+
+def test_the_longest_row_sets_the_width_and_pairs_keep_their_own() -> None:
+    pairs = Pairs(from_rows(ROWS, CHOSEN), from_rows([row[:2] for row in ROWS], [own[:2] for own in CHOSEN]))
+    assert len(pairs) == 3
+    assert pairs[:1].trim().preferred.obs.shape[1] == 4
+    assert pairs[:1].trim().rejected.obs.shape[1] == 2
+
+
+@pytest.mark.parametrize("field", ["action", "reward", "terminated", "truncated", "logp", "weight", "target"])
+def test_a_field_of_another_shape_is_refused_by_name(field: str) -> None:
+    with pytest.raises(ValueError, match=f"`{field}`"):
+        from_rows(ROWS, CHOSEN).with_(**{field: torch.zeros(3, 4)})
+
+
+def test_wrong_masks_observations_and_groups_are_refused() -> None:
+    batch = from_rows(ROWS, CHOSEN)
+    with pytest.raises(ValueError, match="`chosen`"):
+        batch.with_(chosen=batch.chosen.long())
+    with pytest.raises(ValueError, match="`obs`"):
+        batch.with_(obs=batch.action)
+    with pytest.raises(ValueError, match="`group`"):
+        batch.with_(group=torch.zeros(2))
+    with pytest.raises(ValueError, match="row 1 has 3 tokens but 2"):
+        from_rows(ROWS[:2], [CHOSEN[0], CHOSEN[1][:2]])
+    with pytest.raises(ValueError, match="no rows"):
+        from_rows([], [])
+
+
+def test_state_comes_back_as_it_was() -> None:
+    batch = from_rows(ROWS, CHOSEN).with_(weight=torch.randn(3, 5))
+    twin = Trajectories(**batch.state_dict())  # pyright: ignore[reportArgumentType]
+    for name, value in batch.items():
+        other = getattr(twin, name)
+        assert other is None if value is None else torch.equal(other, value)
