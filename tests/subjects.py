@@ -75,14 +75,15 @@ class TableNetwork(nn.Module):
     """Logits of their own for every prefix: a policy over symbols 0…V−1 that can be any distribution there is.
 
     A row is one opening token, which is not looked at, and up to `length` symbols. Prefixes are numbered like a heap with V
-    children to a node; the hidden state is the number of the prefix, one-hot.
+    children to a node; the hidden state is the number of the prefix, one-hot. With `markov` a prefix is only its length and its
+    last symbol.
     """
 
-    def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0) -> None:
+    def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
+        self.vocabulary, self.markov = vocabulary, markov
         self.config = SimpleNamespace(context=length + 1)
-        self.width = sum(vocabulary**t for t in range(length + 1))
+        self.width = 1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
         table = scale * torch.randn(vocabulary, self.width, generator=seeded(seed), dtype=torch.float64)
         self.table = nn.Parameter(table)  # [V, prefixes]
 
@@ -90,11 +91,16 @@ class TableNetwork(nn.Module):
     def unembedding(self) -> Tensor:
         return self.table
 
+    def child(self, place: Any, symbol: Any) -> Any:
+        """The number of a prefix with one more symbol."""
+        node = (place + self.vocabulary - 1) // self.vocabulary if self.markov else place
+        return node * self.vocabulary + symbol + 1
+
     def place(self, tokens: Tensor) -> Tensor:
         """[B, T] -> [B, T]"""
         places = [torch.zeros_like(tokens[:, 0])]
         for t in range(1, tokens.shape[1]):
-            places.append(places[-1] * self.vocabulary + tokens[:, t] + 1)
+            places.append(self.child(places[-1], tokens[:, t]))
         return torch.stack(places, 1)
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -111,7 +117,7 @@ class TableNetwork(nn.Module):
         return self(tokens)
 
     def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Place) -> Tensor:
-        here = cache.place[: len(tokens)] * self.vocabulary + tokens + 1
+        here = self.child(cache.place[: len(tokens)], tokens)
         cache.place[: len(tokens)] = here
         return F.one_hot(here, self.width).to(self.table.dtype)
 

@@ -9,7 +9,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fledge import __version__
 from fledge.errors import UserError
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
             raise
         code = complain(f"{_DISK[error.errno]} ({error.filename or error}). What was saved before is intact.", 2)
     except KeyboardInterrupt:
-        code = complain("stopped.", 130)
+        code = complain("stopped. If there is a run folder already, `fledge resume FOLDER` continues it.", 130)
     sys.exit(code)
 
 
@@ -76,7 +76,12 @@ def dispatch(words: list[str], as_json: bool) -> int:
 
 def overview() -> str:
     width = max(len(name) for name in VERBS)
-    lines = [f"fledge {__version__}: raises a language model from raw text to an aligned policy.", "", f"usage: {USAGE}", ""]
+    lines = [
+        f"fledge {__version__}: raises a language model from raw text to an aligned policy.",
+        "",
+        f"usage: {USAGE}",
+        "",
+    ]
     lines += [f"  {name:<{width}}  {verb.summary}" for name, verb in VERBS.items()]
     lines += ["", "`fledge VERB --help` shows every field. Start with: fledge demo"]
     return "\n".join(lines)
@@ -90,7 +95,9 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
             return name, words[size:]
     families = [name for name in VERBS if name.split()[0] == words[0]]
     if families:
-        raise UserError(f"`fledge {words[0]}` needs one more word: {' or '.join('fledge ' + name for name in families)}.")
+        raise UserError(
+            f"`fledge {words[0]}` needs one more word: {' or '.join('fledge ' + name for name in families)}."
+        )
     near = difflib.get_close_matches(words[0], VERBS, n=1)
     hint = f" Perhaps you meant `fledge {near[0]}`." if near else ""
     raise UserError(f"there is no verb `{words[0]}`.{hint} `fledge --help` lists them.")
@@ -98,6 +105,7 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
 
 def parse(name: str, verb: Verb, words: list[str]) -> Any:
     """The config: a .toml file's fields first, then the command line's. Raises UserError naming the field that is wrong."""
+    from_file: dict[str, Any] = {}
     given: dict[str, Any] = {}
     fields = verb.config.model_fields
     position = 0
@@ -106,16 +114,20 @@ def parse(name: str, verb: Verb, words: list[str]) -> Any:
         position += 1
         key, equals, value = word.removeprefix("--").partition("=")
         if word.endswith(".toml") and not equals and not word.startswith("--"):
-            given = read_toml(Path(word)) | given
+            from_file |= read_toml(Path(word))
             continue
         if not equals:
             if not word.startswith("--"):
-                raise UserError(f"`{word}` is neither a field=value nor a config file: usage: {USAGE}")
+                if verb.bare is None or verb.bare in given:
+                    raise UserError(f"`{word}` is neither a field=value nor a config file: usage: {USAGE}")
+                given[verb.bare] = word
+                continue
             if position == len(words):
                 raise UserError(f"`{word}` needs a value: {word} VALUE.")
             value = words[position]
             position += 1
         given[key.replace("-", "_")] = value
+    given = from_file | given
     for key in given:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
@@ -130,6 +142,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         raise UserError(f"the config file {path} does not exist.") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"the config file {path} cannot be read: {os.strerror(error.errno or 0).lower()}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"the config file {path} is not TOML: {error}.") from None
 
@@ -138,7 +152,8 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
     """Pydantic reads numbers, paths and true/false out of the words; the word none stands for None."""
     from pydantic import ValidationError
 
-    values = {key: None if value in ("none", "None") else value for key, value in given.items()}
+    optional = {key for key, field in verb.config.model_fields.items() if type(None) in get_args(field.annotation)}
+    values = {key: None if value in ("none", "None") and key in optional else value for key, value in given.items()}
     try:
         return verb.config.model_validate(values)
     except ValidationError as error:
@@ -161,6 +176,8 @@ def print_help(name: str, verb: Verb) -> None:
 
 
 def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
+    import torch
+
     from fledge.loop import Interrupted
     from fledge.recipes.field_table import terminal
     from fledge.recipes.show import Show
@@ -169,6 +186,16 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
         result = verb.function(config, Show(terminal(as_json)))
     except Interrupted as stopped:
         return complain(str(stopped), stopped.exit_code)
+    except (MemoryError, RuntimeError) as error:  # torch says a RuntimeError of its own
+        words = ("not enough memory", "can't allocate memory", "out of memory")
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+            each in str(error) for each in words
+        ):
+            raise
+        raise UserError(
+            "this takes more memory than the machine has: give a smaller rows_per_micro_batch, fewer tokens, rows or prompts "
+            "a step, or a smaller model."
+        ) from error
     if as_json:
         print(json.dumps(result))
     return 0

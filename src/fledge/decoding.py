@@ -78,9 +78,10 @@ def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """
     logp = logits.log_softmax(-1)
     cumulative = logp.exp().cumsum(-1)
-    point = uniform.to(cumulative.dtype) * cumulative[:, -1]
+    whole = cumulative[:, -1]
+    # Below the whole mass, even where the product rounds up to it: the step that reaches it belongs to a token that can be drawn.
+    point = torch.minimum(uniform.to(cumulative.dtype) * whole, torch.nextafter(whole, torch.zeros_like(whole)))
     action = torch.searchsorted(cumulative, point[:, None], right=True).squeeze(-1)
-    action = action.clamp(max=logits.shape[-1] - 1)
     return action, logp.gather(-1, action[:, None]).squeeze(-1)
 
 
@@ -93,7 +94,14 @@ class _ChunkedLogProb(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, action: Tensor, rule: Decoding, allowed: Tensor | None, chunk: int, entropy: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        action: Tensor,
+        rule: Decoding,
+        allowed: Tensor | None,
+        chunk: int,
+        entropy: bool,
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
         dtype = torch.promote_types(hidden.dtype, torch.float32)

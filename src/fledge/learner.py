@@ -72,7 +72,9 @@ class Learner:
             {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": weight_decay},
             {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=schedule.peak, betas=betas, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=schedule.peak, betas=betas, fused=True
+        )
 
     def sum(self, x: Tensor) -> Tensor:
         """x added up over all ranks, which hold one batch together."""
@@ -124,7 +126,10 @@ class Learner:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
-        return {name: float(value) for name, value in figures.items()} | {"grad_norm": float(norm), "learning_rate": rate}
+        return {name: float(value) for name, value in figures.items()} | {
+            "grad_norm": float(norm),
+            "learning_rate": rate,
+        }
 
     def _reduce(self, figures: dict[str, Tensor]) -> None:
         if not distributed.is_initialized():

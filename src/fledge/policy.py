@@ -42,7 +42,9 @@ class TokenPolicy(nn.Module):
 
     allowed: Tensor | None
 
-    def __init__(self, network: nn.Module, allowed: Tensor | None = None, rule: Decoding = PLAIN, chunk: int = 1024) -> None:
+    def __init__(
+        self, network: nn.Module, allowed: Tensor | None = None, rule: Decoding = PLAIN, chunk: int = 1024
+    ) -> None:
         super().__init__()
         self.network: Any = network  # a TokenNetwork
         self.register_buffer("allowed", allowed, persistent=False)
@@ -58,7 +60,13 @@ class TokenPolicy(nn.Module):
         return self.evaluate(obs, action, chosen)[0]
 
     def evaluate(
-        self, obs: Tensor, action: Tensor, chosen: Tensor | None = None, *, entropy: bool = False, hidden: Tensor | None = None
+        self,
+        obs: Tensor,
+        action: Tensor,
+        chosen: Tensor | None = None,
+        *,
+        entropy: bool = False,
+        hidden: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Log-probability and entropy (nats; zeros unless asked for), both [B, T].
 
@@ -102,7 +110,9 @@ class SharedCritic(nn.Module):
         self.policy = policy
         self.head = head
 
-    def evaluate(self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
         hidden = self.policy.hidden(obs)
         return *self.policy.evaluate(obs, action, chosen, entropy=entropy, hidden=hidden), self.head(hidden)
@@ -116,6 +126,8 @@ class SeparateCritic(nn.Module):
         self.policy = policy
         self.critic = critic
 
-    def evaluate(self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
         return *self.policy.evaluate(obs, action, chosen, entropy=entropy), self.critic(obs)

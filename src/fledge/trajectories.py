@@ -37,7 +37,9 @@ class Trajectories:
         for name in ("action", "reward", "terminated", "truncated", "logp", "weight", "target"):
             value = getattr(self, name)
             if value is not None and value.shape[:2] != shape:
-                raise ValueError(f"`{name}` is {tuple(value.shape)}: it must be [B, T, …] beside chosen {tuple(shape)}.")
+                raise ValueError(
+                    f"`{name}` is {tuple(value.shape)}: it must be [B, T, …] beside chosen {tuple(shape)}."
+                )
         if self.group is not None and self.group.shape != shape[:1]:
             raise ValueError(f"`group` is {tuple(self.group.shape)}: it must be [B] with B = {shape[0]}.")
 
@@ -63,7 +65,9 @@ class Trajectories:
         steps = int(used[-1]) + 1 if len(used) else 1
         if steps >= self.chosen.shape[1]:
             return self
-        cut = {name: value[:, :steps] for name, value in self.items() if value is not None and name not in ("obs", "group")}
+        cut = {
+            name: value[:, :steps] for name, value in self.items() if value is not None and name not in ("obs", "group")
+        }
         return replace(self, obs=self.obs[:, : steps + 1], **cut)
 
     def last(self) -> Tensor:

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 
 
-def reward_to_go(
-    reward: Tensor, chosen: Tensor, terminated: Tensor, truncated: Tensor, gamma: float = 1.0
-) -> Tensor:
+def reward_to_go(reward: Tensor, chosen: Tensor, terminated: Tensor, truncated: Tensor, gamma: float = 1.0) -> Tensor:
     """G_t = r_t + γ G_{t+1}, and the future is worth nothing once the episode has ended.  [B, T] -> [B, T]
 
     Without a critic the unseen future after a truncation counts as 0 too (Sutton & Barto 2018, eq. 3.9). 0 where not chosen.
@@ -114,7 +112,9 @@ def log_ratio(logp: Tensor, reference: Tensor, mask: Tensor, bound: float = 20.0
     return (torch.where(mask, logp, 0.0) - torch.where(mask, reference, 0.0)).clamp(-bound, bound)
 
 
-def explained_variance(value: Tensor, target: Tensor, mask: Tensor, over_ranks: OverRanks = lambda share: share) -> float:
+def explained_variance(
+    value: Tensor, target: Tensor, mask: Tensor, over_ranks: OverRanks = lambda share: share
+) -> float:
     """1 − Var[target − value] / Var[target] over the mask: 1 is a perfect critic, 0 no better than a constant."""
     spread = _spread(target, mask, over_ranks)[2]
     if not bool(spread > 0):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 SERVER = Path(__file__).with_name("fork_server.py")
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "100"}
 
 # Where a model stands that the session's fixture has made: {pretrain}, {tune}, {reward}; and files: {text}, {rows} …
 _QUICK = "precision=fp32 compile=no"
@@ -31,6 +30,12 @@ ALIGN = (
 PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
 REINFORCE = f"{ALIGN} algorithm=reinforce"
 STAGES = {"pretrain": PRETRAIN, "tune": TUNE, "reward": REWARD, "align ppo": PPO, "align reinforce": REINFORCE}
+
+
+def environment() -> dict[str, str]:
+    """One thread a process, since several run at a time; a line of fixed width; the package that is being tested."""
+    source = str(Path(__file__).resolve().parents[2] / "src")
+    return os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONPATH": source}
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Cli:
     def __enter__(self) -> Cli:
         self._scratch = tempfile.TemporaryDirectory()
         self._server = subprocess.Popen(
-            [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ONE_THREAD
+            [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
         )
         return self
 
@@ -126,7 +131,7 @@ class Cli:
 def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge")) -> Done:
     """`python -m fledge WORDS` as a process of its own, from the interpreter's first line on."""
     ran = subprocess.run(
-        [sys.executable, *module, *words], cwd=folder, capture_output=True, text=True, env=os.environ | ONE_THREAD, check=False
+        [sys.executable, *module, *words], cwd=folder, capture_output=True, text=True, env=environment(), check=False
     )
     return Done(ran.returncode, ran.stdout, ran.stderr, 0.0)
 

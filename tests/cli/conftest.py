@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.cli.commands import PRETRAIN, REWARD, TUNE, Cli, Models
 
 
@@ -26,15 +27,15 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
     lines = [" ".join(draw.choices(words, k=9)) + "." for _ in range(300)]
     (folder / "text.txt").write_text("\n".join(lines))
     rows = [{"prompt": f"{a} {b}", "completion": b} for a, b in zip(lines[::2], words * 10, strict=False)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pairs = [{"prompt": line[:9], "chosen": draw.choice(words), "rejected": "?" * draw.randint(1, 4)} for line in lines[:60]]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    pairs = [{"prompt": a[:9], "chosen": draw.choice(words), "rejected": "?" * draw.randint(1, 4)} for a in lines[:60]]
+    for name, several in (("rows.jsonl", rows), ("pairs.jsonl", pairs)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in several))
     (folder / "letters.py").write_text(
         "def prompts():\n    return ['say ' + a + b for a in 'abcdef' for b in 'uvwxyz']\n"
         "def score(prompt, completion):\n    return sum(c.islower() for c in completion) / max(1, len(completion))\n"
     )
     made = Models(folder)
-    for words in (PRETRAIN, TUNE, REWARD):
-        done = cli([*made.fill(words), f"out={words.split()[0]}"], folder=folder)
+    for command in (PRETRAIN, TUNE, REWARD):
+        done = cli([*made.fill(command), f"out={command.split()[0]}"], folder=folder)
         assert done.code == 0, done.stderr
     return made

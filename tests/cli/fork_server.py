@@ -6,7 +6,6 @@ Reads one JSON request a line on standard input and answers each with one JSON l
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -67,8 +66,7 @@ def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
 if __name__ == "__main__":
     # torch imports the second at the first optimizer step, which takes longer than the tests' whole runs
     for module in (*sorted({verb.module for verb in VERBS.values()}), "torch._dynamo"):
-        if importlib.util.find_spec(module):
-            importlib.import_module(module)
+        importlib.import_module(module)
 
     serve()
     main()

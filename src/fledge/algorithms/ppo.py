@@ -26,7 +26,9 @@ from fledge.weigh import explained_variance, gae, whiten
 class ActorCritic(Protocol):
     """A policy and a critic asked together."""
 
-    def evaluate(self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+    def evaluate(
+        self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
         ...
 
@@ -115,7 +117,9 @@ class PPO:
         s = self.settings
         pieces = s.updates_per_step // s.epochs
         if rows % pieces:
-            raise ValueError(f"{rows} rows cannot be cut into {pieces} equal updates per epoch: change `updates_per_step`.")
+            raise ValueError(
+                f"{rows} rows cannot be cut into {pieces} equal updates per epoch: change `updates_per_step`."
+            )
         return torch.cat([torch.randperm(rows, generator=self.generator).view(pieces, -1) for _ in range(s.epochs)])
 
     @torch.no_grad()
@@ -189,7 +193,9 @@ class PPO:
 
         return self.learner.step(loss, batch, also=self._pretraining_term())
 
-    def _pretraining_term(self) -> list[tuple[Callable[[Trajectories], tuple[Tensor, Mapping[str, Tensor]]], Trajectories]]:
+    def _pretraining_term(
+        self,
+    ) -> list[tuple[Callable[[Trajectories], tuple[Tensor, Mapping[str, Tensor]]], Trajectories]]:
         """γ_ptx·nll on a batch of text, so that the policy keeps what pre-training taught it."""
         if self.pretraining is None or not self.settings.ptx_coefficient:
             return []

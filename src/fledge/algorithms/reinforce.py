@@ -81,7 +81,9 @@ class Reinforce:
         """Reward-to-go minus the baseline.  [B, T]"""
         back = reward_to_go(reward, batch.chosen, batch.terminated, batch.truncated, self.gamma)  # [B, T]
         score = torch.where(batch.chosen, reward, 0.0).sum(1)  # [B]: what the whole row earned
-        group = batch.group if batch.group is not None else torch.zeros(len(batch), dtype=torch.long, device=reward.device)
+        group = (
+            batch.group if batch.group is not None else torch.zeros(len(batch), dtype=torch.long, device=reward.device)
+        )
         if self.baseline == "leave_one_out":
             expected = leave_one_out_mean(score, group)
         elif self.baseline == "group":

@@ -16,13 +16,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.models.heads import ScalarModel
 from fledge.models.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
+from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -54,6 +55,10 @@ def find_model(path: Path) -> Path:
             return folder
     if not path.exists():
         raise UserError(f"{path} does not exist: give a run such as runs/pretrain, or a model folder.")
+    if (path / "model.safetensors.index.json").exists():
+        raise UserError(
+            f"the model in {path} is in several shards: save it again in one file, model.safetensors, which fledge reads."
+        )
     raise UserError(
         f"{path} holds no model (model.safetensors with its config.json): a run has one when it is finished; "
         f"`fledge resume {path}` finishes it."
@@ -70,7 +75,7 @@ def save_model(
     weights = {name: tensor.contiguous() for name, tensor in _to_hugging_face(network)}
     if scalar is not None:
         weights["score.weight"] = scalar.head.linear.weight.detach().cpu().contiguous()
-    save_file(weights, beside / "model.safetensors", metadata={"format": "pt"})
+    write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
     config = _hugging_face_config(network.config, tokenizer, scalar is not None) | notes
     (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     tokenizer.save(beside)
@@ -82,7 +87,7 @@ def save_model(
 def load_model(path: Path) -> Loaded:
     """The model of a run or a model folder. Raises UserError for one that is missing, damaged or not of a known kind."""
     folder = find_model(path)
-    config = json.loads((folder / "config.json").read_text())
+    config = _read_config(folder)
     tokenizer = load_tokenizer(folder)
     network = Transformer(_our_config(config, folder), border=tokenizer.begin)
     weights = _read_weights(folder)
@@ -101,11 +106,22 @@ def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     return model, loaded
 
 
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        return json.loads((folder / "config.json").read_bytes())
+    except ValueError as error:
+        raise UserError(
+            f"{folder / 'config.json'} is damaged ({error}): write the model again, or use another run."
+        ) from error
+
+
 def _read_weights(folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(folder / "model.safetensors")
     except SafetensorError as error:
-        raise UserError(f"{folder / 'model.safetensors'} is damaged ({error}): write it again, or use another run.") from error
+        raise UserError(
+            f"{folder / 'model.safetensors'} is damaged ({error}): write it again, or use another run."
+        ) from error
 
 
 def _hugging_face_config(c: TransformerConfig, tokenizer: Tokenizer, scalar: bool) -> dict[str, Any]:
@@ -137,23 +153,35 @@ def _our_config(config: dict[str, Any], folder: Path) -> TransformerConfig:
     kind = config.get("model_type")
     if kind not in ("llama", "qwen3"):
         raise UserError(f"{folder} holds a model of type {kind!r}: fledge reads llama and qwen3.")
-    rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)}
-    if rope.get("rope_type", "default") != "default":
-        raise UserError(f"{folder} scales its rotary positions ({rope['rope_type']}): fledge reads unscaled ones.")
-    return TransformerConfig(
-        vocab_size=config["vocab_size"],
-        context=config["max_position_embeddings"],
-        layers=config["num_hidden_layers"],
-        width=config["hidden_size"],
-        heads=config["num_attention_heads"],
-        kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
-        mlp_width=config["intermediate_size"],
-        tied=config.get("tie_word_embeddings", False),
-        qk_norm=kind == "qwen3",
-        rope_theta=rope["rope_theta"],
-        norm_eps=config["rms_norm_eps"],
-        head_width=config.get("head_dim") or 0,
+    # earlier versions of `transformers` wrote rope_theta and rope_scaling side by side
+    rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)} | (
+        config.get("rope_scaling") or {}
     )
+    scaling = rope.get("rope_type", rope.get("type", "default"))
+    if scaling != "default":
+        raise UserError(f"{folder} scales its rotary positions ({scaling}): fledge reads unscaled ones.")
+    for name, known in (("hidden_act", "silu"), ("use_sliding_window", False)):
+        if config.get(name, known) != known:
+            raise UserError(f"{folder} has {name}={config[name]}: fledge reads models with {name}={known}.")
+    try:
+        return TransformerConfig(
+            vocab_size=config["vocab_size"],
+            context=config["max_position_embeddings"],
+            layers=config["num_hidden_layers"],
+            width=config["hidden_size"],
+            heads=config["num_attention_heads"],
+            kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
+            mlp_width=config["intermediate_size"],
+            tied=config.get("tie_word_embeddings", False),
+            qk_norm=kind == "qwen3",
+            rope_theta=rope["rope_theta"],
+            norm_eps=config["rms_norm_eps"],
+            head_width=config.get("head_dim") or 0,
+        )
+    except KeyError as error:
+        raise UserError(
+            f"{folder / 'config.json'} has no {error}: it must be the config.json of a {kind} model."
+        ) from error
 
 
 # our name -> their name, one to one
@@ -199,15 +227,24 @@ def _to_hugging_face(network: Transformer) -> Iterator[tuple[str, Tensor]]:
 
 
 def _from_hugging_face(weights: dict[str, Tensor], network: Transformer, folder: Path) -> Iterator[tuple[str, Tensor]]:
+    used = {"score.weight", *(("lm_head.weight",) if network.config.tied else ())}
     for name, own in network.state_dict().items():
         prefix, ours = _parts(name)
         wanted = [prefix + theirs for theirs in _FUSED.get(ours, (_SAME.get(ours, ours),))]
+        used.update(wanted)
         missing = [theirs for theirs in wanted if theirs not in weights]
         if missing:
-            raise UserError(f"{folder / 'model.safetensors'} has no {missing[0]}: the weights do not fit their config.json.")
+            raise UserError(
+                f"{folder / 'model.safetensors'} has no {missing[0]}: the weights do not fit their config.json."
+            )
         tensor = torch.cat([weights[theirs] for theirs in wanted]).to(own.dtype)
         if tensor.shape != own.shape:
             raise UserError(
                 f"{wanted[0]} in {folder / 'model.safetensors'} makes {tuple(tensor.shape)}, config.json asks for {tuple(own.shape)}."
             )
         yield name, tensor
+    left = sorted(name for name in weights.keys() - used if not name.endswith("rotary_emb.inv_freq"))
+    if left:
+        raise UserError(
+            f"{folder / 'model.safetensors'} has {left[0]}, which fledge's network has no place for: it would be another model."
+        )

@@ -43,9 +43,19 @@ class TransformerConfig:
                 raise UserError(f"width={self.width} cannot be divided among heads={self.heads}: choose a multiple.")
             object.__setattr__(self, "head_width", self.width // self.heads)
         if self.heads % self.kv_heads:
-            raise UserError(f"heads={self.heads} cannot share kv_heads={self.kv_heads}: heads must be a multiple of it.")
+            raise UserError(
+                f"heads={self.heads} cannot share kv_heads={self.kv_heads}: heads must be a multiple of it."
+            )
         if self.head_width % 2:
             raise UserError(f"a head of width {self.head_width} has no pairs to rotate: width / heads must be even.")
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers a network of these sizes learns."""
+        attention = (2 * self.heads + 2 * self.kv_heads) * self.head_width * self.width
+        norms = 2 * self.width + (2 * self.head_width if self.qk_norm else 0)
+        embeddings = (1 if self.tied else 2) * self.vocab_size * self.width
+        return self.layers * (attention + 3 * self.width * self.mlp_width + norms) + self.width + embeddings
 
 
 class RMSNorm(nn.Module):
@@ -143,7 +153,9 @@ class Transformer(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, config: TransformerConfig, border: int | None = None, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, config: TransformerConfig, border: int | None = None, generator: torch.Generator | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.border = border
@@ -181,7 +193,9 @@ class Transformer(nn.Module):
 
     def _check(self, length: int) -> None:
         if length > self.config.context:
-            raise UserError(f"a row of {length} tokens was given to a model with context {self.config.context}: shorten the row.")
+            raise UserError(
+                f"a row of {length} tokens was given to a model with context {self.config.context}: shorten the row."
+            )
 
     def document_mask(self, tokens: Tensor) -> Tensor | None:
         """None where every row is one document; else bool [B, 1, T, T], True where a token may look."""

@@ -23,7 +23,7 @@ from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
 from fledge.recipes.judging import judge_task
 from fledge.recipes.pretrain import held_out_loss, read_corpus
 from fledge.recipes.show import Show
-from fledge.recipes.training import TrainingConfig, open_run
+from fledge.recipes.training import TrainingConfig, open_run, removed_if_it_cannot_begin
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
@@ -38,9 +38,15 @@ class AlignConfig(TrainingConfig):
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones likelier."""
 
     base: Path = Field(description="the run or model folder to start from; the reference of the KL, too")
-    task: str = Field(description="where prompts come from, and the true score: reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own")
-    reward: Path | None = Field(None, description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards")
-    algorithm: Literal["ppo", "reinforce"] = Field("reinforce", description="reinforce: one update a step, baseline from the group; ppo: several, with a critic")
+    task: str = Field(
+        description="where prompts come from, and the true score: reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+    )
+    reward: Path | None = Field(
+        None, description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards"
+    )
+    algorithm: Literal["ppo", "reinforce"] = Field(
+        "reinforce", description="reinforce: one update a step, baseline from the group; ppo: several, with a critic"
+    )
     shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
     longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
     prompts_per_step: int = Field(64, ge=1, description="different prompts a step")
@@ -50,7 +56,9 @@ class AlignConfig(TrainingConfig):
     top_k: int = Field(0, ge=0, description="0 keeps every token")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass")
     kl_coefficient: float = Field(0.02, ge=0, description="β: reward lost per nat of log π/π_base")
-    kl_target: float | None = Field(None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β")
+    kl_target: float | None = Field(
+        None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
+    )
     baseline: Literal["none", "batch", "group", "leave_one_out"] = Field("leave_one_out", description="of reinforce")
     gamma: float = Field(1.0, gt=0, le=1, description="discount per token")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="of ppo's advantage estimation")
@@ -58,18 +66,26 @@ class AlignConfig(TrainingConfig):
     epochs: int = Field(1, ge=1, description="ppo: passes over each batch of samples, within updates_per_step")
     clip_low: float = Field(0.2, gt=0, lt=1, description="ppo: the ratio counts down to 1 − this")
     clip_high: float = Field(0.2, gt=0, description="ppo: the ratio counts up to 1 + this")
-    value_clip: float | None = Field(0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely")
+    value_clip: float | None = Field(
+        0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely"
+    )
     value_coefficient: float = Field(0.5, ge=0, description="ppo: of the value error in the loss")
     entropy_coefficient: float = Field(0.0, ge=0, description="ppo: of the entropy bonus")
-    update_kl: float | None = Field(0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early")
-    critic: Literal["shared", "separate"] = Field("shared", description="ppo: a value head on the policy's trunk, or a network of its own")
+    update_kl: float | None = Field(
+        0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early"
+    )
+    critic: Literal["shared", "separate"] = Field(
+        "shared", description="ppo: a value head on the policy's trunk, or a network of its own"
+    )
     ptx_coefficient: float = Field(0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in")
     ptx_data: str = Field("python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)")
     ptx_tokens_per_step: int = Field(2048, ge=2, description="ppo: tokens of that text an optimizer step")
     evaluation_prompts: int = Field(256, ge=1, description="held-out prompts an evaluation answers, greedily")
     steps: int = Field(100, ge=1, description="batches of samples")
     learning_rate: float = Field(5e-4, gt=0, description="at its peak")
-    schedule: Literal["constant", "linear", "cosine"] = Field("linear", description="of the learning rate after its rise")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "linear", description="of the learning rate after its rise"
+    )
     warmup_steps: int = Field(5, ge=0, description="optimizer steps over which the learning rate rises")
     stop_at_exact_match: float | None = Field(None, gt=0, le=1, description="end as soon as an evaluation reaches this")
 
@@ -90,9 +106,11 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     if config.reward is not None:
         scorer = learned_scorer(config.reward, base, Verifier(task), config)
     parents = [config.base, *([config.reward] if config.reward else [])]
-    run = open_run(run, "align", config, parents=parents, data=[config.task])
+    data = [config.task, *([config.ptx_data] if config.ptx_coefficient else [])]
+    run = open_run(run, "align", config, parents=parents, data=data)
     stopwatch = Stopwatch()
-    algorithm = make_algorithm(config, policy, reference, base, run, stopwatch)
+    with removed_if_it_cannot_begin(run):
+        algorithm = make_algorithm(config, policy, reference, base, run, stopwatch)
     sampler = Rollouts(
         policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
         samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
@@ -126,8 +144,16 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         "run": str(run.folder),
         "steps": int(last["step"]),
         "seconds": time.perf_counter() - began,
-        "before": {"exact_match": rows[0]["exact_match"], **{name: updates[0][name] for name in names}, "kl": updates[0]["kl"]},
-        "after": {"exact_match": last["exact_match"], **{name: updates[-1][name] for name in names}, "kl": updates[-1]["kl"]},
+        "before": {
+            "exact_match": rows[0]["exact_match"],
+            **{name: updates[0][name] for name in names},
+            "kl": updates[0]["kl"],
+        },
+        "after": {
+            "exact_match": last["exact_match"],
+            **{name: updates[-1][name] for name in names},
+            "kl": updates[-1]["kl"],
+        },
     }
     run.finish(summary)
     show.line(
@@ -148,7 +174,9 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[str]) -> None:
             "shorten the prompts, or pre-train with a longer `context`."
         )
     if config.algorithm == "reinforce" and config.baseline == "leave_one_out" and config.samples_per_prompt < 2:
-        raise UserError("samples_per_prompt=1 leaves no other answer to compare with: give 2 or more, or baseline=batch.")
+        raise UserError(
+            "samples_per_prompt=1 leaves no other answer to compare with: give 2 or more, or baseline=batch."
+        )
     rows = config.prompts_per_step * config.samples_per_prompt
     if config.algorithm == "ppo":
         pieces = config.updates_per_step // config.epochs
@@ -177,7 +205,13 @@ def make_algorithm(
     kl = KLControl(config.kl_coefficient, config.kl_target)
     if config.algorithm == "reinforce":
         return Reinforce(
-            policy, config.learner(policy, precision), stopwatch, reference=reference, kl=kl, baseline=config.baseline, gamma=config.gamma
+            policy,
+            config.learner(policy, precision),
+            stopwatch,
+            reference=reference,
+            kl=kl,
+            baseline=config.baseline,
+            gamma=config.gamma,
         )
     width = base.network.config.width
     if config.critic == "shared":
@@ -192,7 +226,10 @@ def make_algorithm(
         context = min(256, base.network.config.context)
         rows = max(1, config.ptx_tokens_per_step // context)
         plain = policy.with_rule(Decoding())
-        pretraining = (plain, DocumentRows(text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed))
+        pretraining = (
+            plain,
+            DocumentRows(text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed),
+        )
     settings = PPOSettings(
         gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low, clip_high=config.clip_high,
         value_clip=config.value_clip, value_coefficient=config.value_coefficient,
@@ -205,7 +242,9 @@ def make_algorithm(
     )  # fmt: skip
 
 
-def ptx_stream(config: AlignConfig, run: Run, split: Literal["train", "validation"], base: Loaded | None = None) -> TokenStream | None:
+def ptx_stream(
+    config: AlignConfig, run: Run, split: Literal["train", "validation"], base: Loaded | None = None
+) -> TokenStream | None:
     """The text of the pre-training term, written into the run the first time; None without such a term."""
     if not config.ptx_coefficient:
         return None

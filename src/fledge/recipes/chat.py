@@ -26,7 +26,9 @@ class ChatConfig(BaseModel):
 
     base: Path = Field(description="the run or model folder to talk to")
     system: str | None = Field(None, description="what stands before the conversation")
-    memory: bool = Field(False, description="keep earlier turns in the context (for models tuned on conversations of several turns)")
+    memory: bool = Field(
+        False, description="keep earlier turns in the context (for models tuned on conversations of several turns)"
+    )
     max_new_tokens: int = Field(256, ge=1, description="of an answer")
     temperature: float = Field(0.0, ge=0, description="0 is greedy")
     top_k: int = Field(0, ge=0, description="0 keeps every token")

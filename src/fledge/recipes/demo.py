@@ -130,7 +130,9 @@ def road_table(summary: dict[str, Any]) -> Table:
         "reward_model_score": "reward model's score",
         "kl": "KL from the tuned model, nats",
     }
-    table = Table(title=f"\nThe road in {summary['seconds'] / 60:.1f} minutes", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title=f"\nThe road in {summary['seconds'] / 60:.1f} minutes", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("stage", no_wrap=True)
     table.add_column("seconds", justify="right")
     table.add_column("what it learned", no_wrap=True)
@@ -141,7 +143,9 @@ def road_table(summary: dict[str, Any]) -> Table:
         for name, label in names.items():
             if name in each["after"]:
                 shares = name in ("exact_match", "pair_accuracy")
-                before, after = (f"{each[side][name]:.1%}" if shares else f"{each[side][name]:.2f}" for side in ("before", "after"))
+                before, after = (
+                    f"{each[side][name]:.1%}" if shares else f"{each[side][name]:.2f}" for side in ("before", "after")
+                )
                 table.add_row(*head, label, before, after)
                 head = ("", "")
     return table

@@ -25,9 +25,13 @@ class EvaluateConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Path = Field(description="the run or model folder to measure")
-    data: str | None = Field(None, description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)")
+    data: str | None = Field(
+        None, description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+    )
     whole: bool = Field(False, description="measure on all of the text, not on its held-out test part")
-    task: str | None = Field(None, description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own")
+    task: str | None = Field(
+        None, description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+    )
     shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
     longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
     prompts: int = Field(512, ge=1, description="held-out prompts of the task")
@@ -79,4 +83,9 @@ def text_loss(model: Loaded, texts: list[str], rows_at_a_time: int = 16) -> dict
             size += int(tokenizer.bytes_per_token(batch.action.numpy()).sum())
     if size == 0:
         raise UserError("the text to measure on is empty: give more text, or whole=true.")
-    return {"nats_per_token": nats / tokens, "bits_per_byte": nats / math.log(2) / size, "tokens": tokens, "bytes": size}
+    return {
+        "nats_per_token": nats / tokens,
+        "bits_per_byte": nats / math.log(2) / size,
+        "tokens": tokens,
+        "bytes": size,
+    }

@@ -30,7 +30,11 @@ def field_table(config: type[BaseModel]) -> Table:
 
 
 def _word(value: Any) -> str:
-    return {None: "none", True: "true", False: "false"}.get(value, str(value)) if not isinstance(value, int | float) or isinstance(value, bool) else f"{value:g}"
+    return (
+        {None: "none", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, int | float) or isinstance(value, bool)
+        else f"{value:g}"
+    )
 
 
 def _takes(annotation: Any) -> str:

@@ -28,7 +28,9 @@ def judge_task(
     texts = [tokenizer.decode(completion.tokens) for completion in completions]
     marks = Verifier(task)(examples, completions, texts)
     if run is not None:
-        for example, text, score, exact in list(zip(examples, texts, marks["reward"], marks["exact_match"], strict=True))[:KEPT]:
+        for example, text, score, exact in list(
+            zip(examples, texts, marks["reward"], marks["exact_match"], strict=True)
+        )[:KEPT]:
             row = {"step": step, "prompt": example.prompt, "completion": text, "score": score, "exact": bool(exact)}
             run.samples.write(row | ({"answer": example.answer} if example.answer is not None else {}))
     return {

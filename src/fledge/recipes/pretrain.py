@@ -19,7 +19,13 @@ from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.loop import train
 from fledge.recipes.show import Show
-from fledge.recipes.training import TrainingConfig, choose_speed, open_run
+from fledge.recipes.training import (
+    TrainingConfig,
+    check_memory,
+    choose_speed,
+    open_run,
+    removed_if_it_cannot_begin,
+)
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows, text_rows
 from fledge.sample.generate import generate
@@ -32,24 +38,34 @@ from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 class PretrainConfig(TrainingConfig):
     """Train a language model on raw text: next-token likelihood, documents packed without attention across their borders."""
 
-    data: str = Field("python", description="a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this Python installation")
+    data: str = Field(
+        "python",
+        description="a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this Python installation",
+    )
     base: Path | None = Field(None, description="a run or model folder to continue from; by default a fresh model")
     tokenizer: str = Field("bpe", description="bytes, characters, bpe, or a folder with a trained tokenizer")
-    vocab_size: int | None = Field(None, ge=7, description="of a bpe tokenizer trained here, special tokens included (4096 by default)")
+    vocab_size: int | None = Field(
+        None,
+        ge=7,
+        le=1_000_000,
+        description="of a bpe tokenizer trained here, special tokens included (4096 by default)",
+    )
     model: str = Field("tiny", description="preset of sizes: nano, tiny, mini, small, base, large")
-    layers: int | None = Field(None, ge=1, description="in place of the preset's")
+    layers: int | None = Field(None, ge=1, le=1000, description="in place of the preset's")
     width: int | None = Field(None, ge=2, description="in place of the preset's")
     heads: int | None = Field(None, ge=1, description="in place of the preset's")
     kv_heads: int | None = Field(None, ge=1, description="in place of the preset's; by default as many as heads")
     mlp_width: int | None = Field(None, ge=1, description="in place of 8/3 of the width")
-    context: int | None = Field(None, ge=2, description="tokens, in place of the preset's")
+    context: int | None = Field(None, ge=2, le=2**20, description="tokens, in place of the preset's")
     tied: bool | None = Field(None, description="one matrix for embedding and unembedding")
     qk_norm: bool | None = Field(None, description="normalise queries and keys")
     rope_theta: float | None = Field(None, gt=0, description="base of the rotary frequencies")
     row_tokens: int | None = Field(None, ge=2, description="tokens a row trained on; by default the model's context")
     tokens_per_step: int = Field(4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens")
     evaluation_rows: int = Field(64, ge=1, description="rows of held-out text an evaluation reads")
-    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="of the learning rate after its rise")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="of the learning rate after its rise"
+    )
     learning_rate: float = Field(2e-3, gt=0, description="at its peak")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's, on matrices only")
 
@@ -58,27 +74,29 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     began = time.perf_counter()
     base = load_model(config.base) if config.base else None
-    documents = None if run and (run.folder / "shards" / "index.json").exists() else read_corpus(config.data)
-    run = open_run(run, "pretrain", config, parents=[config.base] if config.base else [], data=[config.data])
-    shards = run.folder / "shards"
-    if documents is not None:
+    if base and run is None:
+        check_nothing_else_is_chosen(config)
+    shards = run.folder / "shards" if run else None
+    if shards and (shards / "index.json").exists():  # a run that is continued has its text and tokenizer already
+        documents, tokenizer = None, load_tokenizer(shards)
+    else:
+        documents = read_corpus(config.data)
         tokenizer = base.tokenizer if base else make_tokenizer(config, documents)
-        tokenizer.save(shards)  # before the index, which is written last and vouches for the folder
-        write_shards(shards, documents, tokenizer)
-    tokenizer = load_tokenizer(shards)
-    fields = {name: getattr(config, name) for name in _SIZES}
-    network = base.network if base else Transformer(
-        transformer_config(config.model, tokenizer.vocab_size, **fields),
-        border=tokenizer.begin,
-        generator=torch.Generator().manual_seed(config.seed),
-    )  # fmt: skip
-    network.to(config.on())
+    network = (base.network if base else fresh_network(config, tokenizer)).to(config.on())
     row_tokens = config.row_tokens or network.config.context
+    if row_tokens > network.config.context:
+        raise UserError(f"row_tokens={row_tokens} is more than the model's context of {network.config.context} tokens.")
     if config.tokens_per_step % row_tokens:
         raise UserError(f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens of a row.")
     rows = config.tokens_per_step // row_tokens
-    stream = TokenStream(shards, "train")
-    sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
+    run = open_run(run, "pretrain", config, parents=[config.base] if config.base else [], data=[config.data])
+    shards = run.folder / "shards"
+    with removed_if_it_cannot_begin(run):
+        if documents is not None:
+            tokenizer.save(shards)  # before the index, which is written last and vouches for the folder
+            write_shards(shards, documents, tokenizer)
+        stream, held_out = TokenStream(shards, "train"), TokenStream(shards, "validation")
+        sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
 
     def once(network: Transformer, precision: str) -> None:
         batch = next(DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed))
@@ -92,10 +110,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
     learner = config.learner(policy, precision)
     stopwatch = Stopwatch()
-    held_out = TokenStream(shards, "validation")
-    parameters = sum(p.numel() for p in network.parameters())
     show.line(
-        f"pretrain: {parameters / 1e6:.2f} M parameters on {len(stream) / 1e6:.2f} M tokens "
+        f"pretrain: {network.config.parameters / 1e6:.2f} M parameters on {len(stream) / 1e6:.2f} M tokens "
         f"({stream.bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {precision} → {run.folder}"
     )
 
@@ -121,7 +137,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
         "run": str(run.folder),
         "steps": config.steps,
         "tokens": config.steps * config.tokens_per_step,
-        "parameters": parameters,
+        "parameters": network.config.parameters,
         "seconds": time.perf_counter() - began,
         "before": {name: first[name] for name in ("validation_loss", "validation_bits_per_byte")},
         "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
@@ -135,6 +151,20 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
 
 
 _SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
+
+
+def fresh_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
+    """A network of the sizes asked for. Raises UserError for sizes that do not fit together, or into memory."""
+    sizes = transformer_config(config.model, tokenizer.vocab_size, **{name: getattr(config, name) for name in _SIZES})
+    check_memory(sizes, config.on())
+    return Transformer(sizes, border=tokenizer.begin, generator=torch.Generator().manual_seed(config.seed))
+
+
+def check_nothing_else_is_chosen(config: PretrainConfig) -> None:
+    """Raises UserError for sizes or a tokenizer given beside a base, which has its own: they would do nothing."""
+    idle = sorted(config.model_fields_set & {*_SIZES, "model", "tokenizer", "vocab_size"})
+    if idle:
+        raise UserError(f"base={config.base} brings its own sizes and tokenizer: leave out {', '.join(idle)}.")
 
 
 def read_corpus(data: str) -> dict[Any, Any]:

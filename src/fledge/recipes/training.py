@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +16,16 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
-from fledge.models.transformer import Transformer
+from fledge.models.transformer import Transformer, TransformerConfig
 from fledge.recipes.show import Show
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
 COMPILE_PAYS_AFTER_S = 600.0
+TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
 
 
 class TrainingConfig(BaseModel):
@@ -33,15 +37,23 @@ class TrainingConfig(BaseModel):
     seed: int = Field(0, ge=0, lt=2**63, description="of every random number in the run")
     steps: int = Field(1000, ge=1, description="optimizer steps (updates, for align)")
     learning_rate: float = Field(1e-3, gt=0, description="at its peak")
-    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="of the learning rate after its rise")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="of the learning rate after its rise"
+    )
     warmup_steps: int = Field(20, ge=0, description="optimizer steps over which the learning rate rises")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, ge=0, description="the gradient is scaled down to this norm; 0 never")
-    rows_per_micro_batch: int | None = Field(None, ge=1, description="rows differentiated at a time: memory only, never the numbers")
+    rows_per_micro_batch: int | None = Field(
+        None, ge=1, description="rows differentiated at a time: memory only, never the numbers"
+    )
     evaluate_every: int = Field(0, ge=0, description="steps between evaluations; 0: only before and after")
     save_every_s: float = Field(30.0, ge=0, description="seconds between checkpoints")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of matrix products; auto measures this machine")
-    compile: Literal["auto", "yes", "no"] = Field("auto", description="torch.compile; auto: if the run is long and it is faster")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of matrix products; auto measures this machine"
+    )
+    compile: Literal["auto", "yes", "no"] = Field(
+        "auto", description="torch.compile; auto: if the run is long and it is faster"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
@@ -56,17 +68,52 @@ class TrainingConfig(BaseModel):
         )
 
     def on(self) -> torch.device:
-        return torch.device("cuda" if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available()) else "cpu")
+        return torch.device(
+            "cuda" if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available()) else "cpu"
+        )
 
 
 def open_run(
-    run: Run | None, verb: str, config: TrainingConfig, *, parents: list[Path] | None = None, data: list[str] | None = None
+    run: Run | None,
+    verb: str,
+    config: TrainingConfig,
+    *,
+    parents: list[Path] | None = None,
+    data: list[str] | None = None,
 ) -> Run:
     """The run to continue if one was given, else a new one. data: corpora and task names, of which the files are hashed."""
     if run is not None:
         return run
     files = [part for name in data or [] for part in name.split(",") if part == "python" or Path(part).exists()]
-    return Run.create(config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=files)
+    return Run.create(
+        config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=files
+    )
+
+
+@contextmanager
+def removed_if_it_cannot_begin(run: Run) -> Iterator[None]:
+    """A new run that a mistake of the user's ends in here leaves no folder: nothing of it could be continued."""
+    try:
+        yield
+    except UserError:
+        if not run.metrics.path.exists():
+            run.close()
+            shutil.rmtree(run.folder)
+        raise
+
+
+def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
+    """Raises UserError for a model that this machine cannot hold, before anything is allocated."""
+    if device.type == "cuda":
+        memory = torch.cuda.mem_get_info(device)[1]
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = TRAINING_BYTES_A_PARAMETER * sizes.parameters
+    if needed > memory:
+        raise UserError(
+            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train and this machine has "
+            f"{memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a smaller `width`."
+        )
 
 
 def choose_speed(
@@ -112,7 +159,9 @@ def _measure(
     }
 
 
-def _seconds(network: Transformer, train_once: Callable[[Transformer, str], None], precision: str, compiled: bool) -> float:
+def _seconds(
+    network: Transformer, train_once: Callable[[Transformer, str], None], precision: str, compiled: bool
+) -> float:
     """The best of three passes after one to warm up, on a copy."""
     twin = copy.deepcopy(network)
     if compiled:

@@ -34,13 +34,23 @@ class TuneConfig(TrainingConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that ends them, nothing else."""
 
     base: Path = Field(description="the run or model folder to start from")
-    data: Path | None = Field(None, description="conversations: a .jsonl with `messages`, or `prompt` and `completion`, or `instruction` and `output`")
-    task: str | None = Field(None, description="in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl or .py of your own")
+    data: Path | None = Field(
+        None,
+        description="conversations: a .jsonl with `messages`, or `prompt` and `completion`, or `instruction` and `output`",
+    )
+    task: str | None = Field(
+        None,
+        description="in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl or .py of your own",
+    )
     shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
     longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
     rows_per_step: int = Field(64, ge=1, description="conversations an optimizer step")
-    window: int = Field(8, ge=1, description="steps formed together of rows of like length; 1 leaves the order quite random")
-    stop_at_exact_match: float | None = Field(None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)")
+    window: int = Field(
+        8, ge=1, description="steps formed together of rows of like length; 1 leaves the order quite random"
+    )
+    stop_at_exact_match: float | None = Field(
+        None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
+    )
     evaluation_prompts: int = Field(256, ge=1, description="held-out prompts an evaluation answers (with task)")
     max_new_tokens: int = Field(64, ge=1, description="of an answer in evaluation (with task)")
 
@@ -57,7 +67,10 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     if config.task is not None:
         task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
         check_task(task)
-        rows: Rows = Endless(TaskRow(task, tokenizer))
+        row = TaskRow(task, tokenizer, network.config.context)
+        for i in range(config.rows_per_step):
+            row(i)  # what cannot be tuned on is said before there is a run
+        rows: Rows = Endless(row)
     else:
         assert config.data is not None
         items, held_out = read_conversations(config.data, tokenizer, network.config.context, show)
@@ -88,7 +101,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
         return evaluation["exact_match"] if task is not None else -evaluation["validation_loss"]
 
     def enough(evaluation: dict[str, float]) -> bool:
-        return config.stop_at_exact_match is not None and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+        return (
+            config.stop_at_exact_match is not None and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+        )
 
     with show.progress("tune", config.steps, "exact_match" if task else "loss") as watch:
         last = train(
@@ -117,16 +132,25 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
 class TaskRow:
     """Example i of a task's training split, asked and answered, as a row."""
 
-    def __init__(self, task: Task, tokenizer: Tokenizer) -> None:
-        self.task, self.tokenizer = task, tokenizer
+    def __init__(self, task: Task, tokenizer: Tokenizer, context: int) -> None:
+        self.task, self.tokenizer, self.context = task, tokenizer, context
 
     def __call__(self, index: int) -> Row:
         example = self.task.example(index, "train")
         if example.answer is None:
-            raise UserError(f"the task {example.task} has no answer to {example.prompt!r}: tuning needs answers, aligning only a score.")
-        return render(
-            self.tokenizer, [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}]
+            raise UserError(
+                f"the task {example.task} has no answer to {example.prompt!r}: tuning needs answers, aligning only a score."
+            )
+        row = render(
+            self.tokenizer,
+            [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}],
         )
+        if len(row[0]) > self.context:
+            raise UserError(
+                f"an example of {example.task} has {len(row[0])} tokens and the model's context is {self.context}: "
+                "shorten it, or pre-train with a longer `context`."
+            )
+        return row
 
 
 def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Show) -> tuple[list[Row], list[Row]]:
@@ -145,10 +169,15 @@ def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Sho
             "shorten them, or pre-train with a longer `context`."
         )
     if left_out:
-        show.line(f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out.")
+        show.line(
+            f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out."
+        )
     if len(fitting) < 20:
         return [row for _, row in fitting], []
-    split = ["train" if split_of("\n".join(m["content"] for m in conversation)) == "train" else "held out" for conversation, _ in fitting]
+    split = [
+        "train" if split_of("\n".join(m["content"] for m in conversation)) == "train" else "held out"
+        for conversation, _ in fitting
+    ]
     return (
         [row for (_, row), where in zip(fitting, split, strict=True) if where == "train"],
         [row for (_, row), where in zip(fitting, split, strict=True) if where == "held out"],

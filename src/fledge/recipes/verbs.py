@@ -14,6 +14,7 @@ class Verb:
     module: str
     config_name: str
     trains: bool = False  # its function takes a third argument, the run to continue
+    bare: str | None = None  # the field that a word alone gives, as in `fledge resume runs/tune`
 
     @property
     def config(self) -> Any:
@@ -22,7 +23,9 @@ class Verb:
 
     @property
     def function(self) -> Callable[..., dict[str, Any]]:
-        name = "".join("_" + c.lower() if c.isupper() else c for c in self.config_name.removesuffix("Config")).lstrip("_")
+        name = "".join("_" + c.lower() if c.isupper() else c for c in self.config_name.removesuffix("Config")).lstrip(
+            "_"
+        )
         return getattr(importlib.import_module(self.module), name)
 
 
@@ -32,12 +35,16 @@ VERBS: dict[str, Verb] = {
     "tune": Verb("tune a model on conversations or a task", "fledge.recipes.tune", "TuneConfig", True),
     "reward": Verb("train a reward model on preferences", "fledge.recipes.reward", "RewardConfig", True),
     "align": Verb("reinforcement learning: ppo or reinforce", "fledge.recipes.align", "AlignConfig", True),
-    "sample": Verb("complete a prompt", "fledge.recipes.sample", "SampleConfig"),
-    "chat": Verb("talk to a model in the terminal", "fledge.recipes.chat", "ChatConfig"),
-    "evaluate": Verb("bits per byte on text, exact match on a task", "fledge.recipes.evaluate", "EvaluateConfig"),
+    "sample": Verb("complete a prompt", "fledge.recipes.sample", "SampleConfig", bare="base"),
+    "chat": Verb("talk to a model in the terminal", "fledge.recipes.chat", "ChatConfig", bare="base"),
+    "evaluate": Verb(
+        "bits per byte on text, exact match on a task", "fledge.recipes.evaluate", "EvaluateConfig", bare="base"
+    ),
     "tokenizer train": Verb("train a tokenizer", "fledge.recipes.tokenizer", "TokenizerTrainConfig"),
-    "tokenizer show": Verb("show its merges and how it splits a text", "fledge.recipes.tokenizer", "TokenizerShowConfig"),
-    "runs": Verb("list runs, with their lineage as a tree", "fledge.recipes.runs", "RunsConfig"),
-    "report": Verb("write a run's report.html", "fledge.recipes.report", "ReportConfig"),
-    "resume": Verb("continue a run that was stopped or killed", "fledge.recipes.resume", "ResumeConfig"),
+    "tokenizer show": Verb(
+        "show its merges and how it splits a text", "fledge.recipes.tokenizer", "TokenizerShowConfig", bare="tokenizer"
+    ),
+    "runs": Verb("list runs, with their lineage as a tree", "fledge.recipes.runs", "RunsConfig", bare="root"),
+    "report": Verb("write a run's report.html", "fledge.recipes.report", "ReportConfig", bare="run"),
+    "resume": Verb("continue a run that was stopped or killed", "fledge.recipes.resume", "ResumeConfig", bare="run"),
 }

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from fledge.runs.atomic import sha256, sync, write_bytes
 from fledge.runs.state import flatten, unflatten
+from fledge.tensor_file import write_tensors
 
 _FINAL = re.compile(r"\d{8,}")
 _REPLACED = re.compile(r"\.(\d{8,})\.replaced")
@@ -33,13 +33,7 @@ def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = Non
     folder.mkdir(parents=True, exist_ok=True)
     plain, tensors = flatten(state)
     files = [folder / "tensors.safetensors", folder / "state.json"]
-    try:
-        save_file(tensors, files[0])
-    except SafetensorError as error:  # the library reports a full disk in its own type, with the number in the text
-        number = re.search(r"os error (\d+)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(files[0])) from error
+    write_tensors(files[0], tensors)
     sync(files[0])
     write_bytes(files[1], json.dumps(plain, allow_nan=False).encode())
     files[0].chmod(files[1].stat().st_mode)  # the library makes it 0600, and colleagues read each other's runs

@@ -99,16 +99,17 @@ class _Rows:
             last = last.repeat_interleave(samples, 0)
         self.live = list(range(rows))  # the row in each lane
         self.lengths = torch.tensor([len(p) for p in self.prompts], device=device)  # [lanes]: tokens in the cache
-        self.longest = longest
         self.said = 0  # tokens every live row has said
         self._say(last)
 
     def advance(self) -> None:
         """One more token for every live row."""
         lanes = len(self.live)
-        hidden = self.policy.network.step(self.current, self.lengths[:lanes], self.longest, self.cache)
+        longest = (
+            max(len(self.prompts[row]) for row in self.live) + self.said - 1
+        )  # of `lengths`: the last token is not in the cache
+        hidden = self.policy.network.step(self.current, self.lengths[:lanes], longest, self.cache)
         self.lengths[:lanes] += 1
-        self.longest += 1
         self._say(hidden)
 
     def _say(self, hidden: Tensor) -> None:

@@ -72,7 +72,9 @@ class Rollouts:
             each = [example for example in examples for _ in range(self.samples_per_prompt)]
             texts = [self.tokenizer.decode(completion.tokens) for completion in completions]
             marks = self.scorer(each, completions, texts)
-        self.figures = {f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v) for name, v in marks.items()}
+        self.figures = {
+            f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v) for name, v in marks.items()
+        }
         self.figures["stop_rate"] = sum(c.stopped for c in completions) / len(completions)
         self.figures["completion_tokens"] = sum(len(c.tokens) for c in completions) / len(completions)
         self.figures["tokens"] = float(sum(len(c.tokens) for c in completions))

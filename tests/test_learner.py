@@ -1,0 +1,173 @@
+"""One optimizer step is AdamW on the loss that was given, at the scheduled rate; a step that cannot be taken leaves no trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fledge.algorithms.supervised import Supervised
+from fledge.errors import UserError
+from fledge.learner import Learner, Schedule
+from fledge.runs.checkpoint import load_state, save_state
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories, from_rows
+from tests.subjects import learner, policy_of, rollouts, seeded, transformer
+
+Shape = tuple[Tensor, Mapping[str, Tensor]]
+
+
+def test_the_rate_rises_then_stays() -> None:
+    rates = [Schedule(8.0, steps=10, warmup_steps=3).rate(step) for step in range(6)]
+    assert rates == [2.0, 4.0, 6.0, 8.0, 8.0, 8.0]
+
+
+def test_the_rate_falls_in_a_line_to_its_final_share() -> None:
+    schedule = Schedule(1.0, steps=12, warmup_steps=2, shape="linear", final=0.1)
+    assert [schedule.rate(step) for step in (2, 7, 12, 99)] == pytest.approx([1.0, 0.55, 0.1, 0.1])
+
+
+def test_the_rate_falls_along_a_half_cosine() -> None:
+    schedule = Schedule(1.0, steps=12, warmup_steps=2, shape="cosine", final=0.2)
+    expected = [0.2 + 0.8 * (1 + math.cos(math.pi * x)) / 2 for x in (0, 0.25, 0.5, 1, 1)]
+    assert [schedule.rate(step) for step in (2, 4.5, 7, 12, 99)] == pytest.approx(expected)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("shape", ["constant", "linear", "cosine"])
+def test_the_rate_is_positive_and_never_above_its_peak(shape: str) -> None:
+    schedule = Schedule(1.0, steps=50, warmup_steps=10, shape=shape)  # pyright: ignore[reportArgumentType]
+    rates = [schedule.rate(step) for step in range(70)]
+    assert all(0 < rate <= 1 for rate in rates)
+    assert max(rates) == 1
+
+
+def quadratic(module: nn.Module) -> Shape:
+    loss = sum(((p - 1) ** 2).sum() for p in module.parameters())
+    assert isinstance(loss, Tensor)
+    return loss, {"size": loss.detach() * 2}
+
+
+def test_a_step_is_adamw_with_decay_on_matrices_only_at_the_scheduled_rate() -> None:
+    """Against AdamW written out (Loshchilov & Hutter 2019, algorithm 2), three steps with a gradient clipped to norm 1."""
+    module = nn.Linear(3, 2).double()
+    start = [p.detach().clone() for p in module.parameters()]
+    fit = Learner(module, Schedule(0.1, 10, warmup_steps=1), betas=(0.8, 0.9), weight_decay=0.3, clip=1.0)
+    first, second = [torch.zeros_like(p) for p in start], [torch.zeros_like(p) for p in start]
+    for step in range(3):
+        rate = (0.05, 0.1, 0.1)[step]
+        gradient = [2 * (p - 1) for p in start]
+        norm = math.sqrt(sum(float((g**2).sum()) for g in gradient))
+        figures = fit.step(lambda rows: quadratic(module), rollouts(policy_of(transformer())))
+        assert figures["grad_norm"] == pytest.approx(norm)
+        assert figures["learning_rate"] == pytest.approx(rate)
+        assert figures["size"] == pytest.approx(2 * figures["loss"])
+        for i, g in enumerate(gradient):
+            g = g * min(1.0, 1 / norm)
+            first[i] = 0.8 * first[i] + 0.2 * g
+            second[i] = 0.9 * second[i] + 0.1 * g**2
+            decay = 0.3 if start[i].ndim == 2 else 0.0
+            up, down = first[i] / (1 - 0.8 ** (step + 1)), (second[i] / (1 - 0.9 ** (step + 1))).sqrt() + 1e-8
+            start[i] = start[i] - rate * (up / down + decay * start[i])
+        for mine, theirs in zip(start, module.parameters(), strict=True):
+            torch.testing.assert_close(theirs.detach(), mine, rtol=1e-5, atol=1e-6)
+
+
+def test_further_losses_add_their_gradient() -> None:
+    batch = rollouts(policy_of(transformer()))
+    ends = []
+    for also in (True, False):
+        module = nn.Linear(2, 2)
+        torch.manual_seed(0)
+        module.reset_parameters()
+        fit = learner(module)
+        if also:
+            fit.step(lambda rows: quadratic(module), batch, also=[(lambda rows: quadratic(module), batch)])
+        else:
+            fit.step(lambda rows: (2 * quadratic(module)[0], {}), batch)
+        ends.append(module.weight.detach())
+    torch.testing.assert_close(*ends)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_the_users_to_mend_and_moves_no_weight(value: float) -> None:
+    module = nn.Linear(2, 2)
+    fit = learner(module)
+    batch = rollouts(policy_of(transformer()))
+    fit.step(lambda rows: quadratic(module), batch)
+    before = [p.detach().clone() for p in module.parameters()]
+    memory = {k: v["exp_avg"].clone() for k, v in fit.optimizer.state_dict()["state"].items()}
+    with pytest.raises(UserError, match=r"optimizer step 2.*learning_rate"):
+        fit.step(lambda rows: (quadratic(module)[0] * value, {}), batch)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    assert all(torch.equal(memory[k], v["exp_avg"]) for k, v in fit.optimizer.state_dict()["state"].items())
+    assert fit.steps == 1
+    fit.step(lambda rows: quadratic(module), batch)  # nothing of the broken gradient is left
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is() -> None:
+    module = nn.Linear(1, 1)
+    nn.init.zeros_(module.weight)
+    with pytest.raises(UserError, match="gradient nan|gradient inf"):
+        learner(module).step(lambda rows: (module.weight.abs().sqrt().sum(), {}), rollouts(policy_of(transformer())))
+    assert module.weight.item() == 0
+
+
+def test_a_module_without_parameters_has_nothing_to_learn() -> None:
+    with pytest.raises(ValueError, match="nothing to learn"):
+        learner(nn.Linear(2, 2).requires_grad_(False))
+
+
+def test_frozen_parameters_stay() -> None:
+    policy = policy_of(transformer())
+    policy.network.embedding.requires_grad_(False)
+    before = policy.network.embedding.weight.clone()
+    Supervised(policy, learner(policy), Stopwatch()).update(rollouts(policy))
+    assert torch.equal(policy.network.embedding.weight, before)
+
+
+def test_a_learner_that_is_saved_and_loaded_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    def make() -> tuple[Supervised, Trajectories]:
+        policy = policy_of(transformer())
+        return Supervised(policy, learner(policy), Stopwatch()), rollouts(policy)
+
+    straight, batch = make()
+    for _ in range(2):
+        straight.update(batch)
+    save_state(tmp_path / "state", straight.state_dict())
+    resumed, _ = make()
+    resumed.load_state_dict(load_state(tmp_path / "state"))
+    for _ in range(3):
+        assert straight.update(batch) == resumed.update(batch)
+    for a, b in zip(straight.policy.parameters(), resumed.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_bfloat16_products_stay_within_a_hundredth_of_float32() -> None:
+    """Relative, of the whole gradient and of the loss: bfloat16 keeps 8 bits, 0.4% of each number it rounds."""
+    gradients, losses = [], []
+    for precision in ("fp32", "bf16"):
+        policy = policy_of(transformer(width=64, heads=4, kv_heads=2, mlp_width=96))
+        fit = learner(policy, precision=precision)
+        kept: list[Tensor] = []
+        fit.optimizer.step = lambda fit=fit, kept=kept: kept.extend(p.grad.clone() for p in fit.parameters)  # pyright: ignore
+        losses.append(Supervised(policy, fit, Stopwatch()).update(rollouts(policy, rows=64))["loss"])
+        assert all(p.dtype == torch.float32 for p in policy.parameters())
+        gradients.append(torch.cat([g.flatten() for g in kept]))
+    exact, rounded = gradients
+    assert 0 < (rounded - exact).norm() / exact.norm() < 0.03
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+def test_counts_are_taken_over_true_entries_and_never_zero() -> None:
+    fit = learner(nn.Linear(1, 1))
+    mask = torch.tensor([[True, False], [True, True]])
+    assert fit.count(mask) == 3
+    assert fit.count(~mask & mask) == 1  # a batch without trained steps divides by 1, not by 0
+    assert fit.count_rows(from_rows([[1, 2], [1, 2]], [[False, True]] * 2)) == 2
+    x = torch.randn(3, generator=seeded(0))
+    assert torch.equal(fit.sum(x), x)
