@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,16 +49,18 @@ class Trajectories:
 
     def __getitem__(self, rows: slice | Tensor) -> Trajectories:
         """The same fields for some of the rows (a slice, an index tensor or a boolean mask over B)."""
-        return type(self)(**{name: None if value is None else value[rows] for name, value in self.items()})
+        cut: dict[str, Any] = {name: None if value is None else value[rows] for name, value in self.items()}
+        return type(self)(**cut)
 
-    def items(self) -> list[tuple[str, Tensor | None]]:
+    def items(self) -> list[tuple[str, Any]]:
         return [(f.name, getattr(self, f.name)) for f in fields(self)]
 
     def with_(self, **changes: Tensor | None) -> Trajectories:
         return replace(self, **changes)
 
     def to(self, device: torch.device) -> Trajectories:
-        return type(self)(**{name: None if value is None else value.to(device) for name, value in self.items()})
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in self.items()}
+        return type(self)(**moved)
 
     def trim(self) -> Trajectories:
         """Without the trailing steps that no row has chosen: nothing that counts is lost."""

@@ -125,7 +125,7 @@ class Cli:
         self._server.stdin.flush()
         answer = json.loads(self._server.stdout.readline())
         printed = {name: files[name].read_text(encoding="utf-8") for name in ("stdout", "stderr")}
-        return Done(code=answer["code"], seconds=answer["seconds"], **printed)
+        return Done(**answer, **printed)
 
 
 def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge")) -> Done:

@@ -41,15 +41,15 @@ def test_a_signal_stops_a_run_with_a_saved_step_and_how_to_go_on(
 ) -> None:
     words = models.fill(STAGES[stage])
     whole = cli([*words, "out=whole"], folder=tmp_path)
-    run = tmp_path / "stopped"
-    after = random.Random(f"{stage} {number}").uniform(0, 0.1)
-    stopped = cli([*words, "out=stopped"], folder=tmp_path, signal=number, after_s=after, once=run / "metrics.jsonl")
+    assert whole.code == 0, whole.stderr
+    steps_s = sum(json.loads(row)["total"] for row in (tmp_path / "whole" / "timings.jsonl").read_text().splitlines())
+    run, moment = tmp_path / "stopped", steps_s * random.Random(f"{stage} {number}").uniform(0, 0.5)
+    stopped = cli([*words, "out=stopped"], folder=tmp_path, signal=number, after_s=moment, once=run / "metrics.jsonl")
     assert stopped.code == 128 + number, stopped
     assert re.fullmatch(r"fledge: stopped after step \d+ and saved\. Continue with: fledge resume stopped\n", stopped.stderr)
     assert len(list((run / "checkpoints").iterdir())) == 1
     resumed = cli("resume stopped", folder=tmp_path)
     assert resumed.code == 0, resumed.stderr
-    assert whole.code == 0, whole.stderr
     assert outcome(run) == outcome(tmp_path / "whole")
 
 

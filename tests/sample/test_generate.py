@@ -48,7 +48,7 @@ def same(found: Completion, expected: Completion) -> None:
     assert found.logp == pytest.approx(expected.logp, abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([{"kv_heads": 4}, {"kv_heads": 1}, {"kv_heads": 2, "qk_norm": True, "tied": False}]),
     st.lists(st.integers(1, 15), min_size=1, max_size=6),

@@ -42,52 +42,60 @@ class AlignConfig(TrainingConfig):
         description="where prompts come from, and the true score: reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
     )
     reward: Path | None = Field(
-        None, description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards"
+        default=None,
+        description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards",
     )
     algorithm: Literal["ppo", "reinforce"] = Field(
-        "reinforce", description="reinforce: one update a step, baseline from the group; ppo: several, with a critic"
+        default="reinforce",
+        description="reinforce: one update a step, baseline from the group; ppo: several, with a critic",
     )
-    shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    prompts_per_step: int = Field(64, ge=1, description="different prompts a step")
-    samples_per_prompt: int = Field(8, ge=1, description="answers sampled to each")
-    max_new_tokens: int = Field(64, ge=1, description="of an answer")
-    temperature: float = Field(1.0, gt=0, description="of the sampled distribution, which is the one that is trained")
-    top_k: int = Field(0, ge=0, description="0 keeps every token")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass")
-    kl_coefficient: float = Field(0.02, ge=0, description="β: reward lost per nat of log π/π_base")
+    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    prompts_per_step: int = Field(default=64, ge=1, description="different prompts a step")
+    samples_per_prompt: int = Field(default=8, ge=1, description="answers sampled to each")
+    max_new_tokens: int = Field(default=64, ge=1, description="of an answer")
+    temperature: float = Field(
+        default=1.0, gt=0, description="of the sampled distribution, which is the one that is trained"
+    )
+    top_k: int = Field(default=0, ge=0, description="0 keeps every token")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    kl_coefficient: float = Field(default=0.02, ge=0, description="β: reward lost per nat of log π/π_base")
     kl_target: float | None = Field(
-        None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
+        default=None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
     )
-    baseline: Literal["none", "batch", "group", "leave_one_out"] = Field("leave_one_out", description="of reinforce")
-    gamma: float = Field(1.0, gt=0, le=1, description="discount per token")
-    gae_lambda: float = Field(0.95, ge=0, le=1, description="of ppo's advantage estimation")
-    updates_per_step: int = Field(4, ge=1, description="ppo: optimizer steps over each batch of samples")
-    epochs: int = Field(1, ge=1, description="ppo: passes over each batch of samples, within updates_per_step")
-    clip_low: float = Field(0.2, gt=0, lt=1, description="ppo: the ratio counts down to 1 − this")
-    clip_high: float = Field(0.2, gt=0, description="ppo: the ratio counts up to 1 + this")
+    baseline: Literal["none", "batch", "group", "leave_one_out"] = Field(
+        default="leave_one_out", description="of reinforce"
+    )
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount per token")
+    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="of ppo's advantage estimation")
+    updates_per_step: int = Field(default=4, ge=1, description="ppo: optimizer steps over each batch of samples")
+    epochs: int = Field(default=1, ge=1, description="ppo: passes over each batch of samples, within updates_per_step")
+    clip_low: float = Field(default=0.2, gt=0, lt=1, description="ppo: the ratio counts down to 1 − this")
+    clip_high: float = Field(default=0.2, gt=0, description="ppo: the ratio counts up to 1 + this")
     value_clip: float | None = Field(
-        0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely"
+        default=0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely"
     )
-    value_coefficient: float = Field(0.5, ge=0, description="ppo: of the value error in the loss")
-    entropy_coefficient: float = Field(0.0, ge=0, description="ppo: of the entropy bonus")
+    value_coefficient: float = Field(default=0.5, ge=0, description="ppo: of the value error in the loss")
+    entropy_coefficient: float = Field(default=0.0, ge=0, description="ppo: of the entropy bonus")
     update_kl: float | None = Field(
-        0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early"
+        default=0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early"
     )
     critic: Literal["shared", "separate"] = Field(
-        "shared", description="ppo: a value head on the policy's trunk, or a network of its own"
+        default="shared", description="ppo: a value head on the policy's trunk, or a network of its own"
     )
-    ptx_coefficient: float = Field(0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in")
-    ptx_data: str = Field("python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)")
-    ptx_tokens_per_step: int = Field(2048, ge=2, description="ppo: tokens of that text an optimizer step")
-    evaluation_prompts: int = Field(256, ge=1, description="held-out prompts an evaluation answers, greedily")
-    steps: int = Field(100, ge=1, description="batches of samples")
-    learning_rate: float = Field(5e-4, gt=0, description="at its peak")
+    ptx_coefficient: float = Field(default=0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in")
+    ptx_data: str = Field(default="python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)")
+    ptx_tokens_per_step: int = Field(default=2048, ge=2, description="ppo: tokens of that text an optimizer step")
+    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers, greedily")
+    steps: int = Field(default=100, ge=1, description="batches of samples")
+    learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "linear", description="of the learning rate after its rise"
+        default="linear", description="of the learning rate after its rise"
     )
-    warmup_steps: int = Field(5, ge=0, description="optimizer steps over which the learning rate rises")
-    stop_at_exact_match: float | None = Field(None, gt=0, le=1, description="end as soon as an evaluation reaches this")
+    warmup_steps: int = Field(default=5, ge=0, description="optimizer steps over which the learning rate rises")
+    stop_at_exact_match: float | None = Field(
+        default=None, gt=0, le=1, description="end as soon as an evaluation reaches this"
+    )
 
 
 def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, Any]:

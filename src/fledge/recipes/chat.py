@@ -25,15 +25,16 @@ class ChatConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Path = Field(description="the run or model folder to talk to")
-    system: str | None = Field(None, description="what stands before the conversation")
+    system: str | None = Field(default=None, description="what stands before the conversation")
     memory: bool = Field(
-        False, description="keep earlier turns in the context (for models tuned on conversations of several turns)"
+        default=False,
+        description="keep earlier turns in the context (for models tuned on conversations of several turns)",
     )
-    max_new_tokens: int = Field(256, ge=1, description="of an answer")
-    temperature: float = Field(0.0, ge=0, description="0 is greedy")
-    top_k: int = Field(0, ge=0, description="0 keeps every token")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass")
-    seed: int = Field(0, ge=0, description="of the draws")
+    max_new_tokens: int = Field(default=256, ge=1, description="of an answer")
+    temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
+    top_k: int = Field(default=0, ge=0, description="0 keeps every token")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    seed: int = Field(default=0, ge=0, description="of the draws")
 
 
 def chat(config: ChatConfig, show: Show) -> dict[str, Any]:

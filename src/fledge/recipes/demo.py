@@ -31,8 +31,10 @@ class DemoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    out: Path | None = Field(None, description="run folder; by default the first free of runs/demo, runs/demo-2, …")
-    seed: int = Field(0, ge=0, lt=2**63, description="of every random number in the run")
+    out: Path | None = Field(
+        default=None, description="run folder; by default the first free of runs/demo, runs/demo-2, …"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of every random number in the run")
 
 
 Stage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]

@@ -26,17 +26,17 @@ class EvaluateConfig(BaseModel):
 
     base: Path = Field(description="the run or model folder to measure")
     data: str | None = Field(
-        None, description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+        default=None, description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
     )
-    whole: bool = Field(False, description="measure on all of the text, not on its held-out test part")
+    whole: bool = Field(default=False, description="measure on all of the text, not on its held-out test part")
     task: str | None = Field(
-        None, description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+        default=None, description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
     )
-    shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    prompts: int = Field(512, ge=1, description="held-out prompts of the task")
-    max_new_tokens: int = Field(64, ge=1, description="of an answer to a task")
-    seed: int = Field(0, ge=0, description="of the task's prompts")
+    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    prompts: int = Field(default=512, ge=1, description="held-out prompts of the task")
+    max_new_tokens: int = Field(default=64, ge=1, description="of an answer to a task")
+    seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
 
 def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from pydantic import Field
 from fledge.algorithms.supervised import Supervised
 from fledge.errors import UserError
 from fledge.fit import nll, total
+from fledge.loop import train
 from fledge.models.folder import actions, load_model, save_model
 from fledge.models.presets import transformer_config
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.loop import train
 from fledge.recipes.show import Show
 from fledge.recipes.training import (
     TrainingConfig,
@@ -39,35 +39,43 @@ class PretrainConfig(TrainingConfig):
     """Train a language model on raw text: next-token likelihood, documents packed without attention across their borders."""
 
     data: str = Field(
-        "python",
+        default="python",
         description="a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this Python installation",
     )
-    base: Path | None = Field(None, description="a run or model folder to continue from; by default a fresh model")
-    tokenizer: str = Field("bpe", description="bytes, characters, bpe, or a folder with a trained tokenizer")
+    base: Path | None = Field(
+        default=None, description="a run or model folder to continue from; by default a fresh model"
+    )
+    tokenizer: str = Field(default="bpe", description="bytes, characters, bpe, or a folder with a trained tokenizer")
     vocab_size: int | None = Field(
-        None,
+        default=None,
         ge=7,
         le=1_000_000,
         description="of a bpe tokenizer trained here, special tokens included (4096 by default)",
     )
-    model: str = Field("tiny", description="preset of sizes: nano, tiny, mini, small, base, large")
-    layers: int | None = Field(None, ge=1, le=1000, description="in place of the preset's")
-    width: int | None = Field(None, ge=2, description="in place of the preset's")
-    heads: int | None = Field(None, ge=1, description="in place of the preset's")
-    kv_heads: int | None = Field(None, ge=1, description="in place of the preset's; by default as many as heads")
-    mlp_width: int | None = Field(None, ge=1, description="in place of 8/3 of the width")
-    context: int | None = Field(None, ge=2, le=2**20, description="tokens, in place of the preset's")
-    tied: bool | None = Field(None, description="one matrix for embedding and unembedding")
-    qk_norm: bool | None = Field(None, description="normalise queries and keys")
-    rope_theta: float | None = Field(None, gt=0, description="base of the rotary frequencies")
-    row_tokens: int | None = Field(None, ge=2, description="tokens a row trained on; by default the model's context")
-    tokens_per_step: int = Field(4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens")
-    evaluation_rows: int = Field(64, ge=1, description="rows of held-out text an evaluation reads")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="of the learning rate after its rise"
+    model: str = Field(default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large")
+    layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
+    width: int | None = Field(default=None, ge=2, description="in place of the preset's")
+    heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
+    kv_heads: int | None = Field(
+        default=None, ge=1, description="in place of the preset's; by default as many as heads"
     )
-    learning_rate: float = Field(2e-3, gt=0, description="at its peak")
-    weight_decay: float = Field(0.1, ge=0, description="AdamW's, on matrices only")
+    mlp_width: int | None = Field(default=None, ge=1, description="in place of 8/3 of the width")
+    context: int | None = Field(default=None, ge=2, le=2**20, description="tokens, in place of the preset's")
+    tied: bool | None = Field(default=None, description="one matrix for embedding and unembedding")
+    qk_norm: bool | None = Field(default=None, description="normalise queries and keys")
+    rope_theta: float | None = Field(default=None, gt=0, description="base of the rotary frequencies")
+    row_tokens: int | None = Field(
+        default=None, ge=2, description="tokens a row trained on; by default the model's context"
+    )
+    tokens_per_step: int = Field(
+        default=4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens"
+    )
+    evaluation_rows: int = Field(default=64, ge=1, description="rows of held-out text an evaluation reads")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="cosine", description="of the learning rate after its rise"
+    )
+    learning_rate: float = Field(default=2e-3, gt=0, description="at its peak")
+    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's, on matrices only")
 
 
 def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict[str, Any]:

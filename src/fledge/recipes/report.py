@@ -17,7 +17,7 @@ class ReportConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(description="the run's folder, or a folder of runs such as the demo's")
-    out: Path | None = Field(None, description="the file to write, in place of report.html in that folder")
+    out: Path | None = Field(default=None, description="the file to write, in place of report.html in that folder")
 
 
 def report(config: ReportConfig, show: Show) -> dict[str, Any]:

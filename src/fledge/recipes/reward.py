@@ -34,21 +34,23 @@ class RewardConfig(TrainingConfig):
     """Train a reward model on preferences: −log σ(r(preferred) − r(rejected)), the score read at the last token."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
-    data: Path | None = Field(None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`")
+    data: Path | None = Field(default=None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`")
     task: str | None = Field(
-        None,
+        default=None,
         description="in place of data: the base answers this task's prompts, and the task's judge ranks the answers",
     )
-    shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    pairs: int = Field(4096, ge=8, description="how many to make (with task)")
+    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    pairs: int = Field(default=4096, ge=8, description="how many to make (with task)")
     samples_per_prompt: int = Field(
-        4, ge=2, description="answers the base gives to a prompt; the best and the worst make a pair (with task)"
+        default=4,
+        ge=2,
+        description="answers the base gives to a prompt; the best and the worst make a pair (with task)",
     )
-    max_new_tokens: int = Field(64, ge=1, description="of an answer (with task)")
-    pairs_per_step: int = Field(64, ge=1, description="pairs an optimizer step")
-    margin: float = Field(0.0, ge=0, description="by how much the preferred score must lead")
-    steps: int = Field(300, ge=1, description="optimizer steps")
+    max_new_tokens: int = Field(default=64, ge=1, description="of an answer (with task)")
+    pairs_per_step: int = Field(default=64, ge=1, description="pairs an optimizer step")
+    margin: float = Field(default=0.0, ge=0, description="by how much the preferred score must lead")
+    steps: int = Field(default=300, ge=1, description="optimizer steps")
 
 
 def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str, Any]:

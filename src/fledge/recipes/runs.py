@@ -23,7 +23,7 @@ class RunsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    root: Path = Field(Path("runs"), description="the folder to look in, at any depth")
+    root: Path = Field(default=Path("runs"), description="the folder to look in, at any depth")
 
 
 def runs(config: RunsConfig, show: Show) -> dict[str, Any]:

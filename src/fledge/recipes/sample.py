@@ -22,14 +22,14 @@ class SampleConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Path = Field(description="the run or model folder that speaks")
-    prompt: str = Field("", description="what it is given")
-    raw: bool = Field(False, description="continue the prompt as text, without the chat template")
-    samples: int = Field(1, ge=1, description="how many completions")
-    max_new_tokens: int = Field(128, ge=1, description="of each")
-    temperature: float = Field(1.0, ge=0, description="0 is greedy")
-    top_k: int = Field(0, ge=0, description="0 keeps every token")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus mass")
-    seed: int = Field(0, ge=0, description="of the draws")
+    prompt: str = Field(default="", description="what it is given")
+    raw: bool = Field(default=False, description="continue the prompt as text, without the chat template")
+    samples: int = Field(default=1, ge=1, description="how many completions")
+    max_new_tokens: int = Field(default=128, ge=1, description="of each")
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    top_k: int = Field(default=0, ge=0, description="0 keeps every token")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    seed: int = Field(default=0, ge=0, description="of the draws")
 
 
 def sample(config: SampleConfig, show: Show) -> dict[str, Any]:

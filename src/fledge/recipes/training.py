@@ -33,28 +33,30 @@ class TrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    out: Path | None = Field(None, description="run folder; by default the first free of runs/VERB, runs/VERB-2, …")
-    seed: int = Field(0, ge=0, lt=2**63, description="of every random number in the run")
-    steps: int = Field(1000, ge=1, description="optimizer steps (updates, for align)")
-    learning_rate: float = Field(1e-3, gt=0, description="at its peak")
+    out: Path | None = Field(
+        default=None, description="run folder; by default the first free of runs/VERB, runs/VERB-2, …"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of every random number in the run")
+    steps: int = Field(default=1000, ge=1, description="optimizer steps (updates, for align)")
+    learning_rate: float = Field(default=1e-3, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="of the learning rate after its rise"
+        default="cosine", description="of the learning rate after its rise"
     )
-    warmup_steps: int = Field(20, ge=0, description="optimizer steps over which the learning rate rises")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only")
-    clip: float = Field(1.0, ge=0, description="the gradient is scaled down to this norm; 0 never")
+    warmup_steps: int = Field(default=20, ge=0, description="optimizer steps over which the learning rate rises")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on matrices only")
+    clip: float = Field(default=1.0, ge=0, description="the gradient is scaled down to this norm; 0 never")
     rows_per_micro_batch: int | None = Field(
-        None, ge=1, description="rows differentiated at a time: memory only, never the numbers"
+        default=None, ge=1, description="rows differentiated at a time: memory only, never the numbers"
     )
-    evaluate_every: int = Field(0, ge=0, description="steps between evaluations; 0: only before and after")
-    save_every_s: float = Field(30.0, ge=0, description="seconds between checkpoints")
+    evaluate_every: int = Field(default=0, ge=0, description="steps between evaluations; 0: only before and after")
+    save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="of matrix products; auto measures this machine"
+        default="auto", description="of matrix products; auto measures this machine"
     )
     compile: Literal["auto", "yes", "no"] = Field(
-        "auto", description="torch.compile; auto: if the run is long and it is faster"
+        default="auto", description="torch.compile; auto: if the run is long and it is faster"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
 
     def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
         schedule = Schedule(self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule)

@@ -35,24 +35,24 @@ class TuneConfig(TrainingConfig):
 
     base: Path = Field(description="the run or model folder to start from")
     data: Path | None = Field(
-        None,
+        default=None,
         description="conversations: a .jsonl with `messages`, or `prompt` and `completion`, or `instruction` and `output`",
     )
     task: str | None = Field(
-        None,
+        default=None,
         description="in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl or .py of your own",
     )
-    shortest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    rows_per_step: int = Field(64, ge=1, description="conversations an optimizer step")
+    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    rows_per_step: int = Field(default=64, ge=1, description="conversations an optimizer step")
     window: int = Field(
-        8, ge=1, description="steps formed together of rows of like length; 1 leaves the order quite random"
+        default=8, ge=1, description="steps formed together of rows of like length; 1 leaves the order quite random"
     )
     stop_at_exact_match: float | None = Field(
-        None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
+        default=None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
     )
-    evaluation_prompts: int = Field(256, ge=1, description="held-out prompts an evaluation answers (with task)")
-    max_new_tokens: int = Field(64, ge=1, description="of an answer in evaluation (with task)")
+    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers (with task)")
+    max_new_tokens: int = Field(default=64, ge=1, description="of an answer in evaluation (with task)")
 
 
 def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
@@ -83,7 +83,8 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     def once(network: Transformer, precision: str) -> None:
         policy = TokenPolicy(network, actions(tokenizer).to(config.on()))
         learner = config.learner(policy, precision)
-        batch = from_rows(*zip(*(rows(i) for i in range(config.rows_per_step)), strict=True)).to(learner.device)
+        typical = [rows(i) for i in range(config.rows_per_step)]
+        batch = from_rows([ids for ids, _ in typical], [own for _, own in typical]).to(learner.device)
         with learner.autocast():
             total(nll(policy.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0).backward()
 

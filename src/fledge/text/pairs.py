@@ -12,12 +12,14 @@ from fledge.text.conversations import conversation
 from fledge.text.files import json_rows
 from fledge.text.tokenizer import Tokenizer
 
+Row = tuple[list[int], list[bool]]  # token ids, and which of them are the answer's
+
 # The transcripts of HH-RLHF (Bai et al. 2022): "\n\nHuman: …\n\nAssistant: …"
 _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 _ROLE = {"Human": "user", "Assistant": "assistant"}
 
 
-def pairs_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[tuple[list[int], list[bool]], ...]]:
+def pairs_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[Row, Row]]:
     """(preferred, rejected) rows of ids and masks; the mask is on the last answer only. A row has one of these shapes:
 
         {"prompt": ..., "chosen": ..., "rejected": ...}             `instruction` and `input` may stand for `prompt`
@@ -30,8 +32,10 @@ def pairs_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[tuple
     pairs = []
     for line, row in json_rows(Path(path).expanduser()):
         where = f"line {line} of {path}"
-        sides = [_side(row, field, where) for field in ("chosen", "rejected")]
-        pairs.append(tuple(_last_answer(tokenizer, side, where) for side in sides))
+        preferred, rejected = (
+            _last_answer(tokenizer, _side(row, field, where), where) for field in ("chosen", "rejected")
+        )
+        pairs.append((preferred, rejected))
     if not pairs:
         raise UserError(f"{path} is empty: it holds no pairs")
     return pairs

@@ -1,0 +1,108 @@
+"""Completions as trajectories: the policy's own tokens are chosen, the reward stands on the last, and how each ended is kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from fledge.decoding import Decoding
+from fledge.errors import UserError
+from fledge.models.folder import actions
+from fledge.policy import TokenPolicy
+from fledge.sample.generate import Completion
+from fledge.sample.rollouts import Rollouts, prompt_tokens, rollout_rows
+from fledge.score.verifier import Verifier
+from fledge.stopwatch import Stopwatch
+from fledge.text.tokenizer import train_tokenizer
+from fledge.worlds.tasks import Example, load_task
+from tests.subjects import transformer
+
+BYTES = train_tokenizer("bytes", [])
+
+
+def test_every_mark_stands_where_it_belongs() -> None:
+    stopped = Completion([1, 4, 8, 5], [70, 71, 2], [-0.1, -0.2, -0.3], True)
+    cut = Completion([1, 5], [72, 73, 74, 75], [-1.0, -2.0, -3.0, -4.0], False)
+    batch = rollout_rows([stopped, cut], [0.5, -2.0], [3, 4])
+    assert batch.obs.tolist() == [[1, 4, 8, 5, 70, 71, 2], [1, 5, 72, 73, 74, 75, 0]]
+    assert torch.equal(batch.action, batch.obs[:, 1:])
+    assert [batch.action[i][batch.chosen[i]].tolist() for i in range(2)] == [stopped.tokens, cut.tokens]
+    assert batch.reward.tolist() == [[0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, -2.0, 0]]
+    assert batch.terminated.nonzero().tolist() == [[0, 5]]
+    assert batch.truncated.nonzero().tolist() == [[1, 4]]
+    assert batch.last().tolist() == [6, 5]
+    assert batch.logp is not None
+    for i, completion in enumerate((stopped, cut)):
+        torch.testing.assert_close(batch.logp[i][batch.chosen[i]], torch.tensor(completion.logp))
+        assert not batch.logp[i][~batch.chosen[i]].any()
+    assert batch.group is not None
+    assert batch.group.tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_a_reward_that_is_no_finite_number_is_refused(reward: float) -> None:
+    good = Completion([1], [2], [0.0], True)
+    with pytest.raises(UserError, match="completion 1"):
+        rollout_rows([good, good], [0.0, reward], [0, 0])
+
+
+def make(scorer: object = None, rule: Decoding | None = None) -> Rollouts:
+    policy = TokenPolicy(transformer(vocab_size=262, context=48), actions(BYTES), rule or Decoding())
+    task = load_task("reverse", seed=1, shortest=2, longest=4)
+    return Rollouts(
+        policy, BYTES, task, scorer or Verifier(task), Stopwatch(), prompts_per_step=3, samples_per_prompt=4, max_new_tokens=6, seed=5
+    )  # fmt: skip  # pyright: ignore
+
+
+def test_rows_are_prompts_times_samples_side_by_side_and_score_as_sampled() -> None:
+    sampler = make(rule=Decoding(temperature=0.8, top_k=50))
+    batch = next(sampler)
+    assert len(batch) == 12
+    assert batch.group is not None
+    assert batch.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    task = sampler.task
+    for i in range(12):
+        prompt = prompt_tokens(BYTES, task.example(i // 4, "train").prompt)
+        assert batch.obs[i, : len(prompt)].tolist() == prompt
+        assert batch.chosen[i].nonzero()[0].item() == len(prompt) - 1
+        assert (batch.terminated[i] | batch.truncated[i]).nonzero().flatten().tolist() == [int(batch.last()[i]) - 1]
+    logp = sampler.policy.log_prob(batch.obs, batch.action, batch.chosen)
+    torch.testing.assert_close(logp, batch.logp, rtol=1e-4, atol=1e-5)
+    assert sampler.figures["tokens"] == batch.chosen.sum()
+    assert sampler.figures["completion_tokens"] == batch.chosen.sum() / 12
+    assert sampler.figures["stop_rate"] == batch.terminated.any(1).float().mean()
+
+
+def test_the_scorer_hears_each_example_beside_its_completion_and_its_words_are_the_reward() -> None:
+    heard: list[tuple[Example, Completion, str]] = []
+
+    def scorer(examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]) -> dict[str, list[float]]:
+        heard.extend(zip(examples, completions, texts, strict=True))
+        return {"reward": [float(i) for i in range(len(texts))], "exact_match": [0.0, 1.0] * (len(texts) // 2)}
+
+    sampler = make(scorer)
+    batch = next(sampler)
+    assert batch.reward.sum(1).tolist() == [float(i) for i in range(12)]
+    assert sampler.figures["reward"] == 5.5
+    assert sampler.figures["sampled_exact_match"] == 0.5
+    for i, (example, completion, text) in enumerate(heard):
+        assert example == sampler.task.example(i // 4, "train")
+        assert completion.prompt == prompt_tokens(BYTES, example.prompt)
+        assert text == BYTES.decode(completion.tokens)
+
+
+@pytest.mark.parametrize("given", [0, 1, 3])
+def test_a_sampler_that_is_resumed_goes_on_as_if_it_had_never_stopped(given: int) -> None:
+    straight, resumed = make(), make()
+    for _ in range(given):
+        next(straight)
+    resumed.load_state_dict(straight.state_dict())
+    for _ in range(3):
+        a, b = next(straight), next(resumed)
+        assert torch.equal(a.obs, b.obs)
+        assert torch.equal(a.chosen, b.chosen)
+        assert straight.figures == resumed.figures
+    assert straight.position == resumed.position == 3 * (given + 3)

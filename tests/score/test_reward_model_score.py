@@ -1,0 +1,49 @@
+"""A learned reward: the model's number at the last real token, shifted and scaled; the truth is looked at, never trained on."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fledge.models.heads import ScalarModel
+from fledge.sample.generate import Completion
+from fledge.score.reward_model import RewardModelScore
+from fledge.score.verifier import Verifier
+from fledge.worlds.tasks import load_task
+from tests.subjects import seeded, transformer
+
+COMPLETIONS = [
+    Completion([1, 5, 6], [7, 2], [0.0, 0.0], True),
+    Completion([1], [8, 9, 10, 4, 3, 2], [0.0] * 6, True),
+    Completion([1, 5], [9, 9, 9], [0.0] * 3, False),
+    Completion([1, 7], [2], [0.0], True),
+    Completion([1, 8, 8, 8], [3], [0.0], False),
+]
+
+
+def model() -> ScalarModel:
+    found = ScalarModel(transformer())
+    torch.nn.init.normal_(found.head.linear.weight, generator=seeded(0))
+    return found
+
+
+@pytest.mark.parametrize("rows", [1, 2, 256])
+def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(rows: int) -> None:
+    judge = model()
+    alone = [float(judge(torch.tensor([c.prompt + c.tokens]))[0, -1].detach()) for c in COMPLETIONS]
+    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None, rows=rows).raw(COMPLETIONS).tolist() == pytest.approx(alone, abs=1e-6)
+    task = load_task("reverse", seed=0)
+    examples, texts = [task.example(i, "train") for i in range(5)], ["x"] * 5
+    marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None, rows=rows)(examples, COMPLETIONS, texts)
+    assert marks["reward"] == pytest.approx([(score - 0.3) / 2 for score in alone], abs=1e-6)
+    assert marks["reward_model_score"] == marks["reward"]
+
+
+def test_the_true_score_stands_beside_the_reward_and_changes_it_by_nothing() -> None:
+    judge, task = model(), load_task("reverse", seed=0)
+    examples = [task.example(i, "train") for i in range(5)]
+    texts = [example.answer or "" for example in examples]
+    plain = RewardModelScore(judge, mean=0.0, std=1.0, truth=None)(examples, COMPLETIONS, texts)
+    marks = RewardModelScore(judge, mean=0.0, std=1.0, truth=Verifier(task))(examples, COMPLETIONS, texts)
+    assert marks["reward"] == plain["reward"]
+    assert marks["true_score"] == marks["exact_match"] == [1.0, 1.0, 0.0, 1.0, 0.0]  # those that never stopped have no answer

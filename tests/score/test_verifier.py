@@ -1,0 +1,28 @@
+"""The task's verdict: an answer that never stopped is none."""
+
+from __future__ import annotations
+
+from fledge.sample.generate import Completion
+from fledge.score.verifier import Verifier
+from fledge.worlds.tasks import load_task
+
+
+def test_right_wrong_and_unfinished_answers() -> None:
+    task = load_task("reverse", seed=0)
+    example = task.example(0, "train")
+    assert example.answer is not None
+    texts = [example.answer, example.answer, "???"]
+    completions = [Completion([1], [6], [0.0], stopped) for stopped in (True, False, True)]
+    marks = Verifier(task)([example] * 3, completions, texts)
+    assert marks == {"reward": [1.0, 0.0, 0.0], "exact_match": [1.0, 0.0, 0.0]}
+
+
+def test_the_reward_is_the_tasks_dense_score() -> None:
+    task = load_task("reverse", seed=0)
+    example = task.example(0, "train")
+    assert example.answer is not None
+    near = example.answer[:-1]
+    marks = Verifier(task)([example], [Completion([1], [6], [0.0], True)], [near])
+    assert marks["reward"] == task.score([example], [near])
+    assert 0 < marks["reward"][0] < 1
+    assert marks["exact_match"] == [0.0]
