@@ -151,7 +151,7 @@ def spoken(
         obs[i, 1 : len(word) + 1] = torch.tensor(word)
         chosen[i, : len(word)] = True
         worth[i, len(word) - 1] = reward[number]
-        (terminated if word[-1] == language.stop else truncated)[i, len(word) - 1] = True
+        terminated[i, len(word) - 1], truncated[i, len(word) - 1] = True, word[-1] != language.stop
     logp = None if step_logp is None else step_logp[torch.as_tensor(words)].detach()
     return Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=group)
 

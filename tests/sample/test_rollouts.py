@@ -31,7 +31,7 @@ def test_every_mark_stands_where_it_belongs() -> None:
     assert torch.equal(batch.action, batch.obs[:, 1:])
     assert [batch.action[i][batch.chosen[i]].tolist() for i in range(2)] == [stopped.tokens, cut.tokens]
     assert batch.reward.tolist() == [[0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, -2.0, 0]]
-    assert batch.terminated.nonzero().tolist() == [[0, 5]]
+    assert batch.terminated.nonzero().tolist() == [[0, 5], [1, 4]]  # the verdict is final, also on one that was cut
     assert batch.truncated.nonzero().tolist() == [[1, 4]]
     assert batch.last().tolist() == [6, 5]
     assert batch.logp is not None
@@ -73,7 +73,7 @@ def test_rows_are_prompts_times_samples_side_by_side_and_score_as_sampled() -> N
     torch.testing.assert_close(logp, batch.logp, rtol=1e-4, atol=1e-5)
     assert sampler.figures["tokens"] == batch.chosen.sum()
     assert sampler.figures["completion_tokens"] == batch.chosen.sum() / 12
-    assert sampler.figures["stop_rate"] == batch.terminated.any(1).float().mean()
+    assert sampler.figures["stop_rate"] == 1 - batch.truncated.any(1).float().mean()
 
 
 def test_the_scorer_hears_each_example_beside_its_completion_and_its_words_are_the_reward() -> None:

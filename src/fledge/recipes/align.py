@@ -23,6 +23,7 @@ from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
 from fledge.recipes.judging import judge_task
 from fledge.recipes.pretrain import held_out_loss, read_corpus
 from fledge.recipes.show import Show
+from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import TrainingConfig, open_run, removed_if_it_cannot_begin
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows
@@ -31,6 +32,7 @@ from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream, write_shards
+from fledge.trajectories import Trajectories, from_rows
 from fledge.worlds.tasks import check_task, load_task
 
 
@@ -107,7 +109,8 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         show.line(task.note)
     base = load_model(config.base)
     tokenizer = base.tokenizer
-    check_sizes(config, base, [task.example(i, "train").prompt for i in range(config.prompts_per_step)])
+    prompts = [prompt_tokens(tokenizer, task.example(i, "train").prompt) for i in range(config.prompts_per_step)]
+    check_sizes(config, base, prompts)
     policy = base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p)).to(config.on())
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task)
@@ -117,8 +120,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     data = [config.task, *([config.ptx_data] if config.ptx_coefficient else [])]
     run = open_run(run, "align", config, parents=parents, data=data)
     stopwatch = Stopwatch()
+    precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):
-        algorithm = make_algorithm(config, policy, reference, base, run, stopwatch)
+        algorithm = make_algorithm(config, policy, reference, base, run, stopwatch, precision)
     sampler = Rollouts(
         policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
         samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
@@ -172,9 +176,17 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     return summary
 
 
-def check_sizes(config: AlignConfig, base: Loaded, prompts: list[str]) -> None:
+def typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
+    """Rows of the size that a step will train on, to measure speed with: prompts and as many stop tokens as an answer may take."""
+    room = [min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts]
+    rows = [prompt + [base.tokenizer.end] * n for prompt, n in zip(prompts, room, strict=True)]
+    chosen = [[False] * len(prompt) + [True] * n for prompt, n in zip(prompts, room, strict=True)]
+    return from_rows(rows * config.samples_per_prompt, chosen * config.samples_per_prompt)
+
+
+def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> None:
     """Raises UserError, before anything is computed, for settings that cannot work together."""
-    longest = max(len(prompt_tokens(base.tokenizer, prompt)) for prompt in prompts)
+    longest = max(len(prompt) for prompt in prompts)
     context = base.network.config.context
     if longest >= context:
         raise UserError(
@@ -207,9 +219,14 @@ def learned_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfi
 
 
 def make_algorithm(
-    config: AlignConfig, policy: TokenPolicy, reference: TokenPolicy, base: Loaded, run: Run, stopwatch: Stopwatch
+    config: AlignConfig,
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    base: Loaded,
+    run: Run,
+    stopwatch: Stopwatch,
+    precision: str,
 ) -> Algorithm:
-    precision = "fp32" if config.precision == "auto" else config.precision
     kl = KLControl(config.kl_coefficient, config.kl_target)
     if config.algorithm == "reinforce":
         return Reinforce(

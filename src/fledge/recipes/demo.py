@@ -42,7 +42,7 @@ Stage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]
 
 def stages(folder: Path, seed: int) -> list[Stage]:
     """Name, recipe and configuration of each stage. The same fields on the command line give the same runs."""
-    numbers: dict[str, Any] = {"seed": seed, "precision": "fp32", "compile": "no"}
+    numbers: dict[str, Any] = {"seed": seed, "compile": "no"}
     answers: dict[str, Any] = {**numbers, "task": TASK, "max_new_tokens": ANSWER_TOKENS}
     aligned: dict[str, Any] = {**answers, "base": folder / "tune"}
     return [

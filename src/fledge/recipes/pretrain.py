@@ -12,17 +12,16 @@ from pydantic import Field
 
 from fledge.algorithms.supervised import Supervised
 from fledge.errors import UserError
-from fledge.fit import nll, total
 from fledge.loop import train
 from fledge.models.folder import actions, load_model, save_model
 from fledge.models.presets import transformer_config
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.show import Show
+from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import (
     TrainingConfig,
     check_memory,
-    choose_speed,
     open_run,
     removed_if_it_cannot_begin,
 )
@@ -106,16 +105,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
         stream, held_out = TokenStream(shards, "train"), TokenStream(shards, "validation")
         sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
 
-    def once(network: Transformer, precision: str) -> None:
-        batch = next(DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed))
-        policy = TokenPolicy(network, actions(tokenizer).to(config.on()))
-        learner = config.learner(policy, precision)
-        with learner.autocast():
-            batch = batch.to(learner.device)
-            total(nll(policy.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0).backward()
-
-    precision = choose_speed(run, config, network, once, show)
     policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
+    typical = next(DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed))
+    precision = choose_speed(run, config, policy, typical, show, equal_rows=True)
     learner = config.learner(policy, precision)
     stopwatch = Stopwatch()
     show.line(

@@ -16,6 +16,7 @@ from fledge.models.folder import load_model, save_model
 from fledge.models.heads import ScalarModel
 from fledge.policy import TokenPolicy
 from fledge.recipes.show import Show
+from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import TrainingConfig, open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import PairRows, Row, Shuffled, pair_rows
@@ -71,7 +72,8 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
         pairs, held_out = file_pairs(config.data, tokenizer, network.config.context)
     run = open_run(run, "reward", config, parents=[config.base], data=[str(config.data or config.task)])
     model = ScalarModel(network).to(config.on())
-    precision = "fp32" if config.precision == "auto" else config.precision
+    typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
+    precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)
     stopwatch = Stopwatch()
     show.line(f"reward: {len(pairs)} pairs, {len(held_out)} held out, from {config.base}, {precision} → {run.folder}")
     sampler = PairRows(Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step)

@@ -1,16 +1,13 @@
-"""What every training recipe has in common: its fields, how its run is opened, and how its precision is chosen."""
+"""What every training recipe has in common: its fields, and how its run is opened."""
 
 from __future__ import annotations
 
-import copy
-import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,13 +15,9 @@ from torch import nn
 
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
-from fledge.models.transformer import Transformer, TransformerConfig
-from fledge.recipes.show import Show
-from fledge.runs.atomic import write_json
+from fledge.models.transformer import TransformerConfig
 from fledge.runs.folder import Run
 
-# compiling for a CPU takes about a minute: a run shorter than this never earns it back
-COMPILE_PAYS_AFTER_S = 600.0
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
 
 
@@ -116,64 +109,3 @@ def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
             f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train and this machine has "
             f"{memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a smaller `width`."
         )
-
-
-def choose_speed(
-    run: Run, config: TrainingConfig, network: Transformer, train_once: Callable[[Transformer, str], None], show: Show
-) -> str:
-    """The precision, measured on a copy of the network, and compiles the network if that is chosen; recorded in machine.json.
-
-    train_once(network, precision): one forward and backward pass of a typical batch. A run that is continued uses what was
-    recorded. Long runs also try compilation.
-    """
-    record = run.folder / "machine.json"
-    if record.exists():
-        chosen = json.loads(record.read_text())
-    else:
-        chosen = _measure(config, network, train_once, show)
-        write_json(record, chosen)
-    if chosen["compile"]:
-        network.compile()
-    return chosen["precision"]
-
-
-def _measure(
-    config: TrainingConfig, network: Transformer, train_once: Callable[[Transformer, str], None], show: Show
-) -> dict[str, Any]:
-    precisions = ["fp32", "bf16"] if config.precision == "auto" else [config.precision]
-    seconds: dict[str, float] = {}
-    if len(precisions) > 1 or config.compile == "auto":
-        for precision in precisions:
-            seconds[precision] = _seconds(network, train_once, precision, compiled=False)
-    best = min(seconds, key=seconds.__getitem__) if seconds else precisions[0]
-    compiled = config.compile == "yes"
-    worth_trying = seconds and seconds[best] * config.steps > COMPILE_PAYS_AFTER_S
-    if config.compile == "auto" and worth_trying and shutil.which("c++" if config.on().type == "cpu" else "ptxas"):
-        show.line("compiling the model to see whether that is faster (about a minute) …")
-        seconds[f"{best} compiled"] = _seconds(network, train_once, best, compiled=True)
-        compiled = seconds[f"{best} compiled"] < seconds[best]
-    return {
-        "precision": best,
-        "compile": compiled,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if config.on().type == "cuda" else "cpu",
-        "seconds_per_step": {name: round(value, 5) for name, value in seconds.items()},
-    }
-
-
-def _seconds(
-    network: Transformer, train_once: Callable[[Transformer, str], None], precision: str, compiled: bool
-) -> float:
-    """The best of three passes after one to warm up, on a copy."""
-    twin = copy.deepcopy(network)
-    if compiled:
-        twin.compile()
-    train_once(twin, precision)
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        train_once(twin, precision)
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - began)
-    return min(times)

@@ -11,14 +11,13 @@ from pydantic import Field
 
 from fledge.algorithms.supervised import Supervised
 from fledge.errors import UserError
-from fledge.fit import nll, total
 from fledge.loop import train
 from fledge.models.folder import actions, load_model, save_model
-from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.judging import judge_task
 from fledge.recipes.show import Show
-from fledge.recipes.training import TrainingConfig, choose_speed, open_run
+from fledge.recipes.speed import choose_speed
+from fledge.recipes.training import TrainingConfig, open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import ConversationRows, Endless, Row, Rows, Shuffled
 from fledge.stopwatch import Stopwatch
@@ -80,16 +79,10 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     run = open_run(run, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
     sampler = ConversationRows(rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window)
 
-    def once(network: Transformer, precision: str) -> None:
-        policy = TokenPolicy(network, actions(tokenizer).to(config.on()))
-        learner = config.learner(policy, precision)
-        typical = [rows(i) for i in range(config.rows_per_step)]
-        batch = from_rows([ids for ids, _ in typical], [own for _, own in typical]).to(learner.device)
-        with learner.autocast():
-            total(nll(policy.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0).backward()
-
-    precision = choose_speed(run, config, network, once, show)
     policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
+    some = [rows(i) for i in range(config.rows_per_step)]
+    typical = from_rows([ids for ids, _ in some], [own for _, own in some])
+    precision = choose_speed(run, config, policy, typical, show)
     stopwatch = Stopwatch()
     show.line(f"tune: {config.base} on {config.data or config.task}, {precision} → {run.folder}")
 

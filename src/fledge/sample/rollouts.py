@@ -33,7 +33,7 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:
 class Rollouts:
     """Endless on-policy batches of prompts_per_step × samples_per_prompt rows.
 
-    State: the number of the next prompt, and the generator of the draws. A row that ran out of room is truncated, not terminated.
+    State: the number of the next prompt, and the generator of the draws. A row that ran out of room is marked `truncated`.
     """
 
     def __init__(
@@ -92,6 +92,9 @@ class Rollouts:
 def rollout_rows(completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]) -> Trajectories:
     """Completions and what each is worth, as trajectories: the reward stands on the last token. Token ids in, token ids out.
 
+    The reward is the verdict on the whole completion, so every row ends with it: `terminated`, and `truncated` too where the length
+    limit cut it. A critic's value after the cut would pay the row twice, and by a number that nothing ever trains.
+
     Raises UserError for a reward that is not finite.
     """
     rows = [c.prompt + c.tokens for c in completions]
@@ -108,5 +111,5 @@ def rollout_rows(completions: Sequence[Completion], reward: Sequence[float], gro
         if not torch.isfinite(torch.tensor(float(reward[i]))):
             raise UserError(f"the reward of completion {i} is {reward[i]}: a reward must be a finite number.")
         worth[i, last] = reward[i]
-        (terminated if c.stopped else truncated)[i, last] = True
+        terminated[i, last], truncated[i, last] = True, not c.stopped
     return Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=torch.tensor(group))
