@@ -89,7 +89,13 @@ def _reinforce(baseline: Baseline) -> Callable[[slice, int | None], Case]:
         actor = policy()
         fit = learner(actor, rows_per_micro_batch=micro)
         algorithm = Reinforce(
-            actor, fit, Stopwatch(), reference=policy(5).frozen_copy(), kl=KLControl(0.1, 0.5), baseline=baseline, gamma=0.97
+            actor,
+            fit,
+            Stopwatch(),
+            reference=policy(5).frozen_copy(),
+            kl=KLControl(0.1, 0.5),
+            baseline=baseline,
+            gamma=0.97,
         )
         return Case(algorithm, fit, Gradients(fit), rollouts(actor)[rows])
 

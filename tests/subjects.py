@@ -24,9 +24,19 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def transformer(seed: int = 0, *, border: int | None = None, dtype: torch.dtype = torch.float32, **sizes: Any) -> Transformer:
+def transformer(
+    seed: int = 0, *, border: int | None = None, dtype: torch.dtype = torch.float32, **sizes: Any
+) -> Transformer:
     """Two layers of width 16 unless told otherwise. Norm weights are moved away from 1, where a missing one would not show."""
-    config = {"vocab_size": 11, "context": 32, "layers": 2, "width": 16, "heads": 4, "kv_heads": 2, "mlp_width": 24} | sizes
+    config: dict[str, Any] = {
+        "vocab_size": 11,
+        "context": 32,
+        "layers": 2,
+        "width": 16,
+        "heads": 4,
+        "kv_heads": 2,
+        "mlp_width": 24,
+    } | sizes
     network = Transformer(TransformerConfig(**config), border=border, generator=seeded(seed))
     with torch.no_grad():
         for name, weight in network.named_parameters():
@@ -38,7 +48,9 @@ def transformer(seed: int = 0, *, border: int | None = None, dtype: torch.dtype 
 
 
 def learner(module: nn.Module, rate: float = 1e-2, **settings: Any) -> Learner:
-    return Learner(module, Schedule(rate, 1000), **({"weight_decay": 0.0, "clip": 0.0} | settings))
+    """At a constant rate, without decay and clipping unless told otherwise."""
+    given: dict[str, Any] = {"weight_decay": 0.0, "clip": 0.0} | settings
+    return Learner(module, Schedule(rate, 1000), **given)
 
 
 class Gradients:
@@ -138,7 +150,12 @@ def network_logits(policy: TokenPolicy, language: Language, opening: int) -> Ten
 
 
 def spoken(
-    language: Language, words: Sequence[int], opening: int, reward: Tensor, step_logp: Tensor | None = None, group: Tensor | None = None
+    language: Language,
+    words: Sequence[int],
+    opening: int,
+    reward: Tensor,
+    step_logp: Tensor | None = None,
+    group: Tensor | None = None,
 ) -> Trajectories:
     """The sequences with these numbers as trajectories; the reward of each stands on its last symbol.  reward [S], step_logp [S, T]"""
     rows, steps = len(words), language.length

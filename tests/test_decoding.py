@@ -170,7 +170,9 @@ def test_a_draw_inverts_the_cumulative_distribution() -> None:
     np.testing.assert_allclose(logp.exp(), [0.2, 0.2, 0.5, 0.5, 0.3, 0.3])
 
 
-def plain_log_prob(hidden: Tensor, weight: Tensor, action: Tensor, rule: Decoding, allowed: Tensor | None) -> tuple[Tensor, Tensor]:
+def plain_log_prob(
+    hidden: Tensor, weight: Tensor, action: Tensor, rule: Decoding, allowed: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Whole logits, plain autograd, one row at a time."""
     logp, entropy = [], []
     for h, a in zip(hidden, action.tolist(), strict=True):
@@ -184,7 +186,10 @@ def plain_log_prob(hidden: Tensor, weight: Tensor, action: Tensor, rule: Decodin
 
 
 def masked(logits: list[float], allowed: Tensor | None) -> list[float]:
-    return [x if allowed is None or ok else -1e9 for x, ok in zip(logits, allowed if allowed is not None else logits, strict=True)]
+    return [
+        x if allowed is None or ok else -1e9
+        for x, ok in zip(logits, allowed if allowed is not None else logits, strict=True)
+    ]
 
 
 def problem(n: int = 13, d: int = 4, v: int = 9) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -252,7 +257,10 @@ def test_softmax_is_float32_when_the_product_is_bfloat16() -> None:
     assert (logp - exact).abs().max() < 0.1  # logits up to 8 in size, of which bfloat16 keeps 8 bits: within 0.03 each
 
 
-@pytest.mark.parametrize(("field", "value"), [("temperature", -1.0), ("temperature", float("nan")), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.1)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("temperature", -1.0), ("temperature", float("nan")), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.1)],
+)
 def test_values_that_describe_no_distribution_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(UserError, match=field):
         Decoding(**{field: value})  # pyright: ignore[reportArgumentType]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from fledge.trajectories import Pairs
 from tests.every_algorithm import ALL_ROWS, EVERY, policy, ppo
 from tests.subjects import GARBAGE, Gradients, figures_close, learner, rollouts, seeded, spoil
 
-EXACT = {"rtol": 1e-10, "atol": 1e-12}  # float64; the promise is 1e-6
+EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}  # float64; the promise is 1e-6
 
 
 def test_supervised_is_the_policy_gradient_with_weight_one() -> None:
@@ -44,7 +45,13 @@ def test_the_first_ppo_step_is_the_policy_gradient() -> None:
     fit = learner(both)
     gradients = Gradients(fit)
     settings = PPOSettings(
-        gamma=0.9, gae_lambda=1.0, clip_low=0.01, clip_high=0.01, value_coefficient=0.0, whiten_advantage=False, updates_per_step=1
+        gamma=0.9,
+        gae_lambda=1.0,
+        clip_low=0.01,
+        clip_high=0.01,
+        value_coefficient=0.0,
+        whiten_advantage=False,
+        updates_per_step=1,
     )
     PPO(both, fit, Stopwatch(), settings, generator=seeded(0)).update(batch)
     Reinforce(actor, fit, Stopwatch(), baseline="none", gamma=0.9).update(batch)
@@ -70,7 +77,11 @@ def test_unchosen_steps_touch_neither_gradient_nor_figures(name: str, kind: floa
     clean, figures = EVERY[name](ALL_ROWS, None).gradient()
     case = EVERY[name](ALL_ROWS, None)
     batch = case.batch
-    case.batch = Pairs(spoil(batch.preferred, kind), spoil(batch.rejected, kind)) if isinstance(batch, Pairs) else spoil(batch, kind)
+    case.batch = (
+        Pairs(spoil(batch.preferred, kind), spoil(batch.rejected, kind))
+        if isinstance(batch, Pairs)
+        else spoil(batch, kind)
+    )
     dirty, same = case.gradient()
     torch.testing.assert_close(dirty, clean, **EXACT)
     figures_close(same, figures, 1e-9)
@@ -80,7 +91,9 @@ def test_every_step_of_a_ppo_update_is_the_same_in_pieces() -> None:
     """Not the first only, where ratios are 1 and values their old ones: four steps of two epochs, each from the last one's weights."""
     ends = []
     for rows_per_micro_batch in (None, 4, 3, 1):
-        case = ppo(ALL_ROWS, rows_per_micro_batch, updates_per_step=4, epochs=2, value_clip=0.01, clip_low=0.01, clip_high=0.01)
+        case = ppo(
+            ALL_ROWS, rows_per_micro_batch, updates_per_step=4, epochs=2, value_clip=0.01, clip_low=0.01, clip_high=0.01
+        )
         del case.learner.optimizer.step  # the real one again
         figures = case.algorithm.update(case.batch)
         assert figures["clip_fraction"] > 0

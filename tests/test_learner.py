@@ -78,18 +78,11 @@ def test_a_step_is_adamw_with_decay_on_matrices_only_at_the_scheduled_rate() -> 
 
 def test_further_losses_add_their_gradient() -> None:
     batch = rollouts(policy_of(transformer()))
-    ends = []
-    for also in (True, False):
-        module = nn.Linear(2, 2)
-        torch.manual_seed(0)
-        module.reset_parameters()
-        fit = learner(module)
-        if also:
-            fit.step(lambda rows: quadratic(module), batch, also=[(lambda rows: quadratic(module), batch)])
-        else:
-            fit.step(lambda rows: (2 * quadratic(module)[0], {}), batch)
-        ends.append(module.weight.detach())
-    torch.testing.assert_close(*ends)
+    one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+    other.load_state_dict(one.state_dict())
+    learner(one).step(lambda rows: quadratic(one), batch, also=[(lambda rows: quadratic(one), batch)])
+    learner(other).step(lambda rows: (2 * quadratic(other)[0], {}), batch)
+    torch.testing.assert_close(one.weight, other.weight)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -112,7 +105,7 @@ def test_a_loss_that_is_not_finite_is_the_users_to_mend_and_moves_no_weight(valu
 def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is() -> None:
     module = nn.Linear(1, 1)
     nn.init.zeros_(module.weight)
-    with pytest.raises(UserError, match="gradient nan|gradient inf"):
+    with pytest.raises(UserError, match=r"gradient (nan|inf)"):
         learner(module).step(lambda rows: (module.weight.abs().sqrt().sum(), {}), rollouts(policy_of(transformer())))
     assert module.weight.item() == 0
 

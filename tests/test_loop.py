@@ -81,13 +81,22 @@ class Silent:
         self.lines.append(text)
 
 
-def go(folder: Path, at: Callable[[int], None] = lambda moment: None, **settings: Any) -> tuple[Walk, Silent, dict[str, float]]:
+def go(
+    folder: Path, at: Callable[[int], None] = lambda moment: None, **settings: Any
+) -> tuple[Walk, Silent, dict[str, float]]:
     """Start or continue the run in the folder."""
-    run = Run.open(folder, writing=True) if (folder / "config.json").exists() else Run.create(folder, "walk", {}, seed=0)
+    run = (
+        Run.open(folder, writing=True) if (folder / "config.json").exists() else Run.create(folder, "walk", {}, seed=0)
+    )
     torch.manual_seed(2)
     random.seed(3)
     walk, watcher = Walk(at), Silent()
-    given = {"steps": STEPS, "evaluate": lambda step: {"height": float(walk.weight)}, "evaluate_every": 2, "save_every_s": 0.0}
+    given = {
+        "steps": STEPS,
+        "evaluate": lambda step: {"height": float(walk.weight)},
+        "evaluate_every": 2,
+        "save_every_s": 0.0,
+    }
     try:
         last = train(walk, Numbers(), run, Stopwatch(), watcher, **(given | settings))
     finally:
@@ -106,7 +115,9 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, float, di
     return metrics(folder), float(walk.weight), last
 
 
-def test_a_run_evaluates_before_the_first_step_in_between_and_at_the_end(straight: tuple[bytes, float, dict[str, float]], tmp_path: Path) -> None:
+def test_a_run_evaluates_before_the_first_step_in_between_and_at_the_end(
+    straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
+) -> None:
     go(tmp_path / "run")
     rows = Run.open(tmp_path / "run").metrics.rows()
     assert [row["step"] for row in rows if "height" in row] == [0, 2, 4, 6]
@@ -165,7 +176,9 @@ def test_a_second_signal_is_obeyed_at_once(tmp_path: Path) -> None:
         go(tmp_path / "run", twice)
 
 
-def test_a_signal_during_the_last_step_still_leaves_a_finished_run(straight: tuple[bytes, float, dict[str, float]], tmp_path: Path) -> None:
+def test_a_signal_during_the_last_step_still_leaves_a_finished_run(
+    straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
+) -> None:
     def interrupt(now: int) -> None:
         if now == STEPS * UPDATES:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -217,7 +230,11 @@ def test_a_run_that_is_over_is_left_as_it_is(straight: tuple[bytes, float, dict[
 
 def test_the_best_evaluation_is_the_checkpoint_that_is_kept(tmp_path: Path) -> None:
     heights = {0: 0.0, 2: 9.0, 4: 1.0, 6: 2.0}
-    go(tmp_path / "run", evaluate=lambda step: {"height": heights[step]}, better=lambda evaluation: evaluation["height"])
+    go(
+        tmp_path / "run",
+        evaluate=lambda step: {"height": heights[step]},
+        better=lambda evaluation: evaluation["height"],
+    )
     checkpoints = Run.open(tmp_path / "run").checkpoints
     assert checkpoints.best() == 2
     assert checkpoints.steps() == [2, 5, 6]

@@ -31,7 +31,9 @@ def test_the_size_of_a_chunk_changes_nothing(chunk: int) -> None:
     policy = policy_of(transformer(dtype=torch.float64))
     batch = rollouts(policy)
     policy.chunk = chunk
-    torch.testing.assert_close(policy.log_prob(batch.obs, batch.action, batch.chosen), batch.logp, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        policy.log_prob(batch.obs, batch.action, batch.chosen), batch.logp, rtol=1e-12, atol=1e-12
+    )
 
 
 def test_tokens_that_are_no_actions_have_no_probability() -> None:
@@ -52,7 +54,9 @@ def test_logits_for_sampling_and_log_probabilities_for_training_are_one_distribu
     obs = torch.randint(2, 11, (20, 2), generator=seeded(1))
     logp = policy.logits(policy.network(obs[:, :1])[:, 0]).log_softmax(-1)
     action = logp.argmax(-1)
-    torch.testing.assert_close(policy.log_prob(torch.stack([obs[:, 0], action], 1), action[:, None])[:, 0], logp.amax(-1))
+    torch.testing.assert_close(
+        policy.log_prob(torch.stack([obs[:, 0], action], 1), action[:, None])[:, 0], logp.amax(-1)
+    )
 
 
 def test_what_follows_a_step_has_no_part_in_its_log_probability() -> None:

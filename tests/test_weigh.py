@@ -87,7 +87,9 @@ def test_gae_equals_the_double_sum(steps: Steps, gamma: float, lam: float) -> No
                 expected[row, t] = sum((gamma * lam) ** k * delta[i + k] for k in range(len(episode) - i))
     advantage, target = steps.credit(gamma, lam)
     torch.testing.assert_close(advantage, expected, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(target, torch.where(steps.chosen, expected + steps.value[:, :-1], 0.0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        target, torch.where(steps.chosen, expected + steps.value[:, :-1], 0.0), rtol=1e-9, atol=1e-9
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -97,7 +99,9 @@ def test_reward_to_go_equals_the_sum_of_discounted_rewards(steps: Steps, gamma: 
     for row in range(len(steps.reward)):
         for episode in episodes(steps, row):
             for i, t in enumerate(episode):
-                expected[row, t] = sum(gamma**k * float(steps.reward[row, later]) for k, later in enumerate(episode[i:]))
+                expected[row, t] = sum(
+                    gamma**k * float(steps.reward[row, later]) for k, later in enumerate(episode[i:])
+                )
     torch.testing.assert_close(steps.future(gamma), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -121,13 +125,20 @@ def test_gae_with_full_trace_is_return_minus_value(steps: Steps, gamma: float) -
     ended = Steps(steps.reward, steps.value, steps.chosen | last, steps.terminated | last, torch.zeros_like(last))
     advantage, target = ended.credit(gamma, 1.0)
     back = ended.future(gamma)
-    torch.testing.assert_close(advantage, torch.where(ended.chosen, back - ended.value[:, :-1], 0.0), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        advantage, torch.where(ended.chosen, back - ended.value[:, :-1], 0.0), rtol=1e-9, atol=1e-9
+    )
     torch.testing.assert_close(target, back, rtol=1e-9, atol=1e-9)
 
 
 def two_steps(**ends: Tensor) -> Steps:
     no = torch.tensor([[False, False]])
-    return Steps(torch.tensor([[1.0, 2.0]]), torch.tensor([[10.0, 20.0, 40.0]]), ~no, **({"terminated": no, "truncated": no} | ends))
+    return Steps(
+        torch.tensor([[1.0, 2.0]]),
+        torch.tensor([[10.0, 20.0, 40.0]]),
+        ~no,
+        **({"terminated": no, "truncated": no} | ends),
+    )
 
 
 def test_truncation_bootstraps_and_termination_does_not() -> None:
@@ -141,7 +152,13 @@ def test_truncation_bootstraps_and_termination_does_not() -> None:
 def test_nothing_leaks_from_one_episode_into_the_one_before() -> None:
     for name in ("terminated", "truncated"):
         steps = two_steps(**{name: torch.tensor([[True, False]])})
-        other = Steps(torch.tensor([[1.0, 99.0]]), torch.tensor([[10.0, 20.0, -7.0]]), steps.chosen, steps.terminated, steps.truncated)
+        other = Steps(
+            torch.tensor([[1.0, 99.0]]),
+            torch.tensor([[10.0, 20.0, -7.0]]),
+            steps.chosen,
+            steps.terminated,
+            steps.truncated,
+        )
         assert steps.credit(0.9, 0.9)[0][0, 0] == other.credit(0.9, 0.9)[0][0, 0]
 
 
@@ -152,7 +169,15 @@ def test_a_gap_neither_decays_nor_discounts() -> None:
     no = torch.zeros_like(own)
     reward, value = torch.arange(6.0)[None], torch.arange(7.0)[None] ** 2
     keep = own[0]
-    short = gae(reward[:, keep], torch.cat([value[:, :-1][:, keep], value[:, -1:]], 1), own[:, keep], end[:, keep], no[:, keep], 0.9, 0.8)
+    short = gae(
+        reward[:, keep],
+        torch.cat([value[:, :-1][:, keep], value[:, -1:]], 1),
+        own[:, keep],
+        end[:, keep],
+        no[:, keep],
+        0.9,
+        0.8,
+    )
     long = gae(reward, value, own, end, no, 0.9, 0.8)
     assert torch.equal(long[0][:, keep], short[0])
     assert torch.equal(long[1][:, keep], short[1])
@@ -166,7 +191,13 @@ def test_what_stands_at_unchosen_steps_reaches_no_credit(kind: float) -> None:
     chosen = torch.from_numpy(rng.random((8, 10)) < 0.6)
     chosen[:, -1] = True  # the last value counts: the row may run on
     ends = torch.from_numpy(rng.random((8, 10)) < 0.2)
-    steps = Steps(torch.from_numpy(rng.normal(size=(8, 10))), torch.from_numpy(rng.normal(size=(8, 11))), chosen, ends, ~ends & chosen.roll(1, 1))
+    steps = Steps(
+        torch.from_numpy(rng.normal(size=(8, 10))),
+        torch.from_numpy(rng.normal(size=(8, 11))),
+        chosen,
+        ends,
+        ~ends & chosen.roll(1, 1),
+    )
     after = torch.cat([torch.zeros(8, 1, dtype=torch.bool), steps.truncated & chosen], 1)  # a true last observation
     kept = torch.cat([chosen, torch.ones(8, 1, dtype=torch.bool)], 1) | after
     spoiled = Steps(
@@ -180,7 +211,9 @@ def test_what_stands_at_unchosen_steps_reaches_no_credit(kind: float) -> None:
         assert torch.equal(clean, dirty)
     assert torch.equal(steps.future(0.9), spoiled.future(0.9))
     assert torch.equal(whiten(steps.reward, chosen), whiten(spoiled.reward, chosen))
-    assert torch.equal(log_ratio(steps.reward, steps.value[:, 1:], chosen), log_ratio(spoiled.reward, steps.value[:, 1:], chosen))
+    assert torch.equal(
+        log_ratio(steps.reward, steps.value[:, 1:], chosen), log_ratio(spoiled.reward, steps.value[:, 1:], chosen)
+    )
 
 
 def test_gae_refuses_a_value_without_the_last_observation() -> None:
@@ -242,5 +275,3 @@ def test_explained_variance_of_a_perfect_a_constant_and_an_inverted_critic() -> 
     assert explained_variance(torch.full_like(target, 7), target, mask) == 0
     assert explained_variance(-target, target, mask) == -3
     assert explained_variance(target, torch.ones_like(target), mask) == 0
-
-

@@ -37,20 +37,24 @@ def main(argv: list[str] | None = None) -> None:
     except OSError as error:
         if debug or error.errno not in _DISK:
             raise
-        code = complain(f"{_DISK[error.errno]} ({error.filename or error}). What was saved before is intact.", 2)
+        what, to_do = _DISK[error.errno]
+        where = f" ({error.filename})" if error.filename else ""
+        code = complain(f"{what}{where}: {to_do}. What was saved before is intact.", 2)
     except KeyboardInterrupt:
         code = complain("stopped. If there is a run folder already, `fledge resume FOLDER` continues it.", 130)
     sys.exit(code)
 
 
 _DISK = {
-    errno.ENOSPC: "the disk is full: free some space, then `fledge resume` the run",
-    errno.EDQUOT: "the disk quota is used up: free some space, then `fledge resume` the run",
-    errno.EACCES: "the folder may not be written: change its permissions or choose another `out`",
-    errno.EPERM: "the folder may not be written: change its permissions or choose another `out`",
-    errno.EROFS: "the file system is read-only: choose another `out`",
-    errno.ENOTDIR: "a part of the path is a file, not a folder: choose another `out`",
-}
+    errno.ENOSPC: ("the disk is full", "free some space, then `fledge resume` the run"),
+    errno.EDQUOT: ("the disk quota is used up", "free some space, then `fledge resume` the run"),
+    errno.EACCES: ("permission was refused", "change the permissions, or choose another `out`"),
+    errno.EPERM: ("permission was refused", "change the permissions, or choose another `out`"),
+    errno.EROFS: ("the file system is read-only", "choose another `out`"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another `out`"),
+    errno.ENAMETOOLONG: ("a name is too long for the file system", "choose another `out`"),
+    errno.EIO: ("the disk reports an error", "look to the disk, then `fledge resume` the run"),
+}  # what is the matter, and what to do
 
 
 def complain(sentence: str, code: int) -> int:

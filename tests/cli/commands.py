@@ -48,7 +48,7 @@ class Models:
         """The words of a command, with {tune}, {text} and so on replaced by what they stand for."""
         files = {"text": "text.txt", "rows": "rows.jsonl", "pairs": "pairs.jsonl", "letters": "letters.py"}
         places = {name: str(self.folder / file) for name, file in files.items()}
-        places |= {name: str(self.folder / name) for name in ("pretrain", "tune", "reward")}
+        places |= {"models": str(self.folder)} | {name: str(self.folder / name) for name in ("pretrain", "tune", "reward")}
         return [word.format(**places) for word in command.split()]
 
 
@@ -108,9 +108,9 @@ class Cli:
         once: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> Done:
-        """`fledge WORDS` in `folder`. `signal` is sent `after_s` seconds after the start, or after `once` appears."""
+        """`fledge WORDS` in `folder`. `signal` is sent `after_s` seconds after the start, or after the file `once` has something in it."""
         files = {name: Path(self._scratch.name, name) for name in ("stdin", "stdout", "stderr")}
-        files["stdin"].write_text(stdin or "")
+        files["stdin"].write_bytes((stdin or "").encode("utf-8", "surrogateescape"))
         request = {
             "words": words.split() if isinstance(words, str) else list(words),
             "folder": str(folder),

@@ -39,7 +39,9 @@ def test_two_symbols_two_steps_by_hand() -> None:
     other = torch.log(torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64))
     assert kl(logp, other).item() == pytest.approx(0.4 * math.log(0.8) + 0.6 * math.log(1.2))
     # ∂E[r]/∂z_a = π(a) (Q(a) − V) for the first symbol, times 0.6 for the second, which is asked for that often
-    expected = torch.tensor([[0.6 * (2.5 - 1.9), 0.4 * (1 - 1.9)], [0.6 * 0.5 * -0.5, 0.6 * 0.5 * 0.5]], dtype=torch.float64)
+    expected = torch.tensor(
+        [[0.6 * (2.5 - 1.9), 0.4 * (1 - 1.9)], [0.6 * 0.5 * -0.5, 0.6 * 0.5 * 0.5]], dtype=torch.float64
+    )
     torch.testing.assert_close(policy_gradient(language, logits, reward), expected)
 
 
@@ -53,7 +55,11 @@ def test_the_optimum_is_worth_beta_log_z_and_has_no_gradient() -> None:
     conditional = []  # the optimum as a table: π*(symbol | prefix) is a ratio of sums over the sequences that begin so
     for prefix in language.prefixes:
         mass = [
-            sum(p for p, word in zip(best.exp(), language.sequences, strict=True) if word[: len(prefix) + 1] == (*prefix, symbol))
+            sum(
+                p
+                for p, word in zip(best.exp(), language.sequences, strict=True)
+                if word[: len(prefix) + 1] == (*prefix, symbol)
+            )
             for symbol in range(3)
         ]
         conditional.append(torch.stack([torch.as_tensor(m) for m in mass]).log())

@@ -143,7 +143,9 @@ def change_config(folder: Path, **entries: Any) -> None:
         ({"num_key_value_heads": 4}, "config.json asks for"),
     ],
 )
-def test_a_config_that_does_not_describe_the_weights_is_refused(folder: Path, entries: dict[str, Any], message: str) -> None:
+def test_a_config_that_does_not_describe_the_weights_is_refused(
+    folder: Path, entries: dict[str, Any], message: str
+) -> None:
     change_config(folder, **entries)
     with pytest.raises(UserError, match=message):
         load_model(folder)

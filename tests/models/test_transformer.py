@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -40,7 +41,7 @@ def test_changing_a_token_never_changes_what_comes_before(kind: dict[str, Any], 
 def test_the_gradient_of_a_position_reaches_itself_and_the_past_only() -> None:
     network = transformer()
     embedded = network.embedding(tokens(1, 8)).detach().requires_grad_(True)
-    network.embedding.forward = lambda _: embedded
+    network.embedding.forward = lambda input: embedded
     network(tokens(1, 8))[0, 4].sum().backward()
     assert embedded.grad is not None
     assert (embedded.grad[0].abs().sum(-1) > 0).tolist() == [True] * 5 + [False] * 3
@@ -53,7 +54,7 @@ def test_attention_never_crosses_the_border_of_a_document(kind: dict[str, Any]) 
     row[0, 5] = row[0, 9] = row[1, 0] = row[1, 12] = 1
     hidden = network(row, network.document_mask(row))
     for r, starts in ((0, (0, 5, 9, 14)), (1, (0, 12, 14))):
-        for a, b in zip(starts, starts[1:], strict=False):
+        for a, b in pairwise(starts):
             other = tokens(2, 14, seed=5)
             other[r, a:b] = row[r, a:b]
             if b < 14:
@@ -91,8 +92,12 @@ def test_what_pads_a_row_changes_nothing_before_it() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(KINDS), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 8), st.integers(0, 99))
-def test_the_cache_changes_nothing_at_any_position(kind: dict[str, Any], lengths: list[int], more: int, seed: int) -> None:
+@given(
+    st.sampled_from(KINDS), st.lists(st.integers(1, 9), min_size=1, max_size=5), st.integers(1, 8), st.integers(0, 99)
+)
+def test_the_cache_changes_nothing_at_any_position(
+    kind: dict[str, Any], lengths: list[int], more: int, seed: int
+) -> None:
     """Prompts of any lengths, padded with anything, read at once; then one token at a time."""
     network = transformer(dtype=torch.float64, context=20, **kind).requires_grad_(False)
     rows, longest = len(lengths), max(lengths)
@@ -148,7 +153,7 @@ def test_a_fresh_network_depends_on_its_generator_alone_and_is_unsure_of_everyth
         ({"width": 12, "heads": 4}, "pairs to rotate"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], message: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         transformer(**sizes)
 

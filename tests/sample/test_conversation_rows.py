@@ -55,7 +55,9 @@ def numbers(batch: Any) -> list[int]:
 
 @pytest.mark.parametrize("window", [1, 2, 5])
 def test_a_pass_gives_every_row_once(window: int) -> None:
-    sampler = ConversationRows(Shuffled([numbered(i) for i in range(40)], seed=3), rows_per_step=4, seed=1, window=window)
+    sampler = ConversationRows(
+        Shuffled([numbered(i) for i in range(40)], seed=3), rows_per_step=4, seed=1, window=window
+    )
     for _ in range(3):
         seen = [n for _ in range(10) for n in numbers(next(sampler))]
         assert sorted(seen) == list(range(40))
@@ -87,7 +89,9 @@ def test_a_window_puts_rows_of_like_length_into_a_step_and_loses_none() -> None:
 @pytest.mark.parametrize("window", [1, 4])
 def test_the_position_of_conversations_restores_everything(given: int, window: int) -> None:
     def make() -> ConversationRows:
-        return ConversationRows(Shuffled([numbered(i) for i in range(30)], seed=3), rows_per_step=4, seed=1, window=window)
+        return ConversationRows(
+            Shuffled([numbered(i) for i in range(30)], seed=3), rows_per_step=4, seed=1, window=window
+        )
 
     straight, resumed = make(), make()
     for _ in range(given):

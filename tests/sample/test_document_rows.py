@@ -85,7 +85,9 @@ def test_everything_is_a_target_but_what_opens_a_document(stream: TokenStream) -
         seen += int((batch.action == BYTES.begin).sum())
     assert seen > 10
     end = torch.tensor([[BYTES.begin, 70, BYTES.end, BYTES.begin, 71]])
-    assert text_rows(end, BYTES.begin).chosen.tolist() == [[True, True, False, True]]  # the end of a document is learned
+    assert text_rows(end, BYTES.begin).chosen.tolist() == [
+        [True, True, False, True]
+    ]  # the end of a document is learned
 
 
 def test_text_shorter_than_a_row_is_refused(tmp_path: Path) -> None:

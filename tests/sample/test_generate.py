@@ -94,7 +94,11 @@ def test_the_stop_token_is_said_and_is_the_last() -> None:
 
 def test_tokens_that_are_no_actions_are_never_said() -> None:
     policy = policy_of(transformer())
-    said = {t for c in generate(policy, [[1]], max_new_tokens=20, stop=STOP, samples=100, generator=seeded(0)) for t in c.tokens}
+    said = {
+        t
+        for c in generate(policy, [[1]], max_new_tokens=20, stop=STOP, samples=100, generator=seeded(0))
+        for t in c.tokens
+    }
     assert said == set(range(2, 11))
 
 
@@ -111,7 +115,9 @@ def test_finished_rows_cost_nothing_further(monkeypatch: pytest.MonkeyPatch) -> 
     policy = policy_of(transformer())
     rows: list[int] = []
     step = policy.network.step
-    monkeypatch.setattr(policy.network, "step", lambda tokens, *rest: (rows.append(len(tokens)), step(tokens, *rest))[1])
+    monkeypatch.setattr(
+        policy.network, "step", lambda tokens, *rest: (rows.append(len(tokens)), step(tokens, *rest))[1]
+    )
     completions = generate(policy, [[1]], max_new_tokens=10, stop=STOP, samples=32, generator=seeded(0))
     # A token is one row of one forward pass; the first of each row comes from the prompt's.
     assert sum(rows) == sum(len(completion.tokens) - 1 for completion in completions)
@@ -122,7 +128,12 @@ def test_tokens_are_announced_as_they_come() -> None:
     policy = policy_of(transformer())
     heard: dict[int, list[int]] = {0: [], 1: []}
     completions = generate(
-        policy, [[1], [1, 5]], max_new_tokens=9, stop=STOP, generator=seeded(1), on_token=lambda row, token: heard[row].append(token)
+        policy,
+        [[1], [1, 5]],
+        max_new_tokens=9,
+        stop=STOP,
+        generator=seeded(1),
+        on_token=lambda row, token: heard[row].append(token),
     )
     assert [heard[0], heard[1]] == [completion.tokens for completion in completions]
 

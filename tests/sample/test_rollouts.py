@@ -13,7 +13,7 @@ from fledge.errors import UserError
 from fledge.models.folder import actions
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion
-from fledge.sample.rollouts import Rollouts, prompt_tokens, rollout_rows
+from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
 from fledge.text.tokenizer import train_tokenizer
@@ -49,7 +49,7 @@ def test_a_reward_that_is_no_finite_number_is_refused(reward: float) -> None:
         rollout_rows([good, good], [0.0, reward], [0, 0])
 
 
-def make(scorer: object = None, rule: Decoding | None = None) -> Rollouts:
+def make(scorer: Scorer | None = None, rule: Decoding | None = None) -> Rollouts:
     policy = TokenPolicy(transformer(vocab_size=262, context=48), actions(BYTES), rule or Decoding())
     task = load_task("reverse", seed=1, shortest=2, longest=4)
     return Rollouts(
@@ -79,7 +79,9 @@ def test_rows_are_prompts_times_samples_side_by_side_and_score_as_sampled() -> N
 def test_the_scorer_hears_each_example_beside_its_completion_and_its_words_are_the_reward() -> None:
     heard: list[tuple[Example, Completion, str]] = []
 
-    def scorer(examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]) -> dict[str, list[float]]:
+    def scorer(
+        examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
+    ) -> dict[str, list[float]]:
         heard.extend(zip(examples, completions, texts, strict=True))
         return {"reward": [float(i) for i in range(len(texts))], "exact_match": [0.0, 1.0] * (len(texts) // 2)}
 

@@ -31,7 +31,9 @@ def model() -> ScalarModel:
 def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(rows: int) -> None:
     judge = model()
     alone = [float(judge(torch.tensor([c.prompt + c.tokens]))[0, -1].detach()) for c in COMPLETIONS]
-    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None, rows=rows).raw(COMPLETIONS).tolist() == pytest.approx(alone, abs=1e-6)
+    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None, rows=rows).raw(COMPLETIONS).tolist() == pytest.approx(
+        alone, abs=1e-6
+    )
     task = load_task("reverse", seed=0)
     examples, texts = [task.example(i, "train") for i in range(5)], ["x"] * 5
     marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None, rows=rows)(examples, COMPLETIONS, texts)
@@ -46,4 +48,6 @@ def test_the_true_score_stands_beside_the_reward_and_changes_it_by_nothing() -> 
     plain = RewardModelScore(judge, mean=0.0, std=1.0, truth=None)(examples, COMPLETIONS, texts)
     marks = RewardModelScore(judge, mean=0.0, std=1.0, truth=Verifier(task))(examples, COMPLETIONS, texts)
     assert marks["reward"] == plain["reward"]
-    assert marks["true_score"] == marks["exact_match"] == [1.0, 1.0, 0.0, 1.0, 0.0]  # those that never stopped have no answer
+    assert (
+        marks["true_score"] == marks["exact_match"] == [1.0, 1.0, 0.0, 1.0, 0.0]
+    )  # those that never stopped have no answer

@@ -91,7 +91,7 @@ class PPO:
         s = self.settings
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
-                judged, figures = self.weigh(*self.score(batch))
+                judged, figures = self.weigh(*self.score(batch.to(self.learner.device)))
             self._begin(self._plan(len(batch)))
             self.unfinished, self.figures = judged, figures
         judged = self.unfinished

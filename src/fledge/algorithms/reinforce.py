@@ -45,6 +45,7 @@ class Reinforce:
         self.gamma = gamma
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
             reward, kl = self.score(batch)  # [B, T], [B]
         advantage = self.weigh(batch, reward)  # [B, T]

@@ -85,8 +85,23 @@ def save_model(
 
 
 def load_model(path: Path) -> Loaded:
-    """The model of a run or a model folder. Raises UserError for one that is missing, damaged or not of a known kind."""
-    folder = find_model(path)
+    """The model of a run or a model folder.
+
+    Raises UserError for one that is missing, damaged or not of a known kind, and for a reward model.
+    """
+    loaded = _load(find_model(path))
+    if _is_scalar(loaded):
+        raise UserError(
+            f"{path} is a reward model, which scores texts and writes none: give the model it was made from."
+        )
+    return loaded
+
+
+def _is_scalar(loaded: Loaded) -> bool:
+    return loaded.config.get("architectures", [""])[0].endswith("ForSequenceClassification")
+
+
+def _load(folder: Path) -> Loaded:
     config = _read_config(folder)
     tokenizer = load_tokenizer(folder)
     network = Transformer(_our_config(config, folder), border=tokenizer.begin)
@@ -97,9 +112,9 @@ def load_model(path: Path) -> Loaded:
 
 def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     """A reward model. Raises UserError if the folder holds another kind of model."""
-    loaded = load_model(path)
+    loaded = _load(find_model(path))
     weights = _read_weights(loaded.folder)
-    if "score.weight" not in weights:
+    if not _is_scalar(loaded) or "score.weight" not in weights:
         raise UserError(f"{path} is not a reward model: make one with `fledge reward`.")
     model = ScalarModel(loaded.network)
     model.head.linear.weight.data.copy_(weights["score.weight"])

@@ -22,7 +22,7 @@ from fledge.text.chat import Conversation, render
 class ChatConfig(BaseModel):
     """Talk to a model. An empty line or Ctrl-D ends; /new forgets what was said."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: Path = Field(description="the run or model folder to talk to")
     system: str | None = Field(default=None, description="what stands before the conversation")

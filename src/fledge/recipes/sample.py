@@ -19,7 +19,7 @@ from fledge.sample.rollouts import prompt_tokens
 class SampleConfig(BaseModel):
     """Complete a prompt, several times: as an answer in a conversation, or (raw) as running text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: Path = Field(description="the run or model folder that speaks")
     prompt: str = Field(default="", description="what it is given")

@@ -24,7 +24,7 @@ TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and Adam
 class TrainingConfig(BaseModel):
     """The fields of every recipe that trains."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     out: Path | None = Field(
         default=None, description="run folder; by default the first free of runs/VERB, runs/VERB-2, …"

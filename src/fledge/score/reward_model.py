@@ -39,6 +39,6 @@ class RewardModelScore:
         for a in range(0, len(completions), self.rows):
             rows = [c.prompt + c.tokens for c in completions[a : a + self.rows]]
             own = [[i >= len(c.prompt) for i in range(len(row))] for c, row in zip(completions[a:], rows, strict=False)]
-            batch = from_rows(rows, own)
+            batch = from_rows(rows, own).to(self.model.network.unembedding.device)
             out.append(self.model.score(batch.obs, batch.last()))
         return torch.cat(out)

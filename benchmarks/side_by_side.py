@@ -1,0 +1,138 @@
+"""What every benchmark here shares: sides timed in turn in one process, medians and ratios, the machine, a table or one JSON object.
+
+A B A B: what else the machine does meets all sides alike. A ratio is the median over the rounds of the ratio within a round, so
+that a machine that slows down half-way bends neither side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # a checkout is benchmarked without being installed
+
+import torch  # noqa: E402
+
+Times = dict[str, list[float]]  # seconds of each round, by side
+
+
+def options(doc: str | None, arguments: Sequence[str] | None = None, **extra: str) -> argparse.Namespace:
+    """--json, --quick, and `extra` options of text with their help."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else there")
+    parser.add_argument("--quick", action="store_true", help="a smoke test: small and few rounds; its figures mean nothing")
+    for name, text in extra.items():
+        parser.add_argument(f"--{name}", help=text)
+    return parser.parse_args(arguments)
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error: standard output is for the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def alternate(sides: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1) -> Times:
+    """Every side `warm` times untimed, then all of them once a round. A side that returns a float has timed itself."""
+    times: Times = {name: [] for name in sides}
+    for number in range(-warm, rounds):
+        for name, work in sides.items():
+            began = time.perf_counter()
+            own = work()
+            taken = own if isinstance(own, float) else time.perf_counter() - began
+            if number >= 0:
+                times[name].append(taken)
+        say(f"round {number + 1} of {rounds}" if number >= 0 else "warm-up")
+    return times
+
+
+def speed_up(times: Times, ours: str, theirs: str) -> float:
+    """How many times faster `ours` is: the median over the rounds of their seconds / our seconds."""
+    return statistics.median(b / a for a, b in zip(times[ours], times[theirs], strict=True))
+
+
+def rates(times: Times, amount: float) -> dict[str, dict[str, float]]:
+    """Amount per second of each side: median, lowest and highest round."""
+    found = {}
+    for name, values in times.items():
+        each = [amount / value for value in values]
+        found[name] = {"median": statistics.median(each), "lowest": min(each), "highest": max(each)}
+    return found
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Columns of text, the first to the left and the rest to the right."""
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        for row in cells
+    ]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def rate_table(found: Mapping[str, Mapping[str, float]], unit: str) -> str:
+    rows = [(name, *(f"{r[key]:,.0f}" for key in ("median", "lowest", "highest"))) for name, r in found.items()]
+    return table((unit, "median", "lowest", "highest"), rows)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on, and when."""
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "transformers", "trl")},
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def finish(
+    as_json: bool, text: str, ratios: Mapping[str, float], figures: Mapping[str, Any], targets: Mapping[str, str]
+) -> None:
+    """Print the table, the ratios with what they ought to be, and the machine; or all of it as one JSON object."""
+    here = machine()
+    if as_json:
+        print(json.dumps({"ratios": dict(ratios), "figures": {**figures, "machine": here}}))
+        return
+    print(text)
+    print()
+    for name, ratio in ratios.items():
+        target = f"   (target {targets[name]})" if name in targets else ""
+        print(f"{name}: {ratio:.3f}{target}")
+    print()
+    print(", ".join(f"{key} {value}" for key, value in here.items() if value is not None))

@@ -1,0 +1,92 @@
+"""A task file of the user's own that does something wrong, at the start or in the middle of a run, is named with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import ALIGN, REINFORCE, STAGES, Cli, Models, outcome
+
+PROMPTS = "def prompts():\n    return ['say ' + a + b for a in 'abcdef' for b in 'uvwxyz']\n"
+
+WRONG = {
+    "raises": (
+        "def score(prompt, completion):\n    return 1 / 0\n",
+        ["mine.py line 4", "score() raised ZeroDivisionError: division by zero", "'say "],
+    ),
+    "exits": ("import sys\ndef score(prompt, completion):\n    sys.exit(0)\n", ["mine.py line 5", "SystemExit"]),
+    "is not a number": ("def score(prompt, completion):\n    return float('nan')\n", ["the score was nan", "from 0"]),
+    "is infinite": ("def score(prompt, completion):\n    return float('inf')\n", ["the score was inf"]),
+    "is too large": ("def score(prompt, completion):\n    return 7\n", ["the score was 7", "from 0 (worthless) to 1 (right)"]),
+    "is a word": ("def score(prompt, completion):\n    return 'good'\n", ["the score was 'good'"]),
+    "is nothing": ("def score(prompt, completion):\n    pass\n", ["the score was None"]),
+    "is a list that is too short": (
+        "def scores(prompts, completions):\n    return [0.5] * (len(prompts) - 1)\n",
+        ["scores() returned", "one for each completion"],
+    ),
+    "is no list": ("def scores(prompts, completions):\n    return 0.5\n", ["a value of type float", "a list of numbers"]),
+    "has no judge": ("", ["no function score(prompt, completion)"]),
+    "is no Python": ("def score(prompt, completion)\n", ["mine.py line 3 is not valid Python"]),
+    "raises as it loads": ("raise ValueError('no')\n", ["mine.py line 3", "ValueError: no"]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_task_file_that_is_wrong_is_named_before_there_is_a_run(
+    wrong: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    source, parts = WRONG[wrong]
+    (tmp_path / "mine.py").write_text(PROMPTS + source)
+    command = [*models.fill(ALIGN.replace("{letters}", "./mine.py")), "out=run"]
+    said = cli(command, folder=tmp_path).complaint
+    assert all(part in said for part in parts), said
+    assert not (tmp_path / "run").exists()
+    quiet = cli([*command, "--json"], folder=tmp_path)
+    assert quiet.stdout == ""
+    assert quiet.complaint == said
+
+
+BREAKS = """
+from pathlib import Path
+
+def score(prompt, completion):
+    if Path('WHEN').exists():
+        TROUBLE
+    return sum(c.islower() for c in completion) / max(1, len(completion))
+"""
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"), [("raise OSError('the judge is away')", "the judge is away"), ("return float('nan')", "was nan")]
+)
+@pytest.mark.parametrize("algorithm", ["align ppo", "align reinforce"])
+def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(
+    algorithm: str, trouble: str, said: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    words = [*models.fill(STAGES[algorithm].replace("{letters}", "./mine.py")), "save_every_s=0", "steps=8"]
+    judge = PROMPTS + BREAKS.replace("TROUBLE", trouble)
+    (tmp_path / "mine.py").write_text(judge.replace("WHEN", "never"))
+    assert cli([*words, "out=whole"], folder=tmp_path).code == 0
+    third = tmp_path / "run" / "checkpoints" / "00000003"
+    (tmp_path / "mine.py").write_text(judge.replace("WHEN", str(third)))
+    assert said in cli([*words, "out=run"], folder=tmp_path).complaint
+    assert third.exists()
+    (tmp_path / "mine.py").write_text(judge.replace("WHEN", "never"))
+    resumed = cli("resume run", folder=tmp_path)
+    assert resumed.code == 0, resumed.stderr
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_a_loss_that_is_no_number_stops_a_run_with_its_checkpoint_intact(cli: Cli, models: Models, tmp_path: Path) -> None:
+    words = [*models.fill(REINFORCE), "out=run", "learning_rate=1e9", "warmup_steps=0", "save_every_s=0", "clip=0", "steps=50"]
+    said = cli(words, folder=tmp_path).complaint
+    assert "try a lower `learning_rate`" in said
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_learning_rate_that_is_absurd_ends_in_one_sentence(stage: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+    words = [*models.fill(STAGES[stage]), "learning_rate=1e9", "warmup_steps=0", "clip=0", "steps=30", "out=run"]
+    done = cli(words, folder=tmp_path)
+    if done.code:
+        assert "learning_rate" in done.complaint
