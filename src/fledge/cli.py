@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
         where = f" ({error.filename})" if error.filename else ""
         code = complain(f"{what}{where}: {to_do}. What was saved before is intact.", 2)
     except KeyboardInterrupt:
-        code = complain("stopped. If there is a run folder already, `fledge resume FOLDER` continues it.", 130)
+        code = complain("stopped.", 130)
     sys.exit(code)
 
 
@@ -190,6 +190,10 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
         result = verb.function(config, Show(terminal(as_json)))
     except Interrupted as stopped:
         return complain(str(stopped), stopped.exit_code)
+    except KeyboardInterrupt:
+        if not verb.trains:
+            raise
+        return complain("stopped at once. If the run's folder is there, `fledge resume FOLDER` continues it.", 130)
     except (MemoryError, RuntimeError) as error:  # torch says a RuntimeError of its own
         words = ("not enough memory", "can't allocate memory", "out of memory")
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(

@@ -55,14 +55,16 @@ def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
     """Wait for the child. With `signal`, send it `after_s` seconds from the fork, or from when `once` is a file with something in it."""
     began = time.monotonic()
     number, since = request["signal"], None
+    waited, last = 0.0, began
     while True:
         now = time.monotonic()
+        waited, last = waited + min(now - last, 0.1), now  # a machine that was asleep does not mean that the child hangs
         if since is None and (request["once"] is None or is_filled(request["once"])):
             since = began if request["once"] is None else now
         if number and since is not None and now - since >= request["after_s"]:
             os.kill(pid, number)
             number = 0
-        if now - began > PATIENCE_S:
+        if waited > PATIENCE_S:
             os.kill(pid, signal.SIGKILL)
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -85,7 +85,7 @@ def test_a_signal_before_there_is_a_run_leaves_the_same_command_to_work(cli: Cli
     words = [*models.fill(REINFORCE), "out=again"]
     stopped = cli(words, folder=tmp_path, signal=signal.SIGINT, after_s=0.01)
     assert stopped.code == 128 + signal.SIGINT
-    assert stopped.stderr.startswith("fledge: stopped.")
+    assert stopped.stderr.startswith("fledge: stopped at once.")
     assert not (tmp_path / "again" / "config.json").exists()
     assert cli(words, folder=tmp_path).code == 0
 

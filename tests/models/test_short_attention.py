@@ -12,7 +12,7 @@ from fledge.models.short_attention import short_attention, suits
 from tests.subjects import seeded, transformer
 
 
-def inputs(dtype: torch.dtype) -> list[Tensor]:
+def inputs(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of 5 rows, 3 heads, 7 tokens, width 4."""
     return [
         torch.randn(5, 3, 7, 4, dtype=torch.float64, generator=seeded(i)).to(dtype).requires_grad_(True)

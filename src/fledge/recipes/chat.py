@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,8 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p))
     generator = torch.Generator().manual_seed(config.seed)
     interactive = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # a byte that is not UTF-8 spoils its character, not the conversation
     if interactive:
         show.line(f"{config.base}: write a line and press Enter. An empty line ends, /new starts afresh.")
         if not config.memory:

@@ -29,6 +29,9 @@ from fledge.trajectories import from_rows
 from fledge.worlds.tasks import Task, check_task, load_task
 
 
+FEWEST_ROWS_TO_SPLIT = 20
+
+
 class TuneConfig(TrainingConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that ends them, nothing else."""
 
@@ -166,15 +169,17 @@ def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Sho
         show.line(
             f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out."
         )
-    if len(fitting) < 20:
+    if len(fitting) < FEWEST_ROWS_TO_SPLIT:
+        show.line(
+            f"{path} has {len(fitting)} rows and none is held out, so what is learned of them is not measured: "
+            f"{FEWEST_ROWS_TO_SPLIT} or more are split."
+        )
         return [row for _, row in fitting], []
-    split = [
-        "train" if split_of("\n".join(m["content"] for m in conversation)) == "train" else "held out"
-        for conversation, _ in fitting
-    ]
+    texts = ["\n".join(message["content"] for message in conversation) for conversation, _ in fitting]
+    held_out = {text for text in texts if split_of(text) != "train"} or {min(texts)}
     return (
-        [row for (_, row), where in zip(fitting, split, strict=True) if where == "train"],
-        [row for (_, row), where in zip(fitting, split, strict=True) if where == "held out"],
+        [row for (_, row), text in zip(fitting, texts, strict=True) if text not in held_out],
+        [row for (_, row), text in zip(fitting, texts, strict=True) if text in held_out],
     )
 
 
