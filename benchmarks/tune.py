@@ -98,7 +98,7 @@ def their_side(rows: list[Row], steps: int, precision: str, grouped: bool, folde
     import transformers
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
-    from transformers import AutoTokenizer, LlamaForCausalLM, TrainerCallback
+    from transformers import AutoTokenizer, LlamaForCausalLM, PrinterCallback, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
     disable_progress_bar()
@@ -140,6 +140,7 @@ def their_side(rows: list[Row], steps: int, precision: str, grouped: bool, folde
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
         trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[clock])
+        trainer.remove_callback(PrinterCallback)  # it prints on standard output
         collate = trainer.data_collator
 
         def counted(examples: list[Any]) -> Any:

@@ -14,10 +14,9 @@ from tests.subjects import seeded, transformer
 
 def inputs(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values of 5 rows, 3 heads, 7 tokens, width 4."""
-    return [
-        torch.randn(5, 3, 7, 4, dtype=torch.float64, generator=seeded(i)).to(dtype).requires_grad_(True)
-        for i in range(3)
-    ]
+    made = torch.randn(3, 5, 3, 7, 4, dtype=torch.float64, generator=seeded(0)).to(dtype)
+    q, k, v = (x.clone().requires_grad_(True) for x in made)
+    return q, k, v
 
 
 def documents() -> Tensor:

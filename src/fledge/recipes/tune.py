@@ -169,13 +169,13 @@ def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Sho
         show.line(
             f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out."
         )
-    if len(fitting) < FEWEST_ROWS_TO_SPLIT:
+    texts = ["\n".join(message["content"] for message in conversation) for conversation, _ in fitting]
+    if len(set(texts)) < FEWEST_ROWS_TO_SPLIT:
         show.line(
-            f"{path} has {len(fitting)} rows and none is held out, so what is learned of them is not measured: "
+            f"{path} has {len(set(texts))} different rows and none is held out, so what is learned is not measured: "
             f"{FEWEST_ROWS_TO_SPLIT} or more are split."
         )
         return [row for _, row in fitting], []
-    texts = ["\n".join(message["content"] for message in conversation) for conversation, _ in fitting]
     held_out = {text for text in texts if split_of(text) != "train"} or {min(texts)}
     return (
         [row for (_, row), text in zip(fitting, texts, strict=True) if text not in held_out],
