@@ -44,7 +44,7 @@ REAL = "instruct/alpaca-en-demo.jsonl.gz"
 
 def made_up_rows(number: int) -> list[Row]:
     random = np.random.default_rng(0)
-    lengths = np.clip(random.lognormal(mean=np.log(60), sigma=0.85, size=number), 8, CONTEXT).astype(int)
+    lengths = np.clip(random.lognormal(mean=np.log(60), sigma=0.67, size=number), 8, CONTEXT).astype(int)
     return [row_of(int(length), random) for length in lengths]
 
 

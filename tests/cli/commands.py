@@ -22,10 +22,10 @@ PRETRAIN = (
     f"tokens_per_step=256 evaluate_every=5 evaluation_rows=8 {_QUICK}"
 )
 TUNE = f"tune base={{pretrain}} data={{rows}} steps=12 rows_per_step=8 evaluate_every=5 {_QUICK}"
-REWARD = f"reward base={{tune}} data={{pairs}} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32"
+REWARD = f"reward base={{tune}} data={{pairs}} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32 compile=no"
 ALIGN = (
     "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 "
-    "evaluate_every=2 evaluation_prompts=8 precision=fp32"
+    "evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"
 )
 PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
 REINFORCE = f"{ALIGN} algorithm=reinforce"

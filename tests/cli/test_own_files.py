@@ -13,7 +13,7 @@ from tests.cli.commands import Cli
 
 SIZES = "tokenizer=bpe vocab_size=300 layers=1 width=16 heads=2 context=128 tokens_per_step=512 precision=fp32 compile=no"
 RL = (
-    "steps=4 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 evaluation_prompts=8 precision=fp32 algorithm=ppo "
+    "steps=4 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 evaluation_prompts=8 precision=fp32 compile=no algorithm=ppo "
     "critic=separate kl_target=0.5 ptx_coefficient=0.1 ptx_data=texts ptx_tokens_per_step=256"
 )
 COLOURS = ("red", "green", "blue", "violet", "orange")
@@ -56,7 +56,7 @@ def test_the_chain_on_a_users_own_files(cli: Cli, folder: Path) -> None:
     assert base["after"]["validation_bits_per_byte"] < base["before"]["validation_bits_per_byte"]
     tuned = run("tune base=base data=my.jsonl out=tuned steps=30 rows_per_step=8 precision=fp32 compile=no")
     assert tuned["after"]["validation_loss"] < tuned["before"]["validation_loss"]
-    judge = run("reward base=tuned data=pairs.jsonl out=judge steps=20 pairs_per_step=8 precision=fp32")
+    judge = run("reward base=tuned data=pairs.jsonl out=judge steps=20 pairs_per_step=8 precision=fp32 compile=no")
     assert judge["after"]["pair_accuracy"] > 0.5
     for task, out, reward in (("./mine.py", "a", "reward=judge"), ("./mine.jsonl", "b", "reward=judge"), ("mine.py", "c", "")):
         aligned = run(f"align base=tuned task={task} out={out} {reward} {RL}")

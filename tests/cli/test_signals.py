@@ -82,11 +82,16 @@ def test_a_second_signal_stops_at_once(number: int, cli: Cli, models: Models, tm
 
 
 def test_a_signal_before_there_is_a_run_leaves_the_same_command_to_work(cli: Cli, models: Models, tmp_path: Path) -> None:
-    words = [*models.fill(REINFORCE), "out=again"]
-    stopped = cli(words, folder=tmp_path, signal=signal.SIGINT, after_s=0.01)
+    task = tmp_path / "telling.py"
+    task.write_text(f"import os\nif not os.path.exists('told'):\n    open('told', 'w')\n    os.kill(os.getpid(), {int(signal.SIGINT)})\n")
+    task.write_text(task.read_text() + (models.folder / "letters.py").read_text())
+    words = [*models.fill(REINFORCE.replace("{letters}", "telling.py")), "out=again"]
+    stopped = cli(words, folder=tmp_path)
     assert stopped.code == 128 + signal.SIGINT
-    assert stopped.stderr.startswith("fledge: stopped at once.")
-    assert not (tmp_path / "again" / "config.json").exists()
+    assert stopped.stderr == (
+        "fledge: stopped at once. If the run's folder is there, `fledge resume FOLDER` continues it.\n"
+    )
+    assert not (tmp_path / "again").exists()
     assert cli(words, folder=tmp_path).code == 0
 
 

@@ -53,7 +53,7 @@ def stages(folder: Path, seed: int) -> list[Stage]:
         # It stops early: alignment should have something left to win.
         ("tune", tune, TuneConfig(
             **answers, out=folder / "tune", base=folder / "pretrain", steps=500, rows_per_step=128, learning_rate=2e-3,
-            schedule="constant", evaluate_every=5, stop_at_exact_match=0.45, window=1,
+            schedule="constant", evaluate_every=5, stop_at_exact_match=0.5, window=1,
         )),
         ("reward", reward, RewardConfig(
             **answers, out=folder / "reward", base=folder / "tune", pairs=3072, steps=150, learning_rate=1e-3, evaluate_every=30,
@@ -64,7 +64,8 @@ def stages(folder: Path, seed: int) -> list[Stage]:
             kl_coefficient=0.05,
         )),
         ("align by verifier", align, AlignConfig(
-            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=200, learning_rate=6e-4, kl_coefficient=0.0,
+            **{**aligned, "evaluate_every": 20}, out=folder / "align-verifier", algorithm="reinforce", steps=420, prompts_per_step=32,
+            learning_rate=6e-4, kl_coefficient=0.0,
             stop_at_exact_match=0.96,
         )),
     ]  # fmt: skip
