@@ -11,9 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pretrain import CONTEXT, SIZES, SPECIAL, VOCABULARY
-from side_by_side import alternate, finish, options, rate_table, rates, speed_up
-
 import torch
 
 from fledge.models.folder import save_model
@@ -21,6 +18,8 @@ from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.text.tokenizer import train_tokenizer
+from pretrain import CONTEXT, SIZES, SPECIAL, VOCABULARY
+from side_by_side import alternate, finish, options, rate_table, rates, speed_up
 
 ROWS, PROMPT, NEW = 32, 32, 128
 
@@ -33,7 +32,9 @@ def main() -> None:
     assert PROMPT + new <= CONTEXT
     network = Transformer(SIZES, generator=torch.Generator().manual_seed(0))
     prompts = torch.randint(SPECIAL, VOCABULARY, (ROWS, PROMPT), generator=torch.Generator().manual_seed(1))
-    policy = TokenPolicy(network, torch.arange(VOCABULARY) >= SPECIAL)  # the stop token is no action here: full length for all
+    policy = TokenPolicy(
+        network, torch.arange(VOCABULARY) >= SPECIAL
+    )  # the stop token is no action here: full length for all
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model", network, train_tokenizer("bytes", [], None))
         theirs = {
@@ -72,7 +73,9 @@ def main() -> None:
     ratios = {f"ours / {name}": speed_up(times, "ours", name) for name in theirs}
     ratios = {"ours / the better of transformers": speed_up(times, "ours", best)} | ratios
     targets = {"ours / the better of transformers": "≥ 1.7"}
-    finish(given.json, rate_table(speed, "new tokens/s"), ratios, {"tokens_per_second": speed, "best_peer": best}, targets)
+    finish(
+        given.json, rate_table(speed, "new tokens/s"), ratios, {"tokens_per_second": speed, "best_peer": best}, targets
+    )
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from side_by_side import finish, options, say, table
-
 import torch
 from rich.console import Console
 
@@ -23,6 +21,7 @@ from fledge.recipes.align import AlignConfig, align
 from fledge.recipes.show import Show
 from fledge.recipes.tune import TuneConfig, tune
 from fledge.text.tokenizer import train_tokenizer
+from side_by_side import finish, options, say, table
 
 PHASES = ("generate", "score", "fit", "other")
 
@@ -39,7 +38,10 @@ def main() -> None:
         save_model(folder / "fresh", fresh, tokenizer)
         say("tuning …")
         tune(
-            TuneConfig(base=folder / "fresh", task="reverse", steps=tuning, evaluation_prompts=64, out=folder / "tuned"), show
+            TuneConfig(
+                base=folder / "fresh", task="reverse", steps=tuning, evaluation_prompts=64, out=folder / "tuned"
+            ),
+            show,
         )
         say("aligning …")
         align(

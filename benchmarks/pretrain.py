@@ -18,8 +18,6 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from side_by_side import alternate, finish, options, rate_table, rates, say, speed_up, table
-
 import torch
 from rich.console import Console
 from torch import nn
@@ -35,6 +33,7 @@ from fledge.runs.folder import Run
 from fledge.sample.documents import text_rows
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
+from side_by_side import alternate, finish, options, rate_table, rates, say, speed_up, table
 
 ROWS, CONTEXT, VOCABULARY = 16, 256, 4096
 SIZES = TransformerConfig(vocab_size=VOCABULARY, context=CONTEXT, layers=6, width=256, heads=4, kv_heads=4)
@@ -125,7 +124,9 @@ def flops_per_token() -> float:
     Kaplan et al. 2020, §2.1, and Chowdhery et al. 2022, appendix B; the second pass over the unembedding that saves our memory
     is not counted: it is no work of the model's.
     """
-    parameters = sum(p.numel() for p in our_policy().parameters() if p.ndim == 2)  # tied: the embedding is the last product
+    parameters = sum(
+        p.numel() for p in our_policy().parameters() if p.ndim == 2
+    )  # tied: the embedding is the last product
     return 6 * parameters + 12 * SIZES.layers * CONTEXT * SIZES.width
 
 
@@ -189,7 +190,9 @@ def main() -> None:
         for kind in kinds
     }  # fmt: skip
     share = {
-        name: speed[name]["median"] * flops_per_token() / matrix["fp32" if "fp32" in (name + chosen * (name == "ours as chosen")) else "bf16"]
+        name: speed[name]["median"]
+        * flops_per_token()
+        / matrix["fp32" if "fp32" in (name + chosen * (name == "ours as chosen")) else "bf16"]
         for name in sides
     }
     memory = {name: peak_memory(name, 2 if given.quick else 4) for name in names}
@@ -198,8 +201,10 @@ def main() -> None:
         "fp32: ours / transformers": speed_up(times, "ours fp32", "transformers fp32"),
         "bf16: ours / transformers": speed_up(times, "ours bf16", "transformers bf16"),
         "share of the bf16 matrix rate, as chosen": share["ours as chosen"],
-        "peak memory, bf16: ours / transformers": memory["ours bf16"]["peak_mb"] / memory["transformers bf16"]["peak_mb"],
-        "memory of the steps, bf16: ours / transformers": memory["ours bf16"]["steps_mb"] / memory["transformers bf16"]["steps_mb"],
+        "peak memory, bf16: ours / transformers": memory["ours bf16"]["peak_mb"]
+        / memory["transformers bf16"]["peak_mb"],
+        "memory of the steps, bf16: ours / transformers": memory["ours bf16"]["steps_mb"]
+        / memory["transformers bf16"]["steps_mb"],
     }
     if "ours bf16 compiled" in names:
         ratios["bf16 compiled: ours / transformers bf16"] = speed_up(times, "ours bf16 compiled", "transformers bf16")

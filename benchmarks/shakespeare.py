@@ -23,8 +23,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from side_by_side import finish, options, say, table
-
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -34,6 +32,7 @@ from fledge.models.folder import load_model
 from fledge.recipes.pretrain import PretrainConfig, pretrain
 from fledge.recipes.show import Show
 from fledge.sample.documents import text_rows
+from side_by_side import finish, options, say, table
 
 LAYERS, WIDTH, HEADS, CONTEXT, BATCH = 4, 128, 4, 64, 12
 LEARNING_RATE, WARMUP, DECAY = 3e-3, 100, 0.1
@@ -77,7 +76,9 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         b, t, _ = x.shape
         q, k, v = (y.view(b, t, HEADS, -1).transpose(1, 2) for y in self.qkv(self.norm1(x)).split(WIDTH, dim=2))
-        q, k = (y * cos + torch.cat((-y[..., y.shape[-1] // 2 :], y[..., : y.shape[-1] // 2]), -1) * sin for y in (q, k))
+        q, k = (
+            y * cos + torch.cat((-y[..., y.shape[-1] // 2 :], y[..., : y.shape[-1] // 2]), -1) * sin for y in (q, k)
+        )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(b, t, WIDTH))
         h = self.norm2(x)
@@ -206,7 +207,8 @@ def main() -> None:
         found["plain loop"].append(plain(text, steps, number))
         say(f"round {number + 1} of {rounds}: {found['fledge pretrain'][-1]} against {found['plain loop'][-1]}")
     middle = {
-        side: {key: statistics.median(each[key] for each in values) for key in values[0]} for side, values in found.items()
+        side: {key: statistics.median(each[key] for each in values) for key in values[0]}
+        for side, values in found.items()
     }
 
     def slower(key: str) -> float:
@@ -222,7 +224,11 @@ def main() -> None:
         "training time: ours / plain loop": slower("training_s"),
         "whole time: ours / plain loop": slower("whole_s"),
     }
-    targets = {"loss / 1.88": "≤ 1", "training time: ours / plain loop": "≤ 1.10", "whole time: ours / plain loop": "≤ 1.10"}
+    targets = {
+        "loss / 1.88": "≤ 1",
+        "training time: ours / plain loop": "≤ 1.10",
+        "whole time: ours / plain loop": "≤ 1.10",
+    }
     finish(given.json, text_table, ratios, {"median": middle, "rounds": found, "steps": steps}, targets)
 
 

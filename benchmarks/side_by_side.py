@@ -15,14 +15,16 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # a checkout is benchmarked without being installed
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[1] / "src")
+)  # a checkout is benchmarked without being installed
 
-import torch  # noqa: E402
+import torch
 
 Times = dict[str, list[float]]  # seconds of each round, by side
 
@@ -31,7 +33,9 @@ def options(doc: str | None, arguments: Sequence[str] | None = None, **extra: st
     """--json, --quick, and `extra` options of text with their help."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else there")
-    parser.add_argument("--quick", action="store_true", help="a smoke test: small and few rounds; its figures mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="a smoke test: small and few rounds; its figures mean nothing"
+    )
     for name, text in extra.items():
         parser.add_argument(f"--{name}", help=text)
     return parser.parse_args(arguments)
@@ -81,7 +85,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
         for row in cells
     ]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
@@ -95,7 +101,7 @@ def rate_table(found: Mapping[str, Mapping[str, float]], unit: str) -> str:
 def machine() -> dict[str, Any]:
     """What the figures were measured on, and when."""
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),

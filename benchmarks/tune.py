@@ -10,7 +10,6 @@ would slow it; its grouping by length is a side of its own. Ours runs the parts 
 from __future__ import annotations
 
 import gzip
-import json
 import logging
 import os
 import statistics
@@ -19,8 +18,6 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-
-from side_by_side import Times, finish, options, rate_table, say
 
 import numpy as np
 import torch
@@ -34,6 +31,7 @@ from fledge.sample.conversations import ConversationRows, Row, Shuffled
 from fledge.stopwatch import Stopwatch
 from fledge.text.conversations import rows_from_jsonl
 from fledge.text.tokenizer import train_tokenizer
+from side_by_side import Times, finish, options, rate_table, say
 
 SPECIAL, VOCABULARY, CONTEXT, ROWS = 6, 4096, 512, 16
 SIZES = TransformerConfig(vocab_size=VOCABULARY, context=CONTEXT, layers=4, width=256, heads=4, kv_heads=4)
@@ -105,7 +103,9 @@ def their_side(rows: list[Row], steps: int, precision: str, grouped: bool, folde
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    data = Dataset.from_dict({"input_ids": [ids for ids, _ in rows], "completion_mask": [[int(x) for x in own] for _, own in rows]})
+    data = Dataset.from_dict(
+        {"input_ids": [ids for ids, _ in rows], "completion_mask": [[int(x) for x in own] for _, own in rows]}
+    )
     calls = 0
 
     class Clock(TrainerCallback):
@@ -139,7 +139,9 @@ def their_side(rows: list[Row], steps: int, precision: str, grouped: bool, folde
             disable_tqdm=True,
         )
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[clock])
+        trainer = SFTTrainer(
+            model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[clock]
+        )
         trainer.remove_callback(PrinterCallback)  # it prints on standard output
         collate = trainer.data_collator
 
@@ -154,7 +156,9 @@ def their_side(rows: list[Row], steps: int, precision: str, grouped: bool, folde
     return work
 
 
-def measure(rows: list[Row], precision: str, quick: bool, folder: Path, ours: Iterable[tuple[int, int | None]]) -> Times:
+def measure(
+    rows: list[Row], precision: str, quick: bool, folder: Path, ours: Iterable[tuple[int, int | None]]
+) -> Times:
     from side_by_side import alternate
 
     steps, rounds = (2, 1) if quick else (16, 5)

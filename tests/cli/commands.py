@@ -22,7 +22,7 @@ PRETRAIN = (
     f"tokens_per_step=256 evaluate_every=5 evaluation_rows=8 {_QUICK}"
 )
 TUNE = f"tune base={{pretrain}} data={{rows}} steps=12 rows_per_step=8 evaluate_every=5 {_QUICK}"
-REWARD = f"reward base={{tune}} data={{pairs}} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32 compile=no"
+REWARD = "reward base={tune} data={pairs} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32 compile=no"
 ALIGN = (
     "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 "
     "evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"
@@ -48,7 +48,9 @@ class Models:
         """The words of a command, with {tune}, {text} and so on replaced by what they stand for."""
         files = {"text": "text.txt", "rows": "rows.jsonl", "pairs": "pairs.jsonl", "letters": "letters.py"}
         places = {name: str(self.folder / file) for name, file in files.items()}
-        places |= {"models": str(self.folder)} | {name: str(self.folder / name) for name in ("pretrain", "tune", "reward")}
+        places |= {"models": str(self.folder)} | {
+            name: str(self.folder / name) for name in ("pretrain", "tune", "reward")
+        }
         return [word.format(**places) for word in command.split()]
 
 

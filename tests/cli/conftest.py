@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import PRETRAIN, REWARD, TUNE, Cli, Models
 
 
@@ -23,7 +21,24 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
     """Made once: text, rows, pairs, a task file, and the runs pretrain, tune and reward. Tests only read them."""
     folder = tmp_path_factory.mktemp("models")
     draw = random.Random(5)
-    words = "the cat sat on a mat while seven birds sang over green hills and old rivers".split()
+    words = [
+        "the",
+        "cat",
+        "sat",
+        "on",
+        "a",
+        "mat",
+        "while",
+        "seven",
+        "birds",
+        "sang",
+        "over",
+        "green",
+        "hills",
+        "and",
+        "old",
+        "rivers",
+    ]
     lines = [" ".join(draw.choices(words, k=9)) + "." for _ in range(300)]
     (folder / "text.txt").write_text("\n".join(lines))
     rows = [{"prompt": f"{a} {b}", "completion": b} for a, b in zip(lines[::2], words * 10, strict=False)]

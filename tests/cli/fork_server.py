@@ -42,7 +42,7 @@ def become(request: dict[str, Any]) -> None:
         file = os.open(request[name], os.O_RDWR if name == "stdin" else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(file, descriptor)
         os.close(file)
-    sys.stdin = open(0)  # what the server's own has read ahead is not the child's
+    sys.stdin = open(0)  # noqa: SIM115 (it is to stay open); what the server's own has read ahead is not the child's
     sys.argv = ["fledge", *request["words"]]
 
 
@@ -58,7 +58,8 @@ def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
     waited, last = 0.0, began
     while True:
         now = time.monotonic()
-        waited, last = waited + min(now - last, 0.1), now  # a machine that was asleep does not mean that the child hangs
+        waited += min(now - last, 0.1)  # if the machine or this process was asleep, that does not mean the child hangs
+        last = now
         if since is None and (request["once"] is None or is_filled(request["once"])):
             since = began if request["once"] is None else now
         if number and since is not None and now - since >= request["after_s"]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import ALIGN, PRETRAIN, REWARD, TUNE, Cli, Models
 
 Complain = Callable[..., str]
@@ -43,7 +42,10 @@ def rows(path: Path, number: int, **row: str) -> Path:
         ("pretrian", "there is no verb `pretrian`. Perhaps you meant `fledge pretrain`."),
         ("xyzzy", "there is no verb `xyzzy`."),
         ("tokenizer", "needs one more word: fledge tokenizer train or fledge tokenizer show"),
-        ("pretrain learning_rat=1", "`learning_rat` is no field of `fledge pretrain`: perhaps you meant `learning_rate`."),
+        (
+            "pretrain learning_rat=1",
+            "`learning_rat` is no field of `fledge pretrain`: perhaps you meant `learning_rate`.",
+        ),
         ("pretrain --learning-rat 1", "perhaps you meant `learning_rate`"),
         ("pretrain steps=many", "steps=many cannot be: input should be a valid integer"),
         ("pretrain steps=none", "steps=none cannot be: input should be a valid integer"),
@@ -64,7 +66,10 @@ def rows(path: Path, number: int, **row: str) -> Path:
         ("reward base={tune}", "reward needs either data=FILE.jsonl or task=NAME"),
         ("evaluate base={tune}", "evaluate needs data=FILE (bits per byte) or task=NAME"),
         ("tune base={pretrain} task=revers", "perhaps you meant reverse"),
-        ("align base={tune} task={letters} baseline=leave_one_out samples_per_prompt=1", "samples_per_prompt=1 leaves no other"),
+        (
+            "align base={tune} task={letters} baseline=leave_one_out samples_per_prompt=1",
+            "samples_per_prompt=1 leaves no other",
+        ),
         ("align base={tune} task={letters} algorithm=ppo updates_per_step=7", "into equal parts"),
         ("align base={tune} task={letters} ptx_coefficient=1", "ptx_coefficient is a setting of algorithm=ppo"),
         ("pretrain here.toml", "the config file here.toml does not exist"),
@@ -76,7 +81,9 @@ def test_a_word_that_is_wrong_is_named(command: str, said: str, complaint: Compl
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("written", "said"), [("steps = [", "is not TOML"), ("stepz = 3", "perhaps you meant `steps`")])
+@pytest.mark.parametrize(
+    ("written", "said"), [("steps = [", "is not TOML"), ("stepz = 3", "perhaps you meant `steps`")]
+)
 def test_a_config_file_that_is_wrong_is_named(written: str, said: str, complaint: Complain, tmp_path: Path) -> None:
     (tmp_path / "here.toml").write_text(written)
     assert said in complaint("pretrain here.toml")
@@ -126,7 +133,11 @@ def test_an_empty_file_is_named(reader: Reader, complaint: Complain) -> None:
 
 
 def test_wrong_utf8_is_named_with_its_line(reader: Reader, complaint: Complain) -> None:
-    good = {".txt": b"good\n", ".py": b"pass\n", ".jsonl": b'{"prompt": "a", "answer": "b", "text": "c", "chosen": "d", "rejected": "e"}\n'}
+    good = {
+        ".txt": b"good\n",
+        ".py": b"pass\n",
+        ".jsonl": b'{"prompt": "a", "answer": "b", "text": "c", "chosen": "d", "rejected": "e"}\n',
+    }
     reader.file.write_bytes(good[reader.file.suffix] * 4 + b'"caf\xe9"\n')
     said = complaint(reader.command)
     assert "is not UTF-8" in said
@@ -221,7 +232,9 @@ def test_a_base_brings_its_own_sizes(complaint: Complain) -> None:
     assert "leave out layers, tokenizer" in complaint("pretrain base={pretrain} data={text} layers=1 tokenizer=bytes")
 
 
-@pytest.mark.parametrize("command", [TUNE, REWARD, ALIGN, "sample base={tune}", "chat base={tune}", "evaluate base={tune} data={text}"])
+@pytest.mark.parametrize(
+    "command", [TUNE, REWARD, ALIGN, "sample base={tune}", "chat base={tune}", "evaluate base={tune} data={text}"]
+)
 def test_a_base_that_is_not_there_is_named(command: str, complaint: Complain) -> None:
     said = complaint(command.replace("{pretrain}", "nowhere").replace("{tune}", "nowhere"))
     assert "nowhere does not exist" in said
@@ -236,7 +249,9 @@ def test_a_base_that_is_not_finished_is_named_with_what_finishes_it(
     assert "`fledge resume half` finishes it" in complaint(TUNE.replace("{pretrain}", "half"))
 
 
-def test_a_reward_model_of_another_tokenizer_is_refused(cli: Cli, models: Models, complaint: Complain, tmp_path: Path) -> None:
+def test_a_reward_model_of_another_tokenizer_is_refused(
+    cli: Cli, models: Models, complaint: Complain, tmp_path: Path
+) -> None:
     for command in (f"{PRETRAIN} tokenizer=bpe vocab_size=300 out=other", f"{REWARD} out=judge base=other"):
         done = cli(models.fill(command), folder=tmp_path)
         assert done.code == 0, done.stderr
@@ -281,3 +296,13 @@ def test_a_run_that_is_not_there_is_named(command: str, complaint: Complain) -> 
 
 def test_a_folder_of_runs_that_is_not_there_is_named(complaint: Complain) -> None:
     assert "`nowhere` is no folder" in complaint("runs nowhere")
+
+
+def test_a_run_whose_settings_this_version_does_not_know_is_named(
+    cli: Cli, models: Models, complaint: Complain, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "half" / "metrics.jsonl"
+    cli([*models.fill(PRETRAIN), "out=half", "steps=100000"], folder=tmp_path, signal=15, once=metrics)
+    written = tmp_path / "half" / "config.json"
+    written.write_text(written.read_text().replace('"steps"', '"stairs"'))
+    assert "half/config.json does not fit this fledge" in complaint("resume half")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import STAGES, Cli, Models, outcome
 
 TMPFS_KB = 4096
@@ -83,7 +82,9 @@ def test_a_disk_that_is_full_at_the_export_ends_in_one_sentence_and_the_export_i
     whole = small_disk / "whole"
     assert cli([*words, f"out={whole.name}"], folder=small_disk).code == 0
     wanted = outcome(whole)
-    size, model = (sum(512 * file.stat().st_blocks for file in folder.rglob("*")) for folder in (whole, whole / "model"))
+    size, model = (
+        sum(512 * file.stat().st_blocks for file in folder.rglob("*")) for folder in (whole, whole / "model")
+    )
     shutil.rmtree(whole)
     free = os.statvfs(small_disk)
     (small_disk / "filler").write_bytes(bytes(free.f_bavail * free.f_frsize - (size - model // 2)))

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.commands import PRETRAIN, Cli, Models, environment, process
 
 from fledge.recipes.verbs import VERBS
-from tests.cli.commands import PRETRAIN, Cli, Models, environment, process
 
 
 def test_help_does_not_import_torch(tmp_path: Path) -> None:
@@ -22,7 +22,9 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
             [sys.executable, "-X", "importtime", "-m", "fledge", *words], cwd=tmp_path, capture_output=True, text=True,
             env=environment(), check=False,
         )  # fmt: skip
-        imported = {line.rpartition("|")[2].strip() for line in timed.stderr.splitlines() if line.startswith("import time:")}
+        imported = {
+            line.rpartition("|")[2].strip() for line in timed.stderr.splitlines() if line.startswith("import time:")
+        }
         assert "fledge.cli" in imported or "fledge.recipes.verbs" in imported
         assert not imported & {"torch", "numpy", "pydantic", "rich"}
 

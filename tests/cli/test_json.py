@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import STAGES, Cli, Models
 
 READS = {
-    "sample": ("sample base={tune} prompt=hello samples=3 max_new_tokens=9", {"base", "prompt", "completions", "seconds"}),
-    "evaluate text": ("evaluate {tune} data={text} whole=true", {"base", "bits_per_byte", "nats_per_token", "tokens", "bytes"}),
-    "evaluate task": ("evaluate {tune} task={letters} prompts=4 max_new_tokens=8", {"base", "exact_match", "true_score"}),
+    "sample": (
+        "sample base={tune} prompt=hello samples=3 max_new_tokens=9",
+        {"base", "prompt", "completions", "seconds"},
+    ),
+    "evaluate text": (
+        "evaluate {tune} data={text} whole=true",
+        {"base", "bits_per_byte", "nats_per_token", "tokens", "bytes"},
+    ),
+    "evaluate task": (
+        "evaluate {tune} task={letters} prompts=4 max_new_tokens=8",
+        {"base", "exact_match", "true_score"},
+    ),
     "tokenizer train": (
         "tokenizer train data={text} kind=bpe vocab_size=300 out=tokenizer",
         {"kind", "vocab_size", "merges", "documents", "bytes", "bytes_per_token", "seconds", "out", "sha256"},
@@ -48,7 +56,9 @@ def test_a_command_that_trains_prints_its_summary_also_when_resumed(
 
 def test_chat_through_a_pipe_prints_the_conversation(cli: Cli, models: Models, tmp_path: Path) -> None:
     said = "hello\n/new\nthe cat sat\n\nnot read\n"
-    done = cli([*models.fill("chat base={tune} system=Be-kind. max_new_tokens=6"), "--json"], folder=tmp_path, stdin=said)
+    done = cli(
+        [*models.fill("chat base={tune} system=Be-kind. max_new_tokens=6"), "--json"], folder=tmp_path, stdin=said
+    )
     roles = [turn["role"] for turn in done.result["messages"]]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
     assert [turn["content"] for turn in done.result["messages"]][1::2] == ["hello", "the cat sat"]
@@ -65,5 +75,7 @@ def test_what_a_word_cannot_spell_does_not_break_a_command(cli: Cli, models: Mod
 
 
 def test_a_pipe_that_is_not_utf8_does_not_end_a_chat(cli: Cli, models: Models, tmp_path: Path) -> None:
-    done = cli([*models.fill("chat base={tune} max_new_tokens=6"), "--json"], folder=tmp_path, stdin="caf\udce9\nhello\n")
+    done = cli(
+        [*models.fill("chat base={tune} max_new_tokens=6"), "--json"], folder=tmp_path, stdin="caf\udce9\nhello\n"
+    )
     assert done.result["messages"][-2]["content"] == "hello"

@@ -7,7 +7,6 @@ import signal
 from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import STAGES, Cli, Done, Models, outcome
 
 KILLS = 20  # moments a stage, one in each twentieth of the run's life
@@ -32,7 +31,9 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_run_killed_again_and_again_ends_with_the_same_bits(stage: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_run_killed_again_and_again_ends_with_the_same_bits(
+    stage: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
     words = [*models.fill(STAGES[stage]), "save_every_s=0"]
     whole = cli([*words, "out=whole"], folder=tmp_path)
     run, draw = tmp_path / "often", random.Random(stage)
@@ -46,7 +47,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(stage: str, cli: C
     assert outcome(run) == outcome(tmp_path / "whole")
 
 
-def kill(cli: Cli, words: list[str], folder: Path, life_s: float, share: float, draw: random.Random) -> tuple[Path, Done]:
+def kill(
+    cli: Cli, words: list[str], folder: Path, life_s: float, share: float, draw: random.Random
+) -> tuple[Path, Done]:
     """A run killed when `share` of its life is over. One that was faster than that does not count: another draw."""
     for turn in range(10):
         run = folder / f"killed-at-{share:.4f}-{turn}"

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.cli.commands import Cli
 
-SIZES = "tokenizer=bpe vocab_size=300 layers=1 width=16 heads=2 context=128 tokens_per_step=512 precision=fp32 compile=no"
+SIZES = (
+    "tokenizer=bpe vocab_size=300 layers=1 width=16 heads=2 context=128 tokens_per_step=512 precision=fp32 compile=no"
+)
 RL = (
     "steps=4 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 evaluation_prompts=8 precision=fp32 compile=no algorithm=ppo "
     "critic=separate kl_target=0.5 ptx_coefficient=0.1 ptx_data=texts ptx_tokens_per_step=256"
@@ -32,8 +33,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (texts / "more" / "three.jsonl").write_text("".join(json.dumps({"text": s * 3}) + "\n" for s in sentences))
     with gzip.open(texts / "more" / "four.txt.gz", "wt") as file:
         file.write("\n".join(sentence.upper() for sentence in sentences))
-    asked = [(f"colour of {thing} {number}?", COLOURS[(i + number) % 5]) for i, thing in enumerate(THINGS) for number in range(5)]
-    write(here / "my.jsonl", [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in asked])
+    asked = [
+        (f"colour of {thing} {number}?", COLOURS[(i + number) % 5])
+        for i, thing in enumerate(THINGS)
+        for number in range(5)
+    ]
+    write(
+        here / "my.jsonl",
+        [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in asked],
+    )
     write(here / "pairs.jsonl", [{"prompt": q, "chosen": a, "rejected": "who knows"} for q, a in asked])
     write(here / "mine.jsonl", [{"prompt": q, "answer": a} for q, a in asked])
     (here / "mine.py").write_text(
@@ -58,7 +66,11 @@ def test_the_chain_on_a_users_own_files(cli: Cli, folder: Path) -> None:
     assert tuned["after"]["validation_loss"] < tuned["before"]["validation_loss"]
     judge = run("reward base=tuned data=pairs.jsonl out=judge steps=20 pairs_per_step=8 precision=fp32 compile=no")
     assert judge["after"]["pair_accuracy"] > 0.5
-    for task, out, reward in (("./mine.py", "a", "reward=judge"), ("./mine.jsonl", "b", "reward=judge"), ("mine.py", "c", "")):
+    for task, out, reward in (
+        ("./mine.py", "a", "reward=judge"),
+        ("./mine.jsonl", "b", "reward=judge"),
+        ("mine.py", "c", ""),
+    ):
         aligned = run(f"align base=tuned task={task} out={out} {reward} {RL}")
         assert aligned["steps"] == 4
         figures = [json.loads(line) for line in (folder / out / "metrics.jsonl").read_text().splitlines()]
@@ -67,7 +79,9 @@ def test_the_chain_on_a_users_own_files(cli: Cli, folder: Path) -> None:
         assert "validation_loss" in figures[0]
     hashed = {Path(each["path"]).name for each in json.loads((folder / "a" / "lineage.json").read_text())["data"]}
     assert hashed == {"mine.py", "one.txt", "two.md", "three.jsonl", "four.txt.gz"}
-    assert 0 < run("evaluate a data=texts whole=true task=./mine.jsonl prompts=6 max_new_tokens=8")["bits_per_byte"] < 20
+    assert (
+        0 < run("evaluate a data=texts whole=true task=./mine.jsonl prompts=6 max_new_tokens=8")["bits_per_byte"] < 20
+    )
     talk = run("chat a memory=true max_new_tokens=5", "colour of hat 1?\nand of the door?\n")
     assert [turn["role"] for turn in talk["messages"]] == ["user", "assistant"] * 2
     listed = {row["run"]: row for row in run("runs .")["runs"]}

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import PPO, REINFORCE, STAGES, Cli, Models, environment, outcome
 
 # A judge that signals its own process while it scores one of the batches: the signal comes between sampling and updating.
@@ -46,7 +45,9 @@ def test_a_signal_stops_a_run_with_a_saved_step_and_how_to_go_on(
     run, moment = tmp_path / "stopped", steps_s * random.Random(f"{stage} {number}").uniform(0, 0.5)
     stopped = cli([*words, "out=stopped"], folder=tmp_path, signal=number, after_s=moment, once=run / "metrics.jsonl")
     assert stopped.code == 128 + number, stopped
-    assert re.fullmatch(r"fledge: stopped after step \d+ and saved\. Continue with: fledge resume stopped\n", stopped.stderr)
+    assert re.fullmatch(
+        r"fledge: stopped after step \d+ and saved\. Continue with: fledge resume stopped\n", stopped.stderr
+    )
     assert len(list((run / "checkpoints").iterdir())) == 1
     resumed = cli("resume stopped", folder=tmp_path)
     assert resumed.code == 0, resumed.stderr
@@ -81,9 +82,13 @@ def test_a_second_signal_stops_at_once(number: int, cli: Cli, models: Models, tm
     assert cli("resume stopped", folder=tmp_path).code == 0
 
 
-def test_a_signal_before_there_is_a_run_leaves_the_same_command_to_work(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_signal_before_there_is_a_run_leaves_the_same_command_to_work(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     task = tmp_path / "telling.py"
-    task.write_text(f"import os\nif not os.path.exists('told'):\n    open('told', 'w')\n    os.kill(os.getpid(), {int(signal.SIGINT)})\n")
+    task.write_text(
+        f"import os\nif not os.path.exists('told'):\n    open('told', 'w')\n    os.kill(os.getpid(), {int(signal.SIGINT)})\n"
+    )
     task.write_text(task.read_text() + (models.folder / "letters.py").read_text())
     words = [*models.fill(REINFORCE.replace("{letters}", "telling.py")), "out=again"]
     stopped = cli(words, folder=tmp_path)
@@ -98,7 +103,11 @@ def test_a_signal_before_there_is_a_run_leaves_the_same_command_to_work(cli: Cli
 def test_one_process_at_a_time_writes_a_run(cli: Cli, models: Models, tmp_path: Path) -> None:
     words = [*models.fill(STAGES["pretrain"]), "steps=1000000", "evaluate_every=0", "out=busy"]
     busy = subprocess.Popen(
-        [sys.executable, "-m", "fledge", *words], cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        [sys.executable, "-m", "fledge", *words],
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
         deadline = time.monotonic() + 60

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.cli.commands import ALIGN, REINFORCE, STAGES, Cli, Models, outcome
 
 PROMPTS = "def prompts():\n    return ['say ' + a + b for a in 'abcdef' for b in 'uvwxyz']\n"
@@ -18,14 +17,20 @@ WRONG = {
     "exits": ("import sys\ndef score(prompt, completion):\n    sys.exit(0)\n", ["mine.py line 5", "SystemExit"]),
     "is not a number": ("def score(prompt, completion):\n    return float('nan')\n", ["the score was nan", "from 0"]),
     "is infinite": ("def score(prompt, completion):\n    return float('inf')\n", ["the score was inf"]),
-    "is too large": ("def score(prompt, completion):\n    return 7\n", ["the score was 7", "from 0 (worthless) to 1 (right)"]),
+    "is too large": (
+        "def score(prompt, completion):\n    return 7\n",
+        ["the score was 7", "from 0 (worthless) to 1 (right)"],
+    ),
     "is a word": ("def score(prompt, completion):\n    return 'good'\n", ["the score was 'good'"]),
     "is nothing": ("def score(prompt, completion):\n    pass\n", ["the score was None"]),
     "is a list that is too short": (
         "def scores(prompts, completions):\n    return [0.5] * (len(prompts) - 1)\n",
         ["scores() returned", "one for each completion"],
     ),
-    "is no list": ("def scores(prompts, completions):\n    return 0.5\n", ["a value of type float", "a list of numbers"]),
+    "is no list": (
+        "def scores(prompts, completions):\n    return 0.5\n",
+        ["a value of type float", "a list of numbers"],
+    ),
     "has no judge": ("", ["no function score(prompt, completion)"]),
     "is no Python": ("def score(prompt, completion)\n", ["mine.py line 3 is not valid Python"]),
     "raises as it loads": ("raise ValueError('no')\n", ["mine.py line 3", "ValueError: no"]),
@@ -58,7 +63,8 @@ def score(prompt, completion):
 
 
 @pytest.mark.parametrize(
-    ("trouble", "said"), [("raise OSError('the judge is away')", "the judge is away"), ("return float('nan')", "was nan")]
+    ("trouble", "said"),
+    [("raise OSError('the judge is away')", "the judge is away"), ("return float('nan')", "was nan")],
 )
 @pytest.mark.parametrize("algorithm", ["align ppo", "align reinforce"])
 def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(
@@ -78,14 +84,26 @@ def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
-def test_a_loss_that_is_no_number_stops_a_run_with_its_checkpoint_intact(cli: Cli, models: Models, tmp_path: Path) -> None:
-    words = [*models.fill(REINFORCE), "out=run", "learning_rate=1e9", "warmup_steps=0", "save_every_s=0", "clip=0", "steps=50"]
+def test_a_loss_that_is_no_number_stops_a_run_with_its_checkpoint_intact(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    words = [
+        *models.fill(REINFORCE),
+        "out=run",
+        "learning_rate=1e9",
+        "warmup_steps=0",
+        "save_every_s=0",
+        "clip=0",
+        "steps=50",
+    ]
     said = cli(words, folder=tmp_path).complaint
     assert "try a lower `learning_rate`" in said
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_learning_rate_that_is_absurd_ends_in_one_sentence(stage: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_learning_rate_that_is_absurd_ends_in_one_sentence(
+    stage: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
     words = [*models.fill(STAGES[stage]), "learning_rate=1e9", "warmup_steps=0", "clip=0", "steps=30", "out=run"]
     done = cli(words, folder=tmp_path)
     if done.code:

@@ -45,7 +45,7 @@ def _backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -
             p = _weights(q[rows], k[rows], bias)
             g_v[rows] = p.transpose(-1, -2) @ g[rows]
             g_p = g[rows] @ v[rows].transpose(-1, -2)
-            g_scores = torch._softmax_backward_data(g_p, p, -1, p.dtype)
+            g_scores = torch._softmax_backward_data(g_p, p, -1, p.dtype)  # pyright: ignore[reportPrivateImportUsage]
             g_q[rows] = (g_scores @ k[rows]).mul_(scale)
             g_k[rows] = g_scores.transpose(-1, -2) @ (q[rows] * scale)
     return g_q, g_k, g_v

@@ -86,7 +86,10 @@ class Cache:
     def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of each layer's keys [rows, kv_heads, S, d] and values [rows, kv_heads, d, S]."""
         for keys, values in self.store:
-            yield keys.view(-1, self.heads, self.positions, self.width), values.view(-1, self.heads, self.width, self.positions)
+            yield (
+                keys.view(-1, self.heads, self.positions, self.width),
+                values.view(-1, self.heads, self.width, self.positions),
+            )
 
     def move(self, source: int, target: int) -> None:
         """Row `source` takes the lane of row `target`."""
@@ -139,7 +142,9 @@ class Attention(nn.Module):
         [B, heads, 1, d] -> [B, 1, D]
         """
         c = self.config
-        q = q.reshape(q.shape[0], c.kv_heads, -1, c.head_width) * c.head_width**-0.5  # the heads that share keys side by side
+        q = (
+            q.reshape(q.shape[0], c.kv_heads, -1, c.head_width) * c.head_width**-0.5
+        )  # the heads that share keys side by side
         scores = (keys @ q.transpose(-1, -2)).transpose(-1, -2) + bias  # [B, kv_heads, heads / kv_heads, S]
         y = values @ scores.softmax(-1).transpose(-1, -2)  # [B, kv_heads, d, heads / kv_heads]
         return self.out(y.transpose(-1, -2).reshape(q.shape[0], 1, -1))
@@ -262,7 +267,9 @@ class Transformer(nn.Module):
         cos, sin = self._rotary(lengths[:, None], h.dtype, h.device)
         seen = longest + 1
         unseen = torch.arange(seen, device=tokens.device) > lengths[:, None]
-        bias = torch.zeros_like(unseen, dtype=h.dtype).masked_fill_(unseen, float("-inf"))[:, None, None]  # [B, 1, 1, S]
+        bias = torch.zeros_like(unseen, dtype=h.dtype).masked_fill_(unseen, float("-inf"))[
+            :, None, None
+        ]  # [B, 1, 1, S]
         rows = torch.arange(b, device=tokens.device)
         for block, (keys, values) in zip(self.blocks, cache.layers(), strict=True):
             q, k, v = block.attention.project(block.attention_norm(h), cos, sin)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fledge import __version__
 from fledge.errors import UserError
 from fledge.recipes.show import Show
 from fledge.recipes.verbs import VERBS
@@ -30,4 +31,12 @@ def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
     verb = VERBS.get(run.verb)
     if verb is None or not verb.trains:
         raise UserError(f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued.")
-    return verb.function(verb.config.model_validate(run.config), show, run)
+    try:
+        settings = verb.config.model_validate(run.config)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise UserError(
+            f"{config.run / 'config.json'} does not fit this fledge {__version__} ({'.'.join(map(str, wrong['loc']))}: "
+            f"{wrong['msg'].lower()}): continue it with the version that lineage.json names, or start a new run."
+        ) from error
+    return verb.function(settings, show, run)

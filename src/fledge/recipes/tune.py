@@ -28,7 +28,6 @@ from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 from fledge.worlds.tasks import Task, check_task, load_task
 
-
 FEWEST_ROWS_TO_SPLIT = 20
 
 
