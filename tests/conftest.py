@@ -1,7 +1,14 @@
-"""One thread: the tests are small, and a sum split over threads may come out in another order."""
+"""What every test stands on: one thread, and a Ctrl-C that is heard.
+
+The tests are small, and a sum split over threads may come out in another order. A shell starts background jobs with SIGINT
+ignored, and their children inherit it: the tests of signals would wait for nothing.
+"""
 
 from __future__ import annotations
+
+import signal
 
 import torch
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)

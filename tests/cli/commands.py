@@ -127,7 +127,7 @@ class Cli:
         self._server.stdin.flush()
         answer = json.loads(self._server.stdout.readline())
         printed = {name: files[name].read_text(encoding="utf-8") for name in ("stdout", "stderr")}
-        return Done(**answer, **printed)
+        return Done(answer["code"], printed["stdout"], printed["stderr"], answer["seconds"])
 
 
 def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge")) -> Done:

@@ -77,10 +77,11 @@ def run() -> None:
     """The command, and an end without taking the interpreter apart, which would cost half a second in every child."""
     try:
         main()
+        code = 0
     except SystemExit as ended:
         code = ended.code
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
         code = 1
     atexit._run_exitfuncs()
     sys.stdout.flush()
