@@ -32,9 +32,8 @@ def main() -> None:
     assert PROMPT + new <= CONTEXT
     network = Transformer(SIZES, generator=torch.Generator().manual_seed(0))
     prompts = torch.randint(SPECIAL, VOCABULARY, (ROWS, PROMPT), generator=torch.Generator().manual_seed(1))
-    policy = TokenPolicy(
-        network, torch.arange(VOCABULARY) >= SPECIAL
-    )  # the stop token is no action here: full length for all
+    # the stop token is no action here: full length for all
+    policy = TokenPolicy(network, torch.arange(VOCABULARY) >= SPECIAL)
     with tempfile.TemporaryDirectory() as folder:
         save_model(Path(folder) / "model", network, train_tokenizer("bytes", [], None))
         theirs = {

@@ -124,9 +124,8 @@ def flops_per_token() -> float:
     Kaplan et al. 2020, §2.1, and Chowdhery et al. 2022, appendix B; the second pass over the unembedding that saves our memory
     is not counted: it is no work of the model's.
     """
-    parameters = sum(
-        p.numel() for p in our_policy().parameters() if p.ndim == 2
-    )  # tied: the embedding is the last product
+    # tied: the embedding is the last product's matrix
+    parameters = sum(p.numel() for p in our_policy().parameters() if p.ndim == 2)
     return 6 * parameters + 12 * SIZES.layers * CONTEXT * SIZES.width
 
 
@@ -189,11 +188,9 @@ def main() -> None:
         kind: max(2 * s[0] * s[1] * s[2] * repeats(s) / sorted(times[f"{kind} {s}"])[rounds // 2] for s in SHAPES)
         for kind in kinds
     }  # fmt: skip
+    precision_of = {name: (chosen if name == "ours as chosen" else name).split()[1] for name in sides}
     share = {
-        name: speed[name]["median"]
-        * flops_per_token()
-        / matrix["fp32" if "fp32" in (name + chosen * (name == "ours as chosen")) else "bf16"]
-        for name in sides
+        name: speed[name]["median"] * flops_per_token() / matrix[precision] for name, precision in precision_of.items()
     }
     memory = {name: peak_memory(name, 2 if given.quick else 4) for name in names}
     ratios = {

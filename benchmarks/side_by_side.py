@@ -19,12 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[1] / "src")
-)  # a checkout is benchmarked without being installed
-
 import torch
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 Times = dict[str, list[float]]  # seconds of each round, by side
 

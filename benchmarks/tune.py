@@ -31,7 +31,7 @@ from fledge.sample.conversations import ConversationRows, Row, Shuffled
 from fledge.stopwatch import Stopwatch
 from fledge.text.conversations import rows_from_jsonl
 from fledge.text.tokenizer import train_tokenizer
-from side_by_side import Times, finish, options, rate_table, say
+from side_by_side import Times, alternate, finish, options, rate_table, say
 
 SPECIAL, VOCABULARY, CONTEXT, ROWS = 6, 4096, 512, 16
 SIZES = TransformerConfig(vocab_size=VOCABULARY, context=CONTEXT, layers=4, width=256, heads=4, kv_heads=4)
@@ -159,8 +159,6 @@ def their_side(rows: list[Row], steps: int, precision: str, grouped: bool, folde
 def measure(
     rows: list[Row], precision: str, quick: bool, folder: Path, ours: Iterable[tuple[int, int | None]]
 ) -> Times:
-    from side_by_side import alternate
-
     steps, rounds = (2, 1) if quick else (16, 5)
     names = {f"ours window {w}, {m or 'all'} rows": (w, m) for w, m in ours}
     sides = {name: our_side(rows, steps, precision, w, m) for name, (w, m) in names.items()}

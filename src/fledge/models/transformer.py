@@ -142,9 +142,8 @@ class Attention(nn.Module):
         [B, heads, 1, d] -> [B, 1, D]
         """
         c = self.config
-        q = (
-            q.reshape(q.shape[0], c.kv_heads, -1, c.head_width) * c.head_width**-0.5
-        )  # the heads that share keys side by side
+        q = q.reshape(q.shape[0], c.kv_heads, -1, c.head_width)  # the heads that share keys side by side
+        q = q * c.head_width**-0.5
         scores = (keys @ q.transpose(-1, -2)).transpose(-1, -2) + bias  # [B, kv_heads, heads / kv_heads, S]
         y = values @ scores.softmax(-1).transpose(-1, -2)  # [B, kv_heads, d, heads / kv_heads]
         return self.out(y.transpose(-1, -2).reshape(q.shape[0], 1, -1))
@@ -267,9 +266,8 @@ class Transformer(nn.Module):
         cos, sin = self._rotary(lengths[:, None], h.dtype, h.device)
         seen = longest + 1
         unseen = torch.arange(seen, device=tokens.device) > lengths[:, None]
-        bias = torch.zeros_like(unseen, dtype=h.dtype).masked_fill_(unseen, float("-inf"))[
-            :, None, None
-        ]  # [B, 1, 1, S]
+        bias = torch.zeros_like(unseen, dtype=h.dtype).masked_fill_(unseen, float("-inf"))  # [B, S]
+        bias = bias[:, None, None]
         rows = torch.arange(b, device=tokens.device)
         for block, (keys, values) in zip(self.blocks, cache.layers(), strict=True):
             q, k, v = block.attention.project(block.attention_norm(h), cos, sin)
