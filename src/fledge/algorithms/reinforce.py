@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
-from fledge.algorithms.rollout_figures import check_drift, drift
+from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
 from fledge.fit import kl_k1, nll, total
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
@@ -50,19 +50,17 @@ class Reinforce:
             reward, kl = self.score(batch)  # [B, T], [B]
         advantage = self.weigh(batch, reward)  # [B, T]
         rows = self.learner.count_rows(batch)
+        figures = {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
+        batch = with_a_gradient(batch.with_(weight=advantage))
         tokens = self.learner.count(batch.chosen)
 
         def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            logp, entropy = self.policy.evaluate(part.obs, part.action, part.chosen, entropy=True)
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             assert part.weight is not None
-            marks = {
-                "entropy": total(entropy.detach(), part.chosen, tokens),
-                "drift": drift(logp, part, tokens),
-            }
-            return total(nll(logp, part.weight), part.chosen, rows), marks
+            return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, tokens)}
 
         with self.stopwatch.phase("fit"):
-            figures = self.learner.step(loss, batch.with_(weight=advantage))
+            figures |= self.learner.step(loss, batch)
         check_drift(figures["drift"])
         figures |= {"kl": float(self.learner.sum(kl.sum()) / rows), "kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl"])
@@ -101,3 +99,13 @@ class Reinforce:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.kl.load_state_dict(state["kl"])
+
+
+def with_a_gradient(batch: Trajectories) -> Trajectories:
+    """The rows with an advantage anywhere. The others, which earned exactly what was expected, would add zeros to the gradient.
+
+    Keeps the first row of a batch without any, so that the optimizer makes its step.
+    """
+    assert batch.weight is not None
+    rows = (batch.weight != 0).any(1).nonzero().squeeze(1)
+    return batch[rows if len(rows) else slice(1)]

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.fit import total
+from fledge.learner import Learner
 from fledge.trajectories import Trajectories
 
 # mean |log-probability of the trainer − that of the engine| per token, before the first optimizer step. Float32 gives 1e-6,
@@ -18,6 +19,12 @@ def drift(logp: Tensor, batch: Trajectories, count: Tensor) -> Tensor:
     if batch.logp is None:
         return logp.new_zeros(())
     return total((logp.detach() - batch.logp).abs(), batch.chosen, count)
+
+
+def sampled_entropy(batch: Trajectories, learner: Learner) -> float:
+    """The mean of −log-probability over what was sampled, in nats per token: an unbiased estimate of the policy's entropy."""
+    assert batch.logp is not None
+    return float(learner.sum(total(-batch.logp, batch.chosen, learner.count(batch.chosen))))
 
 
 def check_drift(value: float) -> None:

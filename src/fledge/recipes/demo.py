@@ -64,7 +64,7 @@ def stages(folder: Path, seed: int) -> list[Stage]:
             kl_coefficient=0.05,
         )),
         ("align by verifier", align, AlignConfig(
-            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=270, learning_rate=6e-4, warmup_steps=10,
+            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=330, learning_rate=6e-4, warmup_steps=10,
             kl_coefficient=0.0, stop_at_exact_match=0.95,
         )),
     ]  # fmt: skip
