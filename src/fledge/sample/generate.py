@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fledge.decoding import draw
 from fledge.errors import UserError
+from fledge.models.packed import packed, product
 from fledge.policy import TokenPolicy
 
 
@@ -74,8 +75,9 @@ class _Rows:
         on_token: Callable[[int, int], None] | None,
     ) -> None:
         self.policy, self.stop, self.on_token = policy, stop, on_token
-        network = policy.network
-        device = network.unembedding.device
+        self.network = packed(policy.network)
+        self.unembed = product(policy.network.unembedding)
+        network, device = self.network, policy.network.unembedding.device
         self.prompts = [list(prompt) for prompt in prompts for _ in range(samples)]
         rows = len(self.prompts)
         lengths = [len(prompt) for prompt in prompts]
@@ -108,12 +110,12 @@ class _Rows:
         longest = (
             max(len(self.prompts[row]) for row in self.live) + self.said - 1
         )  # of `lengths`: the last token is not in the cache
-        hidden = self.policy.network.step(self.current, self.lengths[:lanes], longest, self.cache)
+        hidden = self.network.step(self.current, self.lengths[:lanes], longest, self.cache)
         self.lengths[:lanes] += 1
         self._say(hidden)
 
     def _say(self, hidden: Tensor) -> None:
-        logits = self.policy.logits(hidden)  # [lanes, V]
+        logits = self.policy.logits(hidden, self.unembed)  # [lanes, V]
         rows = torch.tensor(self.live, device=logits.device)
         if self.policy.rule.greedy:
             action = logits.argmax(-1)
