@@ -15,8 +15,8 @@ from fledge.decoding import PLAIN, Decoding, log_prob, restrict
 class Policy(Protocol):
     """Acts, and says how likely an action was. Rows stay rows: packing, masks and chunks hide inside."""
 
-    def log_prob(self, obs: Tensor, action: Tensor) -> Tensor:
-        """log π(a_t|s_t), differentiable.  obs [B, T+1, *O], action [B, T, *A] -> [B, T]"""
+    def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """log π(a_t|s_t), differentiable; only `chosen` [B, T] steps matter.  obs [B, T+1, *O], action [B, T, *A] -> [B, T]"""
         ...
 
     def parameters(self) -> Any: ...

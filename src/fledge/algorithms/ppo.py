@@ -134,7 +134,7 @@ class PPO:
                 logps.append(logp)
                 values.append(value)
                 if self.reference is not None:
-                    references.append(self.reference.log_prob(part.obs, part.action))
+                    references.append(self.reference.log_prob(part.obs, part.action, part.chosen))
         logp, value = torch.cat(logps), torch.cat(values)
         kl = kl_k1(logp, torch.cat(references)) if references else torch.zeros_like(logp)
         kl = torch.where(batch.chosen, kl, 0.0)
