@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from fledge.algorithms.distillation import Distillation
+from fledge.algorithms.dpo import DPO, IPO
 from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.kto import KTO
+from fledge.algorithms.online_dpo import OnlineDPO
+from fledge.algorithms.orpo import ORPO
 from fledge.algorithms.ppo import PPO, PPOSettings
 from fledge.algorithms.reinforce import Baseline, Reinforce
 from fledge.algorithms.reward_model import RewardModel
+from fledge.algorithms.simpo import SimPO
 from fledge.algorithms.supervised import Supervised
+from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
@@ -102,6 +110,25 @@ def _reinforce(baseline: Baseline) -> Callable[[slice, int | None], Case]:
     return make
 
 
+def _on_pairs(make: Callable[..., Any], **settings: Any) -> Callable[[slice, int | None], Case]:
+    def case(rows: slice, micro: int | None) -> Case:
+        actor = policy()
+        fit = learner(actor, rows_per_micro_batch=micro)
+        pairs = Pairs(rollouts(actor, seed=1), rollouts(actor, seed=2))[rows]
+        return Case(make(actor, fit, Stopwatch(), **settings), fit, Gradients(fit), pairs)
+
+    return case
+
+
+def _on_rows(make: Callable[..., Any], **settings: Any) -> Callable[[slice, int | None], Case]:
+    def case(rows: slice, micro: int | None) -> Case:
+        actor = policy()
+        fit = learner(actor, rows_per_micro_batch=micro)
+        return Case(make(actor, fit, Stopwatch(), **settings), fit, Gradients(fit), rollouts(actor)[rows])
+
+    return case
+
+
 def ppo(rows: slice, micro: int | None, *, shared: bool = True, **settings: Any) -> Case:
     actor = policy()
     if shared:
@@ -135,4 +162,19 @@ EVERY: dict[str, Callable[[slice, int | None], Case]] = {
     "ppo, shared trunk": lambda rows, micro: ppo(rows, micro),
     "ppo, two networks": lambda rows, micro: ppo(rows, micro, shared=False),
 }
+OTHER = policy(5).frozen_copy()  # a reference, a teacher
+PREFERENCES: dict[str, Callable[[slice, int | None], Case]] = {
+    "dpo": _on_pairs(DPO, reference=OTHER),
+    "ipo": _on_pairs(IPO, reference=OTHER),
+    "simpo": _on_pairs(SimPO),
+    "orpo": _on_pairs(ORPO),
+    "kto": _on_rows(KTO, reference=OTHER, beta=0.2),
+    "online dpo": _on_rows(OnlineDPO, reference=OTHER),
+}
+DISTILLATION: dict[str, Callable[[slice, int | None], Case]] = {
+    "distillation, forward": _on_rows(Distillation, teacher=OTHER, kind=forward_kl),
+    "distillation, reverse": _on_rows(Distillation, teacher=OTHER, kind=reverse_kl),
+    "distillation, jsd": _on_rows(Distillation, teacher=OTHER, kind=partial(jensen_shannon, beta=0.3)),
+}
+EVERY |= PREFERENCES | DISTILLATION
 ALL_ROWS = slice(None)

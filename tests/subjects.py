@@ -1,17 +1,17 @@
-"""What the tests try things on: small transformers, a policy that is a table, batches with every kind of step, and a look at gradients."""
+"""What the tests try things on: small transformers, batches with every kind of step, and a look at gradients."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.exact.enumerable import Language
+from fledge.exact.table import TableNetwork as TableNetwork
+from fledge.exact.table import spoken as spoken
 from fledge.learner import Learner, Schedule
 from fledge.models.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
@@ -70,107 +70,10 @@ class Gradients:
         return torch.cat([g.flatten() for g in self.taken[-1]])
 
 
-class Place:
-    """The cache of a table: where in it each row stands."""
-
-    def __init__(self, rows: int) -> None:
-        self.place = torch.zeros(rows, dtype=torch.long)
-
-    def move(self, source: int, target: int) -> None:
-        self.place[target] = self.place[source]
-
-    def repeat(self, times: int) -> None:
-        self.place = self.place.repeat_interleave(times)
-
-
-class TableNetwork(nn.Module):
-    """Logits of their own for every prefix: a policy over symbols 0…V−1 that can be any distribution there is.
-
-    A row is one opening token, which is not looked at, and up to `length` symbols. Prefixes are numbered like a heap with V
-    children to a node; the hidden state is the number of the prefix, one-hot. With `markov` a prefix is only its length and its
-    last symbol.
-    """
-
-    def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False) -> None:
-        super().__init__()
-        self.vocabulary, self.markov = vocabulary, markov
-        self.config = SimpleNamespace(context=length + 1)
-        self.width = 1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
-        table = scale * torch.randn(vocabulary, self.width, generator=seeded(seed), dtype=torch.float64)
-        self.table = nn.Parameter(table)  # [V, prefixes]
-
-    @property
-    def unembedding(self) -> Tensor:
-        return self.table
-
-    def child(self, place: Any, symbol: Any) -> Any:
-        """The number of a prefix with one more symbol."""
-        node = (place + self.vocabulary - 1) // self.vocabulary if self.markov else place
-        return node * self.vocabulary + symbol + 1
-
-    def place(self, tokens: Tensor) -> Tensor:
-        """[B, T] -> [B, T]"""
-        places = [torch.zeros_like(tokens[:, 0])]
-        for t in range(1, tokens.shape[1]):
-            places.append(self.child(places[-1], tokens[:, t]))
-        return torch.stack(places, 1)
-
-    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        return F.one_hot(self.place(tokens), self.width).to(self.table.dtype)
-
-    def document_mask(self, tokens: Tensor) -> None:
-        return None
-
-    def cache(self, rows: int, positions: int) -> Place:
-        return Place(rows)
-
-    def prefill(self, tokens: Tensor, cache: Place) -> Tensor:
-        cache.place = self.place(tokens)[:, -1]
-        return self(tokens)
-
-    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Place) -> Tensor:
-        here = self.child(cache.place[: len(tokens)], tokens)
-        cache.place[: len(tokens)] = here
-        return F.one_hot(here, self.width).to(self.table.dtype)
-
-    def row_of(self, language: Language) -> Tensor:
-        """The column of the table that holds each prefix of the language.  [P]"""
-        opened = [torch.tensor([[0, *prefix]]) for prefix in language.prefixes]
-        return torch.stack([self.place(row)[0, -1] for row in opened])
-
-    def logits(self, language: Language) -> Tensor:
-        """As a table of the language.  [P, V]"""
-        return self.table[:, self.row_of(language)].T
-
-
 def network_logits(policy: TokenPolicy, language: Language, opening: int) -> Tensor:
     """What any policy says after each prefix, one plain forward pass at a time.  [P, V]"""
     rows = [torch.tensor([[opening, *prefix]]) for prefix in language.prefixes]
     return torch.stack([policy.logits(policy.network(row)[:, -1])[0, : language.vocabulary] for row in rows])
-
-
-def spoken(
-    language: Language,
-    words: Sequence[int],
-    opening: int,
-    reward: Tensor,
-    step_logp: Tensor | None = None,
-    group: Tensor | None = None,
-) -> Trajectories:
-    """The sequences with these numbers as trajectories; the reward of each stands on its last symbol.  reward [S], step_logp [S, T]"""
-    rows, steps = len(words), language.length
-    obs = torch.zeros(rows, steps + 1, dtype=torch.long)
-    obs[:, 0] = opening
-    chosen, terminated, truncated = (torch.zeros(rows, steps, dtype=torch.bool) for _ in range(3))
-    worth = torch.zeros(rows, steps, dtype=reward.dtype)
-    for i, number in enumerate(words):
-        word = language.sequences[number]
-        obs[i, 1 : len(word) + 1] = torch.tensor(word)
-        chosen[i, : len(word)] = True
-        worth[i, len(word) - 1] = reward[number]
-        terminated[i, len(word) - 1], truncated[i, len(word) - 1] = True, word[-1] != language.stop
-    logp = None if step_logp is None else step_logp[torch.as_tensor(words)].detach()
-    return Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=group)
 
 
 def rollouts(policy: TokenPolicy, rows: int = 16, steps: int = 12, seed: int = 0, vocabulary: int = 11) -> Trajectories:

@@ -19,7 +19,7 @@ USAGE = "fledge VERB [config.toml] [--field value | field=value]… [--json] [--
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours, 128 + n after signal n."""
+    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours or a claim that does not hold, 128 + n after signal n."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     as_json = "--json" in words
@@ -206,4 +206,4 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
         ) from error
     if as_json:
         print(json.dumps(result))
-    return 0
+    return 0 if result.get("holds", True) else 1  # `verify` gives a verdict

@@ -120,3 +120,59 @@ def explained_variance(
     if not bool(spread > 0):
         return 0.0
     return float(1 - _spread(target - value, mask, over_ranks)[2] / spread)
+
+
+def _group_extremes(x: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """For every row, the smallest and the largest x of its group.  [B], [B] -> [B] each"""
+    names, index = group.unique(return_inverse=True)
+    blank = x.new_zeros(len(names))
+    low = blank.scatter_reduce(0, index, x, "amin", include_self=False)
+    return low[index], blank.scatter_reduce(0, index, x, "amax", include_self=False)[index]
+
+
+def group_max(x: Tensor, group: Tensor) -> Tensor:
+    """For every row, the largest x of its group.  [B], [B] -> [B]"""
+    return _group_extremes(x, group)[1]
+
+
+def equal_in_group(x: Tensor, group: Tensor) -> Tensor:
+    """For every row, whether all rows of its group have the same x: nothing in such a group can be compared.  [B], [B] -> [B] bool"""
+    low, high = _group_extremes(x, group)
+    return low == high
+
+
+def group_spread(x: Tensor, group: Tensor) -> Tensor:
+    """For every row, the standard deviation of x over its group, with G − 1 below; 0 in a group of one.  [B], [B] -> [B]"""
+    names, index, size = group.unique(return_inverse=True, return_counts=True)
+    squares = x.new_zeros(len(names)).index_add_(0, index, (x - group_mean(x, group)) ** 2)
+    return (squares / (size - 1).clamp(min=1)).sqrt()[index]
+
+
+def share_in_group(x: Tensor, group: Tensor) -> Tensor:
+    """x_i / Σ_j x_j over the rows of the group, x ≥ 0; 0 in a group that has nothing to share.  [B], [B] -> [B]"""
+    names, index = group.unique(return_inverse=True)
+    total = x.new_zeros(len(names)).index_add_(0, index, x)[index]
+    return x / torch.where(total > 0, total, 1.0)
+
+
+def overlong_penalty(length: Tensor, limit: int, buffer: int) -> Tensor:
+    """0 up to `limit` − `buffer` tokens, then falling in a line to −1 at `limit` and beyond (Yu et al. 2025, eq. 13).  [B] -> [B]"""
+    return ((limit - buffer - length) / max(1, buffer)).clamp(-1.0, 0.0)
+
+
+def importance_weights(
+    logp: Tensor, behaviour_logp: Tensor, chosen: Tensor, truncate_at: float | None = None, bound: float = 60.0
+) -> Tensor:
+    """w_t = Π_{s≤t} π(a_s)/μ(a_s), the weight of everything up to step t, at most `truncate_at`.  [B, T] -> [B, T]
+
+    The last column is the weight of the whole trajectory. Precup et al. 2000; truncation: Ionides 2008. Π is held within
+    e^±bound, so that it stays finite.
+    """
+    weight = log_ratio(logp, behaviour_logp, chosen).cumsum(1).clamp(-bound, bound).exp()
+    return weight if truncate_at is None else weight.clamp(max=truncate_at)
+
+
+def effective_sample_size(weight: Tensor, over_ranks: OverRanks = lambda share: share) -> float:
+    """(Σw)² / Σw²: as many equally weighted samples would estimate a mean as well (Kong 1992).  [B] -> rows"""
+    squares = over_ranks((weight**2).sum())
+    return float(over_ranks(weight.sum()) ** 2 / squares) if bool(squares > 0) else 0.0

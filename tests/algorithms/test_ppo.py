@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.algorithms.ppo import PPOSettings
 from fledge.errors import UserError
 from fledge.runs.checkpoint import load_state, save_state
 from tests.every_algorithm import ALL_ROWS, Case, ppo
@@ -80,20 +79,6 @@ def test_an_update_between_batches_continues_with_the_same_bits(tmp_path: Path) 
     batch = straight.batch.with_(logp=None)
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
     assert torch.equal(weights(resumed), weights(straight))
-
-
-def test_every_epoch_visits_every_row_once() -> None:
-    order = alive().algorithm._plan(16)
-    assert order.shape == (4, 8)
-    assert sorted(order[:2].flatten().tolist()) == sorted(order[2:].flatten().tolist()) == list(range(16))
-    assert not torch.equal(order[:2], order[2:])
-
-
-def test_rows_that_cannot_be_cut_into_equal_updates_are_refused() -> None:
-    with pytest.raises(ValueError, match="15 rows"):
-        alive().algorithm._plan(15)
-    with pytest.raises(ValueError, match=r"updates_per_step=5.*epochs=2"):
-        PPOSettings(updates_per_step=5, epochs=2)
 
 
 def test_a_policy_that_has_moved_far_enough_ends_the_update() -> None:

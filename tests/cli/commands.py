@@ -23,13 +23,30 @@ PRETRAIN = (
 )
 TUNE = f"tune base={{pretrain}} data={{rows}} steps=12 rows_per_step=8 evaluate_every=5 {_QUICK}"
 REWARD = "reward base={tune} data={pairs} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32 compile=no"
+PREFER = REWARD.replace("reward base", "prefer base")
+DISTILL = (
+    "distill teacher={tune} task={letters} kind=jsd on_policy=0.5 layers=1 width=8 heads=2 steps=8 rows_per_step=8 "
+    f"max_new_tokens=8 evaluate_every=4 evaluation_prompts=8 {_QUICK}"
+)
 ALIGN = (
     "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 "
     "evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"
 )
 PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
 REINFORCE = f"{ALIGN} algorithm=reinforce"
-STAGES = {"pretrain": PRETRAIN, "tune": TUNE, "reward": REWARD, "align ppo": PPO, "align reinforce": REINFORCE}
+GRPO = f"{ALIGN} algorithm=grpo updates_per_step=4 epochs=2"
+REST_EM = f"{ALIGN} algorithm=rest_em threshold=0.3 updates_per_step=2"
+STAGES = {
+    "pretrain": PRETRAIN,
+    "tune": TUNE,
+    "reward": REWARD,
+    "prefer": PREFER,
+    "distill": DISTILL,
+    "align ppo": PPO,
+    "align reinforce": REINFORCE,
+    "align grpo": GRPO,
+    "align rest_em": REST_EM,
+}
 
 
 def environment() -> dict[str, str]:

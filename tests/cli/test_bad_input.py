@@ -98,6 +98,10 @@ READERS = {
     "tune": ("tune base={pretrain} data=", ".jsonl"),
     "tune task": ("tune base={pretrain} task=./", ".jsonl"),
     "reward": ("reward base={tune} data=", ".jsonl"),
+    "prefer": ("prefer base={tune} data=", ".jsonl"),
+    "distill": ("distill teacher={tune} data=", ".jsonl"),
+    "distill text": ("distill teacher={tune} data=", ".txt"),
+    "distill task": ("distill teacher={tune} task=./", ".jsonl"),
     "align task": ("align base={tune} task=./", ".jsonl"),
     "align python task": ("align base={tune} task=./", ".py"),
     "evaluate": ("evaluate base={tune} data=", ".txt"),
@@ -144,7 +148,20 @@ def test_wrong_utf8_is_named_with_its_line(reader: Reader, complaint: Complain) 
     assert "line 5" in said
 
 
-@pytest.mark.parametrize("name", ["pretrain rows", "tune", "tune task", "reward", "align task", "evaluate task"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pretrain rows",
+        "tune",
+        "tune task",
+        "reward",
+        "prefer",
+        "distill",
+        "distill task",
+        "align task",
+        "evaluate task",
+    ],
+)
 def test_a_broken_line_37_is_named_37(name: str, complaint: Complain, tmp_path: Path) -> None:
     command, suffix = READERS[name]
     path = rows(tmp_path / f"given{suffix}", 50, answer="yes", text="words", chosen="good", rejected="bad")
@@ -156,7 +173,9 @@ def test_a_broken_line_37_is_named_37(name: str, complaint: Complain, tmp_path: 
     assert "is not JSON" in said
 
 
-@pytest.mark.parametrize("name", ["tune", "tune task", "reward", "align task", "evaluate task"])
+@pytest.mark.parametrize(
+    "name", ["tune", "tune task", "reward", "prefer", "distill", "distill task", "align task", "evaluate task"]
+)
 def test_a_row_without_a_prompt_is_named(name: str, complaint: Complain, tmp_path: Path) -> None:
     command, suffix = READERS[name]
     path = rows(tmp_path / f"given{suffix}", 50, answer="yes", chosen="good", rejected="bad")

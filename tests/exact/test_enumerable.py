@@ -7,7 +7,18 @@ import math
 import pytest
 import torch
 
-from fledge.exact.enumerable import Language, kl, objective, optimum, policy_gradient, value
+from fledge.exact.enumerable import (
+    Language,
+    em_step,
+    kl,
+    log_success,
+    objective,
+    optimum,
+    policy_gradient,
+    posterior,
+    truncated,
+    value,
+)
 
 
 def table(language: Language, seed: int) -> torch.Tensor:
@@ -74,3 +85,56 @@ def test_the_optimum_is_worth_beta_log_z_and_has_no_gradient() -> None:
 def test_a_language_too_large_to_enumerate_is_refused() -> None:
     with pytest.raises(ValueError, match="5 symbols"):
         Language(5, 2)
+
+
+def test_the_posterior_is_bayes_rule() -> None:
+    logp = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64).log()
+    success = torch.tensor([0.1, 0.5, 0.0], dtype=torch.float64)
+    assert log_success(logp, success).item() == pytest.approx(math.log(0.05 + 0.15))
+    torch.testing.assert_close(posterior(logp, success).exp(), torch.tensor([0.25, 0.75, 0.0], dtype=torch.float64))
+
+
+def test_a_step_of_em_by_hand() -> None:
+    language = Language(2, 2, stop=1)  # (1,), (0, 0), (0, 1)
+    logits = torch.log(torch.tensor([[0.6, 0.4], [0.5, 0.5]], dtype=torch.float64))
+    after = em_step(language, logits, torch.tensor([0.5, 1.0, 0.0], dtype=torch.float64))
+    # 0.4·0.5 : 0.3·1 : 0.3·0 = 2 : 3 : 0
+    torch.testing.assert_close(after.softmax(-1), torch.tensor([[0.6, 0.4], [1.0, 0.0]], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("stop", [None, 0])
+def test_exact_em_never_lowers_the_log_probability_of_success(stop: int | None) -> None:
+    """And every step ends at the posterior. The sums are taken here, over the listed probabilities."""
+    language = Language(3, 3, stop)
+    for seed in range(30):
+        logits = table(language, seed)
+        random = torch.Generator().manual_seed(seed)
+        success = torch.rand(len(language.sequences), dtype=torch.float64, generator=random)
+        success[torch.rand(len(success), generator=random) < 0.3] = 0.0
+        last = -math.inf
+        for _ in range(12):
+            p = language.log_prob(logits).exp()
+            reached = math.log(float((p * success).sum()))
+            assert reached >= last - 1e-12
+            last = reached
+            logits = em_step(language, logits, success)
+            torch.testing.assert_close(language.log_prob(logits).exp(), p * success / (p * success).sum())
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"),
+    [
+        ({}, [0.4, 0.1, 0.3, 0.2]),
+        ({"top_k": 2}, [4 / 7, 0, 3 / 7, 0]),
+        ({"top_p": 0.5}, [4 / 7, 0, 3 / 7, 0]),
+        ({"top_p": 0.75}, [4 / 9, 0, 3 / 9, 2 / 9]),
+        ({"top_k": 3, "top_p": 0.75}, [4 / 7, 0, 3 / 7, 0]),  # 4/9 + 3/9 = 0.78 of what the three hold
+        ({"temperature": 0.5}, [16 / 30, 1 / 30, 9 / 30, 4 / 30]),
+        ({"temperature": 0.5, "top_p": 0.5}, [1, 0, 0, 0]),
+        ({"top_k": 1}, [1, 0, 0, 0]),
+    ],
+)
+def test_truncated_distributions_by_hand(rule: dict[str, float], kept: list[float]) -> None:
+    logits = torch.tensor([[0.4, 0.1, 0.3, 0.2]], dtype=torch.float64).log() + 3
+    found = truncated(logits, **rule).softmax(-1)[0]  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(found, torch.tensor(kept, dtype=torch.float64))

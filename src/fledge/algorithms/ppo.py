@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.minibatches import Minibatches
 from fledge.algorithms.rollout_figures import check_drift, drift
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
@@ -56,12 +57,10 @@ class PPOSettings:
     target_kl: float | None = None  # nats per token between new and old policy that end the update early
     ptx_coefficient: float = 0.0
 
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.updates_per_step % self.epochs:
-            raise ValueError(f"updates_per_step={self.updates_per_step} must be a multiple of epochs={self.epochs}.")
-
 
 class PPO:
+    gradient_claim = "biased: a learned critic bootstraps, advantages are whitened, and the mean is over tokens"
+
     def __init__(
         self,
         actor_critic: ActorCritic,
@@ -76,51 +75,26 @@ class PPO:
     ) -> None:
         """pretraining: the policy and an endless supply of text rows for the γ_ptx term."""
         self.actor_critic, self.learner, self.stopwatch, self.settings = actor_critic, learner, stopwatch, settings
-        self.generator, self.reference, self.kl = generator, reference, kl or KLControl(0.0)
-        self.pretraining = pretraining
-        self.unfinished: Judged | None = None  # the batch an update is in the middle of
-        self._begin(None)
+        self.reference, self.kl, self.pretraining = reference, kl or KLControl(0.0), pretraining
+        self.minibatches = Minibatches(settings.updates_per_step, settings.epochs, generator, Judged)
 
-    def _begin(self, order: Tensor | None) -> None:
-        self.order = order  # [updates_per_step, rows of one]: which rows each optimizer step takes
-        self.position = 0  # optimizer steps made on this batch
-        self.figures: dict[str, float] = {}  # of this batch, so far
+    @property
+    def unfinished(self) -> Judged | None:
+        return self.minibatches.batch
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
         """All optimizer steps on one batch of samples. `between_steps` is called after each: a good moment to save and stop."""
-        s = self.settings
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 judged, figures = self.weigh(*self.score(batch.to(self.learner.device)))
-            self._begin(self._plan(len(batch)))
-            self.unfinished, self.figures = judged, figures
-        judged = self.unfinished
+            self.minibatches.begin(judged, figures)
         with self.stopwatch.phase("fit"):
-            while self.position < s.updates_per_step:
-                assert self.order is not None
-                step = self.fit(judged[self.order[self.position]])
-                self.position += 1
-                for name, value in step.items():  # running means over the optimizer steps made
-                    mean = self.figures.get(name, 0.0)
-                    self.figures[name] = mean + (value - mean) / self.position
-                if s.target_kl is not None and step["policy_kl"] > s.target_kl:
-                    self.figures["updates"] = self.position
-                    self.position = s.updates_per_step
-                between_steps()
-        figures = {"updates": s.updates_per_step, **self.figures}
-        self.unfinished = None
-        self._begin(None)
+            figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
         self.kl.observe(figures["kl"])
         return figures
 
-    def _plan(self, rows: int) -> Tensor:
-        s = self.settings
-        pieces = s.updates_per_step // s.epochs
-        if rows % pieces:
-            raise ValueError(
-                f"{rows} rows cannot be cut into {pieces} equal updates per epoch: change `updates_per_step`."
-            )
-        return torch.cat([torch.randperm(rows, generator=self.generator).view(pieces, -1) for _ in range(s.epochs)])
+    def _far_enough(self, step: Mapping[str, float]) -> bool:
+        return self.settings.target_kl is not None and step["policy_kl"] > self.settings.target_kl
 
     @torch.no_grad()
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor]:
@@ -213,19 +187,13 @@ class PPO:
         return {
             "learner": self.learner.state_dict(),
             "kl": self.kl.state_dict(),
-            "generator": self.generator.get_state(),
+            "minibatches": self.minibatches.state_dict(),
             "pretraining": self.pretraining[1].state_dict() if self.pretraining else None,  # pyright: ignore
-            "unfinished": None if self.unfinished is None else self.unfinished.state_dict(),
-            "order": self.order,
-            "position": self.position,
-            "figures": self.figures,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.kl.load_state_dict(state["kl"])
-        self.generator.set_state(state["generator"])
+        self.minibatches.load_state_dict(state["minibatches"])
         if self.pretraining:
             self.pretraining[1].load_state_dict(state["pretraining"])  # pyright: ignore
-        self.unfinished = None if state["unfinished"] is None else Judged(**state["unfinished"])
-        self.order, self.position, self.figures = state["order"], state["position"], dict(state["figures"])

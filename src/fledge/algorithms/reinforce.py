@@ -2,12 +2,14 @@
 
 sample: policy.  score: reward − β·log(π/π_ref).  weigh: reward-to-go − baseline.  fit: nll with signed weights.
 Williams 1992; the leave-one-out baseline is Kool et al. 2019. The loss is a mean over rows, a sum over steps: its gradient is
-the gradient of the expected return, unbiased for `none` and `leave_one_out`; `group` scales it by (G−1)/G, `batch` by (B−1)/B.
+the gradient of the expected return, unbiased but for `group`, which scales it by (G−1)/G, and `batch`, by (B−1)/B. `optimal` is
+b* = E[‖g‖² r]/E[‖g‖²], the constant of least variance (Greensmith et al. 2004), estimated from the other rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,17 +17,19 @@ from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
-from fledge.fit import kl_k1, nll, total
+from fledge.algorithms.scoring import groups
+from fledge.fit import kl_k1, kl_k3, nll, total
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.weigh import group_mean, leave_one_out_mean, reward_to_go
 
-Baseline = Literal["none", "batch", "group", "leave_one_out"]
+Baseline = Literal["none", "constant", "batch", "group", "leave_one_out", "optimal"]
 
 
 class Reinforce:
+    gradient_claim = "unbiased"
     unfinished = None  # one optimizer step per batch, as the estimator asks: the samples are the current policy's
 
     def __init__(
@@ -37,18 +41,24 @@ class Reinforce:
         reference: TokenPolicy | None = None,
         kl: KLControl | None = None,
         baseline: Baseline = "leave_one_out",
+        baseline_value: float = 0.0,
         gamma: float = 1.0,
     ) -> None:
+        """baseline_value: of the `constant` baseline."""
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.baseline: Baseline = baseline
-        self.gamma = gamma
+        self.baseline_value, self.gamma = baseline_value, gamma
+        if gamma != 1:
+            self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
+        elif baseline in ("group", "batch"):
+            self.gradient_claim = "unbiased up to scale (G-1)/G"
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
-            reward, kl = self.score(batch)  # [B, T], [B]
-        advantage = self.weigh(batch, reward)  # [B, T]
+            reward, distance = self.score(batch)  # [B, T]
+            advantage = self.weigh(batch, reward)  # [B, T]
         rows = self.learner.count_rows(batch)
         figures = {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
         batch = with_a_gradient(batch.with_(weight=advantage))
@@ -62,35 +72,38 @@ class Reinforce:
         with self.stopwatch.phase("fit"):
             figures |= self.learner.step(loss, batch)
         check_drift(figures["drift"])
-        figures |= {"kl": float(self.learner.sum(kl.sum()) / rows), "kl_coefficient": self.kl.beta}
+        figures |= {name: float(self.learner.sum(kl.sum()) / rows) for name, kl in distance.items()}
+        figures |= {"kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl"])
         return figures
 
     @torch.no_grad()
-    def score(self, batch: Trajectories) -> tuple[Tensor, Tensor]:
-        """The reward with the KL penalty in it, per step [B, T], and the completion's k1 estimate of the KL [B]."""
+    def score(self, batch: Trajectories) -> tuple[Tensor, dict[str, Tensor]]:
+        """The reward with the KL penalty in it, per step [B, T], and two estimates of each completion's KL [B]."""
         if self.reference is None or batch.logp is None:
-            return batch.reward, batch.reward.new_zeros(len(batch))
+            return batch.reward, dict.fromkeys(("kl", "kl_k3"), batch.reward.new_zeros(len(batch)))
         with self.learner.autocast():
             reference = self.reference.log_prob(batch.obs, batch.action, batch.chosen)
         kl = torch.where(batch.chosen, kl_k1(batch.logp, reference), 0.0)  # [B, T]
-        return batch.reward - self.kl.beta * kl, kl.sum(1)
+        k3 = torch.where(batch.chosen, kl_k3(batch.logp, reference), 0.0)
+        return batch.reward - self.kl.beta * kl, {"kl": kl.sum(1), "kl_k3": k3.sum(1)}
 
     def weigh(self, batch: Trajectories, reward: Tensor) -> Tensor:
         """Reward-to-go minus the baseline.  [B, T]"""
         back = reward_to_go(reward, batch.chosen, batch.terminated, batch.truncated, self.gamma)  # [B, T]
         score = torch.where(batch.chosen, reward, 0.0).sum(1)  # [B]: what the whole row earned
-        group = (
-            batch.group if batch.group is not None else torch.zeros(len(batch), dtype=torch.long, device=reward.device)
-        )
+        group = groups(batch)
         if self.baseline == "leave_one_out":
             expected = leave_one_out_mean(score, group)
+        elif self.baseline == "optimal":
+            size = score_norm(self.policy, batch, self.learner)  # [B]
+            expected = leave_one_out_mean(size * score, group) / leave_one_out_mean(size, group).clamp(min=1e-12)
         elif self.baseline == "group":
             expected = group_mean(score, group)
         elif self.baseline == "batch":
             expected = (self.learner.sum(score.sum()) / self.learner.count_rows(batch)).to(score.dtype).expand_as(score)
         else:
-            expected = torch.zeros_like(score)
+            expected = torch.full_like(score, self.baseline_value if self.baseline == "constant" else 0.0)
         return torch.where(batch.chosen, back - expected[:, None], 0.0)
 
     def state_dict(self) -> dict[str, Any]:
@@ -109,3 +122,30 @@ def with_a_gradient(batch: Trajectories) -> Trajectories:
     assert batch.weight is not None
     rows = (batch.weight != 0).any(1).nonzero().squeeze(1)
     return batch[rows if len(rows) else slice(1)]
+
+
+@torch.no_grad()
+def score_norm(policy: TokenPolicy, batch: Trajectories, learner: Learner) -> Tensor:
+    """‖∇ log π(y)‖² with respect to the logits of each step, Σ_t ‖e_{a_t} − p_t‖² = Σ_t (1 − 2 p_t(a_t) + Σ_v p_t(v)²).  -> [B]
+
+    The norm with respect to all parameters would take a backward pass for every row.
+    """
+    found = torch.zeros(batch.chosen.shape, dtype=batch.reward.dtype, device=batch.reward.device)  # [B, T]
+    size = learner.rows_per_micro_batch or len(batch)
+    for a in range(0, len(batch), size):
+        part = batch[a : a + size]
+        with learner.autocast():
+            hidden = policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
+            pieces = zip(hidden.split(policy.chunk), part.action[part.chosen].split(policy.chunk), strict=True)
+            norms = [_distance_to_action(policy.logits(h).softmax(-1), action) for h, action in pieces]
+        found[a : a + size][part.chosen] = torch.cat(norms).to(found.dtype)
+    return found.sum(1)
+
+
+def _distance_to_action(p: Tensor, action: Tensor) -> Tensor:
+    """‖p − e_a‖².  [N, V], [N] -> [N]"""
+    return p.scatter_add(-1, action[:, None], -torch.ones_like(p[:, :1])).square().sum(-1)
+
+
+# Ahmadian et al. 2024, "Back to Basics".
+rloo = partial(Reinforce, baseline="leave_one_out")

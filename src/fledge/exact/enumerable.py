@@ -1,10 +1,11 @@
-"""A language so small that every sequence can be written down: exact value, KL, policy gradient and optimum of RLHF.
+"""A language so small that every sequence can be written down: exact value, KL, policy gradient, posterior and optimum of RLHF.
 
 Nothing here is sampled or estimated, and nothing is shared with `weigh`, `fit` or the algorithms: it is what they are held to.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import torch
@@ -47,6 +48,17 @@ class Language:
         """log π(y) = Σ_t log π(y_t | y_<t) of every sequence.  [P, V] -> [S]"""
         return self.step_log_prob(logits).sum(1)
 
+    def logits_of(self, logp: Tensor, otherwise: Tensor) -> Tensor:
+        """The table whose sequences have these log-probabilities: log of conditional sums, −inf where nothing follows.
+
+        A prefix that is never reached keeps its row of `otherwise`.  [S], [P, V] -> [P, V]
+        """
+        mass = otherwise.new_zeros(otherwise.shape)
+        for word, at, p in zip(self.sequences, self._at, logp.exp(), strict=True):
+            for place, symbol in zip(at, word, strict=True):
+                mass[place, symbol] += p
+        return torch.where(mass.sum(1, keepdim=True) > 0, mass.log(), otherwise)
+
 
 def value(logp: Tensor, reward: Tensor) -> Tensor:
     """E_π[r] = Σ_y π(y) r(y).  [S], [S] -> []"""
@@ -79,3 +91,38 @@ def policy_gradient(
     logp = language.log_prob(table)
     worth = value(logp, reward) if reference is None else objective(logp, reward, reference, beta)
     return torch.autograd.grad(worth, table)[0]
+
+
+def log_success(logp: Tensor, success: Tensor) -> Tensor:
+    """log p(o=1) = log Σ_y p(o=1|y) π(y), success the probability that y is judged right.  [S], [S] -> []"""
+    return (logp + success.log()).logsumexp(0)
+
+
+def posterior(logp: Tensor, success: Tensor) -> Tensor:
+    """log p(y|o=1), p(y|o=1) ∝ p(o=1|y) π(y): the E-step (Dayan & Hinton 1997, eq. 4).  [S], [S] -> [S]"""
+    return (logp + success.log()).log_softmax(0)
+
+
+def em_step(language: Language, logits: Tensor, success: Tensor) -> Tensor:
+    """The table after one exact step of EM: the posterior itself, which a table can hold.  [P, V], [S] -> [P, V]"""
+    return language.logits_of(posterior(language.log_prob(logits), success), logits)
+
+
+def truncated(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """The table really sampled from: temperature, then the k likeliest symbols, then the nucleus; −inf elsewhere.  [P, V] -> [P, V]
+
+    The nucleus is the fewest likeliest symbols whose mass, after temperature and top-k, reaches top_p (Holtzman et al. 2020,
+    eq. 2). Of equally likely symbols the one with the smaller number goes first.
+    """
+    out = torch.full_like(logits, float("-inf"))
+    for place, row in enumerate((logits / temperature).tolist()):
+        best = sorted(range(len(row)), key=lambda symbol: (-row[symbol], symbol))
+        best = best[:top_k] if top_k else best
+        weight = [math.exp(row[symbol] - row[best[0]]) for symbol in best]
+        mass = 0.0
+        for symbol, part in zip(best, weight, strict=True):
+            if mass >= top_p:
+                break
+            out[place, symbol] = row[symbol]
+            mass += part / sum(weight)
+    return out

@@ -13,14 +13,16 @@ from torch import nn
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.ppo import PPO, PPOSettings
-from fledge.algorithms.reinforce import Reinforce
+from fledge.algorithms.reinforce import Baseline
 from fledge.decoding import Decoding
 from fledge.errors import UserError
 from fledge.loop import Algorithm, train
 from fledge.models.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm
 from fledge.recipes.judging import judge_task
+from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss, read_corpus
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -47,9 +49,9 @@ class AlignConfig(TrainingConfig):
         default=None,
         description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards",
     )
-    algorithm: Literal["ppo", "reinforce"] = Field(
+    algorithm: str = Field(
         default="reinforce",
-        description="reinforce: one update a step, baseline from the group; ppo: several, with a critic",
+        description=f"one of {', '.join(NAMES)}; or FILE.py:Class for one of your own",
     )
     shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
     longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
@@ -65,19 +67,51 @@ class AlignConfig(TrainingConfig):
     kl_target: float | None = Field(
         default=None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
     )
-    baseline: Literal["none", "batch", "group", "leave_one_out"] = Field(
-        default="leave_one_out", description="of reinforce"
+    baseline: Baseline = Field(default="leave_one_out", description="of reinforce")
+    baseline_value: float = Field(
+        default=0.0, description="reinforce with baseline=constant, off_policy: that constant"
+    )
+    keep: Literal["correct", "posterior", "best"] = Field(
+        default="correct",
+        description="em: the right answers, all in proportion to their reward, or the best of a group",
+    )
+    threshold: float = Field(default=1.0, description="em: the reward from which an answer is right")
+    reward_temperature: float | None = Field(
+        default=None, gt=0, description="rwr, awr: an answer weighs exp(reward / this); their own: 1"
+    )
+    weight_cap: float | None = Field(
+        default=None, gt=0, description="rwr, awr: the largest weight; their own: none, 20"
+    )
+    importance: Literal["trajectory", "decision"] = Field(
+        default="decision",
+        description="off_policy, which learns from the base's answers: what an importance weight is of",
+    )
+    truncate_at: float | None = Field(
+        default=None, gt=0, description="off_policy: the largest importance weight, bias for variance; none: any"
     )
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per token")
     gae_lambda: float = Field(default=0.95, ge=0, le=1, description="of ppo's advantage estimation")
-    updates_per_step: int = Field(default=4, ge=1, description="ppo: optimizer steps over each batch of samples")
-    epochs: int = Field(default=1, ge=1, description="ppo: passes over each batch of samples, within updates_per_step")
-    clip_low: float = Field(default=0.2, gt=0, lt=1, description="ppo: the ratio counts down to 1 − this")
-    clip_high: float = Field(default=0.2, gt=0, description="ppo: the ratio counts up to 1 + this")
+    updates_per_step: int | None = Field(
+        default=None, ge=1, description="optimizer steps over each batch of samples; by default 4 for ppo, else 1"
+    )
+    epochs: int = Field(default=1, ge=1, description="passes over each batch of samples, within updates_per_step")
+    clip_low: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="the ratio counts down to 1 − this; ppo, grpo, dapo 0.2; gspo 0.0003; cispo 1",
+    )
+    clip_high: float | None = Field(
+        default=None,
+        gt=0,
+        description="the ratio counts up to 1 + this; ppo, grpo 0.2; dapo 0.28; gspo 0.0004; cispo 4",
+    )
     value_clip: float | None = Field(
         default=0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely"
     )
-    value_coefficient: float = Field(default=0.5, ge=0, description="ppo: of the value error in the loss")
+    value_coefficient: float = Field(
+        default=0.5, ge=0, description="ppo, control_variate: of the value error in the loss"
+    )
     entropy_coefficient: float = Field(default=0.0, ge=0, description="ppo: of the entropy bonus")
     update_kl: float | None = Field(
         default=0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early"
@@ -103,6 +137,10 @@ class AlignConfig(TrainingConfig):
 def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
     began = time.perf_counter()
+    fields = AlignConfig.model_fields
+    check_algorithm(config.algorithm, {name for name in fields if getattr(config, name) != fields[name].default})
+    if config.algorithm in FROM_PAIRS:
+        return prefer(as_preferences(config), show, run)
     task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
     check_task(task)
     if task.note:
@@ -117,14 +155,16 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     if config.reward is not None:
         scorer = learned_scorer(config.reward, base, Verifier(task), config)
     parents = [config.base, *([config.reward] if config.reward else [])]
-    data = [config.task, *([config.ptx_data] if config.ptx_coefficient else [])]
+    own = [config.algorithm.rpartition(":")[0]] if ".py:" in config.algorithm else []
+    data = [config.task, *([config.ptx_data] if config.ptx_coefficient else []), *own]
     run = open_run(run, "align", config, parents=parents, data=data)
     stopwatch = Stopwatch()
     precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):
         algorithm = make_algorithm(config, policy, reference, base, run, stopwatch, precision)
+    kind = KINDS.get(config.algorithm)
     sampler = Rollouts(
-        policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
+        reference if kind and kind.samples_of_base else policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
         samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
     )  # fmt: skip
     rewarded_by = f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
@@ -193,20 +233,38 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
             f"a prompt of {config.task} has {longest} tokens and the model's context is {context}: "
             "shorten the prompts, or pre-train with a longer `context`."
         )
-    if config.algorithm == "reinforce" and config.baseline == "leave_one_out" and config.samples_per_prompt < 2:
+    kind = KINDS.get(config.algorithm)
+    compares = kind is not None and kind.compares
+    if config.algorithm == "reinforce" and config.baseline in ("leave_one_out", "optimal"):
+        compares = True
+    if compares and config.samples_per_prompt < 2:
+        other = ", or baseline=batch" if config.algorithm == "reinforce" else ""
+        raise UserError(f"samples_per_prompt=1 leaves no other answer to compare with: give 2 or more{other}.")
+    if config.algorithm == "online_dpo" and not config.kl_coefficient:
+        raise UserError("kl_coefficient=0 was given: it is online_dpo's β, which must be above 0 (0.1 is usual).")
+    rows, updates = config.prompts_per_step * config.samples_per_prompt, optimizer_steps(config)
+    if updates % config.epochs or rows % (updates // config.epochs):
         raise UserError(
-            "samples_per_prompt=1 leaves no other answer to compare with: give 2 or more, or baseline=batch."
+            f"updates_per_step={updates} in epochs={config.epochs} does not cut the {rows} rows of a step "
+            "into equal parts: choose a multiple of epochs that divides the rows."
         )
-    rows = config.prompts_per_step * config.samples_per_prompt
-    if config.algorithm == "ppo":
-        pieces = config.updates_per_step // config.epochs
-        if config.updates_per_step % config.epochs or rows % pieces:
-            raise UserError(
-                f"updates_per_step={config.updates_per_step} in epochs={config.epochs} does not cut the {rows} rows of a step "
-                "into equal parts: choose a multiple of epochs that divides the rows."
-            )
-    elif config.ptx_coefficient:
-        raise UserError("ptx_coefficient is a setting of algorithm=ppo: reinforce has no pre-training term.")
+
+
+def optimizer_steps(config: AlignConfig) -> int:
+    """On one batch of samples."""
+    return config.updates_per_step or (4 if config.algorithm == "ppo" else config.epochs)
+
+
+def as_preferences(config: AlignConfig) -> PreferConfig:
+    """The same run as `fledge prefer` has it: fields that both have keep their values where the user gave one."""
+    changed = {name for name, known in AlignConfig.model_fields.items() if getattr(config, name) != known.default}
+    given = config.model_dump(include=changed | {"base", "task", "algorithm"})
+    unknown = sorted(given.keys() - PreferConfig.model_fields.keys())
+    if unknown:
+        raise UserError(
+            f"{unknown[0]} says nothing to algorithm={config.algorithm}, which learns from pairs: see `fledge prefer --help`."
+        )
+    return PreferConfig(**given)
 
 
 def learned_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
@@ -228,16 +286,19 @@ def make_algorithm(
     precision: str,
 ) -> Algorithm:
     kl = KLControl(config.kl_coefficient, config.kl_target)
-    if config.algorithm == "reinforce":
-        return Reinforce(
-            policy,
-            config.learner(policy, precision),
-            stopwatch,
-            reference=reference,
-            kl=kl,
-            baseline=config.baseline,
-            gamma=config.gamma,
-        )
+    if config.algorithm != "ppo":
+        module: nn.Module = policy
+        named = {"reference": reference, "kl": kl, "generator": torch.Generator().manual_seed(config.seed + 1)}
+        if config.algorithm == "control_variate":
+            named["action_value"] = guess = nn.Linear(
+                base.network.config.width, base.network.config.vocab_size, bias=False
+            )
+            nn.init.zeros_(guess.weight)  # at first it takes nothing from the return
+            module = SharedCritic(policy, guess).to(config.on())
+        learner = config.learner(module, precision, config.steps * optimizer_steps(config))
+        if config.algorithm in KINDS:
+            return build(KINDS[config.algorithm], config, policy, learner, stopwatch, **named)
+        return own_algorithm(config.algorithm, policy, learner, stopwatch, **named)
     width = base.network.config.width
     if config.critic == "shared":
         actor_critic: nn.Module = SharedCritic(policy, ScalarHead(width))
@@ -255,14 +316,15 @@ def make_algorithm(
             plain,
             DocumentRows(text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed),
         )
+    updates = optimizer_steps(config)
     settings = PPOSettings(
-        gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low, clip_high=config.clip_high,
+        gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low or 0.2, clip_high=config.clip_high or 0.2,
         value_clip=config.value_clip, value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient, epochs=config.epochs, updates_per_step=config.updates_per_step,
+        entropy_coefficient=config.entropy_coefficient, epochs=config.epochs, updates_per_step=updates,
         target_kl=config.update_kl, ptx_coefficient=config.ptx_coefficient,
     )  # fmt: skip
     return PPO(
-        actor_critic, config.learner(actor_critic, precision, config.steps * config.updates_per_step), stopwatch, settings,
+        actor_critic, config.learner(actor_critic, precision, config.steps * updates), stopwatch, settings,
         generator=torch.Generator().manual_seed(config.seed + 1), reference=reference, kl=kl, pretraining=pretraining,
     )  # fmt: skip
 

@@ -34,11 +34,16 @@ VERBS: dict[str, Verb] = {
     "pretrain": Verb("train a language model on raw text", "fledge.recipes.pretrain", "PretrainConfig", True),
     "tune": Verb("tune a model on conversations or a task", "fledge.recipes.tune", "TuneConfig", True),
     "reward": Verb("train a reward model on preferences", "fledge.recipes.reward", "RewardConfig", True),
-    "align": Verb("reinforcement learning: ppo or reinforce", "fledge.recipes.align", "AlignConfig", True),
+    "prefer": Verb("learn from preferences: dpo, ipo, simpo, orpo, kto", "fledge.recipes.prefer", "PreferConfig", True),
+    "align": Verb("learn from a reward: reinforce, ppo, grpo, em, …", "fledge.recipes.align", "AlignConfig", True),
+    "distill": Verb("teach a student what a teacher knows", "fledge.recipes.distill", "DistillConfig", True),
     "sample": Verb("complete a prompt", "fledge.recipes.sample", "SampleConfig", bare="base"),
     "chat": Verb("talk to a model in the terminal", "fledge.recipes.chat", "ChatConfig", bare="base"),
     "evaluate": Verb(
         "bits per byte on text, exact match on a task", "fledge.recipes.evaluate", "EvaluateConfig", bare="base"
+    ),
+    "verify": Verb(
+        "check every estimator, or your own FILE, by enumeration", "fledge.recipes.verify", "VerifyConfig", bare="file"
     ),
     "tokenizer train": Verb("train a tokenizer", "fledge.recipes.tokenizer", "TokenizerTrainConfig"),
     "tokenizer show": Verb(

@@ -21,6 +21,8 @@ _SENTENCES = {
     "pretrain": "A model learns to predict text, starting from nothing.",
     "tune": "A model learns to answer, from examples of good answers.",
     "reward": "A reward model learns which of two answers is the better one.",
+    "prefer": "A policy learns which of two answers is the better one, without a reward model.",
+    "distill": "A student learns to say what a teacher says.",
     "align": "A policy learns from its own answers and what they were worth.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }

@@ -10,10 +10,27 @@ from typing import Any
 Row = dict[str, Any]
 
 _PREFIXES = ("validation_", "held_out_", "test_")
-_SHARES = {"exact_match", "pair_accuracy", "accuracy", "clip_fraction", "stopped", "truncated_share"}
+_SHARES = {
+    "exact_match",
+    "pair_accuracy",
+    "accuracy",
+    "clip_fraction",
+    "stopped",
+    "truncated_share",
+    "stop_rate",
+    "kept",
+}
+_SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 _BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates"}
 _WORDS = {
     "kl": "KL from the start",
+    "kl_k3": "KL from the start, by k3",
+    "log_success": "log p(right)",
+    "bound": "bound on log p(right)",
+    "zero_spread_groups": "groups that all earned the same",
+    "unsolved_groups": "groups without a right answer",
+    "effective_sample_size": "effective sample size",
+    "teacher_kl": "KL from the teacher",
     "grad_norm": "gradient norm",
     "kl_coefficient": "KL coefficient β",
     "policy_kl": "KL within the update",
@@ -41,7 +58,7 @@ PICTURES = (
     Picture("Reward", ("reward",)),
     Picture("True score", ("true_score", "score"), low=0, high=1),
     Picture("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
-    Picture("KL from the start", ("kl",), "nats per completion", low=0),
+    Picture("KL from the start", ("kl", "kl_k3"), "nats per completion", low=0),
     Picture("Entropy", ("entropy", "surprise"), "nats per token", low=0),
 )
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from fledge.runs.atomic import write_text
 from fledge.runs.chapter import Chapter, chapter
 from fledge.runs.family import Member, ancestry, family
-from fledge.runs.figures import duration, headline, is_number, label, size_text, value_text
+from fledge.runs.figures import duration, headline, is_number, label, value_text
 from fledge.runs.folder import Run, find_runs
 from fledge.runs.overoptimisation import SOURCE
-
-# A model may write anything. Control characters are not allowed in a page, and those that set the direction of writing
-# would turn it around: they are shown as escapes like \x1b.
-_CONTROLS = [*range(9), *range(11, 32), *range(127, 160)]
-_DIRECTIONS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-_READABLE = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _DIRECTIONS}
+from fledge.runs.page import render_page
 
 
 @dataclass(frozen=True)
@@ -87,19 +76,7 @@ def render(folder: Path) -> str:
         "is_road": is_road,
         "overoptimisation_source": SOURCE,
     }
-    script = _read("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["size"] = size_text
-    template = environment.from_string(_read("report.html.jinja"))
-    text = template.render(page, style=Markup(_read("report.css")), script=Markup(script), script_digest=digest)
-    return text.translate(_READABLE)
-
-
-def _read(name: str) -> str:
-    return resources.files("fledge.runs").joinpath(name).read_text(encoding="utf-8")
+    return render_page("fledge.runs", "report.html.jinja", page)
 
 
 def _name(run: Run, folder: Path) -> str:

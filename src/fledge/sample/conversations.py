@@ -1,4 +1,4 @@
-"""Rows of conversation for tuning, and pairs of them for reward models; rows of like length stand side by side.
+"""Rows of conversation for tuning, and pairs and verdicts of them for preferences; rows of like length stand side by side.
 
 Padding is what makes tuning slow: a step's rows are sorted by length before they are cut into micro-batches, which changes the
 memory and the seconds, never the gradient. With `window` > 1 whole steps are formed of rows of like length too.
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from fledge.trajectories import Pairs, Trajectories, from_rows
 
@@ -117,3 +118,31 @@ def pair_rows(pairs: Sequence[tuple[Row, Row]], pad: int = 0) -> Pairs:
     """Pairs of (ids, chosen) rows as two sets of trajectories."""
     sides = [from_rows([p[side][0] for p in pairs], [p[side][1] for p in pairs], pad) for side in (0, 1)]
     return Pairs(sides[0], sides[1])
+
+
+class JudgedRows:
+    """Endless batches of rows_per_step answers with a verdict each: a reward of 1 (wanted) or −1 on the last token.
+
+    `rows` gives (row, wanted). The whole position is one integer: rows given so far.
+    """
+
+    def __init__(self, rows: Rows, *, rows_per_step: int, pad: int = 0) -> None:
+        self.rows, self.rows_per_step, self.pad = rows, rows_per_step, pad
+        self.position = 0
+        self.figures: dict[str, float] = {}
+
+    def __next__(self) -> Trajectories:
+        batch = [self.rows(self.position + i) for i in range(self.rows_per_step)]
+        batch.sort(key=lambda item: len(item[0][0]))
+        self.position += self.rows_per_step
+        if self.rows.size is not None:
+            self.figures = {"epoch": self.position / self.rows.size}
+        found = from_rows([ids for (ids, _), _ in batch], [own for (_, own), _ in batch], self.pad)
+        verdict = torch.tensor([1.0 if wanted else -1.0 for _, wanted in batch])
+        return found.with_(reward=torch.where(found.terminated, verdict[:, None], 0.0))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.position = state["position"]

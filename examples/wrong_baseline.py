@@ -1,0 +1,26 @@
+"""A policy gradient with a mistake to find: the baseline is the group's best reward, perhaps the row's own. Try `fledge verify` on it."""
+
+import torch
+
+from fledge.fit import nll, total
+
+
+class WrongBaseline:
+    gradient_claim = "unbiased"  # not so: a baseline may not depend on the row's own action
+
+    def __init__(self, policy, learner, stopwatch):
+        self.policy, self.learner = policy, learner
+
+    def update(self, batch):
+        reward = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]: what each row earned
+        peers = batch.group[:, None] == batch.group  # [B, B]
+        best = torch.where(peers, reward, -torch.inf).amax(1)
+        advantage = reward - best  # the best row of a group learns nothing from having been the best
+        batch = batch.with_(weight=advantage[:, None].expand(batch.chosen.shape))
+        rows = self.learner.count_rows(batch)
+
+        def loss(part):
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)  # [B, T]
+            return total(nll(logp, part.weight), part.chosen, rows), {}
+
+        return self.learner.step(loss, batch)

@@ -1,0 +1,96 @@
+"""The optimizer steps of one update: which rows each of them takes, how far they have come and what they said; all of it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.trajectories import Trajectories
+
+
+class Minibatches:
+    """Cuts a weighed batch into `updates_per_step` optimizer steps: `epochs` passes over all rows, each in a fresh random order.
+
+    batch: what an update is in the middle of, or None. generator: of the orders; seeded with 0 unless given.
+    """
+
+    def __init__(
+        self,
+        updates_per_step: int,
+        epochs: int,
+        generator: torch.Generator | None = None,
+        kind: type[Trajectories] = Trajectories,
+    ) -> None:
+        if epochs < 1 or updates_per_step < 1 or updates_per_step % epochs:
+            raise ValueError(f"updates_per_step={updates_per_step} must be a multiple of epochs={epochs}.")
+        self.pieces, self.epochs, self.kind = updates_per_step // epochs, epochs, kind
+        self.generator = generator or torch.Generator().manual_seed(0)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.batch: Any = None  # of `kind`
+        self.order: list[Tensor] = []  # the rows of each optimizer step
+        self.position = 0  # optimizer steps made on this batch
+        self.figures: dict[str, float] = {}  # of this batch, so far
+
+    def begin(self, batch: Trajectories, figures: Mapping[str, float]) -> None:
+        """figures: what was found out before the first step. Raises ValueError for fewer rows than steps in an epoch."""
+        if len(batch) < self.pieces:
+            raise ValueError(
+                f"{len(batch)} rows cannot be cut into {self.pieces} updates per epoch: lower `updates_per_step`."
+            )
+        orders = [torch.randperm(len(batch), generator=self.generator) for _ in range(self.epochs)]
+        self.order = [rows for order in orders for rows in order.tensor_split(self.pieces)]
+        self.batch, self.position, self.figures = batch, 0, dict(figures)
+
+    def run(
+        self,
+        fit: Callable[[Any], dict[str, float]],
+        between_steps: Callable[[], None],
+        enough: Callable[[dict[str, float]], bool] = lambda step: False,
+    ) -> dict[str, float]:
+        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps, and how many
+
+        `between_steps` is called after each: a good moment to save and stop. `enough` looks at a step's figures and ends early.
+        """
+        while self.position < len(self.order):
+            step = fit(self.batch[self.order[self.position]])
+            self.position += 1
+            for name, value in step.items():
+                mean = self.figures.get(name, 0.0)
+                self.figures[name] = mean + (value - mean) / self.position
+            if enough(step):
+                self.figures["updates"] = self.position
+                self.position = len(self.order)
+            between_steps()
+        figures = {"updates": len(self.order), **self.figures}
+        self._clear()
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "batch": None if self.batch is None else self.batch.state_dict(),
+            "order": self.order,
+            "position": self.position,
+            "figures": self.figures,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batch = None if state["batch"] is None else self.kind(**state["batch"])
+        self.order, self.position, self.figures = list(state["order"]), state["position"], dict(state["figures"])
+        self.generator.set_state(state["generator"])
+
+
+def only(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:
+    """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which nothing is chosen.
+
+    So every rank makes every optimizer step, whatever it dropped.
+    """
+    kept = batch.with_(chosen=batch.chosen & rows[:, None])
+    place = rows.nonzero().squeeze(1)
+    blank = (~rows).nonzero().squeeze(1)[: max(0, at_least - len(place))]
+    return kept[torch.cat([place, blank])]

@@ -1,0 +1,112 @@
+"""REINFORCE on samples of another policy μ, each weighted by how much likelier this policy makes it (Precup et al. 2000).
+
+sample: any policy whose log-probabilities were kept.  score: reward − β·log(π/π_ref).
+weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, one optimizer step per batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.rollout_figures import drift
+from fledge.algorithms.scoring import kl_to, log_prob_in_pieces
+from fledge.errors import UserError
+from fledge.fit import nll, total
+from fledge.learner import Learner
+from fledge.policy import Policy, TokenPolicy
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import effective_sample_size, importance_weights, reward_to_go
+
+
+class OffPolicy:
+    gradient_claim = "unbiased"
+    unfinished = None  # one optimizer step per batch
+
+    def __init__(
+        self,
+        policy: TokenPolicy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        reference: Policy | None = None,
+        kl: KLControl | None = None,
+        weights: Literal["trajectory", "decision"] = "decision",
+        truncate_at: float | None = None,
+        baseline_value: float = 0.0,
+        gamma: float = 1.0,
+    ) -> None:
+        """weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance."""
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.reference, self.kl = reference, kl or KLControl(0.0)
+        self.weights, self.truncate_at, self.baseline_value, self.gamma = weights, truncate_at, baseline_value, gamma
+        if truncate_at is not None:
+            self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
+        elif gamma != 1:
+            self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        batch = batch.to(self.learner.device)
+        with self.stopwatch.phase("score"):
+            weight, reward, figures = self.score(batch)  # [B, T], [B, T]
+        batch = batch.with_(weight=self.weigh(batch, weight, reward))
+        rows = self.learner.count_rows(batch)
+
+        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
+            assert part.weight is not None
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
+            return total(nll(logp, part.weight), part.chosen, rows), {}
+
+        with self.stopwatch.phase("fit"):
+            figures |= self.learner.step(loss, batch)
+        self.kl.observe(figures["kl"])
+        return figures
+
+    def score(self, batch: Trajectories) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """The importance weight up to each step [B, T], and the reward with the KL penalty in it [B, T].
+
+        drift: here the distance between the two policies, which may be as large as it likes.
+        """
+        if batch.logp is None:
+            raise UserError(
+                "off-policy samples came without the log-probabilities of whoever acted: keep them (`logp`)."
+            )
+        logp = log_prob_in_pieces(self.policy, batch, self.learner)
+        tokens = self.learner.count(batch.chosen)
+        weight = importance_weights(logp, batch.logp, batch.chosen, self.truncate_at)
+        whole = weight[:, -1]  # [B]
+        kl, figures = kl_to(self.reference, batch.with_(logp=logp), self.learner, whole)
+        figures |= {
+            "kl_coefficient": self.kl.beta,
+            "effective_sample_size": effective_sample_size(whole, self.learner.sum),
+            "drift": float(self.learner.sum(drift(logp, batch, tokens))),
+            "entropy": self.entropy(batch.with_(logp=logp), weight),
+        }
+        return weight, batch.reward - self.kl.beta * kl, figures
+
+    def entropy(self, batch: Trajectories, weight: Tensor) -> float:
+        """−log π of the samples, nats per token, weighted to what this policy would have sampled."""
+        assert batch.logp is not None
+        part, whole = (total(x, batch.chosen, 1.0) for x in (-weight * batch.logp, weight))
+        return float(self.learner.sum(part) / self.learner.sum(whole))
+
+    def weigh(self, batch: Trajectories, weight: Tensor, reward: Tensor) -> Tensor:
+        """[B, T]: Σ_{s≥t} w_s r_s − w_t b per decision; w (Σ_{s≥t} r_s − b) per trajectory."""
+        ends = (batch.chosen, batch.terminated, batch.truncated, self.gamma)
+        if self.weights == "decision":
+            advantage = reward_to_go(weight * reward, *ends) - weight * self.baseline_value
+        else:
+            advantage = weight[:, -1:] * (reward_to_go(reward, *ends) - self.baseline_value)
+        return torch.where(batch.chosen, advantage, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.kl.load_state_dict(state["kl"])

@@ -1,0 +1,227 @@
+"""The special cases of one equation, each beside the exact answer it must reach: rows U1 to U7 of `fledge verify`.
+
+min over q, θ of −α·H(q) + β·D(q, p_θ) − E_q[f]: maximum likelihood, EM, the policy gradient, RLHF, reward-augmented likelihood,
+posterior regularisation and distillation differ in f, α and β only. What is measured is the package's own losses and algorithms;
+what they are measured against is enumeration.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from fledge.algorithms.reinforce import Reinforce
+from fledge.algorithms.supervised import Supervised
+from fledge.exact.constraint import project
+from fledge.exact.enumerable import Language, em_step, kl, log_success, optimum
+from fledge.exact.laboratory import Bench, Hardware, Problem, expected_gradient, measure, random_problem
+from fledge.exact.mixture import Mixture
+from fledge.exact.rows import Curve, Row
+from fledge.exact.student import fit_weighted
+from fledge.fit import nll, total
+from fledge.learner import Learner
+from fledge.policy import TokenPolicy
+from fledge.trajectories import Trajectories
+
+LANGUAGE = Language(3, 3, stop=0)  # 15 sequences of 1 to 3 symbols
+SMALL = Language(3, 2, stop=0)  # 7 sequences
+FIT_BOUND = 1e-6  # nats between what was fitted and what it should be
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def u1_maximum_likelihood(hardware: Hardware) -> Row:
+    """A data set in which every sequence stands up to four times: loss and gradient against H(data, p) by enumeration."""
+    problem = random_problem(LANGUAGE, seed=1)
+    times = torch.randint(0, 5, problem.reward.shape, generator=seeded(2))
+    data = times.double() / times.sum()
+    words = [word for word, n in enumerate(times.tolist()) for _ in range(n)]
+    tokens = sum(len(LANGUAGE.sequences[word]) for word in words)
+    table = problem.logits.clone().requires_grad_(True)
+    exact = -(data * LANGUAGE.log_prob(table)).sum() * len(words) / tokens  # per token, as the loss is
+    slope = torch.autograd.grad(exact, table)[0]
+    figures: list[float] = []
+
+    def make(policy: TokenPolicy, learner: Learner, stopwatch: object) -> object:
+        algorithm = Supervised(policy, learner, stopwatch)  # pyright: ignore[reportArgumentType]
+
+        class Noting:
+            def update(self, batch: Trajectories) -> None:
+                figures.append(algorithm.update(batch)["loss"])
+
+        return Noting()
+
+    ascent = Bench(problem, make, hardware).ascent(words)
+    loss_error = abs(figures[0] - exact.item()) / exact.item()
+    error = max(loss_error, float((ascent + slope).norm() / slope.norm()))
+    said = f"loss {figures[0]:.6f}, cross entropy {exact.item():.6f} nats per token; largest relative error of loss and gradient {error:.1e}"
+    return Row("U1", "maximum likelihood", "equals the cross entropy to 1e-6", error, 1e-6, said)
+
+
+def largest_fall(values: list[float]) -> float:
+    """0 where the values never fall."""
+    return max(0.0, max(a - b for a, b in pairwise(values)))
+
+
+def u2_posterior(hardware: Hardware) -> Row:
+    """EM towards sequences judged right: exact E-step, exact M-step."""
+    problem = random_problem(LANGUAGE, seed=3)
+    success = problem.reward.sigmoid()
+    logits, found = problem.logits, []
+    for _ in range(21):
+        found.append(log_success(LANGUAGE.log_prob(logits), success).item())
+        logits = em_step(LANGUAGE, logits, success)
+    return _em_row("U2.1", "EM for answers judged right, log p(o=1)", found)
+
+
+def u2_mixture(hardware: Hardware) -> Row:
+    """Three normal distributions from a bad start, on 120 points drawn from three."""
+    random = seeded(4)
+    centres = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64).repeat_interleave(40)
+    x = centres + 0.7 * torch.randn(120, dtype=torch.float64, generator=random)
+    third = torch.full((3,), 1 / 3, dtype=torch.float64)
+    mixture = Mixture(third, torch.tensor([0.0, 0.1, 0.2], dtype=torch.float64), torch.ones_like(third))
+    found = []
+    for _ in range(41):
+        found.append(mixture.log_likelihood(x) / len(x))
+        mixture = mixture.em_step(x)
+    return _em_row("U2.2", "EM of a mixture of three normals, log p(x) per point", found)
+
+
+def _em_row(id: str, subject: str, found: list[float]) -> Row:
+    steps = [float(step) for step in range(len(found))]
+    curve = Curve(subject, "nats", "EM step", {"log-likelihood": (steps, found)}, "exact EM: it never falls")
+    said = f"from {found[0]:.4f} to {found[-1]:.4f} in {len(found) - 1} steps, largest fall {largest_fall(found):.1e}"
+    return Row(id, subject, "the log-likelihood never falls", largest_fall(found), 1e-12, said, curves=(curve,))
+
+
+def u3_policy_gradient(hardware: Hardware) -> Row:
+    measured = measure(partial(Reinforce, baseline="none"), random_problem(LANGUAGE, seed=5), 1, hardware=hardware)
+    said = f"relative error {measured.relative_error:.1e} over all {len(LANGUAGE.sequences)} samples, cosine {measured.cosine:.6f}"
+    return Row(
+        "U3", "policy gradient", "REINFORCE's expected gradient is the exact one", measured.relative_error, hardware.tolerance, said
+    )  # fmt: skip
+
+
+def u4_regularised_optimum(hardware: Hardware) -> Row:
+    """Natural-gradient ascent along REINFORCE's expected gradient with the KL in its reward, each step by enumeration.
+
+    θ ← θ + F⁻¹∇J/(2β): half the step that Cen et al. 2022 (eq. 18) show to be soft policy iteration, so that the way is seen.
+    """
+    beta = 0.5
+    start = random_problem(SMALL, seed=6, beta=beta)
+    assert start.reference is not None
+    best = optimum(start.reward, SMALL.log_prob(start.reference), beta)
+    table, found = start.logits, []
+    for _ in range(31):
+        found.append(kl(SMALL.log_prob(table), best).item())
+        here = Problem(SMALL, table, start.reward, start.reference, beta)
+        gradient = expected_gradient(partial(Reinforce, baseline="none"), here, 1, hardware)
+        score: Any = torch.autograd.functional.jacobian(SMALL.log_prob, table)  # [S, P, V]
+        score = score.flatten(1)
+        fisher = score.T @ (SMALL.log_prob(table).exp()[:, None] * score)  # E[∇log π ∇log πᵀ]
+        step = torch.linalg.pinv(fisher, rtol=1e-9, hermitian=True) @ gradient.flatten()
+        table = table + step.view_as(table) / (2 * beta)
+    return _arrival("U4", "KL-regularised RL (RLHF)", "reaches π* ∝ π_ref·exp(r/β)", found, FIT_BOUND, "ascent step")
+
+
+def _arrival(id: str, subject: str, claim: str, found: list[float], bound: float, unit: str) -> Row:
+    """KL to the closed form after every step, on its way to zero."""
+    steps = [float(step) for step in range(len(found))]
+    heights = torch.tensor(found, dtype=torch.float64).clamp(min=1e-16).log10().tolist()
+    curve = Curve(subject, "log₁₀ nats", unit, {"KL": (steps, heights)}, "KL divergence from the closed form")
+    figure = max(0.0, found[-1])  # rounding may leave a KL just below zero
+    said = f"KL from {found[0]:.2f} to {figure:.1e} nats in {len(found) - 1} steps"
+    return Row(id, subject, claim, figure, bound, said, curves=(curve,))
+
+
+def u5_reward_augmented(hardware: Hardware) -> Row:
+    """q ∝ exp(r/τ) (Norouzi et al. 2016, eq. 5), fitted by weighted nll."""
+    reward = random_problem(LANGUAGE, seed=9).reward
+    _, found = fit_weighted(LANGUAGE, (reward / 0.8).softmax(0), hardware)
+    return _arrival("U5.1", "reward-augmented likelihood", "p = q ∝ exp(r/τ)", found, FIT_BOUND, "optimizer step")
+
+
+def u5_label_smoothing(hardware: Hardware) -> Row:
+    """r = 1 for the label and 0 elsewhere: exp(r/τ) over V labels is smoothing by ε = V/(exp(1/τ) + V − 1) (Szegedy et al. 2016, §7)."""
+    labels, tau = 5, 0.4
+    q = (F.one_hot(torch.tensor(2), labels).double() / tau).softmax(0).to(hardware.device, hardware.dtype)
+    epsilon = labels / (math.exp(1 / tau) + labels - 1)
+    logits = torch.randn(1, labels, dtype=torch.float64, generator=seeded(10)).to(hardware.device, hardware.dtype)
+    ours, theirs = (logits.clone().requires_grad_(True) for _ in range(2))
+    weighted = total(nll(ours.log_softmax(-1), q), torch.ones_like(ours, dtype=torch.bool), 1.0)
+    label = torch.tensor([2], device=hardware.device)
+    smoothed = F.cross_entropy(theirs, label, label_smoothing=epsilon)
+    slopes = torch.autograd.grad(weighted, ours)[0], torch.autograd.grad(smoothed, theirs)[0]
+    loss_error = abs(weighted.item() - smoothed.item()) / smoothed.item()
+    error = max(loss_error, float((slopes[0] - slopes[1]).norm() / slopes[1].norm()))
+    said = f"τ = {tau} is ε = {epsilon:.4f}: loss and gradient of torch's smoothed cross entropy to {error:.1e}"
+    return Row("U5.2", "label smoothing", "nll under q ∝ exp(1{y=y*}/τ)", error, 1e-6, said)
+
+
+def u5_reweighting(hardware: Hardware) -> Row:
+    """Data weighted by w: the fitted model is data·w, normalised; what the data never says is unlearnt."""
+    random = seeded(11)
+    data = torch.randint(1, 6, (len(LANGUAGE.sequences),), generator=random).double()
+    weight = torch.rand(len(data), dtype=torch.float64, generator=random)
+    _, found = fit_weighted(LANGUAGE, data * weight / (data * weight).sum(), hardware)
+    return _arrival("U5.3", "data re-weighting", "p = data·w, normalised", found, FIT_BOUND, "optimizer step")
+
+
+def u6_posterior_regularisation(hardware: Hardware) -> Row:
+    """At most 1.2 symbols on average, and the symbol 2 first in at most 3%: the projection, then a model fitted to it."""
+    logp = LANGUAGE.log_prob(random_problem(LANGUAGE, seed=12).logits)
+    length = [float(len(word)) for word in LANGUAGE.sequences]
+    opens = [float(word[0] == 2) for word in LANGUAGE.sequences]
+    feature = torch.tensor([length, opens], dtype=torch.float64)
+    bound = torch.tensor([1.2, 0.03], dtype=torch.float64)
+    projection = project(logp, feature, bound)
+    fitted, distance = fit_weighted(LANGUAGE, projection.logq.exp(), hardware)
+    before, after = feature @ logp.exp(), feature @ fitted.exp()
+    slack = projection.multiplier * (projection.expectation(feature) - bound)
+    figure = max(float((after - bound).max()), float(slack.abs().max()), distance[-1], 0.0)
+    trace = [max(1e-16, abs(violation)) for violation in projection.trace]
+    steps = [float(step) for step in range(len(trace))]
+    heights = torch.tensor(trace, dtype=torch.float64).log10().tolist()
+    curve = Curve(
+        "posterior regularisation", "log₁₀", "dual step", {"violation": (steps, heights)}, "largest |E_q[φ] − b| of the ascent"
+    )  # fmt: skip
+    said = (
+        f"E[length] {before[0]:.3f} → {after[0]:.3f} (≤ {bound[0]:.1f}), p(2 first) {before[1]:.3f} → {after[1]:.3f} (≤ {bound[1]:.2f}); "
+        f"λ = {projection.multiplier[0]:.2f}, {projection.multiplier[1]:.2f}; violation, slackness and KL of the fitted model at most {figure:.1e}"
+    )
+    return Row("U6", "posterior regularisation", "q ∝ p·exp(−λφ) meets E[φ] ≤ b", figure, 1e-5, said, curves=(curve,))
+
+
+def u7_distillation(hardware: Hardware) -> Row:
+    teacher = LANGUAGE.log_prob(random_problem(LANGUAGE, seed=13).logits)
+    _, found = fit_weighted(LANGUAGE, teacher.exp(), hardware)
+    return _arrival("U7", "distillation", "KL(teacher‖student) < 1e-4", found, 1e-4, "optimizer step")
+
+
+SECTION_0: tuple[Callable[[Hardware], Row], ...] = (
+    u1_maximum_likelihood,
+    u2_posterior,
+    u2_mixture,
+    u3_policy_gradient,
+    u4_regularised_optimum,
+    u5_reward_augmented,
+    u5_label_smoothing,
+    u5_reweighting,
+    u6_posterior_regularisation,
+    u7_distillation,
+)
+
+
+def section0_rows(hardware: Hardware) -> Iterator[Row]:
+    """The rows as they are measured."""
+    for row in SECTION_0:
+        yield row(hardware)

@@ -1,0 +1,122 @@
+"""The policy that an enumerable language is spoken with: a network that is a table of logits, and sequences as trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fledge.exact.enumerable import Language
+from fledge.trajectories import Trajectories
+
+
+class Place:
+    """The cache of a table: where in it each row stands."""
+
+    def __init__(self, rows: int) -> None:
+        self.place = torch.zeros(rows, dtype=torch.long)
+
+    def move(self, source: int, target: int) -> None:
+        self.place[target] = self.place[source]
+
+    def repeat(self, times: int) -> None:
+        self.place = self.place.repeat_interleave(times)
+
+
+class TableNetwork(nn.Module):
+    """Logits of their own for every prefix: a policy over symbols 0…V−1 that can be any distribution there is.
+
+    A row is one opening token, which is not looked at, and up to `length` symbols. Prefixes are numbered like a heap with V
+    children to a node; the hidden state is the number of the prefix, one-hot. With `markov` a prefix is only its length and its
+    last symbol.
+    """
+
+    def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False) -> None:
+        super().__init__()
+        self.vocabulary, self.markov = vocabulary, markov
+        self.config = SimpleNamespace(context=length + 1)
+        self.width = 1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
+        random = torch.Generator().manual_seed(seed)
+        table = scale * torch.randn(vocabulary, self.width, generator=random, dtype=torch.float64)
+        self.table = nn.Parameter(table)  # [V, prefixes]
+
+    @property
+    def unembedding(self) -> Tensor:
+        return self.table
+
+    def child(self, place: Any, symbol: Any) -> Any:
+        """The number of a prefix with one more symbol."""
+        node = (place + self.vocabulary - 1) // self.vocabulary if self.markov else place
+        return node * self.vocabulary + symbol + 1
+
+    def place(self, tokens: Tensor) -> Tensor:
+        """[B, T] -> [B, T]"""
+        places = [torch.zeros_like(tokens[:, 0])]
+        for t in range(1, tokens.shape[1]):
+            places.append(self.child(places[-1], tokens[:, t]))
+        return torch.stack(places, 1)
+
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        return F.one_hot(self.place(tokens), self.width).to(self.table.dtype)
+
+    def document_mask(self, tokens: Tensor) -> None:
+        return None
+
+    def cache(self, rows: int, positions: int) -> Place:
+        return Place(rows)
+
+    def prefill(self, tokens: Tensor, cache: Place) -> Tensor:
+        cache.place = self.place(tokens)[:, -1]
+        return self(tokens)
+
+    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Place) -> Tensor:
+        here = self.child(cache.place[: len(tokens)], tokens)
+        cache.place[: len(tokens)] = here
+        return F.one_hot(here, self.width).to(self.table.dtype)
+
+    def row_of(self, language: Language) -> Tensor:
+        """The column of the table that holds each prefix of the language.  [P]"""
+        opened = [torch.tensor([[0, *prefix]]) for prefix in language.prefixes]
+        return torch.stack([self.place(row)[0, -1] for row in opened]).to(self.table.device)
+
+    def logits(self, language: Language) -> Tensor:
+        """As a table of the language.  [P, V]"""
+        return self.table[:, self.row_of(language)].T
+
+    @torch.no_grad()
+    def hold(self, language: Language, logits: Tensor) -> TableNetwork:
+        """Write a table of the language into this one.  [P, V]"""
+        self.table[:, self.row_of(language)] = logits.T.to(self.table)
+        return self
+
+
+def spoken(
+    language: Language,
+    words: Sequence[int],
+    opening: int,
+    reward: Tensor,
+    step_logp: Tensor | None = None,
+    group: Tensor | None = None,
+) -> Trajectories:
+    """The sequences with these numbers as trajectories, where `reward` is; the reward of each stands on its last symbol.
+
+    reward [S], step_logp [S, T], group [B]
+    """
+    rows, steps = len(words), language.length
+    obs = torch.zeros(rows, steps + 1, dtype=torch.long)
+    obs[:, 0] = opening
+    chosen, terminated, truncated = (torch.zeros(rows, steps, dtype=torch.bool) for _ in range(3))
+    worth = torch.zeros(rows, steps, dtype=reward.dtype)
+    for i, number in enumerate(words):
+        word = language.sequences[number]
+        obs[i, 1 : len(word) + 1] = torch.tensor(word)
+        chosen[i, : len(word)] = True
+        worth[i, len(word) - 1] = reward[number]
+        terminated[i, len(word) - 1], truncated[i, len(word) - 1] = True, word[-1] != language.stop
+    logp = None if step_logp is None else step_logp[torch.as_tensor(words, device=step_logp.device)].detach()
+    made = Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=group)
+    return made.to(reward.device)

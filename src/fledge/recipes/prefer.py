@@ -1,0 +1,207 @@
+"""`fledge prefer`: a policy straight from preferences, without a reward model and without sampling while it learns."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fledge.algorithms.dpo import DPO, IPO
+from fledge.algorithms.kto import KTO
+from fledge.algorithms.orpo import ORPO
+from fledge.algorithms.reference import answer_logp, answer_tokens
+from fledge.algorithms.simpo import SimPO
+from fledge.errors import UserError
+from fledge.fit import log_odds
+from fledge.learner import Learner
+from fledge.loop import Algorithm, Sampler, train
+from fledge.models.folder import load_model, save_model
+from fledge.policy import TokenPolicy
+from fledge.recipes.judging import judge_task
+from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
+from fledge.recipes.show import Show
+from fledge.recipes.speed import choose_speed
+from fledge.recipes.training import open_run
+from fledge.runs.folder import Run
+from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, pair_rows
+from fledge.sample.generate import generate
+from fledge.sample.rollouts import prompt_tokens, rollout_rows
+from fledge.stopwatch import Stopwatch
+from fledge.text.tokenizer import Tokenizer
+from fledge.worlds.tasks import Task
+
+BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
+OWN = {"margin": ("simpo",), "desirable_weight": ("kto",), "undesirable_weight": ("kto",)}  # whose setting it is
+KL_PROMPTS = 64  # answers an evaluation samples to estimate the KL from the base
+
+
+class PreferConfig(PairsConfig):
+    """Learn from pairs of answers, one preferred to the other, without a reward model: dpo, ipo, simpo, orpo, kto."""
+
+    algorithm: Literal["dpo", "ipo", "simpo", "orpo", "kto"] = Field(
+        default="dpo",
+        description="dpo, ipo, kto stay near the base; simpo and orpo do without it; kto takes each answer by itself",
+    )
+    beta: float | None = Field(
+        default=None,
+        gt=0,
+        description="dpo, ipo, kto: how dear it is to leave the base (0.1); simpo: scale of the reward (2); orpo: λ, weight of the odds ratio (0.1)",
+    )
+    margin: float = Field(default=1.0, ge=0, description="simpo: γ, by how much the preferred reward must lead")
+    desirable_weight: float = Field(default=1.0, ge=0, description="kto: λ_D, of the preferred answers")
+    undesirable_weight: float = Field(default=1.0, ge=0, description="kto: λ_U, of the rejected ones")
+    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers (with task)")
+    stop_at_exact_match: float | None = Field(
+        default=None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
+    )
+    learning_rate: float = Field(default=3e-4, gt=0, description="at its peak")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="linear", description="of the learning rate after its rise"
+    )
+
+
+def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+    """Raises UserError for a base, data or a task that cannot be used, and for a setting of another algorithm."""
+    began = time.perf_counter()
+    if run is None:
+        check_settings(config)
+    base = load_model(config.base)
+    network, tokenizer = base.network.to(config.on()), base.tokenizer
+    pairs, held_out, task = read_or_make_pairs(config, base, "prefer")
+    if task is not None and task.note:
+        show.line(task.note)
+    run = open_run(run, "prefer", config, parents=[config.base], data=[str(config.data or config.task)])
+    policy = base.policy().to(config.on())
+    reference = policy.frozen_copy()
+    typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
+    precision = choose_speed(run, config, policy, typical, show)
+    stopwatch = Stopwatch()
+    show.line(
+        f"prefer: {len(pairs)} pairs, {len(held_out)} held out, {config.base} by {config.algorithm}, {precision} → {run.folder}"
+    )
+    judge = PairJudge(config, policy, reference, held_out)
+
+    def evaluate(step: int) -> dict[str, float]:
+        found = judge()
+        if task is not None:
+            found |= judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
+            found["kl"] = sampled_kl(config, policy, reference, tokenizer, task)
+        return found
+
+    def better(evaluation: dict[str, float]) -> float:
+        return evaluation["exact_match" if task is not None else "validation_pair_accuracy"]
+
+    def enough(evaluation: dict[str, float]) -> bool:
+        return (
+            config.stop_at_exact_match is not None and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+        )
+
+    algorithm = make_algorithm(config, policy, reference, config.learner(policy, precision), stopwatch)
+    with show.progress("prefer", config.steps, "loss") as watch:
+        last = train(
+            algorithm, make_sampler(config, pairs), run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
+            evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
+        )  # fmt: skip
+    save_model(run.model_folder, network, tokenizer)
+    first = run.metrics.rows()[0]
+    figures = [name for name in last if name != "step"]
+    summary = {
+        "verb": "prefer",
+        "run": str(run.folder),
+        "algorithm": config.algorithm,
+        "steps": int(last["step"]),
+        "pairs": len(pairs),
+        "seconds": time.perf_counter() - began,
+        "before": {name: first[name] for name in figures},
+        "after": {name: last[name] for name in figures},
+    }
+    run.finish(summary)
+    for name in ("validation_pair_accuracy", "exact_match"):
+        if name in last:
+            what = name.removeprefix("validation_").replace("_", " ")
+            show.line(f"prefer: {what} {first[name]:.1%} → {last[name]:.1%} on what it was not trained on.")
+    show.line(f"Next: fledge chat base={run.folder}")
+    return summary
+
+
+def check_settings(config: PreferConfig) -> None:
+    """Raises UserError for a setting that the algorithm does not have: it would do nothing."""
+    for name in sorted(config.model_fields_set & OWN.keys()):
+        if config.algorithm not in OWN[name]:
+            raise UserError(f"{name} is a setting of algorithm={OWN[name][0]}: {config.algorithm} has none.")
+
+
+def make_algorithm(
+    config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, learner: Learner, stopwatch: Stopwatch
+) -> Algorithm:
+    beta = config.beta or BETA[config.algorithm]
+    makers: dict[str, Any] = {
+        "dpo": partial(DPO, reference=reference, beta=beta),
+        "ipo": partial(IPO, reference=reference, beta=beta),
+        "simpo": partial(SimPO, beta=beta, margin=config.margin),
+        "orpo": partial(ORPO, odds_weight=beta),
+        "kto": partial(
+            KTO, reference=reference, beta=beta,
+            desirable_weight=config.desirable_weight, undesirable_weight=config.undesirable_weight,
+        ),
+    }  # fmt: skip
+    return makers[config.algorithm](policy, learner, stopwatch)
+
+
+def make_sampler(config: PreferConfig, pairs: list[Pair]) -> Sampler:
+    """Pairs; for kto their answers one by one, so that neighbours answer different prompts."""
+    if config.algorithm != "kto":
+        return PairRows(Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step)
+    answers = [(pair[side], side == 0) for pair in pairs for side in (0, 1)]
+    return JudgedRows(Shuffled(answers, config.seed), rows_per_step=2 * config.pairs_per_step)
+
+
+class PairJudge:
+    """How the reward that the policy implies ranks held-out pairs: the share as preferred (a tie is half right), and the mean gap."""
+
+    def __init__(self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, pairs: list[Pair]) -> None:
+        self.algorithm, self.beta = config.algorithm, config.beta or BETA[config.algorithm]
+        self.policy, self.pairs = policy, pairs
+        self.reference, self.tokens = answers(reference, pairs)  # [2, N] each
+
+    def __call__(self) -> dict[str, float]:
+        logp, _ = answers(self.policy, self.pairs)
+        if self.algorithm == "simpo":
+            reward = self.beta * logp / self.tokens
+        elif self.algorithm == "orpo":
+            reward = log_odds(logp / self.tokens)
+        else:
+            reward = self.beta * (logp - self.reference)
+        gap = reward[0] - reward[1]
+        right = (gap > 0).double() + 0.5 * (gap == 0).double()
+        return {"validation_pair_accuracy": float(right.mean()), "validation_reward_gap": float(gap.mean())}
+
+
+@torch.no_grad()
+def answers(policy: TokenPolicy, pairs: list[Pair], at_a_time: int = 128) -> tuple[Tensor, Tensor]:
+    """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N], [2, N]"""
+    logp, tokens = [], []
+    for a in range(0, len(pairs), at_a_time):
+        batch = pair_rows(pairs[a : a + at_a_time]).to(policy.network.unembedding.device)
+        sides = (batch.preferred, batch.rejected)
+        logp.append(torch.stack([answer_logp(policy, side) for side in sides]))
+        tokens.append(torch.stack([answer_tokens(side) for side in sides]))
+    return torch.cat(logp, 1), torch.cat(tokens, 1)
+
+
+@torch.no_grad()
+def sampled_kl(
+    config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task
+) -> float:
+    """KL(π‖π_base) in nats an answer: the mean of log π/π_base over answers sampled to held-out prompts, the same draws each time."""
+    prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(KL_PROMPTS)]
+    completions = generate(
+        policy, prompts, max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+        generator=torch.Generator().manual_seed(config.seed),
+    )  # fmt: skip
+    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(config.on())
+    return float((answer_logp(policy, rows) - answer_logp(reference, rows)).mean())

@@ -1,0 +1,36 @@
+"""A page that opens anywhere without a network: a template filled, with the style and the script of the reports inside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from fledge.runs.figures import size_text
+
+# A model may write anything. Control characters are not allowed in a page, and those that set the direction of writing
+# would turn it around: they are shown as escapes like \x1b.
+_CONTROLS = [*range(9), *range(11, 32), *range(127, 160)]
+_DIRECTIONS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_READABLE = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _DIRECTIONS}
+
+
+def render_page(package: str, template: str, content: dict[str, Any]) -> str:
+    """The page as text. The template lies in `package`; beside the content it is given `style`, `script` and `script_digest`."""
+    script = _read("fledge.runs", "report.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["size"] = size_text
+    page = environment.from_string(_read(package, template))
+    style = Markup(_read("fledge.runs", "report.css"))
+    return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(_READABLE)
+
+
+def _read(package: str, name: str) -> str:
+    return resources.files(package).joinpath(name).read_text(encoding="utf-8")

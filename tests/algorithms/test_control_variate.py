@@ -1,0 +1,96 @@
+"""Whatever the guess Q̂(s, a) is, the expected gradient is the exact one; a good guess takes the variance away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fledge.algorithms.control_variate import ControlVariate
+from fledge.algorithms.reinforce import Reinforce
+from fledge.policy import SharedCritic, TokenPolicy
+from fledge.sample.generate import generate
+from fledge.sample.rollouts import rollout_rows
+from fledge.stopwatch import Stopwatch
+from tests.algorithms.enumeration import EXACT, Enumeration
+from tests.every_algorithm import policy
+from tests.subjects import Gradients, TableNetwork, figures_close, learner, rollouts, seeded, spoil
+
+
+class Guess(nn.Module):
+    """A table of its own for every prefix, fixed: hidden states of a table are one-hot.  [N, prefixes] -> [N, V]"""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table = nn.Parameter(table, requires_grad=False)  # [V, prefixes]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return hidden @ self.table.T
+
+
+def variance(make: Callable[..., Any]) -> float:
+    subject = Enumeration(make)
+    return sum(float(p * subject.ascent(i).square().sum()) for i, p in enumerate(subject.p))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+@pytest.mark.parametrize("stop", [None, 0])
+def test_any_guess_leaves_the_expected_gradient_as_it_is(stop: int | None, beta: float) -> None:
+    guess = Guess(3 * TableNetwork(3, 3, seed=9).table.detach())
+    subject = Enumeration(partial(ControlVariate, action_value=guess), 3, 3, stop, beta=beta)
+    torch.testing.assert_close(subject.expected(), subject.exact(beta), **EXACT)
+
+
+def test_the_true_action_values_leave_no_noise_of_the_last_step() -> None:
+    """Q(s, a) of every place, by enumeration: what is left is only that of which places are visited."""
+    subject = Enumeration(Reinforce)
+    table = torch.zeros_like(subject.network.table.detach())
+    columns = subject.network.row_of(subject.language)
+    for place, prefix in enumerate(subject.language.prefixes):
+        for symbol in range(3):
+            here = [i for i, w in enumerate(subject.language.sequences) if w[: len(prefix) + 1] == (*prefix, symbol)]
+            table[symbol, columns[place]] = (subject.p[here] * subject.reward[here]).sum() / subject.p[here].sum()
+    known = variance(partial(ControlVariate, action_value=Guess(table)))
+    assert known < 0.7 * variance(partial(Reinforce, baseline="none"))
+
+
+def whole(micro: int | None, spoiled: float | None = None) -> tuple[Tensor, dict[str, float]]:
+    """Policy and a linear guess from one trunk, learnt together."""
+    actor = policy()
+    head = nn.Linear(16, 11).double()
+    nn.init.normal_(head.weight, generator=seeded(2))
+    nn.init.zeros_(head.bias)
+    fit = learner(SharedCritic(actor, head), rows_per_micro_batch=micro)
+    gradients = Gradients(fit)
+    batch = rollouts(actor) if spoiled is None else spoil(rollouts(actor), spoiled)
+    figures = ControlVariate(actor, fit, Stopwatch(), action_value=head, reference=policy(5)).update(batch)
+    return gradients.flat, figures
+
+
+def test_the_gradient_is_the_same_in_pieces_and_under_garbage() -> None:
+    gradient, figures = whole(None)
+    for micro, spoiled in ((1, None), (5, None), (None, float("nan")), (4, float("inf"))):
+        other, same = whole(micro, spoiled)
+        torch.testing.assert_close(other, gradient, rtol=1e-10, atol=1e-12)
+        figures_close(same, figures, 1e-9)
+
+
+def test_policy_and_guess_learn_together() -> None:
+    """Reward: the share of the two symbols that are 2."""
+    actor = TokenPolicy(TableNetwork(3, 2, seed=1))
+    head = nn.Linear(actor.network.width, 3, bias=False).double()
+    fit = learner(SharedCritic(actor, head), rate=5e-2)
+    algorithm = ControlVariate(actor, fit, Stopwatch(), action_value=head)
+    random, losses, scores = seeded(0), [], []
+    for _ in range(120):
+        completions = generate(actor, [[3]], max_new_tokens=2, stop=-1, samples=64, generator=random)
+        reward = [completion.tokens.count(2) / 2 for completion in completions]
+        batch = rollout_rows(completions, reward, [0] * 64)
+        losses.append(algorithm.update(batch.with_(reward=batch.reward.double()))["value_loss"])
+        scores.append(sum(reward) / 64)
+    assert losses[-1] < 0.1 * losses[0]
+    assert scores[-1] > 0.9
