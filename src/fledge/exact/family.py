@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fledge.algorithms.cispo import cispo
 from fledge.algorithms.control_variate import ControlVariate
 from fledge.algorithms.expectation_maximisation import ExpectationMaximisation, best_of_n
 from fledge.algorithms.grpo import GRPO, dapo, dr_grpo
@@ -139,6 +140,7 @@ FAMILY: tuple[Entry, ...] = (
     Entry("dr. grpo, KL", dr_grpo, beta=BETA),
     Entry("dapo", dapo),
     Entry("gspo", gspo),
+    Entry("cispo", cispo),
     Entry("control variate, a wrong guess", wrong_guess),
     Entry("control variate, a wrong guess, KL", wrong_guess, beta=BETA),
     Entry("reward-weighted regression", RewardWeighted),

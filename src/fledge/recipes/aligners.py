@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fledge.algorithms.cispo import cispo
 from fledge.algorithms.control_variate import ControlVariate
 from fledge.algorithms.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em
 from fledge.algorithms.grpo import GRPO, dapo, dr_grpo
@@ -52,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "dr_grpo": Kind(dr_grpo, CLIP),
     "dapo": Kind(dapo, CLIP | own(max_new_tokens="length_limit")),
     "gspo": Kind(gspo, CLIP),
+    "cispo": Kind(cispo, CLIP),
     "off_policy": Kind(
         OffPolicy, own("baseline_value", "gamma", "truncate_at", importance="weights"), compares=False, samples_of_base=True
     ),
