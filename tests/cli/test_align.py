@@ -1,0 +1,84 @@
+"""Every algorithm of `fledge align` by its name, and one of the user's own by its path, through the real command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.commands import ALIGN, Cli, Models, outcome
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = (
+    "reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "off_policy", "control_variate", "rwr", "awr", "em", "rest_em", "best_of_n",
+    "online_dpo", "ppo",
+)  # fmt: skip
+WATCHED = ("reward", "kl", "drift", "stop_rate", "learning_rate", "grad_norm")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_algorithm_aligns_and_reports_what_is_watched(name: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+    done = cli([*models.fill(ALIGN), f"algorithm={name}", "out=run", "--json"], folder=tmp_path)
+    assert done.result["steps"] == 5
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    updates = [row for row in rows if "reward" in row]
+    assert len(updates) == 5
+    missing = [figure for figure in WATCHED if figure not in updates[-1]]
+    assert not missing
+    assert updates[0]["kl"] == pytest.approx(0.0, abs=1e-4)  # the first samples are the base's own
+
+
+@pytest.mark.parametrize("name", ["dpo", "ipo", "kto", "orpo", "simpo"])
+def test_an_algorithm_of_pairs_makes_them_from_the_task(name: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+    words = models.fill("align base={tune} task={letters} steps=3 max_new_tokens=8 precision=fp32 compile=no")
+    result = cli([*words, f"algorithm={name}", "out=run", "--json"], folder=tmp_path).result
+    assert result["verb"] == "prefer"
+    assert result["algorithm"] == name
+    assert (tmp_path / "run" / "model" / "model.safetensors").exists()
+
+
+def test_an_algorithm_of_the_users_own_aligns_by_its_path_and_resumes(cli: Cli, models: Models, tmp_path: Path) -> None:
+    own = f"algorithm={ROOT / 'examples' / 'good_baseline.py'}:GoodBaseline"
+    words = [*models.fill(ALIGN), own, "save_every_s=0"]
+    assert cli([*words, "out=whole"], folder=tmp_path).code == 0
+    cli([*words, "out=cut"], folder=tmp_path, signal=2, once=tmp_path / "cut" / "metrics.jsonl")
+    assert cli("resume cut", folder=tmp_path).code == 0
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+
+
+def test_the_users_own_rloo_gives_the_weights_of_ours(cli: Cli, models: Models, tmp_path: Path) -> None:
+    """examples/good_baseline.py is REINFORCE with the leave-one-out baseline, written independently."""
+    words = [*models.fill(ALIGN), "kl_coefficient=0.0"]
+    own = f"algorithm={ROOT / 'examples' / 'good_baseline.py'}:GoodBaseline"
+    for name, choice in (("own", own), ("ours", "algorithm=rloo")):
+        assert cli([*words, choice, f"out={name}"], folder=tmp_path).code == 0
+    rows = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        for name in ("own", "ours")
+    ]
+    assert [row.get("reward") for row in rows[0]] == [row.get("reward") for row in rows[1]]
+    for mine, theirs in zip(*rows, strict=True):
+        assert mine.get("grad_norm", 0.0) == pytest.approx(theirs.get("grad_norm", 0.0), rel=1e-4)
+
+
+WRONG = {
+    "algorithm=gro": ["no algorithm gro", "perhaps you meant grpo"],
+    "algorithm=none.py:Mine": ["there is no", "none.py"],
+    "algorithm=mine.py:Other": ["no class Other", "it has Mine"],
+    "algorithm=mine.py:Mine": ["mine.py line 3", "ZeroDivisionError"],
+    "algorithm=listed.py:Mine": ["listed.py", "returned list", "a dict of figures"],
+    "algorithm=grpo keep=best": ["keep is a setting of algorithm=em, rest_em", "grpo has none"],
+    "algorithm=reinforce ptx_coefficient=1.0": ["ptx_coefficient is a setting of algorithm=ppo"],
+    "algorithm=grpo samples_per_prompt=1": ["samples_per_prompt=1", "give 2 or more"],
+    "algorithm=grpo updates_per_step=5": ["updates_per_step=5", "equal parts"],
+    "algorithm=dpo": ["prompts_per_step says nothing to algorithm=dpo", "fledge prefer --help"],
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_is_wrong_with_an_algorithm_is_one_sentence(words: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+    raises = "class Mine:\n    def __init__(self, policy, learner, stopwatch): pass\n    def update(self, batch): return 1 / 0\n"
+    (tmp_path / "mine.py").write_text(raises)
+    (tmp_path / "listed.py").write_text(raises.replace("1 / 0", "[]"))
+    said = cli([*models.fill(ALIGN), *words.split(), "out=run"], folder=tmp_path).complaint
+    assert all(part in said for part in WRONG[words]), said
