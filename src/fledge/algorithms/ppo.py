@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.minibatches import Minibatches
-from fledge.algorithms.rollout_figures import check_drift, drift
+from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -98,7 +98,7 @@ class PPO:
 
     @torch.no_grad()
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor]:
-        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and the KL per completion [B]."""
+        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref [B, T]."""
         rows = self.learner.rows_per_micro_batch or len(batch)
         logps, values, references = [], [], []
         for a in range(0, len(batch), rows):
@@ -114,7 +114,7 @@ class PPO:
         kl = torch.where(batch.chosen, kl, 0.0)
         scored = batch.with_(reward=torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0))
         judged = Judged(**dict(scored.items()), old_logp=logp, old_value=value[:, :-1])
-        return judged, value, kl.sum(1)
+        return judged, value, kl
 
     @torch.no_grad()
     def weigh(self, batch: Trajectories, value: Tensor, kl: Tensor) -> tuple[Judged, dict[str, float]]:
@@ -125,8 +125,11 @@ class PPO:
         advantage, target = gae(
             batch.reward, value, batch.chosen, batch.terminated, batch.truncated, s.gamma, s.gae_lambda
         )
+        rows = self.learner.count_rows(batch)
+        distance = {"kl": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
         figures = {
-            "kl": float(self.learner.sum(kl.sum()) / self.learner.count_rows(batch)),
+            **{name: float(self.learner.sum(each.sum()) / rows) for name, each in distance.items()},
+            "entropy": sampled_entropy(batch.with_(logp=batch.old_logp), self.learner),
             "kl_coefficient": self.kl.beta,
             "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
             "drift": float(self.learner.sum(drift(batch.old_logp, batch, self.learner.count(batch.chosen)))),
@@ -159,7 +162,6 @@ class PPO:
                 "value_loss": value_loss,
                 "clip_fraction": total(outside, rows.chosen, count),
                 "policy_kl": total(kl_k3(old_logp, logp.detach()), rows.chosen, count),
-                "surprise": total(-logp.detach(), rows.chosen, count),
             }
             if s.entropy_coefficient:
                 marks["entropy"] = spread

@@ -21,7 +21,7 @@ from fledge.models.folder import Loaded, load_model, load_reward_model, save_mod
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
 from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm
-from fledge.recipes.judging import judge_task
+from fledge.recipes.judging import judge_kl, judge_task
 from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss, read_corpus
 from fledge.recipes.show import Show
@@ -172,6 +172,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
 
     def evaluate(step: int) -> dict[str, float]:
         found = judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
+        found["kl_exact"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
         text = ptx_stream(config, run, "validation")
         if text is not None:
             context = min(256, base.network.config.context)
@@ -259,6 +260,8 @@ def as_preferences(config: AlignConfig) -> PreferConfig:
     """The same run as `fledge prefer` has it: fields that both have keep their values where the user gave one."""
     changed = {name for name, known in AlignConfig.model_fields.items() if getattr(config, name) != known.default}
     given = config.model_dump(include=changed | {"base", "task", "algorithm"})
+    if config.algorithm in ("dpo", "ipo", "kto") and "kl_coefficient" in given:
+        given["beta"] = given.pop("kl_coefficient")  # the same β
     unknown = sorted(given.keys() - PreferConfig.model_fields.keys())
     if unknown:
         raise UserError(

@@ -1,17 +1,21 @@
-"""How good a policy is at a task: greedy answers to held-out prompts, some of them kept as samples."""
+"""How good a policy is at a task, and how far from where it began: answers to held-out prompts, some of them kept as samples."""
 
 from __future__ import annotations
+
+import torch
 
 from fledge.decoding import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import prompt_tokens
+from fledge.sample.rollouts import prompt_tokens, rollout_rows
+from fledge.score.kl import stepwise_kl
 from fledge.score.verifier import Verifier
 from fledge.text.tokenizer import Tokenizer
 from fledge.worlds.tasks import Task
 
 KEPT = 12  # answers an evaluation writes to samples.jsonl
+KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
 
 
 def judge_task(
@@ -37,3 +41,19 @@ def judge_task(
         "exact_match": sum(marks["exact_match"]) / prompts,
         "true_score": sum(marks["reward"]) / prompts,
     }
+
+
+def judge_kl(
+    policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task, max_new_tokens: int, seed: int
+) -> float:
+    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to held-out prompts, the same draws each time."""
+    prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(KL_PROMPTS)]
+    completions = generate(
+        policy,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        stop=tokenizer.end,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(policy.network.unembedding.device)
+    return float(stepwise_kl(policy, reference, rows).mean())

@@ -21,22 +21,17 @@ from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.models.folder import load_model, save_model
 from fledge.policy import TokenPolicy
-from fledge.recipes.judging import judge_task
+from fledge.recipes.judging import judge_kl, judge_task
 from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, pair_rows
-from fledge.sample.generate import generate
-from fledge.sample.rollouts import prompt_tokens, rollout_rows
 from fledge.stopwatch import Stopwatch
-from fledge.text.tokenizer import Tokenizer
-from fledge.worlds.tasks import Task
 
 BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
 OWN = {"margin": ("simpo",), "desirable_weight": ("kto",), "undesirable_weight": ("kto",)}  # whose setting it is
-KL_PROMPTS = 64  # answers an evaluation samples to estimate the KL from the base
 
 
 class PreferConfig(PairsConfig):
@@ -89,7 +84,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         found = judge()
         if task is not None:
             found |= judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
-            found["kl"] = sampled_kl(config, policy, reference, tokenizer, task)
+            found["kl"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
         return found
 
     def better(evaluation: dict[str, float]) -> float:
@@ -191,17 +186,3 @@ def answers(policy: TokenPolicy, pairs: list[Pair], at_a_time: int = 128) -> tup
         logp.append(torch.stack([answer_logp(policy, side) for side in sides]))
         tokens.append(torch.stack([answer_tokens(side) for side in sides]))
     return torch.cat(logp, 1), torch.cat(tokens, 1)
-
-
-@torch.no_grad()
-def sampled_kl(
-    config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task
-) -> float:
-    """KL(π‖π_base) in nats an answer: the mean of log π/π_base over answers sampled to held-out prompts, the same draws each time."""
-    prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(KL_PROMPTS)]
-    completions = generate(
-        policy, prompts, max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
-        generator=torch.Generator().manual_seed(config.seed),
-    )  # fmt: skip
-    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(config.on())
-    return float((answer_logp(policy, rows) - answer_logp(reference, rows)).mean())

@@ -24,7 +24,8 @@ _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 _BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates"}
 _WORDS = {
     "kl": "KL from the start",
-    "kl_k3": "KL from the start, by k3",
+    "kl_k3": "by k3",
+    "kl_exact": "exact at each step",
     "log_success": "log p(right)",
     "bound": "bound on log p(right)",
     "zero_spread_groups": "groups that all earned the same",
@@ -58,8 +59,8 @@ PICTURES = (
     Picture("Reward", ("reward",)),
     Picture("True score", ("true_score", "score"), low=0, high=1),
     Picture("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
-    Picture("KL from the start", ("kl", "kl_k3"), "nats per completion", low=0),
-    Picture("Entropy", ("entropy", "surprise"), "nats per token", low=0),
+    Picture("KL from the start", ("kl", "kl_k3", "kl_exact"), "nats per completion", low=0),
+    Picture("Entropy", ("entropy",), "nats per token", low=0),
 )
 
 
