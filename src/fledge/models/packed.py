@@ -1,7 +1,8 @@
 """A network for sampling on a CPU: the same weights, laid out once for many matrix products with few rows.
 
 A product of some ten rows with a weight matrix spends most of its time bringing the matrix into the order its inner loop reads;
-oneDNN can be handed the matrix in that order. With 32 rows that is 1.2 to 2.4 times as fast (torch 2.13, two Zen 4 cores).
+oneDNN can be handed the matrix in that order. With 32 rows that is 1.2 to 2.4 times as fast (torch 2.13, two Zen 4 cores). It takes
+the memory of the weights a second time, for as long as a batch is generated.
 """
 
 from __future__ import annotations

@@ -46,7 +46,11 @@ def judge_task(
 def judge_kl(
     policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task, max_new_tokens: int, seed: int
 ) -> float:
-    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to held-out prompts, the same draws each time."""
+    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to held-out prompts, the same draws each time.
+
+    At the policy's temperature, over all tokens: top-k and nucleus give the two unequal supports, between which it is infinite.
+    """
+    policy, reference = (p.with_rule(Decoding(p.rule.temperature)) for p in (policy, reference))
     prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(KL_PROMPTS)]
     completions = generate(
         policy,
