@@ -37,6 +37,17 @@ def test_an_algorithm_of_pairs_makes_them_from_the_task(name: str, cli: Cli, mod
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
 
 
+def test_what_is_given_to_an_algorithm_of_pairs_arrives_though_it_is_the_default_of_align(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    words = models.fill(
+        "align base={tune} task={letters} algorithm=dpo steps=1 max_new_tokens=8 precision=fp32 compile=no"
+    )
+    assert cli([*words, "learning_rate=5e-4", "kl_coefficient=0.02", "out=run"], folder=tmp_path).code == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert (config["learning_rate"], config["beta"]) == (5e-4, 0.02)
+
+
 def test_an_algorithm_of_the_users_own_aligns_by_its_path_and_resumes(cli: Cli, models: Models, tmp_path: Path) -> None:
     own = f"algorithm={ROOT / 'examples' / 'good_baseline.py'}:GoodBaseline"
     words = [*models.fill(ALIGN), own, "save_every_s=0"]

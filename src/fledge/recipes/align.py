@@ -63,7 +63,11 @@ class AlignConfig(TrainingConfig):
     )
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
-    kl_coefficient: float = Field(default=0.02, ge=0, description="β: reward lost per nat of log π/π_base")
+    kl_coefficient: float = Field(
+        default=0.02,
+        ge=0,
+        description="β: reward lost per nat of log π/π_base; the em family measures the KL and does not punish it",
+    )
     kl_target: float | None = Field(
         default=None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
     )
@@ -257,9 +261,8 @@ def optimizer_steps(config: AlignConfig) -> int:
 
 
 def as_preferences(config: AlignConfig) -> PreferConfig:
-    """The same run as `fledge prefer` has it: fields that both have keep their values where the user gave one."""
-    changed = {name for name, known in AlignConfig.model_fields.items() if getattr(config, name) != known.default}
-    given = config.model_dump(include=changed | {"base", "task", "algorithm"})
+    """The same run as `fledge prefer` has it: what the user gave keeps its value, the rest takes prefer's own defaults."""
+    given = config.model_dump(include=config.model_fields_set)
     if config.algorithm in ("dpo", "ipo", "kto") and "kl_coefficient" in given:
         given["beta"] = given.pop("kl_coefficient")  # the same β
     unknown = sorted(given.keys() - PreferConfig.model_fields.keys())
