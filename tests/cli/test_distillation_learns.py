@@ -1,4 +1,4 @@
-"""Every algorithm of `fledge prefer` makes a half-tuned model better at words, and a student of `fledge distill` becomes its teacher."""
+"""A student of `fledge distill` becomes its teacher, by each of the divergences and on its own answers too."""
 
 from __future__ import annotations
 
@@ -24,30 +24,6 @@ def base(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = cli(command, folder=folder)
         assert done.code == 0, done.stderr
     return folder / "tune"
-
-
-# What each is run with, and by how much exact match rises at least: SimPO, which nothing holds near its start, gains less.
-ALGORITHMS = {
-    "dpo beta=1 learning_rate=5e-4 steps=150": 0.3,
-    "ipo learning_rate=1e-3 steps=150": 0.3,
-    "orpo learning_rate=1e-3 steps=150": 0.3,
-    "kto beta=0.5 learning_rate=1e-3 steps=150": 0.3,
-    "simpo beta=10 margin=0 learning_rate=1e-4 steps=200": 0.2,
-}
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("settings", ALGORITHMS)
-def test_exact_match_rises_or_reaches_90_percent(
-    settings: str, seed: int, cli: Cli, base: Path, tmp_path: Path
-) -> None:
-    summary = cli(
-        f"prefer base={base} {TASK} algorithm={settings} seed={seed} samples_per_prompt=8 out=run {QUICK} --json",
-        folder=tmp_path,
-    ).result
-    before, after = summary["before"]["exact_match"], summary["after"]["exact_match"]
-    assert after >= min(0.9, before + ALGORITHMS[settings]), (before, after)
-    assert summary["after"]["validation_pair_accuracy"] > 0.9
 
 
 @pytest.mark.parametrize("kind", ["sequence", "forward", "reverse", "jsd", "reverse on_policy=0.5"])
