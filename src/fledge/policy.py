@@ -88,13 +88,16 @@ class TokenPolicy(nn.Module):
             hidden, self.network.unembedding, action, self.rule, self.allowed, chunk=self.chunk, entropy=entropy
         )
 
-    def logits(self, hidden: Tensor, unembed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def logits(
+        self, hidden: Tensor, unembed: Callable[[Tensor], Tensor] | None = None, keep: Tensor | None = None
+    ) -> Tensor:
         """Logits of the distribution really sampled, −inf off its support, for a few positions.  [N, D] -> [N, V]
 
-        unembed: a faster product with the network's `unembedding`, for many calls.
+        unembed: a faster product with the network's `unembedding`, for many calls. keep: [N], actions that were sampled earlier
+        and are on the support, as in `log_prob`, even where rounding would now put them off it.
         """
         raw = hidden @ self.network.unembedding.T if unembed is None else unembed(hidden)
-        return restrict(raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed)
+        return restrict(raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed, keep)
 
     def with_rule(self, rule: Decoding) -> TokenPolicy:
         """The same network (shared, not copied) under another rule."""
