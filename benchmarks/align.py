@@ -3,7 +3,7 @@
 4 layers, width 128, 4 heads, bytes; 8 prompts × 8 completions of 24 tokens, one optimizer step a batch, no KL. Both sides start from
 the same saved weights and have the same prompts in the same order, reward, learning rate, AdamW, clipping and loss (GRPO's, the
 mean of the rows' means). No special token is an action, the stop token neither, so that every row has 24 tokens on both sides: by
-`allowed` on ours, by `suppress_tokens` on TRL's. The reward is the share of lower-case vowels among the 24 bytes: 2% at first.
+`allowed` on ours, by `suppress_tokens` on TRL's. The reward is the share of lower-case vowels among the 24 bytes: 1% at first.
 
 TRL runs without what would slow it: gradient checkpointing, logging, saving, a reference model; it generates with transformers, as
 vLLM wants a GPU. `ours with KL` measures the distance to the base in every step, too, as `fledge align` does.

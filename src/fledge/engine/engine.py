@@ -76,7 +76,7 @@ class Engine:
         number = next(self._numbers)
         row = Row(number, request, self._read(request), self.vocabulary, on_token)
         try:
-            request.check(self.policy.network.config.vocab_size, self.context)
+            request.check(self.policy.network.unembedding.shape[0], self.context)
             if len(row.prompt) >= self.positions:
                 raise UserError(
                     f"the prompt has {len(row.prompt)} tokens and a lane of this engine holds {self.positions}: shorten it."
@@ -296,7 +296,7 @@ class Engine:
 
     def _read(self, request: Request) -> list[int]:
         """The prompt from its last document border on: attention never crosses one."""
-        prompt, border = list(request.prompt), self.policy.network.border
+        prompt, border = list(request.prompt), getattr(self.policy.network, "border", None)
         if border is not None and border in prompt[1:]:
             return prompt[len(prompt) - 1 - prompt[::-1].index(border) :]
         return prompt

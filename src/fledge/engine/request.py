@@ -41,9 +41,8 @@ class Request:
 
     def check(self, vocab_size: int, context: int) -> None:
         """Raises UserError, in one sentence, for what cannot be answered."""
-        for name in ("max_new_tokens",):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)} was given: it must be 1 or more.")
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens={self.max_new_tokens} was given: it must be 1 or more.")
         if not self.prompt:
             raise UserError("the prompt is empty: generation needs one token or more to continue.")
         if len(self.prompt) >= context:

@@ -26,7 +26,7 @@ def generate(
 ) -> list[Completion]:
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the policy's own rule.
 
-    One number is taken from the generator, the seed of all rows: what a row says depends on it and on the row's place only.
+    stop: the token that ends a row, −1 for none. One number is taken from the generator, the seed of all rows: what a row says depends on it and on the row's place only.
     on_token(row, token) is called as tokens come. Raises UserError for an empty prompt or one that leaves no room in the context.
     """
     if not prompts:
@@ -36,7 +36,7 @@ def generate(
     engine = Engine(policy, lanes=min(LANES, len(prompts) * samples), positions=longest + max(1, max_new_tokens))
     rows = [prompt for prompt in prompts for _ in range(samples)]
     requests = [
-        Request(prompt, max_new_tokens, rule=policy.rule, stop=frozenset({stop}), seed=seed, sample=row)
+        Request(prompt, max_new_tokens, rule=policy.rule, stop=frozenset({stop} - {-1}), seed=seed, sample=row)
         for row, prompt in enumerate(rows)
     ]
     found = engine.run(requests, on_token)
