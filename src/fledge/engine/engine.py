@@ -76,7 +76,7 @@ class Engine:
         number = next(self._numbers)
         row = Row(number, request, self._read(request), self.vocabulary, on_token)
         try:
-            request.check(self.policy.network.unembedding.shape[0], self.context)
+            request.check(self.policy.network.config.vocab_size, self.context)
             if len(row.prompt) >= self.positions:
                 raise UserError(
                     f"the prompt has {len(row.prompt)} tokens and a lane of this engine holds {self.positions}: shorten it."

@@ -68,7 +68,7 @@ class TableNetwork(nn.Module):
     def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False) -> None:
         super().__init__()
         self.vocabulary, self.markov = vocabulary, markov
-        self.config = SimpleNamespace(context=length + 1)
+        self.config = SimpleNamespace(context=length + 1, vocab_size=vocabulary + 1)  # with the opening token
         self.width = 1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
         random = torch.Generator().manual_seed(seed)
         table = scale * torch.randn(vocabulary, self.width, generator=random, dtype=torch.float64)
