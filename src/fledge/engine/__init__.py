@@ -1,0 +1,1 @@
+"""The token engine: requests in, completions out, with one cache for all rows."""
