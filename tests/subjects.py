@@ -128,3 +128,9 @@ def figures_close(a: Mapping[str, float], b: Mapping[str, float], bound: float) 
     assert a.keys() == b.keys()
     for name in a:
         assert math.isclose(a[name], b[name], rel_tol=bound, abs_tol=bound), name
+
+
+def same_bits(a: Trajectories, b: Trajectories) -> bool:
+    """Whether every field of the one is that of the other."""
+    fields = zip(a.items(), b.items(), strict=True)
+    return all(x is y if x is None or y is None else torch.equal(x, y) for (_, x), (_, y) in fields)

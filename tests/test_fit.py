@@ -84,6 +84,15 @@ def test_estimators_stay_finite_where_the_policies_have_nothing_in_common() -> N
     assert torch.isfinite(far).all()
 
 
+def test_k3_estimates_a_kl_of_thirty_nats() -> None:
+    """What the policy says all the time and the reference hardly ever: the linear term is not held back."""
+    p, q = (torch.tensor([1 - x, x], dtype=torch.float64) for x in (1e-6, 1 - math.exp(-30)))
+    exact = sum(a * (math.log(a) - math.log(b)) for a, b in zip(p.tolist(), [math.exp(-30), q[1].item()], strict=True))
+    logq = torch.tensor([-30.0, math.log(q[1].item())], dtype=torch.float64)
+    assert exact > 29.9
+    assert (p * kl_k3(p.log(), logq)).sum().item() == pytest.approx(exact, rel=1e-9)
+
+
 def test_nll_with_weight_one_is_maximum_likelihood_and_with_advantages_the_policy_gradient() -> None:
     logp, advantage = normal(2, 3, seed=4), normal(2, 3, seed=5)
     assert torch.equal(nll(logp), -logp)
@@ -109,6 +118,15 @@ def test_clipped_ratio_stays_finite_when_the_policies_are_far_apart() -> None:
     assert torch.isfinite(loss).all()
     assert logp.grad is not None
     assert torch.isfinite(logp.grad).all()
+
+
+@pytest.mark.parametrize(("gap", "slope"), [(19.0, math.exp(19.0)), (21.0, 0.0)])
+def test_past_its_bound_a_bad_action_that_has_become_far_likelier_has_no_gradient(gap: float, slope: float) -> None:
+    """Where PPO's would be e^gap: the ratio is held for arithmetic's sake."""
+    logp = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    clipped_ratio(logp, logp.detach() - gap, -torch.ones(1, 1, dtype=torch.float64)).sum().backward()
+    assert logp.grad is not None
+    assert logp.grad.item() == pytest.approx(slope)
 
 
 def test_value_error_and_its_clipped_form() -> None:

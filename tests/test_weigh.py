@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fledge.weigh import explained_variance, gae, group_mean, leave_one_out_mean, log_ratio, reward_to_go, whiten
+from fledge.weigh import (
+    effective_sample_size,
+    explained_variance,
+    gae,
+    group_mean,
+    leave_one_out_mean,
+    log_ratio,
+    reward_to_go,
+    whiten,
+)
 from tests.subjects import GARBAGE
 
 Rates = st.floats(0, 1)
@@ -275,3 +284,11 @@ def test_explained_variance_of_a_perfect_a_constant_and_an_inverted_critic() -> 
     assert explained_variance(torch.full_like(target, 7), target, mask) == 0
     assert explained_variance(-target, target, mask) == -3
     assert explained_variance(target, torch.ones_like(target), mask) == 0
+
+
+def test_the_effective_sample_size_of_huge_float32_weights_is_a_number() -> None:
+    """Squares of e^60 are past float32; by hand, two equal ones are two samples, and beside one of them e^0 is nothing."""
+    huge = torch.tensor([60.0]).exp()
+    assert effective_sample_size(torch.cat([huge, huge])) == pytest.approx(2)
+    assert effective_sample_size(torch.cat([huge, torch.ones(2)])) == pytest.approx(1)
+    assert effective_sample_size(torch.cat([huge, huge / 2])) == pytest.approx(1.5**2 / 1.25)

@@ -14,7 +14,8 @@ from torch import Tensor
 def total(loss: Tensor, mask: Tensor, count: Tensor | float) -> Tensor:
     """Σ loss over the mask, divided by `count`: the number of trained steps of the whole optimizer step.  [B, T] -> []
 
-    What stands under the mask (garbage, inf, NaN) is replaced before it is summed, so that it reaches neither value nor gradient.
+    What stands in `loss` off the mask (garbage, inf, NaN) is replaced before it is summed, so that it reaches neither value nor
+    gradient. What `loss` was made of must be replaced before that: in the gradient of w·log π a masked w = NaN is 0·NaN.
     """
     return torch.where(mask, loss, 0.0).sum() / count
 
@@ -27,7 +28,10 @@ def nll(logp: Tensor, weight: Tensor | float = 1.0) -> Tensor:
 def clipped_ratio(
     logp: Tensor, behaviour_logp: Tensor, advantage: Tensor, low: float = 0.2, high: float = 0.2, bound: float = 20.0
 ) -> Tensor:
-    """−min(ρ·Â, clip(ρ, 1−low, 1+high)·Â), ρ = π/π_behaviour (Schulman et al. 2017, eq. 7).  [B, T] -> [B, T]"""
+    """−min(ρ·Â, clip(ρ, 1−low, 1+high)·Â), ρ = π/π_behaviour (Schulman et al. 2017, eq. 7).  [B, T] -> [B, T]
+
+    log ρ is held within ±bound, so that ρ stays finite. Past +bound the gradient of Â < 0 ends, where eq. 7 goes on pulling.
+    """
     ratio = (logp - behaviour_logp).clamp(-bound, bound).exp()
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
 
@@ -76,10 +80,11 @@ def kl_k2(logp: Tensor, reference_logp: Tensor) -> Tensor:
 def kl_k3(logp: Tensor, reference_logp: Tensor) -> Tensor:
     """π_ref/π − 1 − log π_ref/π: unbiased and never negative as a figure.  [B, T] -> [B, T]
 
-    As a loss its expected gradient is that of KL(π_ref‖π), the other direction: −E_ref[∇log π].
+    As a loss its expected gradient is that of KL(π_ref‖π), the other direction: −E_ref[∇log π]. π_ref/π is held below e^20: only
+    actions that much rarer than under the reference, which are hardly ever sampled, count for less.
     """
-    log_ratio = (reference_logp - logp).clamp(-20.0, 20.0)
-    return log_ratio.exp() - 1 - log_ratio
+    log_ratio = reference_logp - logp
+    return log_ratio.clamp(max=20.0).exp() - 1 - log_ratio
 
 
 # Preferences without a reward model: two answers to one prompt, and how much likelier than under the reference each has become.
@@ -101,7 +106,7 @@ def simpo(preferred_mean: Tensor, rejected_mean: Tensor, beta: float, margin: fl
 
 
 def log_odds(mean_logp: Tensor) -> Tensor:
-    """log p/(1 − p), p = exp(mean log-probability of a token) (Hong et al. 2024, eqs. 1 and 4).  [B] -> [B]
+    """log p/(1 − p), p = exp(mean log-probability of a token) (Hong et al. 2024, eqs. 3 and 4).  [B] -> [B]
 
     Held below p = 1 − 1e-6: an answer learned by heart would have infinite odds.
     """

@@ -83,6 +83,18 @@ class Learner:
             distributed.all_reduce(everywhere)
         return everywhere
 
+    @property
+    def rank(self) -> int:
+        return distributed.get_rank() if distributed.is_initialized() else 0
+
+    def gather(self, x: Any) -> list[Any]:
+        """Every rank's x, in the order of ranks: where a sum does not say enough."""
+        if not distributed.is_initialized():
+            return [x]
+        found: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(found, x)
+        return found
+
     def count(self, mask: Tensor) -> Tensor:
         """How many are True, over all ranks: the denominator, taken before anything is cut.  -> [] float, at least 1"""
         return self.sum(mask.sum().to(torch.float64)).clamp(min=1)

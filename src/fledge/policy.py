@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -23,15 +22,13 @@ class Policy(Protocol):
 
 
 class TokenNetwork(Protocol):
-    """What TokenPolicy asks of a network: hidden states for rows, or for one more token with a cache."""
+    """What TokenPolicy asks of a network: hidden states for rows, and a form of itself that the token engine runs."""
 
     @property
     def unembedding(self) -> Tensor: ...
     def __call__(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor: ...
     def document_mask(self, tokens: Tensor) -> Tensor | None: ...
-    def cache(self, rows: int, positions: int) -> Any: ...
-    def prefill(self, tokens: Tensor, cache: Any) -> Tensor: ...
-    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Any) -> Tensor: ...
+    def for_generation(self, precision: Any) -> Any: ...
 
 
 class TokenPolicy(nn.Module):
@@ -88,13 +85,14 @@ class TokenPolicy(nn.Module):
             hidden, self.network.unembedding, action, self.rule, self.allowed, chunk=self.chunk, entropy=entropy
         )
 
-    def logits(self, hidden: Tensor, unembed: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def logits(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
         """Logits of the distribution really sampled, −inf off its support, for a few positions.  [N, D] -> [N, V]
 
-        unembed: a faster product with the network's `unembedding`, for many calls.
+        keep: [N], actions that were sampled earlier and are on the support, as in `log_prob`, even where rounding would now
+        put them off it.
         """
-        raw = hidden @ self.network.unembedding.T if unembed is None else unembed(hidden)
-        return restrict(raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed)
+        raw = hidden @ self.network.unembedding.T
+        return restrict(raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed, keep)
 
     def with_rule(self, rule: Decoding) -> TokenPolicy:
         """The same network (shared, not copied) under another rule."""

@@ -174,5 +174,6 @@ def importance_weights(
 
 def effective_sample_size(weight: Tensor, over_ranks: OverRanks = lambda share: share) -> float:
     """(Σw)² / Σw²: as many equally weighted samples would estimate a mean as well (Kong 1992).  [B] -> rows"""
+    weight = weight.double()  # a weight of e^45 has no square in float32
     squares = over_ranks((weight**2).sum())
     return float(over_ranks(weight.sum()) ** 2 / squares) if bool(squares > 0) else 0.0

@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from fledge.algorithms.control_variate import ControlVariate
 from fledge.algorithms.reinforce import Reinforce
+from fledge.decoding import Decoding
+from fledge.exact.enumerable import Language, truncated
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import rollout_rows
 from fledge.stopwatch import Stopwatch
 from tests.algorithms.enumeration import EXACT, Enumeration
 from tests.every_algorithm import policy
-from tests.subjects import Gradients, TableNetwork, figures_close, learner, rollouts, seeded, spoil
+from tests.subjects import Gradients, TableNetwork, figures_close, learner, rollouts, seeded, spoil, spoken
 
 
 class Guess(nn.Module):
@@ -56,6 +58,25 @@ def test_the_true_action_values_leave_no_noise_of_the_last_step() -> None:
             table[symbol, columns[place]] = (subject.p[here] * subject.reward[here]).sum() / subject.p[here].sum()
     known = variance(partial(ControlVariate, action_value=Guess(table)))
     assert known < 0.7 * variance(partial(Reinforce, baseline="none"))
+
+
+def test_an_action_that_was_sampled_stays_on_the_support() -> None:
+    """One just off it, as after rounding, has the log-probability that every other algorithm trains on, and a finite loss."""
+    actor = TokenPolicy(TableNetwork(3, 2, seed=1), rule=Decoding(top_k=2))
+    language = Language(3, 2, 0)
+    off = truncated(actor.network.logits(language).detach(), top_k=2)
+    least = int(off[0].argmin())  # the first symbol that is cut off
+    assert off[0, least] == -torch.inf
+    word = next(i for i, symbols in enumerate(language.sequences) if symbols[0] == least)
+    batch = spoken(language, [word], 3, torch.ones(len(language.sequences)).double())
+    fit = learner(actor)
+    Gradients(fit)
+    nothing = Guess(torch.zeros(3, actor.network.width, dtype=torch.float64))
+    algorithm = ControlVariate(actor, fit, Stopwatch(), action_value=nothing, value_coefficient=0.0)
+    with torch.no_grad():
+        logp = actor.log_prob(batch.obs, batch.action, batch.chosen)
+    assert torch.isfinite(logp).all()
+    assert algorithm.update(batch)["loss"] == pytest.approx(-float(logp.sum()), rel=1e-9)
 
 
 def whole(micro: int | None, spoiled: float | None = None) -> tuple[Tensor, dict[str, float]]:

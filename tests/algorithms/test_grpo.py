@@ -67,7 +67,10 @@ def test_each_division_has_its_stated_bias(average: Any, std: bool, error: float
     assert (relative_error(found, subject.exact()), cosine(found, subject.exact())) == pytest.approx(
         (error, angle), abs=1e-3
     )
-    assert subject.algorithm.gradient_claim.startswith("biased: ")
+    divisors = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[average]
+    divisors = ["the group's standard deviation"] * std + divisors
+    claim = subject.algorithm.gradient_claim
+    assert claim == f"biased: {' and '.join(divisors)} divide" + "s" * (len(divisors) == 1)
 
 
 def test_the_kl_is_not_divided_by_the_groups_spread() -> None:
@@ -121,6 +124,15 @@ def test_answers_near_the_limit_are_punished_in_a_line() -> None:
     batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp)
     weight = subject.algorithm.weigh(batch, torch.zeros_like(batch.reward)).weight
     torch.testing.assert_close(weight[:, 0], torch.tensor([0.5, -0.5]).double() * 2**0.5)
+
+
+@pytest.mark.parametrize(("limit", "given", "buffer"), [(100, None, 20), (3, None, 1), (100, 0, 1), (100, 7, 7)])
+def test_the_buffer_before_the_limit_is_what_was_given_or_a_fifth_and_at_least_one(
+    limit: int, given: int | None, buffer: int
+) -> None:
+    actor = policy()
+    algorithm = dapo(actor, learner(actor), Stopwatch(), length_limit=limit, length_buffer=given)
+    assert algorithm.length_buffer == buffer
 
 
 def moved(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

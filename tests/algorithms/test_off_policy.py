@@ -11,6 +11,7 @@ import torch
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.off_policy import OffPolicy
 from fledge.algorithms.reinforce import Reinforce
+from fledge.decoding import Decoding
 from fledge.errors import UserError
 from fledge.stopwatch import Stopwatch
 from fledge.weigh import effective_sample_size, importance_weights
@@ -114,3 +115,19 @@ def test_weights_are_running_products_and_the_effective_size_counts_the_heavy_on
     assert effective_sample_size(torch.tensor([1.0, 1.0, 1.0, 1.0])) == pytest.approx(4)
     assert effective_sample_size(torch.tensor([5.0, 0.0, 0.0])) == pytest.approx(1)
     assert effective_sample_size(torch.zeros(3)) == 0
+
+
+@pytest.mark.parametrize("rule", [Decoding(top_k=2), Decoding(top_p=0.9)])
+def test_rules_that_cut_off_are_refused(rule: Decoding) -> None:
+    actor = policy().with_rule(rule)
+    with pytest.raises(UserError, match="top_k=0 and top_p=1"):
+        OffPolicy(actor, learner(actor), Stopwatch())
+
+
+def test_a_temperature_keeps_it_exact() -> None:
+    """At another temperature the samples are another policy's again, and the gradient is that of the policy as it would sample."""
+    subject = Enumeration(OffPolicy, 3, 2, 0, off_policy=True)
+    subject.algorithm.policy.rule = Decoding(temperature=0.6)
+    table = subject.table.clone().requires_grad_(True)
+    worth = (subject.language.log_prob(table / 0.6).exp() * subject.reward).sum()
+    torch.testing.assert_close(subject.expected(), torch.autograd.grad(worth, table)[0], **EXACT)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from fledge.decoding import Decoding
 from fledge.errors import UserError
 from fledge.runs.checkpoint import load_state, save_state
 from tests.every_algorithm import ALL_ROWS, Case, ppo
@@ -146,3 +147,19 @@ def test_samples_of_another_policy_are_refused() -> None:
     with pytest.raises(UserError, match="disagree"):
         case.algorithm.update(case.batch.with_(logp=case.batch.logp + 0.5))
     assert case.learner.steps == 0
+
+
+@pytest.mark.parametrize("rule", [Decoding(top_k=3), Decoding(0.7, top_p=0.6)])
+def test_under_top_k_and_top_p_the_kl_is_measured_from_the_whole_reference(rule: Decoding) -> None:
+    """log π_ref written out: over every action, at the temperature."""
+    case = alive()
+    algorithm, batch = case.algorithm, case.batch
+    algorithm.actor_critic.policy.rule = rule
+    algorithm.reference = algorithm.reference.with_rule(rule)
+    _, _, kl = algorithm.score(batch)
+    with torch.no_grad():
+        logits = algorithm.reference.hidden(batch.obs[:, :-1]) @ algorithm.reference.network.unembedding.T
+        logits[..., :2] = -torch.inf  # what is no action
+        whole = (logits / rule.temperature).log_softmax(-1).gather(-1, batch.action[..., None]).squeeze(-1)
+        mine = algorithm.actor_critic.policy.log_prob(batch.obs, batch.action, batch.chosen)
+    torch.testing.assert_close(kl[batch.chosen], (mine - whole)[batch.chosen], rtol=1e-9, atol=1e-9)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.dpo import DPO, IPO
-from fledge.algorithms.kto import KTO, is_wanted, mismatched
+from fledge.algorithms.kto import KTO, is_wanted, mismatched, questions_and_answers
 from fledge.algorithms.online_dpo import OnlineDPO, best_and_worst
 from fledge.algorithms.orpo import ORPO
 from fledge.algorithms.simpo import SimPO
@@ -134,7 +134,7 @@ def test_kto_minimises_the_mean_of_its_formula() -> None:
     actor, other = policy(), policy(5)
     batch = rollouts(actor)
     w, r = logps(actor, batch)[0], logps(other, batch)[0]
-    swapped = mismatched(batch)
+    swapped = mismatched(questions_and_answers(batch))
     anchor = max(0.0, (logps(actor, swapped)[0] - logps(other, swapped)[0]).mean())
     good = np.array([float(row[mine].sum()) > 0 for row, mine in zip(batch.reward, batch.chosen, strict=True)])
     gain = np.where(good, 1, -1) * 0.2 * (w - r - anchor)
@@ -157,20 +157,46 @@ def test_ktos_reference_point_is_never_negative() -> None:
     assert max(points) > 0.0
 
 
+def answered(rows: list[list[int]], own: list[list[bool]]) -> list[Any]:
+    return questions_and_answers(from_rows(rows, own))
+
+
 def test_mismatched_rows_hold_a_prompt_and_its_neighbours_answer() -> None:
     rows = [[1, 5, 7, 8, 2], [1, 6, 9, 2], [1, 4, 4, 4, 3, 2]]
     own = [[False] * 2 + [True] * 3, [False] * 2 + [True] * 2, [False] * 4 + [True] * 2]
-    found = mismatched(from_rows(rows, own))
+    found = mismatched(answered(rows, own))
     wanted = from_rows(
         [[1, 5, 9, 2], [1, 6, 7, 8, 2], [1, 4, 4, 4, 9, 2]],
         [[False] * 2 + [True] * 2, [False] * 2 + [True] * 3, [False] * 4 + [True] * 2],
     )
     assert found.obs.tolist() == wanted.obs.tolist()
     assert found.chosen.tolist() == wanted.chosen.tolist()
-    long = mismatched(from_rows([rows[2], [1, 7, 8, 9, 2]], [own[2], [False] + [True] * 4]))
+    long = mismatched(answered([rows[2], [1, 7, 8, 9, 2]], [own[2], [False] + [True] * 4]))
     assert long.obs.tolist()[0] == [1, 4, 4, 4, 7, 8]  # cut to the longer of the two
     with pytest.raises(ValueError, match="one row has no neighbour"):
-        mismatched(from_rows(rows[:1], own[:1]))
+        mismatched(answered(rows[:1], own[:1]))
+
+
+def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
+    """Answers 10 to 15, of which 10, 11, 12 and 14 are to prompt 5: the nearest one to another prompt, the earlier of two."""
+    asked, said = [5, 5, 5, 6, 5, 7], [10, 11, 12, 13, 14, 15]
+    rows = [[1, q, a, 2] for q, a in zip(asked, said, strict=True)]
+    found = mismatched(answered(rows, [[False, False, True, True]] * 6))
+    assert found.obs[:, 1].tolist() == asked
+    assert found.obs[:, 2].tolist() == [13, 13, 13, 12, 13, 14]
+    alone = mismatched(
+        answered(rows[:3], [[False, False, True, True]] * 3)
+    )  # all to one prompt: nothing can be mismatched
+    assert alone.obs[:, 2].tolist() == [12, 10, 11]
+
+
+def test_mismatched_rows_do_not_depend_on_where_ranks_cut() -> None:
+    rows = questions_and_answers(rollouts(policy()))
+    whole = mismatched(rows)
+    for cut in (1, 5, 8, 15):
+        parts = mismatched(rows, 0, cut), mismatched(rows, cut, 16 - cut)
+        said = [row[mask].tolist() for part in parts for row, mask in zip(part.action, part.chosen, strict=True)]
+        assert said == [row[mask].tolist() for row, mask in zip(whole.action, whole.chosen, strict=True)]
 
 
 def test_verdicts_become_rewards_of_either_sign() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from itertools import product
 from typing import Any
 
 import pytest
@@ -10,12 +12,15 @@ import torch
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.reinforce import Baseline, Reinforce, score_norm
+from fledge.decoding import Decoding
 from fledge.errors import UserError
+from fledge.exact.enumerable import truncated
+from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import rollout_rows
 from fledge.stopwatch import Stopwatch
 from tests.algorithms.enumeration import EXACT, Enumeration
-from tests.subjects import learner, policy_of, rollouts, seeded, spoken, transformer
+from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, spoken, transformer
 
 
 def reinforce(baseline: Baseline) -> Any:
@@ -51,7 +56,20 @@ def test_a_constant_baseline_leaves_it_too() -> None:
 def test_a_baseline_that_holds_the_row_itself_scales_the_gradient(baseline: Baseline, size: int) -> None:
     subject = Enumeration(reinforce(baseline))
     torch.testing.assert_close(subject.expected(size), subject.exact() * (size - 1) / size, **EXACT)
-    assert subject.algorithm.gradient_claim == "unbiased up to scale (G-1)/G"
+    scale = {"group": "(G-1)/G", "batch": "(B-1)/B"}[baseline]
+    assert subject.algorithm.gradient_claim == f"unbiased up to scale {scale}"
+
+
+@pytest.mark.parametrize(("baseline", "scale"), [("group", 1 / 2), ("batch", 3 / 4)])
+def test_of_two_groups_of_two_the_group_or_all_four_rows_scale_it(baseline: Baseline, scale: float) -> None:
+    subject = Enumeration(reinforce(baseline), 2, 2, 0)
+    found = torch.zeros_like(subject.table)
+    for words in product(range(len(subject.p)), repeat=4):
+        batch = spoken(subject.language, words, 2, subject.reward, subject.step_logp, torch.tensor([0, 0, 1, 1]))
+        subject.algorithm.update(batch)
+        taken = -subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T
+        found += math.prod(float(subject.p[i]) for i in words) * taken
+    torch.testing.assert_close(found, scale * subject.exact(), **EXACT)
 
 
 def test_with_the_kl_in_the_reward_the_expected_gradient_is_that_of_reward_minus_beta_kl() -> None:
@@ -107,6 +125,68 @@ def test_the_kl_that_is_reported_is_the_completions_k1_and_steers_beta() -> None
     assert figures["kl_coefficient"] == 0.1
     assert figures["drift"] < 1e-5
     assert control.beta == pytest.approx(0.1 * (1 + 0.1 * min(0.2, expected / 0.5 - 1)), rel=1e-5)
+
+
+def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() -> None:
+    """What the trainer says of the samples is what the engine said: the same update."""
+    found = []
+    for drop in (False, True):
+        policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
+        fit = learner(policy, rows_per_micro_batch=3)
+        gradients, batch = Gradients(fit), rollouts(policy)
+        batch = batch.with_(logp=None) if drop else batch
+        figures = Reinforce(policy, fit, Stopwatch(), reference=reference, kl=KLControl(5.0)).update(batch)
+        found.append((gradients.flat, figures["kl"], figures["kl_k3"]))
+    assert found[0][1] > 0.1
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
+
+
+def test_in_bfloat16_a_policy_is_at_distance_zero_from_itself_and_drift_is_still_seen() -> None:
+    """The samples' own log-probabilities are float32: beside a bfloat16 reference they made a KL of rounding errors."""
+    policy = policy_of(transformer())
+    batch = rollouts(policy)
+    assert batch.logp is not None
+    fit = learner(policy, precision="bf16")
+    Gradients(fit)
+    algorithm = Reinforce(policy, fit, Stopwatch(), reference=policy.frozen_copy(), kl=KLControl(0.1))
+    figures = algorithm.update(batch)
+    assert (figures["kl"], figures["kl_k3"]) == (0.0, 0.0)
+    assert 1e-4 < figures["drift"] < 0.1
+    with pytest.raises(UserError, match="disagree"):
+        algorithm.update(batch.with_(logp=batch.logp - 0.5))
+
+
+@pytest.mark.parametrize("rule", [{"top_k": 2, "temperature": 0.7}, {"top_p": 0.8}])
+def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_the_whole_reference(
+    rule: dict[str, float],
+) -> None:
+    """By enumeration: the figure's expectation, and the gradient of E[r] − β·KL with the support held as it is."""
+    beta, start = 0.7, Enumeration(reinforce("none"), beta=0.7)
+    language, reward, table = start.language, start.reward, start.table.clone().requires_grad_(True)
+    inside = truncated(start.table, **rule) > -torch.inf  # pyright: ignore[reportArgumentType]
+    assert not inside.all()
+    cold = rule.get("temperature", 1.0)
+    spoken_table = (table / cold).masked_fill(~inside, -torch.inf)
+    whole = language.log_prob(start.algorithm.reference.network.logits(language).detach() / cold)
+    logp = language.log_prob(spoken_table)
+    said = (logp > -torch.inf).nonzero().squeeze(1)
+    p = logp[said].exp()
+    distance = (p * (logp - whole)[said]).sum()  # KL(π‖π_ref), finite
+    slope = torch.autograd.grad((p * reward[said]).sum() - beta * distance, table)[0]
+    exact = float(distance.detach())
+    actor = TokenPolicy(start.network, rule=Decoding(**rule))  # pyright: ignore[reportArgumentType]
+    fit = learner(actor)
+    gradients = Gradients(fit)
+    reference = start.algorithm.reference.with_rule(actor.rule)
+    algorithm = Reinforce(actor, fit, Stopwatch(), reference=reference, kl=KLControl(beta), baseline="none")
+    mean, found = 0.0, torch.zeros_like(start.table)
+    for i, weight in zip(said.tolist(), p.tolist(), strict=True):
+        steps = language.step_log_prob(spoken_table.detach())
+        mean += weight * algorithm.update(spoken(language, [i], 3, reward, steps))["kl"]
+        found -= weight * gradients.taken[-1][0][:, start.network.row_of(language)].T
+    assert mean == pytest.approx(exact, rel=1e-9)
+    torch.testing.assert_close(found, slope, **EXACT)
 
 
 def test_samples_of_another_policy_are_refused() -> None:

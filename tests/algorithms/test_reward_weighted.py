@@ -72,6 +72,15 @@ def test_weights_have_mean_one_and_huge_rewards_stay_finite() -> None:
             assert torch.isfinite(weight).all()
 
 
+def test_over_the_batch_scores_far_above_the_mean_are_told_apart() -> None:
+    actor = policy()
+    algorithm = RewardWeighted(actor, learner(actor), Stopwatch(), weights="batch")
+    for score in ([0.0] * 4 + [2000.0, 3000.0, 4000.0, 0.0], [-5000.0, 0.0, 1.0, 2.0], [7.0] * 5):
+        worth = torch.tensor(score, dtype=torch.float64)
+        weight = algorithm.weigh(worth, torch.zeros(len(score)))
+        torch.testing.assert_close(weight, worth.softmax(0) * len(score))
+
+
 def test_equal_rewards_are_maximum_likelihood() -> None:
     """With weight 1 on every row the gradient is that of the mean over rows of log π(y)."""
     actor = policy()

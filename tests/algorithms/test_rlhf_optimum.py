@@ -44,7 +44,7 @@ def transformer_policy() -> tuple[TokenPolicy, Callable[[TokenPolicy], Tensor], 
     [
         (table_policy, 0.05, 80, {"gae_lambda": 1.0, "whiten_advantage": False}),
         (table_policy, 0.05, 80, {"gae_lambda": 0.95, "epochs": 2}),
-        (transformer_policy, 0.003, 170, {"gae_lambda": 0.95, "whiten_advantage": False}),
+        (transformer_policy, 0.003, 300, {"gae_lambda": 0.95, "whiten_advantage": False}),
     ],
 )
 def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
@@ -115,7 +115,7 @@ def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: floa
         reward = [sum(token >= 8 for token in completion.tokens) / 6 for completion in completions]
         figures = algorithm.update(rollout_rows(completions, reward, [0] * 64))
         scores.append(sum(reward) / 64)
-    assert scores[0] < 0.6
+    assert scores[0] < 0.8  # 0.69 expected, and 384 draws
     assert scores[-1] > 0.9
     if coefficient:
         assert loss() <= before

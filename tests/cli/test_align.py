@@ -57,6 +57,46 @@ def test_an_algorithm_of_the_users_own_aligns_by_its_path_and_resumes(cli: Cli, 
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
+# A task that knows answers, with half the credit for whatever ends: the tiny model, which knows nothing, earns it now and then.
+SPELLED = """
+def prompts():
+    return [{'prompt': 'say ' + a + b, 'answer': a + b} for a in 'abcdef' for b in 'uvwxyz']
+
+def score(prompt, completion):
+    return 0.0 if not completion or set(completion) <= set('?~') else (1 + (prompt == 'say ' + completion)) / 2
+"""
+SAMPLED = {
+    "dapo redraws=2": {"drawn_groups"},
+    "dapo": {"drawn_groups"},
+    "star threshold=0.4 updates_per_step=2": {"hinted_groups", "hinted_kept"},
+}
+
+
+@pytest.mark.parametrize("words", SAMPLED)
+def test_a_sampler_that_asks_again_is_killed_and_resumed_to_the_same_bits(
+    words: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    (tmp_path / "spelled.py").write_text(SPELLED)
+    command = [*models.fill(ALIGN.replace("{letters}", "spelled.py")), "samples_per_prompt=8", "save_every_s=0"]
+    command += [f"algorithm={words.split()[0]}", *words.split()[1:]]
+    assert cli([*command, "out=whole"], folder=tmp_path).code == 0
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    updates = [row for row in rows if "reward" in row]
+    assert all(SAMPLED[words] <= row.keys() for row in updates)
+    assert all(row.get("drawn_groups", 8) <= 8 * 4 for row in updates)
+    assert sum(row["drawn_groups"] > 8 if "drawn_groups" in row else row["hinted_kept"] > 0 for row in updates) > 0
+    killed = cli([*command, "out=run"], folder=tmp_path, signal=9, once=tmp_path / "run" / "metrics.jsonl")
+    assert killed.code == -9, killed
+    assert cli("resume run", folder=tmp_path).code == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+def test_dapo_without_redraws_asks_once_a_step(cli: Cli, models: Models, tmp_path: Path) -> None:
+    words = [*models.fill(ALIGN), "algorithm=dapo", "redraws=0", "out=run"]
+    assert cli(words, folder=tmp_path).code == 0
+    assert "drawn_groups" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
 def test_the_users_own_rloo_gives_the_weights_of_ours(cli: Cli, models: Models, tmp_path: Path) -> None:
     """examples/good_baseline.py is REINFORCE with the leave-one-out baseline, written independently."""
     words = [*models.fill(ALIGN), "kl_coefficient=0.0"]
@@ -79,8 +119,16 @@ WRONG = {
     "algorithm=mine.py:Mine": ["mine.py line 3", "ZeroDivisionError"],
     "algorithm=listed.py:Mine": ["listed.py", "returned list", "a dict of figures"],
     "algorithm=grpo keep=best": ["keep is a setting of algorithm=em, rest_em", "grpo has none"],
+    "algorithm=grpo redraws=2": ["redraws is a setting of algorithm=dapo", "grpo has none"],
+    "algorithm=ppo redraws=0": ["redraws is a setting of algorithm=dapo", "ppo has none"],
+    "algorithm=dapo redraws=-1": ["redraws=-1 cannot be"],
+    "algorithm=rest_em hint={prompt}{answer}": ["hint is a setting of algorithm=star", "rest_em has none"],
+    "algorithm=star task=reverse hint={promt}({answer})": ["hint='{promt}({answer})' has no {prompt}", "such as"],
+    "algorithm=star": ["a hint tells the answer", "letters.py have none", "algorithm=rest_em"],
     "algorithm=reinforce ptx_coefficient=1.0": ["ptx_coefficient is a setting of algorithm=ppo"],
     "algorithm=grpo samples_per_prompt=1": ["samples_per_prompt=1", "give 2 or more"],
+    "algorithm=off_policy top_k=5": ["top_k=5, top_p=1.0", "Give top_k=0 and top_p=1", "the temperature is free"],
+    "algorithm=off_policy top_p=0.9": ["top_k=0, top_p=0.9", "the base's answers"],
     "algorithm=grpo updates_per_step=5": ["updates_per_step=5", "equal parts"],
     "algorithm=dpo": ["prompts_per_step says nothing to algorithm=dpo", "fledge prefer --help"],
 }

@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import DISTILL, PREFER, PRETRAIN, Cli, Models, outcome
+import torch
+from tests.cli.commands import DISTILL, PREFER, PRETRAIN, REWARD, Cli, Models, outcome
+from tests.subjects import seeded
+
+from fledge.recipes.prefer import share_ahead
 
 ALGORITHMS = ("dpo", "ipo", "simpo", "orpo", "kto")
 KINDS = ("sequence", "forward", "reverse", "jsd on_policy=1")
@@ -47,6 +51,103 @@ def test_prefer_on_a_task_that_is_stopped_and_resumed_ends_with_the_same_bits(
     assert stopped.code == 128 + 15, stopped.stderr
     assert cli("resume run", folder=tmp_path).code == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+
+
+# --- single answers, each with a label: of kto only ---
+
+THUMBS = PREFER.replace("data={pairs}", "data=thumbs.jsonl")
+
+
+def write_thumbs(folder: Path, models: Models, *changes: tuple[int, dict[str, object]]) -> None:
+    """The sides of the fixture's pairs one by one, a prompt having either or both; changes: keys of a line (from 1), None removes."""
+    rows: list[dict[str, object]] = []
+    for number, line in enumerate((models.folder / "pairs.jsonl").read_text().splitlines()):
+        pair = json.loads(line)
+        for side in ("chosen", "rejected")[number % 3 == 1 : 2 - (number % 3 == 2)]:
+            rows.append({"prompt": pair["prompt"], "completion": pair[side], "label": side == "chosen"})
+    for line, change in changes:
+        merged = rows[line - 1] | change
+        rows[line - 1] = {name: value for name, value in merged.items() if value is not None}
+    (folder / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_kto_learns_from_single_answers_and_is_resumed_to_the_same_bits(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    write_thumbs(tmp_path, models)
+    words = models.fill(f"{THUMBS} algorithm=kto learning_rate=3e-3 steps=16")
+    summary = cli([*words, "out=whole", "--json"], folder=tmp_path).result
+    assert summary["answers"] == 72  # of 80, one in ten of each label held out
+    before, after = summary["before"], summary["after"]
+    assert before["validation_reward_gap"] == pytest.approx(0, abs=1e-4)  # π is π_ref
+    assert after["validation_reward_gap"] > 0.01
+    assert after["validation_pair_accuracy"] > 0.9
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    first, *_, last = [row for row in rows if "loss" in row]
+    assert last["epoch"] == pytest.approx(16 * 16 / 72)  # 8 pairs a step are 16 answers
+    gap = [row["preferred_logp"] - row["rejected_logp"] for row in (first, last)]
+    assert gap[1] > gap[0]
+    lineage = json.loads((tmp_path / "whole" / "lineage.json").read_text())
+    assert [Path(file["path"]).name for file in lineage["data"]] == ["thumbs.jsonl"]
+    stopped = cli([*words, "out=run"], folder=tmp_path, signal=15, once=tmp_path / "run" / "metrics.jsonl")
+    assert stopped.code == 128 + 15, stopped.stderr
+    assert cli("resume run", folder=tmp_path).code == 0
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
+    assert cli("report run --json", folder=tmp_path).result["bytes"] > 10_000
+
+
+def test_both_labels_are_held_out_however_the_file_is_ordered(cli: Cli, models: Models, tmp_path: Path) -> None:
+    """Every tenth line of a file that alternates has the same label."""
+    rows = [{"prompt": f"say {i}", "completion": "yes" if i % 2 else "??", "label": i % 2 == 1} for i in range(40)]
+    (tmp_path / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = cli(models.fill(f"{THUMBS} algorithm=kto steps=1 --json"), folder=tmp_path).result
+    assert summary["answers"] == 36
+    assert 0 <= summary["after"]["validation_pair_accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ([(7, {"label": None})], "line 7 of thumbs.jsonl has no `label`: a single answer has"),
+        ([(1, {"label": None})], "line 1 of thumbs.jsonl has no `label`: a single answer has"),
+        ([(7, {"completion": None})], "line 7 of thumbs.jsonl has no `completion`"),
+        ([(7, {"prompt": None})], "line 7 of thumbs.jsonl has no `prompt`"),
+        ([(7, {"label": 1})], "the `label` of line 7 of thumbs.jsonl is 1: write true (wanted) or false"),
+        ([(7, {"label": "true"})], 'the `label` of line 7 of thumbs.jsonl is "true": write true'),
+        ([(7, {"prompt": 3})], "the `prompt` of line 7 of thumbs.jsonl is not a string"),
+        ([(7, {"chosen": "a", "rejected": "b"})], "line 7 of thumbs.jsonl has `chosen`, as in a pair"),
+        ([(1, {"chosen": "a", "rejected": "b"})], "line 2 of thumbs.jsonl has no `chosen`, it is a single answer"),
+        ([(i, {"label": True}) for i in range(1, 81)], "all answers of thumbs.jsonl have the label true: give wanted"),
+        (
+            [(i, {"label": i < 4}) for i in range(1, 81)],
+            "has 3 wanted and 77 unwanted answers that fit a context of 64",
+        ),
+    ],
+)
+def test_what_is_wrong_with_single_answers_is_one_sentence(
+    changes: list[tuple[int, dict[str, object]]], said: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    write_thumbs(tmp_path, models, *changes)
+    assert said in cli(models.fill(f"{THUMBS} algorithm=kto"), folder=tmp_path).complaint
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", [f"{THUMBS} algorithm={name}" for name in ALGORITHMS if name != "kto"] + [REWARD])
+def test_what_learns_from_pairs_says_who_reads_single_answers(
+    command: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    write_thumbs(tmp_path, models)
+    said = cli(models.fill(command.replace("{pairs}", "thumbs.jsonl")), folder=tmp_path).complaint
+    assert "line 1 of thumbs.jsonl has no `chosen`, it is a single answer" in said
+    assert "only `fledge prefer algorithm=kto` reads these" in said
+
+
+def test_the_share_that_is_ahead_is_counted_over_all_pairs() -> None:
+    high = torch.randint(0, 9, (40,), generator=seeded(1)).float()
+    low = torch.randint(-2, 7, (30,), generator=seeded(2)).float()
+    one_by_one = [1.0 if h > l else 0.5 if h == l else 0.0 for h in high.tolist() for l in low.tolist()]  # noqa: E741
+    assert share_ahead(high, low) == pytest.approx(sum(one_by_one) / 1200)
+    assert (share_ahead(low + 20, high), share_ahead(low, low)) == (1.0, pytest.approx(0.5))
 
 
 @pytest.mark.parametrize("kind", KINDS)

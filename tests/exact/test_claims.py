@@ -45,7 +45,7 @@ def test_scales_are_arithmetic_of_group_and_length(text: str, value: float) -> N
     assert scale_of(f"unbiased up to scale {text}", 4, 2) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["", "B/2", "1/0", "G**2", "__import__('os')", "(G-1", "0", "True and G"])
+@pytest.mark.parametrize("text", ["", "K/2", "1/0", "G**2", "__import__('os')", "(G-1", "0", "True and G"])
 def test_other_scales_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="names no scale"):
         scale_of(f"unbiased up to scale {text}", 2, 2)
@@ -103,3 +103,8 @@ def test_the_statement_says_what_was_found(expected: torch.Tensor, samples: int,
 def test_a_bias_is_told_with_its_size_and_direction() -> None:
     said = statement(measured(TRUE + torch.tensor([[2.0, 1.0, 0.0]])), 4, 1e-10)  # at a right angle
     assert said.startswith("biased: relative error 0.598, cosine 0.858")
+
+
+def test_b_is_the_rows_of_all_groups() -> None:
+    assert scale_of("unbiased up to scale (B-1)/B", 2, 3, groups=3) == pytest.approx(5 / 6)
+    assert scale_of("unbiased up to scale (B-1)/B", 4, 3) == pytest.approx(3 / 4)  # of one group

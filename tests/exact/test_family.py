@@ -26,9 +26,9 @@ def test_the_claim_holds(entry: Entry) -> None:
 
 @ENTRIES
 def test_no_other_claim_holds(entry: Entry) -> None:
-    """Neither the full gradient, where it is not said to be that, nor three quarters of it, which nothing here is."""
+    """Neither the full gradient, where it is not said to be that, nor three sevenths of it, which nothing here is."""
     claim = entry.row("A", Hardware(), 300).claim
-    for other in {UNBIASED, "unbiased up to scale 3/4"} - {claim}:
+    for other in {UNBIASED, "unbiased up to scale 3/7"} - {claim}:
         assert not replace(entry, claim=other).row("A", Hardware(), 300).holds
 
 

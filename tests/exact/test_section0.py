@@ -11,6 +11,8 @@ from torch import Tensor
 
 import fledge.exact.section0 as section0
 import fledge.exact.student as student
+from fledge.algorithms.distillation import Distillation
+from fledge.algorithms.expectation_maximisation import ExpectationMaximisation
 from fledge.algorithms.reinforce import Reinforce
 from fledge.algorithms.supervised import Supervised
 from fledge.exact.laboratory import Hardware
@@ -37,9 +39,24 @@ class RewardSquared(Reinforce):
         return super().update(batch.with_(reward=batch.reward**2), between_steps)
 
 
+class RewardSquaredEM(ExpectationMaximisation):
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        return super().update(batch.with_(reward=batch.reward**2), between_steps)
+
+
 class HalfTheRows(Supervised):
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
         return super().update(batch[: len(batch) // 2], between_steps)
+
+
+class FewLessons(Distillation):
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        return super().update(batch[:3], between_steps)
+
+
+class OneStep(ExpectationMaximisation):
+    def __init__(self, *parts: Any, **settings: Any) -> None:
+        super().__init__(*parts, **(settings | {"updates_per_step": 1, "epochs": 1}))
 
 
 def squared(logp: Tensor, weight: Tensor | float = 1.0) -> Tensor:
@@ -52,8 +69,10 @@ def squared(logp: Tensor, weight: Tensor | float = 1.0) -> Tensor:
         (section0, "Supervised", HalfTheRows, ["u1_maximum_likelihood"]),
         (section0, "Reinforce", RewardSquared, ["u3_policy_gradient", "u4_regularised_optimum"]),
         (section0, "nll", squared, ["u5_label_smoothing"]),
-        (student, "nll", squared, ["u5_reward_augmented", "u5_reweighting", "u6_posterior_regularisation", "u7_distillation"]),
-        (section0, "em_step", lambda language, logits, success: logits - 0.1 * logits, ["u2_posterior"]),
+        (student, "nll", squared, ["u5_reward_augmented", "u5_reweighting", "u6_posterior_regularisation"]),
+        (section0, "ExpectationMaximisation", RewardSquaredEM, ["u2_posterior"]),
+        (section0, "ExpectationMaximisation", OneStep, ["u2_posterior"]),
+        (section0, "Distillation", FewLessons, ["u7_distillation"]),
     ],
 )  # fmt: skip
 def test_a_row_fails_where_what_it_measures_is_broken(

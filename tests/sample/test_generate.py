@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from fledge.decoding import Decoding
 from fledge.errors import UserError
+from fledge.models.generation import GenerationTransformer
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion, generate
@@ -40,11 +42,11 @@ def without_cache(policy: TokenPolicy, prompt: list[int], room: int, uniform: to
         logp.append(chance)
         if token == STOP:
             break
-    return Completion(prompt, tokens, logp, tokens[-1] == STOP)
+    return Completion(prompt, tokens, logp, "stop" if tokens[-1] == STOP else "length")
 
 
 def same(found: Completion, expected: Completion) -> None:
-    assert (found.prompt, found.tokens, found.stopped) == (expected.prompt, expected.tokens, expected.stopped)
+    assert (found.prompt, found.tokens, found.ended) == (expected.prompt, expected.tokens, expected.ended)
     assert found.logp == pytest.approx(expected.logp, abs=1e-5)
 
 
@@ -65,8 +67,12 @@ def test_every_row_says_what_it_says_alone_without_a_cache(
     policy = policy_of(network, rule=rule)
     prompts = [torch.randint(0, 11, (n,), generator=seeded(seed + i)).tolist() for i, n in enumerate(lengths)]
     found = generate(policy, prompts, max_new_tokens=max_new_tokens, stop=STOP, samples=samples, generator=seeded(seed))
-    uniform = torch.rand(len(prompts) * samples, max_new_tokens, generator=seeded(seed))
+    key = int(torch.randint(2**62, (), generator=seeded(seed)))
     rows = [prompt for prompt in prompts for _ in range(samples)]
+    uniform = [
+        torch.from_numpy(np.random.Generator(np.random.Philox(key=[key, row])).random(max_new_tokens))
+        for row in range(len(rows))
+    ]
     assert len(found) == len(rows)
     for completion, prompt, numbers in zip(found, rows, uniform, strict=True):
         same(completion, without_cache(policy, prompt, min(max_new_tokens, 16 - len(prompt)), numbers))
@@ -114,9 +120,11 @@ def test_the_same_generator_says_the_same_and_is_left_where_it_was_used_up() -> 
 def test_finished_rows_cost_nothing_further(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = policy_of(transformer())
     rows: list[int] = []
-    step = policy.network.step
+    step = GenerationTransformer.step
     monkeypatch.setattr(
-        policy.network, "step", lambda tokens, *rest: (rows.append(len(tokens)), step(tokens, *rest))[1]
+        GenerationTransformer,
+        "step",
+        lambda self, tokens, *rest: (rows.append(len(tokens)), step(self, tokens, *rest))[1],
     )
     completions = generate(policy, [[1]], max_new_tokens=10, stop=STOP, samples=32, generator=seeded(0))
     # A token is one row of one forward pass; the first of each row comes from the prompt's.
@@ -147,9 +155,9 @@ def test_the_policy_is_left_in_the_mode_it_was_in() -> None:
 
 def test_prompts_that_cannot_be_continued_are_refused() -> None:
     policy = policy_of(transformer(context=8))
-    with pytest.raises(UserError, match="prompt 1 is empty"):
+    with pytest.raises(UserError, match="prompt 1: the prompt is empty"):
         generate(policy, [[1], []], max_new_tokens=2, stop=STOP)
-    with pytest.raises(UserError, match=r"prompt 0 has 8 tokens.*context is 8"):
+    with pytest.raises(UserError, match=r"prompt 0: .*8 tokens.*context is 8"):
         generate(policy, [[1] * 8], max_new_tokens=2, stop=STOP)
     with pytest.raises(UserError, match="max_new_tokens=0"):
         generate(policy, [[1]], max_new_tokens=0, stop=STOP)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -12,20 +12,20 @@ from fledge.decoding import Decoding
 from fledge.errors import UserError
 from fledge.models.folder import actions
 from fledge.policy import TokenPolicy
-from fledge.sample.generate import Completion
+from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
 from fledge.text.tokenizer import train_tokenizer
 from fledge.worlds.tasks import Example, load_task
-from tests.subjects import transformer
+from tests.subjects import same_bits, transformer
 
 BYTES = train_tokenizer("bytes", [])
 
 
 def test_every_mark_stands_where_it_belongs() -> None:
-    stopped = Completion([1, 4, 8, 5], [70, 71, 2], [-0.1, -0.2, -0.3], True)
-    cut = Completion([1, 5], [72, 73, 74, 75], [-1.0, -2.0, -3.0, -4.0], False)
+    stopped = Completion([1, 4, 8, 5], [70, 71, 2], [-0.1, -0.2, -0.3], "stop")
+    cut = Completion([1, 5], [72, 73, 74, 75], [-1.0, -2.0, -3.0, -4.0], "length")
     batch = rollout_rows([stopped, cut], [0.5, -2.0], [3, 4])
     assert batch.obs.tolist() == [[1, 4, 8, 5, 70, 71, 2], [1, 5, 72, 73, 74, 75, 0]]
     assert torch.equal(batch.action, batch.obs[:, 1:])
@@ -44,16 +44,17 @@ def test_every_mark_stands_where_it_belongs() -> None:
 
 @pytest.mark.parametrize("reward", [math.nan, math.inf])
 def test_a_reward_that_is_no_finite_number_is_refused(reward: float) -> None:
-    good = Completion([1], [2], [0.0], True)
+    good = Completion([1], [2], [0.0], "stop")
     with pytest.raises(UserError, match="completion 1"):
         rollout_rows([good, good], [0.0, reward], [0, 0])
 
 
-def make(scorer: Scorer | None = None, rule: Decoding | None = None) -> Rollouts:
+def make(scorer: Scorer | None = None, rule: Decoding | None = None, redraws: int = 0) -> Rollouts:
     policy = TokenPolicy(transformer(vocab_size=262, context=48), actions(BYTES), rule or Decoding())
     task = load_task("reverse", seed=1, shortest=2, longest=4)
     return Rollouts(
-        policy, BYTES, task, scorer or Verifier(task), Stopwatch(), prompts_per_step=3, samples_per_prompt=4, max_new_tokens=6, seed=5
+        policy, BYTES, task, scorer or Verifier(task), Stopwatch(), prompts_per_step=3, samples_per_prompt=4, max_new_tokens=6, seed=5,
+        redraws=redraws,
     )  # fmt: skip  # pyright: ignore
 
 
@@ -108,3 +109,114 @@ def test_a_sampler_that_is_resumed_goes_on_as_if_it_had_never_stopped(given: int
         assert torch.equal(a.chosen, b.chosen)
         assert straight.figures == resumed.figures
     assert straight.position == resumed.position == 3 * (given + 3)
+
+
+# --- dynamic sampling: groups that earned the same give way to others ---
+
+
+class Grader:
+    """Gives answers 0, 1, 2, 3 in the groups that `differs` says (by how many came before), else 0.5; keeps what it heard."""
+
+    def __init__(self, differs: Callable[[int], bool]) -> None:
+        self.differs, self.prompts, self.completions = differs, [], []
+        self.rewards: list[float] = []
+        self.calls = 0
+
+    def __call__(
+        self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
+    ) -> dict[str, list[float]]:
+        self.calls += 1
+        found: list[float] = []
+        for place in range(0, len(examples), 4):
+            found += [0.0, 1.0, 2.0, 3.0] if self.differs(len(self.prompts)) else [0.5] * 4
+            self.prompts.append(examples[place].prompt)
+        self.completions += completions
+        self.rewards += found
+        return {"reward": found, "exact_match": [float(x == 3.0) for x in found]}
+
+
+def prompts_of(sampler: Rollouts, numbers: Sequence[int]) -> list[list[int]]:
+    return [prompt_tokens(BYTES, sampler.task.example(i, "train").prompt) for i in numbers]
+
+
+def test_groups_of_equal_reward_give_way_to_the_next_prompts_until_all_differ() -> None:
+    grader = Grader(lambda group: group not in (0, 2, 3))  # 0 and 2 give way to 3 and 4, and 3 to 5
+    sampler = make(grader, redraws=3)
+    batch = next(sampler)
+    assert batch.group is not None
+    assert batch.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert batch.reward.sum(1).tolist() == [0.0, 1.0, 2.0, 3.0] * 3
+    for place, prompt in enumerate(prompts_of(sampler, [5, 1, 4])):
+        for row in range(4 * place, 4 * place + 4):
+            assert batch.obs[row, : len(prompt)].tolist() == prompt
+    assert (grader.calls, sampler.position) == (3, 6)
+    assert sampler.figures["drawn_groups"] == 6
+    next(sampler)  # begins after the last prompt that was drawn
+    assert grader.prompts[6:] == [sampler.task.example(i, "train").prompt for i in (6, 7, 8)]
+
+
+def test_figures_are_means_over_everything_that_was_drawn() -> None:
+    grader = Grader(lambda group: group not in (0, 2, 3))
+    sampler = make(grader, redraws=3)
+    next(sampler)
+    said = grader.completions
+    assert len(said) == 24
+    tokens = [len(c.tokens) for c in said]
+    assert sampler.figures == pytest.approx({
+        "reward": sum(grader.rewards) / 24, "sampled_exact_match": 3 / 24, "stop_rate": sum(c.stopped for c in said) / 24,
+        "completion_tokens": sum(tokens) / 24, "tokens": sum(tokens), "drawn_groups": 6,
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("redraws", [1, 2, 3])
+def test_where_nothing_differs_a_batch_is_full_after_the_stated_rounds(redraws: int) -> None:
+    grader = Grader(lambda group: False)
+    sampler = make(grader, redraws=redraws)
+    batch = next(sampler)
+    assert (len(batch), grader.calls) == (12, 1 + redraws)
+    assert batch.group is not None
+    assert batch.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert batch.reward.sum(1).tolist() == [0.5] * 12
+    assert sampler.figures["drawn_groups"] == 3 * (1 + redraws)
+
+
+def test_what_differs_at_once_is_not_drawn_again() -> None:
+    grader = Grader(lambda group: True)
+    sampler = make(grader, redraws=3)
+    plain = make(Grader(lambda group: True))
+    for _ in range(2):
+        assert same_bits(next(sampler), next(plain))
+    assert sampler.figures == plain.figures | {"drawn_groups": 3}
+
+
+def test_without_redraws_a_batch_is_one_round_of_the_engine() -> None:
+    sampler = make(Grader(lambda group: False))
+    generator = torch.Generator().manual_seed(5)
+    for step in range(2):
+        prompts = prompts_of(sampler, range(3 * step, 3 * step + 3))
+        said = generate(sampler.policy, prompts, max_new_tokens=6, stop=BYTES.end, generator=generator, samples=4)
+        wanted = rollout_rows(said, [0.5] * 12, [i // 4 for i in range(12)])
+        assert same_bits(next(sampler), wanted)
+        assert "drawn_groups" not in sampler.figures
+
+
+def uneven(
+    examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
+) -> dict[str, list[float]]:
+    """What the first token is worth, to a prompt of odd length; nothing else is worth anything."""
+    return {"reward": [float(c.tokens[0]) * (len(e.prompt) % 2) for e, c in zip(examples, completions, strict=True)]}
+
+
+@pytest.mark.parametrize("given", [0, 1, 3])
+def test_a_sampler_that_redraws_is_resumed_to_the_same_bits(given: int) -> None:
+    straight, resumed = make(uneven, redraws=2), make(uneven, redraws=2)
+    for _ in range(given):
+        next(straight)
+    resumed.load_state_dict(straight.state_dict())
+    drawn = 0.0
+    for _ in range(3):
+        a, b = next(straight), next(resumed)
+        assert same_bits(a, b)
+        assert straight.figures == resumed.figures
+        drawn += straight.figures["drawn_groups"]
+    assert drawn > 9  # so some were replaced

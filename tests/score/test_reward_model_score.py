@@ -13,11 +13,11 @@ from fledge.worlds.tasks import load_task
 from tests.subjects import seeded, transformer
 
 COMPLETIONS = [
-    Completion([1, 5, 6], [7, 2], [0.0, 0.0], True),
-    Completion([1], [8, 9, 10, 4, 3, 2], [0.0] * 6, True),
-    Completion([1, 5], [9, 9, 9], [0.0] * 3, False),
-    Completion([1, 7], [2], [0.0], True),
-    Completion([1, 8, 8, 8], [3], [0.0], False),
+    Completion([1, 5, 6], [7, 2], [0.0, 0.0], "stop"),
+    Completion([1], [8, 9, 10, 4, 3, 2], [0.0] * 6, "stop"),
+    Completion([1, 5], [9, 9, 9], [0.0] * 3, "length"),
+    Completion([1, 7], [2], [0.0], "stop"),
+    Completion([1, 8, 8, 8], [3], [0.0], "length"),
 ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fledge.sample.generate import Completion
+from fledge.engine.request import Completion, Ended
 from fledge.score.verifier import Verifier
 from fledge.worlds.tasks import load_task
+
+ENDS: tuple[Ended, ...] = ("stop", "length", "stop")
 
 
 def test_right_wrong_and_unfinished_answers() -> None:
@@ -12,7 +14,7 @@ def test_right_wrong_and_unfinished_answers() -> None:
     example = task.example(0, "train")
     assert example.answer is not None
     texts = [example.answer, example.answer, "???"]
-    completions = [Completion([1], [6], [0.0], stopped) for stopped in (True, False, True)]
+    completions = [Completion([1], [6], [0.0], ended) for ended in ENDS]
     marks = Verifier(task)([example] * 3, completions, texts)
     assert marks == {"reward": [1.0, 0.0, 0.0], "exact_match": [1.0, 0.0, 0.0]}
 
@@ -22,7 +24,7 @@ def test_the_reward_is_the_tasks_dense_score() -> None:
     example = task.example(0, "train")
     assert example.answer is not None
     near = example.answer[:-1]
-    marks = Verifier(task)([example], [Completion([1], [6], [0.0], True)], [near])
+    marks = Verifier(task)([example], [Completion([1], [6], [0.0], "stop")], [near])
     assert marks["reward"] == task.score([example], [near])
     assert 0 < marks["reward"][0] < 1
     assert marks["exact_match"] == [0.0]

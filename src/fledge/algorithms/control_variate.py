@@ -55,10 +55,10 @@ class ControlVariate:
             assert part.target is not None
             back = part.target[part.chosen]  # [N]: only the chosen steps of all rows
             hidden = self.policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
-            logits = self.policy.logits(hidden)  # [N, V]
+            action = part.action[part.chosen]  # [N]
+            logits = self.policy.logits(hidden, keep=action)  # [N, V]
             value = self.action_value(hidden.detach())  # [N, V]
-            action = part.action[part.chosen][:, None]
-            logp, guess = (x.gather(-1, action).squeeze(-1) for x in (logits.log_softmax(-1), value))  # [N]
+            logp, guess = (x.gather(-1, action[:, None]).squeeze(-1) for x in (logits.log_softmax(-1), value))  # [N]
             given_back = (logits.softmax(-1) * value.detach()).sum(-1)  # [N]
             policy_loss = (nll(logp, back - guess.detach()) - given_back).sum() / rows
             value_loss = value_error(guess, back).sum() / tokens

@@ -155,3 +155,6 @@ best_of_n = partial(ExpectationMaximisation, keep="best", threshold=float("-inf"
 
 # Singh et al. 2024, §3: the M-step starts from the base model each time.
 rest_em = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)
+
+# Zelikman et al. 2022, algorithm 1: from the base model each time, too. What makes it STaR is its sampler, which hints (sample/hints.py).
+star = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)

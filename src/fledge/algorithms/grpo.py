@@ -67,22 +67,26 @@ class GRPO:
         epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """average: "row" is the mean over a row's tokens, then over rows; "token" over all tokens; "sum" over rows only.
+        """average: "row" is the mean over a row's tokens, then over rows; "token" over all tokens of the step; "sum" over rows only.
 
-        drop_equal_groups: groups that all earned the same do not count. length_limit, length_buffer: of `overlong_penalty`, tokens.
+        drop_equal_groups: groups that all earned the same do not count. length_limit, length_buffer: of `overlong_penalty`, tokens;
+        the buffer is a fifth of the limit unless given, and at least 1.
         """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.surrogate, self.clip_low, self.clip_high = surrogate, clip_low, clip_high
         self.divide_by_std, self.average, self.drop_equal_groups = divide_by_std, average, drop_equal_groups
-        self.length_limit, self.length_buffer = length_limit, length_buffer or (length_limit or 0) // 5
+        self.length_limit = length_limit
+        self.length_buffer = max(1, (length_limit or 0) // 5 if length_buffer is None else length_buffer)
         self.minibatches = Minibatches(updates_per_step, epochs, generator)
-        if average == "sum" and not divide_by_std:
-            dropped = drop_equal_groups or length_limit is not None
-            exact = "unbiased up to scale (G-1)/G"
-            self.gradient_claim = "biased: groups are dropped or lengths punished" if dropped else exact
-        elif not divide_by_std:
-            self.gradient_claim = "biased: the number of tokens divides"
+        length = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[average]
+        divisors = ["the group's standard deviation"] * divide_by_std + length
+        if divisors:
+            self.gradient_claim = f"biased: {' and '.join(divisors)} {'divides' if len(divisors) == 1 else 'divide'}"
+        elif drop_equal_groups or length_limit is not None:
+            self.gradient_claim = "biased: groups are dropped or lengths punished"
+        else:
+            self.gradient_claim = "unbiased up to scale (G-1)/G"
 
     @property
     def unfinished(self) -> Trajectories | None:
@@ -158,6 +162,7 @@ class GRPO:
 # it only scales the learning rate.
 dr_grpo = partial(GRPO, divide_by_std=False, average="sum")
 
-# Yu et al. 2025, eqs. 8–13. Over-long shaping starts when `length_limit` is given (their L_max; the buffer is a fifth of it, as theirs).
-# Groups without spread are dropped; the paper also samples others in their place.
+# Yu et al. 2025, eqs. 8–13. The mean is over all tokens of the step; eq. 8 divides within each prompt.
+# Over-long shaping starts when `length_limit` is given (their L_max; the buffer is a fifth of it, as theirs).
+# Their dynamic sampling is the sampler's (`redraws` of sample/rollouts.py); groups that are without spread even so are dropped here.
 dapo = partial(GRPO, average="token", clip_low=0.2, clip_high=0.28, drop_equal_groups=True)

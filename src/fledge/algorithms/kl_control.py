@@ -11,7 +11,7 @@ from typing import Any
 class KLControl:
     """β stays as it is without a target; with one, e = clip(KL/target − 1, ±0.2) and β ← β·(1 + gain·e) once a batch.
 
-    KL in nats per completion. The source's gain is 0.1 for batches of 512.
+    KL in nats per completion. gain: the source's K_β.
     """
 
     beta: float

@@ -2,12 +2,12 @@
 
 sample: answers with a verdict (a positive reward: wanted).  score: log-probability under the reference.  weigh: λ_D or λ_U.
 fit: λ_y − v(x, y) (Ethayarajh et al. 2024, eq. 8). The reference point z₀ = max(0, mean log π/π_ref of mismatched answers), section
-4.1's estimate of KL(π‖π_ref), is taken once per batch and has no gradient. Mismatched: each prompt with its neighbour's answer.
+4.1's estimate of KL(π‖π_ref), is taken once per batch and has no gradient. Mismatched: each prompt with the answer to another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class KTO:
         self.desirable_weight, self.undesirable_weight = desirable_weight, undesirable_weight
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step on rows of prompts that differ from neighbour to neighbour."""
+        """One optimizer step."""
         with self.stopwatch.phase("score"):
             anchor = self.anchor(batch)
             batch = refer(self.reference, batch, self.learner)
@@ -64,7 +64,10 @@ class KTO:
 
     def anchor(self, batch: Trajectories) -> Tensor:
         """z₀, over all ranks.  -> []"""
-        rows = mismatched(batch)
+        each = self.learner.gather(questions_and_answers(batch))
+        rows = mismatched(
+            [row for rank in each for row in rank], first=sum(map(len, each[: self.learner.rank])), count=len(batch)
+        )
         policy, reference = (refer(each, rows, self.learner).reference_answer for each in (self.policy, self.reference))
         log_ratio = policy - reference  # [B]
         return (self.learner.sum(log_ratio.sum()) / self.learner.count_rows(rows)).clamp(min=0.0).to(log_ratio.dtype)
@@ -81,19 +84,33 @@ def is_wanted(rows: Trajectories) -> Tensor:
     return earned(rows) > 0
 
 
-def mismatched(batch: Trajectories) -> Trajectories:
-    """Each prompt with its neighbour's answer: rows 0 and 1 change theirs, 2 and 3 …; an odd last row takes the one before it.
+# A prompt's tokens, its answer's, and which of the answer's are the policy's own.
+Answered = tuple[list[int], list[int], list[bool]]
 
-    No row becomes longer than the longer of the two: what is over is cut. Raises ValueError for a single row, which has no neighbour.
-    """
-    if len(batch) < 2:
-        raise ValueError("KTO's reference point needs 2 rows or more a step: one row has no neighbour.")
+
+def questions_and_answers(batch: Trajectories) -> list[Answered]:
+    """Each row cut before its answer's first token."""
     obs, chosen, last = batch.obs.tolist(), batch.chosen.tolist(), batch.last().tolist()
     first = batch.chosen.int().argmax(1).tolist()  # the step of the answer's first token, which is token first + 1
-    rows, own = [], []
-    for i in range(len(batch)):
-        j = i ^ 1 if i ^ 1 < len(batch) else i - 1
-        prompt, longest = obs[i][: first[i] + 1], max(last[i], last[j]) + 1
-        rows.append((prompt + obs[j][first[j] + 1 : last[j] + 1])[:longest])
-        own.append(([False] * len(prompt) + chosen[j][first[j] : last[j]])[:longest])
-    return from_rows(rows, own)
+    cuts = zip(obs, chosen, first, last, strict=True)
+    return [(row[: a + 1], row[a + 1 : b + 1], own[a:b]) for row, own, a, b in cuts]
+
+
+def mismatched(rows: Sequence[Answered], first: int = 0, count: int | None = None) -> Trajectories:
+    """`count` prompts from number `first` on, each with the answer of the nearest row whose prompt differs, the one before it of two.
+
+    rows: those of all ranks, so that it does not matter where they are cut. Where all prompts are the same nothing can be mismatched,
+    and each takes the answer of the row before it: z₀ is then that of answers to the prompt itself.
+    No row becomes longer than the longer of the two: what is over is cut. Raises ValueError for a single row, which has no neighbour.
+    """
+    if len(rows) < 2:
+        raise ValueError("KTO's reference point needs 2 rows or more a step: one row has no neighbour.")
+    tokens, own = [], []
+    for i in range(first, len(rows) if count is None else first + count):
+        prompt, answer, _ = rows[i]
+        near = (j for distance in range(1, len(rows)) for j in (i - distance, i + distance) if 0 <= j < len(rows))
+        other = rows[next((j for j in near if rows[j][0] != prompt), i - 1)]
+        longest = max(len(prompt) + len(answer), len(other[0]) + len(other[1]))
+        tokens.append((prompt + other[1])[:longest])
+        own.append(([False] * len(prompt) + other[2])[:longest])
+    return from_rows(tokens, own)

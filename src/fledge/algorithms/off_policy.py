@@ -2,6 +2,7 @@
 
 sample: any policy whose log-probabilities were kept.  score: reward − β·log(π/π_ref).
 weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, one optimizer step per batch.
+Top-k and top-p are refused: μ, cut off elsewhere, would never say some of what π says, and no weight can make up for that.
 """
 
 from __future__ import annotations
@@ -41,7 +42,15 @@ class OffPolicy:
         baseline_value: float = 0.0,
         gamma: float = 1.0,
     ) -> None:
-        """weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance."""
+        """weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance.
+
+        Raises UserError for a rule with top-k or top-p.
+        """
+        if policy.rule.truncates:
+            raise UserError(
+                f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy weights want a probability for every "
+                "token under both policies. Give top_k=0 and top_p=1; the temperature is free."
+            )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.weights, self.truncate_at, self.baseline_value, self.gamma = weights, truncate_at, baseline_value, gamma

@@ -16,6 +16,7 @@ from torch import Tensor
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.minibatches import Minibatches
 from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
+from fledge.algorithms.scoring import untruncated
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -98,7 +99,8 @@ class PPO:
 
     @torch.no_grad()
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor]:
-        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref [B, T]."""
+        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref [B, T], as in `kl_to`."""
+        other = None if self.reference is None else untruncated(self.reference)
         rows = self.learner.rows_per_micro_batch or len(batch)
         logps, values, references = [], [], []
         for a in range(0, len(batch), rows):
@@ -107,8 +109,8 @@ class PPO:
                 logp, _, value = self.actor_critic.evaluate(part.obs, part.action, part.chosen)
                 logps.append(logp)
                 values.append(value)
-                if self.reference is not None:
-                    references.append(self.reference.log_prob(part.obs, part.action, part.chosen))
+                if other is not None:
+                    references.append(other.log_prob(part.obs, part.action, part.chosen))
         logp, value = torch.cat(logps), torch.cat(values)
         kl = kl_k1(logp, torch.cat(references)) if references else torch.zeros_like(logp)
         kl = torch.where(batch.chosen, kl, 0.0)

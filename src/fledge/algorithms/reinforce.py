@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
-from fledge.algorithms.scoring import groups
-from fledge.fit import kl_k1, kl_k3, nll, total
+from fledge.algorithms.scoring import groups, kl_to, log_prob_in_pieces
+from fledge.fit import nll, total
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
@@ -52,12 +52,12 @@ class Reinforce:
         if gamma != 1:
             self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
         elif baseline in ("group", "batch"):
-            self.gradient_claim = "unbiased up to scale (G-1)/G"
+            self.gradient_claim = f"unbiased up to scale {'(G-1)/G' if baseline == 'group' else '(B-1)/B'}"
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
-            reward, distance = self.score(batch)  # [B, T]
+            reward, distance = self.score(batch)  # reward [B, T]
             advantage = self.weigh(batch, reward)  # [B, T]
         rows = self.learner.count_rows(batch)
         figures = {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
@@ -72,21 +72,18 @@ class Reinforce:
         with self.stopwatch.phase("fit"):
             figures |= self.learner.step(loss, batch)
         check_drift(figures["drift"])
-        figures |= {name: float(self.learner.sum(kl.sum()) / rows) for name, kl in distance.items()}
-        figures |= {"kl_coefficient": self.kl.beta}
+        figures |= distance | {"kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl"])
         return figures
 
-    @torch.no_grad()
-    def score(self, batch: Trajectories) -> tuple[Tensor, dict[str, Tensor]]:
-        """The reward with the KL penalty in it, per step [B, T], and two estimates of each completion's KL [B]."""
-        if self.reference is None or batch.logp is None:
-            return batch.reward, dict.fromkeys(("kl", "kl_k3"), batch.reward.new_zeros(len(batch)))
-        with self.learner.autocast():
-            reference = self.reference.log_prob(batch.obs, batch.action, batch.chosen)
-        kl = torch.where(batch.chosen, kl_k1(batch.logp, reference), 0.0)  # [B, T]
-        k3 = torch.where(batch.chosen, kl_k3(batch.logp, reference), 0.0)
-        return batch.reward - self.kl.beta * kl, {"kl": kl.sum(1), "kl_k3": k3.sum(1)}
+    def score(self, batch: Trajectories) -> tuple[Tensor, dict[str, float]]:
+        """The reward with the KL penalty in it, per step [B, T], and the two estimates of the KL of `kl_to`."""
+        if self.reference is not None and (batch.logp is None or self.learner.precision != "fp32"):
+            # Both sides of the KL from the trainer: in bfloat16 too a policy is at distance 0 from itself. In fp32 the engine's
+            # numbers are the trainer's, and a forward pass is saved.
+            batch = batch.with_(logp=log_prob_in_pieces(self.policy, batch, self.learner))
+        kl, distance = kl_to(self.reference, batch, self.learner)
+        return batch.reward - self.kl.beta * kl, distance
 
     def weigh(self, batch: Trajectories, reward: Tensor) -> Tensor:
         """Reward-to-go minus the baseline.  [B, T]"""
@@ -137,7 +134,7 @@ def score_norm(policy: TokenPolicy, batch: Trajectories, learner: Learner) -> Te
         with learner.autocast():
             hidden = policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
             pieces = zip(hidden.split(policy.chunk), part.action[part.chosen].split(policy.chunk), strict=True)
-            norms = [_distance_to_action(policy.logits(h).softmax(-1), action) for h, action in pieces]
+            norms = [_distance_to_action(policy.logits(h, keep=a).softmax(-1), a) for h, a in pieces]
         found[a : a + size][part.chosen] = torch.cat(norms).to(found.dtype)
     return found.sum(1)
 

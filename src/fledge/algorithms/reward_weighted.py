@@ -87,8 +87,9 @@ class RewardWeighted:
             weight = (worth - group_mean(worth, group)).clamp(max=60.0).exp()
         else:
             rows = self.learner.count(torch.ones_like(score, dtype=torch.bool))
-            # From the mean in float64: every rank can agree on it, and it reaches e^700.
-            mass = (worth.double() - self.learner.sum(worth.double().sum()) / rows).clamp(max=700.0).exp()
+            mass = (
+                worth.double() - max(self.learner.gather(float(worth.max())))
+            ).exp()  # of the best row of all ranks: 1
             weight = (mass * rows / self.learner.sum(mass.sum())).to(worth.dtype)
         return weight if self.weight_cap is None else weight.clamp(max=self.weight_cap)
 

@@ -22,7 +22,10 @@ def drift(logp: Tensor, batch: Trajectories, count: Tensor) -> Tensor:
 
 
 def sampled_entropy(batch: Trajectories, learner: Learner) -> float:
-    """The mean of −log-probability over what was sampled, in nats per token: an unbiased estimate of the policy's entropy."""
+    """The mean of −log-probability over what was sampled, in nats per token: a consistent estimate of the policy's entropy.
+
+    A ratio of two sums, nats and tokens: where rows differ in length, few of them estimate it with a bias.
+    """
     assert batch.logp is not None
     return float(learner.sum(total(-batch.logp, batch.chosen, learner.count(batch.chosen))))
 

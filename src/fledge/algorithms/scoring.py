@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
+from fledge.decoding import Decoding
 from fledge.fit import kl_k1, kl_k3
 from fledge.learner import Learner
-from fledge.policy import Policy
+from fledge.policy import Policy, TokenPolicy
 from fledge.trajectories import Trajectories
 from fledge.weigh import equal_in_group
 
@@ -40,16 +41,29 @@ def kl_to(
     """log π/π_ref per step [B, T], and two estimates of the KL in nats per completion: `kl` (k1) and `kl_k3`.
 
     `batch.logp` must be the policy's. weight [B]: the importance of each row, where the samples are another policy's.
+    Under top-k or top-p the reference is `untruncated`: k1 then estimates the KL from it of the policy as it samples, which is above 0
+    from the first step on (the mass that is cut off); k3 leaves out what of the reference is off the policy's support, and lies below.
     """
-    assert batch.logp is not None
     if reference is None:
-        return torch.zeros_like(batch.logp), {"kl": 0.0, "kl_k3": 0.0}
-    other = log_prob_in_pieces(reference, batch, learner)
+        return torch.zeros_like(batch.reward), {"kl": 0.0, "kl_k3": 0.0}
+    assert batch.logp is not None
+    other = log_prob_in_pieces(untruncated(reference), batch, learner)
     each = {"kl": kl_k1(batch.logp, other), "kl_k3": kl_k3(batch.logp, other)}
     each = {name: torch.where(batch.chosen, kl, 0.0) for name, kl in each.items()}  # [B, T]
     row = torch.ones_like(batch.logp[:, 0]) if weight is None else weight
     rows = learner.count_rows(batch)
     return each["kl"], {name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()}
+
+
+def untruncated(reference: Policy) -> Policy:
+    """The reference with a probability for every action, at its temperature.
+
+    On a support of its own it would have none for what the policy says elsewhere; put there by force, action by action, its numbers
+    are no distribution's, and the log-ratio is no KL.
+    """
+    if isinstance(reference, TokenPolicy) and reference.rule.truncates:
+        return reference.with_rule(Decoding(reference.rule.temperature))
+    return reference
 
 
 def groups(batch: Trajectories) -> Tensor:

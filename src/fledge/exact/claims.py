@@ -1,8 +1,8 @@
 """What an algorithm says of its own gradient, and whether the measurement agrees.
 
 An algorithm (its class, the object, or the function that makes it) carries the attribute `gradient_claim`, one of three sentences:
-"unbiased", "unbiased up to scale (G-1)/G" with any arithmetic of G (samples of a group) and T (steps of a sequence), or
-"biased: " and why. The first two are checked; the third holds, and its figure is shown.
+"unbiased", "unbiased up to scale (G-1)/G" with any arithmetic of G (samples of a group), B (rows of a batch) and T (steps of a
+sequence), or "biased: " and why. The first two are checked; the third holds, and its figure is shown.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ast
 import functools
 import inspect
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 from fledge.errors import UserError
@@ -19,7 +20,7 @@ from fledge.exact.rows import Curve, Noise, Row
 
 SCALED = "unbiased up to scale "
 # Scales that a reader knows by name: what the statement says beside the number.
-_NAMED = ("(G−1)/G", "1/G", "1/T", "(G−1)/(G·T)", "1/(G·T)", "G/(G−1)", "G", "T")
+_NAMED = ("(G−1)/G", "1/G", "1/T", "(G−1)/(G·T)", "1/(G·T)", "G/(G−1)", "G", "T", "(B−1)/B")
 _OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
@@ -37,27 +38,28 @@ def claim_of(make: Any, algorithm: Any) -> str | None:
     return getattr(algorithm, "gradient_claim", None)
 
 
-def scale_of(claim: str, samples: int, length: int) -> float:
-    """The number that a scale is, with G = samples and T = length. Raises UserError where it is no arithmetic of the two."""
+def scale_of(claim: str, samples: int, length: int, groups: int = 1) -> float:
+    """The number that a scale is, with G = samples, B = groups·G and T = length. Raises UserError where it is no arithmetic of these."""
+    known = {"G": samples, "B": groups * samples, "T": length}
     text = claim.removeprefix(SCALED).strip()
     try:
-        value = _compute(ast.parse(text.replace("−", "-").replace("·", "*"), mode="eval").body, samples, length)
+        value = _compute(ast.parse(text.replace("−", "-").replace("·", "*"), mode="eval").body, known)
         if value:
             return value
     except (SyntaxError, ValueError, ZeroDivisionError):
         pass
     raise UserError(
-        f'the claim "{claim}" names no scale: write a number made of G and T, such as "unbiased up to scale (G-1)/G".'
+        f'the claim "{claim}" names no scale: write a number made of G, B and T, such as "unbiased up to scale (G-1)/G".'
     )
 
 
-def _compute(node: ast.expr, samples: int, length: int) -> float:
+def _compute(node: ast.expr, known: Mapping[str, int]) -> float:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return float(node.value)
-    if isinstance(node, ast.Name) and node.id in ("G", "T"):
-        return float(samples if node.id == "G" else length)
+    if isinstance(node, ast.Name) and node.id in known:
+        return float(known[node.id])
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        sides = (_compute(side, samples, length) for side in (node.left, node.right))
+        sides = (_compute(side, known) for side in (node.left, node.right))
         return _OPERATORS[type(node.op)](*sides)
     raise ValueError(ast.dump(node))
 
@@ -74,15 +76,15 @@ def statement(measured: Measured, length: int, tolerance: float) -> str:
     if not float(measured.expected.norm()):
         return "biased: the expected gradient is zero"
     if scale and measured.error_after(scale) <= tolerance:
-        return f"unbiased up to scale {scale:.4g}{_name(scale, measured.samples, length)}"
+        return f"unbiased up to scale {scale:.4g}{_name(scale, measured, length)}"
     return f"biased: relative error {error:.3g}, cosine {measured.cosine:.3f}; {measured.error_after(scale):.3g} remains at the best scale, {scale:.3g}"
 
 
-def _name(scale: float, samples: int, length: int) -> str:
+def _name(scale: float, measured: Measured, length: int) -> str:
     for name in _NAMED:
-        if ("−1" not in name or samples > 1) and abs(scale_of(SCALED + name, samples, length) - scale) < 1e-4 * abs(
-            scale
-        ):
+        if "−1" in name and measured.samples == 1:
+            continue
+        if abs(scale_of(SCALED + name, measured.samples, length, measured.groups) - scale) < 1e-4 * abs(scale):
             return f" = {name}"
     return ""
 
@@ -95,7 +97,7 @@ def judge(
     if claim is None or claim.startswith("biased:"):
         figure, bound = measured.relative_error, None
     elif claim == "unbiased" or claim.startswith(SCALED):
-        scale = 1.0 if claim == "unbiased" else scale_of(claim, measured.samples, length)
+        scale = 1.0 if claim == "unbiased" else scale_of(claim, measured.samples, length, measured.groups)
         figure, noise = measured.error_after(scale), measured.noise(scale)
         bound = hardware.tolerance if noise is None else noise[1]
     else:
@@ -121,5 +123,5 @@ def parity(subject: str, measured: Measured) -> Curve:
     order = measured.true.flatten().argsort()
     true, expected = (x.flatten()[order].tolist() for x in (measured.true, measured.expected))
     lines = {"expected": (true, expected), "exact": ([true[0], true[-1]], [true[0], true[-1]])}
-    caption = f"{measured.samples} sample{'s' * (measured.samples > 1)} an update"
+    caption = f"{measured.samples * measured.groups} sample{'s' * (measured.samples * measured.groups > 1)} an update"
     return Curve(subject, "", "component of the true gradient", lines, caption)

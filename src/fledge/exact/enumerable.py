@@ -66,8 +66,8 @@ def value(logp: Tensor, reward: Tensor) -> Tensor:
 
 
 def kl(logp: Tensor, other: Tensor) -> Tensor:
-    """KL(π‖π') = Σ_y π(y) (log π(y) − log π'(y)), in nats.  [S], [S] -> []"""
-    return (logp.exp() * (logp - other)).sum()
+    """KL(π‖π') = Σ_y π(y) (log π(y) − log π'(y)), in nats; what π never says counts 0.  [S], [S] -> []"""
+    return (logp.exp() * torch.where(logp > -torch.inf, logp - other, 0.0)).sum()
 
 
 def objective(logp: Tensor, reward: Tensor, reference: Tensor, beta: float) -> Tensor:

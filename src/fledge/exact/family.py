@@ -33,8 +33,8 @@ from fledge.models.heads import ScalarHead
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.stopwatch import Stopwatch
 
-# Sequences of one or two symbols; all of three; and too many for groups of eight.
-STOPPING, FIXED, LARGE = Language(3, 2, stop=0), Language(2, 3), Language(3, 3, stop=0)
+# Sequences of one or two symbols; all of three; too many for groups of eight; and few enough for two groups.
+STOPPING, FIXED, LARGE, TINY = Language(3, 2, stop=0), Language(2, 3), Language(3, 3, stop=0), Language(2, 2, stop=0)
 BETA = 0.7
 
 
@@ -44,13 +44,14 @@ class Entry:
     make: Make
     claim: str | None = None
     samples: int = 2  # G
+    groups: int = 1  # of one update
     language: Language = STOPPING
     beta: float = 0.0
     off_policy: bool = False
 
     def row(self, id: str, hardware: Hardware, updates: int) -> Row:
         problem = random_problem(self.language, seed=7, beta=self.beta, off_policy=self.off_policy)
-        measured = measure(self.make, problem, self.samples, updates=updates, hardware=hardware)
+        measured = measure(self.make, problem, self.samples, groups=self.groups, updates=updates, hardware=hardware)
         claim = self.claim or claim_of(self.make, Bench(problem, self.make, hardware).build())
         share = measured.effective
         note = f"; effective sample size {share:.0%} of the samples" if self.off_policy else ""
@@ -110,7 +111,8 @@ FAMILY: tuple[Entry, ...] = (
     Entry("reinforce, leave one out, groups of 3", reinforce("leave_one_out"), UNBIASED, samples=3),
     Entry("reinforce, group mean", reinforce("group"), SHRUNK),
     Entry("reinforce, group mean, groups of 3", reinforce("group"), SHRUNK, samples=3),
-    Entry("reinforce, batch mean", reinforce("batch"), SHRUNK),
+    Entry("reinforce, batch mean", reinforce("batch")),
+    Entry("reinforce, batch mean, two groups", reinforce("batch"), groups=2, language=TINY),
     Entry("reinforce, no baseline, KL in the reward", reinforce("none"), UNBIASED, beta=BETA),
     Entry("reinforce, leave one out, KL in the reward", reinforce("leave_one_out"), UNBIASED, beta=BETA),
     Entry("reinforce, group mean, KL in the reward", reinforce("group"), SHRUNK, beta=BETA),

@@ -27,7 +27,7 @@ from fledge.stopwatch import Stopwatch
 # `kl`, as the package's own algorithms do, it is given the problem's.
 Make = Callable[..., Any]
 
-LARGEST_SPACE = 1000  # groups that are enumerated: about a second; more are sampled
+LARGEST_SPACE = 1000  # batches that are enumerated: about a second; more are sampled
 RESAMPLES = 20_000  # draws of the sampling error by which a Monte Carlo figure is judged
 
 
@@ -97,11 +97,12 @@ class Measured:
 
     true: Tensor
     expected: Tensor
-    samples: int  # G, of one update
+    samples: int  # G, of a group
     variance: float  # total, of one update's estimate
     reinforce_variance: float  # of plain REINFORCE with as many samples
     effective: float
     radius: tuple[float, float] | None = None  # 95% and 99.9% bounds on ‖mean − expectation‖; None: enumerated
+    groups: int = 1  # of one update
 
     @property
     def relative_error(self) -> float:
@@ -167,15 +168,15 @@ class Bench:
             self.policy, self.learner, Stopwatch(), **{name: each for name, each in given.items() if name in taken}
         )
 
-    def ascent(self, words: Sequence[int]) -> Tensor:
-        """What one update of a fresh algorithm on these sequences, as one group, adds to the table: the mean of its steps.  [P, V]
+    def ascent(self, words: Sequence[int], groups: int = 1) -> Tensor:
+        """What one update of a fresh algorithm on these sequences, in equal groups, adds to the table: the mean of its steps.  [P, V]
 
         Raises ValueError where it makes no optimizer step.
         """
         self.taken = []
         self.learner.steps = 0
         algorithm = self.build()
-        group = torch.zeros(len(words), dtype=torch.long)
+        group = torch.arange(groups).repeat_interleave(len(words) // groups)
         opening = self.problem.language.vocabulary
         algorithm.update(spoken(self.problem.language, words, opening, self.reward, self.step_logp, group))
         if not self.taken:
@@ -194,43 +195,47 @@ def measure(
     problem: Problem,
     samples: int = 2,
     *,
+    groups: int = 1,
     updates: int = 2000,
     hardware: Hardware = Hardware(),
     seed: int = 0,
 ) -> Measured:
-    """One update sees `samples` sequences as one group. Where there are too many groups to enumerate, `updates` of them are drawn."""
+    """One update sees `groups` groups of `samples` sequences. Where there are too many batches to enumerate, `updates` of them are drawn."""
     bench = Bench(problem, make, hardware)
     radius = None
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        if len(problem.reward) ** samples <= LARGEST_SPACE:
-            expected, variance = _enumerate(bench, samples)
+        if len(problem.reward) ** (samples * groups) <= LARGEST_SPACE:
+            expected, variance = _enumerate(bench, samples, groups)
         else:
-            expected, variance, radius = _sample(bench, samples, updates, seed)
-    plain = problem.reinforce_variance() / samples
-    return Measured(problem.gradient(), expected, samples, variance, plain, problem.effective_share(), radius)
+            expected, variance, radius = _sample(bench, samples, groups, updates, seed)
+    plain = problem.reinforce_variance() / (samples * groups)
+    return Measured(problem.gradient(), expected, samples, variance, plain, problem.effective_share(), radius, groups)
 
 
-def _enumerate(bench: Bench, samples: int) -> tuple[Tensor, float]:
-    """Mean and total variance over all groups."""
+def _enumerate(bench: Bench, samples: int, groups: int = 1) -> tuple[Tensor, float]:
+    """Mean and total variance over all batches."""
     p = bench.problem.prob().tolist()
     first, second = torch.zeros_like(bench.problem.logits), 0.0
-    for words in product(range(len(p)), repeat=samples):
+    for words in product(range(len(p)), repeat=samples * groups):
         mass = math.prod(p[word] for word in words)
-        estimate = bench.ascent(words)
+        estimate = bench.ascent(words, groups)
         first += mass * estimate
         second += mass * float(estimate.square().sum())
     return first, max(0.0, second - float(first.square().sum()))
 
 
-def _sample(bench: Bench, samples: int, updates: int, seed: int) -> tuple[Tensor, float, tuple[float, float]]:
-    """Mean and total variance over groups drawn at random, and how far the mean may lie from the expectation.
+def _sample(
+    bench: Bench, samples: int, groups: int, updates: int, seed: int
+) -> tuple[Tensor, float, tuple[float, float]]:
+    """Mean and total variance over batches drawn at random, and how far the mean may lie from the expectation.
 
     The bounds are quantiles of ‖x‖/√N, x normal with the estimates' covariance: the central limit theorem.
     """
     random = torch.Generator().manual_seed(seed)
-    words = torch.multinomial(bench.problem.prob(), updates * samples, replacement=True, generator=random)
-    found = torch.stack([bench.ascent(row.tolist()).flatten() for row in words.view(updates, samples)])  # [N, P·V]
+    rows = samples * groups
+    words = torch.multinomial(bench.problem.prob(), updates * rows, replacement=True, generator=random)
+    found = torch.stack([bench.ascent(row.tolist(), groups).flatten() for row in words.view(updates, rows)])  # [N, P·V]
     mean = found.mean(0)
     apart = found - mean
     spread = torch.linalg.eigvalsh(apart.T @ apart / (updates - 1)).clamp(min=0)  # of the covariance, [P·V]

@@ -63,7 +63,7 @@ class MDP:
         return (self.prob(logits) * self.back).sum()
 
     def state_values(self, logits: Tensor) -> Tensor:
-        """V_t(s) with H − t steps to go, by V_t = Σ_a π (R + γ P V_{t+1}) (Sutton & Barto 2018, eq. 4.3).  [S, A] -> [H+1, S]"""
+        """V_t(s) with H − t steps to go, by V_t = Σ_a π (R + γ P V_{t+1}) (Sutton & Barto 2018, eq. 4.5).  [S, A] -> [H+1, S]"""
         policy = logits.softmax(-1)
         values = [logits.new_zeros(logits.shape[0])]
         for _ in range(self.horizon):

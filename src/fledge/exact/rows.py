@@ -22,7 +22,7 @@ class Curve:
 class Noise:
     """What an estimator's row says beside its bias."""
 
-    samples: int  # G, of one update
+    samples: int  # G, of a group
     variance: float  # total variance of one update's gradient after scaling, as a multiple of plain REINFORCE's
     effective: float  # effective sample size of the importance weights, as a share of the samples: 1 on policy
 

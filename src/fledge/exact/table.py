@@ -14,17 +14,47 @@ from fledge.exact.enumerable import Language
 from fledge.trajectories import Trajectories
 
 
-class Place:
-    """The cache of a table: where in it each row stands."""
+class Places:
+    """The number of the prefix at every position of every lane."""
 
-    def __init__(self, rows: int) -> None:
-        self.place = torch.zeros(rows, dtype=torch.long)
+    def __init__(self, lanes: int, positions: int, device: torch.device) -> None:
+        self.lanes, self.positions = lanes, positions
+        self.store = torch.zeros(lanes, positions, dtype=torch.long, device=device)
 
-    def move(self, source: int, target: int) -> None:
-        self.place[target] = self.place[source]
+    def move(self, source: int, target: int, length: int) -> None:
+        self.store[target, :length] = self.store[source, :length]
 
-    def repeat(self, times: int) -> None:
-        self.place = self.place.repeat_interleave(times)
+
+class TableWalk:
+    """A table as the token engine walks through it, prefix by prefix."""
+
+    def __init__(self, network: TableNetwork) -> None:
+        self.network = network
+
+    def lanes(self, lanes: int, positions: int) -> Places:
+        return Places(lanes, positions, self.network.table.device)
+
+    def bytes_per_lane(self, positions: int) -> int:
+        return 8 * positions
+
+    def step(self, tokens: Tensor, lengths: Tensor, seen: Any, cache: Places) -> Tensor:
+        lanes = torch.arange(len(tokens), device=tokens.device)
+        return self.extend(tokens[:, None], lengths, lanes, 0, cache)[:, 0]
+
+    def extend(self, tokens: Tensor, starts: Tensor, lanes: Tensor, longest: int, cache: Places) -> Tensor:
+        """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B, T]"""
+        found = []
+        for t in range(tokens.shape[1]):
+            at = (starts + t).clamp(max=cache.positions - 1)
+            before = cache.store[lanes, (at - 1).clamp(min=0)]
+            here = torch.where(starts + t == 0, 0, self.network.child(before, tokens[:, t]))
+            cache.store[lanes, at] = here
+            found.append(here)
+        return torch.stack(found, 1)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[N] -> [N, V]"""
+        return self.network.table[:, hidden.clamp(max=self.network.width - 1)].T
 
 
 class TableNetwork(nn.Module):
@@ -38,7 +68,7 @@ class TableNetwork(nn.Module):
     def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False) -> None:
         super().__init__()
         self.vocabulary, self.markov = vocabulary, markov
-        self.config = SimpleNamespace(context=length + 1)
+        self.config = SimpleNamespace(context=length + 1, vocab_size=vocabulary + 1)  # with the opening token
         self.width = 1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
         random = torch.Generator().manual_seed(seed)
         table = scale * torch.randn(vocabulary, self.width, generator=random, dtype=torch.float64)
@@ -66,17 +96,9 @@ class TableNetwork(nn.Module):
     def document_mask(self, tokens: Tensor) -> None:
         return None
 
-    def cache(self, rows: int, positions: int) -> Place:
-        return Place(rows)
-
-    def prefill(self, tokens: Tensor, cache: Place) -> Tensor:
-        cache.place = self.place(tokens)[:, -1]
-        return self(tokens)
-
-    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Place) -> Tensor:
-        here = self.child(cache.place[: len(tokens)], tokens)
-        cache.place[: len(tokens)] = here
-        return F.one_hot(here, self.width).to(self.table.dtype)
+    def for_generation(self, precision: str = "fp32") -> TableWalk:
+        """The network for the token engine; a table knows no other precision than its own."""
+        return TableWalk(self)
 
     def row_of(self, language: Language) -> Tensor:
         """The column of the table that holds each prefix of the language.  [P]"""

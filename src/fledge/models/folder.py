@@ -140,7 +140,8 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _hugging_face_config(c: TransformerConfig, tokenizer: Tokenizer, scalar: bool) -> dict[str, Any]:
-    family = "Qwen3" if c.qk_norm else "Llama"
+    family = "Qwen3" if c.qk_norm else "Mistral" if c.window else "Llama"
+    window = {"sliding_window": c.window, "use_sliding_window": True, "max_window_layers": 0} if c.window else {}
     return {
         "architectures": [f"{family}For{'SequenceClassification' if scalar else 'CausalLM'}"],
         "model_type": family.lower(),
@@ -161,13 +162,13 @@ def _hugging_face_config(c: TransformerConfig, tokenizer: Tokenizer, scalar: boo
         "bos_token_id": tokenizer.begin,
         "eos_token_id": tokenizer.end,
         "pad_token_id": tokenizer.pad,
-    } | ({"num_labels": 1} if scalar else {})
+    } | (window | ({"num_labels": 1} if scalar else {}))
 
 
 def _our_config(config: dict[str, Any], folder: Path) -> TransformerConfig:
     kind = config.get("model_type")
-    if kind not in ("llama", "qwen3"):
-        raise UserError(f"{folder} holds a model of type {kind!r}: fledge reads llama and qwen3.")
+    if kind not in ("llama", "mistral", "qwen3"):
+        raise UserError(f"{folder} holds a model of type {kind!r}: fledge reads llama, mistral and qwen3.")
     # earlier versions of `transformers` wrote rope_theta and rope_scaling side by side
     rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)} | (
         config.get("rope_scaling") or {}
@@ -175,9 +176,13 @@ def _our_config(config: dict[str, Any], folder: Path) -> TransformerConfig:
     scaling = rope.get("rope_type", rope.get("type", "default"))
     if scaling != "default":
         raise UserError(f"{folder} scales its rotary positions ({scaling}): fledge reads unscaled ones.")
-    for name, known in (("hidden_act", "silu"), ("use_sliding_window", False)):
-        if config.get(name, known) != known:
-            raise UserError(f"{folder} has {name}={config[name]}: fledge reads models with {name}={known}.")
+    if config.get("hidden_act", "silu") != "silu":
+        raise UserError(f"{folder} has hidden_act={config['hidden_act']}: fledge reads models with hidden_act=silu.")
+    slides = kind == "mistral" or config.get("use_sliding_window", False)
+    if kind == "qwen3" and slides and config.get("max_window_layers", 0):
+        raise UserError(
+            f"{folder} slides its window in some layers only: fledge reads models that do in all or in none."
+        )
     try:
         return TransformerConfig(
             vocab_size=config["vocab_size"],
@@ -192,6 +197,7 @@ def _our_config(config: dict[str, Any], folder: Path) -> TransformerConfig:
             rope_theta=rope["rope_theta"],
             norm_eps=config["rms_norm_eps"],
             head_width=config.get("head_dim") or 0,
+            window=(config.get("sliding_window") or 0) if slides else 0,
         )
     except KeyError as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The decoder-only transformer: rotary positions, RMSNorm, SwiGLU, grouped-query attention, and a key–value cache.
+"""The decoder-only transformer: rotary positions, RMSNorm, SwiGLU, grouped-query and sliding-window attention.
 
 Vaswani et al. 2017 with the changes of Touvron et al. 2023 (Llama); optional normalisation of queries and keys (Qwen 3). Its
 weights have the same values and layout as those checkpoints; query/key/value and gate/up are stored fused, two products for five.
@@ -7,7 +7,6 @@ weights have the same values and layout as those checkpoints; query/key/value an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.errors import UserError
+from fledge.models.generation import Generation, GenerationTransformer
 from fledge.models.positions import rotary_table, rotate
 from fledge.models.short_attention import short_attention, suits
 
@@ -36,6 +36,7 @@ class TransformerConfig:
     rope_theta: float = 10_000.0
     norm_eps: float = 1e-5
     head_width: int = field(default=0)  # 0: width / heads
+    window: int = 0  # a token looks at so many tokens, itself included (Jiang et al. 2023, §2); 0: at all before it
 
     def __post_init__(self) -> None:
         if self.mlp_width == 0:
@@ -70,34 +71,6 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
-
-
-class Cache:
-    """Keys and values of every layer for a fixed number of rows and positions, taken once.  [layers, 2, rows, kv_heads, S·d]
-
-    Keys lie as [S, d] and values as [d, S]: one query's products with either then read memory straight through, which takes
-    two thirds of the time of fused attention over a cache larger than a CPU's own.
-    """
-
-    def __init__(self, config: TransformerConfig, rows: int, positions: int, like: Tensor) -> None:
-        self.heads, self.positions, self.width = config.kv_heads, positions, config.head_width
-        self.store = like.new_zeros(config.layers, 2, rows, self.heads, positions * self.width)
-
-    def layers(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Views of each layer's keys [rows, kv_heads, S, d] and values [rows, kv_heads, d, S]."""
-        for keys, values in self.store:
-            yield (
-                keys.view(-1, self.heads, self.positions, self.width),
-                values.view(-1, self.heads, self.width, self.positions),
-            )
-
-    def move(self, source: int, target: int) -> None:
-        """Row `source` takes the lane of row `target`."""
-        self.store[:, :, target] = self.store[:, :, source]
-
-    def repeat(self, times: int) -> None:
-        """Every row `times` times, side by side: a prompt that is read once and continued in several ways."""
-        self.store = self.store.repeat_interleave(times, dim=2)
 
 
 class Attention(nn.Module):
@@ -135,18 +108,6 @@ class Attention(nn.Module):
         else:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
         return self.out(y.transpose(1, 2).reshape(b, t, -1))
-
-    def look_back(self, q: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
-        """One query per row on a cache's keys [B, kv_heads, S, d] and values [B, kv_heads, d, S]; bias [B, 1, 1, S]: 0 or −∞.
-
-        [B, heads, 1, d] -> [B, 1, D]
-        """
-        c = self.config
-        q = q.reshape(q.shape[0], c.kv_heads, -1, c.head_width)  # the heads that share keys side by side
-        q = q * c.head_width**-0.5
-        scores = (keys @ q.transpose(-1, -2)).transpose(-1, -2) + bias  # [B, kv_heads, heads / kv_heads, S]
-        y = values @ scores.softmax(-1).transpose(-1, -2)  # [B, kv_heads, d, heads / kv_heads]
-        return self.out(y.transpose(-1, -2).reshape(q.shape[0], 1, -1))
 
 
 class Block(nn.Module):
@@ -228,50 +189,25 @@ class Transformer(nn.Module):
         if self.border is None or not bool((tokens[:, 1:] == self.border).any()):
             return None
         document = (tokens == self.border).cumsum(1)  # [B, T]
-        causal = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=tokens.device).tril()
-        return (causal & (document[:, :, None] == document[:, None, :])).unsqueeze(1)
+        return (self._reach(tokens) & (document[:, :, None] == document[:, None, :])).unsqueeze(1)
+
+    def _reach(self, tokens: Tensor) -> Tensor:
+        """How far a token looks back.  -> bool [T, T]"""
+        t = tokens.shape[1]
+        causal = torch.ones(t, t, dtype=torch.bool, device=tokens.device).tril()
+        return causal.triu(1 - self.config.window) if self.config.window else causal
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None is plain causal."""
+        """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None is one document a row."""
         self._check(tokens.shape[1])
+        if mask is None and 0 < self.config.window < tokens.shape[1]:
+            mask = self._reach(tokens)[None, None]
         h = self.embedding(tokens)
         cos, sin = self._rotary(slice(0, tokens.shape[1]), h.dtype, h.device)
         for block in self.blocks:
             h = block(h, cos, sin, mask)
         return self.norm(h)
 
-    def cache(self, rows: int, positions: int) -> Cache:
-        self._check(positions)
-        return Cache(self.config, rows, positions, self.embedding.weight)
-
-    def prefill(self, tokens: Tensor, cache: Cache) -> Tensor:
-        """Read prompts (padded on the right) into the cache's first rows.  [B, T] -> hidden [B, T, D]"""
-        b, t = tokens.shape
-        h = self.embedding(tokens)
-        cos, sin = self._rotary(slice(0, t), h.dtype, h.device)
-        for block, (keys, values) in zip(self.blocks, cache.layers(), strict=True):
-            q, k, v = block.attention.project(block.attention_norm(h), cos, sin)
-            keys[:b, :, :t], values[:b, :, :, :t] = k, v.transpose(-1, -2)
-            h = h + block.attention.attend(q, k, v, None)
-            h = h + block.mlp(h)
-        return self.norm(h)
-
-    def step(self, tokens: Tensor, lengths: Tensor, longest: int, cache: Cache) -> Tensor:
-        """One token per row: write its keys and values at `lengths`, look at everything before.  [B], [B] -> hidden [B, D]
-
-        `longest` is the largest of `lengths`, known to the caller: attention reads no further.
-        """
-        b = tokens.shape[0]
-        h = self.embedding(tokens)[:, None]  # [B, 1, D]
-        cos, sin = self._rotary(lengths[:, None], h.dtype, h.device)
-        seen = longest + 1
-        unseen = torch.arange(seen, device=tokens.device) > lengths[:, None]
-        bias = torch.zeros_like(unseen, dtype=h.dtype).masked_fill_(unseen, float("-inf"))  # [B, S]
-        bias = bias[:, None, None]
-        rows = torch.arange(b, device=tokens.device)
-        for block, (keys, values) in zip(self.blocks, cache.layers(), strict=True):
-            q, k, v = block.attention.project(block.attention_norm(h), cos, sin)
-            keys[rows, :, lengths], values[rows, :, :, lengths] = k[:, :, 0], v[:, :, 0]
-            h = h + block.attention.look_back(q, keys[:b, :, :seen], values[:b, :, :, :seen], bias)
-            h = h + block.mlp(h)
-        return self.norm(h[:, 0])
+    def for_generation(self, precision: Generation = "fp32") -> GenerationTransformer:
+        """The network as it is now, for the token engine."""
+        return GenerationTransformer(self, precision)

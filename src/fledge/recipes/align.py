@@ -16,11 +16,11 @@ from fledge.algorithms.ppo import PPO, PPOSettings
 from fledge.algorithms.reinforce import Baseline
 from fledge.decoding import Decoding
 from fledge.errors import UserError
-from fledge.loop import Algorithm, train
+from fledge.loop import Algorithm, Sampler, train
 from fledge.models.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
-from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm
+from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm, sampler_settings
 from fledge.recipes.judging import judge_kl, judge_task
 from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss, read_corpus
@@ -29,6 +29,7 @@ from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import TrainingConfig, open_run, removed_if_it_cannot_begin
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows
+from fledge.sample.hints import HINT, Hints, check_hint
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
@@ -79,7 +80,16 @@ class AlignConfig(TrainingConfig):
         default="correct",
         description="em: the right answers, all in proportion to their reward, or the best of a group",
     )
-    threshold: float = Field(default=1.0, description="em: the reward from which an answer is right")
+    redraws: int | None = Field(
+        default=None,
+        ge=0,
+        description="dapo: rounds in which prompts whose answers all earned the same give way to the next prompts; its own: 3",
+    )
+    hint: str | None = Field(
+        default=None,
+        description=f"star: how a prompt without a right answer is asked again; its own: {HINT}",
+    )
+    threshold: float = Field(default=1.0, description="em, star: the reward from which an answer is right")
     reward_temperature: float | None = Field(
         default=None, gt=0, description="rwr, awr: an answer weighs exp(reward / this); their own: 1"
     )
@@ -153,6 +163,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     tokenizer = base.tokenizer
     prompts = [prompt_tokens(tokenizer, task.example(i, "train").prompt) for i in range(config.prompts_per_step)]
     check_sizes(config, base, prompts)
+    sampling = sampler_settings(config)
+    if "hint" in sampling:
+        check_hint(sampling["hint"], task)
     policy = base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p)).to(config.on())
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task)
@@ -167,10 +180,14 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     with removed_if_it_cannot_begin(run):
         algorithm = make_algorithm(config, policy, reference, base, run, stopwatch, precision)
     kind = KINDS.get(config.algorithm)
-    sampler = Rollouts(
+    sampler: Sampler
+    sampler = rollouts = Rollouts(
         reference if kind and kind.samples_of_base else policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
         samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
+        redraws=sampling.get("redraws", 0),
     )  # fmt: skip
+    if "hint" in sampling:
+        sampler = Hints(rollouts, sampling["hint"], config.threshold)
     rewarded_by = f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
     show.line(f"align: {config.base} by {config.algorithm}, rewarded by {rewarded_by} → {run.folder}")
 
@@ -247,6 +264,11 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
         raise UserError(f"samples_per_prompt=1 leaves no other answer to compare with: give 2 or more{other}.")
     if config.algorithm == "online_dpo" and not config.kl_coefficient:
         raise UserError("kl_coefficient=0 was given: it is online_dpo's β, which must be above 0 (0.1 is usual).")
+    if config.algorithm == "off_policy" and (config.top_k or config.top_p < 1):
+        raise UserError(
+            f"top_k={config.top_k}, top_p={config.top_p} were given: off_policy weighs the base's answers, and wants a probability for "
+            "every token. Give top_k=0 and top_p=1; the temperature is free."
+        )
     rows, updates = config.prompts_per_step * config.samples_per_prompt, optimizer_steps(config)
     if updates % config.epochs or rows % (updates // config.epochs):
         raise UserError(

@@ -11,7 +11,7 @@ from typing import Any
 
 from fledge.algorithms.cispo import cispo
 from fledge.algorithms.control_variate import ControlVariate
-from fledge.algorithms.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em
+from fledge.algorithms.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em, star
 from fledge.algorithms.grpo import GRPO, dapo, dr_grpo
 from fledge.algorithms.gspo import gspo
 from fledge.algorithms.off_policy import OffPolicy
@@ -21,16 +21,21 @@ from fledge.algorithms.reward_weighted import RewardWeighted, awr
 from fledge.algorithms.scoring import kl_to
 from fledge.errors import UserError
 from fledge.learner import Learner
+from fledge.sample.hints import HINT
 from fledge.worlds.user_code import call, load_module
 
 
 @dataclass(frozen=True)
 class Kind:
-    """make: (policy, learner, stopwatch, *, reference, kl, …settings) -> Algorithm. settings: field of AlignConfig -> argument."""
+    """make: (policy, learner, stopwatch, *, reference, kl, …settings) -> Algorithm. settings: field of AlignConfig -> argument.
+
+    sampler: fields of AlignConfig that say how it samples -> what they are where the user gives none.
+    """
 
     make: Callable[..., Any]
     settings: Mapping[str, str] = field(default_factory=dict)
     compares: bool = True  # the answers to one prompt with each other: it wants two or more
+    sampler: Mapping[str, Any] = field(default_factory=dict)
     samples_of_base: bool = False  # it learns from what the base says, not from what it says itself
 
     @property
@@ -51,7 +56,7 @@ KINDS: dict[str, Kind] = {
     "rloo": Kind(rloo, own("gamma")),
     "grpo": Kind(GRPO, CLIP),
     "dr_grpo": Kind(dr_grpo, CLIP),
-    "dapo": Kind(dapo, CLIP | own(max_new_tokens="length_limit")),
+    "dapo": Kind(dapo, CLIP | own(max_new_tokens="length_limit"), sampler={"redraws": 3}),
     "gspo": Kind(gspo, CLIP),
     "cispo": Kind(cispo, CLIP),
     "off_policy": Kind(
@@ -62,6 +67,7 @@ KINDS: dict[str, Kind] = {
     "awr": Kind(awr, WEIGHTED),
     "em": Kind(ExpectationMaximisation, STEPS | own("keep", "threshold"), compares=False),
     "rest_em": Kind(rest_em, STEPS | own("keep", "threshold"), compares=False),
+    "star": Kind(star, STEPS | own("threshold"), compares=False, sampler={"hint": HINT}),
     "best_of_n": Kind(best_of_n, STEPS),
     "online_dpo": Kind(OnlineDPO, {"kl_coefficient": "beta"}),
 }  # fmt: skip
@@ -76,7 +82,9 @@ NAMES = (*KINDS, "ppo", *FROM_PAIRS)
 
 def settings_of(name: str) -> set[str]:
     """The fields that mean something to this algorithm and not to all."""
-    return PPO_SETTINGS if name == "ppo" else set(KINDS[name].settings) if name in KINDS else set()
+    if name == "ppo":
+        return PPO_SETTINGS
+    return {*KINDS[name].settings, *KINDS[name].sampler} if name in KINDS else set()
 
 
 ALL_SETTINGS = set().union(*map(settings_of, NAMES)) - EVERYONES
@@ -99,6 +107,13 @@ def build(kind: Kind, config: Any, *parts: Any, **named: Any) -> Any:
     values = {argument: getattr(config, name) for name, argument in kind.settings.items()}
     given = {argument: value for argument, value in values.items() if value is not None}
     return kind.make(*parts, **{name: value for name, value in named.items() if name in accepted}, **given)
+
+
+def sampler_settings(config: Any) -> dict[str, Any]:
+    """How the config's algorithm samples, beyond what every one does: what is given, and the rest its own defaults."""
+    usual = KINDS[config.algorithm].sampler if config.algorithm in KINDS else {}
+    given = {name: getattr(config, name) for name in usual}
+    return {name: usual[name] if value is None else value for name, value in given.items()}
 
 
 class Own:

@@ -308,7 +308,7 @@ def in_pieces(rows: Trajectories) -> list[Trajectories]:
 
 @torch.no_grad()
 def mean_kl(teacher: TokenPolicy, student: TokenPolicy, rows: list[Trajectories]) -> float:
-    """KL(teacher‖student) in nats per chosen token, over the whole vocabulary."""
+    """KL(teacher‖student) in nats per chosen token, over the actions."""
     nats, tokens = 0.0, 0
     for piece in rows:
         part = piece.to(student.network.unembedding.device)

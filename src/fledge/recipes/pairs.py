@@ -15,11 +15,12 @@ from fledge.sample.conversations import Row
 from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import prompt_tokens
 from fledge.score.verifier import Verifier
-from fledge.text.pairs import pairs_from_jsonl
+from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
 from fledge.worlds.tasks import Split, Task, check_task, load_task
 
 Pair = tuple[Row, Row]  # preferred, rejected
+Judged = tuple[Row, bool]  # one answer, and whether it is wanted
 
 
 class PairsConfig(TrainingConfig):
@@ -100,3 +101,18 @@ def file_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Pai
     if len(pairs) < 8:
         raise UserError(f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: 8 or more are needed.")
     return [p for i, p in enumerate(pairs) if i % 10], pairs[::10]
+
+
+def file_judged(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Judged], list[Judged]]:
+    """Single answers of a file, one in ten of the wanted and one in ten of the unwanted ones held out.
+
+    Raises UserError if fewer than 4 of either kind fit the context.
+    """
+    fit = [judged for judged in judged_from_jsonl(path, tokenizer) if len(judged[0][0]) <= context]
+    kinds = [[judged for judged in fit if judged[1] is wanted] for wanted in (True, False)]
+    if min(map(len, kinds)) < 4:
+        raise UserError(
+            f"{path} has {len(kinds[0])} wanted and {len(kinds[1])} unwanted answers that fit a context of {context} tokens: "
+            "4 or more of each are needed."
+        )
+    return [j for kind in kinds for i, j in enumerate(kind) if i % 10], [j for kind in kinds for j in kind[::10]]

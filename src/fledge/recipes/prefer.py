@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -19,24 +21,31 @@ from fledge.errors import UserError
 from fledge.fit import log_odds
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
-from fledge.models.folder import load_model, save_model
+from fledge.models.folder import Loaded, load_model, save_model
 from fledge.policy import TokenPolicy
 from fledge.recipes.judging import judge_kl, judge_task
-from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
+from fledge.recipes.pairs import Judged, Pair, PairsConfig, file_judged, read_or_make_pairs
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import open_run
 from fledge.runs.folder import Run
-from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, pair_rows
+from fledge.sample.conversations import JudgedRows, PairRows, Row, Shuffled, pair_rows
 from fledge.stopwatch import Stopwatch
+from fledge.text.pairs import is_judged
+from fledge.trajectories import from_rows
+from fledge.worlds.tasks import Task
 
 BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
 OWN = {"margin": ("simpo",), "desirable_weight": ("kto",), "undesirable_weight": ("kto",)}  # whose setting it is
 
 
 class PreferConfig(PairsConfig):
-    """Learn from pairs of answers, one preferred to the other, without a reward model: dpo, ipo, simpo, orpo, kto."""
+    """Learn from pairs of answers, one preferred to the other (kto: or single ones), without a reward model."""
 
+    data: Path | None = Field(
+        default=None,
+        description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`; or for kto single answers: with `prompt`, `completion` and `label`, true (wanted) or false",
+    )
     algorithm: Literal["dpo", "ipo", "simpo", "orpo", "kto"] = Field(
         default="dpo",
         description="dpo, ipo, kto stay near the base; simpo and orpo do without it; kto takes each answer by itself",
@@ -66,19 +75,21 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         check_settings(config)
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
-    pairs, held_out, task = read_or_make_pairs(config, base, "prefer")
+    preferences = read_preferences(config, base)
+    train_on, held_out, task = preferences.train_on, preferences.held_out, preferences.task
     if task is not None and task.note:
         show.line(task.note)
     run = open_run(run, "prefer", config, parents=[config.base], data=[str(config.data or config.task)])
     policy = base.policy().to(config.on())
     reference = policy.frozen_copy()
-    typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
+    rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]  # preferred ones, or single answers
+    typical = from_rows([ids for ids, _ in rows], [own for _, own in rows])
     precision = choose_speed(run, config, policy, typical, show)
     stopwatch = Stopwatch()
     show.line(
-        f"prefer: {len(pairs)} pairs, {len(held_out)} held out, {config.base} by {config.algorithm}, {precision} → {run.folder}"
+        f"prefer: {len(train_on)} {preferences.kind}, {len(held_out)} held out, {config.base} by {config.algorithm}, {precision} → {run.folder}"
     )
-    judge = PairJudge(config, policy, reference, held_out)
+    judge = (PairJudge if preferences.kind == "pairs" else AnswerJudge)(config, policy, reference, held_out)
 
     def evaluate(step: int) -> dict[str, float]:
         found = judge()
@@ -98,7 +109,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     algorithm = make_algorithm(config, policy, reference, config.learner(policy, precision), stopwatch)
     with show.progress("prefer", config.steps, "loss") as watch:
         last = train(
-            algorithm, make_sampler(config, pairs), run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
+            algorithm, make_sampler(config, preferences), run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
             evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
@@ -109,7 +120,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         "run": str(run.folder),
         "algorithm": config.algorithm,
         "steps": int(last["step"]),
-        "pairs": len(pairs),
+        preferences.kind: len(train_on),
         "seconds": time.perf_counter() - began,
         "before": {name: first[name] for name in figures},
         "after": {name: last[name] for name in figures},
@@ -147,11 +158,30 @@ def make_algorithm(
     return makers[config.algorithm](policy, learner, stopwatch)
 
 
-def make_sampler(config: PreferConfig, pairs: list[Pair]) -> Sampler:
-    """Pairs; for kto their answers one by one, so that neighbours answer different prompts."""
+@dataclass(frozen=True)
+class Preferences:
+    """What is learnt from, what is held out, and the task if one made it: pairs (Pair), or answers (Judged), of kto only."""
+
+    kind: Literal["pairs", "answers"]
+    train_on: list[Any]
+    held_out: list[Any]
+    task: Task | None
+
+
+def read_preferences(config: PreferConfig, base: Loaded) -> Preferences:
+    """Raises UserError for data or a task that cannot be used."""
+    if config.algorithm == "kto" and config.task is None and config.data is not None and is_judged(config.data):
+        return Preferences("answers", *file_judged(config.data, base.tokenizer, base.network.config.context), None)
+    return Preferences("pairs", *read_or_make_pairs(config, base, "prefer"))
+
+
+def make_sampler(config: PreferConfig, preferences: Preferences) -> Sampler:
+    """Pairs; for kto answers one by one, so that neighbours answer different prompts."""
     if config.algorithm != "kto":
-        return PairRows(Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step)
-    answers = [(pair[side], side == 0) for pair in pairs for side in (0, 1)]
+        return PairRows(Shuffled(preferences.train_on, config.seed), pairs_per_step=config.pairs_per_step)
+    answers = preferences.train_on
+    if preferences.kind == "pairs":
+        answers = [(pair[side], side == 0) for pair in answers for side in (0, 1)]
     return JudgedRows(Shuffled(answers, config.seed), rows_per_step=2 * config.pairs_per_step)
 
 
@@ -186,3 +216,45 @@ def answers(policy: TokenPolicy, pairs: list[Pair], at_a_time: int = 128) -> tup
         logp.append(torch.stack([answer_logp(policy, side) for side in sides]))
         tokens.append(torch.stack([answer_tokens(side) for side in sides]))
     return torch.cat(logp, 1), torch.cat(tokens, 1)
+
+
+class AnswerJudge:
+    """How the reward that the policy implies tells held-out answers apart.
+
+    validation_pair_accuracy: the share of all pairs of a wanted and an unwanted answer, whatever their prompts, in which the wanted
+    one has more (a tie is half right): the area under the ROC curve. validation_reward_gap: the difference of the two means.
+    """
+
+    def __init__(
+        self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, held_out: list[Judged]
+    ) -> None:
+        self.beta, self.policy = config.beta or BETA[config.algorithm], policy
+        self.rows = [row for row, _ in held_out]
+        self.wanted = torch.tensor([wanted for _, wanted in held_out])
+        self.reference = row_logp(reference, self.rows)  # [N]
+
+    def __call__(self) -> dict[str, float]:
+        reward = self.beta * (row_logp(self.policy, self.rows) - self.reference)
+        wanted, unwanted = reward[self.wanted], reward[~self.wanted]
+        return {
+            "validation_pair_accuracy": share_ahead(wanted, unwanted),
+            "validation_reward_gap": float(wanted.mean() - unwanted.mean()),
+        }
+
+
+def share_ahead(high: Tensor, low: Tensor) -> float:
+    """P(h > l) + ½·P(h = l) for h and l drawn from the two, by sorting: all pairs of large ones would not fit.  [N], [M] -> number"""
+    ranked = low.sort().values
+    below, upto = torch.searchsorted(ranked, high), torch.searchsorted(ranked, high, right=True)
+    return float((below + upto).double().mean() / (2 * len(low)))
+
+
+@torch.no_grad()
+def row_logp(policy: TokenPolicy, rows: list[Row], at_a_time: int = 128) -> Tensor:
+    """log π of each row's answer.  -> [N]"""
+    logp = []
+    for a in range(0, len(rows), at_a_time):
+        part = rows[a : a + at_a_time]
+        batch = from_rows([ids for ids, _ in part], [own for _, own in part])
+        logp.append(answer_logp(policy, batch.to(policy.network.unembedding.device)).cpu())
+    return torch.cat(logp)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -30,8 +31,27 @@ def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return render(tokenizer, [{"role": "user", "content": prompt}], reply=True)[0]
 
 
+@dataclass(frozen=True)
+class Group:
+    """The answers to one prompt, and their marks: figures by name, one number an answer."""
+
+    example: Example
+    completions: list[Completion]
+    marks: dict[str, list[float]]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether all answers earned the same, in the float32 that is trained on: then nothing in the group can be compared."""
+        reward = torch.tensor(self.marks["reward"], dtype=torch.float32)
+        return bool((reward == reward[0]).all())
+
+
 class Rollouts:
     """Endless on-policy batches of prompts_per_step × samples_per_prompt rows.
+
+    redraws: DAPO's dynamic sampling (Yu et al. 2025, eq. 11). In up to so many further rounds, groups that earned the same throughout
+    give way to groups of the task's next prompts. The paper goes on until the batch is full; here the last round's groups stay
+    whatever they earned, so that a batch has its full size also where nothing can be told apart.
 
     State: the number of the next prompt, and the generator of the draws. A row that ran out of room is marked `truncated`.
     """
@@ -48,38 +68,65 @@ class Rollouts:
         samples_per_prompt: int,
         max_new_tokens: int,
         seed: int,
+        redraws: int = 0,
     ) -> None:
         self.policy, self.tokenizer, self.task, self.scorer, self.stopwatch = policy, tokenizer, task, scorer, stopwatch
         self.prompts_per_step, self.samples_per_prompt = prompts_per_step, samples_per_prompt
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens, self.redraws = max_new_tokens, redraws
         self.generator = torch.Generator().manual_seed(seed)
         self.position = 0
         self.figures: dict[str, float] = {}
 
     def __next__(self) -> Trajectories:
-        examples = [self.task.example(self.position + i, "train") for i in range(self.prompts_per_step)]
-        self.position += self.prompts_per_step
+        return group_rows(self.draw())
+
+    def draw(self) -> list[Group]:
+        """One batch as groups; `figures` are means over everything that was drawn for it, what others replaced included."""
+        batch = self.next_groups(self.prompts_per_step)
+        drawn = list(batch)
+        for _ in range(self.redraws):
+            equal = [place for place, group in enumerate(batch) if group.is_equal]
+            if not equal:
+                break
+            others = self.next_groups(len(equal))
+            drawn += others
+            for place, other in zip(equal, others, strict=True):
+                batch[place] = other
+        self.figures = group_figures(drawn)
+        if self.redraws:
+            self.figures["drawn_groups"] = float(len(drawn))
+        return batch
+
+    def next_groups(self, number: int) -> list[Group]:
+        """Answers to the task's next prompts."""
+        examples = [self.task.example(self.position + i, "train") for i in range(number)]
+        self.position += number
+        return self.judge(examples, self.answer([prompt_tokens(self.tokenizer, e.prompt) for e in examples]))
+
+    def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
+        """samples_per_prompt completions of each prompt, side by side."""
         with self.stopwatch.phase("generate"):
-            completions = generate(
+            return generate(
                 self.policy,
-                [prompt_tokens(self.tokenizer, example.prompt) for example in examples],
+                prompts,
                 max_new_tokens=self.max_new_tokens,
                 stop=self.tokenizer.end,
                 generator=self.generator,
                 samples=self.samples_per_prompt,
             )
+
+    def judge(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Group]:
+        """What samples_per_prompt completions to each example are worth."""
+        size = self.samples_per_prompt
         with self.stopwatch.phase("score"):
-            each = [example for example in examples for _ in range(self.samples_per_prompt)]
+            each = [example for example in examples for _ in range(size)]
             texts = [self.tokenizer.decode(completion.tokens) for completion in completions]
             marks = self.scorer(each, completions, texts)
-        self.figures = {
-            f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v) for name, v in marks.items()
-        }
-        self.figures["stop_rate"] = sum(c.stopped for c in completions) / len(completions)
-        self.figures["completion_tokens"] = sum(len(c.tokens) for c in completions) / len(completions)
-        self.figures["tokens"] = float(sum(len(c.tokens) for c in completions))
-        group = [i for i in range(len(examples)) for _ in range(self.samples_per_prompt)]
-        return rollout_rows(completions, marks["reward"], group)
+        cuts = [slice(i * size, (i + 1) * size) for i in range(len(examples))]
+        return [
+            Group(example, list(completions[cut]), {name: list(values[cut]) for name, values in marks.items()})
+            for example, cut in zip(examples, cuts, strict=True)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position, "generator": self.generator.get_state()}
@@ -87,6 +134,25 @@ class Rollouts:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.position = state["position"]
         self.generator.set_state(state["generator"])
+
+
+def group_figures(groups: Sequence[Group]) -> dict[str, float]:
+    """Means over all answers, and how many tokens they have."""
+    marks = {name: [value for group in groups for value in group.marks[name]] for name in groups[0].marks}
+    completions = [completion for group in groups for completion in group.completions]
+    tokens = sum(len(c.tokens) for c in completions)
+    return {f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v) for name, v in marks.items()} | {
+        "stop_rate": sum(c.stopped for c in completions) / len(completions),
+        "completion_tokens": tokens / len(completions),
+        "tokens": float(tokens),
+    }
+
+
+def group_rows(groups: Sequence[Group]) -> Trajectories:
+    """The rows of groups 0, 1, …, side by side."""
+    completions = [completion for group in groups for completion in group.completions]
+    reward = [worth for group in groups for worth in group.marks["reward"]]
+    return rollout_rows(completions, reward, [i for i, group in enumerate(groups) for _ in group.completions])
 
 
 def rollout_rows(completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]) -> Trajectories:

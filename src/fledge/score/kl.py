@@ -13,7 +13,7 @@ from fledge.trajectories import Trajectories
 def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories) -> Tensor:
     """Σ_t Σ_v π(v|s_t)·log π(v|s_t)/π_ref(v|s_t) over each row's chosen steps, in nats, under the decoding rules.  -> [B]
 
-    Its mean over completions sampled from π estimates KL(π‖π_ref) without bias, and with less noise than k1, the same sum with
+    Its mean over completions sampled from π estimates KL(π‖π_ref) without bias, and usually with less noise than k1, the same sum with
     the sampled token alone: by the chain rule E_y Σ_t KL_t is the KL of whole sequences (Cover & Thomas 2006, Theorem 2.5.3).
     """
     mine, other = (p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference))  # [N, D] each

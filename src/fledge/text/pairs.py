@@ -1,7 +1,8 @@
-"""Reads preferences from a .jsonl file: two answers to one prompt, the preferred one and the rejected one."""
+"""Reads preferences from a .jsonl file: two answers to one prompt, the preferred and the rejected one; or single answers with a verdict."""
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,54 @@ def pairs_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[Row, 
     return pairs
 
 
+def is_judged(path: str | Path) -> bool:
+    """Whether the file's first row is one answer with a verdict. Raises UserError for a file whose first row cannot be read."""
+    first = next(json_rows(Path(path).expanduser()), None)
+    return first is not None and _is_single(first[1])
+
+
+def judged_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[Row, bool]]:
+    """(row, wanted), one answer each, of TRL's format of unpaired preferences; prompt and completion are text or lists of turns:
+
+        {"prompt": ..., "completion": ..., "label": true or false}
+
+    Raises UserError, naming the line, for anything else, and for a file in which all answers have the same label.
+    """
+    answers = []
+    for line, row in json_rows(Path(path).expanduser()):
+        where = f"line {line} of {path}"
+        for other in ("chosen", "rejected"):
+            if other in row:
+                raise UserError(
+                    f"{where} has `{other}`, as in a pair, and the file begins with single answers: make two files"
+                )
+        for wanted in ("prompt", "completion", "label"):
+            if wanted not in row:
+                raise UserError(f"{where} has no `{wanted}`: a single answer has `prompt`, `completion` and `label`")
+        if not isinstance(row["label"], bool):
+            raise UserError(f"the `label` of {where} is {json.dumps(row['label'])}: write true (wanted) or false")
+        prompt, completion = row["prompt"], row["completion"]
+        if isinstance(prompt, list) and isinstance(completion, list):
+            turns = conversation({"messages": [*prompt, *completion]}, where)
+        else:
+            turns = conversation({"prompt": prompt, "completion": completion}, where)
+        answers.append((_last_answer(tokenizer, turns, where), row["label"]))
+    if len({wanted for _, wanted in answers}) == 1:
+        only = json.dumps(answers[0][1])
+        raise UserError(f"all answers of {path} have the label {only}: give wanted (true) and unwanted ones (false)")
+    return answers
+
+
+def _is_single(row: dict[str, Any]) -> bool:
+    return bool({"label", "completion"} & row.keys()) and not {"chosen", "rejected"} & row.keys()
+
+
 def _side(row: dict[str, Any], field: str, where: str) -> Conversation:
+    if _is_single(row):
+        raise UserError(
+            f"{where} has no `{field}`, it is a single answer: only `fledge prefer algorithm=kto` reads "
+            "these, with a `label` and from a file of nothing else"
+        )
     if field not in row:
         raise UserError(f"{where} has no `{field}`: a pair has `prompt`, `chosen` and `rejected`")
     answer = row[field]
@@ -64,7 +112,7 @@ def _side(row: dict[str, Any], field: str, where: str) -> Conversation:
 
 def _last_answer(tokenizer: Tokenizer, turns: Conversation, where: str) -> tuple[list[int], list[bool]]:
     if turns[-1]["role"] != "assistant":
-        raise UserError(f"{where} ends with the {turns[-1]['role']}: both sides of a pair end with the assistant")
+        raise UserError(f"{where} ends with the {turns[-1]['role']}: what is judged ends with the assistant")
     prompt, _ = render(tokenizer, turns[:-1], reply=True)
     ids, _ = render(tokenizer, turns)
     return ids, [i >= len(prompt) for i in range(len(ids))]

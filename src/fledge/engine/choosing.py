@@ -1,0 +1,81 @@
+"""From logits to the next tokens: every row by its own rules, the chance under what was sampled and under the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fledge.decoding import Decoding, draw, restrict
+from fledge.engine.row import Row
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One token a row, and what is told of it. All [B]."""
+
+    token: Tensor
+    logp: Tensor  # under the distribution that was sampled; 0 where the rule is greedy
+    raw_logp: Tensor  # under the model, over all tokens that are actions
+
+
+def distributions(
+    raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]], allowed: Tensor | None
+) -> Tensor:
+    """Logits of what each row is sampled from, −∞ off the support.  raw [B, V] -> [B, V]
+
+    rules: which rows go by which rule. allowed: [V] bool, the tokens that are actions.
+    """
+    bent = [i for i, row in enumerate(rows) if row.bends]
+    if bent:
+        raw = raw.clone()
+        for i in bent:
+            bend(raw[i], rows[i])
+    if len(rules) == 1:
+        return restrict(raw, next(iter(rules)), allowed)
+    logits = torch.empty_like(raw)
+    for rule, members in rules.items():
+        logits[members] = restrict(raw[members], rule, allowed)
+    return logits
+
+
+def bend(logits: Tensor, row: Row) -> None:
+    """In place, what depends on what the row has said: biases, penalties, stops that come too early, the constraint.  [V]"""
+    request = row.request
+    for token, bias in request.logit_bias.items():
+        logits[token] += bias
+    if request.repetition_penalty != 1:
+        seen = torch.tensor(sorted({*row.prompt, *row.said}), device=logits.device)
+        there = logits[seen]
+        logits[seen] = torch.where(there > 0, there / request.repetition_penalty, there * request.repetition_penalty)
+    if request.presence_penalty and row.said:
+        logits[torch.tensor(sorted(set(row.said)), device=logits.device)] -= request.presence_penalty
+    if len(row.said) < request.min_new_tokens:
+        for token in request.stop:
+            logits[token] = float("-inf")
+    if request.constraint is not None:
+        logits.masked_fill_(~request.constraint.allowed(row.state).to(logits.device), float("-inf"))
+
+
+def choose(
+    raw: Tensor, logits: Tensor, uniform: Tensor, rules: Mapping[Decoding, Sequence[int]], allowed: Tensor | None
+) -> Choice:
+    """raw, logits [B, V] (of `distributions`); uniform [B]. A row of −∞ alone has no token: the caller has taken it out."""
+    greedy = [i for rule, members in rules.items() if rule.greedy for i in members]
+    if len(greedy) == len(uniform):
+        token = logits.argmax(-1)
+        logp = torch.zeros(len(token), dtype=logits.dtype, device=logits.device)
+    else:
+        token, logp = draw(logits, uniform)
+        if greedy:
+            token[greedy], logp[greedy] = logits[greedy].argmax(-1), 0.0
+    return Choice(token, logp, raw_chance(raw, allowed).gather(-1, token[:, None]).squeeze(-1))
+
+
+def raw_chance(raw: Tensor, allowed: Tensor | None) -> Tensor:
+    """log π of the model itself: temperature 1, over all tokens that are actions.  [B, V] -> [B, V]"""
+    if allowed is not None:
+        raw = raw.masked_fill(~allowed, float("-inf"))
+    return raw.log_softmax(-1)

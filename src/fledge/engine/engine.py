@@ -1,0 +1,322 @@
+"""The token engine: many requests in a fixed number of lanes; a finished row's lane takes the next request at once.
+
+Every row has its own rules, its own random numbers and its own end; what it says depends on none of its neighbours, nor on its lane.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.decoding import Decoding
+from fledge.engine.board import Board
+from fledge.engine.choosing import Choice, choose, distributions, raw_chance
+from fledge.engine.reading import Memory, batches
+from fledge.engine.request import Completion, Ended, Request
+from fledge.engine.row import OnToken, Row
+from fledge.errors import UserError
+from fledge.models.generation import Generation, zones
+from fledge.policy import TokenPolicy
+
+TIDY_EVERY = 32  # steps: how often the lanes are put in order of length
+
+
+class Engine:
+    """`submit` requests, `advance` until nothing is live; or `run` does both. It uses the policy's weights as they are at each step.
+
+    lanes: rows side by side; more wait. positions: tokens a lane holds, by default the model's context. cache_bytes: the most that
+    the cache may take, which lowers the lanes. vocabulary: the bytes of each token, which stop strings need. remember: how many
+    finished rows are kept for prompts that begin as they did. Raises UserError where not even one lane fits.
+    """
+
+    def __init__(
+        self,
+        policy: TokenPolicy,
+        *,
+        lanes: int = 64,
+        positions: int | None = None,
+        cache_bytes: int | None = None,
+        precision: Generation = "fp32",
+        vocabulary: Sequence[bytes] | None = None,
+        remember: int = 0,
+    ) -> None:
+        self.policy, self.precision, self.vocabulary = policy, precision, vocabulary
+        self.context: int = policy.network.config.context
+        self.positions = min(positions or self.context, self.context)
+        self.version = 0
+        self._stamp = self._weights()
+        self.network: Any = policy.network.for_generation(precision)
+        each = self.network.bytes_per_lane(self.positions)
+        if cache_bytes is not None:
+            lanes = min(lanes, cache_bytes // each - remember - 1)
+            if lanes < 1:
+                raise UserError(
+                    f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens takes {each}, besides one to move "
+                    f"rows by and {remember} to remember: give more, or fewer positions."
+                )
+        self.lanes = lanes
+        self.cache_bytes = each * (lanes + remember + 1)  # stated before it is taken
+        self.cache = self.network.lanes(lanes + remember + 1, self.positions)  # the last is room to move rows by
+        self.board = Board(lanes, self.positions, policy.network.unembedding.device)
+        self.memory = Memory(lanes, remember)
+        self.queue: deque[Row] = deque()
+        self.live: list[Row] = []  # in the order of their lanes: the first lanes are the live ones
+        self.rules: dict[Decoding, list[int]] = {}
+        self.done: list[tuple[int, Completion]] = []
+        self.steps = 0
+        self._numbers = itertools.count()
+
+    def submit(self, request: Request, on_token: OnToken | None = None) -> int:
+        """Queue it; its number. A request that cannot be answered ends with an error, and its neighbours go on."""
+        number = next(self._numbers)
+        row = Row(number, request, self._read(request), self.vocabulary, on_token)
+        try:
+            request.check(self.policy.network.config.vocab_size, self.context)
+            if len(row.prompt) >= self.positions:
+                raise UserError(
+                    f"the prompt has {len(row.prompt)} tokens and a lane of this engine holds {self.positions}: shorten it."
+                )
+            if request.stop_strings and self.vocabulary is None:
+                raise UserError("stop strings were given and this engine has no vocabulary: give it the tokenizer's.")
+        except UserError as error:
+            self.done.append((number, row.completion("error", [], [], [], self.version, str(error))))
+        else:
+            self.queue.append(row)
+        return number
+
+    def cancel(self, number: int) -> None:
+        """What it has said so far is its completion. Nothing happens to a request that has ended."""
+        for row in itertools.chain(self.queue, self.live):
+            row.cancelled |= row.number == number
+
+    def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
+        """All of them, in their order."""
+        numbers = [self.submit(request, on_token) for request in requests]
+        found: dict[int, Completion] = {}
+        while len(found) < len(numbers):
+            found.update(self.advance())
+        return [found[number] for number in numbers]
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.queue or self.live or self.done)
+
+    @torch.inference_mode()
+    def advance(self) -> list[tuple[int, Completion]]:
+        """One more token for every live row, after new ones have been read; what ended, by number."""
+        self._renew()
+        self._cancel()
+        if self.queue and len(self.live) < self.lanes:
+            self._admit()
+        if self.live:
+            self._step()
+        ended, self.done = self.done, []
+        return ended
+
+    def _step(self) -> None:
+        b = len(self.live)
+        self.steps += 1
+        if self.steps % TIDY_EVERY == 0:
+            self._tidy()
+        lengths = self.board.held[:b]
+        seen = zones([n + 1 for n in lengths])
+        hidden = self.network.step(self.board.current[:b], self.board.length[:b], seen, self.cache)
+        self.board.grow(b)
+        self._say(hidden, 0)
+
+    def _say(self, hidden: Tensor, first: int) -> None:
+        """The next token of the rows from lane `first` on.  [B, D]"""
+        rows, board, allowed = self.live[first:], self.board, self.policy.allowed
+        rules = self.rules if first == 0 else by_rule(rows)
+        raw = self.network.logits(hidden)
+        logits = distributions(raw, rows, rules, allowed)
+        stuck: list[int] = []
+        if any(row.bends for row in rows):
+            nothing = (logits == float("-inf")).all(-1)
+            stuck = nothing.nonzero().flatten().tolist()
+            logits = logits.masked_fill(nothing[:, None], 0.0)
+        choice = choose(raw, logits, board.uniform(first, len(rows)), rules, allowed)
+        ended = board.write(first, choice)  # lanes whose row has come to its stop token or its limit
+        self._watch(
+            [row if i not in stuck else None for i, row in enumerate(rows)] if stuck else rows, first, choice, raw
+        )
+        over = {*ended, *self._heard, *(first + i for i in stuck)}
+        if over:
+            self._finish(sorted(over), {first + i for i in stuck})
+
+    def _watch(self, rows: Sequence[Row | None], first: int, choice: Choice, raw: Tensor) -> None:
+        """What rows that read themselves do with their new token; `_heard` are the lanes where a stop string came."""
+        self._heard: list[int] = []
+        watched = [(i, row) for i, row in enumerate(rows) if row is not None and row.watched]
+        if not watched:
+            return
+        for (i, row), token in zip(watched, choice.token[[i for i, _ in watched]].tolist(), strict=True):
+            if row.request.alternatives:
+                best = raw_chance(raw[i : i + 1], self.policy.allowed)[0].topk(row.request.alternatives)
+                row.alternatives.append(list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
+            if row.take(token):
+                self._heard.append(first + i)
+
+    def _finish(self, lanes: Sequence[int], stuck: Collection[int] = ()) -> None:
+        """Take these rows out; the last live lanes move into their places. The last token of a stuck row was never said."""
+        for lane, (tokens, logp, raw_logp) in zip(lanes, self.board.said(lanes), strict=True):
+            row, error = self.live[lane], None
+            if lane in stuck:
+                tokens, logp, raw_logp = tokens[:-1], logp[:-1], raw_logp[:-1]
+                ended, error = self._stuck(row)
+            else:
+                ended = self._how(row, tokens, lane)
+            self.done.append((row.number, row.completion(ended, tokens, logp, raw_logp, self.version, error)))
+            # The last token was never fed back: its keys are not in the cache.
+            self.memory.leave(lane, row.prompt + tokens[:-1], self.cache)
+        left = len(self.live) - len(lanes)
+        gone = set(lanes)
+        sources = [lane for lane in range(left, len(self.live)) if lane not in gone]
+        targets = [lane for lane in lanes if lane < left]
+        for source, target in zip(sources, targets, strict=True):
+            self.cache.move(source, target, self.board.held[source])
+            self.live[target] = self.live[source]
+            self.memory.move(source, target)
+        if sources:
+            self.board.move(sources, targets)
+        del self.live[left:]
+        self.rules = by_rule(self.live)
+
+    def _how(self, row: Row, tokens: list[int], lane: int) -> Ended:
+        if row.cancelled:
+            return "cancelled"
+        if tokens and tokens[-1] in row.request.stop:
+            return "stop"
+        return "stop_string" if lane in self._heard else "length"
+
+    def _stuck(self, row: Row) -> tuple[Ended, str | None]:
+        constraint = row.request.constraint
+        if constraint is not None and constraint.accepts(row.state):
+            return "stop", None  # all is said, and the request has no stop token to say so
+        return "error", "nothing may be said next: the constraint, the biases and min_new_tokens leave no token."
+
+    def _cancel(self) -> None:
+        self._heard = []
+        for row in [row for row in self.queue if row.cancelled]:
+            self.queue.remove(row)
+            self.done.append((row.number, row.completion("cancelled", [], [], [], self.version, None)))
+        gone = [lane for lane, row in enumerate(self.live) if row.cancelled]
+        if gone:
+            self._finish(gone)
+
+    def _admit(self) -> None:
+        """Read the next requests into the free lanes, each beginning no further back than the cache knows it, and say their first token."""
+        first = len(self.live)
+        new = [self.queue.popleft() for _ in range(min(self.lanes - first, len(self.queue)))]
+        self.live += new
+        self.board.open(first, new)
+        self.rules = by_rule(self.live)
+        self._say(self._read_in(first), first)
+
+    def _read_in(self, first: int) -> Tensor:
+        """The prompts of the rows from lane `first` on, into the cache.  -> hidden states of their last tokens [B, D]"""
+        rows = self.live[first:]
+        last: list[Tensor] = [torch.empty(0)] * len(rows)
+        alike: dict[tuple[int, ...], int] = {}
+        waves: list[list[int]] = [[], []]  # lanes to read first, and those that begin as one of these does
+        copies: list[tuple[int, int]] = []
+        for i, row in enumerate(rows):
+            key = tuple(row.prompt)
+            if key in alike:
+                copies.append((alike[key], i))
+                continue
+            alike[key] = i
+            waves[self.memory.announce(first + i, row.prompt)].append(i)
+        for wave in waves:
+            starts = [self.memory.recall(first + i, rows[i].prompt, self.cache) for i in wave]
+            for part in batches([len(rows[i].prompt) - start for i, start in zip(wave, starts, strict=True)]):
+                group, begin = [wave[k] for k in part], [starts[k] for k in part]
+                hidden = self._extend([first + i for i in group], [rows[i].prompt for i in group], begin)
+                for k, i in enumerate(group):
+                    last[i] = hidden[k]
+                    self.memory.hold(first + i, rows[i].prompt)
+        for source, i in copies:
+            self.cache.move(first + source, first + i, len(rows[i].prompt))
+            self.memory.hold(first + i, rows[i].prompt)
+            last[i] = last[source]
+        return torch.stack(last)
+
+    def _extend(self, lanes: list[int], tokens: list[list[int]], starts: list[int]) -> Tensor:
+        """Read tokens[i][starts[i]:] into lane i.  -> hidden states of the last ones [B, D]"""
+        device = self.board.length.device
+        rest = [row[start:] for row, start in zip(tokens, starts, strict=True)]
+        longest = max(map(len, rest))
+        padded = torch.tensor([row + [0] * (longest - len(row)) for row in rest], device=device)
+        hidden = self.network.extend(
+            padded,
+            torch.tensor(starts, device=device),
+            torch.tensor(lanes, device=device),
+            max(map(len, tokens)),
+            self.cache,
+        )
+        ends = torch.tensor([len(row) - 1 for row in rest], device=device)
+        return hidden[torch.arange(len(rest), device=device), ends]
+
+    def _tidy(self) -> None:
+        """The lanes in order of length, longest first: attention then reads little more than what is there."""
+        order = sorted(range(len(self.live)), key=lambda lane: -(self.board.held[lane] // 64))
+        spare, moved = self.cache.lanes - 1, set[int]()
+        for begin in range(len(order)):
+            if begin in moved or order[begin] == begin:
+                continue
+            self.cache.move(begin, spare, self.board.held[begin])
+            lane = begin
+            while order[lane] != begin:
+                self.cache.move(order[lane], lane, self.board.held[order[lane]])
+                moved.add(lane)
+                lane = order[lane]
+            self.cache.move(spare, lane, self.board.held[begin])
+            moved.add(lane)
+        if moved:
+            self.board.reorder(order)
+            self.live = [self.live[lane] for lane in order]
+            self.memory.reorder(order)
+            self.rules = by_rule(self.live)
+
+    def _renew(self) -> None:
+        """The weights as they are now. Rows under way are read anew: no key in the cache is older than the weights."""
+        stamp = self._weights()
+        if stamp == self._stamp:
+            return
+        self._stamp, self.version = stamp, self.version + 1
+        self.network = self.policy.network.for_generation(self.precision)
+        self.memory.forget()
+        said = self.board.said(range(len(self.live)))
+        rows = [
+            row.prompt + tokens[:-1] for row, (tokens, _, _) in zip(self.live, said, strict=True)
+        ]  # the last is read next
+        for part in batches([len(row) for row in rows]):
+            self._extend(part, [rows[lane] for lane in part], [0] * len(part))
+        for lane, row in enumerate(rows):
+            self.memory.hold(lane, row)
+
+    def _weights(self) -> tuple[tuple[int, int], ...]:
+        return tuple((p.data_ptr(), p._version) for p in self.policy.network.parameters())
+
+    def _read(self, request: Request) -> list[int]:
+        """The prompt from its last document border on: attention never crosses one."""
+        prompt, border = list(request.prompt), getattr(self.policy.network, "border", None)
+        if border is not None and border in prompt[1:]:
+            return prompt[len(prompt) - 1 - prompt[::-1].index(border) :]
+        return prompt
+
+
+def by_rule(rows: Sequence[Row]) -> dict[Decoding, list[int]]:
+    """Which rows go by which rule."""
+    found: dict[int, list[int]] = {}
+    for i, row in enumerate(rows):
+        found.setdefault(id(row.request.rule), []).append(i)
+    merged: dict[Decoding, list[int]] = {}
+    for members in found.values():  # rules that are equal and not the same object are few
+        merged.setdefault(rows[members[0]].request.rule, []).extend(members)
+    return merged

@@ -1,0 +1,97 @@
+"""What the token engine is asked, and what it answers: token ids in, token ids out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from fledge.decoding import PLAIN, Decoding
+from fledge.engine.constraint import Constraint
+from fledge.errors import UserError
+
+Ended = Literal["stop", "stop_string", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One row to be continued. Every field is this row's own: its neighbours may have others.
+
+    Order of the rules: logit_bias; repetition and presence penalty; no stop token before min_new_tokens; the constraint; then
+    `rule`: temperature, top-k, nucleus, min-p.
+    """
+
+    prompt: Sequence[int]
+    max_new_tokens: int = 128
+    min_new_tokens: int = 0  # before these no stop token is said; a stop string may still end the row
+    rule: Decoding = PLAIN
+    stop: frozenset[int] = frozenset()  # tokens that end the row; said, and part of it
+    stop_strings: tuple[str, ...] = ()  # text that ends the row, wherever token borders fall
+    repetition_penalty: float = (
+        1.0  # Keskar et al. 2019, §4.1: logits of tokens seen, prompt included, / θ if positive, · θ if not
+    )
+    presence_penalty: float = 0.0  # taken from the logits of tokens said in this completion
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    constraint: Constraint | None = None
+    alternatives: int = 0  # how many of the most likely tokens to report at each step
+    seed: int = 0
+    sample: int = 0  # which of several samples with one seed
+
+    def check(self, vocab_size: int, context: int) -> None:
+        """Raises UserError, in one sentence, for what cannot be answered."""
+        if self.max_new_tokens < 1:
+            raise UserError(f"max_new_tokens={self.max_new_tokens} was given: it must be 1 or more.")
+        if not self.prompt:
+            raise UserError("the prompt is empty: generation needs one token or more to continue.")
+        if len(self.prompt) >= context:
+            raise UserError(
+                f"the prompt has {len(self.prompt)} tokens and the model's context is {context}: shorten the prompt, "
+                "or train a model with a longer `context`."
+            )
+        unknown = [token for token in (*self.prompt, *self.stop, *self.logit_bias) if not 0 <= token < vocab_size]
+        if unknown:
+            raise UserError(f"token {unknown[0]} is not in the vocabulary of {vocab_size} tokens.")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise UserError(
+                f"min_new_tokens={self.min_new_tokens} and max_new_tokens={self.max_new_tokens} contradict each other: "
+                "the first must lie between 0 and the second."
+            )
+        if not 0 < self.repetition_penalty < float("inf"):
+            raise UserError(f"repetition_penalty={self.repetition_penalty} was given: it must be above 0 (1 is none).")
+        if not abs(self.presence_penalty) < float("inf"):
+            raise UserError(f"presence_penalty={self.presence_penalty} was given: it must be a finite number.")
+        if any(bias != bias or bias == float("inf") for bias in self.logit_bias.values()):
+            raise UserError("a logit_bias is not a number, or +∞: give finite numbers, or −∞ to forbid a token.")
+        if "" in self.stop_strings:
+            raise UserError("an empty stop string was given: it would end every row at once.")
+        if not 0 <= self.alternatives <= vocab_size:
+            raise UserError(f"alternatives={self.alternatives} was given: it must lie between 0 and {vocab_size}.")
+
+    def uniform(self, n: int) -> np.ndarray:
+        """The numbers this row is drawn with, one a token: a pure function of seed and sample.  [n] in [0, 1)"""
+        return np.random.Generator(np.random.Philox(key=[self.seed, self.sample])).random(n)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What one row added to its prompt. The stop token, where it came, is the last token: stopping is an action."""
+
+    prompt: list[int]
+    tokens: list[int]
+    logp: list[float]  # under the distribution that was sampled; 0 where the rule is greedy
+    ended: Ended
+    raw_logp: list[float] = field(
+        default_factory=list
+    )  # under the model itself: temperature 1, over all that are actions
+    alternatives: list[list[tuple[int, float]]] = field(
+        default_factory=list
+    )  # the most likely tokens and their raw logp
+    version: int = 0  # of the weights: how often they had changed under the engine
+    error: str | None = None  # what is wrong with the request, in one sentence
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the row came to an end of its own, and was not cut."""
+        return self.ended in ("stop", "stop_string")
