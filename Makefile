@@ -19,8 +19,8 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 -m slow $(TESTS)
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 

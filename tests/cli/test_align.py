@@ -30,7 +30,7 @@ def test_an_algorithm_aligns_and_reports_what_is_watched(name: str, cli: Cli, mo
 
 @pytest.mark.parametrize("name", ["dpo", "ipo", "kto", "orpo", "simpo"])
 def test_an_algorithm_of_pairs_makes_them_from_the_task(name: str, cli: Cli, models: Models, tmp_path: Path) -> None:
-    words = models.fill("align base={tune} task={letters} steps=3 max_new_tokens=8 precision=fp32 compile=no")
+    words = models.fill("align base={tune} task={letters} steps=3 pairs=32 max_new_tokens=8 precision=fp32 compile=no")
     result = cli([*words, f"algorithm={name}", "out=run", "--json"], folder=tmp_path).result
     assert result["verb"] == "prefer"
     assert result["algorithm"] == name
@@ -41,7 +41,7 @@ def test_what_is_given_to_an_algorithm_of_pairs_arrives_though_it_is_the_default
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     words = models.fill(
-        "align base={tune} task={letters} algorithm=dpo steps=1 max_new_tokens=8 precision=fp32 compile=no"
+        "align base={tune} task={letters} algorithm=dpo steps=1 pairs=32 max_new_tokens=8 precision=fp32 compile=no"
     )
     assert cli([*words, "learning_rate=5e-4", "kl_coefficient=0.02", "out=run"], folder=tmp_path).code == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]

@@ -89,6 +89,11 @@ class AlignConfig(TrainingConfig):
         default=None,
         description=f"star: how a prompt without a right answer is asked again; its own: {HINT}",
     )
+    pairs: int | None = Field(
+        default=None,
+        ge=8,
+        description="dpo, ipo, kto, orpo, simpo: how many pairs of the base's own answers to learn from; their own: 4096",
+    )
     threshold: float = Field(default=1.0, description="em, star: the reward from which an answer is right")
     reward_temperature: float | None = Field(
         default=None, gt=0, description="rwr, awr: an answer weighs exp(reward / this); their own: 1"
@@ -285,6 +290,8 @@ def optimizer_steps(config: AlignConfig) -> int:
 def as_preferences(config: AlignConfig) -> PreferConfig:
     """The same run as `fledge prefer` has it: what the user gave keeps its value, the rest takes prefer's own defaults."""
     given = config.model_dump(include=config.model_fields_set)
+    if config.pairs is None:
+        given.pop("pairs", None)
     if config.algorithm in ("dpo", "ipo", "kto") and "kl_coefficient" in given:
         given["beta"] = given.pop("kl_coefficient")  # the same β
     unknown = sorted(given.keys() - PreferConfig.model_fields.keys())
