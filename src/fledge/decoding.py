@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from fledge.errors import UserError
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a token is chosen from the logits. Temperature divides them; then top-k; then the nucleus; then one draw.
+    """How a token is chosen from the logits. Temperature divides them; then top-k; then the nucleus; then min-p; then one draw.
 
     Raises UserError for values that describe no distribution.
     """
@@ -21,6 +22,7 @@ class Decoding:
     temperature: float = 1.0  # 0 is greedy
     top_k: int = 0  # 0 keeps every token
     top_p: float = 1.0  # nucleus mass; 1 keeps every token
+    min_p: float = 0.0  # tokens less than this times as likely as the likeliest are dropped; 0 keeps every token
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -29,6 +31,8 @@ class Decoding:
             raise UserError(f"top_k={self.top_k} was given: it must be 0 (off) or more.")
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p={self.top_p} was given: it must lie in (0, 1].")
+        if not 0 <= self.min_p <= 1:
+            raise UserError(f"min_p={self.min_p} was given: it must lie in [0, 1].")
 
     @property
     def greedy(self) -> bool:
@@ -36,7 +40,7 @@ class Decoding:
 
     @property
     def truncates(self) -> bool:
-        return not self.greedy and (self.top_k > 0 or self.top_p < 1)
+        return not self.greedy and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
 
 
 PLAIN = Decoding()
@@ -47,7 +51,7 @@ def restrict(logits: Tensor, rule: Decoding, allowed: Tensor | None = None, keep
 
     allowed: [V] bool, the tokens that are actions at all. keep: [N], an action that is on the support whatever the rule says
     (one that was sampled earlier, when the weights were slightly different).
-    Nucleus: the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020, eq. 2).
+    Nucleus: the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020, eq. 2). min-p: Nguyen et al. 2024, §3.
     """
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
@@ -65,6 +69,8 @@ def restrict(logits: Tensor, rule: Decoding, allowed: Tensor | None = None, keep
             ordered, index = p.sort(dim=-1, descending=True, stable=True)
             before = ordered.cumsum(-1) - ordered  # mass of the strictly more likely tokens
             inside &= torch.zeros_like(inside).scatter_(-1, index, before < rule.top_p)
+        if rule.min_p > 0:
+            inside &= logits >= logits.amax(-1, keepdim=True) + math.log(rule.min_p)
         if keep is not None:
             inside.scatter_(-1, keep[:, None], True)
     return logits.masked_fill(~inside, float("-inf"))

@@ -117,10 +117,10 @@ def test_weights_are_running_products_and_the_effective_size_counts_the_heavy_on
     assert effective_sample_size(torch.zeros(3)) == 0
 
 
-@pytest.mark.parametrize("rule", [Decoding(top_k=2), Decoding(top_p=0.9)])
+@pytest.mark.parametrize("rule", [Decoding(top_k=2), Decoding(top_p=0.9), Decoding(min_p=0.1)])
 def test_rules_that_cut_off_are_refused(rule: Decoding) -> None:
     actor = policy().with_rule(rule)
-    with pytest.raises(UserError, match="top_k=0 and top_p=1"):
+    with pytest.raises(UserError, match="top_k=0, top_p=1 and min_p=0"):
         OffPolicy(actor, learner(actor), Stopwatch())
 
 

@@ -49,7 +49,7 @@ class OffPolicy:
         if policy.rule.truncates:
             raise UserError(
                 f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy weights want a probability for every "
-                "token under both policies. Give top_k=0 and top_p=1; the temperature is free."
+                "token under both policies. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
             )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)

@@ -108,11 +108,14 @@ def em_step(language: Language, logits: Tensor, success: Tensor) -> Tensor:
     return language.logits_of(posterior(language.log_prob(logits), success), logits)
 
 
-def truncated(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """The table really sampled from: temperature, then the k likeliest symbols, then the nucleus; −inf elsewhere.  [P, V] -> [P, V]
+def truncated(
+    logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, min_p: float = 0.0
+) -> Tensor:
+    """The table really sampled from: temperature, the k likeliest symbols, the nucleus, min-p; −inf elsewhere.  [P, V] -> [P, V]
 
     The nucleus is the fewest likeliest symbols whose mass, after temperature and top-k, reaches top_p (Holtzman et al. 2020,
-    eq. 2). Of equally likely symbols the one with the smaller number goes first.
+    eq. 2). Of equally likely symbols the one with the smaller number goes first. min-p drops what is less than min_p times as
+    likely as the likeliest (Nguyen et al. 2024, §3).
     """
     out = torch.full_like(logits, float("-inf"))
     for place, row in enumerate((logits / temperature).tolist()):
@@ -121,7 +124,7 @@ def truncated(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: f
         weight = [math.exp(row[symbol] - row[best[0]]) for symbol in best]
         mass = 0.0
         for symbol, part in zip(best, weight, strict=True):
-            if mass >= top_p:
+            if mass >= top_p or part < min_p * weight[0]:
                 break
             out[place, symbol] = row[symbol]
             mass += part / sum(weight)

@@ -64,6 +64,9 @@ class AlignConfig(TrainingConfig):
     )
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+    )
     kl_coefficient: float = Field(
         default=0.02,
         ge=0,
@@ -171,7 +174,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     sampling = sampler_settings(config)
     if "hint" in sampling:
         check_hint(sampling["hint"], task)
-    policy = base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p)).to(config.on())
+    policy = base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p)).to(config.on())
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task)
     if config.reward is not None:
@@ -272,7 +275,7 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
     if config.algorithm == "off_policy" and (config.top_k or config.top_p < 1):
         raise UserError(
             f"top_k={config.top_k}, top_p={config.top_p} were given: off_policy weighs the base's answers, and wants a probability for "
-            "every token. Give top_k=0 and top_p=1; the temperature is free."
+            "every token. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
         )
     rows, updates = config.prompts_per_step * config.samples_per_prompt, optimizer_steps(config)
     if updates % config.epochs or rows % (updates // config.epochs):

@@ -35,13 +35,16 @@ class ChatConfig(BaseModel):
     temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+    )
     seed: int = Field(default=0, ge=0, description="of the draws")
 
 
 def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     """Reads lines from standard input, so a pipe can talk too."""
     model = load_model(config.base)
-    policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p))
+    policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p))
     generator = torch.Generator().manual_seed(config.seed)
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):

@@ -29,13 +29,16 @@ class SampleConfig(BaseModel):
     temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+    )
     seed: int = Field(default=0, ge=0, description="of the draws")
 
 
 def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a prompt that leaves no room in the context."""
     model = load_model(config.base)
-    rule = Decoding(config.temperature, config.top_k, config.top_p)
+    rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
     policy, tokenizer = model.policy().with_rule(rule), model.tokenizer
     ids = [tokenizer.begin, *tokenizer.encode(config.prompt)] if config.raw else prompt_tokens(tokenizer, config.prompt)
     began = time.perf_counter()
