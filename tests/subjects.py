@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fledge.decoding import Decoding
 from fledge.exact.enumerable import Language
 from fledge.exact.table import TableNetwork as TableNetwork
 from fledge.exact.table import spoken as spoken
@@ -122,6 +124,45 @@ def policy_of(network: Transformer, **settings: Any) -> TokenPolicy:
     """A policy whose actions are all tokens but 0 and 1."""
     allowed = torch.arange(network.config.vocab_size) >= 2
     return TokenPolicy(network, allowed, **settings)
+
+
+def truncated(logits: Sequence[float], rule: Decoding) -> list[float]:
+    """The rule by its definition, in plain Python: temperature, the k likeliest, the fewest whose mass reaches p, those near the likeliest."""
+    weights = np.exp(np.array(logits, dtype=np.float64) / rule.temperature)
+    order = sorted(range(len(logits)), key=lambda i: -weights[i])
+    kept = order[: rule.top_k] if rule.top_k else order
+    mass = weights[kept].sum()
+    nucleus: list[int] = []
+    while not nucleus or (weights[nucleus].sum() / mass < rule.top_p and len(nucleus) < len(kept)):
+        nucleus.append(kept[len(nucleus)])
+    nucleus = [i for i in nucleus if weights[i] >= rule.min_p * weights.max()]
+    total = weights[nucleus].sum()
+    return [float(weights[i] / total) if i in nucleus else 0.0 for i in range(len(logits))]
+
+
+def chi_squared_bound(degrees: int, false_alarm: float = 1e-4) -> float:
+    """Where a χ² with this many degrees of freedom is exceeded with the given probability.
+
+    Wilson & Hilferty 1931: (χ²/k)^(1/3) is nearly normal with mean 1 − 2/9k and variance 2/9k.
+    """
+    assert false_alarm == 1e-4
+    quantile = 3.719  # of the standard normal
+    return degrees * (1 - 2 / (9 * degrees) + quantile * (2 / (9 * degrees)) ** 0.5) ** 3
+
+
+def come_as_often_as(exact: Mapping[Any, float], count: Mapping[Any, int]) -> None:
+    """One χ² of what was counted over all that is expected 10 times or more, the rest as one class; false alarm 1 in 10,000."""
+    samples = sum(count.values())
+    assert math.isclose(sum(exact.values()), 1, rel_tol=1e-9)
+    assert count.keys() <= exact.keys(), "something of probability 0 was sampled"
+    likely = [one for one, p in exact.items() if p * samples >= 10]
+    observed = [count.get(one, 0) for one in likely] + [samples - sum(count.get(one, 0) for one in likely)]
+    expected = [exact[one] * samples for one in likely] + [samples * (1 - sum(exact[one] for one in likely))]
+    if expected[-1] < 1e-6:
+        assert observed.pop() == 0
+        expected.pop()
+    statistic = sum((o - e) ** 2 / e for o, e in zip(observed, expected, strict=True))
+    assert statistic < chi_squared_bound(len(expected) - 1)
 
 
 def figures_close(a: Mapping[str, float], b: Mapping[str, float], bound: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import reduce
 from itertools import product
 from typing import Any
@@ -19,7 +18,7 @@ from fledge.decoding import PLAIN, Decoding, draw, log_prob, restrict
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
-from tests.subjects import TableNetwork, seeded
+from tests.subjects import TableNetwork, come_as_often_as, seeded, truncated
 
 SYMBOLS, LENGTH = 5, 6
 RULES = [
@@ -32,30 +31,6 @@ RULES = [
     Decoding(temperature=0.8, top_k=3, top_p=0.9),
     Decoding(temperature=1.4, top_k=4, top_p=0.95, min_p=0.1),
 ]
-
-
-def truncated(logits: Sequence[float], rule: Decoding) -> list[float]:
-    """The rule by its definition, in plain Python: temperature, the k likeliest, the fewest whose mass reaches p, those near the likeliest."""
-    weights = np.exp(np.array(logits, dtype=np.float64) / rule.temperature)
-    order = sorted(range(len(logits)), key=lambda i: -weights[i])
-    kept = order[: rule.top_k] if rule.top_k else order
-    mass = weights[kept].sum()
-    nucleus: list[int] = []
-    while not nucleus or (weights[nucleus].sum() / mass < rule.top_p and len(nucleus) < len(kept)):
-        nucleus.append(kept[len(nucleus)])
-    nucleus = [i for i in nucleus if weights[i] >= rule.min_p * weights.max()]
-    total = weights[nucleus].sum()
-    return [float(weights[i] / total) if i in nucleus else 0.0 for i in range(len(logits))]
-
-
-def chi_squared_bound(degrees: int, false_alarm: float = 1e-4) -> float:
-    """Where a χ² with this many degrees of freedom is exceeded with the given probability.
-
-    Wilson & Hilferty 1931: (χ²/k)^(1/3) is nearly normal with mean 1 − 2/9k and variance 2/9k.
-    """
-    assert false_alarm == 1e-4
-    quantile = 3.719  # of the standard normal
-    return degrees * (1 - 2 / (9 * degrees) + quantile * (2 / (9 * degrees)) ** 0.5) ** 3
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
@@ -94,14 +69,7 @@ def test_whole_sequences_come_as_often_as_their_exact_probability_says(rule: Dec
         assert completion.stopped == (word[-1] == 0)
         steps = [after(word[:t])[symbol] for t, symbol in enumerate(word)]
         np.testing.assert_allclose(completion.logp, np.log(steps), atol=1e-5)
-    likely = [w for w, p in exact.items() if p * samples >= 10]
-    observed = [count.get(w, 0) for w in likely] + [samples - sum(count.get(w, 0) for w in likely)]
-    expected = [exact[w] * samples for w in likely] + [samples * (1 - sum(exact[w] for w in likely))]
-    if expected[-1] < 1e-6:
-        assert observed.pop() == 0
-        expected.pop()
-    statistic = sum((o - e) ** 2 / e for o, e in zip(observed, expected, strict=True))
-    assert statistic < chi_squared_bound(len(expected) - 1)
+    come_as_often_as(exact, count)
 
 
 def test_greedy_takes_the_likeliest_token_at_every_step() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledge.models.generation import zones
+from fledge.models import generation
+from fledge.models.generation import reaches
 from fledge.models.transformer import Transformer
 from tests.subjects import seeded, transformer
 
@@ -45,10 +47,10 @@ def subject(kind: dict[str, Any]) -> Transformer:
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), min_size=1, max_size=5),
     st.integers(1, 8),
     st.integers(0, 99),
-    st.booleans(),
+    st.sampled_from([1, 3, 4, 20]),
 )
 def test_the_cache_changes_nothing_at_any_position(
-    kind: dict[str, Any], lengths: list[tuple[int, int]], more: int, seed: int, in_zones: bool
+    kind: dict[str, Any], lengths: list[tuple[int, int]], more: int, seed: int, block: int
 ) -> None:
     """Prompts read in two pieces of any lengths, into lanes in any order; then a token at a time, lanes changing places."""
     network = subject(kind)
@@ -56,7 +58,8 @@ def test_the_cache_changes_nothing_at_any_position(
     rows = len(lengths)
     row = tokens(rows, 20, seed)
     whole = logits_of(network, row)
-    cache = fast.lanes(rows + 1, 20)
+    with mock.patch.object(generation, "block_of", lambda *_: block):
+        cache = fast.lanes(rows + 1, 20)
     order = torch.randperm(rows, generator=seeded(seed))  # row i in lane order[i]
     begin = torch.zeros(rows, dtype=torch.long)
     for piece in (0, 1):
@@ -73,8 +76,7 @@ def test_the_cache_changes_nothing_at_any_position(
     held[order] = begin
     who = order.argsort()  # the row in each lane
     for _ in range(more):
-        seen = zones((held + 1).tolist(), 2, 1) if in_zones else [(rows, 0, int(held.max()) + 1)]
-        found = fast.logits(fast.step(row[who, held], held, seen, cache))
+        found = fast.logits(fast.step(row[who, held], held, held.tolist(), cache))
         torch.testing.assert_close(found, whole[who, held], rtol=1e-6, atol=1e-6)
         held = held + 1
         if rows > 1:  # lanes 0 and 1 change places
@@ -85,20 +87,13 @@ def test_the_cache_changes_nothing_at_any_position(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 8), st.integers(1, 30))
-def test_zones_cover_what_lanes_hold_once_and_lead_to_the_end(lengths: list[int], coarse: int, worth: int) -> None:
-    covered = torch.zeros(len(lengths), max(lengths), dtype=torch.long)
-    for n, a, b in zones(lengths, coarse, worth):
-        covered[:n, a:b] += 1
-    held = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    assert bool((covered[held] == 1).all())
-    assert int(covered.max()) == 1
-
-
-def test_zones_spare_what_short_lanes_do_not_hold() -> None:
-    assert zones([300] * 8 + [60] * 120) == [(128, 0, 64), (8, 64, 300)]
-    assert zones([60] * 120 + [300]) == [(121, 0, 300)]  # out of order: right, and not spared
-    assert zones([100] * 64) == [(64, 0, 100)]
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 8))
+def test_every_block_that_a_lane_holds_or_writes_is_reached(held: list[int], block: int) -> None:
+    found = reaches(held, block)
+    for j, reach in enumerate(found):
+        asked = [lane for lane, n in enumerate(held) if n >= j * block]
+        assert reach == max(asked) + 1  # and no lane after the last of them
+    assert (len(found) - 1) * block <= max(held) < len(found) * block
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-6), ("bf16", 0.02), ("int8", 0.04)])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fledge.decoding import Decoding, draw, restrict
+from fledge.decoding import PLAIN, Decoding, draw, restrict
 from fledge.engine.row import Row
+from fledge.policy import TokenPolicy
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,11 @@ class Choice:
 
 
 def distributions(
-    raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]], allowed: Tensor | None
+    raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]
 ) -> Tensor:
     """Logits of what each row is sampled from, −∞ off the support.  raw [B, V] -> [B, V]
 
-    rules: which rows go by which rule. allowed: [V] bool, the tokens that are actions.
+    raw: −∞ for what is no action. rules: which rows go by which rule.
     """
     bent = [i for i, row in enumerate(rows) if row.bends]
     if bent:
@@ -34,10 +36,10 @@ def distributions(
         for i in bent:
             bend(raw[i], rows[i])
     if len(rules) == 1:
-        return restrict(raw, next(iter(rules)), allowed)
+        return restrict(raw, next(iter(rules)))
     logits = torch.empty_like(raw)
     for rule, members in rules.items():
-        logits[members] = restrict(raw[members], rule, allowed)
+        logits[members] = restrict(raw[members], rule)
     return logits
 
 
@@ -56,11 +58,13 @@ def bend(logits: Tensor, row: Row) -> None:
         for token in request.stop:
             logits[token] = float("-inf")
     if request.constraint is not None:
-        logits.masked_fill_(~request.constraint.allowed(row.state).to(logits.device), float("-inf"))
+        allowed = request.constraint.allowed(row.state).to(logits.device)
+        logits[: len(allowed)].masked_fill_(~allowed, float("-inf"))
+        logits[len(allowed) :] = float("-inf")
 
 
 def choose(
-    raw: Tensor, logits: Tensor, uniform: Tensor, rules: Mapping[Decoding, Sequence[int]], allowed: Tensor | None
+    raw: Tensor, logits: Tensor, uniform: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]
 ) -> Choice:
     """raw, logits [B, V] (of `distributions`); uniform [B]. A row of −∞ alone has no token: the caller has taken it out."""
     greedy = [i for rule, members in rules.items() if rule.greedy for i in members]
@@ -71,11 +75,19 @@ def choose(
         token, logp = draw(logits, uniform)
         if greedy:
             token[greedy], logp[greedy] = logits[greedy].argmax(-1), 0.0
-    return Choice(token, logp, raw_chance(raw, allowed).gather(-1, token[:, None]).squeeze(-1))
+    raw_logp = logp
+    if other := [i for i, row in enumerate(rows) if row.bends or row.request.rule != PLAIN]:
+        chance = raw[other].log_softmax(-1).gather(-1, token[other, None]).squeeze(-1)
+        raw_logp = logp.index_put((torch.tensor(other, device=logp.device),), chance)
+    return Choice(token, logp, raw_logp)
 
 
-def raw_chance(raw: Tensor, allowed: Tensor | None) -> Tensor:
-    """log π of the model itself: temperature 1, over all tokens that are actions.  [B, V] -> [B, V]"""
-    if allowed is not None:
-        raw = raw.masked_fill(~allowed, float("-inf"))
-    return raw.log_softmax(-1)
+def no_actions(policy: TokenPolicy) -> Tensor | None:
+    """The tokens that are never said: a few columns to fill, where a mask would go over them all.  [F]"""
+    return None if policy.allowed is None else (~policy.allowed).nonzero().squeeze(-1)
+
+
+def raw_logits(network: Any, hidden: Tensor, no_actions: Tensor | None) -> Tensor:
+    """The model's own, −∞ for what is no action.  [B, D] -> [B, V]"""
+    raw = network.logits(hidden)
+    return raw if no_actions is None else raw.index_fill_(-1, no_actions, float("-inf"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -54,8 +54,9 @@ class Constraint:
         if outside := [token for token in stop if not 0 <= token < len(vocabulary)]:
             raise UserError(f"stop token {outside[0]} is not in the vocabulary of {len(vocabulary)} tokens.")
         self.start = 1
-        self._table, self._accepting, self._stop = automaton.table, automaton.accepting, frozenset(stop)
-        self._bytes = [b"" if token in self._stop else bytes(said) for token, said in enumerate(vocabulary)]
+        self.stop, self.vocab_size = frozenset(stop), len(vocabulary)
+        self._table, self._accepting = automaton.table, automaton.accepting
+        self._bytes = [b"" if token in self.stop else bytes(said) for token, said in enumerate(vocabulary)]
         # Longest tokens first: column j, the byte j of every token that has one, then belongs to the first len(column) of them.
         length = np.array([len(said) for said in self._bytes])
         order = np.argsort(-length, kind="stable")
@@ -63,10 +64,12 @@ class Constraint:
         text = np.frombuffer(b"".join([self._bytes[token] for token in order]), dtype=np.uint8)
         begin = self._length.cumsum() - self._length
         self._columns = [text[begin[: np.count_nonzero(length > j)] + j] for j in range(max(length.max(), 1))]
+        self._single = sorted({said[0] for said in self._bytes if len(said) == 1})  # bytes that are tokens
         self._live = self._find_live()  # [S]: an accepting state can be reached by tokens
         if not self._live[self.start]:
             raise UserError(f"{what} that this vocabulary of {len(vocabulary)} tokens can say: change one of them.")
         self._masks = lru_cache(max(MASK_BYTES // len(vocabulary), 16))(self._mask)
+        self._fitting = lru_cache(64)(self._fit)
 
     def allowed(self, state: int) -> Tensor:
         """The tokens after which the text can still be completed, and the stop tokens if it is complete.  [V] bool, not to be changed"""
@@ -74,7 +77,7 @@ class Constraint:
 
     def advance(self, state: int, token: int) -> int:
         """The state after a token; 0, where nothing is allowed, after one that was not. A stop token says nothing."""
-        if token in self._stop:
+        if token in self.stop:
             return state if self._accepting[state] else 0
         for byte in self._bytes[token]:
             state = int(self._table[state, byte])
@@ -84,9 +87,29 @@ class Constraint:
         """Whether the text said so far is complete."""
         return bool(self._accepting[state])
 
+    def fits(self, tokens: int) -> bool:
+        """Whether some complete text takes no more tokens than this, the stop token not counted."""
+        return self._fitting(tokens)
+
+    def _fit(self, tokens: int) -> bool:
+        # A byte at a time where that is enough: it looks at no token, and mostly there is far more room than a text needs.
+        bytewise = self._within(tokens, lambda states: self._table[states][:, self._single])
+        return bytewise or self._within(tokens, lambda states: np.stack([self._walk(state) for state in states]))
+
+    def _within(self, steps: int, after: Callable[[np.ndarray], np.ndarray]) -> bool:
+        """Whether so many steps, or fewer, lead from the start to an accepting state."""
+        reached = np.zeros(len(self._accepting), dtype=bool)
+        reached[[0, self.start]] = True
+        here = np.array([self.start])
+        while len(here) and not self._accepting[here].any() and steps > 0:
+            here = np.unique(after(here))
+            here, steps = here[~reached[here]], steps - 1
+            reached[here] = True
+        return bool(self._accepting[here].any())
+
     def _mask(self, state: int) -> Tensor:
         mask = self._live[self._walk(state)]
-        mask[list(self._stop)] = self._accepting[state]
+        mask[list(self.stop)] = self._accepting[state]
         return torch.from_numpy(mask)
 
     def _walk(self, state: int) -> np.ndarray:
@@ -110,8 +133,7 @@ class Constraint:
 
         First by tokens of one byte, all that is needed where every byte is a token. Only the other states are walked by all.
         """
-        single = sorted({said[0] for said in self._bytes if len(said) == 1})
-        after = self._table[:, single]
+        after = self._table[:, self._single]
         news = after != 0
         news[:, 1:] &= after[:, 1:] != after[:, :-1]  # neighbours mostly lead to the same state
         live = _leading_to(self._accepting, zip(news.nonzero()[0].tolist(), after[news].tolist(), strict=True))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,15 +15,16 @@ from torch import Tensor
 
 from fledge.decoding import Decoding
 from fledge.engine.board import Board
-from fledge.engine.choosing import Choice, choose, distributions, raw_chance
+from fledge.engine.choosing import Choice, choose, distributions, no_actions, raw_logits
 from fledge.engine.reading import Memory, batches
 from fledge.engine.request import Completion, Ended, Request
 from fledge.engine.row import OnToken, Row
 from fledge.errors import UserError
-from fledge.models.generation import Generation, zones
+from fledge.models.generation import BLOCK, Generation
 from fledge.policy import TokenPolicy
 
 TIDY_EVERY = 32  # steps: how often the lanes are put in order of length
+NONE: Mapping[int, float] = {}
 
 
 class Engine:
@@ -48,7 +49,14 @@ class Engine:
         self.policy, self.precision, self.vocabulary = policy, precision, vocabulary
         self.context: int = policy.network.config.context
         self.positions = min(positions or self.context, self.context)
+        size = len(policy.network.unembedding)
+        if lanes < 1 or remember < 0:
+            raise UserError(f"lanes={lanes}, remember={remember} was given: lanes must be 1 or more, remember 0 or more.")
+        if vocabulary is not None and len(vocabulary) < size:
+            raise UserError(f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give the model's own.")
         self.version = 0
+        self.no_actions = no_actions(policy)
+        self._parameters = list(policy.network.parameters())
         self._stamp = self._weights()
         self.network: Any = policy.network.for_generation(precision)
         each = self.network.bytes_per_lane(self.positions)
@@ -68,25 +76,30 @@ class Engine:
         self.live: list[Row] = []  # in the order of their lanes: the first lanes are the live ones
         self.rules: dict[Decoding, list[int]] = {}
         self.done: list[tuple[int, Completion]] = []
+        self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
         self.steps = 0
         self._numbers = itertools.count()
 
     def submit(self, request: Request, on_token: OnToken | None = None) -> int:
-        """Queue it; its number. A request that cannot be answered ends with an error, and its neighbours go on."""
+        """Queue it; its number. A request that cannot be answered ends with an error, and its neighbours go on.
+
+        on_token(number, token) is called from `advance` for every token, in order, after the step that said it. What it raises
+        leaves `advance`; the engine then stands between two steps, and the next `advance` goes on as if nothing had been raised.
+        """
         number = next(self._numbers)
-        row = Row(number, request, self._read(request), self.vocabulary, on_token)
         try:
             request.check(self.policy.network.config.vocab_size, self.context)
-            if len(row.prompt) >= self.positions:
+            read = self._read(request)
+            if len(read) >= self.positions:
                 raise UserError(
-                    f"the prompt has {len(row.prompt)} tokens and a lane of this engine holds {self.positions}: shorten it."
+                    f"the prompt has {len(read)} tokens and a lane of this engine holds {self.positions}: shorten it."
                 )
             if request.stop_strings and self.vocabulary is None:
                 raise UserError("stop strings were given and this engine has no vocabulary: give it the tokenizer's.")
+            self.queue.append(Row(number, request, read, self.vocabulary, on_token))
         except UserError as error:
-            self.done.append((number, row.completion("error", [], [], [], self.version, str(error))))
-        else:
-            self.queue.append(row)
+            failed = Completion(list(request.prompt), [], [], "error", version=self.version, error=str(error))
+            self.done.append((number, failed))
         return number
 
     def cancel(self, number: int) -> None:
@@ -95,26 +108,52 @@ class Engine:
             row.cancelled |= row.number == number
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
-        """All of them, in their order."""
-        numbers = [self.submit(request, on_token) for request in requests]
-        found: dict[int, Completion] = {}
-        while len(found) < len(numbers):
-            found.update(self.advance())
-        return [found[number] for number in numbers]
+        """All of them, in their order. If something is raised on the way, by on_token say, none of them stays in the engine."""
+        found: dict[int, Completion | None] = {}
+        others: list[tuple[int, Completion]] = []  # submitted before, and left for `advance` to give
+        try:
+            for request in requests:
+                found[self.submit(request, on_token)] = None
+            left = len(found)
+            while left:
+                for number, completion in self.advance():
+                    if number in found:
+                        found[number] = completion
+                        left -= 1
+                    else:
+                        others.append((number, completion))
+        except BaseException:
+            self._forget(found)
+            raise
+        finally:
+            self.done[:0] = others
+        return [completion for completion in found.values() if completion is not None]
+
+    @torch.inference_mode()
+    def _forget(self, numbers: Collection[int]) -> None:
+        """As if these had never been submitted."""
+        for number in numbers:
+            self.cancel(number)
+        self._cancel()
+        self.done = [ended for ended in self.done if ended[0] not in numbers]
+        self.news = deque(news for news in self.news if news[1] not in numbers)
 
     @property
     def busy(self) -> bool:
         return bool(self.queue or self.live or self.done)
 
-    @torch.inference_mode()
     def advance(self) -> list[tuple[int, Completion]]:
         """One more token for every live row, after new ones have been read; what ended, by number."""
-        self._renew()
-        self._cancel()
-        if self.queue and len(self.live) < self.lanes:
-            self._admit()
-        if self.live:
-            self._step()
+        with torch.inference_mode():
+            self._renew()
+            self._cancel()
+            if self.queue and len(self.live) < self.lanes:
+                self._admit()
+            if self.live:
+                self._step()
+        while self.news:
+            on_token, number, token = self.news.popleft()
+            on_token(number, token)
         ended, self.done = self.done, []
         return ended
 
@@ -123,31 +162,30 @@ class Engine:
         self.steps += 1
         if self.steps % TIDY_EVERY == 0:
             self._tidy()
-        lengths = self.board.held[:b]
-        seen = zones([n + 1 for n in lengths])
-        hidden = self.network.step(self.board.current[:b], self.board.length[:b], seen, self.cache)
+        board = self.board
+        hidden = self.network.step(board.current[:b], board.length[:b], board.held[:b], self.cache)
         self.board.grow(b)
         self._say(hidden, 0)
 
     def _say(self, hidden: Tensor, first: int) -> None:
         """The next token of the rows from lane `first` on.  [B, D]"""
-        rows, board, allowed = self.live[first:], self.board, self.policy.allowed
+        rows, board = self.live[first:], self.board
         rules = self.rules if first == 0 else by_rule(rows)
-        raw = self.network.logits(hidden)
-        logits = distributions(raw, rows, rules, allowed)
-        stuck: list[int] = []
-        if any(row.bends for row in rows):
-            nothing = (logits == float("-inf")).all(-1)
-            stuck = nothing.nonzero().flatten().tolist()
-            logits = logits.masked_fill(nothing[:, None], 0.0)
-        choice = choose(raw, logits, board.uniform(first, len(rows)), rules, allowed)
+        raw = raw_logits(self.network, hidden, self.no_actions)
+        logits = distributions(raw, rows, rules)
+        best = logits.amax(-1)
+        lost = ~best.isfinite()  # no token is left, or a logit is no number
+        stuck = {i: float(best[i]) for i in lost.nonzero().flatten().tolist()}
+        if stuck:
+            logits = logits.masked_fill(lost[:, None], 0.0)
+        choice = choose(raw, logits, board.uniform(first, len(rows)), rows, rules)
         ended = board.write(first, choice)  # lanes whose row has come to its stop token or its limit
         self._watch(
             [row if i not in stuck else None for i, row in enumerate(rows)] if stuck else rows, first, choice, raw
         )
         over = {*ended, *self._heard, *(first + i for i in stuck)}
         if over:
-            self._finish(sorted(over), {first + i for i in stuck})
+            self._finish(sorted(over), {first + i: top for i, top in stuck.items()})
 
     def _watch(self, rows: Sequence[Row | None], first: int, choice: Choice, raw: Tensor) -> None:
         """What rows that read themselves do with their new token; `_heard` are the lanes where a stop string came."""
@@ -157,18 +195,24 @@ class Engine:
             return
         for (i, row), token in zip(watched, choice.token[[i for i, _ in watched]].tolist(), strict=True):
             if row.request.alternatives:
-                best = raw_chance(raw[i : i + 1], self.policy.allowed)[0].topk(row.request.alternatives)
-                row.alternatives.append(list(zip(best.indices.tolist(), best.values.tolist(), strict=True)))
+                best = raw[i].log_softmax(-1).topk(row.request.alternatives)
+                pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                row.alternatives.append([(other, logp) for other, logp in pairs if logp > float("-inf")])
+            if row.on_token is not None:
+                self.news.append((row.on_token, row.number, token))
             if row.take(token):
                 self._heard.append(first + i)
 
-    def _finish(self, lanes: Sequence[int], stuck: Collection[int] = ()) -> None:
-        """Take these rows out; the last live lanes move into their places. The last token of a stuck row was never said."""
+    def _finish(self, lanes: Sequence[int], stuck: Mapping[int, float] = NONE) -> None:
+        """Take these rows out; the last live lanes move into their places.
+
+        stuck: lanes that have no next token, and their largest logit. The last token of such a row was never said.
+        """
         for lane, (tokens, logp, raw_logp) in zip(lanes, self.board.said(lanes), strict=True):
             row, error = self.live[lane], None
             if lane in stuck:
                 tokens, logp, raw_logp = tokens[:-1], logp[:-1], raw_logp[:-1]
-                ended, error = self._stuck(row)
+                ended, error = self._stuck(row, stuck[lane])
             else:
                 ended = self._how(row, tokens, lane)
             self.done.append((row.number, row.completion(ended, tokens, logp, raw_logp, self.version, error)))
@@ -194,10 +238,13 @@ class Engine:
             return "stop"
         return "stop_string" if lane in self._heard else "length"
 
-    def _stuck(self, row: Row) -> tuple[Ended, str | None]:
-        constraint = row.request.constraint
-        if constraint is not None and constraint.accepts(row.state):
-            return "stop", None  # all is said, and the request has no stop token to say so
+    def _stuck(self, row: Row, best: float) -> tuple[Ended, str | None]:
+        request = row.request
+        if best != float("-inf"):
+            return "error", "the logits are not finite: a bias or penalty is too large, the temperature too small, or a weight is no number."
+        said_all = request.constraint is not None and request.constraint.accepts(row.state)
+        if said_all and not request.stop and len(row.said) >= request.min_new_tokens:
+            return "stop", None  # the request has no stop token to say so
         return "error", "nothing may be said next: the constraint, the biases and min_new_tokens leave no token."
 
     def _cancel(self) -> None:
@@ -264,7 +311,7 @@ class Engine:
 
     def _tidy(self) -> None:
         """The lanes in order of length, longest first: attention then reads little more than what is there."""
-        order = sorted(range(len(self.live)), key=lambda lane: -(self.board.held[lane] // 64))
+        order = sorted(range(len(self.live)), key=lambda lane: -(self.board.held[lane] // BLOCK))
         spare, moved = self.cache.lanes - 1, set[int]()
         for begin in range(len(order)):
             if begin in moved or order[begin] == begin:
@@ -301,7 +348,7 @@ class Engine:
             self.memory.hold(lane, row)
 
     def _weights(self) -> tuple[tuple[int, int], ...]:
-        return tuple((p.data_ptr(), p._version) for p in self.policy.network.parameters())
+        return tuple((p.data_ptr(), p._version) for p in self._parameters)
 
     def _read(self, request: Request) -> list[int]:
         """The prompt from its last document border on: attention never crosses one."""

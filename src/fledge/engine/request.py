@@ -68,10 +68,33 @@ class Request:
             raise UserError("an empty stop string was given: it would end every row at once.")
         if not 0 <= self.alternatives <= vocab_size:
             raise UserError(f"alternatives={self.alternatives} was given: it must lie between 0 and {vocab_size}.")
+        if not (0 <= self.seed < 2**64 and 0 <= self.sample < 2**64):
+            raise UserError(f"seed={self.seed}, sample={self.sample} was given: both must lie between 0 and 2^64 − 1.")
+        if self.constraint is not None:
+            self._check_constraint(self.constraint, vocab_size, context)
+
+    def _check_constraint(self, constraint: Constraint, vocab_size: int, context: int) -> None:
+        if constraint.vocab_size > vocab_size:  # a network may have more, to fill up its matrix: they are never said
+            raise UserError(
+                f"the constraint was made for {constraint.vocab_size} tokens and the model has {vocab_size}: "
+                "make it with the model's own vocabulary."
+            )
+        if constraint.stop != self.stop:
+            raise UserError(
+                f"the stop tokens are {sorted(self.stop)} and those of the constraint {sorted(constraint.stop)}: "
+                "make the constraint with the stop tokens of the request."
+            )
+        room = min(self.max_new_tokens, context - len(self.prompt))
+        if not constraint.fits(room):
+            raise UserError(
+                f"max_new_tokens={self.max_new_tokens} leaves room for {room} tokens, and every text that the constraint "
+                "allows takes more: raise it, or allow a shorter text."
+            )
 
     def uniform(self, n: int) -> np.ndarray:
         """The numbers this row is drawn with, one a token: a pure function of seed and sample.  [n] in [0, 1)"""
-        return np.random.Generator(np.random.Philox(key=[self.seed, self.sample])).random(n)
+        key = np.array([self.seed, self.sample], dtype=np.uint64)  # a list with one of 2^63 or more would be rounded
+        return np.random.Generator(np.random.Philox(key=key)).random(n)
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,6 @@ class Row:
     def take(self, token: int) -> bool:
         """The token just said; whether a stop string has come with it."""
         self.said.append(token)
-        if self.on_token is not None:
-            self.on_token(self.number, token)
         if self.request.constraint is not None and token not in self.request.stop:
             self.state = self.request.constraint.advance(self.state, token)
         return self.strings is not None and self.strings.found(token)

@@ -24,6 +24,10 @@ class Places:
     def move(self, source: int, target: int, length: int) -> None:
         self.store[target, :length] = self.store[source, :length]
 
+    def reorder(self, sources: Tensor, begin: int, end: int) -> None:
+        """Lane i becomes, from `begin` to `end`, a copy of lane sources[i] as it was.  [B]"""
+        self.store[: len(sources), begin:end] = self.store[sources, begin:end]
+
 
 class TableWalk:
     """A table as the token engine walks through it, prefix by prefix."""
@@ -37,7 +41,7 @@ class TableWalk:
     def bytes_per_lane(self, positions: int) -> int:
         return 8 * positions
 
-    def step(self, tokens: Tensor, lengths: Tensor, seen: Any, cache: Places) -> Tensor:
+    def step(self, tokens: Tensor, lengths: Tensor, held: Any, cache: Places) -> Tensor:
         lanes = torch.arange(len(tokens), device=tokens.device)
         return self.extend(tokens[:, None], lengths, lanes, 0, cache)[:, 0]
 
