@@ -85,7 +85,9 @@ def test_greedy_takes_the_likeliest_token_at_every_step() -> None:
 
 
 logits_lists = st.lists(st.integers(-64, 64).map(lambda n: n / 8), min_size=1, max_size=9, unique=True)  # no ties
-rules = st.builds(Decoding, st.floats(0.1, 3), st.integers(0, 10), st.floats(0.01, 1), st.just(0.0) | st.floats(0.01, 0.99))
+rules = st.builds(
+    Decoding, st.floats(0.1, 3), st.integers(0, 10), st.floats(0.01, 1), st.just(0.0) | st.floats(0.01, 0.99)
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -230,7 +232,14 @@ def test_softmax_is_float32_when_the_product_is_bfloat16() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("temperature", -1.0), ("temperature", float("nan")), ("top_k", -1), ("top_p", 0.0), ("top_p", 1.1), ("min_p", -0.1)],
+    [
+        ("temperature", -1.0),
+        ("temperature", float("nan")),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("min_p", -0.1),
+    ],
 )
 def test_values_that_describe_no_distribution_are_refused_by_name(field: str, value: float) -> None:
     with pytest.raises(UserError, match=field):

@@ -71,7 +71,11 @@ def test_run_returns_its_own_and_leaves_what_was_submitted_before() -> None:
 
 def test_samples_and_seeds_are_numbers_of_their_own() -> None:
     engine, request = Engine(subject()), Request([3], 30)
-    several = [dataclasses.replace(request, seed=seed, sample=sample) for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1) for sample in (0, 1, 2**63)]
+    several = [
+        dataclasses.replace(request, seed=seed, sample=sample)
+        for seed in (0, 1, 2**63, 2**63 + 1, 2**64 - 1)
+        for sample in (0, 1, 2**63)
+    ]
     rows = engine.run(several)
     assert len({tuple(row.tokens) for row in rows}) == len(rows)
 
@@ -173,7 +177,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("wrong", "sentence"), BAD, ids=[str(wrong) for wrong, _ in BAD])
-def test_a_request_that_cannot_be_answered_ends_with_one_sentence_and_alone(wrong: dict[str, Any], sentence: str) -> None:
+def test_a_request_that_cannot_be_answered_ends_with_one_sentence_and_alone(
+    wrong: dict[str, Any], sentence: str
+) -> None:
     engine = Engine(subject(), lanes=4, vocabulary=SPELT)
     bad = Request(**{"prompt": [3, 4], "max_new_tokens": 20, **wrong})
     found = interrupted(engine, bad, strangers(8, seed=5))

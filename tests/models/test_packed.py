@@ -32,7 +32,10 @@ def test_what_follows_a_product_in_the_same_pass_is_what_follows_it(dtype: torch
 
 
 def test_a_row_of_a_quantised_product_has_nothing_to_do_with_its_neighbours() -> None:
-    made, x = product(numbers(24, 32).float(), quantised=True), numbers(9, 32).float() * torch.arange(1, 10)[:, None] ** 3
+    made, x = (
+        product(numbers(24, 32).float(), quantised=True),
+        numbers(9, 32).float() * torch.arange(1, 10)[:, None] ** 3,
+    )
     assert torch.equal(made(x)[4], made(x[4:5])[0])
 
 

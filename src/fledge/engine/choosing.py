@@ -23,9 +23,7 @@ class Choice:
     raw_logp: Tensor  # under the model, over all tokens that are actions
 
 
-def distributions(
-    raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]
-) -> Tensor:
+def distributions(raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]) -> Tensor:
     """Logits of what each row is sampled from, −∞ off the support.  raw [B, V] -> [B, V]
 
     raw: −∞ for what is no action. rules: which rows go by which rule.

@@ -51,9 +51,13 @@ class Engine:
         self.positions = min(positions or self.context, self.context)
         size = len(policy.network.unembedding)
         if lanes < 1 or remember < 0:
-            raise UserError(f"lanes={lanes}, remember={remember} was given: lanes must be 1 or more, remember 0 or more.")
+            raise UserError(
+                f"lanes={lanes}, remember={remember} was given: lanes must be 1 or more, remember 0 or more."
+            )
         if vocabulary is not None and len(vocabulary) < size:
-            raise UserError(f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give the model's own.")
+            raise UserError(
+                f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give the model's own."
+            )
         self.version = 0
         self.no_actions = no_actions(policy)
         self._parameters = list(policy.network.parameters())
@@ -241,7 +245,10 @@ class Engine:
     def _stuck(self, row: Row, best: float) -> tuple[Ended, str | None]:
         request = row.request
         if best != float("-inf"):
-            return "error", "the logits are not finite: a bias or penalty is too large, the temperature too small, or a weight is no number."
+            return (
+                "error",
+                "the logits are not finite: a bias or penalty is too large, the temperature too small, or a weight is no number.",
+            )
         said_all = request.constraint is not None and request.constraint.accepts(row.state)
         if said_all and not request.stop and len(row.said) >= request.min_new_tokens:
             return "stop", None  # the request has no stop token to say so

@@ -198,7 +198,9 @@ class GenerationTransformer:
         seen = min(longest, cache.positions)
         fresh = not bool(starts.any()) and t <= cache.positions and not c.window  # nothing is held that they look at
         # Padding looks somewhere too: where a window lets it see nothing its softmax is NaN, and a NaN key is heard even when masked.
-        mask = None if fresh else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(self.cached)  # [B, 1, T, S]
+        mask = (
+            None if fresh else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(self.cached)
+        )  # [B, 1, T, S]
         for layer, (qkv, out, gate, up, down, norms) in enumerate(self.layers):
             projected = self._project(self._normal(h), qkv, norms, turn).view(b, t, -1, c.head_width)
             q, kv = projected.to(self.cached).split([c.heads, 2 * c.kv_heads], 2)

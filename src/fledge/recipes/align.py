@@ -174,7 +174,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     sampling = sampler_settings(config)
     if "hint" in sampling:
         check_hint(sampling["hint"], task)
-    policy = base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p)).to(config.on())
+    policy = (
+        base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p)).to(config.on())
+    )
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task)
     if config.reward is not None:
