@@ -127,7 +127,11 @@ WRONG = {
     "algorithm=star": ["a hint tells the answer", "letters.py have none", "algorithm=rest_em"],
     "algorithm=reinforce ptx_coefficient=1.0": ["ptx_coefficient is a setting of algorithm=ppo"],
     "algorithm=grpo samples_per_prompt=1": ["samples_per_prompt=1", "give 2 or more"],
-    "algorithm=off_policy top_k=5": ["top_k=5, top_p=1.0", "Give top_k=0 and top_p=1", "the temperature is free"],
+    "algorithm=off_policy top_k=5": [
+        "top_k=5, top_p=1.0",
+        "Give top_k=0, top_p=1 and min_p=0",
+        "the temperature is free",
+    ],
     "algorithm=off_policy top_p=0.9": ["top_k=0, top_p=0.9", "the base's answers"],
     "algorithm=grpo updates_per_step=5": ["updates_per_step=5", "equal parts"],
     "algorithm=dpo": ["prompts_per_step says nothing to algorithm=dpo", "fledge prefer --help"],

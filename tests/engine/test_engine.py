@@ -8,11 +8,10 @@ import random
 import tracemalloc
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from fledge.decoding import PLAIN, Decoding
+from fledge.decoding import Decoding
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fledge.decoding import Decoding
 from fledge.engine.board import Board
@@ -25,6 +26,15 @@ from fledge.policy import TokenPolicy
 
 TIDY_EVERY = 32  # steps: how often the lanes are put in order of length
 NONE: Mapping[int, float] = {}
+optimizer_steps = 0  # of any optimizer: a fused one writes weights and leaves their `_version` as it was
+
+
+def _count(*_: Any) -> None:
+    global optimizer_steps
+    optimizer_steps += 1
+
+
+register_optimizer_step_post_hook(_count)
 
 
 class Engine:
@@ -354,8 +364,8 @@ class Engine:
         for lane, row in enumerate(rows):
             self.memory.hold(lane, row)
 
-    def _weights(self) -> tuple[tuple[int, int], ...]:
-        return tuple((p.data_ptr(), p._version) for p in self._parameters)
+    def _weights(self) -> tuple[Any, ...]:
+        return optimizer_steps, *((p.data_ptr(), p._version) for p in self._parameters)
 
     def _read(self, request: Request) -> list[int]:
         """The prompt from its last document border on: attention never crosses one."""

@@ -127,7 +127,8 @@ class Speculator:
                 f"the draft model has {own.vocab_size} tokens and a context of {own.context}, the model {size} and {context}: "
                 "a draft needs the same tokens and as long a context."
             )
-        self.policy, self.draft, self.ahead, self.lanes, self.precision = policy, draft, ahead, lanes, precision
+        self.policy, self.draft, self.ahead, self.lanes = policy, draft, ahead, lanes
+        self.precision: Generation = precision
         self.proposed = self.accepted = 0
 
     @torch.inference_mode()
@@ -162,7 +163,9 @@ class Speculator:
             found |= {row.number: row.completion(end) for row, end in zip(rows, ended, strict=True) if end is not None}
             rows = [rows[i] for i in stay]
             for reader in (model, draft):
-                if reader is not None and rows:  # guesses that were refused are read over; the last token is always to be read
+                if (
+                    reader is not None and rows
+                ):  # guesses that were refused are read over; the last token is always to be read
                     held = [min(reader.held[i], len(row.text) - 1) for i, row in zip(stay, rows, strict=True)]
                     reader.keep(stay, held)
         return found

@@ -18,6 +18,7 @@ from fledge.decoding import Decoding
 from fledge.errors import UserError
 from fledge.loop import Algorithm, Sampler, train
 from fledge.models.folder import Loaded, load_model, load_reward_model, save_model
+from fledge.models.generation import Generation
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
 from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm, sampler_settings
@@ -66,6 +67,10 @@ class AlignConfig(TrainingConfig):
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
     min_p: float = Field(
         default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+    )
+    generation: Generation = Field(
+        default="fp32",
+        description="precision of the samples' generation; the trainer scores them at its own, and logs the drift between the two",
     )
     kl_coefficient: float = Field(
         default=0.02,
@@ -194,7 +199,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     sampler = rollouts = Rollouts(
         reference if kind and kind.samples_of_base else policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
         samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
-        redraws=sampling.get("redraws", 0),
+        redraws=sampling.get("redraws", 0), precision=config.generation,
     )  # fmt: skip
     if "hint" in sampling:
         sampler = Hints(rollouts, sampling["hint"], config.threshold)

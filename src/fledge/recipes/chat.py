@@ -12,9 +12,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.decoding import Decoding
+from fledge.engine.engine import Engine
 from fledge.errors import UserError
 from fledge.models.folder import Loaded, load_model
-from fledge.policy import TokenPolicy
 from fledge.recipes.show import Show
 from fledge.sample.generate import generate
 from fledge.text.chat import Conversation, render
@@ -45,6 +45,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     """Reads lines from standard input, so a pipe can talk too."""
     model = load_model(config.base)
     policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p))
+    engine = Engine(policy, lanes=1, remember=1)  # an answer goes on from what the last one left in the cache
     generator = torch.Generator().manual_seed(config.seed)
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
@@ -70,7 +71,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
         turns.append({"role": "user", "content": line.rstrip("\n")})
         try:
             turns = fitting(model, turns, len(opening))
-            turns.append({"role": "assistant", "content": answer(policy, model, turns, config, generator, show)})
+            turns.append({"role": "assistant", "content": answer(engine, model, turns, config, generator, show)})
         except UserError as error:  # one line that cannot be answered does not end the conversation
             show.line(str(error))
             turns = list(opening)
@@ -88,7 +89,7 @@ def fitting(model: Loaded, turns: Conversation, opening: int) -> Conversation:
 
 
 def answer(
-    policy: TokenPolicy, model: Loaded, turns: Conversation, config: ChatConfig, generator: torch.Generator, show: Show
+    engine: Engine, model: Loaded, turns: Conversation, config: ChatConfig, generator: torch.Generator, show: Show
 ) -> str:
     """One answer, printed as it comes: bytes wait until they are whole characters."""
     tokenizer = model.tokenizer
@@ -100,7 +101,8 @@ def answer(
         show.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
     [completion] = generate(
-        policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end, generator=generator, on_token=appear
-    )
+        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end, generator=generator,
+        on_token=appear, engine=engine,
+    )  # fmt: skip
     show.console.print(characters.decode(b"", final=True), markup=False, highlight=False)
     return tokenizer.decode(completion.tokens)

@@ -23,17 +23,19 @@ def generate(
     generator: torch.Generator | None = None,
     samples: int = 1,
     on_token: Callable[[int, int], None] | None = None,
+    engine: Engine | None = None,
 ) -> list[Completion]:
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the policy's own rule.
 
     stop: the token that ends a row, −1 for none. One number is taken from the generator, the seed of all rows: what a row says depends on it and on the row's place only.
-    on_token(row, token) is called as tokens come. Raises UserError for an empty prompt or one that leaves no room in the context.
+    on_token(row, token) is called as tokens come. engine: one of this policy to go on with, if it has the positions. Raises UserError for an empty prompt or one that leaves no room in the context.
     """
     if not prompts:
         return []
     seed = int(torch.randint(2**62, (), generator=generator))
-    longest = max(map(len, prompts))
-    engine = Engine(policy, lanes=min(LANES, len(prompts) * samples), positions=longest + max(1, max_new_tokens))
+    if engine is None:
+        positions = max(map(len, prompts)) + max(1, max_new_tokens)
+        engine = Engine(policy, lanes=min(LANES, len(prompts) * samples), positions=positions)
     rows = [prompt for prompt in prompts for _ in range(samples)]
     requests = [
         Request(prompt, max_new_tokens, rule=policy.rule, stop=frozenset({stop} - {-1}), seed=seed, sample=row)

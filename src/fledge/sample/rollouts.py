@@ -8,14 +8,18 @@ from typing import Any, Protocol
 
 import torch
 
+from fledge.engine.engine import Engine
 from fledge.errors import UserError
+from fledge.models.generation import Generation
 from fledge.policy import TokenPolicy
-from fledge.sample.generate import Completion, generate
+from fledge.sample.generate import LANES, Completion, generate
 from fledge.stopwatch import Stopwatch
 from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 from fledge.worlds.tasks import Example, Task
+
+ROUND = 64  # positions of an engine: a multiple, so that one serves many batches
 
 
 class Scorer(Protocol):
@@ -69,13 +73,17 @@ class Rollouts:
         max_new_tokens: int,
         seed: int,
         redraws: int = 0,
+        precision: Generation = "fp32",
     ) -> None:
+        """precision: of generation."""
         self.policy, self.tokenizer, self.task, self.scorer, self.stopwatch = policy, tokenizer, task, scorer, stopwatch
         self.prompts_per_step, self.samples_per_prompt = prompts_per_step, samples_per_prompt
         self.max_new_tokens, self.redraws = max_new_tokens, redraws
         self.generator = torch.Generator().manual_seed(seed)
         self.position = 0
         self.figures: dict[str, float] = {}
+        self.precision: Generation = precision
+        self._engine: Engine | None = None  # it follows the weights; a new one is made for other lengths
 
     def __next__(self) -> Trajectories:
         return group_rows(self.draw())
@@ -113,7 +121,17 @@ class Rollouts:
                 stop=self.tokenizer.end,
                 generator=self.generator,
                 samples=self.samples_per_prompt,
+                engine=self._engine_for(prompts),
             )
+
+    def _engine_for(self, prompts: Sequence[Sequence[int]]) -> Engine:
+        """A function of these prompts and the settings alone, so that a resumed run computes with the same shapes."""
+        needed = max(map(len, prompts)) + self.max_new_tokens
+        positions = min(-(-needed // ROUND) * ROUND, self.policy.network.config.context)
+        if self._engine is None or self._engine.positions != positions:
+            lanes = min(LANES, self.prompts_per_step * self.samples_per_prompt)
+            self._engine = Engine(self.policy, lanes=lanes, positions=positions, precision=self.precision)
+        return self._engine
 
     def judge(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Group]:
         """What samples_per_prompt completions to each example are worth."""

@@ -61,6 +61,11 @@ class Tokenizer(ABC):
         return len(self._token)
 
     @property
+    def vocabulary(self) -> list[bytes]:
+        """The bytes of each token by id, b"" of special ones."""
+        return list(self._token)
+
+    @property
     def merges(self) -> list[Merge]:
         """The merges in the order in which they were learned; none unless the kind is bpe."""
         return []
