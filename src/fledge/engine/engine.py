@@ -70,7 +70,8 @@ class Engine:
             )
         self.version = 0
         self.no_actions = no_actions(policy)
-        self._parameters = list(policy.network.parameters())
+        # Of each module, its own: a weight that is assigned anew is found there, and a walk through the modules costs a tenth of a step.
+        self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
         self._stamp = self._weights()
         self.network: Any = policy.network.for_generation(precision)
         each = self.network.bytes_per_lane(self.positions)
@@ -365,7 +366,8 @@ class Engine:
             self.memory.hold(lane, row)
 
     def _weights(self) -> tuple[Any, ...]:
-        return optimizer_steps, *((p.data_ptr(), p._version) for p in self._parameters)
+        named = (p for own in self._parameters for p in own.values() if p is not None)
+        return optimizer_steps, *((p.data_ptr(), p._version) for p in named)
 
     def _read(self, request: Request) -> list[int]:
         """The prompt from its last document border on: attention never crosses one."""
