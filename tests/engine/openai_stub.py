@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,7 +83,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if self.path == "/told":
             self.reply(200, vars(Handler.told))
-        elif self.path == "/v1/models" and self.known():
+        elif self.path != "/v1/models":
+            self.refuse(404, "Not Found")
+        elif self.known():
             self.reply(200, {"object": "list", "data": [{"id": name} for name in self.told.models]})
 
     def do_POST(self) -> None:
@@ -90,7 +93,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/told":
             Handler.told = Told(**body)
             self.reply(200, {})
-        elif self.path == "/v1/completions" and self.known():
+        elif self.path != "/v1/completions":
+            self.refuse(404, "Not Found")
+        elif self.known():
             told = self.told
             with self.lock:
                 told.bodies.append(body)
@@ -109,6 +114,8 @@ class Handler(BaseHTTPRequestHandler):
         return known
 
     def complete(self, body: dict[str, Any], fault: str) -> None:
+        if fault == "slow":
+            time.sleep(1)
         if fault.isdigit():
             self.refuse(int(fault), "as the test told it to")
         elif fault == "html":

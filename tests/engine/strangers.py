@@ -47,7 +47,7 @@ def stranger(rng: np.random.Generator, sample: int, longest: int = 12, most: int
     return Request(
         prompt,
         room,
-        min_new_tokens=int(rng.integers(room + 1)) if chance[2] and constraint is None else 0,
+        min_new_tokens=int(rng.integers(room + 1)) if chance[2] else 0,  # with a constraint some cannot be answered
         rule=RULES[rng.integers(len(RULES))],
         stop=stop,
         stop_strings=("ba", "cc", "é") if chance[3] else (),

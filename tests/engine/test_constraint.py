@@ -277,6 +277,32 @@ def test_a_choice_allows_what_can_be_completed(options: list[str], given_: tuple
     assert constraint.allowed(constraint.start).tolist() == allowed
 
 
+def fewest(words: Sequence[bytes], tokens: Sequence[bytes]) -> int:
+    """How many tokens the shortest way to one of the words takes, by trying all of them."""
+    said, count = {b""}, 0
+    while not said & set(words):
+        said = {text + token for text in said for token in tokens if any(w.startswith(text + token) for w in words)}
+        count += 1
+    return count
+
+
+@settings(max_examples=200, deadline=None)
+@given(finite_pattern, vocabularies("aé€", cut_characters=True))
+def test_a_text_fits_where_so_many_tokens_can_say_it(pattern: str, given_: tuple[list[bytes], int]) -> None:
+    vocabulary, stop = given_
+    words = language(pattern, "aé€")
+    tokens = [token for number, token in enumerate(vocabulary) if token and number != stop]
+    assume(can_be_completed(b"", words, tokens))
+    constraint, least = compiled(pattern, vocabulary, frozenset((stop,))), fewest(words, tokens)
+    assert [constraint.fits(n) for n in range(least + 3)] == [False] * least + [True] * 3
+
+
+def test_long_tokens_are_counted_where_bytes_would_not_fit() -> None:
+    constraint = regex("(abc){4}d?", [*BYTES, b"abcabc", b"abc"], {STOP})
+    assert [constraint.fits(n) for n in range(4)] == [False, False, True, True]
+    assert not regex("(abc){4}d?", BYTES, {STOP}).fits(11)
+
+
 def test_without_stop_tokens_a_complete_text_allows_nothing_more() -> None:
     constraint = regex("ab?", BYTES, ())
     state = walk(constraint, b"ab")

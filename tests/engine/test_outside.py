@@ -217,6 +217,12 @@ def test_a_server_that_does_not_answer_well_is_an_error_of_that_request(
     agree([Request([3], 5)], [good])
 
 
+def test_a_server_may_think_longer_than_it_may_take_to_connect(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fledge.engine.outside.CONNECT_S", 0.3)
+    stub.behave(faults=["slow"])
+    agree([Request([2], 5)], stub.engine().run([Request([2], 5)]))
+
+
 @pytest.mark.parametrize("fault", ["break after 3", "error after 3"])
 def test_a_stream_that_breaks_off_is_an_error_and_no_token_is_heard_twice(stub: Stub, fault: str) -> None:
     stub.behave(faults=[fault])

@@ -50,7 +50,7 @@ def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) 
                 assert now[0] - quarter[0] < 500
                 assert now[1] - quarter[1] < 8 << 20
             quarter = now
-    assert answers == b"\\x01" * count
+    assert answers == b"\x01" * count
     assert not waiting
     assert min(ends[how] for how in ("stop", "stop_string", "length", "error")) > 0
     assert not any((engine.busy, engine.queue, engine.live, engine.done, engine.news, engine.rules))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
-from tests.engine.strangers import plain
+from tests.engine.strangers import plain, same
 from tests.subjects import learner, policy_of, seeded, transformer
 
 
@@ -107,6 +108,20 @@ def test_what_is_remembered_is_forgotten_when_the_weights_change() -> None:
     as_the_weights_were(policy, second, [policy.network], [])
     assert (first.raw_logp, first.version, second.version) == (logp, 0, 1)
     as_the_weights_were(policy, first, [before], [])
+
+
+def test_weights_that_were_no_numbers_leave_nothing_behind() -> None:
+    """Long rows under NaN, then short ones in their lanes under numbers again."""
+    policy = policy_of(transformer(dtype=torch.float64, context=64))
+    engine, good = Engine(policy, lanes=3), copy.deepcopy(policy.network.state_dict())
+    long, short = Request([3] * 40, 20), [Request([4, 5 + i], 60, sample=i) for i in range(5)]
+    expected = Engine(policy, lanes=3).run(short)
+    with torch.no_grad():
+        policy.network.embedding.weight[3] = math.nan
+    assert {row.ended for row in engine.run([long] * 3)} == {"error"}
+    policy.network.load_state_dict(good)
+    for row, other in zip(engine.run(short), expected, strict=True):
+        same(row, other, 1e-10)
 
 
 def test_weights_that_do_not_change_are_not_laid_out_again(monkeypatch: pytest.MonkeyPatch) -> None:

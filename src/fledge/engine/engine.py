@@ -74,17 +74,19 @@ class Engine:
         self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
         self._stamp = self._weights()
         self.network: Any = policy.network.for_generation(precision)
-        each = self.network.bytes_per_lane(self.positions)
+        more = remember + 1  # the last lane is room to move rows by
         if cache_bytes is not None:
-            lanes = min(lanes, cache_bytes // each - remember - 1)
-            if lanes < 1:
+            fitting = (n for n in range(lanes, 0, -1) if self.network.cache_bytes(n + more, self.positions) <= cache_bytes)
+            lanes = next(fitting, 0)
+            if lanes == 0:
+                least = self.network.cache_bytes(1 + more, self.positions)
                 raise UserError(
-                    f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens takes {each}, besides one to move "
+                    f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens takes {least}, with one to move "
                     f"rows by and {remember} to remember: give more, or fewer positions."
                 )
         self.lanes = lanes
-        self.cache_bytes = each * (lanes + remember + 1)  # stated before it is taken
-        self.cache = self.network.lanes(lanes + remember + 1, self.positions)  # the last is room to move rows by
+        self.cache_bytes: int = self.network.cache_bytes(lanes + more, self.positions)  # stated before it is taken
+        self.cache = self.network.lanes(lanes + more, self.positions)
         self.board = Board(lanes, self.positions, policy.network.unembedding.device)
         self.memory = Memory(lanes, remember)
         self.queue: deque[Row] = deque()
@@ -93,6 +95,7 @@ class Engine:
         self.done: list[tuple[int, Completion]] = []
         self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
         self.steps = 0
+        self.spoilt = False  # a weight has been no number, and so is what it left in the cache
         self._numbers = itertools.count()
 
     def submit(self, request: Request, on_token: OnToken | None = None) -> int:
@@ -193,6 +196,7 @@ class Engine:
         stuck = {i: float(best[i]) for i in lost.nonzero().flatten().tolist()}
         if stuck:
             logits = logits.masked_fill(lost[:, None], 0.0)
+            self.spoilt |= any(top != float("-inf") for top in stuck.values())
         choice = choose(raw, logits, board.uniform(first, len(rows)), rows, rules)
         ended = board.write(first, choice)  # lanes whose row has come to its stop token or its limit
         self._watch(
@@ -356,6 +360,9 @@ class Engine:
         self._stamp, self.version = stamp, self.version + 1
         self.network = self.policy.network.for_generation(self.precision)
         self.memory.forget()
+        if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
+            self.cache.store.zero_()
+            self.spoilt = False
         said = self.board.said(range(len(self.live)))
         rows = [
             row.prompt + tokens[:-1] for row, (tokens, _, _) in zip(self.live, said, strict=True)

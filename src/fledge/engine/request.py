@@ -92,9 +92,13 @@ class Request:
             )
 
     def uniform(self, n: int) -> np.ndarray:
-        """The numbers this row is drawn with, one a token: a pure function of seed and sample.  [n] in [0, 1)"""
+        """The numbers this row is drawn with, one a token.  [n] in [0, 1)"""
+        return self.random().random(n)
+
+    def random(self) -> np.random.Generator:
+        """A pure function of seed and sample."""
         key = np.array([self.seed, self.sample], dtype=np.uint64)  # a list with one of 2^63 or more would be rounded
-        return np.random.Generator(np.random.Philox(key=key)).random(n)
+        return np.random.Generator(np.random.Philox(key=key))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,8 +33,7 @@ class _Row:
         self.text = list(request.prompt)  # and what was said
         self.logp: list[float] = []
         self.raw_logp: list[float] = []
-        random = np.random.Generator(np.random.Philox(key=[request.seed, request.sample]))
-        self.uniform = torch.from_numpy(random.random((room + ahead + 1, 3)))
+        self.uniform = torch.from_numpy(request.random().random((room + ahead + 1, 3)))
 
     @property
     def said(self) -> int:

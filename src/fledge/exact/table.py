@@ -38,8 +38,8 @@ class TableWalk:
     def lanes(self, lanes: int, positions: int) -> Places:
         return Places(lanes, positions, self.network.table.device)
 
-    def bytes_per_lane(self, positions: int) -> int:
-        return 8 * positions
+    def cache_bytes(self, lanes: int, positions: int) -> int:
+        return 8 * lanes * positions
 
     def step(self, tokens: Tensor, lengths: Tensor, held: Any, cache: Places) -> Tensor:
         lanes = torch.arange(len(tokens), device=tokens.device)

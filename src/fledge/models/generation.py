@@ -41,7 +41,7 @@ class Lanes:
 
     def move(self, source: int, target: int, length: int) -> None:
         """Lane `target` becomes a copy of the first `length` positions of lane `source`."""
-        if self.block == self.positions:
+        if self.store.shape[1] == 1:
             self.store[:, :, :, target, :, :length] = self.store[:, :, :, source, :, :length]
         else:
             some = self._holding(0, length)
@@ -93,7 +93,13 @@ class Lanes:
 
 def block_of(lanes: int, positions: int, device: torch.device) -> int:
     """Positions in a block: all of them where it is calls that cost, not memory."""
-    return positions if lanes < FEW or device.type != "cpu" else min(BLOCK, positions)
+    return whole_blocks(positions) if lanes < FEW or device.type != "cpu" else min(BLOCK, positions)
+
+
+def whole_blocks(positions: int) -> int:
+    """Positions with the last block filled up."""
+    block = min(BLOCK, positions)
+    return -(-positions // block) * block
 
 
 class GenerationTransformer:
@@ -139,10 +145,11 @@ class GenerationTransformer:
         like = torch.empty(0, dtype=self.cached, device=self.turn.device)
         return Lanes(c.layers, lanes, c.kv_heads, positions, c.head_width, like)
 
-    def bytes_per_lane(self, positions: int) -> int:
-        """The last block counted whole."""
-        c, block = self.config, min(BLOCK, positions)
-        return c.layers * 2 * c.kv_heads * -(-positions // block) * block * c.head_width * self.cached.itemsize
+    def cache_bytes(self, lanes: int, positions: int) -> int:
+        """What `lanes` will take."""
+        c, block = self.config, block_of(lanes, positions, self.turn.device)
+        whole = -(-positions // block) * block
+        return c.layers * 2 * lanes * c.kv_heads * whole * c.head_width * self.cached.itemsize
 
     def _normal(self, h: Tensor) -> Tensor:
         """h / √(mean h² + ε): as `F.rms_norm`, in half of its time.  [N, D] -> [N, D]"""
