@@ -41,9 +41,7 @@ def tokens(n: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).integers(2, 11, n).tolist()
 
 
-def as_plain(
-    policy: TokenPolicy, requests: Sequence[Request], rows: Sequence[Completion], bound: float = 1e-9
-) -> None:
+def as_plain(policy: TokenPolicy, requests: Sequence[Request], rows: Sequence[Completion], bound: float = 1e-9) -> None:
     """Every token is the likeliest, or as likely as it was said to be, at its position in one forward pass over the row."""
     for request, row in zip(requests, rows, strict=True):
         raw = plain(policy, policy.network, row.prompt, row.tokens)[:-1]

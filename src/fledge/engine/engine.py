@@ -76,7 +76,9 @@ class Engine:
         self.network: Any = policy.network.for_generation(precision)
         more = remember + 1  # the last lane is room to move rows by
         if cache_bytes is not None:
-            fitting = (n for n in range(lanes, 0, -1) if self.network.cache_bytes(n + more, self.positions) <= cache_bytes)
+            fitting = (
+                n for n in range(lanes, 0, -1) if self.network.cache_bytes(n + more, self.positions) <= cache_bytes
+            )
             lanes = next(fitting, 0)
             if lanes == 0:
                 least = self.network.cache_bytes(1 + more, self.positions)
@@ -126,26 +128,30 @@ class Engine:
             row.cancelled |= row.number == number
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
-        """All of them, in their order. If something is raised on the way, by on_token say, none of them stays in the engine."""
-        found: dict[int, Completion | None] = {}
+        """All of them, in their order; on_token(place among them, token). Those that may say most go first, so that all end together.
+
+        If something is raised on the way, by on_token say, none of them stays in the engine.
+        """
+        asked = list(requests)
+        place: dict[int, int] = {}  # of each number
+        found: dict[int, Completion] = {}
         others: list[tuple[int, Completion]] = []  # submitted before, and left for `advance` to give
+        announce = None if on_token is None else lambda number, token: on_token(place[number], token)
         try:
-            for request in requests:
-                found[self.submit(request, on_token)] = None
-            left = len(found)
-            while left:
+            for i in sorted(range(len(asked)), key=lambda i: -asked[i].max_new_tokens):
+                place[self.submit(asked[i], announce)] = i
+            while len(found) < len(asked):
                 for number, completion in self.advance():
-                    if number in found:
-                        found[number] = completion
-                        left -= 1
+                    if number in place:
+                        found[place[number]] = completion
                     else:
                         others.append((number, completion))
         except BaseException:
-            self._forget(found)
+            self._forget(place)
             raise
         finally:
             self.done[:0] = others
-        return [completion for completion in found.values() if completion is not None]
+        return [found[i] for i in range(len(asked))]
 
     @torch.inference_mode()
     def _forget(self, numbers: Collection[int]) -> None:
