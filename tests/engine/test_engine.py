@@ -320,6 +320,7 @@ def test_where_memory_is_short_requests_wait_for_fewer_lanes() -> None:
 
 
 def test_an_engine_that_could_do_nothing_is_refused() -> None:
-    for settings in ({"lanes": 0}, {"lanes": -1}, {"remember": -1}, {"vocabulary": SPELT[:5]}):
+    wrong: list[dict[str, Any]] = [{"lanes": 0}, {"lanes": -1}, {"remember": -1}, {"vocabulary": SPELT[:5]}]
+    for settings in wrong:
         with pytest.raises(UserError):
             Engine(subject(), **settings)

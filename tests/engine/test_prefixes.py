@@ -112,7 +112,7 @@ def test_a_long_beginning_known_and_a_long_prompt_unknown_are_read_side_by_side(
     known = Request(tokens(100, 0), 1, rule=GREEDY)
     rows = engine.run([known])
     requests = [
-        Request(known.prompt + tokens(20, 1), 30, rule=GREEDY),
+        Request([*known.prompt, *tokens(20, 1)], 30, rule=GREEDY),
         Request(tokens(24, 2), 5, rule=GREEDY),
         Request(tokens(130, 3), 30, rule=GREEDY),
     ]
