@@ -26,6 +26,7 @@ import torch
 from fledge.algorithms.grpo import GRPO
 from fledge.learner import Learner, Schedule
 from fledge.models.folder import load_model, save_model
+from fledge.models.generation import Generation
 from fledge.models.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion
@@ -38,7 +39,7 @@ from side_by_side import Times, alternate, finish, options, rate_table, rates, s
 PROMPTS, SAMPLES, NEW, LEARNING_RATE, BETAS = 8, 8, 24, 5e-5, (0.9, 0.95)
 ROWS = PROMPTS * SAMPLES
 LEARNED, MOST_STEPS = 0.9, 400
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS: tuple[Generation, ...] = ("fp32", "bf16")
 TASK = load_task("upper")  # only its prompts are used, such as "upper: planet"
 
 
@@ -78,7 +79,7 @@ class Ran:
 Side = Callable[[int, int, bool], Ran]  # (steps at most, seed, end when learned); always from the saved weights
 
 
-def our_side(folder: Path, precision: str, kl: bool = False) -> Side:
+def our_side(folder: Path, precision: Generation, kl: bool = False) -> Side:
     def work(steps: int, seed: int, until_learned: bool) -> Ran:
         loaded = load_model(folder)
         policy = TokenPolicy(loaded.network, torch.arange(loaded.tokenizer.vocab_size) >= len(SPECIAL))
@@ -91,7 +92,7 @@ def our_side(folder: Path, precision: str, kl: bool = False) -> Side:
 
         sampler = Rollouts(
             policy, loaded.tokenizer, TASK, score, stopwatch, prompts_per_step=PROMPTS, samples_per_prompt=SAMPLES,
-            max_new_tokens=NEW, seed=seed,
+            max_new_tokens=NEW, seed=seed, precision=precision,
         )  # fmt: skip
         clock = [time.perf_counter()]
         while len(clock) <= steps and not (until_learned and reward.learned):
@@ -197,7 +198,7 @@ def learning(sides: dict[str, Side], seeds: int, most: int) -> dict[str, list[Ra
 
 def main() -> None:
     given = options(__doc__)
-    rounds, steps, seeds, most = (1, 2, 1, 4) if given.quick else (7, 10, 3, MOST_STEPS)
+    rounds, steps, seeds, most = (1, 2, 1, 4) if given.quick else (3, 10, 1, MOST_STEPS)
     with tempfile.TemporaryDirectory() as name:
         folder, tokenizer = Path(name) / "model", train_tokenizer("bytes", [], None)
         sizes = TransformerConfig(vocab_size=tokenizer.vocab_size, context=64, layers=4, width=128, heads=4, kv_heads=4)

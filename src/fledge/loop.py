@@ -154,10 +154,11 @@ def train(
             if step == steps or (evaluate_every and step % evaluate_every == 0):
                 judge()
                 stopwatch.take()
-            if asked or time.monotonic() - saved >= save_every_s or step == steps or done:
+            stop = bool(asked)  # once: a signal between two looks would end the run with nothing saved
+            if stop or time.monotonic() - saved >= save_every_s or step == steps or done:
                 save()
                 saved = time.monotonic()
-            if asked and step < steps and not done:
+            if stop and step < steps and not done:
                 raise Interrupted(str(run.folder), step, asked[0])
         if asked:
             raise Interrupted(str(run.folder), step, asked[0])

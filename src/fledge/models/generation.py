@@ -204,7 +204,7 @@ class GenerationTransformer:
         h = self.embedding[tokens.flatten()].to(self.turn.real.dtype)  # [B·T, D]
         seen = min(longest, cache.positions)
         fresh = not bool(starts.any()) and t <= cache.positions and not c.window  # nothing is held that they look at
-        # Padding looks somewhere too: where a window lets it see nothing its softmax is NaN, and a NaN key is heard even when masked.
+        # Padding looks somewhere too: of what sees nothing (beyond a window) a kernel may make NaN, and a NaN key is heard though masked.
         mask = (
             None if fresh else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(self.cached)
         )  # [B, 1, T, S]
