@@ -111,10 +111,10 @@ def test_what_is_remembered_is_forgotten_when_the_weights_change() -> None:
 
 
 def test_weights_that_were_no_numbers_leave_nothing_behind() -> None:
-    """Long rows under NaN, then short ones in their lanes under numbers again."""
+    """Long rows under NaN, then shorter ones of unequal length in their lanes under numbers again."""
     policy = policy_of(transformer(dtype=torch.float64, context=64))
     engine, good = Engine(policy, lanes=3), copy.deepcopy(policy.network.state_dict())
-    long, short = Request([3] * 40, 20), [Request([4, 5 + i], 60, sample=i) for i in range(5)]
+    long, short = Request([3] * 40, 20), [Request([4] * (1 + 6 * i), 9, sample=i) for i in range(5)]
     expected = Engine(policy, lanes=3).run(short)
     with torch.no_grad():
         policy.network.embedding.weight[3] = math.nan
