@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.minibatches import Minibatches, only
-from fledge.algorithms.scoring import as_trained, earned, groups, kl_to, zero_spread_groups
+from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
+from fledge.algorithms.scoring import as_trained, earned, groups, kl_seen, kl_to, zero_spread_groups
 from fledge.fit import clipped_ratio, kl_k3, total
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -92,6 +93,15 @@ class GRPO:
     def unfinished(self) -> Trajectories | None:
         return self.minibatches.batch
 
+    @property
+    def penalised(self) -> bool:
+        return self.reference is not None and self.kl.beta != 0
+
+    @property
+    def one_step(self) -> bool:
+        """Then the old policy is the one that learns, and says what it thought of the samples while it does."""
+        return self.minibatches.steps == 1
+
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
         """All optimizer steps on one batch of samples."""
         if self.unfinished is None:
@@ -100,13 +110,21 @@ class GRPO:
             self.minibatches.begin(self.weigh(batch, kl), figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
+        check_drift(figures["drift"])
         self.kl.observe(figures["kl"])
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
-        """The batch with the old policy's log-probabilities, and log π/π_ref per step [B, T]."""
-        batch, figures = as_trained(self.policy, batch, self.learner)
-        kl, distance = kl_to(self.reference, batch, self.learner)
+        """The batch with the old policy's log-probabilities, and log π/π_ref per step [B, T], 0 where no gradient wants it."""
+        figures: dict[str, float] = {}
+        if self.penalised or not self.one_step or batch.logp is None:
+            batch, figures = as_trained(self.policy, batch, self.learner)
+        else:
+            figures["entropy"] = sampled_entropy(batch, self.learner)
+        if self.penalised:
+            kl, distance = kl_to(self.reference, batch, self.learner)
+        else:
+            kl, distance = torch.zeros_like(batch.reward), kl_seen(self.policy, self.reference, batch, self.learner)
         spread = {"zero_spread_groups": zero_spread_groups(batch, self.learner), "kl_coefficient": self.kl.beta}
         return batch, kl, figures | distance | spread
 
@@ -137,12 +155,15 @@ class GRPO:
             assert part.logp is not None
             assert part.weight is not None
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
-            each, ratio = self.surrogate(logp, part.logp, part.weight, part.chosen, self.clip_low, self.clip_high)
+            old_logp = logp.detach() if self.one_step else part.logp
+            each, ratio = self.surrogate(logp, old_logp, part.weight, part.chosen, self.clip_low, self.clip_high)
             outside = ((ratio < 1 - self.clip_low) | (ratio > 1 + self.clip_high)).float()
             marks = {
                 "clip_fraction": total(outside, part.chosen, tokens),
-                "policy_kl": total(kl_k3(part.logp, logp.detach()), part.chosen, tokens),
+                "policy_kl": total(kl_k3(old_logp, logp.detach()), part.chosen, tokens),
             }
+            if self.one_step and not self.penalised:
+                marks["drift"] = drift(logp, part, tokens)
             if self.average == "row":
                 each = each / part.chosen.sum(1, keepdim=True).clamp(min=1)
             return total(each, part.chosen, tokens if self.average == "token" else rows), marks

@@ -26,6 +26,7 @@ class Minibatches:
     ) -> None:
         if epochs < 1 or updates_per_step < 1 or updates_per_step % epochs:
             raise ValueError(f"updates_per_step={updates_per_step} must be a multiple of epochs={epochs}.")
+        self.steps = updates_per_step
         self.pieces, self.epochs, self.kind = updates_per_step // epochs, epochs, kind
         self.generator = generator or torch.Generator().manual_seed(0)
         self._clear()

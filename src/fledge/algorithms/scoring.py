@@ -55,6 +55,23 @@ def kl_to(
     return each["kl"], {name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()}
 
 
+def kl_seen(
+    policy: Policy, reference: Policy | None, batch: Trajectories, learner: Learner
+) -> dict[str, float]:
+    """`kl_to`'s figures where no gradient wants the KL: from one row of each group, which costs a group's size less.
+
+    Rows of a group are alike before they are drawn, so the estimate is as unbiased as that of all of them, and noisier.
+    """
+    group = groups(batch)
+    if reference is None:
+        return kl_to(None, batch, learner)[1]
+    order = group.argsort(stable=True)
+    first = torch.ones_like(group, dtype=torch.bool)
+    first[1:] = group[order[1:]] != group[order[:-1]]
+    some = batch[order[first]].trim()
+    return kl_to(reference, some.with_(logp=log_prob_in_pieces(policy, some, learner)), learner)[1]
+
+
 def untruncated(reference: Policy) -> Policy:
     """The reference with a probability for every action, at its temperature.
 

@@ -1,0 +1,137 @@
+"""Policy and critic over a world's observations: two perceptrons, or a network of your own for either.
+
+Observations are brought to mean 0 and spread 1 by running statistics that are part of the policy, so that they are saved and travel
+with it; they only change between batches (`observe`), so that a ratio of new to old policy starts at 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fledge.models.action_heads import DiagonalGaussian, head_for
+from fledge.models.mlp import mlp
+from fledge.worlds.world import Box, Choices, Space
+
+
+class Encoder(nn.Module):
+    """Observations as vectors: numbers normalised if asked for, choices as one-hot.  [N, *O] -> [N, width]"""
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, observation: Space, normalise: bool) -> None:
+        """Raises ValueError for pictures: those want a network of their own."""
+        super().__init__()
+        self.choices = observation.sizes if isinstance(observation, Choices) else None
+        self.dims = len(observation.shape)
+        if isinstance(observation, Box):
+            self.width = observation.low.numel()
+        else:
+            self.width = sum(observation.sizes)
+        self.normalise = normalise and self.choices is None
+        self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("variance", torch.ones(self.width))
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        if self.choices is not None:
+            parts = obs.view(len(obs), -1).unbind(-1)
+            each = zip(parts, self.choices, strict=True)
+            return torch.cat([nn.functional.one_hot(x.long(), n) for x, n in each], -1).float()
+        flat = obs.reshape(len(obs), -1)
+        flat = flat.float() if flat.dtype != torch.float32 else flat
+        if self.normalise:
+            flat = ((flat - self.mean) * (self.variance + 1e-8).rsqrt()).clamp(-10, 10)
+        return flat
+
+    @torch.no_grad()
+    def observe(self, obs: Tensor) -> None:
+        """Count these in (Chan et al. 1979, eq. 2.1b).  [N, *O]"""
+        if not self.normalise or not len(obs):
+            return
+        x = obs.reshape(len(obs), -1).double()
+        n, mean, variance = len(x), x.mean(0), x.var(0, correction=0)
+        whole = self.count + n
+        away = mean - self.mean
+        squares = self.variance * self.count + variance * n + away.square() * self.count * n / whole
+        self.mean += away * (n / whole)
+        self.variance.copy_(squares / whole)
+        self.count.copy_(whole)
+
+
+class ActorCritic(nn.Module):
+    """π(a|s) and V(s), with separate trunks. A Gaussian's spread is one number for each part of the action, the same in all states."""
+
+    def __init__(
+        self,
+        observation: Space,
+        action: Space,
+        *,
+        generator: torch.Generator,
+        widths: Sequence[int] = (64, 64),
+        activation: type[nn.Module] = nn.Tanh,
+        normalise: bool = False,
+        log_std: float = 0.0,
+        actor: nn.Module | None = None,
+    ) -> None:
+        """actor: a network of your own from encoded observations [N, width] to the head's means or logits. log_std: of the start."""
+        super().__init__()
+        self.head = head_for(action)
+        self.encoder = Encoder(observation, normalise)
+        gaussian = isinstance(self.head, DiagonalGaussian)
+        means = self.head.size // 2 if gaussian else self.head.size
+        inside = self.encoder.width
+        self.actor = actor or mlp(
+            (inside, *widths, means), generator=generator, activation=activation, last_gain=0.01
+        )
+        self.critic = mlp((inside, *widths, 1), generator=generator, activation=activation)
+        self.log_std = nn.Parameter(torch.full((means,), log_std)) if gaussian else None
+
+    def numbers(self, encoded: Tensor) -> Tensor:
+        """What the action's distribution is made of.  [N, width] -> [N, head.size]"""
+        out = self.actor(encoded)
+        return out if self.log_std is None else torch.cat([out, self.log_std.expand_as(out)], -1)
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """[n, *O] -> action [n, *A], log-probability [n]"""
+        numbers = self.numbers(self.encoder(obs))
+        action = self.head.sample(numbers, generator)
+        return action, self.head.log_prob(numbers, action)
+
+    @torch.no_grad()
+    def best(self, obs: Tensor) -> Tensor:
+        """The likeliest action.  [n, *O] -> [n, *A]"""
+        return self.head.mode(self.numbers(self.encoder(obs)))
+
+    def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """[B, T+1, *O], [B, T, *A] -> [B, T]"""
+        b, t = action.shape[:2]
+        numbers = self.numbers(self.encoder(obs[:, :t].flatten(0, 1)))
+        return self.head.log_prob(numbers, action.flatten(0, 1)).view(b, t)
+
+    def value(self, obs: Tensor) -> Tensor:
+        """[B, T, *O] -> [B, T]"""
+        return self.critic(self.encoder(obs.flatten(0, 1))).view(obs.shape[:2])
+
+    def evaluate(
+        self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probability [B, T], entropy [B, T] (zeros unless asked for), and the value of every observation given [B, T or T+1]."""
+        (b, t), seen = action.shape[:2], obs.shape[1]
+        encoded = self.encoder(obs.flatten(0, 1))
+        value = self.critic(encoded).view(b, seen)
+        if seen > t:
+            encoded = encoded.view(b, seen, -1)[:, :t].flatten(0, 1)
+        numbers = self.numbers(encoded)
+        logp = self.head.log_prob(numbers, action.flatten(0, 1)).view(b, t)
+        spread = self.head.entropy(numbers).view(b, t) if entropy else torch.zeros_like(logp)
+        return logp, spread, value
+
+    def observe(self, obs: Tensor) -> None:
+        """Count observations [N, *O] in to the statistics they are normalised by."""
+        self.encoder.observe(obs)

@@ -1,0 +1,114 @@
+"""Trajectories out of a world: an actor in all of its copies at once, T steps a batch, episodes running on from batch to batch."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.worlds.world import World
+
+RECENT = 100  # episodes that the mean return is taken over
+
+
+class Actor(Protocol):
+    """Who acts. Its random numbers come from the generator and from nowhere else."""
+
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        """[n, *O] -> action [n, *A] and its log-probability [n], None where it has none."""
+        ...
+
+
+class Episodes:
+    """Endless batches of `world.copies` rows of `steps` steps. Row i is copy i; obs holds every true last observation.
+
+    The step after an end only begins anew: it is not `chosen`. Row i of the next batch goes on where this one's row i stopped.
+    State: the world's, the observation in hand, who has just ended, the returns so far and the generator.
+    """
+
+    def __init__(self, world: World, actor: Actor, stopwatch: Stopwatch, *, steps: int, seed: int) -> None:
+        self.world, self.actor, self.stopwatch, self.steps = world, actor, stopwatch, steps
+        self.generator = torch.Generator().manual_seed(seed)
+        self.figures: dict[str, float] = {}
+        self.obs = world.reset(seed)  # [n, *O]
+        self.over = torch.zeros(world.copies, dtype=torch.bool)  # whose episode has just ended
+        self.earned, self.length = torch.zeros(world.copies, dtype=torch.float64), torch.zeros(world.copies)
+        self.returns: deque[float] = deque(maxlen=RECENT)
+        self.lengths: deque[float] = deque(maxlen=RECENT)
+        self.taken = 0  # steps that were chosen, in all copies together
+
+    @torch.no_grad()
+    def __next__(self) -> Trajectories:
+        with self.stopwatch.phase("sample"):
+            obs, action, logp, chosen = [self.obs], [], [], []
+            reward, terminated, truncated = [], [], []
+            for _ in range(self.steps):
+                doing, chance = self.actor.act(self.obs, self.generator)
+                after = self.world.step(doing)
+                chosen.append(~self.over)
+                self.obs, self.over = after.obs, after.terminated | after.truncated
+                obs.append(after.obs)
+                action.append(doing)
+                if chance is not None:
+                    logp.append(chance)
+                reward.append(after.reward)
+                terminated.append(after.terminated)
+                truncated.append(after.truncated)
+            rows = Trajectories(
+                torch.stack(obs, 1),
+                torch.stack(action, 1),
+                torch.stack(chosen, 1),
+                torch.stack(reward, 1),
+                torch.stack(terminated, 1),
+                torch.stack(truncated, 1),
+                logp=torch.stack(logp, 1) if logp else None,
+            )
+            self._tell(rows)
+        return rows
+
+    def _tell(self, rows: Trajectories) -> None:
+        """Returns of the episodes that ended in these rows, in the order of time."""
+        taken = int(rows.chosen.sum())
+        self.taken += taken
+        before, self.earned = self.earned, self.earned + rows.reward.sum(1)
+        steps_before, self.length = self.length, self.length + rows.chosen.sum(1)
+        ended = (rows.terminated | rows.truncated).T.nonzero()  # [E, 2]: time, copy
+        if len(ended):
+            earned = before[:, None] + rows.reward.double().cumsum(1)
+            length = steps_before[:, None] + rows.chosen.cumsum(1)
+            for t, i in ended.tolist():
+                self.returns.append(float(earned[i, t]))
+                self.lengths.append(float(length[i, t]))
+                earned[i], length[i] = earned[i] - earned[i, t], length[i] - length[i, t]
+            self.earned, self.length = earned[:, -1], length[:, -1].float()
+        self.figures = {"world_steps": float(self.taken), "steps_taken": float(taken)}
+        if self.returns:
+            self.figures["episode_return"] = sum(self.returns) / len(self.returns)
+            self.figures["episode_length"] = sum(self.lengths) / len(self.lengths)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "world": self.world.state_dict(),
+            "over": self.over,
+            "earned": self.earned,
+            "length": self.length,
+            "returns": list(self.returns),
+            "lengths": list(self.lengths),
+            "taken": self.taken,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.obs = self.world.load_state_dict(state["world"])
+        self.over, self.earned, self.length = state["over"], state["earned"], state["length"]
+        if not self.world.restorable:  # all copies have begun anew
+            self.over, self.earned, self.length = (torch.zeros_like(x) for x in (self.over, self.earned, self.length))
+        self.returns = deque(state["returns"], maxlen=RECENT)
+        self.lengths = deque(state["lengths"], maxlen=RECENT)
+        self.taken = state["taken"]
+        self.generator.set_state(state["generator"])
