@@ -108,10 +108,17 @@ class Learner:
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
-    def step(self, loss: Loss, batch: Any, also: Iterable[tuple[Loss, Any]] = ()) -> dict[str, float]:
+    def step(
+        self,
+        loss: Loss,
+        batch: Any,
+        also: Iterable[tuple[Loss, Any]] = (),
+        check: Callable[[Mapping[str, Tensor]], None] = lambda figures: None,
+    ) -> dict[str, float]:
         """Differentiate `loss` over the batch piece by piece, then one clipped optimizer step.
 
         batch: anything with len() and slices by row, `trim()` and `to(device)`. also: further (loss, batch) whose gradient is added.
+        check: sees the figures before the weights change; what it raises leaves them as they were.
         Returns the figures summed over pieces and ranks, with grad_norm and learning_rate.
         Raises UserError if the loss or its gradient is not finite; the weights are then as they were.
         """
@@ -125,6 +132,11 @@ class Learner:
                 for name, value in {"loss": share, **marks}.items():
                     figures[name] = figures.get(name, torch.zeros((), device=self.device)) + value.detach()
         self._reduce(figures)
+        try:
+            check(figures)
+        except UserError:
+            self.optimizer.zero_grad(set_to_none=True)
+            raise
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip if self.clip > 0 else math.inf)
         if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
             self.optimizer.zero_grad(set_to_none=True)

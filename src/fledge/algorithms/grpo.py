@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.minibatches import Minibatches, only
-from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
+from fledge.algorithms.rollout_figures import drift, drift_is_small, sampled_entropy
 from fledge.algorithms.scoring import as_trained, earned, groups, kl_seen, kl_to, zero_spread_groups
 from fledge.fit import clipped_ratio, kl_k3, total
 from fledge.learner import Learner
@@ -110,7 +110,6 @@ class GRPO:
             self.minibatches.begin(self.weigh(batch, kl), figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
-        check_drift(figures["drift"])
         self.kl.observe(figures["kl"])
         return figures
 
@@ -168,7 +167,7 @@ class GRPO:
                 each = each / part.chosen.sum(1, keepdim=True).clamp(min=1)
             return total(each, part.chosen, tokens if self.average == "token" else rows), marks
 
-        return self.learner.step(loss, batch)
+        return self.learner.step(loss, batch, check=drift_is_small)
 
     def state_dict(self) -> dict[str, Any]:
         parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}

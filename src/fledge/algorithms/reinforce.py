@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
-from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
+from fledge.algorithms.rollout_figures import drift, drift_is_small, sampled_entropy
 from fledge.algorithms.scoring import groups, kl_to, log_prob_in_pieces
 from fledge.fit import nll, total
 from fledge.learner import Learner
@@ -70,8 +70,7 @@ class Reinforce:
             return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, tokens)}
 
         with self.stopwatch.phase("fit"):
-            figures |= self.learner.step(loss, batch)
-        check_drift(figures["drift"])
+            figures |= self.learner.step(loss, batch, check=drift_is_small)
         figures |= distance | {"kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl"])
         return figures

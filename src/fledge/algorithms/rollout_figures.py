@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from fledge.errors import UserError
@@ -37,3 +39,9 @@ def check_drift(value: float) -> None:
             f"sampler and trainer disagree by {value:.3g} nats per token (bound {DRIFT_BOUND}): the samples are not the policy's. "
             "Use precision=fp32, or report this with the run's config.json."
         )
+
+
+def drift_is_small(figures: Mapping[str, Tensor]) -> None:
+    """`check_drift` on the figures of an optimizer step that has not been made yet, where they hold a drift."""
+    if "drift" in figures:
+        check_drift(float(figures["drift"]))
