@@ -66,12 +66,12 @@ class TokenPolicy(nn.Module):
         entropy: bool = False,
         hidden: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy (nats; zeros unless asked for), both [B, T].
+        """Log-probability and entropy (nats; zeros unless asked for), both [B, T].  obs [B, T or T+1], action [B, T]
 
         hidden: the network's output for obs if it is known already, [B, T or T+1, D].
         """
         if hidden is None:
-            hidden = self.hidden(obs[:, :-1])
+            hidden = self.hidden(obs[:, : action.shape[1]])
         hidden = hidden[:, : action.shape[1]]
         if chosen is None:
             logp, spread = self._flat(hidden.flatten(0, 1), action.flatten(), entropy)
@@ -115,7 +115,7 @@ class SharedCritic(nn.Module):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
+        """Log-probability [B, T], entropy [B, T], and the value of every observation given, [B, T or T+1]."""
         hidden = self.policy.hidden(obs)
         return *self.policy.evaluate(obs, action, chosen, entropy=entropy, hidden=hidden), self.head(hidden)
 
@@ -131,5 +131,5 @@ class SeparateCritic(nn.Module):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
+        """Log-probability [B, T], entropy [B, T], and the value of every observation given, [B, T or T+1]."""
         return *self.policy.evaluate(obs, action, chosen, entropy=entropy), self.critic(obs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -72,6 +72,16 @@ class Trajectories:
             name: value[:, :steps] for name, value in self.items() if value is not None and name not in ("obs", "group")
         }
         return replace(self, obs=self.obs[:, : steps + 1], **cut)
+
+    def as_steps(self) -> Self:
+        """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs` [N, 2, *O]; no groups."""
+        cut: dict[str, Any] = {
+            name: None if value is None else value[self.chosen][:, None]
+            for name, value in self.items()
+            if name not in ("obs", "group")
+        }
+        obs = torch.stack([self.obs[:, :-1][self.chosen], self.obs[:, 1:][self.chosen]], 1)
+        return replace(self, obs=obs, group=None, **cut)
 
     def last(self) -> Tensor:
         """The place in `obs` of what each row's last chosen action led to: its last real token.  [B]"""

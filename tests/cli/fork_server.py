@@ -18,7 +18,7 @@ from typing import Any
 from fledge.cli import main
 from fledge.recipes.verbs import VERBS
 
-PATIENCE_S = 100.0  # a child that takes longer hangs
+PATIENCE_S = 400.0  # a child that takes longer hangs; the slowest takes a minute on a quiet machine
 
 
 def serve() -> None:

@@ -33,6 +33,7 @@ class Minibatches:
 
     def _clear(self) -> None:
         self.batch: Any = None  # of `kind`
+        self._shuffled: tuple[int, Any] | None = None  # an epoch's number and the batch in its order
         self.order: list[Tensor] = []  # the rows of each optimizer step
         self.position = 0  # optimizer steps made on this batch
         self.figures: dict[str, float] = {}  # of this batch, so far
@@ -58,7 +59,7 @@ class Minibatches:
         `between_steps` is called after each: a good moment to save and stop. `enough` looks at a step's figures and ends early.
         """
         while self.position < len(self.order):
-            step = fit(self.batch[self.order[self.position]])
+            step = fit(self._piece())
             self.position += 1
             for name, value in step.items():
                 mean = self.figures.get(name, 0.0)
@@ -70,6 +71,15 @@ class Minibatches:
         figures = {"updates": len(self.order), **self.figures}
         self._clear()
         return figures
+
+    def _piece(self) -> Any:
+        """The rows of the next optimizer step, cut out of a batch that is put in order once an epoch."""
+        epoch, place = divmod(self.position, self.pieces)
+        orders = self.order[epoch * self.pieces : (epoch + 1) * self.pieces]
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            self._shuffled = epoch, self.batch[torch.cat(orders)]
+        begin = sum(map(len, orders[:place]))
+        return self._shuffled[1][begin : begin + len(orders[place])]
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -84,6 +94,7 @@ class Minibatches:
         self.batch = None if state["batch"] is None else self.kind(**state["batch"])
         self.order, self.position, self.figures = list(state["order"]), state["position"], dict(state["figures"])
         self.generator.set_state(state["generator"])
+        self._shuffled = None
 
 
 def only(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class ActorCritic(Protocol):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T], value [B, T+1]."""
+        """Log-probability [B, T], entropy [B, T], and the value of every observation given.  obs [B, T or T+1, *O]"""
         ...
 
 
@@ -57,6 +57,7 @@ class PPOSettings:
     updates_per_step: int = 4  # optimizer steps over each batch of samples, all epochs together
     target_kl: float | None = None  # nats per token between new and old policy that end the update early
     ptx_coefficient: float = 0.0
+    rows: Literal["trajectories", "steps"] = "trajectories"  # what a batch is cut into for its optimizer steps
 
 
 class PPO:
@@ -88,7 +89,7 @@ class PPO:
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 judged, figures = self.weigh(*self.score(batch.to(self.learner.device)))
-            self.minibatches.begin(judged, figures)
+            self.minibatches.begin(judged.as_steps() if self.settings.rows == "steps" else judged, figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
         self.kl.observe(figures["kl"])
@@ -152,10 +153,10 @@ class PPO:
             assert target is not None
             assert old_logp is not None
             logp, entropy, value = self.actor_critic.evaluate(
-                rows.obs, rows.action, rows.chosen, entropy=s.entropy_coefficient != 0
+                rows.obs[:, :-1], rows.action, rows.chosen, entropy=s.entropy_coefficient != 0
             )
             policy_loss = total(clipped_ratio(logp, old_logp, advantage, s.clip_low, s.clip_high), rows.chosen, count)
-            value_loss = total(value_error(value[:, :-1], target, old_value, s.value_clip), rows.chosen, count)
+            value_loss = total(value_error(value, target, old_value, s.value_clip), rows.chosen, count)
             spread = total(entropy, rows.chosen, count)
             ratio = (logp.detach() - old_logp).exp()
             outside = ((ratio < 1 - s.clip_low) | (ratio > 1 + s.clip_high)).float()
