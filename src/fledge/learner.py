@@ -54,6 +54,7 @@ class Learner:
         *,
         betas: tuple[float, float] = (0.9, 0.95),
         weight_decay: float = 0.1,
+        eps: float = 1e-8,
         clip: float = 1.0,
         rows_per_micro_batch: int | None = None,
         precision: str = "fp32",
@@ -68,12 +69,11 @@ class Learner:
         if not self.parameters:
             raise ValueError("the module has no parameter that requires a gradient: there is nothing to learn.")
         self.device = self.parameters[0].device
-        groups = [
-            {"params": [p for p in self.parameters if p.ndim >= 2], "weight_decay": weight_decay},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
+        matrices = [p for p in self.parameters if p.ndim >= 2]
+        others = [p for p in self.parameters if p.ndim < 2]
+        decays = ((matrices, weight_decay), (others, 0.0)) if weight_decay else ((self.parameters, 0.0),)
         self.optimizer = torch.optim.AdamW(
-            [g for g in groups if g["params"]], lr=schedule.peak, betas=betas, fused=True
+            [{"params": own, "weight_decay": decay} for own, decay in decays if own], lr=schedule.peak, betas=betas, eps=eps, fused=True
         )
 
     def sum(self, x: Tensor) -> Tensor:
@@ -125,25 +125,29 @@ class Learner:
         figures: dict[str, Tensor] = {}
         for function, rows in ((loss, batch), *also):
             size = self.rows_per_micro_batch or len(rows)
-            for a in range(0, len(rows), size):
+            pieces = (rows[a : a + size] for a in range(0, len(rows), size)) if size < len(rows) else (rows,)
+            for piece in pieces:
                 with self.autocast():
-                    share, marks = function(rows[a : a + size].trim().to(self.device))
+                    share, marks = function(piece.trim().to(self.device))
                 share.backward()
                 for name, value in {"loss": share, **marks}.items():
-                    figures[name] = figures.get(name, torch.zeros((), device=self.device)) + value.detach()
+                    value = value.detach()
+                    figures[name] = figures[name] + value if name in figures else value
         self._reduce(figures)
         try:
             check(figures)
         except UserError:
             self.optimizer.zero_grad(set_to_none=True)
             raise
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip if self.clip > 0 else math.inf)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
             self.optimizer.zero_grad(set_to_none=True)
             raise UserError(
                 f"the loss is {float(figures['loss']):.4g} and its gradient {float(norm):.4g} at optimizer step {self.steps + 1}: "
                 "training cannot go on from here. The last checkpoint is intact; try a lower `learning_rate`."
             )
+        if 0 < self.clip < float(norm):
+            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         rate = self.schedule.rate(self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -59,11 +59,15 @@ class Trajectories:
         return replace(self, **changes)
 
     def to(self, device: torch.device) -> Trajectories:
+        if self.obs.device == device:
+            return self
         moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in self.items()}
         return type(self)(**moved)
 
     def trim(self) -> Trajectories:
         """Without the trailing steps that no row has chosen: nothing that counts is lost."""
+        if self.chosen.shape[1] == 1:
+            return self
         used = self.chosen.any(dim=0).nonzero()
         steps = int(used[-1]) + 1 if len(used) else 1
         if steps >= self.chosen.shape[1]:

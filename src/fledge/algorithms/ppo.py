@@ -157,7 +157,6 @@ class PPO:
             )
             policy_loss = total(clipped_ratio(logp, old_logp, advantage, s.clip_low, s.clip_high), rows.chosen, count)
             value_loss = total(value_error(value, target, old_value, s.value_clip), rows.chosen, count)
-            spread = total(entropy, rows.chosen, count)
             ratio = (logp.detach() - old_logp).exp()
             outside = ((ratio < 1 - s.clip_low) | (ratio > 1 + s.clip_high)).float()
             marks = {
@@ -166,9 +165,11 @@ class PPO:
                 "clip_fraction": total(outside, rows.chosen, count),
                 "policy_kl": total(kl_k3(old_logp, logp.detach()), rows.chosen, count),
             }
+            loss = policy_loss + s.value_coefficient * value_loss
             if s.entropy_coefficient:
-                marks["entropy"] = spread
-            return policy_loss + s.value_coefficient * value_loss - s.entropy_coefficient * spread, marks
+                marks["entropy"] = total(entropy, rows.chosen, count)
+                loss = loss - s.entropy_coefficient * marks["entropy"]
+            return loss, marks
 
         return self.learner.step(loss, batch, also=self._pretraining_term())
 

@@ -1,7 +1,7 @@
 """Policy and critic over a world's observations: two perceptrons, or a network of your own for either.
 
 Observations are brought to mean 0 and spread 1 by running statistics that are part of the policy, so that they are saved and travel
-with it; they only change between batches (`observe`), so that a ratio of new to old policy starts at 1.
+with it; they only change between batches, so that a ratio of new to old policy starts at 1.
 """
 
 from __future__ import annotations
@@ -49,18 +49,21 @@ class Encoder(nn.Module):
         return flat
 
     @torch.no_grad()
-    def observe(self, obs: Tensor) -> None:
-        """Count these in (Chan et al. 1979, eq. 2.1b).  [N, *O]"""
-        if not self.normalise or not len(obs):
-            return
-        x = obs.reshape(len(obs), -1).double()
-        n, mean, variance = len(x), x.mean(0), x.var(0, correction=0)
+    def observe(self, moments: Tensor) -> None:
+        """Count observations in, by their `moments_of` (Chan et al. 1979, eq. 2.1b).  [2·width + 1]"""
+        n, mean, variance = moments[0], *moments[1:].chunk(2)
         whole = self.count + n
         away = mean - self.mean
         squares = self.variance * self.count + variance * n + away.square() * self.count * n / whole
         self.mean += away * (n / whole)
         self.variance.copy_(squares / whole)
         self.count.copy_(whole)
+
+
+def moments_of(obs: Tensor) -> Tensor:
+    """How many, their mean and their variance: all that a running statistic asks of them.  [N, *O] -> [2·width + 1] float64"""
+    x = obs.flatten(1).double()
+    return torch.cat([x.new_tensor([len(x)]), x.mean(0), x.var(0, correction=0)])
 
 
 class ActorCritic(nn.Module):
@@ -73,40 +76,42 @@ class ActorCritic(nn.Module):
         *,
         generator: torch.Generator,
         widths: Sequence[int] = (64, 64),
-        activation: type[nn.Module] = nn.Tanh,
         normalise: bool = False,
         log_std: float = 0.0,
         actor: nn.Module | None = None,
     ) -> None:
-        """actor: a network of your own from encoded observations [N, width] to the head's means or logits. log_std: of the start."""
+        """actor: a network of your own from encoded observations [N, width] to the head's means or logits. log_std: of the start.
+
+        widths: of the hidden layers, tanh, of actor and critic alike.
+        """
         super().__init__()
         self.head = head_for(action)
         self.encoder = Encoder(observation, normalise)
         gaussian = isinstance(self.head, DiagonalGaussian)
         means = self.head.size // 2 if gaussian else self.head.size
         inside = self.encoder.width
-        self.actor = actor or mlp(
-            (inside, *widths, means), generator=generator, activation=activation, last_gain=0.01
-        )
-        self.critic = mlp((inside, *widths, 1), generator=generator, activation=activation)
+        self.actor = actor or mlp((inside, *widths, means), generator=generator, last_gain=0.01)
+        self.critic = mlp((inside, *widths, 1), generator=generator)
         self.log_std = nn.Parameter(torch.full((means,), log_std)) if gaussian else None
 
     def numbers(self, encoded: Tensor) -> Tensor:
         """What the action's distribution is made of.  [N, width] -> [N, head.size]"""
-        out = self.actor(encoded)
+        return self._with_spread(self.actor(encoded))
+
+    def _with_spread(self, out: Tensor) -> Tensor:
         return out if self.log_std is None else torch.cat([out, self.log_std.expand_as(out)], -1)
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """[n, *O] -> action [n, *A], log-probability [n]"""
-        numbers = self.numbers(self.encoder(obs))
+        numbers = self.numbers(self.encoder(obs.to(self.encoder.mean.device)))
         action = self.head.sample(numbers, generator)
-        return action, self.head.log_prob(numbers, action)
+        return action.to(obs.device), self.head.log_prob(numbers, action).to(obs.device)
 
     @torch.no_grad()
     def best(self, obs: Tensor) -> Tensor:
         """The likeliest action.  [n, *O] -> [n, *A]"""
-        return self.head.mode(self.numbers(self.encoder(obs)))
+        return self.head.mode(self.numbers(self.encoder(obs.to(self.encoder.mean.device)))).to(obs.device)
 
     def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
         """[B, T+1, *O], [B, T, *A] -> [B, T]"""
@@ -116,7 +121,8 @@ class ActorCritic(nn.Module):
 
     def value(self, obs: Tensor) -> Tensor:
         """[B, T, *O] -> [B, T]"""
-        return self.critic(self.encoder(obs.flatten(0, 1))).view(obs.shape[:2])
+        encoded = self.encoder(obs.flatten(0, 1))
+        return self.critic(encoded).view(obs.shape[:2])
 
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
@@ -124,14 +130,10 @@ class ActorCritic(nn.Module):
         """Log-probability [B, T], entropy [B, T] (zeros unless asked for), and the value of every observation given [B, T or T+1]."""
         (b, t), seen = action.shape[:2], obs.shape[1]
         encoded = self.encoder(obs.flatten(0, 1))
-        value = self.critic(encoded).view(b, seen)
+        out, value = self.actor(encoded), self.critic(encoded).view(b, seen)
         if seen > t:
-            encoded = encoded.view(b, seen, -1)[:, :t].flatten(0, 1)
-        numbers = self.numbers(encoded)
+            out = out.view(b, seen, -1)[:, :t].flatten(0, 1)
+        numbers = self._with_spread(out)
         logp = self.head.log_prob(numbers, action.flatten(0, 1)).view(b, t)
         spread = self.head.entropy(numbers).view(b, t) if entropy else torch.zeros_like(logp)
         return logp, spread, value
-
-    def observe(self, obs: Tensor) -> None:
-        """Count observations [N, *O] in to the statistics they are normalised by."""
-        self.encoder.observe(obs)

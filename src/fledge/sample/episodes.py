@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from fledge.models.actor_critic import Encoder, moments_of
+from fledge.sample.reward_scale import RewardScale
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import World
@@ -28,11 +30,27 @@ class Episodes:
     """Endless batches of `world.copies` rows of `steps` steps. Row i is copy i; obs holds every true last observation.
 
     The step after an end only begins anew: it is not `chosen`. Row i of the next batch goes on where this one's row i stopped.
-    State: the world's, the observation in hand, who has just ended, the returns so far and the generator.
+    State: the world's, who has just ended, the returns so far, what is not counted in yet, the scale and the generator.
     """
 
-    def __init__(self, world: World, actor: Actor, stopwatch: Stopwatch, *, steps: int, seed: int) -> None:
-        self.world, self.actor, self.stopwatch, self.steps = world, actor, stopwatch, steps
+    def __init__(
+        self,
+        world: World,
+        actor: Actor,
+        stopwatch: Stopwatch,
+        *,
+        steps: int,
+        seed: int,
+        scale: RewardScale | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """scale: of the rewards that are learned from; the returns in `figures` are the world's own.
+
+        encoder: the actor's, whose statistics count a batch in when the next one is asked for: while it is learned from they stay.
+        """
+        self.world, self.actor, self.stopwatch, self.steps, self.scale = world, actor, stopwatch, steps, scale
+        self.encoder = encoder if encoder is not None and encoder.normalise else None
+        self.moments: Tensor | None = None  # of the observations that are not counted in yet
         self.generator = torch.Generator().manual_seed(seed)
         self.figures: dict[str, float] = {}
         self.obs = world.reset(seed)  # [n, *O]
@@ -45,6 +63,8 @@ class Episodes:
     @torch.no_grad()
     def __next__(self) -> Trajectories:
         with self.stopwatch.phase("sample"):
+            if self.encoder is not None and self.moments is not None:
+                self.encoder.observe(self.moments.to(self.encoder.mean.device))
             obs, action, logp, chosen = [self.obs], [], [], []
             reward, terminated, truncated = [], [], []
             for _ in range(self.steps):
@@ -69,7 +89,9 @@ class Episodes:
                 logp=torch.stack(logp, 1) if logp else None,
             )
             self._tell(rows)
-        return rows
+            if self.encoder is not None:
+                self.moments = moments_of(rows.obs[:, 1:].flatten(0, 1))
+            return rows if self.scale is None else self.scale(rows)
 
     def _tell(self, rows: Trajectories) -> None:
         """Returns of the episodes that ended in these rows, in the order of time."""
@@ -94,6 +116,8 @@ class Episodes:
     def state_dict(self) -> dict[str, Any]:
         return {
             "world": self.world.state_dict(),
+            "scale": self.scale.state_dict() if self.scale is not None else None,
+            "moments": self.moments,
             "over": self.over,
             "earned": self.earned,
             "length": self.length,
@@ -108,6 +132,9 @@ class Episodes:
         self.over, self.earned, self.length = state["over"], state["earned"], state["length"]
         if not self.world.restorable:  # all copies have begun anew
             self.over, self.earned, self.length = (torch.zeros_like(x) for x in (self.over, self.earned, self.length))
+        self.moments = state["moments"]
+        if self.scale is not None:
+            self.scale.load_state_dict(state["scale"])
         self.returns = deque(state["returns"], maxlen=RECENT)
         self.lengths = deque(state["lengths"], maxlen=RECENT)
         self.taken = state["taken"]
