@@ -79,14 +79,15 @@ def train(
     *,
     steps: int,
     evaluate: Callable[[int], dict[str, float]] | None = None,
-    evaluate_every: int = 0,
+    evaluate_every: int | Callable[[], bool] = 0,
+    over: Callable[[], bool] = lambda: False,
     better: Callable[[dict[str, float]], float] | None = None,
     enough: Callable[[dict[str, float]], bool] | None = None,
     save_every_s: float = 30.0,
 ) -> dict[str, float]:
-    """Run the algorithm for `steps` updates, or until an evaluation is `enough`; returns the last evaluation.
+    """Run the algorithm for `steps` updates, until it is `over`, or an evaluation is `enough`; returns the last evaluation.
 
-    Evaluates before the first step, every `evaluate_every` steps (0: never between) and at the end. Saves every `save_every_s`
+    Evaluates before the first step, every `evaluate_every` steps (0: never between; or a question asked after each) and at the end. Saves every `save_every_s`
     seconds and at the end: when it saves never changes what is computed. If the run has a checkpoint, continues from it, and
     ends with the same bits as if it had never stopped.
     Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand is done and saved.
@@ -128,6 +129,9 @@ def train(
             watcher.step(step, last)
             done = done or (enough is not None and enough(last))
 
+    def due(step: int) -> bool:
+        return evaluate_every() if callable(evaluate_every) else evaluate_every > 0 and step % evaluate_every == 0
+
     with _signals() as asked:
 
         def between_steps() -> None:
@@ -151,7 +155,8 @@ def train(
             run.metrics.write({"step": step, **row})
             watcher.step(step, row)
             _write_timings(run, step, stopwatch, time.perf_counter() - began, row)
-            if step == steps or (evaluate_every and step % evaluate_every == 0):
+            done = done or over()
+            if step == steps or done or due(step):
                 judge()
                 stopwatch.take()
             stop = bool(asked)  # once: a signal between two looks would end the run with nothing saved

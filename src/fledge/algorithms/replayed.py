@@ -1,0 +1,74 @@
+"""The optimizer steps of one update out of a memory: what was seen goes in, and so many draws come out; all of it is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fledge.errors import UserError
+from fledge.sample.replay import Replay
+from fledge.trajectories import Trajectories
+
+
+class Replayed:
+    """Owes `updates_per_step` optimizer steps for every batch of experience, none before `learning_starts` world steps were seen.
+
+    batch: what an update is in the middle of, or None; it has been pushed then, and is kept only for whoever asks.
+    """
+
+    def __init__(self, replay: Replay, updates_per_step: int, learning_starts: int) -> None:
+        """Raises UserError for no optimizer step at all."""
+        if updates_per_step < 1:
+            raise UserError(
+                f"`updates_per_step` is {updates_per_step}: nothing would be learned. Give 1 or more optimizer steps a batch."
+            )
+        self.replay, self.updates_per_step, self.learning_starts = replay, updates_per_step, learning_starts
+        self.world_steps = 0  # that were chosen, ever
+        self._clear()
+
+    def _clear(self) -> None:
+        self.batch: Trajectories | None = None
+        self.made = 0  # optimizer steps for this batch
+        self.figures: dict[str, float] = {}  # of this batch, so far
+        self.seen: dict[str, int] = {}  # how many of them said each figure
+
+    @property
+    def started(self) -> bool:
+        return self.world_steps >= self.learning_starts and len(self.replay) > 0
+
+    def begin(self, batch: Trajectories) -> None:
+        self.world_steps += self.replay.push(batch)
+        self.batch = batch
+
+    def run(self, fit: Callable[[], dict[str, float]], between_steps: Callable[[], None]) -> dict[str, float]:
+        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps, and how many
+
+        `between_steps` is called after each: a good moment to save and stop. A figure that not every step has is the mean of those
+        that have it.
+        """
+        while self.started and self.made < self.updates_per_step:
+            for name, value in fit().items():
+                self.seen[name] = self.seen.get(name, 0) + 1
+                mean = self.figures.get(name, 0.0)
+                self.figures[name] = mean + (value - mean) / self.seen[name]
+            self.made += 1
+            between_steps()
+        figures = {"updates": self.made, "remembered": len(self.replay), **self.figures}
+        self._clear()
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "replay": self.replay.state_dict(),
+            "world_steps": self.world_steps,
+            "batch": None if self.batch is None else self.batch.state_dict(),
+            "made": self.made,
+            "figures": self.figures,
+            "seen": self.seen,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.replay.load_state_dict(state["replay"])
+        self.world_steps, self.made = state["world_steps"], state["made"]
+        self.figures, self.seen = dict(state["figures"]), dict(state["seen"])
+        self.batch = None if state["batch"] is None else Trajectories(**state["batch"])

@@ -1,0 +1,42 @@
+"""A copy of a network that lags behind it: what is learned from does not move with what learns."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class TargetNetwork:
+    """θ⁻, begun as a copy of θ. Nothing is differentiated through it; buffers are followed like parameters."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = copy.deepcopy(network).requires_grad_(False)
+        held = zip(
+            chain(self.network.parameters(), self.network.buffers()),
+            chain(network.parameters(), network.buffers()),
+            strict=True,
+        )
+        self.pairs = [(mine.detach(), theirs.detach()) for mine, theirs in held]  # the same memory, without history
+
+    @torch.no_grad()
+    def catch_up(self) -> None:
+        """θ⁻ ← θ (Mnih et al. 2015, algorithm 1)"""
+        for mine, theirs in self.pairs:
+            mine.copy_(theirs)
+
+    @torch.no_grad()
+    def follow(self, rate: float) -> None:
+        """θ⁻ ← rate·θ + (1 − rate)·θ⁻ (Lillicrap et al. 2016, algorithm 1; Polyak's average)"""
+        for mine, theirs in self.pairs:
+            mine.lerp_(theirs, rate)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.network.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.network.load_state_dict(state)

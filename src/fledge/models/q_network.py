@@ -1,0 +1,97 @@
+"""What every action is worth, Q(s, ·): a perceptron over vectors and choices, or the convolution over pictures of Mnih et al. 2015.
+
+Pictures are uint8, channels first: 84 × 84 with the last 4 frames as channels are [4, 84, 84].
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fledge.errors import UserError
+from fledge.models.actor_critic import Encoder
+from fledge.models.mlp import mlp
+from fledge.worlds.world import Box, Choices, Space
+
+SMALLEST_PICTURE = 36  # pixels: below that the third convolution has nothing left to look at
+
+
+class Pictures(nn.Module):
+    """Three convolutions: 32 of 8 × 8 every 4 pixels, 64 of 4 × 4 every 2, 64 of 3 × 3 (Mnih et al. 2015, "Model architecture")."""
+
+    def __init__(self, shape: tuple[int, ...], generator: torch.Generator) -> None:
+        """shape: [channels, height, width]. Raises UserError for pictures that are too small."""
+        super().__init__()
+        channels, *sides = shape
+        if min(sides) < SMALLEST_PICTURE:
+            raise UserError(
+                f"pictures of {shape[1]} × {shape[2]} pixels were given: the convolution wants {SMALLEST_PICTURE} × {SMALLEST_PICTURE} "
+                "or more, channels first. Enlarge them, or give the world's observations as vectors."
+            )
+        layers: list[nn.Module] = []
+        for (inside, outside), size, stride in zip(
+            itertools.pairwise((channels, 32, 64, 64)), (8, 4, 3), (4, 2, 1), strict=True
+        ):
+            layer = nn.Conv2d(inside, outside, size, stride)
+            nn.init.orthogonal_(layer.weight, math.sqrt(2), generator=generator)
+            nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
+            layers += [layer, nn.ReLU()]
+            sides = [(side - size) // stride + 1 for side in sides]
+        self.layers = nn.Sequential(*layers)
+        self.width = 64 * math.prod(sides)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """[N, channels, height, width] uint8 -> [N, width]"""
+        return self.layers(obs.float() / 255).flatten(1)
+
+
+def encoder_for(observation: Space, generator: torch.Generator) -> Pictures | Encoder:
+    """From observations to vectors [N, width]: pictures by convolution, everything else as it is."""
+    pictures = isinstance(observation, Box) and observation.low.dtype == torch.uint8 and len(observation.shape) == 3
+    return Pictures(observation.shape, generator) if pictures else Encoder(observation, normalise=False)
+
+
+class QNetwork(nn.Module):
+    """Q(s, ·) of one choice out of A. Without hidden layers it is a table over choices, and linear over vectors.
+
+    dueling: the last hidden layer and the output stand twice, for V(s) and for A(s, ·), and Q = V + A − mean A
+    (Wang et al. 2016, eq. 9).
+    """
+
+    def __init__(
+        self,
+        observation: Space,
+        action: Space,
+        *,
+        generator: torch.Generator,
+        widths: Sequence[int] = (256, 256),
+        dueling: bool = False,
+    ) -> None:
+        """widths: of the hidden layers; (512,) after the convolution of pictures in the papers.
+
+        Raises UserError for actions that are not one choice.
+        """
+        super().__init__()
+        if not isinstance(action, Choices) or len(action.sizes) != 1:
+            raise UserError(
+                f"actions {action} were given: a Q-network wants one choice out of n. Use PPO, or SAC and TD3 where actions are real numbers."
+            )
+        encoder = encoder_for(observation, generator)
+        self.choices = action.sizes[0]
+        shared = (encoder.width, *widths[:-1])
+        trunk: list[nn.Module] = [encoder]
+        if len(shared) > 1:
+            trunk += [mlp(shared, generator=generator, activation=nn.ReLU, last_gain=math.sqrt(2)), nn.ReLU()]
+        self.trunk = nn.Sequential(*trunk)
+        ends = [(shared[-1], *widths[-1:], outputs) for outputs in ((self.choices, 1) if dueling else (self.choices,))]
+        self.streams = nn.ModuleList(mlp(end, generator=generator, activation=nn.ReLU) for end in ends)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """[N, *O] -> [N, A]"""
+        shared = self.trunk(obs)
+        each = [stream(shared) for stream in self.streams]  # [N, A], and [N, 1] where it duels
+        return each[0] if len(each) == 1 else each[1] + each[0] - each[0].mean(-1, keepdim=True)

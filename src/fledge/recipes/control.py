@@ -1,0 +1,270 @@
+"""`fledge control`: an agent learns to act in a world, and is judged in a separate one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from fledge.errors import UserError
+from fledge.loop import train
+from fledge.recipes.control_kinds import Built, Kind, Making, kind_for, kind_of_world
+from fledge.recipes.show import Show, Watch
+from fledge.runs.folder import Run
+from fledge.sample.episodes import Episodes
+from fledge.sample.reward_scale import RewardScale
+from fledge.sample.whole_episodes import WholeEpisodes
+from fledge.stopwatch import Stopwatch
+from fledge.tensor_file import write_tensors
+from fledge.worlds.frames import animation, film
+from fledge.worlds.make import make_world
+from fledge.worlds.world import World
+
+EVALUATION_SEED = 1_000_003  # plus the run's: the episodes that an agent is judged by are none that it learned from
+
+
+class ControlConfig(BaseModel):
+    """Train an agent in a world by ppo, dqn, reinforce, … and judge it in episodes of its own. `none` is the algorithm's own value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    algorithm: str = Field(default="ppo", description="ppo, a2c, actor_critic, reinforce, natural, trpo, dqn")
+    world: str = Field(default="CartPole-v1", description="a gymnasium name, such as Hopper-v5; or words:TASK")
+    steps: int = Field(default=100_000, ge=1, description="steps in the world, all copies together")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")
+    out: Path | None = Field(
+        default=None, description="run folder; by default the first free of runs/control, runs/control-2, …"
+    )
+    copies: int | None = Field(default=None, ge=1, description="of the world, side by side")
+    steps_per_batch: int | None = Field(default=None, ge=1, description="of each copy, between two updates")
+    rows_per_update: int | None = Field(default=None, ge=1, description="steps that an optimizer step learns from")
+    epochs: int | None = Field(
+        default=None, ge=1, description="passes over each batch: ppo; of the critic: natural, trpo"
+    )
+    learning_rate: float | None = Field(default=None, gt=0, description="at its beginning")
+    schedule: Literal["constant", "linear", "cosine"] | None = Field(
+        default=None, description="of the learning rate, down to 0"
+    )
+    gamma: float | None = Field(default=None, gt=0, le=1, description="discount per step")
+    gae_lambda: float | None = Field(default=None, ge=0, le=1, description="of the advantage estimation")
+    clip: float | None = Field(default=None, ge=0, description="the gradient is scaled down to this norm; 0 never")
+    widths: tuple[int, ...] | None = Field(default=None, description="of the hidden layers")
+    network: Literal["mlp", "graph"] = Field(
+        default="mlp", description="graph: of the policy, over a MuJoCo body's joints"
+    )
+    normalise: bool | None = Field(default=None, description="observations by running mean and spread")
+    scale_rewards: bool | None = Field(default=None, description="by the running spread of the returns")
+    entropy_coefficient: float = Field(default=0.0, ge=0, description="of the entropy bonus")
+    value_coefficient: float = Field(default=0.5, ge=0, description="of the value error in the loss")
+    clip_range: float = Field(default=0.2, gt=0, description="ppo: the ratio counts from 1 − this to 1 + this")
+    value_clip: float | None = Field(
+        default=None, gt=0, description="ppo: the value may move this far from its old one; none: freely"
+    )
+    update_kl: float | None = Field(
+        default=None, gt=0, description="nats a step between new and old policy: ends ppo's passes, bounds trpo's step"
+    )
+    baseline: Literal["none", "constant", "batch", "leave_one_out"] = Field(
+        default="leave_one_out", description="reinforce: what a return is compared with"
+    )
+    natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
+    updates_per_batch: int | None = Field(default=None, ge=1, description="dqn: optimizer steps after each batch")
+    buffer: int = Field(default=100_000, ge=1, description="dqn: steps that are remembered")
+    learning_starts: int = Field(default=1_000, ge=0, description="dqn: steps before the first optimizer step")
+    target_every: int = Field(
+        default=128, ge=1, description="dqn: optimizer steps between copies to the target network"
+    )
+    n_step: int = Field(default=1, ge=1, description="dqn: rewards before the bootstrap")
+    double: bool = Field(default=True, description="dqn: the learning network chooses, the target network judges")
+    dueling: bool = Field(default=False, description="dqn: value and advantage in streams of their own")
+    prioritised: bool = Field(default=False, description="dqn: what surprised is remembered more often")
+    exploration_share: float = Field(default=0.1, ge=0, le=1, description="dqn: of the steps, in which ε falls")
+    last_epsilon: float = Field(default=0.04, ge=0, le=1, description="dqn: ε from then on")
+    evaluate_every: int | None = Field(
+        default=None,
+        ge=0,
+        description="world steps between evaluations; 0: only before and after; none: a tenth of all",
+    )
+    evaluation_episodes: int = Field(default=20, ge=1, description="that an evaluation plays, without exploring")
+    stop_at_return: float | None = Field(default=None, description="end as soon as an evaluation reaches this")
+    save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
+    pictures: bool = Field(
+        default=True, description="film the trained agent for the report, where the world has pictures"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
+
+
+OTHERWISE = {
+    "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3, "schedule": "constant",
+    "gamma": 0.99, "gae_lambda": 0.95, "clip": 0.5, "widths": (64, 64), "normalise": False, "scale_rewards": False,
+    "updates_per_batch": 128,
+}  # fmt: skip
+
+
+def settled(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:
+    """With every field that was left open filled in: the algorithm's own value for such a world, else for any."""
+    own = OTHERWISE | dict(kind.settings) | dict(kind.worlds.get(world_kind, {}))
+    own["evaluate_every"] = max(1, config.steps // 10)
+    left = {name: value for name, value in own.items() if getattr(config, name) is None}
+    return config.model_copy(update=left)
+
+
+def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+    """Raises UserError for an unknown algorithm or world, settings that do not go together, and a world that fails."""
+    began = time.perf_counter()
+    kind = kind_for(config.algorithm)
+    probe = make_world(config.world, 1)
+    config = settled(config, kind, kind_of_world(probe))
+    check(config, kind, probe)
+    probe.close()
+    if run is None:
+        run = Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
+    stopwatch = Stopwatch()
+    assert config.copies is not None
+    assert config.steps_per_batch is not None
+    assert config.gamma is not None
+    device = torch.device(
+        "cuda" if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()) else "cpu"
+    )
+    world, judge_world = (make_world(config.world, n) for n in (config.copies, config.evaluation_episodes))
+    try:
+        batch = config.copies * config.steps_per_batch
+        built = kind.build(Making(world, config, -(-config.steps // batch), stopwatch, device))
+        sampler: Any
+        if kind.whole_episodes:
+            sampler = WholeEpisodes(world, built.actor, stopwatch, seed=config.seed)
+        else:
+            scale = RewardScale(config.copies, config.gamma) if config.scale_rewards else None
+            sampler = Episodes(
+                world, built.actor, stopwatch, steps=config.steps_per_batch, seed=config.seed, scale=scale,
+                encoder=built.encoder,
+            )  # fmt: skip
+        show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
+        if run.checkpoints.latest(show.line) is not None and not world.restorable:
+            show.line(
+                f"{config.world} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
+            )
+        last = learn(config, run, show, built, sampler, judge_world, stopwatch)
+        summary = finish(config, run, built, last, sampler.taken, time.perf_counter() - began, show)
+    finally:
+        world.close()
+        judge_world.close()
+    return summary
+
+
+def check(config: ControlConfig, kind: Kind, world: World) -> None:
+    """Raises UserError for what cannot work together, before anything is computed."""
+    if not isinstance(world.action, kind.actions):
+        raise UserError(
+            f"algorithm={config.algorithm} chooses one action of several, and {config.world} wants real numbers: give ppo."
+        )
+    if kind_of_world(world) == "pictures" and config.algorithm != "dqn":
+        raise UserError(f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them.")
+    assert config.copies is not None
+    if kind.whole_episodes and config.baseline == "leave_one_out" and config.copies < 2:
+        raise UserError("copies=1 leaves no other episode to compare with: give 2 or more, or baseline=none.")
+
+
+def learn(
+    config: ControlConfig, run: Run, show: Show, built: Built, sampler: Any, judge_world: World, stopwatch: Stopwatch
+) -> dict[str, float]:
+    """The loop, counted in batches; `world_steps` in its figures counts steps."""
+    assert config.copies is not None
+    assert config.steps_per_batch is not None
+    assert config.evaluate_every is not None
+    every = config.evaluate_every
+
+    def due() -> bool:
+        """Whether the last batch has passed a multiple of `evaluate_every` world steps."""
+        return every > 0 and sampler.taken // every > (sampler.taken - sampler.figures["steps_taken"]) // every
+
+    def evaluate(step: int) -> dict[str, float]:
+        returns = play(judge_world, built.player.best, config.seed + EVALUATION_SEED)
+        return {
+            "evaluation_return": float(returns.mean()),
+            "evaluation_spread": float(returns.std(correction=0)),
+            "world_steps": float(sampler.taken),
+        }
+
+    def enough(evaluation: dict[str, float]) -> bool:
+        return config.stop_at_return is not None and evaluation["evaluation_return"] >= config.stop_at_return
+
+    with show.progress("control", config.steps, "episode_return") as bar:
+        watch = InWorldSteps(bar)
+        return train(
+            built.algorithm, sampler, run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
+            evaluate_every=due, over=lambda: sampler.taken >= config.steps,
+            better=lambda e: e["evaluation_return"], enough=enough, save_every_s=config.save_every_s,
+        )  # fmt: skip
+
+
+class InWorldSteps:
+    """Tells a bar how many world steps have been made, in place of batches."""
+
+    def __init__(self, bar: Watch) -> None:
+        self.bar = bar
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        self.bar.step(int(figures["world_steps"]), figures)
+
+    def line(self, text: str) -> None:
+        self.bar.line(text)
+
+
+class _Best:
+    """Plays the action thought best."""
+
+    def __init__(self, best: Callable[[Tensor], Tensor]) -> None:
+        self.best = best
+
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
+        return self.best(obs), None
+
+
+def play(world: World, best: Callable[[Tensor], Tensor], seed: int) -> Tensor:
+    """One episode in each copy, the same ones each time, without exploring.  -> returns [n] float64"""
+    rows = next(WholeEpisodes(world, _Best(best), Stopwatch(), seed=seed))
+    return rows.reward.double().sum(1)
+
+
+def finish(
+    config: ControlConfig, run: Run, built: Built, last: dict[str, float], taken: int, seconds: float, show: Show
+) -> dict[str, Any]:
+    """Weights, film and summary."""
+    run.model_folder.mkdir(exist_ok=True)
+    weights = {name: value.contiguous() for name, value in built.module.state_dict().items()}
+    write_tensors(run.model_folder / "policy.safetensors", weights)
+    pictured = ""
+    if config.pictures:
+        found, why = film(config.world, built.player.best, seed=config.seed + EVALUATION_SEED)
+        if found is not None:
+            (run.folder / "agent.png").write_bytes(animation(found.frames, found.seconds))
+            pictured = f", filmed in {run.folder / 'agent.png'}"
+        else:
+            show.line(why)
+    rows = run.metrics.rows()
+    evaluations = [row for row in rows if "evaluation_return" in row]
+    summary = {
+        "verb": "control",
+        "run": str(run.folder),
+        "algorithm": config.algorithm,
+        "world": config.world,
+        "seed": config.seed,
+        "steps": taken,
+        "seconds": seconds,
+        "evaluation_return": last["evaluation_return"],
+        "best_evaluation_return": max(row["evaluation_return"] for row in evaluations),
+        "before": {"evaluation_return": evaluations[0]["evaluation_return"]},
+        "after": {"evaluation_return": last["evaluation_return"]},
+    }
+    run.finish(summary)
+    show.line(
+        f"control: return {evaluations[0]['evaluation_return']:.1f} → {last['evaluation_return']:.1f} "
+        f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {taken:,} steps{pictured}."
+    )
+    show.line(f"Next: fledge report run={run.folder}")
+    return summary

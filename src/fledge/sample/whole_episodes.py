@@ -1,0 +1,77 @@
+"""Trajectories that are whole episodes: every copy of a world begins anew, acts until its episode ends, and waits for the others.
+
+For estimators that want the return of what an action began (REINFORCE), and for judging a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from fledge.errors import UserError
+from fledge.sample.episodes import Actor
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.worlds.world import World
+
+LONGEST = 100_000  # steps: a world whose episodes never end has no whole ones
+
+
+class WholeEpisodes:
+    """Endless batches of one episode a copy, padded on the right to the longest. State: the generator, which the starts come from, too."""
+
+    def __init__(self, world: World, actor: Actor, stopwatch: Stopwatch, *, seed: int, longest: int = LONGEST) -> None:
+        """longest: steps after which an episode that goes on is an error."""
+        self.world, self.actor, self.stopwatch, self.longest = world, actor, stopwatch, longest
+        self.generator = torch.Generator().manual_seed(seed)
+        self.figures: dict[str, float] = {}
+        self.taken = 0
+
+    @torch.no_grad()
+    def __next__(self) -> Trajectories:
+        """Raises UserError for an episode that does not end."""
+        with self.stopwatch.phase("sample"):
+            seen = self.world.reset(int(torch.randint(2**31, (), generator=self.generator)))
+            over = torch.zeros(self.world.copies, dtype=torch.bool)
+            obs, steps = [seen], []
+            while not over.all():
+                if len(steps) == self.longest:
+                    raise UserError(
+                        f"an episode of {self.world.name} went on after {self.longest:,} steps: this algorithm wants episodes that end; "
+                        "give the world a time limit, or choose ppo."
+                    )
+                action, logp = self.actor.act(seen, self.generator)
+                after = self.world.step(action)
+                live = ~over
+                steps.append((action, logp, live, after.reward, after.terminated, after.truncated))
+                seen, over = after.obs, over | after.terminated | after.truncated
+                obs.append(seen)
+            action, logp, chosen, reward, terminated, truncated = zip(*steps, strict=True)
+            live = torch.stack(chosen, 1)
+            rows = Trajectories(
+                torch.stack(obs, 1),
+                torch.stack(action, 1),
+                live,
+                torch.stack(reward, 1) * live,
+                torch.stack(terminated, 1) & live,
+                torch.stack(truncated, 1) & live,
+                logp=None if logp[0] is None else torch.stack(logp, 1),  # pyright: ignore[reportArgumentType]
+            )
+        taken = int(rows.chosen.sum())
+        self.taken += taken
+        self.figures = {
+            "world_steps": float(self.taken),
+            "steps_taken": float(taken),
+            "episode_return": float(rows.reward.double().sum(1).mean()),
+            "episode_length": taken / len(rows),
+        }
+        return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state(), "taken": self.taken}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+        self.taken = state["taken"]

@@ -1,0 +1,170 @@
+"""Gymnasium's environments as a World: classic control, MuJoCo, Atari, and whatever else is registered.
+
+Atari (Mnih et al. 2015, with the sticky actions of Machado et al. 2018) is seen through gymnasium's own wrappers, as uint8 [4, 84, 84]:
+the last four of the grey frames, every fourth one, two of them merged against flicker. Rewards are not cut, and a lost life is no end.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.error import DependencyNotInstalled
+from torch import Tensor
+
+from fledge.errors import UserError
+from fledge.worlds.gym_copies import InProcesses, InTurn, failed
+from fledge.worlds.gym_spaces import shown, told
+from fledge.worlds.gym_state import bring_back, is_known, state_of
+from fledge.worlds.mujoco_batch import unheard_warnings
+from fledge.worlds.world import Step
+
+# Which of our extras brings what an environment lacks, by the beginning of its class's module.
+EXTRAS = {"gymnasium.envs.mujoco": "mujoco", "ale_py": "atari", "gymnasium.envs.classic_control": "classic"}
+
+
+def seeds_of(seed: int, copies: int, begun: int = 0) -> list[int]:
+    """A seed for each copy, different ones for every run's seed and every time that the copies have begun anew.
+
+    Not seed, seed + 1, …, as gymnasium has it: the copies of two runs would begin alike, and five seeds be one and a half.
+    """
+    return np.random.SeedSequence(seed, spawn_key=(begun,)).generate_state(copies).tolist()
+
+
+def make_environment(name: str, pictures: bool = False) -> gymnasium.Env:
+    """One environment. `pictures`: it can be drawn, as RGB.
+
+    Raises UserError for a missing extra or one that fails to start; what gymnasium raises for an unknown name travels.
+    """
+    if name.startswith("ALE/"):
+        try:
+            import ale_py
+        except ImportError as error:
+            raise missing(name, "ale_py", error) from error
+        gymnasium.register_envs(ale_py)
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    module, colon, known = name.rpartition(":")
+    if colon:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise failed(name, f"as the module {module} was imported", error) from error
+    place = str(gymnasium.spec(known).entry_point)
+    render_mode = "rgb_array" if pictures else None
+    try:
+        if not known.startswith("ALE/"):
+            with unheard_warnings() if place.startswith("gymnasium.envs.mujoco") else nullcontext():
+                return gymnasium.make(known, disable_env_checker=True, render_mode=render_mode)
+        from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+
+        bare = gymnasium.make(known, disable_env_checker=True, render_mode=render_mode, frameskip=1)
+        return FrameStackObservation(AtariPreprocessing(bare), 4)
+    except (DependencyNotInstalled, ImportError) as error:
+        raise missing(name, place, error) from error
+    except Exception as error:
+        raise failed(name, "as it was made", error) from error
+
+
+def missing(name: str, place: str, error: ImportError | DependencyNotInstalled) -> UserError:
+    """The sentence about something that is not installed. place: the module of the environment."""
+    extra = next((extra for module, extra in EXTRAS.items() if place.startswith(module)), None)
+    what = f"pip install fledge[{extra}]" if extra else "install what it asks for"
+    return UserError(f"the world {name} cannot be made ({error}): {what}")
+
+
+class GymWorld:
+    """`copies` of the environment that gymnasium calls `name` ("module:Name-v0" imports the module first).
+
+    Restorable where it is known what the state is (classic control, MuJoCo) and the copies are in this process. Elsewhere all copies
+    begin anew when a run is resumed, with seeds that have not been used.
+    """
+
+    def __init__(self, name: str, copies: int, *, processes: bool = False, pictures: bool = False) -> None:
+        """processes: a process for each copy, for environments whose step takes more than a millisecond. pictures: for `picture`.
+
+        Raises UserError for spaces that are not supported, a missing extra, and an environment that fails as it is made; what
+        gymnasium raises for an unknown name travels.
+        """
+        self.name, self.copies = name, copies
+        kind = InProcesses if processes else InTurn
+        self.inside = kind(name, partial(make_environment, name, pictures), copies)
+        try:
+            self.observation, self._show = shown(self.inside.seen, name)
+            self.action, self._tell = told(self.inside.told, name)
+        except UserError:
+            self.close()
+            raise
+        self.restorable = isinstance(self.inside, InTurn) and is_known(self.inside.envs[0])
+        self.seed, self.begun = 0, 0  # how often all copies have begun anew since `reset`
+        self.obs = torch.empty(0)
+
+    def reset(self, seed: int) -> Tensor:
+        self.seed, self.begun = seed, 0
+        return self._begin()
+
+    def _begin(self) -> Tensor:
+        self.obs = self._checked(self.inside.reset(seeds_of(self.seed, self.copies, self.begun)))
+        return self.obs
+
+    def step(self, action: Tensor) -> Step:
+        after = self.inside.step(self._tell(action))
+        self.obs = self._checked(after.obs)
+        if not np.isfinite(after.reward).all():
+            copy = int(np.flatnonzero(~np.isfinite(after.reward))[0])
+            raise UserError(f"copy {copy} of {self.name} gave the reward {after.reward[copy]}: mend it, or choose another.")
+        ended = (torch.from_numpy(after.terminated), torch.from_numpy(after.truncated))
+        return Step(self.obs, torch.from_numpy(after.reward.astype(np.float32)), *ended)
+
+    def _checked(self, seen: np.ndarray) -> Tensor:
+        obs = self._show(seen)
+        if obs.is_floating_point() and not obs.isfinite().all():
+            rows = obs.reshape(self.copies, -1)
+            copy = int((~rows.isfinite().all(1)).nonzero()[0])
+            entry = int((~rows[copy].isfinite()).nonzero()[0])
+            raise UserError(
+                f"copy {copy} of {self.name} shows {float(rows[copy, entry])} at place {entry} of its observation, and numbers were "
+                "wanted: mend it, or choose another."
+            )
+        return obs
+
+    def picture(self) -> np.ndarray:
+        """The first copy as it looks now, [H, W, 3] uint8. Needs `pictures`, and no `processes`; what the environment raises travels."""
+        assert isinstance(self.inside, InTurn)
+        drawn: Any = self.inside.envs[0].render()
+        return np.asarray(drawn)
+
+    @property
+    def frames_per_second(self) -> float:
+        """How many of its steps are one second, by what the environment says of itself; 30 where it says nothing."""
+        assert isinstance(self.inside, InTurn)
+        return float(self.inside.envs[0].metadata.get("render_fps") or 30)
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {"seed": self.seed, "begun": self.begun}
+        if not self.restorable:
+            return state
+        assert isinstance(self.inside, InTurn)
+        envs = [state_of(env) for env in self.inside.envs]
+        return {**state, "obs": self.obs, "over": self.inside.over.copy(), "envs": envs}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Tensor:
+        self.seed, self.begun = state["seed"], state["begun"]
+        if not self.restorable:
+            self.begun += 1
+            return self._begin()
+        assert isinstance(self.inside, InTurn)
+        for env, saved in zip(self.inside.envs, state["envs"], strict=True):
+            bring_back(env, saved)
+        self.inside.over[:] = state["over"]
+        self.obs = state["obs"]
+        return self.obs
+
+    def close(self) -> None:
+        """Ends what the environments hold: windows, processes."""
+        self.inside.close()

@@ -1,0 +1,94 @@
+"""Gymnasium's spaces as ours, and arrays across: what n copies show, and what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from fledge.errors import UserError
+from fledge.worlds.world import Box, Choices, Space
+
+Show = Callable[[np.ndarray], Tensor]  # as gymnasium has it [n, …] -> [n, *O]
+Tell = Callable[[Tensor], np.ndarray]  # [n, *A] -> as gymnasium wants it [n, …]
+
+
+def shown(space: spaces.Space, name: str) -> tuple[Space, Show]:
+    """What a world shows. Numbers come as float32 and choices as int64 from 0; pictures stay uint8 and come as [C, H, W].
+
+    Raises UserError, with the world's `name`, for anything else (Dict, Tuple, Text …).
+    """
+    if isinstance(space, spaces.Box):
+        if space.dtype == np.uint8 and len(space.shape) in (2, 3):
+            return _pictures(space)
+        return _box(space), lambda seen: torch.from_numpy(np.ascontiguousarray(seen, dtype=np.float32))
+    found = _choices(space)
+    if found is None:
+        raise UserError(
+            f"{name} shows a {type(space).__name__}, and numbers (Box) or choices (Discrete, MultiDiscrete) were wanted: "
+            "register it anew within gymnasium.wrappers.FlattenObservation."
+        )
+    choices, first = found
+    return choices, lambda seen: torch.from_numpy((seen - first).astype(np.int64).reshape(-1, *choices.shape))
+
+
+def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
+    """What a world is told. An action of numbers is cut to the world's bounds on its way, and only there: the trainer keeps its own.
+
+    Raises UserError, with the world's `name`, for anything but Box, Discrete, MultiDiscrete and MultiBinary. What it returns
+    raises UserError for an action that is no number.
+    """
+    if isinstance(space, spaces.Box):
+        low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+
+        def cut(action: Tensor) -> np.ndarray:
+            done = action.numpy()
+            if not np.isfinite(done).all():
+                copy = int(np.flatnonzero(~np.isfinite(done).reshape(len(done), -1).all(1))[0])
+                raise UserError(
+                    f"copy {copy} of {name} was told {done[copy].tolist()}, and numbers were wanted: the policy has diverged; lower "
+                    "its learning rate."
+                )
+            return np.minimum(np.maximum(done, low), high).astype(space.dtype)
+
+        return _box(space), cut
+    found = _choices(space)
+    if found is None:
+        raise UserError(
+            f"{name} is told a {type(space).__name__}, and numbers (Box) or choices (Discrete, MultiDiscrete) were wanted: "
+            "register it anew within gymnasium.wrappers.TransformAction."
+        )
+    choices, first = found
+    return choices, lambda action: (action.numpy().reshape(-1, *(space.shape or ())) + first).astype(space.dtype)
+
+
+def _choices(space: spaces.Space) -> tuple[Choices, np.ndarray] | None:
+    """The choices of a discrete space and where they begin, None for another space or one with choices in a grid."""
+    if isinstance(space, spaces.Discrete):
+        return Choices((int(space.n),)), np.asarray(space.start)
+    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
+        return Choices(tuple(int(n) for n in space.nvec)), space.start
+    if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
+        return Choices((2,) * space.shape[0]), np.zeros((), dtype=np.int64)
+    return None
+
+
+def _box(space: spaces.Box) -> Box:
+    return Box(*(torch.from_numpy(np.array(end, dtype=np.float32)) for end in (space.low, space.high)))
+
+
+def _pictures(space: spaces.Box) -> tuple[Space, Show]:
+    """[H, W] and [H, W, C] with 1, 3 or 4 colours as [C, H, W]; frames that lie one behind the other are so already."""
+    grey = len(space.shape) == 2
+    last = not grey and space.shape[-1] in (1, 3, 4)
+
+    def show(seen: np.ndarray) -> Tensor:
+        if grey:
+            seen = seen[:, None]
+        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(seen, -1, 1) if last else seen))
+
+    low, high = (show(end[None])[0].clone() for end in (space.low, space.high))
+    return Box(low, high), show

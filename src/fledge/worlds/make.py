@@ -1,0 +1,73 @@
+"""Finds a world by its name: fledge's own first, then whatever gymnasium has, then the nearest name as advice."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable
+
+from fledge.errors import UserError
+from fledge.worlds.batched_cartpole import BatchedCartPole
+from fledge.worlds.mujoco_batch import BODIES, MujocoBatch
+from fledge.worlds.words_world import WordsWorld
+from fledge.worlds.world import World
+
+# A world of ours that bears one of gymnasium's names is that world, faster.
+OWN: dict[str, Callable[[int], World]] = {
+    "CartPole-v1": BatchedCartPole,
+    **{name: (lambda copies, name=name: MujocoBatch(name, copies)) for name in BODIES},
+}
+# Worlds whose name goes on after a colon, and what to make of the rest.
+FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld}
+
+
+def make_world(name: str, copies: int, *, processes: bool = False) -> World:
+    """`copies` of the world `name`: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "words:reverse", "my_module:Mine-v0" …
+
+    processes: each copy in a process of its own, for environments of gymnasium whose step takes more than a millisecond.
+
+    Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to install it), spaces that are not
+    supported, and fewer than one copy.
+    """
+    if copies < 1:
+        raise UserError(f"{copies} copies of {name} were asked for: 1 or more are possible.")
+    if name in OWN and not processes:
+        return OWN[name](copies)
+    family, colon, rest = name.partition(":")
+    if colon and family in FAMILIES:
+        return FAMILIES[family](rest, copies)
+    # Here, and not above: the worlds of ours do without gymnasium, which takes half a second to load.
+    from gymnasium.error import Error
+
+    from fledge.worlds.gym import GymWorld
+
+    try:
+        return GymWorld(name, copies, processes=processes)
+    except Error as error:
+        raise unknown(name, error) from error
+
+
+def unknown(name: str, error: Exception) -> UserError:
+    """The sentence about a name that gymnasium does not have."""
+    from gymnasium import registry
+
+    latest: dict[str, str] = {family.lower(): f"{family}:…" for family in FAMILIES}
+    for known in sorted([*OWN, *registry], key=version):
+        latest[base(known)] = known
+    if name.startswith("ALE/"):
+        latest = {near: known for near, known in latest.items() if known.startswith("ALE/")}
+    near = difflib.get_close_matches(base(name), latest, n=1)
+    if near:
+        return UserError(f"there is no world {name!r}: perhaps you meant {latest[near[0]]}.")
+    return UserError(f"there is no world {name!r} ({error}): give the name of one that gymnasium has, such as CartPole-v1.")
+
+
+def base(name: str) -> str:
+    """A name without its version, in lower case."""
+    return re.sub(r"-v\d+$", "", name).lower()
+
+
+def version(name: str) -> int:
+    """The number after -v, 0 where there is none."""
+    found = re.search(r"-v(\d+)$", name)
+    return int(found[1]) if found else 0

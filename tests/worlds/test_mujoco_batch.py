@@ -1,0 +1,111 @@
+"""The batched bodies against gymnasium's own, bit for bit through whole runs, whatever the number of threads."""
+
+from __future__ import annotations
+
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from fledge.errors import UserError
+from fledge.worlds.mujoco_batch import BODIES, MujocoBatch, unheard_warnings
+
+pytest.importorskip("mujoco")
+
+COPIES = 3
+
+
+def actions(world: MujocoBatch, steps: int) -> torch.Tensor:
+    """Uniform within the bounds.  [steps, n, *A] float32"""
+    generator = torch.Generator().manual_seed(2)
+    low, high = world.action.low, world.action.high
+    return low + (high - low) * torch.rand(steps, world.copies, len(low), generator=generator)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_whole_runs_are_gymnasiums(name):
+    endless = name in ("HalfCheetah-v5", "Swimmer-v5")
+    world = MujocoBatch(name, COPIES)
+    with unheard_warnings():
+        theirs = gymnasium.make_vec(name, COPIES, vectorization_mode="sync")
+    seeds = np.random.SeedSequence(4).generate_state(COPIES).tolist()
+    assert np.array_equal(world.reset(4).numpy(), theirs.reset(seed=seeds)[0].astype(np.float32))
+    ends = 0
+    for action in actions(world, 1010 if endless else 300):
+        # The pendulum would fall at once under its full force: let it see its angle's edge slowly.
+        action = action * 0.1 if name.startswith("Inverted") else action
+        after = world.step(action)
+        obs, reward, terminated, truncated, _ = theirs.step(action.numpy())
+        assert np.array_equal(after.obs.numpy(), obs.astype(np.float32))
+        assert np.array_equal(after.reward.numpy(), reward.astype(np.float32))
+        assert np.array_equal(after.terminated.numpy(), terminated)
+        assert np.array_equal(after.truncated.numpy(), truncated)
+        ends += int((terminated | truncated).sum())
+    assert ends == COPIES if endless else ends > 10
+    assert world.observation.shape == theirs.single_observation_space.shape
+    low, high = theirs.single_action_space.low, theirs.single_action_space.high
+    assert (world.action.low.tolist(), world.action.high.tolist()) == (low.tolist(), high.tolist())
+    world.close()
+    theirs.close()
+
+
+def test_a_walker_that_stands_is_cut_after_1000_steps():
+    """Time runs out for a body that can fall, too: the pendulum is held upright by its own speed."""
+    world = MujocoBatch("InvertedPendulum-v5", 2)
+    obs = world.reset(0)
+    for step in range(1, 1001):
+        after = world.step((3 * obs[:, 1:2] + 0.5 * obs[:, 3:4] + 0.1 * obs[:, :1] + 0.2 * obs[:, 2:3]) * 2)
+        obs = after.obs
+        assert after.truncated.tolist() == [step == 1000] * 2
+        assert not after.terminated.any()
+        assert after.reward.tolist() == [1.0, 1.0]
+    begun = world.step(torch.zeros(2, 1))
+    assert begun.reward.tolist() == [0.0, 0.0]
+    assert not begun.truncated.any()
+    assert begun.obs.abs().max() <= 0.01
+
+
+def test_two_threads_compute_what_one_does(request):
+    request.addfinalizer(lambda: torch.set_num_threads(1))
+    runs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        world = MujocoBatch("Hopper-v5", 5)
+        assert world.batch.nthread == threads
+        runs.append([world.reset(0), *(world.step(action).obs for action in actions(world, 100))])
+    assert all(torch.equal(one, two) for one, two in zip(*runs, strict=True))
+
+
+def test_actions_are_cut_to_the_bounds():
+    far, cut = MujocoBatch("HalfCheetah-v5", 2), MujocoBatch("HalfCheetah-v5", 2)
+    far.reset(0), cut.reset(0)
+    for action in 3 * actions(far, 20):
+        one, other = far.step(action), cut.step(action.clamp(-1, 1))
+        assert torch.equal(one.obs, other.obs)
+        assert torch.equal(one.reward, other.reward)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_an_action_that_is_no_number_is_told(bad):
+    world = MujocoBatch("Swimmer-v5", 2)
+    world.reset(0)
+    with pytest.raises(UserError, match=r"Swimmer-v5 was told \[0.0, (nan|inf)\].*learning rate"):
+        world.step(torch.tensor([[0.0, 0.0], [0.0, bad]]))
+
+
+def test_it_writes_no_log_where_the_user_is(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    world = MujocoBatch("HalfCheetah-v5", 1)
+    world.reset(0)
+    world.close()
+    world.close()
+    assert not list(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    with pytest.raises(UserError, match=r"Hopper-v5 cannot be made.*pip install fledge\[mujoco\]"):
+        MujocoBatch("Hopper-v5", 1)
