@@ -1,4 +1,4 @@
-"""Worlds of a few places, small enough to be worked out by hand: ten steps round a circle, and a road with a ditch beside it."""
+"""Worlds of a few places, small enough to be worked out by hand: ten steps round a circle, a road with a ditch beside it, a line."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ class Counted:
     observation: Space
     copies: int
 
-    def __init__(self, places: int, copies: int, steps: int, *, ends: bool) -> None:
+    def __init__(self, places: int, copies: int, steps: int, *, ends: bool, start: int = 0) -> None:
         """ends: whether the world terminates when the clock has run out; if not it is only cut there."""
         self.observation, self.copies, self.steps, self.ends = Choices((places,)), copies, steps, ends
+        self.start = torch.full((copies,), start)
         self.reset(0)
 
     def reset(self, seed: int) -> Tensor:
-        self.place, self.clock = (torch.zeros(self.copies, dtype=torch.long) for _ in range(2))
+        self.place, self.clock = self.start.clone(), torch.zeros_like(self.start)
         return self.place.clone()
 
     def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
@@ -36,7 +37,7 @@ class Counted:
     def step(self, action: Tensor) -> Step:
         over = self.clock == self.steps
         place, reward = self.go(action)
-        self.place = torch.where(over, 0, place)
+        self.place = torch.where(over, self.start, place)
         self.clock = torch.where(over, 0, self.clock + 1)
         late, no = self.clock == self.steps, torch.zeros(self.copies, dtype=torch.bool)
         ended = (late, no) if self.ends else (no, late)
@@ -72,3 +73,15 @@ class Road(Counted):
     def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
         off = (action != self.place).long()
         return off, -off.float()
+
+
+class Line(Counted):
+    """Seven places in a row. Actions 0, 1, 2 go back, stay, and go on; three steps from the middle, worth nothing."""
+
+    action: Space = Choices((3,))
+
+    def __init__(self, copies: int) -> None:
+        super().__init__(7, copies, 3, ends=False, start=3)
+
+    def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
+        return (self.place + action - 1).clamp(0, 6), torch.zeros(self.copies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,11 +19,11 @@ class Counting(gymnasium.Env):
     observation_space: spaces.Space = LINE
     action_space: spaces.Space = spaces.Discrete(2)
 
-    def __init__(self, render_mode=None):
+    def __init__(self, **settings: Any) -> None:
         self.episode = -1
         self.steps = 0
 
-    def seen(self):
+    def seen(self) -> Any:
         return np.array([self.steps, self.episode], dtype=np.float64)
 
     def reset(self, *, seed=None, options=None):
@@ -31,13 +32,13 @@ class Counting(gymnasium.Env):
         self.steps = 0
         return self.seen(), {}
 
-    def step(self, action):
+    def step(self, action) -> Any:
         self.steps += 1
         return self.seen(), 1.0, False, False, {}
 
 
 class Ending(Counting):
-    def step(self, action):
+    def step(self, action) -> Any:
         obs, reward, _, truncated, info = super().step(action)
         return obs, reward, self.steps == 10, truncated, info
 
@@ -45,7 +46,7 @@ class Ending(Counting):
 class Noisy(Counting):
     """Begins at random, and nobody knows what its state is."""
 
-    def seen(self):
+    def seen(self) -> Any:
         return self.np_random.uniform(size=2)
 
 
@@ -54,7 +55,7 @@ class Repeating(Counting):
 
     action_space = spaces.Box(np.array([-1.0, 0.0], dtype=np.float32), np.array([1.0, np.inf], dtype=np.float32))
 
-    def step(self, action):
+    def step(self, action) -> Any:
         return np.array(action, dtype=np.float64), 0.0, False, False, {}
 
 
@@ -63,7 +64,7 @@ class RepeatingChoices(Counting):
 
     action_space = spaces.MultiDiscrete([3, 4], start=[5, -1])
 
-    def step(self, action):
+    def step(self, action) -> Any:
         assert self.action_space.contains(action)
         return np.array(action, dtype=np.float64), 0.0, False, False, {}
 
@@ -74,10 +75,10 @@ class FromMinusTwo(Counting):
     action_space = spaces.Discrete(4, start=-2)
     observation_space = spaces.Discrete(4, start=7)
 
-    def seen(self):
+    def seen(self) -> Any:
         return np.int64(7)
 
-    def step(self, action):
+    def step(self, action) -> Any:
         assert self.action_space.contains(action)
         return np.int64(action + 2 + 7), 0.0, False, False, {}
 
@@ -86,10 +87,10 @@ class Bits(Counting):
     observation_space = spaces.MultiBinary(3)
     action_space = spaces.MultiBinary(3)
 
-    def seen(self):
+    def seen(self) -> Any:
         return np.array([0, 1, 1], dtype=np.int8)
 
-    def step(self, action):
+    def step(self, action) -> Any:
         return action, 0.0, False, False, {}
 
 
@@ -98,7 +99,7 @@ class Coloured(Counting):
 
     observation_space = spaces.Box(0, 255, (2, 3, 3), dtype=np.uint8)
 
-    def seen(self):
+    def seen(self) -> Any:
         row, column = np.meshgrid(range(2), range(3), indexing="ij")
         return np.stack([row, column, np.full((2, 3), self.steps)], -1).astype(np.uint8)
 
@@ -106,7 +107,7 @@ class Coloured(Counting):
 class Grey(Counting):
     observation_space = spaces.Box(0, 255, (5, 6), dtype=np.uint8)
 
-    def seen(self):
+    def seen(self) -> Any:
         return np.full((5, 6), self.steps, dtype=np.uint8)
 
 
@@ -118,40 +119,45 @@ class NotANumber(Counting):
             self.odd = seed % 2 == 1
         return super().reset(seed=seed)
 
-    def seen(self):
+    def seen(self) -> Any:
         return np.array([0.0, np.nan if self.steps == 3 and self.odd else 0.0])
 
 
 class PaysInfinity(Counting):
-    def step(self, action):
+    def step(self, action) -> Any:
         return self.seen(), np.inf, False, False, {}
 
 
 class Raising(Counting):
-    def step(self, action):
+    def step(self, action) -> Any:
         if self.steps == 2:
             raise RuntimeError("the gripper has come off")
         return super().step(action)
 
 
+class DrawnAndRaising(Raising):
+    def render(self):
+        return np.zeros((4, 4, 3), dtype=np.uint8)
+
+
 class Dying(Counting):
     """Its process ends without a word at the third step."""
 
-    def step(self, action):
+    def step(self, action) -> Any:
         if self.steps == 2:
             os._exit(3)
         return super().step(action)
 
 
 class RaisingAtBirth(Counting):
-    def __init__(self, render_mode=None):
+    def __init__(self, **settings: Any) -> None:
         raise OSError("no such robot")
 
 
 class RaisingElsewhere(Counting):
     """Can only be made in the first process."""
 
-    def __init__(self, render_mode=None):
+    def __init__(self, **settings: Any) -> None:
         if multiprocessing.parent_process() is not None:
             raise OSError("the licence is for one process")
         super().__init__()
@@ -163,7 +169,7 @@ class RaisingAtReset(Counting):
 
 
 class OtherShape(Counting):
-    def seen(self):
+    def seen(self) -> Any:
         return np.zeros(3)
 
 
@@ -176,17 +182,17 @@ class ToldAText(Counting):
 
 
 class LacksAModule(Counting):
-    def __init__(self, render_mode=None):
+    def __init__(self, **settings: Any) -> None:
         raise gymnasium.error.DependencyNotInstalled("Box2D is not there")
 
 
-def wrapped(render_mode=None):
+def wrapped(**settings: Any) -> gymnasium.Env:
     return gymnasium.wrappers.TimeAwareObservation(gymnasium.make("Pendulum-v1"))
 
 
 def register() -> None:
     """All of them as Test/NAME-v0; Counting, cut after 10 steps by gymnasium, as Test/Cut-v0."""
-    for kind in Counting.__subclasses__():
+    for kind in [*Counting.__subclasses__(), DrawnAndRaising]:
         name = f"Test/{kind.__name__}-v0"
         if name not in gymnasium.registry:
             gymnasium.register(name, kind)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -45,7 +47,8 @@ def test_whole_runs_are_gymnasiums(copies):
 
 
 def test_every_step_is_the_single_environments():
-    ours, theirs = BatchedCartPole(4), [gymnasium.make("CartPole-v1").unwrapped for _ in range(4)]
+    ours = BatchedCartPole(4)
+    theirs: list[Any] = [gymnasium.make("CartPole-v1").unwrapped for _ in range(4)]
     ours.reset(11)
     for i, env in enumerate(theirs):
         env.reset()

@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import signal
 import sys
+from typing import Any
 
-import gymnasium
 import gym_examples
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -46,6 +47,13 @@ def batches(world, action, steps: int) -> Episodes:
     return Episodes(world, Told(action), Stopwatch(), steps=steps, seed=0)
 
 
+def act(world, seed: int) -> None:
+    """Four steps of action 0."""
+    world.reset(seed)
+    for _ in range(4):
+        world.step(torch.zeros(world.copies, dtype=torch.long))
+
+
 @pytest.mark.parametrize("processes", [False, True])
 @pytest.mark.parametrize("name", ["Cut", "Ending"])
 def test_the_true_last_observation_stands_before_the_step_that_begins_anew(name, processes):
@@ -70,7 +78,7 @@ def test_the_true_last_observation_stands_before_the_step_that_begins_anew(name,
 @pytest.mark.parametrize("name", ["Pendulum-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCarContinuous-v0"])
 def test_it_is_what_gymnasium_steps_by_itself(name, processes):
     world = GymWorld(name, 3, processes=processes)
-    theirs = gymnasium.make_vec(name, 3, vectorization_mode="sync")
+    theirs: Any = gymnasium.make_vec(name, 3, vectorization_mode="sync")
     theirs.action_space.seed(0)
     seen = world.reset(5)
     assert np.array_equal(seen.numpy(), theirs.reset(seed=seeds_of(5, 3))[0].astype(seen.numpy().dtype))
@@ -143,8 +151,9 @@ def test_atari_shows_four_grey_frames():
     pytest.importorskip("cv2")
     world = GymWorld("ALE/Pong-v5", 2)
     seen = world.reset(0)
-    for _ in range(4):
-        after = world.step(torch.tensor([2, 3]))
+    for _ in range(3):
+        world.step(torch.tensor([2, 3]))
+    after = world.step(torch.tensor([2, 3]))
     world.close()
     assert (seen.shape, seen.dtype) == ((2, 4, 84, 84), torch.uint8)
     assert world.observation.shape == (4, 84, 84)
@@ -203,9 +212,7 @@ def test_what_goes_wrong_on_the_way_is_a_sentence(name, said, processes):
     world = GymWorld(f"Test/{name}-v0", 2, processes=processes)
     seed = next(seed for seed in range(100) if [s % 2 for s in seeds_of(seed, 2)] == [0, 1])  # the second copy is odd
     with pytest.raises(UserError, match=said):
-        world.reset(seed)
-        for _ in range(4):
-            world.step(torch.zeros(2, dtype=torch.long))
+        act(world, seed)
     world.close()
     assert not multiprocessing.active_children()
 
@@ -225,10 +232,8 @@ def test_an_action_that_is_no_number_is_told():
 
 def test_a_process_that_dies_is_told_and_leaves_none_behind():
     world = GymWorld("Test/Dying-v0", 3, processes=True)
-    world.reset(0)
     with pytest.raises(UserError, match="Test/Dying-v0 failed as one of its processes was ended"):
-        for _ in range(4):
-            world.step(torch.zeros(3, dtype=torch.long))
+        act(world, 0)
     world.close()
     world.close()
     assert not multiprocessing.active_children()
@@ -238,6 +243,7 @@ def test_ctrl_c_does_not_reach_the_processes():
     world = GymWorld("Test/Endless-v0", 2, processes=True)
     world.reset(0)
     for process in multiprocessing.active_children():
+        assert process.pid is not None
         os.kill(process.pid, signal.SIGINT)
     assert world.step(torch.tensor([0, 0])).obs[:, 0].tolist() == [1.0, 1.0]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and still reaches us

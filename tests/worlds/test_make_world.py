@@ -52,7 +52,7 @@ def test_processes_mean_gymnasiums_own():
         ("", "no world ''"),
         ("spaces in it", "no world 'spaces in it'"),
         ("no_such_module:World-v0", "as the module no_such_module was imported .*No module named 'no_such_module'"),
-        ("gym_examples:Test/Cutt-v0", "perhaps you meant Test/Cut-v0"),
+        ("gym_examples:Test/Cutt-v0", "perhaps you meant gym_examples:Test/Cut-v0"),
         ("words:revers", "no task 'revers': perhaps you meant reverse"),
     ],
 )

@@ -92,7 +92,8 @@ class PPO:
             self.minibatches.begin(judged.as_steps() if self.settings.rows == "steps" else judged, figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
-        self.kl.observe(figures["kl"])
+        if self.reference is not None:
+            self.kl.observe(figures["kl"])
         return figures
 
     def _far_enough(self, step: Mapping[str, float]) -> bool:
@@ -129,11 +130,11 @@ class PPO:
             batch.reward, value, batch.chosen, batch.terminated, batch.truncated, s.gamma, s.gae_lambda
         )
         rows = self.learner.count_rows(batch)
-        distance = {"kl": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
+        distance = {} if self.reference is None else {"kl": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
         figures = {
             **{name: float(self.learner.sum(each.sum()) / rows) for name, each in distance.items()},
             "entropy": sampled_entropy(batch.with_(logp=batch.old_logp), self.learner),
-            "kl_coefficient": self.kl.beta,
+            **({} if self.reference is None else {"kl_coefficient": self.kl.beta}),
             "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
             "drift": float(self.learner.sum(drift(batch.old_logp, batch, self.learner.count(batch.chosen)))),
         }

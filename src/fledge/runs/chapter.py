@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ _SENTENCES = {
     "prefer": "A policy learns which of two answers is the better one, without a reward model.",
     "distill": "A student learns to say what a teacher says.",
     "align": "A policy learns from its own answers and what they were worth.",
+    "control": "An agent learns to act in a world.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
 _SHOWN_SAMPLES = 12
@@ -84,6 +86,7 @@ class Chapter:
     tiles: list[tuple[str, str]]
     pictures: list[Drawn]
     more: list[Drawn]
+    film: str | None  # the trained agent, as a picture that moves: base64
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     phases: list[Phase]
@@ -112,6 +115,7 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
         tiles=tiles(run.summary or {}),
         pictures=pictures,
         more=more,
+        film=_film(run.folder / "agent.png"),
         overoptimisation=overoptimisation(rows),
         samples=compare(run.samples.rows()),
         phases=phases,
@@ -122,6 +126,10 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
     )
 
 
+def _film(path: Path) -> str | None:
+    return base64.b64encode(path.read_bytes()).decode("ascii") if path.is_file() else None
+
+
 def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What the summary says in figures: those with a before and an after, then the single ones."""
     before, after = summary.get("before") or {}, summary.get("after") or {}
@@ -130,12 +138,14 @@ def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in after.items()
         if is_number(value) and is_number(before.get(name))
     ]
-    return changes + [(label(name), value_text(name, value)) for name, value in summary.items() if is_number(value)]
+    single = [(name, value) for name, value in summary.items() if is_number(value) and name not in after]
+    return changes + [(label(name), value_text(name, value)) for name, value in single]
 
 
 def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
     """The pictures that tell the story, and one for each of the remaining figures."""
     found = columns(rows)
+    over = "steps in the world" if any("world_steps" in row for row in rows) else "step"
     if found.get("reward") == found.get("reward_model_score"):
         found.pop(
             "reward_model_score", None
@@ -146,16 +156,18 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
             (name for name in found if base(name) in picture.bases), key=lambda name: (name != base(name), name)
         )
         if names:
-            pictures.append(_draw(picture, {name: found.pop(name) for name in names}))
+            if over != "step":  # a world has no tokens
+                picture = replace(picture, unit=picture.unit.replace("nats per token", "nats per step"))
+            pictures.append(_draw(picture, {name: found.pop(name) for name in names}, over))
     more = []
     for name, pairs in found.items():
         words = label(name)
         low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
-        more.append(_draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}))
+        more.append(_draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}, over))
     return pictures, more
 
 
-def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]]) -> Drawn:
+def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]], over: str) -> Drawn:
     series, captions = [], []
     for name, pairs in found.items():
         points = [(x, y) for x, y in pairs if y is not None]
@@ -169,8 +181,8 @@ def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]]) 
     caption = captions[0][1] if single else " · ".join(f"{name} {change}" for name, change in captions)
     svg = line_chart(
         series,
-        x_label="step",
-        description=f"{picture.title} over steps: {caption}",
+        x_label=over,
+        description=f"{picture.title} over {over}: {caption}",
         low=picture.low,
         high=picture.high,
         percent=all(is_share(name) for name in found),

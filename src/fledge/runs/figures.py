@@ -21,7 +21,7 @@ _SHARES = {
     "kept",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
-_BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates"}
+_BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k3": "by k3",
@@ -38,6 +38,10 @@ _WORDS = {
     "reward_model_score": "reward model's score",
     "seconds": "time",
     "drift": "engine–trainer drift",
+    "evaluation_return": "judged, without exploring",
+    "episode_return": "while learning",
+    "td_error": "TD error",
+    "q": "Q of what was done",
 }
 
 
@@ -53,6 +57,7 @@ class Picture:
 
 
 PICTURES = (
+    Picture("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
     Picture("Loss", ("loss",), "nats per token"),
     Picture("Bits per byte", ("bits_per_byte",)),
     Picture("Exact match", ("exact_match",), low=0, high=1),
@@ -126,14 +131,17 @@ def size_text(size: int) -> str:
 
 
 def columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
-    """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping is left out."""
+    """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping is left out.
+
+    Where a row counts steps in a world, those are its step.
+    """
     found: dict[str, list[tuple[float, float | None]]] = {}
     for row in rows:
         if not is_number(row.get("step")):
             continue
         for name, value in row.items():
             if name not in _BOOKKEEPING and (value is None or is_number(value)):
-                found.setdefault(name, []).append((row["step"], value))
+                found.setdefault(name, []).append((row.get("world_steps", row["step"]), value))
     return {name: pairs for name, pairs in found.items() if any(value is not None for _, value in pairs)}
 
 
@@ -141,7 +149,7 @@ def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
     """The figure that matters most and its last value: held-out before trained-on, a success before a loss."""
     found = columns(rows)
     last = {name: next(value for _, value in reversed(pairs) if value is not None) for name, pairs in found.items()}
-    for wanted in ("exact_match", "pair_accuracy", "true_score", "score", "bits_per_byte", "loss", "reward"):
+    for wanted in ("exact_match", "evaluation_return", "pair_accuracy", "true_score", "score", "bits_per_byte", "loss", "reward"):
         names = [name for name in last if base(name) == wanted]
         if names:
             name = min(names, key=lambda n: n == wanted)  # one with a prefix first

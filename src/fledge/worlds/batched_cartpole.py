@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.world import Box, Choices, Step
+from fledge.worlds.world import Box, Choices, Space, Step
 
 FARTHEST_M, STEEPEST = 2.4, 12 * 2 * math.pi / 360
 LONGEST = 500  # steps
@@ -40,7 +40,8 @@ class BatchedCartPole:
     def __init__(self, copies: int) -> None:
         self.copies = copies
         high = torch.tensor([2 * FARTHEST_M, math.inf, 2 * STEEPEST, math.inf])
-        self.observation, self.action = Box(-high, high), Choices((2,))
+        self.observation: Space = Box(-high, high)
+        self.action: Space = Choices((2,))
         self.generator = np.random.default_rng()
         self.state = np.zeros((4, copies))  # x, its rate, θ, its rate
         self.over = np.zeros(copies, dtype=bool)

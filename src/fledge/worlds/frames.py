@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import sys
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ def film(
     try:
         with _without_a_screen():
             try:
-                world = GymWorld(name, 1, pictures=True)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # that it cannot be drawn: that becomes our sentence
+                    world = GymWorld(name, 1, pictures=True)
             except UserError as error:
                 raise _NotDrawn(str(error)) from error
             obs = world.reset(seed)
@@ -133,7 +136,9 @@ def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
     for i, frame in enumerate(frames):
         top, left, part = (0, 0, frame) if i == 0 else _changed(frames[i - 1], frame)
         place = struct.pack(">IIII", part.shape[1], part.shape[0], left, top)
-        file += _chunk(b"fcTL", struct.pack(">I", number) + place + struct.pack(">HHBB", *delay.as_integer_ratio(), 0, 0))
+        file += _chunk(
+            b"fcTL", struct.pack(">I", number) + place + struct.pack(">HHBB", *delay.as_integer_ratio(), 0, 0)
+        )
         number += 1
         if i == 0:
             file += _chunk(b"IDAT", _packed(part))

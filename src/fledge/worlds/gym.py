@@ -44,7 +44,7 @@ def make_environment(name: str, pictures: bool = False) -> gymnasium.Env:
     """
     if name.startswith("ALE/"):
         try:
-            import ale_py
+            ale_py = importlib.import_module("ale_py")
         except ImportError as error:
             raise missing(name, "ale_py", error) from error
         gymnasium.register_envs(ale_py)
@@ -117,7 +117,9 @@ class GymWorld:
         self.obs = self._checked(after.obs)
         if not np.isfinite(after.reward).all():
             copy = int(np.flatnonzero(~np.isfinite(after.reward))[0])
-            raise UserError(f"copy {copy} of {self.name} gave the reward {after.reward[copy]}: mend it, or choose another.")
+            raise UserError(
+                f"copy {copy} of {self.name} gave the reward {after.reward[copy]}: mend it, or choose another."
+            )
         ended = (torch.from_numpy(after.terminated), torch.from_numpy(after.truncated))
         return Step(self.obs, torch.from_numpy(after.reward.astype(np.float32)), *ended)
 

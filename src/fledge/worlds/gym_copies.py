@@ -130,7 +130,9 @@ class InProcesses:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that a step is under way
                 self.vector.close(terminate=True)
-        except Exception:  # a process that died by itself has left a pipe without an end, and that is no reason to keep the others
+        except (
+            Exception
+        ):  # a process that died by itself has left a pipe without an end, and that is no reason to keep the others
             self.vector.closed = True
         for process in self.vector.processes:
             process.terminate()

@@ -6,6 +6,7 @@ some rewards take as "before".
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,7 @@ def state_of(env: gymnasium.Env) -> dict[str, Any]:
     }
     if not hasattr(inside, "data"):
         return {**state, "state": np.array(inside.state)}
-    import mujoco
-
+    mujoco = importlib.import_module("mujoco")
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
     row = np.empty(mujoco.mj_stateSize(inside.model, kind))
     mujoco.mj_getState(inside.model, inside.data, row, kind)
@@ -53,8 +53,7 @@ def bring_back(env: gymnasium.Env, state: Mapping[str, Any]) -> None:
     if not hasattr(inside, "data"):
         inside.state = state["state"].copy()
         return
-    import mujoco
-
+    mujoco = importlib.import_module("mujoco")
     mujoco.mj_setState(inside.model, inside.data, state["state"], mujoco.mjtState.mjSTATE_INTEGRATION.value)
     inside.data.xpos[:], inside.data.xipos[:] = state["bodies"], state["masses"]
 

@@ -51,15 +51,16 @@ def unknown(name: str, error: Exception) -> UserError:
     """The sentence about a name that gymnasium does not have."""
     from gymnasium import registry
 
+    module, colon, own = name.rpartition(":")
     latest: dict[str, str] = {family.lower(): f"{family}:…" for family in FAMILIES}
     for known in sorted([*OWN, *registry], key=version):
         latest[base(known)] = known
-    if name.startswith("ALE/"):
-        latest = {near: known for near, known in latest.items() if known.startswith("ALE/")}
-    near = difflib.get_close_matches(base(name), latest, n=1)
+    near = difflib.get_close_matches(base(own), latest, n=1)
     if near:
-        return UserError(f"there is no world {name!r}: perhaps you meant {latest[near[0]]}.")
-    return UserError(f"there is no world {name!r} ({error}): give the name of one that gymnasium has, such as CartPole-v1.")
+        return UserError(f"there is no world {name!r}: perhaps you meant {module}{colon}{latest[near[0]]}.")
+    return UserError(
+        f"there is no world {name!r} ({error}): give the name of one that gymnasium has, such as CartPole-v1."
+    )
 
 
 def base(name: str) -> str:

@@ -7,6 +7,7 @@ and the humanoids observe forces that are no part of the state: they are left to
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.world import Box, Step
+from fledge.worlds.world import Box, Space, Step
 
 LONGEST = 1000  # steps
 WANTED = "MuJoCo 4 or later, for its `mujoco.batch`, and gymnasium: pip install fledge[mujoco]"
@@ -37,7 +38,9 @@ class Body:
     forward: float = 1.0
     alive: float = 0.0
     effort: float = 0.0
-    range: dict[int, tuple[float, float]] = field(default_factory=dict)  # of a coordinate; outside, or on the edge, it ends
+    range: dict[int, tuple[float, float]] = field(
+        default_factory=dict
+    )  # of a coordinate; outside, or on the edge, it ends
     widest: float = np.inf  # the same ± for every coordinate and speed from the third on
 
 
@@ -59,8 +62,7 @@ BODIES = {
 @contextmanager
 def unheard_warnings() -> Iterator[None]:
     """Without what MuJoCo says of gymnasium's model files as it reads them: it would go into a file in the user's folder."""
-    import mujoco
-
+    mujoco = importlib.import_module("mujoco")
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)
     try:
@@ -80,26 +82,27 @@ class MujocoBatch:
     def __init__(self, name: str, copies: int) -> None:
         """Raises UserError where MuJoCo is missing or too old. Raises KeyError for a name that is not in BODIES."""
         try:
-            import gymnasium
-            import mujoco
-            from mujoco import batch
+            gymnasium, mujoco, batch = map(importlib.import_module, ("gymnasium", "mujoco", "mujoco.batch"))
         except ImportError as error:
             raise UserError(f"the world {name} cannot be made ({error}): it needs {WANTED}") from error
         self.name, self.copies, self.body = name, copies, BODIES[name]
-        folder = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+        folder = Path(str(gymnasium.__file__)).parent / "envs" / "mujoco" / "assets"
         with unheard_warnings():
             model = mujoco.MjModel.from_xml_path(str(folder / self.body.file))
         self.batch = batch.Batch(model, copies, nthread=min(copies, torch.get_num_threads()))
         self.failure = batch.SimulationError
-        self.position, self.speed = self.batch.bind("qpos"), self.batch.bind("qvel")  # [n, nq], [n, nv]: what is written here is so
+        self.position, self.speed = (
+            self.batch.bind("qpos"),
+            self.batch.bind("qvel"),
+        )  # [n, nq], [n, nv]: what is written here is so
         self.control = self.batch.bind("ctrl")  # [n, nu]
         self.pose = self.batch.state[0].copy()  # the model's own, at rest
         self.seconds = model.opt.timestep * self.body.substeps  # of a step
-        low, high = torch.from_numpy(model.actuator_ctrlrange.astype(np.float32)).unbind(1)
-        self.action = Box(low.clone(), high.clone())
+        self.low, self.high = model.actuator_ctrlrange.astype(np.float32).T.copy()  # [nu] each
+        self.action: Space = Box(torch.from_numpy(self.low), torch.from_numpy(self.high))
         self.shown = model.nq - self.body.hidden  # coordinates
         far = torch.full((self.shown + model.nv,), torch.inf)
-        self.observation = Box(-far, far)
+        self.observation: Space = Box(-far, far)
         self.generators = [np.random.default_rng() for _ in range(copies)]
         self.over = np.zeros(copies, dtype=bool)
         self.elapsed = np.zeros(copies, dtype=np.int64)
@@ -118,7 +121,7 @@ class MujocoBatch:
                 f"{self.name} was told {done[~np.isfinite(done).all(1)][0].tolist()}: actions are numbers, and the policy that gives "
                 "others has diverged; lower its learning rate."
             )
-        done = np.minimum(np.maximum(done, self.action.low.numpy()), self.action.high.numpy())
+        done = np.minimum(np.maximum(done, self.low), self.high)
         self.control[:] = done
         begins = np.flatnonzero(self.over)
         before = self.position[:, 0].copy()

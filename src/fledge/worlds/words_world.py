@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.worlds.tasks import Example, load_task
-from fledge.worlds.world import Choices, Step
+from fledge.worlds.world import Choices, Space, Step
 
 STOP = 256  # ends the prompt in the row, and is the action that ends the reply
 BLANK = 257  # nothing has been said here yet
@@ -35,7 +35,8 @@ class WordsWorld:
         self.task, self.name, self.copies = load_task(task), f"words:{task}", copies
         self.prompt_bytes, self.reply_bytes = prompt_bytes, reply_bytes
         self.width = prompt_bytes + 1 + reply_bytes
-        self.observation, self.action = Choices((BLANK + 1,) * self.width), Choices((STOP + 1,))
+        self.observation: Space = Choices((BLANK + 1,) * self.width)
+        self.action: Space = Choices((STOP + 1,))
         self.rows = torch.full((copies, self.width), BLANK)  # [n, width]
         self.said = torch.zeros(copies, dtype=torch.long)  # symbols in the row
         self.begins = torch.zeros(copies, dtype=torch.long)  # where the reply does
