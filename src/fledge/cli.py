@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tomllib
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, get_args
 
@@ -186,8 +187,11 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
     from fledge.recipes.field_table import terminal
     from fledge.recipes.show import Show
 
+    # What code of the user's prints is not the one JSON object.
+    aside = redirect_stdout(sys.stderr) if as_json else nullcontext()
     try:
-        result = verb.function(config, Show(terminal(as_json)))
+        with aside:
+            result = verb.function(config, Show(terminal(as_json)))
     except Interrupted as stopped:
         return complain(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:

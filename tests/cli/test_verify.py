@@ -80,8 +80,8 @@ def test_in_float32_rounding_is_not_called_a_bias(cli: Cli, tmp_path: Path) -> N
 
 def test_a_loss_is_enough(cli: Cli, tmp_path: Path) -> None:
     """REINFORCE in two lines; and with a square in it, which is said to be biased and shown to be."""
-    (tmp_path / "mine.py").write_text(
-        "def loss(logp, batch):\n    return -batch.reward.sum(1, keepdim=True) * logp\n\nloss.gradient_claim = 'unbiased'\n"
+    (tmp_path / "mine.py").write_text(  # what it prints is not part of the JSON
+        "print('hello')\n\ndef loss(logp, batch):\n    print('and again')\n    return -batch.reward.sum(1, keepdim=True) * logp\n\nloss.gradient_claim = 'unbiased'\n"
     )
     assert found(cli("verify ./mine.py --json", folder=tmp_path))["holds"]
     (tmp_path / "mine.py").write_text(
