@@ -13,17 +13,15 @@ from torch import Tensor, nn
 
 from fledge.algorithms.imitation import DAgger, behavioural_cloning
 from fledge.algorithms.supervised import Supervised
-from fledge.errors import UserError
 from fledge.exact.compounding_error import cloning_cost, dagger_cost, growth
 from fledge.models.actor_critic import ActorCritic
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
-from fledge.sample.labelled import Labelled
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import Box
 from tests.algorithms.small_worlds import Road
-from tests.subjects import come_as_often_as, learner, seeded
+from tests.subjects import learner, seeded
 
 
 class Sober:
@@ -221,17 +219,3 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(sto
         assert resumed.update(next(again)) == straight.update(next(acted))
     assert errors(resumed.policy) == errors(straight.policy)
     assert resumed.expert_share == 0.5**4
-
-
-def test_steps_are_drawn_as_often_as_any_other() -> None:
-    """60,000 draws from 12 steps, χ² with a false alarm of 1 in 10,000."""
-    kept = Labelled()
-    with pytest.raises(UserError, match="no step has been labelled"):
-        kept.draw(1, seeded(0))
-    kept.add(torch.arange(5), torch.arange(5) * 10)
-    kept.add(torch.arange(5, 12), torch.arange(5, 12) * 10)
-    drawn = kept.draw(60_000, seeded(4))
-    assert drawn.chosen.all()
-    assert torch.equal(drawn.action, 10 * drawn.obs[:, :1])
-    counts = torch.bincount(drawn.action[:, 0] // 10).tolist()
-    come_as_often_as(dict.fromkeys(range(12), 1 / 12), dict(enumerate(counts)))

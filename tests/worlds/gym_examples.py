@@ -111,13 +111,17 @@ class Grey(Counting):
         return np.full((5, 6), self.steps, dtype=np.uint8)
 
 
-class NotANumber(Counting):
-    """Shows NaN at its third step where its seed is odd."""
+class OddAndEven(Counting):
+    """Knows whether its seed was odd."""
 
     def reset(self, *, seed=None, options=None):
         if seed is not None:
             self.odd = seed % 2 == 1
         return super().reset(seed=seed)
+
+
+class NotANumber(OddAndEven):
+    """Shows NaN at its third step where its seed is odd."""
 
     def seen(self) -> Any:
         return np.array([0.0, np.nan if self.steps == 3 and self.odd else 0.0])
@@ -140,11 +144,11 @@ class DrawnAndRaising(Raising):
         return np.zeros((4, 4, 3), dtype=np.uint8)
 
 
-class Dying(Counting):
-    """Its process ends without a word at the third step."""
+class Dying(OddAndEven):
+    """Its process ends without a word at the third step where its seed is odd."""
 
     def step(self, action) -> Any:
-        if self.steps == 2:
+        if self.steps == 2 and self.odd:
             os._exit(3)
         return super().step(action)
 
@@ -192,7 +196,7 @@ def wrapped(**settings: Any) -> gymnasium.Env:
 
 def register() -> None:
     """All of them as Test/NAME-v0; Counting, cut after 10 steps by gymnasium, as Test/Cut-v0."""
-    for kind in [*Counting.__subclasses__(), DrawnAndRaising]:
+    for kind in [*Counting.__subclasses__(), NotANumber, Dying, DrawnAndRaising]:
         name = f"Test/{kind.__name__}-v0"
         if name not in gymnasium.registry:
             gymnasium.register(name, kind)

@@ -54,6 +54,31 @@ def test_whole_runs_are_gymnasiums(name):
     theirs.close()
 
 
+@pytest.mark.parametrize("name", BODIES)
+def test_states_that_a_run_seldom_meets_are_judged_as_gymnasium_does(name):
+    """Thrown high, leaning and at all speeds up to 150: 300 of them, each followed by one step."""
+    world = MujocoBatch(name, 300)
+    world.reset(0)
+    generator = np.random.default_rng(0)
+    scale = generator.uniform(0, 1, (300, 1)) ** 2  # many near the edges of what is in range
+    world.position[:, :] += scale * generator.uniform(-3, 3, world.position.shape)
+    world.speed[:, :] = scale * generator.uniform(-150, 150, world.speed.shape)
+    world.batch.forward()
+    states = [*zip(world.position.copy(), world.speed.copy(), strict=True)]
+    action = torch.zeros(300, len(world.low))
+    after = world.step(action)
+    with unheard_warnings():
+        env: Any = gymnasium.make(name)
+    env.reset()
+    for i, (position, speed) in enumerate(states):
+        env.unwrapped.set_state(position, speed)
+        obs, reward, terminated, _, _ = env.unwrapped.step(action[i].numpy())
+        assert after.obs[i].tolist() == obs.astype(np.float32).tolist()
+        assert (after.reward[i].item(), after.terminated[i].item()) == (np.float32(reward), terminated)
+    if name not in ("HalfCheetah-v5", "Swimmer-v5"):
+        assert 20 < after.terminated.sum() < 280
+
+
 def test_a_walker_that_stands_is_cut_after_1000_steps():
     """Time runs out for a body that can fall, too: the pendulum is held upright by its own speed."""
     world = MujocoBatch("InvertedPendulum-v5", 2)

@@ -91,9 +91,11 @@ def test_a_reply_that_stops_with_its_last_symbol_has_stopped():
 
 
 def test_bytes_that_are_no_text_are_a_wrong_answer():
+    """A right letter with a byte beside it that belongs to no character is not the letter."""
     world = WordsWorld("last", 2)
-    world.reset(0)
-    world.step(torch.tensor([0xFF, 0xC3]))
+    letters = [read(row)[0][-1] for row in world.reset(0)]
+    world.step(torch.tensor([0xC3, ord(letters[1])]))
+    world.step(torch.tensor([ord(letters[0]), 0xFF]))
     after = world.step(torch.tensor([STOP, STOP]))
     assert after.reward.tolist() == [0.0, 0.0]
     assert after.terminated.tolist() == [True, True]
@@ -115,6 +117,7 @@ def test_what_it_gave_stays_as_it_was():
     after = world.step(torch.tensor([65, STOP]))
     over = after.terminated.clone()
     world.step(torch.tensor([65, 65]))
+    world.reset(0)
     assert torch.equal(first, kept)
     assert torch.equal(after.terminated, over)
 

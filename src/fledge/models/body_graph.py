@@ -33,6 +33,11 @@ class BodyGraph:
     shape: Tensor  # [n − 1, 10]: what the file says of each joint; see `_shape`
 
     @property
+    def observations(self) -> int:
+        """How many numbers an observation has."""
+        return sum(map(len, self.observed))
+
+    @property
     def diameter(self) -> int:
         """The longest way from one node to another, in joints."""
         above = [self._above(i) for i in range(len(self.parent))]
@@ -44,11 +49,8 @@ class BodyGraph:
         return [] if node < 0 else [node, *self._above(self.parent[node])]
 
 
-def body_of(world: str, observations: int) -> BodyGraph:
-    """The body of one of gymnasium's MuJoCo worlds, by its name.
-
-    observations: how many numbers are observed. Raises UserError for a world that observes more than positions and speeds.
-    """
+def body_of(world: str) -> BodyGraph:
+    """The body of one of gymnasium's MuJoCo worlds, by its name. Raises UserError for a world that observes more than positions and speeds."""
     if world not in BODIES:
         raise UserError(
             f"world={world} was given: a graph policy wants a body of which only positions and speeds are observed. "
@@ -57,14 +59,14 @@ def body_of(world: str, observations: int) -> BodyGraph:
     place = importlib.util.find_spec("gymnasium.envs.mujoco")
     assert place is not None
     assert place.origin is not None
-    return read_body(Path(place.origin).parent / "assets" / BODIES[world].file, observations)
+    return read_body(Path(place.origin).parent / "assets" / BODIES[world].file, BODIES[world].hidden)
 
 
-def read_body(model_file: Path | str, observations: int) -> BodyGraph:
-    """The body in a MuJoCo model file, where an observation is all positions but the root's first few, then all speeds.
+def read_body(model_file: Path | str, hidden: int) -> BodyGraph:
+    """The body in a MuJoCo model file, where an observation is all positions but the first `hidden`, the root's own, then all speeds.
 
     Raises UserError without the extra `mujoco`; for a file that is none; and for a body that is no tree of hinges and slides
-    under one root, or whose observations are others.
+    under one root, or has no motors of its own.
     """
     try:
         mujoco: Any = importlib.import_module("mujoco")
@@ -82,10 +84,10 @@ def read_body(model_file: Path | str, observations: int) -> BodyGraph:
     data = mujoco.MjData(model)
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
-    return _graph(model, data, str(model_file), observations)
+    return _graph(model, data, str(model_file), hidden)
 
 
-def _graph(model: Any, data: Any, file: str, observations: int) -> BodyGraph:
+def _graph(model: Any, data: Any, file: str, hidden: int) -> BodyGraph:
     """model, data: mujoco.MjModel and MjData, the body as it stands at rest."""
     body_of_joint = [int(b) for b in model.jnt_bodyid]
     if not body_of_joint:
@@ -103,13 +105,12 @@ def _graph(model: Any, data: Any, file: str, observations: int) -> BodyGraph:
         raise UserError(
             f"the joint {lost} of {file} does not hang on the body {model.body(root).name}: give one body alone."
         )
-    hidden = model.nq + model.nv - observations
-    places = [_places(model, j, hidden) for j in range(model.njnt)]
-    if hidden < 0 or any(q < 0 for j in others for q in places[j]) or hidden > len(_positions(model, own)):
+    if not 0 <= hidden <= len(_positions(model, own)):
         raise UserError(
-            f"{observations} numbers are observed of the body in {file}, which has {model.nq} positions and {model.nv} speeds: "
-            "a graph policy wants all of these but the root's first positions, and nothing else."
+            f"{hidden} positions of {file} are not to be observed, and its root {model.body(root).name} has "
+            f"{len(_positions(model, own))}: give a number from 0 to that."
         )
+    places = [_places(model, j, hidden) for j in range(model.njnt)]
     root_places = [q for j in own for q in places[j] if q >= 0]
     if any(int(kind) != 0 for kind in model.actuator_trntype):
         raise UserError(

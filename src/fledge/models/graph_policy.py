@@ -11,12 +11,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from fledge.models.body_graph import BodyGraph
+from fledge.models.body_graph import BodyGraph, body_of
 from fledge.models.mlp import mlp
 
 
 class GraphPolicy(nn.Module):
-    """Encoded observations [N, width] -> a number for each action [N, A]: the `actor` of an `ActorCritic`.
+    """Encoded observations [N, O] -> a number for each action [N, A]: the `actor` of an `ActorCritic`.
 
     The number of parameters does not depend on that of the joints. Joints that are alike, on branches that are alike, act alike
     where they observe alike.
@@ -31,7 +31,7 @@ class GraphPolicy(nn.Module):
     def __init__(self, body: BodyGraph, *, generator: torch.Generator, width: int = 32) -> None:
         """width: D, how many numbers a node knows. They are told on for as many rounds as it takes from any node to any other."""
         super().__init__()
-        nodes, self.rounds = len(body.names), body.diameter
+        nodes, self.rounds, self.observations = len(body.names), body.diameter, body.observations
         self.root = mlp((len(body.observed[0]), width), generator=generator, last_gain=math.sqrt(2))
         self.joint = mlp((2 + body.shape.shape[1], width), generator=generator, last_gain=math.sqrt(2))
         self.tell = mlp((3 * width, width), generator=generator)
@@ -51,7 +51,12 @@ class GraphPolicy(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     def forward(self, encoded: Tensor) -> Tensor:
-        """[N, width] -> [N, A]"""
+        """[N, O] -> [N, A]. Raises ValueError for observations that are not the body's."""
+        if encoded.shape[-1] != self.observations:
+            raise ValueError(
+                f"{encoded.shape[-1]} numbers are observed, and the body's joints have {self.observations} positions and speeds: "
+                "a graph policy wants these and nothing else."
+            )
         seen = encoded.T[self.places].transpose(1, 2)  # [n − 1, N, 2]
         shape = self.shape[:, None].expand(-1, len(encoded), -1).to(encoded.dtype)
         first = self.root(encoded[:, self.root_places])[None]  # [1, N, D]
@@ -62,3 +67,8 @@ class GraphPolicy(nn.Module):
             )  # of the parent, of the children
             known = known + self.tell(torch.cat([known, heard[0], heard[1]], -1)).tanh()
         return self.act(known[self.driven]).squeeze(-1).T
+
+
+def graph_policy_for(world: str, *, generator: torch.Generator) -> GraphPolicy:
+    """For one of gymnasium's MuJoCo worlds, by its name. Raises UserError as `body_of` does."""
+    return GraphPolicy(body_of(world), generator=generator)

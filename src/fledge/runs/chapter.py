@@ -150,13 +150,16 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
         found.pop(
             "reward_model_score", None
         )  # the reward was the reward model's: one line, not two on top of each other
+    not_of_text = any(base(name) in ("pair_accuracy", "reward", "episode_return") for name in found)
     pictures = []
     for picture in PICTURES:
         names = sorted(
             (name for name in found if base(name) in picture.bases), key=lambda name: (name != base(name), name)
         )
         if names:
-            if over != "step":  # a world has no tokens
+            if picture.title == "Loss" and not_of_text:
+                picture = replace(picture, unit="")
+            elif over != "step":  # a world has no tokens
                 picture = replace(picture, unit=picture.unit.replace("nats per token", "nats per step"))
             pictures.append(_draw(picture, {name: found.pop(name) for name in names}, over))
     more = []

@@ -153,8 +153,9 @@ class MujocoBatch:
         return body.forward * velocity + body.alive * healthy - cost, ~healthy
 
     def _begin_anew(self, copies: np.ndarray) -> None:
-        """Copies [k], ascending, start near the model's own pose, each with its own random numbers."""
+        """Copies [k] start near the model's own pose, each with its own random numbers."""
         self.batch.state[copies] = self.pose
+        # Gymnasium solves for the forces here already, which gives the first step a better guess and no other result.
         for i in copies.tolist():
             generator, noise = self.generators[i], self.body.noise
             self.position[i] += generator.uniform(-noise, noise, self.position.shape[1])
@@ -162,7 +163,6 @@ class MujocoBatch:
                 self.speed[i] += noise * generator.standard_normal(self.speed.shape[1])
             else:
                 self.speed[i] += generator.uniform(-noise, noise, self.speed.shape[1])
-        self.batch.forward(copies)  # the solver's first guess is part of the state
         self.elapsed[copies] = 0
 
     def _observed(self) -> Tensor:

@@ -46,7 +46,7 @@ class WordsWorld:
 
     def reset(self, seed: int) -> Tensor:
         self.next = seed << 40  # so that the examples of two seeds are others
-        self.over[:] = False
+        self.over = torch.zeros(self.copies, dtype=torch.bool)
         for i in range(self.copies):
             self._ask(i)
         return self.rows.clone()
@@ -69,7 +69,7 @@ class WordsWorld:
         for i in self.over.nonzero().squeeze(1).tolist():
             self._ask(i)
         self.over = stopped | full
-        return Step(self.rows.clone(), reward, self.over.clone(), full)
+        return Step(self.rows.clone(), reward, self.over, full)
 
     def _example(self, number: int) -> Example:
         return self.task.example(number, "train")
