@@ -23,6 +23,8 @@ import torch
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+PEERS = ("torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "quantecon")
+
 Times = dict[str, list[float]]  # seconds of each round, by side
 
 
@@ -104,7 +106,7 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "transformers", "trl")},
+        **{name: _version(name) for name in PEERS if _version(name)},
     }
 
 

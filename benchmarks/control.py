@@ -1,0 +1,255 @@
+"""Agents in worlds: ours as `fledge control` trains them, against Stable-Baselines3 with the settings of its zoo.
+
+Seconds to 475: CartPole-v1, 8 copies, learning alone is timed; every 4,000 steps the greedy policy plays the same 20 episodes, which is
+not, and the first mean of 475 or more ends the run. Steps per second: PPO while it trains, both sides with the same copies, batch,
+minibatches and passes, and ours with its own defaults; beside them what the worlds do without an agent.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from fledge.recipes.control import EVALUATION_SEED, ControlConfig, play, settled
+from fledge.recipes.control_kinds import Making, kind_for, kind_of_world
+from fledge.sample.episodes import Episodes
+from fledge.sample.reward_scale import RewardScale
+from fledge.stopwatch import Stopwatch
+from fledge.worlds.make import make_world
+from fledge.worlds.world import Box
+from side_by_side import finish, options, say, table
+
+ENOUGH, EVERY, EPISODES, BUDGET = 475.0, 4_000, 20, 100_000
+# rl-baselines3-zoo, hyperparams/ppo.yml and dqn.yml, CartPole-v1; schedules fall in a line to 0.
+ZOO_PPO = {"n_steps": 32, "batch_size": 256, "gae_lambda": 0.8, "gamma": 0.98, "n_epochs": 20, "ent_coef": 0.0}
+ZOO_DQN = {
+    "learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1_000, "gamma": 0.99,
+    "target_update_interval": 10, "train_freq": 256, "gradient_steps": 128, "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04, "policy_kwargs": {"net_arch": [256, 256]},
+}  # fmt: skip
+THEIR_STEPS = {"CartPole-v1": 60_000, "HalfCheetah-v5": 12_288}  # of the speed measurement
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Seconds of learning and steps until 475, or as far as it came; and the best evaluation."""
+
+    seconds: float
+    steps: int
+    best: float
+
+
+def our_agent(config: ControlConfig) -> tuple[Any, Episodes, Any]:
+    """Algorithm, sampler and who plays, as the recipe makes them."""
+    kind = kind_for(config.algorithm)
+    assert config.copies is not None
+    world = make_world(config.world, config.copies)
+    config = settled(config, kind, kind_of_world(world))
+    assert config.copies is not None
+    assert config.steps_per_batch is not None
+    assert config.gamma is not None
+    stopwatch = Stopwatch()
+    batches = -(-config.steps // (config.copies * config.steps_per_batch))
+    built = kind.build(Making(world, config, batches, stopwatch, torch.device("cpu")))
+    scale = RewardScale(config.copies, config.gamma) if config.scale_rewards else None
+    sampler = Episodes(
+        world,
+        built.actor,
+        stopwatch,
+        steps=config.steps_per_batch,
+        seed=config.seed,
+        scale=scale,
+        encoder=built.encoder,
+    )
+    return built.algorithm, sampler, built.player
+
+
+def we_learn(algorithm: str, seed: int) -> Learned:
+    learner, sampler, player = our_agent(
+        ControlConfig(algorithm=algorithm, world="CartPole-v1", steps=BUDGET, seed=seed, copies=8)
+    )
+    judge, taken, best, judged = make_world("CartPole-v1", EPISODES), 0.0, 0.0, 0
+    while sampler.taken < BUDGET:
+        began = time.perf_counter()
+        learner.update(next(sampler))
+        taken += time.perf_counter() - began
+        if sampler.taken // EVERY > judged:
+            judged = sampler.taken // EVERY
+            best = max(best, float(play(judge, player.best, seed + EVALUATION_SEED).mean()))
+            if best >= ENOUGH:
+                break
+    return Learned(taken, sampler.taken, best)
+
+
+def their_model(algorithm: str, seed: int) -> Any:
+    from stable_baselines3 import DQN, PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    def falling(value: float) -> Callable[[float], float]:
+        return lambda left: left * value
+
+    if algorithm == "dqn":  # the zoo trains it in one copy
+        return DQN("MlpPolicy", make_vec_env("CartPole-v1", 1, seed=seed), seed=seed, device="cpu", **ZOO_DQN)
+    world = make_vec_env("CartPole-v1", 8, seed=seed)
+    rates = {"learning_rate": falling(1e-3), "clip_range": falling(0.2)}
+    return PPO("MlpPolicy", world, seed=seed, device="cpu", **ZOO_PPO, **rates)
+
+
+def they_learn(algorithm: str, seed: int) -> Learned:
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    model = their_model(algorithm, seed)
+    judge = make_world("CartPole-v1", EPISODES)
+
+    def best_action(obs: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(model.predict(obs.numpy(), deterministic=True)[0])
+
+    class Judge(BaseCallback):
+        def __init__(self) -> None:
+            super().__init__()
+            self.best, self.judging, self.judged = 0.0, 0.0, 0
+
+        def _on_step(self) -> bool:
+            if self.num_timesteps // EVERY > self.judged:
+                self.judged = self.num_timesteps // EVERY
+                began = time.perf_counter()
+                self.best = max(self.best, float(play(judge, best_action, seed + EVALUATION_SEED).mean()))
+                self.judging += time.perf_counter() - began
+            return self.best < ENOUGH
+
+    callback = Judge()
+    began = time.perf_counter()
+    model.learn(BUDGET, callback=callback)
+    return Learned(time.perf_counter() - began - callback.judging, model.num_timesteps, callback.best)
+
+
+def our_speed(world: str, steps: int, **settings: Any) -> float:
+    """Steps per second, the first batch not counted."""
+    learner, sampler, _ = our_agent(ControlConfig(algorithm="ppo", world=world, steps=steps, **settings))
+    learner.update(next(sampler))
+    first, began = sampler.taken, time.perf_counter()
+    while sampler.taken < steps:
+        learner.update(next(sampler))
+    return (sampler.taken - first) / (time.perf_counter() - began)
+
+
+def their_speed(world: str, steps: int, copies: int, **settings: Any) -> float:
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+
+    model = PPO("MlpPolicy", make_vec_env(world, copies, seed=0), seed=0, device="cpu", **settings)
+    model.learn(settings["n_steps"] * copies)
+    began = time.perf_counter()
+    model.learn(steps, reset_num_timesteps=True)
+    return model.num_timesteps / (time.perf_counter() - began)
+
+
+def alone(world: str, copies: int, steps: int) -> dict[str, float]:
+    """Steps per second with actions drawn beforehand: gymnasium's own copies in one thread, and ours."""
+    ours = make_world(world, copies)
+    space = ours.action
+    random = torch.Generator().manual_seed(0)
+    if isinstance(space, Box):
+        actions = torch.rand((64, copies, *space.shape), generator=random) * 2 - 1
+    else:
+        actions = torch.randint(space.sizes[0], (64, copies), generator=random)
+    ours.reset(0)
+    began = time.perf_counter()
+    for i in range(steps):
+        ours.step(actions[i % 64])
+    found = {"fledge": copies * steps / (time.perf_counter() - began)}
+    ours.close()
+    mode: Any = "vector_entry_point" if world == "CartPole-v1" else "sync"
+    theirs = gymnasium.make_vec(world, num_envs=copies, vectorization_mode=mode)
+    theirs.reset(seed=0)
+    given = [np.asarray(action) for action in actions]
+    began = time.perf_counter()
+    for i in range(steps):
+        theirs.step(given[i % 64])
+    found["gymnasium"] = copies * steps / (time.perf_counter() - began)
+    theirs.close()
+    return found
+
+
+def main() -> None:
+    given = options(__doc__)
+    seeds, rounds = (1, 1) if given.quick else (5, 3)
+    quick = 8 if given.quick else 1
+    learned: dict[str, list[Learned]] = {}
+    for algorithm in ("ppo", "dqn"):
+        for seed in range(seeds):
+            for who, work in (("ours", we_learn), ("SB3", they_learn)):
+                found = work(algorithm, seed)
+                learned.setdefault(f"{who} {algorithm}", []).append(found)
+                say(
+                    f"{who} {algorithm}, seed {seed}: {found.best:.0f} after {found.steps} steps, {found.seconds:.1f} s"
+                )
+    speeds: dict[str, list[float]] = {}
+    cheetah = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10}
+    for _ in range(rounds):
+        for name, work in {
+            "CartPole-v1, ours": lambda: our_speed(
+                "CartPole-v1", THEIR_STEPS["CartPole-v1"] // quick, copies=8, steps_per_batch=32, rows_per_update=256, epochs=20
+            ),
+            "CartPole-v1, ours, its defaults": lambda: our_speed("CartPole-v1", THEIR_STEPS["CartPole-v1"] // quick, copies=8),
+            "CartPole-v1, SB3": lambda: their_speed("CartPole-v1", THEIR_STEPS["CartPole-v1"] // quick, 8, **ZOO_PPO),
+            "HalfCheetah-v5, ours": lambda: our_speed(
+                "HalfCheetah-v5", 2 * THEIR_STEPS["HalfCheetah-v5"] // quick, copies=8, steps_per_batch=256, rows_per_update=64
+            ),
+            "HalfCheetah-v5, ours, its defaults": lambda: our_speed(
+                "HalfCheetah-v5", 4 * THEIR_STEPS["HalfCheetah-v5"] // quick, copies=8
+            ),
+            "HalfCheetah-v5, SB3": lambda: their_speed("HalfCheetah-v5", THEIR_STEPS["HalfCheetah-v5"] // quick, 1, **cheetah),
+        }.items():  # fmt: skip
+            speeds.setdefault(name, []).append(work())
+            say(f"{name}: {speeds[name][-1]:,.0f} steps/s")
+    ceilings = {world: alone(world, 8, 2_000 // quick) for world in THEIR_STEPS}
+    middle = {name: statistics.median(values) for name, values in speeds.items()}
+    ratios = {}
+    for algorithm in ("ppo", "dqn"):
+        sides = [statistics.median(one.seconds for one in learned[f"{who} {algorithm}"]) for who in ("ours", "SB3")]
+        ratios[f"{algorithm}, seconds to {ENOUGH:.0f}: ours / SB3"] = sides[0] / sides[1]
+    for world in THEIR_STEPS:
+        ratios[f"{world}, PPO steps per second: ours / SB3"] = middle[f"{world}, ours"] / middle[f"{world}, SB3"]
+        own = middle[f"{world}, ours, its defaults"]
+        ratios[f"{world}, PPO steps per second, our defaults: ours / SB3"] = own / middle[f"{world}, SB3"]
+    text = "\n\n".join(
+        (
+            table(
+                (f"CartPole-v1 to {ENOUGH:.0f}", "reached", "seconds, median", "steps, median"),
+                [
+                    (name, f"{sum(one.best >= ENOUGH for one in runs)} of {len(runs)}",
+                     f"{statistics.median(one.seconds for one in runs):.1f}", f"{statistics.median(one.steps for one in runs):,.0f}")
+                    for name, runs in learned.items()
+                ],
+            ),
+            table(("PPO, steps/s", "median"), [(name, f"{value:,.0f}") for name, value in middle.items()]),
+            table(
+                ("worlds alone, steps/s", "fledge", "gymnasium"),
+                [(world, f"{c['fledge']:,.0f}", f"{c['gymnasium']:,.0f}") for world, c in ceilings.items()],
+            ),
+        )
+    )  # fmt: skip
+    figures = {
+        "learned": {name: [vars(one) for one in runs] for name, runs in learned.items()},
+        "steps_per_second": speeds,
+        "worlds_alone": ceilings,
+    }
+    targets = {
+        "ppo, seconds to 475: ours / SB3": "≤ 0.33",
+        "dqn, seconds to 475: ours / SB3": "≤ 0.33",
+        "CartPole-v1, PPO steps per second: ours / SB3": "≥ 3",
+        "HalfCheetah-v5, PPO steps per second: ours / SB3": "≥ 2.5",
+    }
+    finish(given.json, text, ratios, figures, targets)
+
+
+if __name__ == "__main__":
+    main()
