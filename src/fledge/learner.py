@@ -73,7 +73,11 @@ class Learner:
         others = [p for p in self.parameters if p.ndim < 2]
         decays = ((matrices, weight_decay), (others, 0.0)) if weight_decay else ((self.parameters, 0.0),)
         self.optimizer = torch.optim.AdamW(
-            [{"params": own, "weight_decay": decay} for own, decay in decays if own], lr=schedule.peak, betas=betas, eps=eps, fused=True
+            [{"params": own, "weight_decay": decay} for own, decay in decays if own],
+            lr=schedule.peak,
+            betas=betas,
+            eps=eps,
+            fused=True,
         )
 
     def sum(self, x: Tensor) -> Tensor:

@@ -78,14 +78,24 @@ class Trajectories:
         return replace(self, obs=self.obs[:, : steps + 1], **cut)
 
     def as_steps(self) -> Self:
-        """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs` [N, 2, *O]; no groups."""
+        """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs` [N, 2, *O]; no groups.
+
+        Where nothing was chosen one row remains, which nobody chose: an optimizer step has something to be made on.
+        """
+        rows = self.chosen if self.chosen.any() else self._first_step()
         cut: dict[str, Any] = {
-            name: None if value is None else value[self.chosen][:, None]
+            name: None if value is None else value[rows][:, None]
             for name, value in self.items()
             if name not in ("obs", "group")
         }
-        obs = torch.stack([self.obs[:, :-1][self.chosen], self.obs[:, 1:][self.chosen]], 1)
+        obs = torch.stack([self.obs[:, :-1][rows], self.obs[:, 1:][rows]], 1)
         return replace(self, obs=obs, group=None, **cut)
+
+    def _first_step(self) -> Tensor:
+        """[B, T] bool, True in one place."""
+        one = torch.zeros_like(self.chosen)
+        one[0, 0] = True
+        return one
 
     def last(self) -> Tensor:
         """The place in `obs` of what each row's last chosen action led to: its last real token.  [B]"""

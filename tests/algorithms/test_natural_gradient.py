@@ -1,20 +1,17 @@
-"""The Fisher matrix, by enumeration and by formula, is the Hessian of the KL and what its products say; the step is F⁻¹g; and it is saved."""
+"""The natural gradient's step solves its linear system, is the same in pieces, and goes on after a stop; critics know cut from ended."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, distributions, nn
+from torch import Tensor, nn
 
 from fledge.algorithms.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
-from fledge.algorithms.neighbourhood import Neighbourhood, conjugate_gradient, policy_parameters
 from fledge.algorithms.trpo import trpo
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
@@ -23,151 +20,9 @@ from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.worlds.world import Box, Choices, Space
+from tests.algorithms.heads import EXACT, HEADS, actor_critic, algorithm, flat, samples
 from tests.algorithms.small_worlds import Circle
 from tests.subjects import GARBAGE, learner, seeded
-
-EXACT: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-12}
-ACTIONS: dict[str, Space] = {
-    "one choice": Choices((3,)),
-    "several choices": Choices((2, 3)),
-    "Gaussian": Box(torch.full((2,), -1.0), torch.full((2,), 1.0)),
-}
-HEADS = pytest.mark.parametrize("name", ACTIONS)
-
-
-def vectors(width: int) -> Box:
-    return Box(torch.full((width,), -math.inf), torch.full((width,), math.inf))
-
-
-def actor_critic(name: str, *, width: int = 3, actor: nn.Module | None = None, seed: int = 0) -> ActorCritic:
-    """In float64, its numbers far enough from 0 that no two actions are alike."""
-    made = ActorCritic(
-        vectors(width), ACTIONS[name], generator=seeded(seed), widths=(4,), normalise=True, log_std=-0.3, actor=actor
-    ).double()
-    with torch.no_grad():
-        for parameter in policy_parameters(made):
-            parameter += 0.5 * torch.randn(parameter.shape, generator=seeded(seed + 1), dtype=torch.float64)
-    return made
-
-
-def samples(actor_critic: ActorCritic, rows: int = 6, steps: int = 5, seed: int = 2) -> Trajectories:
-    """Of the policy's own, some steps not chosen, some ends of both kinds; `weight` an advantage drawn at random."""
-    random, width = seeded(seed), actor_critic.encoder.width
-    obs = torch.randn(rows, steps + 1, width, generator=random, dtype=torch.float64)
-    action, logp = actor_critic.act(obs[:, :-1].flatten(0, 1), random)
-    chosen = torch.rand(rows, steps, generator=random) > 0.2
-    terminated, truncated = (chosen & (torch.rand(rows, steps, generator=random) < p) for p in (0.2, 0.1))
-    reward, weight = torch.randn(2, rows, steps, generator=random, dtype=torch.float64)
-    action = action.view(rows, steps, *action.shape[1:])
-    logp = logp.view(rows, steps)
-    return Trajectories(obs, action, chosen, reward, terminated, truncated & ~terminated, logp=logp, weight=weight)
-
-
-def algorithm(
-    both: ActorCritic, make: Callable[..., NaturalGradient] = trpo, micro: int | None = None, **settings: Any
-) -> NaturalGradient:
-    fit = learner(both.critic, rows_per_micro_batch=micro)
-    given = replace(NaturalGradientSettings(critic_updates=4, critic_epochs=2), **settings)
-    return make(both, fit, Stopwatch(), given, generator=seeded(4))
-
-
-def flat(tensors: Any) -> Tensor:
-    return torch.cat([x.detach().reshape(-1) for x in tensors])
-
-
-def said(both: ActorCritic, batch: Trajectories, at: Tensor) -> Tensor:
-    """The head's numbers for the chosen steps where the policy's parameters are `at`.  [P] -> [N, size]"""
-    names = [name for name, _ in both.named_parameters() if not name.startswith("critic")]
-    own = dict(both.named_parameters())
-    parts = at.split([own[name].numel() for name in names])
-    given = {name: part.view_as(own[name]) for name, part in zip(names, parts, strict=True)}
-    encoded = both.encoder(batch.obs[:, :-1][batch.chosen])
-    actor = {name.removeprefix("actor."): value for name, value in given.items() if name.startswith("actor.")}
-    out = torch.func.functional_call(both.actor, actor, (encoded,))
-    return torch.cat([out, given["log_std"].expand_as(out)], -1) if "log_std" in given else out
-
-
-def distribution(name: str, numbers: Tensor) -> list[distributions.Distribution]:
-    """By torch's own distributions: one for each part of the action."""
-    if name == "Gaussian":
-        mean, log_std = numbers.chunk(2, -1)
-        return [distributions.Independent(distributions.Normal(mean, log_std.exp()), 1)]
-    space = ACTIONS[name]
-    assert isinstance(space, Choices)
-    return [distributions.Categorical(logits=part) for part in numbers.split(list(space.sizes), -1)]
-
-
-def kl(name: str, old: Tensor, new: Tensor) -> Tensor:
-    """Mean over states."""
-    pairs = zip(distribution(name, old), distribution(name, new), strict=True)
-    return sum((distributions.kl_divergence(a, b) for a, b in pairs), torch.zeros(())).mean()
-
-
-def fisher_by_definition(name: str, both: ActorCritic, batch: Trajectories) -> Tensor:
-    """E[∇log π ∇log πᵀ], the mean over states and the sum over all actions; of a Gaussian Jᵀ diag(1/σ², 2) J.  -> [P, P]"""
-    here = flat(policy_parameters(both))
-    slope = torch.autograd.functional.jacobian(lambda at: said(both, batch, at), here)  # [N, size, P]
-    assert isinstance(slope, Tensor)
-    numbers = said(both, batch, here)
-    if name == "Gaussian":
-        log_std = numbers.chunk(2, -1)[1]
-        inside = torch.cat([(-2 * log_std).exp(), torch.full_like(log_std, 2.0)], -1)  # [N, size]
-        return torch.einsum("nip,ni,niq->pq", slope, inside, slope) / len(numbers)
-    whole, first = torch.zeros(len(here), len(here), dtype=torch.float64), 0
-    for part in distribution(name, numbers):
-        assert isinstance(part, distributions.Categorical)
-        p = part.probs
-        for a in range(p.shape[1]):
-            score = (torch.eye(p.shape[1], dtype=torch.float64)[a] - p)[:, None] @ slope[:, first : first + p.shape[1]]
-            whole += torch.einsum("n,np,nq->pq", p[:, a], score[:, 0], score[:, 0]) / len(p)
-        first += p.shape[1]
-    return whole
-
-
-@HEADS
-def test_the_fisher_matrix_is_the_hessian_of_the_kl_and_what_the_products_say(name: str) -> None:
-    both = actor_critic(name)
-    batch = samples(both)
-    exact = fisher_by_definition(name, both, batch)
-    here = flat(policy_parameters(both))
-    old = said(both, batch, here)
-    hessian = torch.autograd.functional.hessian(lambda at: kl(name, old, said(both, batch, at)), here)
-    assert isinstance(hessian, Tensor)
-    torch.testing.assert_close(hessian, exact, **EXACT)
-    near = Neighbourhood(both, batch, learner(both.critic))
-    products = torch.stack([near.fisher(unit, 0.0) for unit in torch.eye(len(here), dtype=torch.float64)])
-    torch.testing.assert_close(products, exact, **EXACT)
-    assert exact.norm() > 0.1
-    unit = torch.ones_like(here)
-    torch.testing.assert_close(near.fisher(unit, 0.3), exact.sum(1) + 0.3, **EXACT)
-
-
-@HEADS
-def test_the_gradient_is_the_mean_score_times_the_advantage(name: str) -> None:
-    both = actor_critic(name)
-    batch = samples(both)
-    here = flat(policy_parameters(both)).requires_grad_(True)
-    action = batch.action[batch.chosen]
-    each = distribution(name, said(both, batch, here))
-    parts = [action] if len(each) == 1 else list(action.unbind(-1))
-    logp = sum((of.log_prob(done) for of, done in zip(each, parts, strict=True)), torch.zeros(()))
-    assert batch.weight is not None
-    expected = torch.autograd.grad((logp * batch.weight[batch.chosen]).mean(), here)[0]
-    near = Neighbourhood(both, batch, learner(both.critic))
-    torch.testing.assert_close(near.gradient(), expected, **EXACT)
-    assert near.measure() == (0.0, pytest.approx(0.0, abs=1e-15))
-
-
-@pytest.mark.parametrize("size", [1, 5, 20])
-def test_conjugate_gradient_solves_in_as_many_steps_as_there_are_unknowns(size: int) -> None:
-    root = torch.randn(size, size, generator=seeded(size), dtype=torch.float64)
-    matrix, wanted = root @ root.T / size + torch.eye(size), torch.randn(size, generator=seeded(9), dtype=torch.float64)
-    found = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=1e-12)
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, wanted), rtol=0, atol=1e-8)
-    assert not conjugate_gradient(lambda v: matrix @ v, torch.zeros_like(wanted), size).any()
-    rough = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=0.5)
-    assert (wanted - matrix @ rough).norm() <= 0.5 * wanted.norm()
 
 
 def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
@@ -203,6 +58,36 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
     np.testing.assert_allclose(moved, 0.7 * expected, rtol=1e-4, atol=1e-5)
     assert figures["policy_grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
     assert figures["policy_gain"] > 0
+
+
+def gae_by_sums(batch: Trajectories, value: Tensor, gamma: float, lam: float) -> Tensor:
+    """Schulman et al. 2016, eq. 16, as it is written: Â_t = Σ_l (γλ)^l δ_{t+l}, up to the end of the episode.  -> [B, T]"""
+    found = torch.zeros_like(batch.reward)
+    for b, t in batch.chosen.nonzero().tolist():
+        own = [s for s in range(t, batch.chosen.shape[1]) if batch.chosen[b, s]]
+        for i, s in enumerate(own):
+            ended, cut = bool(batch.terminated[b, s]), bool(batch.truncated[b, s])
+            later = own[i + 1] if i + 1 < len(own) else batch.chosen.shape[1]
+            ahead = 0.0 if ended else float(value[b, s + 1 if cut else later])
+            found[b, t] += (gamma * lam) ** i * (batch.reward[b, s] + gamma * ahead - value[b, s])
+            if ended or cut:
+                break
+    return found
+
+
+def test_the_advantage_is_that_of_gae_brought_to_mean_0_and_spread_1() -> None:
+    both = actor_critic("one choice")
+    batch = samples(both)
+    with torch.no_grad():
+        value = both.value(batch.obs)
+    expected = gae_by_sums(batch, value, 0.9, 0.7)
+    plain, _ = algorithm(both, gamma=0.9, gae_lambda=0.7, whiten_advantage=False).weigh(batch)
+    torch.testing.assert_close(plain.weight, expected, **EXACT)
+    torch.testing.assert_close(plain.target, torch.where(batch.chosen, expected + value[:, :-1], 0.0), **EXACT)
+    inside = expected[batch.chosen]
+    whitened, _ = algorithm(both, gamma=0.9, gae_lambda=0.7).weigh(batch)
+    assert whitened.weight is not None
+    torch.testing.assert_close(whitened.weight[batch.chosen], (inside - inside.mean()) / inside.std(), **EXACT)
 
 
 @pytest.mark.parametrize("make", [NaturalGradient, trpo])
@@ -252,6 +137,7 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
         broken.update(batch, between_steps)
     resumed.load_state_dict(load_state(tmp_path / "state"))
     assert resumed.unfinished is not None
+    assert resumed.unfinished.chosen.shape == (int(batch.chosen.sum()), 1)  # the critic takes single steps
     assert resumed.update(resumed.unfinished) == first
     assert resumed.unfinished is None
     for _ in range(2):

@@ -17,7 +17,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.make import make_world
-from tests.algorithms.test_natural_gradient import HEADS, actor_critic, algorithm, flat, kl, said, samples
+from tests.algorithms.heads import HEADS, actor_critic, algorithm, flat, kl, said, samples
 from tests.subjects import learner, seeded
 
 

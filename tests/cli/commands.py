@@ -36,6 +36,13 @@ PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
 REINFORCE = f"{ALIGN} algorithm=reinforce"
 GRPO = f"{ALIGN} algorithm=grpo updates_per_step=4 epochs=2"
 REST_EM = f"{ALIGN} algorithm=rest_em threshold=0.3 updates_per_step=2"
+CONTROL = "control world=CartPole-v1 steps=700 evaluate_every=300 evaluation_episodes=2 pictures=false"
+CONTROL_PPO = (
+    f"{CONTROL} algorithm=ppo copies=4 steps_per_batch=16 rows_per_update=16 epochs=2 normalise=true scale_rewards=true"
+)
+CONTROL_DQN = (
+    f"{CONTROL} algorithm=dqn copies=4 learning_starts=100 updates_per_batch=8 widths=16,16 prioritised=true n_step=3"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -46,6 +53,8 @@ STAGES = {
     "align reinforce": REINFORCE,
     "align grpo": GRPO,
     "align rest_em": REST_EM,
+    "control ppo": CONTROL_PPO,
+    "control dqn": CONTROL_DQN,
 }
 
 
@@ -157,5 +166,5 @@ def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge"))
 
 def outcome(run: Path) -> dict[str, str]:
     """The hashes of what a run must end with, however often it was stopped."""
-    names = ("model/model.safetensors", "metrics.jsonl", "samples.jsonl")
+    names = ("model/model.safetensors", "model/policy.safetensors", "metrics.jsonl", "samples.jsonl")
     return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names if (run / name).exists()}

@@ -165,8 +165,18 @@ def test_without_opengl_there_is_a_reason(monkeypatch):
     assert why.startswith("No pictures of Hopper-v5: RuntimeError: Environment variable MUJOCO_GL")
 
 
-def test_a_world_without_pictures_says_so():
-    assert film("Test/Cut-v0", lambda obs: torch.tensor([0]), seed=0)[1].startswith("No pictures of Test/Cut-v0: ")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Test/Cut-v0", "No pictures of Test/Cut-v0: "),
+        ("words:reverse", "No pictures of words:reverse: only environments of gymnasium are drawn"),
+        ("nobodys", "No pictures of nobodys: Environment `nobodys` doesn't exist"),
+    ],
+)
+def test_a_world_without_pictures_says_so(name, said):
+    made, why = film(name, lambda obs: torch.tensor([0]), seed=0)
+    assert made is None
+    assert why.startswith(said)
 
 
 def test_an_environment_that_fails_is_not_taken_for_one_that_cannot_be_drawn():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import gym_examples
 import pytest
 
@@ -59,6 +61,14 @@ def test_processes_mean_gymnasiums_own():
 def test_an_unknown_name_gets_advice(name, said):
     with pytest.raises(UserError, match=said):
         make_world(name, 1)
+
+
+def test_without_gymnasium_the_own_worlds_remain(monkeypatch):
+    monkeypatch.delitem(sys.modules, "fledge.worlds.gym")
+    monkeypatch.setitem(sys.modules, "gymnasium.error", None)
+    with pytest.raises(UserError, match=r"Acrobot-v1 is gymnasium's, which is not here .*: pip install gymnasium"):
+        make_world("Acrobot-v1", 1)
+    assert make_world("CartPole-v1", 1).reset(0).shape == (1, 4)
 
 
 def test_a_version_that_is_gone_is_told():

@@ -54,7 +54,7 @@ def test_whole_runs_are_gymnasiums(name):
     theirs.close()
 
 
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("name", ["Hopper-v5", "Walker2d-v5", "InvertedPendulum-v5"])
 def test_states_that_a_run_seldom_meets_are_judged_as_gymnasium_does(name):
     """Thrown high, leaning and at all speeds up to 150: 300 of them, each followed by one step."""
     world = MujocoBatch(name, 300)
@@ -75,8 +75,7 @@ def test_states_that_a_run_seldom_meets_are_judged_as_gymnasium_does(name):
         obs, reward, terminated, _, _ = env.unwrapped.step(action[i].numpy())
         assert after.obs[i].tolist() == obs.astype(np.float32).tolist()
         assert (after.reward[i].item(), after.terminated[i].item()) == (np.float32(reward), terminated)
-    if name not in ("HalfCheetah-v5", "Swimmer-v5"):
-        assert 20 < after.terminated.sum() < 280
+    assert 20 < after.terminated.sum() < 280
 
 
 def test_a_walker_that_stands_is_cut_after_1000_steps():

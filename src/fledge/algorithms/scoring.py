@@ -55,9 +55,7 @@ def kl_to(
     return each["kl"], {name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()}
 
 
-def kl_seen(
-    policy: Policy, reference: Policy | None, batch: Trajectories, learner: Learner
-) -> dict[str, float]:
+def kl_seen(policy: Policy, reference: Policy | None, batch: Trajectories, learner: Learner) -> dict[str, float]:
     """`kl_to`'s figures where no gradient wants the KL: from one row of each group, which costs a group's size less.
 
     Rows of a group are alike before they are drawn, so the estimate is as unbiased as that of all of them, and noisier.

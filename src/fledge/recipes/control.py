@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from fledge.errors import UserError
@@ -53,7 +53,7 @@ class ControlConfig(BaseModel):
     gamma: float | None = Field(default=None, gt=0, le=1, description="discount per step")
     gae_lambda: float | None = Field(default=None, ge=0, le=1, description="of the advantage estimation")
     clip: float | None = Field(default=None, ge=0, description="the gradient is scaled down to this norm; 0 never")
-    widths: tuple[int, ...] | None = Field(default=None, description="of the hidden layers")
+    widths: tuple[int, ...] | None = Field(default=None, description="of the hidden layers, such as 64,64")
     network: Literal["mlp", "graph"] = Field(
         default="mlp", description="graph: of the policy, over a MuJoCo body's joints"
     )
@@ -97,6 +97,12 @@ class ControlConfig(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
 
+    @field_validator("widths", mode="before")
+    @classmethod
+    def _numbers(cls, given: Any) -> Any:
+        """The command line's 64,64."""
+        return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
+
 
 OTHERWISE = {
     "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3, "schedule": "constant",
@@ -121,8 +127,6 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     config = settled(config, kind, kind_of_world(probe))
     check(config, kind, probe)
     probe.close()
-    if run is None:
-        run = Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
     stopwatch = Stopwatch()
     assert config.copies is not None
     assert config.steps_per_batch is not None
@@ -143,6 +147,8 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 world, built.actor, stopwatch, steps=config.steps_per_batch, seed=config.seed, scale=scale,
                 encoder=built.encoder,
             )  # fmt: skip
+        if run is None:  # now that nothing can be wrong with it any more
+            run = Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
         show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
         if run.checkpoints.latest(show.line) is not None and not world.restorable:
             show.line(
@@ -196,7 +202,7 @@ def learn(
     with show.progress("control", config.steps, "episode_return") as bar:
         watch = InWorldSteps(bar)
         return train(
-            built.algorithm, sampler, run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
+            built.algorithm, sampler, run, stopwatch, watch, steps=2 * config.steps, evaluate=evaluate,
             evaluate_every=due, over=lambda: sampler.taken >= config.steps,
             better=lambda e: e["evaluation_return"], enough=enough, save_every_s=config.save_every_s,
         )  # fmt: skip

@@ -170,11 +170,7 @@ KINDS: dict[str, Kind] = {
         build_ppo,
         ON_POLICY | {"epochs": 10, "learning_rate": 3e-4, "schedule": "linear"},
         {
-            # As Raffin's zoo has it for CartPole, with fewer passes over each batch.
-            "vectors": {
-                "steps_per_batch": 32, "epochs": 10, "learning_rate": 2e-3, "gamma": 0.98, "gae_lambda": 0.8,
-                "update_kl": None,
-            },
+            "vectors": {"steps_per_batch": 128, "learning_rate": 2e-3},
             "bodies": {"normalise": True, "scale_rewards": True},
         },
     ),

@@ -149,7 +149,16 @@ def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
     """The figure that matters most and its last value: held-out before trained-on, a success before a loss."""
     found = columns(rows)
     last = {name: next(value for _, value in reversed(pairs) if value is not None) for name, pairs in found.items()}
-    for wanted in ("exact_match", "evaluation_return", "pair_accuracy", "true_score", "score", "bits_per_byte", "loss", "reward"):
+    for wanted in (
+        "exact_match",
+        "evaluation_return",
+        "pair_accuracy",
+        "true_score",
+        "score",
+        "bits_per_byte",
+        "loss",
+        "reward",
+    ):
         names = [name for name in last if base(name) == wanted]
         if names:
             name = min(names, key=lambda n: n == wanted)  # one with a prefix first

@@ -1,1 +1,1 @@
-"""Where experience is made: today the verifiable text tasks, built in and the user's own."""
+"""Where experience is made: processes in tables, gridworlds, gymnasium, and verifiable text tasks."""

@@ -21,6 +21,7 @@ import numpy as np
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.worlds.make import FAMILIES
 
 if TYPE_CHECKING:
     from fledge.worlds.gym import GymWorld
@@ -51,17 +52,10 @@ def film(
     best: obs [1, *O] -> action [1, *A]. Returns the film and "", or None and a sentence that says why there is none: no library that
     draws, no OpenGL, an environment that has no pictures. Raises UserError where the environment fails as it acts.
     """
-    from fledge.worlds.gym import GymWorld
-
     world = None
     try:
         with _without_a_screen():
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # that it cannot be drawn: that becomes our sentence
-                    world = GymWorld(name, 1, pictures=True)
-            except UserError as error:
-                raise _NotDrawn(str(error)) from error
+            world = _world(name)
             obs = world.reset(seed)
             frames, earned, over = [_drawn(world)], 0.0, False
             for step in range(1, longest + 1):
@@ -78,6 +72,23 @@ def film(
     finally:
         if world is not None:
             world.close()
+
+
+def _world(name: str) -> GymWorld:
+    if name.partition(":")[0] in FAMILIES:
+        raise _NotDrawn("only environments of gymnasium are drawn.")
+    try:
+        from gymnasium.error import Error
+
+        from fledge.worlds.gym import GymWorld
+    except ImportError as error:
+        raise _NotDrawn(f"{error}: pip install gymnasium") from error
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it cannot be drawn: that becomes our sentence
+            return GymWorld(name, 1, pictures=True)
+    except (UserError, Error) as error:
+        raise _NotDrawn(str(error)) from error
 
 
 @contextmanager

@@ -86,7 +86,7 @@ class GymWorld:
     """
 
     def __init__(self, name: str, copies: int, *, processes: bool = False, pictures: bool = False) -> None:
-        """processes: a process for each copy, for environments whose step takes more than a millisecond. pictures: for `picture`.
+        """processes: a process for each copy, for environments whose step takes more than half a millisecond. pictures: for `picture`.
 
         Raises UserError for spaces that are not supported, a missing extra, and an environment that fails as it is made; what
         gymnasium raises for an unknown name travels.
@@ -124,16 +124,14 @@ class GymWorld:
         return Step(self.obs, torch.from_numpy(after.reward.astype(np.float32)), *ended)
 
     def _checked(self, seen: np.ndarray) -> Tensor:
-        obs = self._show(seen)
-        if obs.is_floating_point() and not obs.isfinite().all():
-            rows = obs.reshape(self.copies, -1)
-            copy = int((~rows.isfinite().all(1)).nonzero()[0])
-            entry = int((~rows[copy].isfinite()).nonzero()[0])
+        if seen.dtype.kind == "f" and not np.isfinite(seen).all():
+            rows = seen.reshape(self.copies, -1)
+            copy, place = np.argwhere(~np.isfinite(rows))[0]
             raise UserError(
-                f"copy {copy} of {self.name} shows {float(rows[copy, entry])} at place {entry} of its observation, and numbers were "
-                "wanted: mend it, or choose another."
+                f"copy {copy} of {self.name} shows {rows[copy, place]} at place {place} of its observation, and numbers were wanted: "
+                "mend it, or choose another."
             )
-        return obs
+        return self._show(seen)
 
     def picture(self) -> np.ndarray:
         """The first copy as it looks now, [H, W, 3] uint8. Needs `pictures`, and no `processes`; what the environment raises travels."""

@@ -1,8 +1,8 @@
 """Copies of one gymnasium environment: one after the other in this process, or each in a process of its own.
 
 Both begin anew in the step after an end, with reward 0 and no flag (gymnasium's NEXT_STEP). What an environment raises comes out as a
-UserError with its message. Measured on two cores with HalfCheetah, a step of 8 copies takes 0.4 ms in one process and 1.4 ms in 8:
-processes pay where a single step takes more than about a millisecond.
+UserError with its message. Measured on two cores, a step of 8 HalfCheetahs takes 0.3 ms in one process and 1.7 ms in 8: processes pay
+where one copy's step takes more than half a millisecond.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class InTurn:
                 raise UserError(
                     f"copy {i} of the world {self.name} shows {np.shape(seen)}, and its space says {wanted}: mend the environment."
                 )
-        return np.stack(obs)
+        return np.array(obs)
 
     def close(self) -> None:
         for env in self.envs:

@@ -24,7 +24,7 @@ FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld}
 def make_world(name: str, copies: int, *, processes: bool = False) -> World:
     """`copies` of the world `name`: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "words:reverse", "my_module:Mine-v0" …
 
-    processes: each copy in a process of its own, for environments of gymnasium whose step takes more than a millisecond.
+    processes: each copy in a process of its own, for environments of gymnasium whose step takes more than half a millisecond.
 
     Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to install it), spaces that are not
     supported, and fewer than one copy.
@@ -37,10 +37,14 @@ def make_world(name: str, copies: int, *, processes: bool = False) -> World:
     if colon and family in FAMILIES:
         return FAMILIES[family](rest, copies)
     # Here, and not above: the worlds of ours do without gymnasium, which takes half a second to load.
-    from gymnasium.error import Error
+    try:
+        from gymnasium.error import Error
 
-    from fledge.worlds.gym import GymWorld
-
+        from fledge.worlds.gym import GymWorld
+    except ImportError as error:
+        raise UserError(
+            f"the world {name} is gymnasium's, which is not here ({error}): pip install gymnasium"
+        ) from error
     try:
         return GymWorld(name, copies, processes=processes)
     except Error as error:

@@ -38,9 +38,8 @@ class Body:
     forward: float = 1.0
     alive: float = 0.0
     effort: float = 0.0
-    range: dict[int, tuple[float, float]] = field(
-        default_factory=dict
-    )  # of a coordinate; outside, or on the edge, it ends
+    # Of a coordinate, by its number: outside of it, or on its edge, the episode ends.
+    range: dict[int, tuple[float, float]] = field(default_factory=dict)
     widest: float = np.inf  # the same ± for every coordinate and speed from the third on
 
 
@@ -91,11 +90,8 @@ class MujocoBatch:
             model = mujoco.MjModel.from_xml_path(str(folder / self.body.file))
         self.batch = batch.Batch(model, copies, nthread=min(copies, torch.get_num_threads()))
         self.failure = batch.SimulationError
-        self.position, self.speed = (
-            self.batch.bind("qpos"),
-            self.batch.bind("qvel"),
-        )  # [n, nq], [n, nv]: what is written here is so
-        self.control = self.batch.bind("ctrl")  # [n, nu]
+        # Views of the simulation, [n, nq], [n, nv], [n, nu]: what is written here is so.
+        self.position, self.speed, self.control = map(self.batch.bind, ("qpos", "qvel", "ctrl"))
         self.pose = self.batch.state[0].copy()  # the model's own, at rest
         self.seconds = model.opt.timestep * self.body.substeps  # of a step
         self.low, self.high = model.actuator_ctrlrange.astype(np.float32).T.copy()  # [nu] each

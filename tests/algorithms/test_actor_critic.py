@@ -1,0 +1,132 @@
+"""Actor–critic and PPO on worlds: what their critics come to believe, and that steps cut into pieces are the same step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from fledge.algorithms.actor_critic import AdvantageActorCritic
+from fledge.algorithms.ppo import PPO, PPOSettings
+from fledge.fit import nll, total
+from fledge.learner import Learner, Schedule
+from fledge.models.actor_critic import ActorCritic
+from fledge.sample.episodes import Episodes
+from fledge.stopwatch import Stopwatch
+from fledge.weigh import gae
+from fledge.worlds.make import make_world
+from tests.algorithms.small_worlds import Circle
+
+GAMMA = 0.8
+Make = Callable[[ActorCritic, Learner], Any]
+MAKES: dict[str, Make] = {
+    "actor-critic": lambda policy, learner: AdvantageActorCritic(
+        policy, learner, Stopwatch(), gamma=GAMMA, gae_lambda=0.5
+    ),
+    "ppo": lambda policy, learner: PPO(
+        policy, learner, Stopwatch(),
+        PPOSettings(gamma=GAMMA, gae_lambda=0.5, value_clip=None, rows="steps", updates_per_step=4),
+        generator=torch.Generator().manual_seed(0),
+    ),
+}  # fmt: skip
+
+
+def made(name: str, world: Any, rate: float, **learner: Any) -> tuple[ActorCritic, Any]:
+    policy = ActorCritic(world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,))
+    fit = Learner(policy, Schedule(rate, 10_000), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, **learner)
+    return policy, MAKES[name](policy, fit)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("name", MAKES)
+def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(name: str, ends: bool) -> None:
+    """Ten places, reward 1 a step: cut after a round, every place is worth 1/(1−γ); ended, place i is worth (1 − γ^{10−i})/(1−γ)."""
+    world = Circle(4, ends=ends)
+    policy, algorithm = made(name, world, 1e-2)
+    sampler = Episodes(world, policy, Stopwatch(), steps=22, seed=0)
+    for step in range(300):
+        if step == 200:
+            algorithm.learner.schedule = Schedule(1e-3, 10_000)
+        algorithm.update(next(sampler))
+    found = policy.value(torch.arange(10)[None])[0].double()
+    exact = torch.full((10,), 1 / (1 - GAMMA), dtype=torch.float64)
+    if ends:
+        exact = (1 - GAMMA ** (10 - torch.arange(10).double())) / (1 - GAMMA)
+    assert float((found - exact).detach().abs().max()) < 0.05 * 1 / (1 - GAMMA)
+
+
+@pytest.mark.parametrize("name", MAKES)
+def test_the_step_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_chosen(name: str) -> None:
+    world = make_world("CartPole-v1", 4)
+    base = ActorCritic(world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,))
+    sampler = Episodes(world, base, Stopwatch(), steps=60, seed=0)
+    batch = next(sampler)
+    assert not batch.chosen.all()  # some episodes ended
+    found = []
+    for rows, garbage in ((None, 0.0), (7, 0.0), (None, 1e9)):
+        policy, algorithm = made(name, world, 1e-3, rows_per_micro_batch=rows)
+        policy.load_state_dict(base.state_dict())
+        soiled = batch.with_(reward=torch.where(batch.chosen, batch.reward, garbage))
+        algorithm.update(soiled)
+        found.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
+    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-5)
+    assert torch.equal(found[2], found[0])
+
+
+def test_the_gradient_is_that_of_the_formula_written_down_step_by_step() -> None:
+    """One update of the actor with a critic that does not learn: −mean over steps of Â·∇log π, by a loop over rows and times."""
+    world = make_world("CartPole-v1", 3)
+    policy, algorithm = made("actor-critic", world, 1e-3)
+    algorithm.value_coefficient = 0.0
+    batch = next(Episodes(world, policy, Stopwatch(), steps=40, seed=1))
+    twin = copy.deepcopy(policy)
+    with torch.no_grad():
+        value = twin.value(batch.obs)
+        advantage, _ = gae(batch.reward, value, batch.chosen, batch.terminated, batch.truncated, GAMMA, 0.5)
+    terms = [
+        -advantage[i, t] * twin.log_prob(batch.obs[i : i + 1, t : t + 2], batch.action[i : i + 1, t : t + 1]).sum()
+        for i, t in batch.chosen.nonzero().tolist()
+    ]
+    (torch.stack(terms).sum() / len(terms)).backward()
+    wanted = [p.grad for p in twin.actor.parameters()]
+    seen: list[torch.Tensor] = []
+    algorithm.learner.optimizer.register_step_pre_hook(
+        lambda *_: seen.extend(p.grad.clone() for p in policy.actor.parameters())
+    )
+    algorithm.update(batch)
+    for a, b in zip(seen, wanted, strict=True):
+        assert b is not None
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_samples_of_an_older_policy_count_by_their_truncated_ratio() -> None:
+    world = make_world("CartPole-v1", 3)
+    policy, _ = made("actor-critic", world, 1e-3)
+    batch = next(Episodes(world, policy, Stopwatch(), steps=20, seed=1))
+    assert batch.logp is not None
+    older = batch.with_(logp=batch.logp - torch.where(torch.arange(20) % 2 == 0, 0.5, -0.5))
+    weights = {}
+    for name, rows, cut in (("own", batch, None), ("older", older, 1.2)):
+        algorithm = AdvantageActorCritic(
+            policy, Learner(policy, Schedule(1e-3, 10)), Stopwatch(), gamma=GAMMA, truncate_at=cut
+        )
+        weights[name] = algorithm.weigh(rows)[0].weight
+    ratio = torch.where(torch.arange(20) % 2 == 0, 1.2, torch.tensor(-0.5).exp())  # e^0.5 is cut to 1.2
+    torch.testing.assert_close(weights["older"], weights["own"] * torch.where(batch.chosen, ratio, 1.0))
+
+
+def test_a_batch_of_steps_is_the_batch_of_rows() -> None:
+    """`as_steps` loses nothing that counts: the mean loss over single steps is that over the rows."""
+    world = make_world("CartPole-v1", 3)
+    policy, _ = made("ppo", world, 1e-3)
+    batch = next(Episodes(world, policy, Stopwatch(), steps=50, seed=2))
+    steps = batch.as_steps()
+    assert len(steps) == int(batch.chosen.sum())
+    losses = [
+        total(nll(policy.log_prob(rows.obs, rows.action)), rows.chosen, rows.chosen.sum()) for rows in (batch, steps)
+    ]
+    torch.testing.assert_close(losses[0], losses[1])
+    assert torch.equal(steps.obs[:, 1], batch.obs[:, 1:][batch.chosen])  # what came of each step

@@ -1,0 +1,71 @@
+"""`fledge control` as a user meets it: it learns, films, says what is wrong, and goes on exactly where it was killed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.cli.commands import Cli
+
+QUICK = "steps=256 copies=2 steps_per_batch=32 evaluation_episodes=2 pictures=false"
+WRONG = {
+    "world=CartPole-v0 algorithm=pppo": "algorithm=pppo was given: perhaps you meant ppo",
+    "world=Cartpole": "perhaps you meant CartPole-v1",
+    "world=Pendulum-v1 algorithm=dqn": "wants real numbers: give ppo",
+    "algorithm=reinforce copies=1": "copies=1 leaves no other episode",
+    "widths=64,x": "widths=64,x cannot be",
+    "steps=0": "steps=0 cannot be",
+    "world=HalfCheetah-v5 network=grap": "network=grap cannot be",
+    "world=CartPole-v1 network=graph": "graph",
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+def test_what_cannot_be_is_said_in_one_sentence(words: str, cli: Cli, tmp_path: Path) -> None:
+    done = cli(f"control {words} out=run", folder=tmp_path)
+    assert done.code == 2, done
+    assert WRONG[words] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "actor_critic", "reinforce", "natural", "trpo", "dqn"])
+def test_every_algorithm_runs_and_says_what_came_of_it(algorithm: str, cli: Cli, tmp_path: Path) -> None:
+    copies = "copies=1 steps_per_batch=1 steps=60" if algorithm == "actor_critic" else ""
+    result = cli(f"control {QUICK} {copies} algorithm={algorithm} out=run --json", folder=tmp_path).result
+    assert {"evaluation_return", "steps", "seconds", "run", "algorithm", "world", "seed"} <= set(result)
+    assert result["steps"] >= (60 if algorithm == "actor_critic" else 256)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert sum("evaluation_return" in row for row in rows) >= 2
+    config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
+    assert config["gamma"] is not None  # full, with what the algorithm chose for itself
+    assert config["widths"]
+    page = cli("report run out=page.html", folder=tmp_path)
+    assert page.code == 0, page.stderr
+    assert "steps in the world" in (tmp_path / "page.html").read_text()
+
+
+def test_a_film_of_the_agent_is_in_the_report(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("pygame")
+    done = cli(f"control {QUICK} pictures=true out=run", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "run" / "agent.png").read_bytes().startswith(b"\x89PNG")
+    assert cli("report run out=page.html", folder=tmp_path).code == 0
+    assert "data:image/png;base64," in (tmp_path / "page.html").read_text()
+
+
+def test_a_body_learns_with_scaled_rewards_and_a_graph_over_its_joints(cli: Cli, tmp_path: Path) -> None:
+    pytest.importorskip("mujoco")
+    words = (
+        "world=Hopper-v5 steps=600 copies=2 steps_per_batch=100 rows_per_update=50 evaluation_episodes=2 pictures=false"
+    )
+    for network in ("mlp", "graph"):
+        result = cli(f"control {words} network={network} out={network} --json", folder=tmp_path).result
+        assert result["evaluation_return"] > 0
+    assert not (tmp_path / "MUJOCO_LOG.TXT").exists()
+
+
+def test_evaluation_ends_a_run_that_is_good_enough(cli: Cli, tmp_path: Path) -> None:
+    words = f"control {QUICK} steps=100000 evaluate_every=64 stop_at_return=5 out=run --json"
+    assert cli(words, folder=tmp_path).result["steps"] < 1000

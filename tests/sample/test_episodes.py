@@ -1,0 +1,164 @@
+"""What comes out of a world: rows that go on from batch to batch, ends, fresh beginnings, returns, scaled rewards."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fledge.errors import UserError
+from fledge.models.actor_critic import ActorCritic, Encoder, moments_of
+from fledge.sample.episodes import Episodes
+from fledge.sample.reward_scale import RewardScale
+from fledge.sample.whole_episodes import WholeEpisodes
+from fledge.stopwatch import Stopwatch
+from fledge.worlds.make import make_world
+from fledge.worlds.world import Box, Choices, Step
+
+
+class Ladder:
+    """Copy i climbs i + 2 rungs, one a step, paid the rung's number; the top ends it, or cuts it where `cut`."""
+
+    name, restorable = "ladder", True
+    observation, action = Choices((10,)), Choices((2,))
+
+    def __init__(self, copies: int, cut: bool = False) -> None:
+        self.copies, self.cut, self.height = copies, cut, torch.arange(copies) + 2
+        self.rung = torch.zeros(copies, dtype=torch.long)
+
+    def reset(self, seed: int) -> Tensor:
+        self.rung = torch.zeros(self.copies, dtype=torch.long)
+        return self.rung.clone()
+
+    def step(self, action: Tensor) -> Step:
+        fresh = self.rung == self.height
+        self.rung = torch.where(fresh, 0, self.rung + 1)
+        top, no = self.rung == self.height, torch.zeros(self.copies, dtype=torch.bool)
+        return Step(self.rung.clone(), self.rung.float() * ~fresh, *((no, top) if self.cut else (top, no)))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rung": self.rung}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Tensor:
+        self.rung = state["rung"].clone()
+        return self.rung.clone()
+
+    def close(self) -> None:
+        pass
+
+
+class Coin:
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        heads = torch.rand(len(obs), generator=generator) < 0.5
+        return heads.long(), torch.full((len(obs),), 0.5).log()
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_rows_go_on_where_they_stopped_and_ends_stand_where_they_were(cut: bool) -> None:
+    """Copy 0 sees 0 1 2 | 0 1 2 | …, copy 1 0 1 2 3 | …: whatever the batches are, the rows put together say so."""
+    sampler = Episodes(Ladder(2, cut), Coin(), Stopwatch(), steps=5, seed=0)
+    first, second = next(sampler), next(sampler)
+    for copy_, height in ((0, 2), (1, 3)):
+        life = [t % (height + 1) for t in range(11)]
+        assert first.obs[copy_].tolist() == life[:6]
+        assert second.obs[copy_].tolist() == life[5:]
+        steps = torch.cat([first.chosen[copy_], second.chosen[copy_]]).tolist()
+        assert steps == [rung != height for rung in life[:10]]
+        ends = torch.cat([(b.truncated if cut else b.terminated)[copy_] for b in (first, second)]).tolist()
+        assert ends == [rung == height for rung in life[1:]]
+        never = [(b.terminated if cut else b.truncated)[copy_] for b in (first, second)]
+        assert not torch.cat(never).any()
+        pay = torch.cat([first.reward[copy_], second.reward[copy_]]).tolist()
+        assert pay == [float(rung) for rung in life[1:]]
+    # ended within ten steps: copy 0 three episodes of 1 + 2, copy 1 two of 1 + 2 + 3
+    assert sampler.figures["episode_return"] == (3 * 3 + 2 * 6) / 5
+    assert sampler.figures["episode_length"] == (3 * 2 + 2 * 3) / 5
+    assert sampler.figures["world_steps"] == sampler.taken == int(first.chosen.sum() + second.chosen.sum())
+
+
+def test_a_sampler_that_was_saved_goes_on_with_the_same_rows() -> None:
+    def made() -> Episodes:
+        world = make_world("CartPole-v1", 3)
+        policy = ActorCritic(
+            world.observation, world.action, generator=torch.Generator().manual_seed(1), widths=(8,), normalise=True
+        )
+        return Episodes(world, policy, Stopwatch(), steps=30, seed=4, scale=RewardScale(3, 0.9), encoder=policy.encoder)
+
+    sampler = made()
+    for _ in range(3):
+        next(sampler)
+    assert isinstance(sampler.actor, ActorCritic)
+    state, weights = copy.deepcopy(sampler.state_dict()), copy.deepcopy(sampler.actor.state_dict())
+    wanted = [next(sampler) for _ in range(2)]
+    again = made()
+    assert isinstance(again.actor, ActorCritic)
+    again.actor.load_state_dict(weights)
+    again.load_state_dict(state)
+    for batch in wanted:
+        found = next(again)
+        for name, value in batch.items():
+            assert (value is None) == (getattr(found, name) is None)
+            assert value is None or torch.equal(value, getattr(found, name)), name
+    assert again.figures == sampler.figures
+
+
+def test_whole_episodes_are_whole_and_wait_for_the_longest() -> None:
+    sampler = WholeEpisodes(Ladder(3), Coin(), Stopwatch(), seed=0)
+    rows = next(sampler)
+    assert rows.chosen.sum(1).tolist() == [2, 3, 4]
+    assert rows.chosen.shape[1] == 4
+    assert rows.reward.sum(1).tolist() == [3, 6, 10]
+    assert rows.terminated.nonzero().tolist() == [[0, 1], [1, 2], [2, 3]]
+    assert sampler.figures["episode_return"] == 19 / 3
+
+
+def test_an_episode_without_an_end_is_told() -> None:
+    with pytest.raises(UserError, match="went on after 3 steps"):
+        next(WholeEpisodes(Ladder(3), Coin(), Stopwatch(), seed=0, longest=3))
+
+
+def test_scaled_rewards_are_divided_by_the_spread_of_the_discounted_returns() -> None:
+    world, gamma = Ladder(2), 0.5
+    plain = Episodes(Ladder(2), Coin(), Stopwatch(), steps=7, seed=0)
+    scaled = Episodes(world, Coin(), Stopwatch(), steps=7, seed=0, scale=RewardScale(2, gamma))
+    back, seen = [0.0, 0.0], []
+    for _ in range(3):
+        raw, found = next(plain), next(scaled)
+        for t in range(7):
+            for i in range(2):
+                back[i] = gamma * back[i] + float(raw.reward[i, t])
+                if raw.chosen[i, t]:
+                    seen.append(back[i])
+                if raw.terminated[i, t]:
+                    back[i] = 0.0
+        spread = float(torch.tensor(seen, dtype=torch.float64).std(correction=0))
+        torch.testing.assert_close(found.reward, raw.reward / spread)
+    assert scaled.figures["episode_return"] == plain.figures["episode_return"]  # the world's own
+
+
+def test_running_statistics_are_those_of_everything_seen() -> None:
+    low = torch.full((3,), -float("inf"))
+    encoder = Encoder(Box(low, -low), normalise=True)
+    parts = [torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) * 3 + 5 for n in (4, 9, 1)]
+    for part in parts:
+        encoder.observe(moments_of(part))
+    every = torch.cat(parts)
+    torch.testing.assert_close(encoder.mean, every.mean(0))
+    torch.testing.assert_close(encoder.variance, every.var(0, correction=0))
+    normal = encoder(every)
+    torch.testing.assert_close(normal.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_statistics_stay_while_a_batch_is_learned_from() -> None:
+    world = make_world("CartPole-v1", 2)
+    policy = ActorCritic(world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True)
+    sampler = Episodes(world, policy, Stopwatch(), steps=20, seed=0, encoder=policy.encoder)
+    for _ in range(3):
+        batch = next(sampler)
+        assert batch.logp is not None
+        said = policy.log_prob(batch.obs, batch.action)
+        torch.testing.assert_close(said[batch.chosen], batch.logp[batch.chosen])
