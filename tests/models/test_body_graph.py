@@ -12,7 +12,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.models.body_graph import BodyGraph, body_of, read_body
-from fledge.worlds.mujoco_batch import BODIES
+from fledge.worlds.mujoco_batch import BODIES, unheard_warnings
 from tests.models.bodies import ASSETS, BEHIND, GOOD, chain
 
 pytest.importorskip("mujoco")
@@ -61,7 +61,8 @@ def test_the_tree_and_the_motors_are_those_of_the_file(world: str) -> None:
 @WORLDS
 def test_every_observation_is_of_the_node_that_the_world_says(world: str) -> None:
     """The world's first observation, against MuJoCo's own positions and speeds of each joint, by name."""
-    made = gymnasium.make(world)
+    with unheard_warnings():
+        made = gymnasium.make(world)
     inside = made.unwrapped
     obs = made.reset(seed=3)[0]
     assert Path(inside.fullpath).name == BODIES[world].file  # pyright: ignore[reportAttributeAccessIssue]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.loop import train
+from fledge.recipes.compare import compare
 from fledge.recipes.control_kinds import Built, Kind, Making, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
@@ -37,6 +38,10 @@ class ControlConfig(BaseModel):
     world: str = Field(default="CartPole-v1", description="a gymnasium name, such as Hopper-v5; or words:TASK")
     steps: int = Field(default=100_000, ge=1, description="steps in the world, all copies together")
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")
+    compare: str | None = Field(
+        default=None, description="several algorithms in place of one, such as ppo,dqn,reinforce: curves with intervals"
+    )
+    seeds: int = Field(default=3, ge=1, description="compare: runs of each algorithm, with this seed and the next ones")
     out: Path | None = Field(
         default=None, description="run folder; by default the first free of runs/control, runs/control-2, …"
     )
@@ -121,6 +126,8 @@ def settled(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig
 
 def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
     """Raises UserError for an unknown algorithm or world, settings that do not go together, and a world that fails."""
+    if config.compare is not None:
+        return compare(config, show, run, control)
     began = time.perf_counter()
     kind = kind_for(config.algorithm)
     probe = make_world(config.world, 1)

@@ -18,11 +18,13 @@ _POINTS = 300  # as many as a chart this wide can show
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `x` ascending, `y` finite, as long as `x`."""
+    """One line: `x` ascending, `y` finite, as long as `x`. low, high: an interval around `y`, empty for none."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def line_chart(
     percent: bool = False,
 ) -> Markup:
     """One SVG with a line for each series. `low` and `high`: what the y axis must reach at least."""
-    values = [y for one in series for y in one.y]
+    values = [y for one in series for y in (*one.y, *one.low, *one.high)]
     bottom, top = _reach(values + [bound for bound in (low, high) if bound is not None], low, high)
     ticks = nice_ticks(bottom, top)
     texts = [tick_text(tick, ticks, percent=percent) for tick in ticks]
@@ -99,6 +101,7 @@ def line_chart(
     y_scale = _Scale(bottom, top, HEIGHT - _BOTTOM, _TOP)
     x_scale = _x_scale([x for one in series for x in one.x], left, WIDTH - _RIGHT)
     parts = [_grid(y_scale, ticks, texts, left), _x_axis(x_scale, x_label)]
+    parts += [_band(one, x_scale, y_scale, f"s{number}") for number, one in enumerate(series, 1) if one.low]
     for number, one in enumerate(series, 1):
         parts.append(_line(one, x_scale, y_scale, f"s{number}"))
     return _svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
@@ -165,6 +168,11 @@ def _x_axis(scale: _Scale, label: str) -> str:
     middle = (scale.start + scale.end) / 2
     parts.append(f'<text class="name" x="{middle:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(label)}</text>')
     return "".join(parts)
+
+
+def _band(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
+    edge = [*zip(one.x, one.high, strict=True), *zip(reversed(one.x), reversed(one.low), strict=True)]
+    return f'<path class="band {name}" d="{_path(edge, x_scale, y_scale)}Z"/>'
 
 
 def _line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:

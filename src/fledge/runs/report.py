@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fledge.runs.atomic import write_text
-from fledge.runs.chapter import Chapter, chapter
+from fledge.runs.chapter import Chapter, Drawn, chapter
+from fledge.runs.charts import Series, line_chart
 from fledge.runs.family import Member, ancestry, family
 from fledge.runs.figures import duration, headline, is_number, label, value_text
 from fledge.runs.folder import Run, find_runs
@@ -69,6 +70,7 @@ def render(folder: Path) -> str:
         "finished": finished,
         "status": chapters[0].status if not is_road else "finished" if finished else "unfinished",
         "about": chapter(root, folder.resolve().name, "road") if root and is_road else None,
+        "comparison": comparison(summary) if summary.get("compared") else None,
         "tiles": [] if not is_road else [(label(k), value_text(k, v)) for k, v in summary.items() if is_number(v)],
         "stages": _stages(stages, by_name),
         "lineage": [_node(member, folder, anchors) for member in family(related)],
@@ -77,6 +79,21 @@ def render(folder: Path) -> str:
         "overoptimisation_source": SOURCE,
     }
     return render_page("fledge.runs", "report.html.jinja", page)
+
+
+def comparison(summary: dict[str, Any]) -> Drawn:
+    """Several algorithms in one picture: interquartile means over seeds, and their intervals."""
+    series = [
+        Series(name, one["world_steps"], one["return"], one["low"], one["high"])
+        for name, one in summary["compared"].items()
+    ]
+    caption = " · ".join(
+        f"{name} {one['return'][-1]:.1f} ({one['low'][-1]:.1f} to {one['high'][-1]:.1f})"
+        for name, one in summary["compared"].items()
+    )
+    svg = line_chart(series, x_label="steps in the world", description=f"Return over steps in the world: {caption}")
+    unit = f"interquartile mean over {summary['seeds']} seeds, with its 95% interval"
+    return Drawn("Return", unit, svg, [one.name for one in series], caption)
 
 
 def _name(run: Run, folder: Path) -> str:
@@ -96,6 +113,8 @@ def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]
     if len(chapters) == 1 and chapters[0].anchor == "run-1" and chapters[0].verb == root.verb:
         return chapters[0].sentence
     took = f", in {duration(summary['seconds'])}" if is_number(summary.get("seconds")) else ""
+    if summary.get("compared"):
+        return f"{len(summary['compared'])} algorithms in {summary['world']}{took}."
     what = (
         "A language model, raised from raw text to an aligned policy"
         if root.verb == "demo"

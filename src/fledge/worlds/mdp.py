@@ -21,7 +21,7 @@ class MDP:
 
     transition: [A, S, S], dense or torch's sparse COO, or CSR [A·S, S] with row a·S + s for P[a, s]: the shape in which it is kept, in
     `rows`, sparse (CSR) where it came so. reward: [S, A], or what each outcome pays, [A, S, S] dense or COO: then `reward` is its
-    expectation and `paid` knows the single payment. terminal: [S] bool, states that stay where they are and pay nothing; none unless
+    expectation and `payments` knows each. terminal: [S] bool, states that stay where they are and pay nothing; none unless
     given. start: [S], the chance of each first state; even over what is not terminal unless given. The return is Σ γ^k r_{t+k}.
 
     Raises UserError, naming the entry, for what is no process.
@@ -69,22 +69,25 @@ class MDP:
             return row, after, self.rows[row, after]
         begins = self.rows.crow_indices().long()
         row = torch.repeat_interleave(torch.arange(len(begins) - 1), begins.diff())
-        return row, self.rows.col_indices().long(), self.rows.values()
+        possible = self.rows.values() > 0
+        return row[possible], self.rows.col_indices().long()[possible], self.rows.values()[possible]
 
-    def paid(self, state: Tensor, action: Tensor, after: Tensor) -> Tensor:
-        """What an outcome pays; its expectation where only that is known.  [n], [n], [n] -> [n] float64"""
+    def payments(self) -> Tensor:
+        """What each outcome pays, in the order of `entries`; its expectation where only that is known.  -> [N] float64"""
+        row, after, _ = self.entries()
+        action, state = row // self.states, row % self.states
         if self._outcome is None:
             return self.reward[state, action]
         if self._outcome.layout == torch.strided:
             return self._outcome[action, state, after]
-        # The place of the outcome among those that are listed; one that is not pays 0.
-        known = self._number(*self._outcome.indices())
-        wanted = self._number(action, state, after)
-        place = torch.searchsorted(known, wanted).clamp(max=len(known) - 1)
-        return torch.where(known[place] == wanted, self._outcome.values()[place], 0.0)
-
-    def _number(self, action: Tensor, state: Tensor, after: Tensor) -> Tensor:
-        return (action * self.states + state) * self.states + after
+        known, wanted = (
+            (a * self.states + s) * self.states + t for a, s, t in (self._outcome.indices(), (action, state, after))
+        )
+        # The place of each outcome among those that are listed; one that is not pays 0, as does the one put behind them all.
+        known = torch.cat([known, known.new_full((1,), 2**62)])
+        place = torch.searchsorted(known, wanted)
+        listed = torch.cat([self._outcome.values(), torch.zeros(1, dtype=torch.float64)])
+        return torch.where(known[place] == wanted, listed[place], 0.0)
 
     def _expected(self, reward: Tensor) -> Tensor:
         """R[s, a] of whatever was given."""
@@ -100,8 +103,8 @@ class MDP:
         if len(wrong):
             place = self._outcome.indices()[:, wrong[0, 0]] if given.ndim == 1 else wrong[0]
             raise UserError(f"the reward{place.tolist()} (action, state, next) is no number: give a finite one.")
-        row, after, chance = self.entries()
-        worth = chance * self.paid(row % S, row // S, after)
+        row, _, chance = self.entries()
+        worth = chance * self.payments()
         return worth.new_zeros(A * S).index_add_(0, row, worth).view(A, S).T.contiguous()
 
     def _check_chances(self) -> None:
@@ -111,7 +114,7 @@ class MDP:
             place = wrong[0]
             value = float(chance[tuple(place)])
             if self.sparse:
-                row = torch.searchsorted(self.rows.crow_indices(), place.to(torch.int32), right=True) - 1
+                row = torch.searchsorted(self.rows.crow_indices().long(), place, right=True) - 1
                 place = torch.cat([row, self.rows.col_indices()[place]])
             a, s = divmod(int(place[0]), self.states)
             raise UserError(f"P[{a}, {s}, {int(place[1])}] is {value:g}: a chance is a number from 0 to 1.")

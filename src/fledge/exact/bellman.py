@@ -1,0 +1,93 @@
+"""The Bellman operators of a table, and how far from its fixed point a value can be (Sutton & Barto 2018, eqs. 4.1 and 4.2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fledge.errors import UserError
+from fledge.worlds.mdp import MDP
+
+UNDISCOUNTED_SWEEPS = 100_000  # after so many at γ = 1 a value that still moves is taken to have no end
+
+
+@dataclass(frozen=True)
+class Solution:
+    """V*, and how it was come by."""
+
+    value: Tensor  # [S] float64, 0 in terminal states
+    policy: Tensor  # [S] long: the first of the best actions
+    sweeps: float  # how often every state was looked at: passes, policies tried, or backups / S
+    error_bound: float  # no value is farther than this from V*, but for rounding; infinite at γ = 1, where no residual can tell
+
+
+def action_values(mdp: MDP, value: Tensor) -> Tensor:
+    """Q = R + γ P V.  [S] -> [S, A]"""
+    return mdp.reward + mdp.gamma * (mdp.rows @ value).view(mdp.actions, mdp.states).T
+
+
+def optimal_backup(mdp: MDP, value: Tensor) -> Tensor:
+    """TV = max_a (R + γ P V).  [S] -> [S]"""
+    return action_values(mdp, value).amax(1)
+
+
+def policy_backup(mdp: MDP, policy: Tensor, value: Tensor) -> Tensor:
+    """Σ_a π(a|s) Q(s, a).  policy [S, A], value [S] -> [S]"""
+    return (policy * action_values(mdp, value)).sum(1)
+
+
+def error_bound(residual: float, gamma: float) -> float:
+    """γ/(1 − γ) · ‖TV − V‖: what TV is at most away from T's fixed point, by the contraction.  Puterman 1994, theorem 6.3.3."""
+    return math.inf if gamma == 1 else gamma / (1 - gamma) * residual
+
+
+def close_enough(residual: float, gamma: float, sweeps: float, tolerance: float) -> bool:
+    """Whether a value is within `tolerance` of the fixed point: for certain below γ = 1.
+
+    At γ = 1 by this: the residual falls by a factor a sweep in the end, and n sweeps have seen 1/(1 − factor) many times over, so that
+    n · residual is more than what is still to come.
+    """
+    return (residual * max(1.0, sweeps) if gamma == 1 else error_bound(residual, gamma)) <= tolerance
+
+
+def check_progress(residual: float, gamma: float, sweeps: float, tolerance: float) -> None:
+    """Raises UserError where sweeps cannot get any closer: below γ = 1 when only rounding is left, at γ = 1 when there is no end."""
+    if not math.isfinite(residual):
+        raise UserError("the values grew beyond all numbers: at gamma = 1 the rewards must add up to something finite.")
+    if gamma == 1 and sweeps > UNDISCOUNTED_SWEEPS:
+        raise UserError(
+            f"after {sweeps:.0f} sweeps at gamma = 1 values still change by {residual:.3g}: from every state a terminal one must be within "
+            "reach, and no loop may pay. Give a gamma below 1, or a larger tolerance."
+        )
+    if gamma < 1 and gamma ** (sweeps / 2) < 2e-16:  # twice as many sweeps as float64 has digits for
+        raise UserError(
+            f"a tolerance of {tolerance:g} is finer than float64 can tell here: {error_bound(residual, gamma):.3g} was reached. Give a "
+            "larger one."
+        )
+
+
+def account(mdp: MDP, value: Tensor, sweeps: float) -> Solution:
+    """What V gives after one more backup, with a bound on its error.  [S] -> Solution"""
+    q = action_values(mdp, value)
+    better, policy = q.amax(1), q.argmax(1)
+    return Solution(better, policy, sweeps, error_bound(float((better - value).abs().max()), mdp.gamma))
+
+
+def as_probabilities(mdp: MDP, policy: Tensor) -> Tensor:
+    """One action for each state, [S] long, or π(a|s), [S, A], as the latter in float64. Raises UserError for what is neither."""
+    if policy.shape == (mdp.states,) and not policy.is_floating_point():
+        if bool(((policy < 0) | (policy >= mdp.actions)).any()):
+            raise UserError(f"the policy has actions from {int(policy.min())} to {int(policy.max())}: give 0 to {mdp.actions - 1}.")
+        return torch.nn.functional.one_hot(policy.long(), mdp.actions).double()
+    if policy.shape != (mdp.states, mdp.actions):
+        raise UserError(
+            f"the policy is {policy.dtype} {tuple(policy.shape)}: give [S] = [{mdp.states}] actions, or chances [S, A] = "
+            f"[{mdp.states}, {mdp.actions}]."
+        )
+    wrong = (~(policy >= 0)).any(1) | ((policy.double().sum(1) - 1).abs() > 1e-9)
+    if bool(wrong.any()):
+        raise UserError(f"the policy in state {int(wrong.nonzero()[0])} is no distribution: its chances must be 0 or more and add up to 1.")
+    return policy.double()

@@ -1,0 +1,114 @@
+"""`fledge control compare=ppo,dqn,…`: several algorithms, several seeds, one picture with intervals. Every run is a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from fledge.errors import UserError
+from fledge.recipes.control_kinds import kind_for
+from fledge.recipes.interquartile import interquartile_mean, interval
+from fledge.recipes.show import Show
+from fledge.runs.folder import Run
+from fledge.runs.lineage import verb_of
+from fledge.runs.report import write_report
+
+Rows = list[dict[str, Any]]
+
+
+def compare(config: Any, show: Show, run: Run | None, control: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """control: trains one agent. A comparison that is continued skips what is finished. Raises UserError for an unknown algorithm."""
+    names = [name.strip() for name in config.compare.split(",")]
+    for name in names:
+        kind_for(name)
+    if len(set(names)) != len(names):
+        raise UserError(f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often.")
+    run = run or Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
+    every = config.evaluate_every or max(1, config.steps // 10)
+    grid = np.arange(0, config.steps + 1, every)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for seed in range(config.seed, config.seed + config.seeds):
+        for name in names:
+            folder = run.folder / f"{name}-{seed}"
+            alone = config.model_copy(
+                update={"compare": None, "algorithm": name, "seed": seed, "out": folder, "evaluate_every": every}
+            )
+            summary, rows = one(alone, folder, show, control)
+            found[name].append(summary)
+            curves[name].append(on_grid(rows, grid))
+    summary = told(config, run, found, {name: np.stack(each) for name, each in curves.items()}, grid)
+    run.finish(summary)
+    page = write_report(run.folder)
+    show.print(table(summary))
+    show.line(f"The report:   {page}")
+    return summary
+
+
+def one(config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], Rows]:
+    """Summary and metrics of one agent: read if it is finished, continued if it was begun, else trained."""
+    if verb_of(folder) is None:
+        summary = control(config, show)
+        begun = Run.open(folder)
+    else:
+        begun = Run.open(folder, writing=True)
+        summary = begun.summary or control(config, show, begun)
+    rows = begun.metrics.rows()
+    begun.close()
+    return summary, rows
+
+
+def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
+    """The last evaluation at or before each number of world steps; a batch that overshoots it by less than half a gap counts for it."""
+    judged = [(row["world_steps"], row["evaluation_return"]) for row in rows if "evaluation_return" in row]
+    slack = (grid[1] - grid[0]) / 2 if len(grid) > 1 else 0
+    return np.array([[value for steps, value in judged if steps <= at + slack][-1] for at in grid], dtype=np.float64)
+
+
+def told(
+    config: Any, run: Run, found: dict[str, list[dict[str, Any]]], curves: dict[str, np.ndarray], grid: np.ndarray
+) -> dict[str, Any]:
+    compared = {}
+    for name, returns in curves.items():
+        low, high = interval(returns)
+        compared[name] = {
+            "world_steps": grid.tolist(),
+            "return": interquartile_mean(returns).tolist(),
+            "low": low.tolist(),
+            "high": high.tolist(),
+            "last": returns[:, -1].tolist(),
+            "seconds": float(np.median([each["seconds"] for each in found[name]])),
+        }
+    return {
+        "verb": "control",
+        "run": str(run.folder),
+        "world": config.world,
+        "steps": config.steps,
+        "seeds": config.seeds,
+        "seconds": sum(each["seconds"] for own in found.values() for each in own),
+        "compared": compared,
+    }
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """Every algorithm at the end: interquartile mean, interval, and what each seed came to."""
+    seeds = summary["seeds"]
+    found = Table(
+        title=f"\n{summary['world']} after {summary['steps']:,} steps, {seeds} seeds", title_justify="left", box=None, pad_edge=False
+    )
+    for column, justify in (("algorithm", "left"), ("return", "right"), ("95% interval", "right"), ("seconds", "right"), ("each seed", "left")):
+        found.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
+    ranked = sorted(summary["compared"].items(), key=lambda item: -item[1]["return"][-1])
+    for name, one in ranked:
+        found.add_row(
+            name,
+            f"{one['return'][-1]:.1f}",
+            f"{one['low'][-1]:.1f} to {one['high'][-1]:.1f}",
+            f"{one['seconds']:.1f}",
+            " ".join(f"{value:.0f}" for value in one["last"]),
+        )
+    return found
