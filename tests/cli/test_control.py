@@ -46,6 +46,43 @@ def test_every_algorithm_runs_and_says_what_came_of_it(algorithm: str, cli: Cli,
     assert "steps in the world" in (tmp_path / "page.html").read_text()
 
 
+def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> None:
+    """DAgger comes to do what the expert does: on the steps it takes they disagree less than at first."""
+    assert cli(f"control {QUICK} steps=4000 out=expert", folder=tmp_path).code == 0
+    for algorithm in ("cloning", "dagger"):
+        done = cli(f"control {QUICK} steps=3000 algorithm={algorithm} expert=expert out={algorithm} --json", folder=tmp_path)
+        assert done.code == 0, done.stderr
+        rows = [json.loads(line) for line in (tmp_path / algorithm / "metrics.jsonl").read_text().splitlines()]
+        wrong = [row["disagreement"] for row in rows if "disagreement" in row]
+        assert sum(wrong[-5:]) < 0.5 * sum(wrong[:5])
+        parent = json.loads((tmp_path / algorithm / "lineage.json").read_text())["parents"][0]
+        assert parent["path"] == "../expert"
+        assert len(parent["model_sha256"]) == 64
+    nobody = cli(f"control {QUICK} algorithm=dagger out=no", folder=tmp_path)
+    assert nobody.code == 2
+    assert "give expert=RUN" in nobody.stderr
+    other = cli(f"control {QUICK} algorithm=dagger expert=expert world=Acrobot-v1 out=no", folder=tmp_path)
+    assert "trained in CartPole-v1, and this is Acrobot-v1" in other.stderr
+
+
+def test_a_comparison_shows_every_algorithm_and_skips_what_is_finished(cli: Cli, tmp_path: Path) -> None:
+    words = f"control {QUICK} compare=ppo,a2c seeds=2 evaluate_every=128 out=run"
+    result = cli(f"{words} --json", folder=tmp_path).result
+    assert set(result["compared"]) == {"ppo", "a2c"}
+    for name, one in result["compared"].items():
+        assert one["world_steps"] == [0, 128, 256]
+        assert all(low <= mean <= high for low, mean, high in zip(one["low"], one["return"], one["high"], strict=True))
+        runs = [json.loads((tmp_path / "run" / f"{name}-{seed}" / "summary.json").read_text()) for seed in (0, 1)]
+        assert one["last"] == [run["evaluation_return"] for run in runs]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "2 algorithms in CartPole-v1" in page
+    assert page.count('class="band s') == 2
+    (tmp_path / "run" / "summary.json").unlink()  # as if it had been killed at the end
+    assert cli("resume run --json", folder=tmp_path).result == result
+    twice = cli(f"control {QUICK} compare=ppo,ppo out=twice", folder=tmp_path)
+    assert "names an algorithm twice" in twice.stderr
+
+
 def test_a_film_of_the_agent_is_in_the_report(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("pygame")
     done = cli(f"control {QUICK} pictures=true out=run", folder=tmp_path)

@@ -21,7 +21,9 @@ class Solution:
     value: Tensor  # [S] float64, 0 in terminal states
     policy: Tensor  # [S] long: the first of the best actions
     sweeps: float  # how often every state was looked at: passes, policies tried, or backups / S
-    error_bound: float  # no value is farther than this from V*, but for rounding; infinite at γ = 1, where no residual can tell
+    error_bound: (
+        float  # no value is farther than this from V*, but for rounding; infinite at γ = 1, where no residual can tell
+    )
 
 
 def action_values(mdp: MDP, value: Tensor) -> Tensor:
@@ -80,7 +82,9 @@ def as_probabilities(mdp: MDP, policy: Tensor) -> Tensor:
     """One action for each state, [S] long, or π(a|s), [S, A], as the latter in float64. Raises UserError for what is neither."""
     if policy.shape == (mdp.states,) and not policy.is_floating_point():
         if bool(((policy < 0) | (policy >= mdp.actions)).any()):
-            raise UserError(f"the policy has actions from {int(policy.min())} to {int(policy.max())}: give 0 to {mdp.actions - 1}.")
+            raise UserError(
+                f"the policy has actions from {int(policy.min())} to {int(policy.max())}: give 0 to {mdp.actions - 1}."
+            )
         return torch.nn.functional.one_hot(policy.long(), mdp.actions).double()
     if policy.shape != (mdp.states, mdp.actions):
         raise UserError(
@@ -89,5 +93,7 @@ def as_probabilities(mdp: MDP, policy: Tensor) -> Tensor:
         )
     wrong = (~(policy >= 0)).any(1) | ((policy.double().sum(1) - 1).abs() > 1e-9)
     if bool(wrong.any()):
-        raise UserError(f"the policy in state {int(wrong.nonzero()[0])} is no distribution: its chances must be 0 or more and add up to 1.")
+        raise UserError(
+            f"the policy in state {int(wrong.nonzero()[0])} is no distribution: its chances must be 0 or more and add up to 1."
+        )
     return policy.double()

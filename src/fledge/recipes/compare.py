@@ -26,7 +26,9 @@ def compare(config: Any, show: Show, run: Run | None, control: Callable[..., dic
     for name in names:
         kind_for(name)
     if len(set(names)) != len(names):
-        raise UserError(f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often.")
+        raise UserError(
+            f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
+        )
     run = run or Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
     every = config.evaluate_every or max(1, config.steps // 10)
     grid = np.arange(0, config.steps + 1, every)
@@ -98,9 +100,18 @@ def table(summary: dict[str, Any]) -> Table:
     """Every algorithm at the end: interquartile mean, interval, and what each seed came to."""
     seeds = summary["seeds"]
     found = Table(
-        title=f"\n{summary['world']} after {summary['steps']:,} steps, {seeds} seeds", title_justify="left", box=None, pad_edge=False
+        title=f"\n{summary['world']} after {summary['steps']:,} steps, {seeds} seeds",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
-    for column, justify in (("algorithm", "left"), ("return", "right"), ("95% interval", "right"), ("seconds", "right"), ("each seed", "left")):
+    for column, justify in (
+        ("algorithm", "left"),
+        ("return", "right"),
+        ("95% interval", "right"),
+        ("seconds", "right"),
+        ("each seed", "left"),
+    ):
         found.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
     ranked = sorted(summary["compared"].items(), key=lambda item: -item[1]["return"][-1])
     for name, one in ranked:

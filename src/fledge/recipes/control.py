@@ -14,7 +14,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.loop import train
 from fledge.recipes.compare import compare
-from fledge.recipes.control_kinds import Built, Kind, Making, kind_for, kind_of_world
+from fledge.recipes.control_kinds import KINDS, Built, Kind, Making, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
 from fledge.sample.episodes import Episodes
@@ -34,7 +34,10 @@ class ControlConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
-    algorithm: str = Field(default="ppo", description="ppo, a2c, actor_critic, reinforce, natural, trpo, dqn")
+    algorithm: str = Field(default="ppo", description=f"one of {', '.join(KINDS)}")
+    expert: Path | None = Field(
+        default=None, description="cloning, dagger: whom to do alike, a finished run of `fledge control` in this world"
+    )
     world: str = Field(default="CartPole-v1", description="a gymnasium name, such as Hopper-v5; or words:TASK")
     steps: int = Field(default=100_000, ge=1, description="steps in the world, all copies together")
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")
@@ -155,7 +158,13 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 encoder=built.encoder,
             )  # fmt: skip
         if run is None:  # now that nothing can be wrong with it any more
-            run = Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
+            run = Run.create(
+                config.out,
+                "control",
+                config.model_dump(mode="json"),
+                seed=config.seed,
+                parents=[config.expert] if config.expert else [],
+            )
         show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
         if run.checkpoints.latest(show.line) is not None and not world.restorable:
             show.line(
@@ -250,7 +259,7 @@ def finish(
     """Weights, film and summary."""
     run.model_folder.mkdir(exist_ok=True)
     weights = {name: value.contiguous() for name, value in built.module.state_dict().items()}
-    write_tensors(run.model_folder / "policy.safetensors", weights)
+    write_tensors(run.model_folder / "model.safetensors", weights)
     pictured = ""
     if config.pictures:
         found, why = film(config.world, built.player.best, seed=config.seed + EVALUATION_SEED)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fledge.algorithms.actor_critic import AdvantageActorCritic
 from fledge.algorithms.dqn import DQN, Exploration
+from fledge.algorithms.imitation import DAgger
 from fledge.algorithms.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
 from fledge.algorithms.ppo import PPO, PPOSettings
 from fledge.algorithms.reinforce import Reinforce
@@ -20,6 +24,7 @@ from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.actor_critic import ActorCritic, Encoder
 from fledge.models.q_network import QNetwork
+from fledge.runs.folder import Run
 from fledge.sample.replay import Replay, Surprise
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Box, Choices, World
@@ -143,6 +148,36 @@ def build_dqn(m: Making) -> Built:
     return Built(algorithm, algorithm, algorithm, network)
 
 
+def build_imitation(m: Making, decay: float) -> Built:
+    s, policy = m.settings, m.actor_critic()
+    if s.expert is None:
+        raise UserError(
+            f"algorithm={s.algorithm} was given without an expert: give expert=RUN, a finished run of `fledge control` in this world."
+        )
+    expert = load_player(s.expert, m.world, m.device)
+    algorithm = DAgger(
+        policy, expert, m.learner(policy, s.updates_per_batch), m.stopwatch, generator=m.random, decay=decay,
+        updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
+    )  # fmt: skip
+    return Built(algorithm, algorithm, algorithm, policy, policy.encoder)
+
+
+def load_player(folder: Path, world: World, device: torch.device) -> Player:
+    """Who plays for a finished run. Raises UserError for a folder that is none, or is of another world."""
+    run = Run.open(folder)
+    weights = run.model_folder / "model.safetensors"
+    if run.verb != "control" or not weights.is_file():
+        raise UserError(f"{folder} holds no agent: give a finished run of `fledge control`.")
+    if run.config["world"] != world.name:
+        raise UserError(
+            f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
+        )
+    settings = SimpleNamespace(**run.config)
+    built = kind_for(settings.algorithm).build(Making(world, settings, 1, Stopwatch(), device))
+    built.module.load_state_dict(load_file(weights))
+    return built.player
+
+
 @dataclass(frozen=True)
 class Kind:
     """build: what makes it. settings: its own values of the fields; of a kind of world, on top of them.
@@ -208,6 +243,16 @@ KINDS: dict[str, Kind] = {
         },
         {},
         actions=(Choices,),
+    ),
+    "cloning": Kind(  # of the expert's own steps
+        lambda m: build_imitation(m, decay=1.0),
+        {"copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64, "learning_rate": 1e-3},
+        {"bodies": {"normalise": True}},
+    ),
+    "dagger": Kind(
+        lambda m: build_imitation(m, decay=0.0),
+        {"copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64, "learning_rate": 1e-3},
+        {"bodies": {"normalise": True}},
     ),
 }  # fmt: skip
 

@@ -16,8 +16,10 @@ from rich.text import Text
 
 from fledge.errors import UserError
 from fledge.exact.baselines import baseline_rows
+from fledge.exact.compounding_error import imitation_rows
 from fledge.exact.family import FAMILY
 from fledge.exact.laboratory import Hardware
+from fledge.exact.policy_gradient_rows import policy_gradient_rows
 from fledge.exact.rows import Row
 from fledge.exact.section0 import SECTION_0
 from fledge.recipes.own_estimators import own_rows
@@ -95,7 +97,12 @@ def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[
         (entry.subject, lambda entry=entry, number=number: [entry.row(f"A{number}", hardware, updates)])
         for number, entry in enumerate(FAMILY, 1)
     ]
-    return [*section0, ("baselines", partial(baseline_rows, 100)), *family]
+    worlds = [
+        ("baselines", partial(baseline_rows, 100)),
+        ("policy gradients", partial(policy_gradient_rows, 100)),
+        ("imitation", imitation_rows),
+    ]
+    return [*section0, *worlds, *family]
 
 
 def table(rows: list[Row]) -> Table:

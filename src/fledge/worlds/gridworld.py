@@ -113,7 +113,9 @@ def read_gridworld(
     pays = SIGNS | dict(exits or {})
     for letter in pays:
         if len(letter) != 1 or letter in WALL + FLOOR + START:
-            raise UserError(f"an exit is drawn {letter!r}: give it one character that is not one of '#', '.', ' ' and 'S'.")
+            raise UserError(
+                f"an exit is drawn {letter!r}: give it one character that is not one of '#', '.', ' ' and 'S'."
+            )
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1)]
     while lines and not lines[0][1].strip():
         lines.pop(0)
