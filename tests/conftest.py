@@ -9,6 +9,9 @@ from __future__ import annotations
 import signal
 
 import torch
+from hypothesis import settings
 
+settings.register_profile("fledge", deadline=None)  # a test that waits for its turn on a busy machine is not wrong
+settings.load_profile("fledge")
 torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)

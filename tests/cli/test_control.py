@@ -30,7 +30,7 @@ def test_what_cannot_be_is_said_in_one_sentence(words: str, cli: Cli, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "actor_critic", "reinforce", "natural", "trpo", "dqn"])
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "actor_critic", "reinforce", "natural", "trpo", "dqn", "async"])
 def test_every_algorithm_runs_and_says_what_came_of_it(algorithm: str, cli: Cli, tmp_path: Path) -> None:
     copies = "copies=1 steps_per_batch=1 steps=60" if algorithm == "actor_critic" else ""
     result = cli(f"control {QUICK} {copies} algorithm={algorithm} out=run --json", folder=tmp_path).result
@@ -50,7 +50,9 @@ def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> 
     """DAgger comes to do what the expert does: on the steps it takes they disagree less than at first."""
     assert cli(f"control {QUICK} steps=4000 out=expert", folder=tmp_path).code == 0
     for algorithm in ("cloning", "dagger"):
-        done = cli(f"control {QUICK} steps=3000 algorithm={algorithm} expert=expert out={algorithm} --json", folder=tmp_path)
+        done = cli(
+            f"control {QUICK} steps=3000 algorithm={algorithm} expert=expert out={algorithm} --json", folder=tmp_path
+        )
         assert done.code == 0, done.stderr
         rows = [json.loads(line) for line in (tmp_path / algorithm / "metrics.jsonl").read_text().splitlines()]
         wrong = [row["disagreement"] for row in rows if "disagreement" in row]

@@ -56,7 +56,9 @@ def solve_gridworld(grid: Gridworld, tolerance: float = 1e-6) -> GridSolution:
     6.3.3). Raises UserError for γ = 1, and for a tolerance finer than float64 can tell.
     """
     if grid.gamma == 1:
-        raise UserError("a map is solved here with gamma below 1, where an error bound exists: use value_iteration(grid.mdp()).")
+        raise UserError(
+            "a map is solved here with gamma below 1, where an error bound exists: use value_iteration(grid.mdp())."
+        )
     for_ever = grid.step_reward / (1 - grid.gamma)
     allowed = tolerance * (1 - grid.gamma)  # of X in one backup
     largest = max(abs(for_ever), float(grid.worth.abs().max()))

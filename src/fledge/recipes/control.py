@@ -20,6 +20,7 @@ from fledge.runs.folder import Run
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
+from fledge.sample.workers import Workers
 from fledge.stopwatch import Stopwatch
 from fledge.tensor_file import write_tensors
 from fledge.worlds.frames import animation, film
@@ -79,6 +80,7 @@ class ControlConfig(BaseModel):
     baseline: Literal["none", "constant", "batch", "leave_one_out"] = Field(
         default="leave_one_out", description="reinforce: what a return is compared with"
     )
+    workers: int = Field(default=2, ge=1, description="async: processes, each with its own copies of the world")
     natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
     updates_per_batch: int | None = Field(default=None, ge=1, description="dqn: optimizer steps after each batch")
     buffer: int = Field(default=100_000, ge=1, description="dqn: steps that are remembered")
@@ -144,12 +146,17 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     device = torch.device(
         "cuda" if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()) else "cpu"
     )
+    sampler: Any = None
     world, judge_world = (make_world(config.world, n) for n in (config.copies, config.evaluation_episodes))
     try:
         batch = config.copies * config.steps_per_batch
         built = kind.build(Making(world, config, -(-config.steps // batch), stopwatch, device))
-        sampler: Any
-        if kind.whole_episodes:
+        if kind.workers:
+            sampler = Workers(
+                config.world, config.copies, built.actor, stopwatch, workers=config.workers, steps=config.steps_per_batch,
+                seed=config.seed,
+            )  # fmt: skip
+        elif kind.whole_episodes:
             sampler = WholeEpisodes(world, built.actor, stopwatch, seed=config.seed)
         else:
             scale = RewardScale(config.copies, config.gamma) if config.scale_rewards else None
@@ -173,6 +180,8 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         last = learn(config, run, show, built, sampler, judge_world, stopwatch)
         summary = finish(config, run, built, last, sampler.taken, time.perf_counter() - began, show)
     finally:
+        if isinstance(sampler, Workers):
+            sampler.close()
         world.close()
         judge_world.close()
     return summary

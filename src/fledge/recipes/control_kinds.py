@@ -104,11 +104,11 @@ def build_ppo(m: Making) -> Built:
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
 
-def build_actor_critic(m: Making) -> Built:
+def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
     s, policy = m.settings, m.actor_critic()
     algorithm = AdvantageActorCritic(
         policy, m.learner(policy), m.stopwatch, gamma=s.gamma, gae_lambda=s.gae_lambda,
-        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient,
+        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, truncate_at=truncate_at,
     )  # fmt: skip
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
@@ -182,7 +182,7 @@ def load_player(folder: Path, world: World, device: torch.device) -> Player:
 class Kind:
     """build: what makes it. settings: its own values of the fields; of a kind of world, on top of them.
 
-    whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. actions: what it can do.
+    whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples in processes. actions: what it can do.
     """
 
     build: Callable[[Making], Built]
@@ -190,6 +190,7 @@ class Kind:
     worlds: Mapping[str, Mapping[str, Any]]
     actions: tuple[type, ...] = (Choices, Box)
     whole_episodes: bool = False
+    workers: bool = False
 
 
 ON_POLICY = {
@@ -213,6 +214,12 @@ KINDS: dict[str, Kind] = {
         build_actor_critic,
         ON_POLICY | {"steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear"},
         {"bodies": {"normalise": True, "scale_rewards": True}},
+    ),
+    "async": Kind(  # workers that do not wait; what they send is weighed for being a little old
+        lambda m: build_actor_critic(m, truncate_at=1.0),
+        ON_POLICY | {"steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear"},
+        {},
+        workers=True,
     ),
     "actor_critic": Kind(  # online: one copy, one step
         build_actor_critic,

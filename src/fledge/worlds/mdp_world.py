@@ -1,10 +1,14 @@
-"""A process of tables as a world: what learns from experience acts in it, while solvers read the same tables."""
+"""A process of tables as a world: what learns from experience acts in it, while solvers read the same tables.
+
+The work is done in numpy, whose small arrays cost a quarter of torch's (as in batched_cartpole.py).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,75 +38,77 @@ class MDPWorld:
         signs = process.signs if isinstance(process, Pomdp) else self.mdp.states
         self.observation: Space = Choices((signs,))
         self.action: Space = Choices((self.mdp.actions,))
-        row, self.after, chance = self.mdp.entries()
-        self.begins = torch.searchsorted(row, torch.arange(self.mdp.actions * self.mdp.states + 1))  # [A·S+1]
+        row, after, chance = (x.numpy() for x in self.mdp.entries())
+        self.after, self.pays = after, self.mdp.payments().float().numpy()  # [N] each
+        self.begins = np.searchsorted(row, np.arange(self.mdp.actions * self.mdp.states + 1))  # [A·S+1]
         # All chances in one rising line, so that one search draws for all copies, however many states may follow.
-        self.upto = torch.cat([torch.zeros(1, dtype=torch.float64), chance.cumsum(0)])  # [N+1]
-        self.pays = self.mdp.payments()  # [N]
-        self.first = self.mdp.start.cumsum(0)  # [S]
-        self.sign = process.emission.cumsum(1) if isinstance(process, Pomdp) else None  # [S, O]
+        self.upto = np.concatenate([[0.0], chance.cumsum()])  # [N+1]
+        self.first = self.mdp.start.cumsum(0).numpy()  # [S]
+        self.sign = process.emission.cumsum(1).numpy() if isinstance(process, Pomdp) else None  # [S, O]
+        self.terminal = self.mdp.terminal.numpy()  # [S]
         self.generator = torch.Generator()
-        self.state = torch.zeros(copies, dtype=torch.long)  # [n]
-        self.seen = torch.zeros(copies, dtype=torch.long)  # [n]
-        self.elapsed = torch.zeros(copies, dtype=torch.long)  # [n]
-        self.over = torch.zeros(copies, dtype=torch.bool)  # [n]
+        self.state, self.seen, self.elapsed = np.zeros((3, copies), dtype=np.int64)  # [n] each
+        self.over = np.zeros(copies, dtype=bool)  # [n]
 
     def reset(self, seed: int) -> Tensor:
         self.generator.manual_seed(seed)
-        uniform = torch.rand(3, self.copies, generator=self.generator, dtype=torch.float64)
-        self.state = _among(self.first, uniform[1])
-        self.elapsed = torch.zeros_like(self.elapsed)
-        self.over = torch.zeros_like(self.over)
-        self.seen = self._observed(uniform[2])
-        return self.seen
+        uniform = self._uniform()
+        self.state = self._started(uniform[1])
+        self.elapsed, self.over = np.zeros_like(self.elapsed), np.zeros_like(self.over)
+        return self._observed(uniform[2])
 
     def step(self, action: Tensor) -> Step:
         """Raises UserError for an action that is none of the A."""
-        if bool(((action < 0) | (action >= self.mdp.actions)).any()):
+        chosen = action.numpy()
+        if chosen.min() < 0 or chosen.max() >= self.mdp.actions:
             raise UserError(f"{self.name} was told {action.tolist()}: give 0 to {self.mdp.actions - 1} to each copy.")
-        uniform = torch.rand(3, self.copies, generator=self.generator, dtype=torch.float64)
-        outcome = self._outcome(action, uniform[0])
-        self.state = torch.where(self.over, _among(self.first, uniform[1]), self.after[outcome])
-        self.elapsed = torch.where(self.over, 0, self.elapsed + 1)
-        terminated = self.mdp.terminal[self.state]  # nothing starts in a terminal state
-        truncated = torch.zeros_like(terminated)
-        if self.time_limit is not None:
-            truncated = ~terminated & (self.elapsed == self.time_limit)
-        reward = torch.where(self.over, 0.0, self.pays[outcome]).float()
+        uniform = self._uniform()
+        outcome = self._outcome(chosen, uniform[0])
+        reward, state, elapsed = self.pays[outcome], self.after[outcome], self.elapsed + 1
+        if self.over.any():  # what was done there reaches nobody
+            reward[self.over], elapsed[self.over] = 0.0, 0
+            state = np.where(self.over, self._started(uniform[1]), state)
+        self.state, self.elapsed = state, elapsed
+        terminated = self.terminal[state]  # nothing starts in a terminal state
+        truncated = ~terminated & (elapsed == (self.time_limit or -1))
         self.over = terminated | truncated
-        self.seen = self._observed(uniform[2])
-        return Step(self.seen, reward, terminated, truncated)
+        return Step(self._observed(uniform[2]), *map(torch.from_numpy, (reward, terminated, truncated)))
 
-    def _outcome(self, action: Tensor, uniform: Tensor) -> Tensor:
+    def _uniform(self) -> np.ndarray:
+        """For what follows, for a start, for a sign.  -> [3, n] float64"""
+        return torch.rand(3, self.copies, generator=self.generator, dtype=torch.float64).numpy()
+
+    def _outcome(self, action: np.ndarray, uniform: np.ndarray) -> np.ndarray:
         """s′ ~ P[a, s, ·], as its place in `after`.  [n], [n] -> [n]"""
         row = action * self.mdp.states + self.state
         begin, end = self.begins[row], self.begins[row + 1]
         low, high = self.upto[begin], self.upto[end]
-        place = torch.searchsorted(self.upto, low + uniform * (high - low), right=True) - 1
-        return place.clamp(min=begin, max=end - 1)
+        place = np.searchsorted(self.upto, low + uniform * (high - low), side="right") - 1
+        return np.minimum(np.maximum(place, begin), end - 1)  # rounding must not lead into another row
 
-    def _observed(self, uniform: Tensor) -> Tensor:
-        return self.state if self.sign is None else _among(self.sign[self.state], uniform)
+    def _started(self, uniform: np.ndarray) -> np.ndarray:
+        """s ~ start.  [n] -> [n]"""
+        return np.searchsorted(self.first, uniform * self.first[-1], side="right")
+
+    def _observed(self, uniform: np.ndarray) -> Tensor:
+        """The state, or o ~ O[s, ·].  [n] -> [n]"""
+        if self.sign is None:
+            self.seen = self.state
+        else:
+            upto = self.sign[self.state]  # [n, O]
+            self.seen = (upto <= uniform[:, None] * upto[:, -1:]).sum(1)
+        return torch.from_numpy(self.seen.copy())
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "state": self.state,
-            "seen": self.seen,
-            "elapsed": self.elapsed,
-            "over": self.over,
-            "generator": self.generator.get_state(),
-        }
+        kept = {name: getattr(self, name).copy() for name in ("state", "seen", "elapsed", "over")}
+        return {**kept, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Tensor:
-        self.state, self.seen, self.elapsed, self.over = (state[key] for key in ("state", "seen", "elapsed", "over"))
+        self.state, self.seen, self.elapsed, self.over = (
+            state[name].copy() for name in ("state", "seen", "elapsed", "over")
+        )
         self.generator.set_state(state["generator"])
-        return self.seen
+        return torch.from_numpy(self.seen.copy())
 
     def close(self) -> None:
         """It holds nothing that must be given back."""
-
-
-def _among(upto: Tensor, uniform: Tensor) -> Tensor:
-    """Draws from cumulated chances, the same for all, [K], or each from its own, [n, K].  [n] uniform -> [n]"""
-    drawn = torch.searchsorted(upto, uniform[..., None] * upto[..., -1:], right=True).squeeze(-1)
-    return drawn.clamp(max=upto.shape[-1] - 1)
