@@ -94,7 +94,7 @@ def test_the_gradient_is_that_of_the_formula_written_down_step_by_step() -> None
     wanted = [p.grad for p in twin.actor.parameters()]
     seen: list[torch.Tensor] = []
     algorithm.learner.optimizer.register_step_pre_hook(
-        lambda *_: seen.extend(p.grad.clone() for p in policy.actor.parameters())
+        lambda *_: seen.extend(p.grad.clone() for p in policy.actor.parameters() if p.grad is not None)
     )
     algorithm.update(batch)
     for a, b in zip(seen, wanted, strict=True):

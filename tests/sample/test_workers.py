@@ -30,7 +30,9 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
         said = actor.log_prob(first.obs, first.action)
         torch.testing.assert_close(said[first.chosen], first.logp[first.chosen])
         with torch.no_grad():
-            actor.actor[-1].bias[:] = torch.tensor([50.0, -50.0])  # from now on everybody pushes to the left
+            list(actor.actor.parameters())[-1][:] = torch.tensor(
+                [50.0, -50.0]
+            )  # from now on everybody pushes to the left
         batches = [next(sampler) for _ in range(12)]
         assert bool((batches[-1].action == 0).all())  # what lay ready before is used up by then
         assert sampler.figures["lag"] <= 4

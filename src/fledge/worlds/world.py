@@ -56,10 +56,14 @@ class Step(NamedTuple):
 class World(Protocol):
     """`copies` of one world side by side. Not differentiable. Tensors that it gives are the caller's to keep."""
 
-    name: str
-    copies: int
-    observation: Space
-    action: Space
+    @property
+    def name(self) -> str: ...
+    @property
+    def copies(self) -> int: ...
+    @property
+    def observation(self) -> Space: ...
+    @property
+    def action(self) -> Space: ...
 
     def reset(self, seed: int) -> Tensor:
         """All copies begin anew, each with random numbers of its own.  -> obs [n, *O]"""
