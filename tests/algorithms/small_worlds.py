@@ -1,4 +1,4 @@
-"""Worlds of a few places, small enough to be worked out by hand: ten steps round a circle, a road with a ditch beside it, a line."""
+"""Worlds whose values can be written down: one that is cut every ten steps, and one choice made again and again."""
 
 from __future__ import annotations
 
@@ -8,80 +8,62 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.worlds.world import Choices, Space, Step
+from fledge.worlds.world import Box, Choices, Space, Step
+
+LENGTH = 10  # steps of an episode
+ONE_NUMBER = Box(torch.tensor([-1.0]), torch.tensor([1.0]))
 
 
-class Counted:
-    """What the worlds below share: places, a clock for each copy that runs out after `steps`, and a new beginning after an end."""
+class Ten:
+    """Reward 1 for ten steps, whatever is done. Terminated: V at step t is 1 + … + γ^(9−t). Truncated: 1/(1 − γ), in every state.
 
-    name: str = "counted"
-    restorable = True
-    action: Space = Choices((2,))
-    observation: Space
-    copies: int
+    The observation is the number of the step where the world ends there, and always 0 where it would go on.
+    """
 
-    def __init__(self, places: int, copies: int, steps: int, *, ends: bool, start: int = 0) -> None:
-        """ends: whether the world terminates when the clock has run out; if not it is only cut there."""
-        self.observation, self.copies, self.steps, self.ends = Choices((places,)), copies, steps, ends
-        self.start = torch.full((copies,), start)
-        self.reset(0)
+    name, restorable = "ten", True
+    observation: Space = Choices((LENGTH + 1,))
+
+    def __init__(self, copies: int, *, terminates: bool, action: Space) -> None:
+        self.copies, self.terminates, self.action = copies, terminates, action
+        self.step_number = torch.zeros(copies, dtype=torch.long)
+
+    def _seen(self) -> Tensor:
+        return self.step_number.clone() if self.terminates else torch.zeros_like(self.step_number)
 
     def reset(self, seed: int) -> Tensor:
-        self.place, self.clock = self.start.clone(), torch.zeros_like(self.start)
-        return self.place.clone()
-
-    def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        """-> the place after, the reward; [n], [n]"""
-        raise NotImplementedError
+        self.step_number = torch.arange(self.copies) % LENGTH  # the copies end at different times
+        return self._seen()
 
     def step(self, action: Tensor) -> Step:
-        over = self.clock == self.steps
-        place, reward = self.go(action)
-        self.place = torch.where(over, self.start, place)
-        self.clock = torch.where(over, 0, self.clock + 1)
-        late, no = self.clock == self.steps, torch.zeros(self.copies, dtype=torch.bool)
-        ended = (late, no) if self.ends else (no, late)
-        return Step(self.place.clone(), torch.where(over, 0.0, reward), *ended)
+        over = self.step_number == LENGTH
+        self.step_number = torch.where(over, 0, self.step_number + 1)
+        ended = self.step_number == LENGTH
+        no = torch.zeros_like(ended)
+        return Step(self._seen(), (~over).float(), *((ended, no) if self.terminates else (no, ended)))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"place": self.place, "clock": self.clock}
+        return {"step_number": self.step_number}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Tensor:
-        self.place, self.clock = state["place"].clone(), state["clock"].clone()
-        return self.place.clone()
+        self.step_number = state["step_number"].clone()
+        return self._seen()
 
-    def close(self) -> None:
-        pass
-
-
-class Circle(Counted):
-    """Ten places in a circle, one further a step, each step worth 1 whatever is done. It ends, or is cut, after one round."""
-
-    def __init__(self, copies: int, *, ends: bool) -> None:
-        super().__init__(10, copies, 10, ends=ends)
-
-    def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.place + 1) % 10, torch.ones(self.copies)
+    def close(self) -> None: ...
 
 
-class Road(Counted):
-    """On the road (place 0) action 0 stays on it; in the ditch (place 1) action 1 climbs out. Anything else is the ditch, and costs 1."""
-
-    def __init__(self, copies: int, steps: int) -> None:
-        super().__init__(2, copies, steps, ends=False)
-
-    def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        off = (action != self.place).long()
-        return off, -off.float()
+def values_of_ten(gamma: float, terminates: bool) -> Tensor:
+    """V at steps 0 to 9, as sums.  -> [10]"""
+    if not terminates:
+        return torch.full((LENGTH,), 1 / (1 - gamma))
+    return torch.tensor([sum(gamma**k for k in range(LENGTH - t)) for t in range(LENGTH)])
 
 
-class Line(Counted):
-    """Seven places in a row. Actions 0, 1, 2 go back, stay, and go on; three steps from the middle, worth nothing."""
-
-    action: Space = Choices((3,))
+class Hill(Ten):
+    """Ten with −(a − 0.3)² for each action, and what is done next does not matter where γ is 0."""
 
     def __init__(self, copies: int) -> None:
-        super().__init__(7, copies, 3, ends=False, start=3)
+        super().__init__(copies, terminates=False, action=ONE_NUMBER)
 
-    def go(self, action: Tensor) -> tuple[Tensor, Tensor]:
-        return (self.place + action - 1).clamp(0, 6), torch.zeros(self.copies)
+    def step(self, action: Tensor) -> Step:
+        step = super().step(action)
+        return step._replace(reward=-(action[:, 0] - 0.3).square() * step.reward)

@@ -16,6 +16,7 @@ from fledge.engine import engine as engine_module
 from fledge.engine.engine import Engine
 from fledge.engine.reading import OPENING
 from fledge.engine.request import Completion, Request
+from fledge.models import generation
 from fledge.models.generation import GenerationTransformer
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import plain
@@ -91,6 +92,7 @@ def test_many_rows_of_very_unequal_length_are_as_read_alone(
 ) -> None:
     """120 rows of four beginnings in 70 lanes, put in order of length every 3 steps; attention goes block by block."""
     monkeypatch.setattr(engine_module, "TIDY_EVERY", 3)
+    monkeypatch.setattr(generation, "SMALL", 0)
     policy, rng = subject(kind), np.random.default_rng(0)
     requests = [
         Request(tokens(int(rng.integers(1, 140)), i % 4), int(rng.integers(1, 60)), rule=GREEDY) for i in range(120)

@@ -58,7 +58,7 @@ def test_the_cache_changes_nothing_at_any_position(
     rows = len(lengths)
     row = tokens(rows, 20, seed)
     whole = logits_of(network, row)
-    with mock.patch.object(generation, "block_of", return_value=block):
+    with mock.patch.multiple(generation, SMALL=0, BLOCK=block):
         cache = fast.lanes(rows + 1, 20)
     order = torch.randperm(rows, generator=seeded(seed))  # row i in lane order[i]
     begin = torch.zeros(rows, dtype=torch.long)

@@ -49,10 +49,10 @@ class DQN:
         *,
         replay: Replay,
         gamma: float = 0.99,
-        n_step: int = 1,
-        updates_per_step: int = 128,
-        rows_per_update: int = 64,
-        target_every: int = 128,
+        n_step: int = 3,
+        updates_per_step: int = 32,
+        rows_per_update: int = 256,
+        target_every: int = 8,
         double: bool = True,
         exploration: Exploration | None = None,
         learning_starts: int = 1_000,
@@ -91,12 +91,11 @@ class DQN:
         return torch.where(chance[0] < self.epsilon, anything, self.best(obs)), None
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after each."""
-        epsilon = self.epsilon
+        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after each. epsilon: from here on."""
         with self.stopwatch.phase("fit"):
             if self.unfinished is None:
                 self.steps.begin(batch)
-            return self.steps.run(self.fit, between_steps) | {"epsilon": epsilon}
+            return self.steps.run(self.fit, between_steps) | {"epsilon": self.epsilon}
 
     @torch.no_grad()
     def target(self, rows: Transitions) -> Tensor:

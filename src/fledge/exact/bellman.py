@@ -11,6 +11,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.worlds.mdp import MDP
 
+ROUNDING = 8 * torch.finfo(torch.float64).eps  # of a backup, relative to the largest value
 UNDISCOUNTED_SWEEPS = 100_000  # after so many at γ = 1 a value that still moves is taken to have no end
 
 
@@ -41,41 +42,49 @@ def policy_backup(mdp: MDP, policy: Tensor, value: Tensor) -> Tensor:
     return (policy * action_values(mdp, value)).sum(1)
 
 
-def error_bound(residual: float, gamma: float) -> float:
-    """γ/(1 − γ) · ‖TV − V‖: what TV is at most away from T's fixed point, by the contraction.  Puterman 1994, theorem 6.3.3."""
-    return math.inf if gamma == 1 else gamma / (1 - gamma) * residual
+def error_bound(residual: float, largest: float, gamma: float) -> float:
+    """How far TV can be from V*: γ/(1 − γ) · ‖TV − V‖ (Puterman 1994, theorem 6.3.3), and what rounding makes of values up to `largest`."""
+    return math.inf if gamma == 1 else (gamma * residual + ROUNDING * largest) / (1 - gamma)
 
 
-def close_enough(residual: float, gamma: float, sweeps: float, tolerance: float) -> bool:
-    """Whether a value is within `tolerance` of the fixed point: for certain below γ = 1.
+class Approach:
+    """Watches sweeps come closer to the fixed point, and says when they are there or never will be."""
 
-    At γ = 1 by this: the residual falls by a factor a sweep in the end, and n sweeps have seen 1/(1 − factor) many times over, so that
-    n · residual is more than what is still to come.
-    """
-    return (residual * max(1.0, sweeps) if gamma == 1 else error_bound(residual, gamma)) <= tolerance
+    def __init__(self, gamma: float, tolerance: float) -> None:
+        self.gamma, self.tolerance = gamma, tolerance
 
+    def near(self, residual: float, largest: float, sweeps: float) -> bool:
+        """Whether ‖TV − V‖ = residual is within the tolerance: for certain below γ = 1.
 
-def check_progress(residual: float, gamma: float, sweeps: float, tolerance: float) -> None:
-    """Raises UserError where sweeps cannot get any closer: below γ = 1 when only rounding is left, at γ = 1 when there is no end."""
-    if not math.isfinite(residual):
-        raise UserError("the values grew beyond all numbers: at gamma = 1 the rewards must add up to something finite.")
-    if gamma == 1 and sweeps > UNDISCOUNTED_SWEEPS:
-        raise UserError(
-            f"after {sweeps:.0f} sweeps at gamma = 1 values still change by {residual:.3g}: from every state a terminal one must be within "
-            "reach, and no loop may pay. Give a gamma below 1, or a larger tolerance."
-        )
-    if gamma < 1 and gamma ** (sweeps / 2) < 2e-16:  # twice as many sweeps as float64 has digits for
-        raise UserError(
-            f"a tolerance of {tolerance:g} is finer than float64 can tell here: {error_bound(residual, gamma):.3g} was reached. Give a "
-            "larger one."
-        )
+        At γ = 1 by this: in the end the residual falls by a factor a sweep, and n sweeps have seen 1/(1 − factor) many times over, so
+        that n · residual is more than what is still to come. Raises UserError where more sweeps would not help: when values of that
+        size have no such digits, and at γ = 1 when there is no end to them.
+        """
+        if not math.isfinite(residual):
+            raise UserError("the values grew beyond all numbers: the rewards must add up to something finite.")
+        if self.gamma == 1:
+            if sweeps > UNDISCOUNTED_SWEEPS:
+                raise UserError(
+                    f"after {sweeps:.0f} sweeps at gamma = 1 values still change by {residual:.3g}: from every state a terminal one must be "
+                    "within reach, and no loop may pay. Give a gamma below 1, or a larger tolerance."
+                )
+            return residual * max(1.0, sweeps) <= self.tolerance
+        bound = error_bound(residual, largest, self.gamma)
+        finest = error_bound(0.0, largest, self.gamma)
+        if finest > self.tolerance or (bound > self.tolerance and self.gamma ** (sweeps / 2) < ROUNDING):
+            raise UserError(
+                f"a tolerance of {self.tolerance:g} is finer than float64 can tell of values around {largest:.3g}: give {4 * finest:.1g} "
+                "or more."
+            )
+        return bound <= self.tolerance
 
 
 def account(mdp: MDP, value: Tensor, sweeps: float) -> Solution:
     """What V gives after one more backup, with a bound on its error.  [S] -> Solution"""
     q = action_values(mdp, value)
     better, policy = q.amax(1), q.argmax(1)
-    return Solution(better, policy, sweeps, error_bound(float((better - value).abs().max()), mdp.gamma))
+    residual, largest = float((better - value).abs().max()), float(better.abs().max())
+    return Solution(better, policy, sweeps, error_bound(residual, largest, mdp.gamma))
 
 
 def as_probabilities(mdp: MDP, policy: Tensor) -> Tensor:

@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import torch
 
-from fledge.exact.bellman import (
-    Solution,
-    account,
-    action_values,
-    check_progress,
-    close_enough,
-    error_bound,
-    optimal_backup,
-)
+from fledge.exact.bellman import Approach, Solution, account, action_values, error_bound, optimal_backup
 from fledge.worlds.mdp import MDP
 
 
 def value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
-    """V ← max_a (R + γ P V) from 0 until V is within `tolerance` of V*, as `close_enough` has it.
+    """V ← max_a (R + γ P V) from 0 until V is within `tolerance` of V*, as `Approach` has it.
 
     One product of P with V a sweep, sparse where P is. Raises UserError if the tolerance cannot be reached.
     """
-    value, sweeps = torch.zeros(mdp.states, dtype=torch.float64), 0
+    value, sweeps, approach = torch.zeros(mdp.states, dtype=torch.float64), 0, Approach(mdp.gamma, tolerance)
     while True:
         better = optimal_backup(mdp, value)
         residual, value, sweeps = float((better - value).abs().max()), better, sweeps + 1
-        if close_enough(residual, mdp.gamma, sweeps, tolerance):
+        if approach.near(residual, float(value.abs().max()), sweeps):
             return account(mdp, value, sweeps)
-        check_progress(residual, mdp.gamma, sweeps, tolerance)
 
 
 def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
@@ -39,9 +30,10 @@ def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     Raises UserError if the tolerance cannot be reached.
     """
     q, sweeps = torch.zeros(mdp.states, mdp.actions, dtype=torch.float64), 0
+    approach = Approach(mdp.gamma, tolerance)
     while True:
         better = action_values(mdp, q.amax(1))
         residual, q, sweeps = float((better - q).abs().max()), better, sweeps + 1
-        if close_enough(residual, mdp.gamma, sweeps, tolerance):
-            return Solution(q.amax(1), q.argmax(1), sweeps, error_bound(residual, mdp.gamma))
-        check_progress(residual, mdp.gamma, sweeps, tolerance)
+        largest = float(q.abs().max())
+        if approach.near(residual, largest, sweeps):
+            return Solution(q.amax(1), q.argmax(1), sweeps, error_bound(residual, largest, mdp.gamma))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.exact.bellman import ROUNDING
 from fledge.worlds.gridworld import MOVES, Gridworld
 
 TILE = 64  # rows and columns of a tile in each plane: 4 × 33 kB of values, and as much again for what is in between
@@ -32,7 +33,7 @@ class GridSolution:
     value: Tensor  # [H, W] float64, 0 in walls and exits
     policy: Tensor  # [H, W] long: the first of the best of ACTIONS, −1 in walls and exits
     sweeps: float  # backups / places on the map
-    error_bound: float  # no value is farther than this from V*, but for rounding
+    error_bound: float  # no value is farther than this from V*
 
 
 class Part(NamedTuple):
@@ -60,11 +61,12 @@ def solve_gridworld(grid: Gridworld, tolerance: float = 1e-6) -> GridSolution:
             "a map is solved here with gamma below 1, where an error bound exists: use value_iteration(grid.mdp())."
         )
     for_ever = grid.step_reward / (1 - grid.gamma)
-    allowed = tolerance * (1 - grid.gamma)  # of X in one backup
     largest = max(abs(for_ever), float(grid.worth.abs().max()))
-    if not allowed > 16 * np.finfo(float).eps * largest:
+    allowed = tolerance * (1 - grid.gamma) - ROUNDING * largest  # of X in one backup
+    if not allowed > ROUNDING * largest:
         raise UserError(
-            f"a tolerance of {tolerance:g} is finer than float64 can tell here: give {16 * 2.3e-16 * largest / (1 - grid.gamma):.1g} or more."
+            f"a tolerance of {tolerance:g} is finer than float64 can tell of values up to {largest:.3g}: give "
+            f"{4 * ROUNDING * largest / (1 - grid.gamma):.1g} or more."
         )
     planes = _Planes(grid, for_ever)
     planes.pending[1:-1, 1:-1] = np.inf
@@ -82,7 +84,7 @@ def solve_gridworld(grid: Gridworld, tolerance: float = 1e-6) -> GridSolution:
         torch.from_numpy(value),
         torch.from_numpy(np.where(planes.live, policy, -1)),
         planes.backups / value.size,
-        float(wrong.max()) / (1 - grid.gamma),
+        (float(wrong.max()) + ROUNDING * largest) / (1 - grid.gamma),
     )
 
 

@@ -6,15 +6,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.exact.bellman import (
-    Solution,
-    account,
-    action_values,
-    as_probabilities,
-    check_progress,
-    close_enough,
-    policy_backup,
-)
+from fledge.exact.bellman import Approach, Solution, account, action_values, as_probabilities, policy_backup
 from fledge.worlds.mdp import MDP
 
 MOST_STATES = 10_000  # whose S² numbers fit in 0.8 GB, and are solved in half a minute
@@ -63,18 +55,17 @@ def _check_ends(under: Tensor, terminal: Tensor) -> None:
 
 
 def policy_value_by_sweeps(mdp: MDP, policy: Tensor, tolerance: float = 1e-10) -> Tensor:
-    """V ← R_π + γ P_π V from 0 until it is within `tolerance`, as `close_enough` has it.  [S] actions or [S, A] chances -> [S]
+    """V ← R_π + γ P_π V from 0 until it is within `tolerance`, as `Approach` has it.  [S] actions or [S, A] chances -> [S]
 
     Raises UserError if that cannot be reached.
     """
-    chance = as_probabilities(mdp, policy)
+    chance, approach = as_probabilities(mdp, policy), Approach(mdp.gamma, tolerance)
     value, sweeps = torch.zeros(mdp.states, dtype=torch.float64), 0
     while True:
         better = policy_backup(mdp, chance, value)
         residual, value, sweeps = float((better - value).abs().max()), better, sweeps + 1
-        if close_enough(residual, mdp.gamma, sweeps, tolerance):
+        if approach.near(residual, float(value.abs().max()), sweeps):
             return value
-        check_progress(residual, mdp.gamma, sweeps, tolerance)
 
 
 def policy_iteration(mdp: MDP) -> Solution:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fledge.exact.bellman import Solution, account, check_progress, close_enough
+from fledge.exact.bellman import Approach, Solution, account
 from fledge.worlds.mdp import MDP
 
 
@@ -51,7 +51,7 @@ def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     tolerance cannot be reached.
     """
     every = list(enumerate(places(mdp)))
-    value, sweeps = np.zeros(mdp.states), 0
+    value, sweeps, approach = np.zeros(mdp.states), 0, Approach(mdp.gamma, tolerance)
     while True:
         change = 0.0
         for s, place in every:
@@ -60,9 +60,8 @@ def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
             value[s] = new
         every.reverse()
         sweeps += 1
-        if close_enough(change, mdp.gamma, sweeps, tolerance):
+        if approach.near(change, float(np.abs(value).max()), sweeps):
             return account(mdp, torch.from_numpy(value), sweeps)
-        check_progress(change, mdp.gamma, sweeps, tolerance)
 
 
 def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
@@ -75,20 +74,19 @@ def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     for s, place in enumerate(every):
         for t in place.after:
             before[t].append(s)
-    value = np.zeros(mdp.states)
+    value, approach = np.zeros(mdp.states), Approach(mdp.gamma, tolerance)
     wrong = [abs(place.backup(value)) for place in every]  # |TV − V|
     queue = [(-error, s) for s, error in enumerate(wrong)]
     heapq.heapify(queue)
-    backups = 0
+    backups, largest = 0, 0.0
     while queue:
         error, s = heapq.heappop(queue)
         if -error != wrong[s]:
             continue  # out of date: the state is in the queue again, or has been seen to
-        if close_enough(wrong[s], mdp.gamma, backups / mdp.states, tolerance):
+        if approach.near(wrong[s], largest, backups / mdp.states):
             break
-        check_progress(wrong[s], mdp.gamma, backups / mdp.states, tolerance)
         value[s] = every[s].backup(value)
-        backups += 1
+        backups, largest = backups + 1, max(largest, abs(value[s]))
         wrong[s] = 0.0
         for t in before[s]:
             error = abs(every[t].backup(value) - value[t])

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from fledge.models.packed import Product, product
 
-Generation = Literal[
-    "fp32", "bf16", "int8"
-]  # of the weights' products, and with bf16 of the cache; the residual stream stays in float32
+Generation = Literal["fp32", "bf16", "int8"]  # of the weights' products; the residual stream stays in float32
 BLOCK = 32  # positions
-FEW = 16  # lanes: with fewer, blocks cost more calls than they spare
+# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and in float32, whose small products take
+# half the time of those in bfloat16. Above it is memory (torch 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
+SMALL = 12_000_000
 
 
 class Lanes:
@@ -29,9 +29,12 @@ class Lanes:
     memory's speed, at twice that of one with the beginnings of longer pieces (two Zen 4 cores); and no lane is read far past its end.
     """
 
-    def __init__(self, layers: int, lanes: int, heads: int, positions: int, width: int, like: Tensor) -> None:
+    def __init__(
+        self, layers: int, lanes: int, heads: int, positions: int, width: int, like: Tensor, block: int = BLOCK
+    ) -> None:
+        """like: a tensor of the dtype and on the device. block: positions in one; no more than a multiple of 8 can fill."""
         self.lanes, self.positions = lanes, positions
-        self.block = block_of(lanes, positions, like.device)
+        self.block = min(block, whole(positions))
         self.store = like.new_zeros(layers, -(-positions // self.block), 2, lanes, heads, self.block, width)
         self.rows = self.store.view(layers, -1, width).unbind()
 
@@ -91,15 +94,9 @@ class Lanes:
         return some.permute(1, 2, 3, 0, 4, 5).flatten(3, 4)[:, :, :, :seen]
 
 
-def block_of(lanes: int, positions: int, device: torch.device) -> int:
-    """Positions in a block: all of them where it is calls that cost, not memory."""
-    return whole_blocks(positions) if lanes < FEW or device.type != "cpu" else min(BLOCK, positions)
-
-
-def whole_blocks(positions: int) -> int:
-    """Positions with the last block filled up."""
-    block = min(BLOCK, positions)
-    return -(-positions // block) * block
+def whole(positions: int) -> int:
+    """As many positions, or a few more: a multiple of 8."""
+    return -(-positions // 8) * 8
 
 
 class GenerationTransformer:
@@ -116,7 +113,7 @@ class GenerationTransformer:
         self.turn = torch.complex(network.cos[:, :half].to(real), network.sin[:, half:].to(real)).unsqueeze(1)
         self.norm_eps = torch.tensor(c.norm_eps, dtype=real, device=device)
         self.compute = torch.bfloat16 if precision == "bf16" else self.embedding.dtype
-        self.cached = torch.bfloat16 if precision == "bf16" else real
+        self.real, self.narrow = real, torch.bfloat16 if precision == "bf16" else real
         side_by_side = torch.arange(c.head_width, device=device).view(2, half).T.flatten()
         turned = (c.heads + c.kv_heads) * c.head_width
         rows = torch.arange(turned, device=device).view(-1, c.head_width)[:, side_by_side].flatten()
@@ -141,15 +138,22 @@ class GenerationTransformer:
         return product(weight.to(self.compute).contiguous(), quantised=precision == "int8")
 
     def lanes(self, lanes: int, positions: int) -> Lanes:
-        c = self.config
-        like = torch.empty(0, dtype=self.cached, device=self.turn.device)
-        return Lanes(c.layers, lanes, c.kv_heads, positions, c.head_width, like)
+        c, (dtype, block) = self.config, self._layout(lanes, positions)
+        like = torch.empty(0, dtype=dtype, device=self.turn.device)
+        return Lanes(c.layers, lanes, c.kv_heads, positions, c.head_width, like, block)
 
     def cache_bytes(self, lanes: int, positions: int) -> int:
         """What `lanes` will take."""
-        c, block = self.config, block_of(lanes, positions, self.turn.device)
-        whole = -(-positions // block) * block
-        return c.layers * 2 * lanes * c.kv_heads * whole * c.head_width * self.cached.itemsize
+        c, (dtype, block) = self.config, self._layout(lanes, positions)
+        return c.layers * 2 * lanes * c.kv_heads * -(-positions // block) * block * c.head_width * dtype.itemsize
+
+    def _layout(self, lanes: int, positions: int) -> tuple[torch.dtype, int]:
+        """The cache's dtype and how many positions are in a block."""
+        c = self.config
+        if self.turn.device.type != "cpu":
+            return self.narrow, whole(positions)
+        layer = 2 * lanes * c.kv_heads * positions * c.head_width * self.real.itemsize
+        return (self.real, whole(positions)) if layer <= SMALL else (self.narrow, min(BLOCK, whole(positions)))
 
     def _normal(self, h: Tensor) -> Tensor:
         """h / √(mean h² + ε): as `F.rms_norm`, in half of its time.  [N, D] -> [N, D]"""
@@ -187,7 +191,7 @@ class GenerationTransformer:
             projected = self._project(self._normal(h), qkv, norms, turn)
             q, kv = projected.split([c.heads, 2 * c.kv_heads], 1)
             cache.write(layer, places, kv)
-            q = q.reshape(b * c.kv_heads, group, c.head_width).to(self.cached)
+            q = q.reshape(b * c.kv_heads, group, c.head_width).to(cache.store.dtype)
             y = look_back(q, [(k[layer], v[layer]) for k, v in views], bias)
             h = self._mlp(out.plus(y.reshape(b, -1).to(self.compute), h), gate, up, down)
         return h
@@ -206,11 +210,11 @@ class GenerationTransformer:
         fresh = not bool(starts.any()) and t <= cache.positions and not c.window  # nothing is held that they look at
         # Padding looks somewhere too: of what sees nothing (beyond a window) a kernel may make NaN, and a NaN key is heard though masked.
         mask = (
-            None if fresh else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(self.cached)
+            None if fresh else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(cache.store.dtype)
         )  # [B, 1, T, S]
         for layer, (qkv, out, gate, up, down, norms) in enumerate(self.layers):
             projected = self._project(self._normal(h), qkv, norms, turn).view(b, t, -1, c.head_width)
-            q, kv = projected.to(self.cached).split([c.heads, 2 * c.kv_heads], 2)
+            q, kv = projected.to(cache.store.dtype).split([c.heads, 2 * c.kv_heads], 2)
             cache.extend(layer, lanes, kept, kv)
             k, v = kv.unflatten(2, (2, -1)).permute(2, 0, 3, 1, 4) if fresh else cache.gather(layer, lanes, seen)
             y = F.scaled_dot_product_attention(

@@ -67,7 +67,7 @@ class Surprise:
 class Replay:
     """The last `capacity` steps of all copies together; steps that nobody chose take their room but are never drawn.
 
-    Every observation is kept once, as it came (uint8 stays uint8): bytes = capacity × (observation + action + 31; 16 to 32 more by
+    Every observation is kept once, as it came (uint8 stays uint8): bytes = capacity × (observation + action + 15; 16 to 32 more by
     surprise). A million pictures of 84 × 84 × 4 are 28 GB. Row i of a batch goes on where row i of the last one stopped; where it
     does not (a world that had to begin anew), the last observation is kept too, and nothing reaches across.
     State: all that is held, whose turn it is to be forgotten, and the generator.
@@ -189,7 +189,7 @@ class Replay:
         """One step from each of `rows` equal parts of all the priority there is (Schaul et al. 2016, B.2.1).  -> [N], [N]"""
         assert self.surprise is not None
         part = torch.rand(rows, generator=self.generator, dtype=torch.float64).numpy() + np.arange(rows)
-        index = priorities.find(part * (priorities.total / rows))
+        index = priorities.find(np.asarray(part * (priorities.total / rows), np.float64))
         done = min(1.0, self.drawn / self.surprise.draws)
         beta = self.surprise.beta + (1 - self.surprise.beta) * done
         weight = (priorities.numbers.take(index) * (self.count / priorities.total)) ** -beta

@@ -1,7 +1,7 @@
 """Gridworlds: a map drawn in text becomes a Markov decision process.
 
 Moves slip: the classic world goes where it is told with probability 0.8 and to either side with 0.1, and stays where it is when it runs
-into a wall or the edge (Russell & Norvig 2021, section 16.1).
+into a wall or the edge (Russell & Norvig 2010, section 17.1).
 """
 
 from __future__ import annotations

@@ -173,7 +173,11 @@ class Pomdp:
             raise UserError(f"the emission is {tuple(emission.shape)}: give [S, O] with S = {mdp.states}.")
         wrong = ((~(emission >= 0)).any(1) | ((emission.double().sum(1) - 1).abs() > ROUNDING)).nonzero()
         if len(wrong):
-            raise UserError(f"O[{int(wrong[0])}] is no distribution: its entries must be 0 or more and add up to 1.")
+            row = int(wrong[0])
+            raise UserError(
+                f"O[{row}] is no distribution, it adds up to {float(emission[row].double().sum()):.12g}: its entries must be 0 or more and "
+                "add up to 1. Divide the row by its sum, in float64."
+            )
         self.mdp, self.emission = mdp, emission.double()
 
     @property
