@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 
@@ -40,8 +41,7 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
         os.kill(sampler.processes[0].pid or 0, signal.SIGKILL)
         os.kill(sampler.processes[1].pid or 0, signal.SIGKILL)
         with pytest.raises(UserError, match="ended with code -9"):
-            for _ in range(6):
-                next(sampler)
+            list(itertools.islice(iter(sampler.__next__, None), 6))
     finally:
         sampler.close()
     assert not any(process.is_alive() for process in sampler.processes)
