@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from fledge.recipes.control import EVALUATION_SEED, ControlConfig, play, settled
-from fledge.recipes.control_kinds import Making, kind_for, kind_of_world
+from fledge.recipes.control_builders import Making
+from fledge.recipes.control_kinds import kind_for, kind_of_world
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.stopwatch import Stopwatch

@@ -56,7 +56,7 @@ def test_the_convolution_is_the_papers() -> None:
 def test_pictures_are_scaled_to_0_1() -> None:
     """One place of the first convolution by hand: rows and columns 8 to 15 of a picture whose bytes are divided by 255."""
     q = network(pictures(2, 40, 36), widths=(16,))
-    first = q.trunk[0].layers[0]  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
+    first = next(module for module in q.modules() if isinstance(module, torch.nn.Conv2d))
     seen = torch.randint(0, 256, (1, 2, 40, 36), generator=seeded(0), dtype=torch.uint8)
     taken: list[torch.Tensor] = []
     first.register_forward_hook(lambda module, inside, outside: taken.append(outside))

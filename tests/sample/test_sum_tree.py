@@ -26,7 +26,7 @@ def test_every_mass_is_found_where_the_running_sum_passes_it(numbers: list[int],
     tree.set(np.array(changed, np.int64), np.array([numbers[place] for place in changed], float))
     assert tree.total == sum(numbers)
     owner = [place for place, number in enumerate(numbers) for _ in range(number)]  # who owns each unit of mass
-    assert tree.find(np.arange(sum(numbers)) + 0.5).tolist() == owner
+    assert tree.find(np.arange(0.5, sum(numbers))).tolist() == owner
     assert tree.find(np.arange(sum(numbers), dtype=float)).tolist() == owner
 
 

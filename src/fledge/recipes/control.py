@@ -14,7 +14,8 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.loop import train
 from fledge.recipes.compare import compare
-from fledge.recipes.control_kinds import KINDS, Built, Kind, Making, kind_for, kind_of_world
+from fledge.recipes.control_builders import Built, Making
+from fledge.recipes.control_kinds import KINDS, Kind, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
 from fledge.sample.episodes import Episodes
@@ -25,7 +26,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.tensor_file import write_tensors
 from fledge.worlds.frames import animation, film
 from fledge.worlds.make import make_world
-from fledge.worlds.world import World
+from fledge.worlds.world import Box, World
 
 EVALUATION_SEED = 1_000_003  # plus the run's: the episodes that an agent is judged by are none that it learned from
 
@@ -191,7 +192,12 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
     """Raises UserError for what cannot work together, before anything is computed."""
     if not isinstance(world.action, kind.actions):
         raise UserError(
-            f"algorithm={config.algorithm} chooses one action of several, and {config.world} wants real numbers: give ppo."
+            f"algorithm={config.algorithm} is for {'real numbers' if Box in kind.actions else 'one action of several'}, and "
+            f"{config.world} wants {'real numbers' if isinstance(world.action, Box) else 'one of several'}: give ppo."
+        )
+    if kind.tables and kind_of_world(world) != "tables":
+        raise UserError(
+            f"algorithm={config.algorithm} fills a table, and {config.world} has no states to count: give dqn or ppo."
         )
     if kind_of_world(world) == "pictures" and config.algorithm != "dqn":
         raise UserError(f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them.")

@@ -1,4 +1,4 @@
-"""The algorithms of `fledge control` by name: what each is made of, how it samples, and its own settings for a kind of world."""
+"""The algorithms of `fledge control` by name: how each samples, and its own settings for a kind of world."""
 
 from __future__ import annotations
 
@@ -7,145 +7,30 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from fledge.algorithms.actor_critic import AdvantageActorCritic
-from fledge.algorithms.dqn import DQN, Exploration
 from fledge.algorithms.imitation import DAgger
-from fledge.algorithms.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
-from fledge.algorithms.ppo import PPO, PPOSettings
-from fledge.algorithms.reinforce import Reinforce
-from fledge.algorithms.trpo import TrustRegion
+from fledge.algorithms.monte_carlo import MonteCarlo
+from fledge.algorithms.tabular import expected_sarsa, q_learning, sarsa
 from fledge.errors import UserError
-from fledge.learner import Learner, Schedule
-from fledge.models.actor_critic import ActorCritic, Encoder
-from fledge.models.q_network import QNetwork
+from fledge.recipes.control_builders import (
+    Built,
+    Making,
+    Player,
+    build_actor_critic,
+    build_dqn,
+    build_natural,
+    build_off_policy,
+    build_ppo,
+    build_reinforce,
+    build_tabular,
+)  # fmt: skip
 from fledge.runs.folder import Run
-from fledge.sample.replay import Replay, Surprise
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Box, Choices, World
-
-
-class Player(Protocol):
-    """What a finished algorithm is asked for: the action it thinks best."""
-
-    def best(self, obs: Tensor) -> Tensor: ...
-
-
-@dataclass(frozen=True)
-class Built:
-    """An algorithm, who acts for it, who plays for it, the module whose weights are the result, and the statistics that grow."""
-
-    algorithm: Any
-    actor: Any
-    player: Player
-    module: nn.Module
-    encoder: Encoder | None = None
-
-
-@dataclass(frozen=True)
-class Making:
-    """What a builder is given. settings: every field of the run. optimizer_steps: how many there will be."""
-
-    world: World
-    settings: Any
-    updates: int
-    stopwatch: Stopwatch
-    device: torch.device
-
-    @property
-    def random(self) -> torch.Generator:
-        """Of the algorithm's own draws; of the weights, another."""
-        return torch.Generator().manual_seed(self.settings.seed + 1)
-
-    def actor_critic(self) -> ActorCritic:
-        s = self.settings
-        return ActorCritic(
-            self.world.observation,
-            self.world.action,
-            generator=torch.Generator().manual_seed(s.seed),
-            widths=s.widths,
-            normalise=s.normalise,
-            actor=body_network(self.world, s) if s.network == "graph" else None,
-        ).to(self.device)
-
-    def learner(self, module: nn.Module, steps_per_update: int = 1) -> Learner:
-        s = self.settings
-        schedule = Schedule(s.learning_rate, self.updates * steps_per_update, shape=s.schedule, final=0.0)
-        return Learner(module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip)
-
-
-def body_network(world: World, settings: Any) -> nn.Module:
-    """A graph network over the joints of a MuJoCo body. Raises UserError for a world without one."""
-    from fledge.models.graph_policy import graph_policy_for
-
-    return graph_policy_for(world.name, generator=torch.Generator().manual_seed(settings.seed + 2))
-
-
-def updates_in(settings: Any) -> int:
-    """Optimizer steps on one batch: its steps, `rows_per_update` at a time, `epochs` times over."""
-    pieces = max(1, settings.copies * settings.steps_per_batch // settings.rows_per_update)
-    return pieces * settings.epochs
-
-
-def build_ppo(m: Making) -> Built:
-    s, policy = m.settings, m.actor_critic()
-    per_batch = updates_in(s)
-    chosen = PPOSettings(
-        gamma=s.gamma, gae_lambda=s.gae_lambda, clip_low=s.clip_range, clip_high=s.clip_range, value_clip=s.value_clip,
-        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, epochs=s.epochs,
-        updates_per_step=per_batch, target_kl=s.update_kl, rows="steps",
-    )  # fmt: skip
-    algorithm = PPO(policy, m.learner(policy, per_batch), m.stopwatch, chosen, generator=m.random)
-    return Built(algorithm, policy, policy, policy, policy.encoder)
-
-
-def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
-    s, policy = m.settings, m.actor_critic()
-    algorithm = AdvantageActorCritic(
-        policy, m.learner(policy), m.stopwatch, gamma=s.gamma, gae_lambda=s.gae_lambda,
-        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, truncate_at=truncate_at,
-    )  # fmt: skip
-    return Built(algorithm, policy, policy, policy, policy.encoder)
-
-
-def build_reinforce(m: Making) -> Built:
-    s, policy = m.settings, m.actor_critic()
-    algorithm = Reinforce(policy, m.learner(policy), m.stopwatch, baseline=s.baseline, gamma=s.gamma)  # pyright: ignore[reportArgumentType]
-    return Built(algorithm, policy, policy, policy, policy.encoder)
-
-
-def build_natural(m: Making, trust_region: bool) -> Built:
-    s, policy = m.settings, m.actor_critic()
-    per_batch = updates_in(s)
-    chosen = NaturalGradientSettings(
-        gamma=s.gamma, gae_lambda=s.gae_lambda, critic_updates=per_batch, critic_epochs=s.epochs
-    )
-    step = TrustRegion(s.update_kl or 0.01) if trust_region else FixedRate(s.natural_rate)
-    learner = m.learner(policy.critic, per_batch)
-    algorithm = NaturalGradient(policy, learner, m.stopwatch, chosen, generator=m.random, step=step)
-    return Built(algorithm, policy, policy, policy, policy.encoder)
-
-
-def build_dqn(m: Making) -> Built:
-    s = m.settings
-    network = QNetwork(
-        m.world.observation, m.world.action, generator=torch.Generator().manual_seed(s.seed), widths=s.widths,
-        dueling=s.dueling,
-    ).to(m.device)  # fmt: skip
-    surprise = Surprise(draws=m.updates * s.updates_per_batch) if s.prioritised else None
-    algorithm = DQN(
-        network, m.learner(network, s.updates_per_batch), m.stopwatch,
-        replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma, n_step=s.n_step,
-        updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update, target_every=s.target_every,
-        double=s.double, exploration=Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps)),
-        learning_starts=s.learning_starts,
-    )  # fmt: skip
-    return Built(algorithm, algorithm, algorithm, network)
 
 
 def build_imitation(m: Making, decay: float) -> Built:
@@ -182,7 +67,8 @@ def load_player(folder: Path, world: World, device: torch.device) -> Player:
 class Kind:
     """build: what makes it. settings: its own values of the fields; of a kind of world, on top of them.
 
-    whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples in processes. actions: what it can do.
+    whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples in processes. tables: it wants
+    observations that are choices. actions: what it can do.
     """
 
     build: Callable[[Making], Built]
@@ -191,6 +77,7 @@ class Kind:
     actions: tuple[type, ...] = (Choices, Box)
     whole_episodes: bool = False
     workers: bool = False
+    tables: bool = False
 
 
 ON_POLICY = {
@@ -251,6 +138,30 @@ KINDS: dict[str, Kind] = {
         {},
         actions=(Choices,),
     ),
+    **{
+        name: Kind(
+            lambda m, method=method: build_tabular(m, method),
+            {"copies": 8, "steps_per_batch": 32, "gamma": 0.99},
+            {},
+            actions=(Choices,),
+            tables=True,
+        )
+        for name, method in (
+            ("q_learning", q_learning), ("sarsa", sarsa), ("expected_sarsa", expected_sarsa), ("monte_carlo", MonteCarlo)
+        )
+    },
+    **{
+        name: Kind(
+            lambda m, entropy=entropy: build_off_policy(m, entropy),
+            {
+                "copies": 1, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 3e-4,
+                "clip": 0.0, "widths": (256, 256),
+            },
+            {},
+            actions=(Box,),
+        )
+        for name, entropy in (("sac", True), ("td3", False))
+    },
     "cloning": Kind(  # of the expert's own steps
         lambda m: build_imitation(m, decay=1.0),
         {"copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64, "learning_rate": 1e-3},

@@ -5,24 +5,45 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 from fledge.errors import UserError
 from fledge.worlds.batched_cartpole import BatchedCartPole
+from fledge.worlds.gridworld import CLASSIC, read_gridworld
+from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.mujoco_batch import BODIES, MujocoBatch
 from fledge.worlds.words_world import WordsWorld
 from fledge.worlds.world import World
 
+GRID_GAMMA, GRID_STEPS = 0.99, 200  # of a gridworld made by its name
+
+
+def gridworld(map_file: str | None, copies: int) -> World:
+    """The classic 4 × 3 map, or one drawn in a text file. Raises UserError for a file that is not there, or is no map."""
+    text, name = CLASSIC, "gridworld"
+    if map_file is not None:
+        name = f"gridworld:{map_file}"
+        try:
+            text = Path(map_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"the map {map_file} cannot be read ({error}): give a text file with '.', '#', 'S', '+' and '-'."
+            ) from error
+    return MDPWorld(read_gridworld(text, gamma=GRID_GAMMA).mdp(), copies, time_limit=GRID_STEPS, name=name)
+
+
 # A world of ours that bears one of gymnasium's names is that world, faster.
 OWN: dict[str, Callable[[int], World]] = {
     "CartPole-v1": BatchedCartPole,
+    "gridworld": lambda copies: gridworld(None, copies),
     **{name: (lambda copies, name=name: MujocoBatch(name, copies)) for name in BODIES},
 }
 # Worlds whose name goes on after a colon, and what to make of the rest.
-FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld}
+FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
 
 
 def make_world(name: str, copies: int, *, processes: bool = False) -> World:
-    """`copies` of the world `name`: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "words:reverse", "my_module:Mine-v0" …
+    """`copies` of the world `name`: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld", "words:reverse", "my_module:Mine-v0" …
 
     processes: each copy in a process of its own, for environments of gymnasium whose step takes more than half a millisecond.
 

@@ -1,0 +1,175 @@
+"""What each algorithm of `fledge control` is made of: networks, learner, memory, out of the settings of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fledge.algorithms.action_table import ActionTable, falling_rate
+from fledge.algorithms.actor_critic import AdvantageActorCritic
+from fledge.algorithms.dqn import DQN, Exploration
+from fledge.algorithms.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
+from fledge.algorithms.ppo import PPO, PPOSettings
+from fledge.algorithms.reinforce import Reinforce
+from fledge.algorithms.soft_actor_critic import SoftActorCritic
+from fledge.algorithms.td3 import TD3
+from fledge.algorithms.trpo import TrustRegion
+from fledge.learner import Learner, Schedule
+from fledge.models.actor_critic import ActorCritic, Encoder
+from fledge.models.graph_policy import graph_policy_for
+from fledge.models.q_network import QNetwork
+from fledge.models.squashed_actor import DeterministicActor, GaussianActor
+from fledge.models.twin_critic import TwinCritic
+from fledge.sample.replay import Replay, Surprise
+from fledge.stopwatch import Stopwatch
+from fledge.worlds.world import World
+
+
+class Player(Protocol):
+    """What a finished algorithm is asked for: the action it thinks best."""
+
+    def best(self, obs: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Built:
+    """An algorithm, who acts for it, who plays for it, the module whose weights are the result, and the statistics that grow."""
+
+    algorithm: Any
+    actor: Any
+    player: Player
+    module: nn.Module
+    encoder: Encoder | None = None
+
+
+@dataclass(frozen=True)
+class Making:
+    """What a builder is given. settings: every field of the run. optimizer_steps: how many there will be."""
+
+    world: World
+    settings: Any
+    updates: int
+    stopwatch: Stopwatch
+    device: torch.device
+
+    @property
+    def random(self) -> torch.Generator:
+        """Of the algorithm's own draws; of the weights, another."""
+        return torch.Generator().manual_seed(self.settings.seed + 1)
+
+    def actor_critic(self) -> ActorCritic:
+        s = self.settings
+        return ActorCritic(
+            self.world.observation,
+            self.world.action,
+            generator=torch.Generator().manual_seed(s.seed),
+            widths=s.widths,
+            normalise=s.normalise,
+            actor=graph_policy_for(self.world.name, generator=self.random) if s.network == "graph" else None,
+        ).to(self.device)
+
+    def learner(self, module: nn.Module, steps_per_update: int = 1) -> Learner:
+        s = self.settings
+        schedule = Schedule(s.learning_rate, self.updates * steps_per_update, shape=s.schedule, final=0.0)
+        return Learner(module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip)
+
+
+def updates_in(settings: Any) -> int:
+    """Optimizer steps on one batch: its steps, `rows_per_update` at a time, `epochs` times over."""
+    pieces = max(1, settings.copies * settings.steps_per_batch // settings.rows_per_update)
+    return pieces * settings.epochs
+
+
+def build_ppo(m: Making) -> Built:
+    s, policy = m.settings, m.actor_critic()
+    per_batch = updates_in(s)
+    chosen = PPOSettings(
+        gamma=s.gamma, gae_lambda=s.gae_lambda, clip_low=s.clip_range, clip_high=s.clip_range, value_clip=s.value_clip,
+        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, epochs=s.epochs,
+        updates_per_step=per_batch, target_kl=s.update_kl, rows="steps",
+    )  # fmt: skip
+    algorithm = PPO(policy, m.learner(policy, per_batch), m.stopwatch, chosen, generator=m.random)
+    return Built(algorithm, policy, policy, policy, policy.encoder)
+
+
+def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
+    s, policy = m.settings, m.actor_critic()
+    algorithm = AdvantageActorCritic(
+        policy, m.learner(policy), m.stopwatch, gamma=s.gamma, gae_lambda=s.gae_lambda,
+        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, truncate_at=truncate_at,
+    )  # fmt: skip
+    return Built(algorithm, policy, policy, policy, policy.encoder)
+
+
+def build_reinforce(m: Making) -> Built:
+    s, policy = m.settings, m.actor_critic()
+    algorithm = Reinforce(policy, m.learner(policy), m.stopwatch, baseline=s.baseline, gamma=s.gamma)  # pyright: ignore[reportArgumentType]
+    return Built(algorithm, policy, policy, policy, policy.encoder)
+
+
+def build_natural(m: Making, trust_region: bool) -> Built:
+    s, policy = m.settings, m.actor_critic()
+    per_batch = updates_in(s)
+    chosen = NaturalGradientSettings(
+        gamma=s.gamma, gae_lambda=s.gae_lambda, critic_updates=per_batch, critic_epochs=s.epochs
+    )
+    step = TrustRegion(s.update_kl or 0.01) if trust_region else FixedRate(s.natural_rate)
+    learner = m.learner(policy.critic, per_batch)
+    algorithm = NaturalGradient(policy, learner, m.stopwatch, chosen, generator=m.random, step=step)
+    return Built(algorithm, policy, policy, policy, policy.encoder)
+
+
+def build_dqn(m: Making) -> Built:
+    s = m.settings
+    network = QNetwork(
+        m.world.observation, m.world.action, generator=torch.Generator().manual_seed(s.seed), widths=s.widths,
+        dueling=s.dueling,
+    ).to(m.device)  # fmt: skip
+    surprise = Surprise(draws=m.updates * s.updates_per_batch) if s.prioritised else None
+    algorithm = DQN(
+        network, m.learner(network, s.updates_per_batch), m.stopwatch,
+        replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma, n_step=s.n_step,
+        updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update, target_every=s.target_every,
+        double=s.double, exploration=Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps)),
+        learning_starts=s.learning_starts,
+    )  # fmt: skip
+    return Built(algorithm, algorithm, algorithm, network)
+
+
+def build_off_policy(m: Making, entropy: bool) -> Built:
+    """SAC, which is paid for entropy, or TD3."""
+    s, spaces = m.settings, (m.world.observation, m.world.action)
+    random = torch.Generator().manual_seed(s.seed)
+    critic = TwinCritic(*spaces, generator=random, widths=s.widths).to(m.device)
+    common: dict[str, Any] = {
+        "replay": Replay(s.buffer, generator=m.random), "generator": torch.Generator().manual_seed(s.seed + 2),
+        "gamma": s.gamma, "updates_per_step": s.updates_per_batch, "rows_per_update": s.rows_per_update,
+        "learning_starts": s.learning_starts,
+    }  # fmt: skip
+    actor: nn.Module
+    if entropy:
+        actor = GaussianActor(*spaces, generator=random, widths=s.widths).to(m.device)
+        algorithm: Any = SoftActorCritic(actor, critic, m.learner(actor), m.learner(critic), m.stopwatch, **common)
+    else:
+        actor = DeterministicActor(*spaces, generator=random, widths=s.widths).to(m.device)
+        algorithm = TD3(actor, critic, m.learner(actor), m.learner(critic), m.stopwatch, **common)
+    return Built(algorithm, algorithm, algorithm, actor)
+
+
+class _Values(nn.Module):
+    """A table as a module, so that it is saved as weights are."""
+
+    def __init__(self, table: ActionTable) -> None:
+        super().__init__()
+        self.register_buffer("q", table.q)
+
+
+def build_tabular(m: Making, method: Callable[..., Any]) -> Built:
+    s = m.settings
+    exploration = Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps))
+    table = ActionTable(m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=exploration)
+    return Built(method(table, m.stopwatch, gamma=s.gamma), table, table, _Values(table))
