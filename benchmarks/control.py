@@ -21,7 +21,6 @@ from fledge.recipes.control import EVALUATION_SEED, ControlConfig, play, settled
 from fledge.recipes.control_builders import Making
 from fledge.recipes.control_kinds import kind_for, kind_of_world
 from fledge.sample.episodes import Episodes
-from fledge.sample.reward_scale import RewardScale
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from fledge.worlds.world import Box
@@ -59,16 +58,7 @@ def our_agent(config: ControlConfig) -> tuple[Any, Episodes, Any]:
     stopwatch = Stopwatch()
     batches = -(-config.steps // (config.copies * config.steps_per_batch))
     built = kind.build(Making(world, config, batches, stopwatch, torch.device("cpu")))
-    scale = RewardScale(config.copies, config.gamma) if config.scale_rewards else None
-    sampler = Episodes(
-        world,
-        built.actor,
-        stopwatch,
-        steps=config.steps_per_batch,
-        seed=config.seed,
-        scale=scale,
-        encoder=built.encoder,
-    )
+    sampler = kind.sampler(world, built, stopwatch, config)
     return built.algorithm, sampler, built.player
 
 

@@ -78,4 +78,7 @@ class KnownHill(TwinCritic):
         self.nothing = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
-        return (-(action[:, 0] - 0.3).square() + 0 * self.nothing).expand(2, -1)
+        return self.first(obs, action).expand(2, -1)
+
+    def first(self, obs: Tensor, action: Tensor) -> Tensor:
+        return -(action[:, 0] - 0.3).square() + 0 * self.nothing

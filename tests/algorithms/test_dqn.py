@@ -52,7 +52,8 @@ def dqn(
         rows_per_micro_batch=micro,
     )
     replay = Replay(4000, generator=seeded(seed + 1), surprise=surprise)
-    return DQN(network, learner, Stopwatch(), replay=replay, **{"learning_starts": 0, "rows_per_update": 64} | settings)
+    plain: dict[str, Any] = {"learning_starts": 0, "rows_per_update": 64}
+    return DQN(network, learner, Stopwatch(), replay=replay, **plain | settings)
 
 
 def set_table(network: torch.nn.Module, q: torch.Tensor) -> None:

@@ -59,8 +59,9 @@ def test_pictures_are_scaled_to_0_1() -> None:
     first = next(module for module in q.modules() if isinstance(module, torch.nn.Conv2d))
     seen = torch.randint(0, 256, (1, 2, 40, 36), generator=seeded(0), dtype=torch.uint8)
     taken: list[torch.Tensor] = []
-    first.register_forward_hook(lambda module, inside, outside: taken.append(outside))
+    first.register_forward_hook(lambda *seen: taken.append(seen[2]))
     q(seen)
+    assert first.bias is not None
     by_hand = (first.weight[5].double() * seen[0, :, 8:16, 8:16].double() / 255).sum() + first.bias[5]
     assert taken[0][0, 5, 2, 2].item() == pytest.approx(by_hand.item(), rel=1e-5)
 

@@ -22,6 +22,7 @@ def test_the_two_begin_apart() -> None:
     q = critic(0, 1)(OBS, ACTION)
     assert q.shape == (2, 6)
     assert bool((q[0] != q[1]).all())
+    torch.testing.assert_close(critic(0, 1).first(OBS, ACTION), q[0])
 
 
 def test_a_world_in_other_units_is_judged_the_same() -> None:

@@ -127,9 +127,7 @@ def test_every_step_that_is_held_comes_out_as_the_history_says(
     assert len(memory) == len(held)
     drawn = memory.draw(32 * len(held), GAMMA, n_step)
     agrees(drawn, held, n_step)
-    if (
-        by_surprise
-    ):  # all equally likely, one from each part: each comes 32 times, or 31 or 33 where rounding cuts a part
+    if by_surprise:  # all are equally likely, and one comes from each of 32 parts of every step's share
         assert {int(x) for x in drawn.obs[:, 0]} == held.keys()
 
 
@@ -147,8 +145,21 @@ def test_the_next_observation_of_an_end_is_the_true_last_one() -> None:
     assert found == {(10, 11, False), (11, 12, True), (20, 21, False), (30, 31, False)}
 
 
+def test_an_end_stops_returns_even_where_a_world_that_looks_the_same_begins_at_once() -> None:
+    """After a resumption that begins anew there is no step that only does so, and a world of one observation shows no break."""
+    no, yes = torch.tensor([[False, False]]), torch.tensor([[True, True]])
+    first = Trajectories(
+        torch.zeros(1, 3), torch.zeros(1, 2), yes, torch.tensor([[1.0, 2.0]]), no, torch.tensor([[False, True]])
+    )
+    memory = replay()
+    memory.push(first)
+    memory.push(Trajectories(torch.zeros(1, 3), torch.zeros(1, 2), yes, torch.tensor([[40.0, 80.0]]), no, no))
+    found = memory.draw(400, 1.0, 4)  # each of 4 is missed with probability 0.75^400
+    assert set(found.reward.tolist()) == {3.0, 2.0, 120.0, 80.0}
+
+
 def test_steps_are_drawn_equally_often() -> None:
-    """χ² of 20,000 draws from 24 chosen steps of 30 that went round once; false alarm 1 in 10,000."""
+    """χ² of 20,000 draws from the chosen ones of 30 steps, where 18 have been forgotten; false alarm 1 in 10,000."""
     made, history = batches(2, [7, 9, 8], seed=3)
     memory = replay(30)
     for batch in made:
@@ -217,7 +228,7 @@ def test_a_saved_memory_goes_on_with_the_same_bits(by_surprise: bool, before: in
     for batch in made[:before]:
         straight.push(batch)
         drawn = straight.draw(8, GAMMA)
-        straight.surprised(drawn.index, torch.rand(8, generator=seeded(2)))
+        straight.surprised(drawn.index, 5 * torch.rand(8, generator=seeded(2)))
     save_state(tmp_path / "state", straight.state_dict())
     resumed.load_state_dict(load_state(tmp_path / "state"))
     for batch in made[before : before + 2]:

@@ -119,7 +119,7 @@ class TD3:
 
         def actor_loss(rows: Smoothed) -> tuple[Tensor, Mapping[str, Tensor]]:
             with self.critic.held_still():
-                return -self.critic(rows.obs, self.actor(rows.obs))[0].sum() / count, {}
+                return -self.critic.first(rows.obs, self.actor(rows.obs)).sum() / count, {}
 
         value = self.critic_learner.step(critic_loss, smoothed)
         figures = {name: value[name] for name in ("q", "grad_norm", "learning_rate")} | {"value_loss": value["loss"]}

@@ -28,8 +28,15 @@ class TwinCritic(nn.Module):
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """[N, *O], [N, *A] -> [2, N]"""
-        both = torch.cat([self.encoder(obs), self.bounds.to_unit(action)], -1)
+        both = self._both(obs, action)
         return torch.cat([network(both) for network in self.networks], -1).T
+
+    def first(self, obs: Tensor, action: Tensor) -> Tensor:
+        """Q₁ alone.  [N, *O], [N, *A] -> [N]"""
+        return self.networks[0](self._both(obs, action)).squeeze(-1)
+
+    def _both(self, obs: Tensor, action: Tensor) -> Tensor:
+        return torch.cat([self.encoder(obs), self.bounds.to_unit(action)], -1)
 
     @contextmanager
     def held_still(self) -> Iterator[None]:

@@ -18,8 +18,6 @@ from fledge.recipes.control_builders import Built, Making
 from fledge.recipes.control_kinds import KINDS, Kind, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
-from fledge.sample.episodes import Episodes
-from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
 from fledge.sample.workers import Workers
 from fledge.stopwatch import Stopwatch
@@ -152,19 +150,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     try:
         batch = config.copies * config.steps_per_batch
         built = kind.build(Making(world, config, -(-config.steps // batch), stopwatch, device))
-        if kind.workers:
-            sampler = Workers(
-                config.world, config.copies, built.actor, stopwatch, workers=config.workers, steps=config.steps_per_batch,
-                seed=config.seed,
-            )  # fmt: skip
-        elif kind.whole_episodes:
-            sampler = WholeEpisodes(world, built.actor, stopwatch, seed=config.seed)
-        else:
-            scale = RewardScale(config.copies, config.gamma) if config.scale_rewards else None
-            sampler = Episodes(
-                world, built.actor, stopwatch, steps=config.steps_per_batch, seed=config.seed, scale=scale,
-                encoder=built.encoder,
-            )  # fmt: skip
+        sampler = kind.sampler(world, built, stopwatch, config)
         if run is None:  # now that nothing can be wrong with it any more
             run = Run.create(
                 config.out,

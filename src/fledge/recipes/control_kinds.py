@@ -29,6 +29,10 @@ from fledge.recipes.control_builders import (
     build_tabular,
 )  # fmt: skip
 from fledge.runs.folder import Run
+from fledge.sample.episodes import Episodes
+from fledge.sample.reward_scale import RewardScale
+from fledge.sample.whole_episodes import WholeEpisodes
+from fledge.sample.workers import Workers
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Box, Choices, World
 
@@ -78,6 +82,20 @@ class Kind:
     whole_episodes: bool = False
     workers: bool = False
     tables: bool = False
+
+    def sampler(self, world: World, built: Built, stopwatch: Stopwatch, settings: Any) -> Any:
+        """Batches for this algorithm, out of this world. `close` those that have it."""
+        s = settings
+        if self.workers:
+            return Workers(
+                s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed
+            )
+        if self.whole_episodes:
+            return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed)
+        scale = RewardScale(s.copies, s.gamma) if s.scale_rewards else None
+        return Episodes(
+            world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale, encoder=built.encoder
+        )
 
 
 ON_POLICY = {
@@ -135,7 +153,7 @@ KINDS: dict[str, Kind] = {
             "copies": 8, "steps_per_batch": 32, "updates_per_batch": 128, "rows_per_update": 64, "learning_rate": 1e-3,
             "schedule": "linear", "gamma": 0.99, "clip": 10.0, "widths": (128, 128),
         },
-        {},
+        {"tables": {"widths": (64,), "updates_per_batch": 32}},
         actions=(Choices,),
     ),
     **{

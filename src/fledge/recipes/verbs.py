@@ -38,6 +38,9 @@ VERBS: dict[str, Verb] = {
     "align": Verb("learn from a reward: reinforce, ppo, grpo, em, …", "fledge.recipes.align", "AlignConfig", True),
     "distill": Verb("teach a student what a teacher knows", "fledge.recipes.distill", "DistillConfig", True),
     "control": Verb("train an agent in a world: ppo, dqn, …", "fledge.recipes.control", "ControlConfig", True),
+    "ladder": Verb(
+        "one gridworld by every method, beside the exact answer", "fledge.recipes.ladder", "LadderConfig", bare="world"
+    ),
     "sample": Verb("complete a prompt", "fledge.recipes.sample", "SampleConfig", bare="base"),
     "chat": Verb("talk to a model in the terminal", "fledge.recipes.chat", "ChatConfig", bare="base"),
     "evaluate": Verb(

@@ -90,14 +90,14 @@ class MDP:
         return torch.where(known[place] == wanted, listed[place], 0.0)
 
     def _expected(self, reward: Tensor) -> Tensor:
-        """R[s, a] of whatever was given."""
+        """R[s, a] of whatever was given; in memory action by action, as `rows` are."""
         S, A = self.states, self.actions
         if reward.shape not in ((S, A), (A, S, S)):
             raise UserError(
                 f"the reward is {tuple(reward.shape)}: give [S, A] = ({S}, {A}), or [A, S, S] = ({A}, {S}, {S}) for each outcome."
             )
         if self._outcome is None:
-            return reward.double()
+            return reward.double().T.contiguous().T
         given = self._outcome.values() if self._outcome.layout == torch.sparse_coo else self._outcome
         wrong = (~given.isfinite()).nonzero()
         if len(wrong):
@@ -105,7 +105,7 @@ class MDP:
             raise UserError(f"the reward{place.tolist()} (action, state, next) is no number: give a finite one.")
         row, _, chance = self.entries()
         worth = chance * self.payments()
-        return worth.new_zeros(A * S).index_add_(0, row, worth).view(A, S).T.contiguous()
+        return worth.new_zeros(A * S).index_add_(0, row, worth).view(A, S).T
 
     def _check_chances(self) -> None:
         chance = self.rows.values() if self.sparse else self.rows
