@@ -88,7 +88,12 @@ def test_other_spaces_are_refused(observation, action):
 
 def test_the_mean_of_all_targets_is_the_default():
     """A state that pays 1 or 0 by turns and ends: Q is the mean of what was paid."""
-    halves = MDP(torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]), torch.tensor([[0.5], [0.0]]), 1.0, terminal=torch.tensor([False, True]))
+    halves = MDP(
+        torch.tensor([[[0.0, 1.0], [0.0, 1.0]]]),
+        torch.tensor([[0.5], [0.0]]),
+        1.0,
+        terminal=torch.tensor([False, True]),
+    )
     world = MDPWorld(halves, 3)
     table, stopwatch = ActionTable(world.observation, world.action), Stopwatch()
     learner, episodes = q_learning(table, stopwatch, gamma=1.0), Episodes(world, table, stopwatch, steps=8, seed=0)
@@ -133,7 +138,10 @@ def test_resumes_bit_for_bit_through_a_file(method):
 
     def everything() -> tuple[ActionTable, Any, Episodes]:
         world = MDPWorld(read_gridworld(CLASSIC, gamma=0.9).mdp(), 5, time_limit=30)
-        table, stopwatch = ActionTable(world.observation, world.action, exploration=Exploration(1.0, 0.1, 500)), Stopwatch()
+        table, stopwatch = (
+            ActionTable(world.observation, world.action, exploration=Exploration(1.0, 0.1, 500)),
+            Stopwatch(),
+        )
         return table, EVERY[method](table, stopwatch, gamma=0.9), Episodes(world, table, stopwatch, steps=7, seed=3)
 
     table, learner, episodes = everything()

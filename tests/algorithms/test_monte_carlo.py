@@ -66,6 +66,11 @@ def test_converges_to_the_value_of_acting_greedily_but_for_epsilon(first_visit):
     """
     mdp = read_gridworld(CLIFF, exits={"X": -2.0}, gamma=0.9, slip=0.1, step_reward=-0.04).mdp()
     taught = taught_by(
-        lambda *given, **named: MonteCarlo(*given, **named, first_visit=first_visit), mdp, 0.5, updates=200, seed=0, rate=0.8
+        lambda *given, **named: MonteCarlo(*given, **named, first_visit=first_visit),
+        mdp,
+        0.5,
+        updates=200,
+        seed=0,
+        rate=0.8,
     )
     assert float((taught.q - fixed_point(mdp, 0.5))[~mdp.terminal].abs().max()) < 0.2

@@ -67,7 +67,9 @@ def test_after_a_cut_the_true_last_state_counts(method):
     """Nobody acts there: SARSA takes the expectation. Q[1] = (4, 8): 8, or 0.8·8 + 0.2·6."""
     taught = table(2, 2)
     taught.q[1] = torch.tensor([4.0, 8.0])
-    METHODS[method](taught, Stopwatch(), gamma=0.9).update(batch([0, 1, 0], [0, 1], [1.0, 0.0], truncated=[0], unchosen=[1]))
+    METHODS[method](taught, Stopwatch(), gamma=0.9).update(
+        batch([0, 1, 0], [0, 1], [1.0, 0.0], truncated=[0], unchosen=[1])
+    )
     worth = 8.0 if method == "q" else 7.6
     assert taught.q[0, 0].item() == pytest.approx(0.5 * (1 + 0.9 * worth))
 
@@ -119,7 +121,10 @@ def taught_by(make: Callable[..., Any], mdp: MDP, epsilon: float, updates: int, 
         world.observation, world.action, rate=falling_rate(rate), exploration=Exploration(epsilon, epsilon)
     )
     stopwatch = Stopwatch()
-    learner, episodes = make(taught, stopwatch, gamma=mdp.gamma), Episodes(world, taught, stopwatch, steps=32, seed=seed)
+    learner, episodes = (
+        make(taught, stopwatch, gamma=mdp.gamma),
+        Episodes(world, taught, stopwatch, steps=32, seed=seed),
+    )
     for _ in range(updates):
         learner.update(next(episodes))
     return taught

@@ -16,7 +16,17 @@ def test_the_exact_agree_and_the_learners_come_near(cli: Cli, tmp_path: Path) ->
     assert {one["method"] for one in result["exact"]} == SOLVED
     assert all(one["distance"] < 1e-7 and one["lost_at_worst"] < 1e-9 for one in result["exact"])
     learned = {one["method"]: one for one in result["learned"]}
-    assert set(learned) == {"q_learning", "sarsa", "expected_sarsa", "monte_carlo", "reinforce", "a2c", "trpo", "ppo", "dqn"}
+    assert set(learned) == {
+        "q_learning",
+        "sarsa",
+        "expected_sarsa",
+        "monte_carlo",
+        "reinforce",
+        "a2c",
+        "trpo",
+        "ppo",
+        "dqn",
+    }
     assert all(one["samples"] >= 3000 for one in learned.values())
     assert learned["q_learning"]["lost"] < 1e-9  # up, right, right: nothing slips
     assert all(low >= -1e-12 for one in learned.values() for low in one["curve"][1])  # nobody is better than the best

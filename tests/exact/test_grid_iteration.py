@@ -116,7 +116,9 @@ def test_one_exit_without_slip_is_a_power_of_gamma():
 
 def test_who_wants_no_exit_is_right_from_the_start():
     """A map with nothing to find: every step pays −1 for ever, and no sweep is needed but the one that sees it."""
-    solution = solve_gridworld(read_gridworld("....\n.#..\n...-", gamma=0.99, step_reward=-1.0, slip=0.0, exits={"-": -900.0}))
+    solution = solve_gridworld(
+        read_gridworld("....\n.#..\n...-", gamma=0.99, step_reward=-1.0, slip=0.0, exits={"-": -900.0})
+    )
     assert solution.sweeps <= 2
     live = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0]], dtype=torch.bool)
     assert float((solution.value[live] + 100).abs().max()) < 1e-9

@@ -21,7 +21,7 @@ from fledge.exact.bellman import ROUNDING
 from fledge.worlds.gridworld import MOVES, Gridworld
 
 TILE = 64  # rows and columns of a tile in each plane: 4 × 33 kB of values, and as much again for what is in between
-SWEEPS = 16  # over a tile before the next one has its turn
+SWEEPS = 12  # over a tile before the next one has its turn
 BORDER = 0.3  # of a tile's largest change, what its neighbours may see of it: only an order of work hangs on it
 COLOURS = ((0, 0), (1, 1), (0, 1), (1, 0))  # parities of row and column; the first two are red, the others black
 
