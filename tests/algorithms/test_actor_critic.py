@@ -18,7 +18,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.weigh import gae
 from fledge.worlds.make import make_world
-from tests.algorithms.small_worlds import Circle
+from tests.algorithms.counted_worlds import Circle
 
 GAMMA = 0.8
 Make = Callable[[ActorCritic, Learner], Any]

@@ -22,7 +22,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import Box, Choices
-from tests.algorithms.small_worlds import Line
+from tests.algorithms.counted_worlds import Line
 from tests.subjects import come_as_often_as, seeded
 
 

@@ -20,7 +20,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import Box
-from tests.algorithms.small_worlds import Road
+from tests.algorithms.counted_worlds import Road
 from tests.subjects import learner, seeded
 
 

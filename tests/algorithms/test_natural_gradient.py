@@ -21,7 +21,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.algorithms.heads import EXACT, HEADS, actor_critic, algorithm, flat, samples
-from tests.algorithms.small_worlds import Circle
+from tests.algorithms.counted_worlds import Circle
 from tests.subjects import GARBAGE, learner, seeded
 
 

@@ -30,7 +30,8 @@ def random_map(
     free = tuple(draw.integers((height, width)))
     floor[free], out[free], worth[free] = True, False, 0.0
     start = floor & ~out
-    return Gridworld(*map(torch.from_numpy, (floor, out, worth, start)), step, slip, gamma)
+    floor, out, worth, start = map(torch.from_numpy, (floor, out, worth, start))
+    return Gridworld(floor, out, worth, start, step, slip, gamma)
 
 
 def by_loops(grid: Gridworld, sweeps: int) -> np.ndarray:

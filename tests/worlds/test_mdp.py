@@ -46,10 +46,14 @@ def test_every_form_of_p_is_the_same_process(form):
 
 
 def test_a_listed_chance_of_zero_and_single_precision_are_taken():
-    listed = torch.sparse_coo_tensor([[0, 0], [0, 0], [0, 0]], [0.5, 0.5], (1, 1, 1), check_invariants=True)
+    listed = torch.sparse_coo_tensor(
+        torch.tensor([[0, 0], [0, 0], [0, 0]]), [0.5, 0.5], (1, 1, 1), check_invariants=True
+    )
     twice = MDP(listed, torch.zeros(1, 1), 0.5)
     assert twice.dense().tolist() == [[[1.0]]]
-    zero = torch.sparse_coo_tensor([[0, 0, 0], [0, 0, 1], [0, 1, 1]], [1.0, 0.0, 1.0], (1, 2, 2), check_invariants=True)
+    zero = torch.sparse_coo_tensor(
+        torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 1]]), [1.0, 0.0, 1.0], (1, 2, 2), check_invariants=True
+    )
     assert MDP(zero, torch.zeros(2, 1), 0.5).entries()[1].tolist() == [0, 1]
     nothing_paid = torch.zeros(1, 2, 2).to_sparse_coo()
     assert MDP(zero, nothing_paid, 0.5).payments().tolist() == [0.0, 0.0]
