@@ -20,8 +20,8 @@ from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from tests.algorithms.heads import EXACT, HEADS, actor_critic, algorithm, flat, samples
 from tests.algorithms.counted_worlds import Circle
+from tests.algorithms.heads import EXACT, HEADS, actor_critic, algorithm, flat, samples
 from tests.subjects import GARBAGE, learner, seeded
 
 
