@@ -40,9 +40,7 @@ CONTROL = "control world=CartPole-v1 steps=700 evaluate_every=300 evaluation_epi
 CONTROL_PPO = (
     f"{CONTROL} algorithm=ppo copies=4 steps_per_batch=16 rows_per_update=16 epochs=2 normalise=true scale_rewards=true"
 )
-CONTROL_DQN = (
-    f"{CONTROL} algorithm=dqn copies=4 learning_starts=100 updates_per_batch=8 widths=16,16 prioritised=true n_step=3"
-)
+CONTROL_DQN = f"{CONTROL} algorithm=dqn buffer=1000 copies=4 learning_starts=100 updates_per_batch=8 widths=16,16 prioritised=true n_step=3"
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
