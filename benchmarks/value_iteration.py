@@ -75,6 +75,7 @@ def compare(name: str, grid: Gridworld, rounds: int) -> tuple[Times, dict[str, A
     """Seconds of both sides in each round, and what they did."""
     say(f"{name}: building quantecon's tables …")
     process = theirs(grid)
+    torch.set_num_threads(1)  # quantecon's imports set it anew
     answers: dict[str, Any] = {}
 
     def ours() -> None:
@@ -114,7 +115,6 @@ def compare(name: str, grid: Gridworld, rounds: int) -> tuple[Times, dict[str, A
 
 def main() -> None:
     given = options(__doc__, rounds="rounds of each map, 3 unless given", map="one of the two: open or walls")
-    torch.set_num_threads(1)
     side, rounds = (60, 1) if given.quick else (1000, int(given.rounds or 3))
     ratios, figures, rows = {}, {}, []
     for name, grid in maps(side).items():

@@ -18,6 +18,7 @@ from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay, Surprise, Transitions
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
+from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.mdp import MDP
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.world import Choices
@@ -162,6 +163,25 @@ def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool, n_
         found = algorithm.network(seen)
     expected = values_of_ten(0.9, terminates)[:, None].expand(-1, 2)
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+
+
+def test_it_balances_the_pole_within_20_000_steps() -> None:
+    """CartPole-v1 with the settings of its own: 475 or more in 20 episodes that are not its own. Seeds 0 to 9 took 5,500 to 10,600."""
+    world, judge = BatchedCartPole(8), BatchedCartPole(20)
+    network = QNetwork(world.observation, world.action, generator=seeded(0))
+    learner = Learner(network, Schedule(2.3e-3, 6000, shape="linear"), betas=(0.9, 0.999), weight_decay=0.0, clip=10.0)
+    algorithm = DQN(network, learner, Stopwatch(), replay=Replay(100_000, generator=seeded(0)))
+    episodes = Episodes(world, algorithm, Stopwatch(), steps=32, seed=0)
+    earned = torch.zeros(20)
+    while float(earned.mean()) < 475:
+        assert episodes.taken < 20_000
+        for _ in range(4):
+            algorithm.update(next(episodes))
+        obs, going, earned = judge.reset(99), torch.ones(20, dtype=torch.bool), torch.zeros(20)
+        while bool(going.any()):
+            step = judge.step(algorithm.best(obs))
+            earned += going * step.reward
+            obs, going = step.obs, going & ~(step.terminated | step.truncated)
 
 
 def test_epsilon_falls_in_a_line_with_the_world_steps_and_is_how_often_anything_is_done() -> None:

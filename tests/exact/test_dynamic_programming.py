@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from fledge.errors import UserError
 from fledge.exact.bellman import Approach, action_values
-from fledge.exact.dynamic_programming import q_value_iteration, value_iteration
+from fledge.exact.dynamic_programming import gauss_seidel, prioritised_sweeping, q_value_iteration, value_iteration
 from fledge.exact.policy_iteration import policy_iteration
-from fledge.exact.state_by_state import gauss_seidel, prioritised_sweeping
 from fledge.worlds.gridworld import ACTIONS, CLASSIC, read_gridworld
 from fledge.worlds.mdp import MDP
 from tests.exact.processes import best_values, random_process, sparse

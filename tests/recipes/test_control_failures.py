@@ -47,7 +47,7 @@ class Fragile(gymnasium.Env):
 def test_a_world_that_breaks_leaves_the_checkpoint_as_it_was(
     how: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(gymnasium.registry, "Fragile-v0", EnvSpec("Fragile-v0", Fragile))
+    monkeypatch.setitem(gymnasium.registry, "Fragile-v0", EnvSpec("Fragile-v0", lambda **given: Fragile(**given)))
     monkeypatch.setattr(Fragile, "steps", 0)
     monkeypatch.setattr(Fragile, "breaks_at", 400)
     monkeypatch.setattr(Fragile, "how", how)

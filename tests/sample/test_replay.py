@@ -266,7 +266,7 @@ def test_what_does_not_fit_is_refused() -> None:
     memory.push(made[0])
     with pytest.raises(UserError, match="a memory of its own"):
         memory.push(made[1][:1])
-    with pytest.raises(UserError, match=r"no memory.*Lower `capacity`"):
+    with pytest.raises(UserError, match=r"GiB, and this machine has .* Lower `capacity`"):
         replay(10**16).push(made[0])
     state = copy.deepcopy(memory.state_dict())
     with pytest.raises(UserError, match="`capacity` is 30, that of the saved memory 20"):

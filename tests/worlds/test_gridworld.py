@@ -103,3 +103,8 @@ def test_a_map_made_of_tables_is_checked_too():
         Gridworld(~first, no, torch.zeros(1, 2), first)
     with pytest.raises(UserError, match="in a wall"):
         Gridworld(yes, first, torch.zeros(1, 2), first)
+    with pytest.raises(UserError, match=r"\[\(1, 2\), \(1, 2\), \(2, 1\), \(1, 2\)\]: give \[H, W\] each"):
+        Gridworld(yes, no, torch.zeros(2, 1), yes)
+    with pytest.raises(UserError, match="bool but for the worth"):
+        Gridworld(yes.float(), no, torch.zeros(1, 2), yes)
+    assert Gridworld(yes, no, torch.zeros(1, 2), yes).worth.dtype == torch.float64

@@ -33,8 +33,6 @@ class Noisy(Transitions):
 
 
 class SoftActorCritic:
-    gradient_claim = "no policy gradient: the derivative of a learned Q with respect to the action"
-
     def __init__(
         self,
         actor: GaussianActor,

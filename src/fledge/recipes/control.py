@@ -87,7 +87,7 @@ class ControlConfig(BaseModel):
     target_every: int = Field(
         default=128, ge=1, description="dqn: optimizer steps between copies to the target network"
     )
-    n_step: int = Field(default=1, ge=1, description="dqn: rewards before the bootstrap")
+    n_step: int = Field(default=3, ge=1, description="dqn: rewards before the bootstrap")
     double: bool = Field(default=True, description="dqn: the learning network chooses, the target network judges")
     dueling: bool = Field(default=False, description="dqn: value and advantage in streams of their own")
     prioritised: bool = Field(default=False, description="dqn: what surprised is remembered more often")

@@ -19,9 +19,8 @@ from torch import Tensor
 from fledge import __version__
 from fledge.errors import UserError
 from fledge.exact.bellman import Solution
-from fledge.exact.dynamic_programming import q_value_iteration, value_iteration
+from fledge.exact.dynamic_programming import gauss_seidel, prioritised_sweeping, q_value_iteration, value_iteration
 from fledge.exact.policy_iteration import policy_iteration, policy_value
-from fledge.exact.state_by_state import gauss_seidel, prioritised_sweeping
 from fledge.recipes.control import ControlConfig, settled
 from fledge.recipes.control_builders import Making
 from fledge.recipes.control_kinds import kind_for

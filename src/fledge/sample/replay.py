@@ -5,6 +5,7 @@ Lin 1992; Mnih et al. 2015, "Methods"; by priority: Schaul et al. 2016; several 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Self
@@ -79,21 +80,23 @@ class Replay:
 
     def _allocate(self, obs: NDArray[Any], action: NDArray[Any]) -> None:
         """For steps like these.  [time, copies, *O], [time, copies, *A]"""
-        self.copies = obs.shape[1]
-        self.slots = self.capacity // self.copies + 1  # one more for what was seen last and not acted upon
-        size = (self.slots, self.copies)
-        try:
-            self.obs = np.zeros(size + obs.shape[2:], obs.dtype)
-            self.action = np.zeros(size + action.shape[2:], action.dtype)
-            self.reward = np.zeros(size, np.float32)
-            self.chosen, self.terminated, self.ended = (np.zeros(size, np.bool_) for _ in range(3))
-            self.order = np.zeros(self.slots * self.copies, np.int64)  # the steps that can be drawn, oldest first
-            self.priorities = SumTree(len(self.order)) if self.surprise else None
-        except MemoryError as error:
+        copies = obs.shape[1]
+        slots = self.capacity // copies + 1  # one more for what was seen last and not acted upon
+        wanted = slots * copies * (obs[0, 0].nbytes + action[0, 0].nbytes + (47 if self.surprise else 15))
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if wanted > there:  # asked here: the system hands out more than it has, and kills the run when it is used
             raise UserError(
-                f"`capacity` is {self.capacity:,} steps with observations of {obs[0, 0].nbytes:,} bytes each: this machine has no "
-                "memory for that. Lower `capacity`."
-            ) from error
+                f"`capacity` is {self.capacity:,} steps with observations of {obs[0, 0].nbytes:,} bytes: they want "
+                f"{wanted / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}. Lower `capacity`."
+            )
+        self.copies, self.slots = copies, slots
+        size = (slots, copies)
+        self.obs = np.zeros(size + obs.shape[2:], obs.dtype)
+        self.action = np.zeros(size + action.shape[2:], action.dtype)
+        self.reward = np.zeros(size, np.float32)
+        self.chosen, self.terminated, self.ended = (np.zeros(size, np.bool_) for _ in range(3))
+        self.order = np.zeros(slots * copies, np.int64)  # the steps that can be drawn, oldest first
+        self.priorities = SumTree(len(self.order)) if self.surprise else None
         self.head = self.filled = 0  # the slot of what was seen last; how many before it hold steps
         self.oldest = self.count = 0  # in `order`
         self.highest = 1.0  # priority that ever was
@@ -105,7 +108,7 @@ class Replay:
     def push(self, batch: Trajectories) -> int:
         """Add the steps of a batch and forget the oldest for them.  -> how many were chosen
 
-        Raises UserError for a batch that does not fit in, or one of another shape than the first.
+        Raises UserError for a batch that does not fit in, one of another shape than the first, and a capacity beyond the machine's memory.
         """
         obs, action = batch.obs.transpose(0, 1).numpy(), batch.action.transpose(0, 1).numpy()  # time comes first here
         steps = len(action)
@@ -190,7 +193,7 @@ class Replay:
         assert self.surprise is not None
         part = torch.rand(rows, generator=self.generator, dtype=torch.float64).numpy() + np.arange(rows)
         index = priorities.find(np.asarray(part * (priorities.total / rows), np.float64))
-        done = min(1.0, self.drawn / self.surprise.draws)
+        done = min(1.0, self.drawn / max(1, self.surprise.draws))
         beta = self.surprise.beta + (1 - self.surprise.beta) * done
         weight = (priorities.numbers.take(index) * (self.count / priorities.total)) ** -beta
         return index, (weight / weight.max()).astype(np.float32)

@@ -43,6 +43,13 @@ class Gridworld:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
+        tables = (self.floor, self.exits, self.start)
+        if self.floor.ndim != 2 or any(x.dtype != torch.bool or x.shape != self.worth.shape for x in tables):
+            raise UserError(
+                f"floor, exits, worth and start are {[tuple(x.shape) for x in (self.floor, self.exits, self.worth, self.start)]}: give [H, W] "
+                "each, bool but for the worth."
+            )
+        object.__setattr__(self, "worth", self.worth.double())
         if not 0 <= self.slip <= 1:
             raise UserError(f"slip is {self.slip}: give a probability from 0 to 1.")
         if not 0 <= self.gamma <= 1:
