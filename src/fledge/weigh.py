@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -17,14 +18,7 @@ def reward_to_go(reward: Tensor, chosen: Tensor, terminated: Tensor, truncated: 
 
     Without a critic the unseen future after a truncation counts as 0 too (Sutton & Barto 2018, eq. 3.9). 0 where not chosen.
     """
-    ended = terminated | truncated
-    out = torch.zeros_like(reward)
-    future = reward.new_zeros(reward.shape[0])  # G of the next chosen step, [B]
-    for t in reversed(range(reward.shape[1])):
-        here = reward[:, t] + gamma * torch.where(ended[:, t], 0.0, future)
-        future = torch.where(chosen[:, t], here, future)
-        out[:, t] = torch.where(chosen[:, t], here, 0.0)
-    return out
+    return _from_behind(reward, gamma, chosen, terminated | truncated)
 
 
 def gae(
@@ -45,20 +39,28 @@ def gae(
     """
     if value.shape != (reward.shape[0], reward.shape[1] + 1):
         raise ValueError(f"value is {tuple(value.shape)}: it must be [B, T+1] beside reward {tuple(reward.shape)}.")
-    ended = terminated | truncated
-    advantage = torch.zeros_like(value[:, 1:])
-    trace = value.new_zeros(value.shape[0])  # Â of the next chosen step, [B]
-    upcoming = value[:, -1].clone()  # V of the next chosen step (the last observation bootstraps a row that runs on)
-    for t in reversed(range(reward.shape[1])):
-        following = torch.where(ended[:, t], value[:, t + 1], upcoming)
-        following = torch.where(terminated[:, t], 0.0, following)
-        carried = torch.where(ended[:, t], 0.0, trace)
-        delta = reward[:, t] + gamma * following - value[:, t]
-        here = delta + gamma * lam * carried
-        trace = torch.where(chosen[:, t], here, trace)
-        upcoming = torch.where(chosen[:, t], value[:, t], upcoming)
-        advantage[:, t] = torch.where(chosen[:, t], here, 0.0)
+    ended, steps = terminated | truncated, reward.shape[1]
+    if steps == 0:
+        return torch.zeros_like(value[:, 1:]), torch.zeros_like(value[:, 1:])
+    place = torch.arange(1, steps + 1, device=value.device)
+    after = F.pad(torch.where(chosen, place - 1, steps)[:, 1:], (0, 1), value=steps)
+    following = after.flip(1).cummin(1).values.flip(1)  # the next chosen step, or the last observation
+    future = torch.where(terminated, 0.0, value.gather(1, torch.where(ended, place, following)))
+    delta = reward + gamma * future - value[:, :-1]
+    advantage = _from_behind(delta, gamma * lam, chosen, ended)
     return advantage, torch.where(chosen, advantage + value[:, :-1], 0.0)
+
+
+def _from_behind(x: Tensor, decay: float, chosen: Tensor, ended: Tensor) -> Tensor:
+    """y_t = x_t + decay·y_{t+1}, y_{t+1} of the next chosen step and 0 behind an end; 0 where not chosen.  [B, T] -> [B, T]"""
+    own = torch.where(chosen, x, 0.0).unbind(1)
+    share = torch.ones_like(x).masked_fill(chosen, decay).masked_fill(chosen & ended, 0.0).unbind(1)
+    found: list[Tensor] = []
+    behind = x.new_zeros(len(x))
+    for here, kept in zip(reversed(own), reversed(share), strict=True):
+        behind = torch.addcmul(here, kept, behind)
+        found.append(behind)
+    return torch.where(chosen, torch.stack(found[::-1], 1), 0.0) if found else torch.zeros_like(x)
 
 
 OverRanks = Callable[[Tensor], Tensor]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,8 @@ from fledge.worlds.make import make_world
 from fledge.worlds.world import Box, World
 
 EVALUATION_SEED = 1_000_003  # plus the run's: the episodes that an agent is judged by are none that it learned from
+
+SMALL = 64  # units of the widest hidden layer
 
 
 class ControlConfig(BaseModel):
@@ -84,9 +87,7 @@ class ControlConfig(BaseModel):
     updates_per_batch: int | None = Field(default=None, ge=1, description="dqn: optimizer steps after each batch")
     buffer: int = Field(default=100_000, ge=1, description="dqn: steps that are remembered")
     learning_starts: int = Field(default=1_000, ge=0, description="dqn: steps before the first optimizer step")
-    target_every: int = Field(
-        default=128, ge=1, description="dqn: optimizer steps between copies to the target network"
-    )
+    target_every: int = Field(default=8, ge=1, description="dqn: optimizer steps between copies to the target network")
     n_step: int = Field(default=3, ge=1, description="dqn: rewards before the bootstrap")
     double: bool = Field(default=True, description="dqn: the learning network chooses, the target network judges")
     dueling: bool = Field(default=False, description="dqn: value and advantage in streams of their own")
@@ -160,11 +161,15 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 parents=[config.expert] if config.expert else [],
             )
         show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
-        if run.checkpoints.latest(show.line) is not None and not world.restorable:
-            show.line(
-                f"{config.world} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
-            )
-        last = learn(config, run, show, built, sampler, judge_world, stopwatch)
+        if run.checkpoints.latest(show.line) is not None:
+            if kind.workers:
+                show.line("Workers do not wait for each other, so no run of theirs ends with the same bits.")
+            elif not world.restorable:
+                show.line(
+                    f"{config.world} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
+                )
+        with threads_for(config, device):
+            last = learn(config, run, show, built, sampler, judge_world, stopwatch)
         summary = finish(config, run, built, last, sampler.taken, time.perf_counter() - began, show)
     finally:
         if isinstance(sampler, Workers):
@@ -172,6 +177,18 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         world.close()
         judge_world.close()
     return summary
+
+
+@contextmanager
+def threads_for(config: ControlConfig, device: torch.device) -> Iterator[None]:
+    """One thread for a small network, whose products cost more to share out than to make; worlds keep those they were made with."""
+    before = torch.get_num_threads()
+    if device.type == "cpu" and config.network == "mlp" and max(config.widths or (0,)) <= SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check(config: ControlConfig, kind: Kind, world: World) -> None:
