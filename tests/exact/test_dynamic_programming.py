@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fledge.errors import UserError
 from fledge.exact.bellman import Approach, action_values
 from fledge.exact.dynamic_programming import gauss_seidel, prioritised_sweeping, q_value_iteration, value_iteration
-from fledge.exact.policy_iteration import policy_iteration
+from fledge.exact.policy_iteration import policy_iteration, policy_value
 from fledge.worlds.gridworld import ACTIONS, CLASSIC, read_gridworld
 from fledge.worlds.mdp import MDP
 from tests.exact.processes import best_values, random_process, sparse
@@ -146,6 +146,24 @@ def test_what_has_no_value_or_no_such_digits_says_so(method):
     assert float(method(chain(1e9, 0.9), tolerance=1e-3).value[0]) == pytest.approx(1e10, abs=1e-3)
     with pytest.raises(UserError, match="finer than float64 can tell of values around"):
         method(chain(1e9, 0.9), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("method", BY_SWEEPS)
+@pytest.mark.parametrize("chance", [0.3, 5e-4])
+def test_an_end_that_is_seldom_reached_is_waited_for_at_gamma_1(method, chance):
+    """V* = 1 however small the chance of the exit that pays 1: then what one sweep changes is far less than what is still to come."""
+    table = torch.tensor([[[1 - chance, chance], [0.0, 1.0]]], dtype=torch.float64)
+    mdp = MDP(table, torch.tensor([[chance], [0.0]], dtype=torch.float64), 1.0, terminal=torch.tensor([False, True]))
+    assert float(method(mdp, tolerance=1e-3).value[0]) == pytest.approx(1.0, abs=1.01e-3)
+
+
+@pytest.mark.parametrize("method", [*BY_SWEEPS, policy_iteration])
+@pytest.mark.parametrize("slip", [0.0, 0.2])
+def test_where_waiting_costs_nothing_the_policy_still_ends(method, slip):
+    """At γ = 1 and without a step reward to bump into a wall for ever looks as good as to walk to the exit, and earns nothing."""
+    mdp = read_gridworld(CLASSIC, step_reward=0.0, slip=slip).mdp()
+    solution = method(mdp)
+    assert float((policy_value(mdp, solution.policy) - solution.value).abs().max()) < 1e-6
 
 
 def test_sweeps_that_come_no_closer_are_broken_off():

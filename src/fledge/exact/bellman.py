@@ -12,6 +12,7 @@ from fledge.errors import UserError
 from fledge.worlds.mdp import MDP
 
 ROUNDING = 8 * torch.finfo(torch.float64).eps  # of a backup, relative to the largest value
+TIE = 1e-12  # an action this little better, relative to the value, is no better
 UNDISCOUNTED_SWEEPS = 100_000  # after so many at γ = 1 a value that still moves is taken to have no end
 
 
@@ -20,7 +21,7 @@ class Solution:
     """V*, and how it was come by."""
 
     value: Tensor  # [S] float64, 0 in terminal states
-    policy: Tensor  # [S] long: the first of the best actions
+    policy: Tensor  # [S] long: the first of the best actions; at γ = 1, where those never end, of them one that does
     sweeps: float  # how often every state was looked at: passes, policies tried, or backups / S
     error_bound: (
         float  # no value is farther than this from V*, but for rounding; infinite at γ = 1, where no residual can tell
@@ -53,23 +54,20 @@ class Approach:
 
     def __init__(self, gamma: float, tolerance: float) -> None:
         self.gamma, self.tolerance = gamma, tolerance
+        self.residuals: list[float] = []  # of every sweep, at γ = 1
 
     def near(self, residual: float, largest: float, sweeps: float) -> bool:
-        """Whether ‖TV − V‖ = residual is within the tolerance: for certain below γ = 1.
+        """Whether ‖TV − V‖ = residual is within the tolerance: for certain below γ = 1; there by `to_come`.
 
-        At γ = 1 by this: in the end the residual falls by a factor a sweep, and n sweeps have seen 1/(1 − factor) many times over, so
-        that n · residual is more than what is still to come. Raises UserError where more sweeps would not help: when values of that
-        size have no such digits, and at γ = 1 when there is no end to them.
+        Raises UserError where more sweeps would not help: when values of that size have no such digits, and at γ = 1 when there is no
+        end to them.
         """
         if not math.isfinite(residual):
             raise UserError("the values grew beyond all numbers: the rewards must add up to something finite.")
         if self.gamma == 1:
-            if sweeps > UNDISCOUNTED_SWEEPS:
-                raise UserError(
-                    f"after {sweeps:.0f} sweeps at gamma = 1 values still change by {residual:.3g}: from every state a terminal one must be "
-                    "within reach, and no loop may pay. Give a gamma below 1, or a larger tolerance."
-                )
-            return residual * max(1.0, sweeps) <= self.tolerance
+            check_endless(residual, sweeps)
+            self.residuals.append(residual)
+            return residual <= ROUNDING * largest or self.to_come() <= self.tolerance
         bound = error_bound(residual, largest, self.gamma)
         finest = error_bound(0.0, largest, self.gamma)
         if finest > self.tolerance or (bound > self.tolerance and self.gamma ** (sweeps / 2) < ROUNDING):
@@ -79,13 +77,66 @@ class Approach:
             )
         return bound <= self.tolerance
 
+    def to_come(self) -> float:
+        """What later sweeps will add at γ = 1 if the residual r goes on falling as in the last half of them, by a factor f: r/(1 − f).
 
-def account(mdp: MDP, value: Tensor, sweeps: float) -> Solution:
-    """What V gives after one more backup, with a bound on its error.  [S] -> Solution"""
+        An estimate: there is no bound. Infinite before there are two sweeps, and while the residual does not fall.
+        """
+        last, half = self.residuals[-1], len(self.residuals) // 2
+        earlier = self.residuals[-1 - half]
+        factor = (last / earlier) ** (1 / half) if half and earlier > 0 else 1.0
+        return last * max(len(self.residuals), 1 / (1 - factor)) if factor < 1 else math.inf
+
+
+def check_endless(residual: float, sweeps: float) -> None:
+    """Raises UserError when so many sweeps at γ = 1 have come to nothing."""
+    if sweeps > UNDISCOUNTED_SWEEPS:
+        raise UserError(
+            f"after {sweeps:.0f} sweeps at gamma = 1 values still change by {residual:.3g}: from every state a terminal one must be "
+            "within reach, and no loop may pay. Give a gamma below 1, or a larger tolerance."
+        )
+
+
+def account(mdp: MDP, value: Tensor, sweeps: float, tolerance: float = 0.0) -> Solution:
+    """What V, which is within the tolerance of V*, gives after one more backup, with a bound on its error.  [S] -> Solution"""
     q = action_values(mdp, value)
-    better, policy = q.amax(1), q.argmax(1)
+    better = q.amax(1)
     residual, largest = float((better - value).abs().max()), float(better.abs().max())
-    return Solution(better, policy, sweeps, error_bound(residual, largest, mdp.gamma))
+    return Solution(better, greedy(mdp, q, tolerance), sweeps, error_bound(residual, largest, mdp.gamma))
+
+
+def greedy(mdp: MDP, q: Tensor, tolerance: float = 0.0) -> Tensor:
+    """The first of the best actions. At γ = 1 those may wait for ever: then, of the actions as good within the tolerance, one that
+    leads to an end, where there is one.  [S, A] -> [S] long
+    """
+    policy = q.argmax(1)
+    if mdp.gamma < 1:
+        return policy
+    best = q.amax(1, keepdim=True)
+    first = torch.nn.functional.one_hot(policy, mdp.actions).bool()
+    _, ends = towards_the_end(mdp, first)
+    if bool(ends.all()):
+        return policy
+    as_good = q >= best - TIE * best.abs().clamp(min=1) - tolerance
+    leading, ends = towards_the_end(mdp, as_good)
+    return torch.where(ends, leading, policy)
+
+
+def towards_the_end(mdp: MDP, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """In each state an action that may bring it one step nearer to a terminal one, 0 where none does; and whether one does.
+
+    allowed: [S, A] bool, the actions that are asked.  -> [S] long, [S] bool
+    """
+    policy = torch.zeros(mdp.states, dtype=torch.long)
+    reached = mdp.terminal
+    while True:
+        leads = (mdp.rows @ reached.double()).view(mdp.actions, mdp.states) > 0  # [A, S]
+        leads = leads if allowed is None else leads & allowed.T
+        new = leads.any(0) & ~reached
+        if not bool(new.any()):
+            return policy, reached
+        policy = torch.where(new, leads.int().argmax(0), policy)
+        reached = reached | new
 
 
 def as_probabilities(mdp: MDP, policy: Tensor) -> Tensor:

@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fledge.exact.bellman import Approach, Solution, account, action_values, error_bound, optimal_backup
+from fledge.exact.bellman import (
+    Approach,
+    Solution,
+    account,
+    action_values,
+    check_endless,
+    error_bound,
+    greedy,
+    optimal_backup,
+)
 from fledge.worlds.mdp import MDP
 
 
@@ -21,12 +30,17 @@ def value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
 
     One product of P with V a sweep, sparse where P is. Raises UserError if the tolerance cannot be reached.
     """
-    value, sweeps, approach = torch.zeros(mdp.states, dtype=torch.float64), 0, Approach(mdp.gamma, tolerance)
+    return _sweep(mdp, torch.zeros(mdp.states, dtype=torch.float64), 0, tolerance)
+
+
+def _sweep(mdp: MDP, value: torch.Tensor, sweeps: float, tolerance: float) -> Solution:
+    """Sweeps from here on, after so many.  [S] -> Solution"""
+    approach = Approach(mdp.gamma, tolerance)
     while True:
         better = optimal_backup(mdp, value)
         residual, value, sweeps = float((better - value).abs().max()), better, sweeps + 1
         if approach.near(residual, float(value.abs().max()), sweeps):
-            return account(mdp, value, sweeps)
+            return account(mdp, value, sweeps, tolerance)
 
 
 def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
@@ -41,7 +55,7 @@ def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
         residual, q, sweeps = float((better - q).abs().max()), better, sweeps + 1
         largest = float(q.abs().max())
         if approach.near(residual, largest, sweeps):
-            return Solution(q.amax(1), q.argmax(1), sweeps, error_bound(residual, largest, mdp.gamma))
+            return Solution(q.amax(1), greedy(mdp, q, tolerance), sweeps, error_bound(residual, largest, mdp.gamma))
 
 
 class Place(NamedTuple):
@@ -90,13 +104,14 @@ def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
         every.reverse()
         sweeps += 1
         if approach.near(change, float(np.abs(value).max()), sweeps):
-            return account(mdp, torch.from_numpy(value), sweeps)
+            return account(mdp, torch.from_numpy(value), sweeps, tolerance)
 
 
 def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     """The state whose value is most wrong by its own equation is backed up next, until none is wrong by more than `tolerance` allows.
 
-    Worth it where few states change at a time. Raises UserError if the tolerance cannot be reached.
+    Worth it where few states change at a time. At γ = 1 whole sweeps follow, for only they show how much is still to come. Raises
+    UserError if the tolerance cannot be reached.
     """
     every = places(mdp)
     before: list[list[int]] = [[] for _ in every]  # the states that may lead here
@@ -112,7 +127,11 @@ def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
         error, s = heapq.heappop(queue)
         if -error != wrong[s]:
             continue  # out of date: the state is in the queue again, or has been seen to
-        if approach.near(wrong[s], largest, backups / mdp.states):
+        if mdp.gamma == 1:
+            check_endless(wrong[s], backups / mdp.states)
+            if wrong[s] <= tolerance:
+                break
+        elif approach.near(wrong[s], largest, backups / mdp.states):
             break
         value[s] = every[s].backup(value)
         backups, largest = backups + 1, max(largest, abs(value[s]))
@@ -122,4 +141,7 @@ def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
             if error > 0 and error != wrong[t]:
                 heapq.heappush(queue, (-error, t))
             wrong[t] = error
-    return account(mdp, torch.from_numpy(value), backups / mdp.states)
+    found = torch.from_numpy(value)
+    if mdp.gamma == 1:
+        return _sweep(mdp, found, backups / mdp.states, tolerance)
+    return account(mdp, found, backups / mdp.states, tolerance)

@@ -6,11 +6,19 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.exact.bellman import Approach, Solution, account, action_values, as_probabilities, policy_backup
+from fledge.exact.bellman import (
+    TIE,
+    Approach,
+    Solution,
+    account,
+    action_values,
+    as_probabilities,
+    policy_backup,
+    towards_the_end,
+)
 from fledge.worlds.mdp import MDP
 
 MOST_STATES = 10_000  # whose S² numbers fit in 0.8 GB, and are solved in half a minute
-TIE = 1e-12  # an action this little better, relative to the value, is no better
 
 
 def policy_value(mdp: MDP, policy: Tensor) -> Tensor:
@@ -73,7 +81,7 @@ def policy_iteration(mdp: MDP) -> Solution:
 
     Raises UserError as `policy_value` does.
     """
-    policy, tried = _towards_the_end(mdp), 0
+    (policy, _), tried = towards_the_end(mdp), 0
     while True:
         value, tried = policy_value(mdp, policy), tried + 1
         q = action_values(mdp, value)  # [S, A]
@@ -83,16 +91,3 @@ def policy_iteration(mdp: MDP) -> Solution:
         if not bool(better.any()):
             return account(mdp, value, tried)
         policy = torch.where(better, q.argmax(1), policy)
-
-
-def _towards_the_end(mdp: MDP) -> Tensor:
-    """In each state an action that may bring it one step nearer to a terminal one; 0 where none does.  -> [S] long"""
-    policy = torch.zeros(mdp.states, dtype=torch.long)
-    reached = mdp.terminal
-    while True:
-        leads = (mdp.rows @ reached.double()).view(mdp.actions, mdp.states) > 0  # [A, S]
-        new = leads.any(0) & ~reached
-        if not bool(new.any()):
-            return policy
-        policy = torch.where(new, leads.int().argmax(0), policy)
-        reached = reached | new
