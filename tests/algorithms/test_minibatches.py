@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fledge.algorithms.minibatches import Minibatches, only
+from fledge.errors import UserError
 from tests.every_algorithm import policy
 from tests.subjects import rollouts
 
@@ -30,7 +31,7 @@ def test_every_epoch_visits_every_row_once(rows: int) -> None:
 
 
 def test_fewer_rows_than_updates_and_epochs_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"3 rows.*4 updates"):
+    with pytest.raises(UserError, match=r"3 rows.*4 updates"):
         begun(4, 1, rows=3)
     with pytest.raises(ValueError, match=r"updates_per_step=5.*epochs=2"):
         Minibatches(5, 2)

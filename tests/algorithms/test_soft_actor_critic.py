@@ -138,11 +138,14 @@ def test_it_climbs_a_hill_that_it_has_to_find() -> None:
     assert float(algorithm.best(torch.zeros(1, dtype=torch.long))) == pytest.approx(0.3, abs=0.15)
 
 
-def test_the_target_entropy_is_minus_1_for_each_part_in_units_of_the_bounds() -> None:
-    """Two parts, from −2 to 6 and from 0 to ½: −2 + ln 4 + ln ¼ = −2 nats in the world's units; from −3 to 3: −1 + ln 3."""
-    box = Box(torch.tensor([-2.0, 0.0]), torch.tensor([6.0, 0.5]))
-    assert sac(action=box).target_entropy == pytest.approx(-2)
-    assert sac(action=Box(torch.tensor([-3.0]), torch.tensor([3.0]))).target_entropy == pytest.approx(-1 + math.log(3))
+def test_the_unit_of_the_actions_changes_no_target() -> None:
+    """The same world in metres and in millimetres: the same entropy is wanted, and the same is said of it."""
+    small, large = (sac(action=Box(torch.tensor([-reach]), torch.tensor([reach]))) for reach in (0.5, 500.0))
+    assert small.target_entropy == large.target_entropy == -1
+    obs, noise = torch.arange(20) % (LENGTH + 1), torch.randn(20, 1, generator=seeded(0))
+    (near, logp), (far, other) = (one.actor(obs, noise) for one in (small, large))
+    torch.testing.assert_close(1000 * near, far)
+    torch.testing.assert_close(logp, other)
 
 
 def test_the_actors_step_teaches_the_critics_nothing() -> None:

@@ -146,11 +146,31 @@ def test_running_statistics_are_those_of_everything_seen() -> None:
     parts = [torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) * 3 + 5 for n in (4, 9, 1)]
     for part in parts:
         encoder.observe(moments_of(part))
-    every = torch.cat(parts)
-    torch.testing.assert_close(encoder.mean, every.mean(0))
-    torch.testing.assert_close(encoder.variance, every.var(0, correction=0))
-    normal = encoder(every)
-    torch.testing.assert_close(normal.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    every, n = torch.cat(parts), 15  # with the one that is taken to have come before
+    mean = every.sum(0) / n
+    torch.testing.assert_close(encoder.mean, mean)
+    torch.testing.assert_close(encoder.variance, (every.square().sum(0) + 1) / n - mean.square())
+
+
+def test_one_observation_has_a_spread() -> None:
+    """Not the 1e-8 that would throw the next one to the edge."""
+    low = torch.full((2,), -float("inf"))
+    encoder = Encoder(Box(low, -low), normalise=True)
+    encoder.observe(moments_of(torch.tensor([[0.3, 0.4]])))
+    assert float(encoder(torch.tensor([[0.31, 0.39]])).abs().max()) < 1
+
+
+def test_whole_episodes_count_observations_in_as_well() -> None:
+    """Those of the batch before, at which something was chosen."""
+    world = make_world("CartPole-v1", 3)
+    policy = ActorCritic(world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True)
+    sampler = WholeEpisodes(world, policy, Stopwatch(), seed=0, encoder=policy.encoder)
+    first = next(sampler)
+    assert float(policy.encoder.count) == 1
+    next(sampler)
+    seen = first.obs[:, :-1][first.chosen]
+    assert float(policy.encoder.count) == 1 + len(seen)
+    torch.testing.assert_close(policy.encoder.mean, seen.sum(0) / (1 + len(seen)))
 
 
 def test_statistics_stay_while_a_batch_is_learned_from() -> None:

@@ -22,7 +22,7 @@ def constant_rate(alpha: float) -> Rate:
 
 
 def falling_rate(power: float = 1.0) -> Rate:
-    """visits^−power: 1 is the mean of all targets; between ½ and 1 comes sooner to Q* (Even-Dar & Mansour 2003, theorem 4)."""
+    """visits^−power: 1 is the mean of all targets; between ½ and 1 comes sooner to Q* (Even-Dar & Mansour 2003)."""
     return lambda visits: visits**-power
 
 

@@ -2,7 +2,8 @@
 
 sample: policy, T steps in n copies of a world.  score: reward.  weigh: GAE (λ = 0 the one-step TD error, λ = 1 the return).
 fit: nll with signed weights + value error − entropy bonus, one optimizer step a batch. n = T = 1 is the online form, n > 1 the parallel
-synchronous one (A2C). Mnih et al. 2016, §4 and supplement S3; where workers lag behind, importance weights as in Espeholt et al. 2018, eq. 1.
+synchronous one (A2C). Mnih et al. 2016, §4 and supplement S3. Where workers lag behind, the policy gradient's own ρ of Espeholt et al.
+2018, §4.2: what came later in a row, and the critic's target, stay the older policy's.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.weigh import explained_variance, gae, log_ratio, whiten
+from fledge.weigh import explained_variance, gae, log_ratio
 
 
 class AdvantageActorCritic:
-    gradient_claim = "biased: a learned critic bootstraps, and the mean is over steps"
+    gradient_claim = "biased: a learned critic bootstraps, the mean is over steps, and of an older policy's rows only the step is reweighed"
     unfinished = None  # one optimizer step per batch: the samples are the current policy's
 
     def __init__(
@@ -35,17 +36,18 @@ class AdvantageActorCritic:
         gae_lambda: float = 1.0,
         value_coefficient: float = 0.5,
         entropy_coefficient: float = 0.0,
-        whiten_advantage: bool = False,
         truncate_at: float | None = None,
     ) -> None:
         """truncate_at: the largest importance weight of a step, where samples are those of an older policy; None: they are its own."""
         self.actor_critic, self.learner, self.stopwatch = actor_critic, learner, stopwatch
         self.gamma, self.gae_lambda, self.truncate_at = gamma, gae_lambda, truncate_at
         self.value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
-        self.whiten_advantage = whiten_advantage
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """One optimizer step; none on a batch in which nobody chose anything: worlds began anew, and a step would be momentum alone."""
         batch = batch.to(self.learner.device)
+        if not float(self.learner.sum(batch.chosen.sum())):
+            return {}
         with self.stopwatch.phase("score"):
             batch, figures = self.weigh(batch)
         steps = batch.as_steps()
@@ -59,8 +61,9 @@ class AdvantageActorCritic:
             )
             policy_loss = total(nll(logp, rows.weight), rows.chosen, count)
             value_loss = total(value_error(value, rows.target), rows.chosen, count)
-            spread = total(entropy, rows.chosen, count)
-            whole = policy_loss + self.value_coefficient * value_loss - self.entropy_coefficient * spread
+            whole = policy_loss + self.value_coefficient * value_loss
+            if self.entropy_coefficient:
+                whole = whole - self.entropy_coefficient * total(entropy, rows.chosen, count)
             return whole, {"policy_loss": policy_loss, "value_loss": value_loss}
 
         with self.stopwatch.phase("fit"):
@@ -77,8 +80,6 @@ class AdvantageActorCritic:
             "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
             "entropy": float(self.learner.sum(total(-logp, batch.chosen, self.learner.count(batch.chosen)))),
         }
-        if self.whiten_advantage:
-            advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
         if self.truncate_at is not None:
             assert batch.logp is not None
             ratio = log_ratio(logp, batch.logp, batch.chosen).exp().clamp(max=self.truncate_at)

@@ -1,7 +1,7 @@
 """Learn how to get anywhere from having got somewhere: what was done on the way to s_T was right for whoever wants to be at s_T.
 
 sample: policy, told goals at random.  score: –.  weigh: 1.  fit: nll of log π(a|s, g), g the place that was reached in the end.
-Ding et al. 2019; Ghosh et al. 2021 (GCSL), algorithm 1, which takes g from all places reached later on.
+Ghosh et al. 2021 (GCSL) and, from an expert's episodes, Ding et al. 2019, which take g from all places reached later on.
 """
 
 from __future__ import annotations

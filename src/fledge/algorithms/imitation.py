@@ -84,7 +84,7 @@ class DAgger:
         """Label a batch, then `updates_per_step` optimizer steps.
 
         disagreement: where the batch went, the share of steps at which the policy would have done something else than the expert;
-        of real numbers, the root of the mean squared distance. loss: nats per step.
+        of real numbers, the root of the mean squared difference of their parts. loss: nats per step.
         """
         if self.unfinished is None:
             with self.stopwatch.phase("score"):

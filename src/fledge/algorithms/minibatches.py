@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.errors import UserError
 from fledge.trajectories import Trajectories
 
 
@@ -39,10 +40,10 @@ class Minibatches:
         self.figures: dict[str, float] = {}  # of this batch, so far
 
     def begin(self, batch: Trajectories, figures: Mapping[str, float]) -> None:
-        """figures: what was found out before the first step. Raises ValueError for fewer rows than steps in an epoch."""
+        """figures: what was found out before the first step. Raises UserError for fewer rows than steps in an epoch."""
         if len(batch) < self.pieces:
-            raise ValueError(
-                f"{len(batch)} rows cannot be cut into {self.pieces} updates per epoch: lower `updates_per_step`."
+            raise UserError(
+                f"{len(batch)} rows cannot be cut into {self.pieces} updates per epoch: give fewer updates, or more rows to each."
             )
         orders = [torch.randperm(len(batch), generator=self.generator) for _ in range(self.epochs)]
         self.order = [rows for order in orders for rows in order.tensor_split(self.pieces)]

@@ -1,7 +1,7 @@
 """The policy takes a step of its own, without AdamW: θ ← θ + α·F⁻¹∇J, steepest ascent where distance is the KL between policies.
 
 sample: policy.  score: reward.  weigh: GAE, whitened.  fit: one policy step a batch, then the critic by regression through the Learner.
-Kakade 2002, "A Natural Policy Gradient", §3: F = E[∇log π ∇log πᵀ], with damping on its diagonal.
+Kakade 2002, "A Natural Policy Gradient": F = E[∇log π ∇log πᵀ], with damping on its diagonal.
 """
 
 from __future__ import annotations

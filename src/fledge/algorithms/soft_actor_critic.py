@@ -2,7 +2,7 @@
 
 sample: the actor, into a memory, and out of it.  score, weigh: –.  fit: squared error of the critics; then α·log π(a|s) − min Q(s, a)
 differentiated through a; then the temperature α. Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications",
-algorithm 1: critics eq. 5 with the smaller of two, actor eq. 9, temperature eq. 18 on log α.
+algorithm 1, with the smaller of two critics in both objectives, and the temperature's on log α.
 """
 
 from __future__ import annotations
@@ -51,14 +51,13 @@ class SoftActorCritic:
         learning_starts: int = 1_000,
     ) -> None:
         """updates_per_step: optimizer steps of actor and critics for each batch of experience. learning_starts: world steps before that,
-        which are made at random. target_entropy: nats, in the world's units; −1 for each part of the action in units of its bounds
-        unless given. generator: of the noise. Raises UserError for a setting that cannot be.
+        which are made at random. target_entropy: nats, in units of the action's bounds; −1 for each part of the action unless given.
+        generator: of the noise. Raises UserError for a setting that cannot be.
         """
         self.actor, self.critic, self.stopwatch = actor, critic, stopwatch
         self.actor_learner, self.critic_learner = actor_learner, critic_learner
         self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
-        own = float(actor.bounds.reach.log().sum()) - actor.bounds.width
-        self.target_entropy = own if target_entropy is None else target_entropy
+        self.target_entropy = -float(actor.bounds.width) if target_entropy is None else target_entropy
         self.generator = generator
         self.target_critic = TargetNetwork(critic)
         self.steps = Replayed(replay, updates_per_step, learning_starts)

@@ -1,7 +1,7 @@
 """Why copying the expert is not enough: on a road with a ditch beside it, the cost of cloning grows as T²·ε and that of DAgger as T·ε.
 
 Ross & Bagnell 2010, theorem 2.1: a policy that errs with probability ε where the expert goes pays up to T²·ε more than the expert. Ross,
-Gordon & Bagnell 2011, theorem 2.2: one that errs with probability ε where it goes itself, and can be set right again, pays T·ε.
+Gordon & Bagnell 2011, theorem 2.2: one that errs with probability ε where it goes itself, and can be set right again at a cost of 1, pays T·ε.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def cost(on_road: float, in_ditch: float, longest: int) -> Tensor:
 def cloning_cost(error: float, longest: int) -> Tensor:
     """Of a walker that errs with probability `error` where the expert goes, and in the ditch, which no expert ever showed it, always.
 
-    T − (1 − ε)(1 − (1 − ε)^T)/ε, which is ½T²ε to first order.  -> [N]
+    T − (1 − ε)(1 − (1 − ε)^T)/ε, which is ½T(T + 1)ε to first order.  -> [N]
     """
     return cost(error, 1.0, longest)
 

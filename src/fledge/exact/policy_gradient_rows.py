@@ -1,7 +1,7 @@
 """The mean of what a critic and importance weights make of every trajectory there is, beside the exact policy gradient.
 
 An estimate is Σ_t γ^t·Â_t·∇log π(a_t|s_t), its Â from `weigh`. With the exact critic, V_t(s) for t steps done, GAE is unbiased for any λ
-and so is every k-step return (Schulman et al. 2016, propositions 1 and 2); with a wrong one only λ = 1 on whole episodes is. Rewards
+and so is every k-step return (Schulman et al. 2016); with a wrong one only λ = 1 on whole episodes is. Rewards
 weighted by the decisions before them make up for samples of another policy (Precup et al. 2000).
 """
 

@@ -114,7 +114,7 @@ class DiagonalGaussian:
 
     def log_prob(self, numbers: Tensor, action: Tensor) -> Tensor:
         mean, log_std = numbers.chunk(2, -1)
-        away = (action.flatten(1) - mean) * (-log_std).exp()
+        away = (action.reshape(mean.shape) - mean) * (-log_std).exp()
         return (-0.5 * away.square() - log_std).sum(-1) - 0.5 * LOG_2PI * mean.shape[-1]
 
     def entropy(self, numbers: Tensor) -> Tensor:

@@ -17,14 +17,16 @@ from fledge.worlds.world import Box, Choices, Space
 
 
 class Encoder(nn.Module):
-    """Observations as vectors: numbers normalised if asked for, choices as one-hot.  [N, *O] -> [N, width]"""
+    """Observations as vectors: numbers normalised if asked for, choices as one-hot.  [N, *O] -> [N, width]
+
+    Their mean and variance are counted as if one observation of mean 0 and variance 1 had come first: so a handful has a spread.
+    """
 
     mean: Tensor
     variance: Tensor
     count: Tensor
 
     def __init__(self, observation: Space, normalise: bool) -> None:
-        """Raises ValueError for pictures: those want a network of their own."""
         super().__init__()
         self.choices = observation.sizes if isinstance(observation, Choices) else None
         self.dims = len(observation.shape)
@@ -35,7 +37,7 @@ class Encoder(nn.Module):
         self.normalise = normalise and self.choices is None
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("variance", torch.ones(self.width))
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("count", torch.ones((), dtype=torch.float64))
 
     def forward(self, obs: Tensor) -> Tensor:
         if self.choices is not None:

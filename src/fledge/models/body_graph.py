@@ -1,7 +1,7 @@
 """A MuJoCo body as a tree of joints: who hangs on whom, and which observations and actions are whose, read from the model file.
 
 The root is one node, with all joints that carry it through the world; every other joint is a node (after Wang et al. 2018, "NerveNet",
-§3.1, whose nodes are bodies and joints).
+whose nodes are bodies and joints).
 """
 
 from __future__ import annotations

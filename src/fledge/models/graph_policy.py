@@ -1,6 +1,6 @@
 """A policy with one small network for all joints of a body, which tell their neighbours in the tree what they know before they act.
 
-After Wang et al. 2018, "NerveNet", §3.2: input, propagation and output models with weights shared by the nodes. Simpler there: a residual
+After Wang et al. 2018, "NerveNet": input, propagation and output models with weights shared by the nodes. Simpler there: a residual
 step of tanh in place of a GRU; and what sets joints apart is their shape, not a type given by hand.
 """
 

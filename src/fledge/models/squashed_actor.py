@@ -1,7 +1,7 @@
 """Actors for real numbers between bounds: tanh of a Gaussian, with the density that it really has, and tanh of one number.
 
 Haarnoja et al. 2018 ("Soft Actor-Critic Algorithms and Applications"), appendix C; the one without noise: Fujimoto et al. 2018.
-Networks work in units of the bounds, −1 to 1; actions and their densities are the world's own.
+Networks and densities are in units of the bounds, −1 to 1, so that nothing learned depends on the world's; actions are the world's own.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from fledge.models.actor_critic import Encoder
 from fledge.models.mlp import mlp
 from fledge.worlds.world import Box, Space
 
-LEAST_LOG_STD, MOST_LOG_STD = (
-    -20.0,
-    2.0,
-)  # of the source's reference code: beyond them tanh leaves nothing to learn from
+# Of the source's reference code: beyond them tanh leaves nothing to learn from.
+LEAST_LOG_STD, MOST_LOG_STD = -20.0, 2.0
 
 
 class Bounds(nn.Module):
@@ -50,11 +48,7 @@ class Bounds(nn.Module):
 
     def to_unit(self, action: Tensor) -> Tensor:
         """[N, *A] -> [N, width]"""
-        return (
-            (action.flatten(1) - self.centre) / self.reach
-            if self.shape
-            else (action[:, None] - self.centre) / self.reach
-        )
+        return (action.reshape(len(action), -1) - self.centre) / self.reach
 
     def anywhere(self, n: int, generator: torch.Generator) -> Tensor:
         """Even over the whole box.  -> [n, *A]"""
@@ -83,15 +77,15 @@ class GaussianActor(nn.Module):
         return mean, log_std.clamp(LEAST_LOG_STD, MOST_LOG_STD)
 
     def forward(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The action that standard normal noise makes, differentiable, and its log-density per unit of the world's own.
+        """The action that standard normal noise makes, differentiable, and its log-density in units of the bounds.
 
-        log π(a|s) = log N(u) − Σ log(reach · (1 − tanh² u)).  [N, *O], [N, width] -> [N, *A], [N]
+        log π(a|s) = log N(u) − Σ log(1 − tanh² u).  [N, *O], [N, width] -> [N, *A], [N]
         """
         mean, log_std = self.numbers(obs)
         u = torch.addcmul(mean, log_std.exp(), noise)
         normal = -0.5 * noise.square() - log_std - 0.5 * LOG_2PI
         squeezed = 2 * (math.log(2) - u - F.softplus(-2 * u))  # log(1 − tanh² u), also where tanh² rounds to 1
-        return self.bounds.to_world(u.tanh()), (normal - squeezed - self.bounds.reach.log()).sum(-1)
+        return self.bounds.to_world(u.tanh()), (normal - squeezed).sum(-1)
 
     def best(self, obs: Tensor) -> Tensor:
         """[N, *O] -> [N, *A]"""

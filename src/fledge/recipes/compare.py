@@ -30,8 +30,8 @@ def compare(config: Any, show: Show, run: Run | None, control: Callable[..., dic
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
         )
     run = run or Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
-    every = config.evaluate_every or max(1, config.steps // 10)
-    grid = np.arange(0, config.steps + 1, every)
+    every = max(1, config.steps // 10) if config.evaluate_every is None else config.evaluate_every
+    grid = np.append(np.arange(0, config.steps, every or config.steps), config.steps)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for seed in range(config.seed, config.seed + config.seeds):
@@ -65,10 +65,12 @@ def one(config: Any, folder: Path, show: Show, control: Callable[..., dict[str, 
 
 
 def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
-    """The last evaluation at or before each number of world steps; a batch that overshoots it by less than half a gap counts for it."""
+    """The last evaluation at or before each number of world steps; a batch that overshoots it by less than half a gap counts for it,
+    and for the last number whatever came last.
+    """
     judged = [(row["world_steps"], row["evaluation_return"]) for row in rows if "evaluation_return" in row]
-    slack = (grid[1] - grid[0]) / 2 if len(grid) > 1 else 0
-    return np.array([[value for steps, value in judged if steps <= at + slack][-1] for at in grid], dtype=np.float64)
+    latest = np.append((grid[:-1] + grid[1:]) / 2, np.inf)
+    return np.array([[value for steps, value in judged if steps <= at][-1] for at in latest], dtype=np.float64)
 
 
 def told(
@@ -108,7 +110,7 @@ def table(summary: dict[str, Any]) -> Table:
     for column, justify in (
         ("algorithm", "left"),
         ("return", "right"),
-        ("95% interval", "right"),
+        ("95% bootstrap", "right"),
         ("seconds", "right"),
         ("each seed", "left"),
     ):

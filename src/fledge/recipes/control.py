@@ -79,7 +79,7 @@ class ControlConfig(BaseModel):
     update_kl: float | None = Field(
         default=None, gt=0, description="nats a step between new and old policy: ends ppo's passes, bounds trpo's step"
     )
-    baseline: Literal["none", "constant", "batch", "leave_one_out"] = Field(
+    baseline: Literal["none", "batch", "leave_one_out"] = Field(
         default="leave_one_out", description="reinforce: what a return is compared with"
     )
     workers: int = Field(default=2, ge=1, description="async: processes, each with its own copies of the world")
@@ -151,6 +151,8 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     try:
         batch = config.copies * config.steps_per_batch
         built = kind.build(Making(world, config, -(-config.steps // batch), stopwatch, device))
+        if config.normalise and built.encoder is None:
+            raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
         sampler = kind.sampler(world, built, stopwatch, config)
         if run is None:  # now that nothing can be wrong with it any more
             run = Run.create(
@@ -204,6 +206,15 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         )
     if kind_of_world(world) == "pictures" and config.algorithm != "dqn":
         raise UserError(f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them.")
+    if kind.whole_episodes and config.schedule != "constant":
+        raise UserError(
+            f"algorithm={config.algorithm} takes whole episodes, so nobody knows beforehand how many batches there will be for a rate "
+            f"that falls: give schedule=constant in place of {config.schedule}."
+        )
+    if (kind.whole_episodes or kind.workers) and config.scale_rewards:
+        raise UserError(f"algorithm={config.algorithm} takes rewards as they are: leave scale_rewards=true out.")
+    if kind.workers and config.normalise:
+        raise UserError("workers have no statistics in common: leave normalise=true out, or give algorithm=a2c.")
     assert config.copies is not None
     if kind.whole_episodes and config.baseline == "leave_one_out" and config.copies < 2:
         raise UserError("copies=1 leaves no other episode to compare with: give 2 or more, or baseline=none.")

@@ -91,7 +91,7 @@ class Kind:
                 s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed
             )
         if self.whole_episodes:
-            return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed)
+            return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed, encoder=built.encoder)
         scale = RewardScale(s.copies, s.gamma) if s.scale_rewards else None
         return Episodes(
             world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale, encoder=built.encoder

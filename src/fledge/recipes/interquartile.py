@@ -19,7 +19,11 @@ def interquartile_mean(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def interval(x: NDArray[np.float64], seed: int = 0, share: float = 0.95) -> tuple[NDArray, NDArray]:
-    """Percentile bootstrap over runs: where `share` of the resampled interquartile means lie.  [runs, …] -> low, high […]"""
+    """Percentile bootstrap over runs: where `share` of the resampled interquartile means lie.  [runs, …] -> low, high […]
+
+    Few runs know little of their own spread: of normal returns a share of 0.95 covers the true mean for 3 runs in about 76 cases of a
+    hundred, for 5 or 10 in about 92. With fewer than 4 runs nothing is left out, and the mean is the plain one.
+    """
     random = np.random.default_rng(seed)
     drawn = random.integers(len(x), size=(RESAMPLES, len(x)))
     means = np.stack([interquartile_mean(x[rows]) for rows in drawn])

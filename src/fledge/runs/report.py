@@ -92,7 +92,7 @@ def comparison(summary: dict[str, Any]) -> Drawn:
         for name, one in summary["compared"].items()
     )
     svg = line_chart(series, x_label="steps in the world", description=f"Return over steps in the world: {caption}")
-    unit = f"interquartile mean over {summary['seeds']} seeds, with its 95% interval"
+    unit = f"interquartile mean over {summary['seeds']} seeds, with a 95% bootstrap interval"
     return Drawn("Return", unit, svg, [one.name for one in series], caption)
 
 

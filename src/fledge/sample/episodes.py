@@ -135,6 +135,8 @@ class Episodes:
         self.moments = state["moments"]
         if self.scale is not None:
             self.scale.load_state_dict(state["scale"])
+            if not self.world.restorable:
+                self.scale.begin_anew()
         self.returns = deque(state["returns"], maxlen=RECENT)
         self.lengths = deque(state["lengths"], maxlen=RECENT)
         self.taken = state["taken"]

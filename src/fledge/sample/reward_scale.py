@@ -1,7 +1,7 @@
 """Rewards in units of the returns' spread, so that one learning rate fits worlds that pay in different coin.
 
-Huang et al. 2022, "The 37 implementation details of PPO", continuous detail 5: divided by the running standard deviation of the
-discounted return, and cut at ±10. The statistics change once a batch, and are state.
+Huang et al. 2022, "The 37 implementation details of PPO", continuous details 8 and 9: divided by the running standard deviation of
+the discounted return, and cut at ±10. The statistics change once a batch, and are state.
 """
 
 from __future__ import annotations
@@ -39,6 +39,10 @@ class RewardScale:
             self.back = torch.where(ended[:, t], 0.0, self.back)
         self._count_in(seen[rows.chosen])
         return rows.with_(reward=(rows.reward / (self.spread + 1e-8)).clamp(-MOST, MOST))
+
+    def begin_anew(self) -> None:
+        """Every copy is at the start of an episode; what was learned of the spread stays."""
+        self.back = torch.zeros_like(self.back)
 
     def _count_in(self, x: Tensor) -> None:
         """Chan et al. 1979, eq. 2.1b."""

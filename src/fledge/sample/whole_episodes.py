@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.models.actor_critic import Encoder, moments_of
 from fledge.sample.episodes import Actor
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -20,10 +22,24 @@ LONGEST = 100_000  # steps: a world whose episodes never end has no whole ones
 
 
 class WholeEpisodes:
-    """Endless batches of one episode a copy, padded on the right to the longest. State: the generator, which the starts come from, too."""
+    """Endless batches of one episode a copy, padded on the right to the longest.
 
-    def __init__(self, world: World, actor: Actor, stopwatch: Stopwatch, *, seed: int, longest: int = LONGEST) -> None:
-        """longest: steps after which an episode that goes on is an error."""
+    State: the generator, which the starts come from, too; and what is not counted in yet.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        actor: Actor,
+        stopwatch: Stopwatch,
+        *,
+        seed: int,
+        longest: int = LONGEST,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """longest: steps after which an episode that goes on is an error. encoder: as of `Episodes`."""
+        self.encoder = encoder if encoder is not None and encoder.normalise else None
+        self.moments: Tensor | None = None  # of the observations that are not counted in yet
         self.world, self.actor, self.stopwatch, self.longest = world, actor, stopwatch, longest
         self.generator = torch.Generator().manual_seed(seed)
         self.figures: dict[str, float] = {}
@@ -33,6 +49,8 @@ class WholeEpisodes:
     def __next__(self) -> Trajectories:
         """Raises UserError for an episode that does not end."""
         with self.stopwatch.phase("sample"):
+            if self.encoder is not None and self.moments is not None:
+                self.encoder.observe(self.moments.to(self.encoder.mean.device))
             seen = self.world.reset(int(torch.randint(2**31, (), generator=self.generator)))
             over = torch.zeros(self.world.copies, dtype=torch.bool)
             obs, steps = [seen], []
@@ -59,6 +77,8 @@ class WholeEpisodes:
                 torch.stack(truncated, 1) & live,
                 logp=None if logp[0] is None else torch.stack(logp, 1),  # pyright: ignore[reportArgumentType]
             )
+            if self.encoder is not None:
+                self.moments = moments_of(rows.obs[:, :-1][live])
         taken = int(rows.chosen.sum())
         self.taken += taken
         self.figures = {
@@ -70,8 +90,8 @@ class WholeEpisodes:
         return rows
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state(), "taken": self.taken}
+        return {"generator": self.generator.get_state(), "taken": self.taken, "moments": self.moments}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.generator.set_state(state["generator"])
-        self.taken = state["taken"]
+        self.taken, self.moments = state["taken"], state["moments"]
