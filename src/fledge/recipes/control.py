@@ -91,7 +91,7 @@ class ControlConfig(BaseModel):
     n_step: int = Field(default=3, ge=1, description="dqn: rewards before the bootstrap")
     double: bool = Field(default=True, description="dqn: the learning network chooses, the target network judges")
     dueling: bool = Field(default=False, description="dqn: value and advantage in streams of their own")
-    prioritised: bool = Field(default=False, description="dqn: what surprised is remembered more often")
+    prioritised: bool | None = Field(default=None, description="dqn: what surprised is remembered more often")
     exploration_share: float = Field(default=0.1, ge=0, le=1, description="dqn: of the steps, in which ε falls")
     last_epsilon: float = Field(default=0.04, ge=0, le=1, description="dqn: ε from then on")
     evaluate_every: int | None = Field(
@@ -117,7 +117,7 @@ class ControlConfig(BaseModel):
 OTHERWISE = {
     "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3, "schedule": "constant",
     "gamma": 0.99, "gae_lambda": 0.95, "clip": 0.5, "widths": (64, 64), "normalise": False, "scale_rewards": False,
-    "updates_per_batch": 128,
+    "updates_per_batch": 128, "prioritised": False,
 }  # fmt: skip
 
 

@@ -150,8 +150,8 @@ KINDS: dict[str, Kind] = {
     "dqn": Kind(
         build_dqn,
         {
-            "copies": 8, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 2.3e-3,
-            "schedule": "linear", "gamma": 0.99, "clip": 10.0, "widths": (128, 128),
+            "copies": 8, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 1e-3,
+            "schedule": "linear", "gamma": 0.99, "clip": 10.0, "widths": (128, 128), "prioritised": True,
         },
         {"tables": {"widths": (64,), "rows_per_update": 64}},
         actions=(Choices,),
