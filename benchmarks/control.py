@@ -212,7 +212,7 @@ def main() -> None:
                     f"{who} {algorithm}, seed {seed}: {found.best:.0f} after {found.steps} steps, {found.seconds:.1f} s"
                 )
     speeds: dict[str, list[float]] = {}
-    cheetah = {"n_steps": 2048, "batch_size": 64, "n_epochs": 10}
+    cheetah = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
     for _ in range(rounds):
         for name, work in {
             "CartPole-v1, ours": lambda: our_speed(
@@ -226,7 +226,7 @@ def main() -> None:
             "HalfCheetah-v5, ours, its defaults": lambda: our_speed(
                 "HalfCheetah-v5", 4 * THEIR_STEPS["HalfCheetah-v5"] // quick, copies=8
             ),
-            "HalfCheetah-v5, SB3": lambda: their_speed("HalfCheetah-v5", THEIR_STEPS["HalfCheetah-v5"] // quick, 1, **cheetah),
+            "HalfCheetah-v5, SB3": lambda: their_speed("HalfCheetah-v5", THEIR_STEPS["HalfCheetah-v5"] // quick, 8, **cheetah),
         }.items():  # fmt: skip
             with threads(theirs if name.endswith("SB3") else torch.get_num_threads()):
                 speeds.setdefault(name, []).append(work())

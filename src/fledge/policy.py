@@ -94,6 +94,16 @@ class TokenPolicy(nn.Module):
         raw = hidden @ self.network.unembedding.T
         return restrict(raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed, keep)
 
+    def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
+        """‖∇ log π(a_t|s_t)‖² with respect to the logits, ‖e_a − p‖² = 1 − 2 p(a) + Σ_v p(v)²; 0 where not chosen.  [B, T+1], … -> [B, T]"""
+        hidden, own = self.hidden(obs[:, :-1])[chosen], action[chosen]  # [N, D], [N]
+        norms = []
+        for piece, done in zip(hidden.split(self.chunk), own.split(self.chunk), strict=True):
+            p = self.logits(piece, keep=done).softmax(-1)  # [N, V]
+            norms.append(p.scatter_add(-1, done[:, None], -torch.ones_like(p[:, :1])).square().sum(-1))
+        found = torch.zeros(chosen.shape, dtype=norms[0].dtype, device=chosen.device)
+        return found.masked_scatter(chosen, torch.cat(norms))
+
     def with_rule(self, rule: Decoding) -> TokenPolicy:
         """The same network (shared, not copied) under another rule."""
         return TokenPolicy(self.network, self.allowed, rule, self.chunk)

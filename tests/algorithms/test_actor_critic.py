@@ -11,6 +11,7 @@ import torch
 
 from fledge.algorithms.actor_critic import AdvantageActorCritic
 from fledge.algorithms.ppo import PPO, PPOSettings
+from fledge.algorithms.reinforce import Reinforce
 from fledge.fit import nll, total
 from fledge.learner import Learner, Schedule
 from fledge.models.actor_critic import ActorCritic
@@ -30,6 +31,9 @@ MAKES: dict[str, Make] = {
         policy, learner, Stopwatch(),
         PPOSettings(gamma=GAMMA, gae_lambda=0.5, value_clip=None, rows="steps", updates_per_step=4),
         generator=torch.Generator().manual_seed(0),
+    ),
+    "reinforce with a critic": lambda policy, learner: Reinforce(
+        policy, learner, Stopwatch(), baseline="value", actor_critic=policy, gamma=GAMMA
     ),
 }  # fmt: skip
 

@@ -78,6 +78,19 @@ def test_on_the_policys_own_samples_it_is_reinforce() -> None:
     torch.testing.assert_close(other, reinforce, rtol=1e-10, atol=1e-12)
 
 
+def test_from_the_second_step_on_a_batch_counts_as_an_older_policys() -> None:
+    """Two steps on one batch are the two steps of two calls, of which the second is told what acted: the policy before the first."""
+    batch, found = rollouts(policy()), []
+    for at_once in (True, False):
+        actor = policy()
+        algorithm = OffPolicy(actor, learner(actor), Stopwatch(), epochs=2 if at_once else 1)
+        figures = [algorithm.update(batch) for _ in range(1 if at_once else 2)]
+        assert figures[-1]["effective_sample_size"] < 16 - 1e-6
+        assert figures[0]["updates"] == (2 if at_once else 1)
+        found.append(torch.cat([p.detach().flatten() for p in actor.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-8)
+
+
 def test_samples_from_far_away_are_taken_and_counted_for_what_they_are_worth() -> None:
     actor, other = policy(), policy(7)
     batch = rollouts(other, seed=3)

@@ -18,6 +18,10 @@ WRONG = {
     "steps=0": "steps=0 cannot be",
     "world=HalfCheetah-v5 network=grap": "network=grap cannot be",
     "world=CartPole-v1 network=graph": "graph",
+    "algorithm=reinforce schedule=linear": "give schedule=constant",
+    "algorithm=async normalise=true": "workers have no statistics in common",
+    "algorithm=dqn normalise=true": "leave normalise=true out",
+    "algorithm=reinforce scale_rewards=true": "leave scale_rewards=true out",
 }
 
 
@@ -30,7 +34,9 @@ def test_what_cannot_be_is_said_in_one_sentence(words: str, cli: Cli, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "actor_critic", "reinforce", "natural", "trpo", "dqn", "async"])
+@pytest.mark.parametrize(
+    "algorithm", ["ppo", "a2c", "actor_critic", "reinforce", "off_policy", "natural", "trpo", "dqn", "async"]
+)
 def test_every_algorithm_runs_and_says_what_came_of_it(algorithm: str, cli: Cli, tmp_path: Path) -> None:
     copies = "copies=1 steps_per_batch=1 steps=60" if algorithm == "actor_critic" else ""
     result = cli(f"control {QUICK} {copies} algorithm={algorithm} out=run --json", folder=tmp_path).result

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 
 from fledge.models.action_heads import ActionHead, DiagonalGaussian, OneChoice, SeveralChoices, head_for
+from fledge.models.actor_critic import ActorCritic
 from fledge.worlds.world import Box, Choices
+from tests.subjects import seeded
 
 HEADS: dict[str, ActionHead] = {
     "one choice": OneChoice(5),
@@ -62,3 +64,23 @@ def test_the_head_follows_the_actions() -> None:
     assert isinstance(head_for(Choices((4,))), OneChoice)
     assert isinstance(head_for(Choices((4, 2))), SeveralChoices)
     assert head_for(Box(-one, one)).size == 6
+
+
+def test_how_much_a_step_would_move_the_numbers() -> None:
+    """‖e_a − p‖² of logits; of means and log spreads, with z = (a − μ)/σ, Σ (z/σ)² + (z² − 1)²."""
+    obs, chosen = torch.randn(3, 5, 2, generator=seeded(0)), torch.rand(3, 4, generator=seeded(1)) < 0.7
+    far = torch.full((2,), torch.inf)
+    picks = ActorCritic(Box(-far, far), Choices((3,)), generator=seeded(2), widths=(8,))
+    p = picks.actor(obs[:, :4]).softmax(-1)
+    action = torch.randint(3, (3, 4), generator=seeded(3))
+    wanted = (torch.nn.functional.one_hot(action, 3) - p).square().sum(-1)
+    torch.testing.assert_close(picks.score_norm(obs, action, chosen), torch.where(chosen, wanted, 0.0))
+
+    moves = ActorCritic(Box(-far, far), Box(-far, far), generator=seeded(2), widths=(8,), log_std=-0.3)
+    z = torch.randn(3, 4, 2, generator=seeded(4))
+    spread = torch.tensor(-0.3).exp()
+    done = moves.actor(obs[:, :4]) + spread * z
+    wanted = ((z / spread).square() + (z.square() - 1).square()).sum(-1)
+    torch.testing.assert_close(
+        moves.score_norm(obs, done, chosen), torch.where(chosen, wanted, 0.0), rtol=1e-4, atol=1e-5
+    )

@@ -1,7 +1,8 @@
 """REINFORCE on samples of another policy μ, each weighted by how much likelier this policy makes it (Precup et al. 2000).
 
 sample: any policy whose log-probabilities were kept.  score: reward − β·log(π/π_ref).
-weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, one optimizer step per batch.
+weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, all rows in each optimizer step; from the second
+step on one batch the policy's own samples are an older one's, too.
 Top-k and top-p are refused: μ, cut off elsewhere, would never say some of what π says, and no weight can make up for that.
 """
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.minibatches import Minibatches
 from fledge.algorithms.rollout_figures import drift
 from fledge.algorithms.scoring import kl_to, log_prob_in_pieces
 from fledge.errors import UserError
@@ -27,11 +29,10 @@ from fledge.weigh import effective_sample_size, importance_weights, reward_to_go
 
 class OffPolicy:
     gradient_claim = "unbiased"
-    unfinished = None  # one optimizer step per batch
 
     def __init__(
         self,
-        policy: TokenPolicy,
+        policy: Policy,
         learner: Learner,
         stopwatch: Stopwatch,
         *,
@@ -41,12 +42,13 @@ class OffPolicy:
         truncate_at: float | None = None,
         baseline_value: float = 0.0,
         gamma: float = 1.0,
+        epochs: int = 1,
     ) -> None:
-        """weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance.
+        """epochs: optimizer steps on one batch of samples, all its rows in each. weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance.
 
         Raises UserError for a rule with top-k or top-p.
         """
-        if policy.rule.truncates:
+        if isinstance(policy, TokenPolicy) and policy.rule.truncates:
             raise UserError(
                 f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy weights want a probability for every "
                 "token under both policies. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
@@ -54,13 +56,26 @@ class OffPolicy:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.weights, self.truncate_at, self.baseline_value, self.gamma = weights, truncate_at, baseline_value, gamma
+        self.minibatches = Minibatches(epochs, epochs)
         if truncate_at is not None:
             self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
         elif gamma != 1:
             self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
 
+    @property
+    def unfinished(self) -> Trajectories | None:
+        return self.minibatches.batch
+
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        batch = batch.to(self.learner.device)
+        """All optimizer steps on one batch of samples. `between_steps` is called after each: a good moment to save and stop."""
+        if self.unfinished is None:
+            self.minibatches.begin(batch.to(self.learner.device), {})
+        figures = self.minibatches.run(self.fit, between_steps)
+        self.kl.observe(figures["kl"])
+        return figures
+
+    def fit(self, batch: Trajectories) -> dict[str, float]:
+        """One optimizer step."""
         with self.stopwatch.phase("score"):
             weight, reward, figures = self.score(batch)  # [B, T], [B, T]
         batch = batch.with_(weight=self.weigh(batch, weight, reward))
@@ -72,9 +87,7 @@ class OffPolicy:
             return total(nll(logp, part.weight), part.chosen, rows), {}
 
         with self.stopwatch.phase("fit"):
-            figures |= self.learner.step(loss, batch)
-        self.kl.observe(figures["kl"])
-        return figures
+            return figures | self.learner.step(loss, batch)
 
     def score(self, batch: Trajectories) -> tuple[Tensor, Tensor, dict[str, float]]:
         """The importance weight up to each step [B, T], and the reward with the KL penalty in it [B, T].
@@ -114,8 +127,10 @@ class OffPolicy:
         return torch.where(batch.chosen, advantage, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
+        parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}
+        return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.kl.load_state_dict(state["kl"])
+        self.minibatches.load_state_dict(state["minibatches"])

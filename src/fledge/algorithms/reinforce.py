@@ -3,29 +3,39 @@
 sample: policy.  score: reward − β·log(π/π_ref).  weigh: reward-to-go − baseline.  fit: nll with signed weights.
 Williams 1992; the leave-one-out baseline is Kool et al. 2019. The loss is a mean over rows, a sum over steps: its gradient is
 the gradient of the expected return, unbiased but for `group`, which scales it by (G−1)/G, and `batch`, by (B−1)/B. `optimal` is
-b* = E[‖g‖² r]/E[‖g‖²], the constant of least variance (Greensmith et al. 2004), estimated from the other rows.
+b* = E[‖g‖² r]/E[‖g‖²], the constant of least variance (Greensmith et al. 2004), estimated from the other rows. `value` is a critic's
+V(s_t), learned beside the policy; where time cuts an episode off, it also says what would have come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
+from fledge.algorithms.ppo import ActorCritic
 from fledge.algorithms.rollout_figures import drift, drift_is_small, sampled_entropy
 from fledge.algorithms.scoring import groups, kl_to, log_prob_in_pieces
-from fledge.fit import nll, total
+from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
-from fledge.policy import TokenPolicy
+from fledge.policy import Policy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.weigh import group_mean, leave_one_out_mean, reward_to_go
+from fledge.weigh import gae, group_mean, leave_one_out_mean, reward_to_go
 
-Baseline = Literal["none", "constant", "batch", "group", "leave_one_out", "optimal"]
+Baseline = Literal["none", "constant", "batch", "group", "leave_one_out", "optimal", "value"]
+
+
+class Scored(Policy, Protocol):
+    """A policy that knows how much a step would move it."""
+
+    def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
+        """‖∇ log π(a_t|s_t)‖² with respect to the numbers that make the distribution, 0 where not chosen.  [B, T+1, *O] … -> [B, T]"""
+        ...
 
 
 class Reinforce:
@@ -34,17 +44,24 @@ class Reinforce:
 
     def __init__(
         self,
-        policy: TokenPolicy,
+        policy: Scored,
         learner: Learner,
         stopwatch: Stopwatch,
         *,
-        reference: TokenPolicy | None = None,
+        reference: Policy | None = None,
+        actor_critic: ActorCritic | None = None,
+        value_coefficient: float = 0.5,
         kl: KLControl | None = None,
         baseline: Baseline = "leave_one_out",
         baseline_value: float = 0.0,
         gamma: float = 1.0,
     ) -> None:
-        """baseline_value: of the `constant` baseline."""
+        """baseline_value: of the `constant` baseline. actor_critic: the policy together with the critic of `value`."""
+        if (actor_critic is None) == (baseline == "value"):
+            raise ValueError(
+                f"baseline={baseline!r} and actor_critic={actor_critic}: a critic belongs to baseline='value'."
+            )
+        self.actor_critic, self.value_coefficient = actor_critic, value_coefficient
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.baseline: Baseline = baseline
@@ -58,16 +75,23 @@ class Reinforce:
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
             reward, distance = self.score(batch)  # reward [B, T]
-            advantage = self.weigh(batch, reward)  # [B, T]
+            batch = self.weigh(batch, reward)
         rows = self.learner.count_rows(batch)
         figures = {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
-        batch = with_a_gradient(batch.with_(weight=advantage))
+        batch = with_a_gradient(batch)
         tokens = self.learner.count(batch.chosen)
 
         def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             assert part.weight is not None
-            return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, tokens)}
+            if self.actor_critic is None:
+                logp = self.policy.log_prob(part.obs, part.action, part.chosen)
+                return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, tokens)}
+            assert part.target is not None
+            logp, _, value = self.actor_critic.evaluate(part.obs[:, :-1], part.action, part.chosen)
+            value_loss = total(value_error(value, part.target), part.chosen, tokens)
+            policy_loss = total(nll(logp, part.weight), part.chosen, rows)
+            marks = {"drift": drift(logp, part, tokens), "policy_loss": policy_loss, "value_loss": value_loss}
+            return policy_loss + self.value_coefficient * value_loss, marks
 
         with self.stopwatch.phase("fit"):
             figures |= self.learner.step(loss, batch, check=drift_is_small)
@@ -84,9 +108,15 @@ class Reinforce:
         kl, distance = kl_to(self.reference, batch, self.learner)
         return batch.reward - self.kl.beta * kl, distance
 
-    def weigh(self, batch: Trajectories, reward: Tensor) -> Tensor:
-        """Reward-to-go minus the baseline.  [B, T]"""
-        back = reward_to_go(reward, batch.chosen, batch.terminated, batch.truncated, self.gamma)  # [B, T]
+    @torch.no_grad()
+    def weigh(self, batch: Trajectories, reward: Tensor) -> Trajectories:
+        """The batch with reward-to-go minus the baseline as its `weight`, and the critic's `target` where there is one. reward [B, T]"""
+        ends = (batch.chosen, batch.terminated, batch.truncated)
+        if self.actor_critic is not None:
+            value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)[2]  # [B, T+1]
+            advantage, target = gae(reward, value, *ends, self.gamma, 1.0)
+            return batch.with_(weight=advantage, target=target)
+        back = reward_to_go(reward, *ends, self.gamma)  # [B, T]
         score = torch.where(batch.chosen, reward, 0.0).sum(1)  # [B]: what the whole row earned
         group = groups(batch)
         if self.baseline == "leave_one_out":
@@ -100,7 +130,7 @@ class Reinforce:
             expected = (self.learner.sum(score.sum()) / self.learner.count_rows(batch)).to(score.dtype).expand_as(score)
         else:
             expected = torch.full_like(score, self.baseline_value if self.baseline == "constant" else 0.0)
-        return torch.where(batch.chosen, back - expected[:, None], 0.0)
+        return batch.with_(weight=torch.where(batch.chosen, back - expected[:, None], 0.0))
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
@@ -121,26 +151,16 @@ def with_a_gradient(batch: Trajectories) -> Trajectories:
 
 
 @torch.no_grad()
-def score_norm(policy: TokenPolicy, batch: Trajectories, learner: Learner) -> Tensor:
-    """‖∇ log π(y)‖² with respect to the logits of each step, Σ_t ‖e_{a_t} − p_t‖² = Σ_t (1 − 2 p_t(a_t) + Σ_v p_t(v)²).  -> [B]
+def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
+    """‖∇ log π(y)‖² with respect to the numbers that make each step's distribution, Σ_t of `Scored.score_norm`.  -> [B]
 
     The norm with respect to all parameters would take a backward pass for every row.
     """
-    found = torch.zeros(batch.chosen.shape, dtype=batch.reward.dtype, device=batch.reward.device)  # [B, T]
     size = learner.rows_per_micro_batch or len(batch)
-    for a in range(0, len(batch), size):
-        part = batch[a : a + size]
-        with learner.autocast():
-            hidden = policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
-            pieces = zip(hidden.split(policy.chunk), part.action[part.chosen].split(policy.chunk), strict=True)
-            norms = [_distance_to_action(policy.logits(h, keep=a).softmax(-1), a) for h, a in pieces]
-        found[a : a + size][part.chosen] = torch.cat(norms).to(found.dtype)
-    return found.sum(1)
-
-
-def _distance_to_action(p: Tensor, action: Tensor) -> Tensor:
-    """‖p − e_a‖².  [N, V], [N] -> [N]"""
-    return p.scatter_add(-1, action[:, None], -torch.ones_like(p[:, :1])).square().sum(-1)
+    parts = [batch[a : a + size] for a in range(0, len(batch), size)]
+    with learner.autocast():
+        norms = [policy.score_norm(part.obs, part.action, part.chosen).sum(1) for part in parts]
+    return torch.cat(norms).to(batch.reward.dtype)
 
 
 # Ahmadian et al. 2024, "Back to Basics".

@@ -121,6 +121,15 @@ class ActorCritic(nn.Module):
         numbers = self.numbers(self.encoder(obs[:, :t].flatten(0, 1)))
         return self.head.log_prob(numbers, action.flatten(0, 1)).view(b, t)
 
+    def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
+        """‖∇ log π(a_t|s_t)‖² with respect to the head's numbers, 0 where not chosen.  [B, T+1, *O], [B, T, *A] -> [B, T]"""
+        b, t = action.shape[:2]
+        with torch.enable_grad():
+            numbers = self.numbers(self.encoder(obs[:, :t].flatten(0, 1))).detach().requires_grad_()
+            logp = self.head.log_prob(numbers, action.flatten(0, 1))
+            (score,) = torch.autograd.grad(logp.sum(), numbers)
+        return torch.where(chosen, score.square().sum(-1).view(b, t), 0.0)
+
     def value(self, obs: Tensor) -> Tensor:
         """[B, T, *O] -> [B, T]"""
         encoded = self.encoder(obs.flatten(0, 1))

@@ -55,7 +55,7 @@ class ControlConfig(BaseModel):
     steps_per_batch: int | None = Field(default=None, ge=1, description="of each copy, between two updates")
     rows_per_update: int | None = Field(default=None, ge=1, description="steps that an optimizer step learns from")
     epochs: int | None = Field(
-        default=None, ge=1, description="passes over each batch: ppo; of the critic: natural, trpo"
+        default=None, ge=1, description="passes over each batch: ppo, off_policy; of the critic: natural, trpo"
     )
     learning_rate: float | None = Field(default=None, gt=0, description="at its beginning")
     schedule: Literal["constant", "linear", "cosine"] | None = Field(
@@ -79,8 +79,19 @@ class ControlConfig(BaseModel):
     update_kl: float | None = Field(
         default=None, gt=0, description="nats a step between new and old policy: ends ppo's passes, bounds trpo's step"
     )
-    baseline: Literal["none", "batch", "leave_one_out"] = Field(
-        default="leave_one_out", description="reinforce: what a return is compared with"
+    baseline: Literal["none", "constant", "batch", "leave_one_out", "optimal", "value"] = Field(
+        default="leave_one_out", description="reinforce: what a return is compared with; value: a critic's"
+    )
+    baseline_value: float = Field(
+        default=0.0, description="reinforce with baseline=constant, off_policy: that constant"
+    )
+    importance: Literal["decision", "trajectory"] = Field(
+        default="decision", description="off_policy: weights of each reward, or of the whole episode"
+    )
+    truncate_at: float | None = Field(
+        default=None,
+        gt=0,
+        description="off_policy, async: the largest importance weight; none: async 1, off_policy any",
     )
     workers: int = Field(default=2, ge=1, description="async: processes, each with its own copies of the world")
     natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
@@ -216,8 +227,8 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
     if kind.workers and config.normalise:
         raise UserError("workers have no statistics in common: leave normalise=true out, or give algorithm=a2c.")
     assert config.copies is not None
-    if kind.whole_episodes and config.baseline == "leave_one_out" and config.copies < 2:
-        raise UserError("copies=1 leaves no other episode to compare with: give 2 or more, or baseline=none.")
+    if config.algorithm == "reinforce" and config.baseline in ("leave_one_out", "optimal") and config.copies < 2:
+        raise UserError("copies=1 leaves no other episode to compare with: give 2 or more, or baseline=value.")
 
 
 def learn(

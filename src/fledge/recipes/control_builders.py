@@ -13,6 +13,7 @@ from fledge.algorithms.action_table import ActionTable, falling_rate
 from fledge.algorithms.actor_critic import AdvantageActorCritic
 from fledge.algorithms.dqn import DQN, Exploration
 from fledge.algorithms.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
+from fledge.algorithms.off_policy import OffPolicy
 from fledge.algorithms.ppo import PPO, PPOSettings
 from fledge.algorithms.reinforce import Reinforce
 from fledge.algorithms.soft_actor_critic import SoftActorCritic
@@ -96,6 +97,11 @@ def build_ppo(m: Making) -> Built:
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
 
+def build_async(m: Making) -> Built:
+    """What workers send is a little old, and is weighed for it."""
+    return build_actor_critic(m, truncate_at=m.settings.truncate_at or 1.0)
+
+
 def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
     s, policy = m.settings, m.actor_critic()
     algorithm = AdvantageActorCritic(
@@ -107,7 +113,20 @@ def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
 
 def build_reinforce(m: Making) -> Built:
     s, policy = m.settings, m.actor_critic()
-    algorithm = Reinforce(policy, m.learner(policy), m.stopwatch, baseline=s.baseline, gamma=s.gamma)  # pyright: ignore[reportArgumentType]
+    algorithm = Reinforce(
+        policy, m.learner(policy), m.stopwatch, baseline=s.baseline, baseline_value=s.baseline_value, gamma=s.gamma,
+        actor_critic=policy if s.baseline == "value" else None, value_coefficient=s.value_coefficient,
+    )  # fmt: skip
+    return Built(algorithm, policy, policy, policy, policy.encoder)
+
+
+def build_importance(m: Making) -> Built:
+    """REINFORCE several times over on one batch, with weights for what has changed since it was sampled."""
+    s, policy = m.settings, m.actor_critic()
+    algorithm = OffPolicy(
+        policy, m.learner(policy), m.stopwatch, weights=s.importance, truncate_at=s.truncate_at,
+        baseline_value=s.baseline_value, gamma=s.gamma, epochs=s.epochs,
+    )  # fmt: skip
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
 

@@ -21,7 +21,9 @@ from fledge.recipes.control_builders import (
     Making,
     Player,
     build_actor_critic,
+    build_async,
     build_dqn,
+    build_importance,
     build_natural,
     build_off_policy,
     build_ppo,
@@ -111,7 +113,7 @@ KINDS: dict[str, Kind] = {
         build_ppo,
         ON_POLICY | {"epochs": 10, "learning_rate": 3e-4, "schedule": "linear"},
         {
-            "vectors": {"steps_per_batch": 128, "learning_rate": 2e-3},
+            "vectors": {"steps_per_batch": 128, "learning_rate": 2e-3, "epochs": 6},
             "bodies": {"normalise": True, "scale_rewards": True},
         },
     ),
@@ -120,8 +122,8 @@ KINDS: dict[str, Kind] = {
         ON_POLICY | {"steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear"},
         {"bodies": {"normalise": True, "scale_rewards": True}},
     ),
-    "async": Kind(  # workers that do not wait; what they send is weighed for being a little old
-        lambda m: build_actor_critic(m, truncate_at=1.0),
+    "async": Kind(  # workers that do not wait
+        build_async,
         ON_POLICY | {"steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear"},
         {},
         workers=True,
@@ -134,6 +136,12 @@ KINDS: dict[str, Kind] = {
     "reinforce": Kind(
         build_reinforce,
         ON_POLICY | {"learning_rate": 5e-3, "schedule": "constant", "gamma": 1.0},
+        {"bodies": {"normalise": True}},
+        whole_episodes=True,
+    ),
+    "off_policy": Kind(
+        build_importance,
+        ON_POLICY | {"epochs": 4, "learning_rate": 5e-3, "schedule": "constant", "gamma": 1.0},
         {"bodies": {"normalise": True}},
         whole_episodes=True,
     ),
