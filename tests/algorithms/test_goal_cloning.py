@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fledge.algorithms.goal_cloning import GoalCloning, beside, reached, with_goals
+from fledge.algorithms.goal_cloning import Aimed, GoalCloning, beside, reached, with_goals
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.actor_critic import ActorCritic
@@ -212,3 +212,28 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(tmp_path: Path) -> None
     for _ in range(2):
         assert resumed.update(next(again)) == straight.update(next(acted))
     assert torch.equal(resumed.policy.actor.table, straight.policy.actor.table)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_aim_is_where_the_best_paid_row_came_to() -> None:
+    """Rows that earn 1, 3 and 2 and end at the places 12, 22 and 31; a worse batch changes nothing; it is in the checkpoint."""
+    policy = ActorCritic(Choices((40, 40)), Choices((2,)), generator=seeded(0))
+    fit = Learner(policy, Schedule(1e-2, 10))
+    made = [
+        GoalCloning(
+            policy, fit, Stopwatch(), goals=lambda n, g: torch.zeros(n).long(), generator=seeded(1),
+            aim=Aimed(policy, Choices((40,))),
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    obs = torch.tensor([[10, 11, 12, 13], [20, 21, 22, 23], [30, 31, 32, 33]])
+    chosen = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 0, 0]]).bool()
+    reward = torch.tensor([[1.0, 0, 9], [1, 2, 9], [2, 9, 9]])
+    no = torch.zeros(3, 3, dtype=torch.bool)
+    for worse in (0.0, 0.5):
+        made[0].update(Trajectories(obs + round(10 * worse), no.long(), chosen, reward - worse, no, no))
+        aim = made[0].aim
+        assert aim is not None
+        assert (aim.goal.item(), aim.paid.item()) == (22, 3)
+    made[1].load_state_dict(made[0].state_dict())
+    assert made[1].aim is not None
+    assert made[1].aim.goal.item() == 22

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fledge.algorithms.minibatches import Minibatches
 from fledge.algorithms.supervised import Supervised
@@ -83,6 +83,31 @@ class GoalSeeker:
         return self.policy.best(self._told(obs))
 
 
+class Aimed(nn.Module):
+    """The policy on its way to where the best-paid row so far came to an end: which goal is worth reaching, only the rewards can tell."""
+
+    goal: Tensor
+    paid: Tensor
+
+    def __init__(self, policy: ActorCritic, goal: Space) -> None:
+        super().__init__()
+        self.policy = policy
+        like = goal.low if isinstance(goal, Box) else torch.zeros(goal.shape, dtype=torch.long)
+        self.register_buffer("goal", torch.zeros_like(like))
+        self.register_buffer("paid", torch.tensor(-torch.inf))
+
+    def observe(self, goal: Tensor, earned: Tensor) -> None:
+        """[B, *G], [B]"""
+        best = int(earned.argmax())
+        if earned[best] > self.paid:
+            self.goal.copy_(goal[best])
+            self.paid.copy_(earned[best])
+
+    def best(self, obs: Tensor) -> Tensor:
+        """[n, *O] -> action [n, *A]"""
+        return GoalSeeker(self.policy, self.goal).best(obs)
+
+
 class GoalCloning:
     """Acts towards goals drawn anew for each batch, and learns from all it ever did, whatever that led to."""
 
@@ -96,13 +121,15 @@ class GoalCloning:
         generator: torch.Generator,
         goal_of: Callable[[Tensor], Tensor] = lambda obs: obs,
         relabel: Relabel = "final",
+        aim: Aimed | None = None,
         updates_per_step: int = 32,
         rows_per_update: int = 64,
     ) -> None:
         """policy: made for `with_goals(…)`. goals: n -> [n, *G]. goal_of: what of an observation is a goal, [n, *O] -> [n, *G].
 
-        generator: of what is learned from.
+        generator: of what is learned from. aim: is told what every row earned.
         """
+        self.aim = aim
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.goals, self.goal_of, self.generator, self.rows_per_update = goals, goal_of, generator, rows_per_update
         self.relabel: Relabel = relabel
@@ -140,16 +167,21 @@ class GoalCloning:
     def label(self, batch: Trajectories) -> dict[str, float]:
         """Puts beside every step where it led. The next batch is told other goals."""
         row = torch.arange(len(batch), device=batch.obs.device)[:, None]
+        if self.aim is not None:
+            end = (batch.chosen * torch.arange(1, batch.chosen.shape[1] + 1, device=row.device)).amax(1)  # [B]
+            self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), (batch.reward * batch.chosen).sum(1))
         goal = self.goal_of(batch.obs[row, reached(batch, self.relabel, self.generator)][batch.chosen])  # [N, *G]
         self.labelled.add(beside(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen])
         self.told = None
         return {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"learner": self.learner, "labelled": self.labelled, "minibatches": self.minibatches}
-        return {name: part.state_dict() for name, part in parts.items()}
+        return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        parts = {"learner": self.learner, "labelled": self.labelled, "minibatches": self.minibatches}
-        for name, part in parts.items():
+        for name, part in self._parts().items():
             part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "labelled": self.labelled, "minibatches": self.minibatches}
+        return parts if self.aim is None else parts | {"aim": self.aim}

@@ -27,7 +27,7 @@ from fledge.models.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.twin_critic import TwinCritic
 from fledge.sample.replay import Replay, Surprise
 from fledge.stopwatch import Stopwatch
-from fledge.worlds.world import World
+from fledge.worlds.world import Space, World
 
 
 class Player(Protocol):
@@ -62,10 +62,11 @@ class Making:
         """Of the algorithm's own draws; of the weights, another."""
         return torch.Generator().manual_seed(self.settings.seed + 1)
 
-    def actor_critic(self) -> ActorCritic:
+    def actor_critic(self, observation: Space | None = None) -> ActorCritic:
+        """Over the world's observations, or others."""
         s = self.settings
         return ActorCritic(
-            self.world.observation,
+            observation or self.world.observation,
             self.world.action,
             generator=torch.Generator().manual_seed(s.seed),
             widths=s.widths,

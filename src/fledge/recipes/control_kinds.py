@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from fledge.algorithms.goal_cloning import Aimed, GoalCloning, with_goals
 from fledge.algorithms.imitation import DAgger
 from fledge.algorithms.monte_carlo import MonteCarlo
 from fledge.algorithms.tabular import expected_sarsa, q_learning, sarsa
@@ -51,6 +52,27 @@ def build_imitation(m: Making, decay: float) -> Built:
         updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
     )  # fmt: skip
     return Built(algorithm, algorithm, algorithm, policy, policy.encoder)
+
+
+def build_goal_cloning(m: Making) -> Built:
+    """Goals are places it has been to; what a finished run plays is the way to the end of the best episode that it saw."""
+    s, place = m.settings, m.world.observation
+    policy = m.actor_critic(with_goals(place, place))
+    aim = Aimed(policy, place).to(m.device)
+
+    def been_to(n: int, generator: torch.Generator) -> torch.Tensor:
+        known = algorithm.labelled.obs  # [N, O + O]
+        if known is None:
+            return aim.goal.expand(n, *place.shape)
+        drawn = known[torch.randint(len(known), (n,), generator=generator)].chunk(2, -1)[1].view(n, *place.shape)
+        drawn[: n // 2] = aim.goal
+        return drawn
+
+    algorithm = GoalCloning(
+        policy, m.learner(policy, s.updates_per_batch), m.stopwatch, goals=been_to, generator=m.random, aim=aim,
+        relabel="future", updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
+    )  # fmt: skip
+    return Built(algorithm, algorithm, aim, aim)
 
 
 def load_player(folder: Path, world: World, device: torch.device) -> Player:
@@ -192,6 +214,12 @@ KINDS: dict[str, Kind] = {
         lambda m: build_imitation(m, decay=1.0),
         {"copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64, "learning_rate": 1e-3},
         {"bodies": {"normalise": True}},
+    ),
+    "goal_cloning": Kind(  # of its own steps, each right for where it led
+        build_goal_cloning,
+        {"copies": 8, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 2e-3},
+        {},
+        whole_episodes=True,
     ),
     "dagger": Kind(
         lambda m: build_imitation(m, decay=0.0),
