@@ -8,7 +8,8 @@ import json
 import os
 import sys
 import tomllib
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any, get_args
 
@@ -54,6 +55,10 @@ _DISK = {
     errno.EROFS: ("the file system is read-only", "choose another `out`"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another `out`"),
     errno.ENAMETOOLONG: ("a name is too long for the file system", "choose another `out`"),
+    errno.EEXIST: ("a file is in the way of a folder", "remove it, or choose another `out`"),
+    errno.ENOENT: ("a folder is not there, or cannot be made there", "make it, or choose another `out`"),
+    errno.EISDIR: ("a folder is in the way of a file", "choose another `out`"),
+    errno.EBUSY: ("it is in use", "choose another `out`"),
     errno.EIO: ("the disk reports an error", "look to the disk, then `fledge resume` the run"),
 }  # what is the matter, and what to do
 
@@ -171,6 +176,25 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
         raise UserError(f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it.") from None
 
 
+@contextmanager
+def _everything_to_standard_error() -> Iterator[None]:
+    """What code of the user's prints, from C or in a process of its own too, is not the one JSON object."""
+    sys.stdout.flush()
+    try:
+        out = os.dup(1)
+    except OSError:  # whoever called closed it
+        with redirect_stdout(sys.stderr):
+            yield
+        return
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(out, 1)
+        os.close(out)
+
+
 def print_help(name: str, verb: Verb) -> None:
     from fledge.recipes.field_table import field_table, terminal
 
@@ -187,8 +211,7 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
     from fledge.recipes.field_table import terminal
     from fledge.recipes.show import Show
 
-    # What code of the user's prints is not the one JSON object.
-    aside = redirect_stdout(sys.stderr) if as_json else nullcontext()
+    aside = _everything_to_standard_error() if as_json else nullcontext()
     try:
         with aside:
             result = verb.function(config, Show(terminal(as_json)))
@@ -205,7 +228,7 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
         ):
             raise
         raise UserError(
-            "this takes more memory than the machine has: give a smaller rows_per_micro_batch, fewer tokens, rows or prompts "
+            "this takes more memory than the machine has: give a smaller rows_per_micro_batch, fewer tokens, rows, prompts or copies "
             "a step, or a smaller model."
         ) from error
     if as_json:

@@ -48,7 +48,11 @@ class Interrupted(Exception):
 
     def __init__(self, folder: str, step: int, number: int) -> None:
         super().__init__(f"stopped after step {step} and saved. Continue with: fledge resume {folder}")
-        self.exit_code = 128 + number
+        self.step, self.number, self.exit_code = step, number, 128 + number
+
+    def of(self, folder: str) -> Interrupted:
+        """The same, where the run is a part of another: that is the one to continue."""
+        return Interrupted(folder, self.step, self.number)
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from fledge.learner import Learner, Schedule
 from fledge.models.actor_critic import ActorCritic
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
-from fledge.weigh import gae
 from fledge.worlds.make import make_world
 from tests.algorithms.counted_worlds import Circle
+from tests.algorithms.test_natural_gradient import gae_by_sums
 
 GAMMA = 0.8
 Make = Callable[[ActorCritic, Learner], Any]
@@ -89,7 +89,7 @@ def test_the_gradient_is_that_of_the_formula_written_down_step_by_step() -> None
     twin = copy.deepcopy(policy)
     with torch.no_grad():
         value = twin.value(batch.obs)
-        advantage, _ = gae(batch.reward, value, batch.chosen, batch.terminated, batch.truncated, GAMMA, 0.5)
+        advantage = gae_by_sums(batch, value, GAMMA, 0.5)
     terms = [
         -advantage[i, t] * twin.log_prob(batch.obs[i : i + 1, t : t + 2], batch.action[i : i + 1, t : t + 1]).sum()
         for i, t in batch.chosen.nonzero().tolist()

@@ -41,6 +41,14 @@ CONTROL_PPO = (
     f"{CONTROL} algorithm=ppo copies=4 steps_per_batch=16 rows_per_update=16 epochs=2 normalise=true scale_rewards=true"
 )
 CONTROL_DQN = f"{CONTROL} algorithm=dqn buffer=1000 copies=4 learning_starts=100 updates_per_batch=8 widths=16,16 prioritised=true n_step=3"
+CONTROL_SAC = (
+    "control world=Pendulum-v1 algorithm=sac steps=300 copies=2 steps_per_batch=8 updates_per_batch=4 learning_starts=50 widths=16,16 "
+    "evaluate_every=100 evaluation_episodes=2 pictures=false"
+)
+CONTROL_TABLE = (
+    "control world=gridworld algorithm=q_learning steps=4000 copies=4 steps_per_batch=20 evaluate_every=1000 evaluation_episodes=2 "
+    "pictures=false"
+)
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -53,6 +61,8 @@ STAGES = {
     "align rest_em": REST_EM,
     "control ppo": CONTROL_PPO,
     "control dqn": CONTROL_DQN,
+    "control sac": CONTROL_SAC,
+    "control q_learning": CONTROL_TABLE,
 }
 
 

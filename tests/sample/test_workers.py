@@ -5,6 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +18,19 @@ from fledge.models.actor_critic import ActorCritic
 from fledge.sample.workers import Workers
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
+
+
+class WrongShape(torch.nn.Module):
+    def act(self, obs: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, None]:
+        return obs[7], None
+
+
+def lives(pid: int) -> bool:
+    """And is not only waiting for somebody to ask how it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def policy() -> ActorCritic:
@@ -50,7 +67,43 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
 def test_what_a_worker_complains_of_reaches_the_user() -> None:
     sampler = Workers("words:nothing", 1, policy(), Stopwatch(), workers=1, steps=3, seed=0)
     try:
-        with pytest.raises(UserError, match="nothing"):
+        with pytest.raises(UserError, match="nothing") as told:
+            next(sampler)
+        assert "Traceback" not in str(told.value)
+        assert "a worker failed" not in str(told.value)  # it is the user's mistake, and said as one
+    finally:
+        sampler.close()
+
+
+def test_a_mistake_in_a_worker_is_told_with_its_place() -> None:
+    sampler = Workers("CartPole-v1", 1, WrongShape(), Stopwatch(), workers=1, steps=3, seed=0)
+    try:
+        with pytest.raises(UserError, match=r"a worker failed \(.*test_workers.py, line \d+\)"):
             next(sampler)
     finally:
         sampler.close()
+
+
+def test_workers_of_a_learner_that_was_killed_end_by_themselves() -> None:
+    code = (
+        "from tests.sample.test_workers import *\n"
+        "import time\n"
+        "if __name__ == '__main__':\n"
+        "    sampler = Workers('CartPole-v1', 3, policy(), Stopwatch(), workers=2, steps=700, seed=0)\n"
+        "    next(sampler)\n"
+        "    print(*(process.pid for process in sampler.processes), flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    learner = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}
+    )
+    assert learner.stdout is not None
+    workers = [int(word) for word in learner.stdout.readline().split()]
+    assert len(workers) == 2
+    learner.kill()
+    learner.wait()
+    until = time.monotonic() + 60
+    while any(map(lives, workers)) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert not any(map(lives, workers))

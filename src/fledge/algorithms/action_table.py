@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.worlds.world import Choices, Space
 
 Rate = Callable[[int], float]  # of learning, by how often this pair has been seen, this time counted: 1, 2, …
+LARGEST = 100_000_000  # entries: two tables of 0.8 GB
 
 
 def constant_rate(alpha: float) -> Rate:
@@ -48,6 +49,11 @@ class ActionTable:
                 "choice. Take DQN or PPO for the rest."
             )
         self.sizes = observation.sizes
+        if math.prod(self.sizes) * action.sizes[0] > LARGEST:
+            raise UserError(
+                f"a table over {observation} and {action} would have {math.prod(self.sizes) * action.sizes[0]:.3g} entries: {LARGEST:,} are "
+                "the most. Give dqn or ppo."
+            )
         self.q = torch.full((math.prod(self.sizes), action.sizes[0]), initial, dtype=torch.float64)
         self.visits = torch.zeros(self.q.shape, dtype=torch.long)
         self.rate = rate or falling_rate()

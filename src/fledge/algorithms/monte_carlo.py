@@ -56,7 +56,6 @@ class MonteCarlo:
                         steps.clear()
                         episodes += 1
             self.table.taught += int(batch.chosen.sum())
-        between_steps()
         return {**writing.figures(), "episodes": float(episodes)}
 
     def _teach(self, writing: Writing, steps: list[list[Any]]) -> None:

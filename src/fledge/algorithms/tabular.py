@@ -82,7 +82,6 @@ class Tabular:
                         waiting[i] = list(here)
             self.waiting = waiting
             self.table.taught += int(batch.chosen.sum())
-        between_steps()
         return writing.figures()
 
     def _teach(self, writing: Writing, step: Sequence[Any], following: int | None, epsilon: float) -> None:

@@ -41,10 +41,10 @@ class Encoder(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         if self.choices is not None:
-            parts = obs.view(len(obs), -1).unbind(-1)
+            parts = obs.view(len(obs), len(self.choices)).unbind(-1)
             each = zip(parts, self.choices, strict=True)
             return torch.cat([nn.functional.one_hot(x.long(), n) for x, n in each], -1).float()
-        flat = obs.reshape(len(obs), -1)
+        flat = obs.reshape(len(obs), self.width)
         flat = flat.float() if flat.dtype != torch.float32 else flat
         if self.normalise:
             flat = ((flat - self.mean) * (self.variance + 1e-8).rsqrt()).clamp(-10, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from fledge.errors import UserError
-from fledge.recipes.control_kinds import kind_for
+from fledge.loop import Interrupted
 from fledge.recipes.interquartile import interquartile_mean, interval
 from fledge.recipes.show import Show
 from fledge.runs.folder import Run
@@ -20,11 +21,20 @@ from fledge.runs.report import write_report
 Rows = list[dict[str, Any]]
 
 
-def compare(config: Any, show: Show, run: Run | None, control: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """control: trains one agent. A comparison that is continued skips what is finished. Raises UserError for an unknown algorithm."""
+def compare(
+    config: Any,
+    show: Show,
+    run: Run | None,
+    control: Callable[..., dict[str, Any]],
+    prepared: Callable[[Any], Any],
+) -> dict[str, Any]:
+    """control: trains one agent. prepared: its settings in full, or a UserError, before anything is trained.
+
+    A comparison that is continued skips what is finished.
+    """
     names = [name.strip() for name in config.compare.split(",")]
     for name in names:
-        kind_for(name)
+        prepared(config.model_copy(update={"compare": None, "algorithm": name}))
     if len(set(names)) != len(names):
         raise UserError(
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
@@ -40,7 +50,10 @@ def compare(config: Any, show: Show, run: Run | None, control: Callable[..., dic
             alone = config.model_copy(
                 update={"compare": None, "algorithm": name, "seed": seed, "out": folder, "evaluate_every": every}
             )
-            summary, rows = one(alone, folder, show, control)
+            try:
+                summary, rows = one(alone, folder, show, control)
+            except Interrupted as stopped:
+                raise stopped.of(str(run.folder)) from None
             found[name].append(summary)
             curves[name].append(on_grid(rows, grid))
     summary = told(config, run, found, {name: np.stack(each) for name, each in curves.items()}, grid)
@@ -55,13 +68,11 @@ def one(config: Any, folder: Path, show: Show, control: Callable[..., dict[str, 
     """Summary and metrics of one agent: read if it is finished, continued if it was begun, else trained."""
     if verb_of(folder) is None:
         summary = control(config, show)
-        begun = Run.open(folder)
     else:
-        begun = Run.open(folder, writing=True)
-        summary = begun.summary or control(config, show, begun)
-    rows = begun.metrics.rows()
-    begun.close()
-    return summary, rows
+        with closing(Run.open(folder, writing=True)) as begun:
+            summary = begun.summary or control(config, show, begun)
+    with closing(Run.open(folder)) as finished:
+        return summary, finished.metrics.rows()
 
 
 def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:

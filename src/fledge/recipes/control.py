@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +19,6 @@ from fledge.recipes.control_kinds import KINDS, Kind, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
 from fledge.sample.whole_episodes import WholeEpisodes
-from fledge.sample.workers import Workers
 from fledge.stopwatch import Stopwatch
 from fledge.tensor_file import write_tensors
 from fledge.worlds.frames import animation, film
@@ -29,6 +27,7 @@ from fledge.worlds.world import Box, World
 
 EVALUATION_SEED = 1_000_003  # plus the run's: the episodes that an agent is judged by are none that it learned from
 
+WIDEST = 100_000  # units of a hidden layer
 SMALL = 64  # units of the widest hidden layer
 
 
@@ -124,6 +123,13 @@ class ControlConfig(BaseModel):
         """The command line's 64,64."""
         return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
 
+    @field_validator("widths")
+    @classmethod
+    def _some(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if widths is not None and not all(0 < width <= WIDEST for width in widths):
+            raise ValueError(f"each must be from 1 to {WIDEST}")
+        return widths
+
 
 OTHERWISE = {
     "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3, "schedule": "constant",
@@ -143,28 +149,26 @@ def settled(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig
 def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
     """Raises UserError for an unknown algorithm or world, settings that do not go together, and a world that fails."""
     if config.compare is not None:
-        return compare(config, show, run, control)
-    began = time.perf_counter()
-    kind = kind_for(config.algorithm)
-    probe = make_world(config.world, 1)
-    config = settled(config, kind, kind_of_world(probe))
-    check(config, kind, probe)
-    probe.close()
-    stopwatch = Stopwatch()
+        return compare(config, show, run, control, prepared)
+    config, kind, stopwatch = prepared(config), kind_for(config.algorithm), Stopwatch()
     assert config.copies is not None
     assert config.steps_per_batch is not None
     assert config.gamma is not None
     device = torch.device(
         "cuda" if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()) else "cpu"
     )
-    sampler: Any = None
-    world, judge_world = (make_world(config.world, n) for n in (config.copies, config.evaluation_episodes))
-    try:
+    with ExitStack() as worlds:
+        world, judge_world = (
+            worlds.enter_context(closing(make_world(config.world, n)))
+            for n in (config.copies, config.evaluation_episodes)
+        )
         batch = config.copies * config.steps_per_batch
         built = kind.build(Making(world, config, -(-config.steps // batch), stopwatch, device))
         if config.normalise and built.encoder is None:
             raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
         sampler = kind.sampler(world, built, stopwatch, config)
+        if kind.workers:
+            worlds.callback(sampler.close)
         if run is None:  # now that nothing can be wrong with it any more
             run = Run.create(
                 config.out,
@@ -173,6 +177,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 seed=config.seed,
                 parents=[config.expert] if config.expert else [],
             )
+            worlds.callback(run.close)
         show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
         if run.checkpoints.latest(show.line) is not None:
             if kind.workers:
@@ -183,13 +188,16 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 )
         with threads_for(config, device):
             last = learn(config, run, show, built, sampler, judge_world, stopwatch)
-        summary = finish(config, run, built, last, sampler.taken, time.perf_counter() - began, show)
-    finally:
-        if isinstance(sampler, Workers):
-            sampler.close()
-        world.close()
-        judge_world.close()
-    return summary
+        return finish(config, run, built, last, sampler.taken, show)
+
+
+def prepared(config: ControlConfig) -> ControlConfig:
+    """The settings in full. Raises UserError for an unknown algorithm or world, and for settings that do not go together."""
+    kind = kind_for(config.algorithm)
+    with closing(make_world(config.world, 1)) as probe:
+        config = settled(config, kind, kind_of_world(probe))
+        check(config, kind, probe)
+    return config
 
 
 @contextmanager
@@ -217,6 +225,23 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         )
     if kind_of_world(world) == "pictures" and config.algorithm != "dqn":
         raise UserError(f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them.")
+    assert config.copies is not None
+    if config.copies > config.steps:
+        raise UserError(f"copies={config.copies} and steps={config.steps}: give as many steps as copies, or more.")
+    if kind.remembers and config.steps <= config.learning_starts:
+        raise UserError(
+            f"steps={config.steps} and learning_starts={config.learning_starts}: nothing would be learned. Give more steps, or a smaller "
+            "learning_starts."
+        )
+    imitates = config.algorithm in ("cloning", "dagger")
+    if imitates and config.expert is None:
+        raise UserError(
+            f"algorithm={config.algorithm} was given without an expert: give expert=RUN, a finished run of `fledge control` in this world."
+        )
+    if config.expert is not None and not imitates:
+        raise UserError(f"algorithm={config.algorithm} asks no expert: leave expert={config.expert} out.")
+    if config.network == "graph" and not kind.actor_critic:
+        raise UserError(f"algorithm={config.algorithm} has networks of its own: leave network=graph out, or give ppo.")
     if kind.whole_episodes and config.schedule != "constant":
         raise UserError(
             f"algorithm={config.algorithm} takes whole episodes, so nobody knows beforehand how many batches there will be for a rate "
@@ -226,7 +251,6 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         raise UserError(f"algorithm={config.algorithm} takes rewards as they are: leave scale_rewards=true out.")
     if kind.workers and config.normalise:
         raise UserError("workers have no statistics in common: leave normalise=true out, or give algorithm=a2c.")
-    assert config.copies is not None
     if config.algorithm == "reinforce" and config.baseline in ("leave_one_out", "optimal") and config.copies < 2:
         raise UserError("copies=1 leaves no other episode to compare with: give 2 or more, or baseline=value.")
 
@@ -294,9 +318,9 @@ def play(world: World, best: Callable[[Tensor], Tensor], seed: int) -> Tensor:
 
 
 def finish(
-    config: ControlConfig, run: Run, built: Built, last: dict[str, float], taken: int, seconds: float, show: Show
+    config: ControlConfig, run: Run, built: Built, last: dict[str, float], taken: int, show: Show
 ) -> dict[str, Any]:
-    """Weights, film and summary."""
+    """Weights, film and summary. Its seconds are those of sampling and learning, without evaluations, also of a run that was continued."""
     run.model_folder.mkdir(exist_ok=True)
     weights = {name: value.contiguous() for name, value in built.module.state_dict().items()}
     write_tensors(run.model_folder / "model.safetensors", weights)
@@ -317,7 +341,7 @@ def finish(
         "world": config.world,
         "seed": config.seed,
         "steps": taken,
-        "seconds": seconds,
+        "seconds": sum(row["total"] for row in run.timings.rows()),
         "evaluation_return": last["evaluation_return"],
         "best_evaluation_return": max(row["evaluation_return"] for row in evaluations),
         "before": {"evaluation_return": evaluations[0]["evaluation_return"]},

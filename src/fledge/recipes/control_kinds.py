@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from fledge.algorithms.goal_cloning import Aimed, GoalCloning, with_goals
@@ -42,11 +42,7 @@ from fledge.worlds.world import Box, Choices, World
 
 def build_imitation(m: Making, decay: float) -> Built:
     s, policy = m.settings, m.actor_critic()
-    if s.expert is None:
-        raise UserError(
-            f"algorithm={s.algorithm} was given without an expert: give expert=RUN, a finished run of `fledge control` in this world."
-        )
-    expert = load_player(s.expert, m.world, m.device)
+    expert = load_player(s.expert, m.world, m.device, type(s).model_validate)
     algorithm = DAgger(
         policy, expert, m.learner(policy, s.updates_per_batch), m.stopwatch, generator=m.random, decay=decay,
         updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
@@ -75,8 +71,11 @@ def build_goal_cloning(m: Making) -> Built:
     return Built(algorithm, algorithm, aim, aim)
 
 
-def load_player(folder: Path, world: World, device: torch.device) -> Player:
-    """Who plays for a finished run. Raises UserError for a folder that is none, or is of another world."""
+def load_player(folder: Path, world: World, device: torch.device, settings_of: Callable[[Any], Any]) -> Player:
+    """Who plays for a finished run. settings_of: its config as this version reads it; it raises ValueError for what it cannot.
+
+    Raises UserError for a folder that is none, or is of another world.
+    """
     run = Run.open(folder)
     weights = run.model_folder / "model.safetensors"
     if run.verb != "control" or not weights.is_file():
@@ -85,10 +84,19 @@ def load_player(folder: Path, world: World, device: torch.device) -> Player:
         raise UserError(
             f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
         )
-    settings = SimpleNamespace(**run.config)
-    built = kind_for(settings.algorithm).build(Making(world, settings, 1, Stopwatch(), device))
-    built.module.load_state_dict(load_file(weights))
-    return built.player
+    try:
+        making = Making(world, settings_of(run.config), 1, Stopwatch(), device)
+        if making.settings.expert is None:
+            built = kind_for(making.settings.algorithm).build(making)
+            module, player = built.module, built.player
+        else:  # who imitated somebody is asked alone
+            module = player = making.actor_critic()
+        module.load_state_dict(load_file(weights))
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise UserError(
+            f"{folder} holds an agent of another version of fledge or of {world.name}, or a broken file ({error}): train it anew."
+        ) from error
+    return player
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,8 @@ class Kind:
     """build: what makes it. settings: its own values of the fields; of a kind of world, on top of them.
 
     whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples in processes. tables: it wants
-    observations that are choices. actions: what it can do.
+    observations that are choices. actor_critic: whether its policy is one, so that
+    `network` may choose another. remembers: it learns from a replay memory. actions: what it can do.
     """
 
     build: Callable[[Making], Built]
@@ -106,6 +115,8 @@ class Kind:
     whole_episodes: bool = False
     workers: bool = False
     tables: bool = False
+    actor_critic: bool = True
+    remembers: bool = False
 
     def sampler(self, world: World, built: Built, stopwatch: Stopwatch, settings: Any) -> Any:
         """Batches for this algorithm, out of this world. `close` those that have it."""
@@ -185,6 +196,8 @@ KINDS: dict[str, Kind] = {
         },
         {"tables": {"widths": (64,), "rows_per_update": 64}},
         actions=(Choices,),
+        actor_critic=False,
+        remembers=True,
     ),
     **{
         name: Kind(
@@ -193,6 +206,7 @@ KINDS: dict[str, Kind] = {
             {},
             actions=(Choices,),
             tables=True,
+            actor_critic=False,
         )
         for name, method in (
             ("q_learning", q_learning), ("sarsa", sarsa), ("expected_sarsa", expected_sarsa), ("monte_carlo", MonteCarlo)
@@ -207,6 +221,8 @@ KINDS: dict[str, Kind] = {
             },
             {},
             actions=(Box,),
+            actor_critic=False,
+            remembers=True,
         )
         for name, entropy in (("sac", True), ("td3", False))
     },
@@ -220,6 +236,7 @@ KINDS: dict[str, Kind] = {
         {"copies": 8, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 2e-3},
         {},
         whole_episodes=True,
+        actor_critic=False,
     ),
     "dagger": Kind(
         lambda m: build_imitation(m, decay=0.0),

@@ -59,7 +59,7 @@ class LadderConfig(BaseModel):
         default="gridworld",
         description="gridworld, the classic 4 × 3 one, or a text file with a map of '.', '#', 'S', '+' and '-'",
     )
-    step_reward: float = Field(default=-0.04, description="what each step pays")
+    step_reward: float = Field(default=-0.04, ge=-1e6, le=1e6, description="what each step pays")
     slip: float = Field(default=0.2, ge=0, le=1, description="the chance of going to one of the two sides")
     gamma: float = Field(default=0.99, gt=0, lt=1, description="discount per step")
     samples: int = Field(default=40_000, ge=1_000, description="steps in the world for each learner")
@@ -110,6 +110,7 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
 
 def map_text(world: str) -> str:
     """Raises UserError for a file that cannot be read."""
+    world = world.removeprefix("gridworld:")  # as `fledge control` names it
     if world == "gridworld":
         return CLASSIC
     try:

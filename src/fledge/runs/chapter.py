@@ -25,7 +25,7 @@ _SENTENCES = {
     "prefer": "A policy learns which of two answers is the better one, without a reward model.",
     "distill": "A student learns to say what a teacher says.",
     "align": "A policy learns from its own answers and what they were worth.",
-    "control": "An agent learns to act in a world.",
+    "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
 _SHOWN_SAMPLES = 12
@@ -100,16 +100,21 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. Raises UserError where a log in it has a broken line."""
     rows = run.metrics.rows()
     pictures, more = draw(rows)
-    phases, speed = _timings(run.timings.rows())
+    phases, speed, seconds = _timings(run.timings.rows())
     steps = [row["step"] for row in rows if isinstance(row.get("step"), int)]
+    done = f"{max(steps):,} steps" if steps else ""
+    in_world = max((row["world_steps"] for row in rows if "world_steps" in row), default=0)
+    if in_world:
+        done = f"{in_world:,.0f} steps in the world"
+        speed = f"{in_world / seconds:,.0f} steps in the world per second, learning included" if seconds else None
     status = "finished" if run.finished else "unfinished"
     return Chapter(
         anchor=anchor,
         name=name,
         folder=str(run.folder),
         verb=run.verb,
-        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}."),
-        status=f"{status} · {max(steps):,} steps" if steps else status,
+        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(**_named(run.config)),
+        status=f"{status} · {done}" if done else status,
         finished=run.finished,
         empty=not rows,
         tiles=tiles(run.summary or {}),
@@ -225,7 +230,12 @@ def _answer(row: Row) -> Answer:
     )
 
 
-def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None]:
+def _named(config: dict[str, Any]) -> dict[str, str]:
+    """What a sentence may name."""
+    return {"world": str(config.get("world")), "algorithm": str(config.get("compare") or config.get("algorithm"))}
+
+
+def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
     seconds: dict[str, float] = {}
     for row in rows:
         for name, value in row.items():
@@ -236,7 +246,7 @@ def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None]:
     total = sum(seconds.values())
     speeds = [row["tokens_per_second"] for row in rows if isinstance(row.get("tokens_per_second"), int | float)]
     speed = f"{statistics.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)" if speeds else None
-    return [Phase(name, duration(seconds[name]), seconds[name] / total) for name in order if total > 0], speed
+    return [Phase(name, duration(seconds[name]), seconds[name] / total) for name in order if total > 0], speed, total
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

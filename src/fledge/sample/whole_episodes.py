@@ -57,8 +57,8 @@ class WholeEpisodes:
             while not over.all():
                 if len(steps) == self.longest:
                     raise UserError(
-                        f"an episode of {self.world.name} went on after {self.longest:,} steps: this algorithm wants episodes that end; "
-                        "give the world a time limit, or choose ppo."
+                        f"an episode of {self.world.name} went on after {self.longest:,} steps: evaluations, and algorithms that learn from "
+                        "returns, want episodes that end. Give the world a time limit, as gymnasium's `max_episode_steps` does."
                     )
                 action, logp = self.actor.act(seen, self.generator)
                 after = self.world.step(action)

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 import queue
 import signal
+import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -64,8 +66,9 @@ class Workers:
             )
             for i in range(workers)
         ]
-        for process in self.processes:
-            process.start()
+        with _deaf_to_ctrl_c():
+            for process in self.processes:
+                process.start()
 
     def __next__(self) -> Trajectories:
         """Raises UserError when a worker has failed or died."""
@@ -118,10 +121,23 @@ class Workers:
         self.version.fill_(state["version"])
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started meanwhile ignores SIGINT from its first moment: the learner answers it, saves, and then ends the workers."""
+    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def work(
     world: str, copies: int, module: SharedActor, steps: int, seed: int, version: torch.Tensor, out: Any, who: int
 ) -> None:
-    """What a worker does for ever. Ctrl-C is the learner's to answer: it saves, and then ends the workers."""
+    """What a worker does until the learner ends it, or has ended itself without a word."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     own = None
@@ -135,12 +151,33 @@ def work(
             rows = next(sampler)
             # As bytes: a tensor's memory would be gone with a worker that dies before it is fetched.
             sent = {name: None if value is None else value.numpy() for name, value in rows.items()}
-            out.put((who, "rows", sent, when, dict(sampler.figures)))
-    except UserError as error:
-        out.put((who, "error", str(error), 0, {}))
-    except Exception:
-        out.put((who, "error", f"a worker failed:\n{traceback.format_exc()}", 0, {}))
-        raise
+            if not _handed_over(out, (who, "rows", sent, when, dict(sampler.figures))):
+                return
+    except (Exception, SystemExit) as error:  # whatever it is, the learner has to hear of it
+        out.put((who, "error", complaint(error), 0, {}))
     finally:
         if own is not None:
             own.close()
+
+
+def _handed_over(out: Any, sent: Any) -> bool:
+    """Whether the learner took it: it may have been killed meanwhile, and then nobody ever will."""
+    learner = multiprocessing.parent_process()
+    assert learner is not None
+    while learner.is_alive():
+        try:
+            out.put(sent, timeout=PATIENCE_S)
+        except queue.Full:
+            continue
+        return True
+    out.cancel_join_thread()  # or the process would wait for a reader before it ends
+    return False
+
+
+def complaint(error: BaseException) -> str:
+    """What the learner is told of it: of a mistake that is no known one, the place as well."""
+    if isinstance(error, UserError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"a worker failed ({said}, {where.filename}, line {where.lineno}). What was saved before is intact."

@@ -50,7 +50,7 @@ def film(
     """One episode of gymnasium's environment `name` under `best`, at most `longest` steps, every `every`-th of them drawn.
 
     best: obs [1, *O] -> action [1, *A]. Returns the film and "", or None and a sentence that says why there is none: no library that
-    draws, no OpenGL, an environment that has no pictures. Raises UserError where the environment fails as it acts.
+    draws, no OpenGL, an environment that has no pictures, or that fails as it is drawn.
     """
     world = None
     try:
@@ -64,10 +64,12 @@ def film(
                 over = bool(after.terminated | after.truncated)
                 if step % every == 0 or over:
                     frames.append(_drawn(world))
+                    if frames[-1].shape != frames[0].shape:
+                        raise _NotDrawn("its pictures change their size.")
                 if over:
                     break
             return Film(frames, every / world.frames_per_second, earned, over), ""
-    except _NotDrawn as error:
+    except (_NotDrawn, UserError) as error:
         return None, f"No pictures of {name}: {error}"
     finally:
         if world is not None:
@@ -110,8 +112,8 @@ def _drawn(world: GymWorld) -> np.ndarray:
     try:
         drawn = world.picture()
     except Exception as error:  # whatever a drawing library raises: a run must not end for want of a picture
-        raise _NotDrawn(f"{type(error).__name__}: {error}") from error
-    if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3:
+        raise _NotDrawn(f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__}.") from error
+    if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3 or not drawn.size:
         raise _NotDrawn("it draws no picture in red, green and blue.")
     return smaller(drawn)
 

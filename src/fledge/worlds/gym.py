@@ -23,7 +23,7 @@ from fledge.worlds.gym_copies import InProcesses, InTurn, failed
 from fledge.worlds.gym_spaces import shown, told
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.mujoco_batch import unheard_warnings
-from fledge.worlds.world import Step
+from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
 EXTRAS = {"gymnasium.envs.mujoco": "mujoco", "ale_py": "atari", "gymnasium.envs.classic_control": "classic"}
@@ -115,23 +115,36 @@ class GymWorld:
     def step(self, action: Tensor) -> Step:
         after = self.inside.step(self._tell(action))
         self.obs = self._checked(after.obs)
-        if not np.isfinite(after.reward).all():
-            copy = int(np.flatnonzero(~np.isfinite(after.reward))[0])
+        with np.errstate(over="ignore"):
+            reward = after.reward.astype(np.float32)
+        if not np.isfinite(reward).all():
+            copy = int(np.flatnonzero(~np.isfinite(reward))[0])
             raise UserError(
                 f"copy {copy} of {self.name} gave the reward {after.reward[copy]}: mend it, or choose another."
             )
         ended = (torch.from_numpy(after.terminated), torch.from_numpy(after.truncated))
-        return Step(self.obs, torch.from_numpy(after.reward.astype(np.float32)), *ended)
+        return Step(self.obs, torch.from_numpy(reward), *ended)
 
     def _checked(self, seen: np.ndarray) -> Tensor:
-        if seen.dtype.kind == "f" and not np.isfinite(seen).all():
-            rows = seen.reshape(self.copies, -1)
-            copy, place = np.argwhere(~np.isfinite(rows))[0]
-            raise UserError(
-                f"copy {copy} of {self.name} shows {rows[copy, place]} at place {place} of its observation, and numbers were wanted: "
-                "mend it, or choose another."
+        try:
+            with np.errstate(over="ignore"):
+                found = self._show(seen)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.name} shows what is no number ({error}): mend it, or choose another.") from error
+        rows = found.reshape(self.copies, -1)
+        wrong = ~rows.isfinite() if found.is_floating_point() else torch.zeros_like(rows, dtype=torch.bool)
+        if isinstance(self.observation, Choices):
+            wrong = (rows < 0) | (rows >= torch.tensor(self.observation.sizes))
+        if bool(wrong.any()):
+            copy, place = wrong.nonzero()[0].tolist()
+            wanted = (
+                "one of its space's choices was" if isinstance(self.observation, Choices) else "numbers of float32 were"
             )
-        return self._show(seen)
+            raise UserError(
+                f"copy {copy} of {self.name} shows {seen.reshape(self.copies, -1)[copy, place]} at place {place} of its observation, "
+                f"and {wanted} wanted: mend it, or choose another."
+            )
+        return found
 
     def picture(self) -> np.ndarray:
         """The first copy as it looks now, [H, W, 3] uint8. Needs `pictures`, and no `processes`; what the environment raises travels."""

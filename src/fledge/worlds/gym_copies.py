@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -32,6 +33,9 @@ class Told(NamedTuple):
 def failed(name: str, where: str, error: BaseException) -> UserError:
     """The sentence about an environment that raised."""
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        said += f", {last.filename}, line {last.lineno}"
     return UserError(f"the world {name} failed {where} ({said}): mend it, or choose another.")
 
 
@@ -50,7 +54,7 @@ class InTurn:
         try:
             for i, env in enumerate(self.envs):
                 obs.append(env.reset(seed=seeds[i])[0])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failed(self.name, f"as copy {i} began", error) from error
         self.over[:] = False
         return self._side_by_side(obs)
@@ -67,7 +71,7 @@ class InTurn:
                 else:
                     seen, reward[i], terminated[i], truncated[i], _ = env.step(action[i])
                     obs.append(seen)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise failed(self.name, f"in copy {i}", error) from error
         self.over = terminated | truncated
         return Told(self._side_by_side(obs), reward, terminated, truncated)

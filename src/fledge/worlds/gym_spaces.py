@@ -41,6 +41,8 @@ def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
     Raises UserError, with the world's `name`, for anything but Box, Discrete, MultiDiscrete and MultiBinary. What it returns
     raises UserError for an action that is no number.
     """
+    if isinstance(space, spaces.Box) and not np.prod(space.shape):
+        raise UserError(f"{name} is told nothing at all ({space}): there is nothing to learn.")
     if isinstance(space, spaces.Box):
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
 
