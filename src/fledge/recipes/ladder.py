@@ -78,24 +78,24 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
     mdp = grid.mdp()
     best = policy_iteration(mdp)
     show.print(in_terminal(grid, *on_map(grid, best)))
-    exact = []
-    for name, solve in EXACT.items():
-        start = time.perf_counter()
-        found = solve(mdp)
-        exact.append({
-            "method": name,
-            "samples": 0,
-            "sweeps": found.sweeps,
-            "distance": float((found.value - best.value).abs().max()),
-            **dict(zip(("lost", "lost_at_worst"), loss_of(mdp, found.policy, best.value), strict=True)),
-            "seconds": time.perf_counter() - start,
-        })  # fmt: skip
-    learned = []
+    exact, learned = [], []
     names = [name for names in PICTURES.values() for name in names]
-    with show.progress("ladder", len(names), "lost") as watch:
-        for i, name in enumerate(names, 1):
+    with show.progress("ladder", len(EXACT) + len(names), "lost") as watch:
+        for name, solve in EXACT.items():
+            start = time.perf_counter()
+            found = solve(mdp)
+            exact.append({
+                "method": name,
+                "samples": 0,
+                "sweeps": found.sweeps,
+                "distance": float((found.value - best.value).abs().max()),
+                **dict(zip(("lost", "lost_at_worst"), loss_of(mdp, found.policy, best.value), strict=True)),
+                "seconds": time.perf_counter() - start,
+            })  # fmt: skip
+            watch.step(len(exact), {"lost": exact[-1]["lost"]})
+        for name in names:
             learned.append(climb(name, config, mdp, best.value))
-            watch.step(i, {"lost": learned[-1]["lost"]})
+            watch.step(len(exact) + len(learned), {"lost": learned[-1]["lost"]})
     show.print(table(exact, learned))
     write_text(config.out, page(config, grid, best, exact, learned, time.perf_counter() - began))
     show.line(f"The page: {config.out}")
