@@ -13,7 +13,6 @@ from torch import nn
 
 from fledge.algorithms.kl_control import KLControl
 from fledge.algorithms.ppo import PPO, PPOSettings
-from fledge.algorithms.reinforce import Baseline
 from fledge.decoding import Decoding
 from fledge.errors import UserError
 from fledge.loop import Algorithm, Sampler, train
@@ -80,7 +79,9 @@ class AlignConfig(TrainingConfig):
     kl_target: float | None = Field(
         default=None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
     )
-    baseline: Baseline = Field(default="leave_one_out", description="of reinforce")
+    baseline: Literal["none", "constant", "batch", "group", "leave_one_out", "optimal"] = Field(
+        default="leave_one_out", description="of reinforce; a critic's values are ppo's"
+    )
     baseline_value: float = Field(
         default=0.0, description="reinforce with baseline=constant, off_policy: that constant"
     )

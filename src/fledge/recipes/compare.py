@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fledge.errors import UserError
 from fledge.loop import Interrupted
+from fledge.recipes.control_kinds import IMITATORS
 from fledge.recipes.interquartile import interquartile_mean, interval
 from fledge.recipes.show import Show
 from fledge.runs.folder import Run
@@ -34,7 +35,7 @@ def compare(
     """
     names = [name.strip() for name in config.compare.split(",")]
     for name in names:
-        prepared(config.model_copy(update={"compare": None, "algorithm": name}))
+        prepared(config.model_copy(update={"compare": None, "algorithm": name, "expert": expert_for(name, config)}))
     if len(set(names)) != len(names):
         raise UserError(
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
@@ -48,7 +49,14 @@ def compare(
         for name in names:
             folder = run.folder / f"{name}-{seed}"
             alone = config.model_copy(
-                update={"compare": None, "algorithm": name, "seed": seed, "out": folder, "evaluate_every": every}
+                update={
+                    "compare": None,
+                    "algorithm": name,
+                    "seed": seed,
+                    "out": folder,
+                    "evaluate_every": every,
+                    "expert": expert_for(name, config),
+                }
             )
             try:
                 summary, rows = one(alone, folder, show, control)
@@ -62,6 +70,11 @@ def compare(
     show.print(table(summary))
     show.line(f"The report:   {page}")
     return summary
+
+
+def expert_for(name: str, config: Any) -> Path | None:
+    """Only those who imitate ask one."""
+    return config.expert if name in IMITATORS else None
 
 
 def one(config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], Rows]:

@@ -15,7 +15,7 @@ from fledge.errors import UserError
 from fledge.loop import train
 from fledge.recipes.compare import compare
 from fledge.recipes.control_builders import Built, Making
-from fledge.recipes.control_kinds import KINDS, Kind, kind_for, kind_of_world
+from fledge.recipes.control_kinds import IMITATORS, KINDS, Kind, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
 from fledge.sample.whole_episodes import WholeEpisodes
@@ -233,7 +233,7 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
             f"steps={config.steps} and learning_starts={config.learning_starts}: nothing would be learned. Give more steps, or a smaller "
             "learning_starts."
         )
-    imitates = config.algorithm in ("cloning", "dagger")
+    imitates = config.algorithm in IMITATORS
     if imitates and config.expert is None:
         raise UserError(
             f"algorithm={config.algorithm} was given without an expert: give expert=RUN, a finished run of `fledge control` in this world."

@@ -133,6 +133,7 @@ class Kind:
         )
 
 
+IMITATORS = ("cloning", "dagger")
 ON_POLICY = {
     "copies": 8,
     "steps_per_batch": 256,

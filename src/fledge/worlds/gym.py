@@ -132,9 +132,12 @@ class GymWorld:
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.name} shows what is no number ({error}): mend it, or choose another.") from error
         rows = found.reshape(self.copies, -1)
-        wrong = ~rows.isfinite() if found.is_floating_point() else torch.zeros_like(rows, dtype=torch.bool)
         if isinstance(self.observation, Choices):
             wrong = (rows < 0) | (rows >= torch.tensor(self.observation.sizes))
+        elif found.is_floating_point():
+            wrong = ~rows.isfinite()
+        else:
+            return found  # a picture, in which every byte is a number
         if bool(wrong.any()):
             copy, place = wrong.nonzero()[0].tolist()
             wanted = (
