@@ -136,7 +136,7 @@ def train(
     def due(step: int) -> bool:
         return evaluate_every() if callable(evaluate_every) else evaluate_every > 0 and step % evaluate_every == 0
 
-    with _signals() as asked:
+    with run.reason_kept(), _signals() as asked:
 
         def between_steps() -> None:
             if asked:

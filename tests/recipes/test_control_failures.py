@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fledge.errors import UserError
 from fledge.recipes.control import ControlConfig, control
 from fledge.recipes.show import Show
 from fledge.runs.folder import Run
+from fledge.runs.report import write_report
 
 
 class Fragile(gymnasium.Env):
@@ -63,6 +65,10 @@ def test_a_world_that_breaks_leaves_the_checkpoint_as_it_was(
     run = Run.create(tmp_path / "run", "control", config.model_dump(mode="json"), seed=0)
     with run, pytest.raises(UserError, match=said):
         control(config, show, run)
+    assert run.failure is not None
+    assert re.search(said, run.failure)
+    page = write_report(tmp_path / "run").read_text()
+    assert "It ended with a mistake: " in page
     saved = run.checkpoints.latest(lambda line: None)
     assert saved is not None
     assert saved[0] >= 5
@@ -71,6 +77,8 @@ def test_a_world_that_breaks_leaves_the_checkpoint_as_it_was(
         summary = control(config, show, again)
         steps = [row["step"] for row in again.metrics.rows() if "loss" in row]
     assert f"continuing {tmp_path / 'run'} from step {saved[0]}" in said_aloud.getvalue().replace("\n", " ")
+    assert again.failure is None
+    assert not (tmp_path / "run" / "failed.txt").exists()
     assert steps == list(range(1, len(steps) + 1))  # nothing was begun anew, and nothing is missing
     assert summary["steps"] >= 600
     assert summary["evaluation_return"] == 10

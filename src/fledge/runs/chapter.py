@@ -82,6 +82,7 @@ class Chapter:
     sentence: str
     status: str
     finished: bool
+    failure: str | None
     empty: bool
     tiles: list[tuple[str, str]]
     pictures: list[Drawn]
@@ -116,6 +117,7 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
         sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(**_named(run.config)),
         status=f"{status} · {done}" if done else status,
         finished=run.finished,
+        failure=run.failure,
         empty=not rows,
         tiles=tiles(run.summary or {}),
         pictures=pictures,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
-from fledge.runs.atomic import write_json
+from fledge.runs.atomic import write_json, write_text
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import describe, verb_of
 from fledge.runs.metrics import Log
@@ -86,6 +87,24 @@ class Run:
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, whole or not at all: the run is finished. Raises ValueError for NaN or infinity."""
         write_json(self.folder / "summary.json", summary)
+
+    @contextmanager
+    def reason_kept(self) -> Iterator[None]:
+        """What ends the work with a UserError is kept in failed.txt until the run goes on."""
+        note = self.folder / "failed.txt"
+        note.unlink(missing_ok=True)
+        try:
+            yield
+        except UserError as error:
+            with suppress(OSError):  # a full disk, say: the sentence is said aloud as well
+                write_text(note, f"{error}\n")
+            raise
+
+    @property
+    def failure(self) -> str | None:
+        """Why it stopped, if it did by a mistake and nobody has continued it."""
+        note = self.folder / "failed.txt"
+        return note.read_text(encoding="utf-8").strip() if note.is_file() and not self.finished else None
 
     def size(self) -> int:
         """Bytes of every file in the folder, without those of the runs inside it."""
