@@ -142,5 +142,5 @@ def test_a_world_without_a_body_and_a_machine_without_mujoco(monkeypatch: pytest
     with pytest.raises(UserError, match=r"world=CartPole-v1.*HalfCheetah-v5"):
         body_of("CartPole-v1")
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(UserError, match=r"pip install fledge\[mujoco\]"):
+    with pytest.raises(UserError, match=r"pip install 'fledge\[mujoco\]"):
         body_of("Hopper-v5")

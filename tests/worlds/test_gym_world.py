@@ -194,12 +194,12 @@ def test_what_cannot_be_made_in_a_process_of_its_own_is_told(capfd):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(UserError, match=r"ALE/Pong-v5 cannot be made.*pip install fledge\[atari\]"):
+    with pytest.raises(UserError, match=r"ALE/Pong-v5 cannot be made.*pip install 'fledge\[atari\]"):
         GymWorld("ALE/Pong-v5", 1)
     for loaded in [name for name in sys.modules if name.startswith(("mujoco", "gymnasium.envs.mujoco"))]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(UserError, match=r"Ant-v5 cannot be made.*pip install fledge\[mujoco\]"):
+    with pytest.raises(UserError, match=r"Ant-v5 cannot be made.*pip install 'fledge\[mujoco\]"):
         GymWorld("Ant-v5", 1)
 
 

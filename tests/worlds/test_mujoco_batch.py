@@ -134,5 +134,5 @@ def test_it_writes_no_log_where_the_user_is(tmp_path, monkeypatch, capfd):
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    with pytest.raises(UserError, match=r"Hopper-v5 cannot be made.*pip install fledge\[mujoco\]"):
+    with pytest.raises(UserError, match=r"Hopper-v5 cannot be made.*pip install 'fledge\[mujoco\]"):
         MujocoBatch("Hopper-v5", 1)

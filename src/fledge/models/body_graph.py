@@ -72,7 +72,7 @@ def read_body(model_file: Path | str, hidden: int) -> BodyGraph:
         mujoco: Any = importlib.import_module("mujoco")
     except ImportError as missing:
         raise UserError(
-            "a graph policy reads the body's model file, and the package mujoco is not there: pip install fledge[mujoco]"
+            "a graph policy reads the body's model file, and the package mujoco is not there: pip install 'fledge[mujoco]', or -e '.[mujoco]' in a clone"
         ) from missing
     try:
         with unheard_warnings():

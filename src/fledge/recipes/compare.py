@@ -139,6 +139,11 @@ def table(summary: dict[str, Any]) -> Table:
         ("each seed", "left"),
     ):
         found.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
+    if seeds < 5:
+        found.caption, found.caption_justify = (
+            "Of so few seeds a bootstrap interval is too narrow: give seeds=5 or more.",
+            "left",
+        )
     ranked = sorted(summary["compared"].items(), key=lambda item: -item[1]["return"][-1])
     for name, one in ranked:
         found.add_row(

@@ -28,7 +28,7 @@ from fledge.worlds.world import Box, World
 EVALUATION_SEED = 1_000_003  # plus the run's: the episodes that an agent is judged by are none that it learned from
 
 WIDEST = 100_000  # units of a hidden layer
-SMALL = 64  # units of the widest hidden layer
+SMALL = 256  # units of the widest hidden layer: up to there a second thread gains a fifth at best, and beside another process loses all
 
 
 class ControlConfig(BaseModel):
@@ -38,9 +38,12 @@ class ControlConfig(BaseModel):
 
     algorithm: str = Field(default="ppo", description=f"one of {', '.join(KINDS)}")
     expert: Path | None = Field(
-        default=None, description="cloning, dagger: whom to do alike, a finished run of `fledge control` in this world"
+        default=None, description="cloning, dagger: whom to imitate, a finished run of `fledge control` in this world"
     )
-    world: str = Field(default="CartPole-v1", description="a gymnasium name, such as Hopper-v5; or words:TASK")
+    world: str = Field(
+        default="CartPole-v1",
+        description="a gymnasium name, such as Hopper-v5; gridworld, gridworld:MAP.txt; words:TASK",
+    )
     steps: int = Field(default=100_000, ge=1, description="steps in the world, all copies together")
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")
     compare: str | None = Field(
@@ -94,9 +97,13 @@ class ControlConfig(BaseModel):
     )
     workers: int = Field(default=2, ge=1, description="async: processes, each with its own copies of the world")
     natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
-    updates_per_batch: int | None = Field(default=None, ge=1, description="dqn: optimizer steps after each batch")
-    buffer: int = Field(default=100_000, ge=1, description="dqn: steps that are remembered")
-    learning_starts: int = Field(default=1_000, ge=0, description="dqn: steps before the first optimizer step")
+    updates_per_batch: int | None = Field(
+        default=None, ge=1, description="dqn, sac, td3, cloning, dagger, goal_cloning: optimizer steps after each batch"
+    )
+    buffer: int = Field(default=100_000, ge=1, description="dqn, sac, td3: steps that are remembered")
+    learning_starts: int = Field(
+        default=1_000, ge=0, description="dqn, sac, td3: steps before the first optimizer step"
+    )
     target_every: int = Field(default=8, ge=1, description="dqn: optimizer steps between copies to the target network")
     n_step: int = Field(default=3, ge=1, description="dqn: rewards before the bootstrap")
     double: bool = Field(default=True, description="dqn: the learning network chooses, the target network judges")
@@ -202,7 +209,7 @@ def prepared(config: ControlConfig) -> ControlConfig:
 
 @contextmanager
 def threads_for(config: ControlConfig, device: torch.device) -> Iterator[None]:
-    """One thread for a small network, whose products cost more to share out than to make; worlds keep those they were made with."""
+    """One thread for a small network, and so the same bits on any machine; worlds keep those they were made with."""
     before = torch.get_num_threads()
     if device.type == "cpu" and config.network == "mlp" and max(config.widths or (0,)) <= SMALL:
         torch.set_num_threads(1)
@@ -350,7 +357,8 @@ def finish(
     run.finish(summary)
     show.line(
         f"control: return {evaluations[0]['evaluation_return']:.1f} → {last['evaluation_return']:.1f} "
-        f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {taken:,} steps{pictured}."
+        f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {taken:,} steps, in "
+        f"{summary['seconds']:.1f} s without evaluations{pictured}."
     )
     show.line(f"Next: fledge report run={run.folder}")
     return summary

@@ -74,7 +74,7 @@ def make_environment(name: str, pictures: bool = False) -> gymnasium.Env:
 def missing(name: str, place: str, error: ImportError | DependencyNotInstalled) -> UserError:
     """The sentence about something that is not installed. place: the module of the environment."""
     extra = next((extra for module, extra in EXTRAS.items() if place.startswith(module)), None)
-    what = f"pip install fledge[{extra}]" if extra else "install what it asks for"
+    what = f"pip install 'fledge[{extra}]', or -e '.[{extra}]' in a clone" if extra else "install what it asks for"
     return UserError(f"the world {name} cannot be made ({error}): {what}")
 
 

@@ -22,7 +22,7 @@ from fledge.errors import UserError
 from fledge.worlds.world import Box, Space, Step
 
 LONGEST = 1000  # steps
-WANTED = "MuJoCo 4 or later, for its `mujoco.batch`, and gymnasium: pip install fledge[mujoco]"
+WANTED = "MuJoCo 4 or later, for its `mujoco.batch`, and gymnasium: pip install 'fledge[mujoco]', or -e '.[mujoco]' in a clone"
 
 
 @dataclass(frozen=True)
