@@ -118,6 +118,7 @@ def _one_rank(rank: int, folder: str) -> None:
             figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
         found[name] = (gradient, figures)
     torch.save(found, f"{folder}/{rank}.pt")
+    distributed.barrier()  # nobody leaves while the other may still ask: gloo aborts then, now and again
     distributed.destroy_process_group()
 
 

@@ -256,6 +256,7 @@ def _one_rank(rank: int, folder: str) -> None:
         found[name] = (gradient, figures | {"next_kl_coefficient": made.algorithm.kl.beta})
     found["kto"] = EVERY["kto"](ODD_RANKS[rank], 4).gradient()
     torch.save(found, f"{folder}/{rank}.pt")
+    distributed.barrier()  # nobody leaves while the other may still ask: gloo aborts then, now and again
     distributed.destroy_process_group()
 
 

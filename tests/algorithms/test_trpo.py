@@ -126,6 +126,7 @@ def _one_rank(rank: int, folder: str) -> None:
     both = actor_critic("Gaussian")
     figures = algorithm(both, critic_updates=1, critic_epochs=1).update(samples(both)[RANKS[rank]])
     torch.save((both.state_dict(), figures), f"{folder}/{rank}.pt")
+    distributed.barrier()  # nobody leaves while the other may still ask: gloo aborts then, now and again
     distributed.destroy_process_group()
 
 
