@@ -56,7 +56,7 @@ _DISK = {
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another `out`"),
     errno.ENAMETOOLONG: ("a name is too long for the file system", "choose another `out`"),
     errno.EEXIST: ("a file is in the way of a folder", "remove it, or choose another `out`"),
-    errno.ENOENT: ("a folder is not there, or cannot be made there", "make it, or choose another `out`"),
+    errno.ENOENT: ("a file or folder is not there", "make it, or choose another path"),
     errno.EISDIR: ("a folder is in the way of a file", "choose another `out`"),
     errno.EBUSY: ("it is in use", "choose another `out`"),
     errno.EIO: ("the disk reports an error", "look to the disk, then `fledge resume` the run"),

@@ -84,6 +84,7 @@ def test_from_the_second_step_on_a_batch_counts_as_an_older_policys() -> None:
     for at_once in (True, False):
         actor = policy()
         algorithm = OffPolicy(actor, learner(actor), Stopwatch(), epochs=2 if at_once else 1)
+        assert algorithm.gradient_claim.startswith("biased: from its second step" if at_once else "unbiased")
         figures = [algorithm.update(batch) for _ in range(1 if at_once else 2)]
         assert figures[-1]["effective_sample_size"] < 16 - 1e-6
         assert figures[0]["updates"] == (2 if at_once else 1)

@@ -57,8 +57,7 @@ class DQN:
     ) -> None:
         """updates_per_step: optimizer steps for each batch of experience. target_every: optimizer steps between two copies of θ to θ⁻.
 
-        learning_starts: world steps before the first optimizer step. The defaults are for batches of 8 copies × 32 steps, at a learning
-        rate of 2.3e-3 and betas of 0.9 and 0.999: seeds 0 to 9 balance CartPole's pole after 5,500 to 10,600 world steps. Without layer
+        learning_starts: world steps before the first optimizer step. The defaults are for batches of 8 copies × 32 steps. Without layer
         norm `target_every` must be 32 or more. Raises UserError for a setting that cannot be.
         """
         wrong = {"rows_per_update": rows_per_update, "target_every": target_every, "n_step": n_step}

@@ -169,7 +169,9 @@ class GoalCloning:
         row = torch.arange(len(batch), device=batch.obs.device)[:, None]
         if self.aim is not None:
             end = (batch.chosen * torch.arange(1, batch.chosen.shape[1] + 1, device=row.device)).amax(1)  # [B]
-            self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), (batch.reward * batch.chosen).sum(1))
+            earned = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]
+            earned = torch.where(end > 0, earned, -torch.inf)  # a row in which nobody chose anything led nowhere
+            self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), earned)
         goal = self.goal_of(batch.obs[row, reached(batch, self.relabel, self.generator)][batch.chosen])  # [N, *G]
         self.labelled.add(beside(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen])
         self.told = None

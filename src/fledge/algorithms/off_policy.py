@@ -59,6 +59,10 @@ class OffPolicy:
         self.minibatches = Minibatches(epochs, epochs)
         if truncate_at is not None:
             self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
+        elif epochs > 1:
+            self.gradient_claim = (
+                "biased: from its second step on one batch the policy has been fitted to those samples"
+            )
         elif gamma != 1:
             self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
 

@@ -68,6 +68,8 @@ class Reinforce:
         self.baseline_value, self.gamma = baseline_value, gamma
         if gamma != 1:
             self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
+        elif baseline == "value":
+            self.gradient_claim = "biased: where time cuts an episode off, a learned critic says what would have come"
         elif baseline in ("group", "batch"):
             self.gradient_claim = f"unbiased up to scale {'(G-1)/G' if baseline == 'group' else '(B-1)/B'}"
 

@@ -209,7 +209,7 @@ def prepared(config: ControlConfig) -> ControlConfig:
 
 @contextmanager
 def threads_for(config: ControlConfig, device: torch.device) -> Iterator[None]:
-    """One thread for a small network, and so the same bits on any machine; worlds keep those they were made with."""
+    """One thread for a small network, and so the same bits whatever threads there are; worlds keep those they were made with."""
     before = torch.get_num_threads()
     if device.type == "cpu" and config.network == "mlp" and max(config.widths or (0,)) <= SMALL:
         torch.set_num_threads(1)

@@ -49,7 +49,7 @@ class Built:
 
 @dataclass(frozen=True)
 class Making:
-    """What a builder is given. settings: every field of the run. optimizer_steps: how many there will be."""
+    """What a builder is given. settings: every field of the run. updates: how many batches there will be."""
 
     world: World
     settings: Any
