@@ -109,8 +109,12 @@ def _without_a_screen() -> Iterator[None]:
 
 
 def _drawn(world: GymWorld) -> np.ndarray:
+    from gymnasium.error import DependencyNotInstalled
+
     try:
         drawn = world.picture()
+    except DependencyNotInstalled as error:
+        raise _NotDrawn(f"{error}. In a clone of fledge: pip install -e '.[classic]'") from error
     except Exception as error:  # whatever a drawing library raises: a run must not end for want of a picture
         raise _NotDrawn(f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__}.") from error
     if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3 or not drawn.size:
