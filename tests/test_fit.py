@@ -93,6 +93,27 @@ def test_k3_estimates_a_kl_of_thirty_nats() -> None:
     assert (p * kl_k3(p.log(), logq)).sum().item() == pytest.approx(exact, rel=1e-9)
 
 
+@pytest.mark.parametrize("gap", [-30.0, -11.0, 11.0, 19.9])
+def test_k3_is_its_formula_up_to_a_ratio_of_e_to_the_20(gap: float) -> None:
+    found = kl_k3(torch.zeros(1, dtype=torch.float64), torch.tensor([gap], dtype=torch.float64)).item()
+    assert found == pytest.approx(math.expm1(gap) - gap, rel=1e-12)
+
+
+def test_k3_holds_a_ratio_at_e_to_the_20() -> None:
+    found = kl_k3(torch.zeros(1, dtype=torch.float64), torch.tensor([25.0], dtype=torch.float64)).item()
+    assert found == pytest.approx(math.exp(20) - 1 - 25, rel=1e-12)
+
+
+@pytest.mark.parametrize(("gap", "held"), [(-25.0, -20.0), (-15.0, -15.0), (15.0, 15.0), (25.0, 20.0)])
+def test_a_clipped_ratio_is_itself_up_to_20_nats_either_way(gap: float, held: float) -> None:
+    """Where the other of the two is not clipped away: Â < 0 above, Â > 0 below."""
+    advantage = -math.copysign(1.0, gap)
+    loss = clipped_ratio(
+        torch.tensor([[gap]]).double(), torch.zeros(1, 1).double(), torch.tensor([[advantage]]).double()
+    )
+    assert loss.item() == pytest.approx(-advantage * math.exp(held), rel=1e-12)
+
+
 def test_nll_with_weight_one_is_maximum_likelihood_and_with_advantages_the_policy_gradient() -> None:
     logp, advantage = normal(2, 3, seed=4), normal(2, 3, seed=5)
     assert torch.equal(nll(logp), -logp)

@@ -81,6 +81,17 @@ def test_a_frozen_copy_stays_when_the_policy_moves() -> None:
     assert not any(parameter.requires_grad for parameter in copy.parameters())
 
 
+def test_a_frozen_copy_speaks_under_the_rule_of_the_policy() -> None:
+    """At temperature ½ a policy is at no distance from its reference."""
+    policy = policy_of(transformer(), rule=Decoding(0.5, top_k=4))
+    batch = rollouts(policy)
+    copy = policy.frozen_copy()
+    assert copy.rule == policy.rule
+    asked = (batch.obs, batch.action, batch.chosen)
+    assert torch.equal(copy.log_prob(*asked), policy.log_prob(*asked))
+    assert not torch.allclose(copy.with_rule(Decoding(1.0, top_k=4)).log_prob(*asked), policy.log_prob(*asked))
+
+
 def test_another_rule_shares_the_network() -> None:
     policy = policy_of(transformer())
     other = policy.with_rule(Decoding(temperature=0.5))

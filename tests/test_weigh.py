@@ -17,6 +17,7 @@ from fledge.weigh import (
     explained_variance,
     gae,
     group_mean,
+    importance_weights,
     leave_one_out_mean,
     log_ratio,
     reward_to_go,
@@ -276,6 +277,21 @@ def test_log_ratio_stays_finite_and_passes_its_gradient_inside_the_bound() -> No
     out.sum().backward()
     assert logp.grad is not None
     assert logp.grad.tolist() == [[1.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("gap", "held"), [(11.0, 11.0), (19.9, 19.9), (-19.9, -19.9), (25.0, 20.0), (-25.0, -20.0)])
+def test_a_log_ratio_is_itself_up_to_20_nats(gap: float, held: float) -> None:
+    out = log_ratio(torch.full((1, 1), gap), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool))
+    assert out.item() == pytest.approx(held)
+
+
+@pytest.mark.parametrize(("gap", "held"), [(10.0, 50.0), (-10.0, -50.0), (15.0, 60.0), (-15.0, -60.0)])
+def test_a_product_of_ratios_is_itself_up_to_60_nats(gap: float, held: float) -> None:
+    """Five steps, of which each may make 20."""
+    logp = torch.full((1, 5), gap, dtype=torch.float64)
+    weight = importance_weights(logp, torch.zeros_like(logp), torch.ones(1, 5, dtype=torch.bool))
+    assert weight[0, -1].log().item() == pytest.approx(held)
+    assert weight[0, 0].log().item() == pytest.approx(gap)
 
 
 def test_explained_variance_of_a_perfect_a_constant_and_an_inverted_critic() -> None:

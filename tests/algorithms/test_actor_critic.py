@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fledge.algorithms.actor_critic import AdvantageActorCritic
+from fledge.algorithms.neighbourhood import policy_parameters
 from fledge.algorithms.ppo import PPO, PPOSettings
 from fledge.algorithms.reinforce import Reinforce
 from fledge.fit import nll, total
@@ -19,7 +20,9 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from tests.algorithms.counted_worlds import Circle
+from tests.algorithms.heads import ACTIONS, actor_critic, distribution, samples
 from tests.algorithms.test_natural_gradient import gae_by_sums
+from tests.subjects import Gradients, learner
 
 GAMMA = 0.8
 Make = Callable[[ActorCritic, Learner], Any]
@@ -38,9 +41,9 @@ MAKES: dict[str, Make] = {
 }  # fmt: skip
 
 
-def made(name: str, world: Any, rate: float, **learner: Any) -> tuple[ActorCritic, Any]:
+def made(name: str, world: Any, rate: float, **settings: Any) -> tuple[ActorCritic, Any]:
     policy = ActorCritic(world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,))
-    fit = Learner(policy, Schedule(rate, 10_000), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, **learner)
+    fit = Learner(policy, Schedule(rate, 10_000), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, **settings)
     return policy, MAKES[name](policy, fit)
 
 
@@ -134,3 +137,37 @@ def test_a_batch_of_steps_is_the_batch_of_rows() -> None:
     ]
     torch.testing.assert_close(losses[0], losses[1])
     assert torch.equal(steps.obs[:, 1], batch.obs[:, 1:][batch.chosen])  # what came of each step
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
+    """Two updates, with and without: the gradients differ by −c times that of the mean entropy, which torch's distributions say."""
+    found = []
+    for coefficient in (0.0, 0.3):
+        both = actor_critic(name)
+        fit = learner(both)
+        gradients = Gradients(fit)
+        AdvantageActorCritic(both, fit, Stopwatch(), entropy_coefficient=coefficient).update(samples(both))
+        found.append(gradients.taken[0])
+    both = actor_critic(name)
+    own, batch = policy_parameters(both), samples(both)
+    encoded = both.encoder(batch.obs[:, :-1][batch.chosen])
+    spread = sum(each.entropy() for each in distribution(name, both.numbers(encoded)))
+    wanted = torch.autograd.grad(-0.3 * spread.mean(), own)  # pyright: ignore[reportAttributeAccessIssue]
+    trained = [id(parameter) for parameter in learner(both).parameters]
+    bonus = {number: after - before for number, before, after in zip(trained, *found, strict=True)}
+    for parameter, gradient in zip(own, wanted, strict=True):
+        torch.testing.assert_close(bonus[id(parameter)], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_reinforce_with_a_critic_weighs_by_the_return_less_the_value() -> None:
+    """The whole return, no λ: Σ γ^k r to the end of the episode, and the critic only where time cut it off."""
+    both = actor_critic("one choice")
+    batch = samples(both)
+    algorithm = Reinforce(both, learner(both), Stopwatch(), baseline="value", actor_critic=both, gamma=GAMMA)
+    weighed = algorithm.weigh(batch, batch.reward)
+    with torch.no_grad():
+        value = both.value(batch.obs)
+    wanted = gae_by_sums(batch, value, GAMMA, 1.0)
+    assert not torch.allclose(wanted, gae_by_sums(batch, value, GAMMA, 0.95))
+    torch.testing.assert_close(weighed.weight, wanted)

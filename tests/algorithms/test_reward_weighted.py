@@ -43,6 +43,21 @@ def test_awr_weighs_by_the_advantage_over_the_mean_and_caps_the_weight() -> None
         torch.testing.assert_close(subject.expected(2), expected, **EXACT)
 
 
+def test_awr_s_baseline_is_the_mean_of_the_rows_own_group() -> None:
+    """Two groups by hand, means 2 and 13: neither the mean of all rows, nor that of the others, nor the largest."""
+    actor = policy()
+    algorithm = awr(actor, learner(actor), Stopwatch(), temperature=2.0)
+    weight = algorithm.weigh(torch.tensor([1.0, 10.0, 3.0, 16.0]).double(), torch.tensor([5, 2, 5, 2]))
+    torch.testing.assert_close(weight, torch.tensor([-0.5, -1.5, 0.5, 1.5]).double().exp())
+
+
+def test_a_weight_without_a_cap_is_held_at_e_to_the_60() -> None:
+    actor = policy()
+    algorithm = RewardWeighted(actor, learner(actor), Stopwatch(), weights="advantage")
+    weight = algorithm.weigh(torch.tensor([118.0, 0.0, 400.0, 0.0]).double(), torch.tensor([0, 0, 1, 1]))
+    torch.testing.assert_close(weight.log(), torch.tensor([59.0, -59.0, 60.0, -200.0]).double())
+
+
 def test_many_samples_climb_the_log_of_the_mean_of_exp_reward() -> None:
     """All sequences as often as the policy says them: exactly ∇ log Σ_y π(y)·exp(r(y)/β)."""
     subject = Enumeration(partial(RewardWeighted, weights="batch", temperature=0.5), 2, 2, None)

@@ -161,6 +161,37 @@ def test_the_actors_step_teaches_the_critics_nothing() -> None:
     assert any(not torch.equal(p, was) for p, was in zip(both[0].actor.parameters(), before, strict=True))
 
 
+class TwoSlopes(KnownHill):
+    """Q₁ rises with the action, Q₂ falls twice as fast: the smaller one is Q₁ below 0 and Q₂ above."""
+
+    def forward(self, obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        return torch.stack([action[:, 0], -2 * action[:, 0]]) + 0 * self.nothing
+
+
+def test_the_actor_climbs_the_smaller_critic_wherever_it_acts() -> None:
+    """α is nothing: the loss is −min(a, −2a), and its gradient is that of the actions written out, of which some lie on each side."""
+    algorithm = sac(critic=TwoSlopes(), updates_per_step=1, rows_per_update=32)
+    algorithm.actor.log_temperature.requires_grad_(False).fill_(-60.0)
+    batch = next(Episodes(Ten(8, terminates=False, action=ONE_NUMBER), algorithm, Stopwatch(), steps=11, seed=0))
+    twin = sac(critic=TwoSlopes())
+    twin.actor.load_state_dict(algorithm.actor.state_dict())
+    noise = torch.randn((2, 32, 1), generator=seeded(2))[0]  # the algorithm's first draw; the world shows 0 always
+    action = twin.actor(torch.zeros(32, dtype=torch.long), noise)[0][:, 0]
+    assert bool((action > 0.1).any())
+    assert bool((action < -0.1).any())
+    loss = torch.where(action > 0, 2 * action, -action).mean()
+    own = list(twin.actor.network.parameters())
+    wanted = torch.autograd.grad(loss, own)
+    seen: list[torch.Tensor] = []
+    algorithm.actor_learner.optimizer.register_step_pre_hook(
+        lambda *_: seen.extend(p.grad.clone() for p in algorithm.actor.network.parameters() if p.grad is not None)
+    )
+    figures = algorithm.update(batch)
+    assert figures["policy_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    for mine, theirs in zip(seen, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
 def test_the_target_follows_at_its_rate() -> None:
     algorithm = sac(updates_per_step=1, target_rate=0.25)
     before = [p.clone() for p in algorithm.target_critic.network.parameters()]
