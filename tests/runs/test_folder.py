@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,10 +51,49 @@ def test_a_folder_with_other_things_and_a_file_are_refused(tmp_path: Path) -> No
 
 
 def test_what_a_kill_during_making_leaves_is_taken_again(tmp_path: Path) -> None:
-    for leftover in (".lock", "lineage.json", ".config.json.123.partial"):
-        (tmp_path / leftover).write_text("{}")
+    Run.create(tmp_path, "tune", {}, seed=0).close()
+    (tmp_path / "config.json").rename(tmp_path / ".config.json.123.partial")
+    assert sorted(os.listdir(tmp_path)) == [".config.json.123.partial", ".lock", "lineage.json"]
     Run.create(tmp_path, "tune", {}, seed=0)
     assert Run.open(tmp_path).verb == "tune"
+
+
+@pytest.mark.parametrize("name", [".git/HEAD", ".ssh/id_ed25519", ".bashrc", ".lock", "lineage.json", ".x.json.1.partial"])
+def test_hidden_names_and_names_like_ours_are_content(name: str, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("somebody's work, not a process number")
+    with pytest.raises(UserError, match=rf"is not empty \(it holds {re.escape(name.split('/')[0])}\)"):
+        Run.create(tmp_path / "theirs", "tune", {}, seed=0)
+    assert [path for path in (tmp_path / "theirs").rglob("*") if path.is_file()] == [theirs]
+    assert theirs.read_text() == "somebody's work, not a process number"
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_a_run_is_taken_back_name_by_name_and_what_others_put_there_stays(there_before: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    if there_before:
+        folder.mkdir()
+    run = Run.create(folder, "pretrain", {}, seed=0)
+    (folder / "shards").mkdir()
+    for name in ("machine.json", "shards/index.json", "shards/train-00000.bin", "shards/tokenizer.json"):
+        (folder / name).write_text("{}")
+    run.take_back()
+    assert folder.exists() == there_before
+    run = Run.create(folder, "pretrain", {}, seed=0)
+    others = {folder / "notes.txt", folder / ".git" / "HEAD", folder / "shards" / "notes.txt"}
+    for other in others:
+        other.parent.mkdir(exist_ok=True)
+        other.write_text("kept")
+    run.take_back()
+    assert {path for path in folder.rglob("*") if path.is_file()} == others
+
+
+def test_a_run_that_was_opened_is_never_taken_back(tmp_path: Path) -> None:
+    Run.create(tmp_path / "a", "tune", {}, seed=0).close()
+    before = sorted(os.listdir(tmp_path / "a"))
+    Run.open(tmp_path / "a", writing=True).take_back()
+    assert sorted(os.listdir(tmp_path / "a")) == before
 
 
 def test_a_run_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,13 +86,14 @@ def open_run(
 
 @contextmanager
 def removed_if_it_cannot_begin(run: Run) -> Iterator[None]:
-    """A new run that a mistake of the user's ends in here leaves no folder: nothing of it could be continued."""
+    """A new run that a mistake of the user's ends in here is taken back: nothing of it could be continued.
+
+    Of a run that is continued nothing is removed, whatever it lacks.
+    """
     try:
         yield
     except UserError:
-        if not run.metrics.path.exists():
-            run.close()
-            shutil.rmtree(run.folder)
+        run.take_back()
         raise
 
 

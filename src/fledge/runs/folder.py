@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from fledge.runs.atomic import write_json, write_text
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import describe, verb_of
 from fledge.runs.metrics import Log
+from fledge.runs.place import Place, free_folder, given_folder, take_lock
 
 
 class Run:
@@ -33,6 +33,7 @@ class Run:
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.model_folder = folder / "model"
         self._lock: int | None = None
+        self._made: Place | None = None  # only where this process made the run
 
     @classmethod
     def create(
@@ -50,18 +51,23 @@ class Run:
 
         Raises UserError where a given folder already holds something, OSError where it cannot be written.
         """
-        folder = _free_folder(verb) if folder is None else _given_folder(Path(folder))
-        lock = _take_lock(folder)
+        if folder is None:
+            folder, made_folder = free_folder(verb), True
+        else:
+            folder = Path(folder)
+            made_folder = given_folder(folder)
+        lock, made_lock = take_lock(folder)
+        place = Place(folder, made_folder, made_lock)
         try:
             write_json(folder / "lineage.json", describe(verb, command, seed, parents, data, folder=folder))
             # config.json last: with it the folder is a run, and a kill before it leaves one that `create` takes again.
             write_json(folder / "config.json", {"verb": verb, "config": config})
         except BaseException:
-            os.close(lock)
-            _abandon(folder)
+            place.take_back()
+            os.close(lock)  # last: nobody else makes a run here while this one is taken back
             raise
         run = cls(folder)
-        run._lock = lock
+        run._lock, run._made = lock, place
         return run
 
     @classmethod
@@ -72,7 +78,7 @@ class Run:
             raise UserError(f"`{folder}` is not a run: {_what_is_missing(folder)}.{_nearby(folder)}")
         run = cls(folder)
         if writing:
-            run._lock = _take_lock(folder)
+            run._lock, _ = take_lock(folder)
         return run
 
     @property
@@ -131,6 +137,12 @@ class Run:
             os.close(self._lock)
             self._lock = None
 
+    def take_back(self) -> None:
+        """Remove what this process has made of a run that cannot begin. A run that was there before is left as it is."""
+        if self._made is not None:
+            self._made.take_back()
+        self.close()
+
     def __enter__(self) -> Run:
         return self
 
@@ -160,53 +172,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _free_folder(verb: str) -> Path:
-    number = 1
-    while True:
-        folder = Path("runs") / (verb if number == 1 else f"{verb}-{number}")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir()  # making it is the test: two processes cannot both win
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
-
-
-def _given_folder(folder: Path) -> Path:
-    if folder.is_file():
-        raise UserError(f"`{folder}` is a file, and a run is a folder: choose another `out`.")
-    if verb_of(folder) is not None:
-        raise UserError(f"`{folder}` exists: `fledge resume {folder}` continues that run, or choose another `out`.")
-    # lineage.json alone is what a kill during `create` leaves.
-    if folder.is_dir() and any(not name.startswith(".") and name != "lineage.json" for name in os.listdir(folder)):
-        raise UserError(f"`{folder}` exists and is not empty: choose another `out`.")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _abandon(folder: Path) -> None:
-    """Remove what a failed `create` made, so that the same command works once its cause is mended."""
-    for name in ("lineage.json", ".lock"):
-        (folder / name).unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
-
-
-def _take_lock(folder: Path) -> int:
-    """A lock that the kernel releases when the process ends, also by kill -9. Raises UserError where it is held."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip() or "another one"
-        os.close(descriptor)
-        raise UserError(f"`{folder}` is being written by process {holder}: wait for it, or stop it first.") from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 def _what_is_missing(folder: Path) -> str:
