@@ -41,7 +41,7 @@ def work(tmp_path: Path) -> Path:
 def test_a_mistake_never_removes_a_folder_of_the_users(mistake: str, cli: Cli, models: Models, work: Path) -> None:
     before = contents(work)
     words = models.fill(LATE_MISTAKES[mistake])
-    assert "is not empty (it holds ." in cli([*words, "out=home"], folder=work).complaint
+    assert "is not empty: choose another `out`. It holds ." in cli([*words, "out=home"], folder=work).complaint
     assert contents(work) == before
     inside = [word.replace("=short", f"={work}/short").replace("./mine", f"{work}/mine") for word in words]
     assert "is not empty" in cli([*inside, "out=."], folder=work / "home").complaint

@@ -84,7 +84,7 @@ def given_folder(folder: Path) -> bool:
     ours = _left_by_a_kill(folder, names)
     others = sorted(name for name in names if name not in ours)
     if others:
-        raise UserError(f"`{folder}` exists and is not empty (it holds {others[0]}): choose another `out`.")
+        raise UserError(f"`{folder}` exists and is not empty: choose another `out`. It holds {others[0]}.")
     return False
 
 
