@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 from torch import nn
 
@@ -33,6 +32,7 @@ from fledge.sample.hints import HINT, Hints, check_hint
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
+from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream, write_shards
 from fledge.trajectories import Trajectories, from_rows
@@ -334,7 +334,7 @@ def make_algorithm(
     kl = KLControl(config.kl_coefficient, config.kl_target)
     if config.algorithm != "ppo":
         module: nn.Module = policy
-        named = {"reference": reference, "kl": kl, "generator": torch.Generator().manual_seed(config.seed + 1)}
+        named = {"reference": reference, "kl": kl, "generator": generator_for(config.seed, "batches")}
         if config.algorithm == "control_variate":
             named["action_value"] = guess = nn.Linear(
                 base.network.config.width, base.network.config.vocab_size, bias=False
@@ -371,7 +371,7 @@ def make_algorithm(
     )  # fmt: skip
     return PPO(
         actor_critic, config.learner(actor_critic, precision, config.steps * updates), stopwatch, settings,
-        generator=torch.Generator().manual_seed(config.seed + 1), reference=reference, kl=kl, pretraining=pretraining,
+        generator=generator_for(config.seed, "batches"), reference=reference, kl=kl, pretraining=pretraining,
     )  # fmt: skip
 
 

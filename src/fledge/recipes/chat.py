@@ -17,6 +17,7 @@ from fledge.errors import UserError
 from fledge.models.folder import Loaded, load_model
 from fledge.recipes.show import Show
 from fledge.sample.generate import generate
+from fledge.seeds import generator_for
 from fledge.text.chat import Conversation, render
 
 
@@ -46,7 +47,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     model = load_model(config.base)
     policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p))
     engine = Engine(policy, lanes=1, remember=1)  # an answer goes on from what the last one left in the cache
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = generator_for(config.seed, "samples")
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a byte that is not UTF-8 spoils its character, not the conversation

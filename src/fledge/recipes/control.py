@@ -19,13 +19,12 @@ from fledge.recipes.control_kinds import IMITATORS, KINDS, Kind, kind_for, kind_
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
 from fledge.sample.whole_episodes import WholeEpisodes
+from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.tensor_file import write_tensors
 from fledge.worlds.frames import animation, film
 from fledge.worlds.make import make_world
 from fledge.worlds.world import Box, World
-
-EVALUATION_SEED = 1_000_003  # plus the run's: the episodes that an agent is judged by are none that it learned from
 
 WIDEST = 100_000  # units of a hidden layer
 SMALL = 256  # units of the widest hidden layer: up to there a second thread gains a fifth at best, and beside another process loses all
@@ -276,7 +275,7 @@ def learn(
         return every > 0 and sampler.taken // every > (sampler.taken - sampler.figures["steps_taken"]) // every
 
     def evaluate(step: int) -> dict[str, float]:
-        returns = play(judge_world, built.player.best, config.seed + EVALUATION_SEED)
+        returns = play(judge_world, built.player.best, seed_for(config.seed, "evaluation"))
         return {
             "evaluation_return": float(returns.mean()),
             "evaluation_spread": float(returns.std(correction=0)),
@@ -333,7 +332,7 @@ def finish(
     write_tensors(run.model_folder / "model.safetensors", weights)
     pictured = ""
     if config.pictures:
-        found, why = film(config.world, built.player.best, seed=config.seed + EVALUATION_SEED)
+        found, why = film(config.world, built.player.best, seed=seed_for(config.seed, "evaluation", "film"))
         if found is not None:
             (run.folder / "agent.png").write_bytes(animation(found.frames, found.seconds))
             pictured = f", filmed in {run.folder / 'agent.png'}"

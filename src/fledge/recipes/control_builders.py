@@ -26,6 +26,7 @@ from fledge.models.q_network import QNetwork
 from fledge.models.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.twin_critic import TwinCritic
 from fledge.sample.replay import Replay, Surprise
+from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Space, World
 
@@ -59,8 +60,8 @@ class Making:
 
     @property
     def random(self) -> torch.Generator:
-        """Of the algorithm's own draws; of the weights, another."""
-        return torch.Generator().manual_seed(self.settings.seed + 1)
+        """Of which rows each optimizer step takes."""
+        return generator_for(self.settings.seed, "batches")
 
     def actor_critic(self, observation: Space | None = None) -> ActorCritic:
         """Over the world's observations, or others."""
@@ -68,11 +69,16 @@ class Making:
         return ActorCritic(
             observation or self.world.observation,
             self.world.action,
-            generator=torch.Generator().manual_seed(s.seed),
+            generator=generator_for(s.seed, "weights"),
             widths=s.widths,
             normalise=s.normalise,
-            actor=graph_policy_for(self.world.name, generator=self.random) if s.network == "graph" else None,
+            actor=self.graph_policy() if s.network == "graph" else None,
         ).to(self.device)
+
+    def graph_policy(self) -> nn.Module:
+        """Raises UserError for a body that is none."""
+        generator = generator_for(self.settings.seed, "weights", "graph")
+        return graph_policy_for(self.world.name, generator=generator)
 
     def learner(self, module: nn.Module, steps_per_update: int = 1) -> Learner:
         s = self.settings
@@ -146,7 +152,7 @@ def build_natural(m: Making, trust_region: bool) -> Built:
 def build_dqn(m: Making) -> Built:
     s = m.settings
     network = QNetwork(
-        m.world.observation, m.world.action, generator=torch.Generator().manual_seed(s.seed), widths=s.widths,
+        m.world.observation, m.world.action, generator=generator_for(s.seed, "weights"), widths=s.widths,
         dueling=s.dueling,
     ).to(m.device)  # fmt: skip
     surprise = Surprise(draws=m.updates * s.updates_per_batch) if s.prioritised else None
@@ -163,10 +169,10 @@ def build_dqn(m: Making) -> Built:
 def build_off_policy(m: Making, entropy: bool) -> Built:
     """SAC, which is paid for entropy, or TD3."""
     s, spaces = m.settings, (m.world.observation, m.world.action)
-    random = torch.Generator().manual_seed(s.seed)
+    random = generator_for(s.seed, "weights")
     critic = TwinCritic(*spaces, generator=random, widths=s.widths).to(m.device)
     common: dict[str, Any] = {
-        "replay": Replay(s.buffer, generator=m.random), "generator": torch.Generator().manual_seed(s.seed + 2),
+        "replay": Replay(s.buffer, generator=m.random), "generator": generator_for(s.seed, "noise"),
         "gamma": s.gamma, "updates_per_step": s.updates_per_batch, "rows_per_update": s.rows_per_update,
         "learning_starts": s.learning_starts,
     }  # fmt: skip

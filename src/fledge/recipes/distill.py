@@ -35,6 +35,7 @@ from fledge.sample.either import Either
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import Rollouts, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
+from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream, write_shards
 from fledge.text.tokenizer import Tokenizer
@@ -194,7 +195,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
         given["context"] = config.context or teacher.network.config.context
         sizes = transformer_config(config.model, teacher.tokenizer.vocab_size, **given)
         check_memory(sizes, config.on())
-        generator = torch.Generator().manual_seed(config.seed)
+        generator = generator_for(config.seed, "weights")
         network = Transformer(sizes, border=teacher.tokenizer.begin, generator=generator)
     ours, theirs = network.config.context, teacher.network.config.context
     if config.task is not None and ours != theirs:
@@ -243,13 +244,13 @@ def task_lessons(
     )  # fmt: skip
     speaker = teacher.with_rule(Decoding(temperature=config.teacher_temperature))
     sampler = Either(
-        rollouts(student, seed=config.seed + 1), rollouts(speaker, seed=config.seed),
+        rollouts(student, seed=seed_for(config.seed, "samples", "student")), rollouts(speaker, seed=config.seed),
         names=("student", "teacher"), share=config.on_policy, seed=config.seed,
     )  # fmt: skip
     prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(config.evaluation_prompts)]
     completions = generate(
         teacher, prompts, max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
-        generator=torch.Generator().manual_seed(config.seed + 2),
+        generator=generator_for(config.seed, "evaluation", "teacher"),
     )  # fmt: skip
     held_out = rollout_rows(completions, [0.0] * len(prompts), list(range(len(prompts))))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from fledge.decoding import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
@@ -11,6 +9,7 @@ from fledge.sample.generate import generate
 from fledge.sample.rollouts import prompt_tokens, rollout_rows
 from fledge.score.kl import stepwise_kl
 from fledge.score.verifier import Verifier
+from fledge.seeds import generator_for
 from fledge.text.tokenizer import Tokenizer
 from fledge.worlds.tasks import Task
 
@@ -57,7 +56,7 @@ def judge_kl(
         prompts,
         max_new_tokens=max_new_tokens,
         stop=tokenizer.end,
-        generator=torch.Generator().manual_seed(seed),
+        generator=generator_for(seed, "evaluation", "kl"),
     )
     rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(policy.network.unembedding.device)
     return float(stepwise_kl(policy, reference, rows).mean())

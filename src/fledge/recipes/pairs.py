@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from pydantic import Field
 
 from fledge.errors import UserError
@@ -15,6 +14,7 @@ from fledge.sample.conversations import Row
 from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import prompt_tokens
 from fledge.score.verifier import Verifier
+from fledge.seeds import generator_for
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
 from fledge.worlds.tasks import Split, Task, check_task, load_task
@@ -71,7 +71,7 @@ def task_pairs(
 
     Raises UserError if the base's answers hardly ever differ in score.
     """
-    generator = torch.Generator().manual_seed(config.seed + (split == "test"))
+    generator = generator_for(config.seed, "samples", split)
     verifier, pairs, asked = Verifier(task), [], 0
     g, at_a_time = config.samples_per_prompt, 256
     while len(pairs) < number:

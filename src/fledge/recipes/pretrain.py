@@ -28,6 +28,7 @@ from fledge.recipes.training import (
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows, text_rows
 from fledge.sample.generate import generate
+from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.corpus import deduplicate, read_documents, split_documents
 from fledge.text.shards import TokenStream, write_shards
@@ -118,7 +119,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     def evaluate(step: int) -> dict[str, float]:
         for completion in generate(
             policy, [[tokenizer.begin]], max_new_tokens=min(120, network.config.context - 1), stop=tokenizer.end,
-            generator=torch.Generator().manual_seed(config.seed), samples=2,
+            generator=generator_for(config.seed, "evaluation", "sample"), samples=2,
         ):  # fmt: skip
             run.samples.write({"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)})
         loss, bits = held_out_loss(policy, held_out, tokenizer, row_tokens, config.evaluation_rows)
@@ -157,7 +158,7 @@ def fresh_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
     """A network of the sizes asked for. Raises UserError for sizes that do not fit together, or into memory."""
     sizes = transformer_config(config.model, tokenizer.vocab_size, **{name: getattr(config, name) for name in _SIZES})
     check_memory(sizes, config.on())
-    return Transformer(sizes, border=tokenizer.begin, generator=torch.Generator().manual_seed(config.seed))
+    return Transformer(sizes, border=tokenizer.begin, generator=generator_for(config.seed, "weights"))
 
 
 def check_nothing_else_is_chosen(config: PretrainConfig) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from fledge.seeds import seed_for
 from fledge.trajectories import Pairs, Trajectories, from_rows
 
 Row = tuple[list[int], list[bool]]  # token ids, and which of them are trained
@@ -31,13 +32,13 @@ class Shuffled:
     size: int | None
 
     def __init__(self, items: Sequence[Any], seed: int) -> None:
-        self.items, self.seed, self.size = items, seed, len(items)
+        self.items, self.key, self.size = items, seed_for(seed, "data", "rows"), len(items)
         self._pass: tuple[int, np.ndarray] | None = None
 
     def __call__(self, index: int) -> Any:
         number, place = divmod(index, len(self.items))
         if self._pass is None or self._pass[0] != number:
-            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+            random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, number]))
             self._pass = (number, random.permutation(len(self.items)))
         return self.items[int(self._pass[1][place])]
 
@@ -58,7 +59,8 @@ class ConversationRows:
     """Endless batches of rows_per_step rows. The whole position is one integer: steps given so far."""
 
     def __init__(self, rows: Rows, *, rows_per_step: int, seed: int, window: int = 1, pad: int = 0) -> None:
-        self.rows, self.rows_per_step, self.seed, self.window, self.pad = rows, rows_per_step, seed, window, pad
+        self.rows, self.rows_per_step, self.window, self.pad = rows, rows_per_step, window, pad
+        self.key = seed_for(seed, "data", "windows")
         self.position = 0
         self.figures: dict[str, float] = {}
         self._window: tuple[int, list[list[Row]]] | None = None
@@ -72,7 +74,7 @@ class ConversationRows:
             size = self.rows_per_step * self.window
             rows = sorted((self.rows(number * size + i) for i in range(size)), key=lambda row: len(row[0]))
             steps = [rows[a : a + self.rows_per_step] for a in range(0, size, self.rows_per_step)]
-            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 1, number]))
+            random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 1, number]))
             self._window = (number, [steps[i] for i in random.permutation(self.window)])
         return self._window[1]
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fledge.errors import UserError
+from fledge.seeds import seed_for
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories
 
@@ -21,7 +22,8 @@ class DocumentRows:
     """
 
     def __init__(self, stream: TokenStream, begin: int, *, rows_per_step: int, context: int, seed: int) -> None:
-        self.stream, self.begin, self.rows, self.context, self.seed = stream, begin, rows_per_step, context, seed
+        self.stream, self.begin, self.rows, self.context = stream, begin, rows_per_step, context
+        self.key = seed_for(seed, "data", "documents")
         self.windows = (len(stream) - 2) // context  # whole windows left after an offset, in every pass
         if self.windows > 1:
             self.windows -= 1
@@ -40,7 +42,7 @@ class DocumentRows:
     def _order(self, number: int) -> tuple[int, np.ndarray]:
         """Offset and order of one pass."""
         if self._pass is None or self._pass[0] != number:
-            random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, number]))
+            random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, number]))
             spare = len(self.stream) - 1 - self.windows * self.context
             self._pass = (number, int(random.integers(0, spare + 1)), random.permutation(self.windows))
         return self._pass[1], self._pass[2]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fledge.seeds import seed_for
 from fledge.trajectories import Trajectories
 
 
@@ -17,12 +18,13 @@ class Either:
     """
 
     def __init__(self, first: Any, second: Any, *, names: tuple[str, str], share: float, seed: int) -> None:
-        self.first, self.second, self.names, self.share, self.seed = first, second, names, share, seed
+        self.first, self.second, self.names, self.share = first, second, names, share
+        self.key = seed_for(seed, "data", "turns")
         self.position = 0
         self.figures: dict[str, float] = {}
 
     def __next__(self) -> Trajectories:
-        random = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 2, self.position]))
+        random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 2, self.position]))
         taken = random.random() < self.share
         self.position += 1
         name, sampler = (self.names[0], self.first) if taken else (self.names[1], self.second)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fledge.models.actor_critic import Encoder, moments_of
 from fledge.sample.reward_scale import RewardScale
+from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import World
@@ -51,9 +52,9 @@ class Episodes:
         self.world, self.actor, self.stopwatch, self.steps, self.scale = world, actor, stopwatch, steps, scale
         self.encoder = encoder if encoder is not None and encoder.normalise else None
         self.moments: Tensor | None = None  # of the observations that are not counted in yet
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = generator_for(seed, "actor")
         self.figures: dict[str, float] = {}
-        self.obs = world.reset(seed)  # [n, *O]
+        self.obs = world.reset(seed_for(seed, "worlds"))  # [n, *O]
         self.over = torch.zeros(world.copies, dtype=torch.bool)  # whose episode has just ended
         self.earned, self.length = torch.zeros(world.copies, dtype=torch.float64), torch.zeros(world.copies)
         self.returns: deque[float] = deque(maxlen=RECENT)

@@ -13,6 +13,7 @@ from fledge.errors import UserError
 from fledge.models.generation import Generation
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import LANES, Completion, generate
+from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
@@ -79,7 +80,7 @@ class Rollouts:
         self.policy, self.tokenizer, self.task, self.scorer, self.stopwatch = policy, tokenizer, task, scorer, stopwatch
         self.prompts_per_step, self.samples_per_prompt = prompts_per_step, samples_per_prompt
         self.max_new_tokens, self.redraws = max_new_tokens, redraws
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = generator_for(seed, "samples")
         self.position = 0
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision

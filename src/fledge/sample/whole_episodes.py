@@ -14,6 +14,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.models.actor_critic import Encoder, moments_of
 from fledge.sample.episodes import Actor
+from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import World
@@ -24,7 +25,8 @@ LONGEST = 100_000  # steps: a world whose episodes never end has no whole ones
 class WholeEpisodes:
     """Endless batches of one episode a copy, padded on the right to the longest.
 
-    State: the generator, which the starts come from, too; and what is not counted in yet.
+    State: the generator; how many steps were taken, which tells the starts of one batch from those of another; and what is not
+    counted in yet.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class WholeEpisodes:
         self.encoder = encoder if encoder is not None and encoder.normalise else None
         self.moments: Tensor | None = None  # of the observations that are not counted in yet
         self.world, self.actor, self.stopwatch, self.longest = world, actor, stopwatch, longest
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed, self.generator = seed, generator_for(seed, "actor")
         self.figures: dict[str, float] = {}
         self.taken = 0
 
@@ -51,7 +53,7 @@ class WholeEpisodes:
         with self.stopwatch.phase("sample"):
             if self.encoder is not None and self.moments is not None:
                 self.encoder.observe(self.moments.to(self.encoder.mean.device))
-            seen = self.world.reset(int(torch.randint(2**31, (), generator=self.generator)))
+            seen = self.world.reset(seed_for(self.seed, "worlds", self.taken))
             over = torch.zeros(self.world.copies, dtype=torch.bool)
             obs, steps = [seen], []
             while not over.all():

@@ -20,6 +20,7 @@ from torch import multiprocessing
 
 from fledge.errors import UserError
 from fledge.sample.episodes import Actor, Episodes
+from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.make import make_world
@@ -62,7 +63,9 @@ class Workers:
         self.returns: dict[int, tuple[float, float]] = {}
         self.processes = [
             context.Process(
-                target=work, args=(world, copies, module, steps, seed + i, self.version, self.queue, i), daemon=True
+                target=work,
+                args=(world, copies, module, steps, seed_for(seed, "workers", i), self.version, self.queue, i),
+                daemon=True,
             )
             for i in range(workers)
         ]
