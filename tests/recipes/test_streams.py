@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from tests.recipes.control_subjects import ALGORITHMS, subject
 
 from fledge import seeds
 from fledge.recipes.control import ControlConfig, control
@@ -19,6 +18,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from fledge.worlds.mdp_world import MDPWorld
+from tests.recipes.control_subjects import ALGORITHMS, subject
 
 
 def generators_in(thing: Any, seen: dict[int, Any]) -> list[torch.Generator]:

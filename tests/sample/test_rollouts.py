@@ -15,6 +15,7 @@ from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
+from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.tokenizer import train_tokenizer
 from fledge.worlds.tasks import Example, load_task
@@ -191,7 +192,7 @@ def test_what_differs_at_once_is_not_drawn_again() -> None:
 
 def test_without_redraws_a_batch_is_one_round_of_the_engine() -> None:
     sampler = make(Grader(lambda group: False))
-    generator = torch.Generator().manual_seed(5)
+    generator = generator_for(5, "samples")
     for step in range(2):
         prompts = prompts_of(sampler, range(3 * step, 3 * step + 3))
         said = generate(sampler.policy, prompts, max_new_tokens=6, stop=BYTES.end, generator=generator, samples=4)
