@@ -97,7 +97,8 @@ class SeveralChoices:
 class DiagonalGaussian:
     """Independent normal distributions; the numbers are the means, then the logarithms of the standard deviations.
 
-    An action is not cut to the world's bounds: the world's side does that, and the log-probability is of what was drawn.
+    Means, spreads, log-probabilities and entropies are in the units that the world is told in: of its bounds, −1 to 1, after
+    `worlds.units`. An action is not cut to the bounds: the world's side does that, and the log-probability is of what was drawn.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

@@ -24,6 +24,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.tensor_file import write_tensors
 from fledge.worlds.frames import animation, film
 from fledge.worlds.make import make_world
+from fledge.worlds.units import parts_of_its_own
 from fledge.worlds.world import Box, World
 
 WIDEST = 100_000  # units of a hidden layer
@@ -185,6 +186,12 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
             )
             worlds.callback(run.close)
         show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
+        parts = parts_of_its_own(world.action)
+        if bool(parts.any()):
+            show.line(
+                f"Of an action the parts {parts.nonzero().flatten().tolist()} have no bounds on both sides: they are learned in the "
+                "world's own units, all others from −1 to 1."
+            )
         if run.checkpoints.latest(show.line) is not None:
             if kind.workers:
                 show.line("Workers do not wait for each other, so no run of theirs ends with the same bits.")

@@ -37,6 +37,7 @@ from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
 from fledge.sample.workers import Workers
 from fledge.stopwatch import Stopwatch
+from fledge.worlds.units import bounds_of
 from fledge.worlds.world import Box, Choices, World
 
 
@@ -123,8 +124,9 @@ class Kind:
         s = settings
         if self.workers:
             return Workers(
-                s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed
-            )
+                s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed,
+                bounds=bounds_of(world),
+            )  # fmt: skip
         if self.whole_episodes:
             return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed, encoder=built.encoder)
         scale = RewardScale(s.copies, s.gamma) if s.scale_rewards else None

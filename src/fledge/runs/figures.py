@@ -19,6 +19,7 @@ _SHARES = {
     "truncated_share",
     "stop_rate",
     "kept",
+    "cut_actions",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 _BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
@@ -42,6 +43,7 @@ _WORDS = {
     "episode_return": "while learning",
     "td_error": "TD error",
     "q": "Q of what was done",
+    "cut_actions": "actions beyond the bounds, cut",
 }
 
 

@@ -14,7 +14,8 @@ from fledge.sample.reward_scale import RewardScale
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.worlds.world import World
+from fledge.worlds.units import bounds_of, check_bounds, cut
+from fledge.worlds.world import Box, World
 
 RECENT = 100  # episodes that the mean return is taken over
 
@@ -27,11 +28,18 @@ class Actor(Protocol):
         ...
 
 
+def cut_share(rows: Trajectories, world: World) -> dict[str, float]:
+    """`cut_actions`: the share of what was chosen that the world moved to its bounds. {} where actions are choices."""
+    if not isinstance(world.action, Box) or not bool(rows.chosen.any()):
+        return {}
+    return {"cut_actions": float(cut(rows.action, world.action)[rows.chosen].float().mean())}
+
+
 class Episodes:
     """Endless batches of `world.copies` rows of `steps` steps. Row i is copy i; obs holds every true last observation.
 
     The step after an end only begins anew: it is not `chosen`. Row i of the next batch goes on where this one's row i stopped.
-    State: the world's, who has just ended, the returns so far, what is not counted in yet, the scale and the generator.
+    State: the world's and what it is told, who has just ended, the returns so far, what is not counted in yet, the scale and the generator.
     """
 
     def __init__(
@@ -109,7 +117,7 @@ class Episodes:
                 self.lengths.append(float(length[i, t]))
                 earned[i], length[i] = earned[i] - earned[i, t], length[i] - length[i, t]
             self.earned, self.length = earned[:, -1], length[:, -1].float()
-        self.figures = {"world_steps": float(self.taken), "steps_taken": float(taken)}
+        self.figures = {"world_steps": float(self.taken), "steps_taken": float(taken)} | cut_share(rows, self.world)
         if self.returns:
             self.figures["episode_return"] = sum(self.returns) / len(self.returns)
             self.figures["episode_length"] = sum(self.lengths) / len(self.lengths)
@@ -117,6 +125,7 @@ class Episodes:
     def state_dict(self) -> dict[str, Any]:
         return {
             "world": self.world.state_dict(),
+            "bounds": bounds_of(self.world),
             "scale": self.scale.state_dict() if self.scale is not None else None,
             "moments": self.moments,
             "over": self.over,
@@ -129,6 +138,8 @@ class Episodes:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises UserError for a world that is told in other bounds."""
+        check_bounds(state.get("bounds"), bounds_of(self.world), self.world.name)
         self.obs = self.world.load_state_dict(state["world"])
         self.over, self.earned, self.length = state["over"], state["earned"], state["length"]
         if not self.world.restorable:  # all copies have begun anew

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.models.actor_critic import Encoder, moments_of
-from fledge.sample.episodes import Actor
+from fledge.sample.episodes import Actor, cut_share
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
+from fledge.worlds.units import bounds_of, check_bounds
 from fledge.worlds.world import World
 
 LONGEST = 100_000  # steps: a world whose episodes never end has no whole ones
@@ -88,12 +89,19 @@ class WholeEpisodes:
             "steps_taken": float(taken),
             "episode_return": float(rows.reward.double().sum(1).mean()),
             "episode_length": taken / len(rows),
-        }
+        } | cut_share(rows, self.world)
         return rows
 
     def state_dict(self) -> dict[str, Any]:
-        return {"generator": self.generator.get_state(), "taken": self.taken, "moments": self.moments}
+        return {
+            "generator": self.generator.get_state(),
+            "taken": self.taken,
+            "moments": self.moments,
+            "bounds": bounds_of(self.world),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises UserError for a world that is told in other bounds."""
+        check_bounds(state.get("bounds"), bounds_of(self.world), self.world.name)
         self.generator.set_state(state["generator"])
         self.taken, self.moments = state["taken"], state["moments"]

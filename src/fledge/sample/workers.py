@@ -24,6 +24,7 @@ from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.make import make_world
+from fledge.worlds.units import check_bounds
 
 PATIENCE_S = 1.0  # between two looks at whether the workers are alive
 WAITING = 1  # batches of each worker that may lie ready: more would only be older
@@ -54,7 +55,10 @@ class Workers:
         workers: int,
         steps: int,
         seed: int,
+        bounds: torch.Tensor | None = None,
     ) -> None:
+        """bounds: of the world's actions, as `units.bounds_of` says them."""
+        self.world, self.bounds = world, bounds
         self.stopwatch, self.figures, self.taken = stopwatch, {}, 0
         module.share_memory()
         context = multiprocessing.get_context("spawn")
@@ -88,7 +92,7 @@ class Workers:
             "world_steps": float(self.taken),
             "steps_taken": figures["steps_taken"],
             "lag": float(int(self.version) - version),
-        }
+        } | {name: figures[name] for name in ("cut_actions",) if name in figures}
         if self.returns:
             means = [sum(each) / len(self.returns) for each in zip(*self.returns.values(), strict=True)]
             self.figures |= {"episode_return": means[0], "episode_length": means[1]}
@@ -117,9 +121,11 @@ class Workers:
         self.queue.cancel_join_thread()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"taken": self.taken, "version": int(self.version)}
+        return {"taken": self.taken, "version": int(self.version), "bounds": self.bounds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Raises UserError for a world that is told in other bounds."""
+        check_bounds(state.get("bounds"), self.bounds, self.world)
         self.taken = state["taken"]
         self.version.fill_(state["version"])
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.worlds.make import FAMILIES
+from fledge.worlds.units import in_units
 
 if TYPE_CHECKING:
     from fledge.worlds.gym import GymWorld
@@ -56,10 +57,11 @@ def film(
     try:
         with _without_a_screen():
             world = _world(name)
-            obs = world.reset(seed)
+            acted_in = in_units(world)
+            obs = acted_in.reset(seed)
             frames, earned, over = [_drawn(world)], 0.0, False
             for step in range(1, longest + 1):
-                after = world.step(best(obs))
+                after = acted_in.step(best(obs))
                 obs, earned = after.obs, earned + float(after.reward)
                 over = bool(after.terminated | after.truncated)
                 if step % every == 0 or over:

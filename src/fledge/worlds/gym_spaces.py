@@ -45,6 +45,7 @@ def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
         raise UserError(f"{name} is told nothing at all ({space}): there is nothing to learn.")
     if isinstance(space, spaces.Box):
         low, high = space.low.astype(np.float32), space.high.astype(np.float32)
+        whole = np.issubdtype(space.dtype, np.integer)  # casting alone would cut 2.7 to 2
 
         def cut(action: Tensor) -> np.ndarray:
             done = action.numpy()
@@ -54,7 +55,8 @@ def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
                     f"copy {copy} of {name} was told {done[copy].tolist()}, and numbers were wanted: the policy has diverged; lower "
                     "its learning rate."
                 )
-            return np.minimum(np.maximum(done, low), high).astype(space.dtype)
+            done = np.minimum(np.maximum(done, low), high)
+            return (np.rint(done) if whole else done).astype(space.dtype)
 
         return _box(space), cut
     found = _choices(space)

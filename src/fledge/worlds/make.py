@@ -12,6 +12,7 @@ from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.gridworld import CLASSIC, read_gridworld
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.mujoco_batch import BODIES, MujocoBatch
+from fledge.worlds.units import in_units
 from fledge.worlds.words_world import WordsWorld
 from fledge.worlds.world import World
 
@@ -36,7 +37,7 @@ def gridworld(map_file: str | None, copies: int) -> World:
 OWN: dict[str, Callable[[int], World]] = {
     "CartPole-v1": BatchedCartPole,
     "gridworld": lambda copies: gridworld(None, copies),
-    **{name: (lambda copies, name=name: MujocoBatch(name, copies)) for name in BODIES},
+    **{name: (lambda copies, name=name: in_units(MujocoBatch(name, copies))) for name in BODIES},
 }
 # Worlds whose name goes on after a colon, and what to make of the rest.
 FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
@@ -45,7 +46,8 @@ FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridwo
 def make_world(name: str, copies: int, *, processes: bool = False) -> World:
     """`copies` of the world `name`: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld", "words:reverse", "my_module:Mine-v0" …
 
-    processes: each copy in a process of its own, for environments of gymnasium whose step takes more than half a millisecond.
+    Actions of numbers are told in units of their bounds (`units.in_units`). processes: each copy in a process of its own, for
+    environments of gymnasium whose step takes more than half a millisecond.
 
     Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to install it), spaces that are not
     supported, and fewer than one copy.
@@ -67,7 +69,7 @@ def make_world(name: str, copies: int, *, processes: bool = False) -> World:
             f"the world {name} is gymnasium's, which is not here ({error}): pip install gymnasium"
         ) from error
     try:
-        return GymWorld(name, copies, processes=processes)
+        return in_units(GymWorld(name, copies, processes=processes))
     except Error as error:
         raise unknown(name, error) from error
 
