@@ -1,4 +1,4 @@
-"""The credit for a near answer, and the split by content."""
+"""The credit for a near answer, and draws that depend on a key alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fledge.worlds.examples import Answered, Example, draw, is_held_out, prefix_credit, wants_held_out
+from fledge.worlds.examples import Answered, Example, draw, prefix_credit
 
 words = st.text("abc", min_size=2, max_size=8)
 
@@ -58,16 +58,6 @@ def test_examples_and_completions_must_pair_up():
         Answered().score([Example("p", "a", "reverse")], [])
 
 
-def test_one_content_in_ten_is_held_out():
-    # 20,000 contents; 4.5 standard deviations of a binomial share: false alarm below 1e-5
-    share = sum(is_held_out(f"content {i}") for i in range(20_000)) / 20_000
-    assert abs(share - 0.1) < 4.5 * (0.1 * 0.9 / 20_000) ** 0.5
-
-
-def test_the_case_of_a_content_does_not_decide_its_split():
-    assert all(is_held_out(f"Straße {i}") == is_held_out(f"STRASSE {i}") for i in range(200))
-
-
 def test_draws_are_uniform_and_depend_on_the_key_only():
     # 26,000 draws modulo 26: chi-square with 25 degrees of freedom exceeds 66 with probability 1.5e-5
     counts = [0] * 26
@@ -75,8 +65,3 @@ def test_draws_are_uniform_and_depend_on_the_key_only():
         counts[draw(f"key {i}", 5) % 26] += 1
     assert sum((count - 1000) ** 2 / 1000 for count in counts) < 66
     assert draw("key", 500) == draw("key", 500) != draw("other key", 500)
-
-
-def test_an_unknown_split_is_refused():
-    with pytest.raises(ValueError, match="train and test"):
-        wants_held_out("validation")  # pyright: ignore[reportArgumentType]

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from fledge.errors import UserError
-from fledge.worlds.examples import SPLITS, Example
+from fledge.splits import SPLITS
+from fledge.worlds.examples import Example
 from fledge.worlds.tasks import BUILT_IN, check_task, load_task
 from fledge.worlds.words import WordTask
 
@@ -107,6 +108,7 @@ class Judged:
     right: str = "dog"
     name: str = "judged"
     note: str | None = None
+    holds_out: bool = True
 
     def example(self, index: int, split: str) -> Example:
         return Example("god", self.answer, self.name)

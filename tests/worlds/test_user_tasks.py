@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from fledge.errors import UserError
-from fledge.worlds.examples import SPLITS, is_held_out
+from fledge.splits import SPLITS, split_of
 from fledge.worlds.tasks import check_task, load_task
 
 GOOD = """
@@ -160,19 +160,21 @@ def test_rows_are_a_pure_function_of_seed_split_and_index(write):
 
 def test_the_split_is_by_the_prompt_alone(write):
     task = load_task(write("mine.jsonl", rows(1000)), seed=7)
-    train, test = ({e.prompt for e in drawn(task, split, 1000)} for split in SPLITS)
-    assert not train & test
-    assert train | test == {f"question {i}" for i in range(1000)}
-    assert test == {prompt for prompt in train | test if is_held_out(prompt)}
-    # 1,000 prompts: 4.5 standard deviations of a share of one tenth are 43
-    assert abs(len(test) - 100) < 43
+    sides = {split: {e.prompt for e in drawn(task, split, 1000)} for split in SPLITS}
+    for split, prompts in sides.items():
+        assert prompts == {f"question {i}" for i in range(1000) if split_of(f"question {i}") == split}
+        # 1,000 prompts: 4.5 standard deviations of a share of one twentieth are 31
+        assert split == "train" or abs(len(prompts) - 50) < 31
     assert task.note is None
+    assert task.holds_out
 
 
 def test_rows_with_the_same_prompt_stay_together(write):
     twice = rows(100) + rows(100).replace("reply", "other")
     task = load_task(write("mine.jsonl", twice))
-    assert not {e.prompt for e in drawn(task, "train", 200)} & {e.prompt for e in drawn(task, "test", 200)}
+    train, validation, test = ({e.prompt for e in drawn(task, split, 200)} for split in SPLITS)
+    assert len(train) + len(validation) + len(test) == len(train | validation | test)
+    assert min(map(len, (train, validation, test))) > 0
 
 
 def test_few_prompts_serve_for_both_and_the_note_says_so(write):
@@ -180,15 +182,16 @@ def test_few_prompts_serve_for_both_and_the_note_says_so(write):
     assert all({e.prompt for e in drawn(task, split, 38)} == {f"question {i}" for i in range(19)} for split in SPLITS)
     assert task.note is not None
     assert "only 19 different prompts" in task.note
+    assert not task.holds_out
 
 
-def test_twenty_prompts_always_leave_one_to_test(write):
-    kept = [f"question {i}" for i in range(200) if not is_held_out(f"question {i}")][:20]
+def test_twenty_prompts_always_leave_one_to_steer_and_one_to_test(write):
+    kept = [f"question {i}" for i in range(200) if split_of(f"question {i}") == "train"][:20]
     text = "".join(json.dumps({"prompt": prompt, "answer": "yes"}) + "\n" for prompt in kept)
     task = load_task(write("mine.jsonl", text))
-    train, test = ({e.prompt for e in drawn(task, split, 40)} for split in SPLITS)
-    assert (len(train), len(test), task.note) == (19, 1, None)
-    assert not train & test
+    sides = [{e.prompt for e in drawn(task, split, 40)} for split in SPLITS]
+    assert ([len(side) for side in sides], task.note) == ([18, 1, 1], None)
+    assert len(set.union(*sides)) == 20
 
 
 # What goes wrong, in one sentence

@@ -8,11 +8,13 @@ import re
 import string
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
-from fledge.worlds.examples import SPLITS, is_held_out
+from fledge.splits import SPLITS
 from fledge.worlds.tasks import BUILT_IN, load_task
+from fledge.worlds.words import numbers_split, word_split
 
 
 def oracle(prompt: str) -> str:
@@ -83,7 +85,7 @@ def test_examples_are_equal_in_another_process():
     program = (
         "from fledge.worlds.tasks import load_task\n"
         "task = load_task('words', seed=2)\n"
-        "print([task.example(i, s).prompt for i in range(60) for s in ('train', 'test')])"
+        "print([task.example(i, s).prompt for i in range(60) for s in ('train', 'validation', 'test')])"
     )
     task = load_task("words", seed=2)
     here = str([task.example(i, s).prompt for i in range(60) for s in SPLITS])
@@ -101,10 +103,15 @@ def test_no_tested_content_is_ever_trained_on_by_any_word_task_or_seed():
     trained = {
         multiset(c) for name in words for seed in (0, 1) for c in contents(name, "train", 2000, seed=seed, **knobs)
     }
-    tested = {multiset(c) for n in words for seed in (0, 1) for c in contents(n, "test", 500, seed=seed, **knobs)}
+    held_out = [
+        {multiset(c) for n in words for seed in (0, 1) for c in contents(n, split, 500, seed=seed, **knobs)}
+        for split in ("validation", "test")
+    ]
     assert len(trained) > 1000
-    assert len(tested) > 200
-    assert not trained & tested
+    assert min(map(len, held_out)) > 100
+    assert not trained & held_out[0]
+    assert not trained & held_out[1]
+    assert not held_out[0] & held_out[1]
 
 
 @pytest.mark.parametrize("name", ["numbers", "add"])
@@ -114,17 +121,23 @@ def test_no_tested_numbers_are_trained_on_in_any_order(name):
     assert not trained & tested
 
 
-def test_the_shortest_contents_have_both_splits():
-    """Drawing again until the split is right ends only if every length has contents of both; the longer have more."""
-    letters = list(string.ascii_lowercase)
-    pairs = [f"{a} {b}" for a, b in itertools.combinations_with_replacement(range(10), 2)]
-    triples = [f"{a} {b} {c}" for a, b, c in itertools.combinations_with_replacement(range(10), 3)]
-    for contents_of_length, fewest in ((letters, 2), (pairs, 3), (triples, 10)):
-        held_out = sum(is_held_out(content) for content in contents_of_length)
-        assert fewest <= held_out <= len(contents_of_length) // 4
+def test_the_shortest_contents_have_every_split():
+    """Drawing again until the split is right ends only if every length has contents of each; the longer have more."""
+    digits = range(10)
+    letters = Counter(word_split(letter) for letter in string.ascii_lowercase)
+    pairs = Counter(numbers_split(list(n)) for n in itertools.combinations_with_replacement(digits, 2))
+    triples = Counter(numbers_split(list(n)) for n in itertools.combinations_with_replacement(digits, 3))
+    for counts, fewest in ((letters, 1), (pairs, 2), (triples, 5)):
+        for split in ("validation", "test"):
+            assert fewest <= counts[split] <= counts.total() // 8
     for name in BUILT_IN:
         for split in SPLITS:
             assert len(contents(name, split, 100, shortest=1, longest=1)) == 100
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="train, validation, test"):
+        contents("reverse", "held out", 1)
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -9,17 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 from fledge.errors import UserError
+from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, split_of
 from fledge.text.files import is_suffixed, json_rows, read_text
 from fledge.text.python_prose import python_prose
 
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
 SUFFIXES = (".txt", ".md", ".jsonl")
 """What is read, each also with .gz."""
-
-FEWEST_TO_HASH = 20
-"""With fewer documents than this, the text is cut instead of sorting whole documents into the splits."""
 
 
 @dataclass(frozen=True)
@@ -96,24 +91,13 @@ def deduplicate(documents: Iterable[Document]) -> Iterator[Document]:
             yield document
 
 
-def split_of(text: str) -> Split:
-    """The split of a document, by the sha256 of its text alone: 90% train, 5% validation, 5% test.
-
-    A document stays in its split whatever else the corpus holds.
-    """
-    place = int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big") / 2**64
-    if place < 0.9:
-        return "train"
-    return "validation" if place < 0.95 else "test"
-
-
 def split_rule(documents: Sequence[Document]) -> Literal["hash", "cut"]:
     """How `split_documents` splits: by each document's hash, or by cutting the text.
 
-    It cuts where there are fewer documents than `FEWEST_TO_HASH`, or where hashes would leave a split without any: a
+    It cuts where there are fewer documents than `FEWEST_TO_SPLIT`, or where hashes would leave a split without any: a
     single book has a validation set too.
     """
-    if len(documents) < FEWEST_TO_HASH or {split_of(document.text) for document in documents} != set(SPLITS):
+    if len(documents) < FEWEST_TO_SPLIT or {split_of(document.text) for document in documents} != set(SPLITS):
         return "cut"
     return "hash"
 

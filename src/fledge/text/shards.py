@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fledge.errors import UserError
-from fledge.text.corpus import SPLITS, Document, Split
+from fledge.splits import SPLITS, Split
+from fledge.text.corpus import Document
 from fledge.text.tokenizer import Tokenizer
 
 _FORMAT = 1

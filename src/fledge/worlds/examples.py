@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-
-HELD_OUT_ONE_IN = 10
+from fledge.splits import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,11 @@ class Task(Protocol):
     @property
     def note(self) -> str | None:
         """One sentence that the user should be told before the run starts, or None."""
+        ...
+
+    @property
+    def holds_out(self) -> bool:
+        """False where validation and test are the very examples that are trained on: a figure says nothing of new ones."""
         ...
 
     def example(self, index: int, split: Split) -> Example:
@@ -58,27 +60,6 @@ def draw(key: str, bits: int) -> int:
     an n of at most `bits` bits, is then biased by less than 2⁻⁶⁴.
     """
     return int.from_bytes(hashlib.shake_128(key.encode()).digest(bits // 8 + 9), "little")
-
-
-def content_hash(content: str) -> int:
-    """64 bits that depend on the content only, whatever its case, the seed and the task.
-
-    Not Python's own hash of a string, which differs from process to process.
-    """
-    plain = content.casefold().encode()
-    return int.from_bytes(hashlib.blake2b(plain, digest_size=8, person=b"fledge held out").digest(), "little")
-
-
-def is_held_out(content: str) -> bool:
-    """Does this content belong to the test split? True for one content in ten."""
-    return content_hash(content) % HELD_OUT_ONE_IN == 0
-
-
-def wants_held_out(split: Split) -> bool:
-    """True for "test", False for "train"; anything else is the caller's mistake and must not quietly train on it."""
-    if split not in SPLITS:
-        raise ValueError(f"split {split!r} is unknown: a task has the splits {' and '.join(SPLITS)}.")
-    return split == "test"
 
 
 def prefix_credit(answer: str, completion: str) -> float:

@@ -10,7 +10,8 @@ from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
 
 from fledge.errors import UserError
-from fledge.worlds.examples import SPLITS, Example, Split, Task, draw
+from fledge.splits import SPLITS, Split
+from fledge.worlds.examples import Example, Task, draw
 from fledge.worlds.user_tasks import answer_file_task, python_task
 from fledge.worlds.words import NUMBER_LENGTHS, NUMBER_TASKS, WORD_LENGTHS, WORD_TASKS, NumberTask, WordTask
 
@@ -36,6 +37,10 @@ class Mixture:
     def note(self) -> str | None:
         """The notes of the parts, one after the other."""
         return " ".join(part.note for part in self.parts if part.note) or None
+
+    @property
+    def holds_out(self) -> bool:
+        return all(part.holds_out for part in self.parts)
 
     def example(self, index: int, split: Split) -> Example:
         turn, place = divmod(index, len(self.parts))

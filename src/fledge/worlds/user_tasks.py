@@ -17,28 +17,27 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from fledge.errors import UserError
-from fledge.worlds.examples import Answered, Example, Split, content_hash, draw, is_held_out, wants_held_out
+from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, checked, divide, prompt_key
+from fledge.worlds.examples import Answered, Example, draw
 from fledge.worlds.user_code import call, load_module, read_source
 
 Judge = Callable[[list[str], list[str]], list[float]]  # prompts [B], completions [B] -> scores [B]
 
-FEWEST_PROMPTS_TO_SPLIT = 20
 ROUNDING = 1e-6  # a mean of float32 ones may come out above 1 by this much
 
 
 @dataclass
 class Rows:
-    """Examples in a file's order, cut in two by their prompts and dealt out in shuffled passes."""
+    """Examples in a file's order, by the split of their prompts, dealt out in shuffled passes."""
 
-    train: list[Example]
-    test: list[Example]
+    by_split: dict[Split, list[Example]]
     note: str | None
     seed: int
     _orders: dict[tuple[Split, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def at(self, index: int, split: Split) -> Example:
         """Row `index % n` of pass `index // n`."""
-        rows = self.test if wants_held_out(split) else self.train
+        rows = self.by_split[checked(split)]
         turn, place = divmod(index, len(rows))
         if (split, turn) not in self._orders:
             # Raw Philox words: their stream is fixed, whereas numpy may change how it shuffles from version to version.
@@ -49,19 +48,19 @@ class Rows:
 
 
 def rows_of(path: Path, examples: list[Example], seed: int) -> Rows:
-    """One prompt in ten is held out by its hash, and at least one; below 20 different prompts all serve for both."""
-    prompts = {e.prompt.strip() for e in examples}
-    if len(prompts) < FEWEST_PROMPTS_TO_SPLIT:
+    """By the prompts, as `fledge.splits` has it; too few different prompts serve for all splits."""
+    sides = divide(prompt_key(e.prompt) for e in examples)
+    if sides is None:
+        different = len({prompt_key(e.prompt) for e in examples})
         note = (
-            f"{path} has only {len(prompts)} different prompts, so all are used for training and for testing, and its "
-            f"test score says nothing about new prompts (give {FEWEST_PROMPTS_TO_SPLIT} or more to hold some out)."
+            f"{path} has only {different} different prompts, so all are used for training and for testing, and its "
+            f"test score says nothing about new prompts (give {FEWEST_TO_SPLIT} or more to hold some out)."
         )
-        return Rows(examples, examples, note, seed)
-    lowest = min(content_hash(p) for p in prompts)
-    held_out = {p for p in prompts if is_held_out(p)} or {p for p in prompts if content_hash(p) == lowest}
-    train = [e for e in examples if e.prompt.strip() not in held_out]
-    test = [e for e in examples if e.prompt.strip() in held_out]
-    return Rows(train, test, None, seed)
+        return Rows(dict.fromkeys(SPLITS, examples), note, seed)
+    by_split: dict[Split, list[Example]] = {split: [] for split in SPLITS}
+    for example in examples:
+        by_split[sides[prompt_key(example.prompt)]].append(example)
+    return Rows(by_split, None, seed)
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,10 @@ class AnswerFileTask(Answered):
     @property
     def note(self) -> str | None:
         return self.rows.note
+
+    @property
+    def holds_out(self) -> bool:
+        return self.rows.note is None
 
     def example(self, index: int, split: Split) -> Example:
         return self.rows.at(index, split)
@@ -129,6 +132,10 @@ class PythonTask:
     @property
     def note(self) -> str | None:
         return self.rows.note
+
+    @property
+    def holds_out(self) -> bool:
+        return self.rows.note is None
 
     def example(self, index: int, split: Split) -> Example:
         return self.rows.at(index, split)

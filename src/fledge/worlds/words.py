@@ -4,13 +4,13 @@
     upper: planet → PLANET          last: planet → t             add: 37 + 58 → 95
 
 Words are random lower-case letters and numbers are random digits, every length in the range equally likely: that range
-is the curriculum. The held-out split is decided by what the letters or numbers are, whatever their order: a word that
+is the curriculum. The split is decided by what the letters or numbers are, whatever their order: a word that
 is held out for `reverse` is held out for every task and with all its anagrams, and 58 + 37 with 37 + 58. So learning
 by heart does not help: no tested word, and no tested answer of `sort`, `numbers` or `reverse`, was trained on.
 
-Lengths are drawn before the content, and content is drawn again until it lies in the wanted split. So both splits have
+Lengths are drawn before the content, and content is drawn again until it lies in the wanted split. So all splits have
 the same mixture of lengths, and short contents stay apart too, though there are few: some of the 26 one-letter words,
-of the 55 sums and of the 220 triples of one-digit numbers are held out (a test counts them) and come again and again.
+of the 55 sums and of the 220 triples of one-digit numbers are held out on either side (a test counts them) and come again and again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fledge.worlds.examples import Answered, Example, Split, draw, is_held_out, wants_held_out
+from fledge.splits import Split, checked, split_of
+from fledge.worlds.examples import Answered, Example, draw
 
 LETTERS = string.ascii_lowercase
 WORD_LENGTHS = (4, 8)
@@ -68,6 +69,16 @@ def numbers_of(lengths: list[int], uniform: int) -> list[int]:
     return numbers
 
 
+def word_split(word: str) -> Split:
+    """By the letters, whatever their order. The key's first word is chosen: by it each split has one-letter words."""
+    return split_of("letters: " + "".join(sorted(word)))
+
+
+def numbers_split(numbers: list[int]) -> Split:
+    """By the numbers, whatever their order; each split has sums and triples of one digit."""
+    return split_of("numbers: " + " ".join(map(str, sorted(numbers))))
+
+
 @dataclass(frozen=True)
 class WordTask(Answered):
     """A question about one word of `shortest` to `longest` letters; `name` is a key of WORD_TASKS."""
@@ -77,14 +88,14 @@ class WordTask(Answered):
     shortest: int
     longest: int
     note: str | None = None
+    holds_out: bool = True
 
     def example(self, index: int, split: Split) -> Example:
-        """The word at `index`, drawn again until it lies in the split (ten draws on average for the test split)."""
-        held_out = wants_held_out(split)
-        key = f"{self.seed} {self.name} {split} {index}"
+        """The word at `index`, drawn again until it lies in the split (twenty draws on average for one held out)."""
+        key = f"{self.seed} {self.name} {checked(split)} {index}"
         length = self.shortest + draw(key, 16) % (self.longest - self.shortest + 1)
         tries = (word_of(length, draw(f"{key} {attempt}", 5 * length)) for attempt in itertools.count())  # log2(26) < 5
-        word = next(word for word in tries if is_held_out("".join(sorted(word))) == held_out)
+        word = next(word for word in tries if word_split(word) == split)
         return Example(f"{self.name}: {word}", WORD_TASKS[self.name](word), self.name)
 
 
@@ -100,16 +111,17 @@ class NumberTask(Answered):
     shortest: int
     longest: int
     note: str | None = None
+    holds_out: bool = True
 
     def example(self, index: int, split: Split) -> Example:
-        """The numbers at `index`, drawn again until they lie in the split (ten draws on average for the test split)."""
-        held_out, rule = wants_held_out(split), NUMBER_TASKS[self.name]
-        key = f"{self.seed} {self.name} {split} {index}"
+        """The numbers at `index`, drawn again until they lie in the split (twenty draws on average for one held out)."""
+        rule = NUMBER_TASKS[self.name]
+        key = f"{self.seed} {self.name} {checked(split)} {index}"
         rest, lengths = draw(key, 16 * rule.count), []
         for _ in range(rule.count):
             rest, extra = divmod(rest, self.longest - self.shortest + 1)
             lengths.append(self.shortest + extra)
         bits = 4 * sum(lengths)  # log2(10) < 4
         tries = (numbers_of(lengths, draw(f"{key} {attempt}", bits)) for attempt in itertools.count())
-        numbers = next(n for n in tries if is_held_out(" ".join(map(str, sorted(n)))) == held_out)
+        numbers = next(n for n in tries if numbers_split(n) == split)
         return Example(f"{self.name}: {rule.between.join(map(str, numbers))}", rule.answer(numbers), self.name)
