@@ -152,6 +152,7 @@ def test_without_a_library_that_draws_there_is_a_reason(monkeypatch):
     made, why = film("CartPole-v1", lambda obs: torch.tensor([1]), seed=0)
     assert made is None
     assert why.startswith("No pictures of CartPole-v1: pygame is not installed")
+    assert "pip install -e '.[classic]'" in why
 
 
 # Gymnasium's half-made viewer complains as it is thrown away.
