@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ConfigDict
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 from fledge.errors import UserError
 from fledge.json_file import DEEPEST, LARGEST, read_json
 
 
+@with_config(ConfigDict(extra="allow"))
 class Point(TypedDict):
-    __pydantic_config__ = ConfigDict(strict=True, extra="allow")  # type: ignore[misc]
     x: int
     y: float
 

@@ -95,7 +95,7 @@ def parse_json(content: bytes, shape: type[Shape], where: str, *, mend: str = ME
     """
     try:
         value = _plain(content)
-        return adapter(shape).validate_python(value)
+        return adapter(shape).validate_python(value, strict=True)  # JSON has types of its own
     except UnicodeDecodeError as error:
         reason = f"it is not UTF-8 at byte {error.start}"
     except ValidationError as error:

@@ -17,6 +17,8 @@ from fledge.runs.family import Member, family, guided
 from fledge.runs.figures import duration, headline, label, size_text, value_text
 from fledge.runs.folder import Run, find_runs
 
+_STATUS = {True: ("finished", "green"), False: ("unfinished", "yellow")}
+
 
 class RunsConfig(BaseModel):
     """List runs: what each is, whether it finished, how far it came, and which run it started from."""
@@ -33,7 +35,7 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
             f"`{config.root}` is no folder: give the one that holds your runs, as in `fledge runs root=runs`."
         )
     members = list(guided(family(find_runs(config.root))))
-    rows = [_row(member.run, config.root, show) for _, member in members if member.run is not None]
+    rows = [_row(member.run, config.root) for _, member in members if member.run is not None]
     if not rows:
         show.line(f"There is no run under {config.root} yet. `fledge demo` makes a road of six.")
         return {"root": str(config.root), "runs": []}
@@ -48,21 +50,22 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     for guide, member in members:
         table.add_row(*_cells(guide, member, config.root, next(described) if member.run else None))
     show.print(table)
+    for row in rows:
+        for sentence in row["damage"]:
+            show.line(f"{row['run']}: {sentence}")
     return {"root": str(config.root), "runs": rows}
 
 
-def _row(run: Run, root: Path, show: Show) -> dict[str, Any]:
-    try:
-        logged = run.metrics.rows()
-    except UserError as error:  # one broken log must not hide the other runs
-        show.line(str(error))
-        logged = []
+def _row(run: Run, root: Path) -> dict[str, Any]:
+    logged = run.part(run.metrics.rows, [])
+    run.part(lambda: run.summary, None)
     figure = headline(logged)
     return {
         "run": os.path.relpath(run.folder, root),
         "verb": run.verb,
         "finished": run.finished,
-        "steps": max((row["step"] for row in logged if isinstance(row.get("step"), int)), default=0),
+        "damage": list(run.damage),
+        "steps": max((row["step"] for row in logged if row.get("step") is not None), default=0),
         "figure": figure[0] if figure else None,
         "value": figure[1] if figure else None,
         "started": run.lineage.get("started"),
@@ -74,15 +77,16 @@ def _row(run: Run, root: Path, show: Show) -> dict[str, Any]:
 def _cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -> list[Text]:
     name = os.path.relpath(member.folder.resolve(), root.resolve())
     if row is None:
-        where = "not under this folder" if member.folder.exists() else "no longer there"
+        where = "not under this folder" if os.path.exists(member.folder) else "no longer there"
         return [Text(guide + name, style="dim"), Text(where, style="dim")]
     also = ", ".join(os.path.relpath(parent, root.resolve()) for parent in member.also)
     figure = f"{label(row['figure'])} {value_text(row['figure'], row['value'])}" if row["figure"] else ""
     age = datetime.now(UTC) - datetime.fromisoformat(row["started"]) if row["started"] else None
+    status, style = ("damaged", "red") if row["damage"] else _STATUS[row["finished"]]
     return [
         Text.assemble((guide, "dim"), name, (f" + {also}" if also else "", "dim")),
         Text(row["verb"]),
-        Text("finished", style="green") if row["finished"] else Text("unfinished", style="yellow"),
+        Text(status, style=style),
         Text(f"{row['steps']:,}" if row["steps"] else ""),
         Text(figure),
         Text(duration(max(0.0, age.total_seconds())) if age else ""),

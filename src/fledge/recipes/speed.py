@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import json
+import os
 import shutil
 import time
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import torch
 
 from fledge.fit import nll, total
+from fledge.json_file import read_json
 from fledge.policy import TokenPolicy
 from fledge.recipes.show import Show
 from fledge.recipes.training import TrainingConfig
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
+from fledge.runs.shapes import Machine
 from fledge.trajectories import Trajectories
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
@@ -32,8 +34,9 @@ def choose_speed(
     only if the run is long.
     """
     record = run.folder / "machine.json"
-    if record.exists():
-        chosen = json.loads(record.read_text())
+    if os.path.lexists(record):
+        again = "put the original file back, or remove it: the speed is measured again"
+        chosen = read_json(record, Machine, mend=again)
     else:
         chosen = _measure(config, policy, batch, show, equal_rows)
         write_json(record, chosen)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import statistics
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from fledge.json_file import read_bytes
 from fledge.runs.atomic import sha256
 from fledge.runs.charts import Series, line_chart
 from fledge.runs.figures import PICTURES, Picture, Row, base, columns, duration, is_number, is_share, label, value_text
@@ -83,6 +86,7 @@ class Chapter:
     status: str
     finished: bool
     failure: str | None
+    damage: list[str]
     empty: bool
     tiles: list[tuple[str, str]]
     pictures: list[Drawn]
@@ -98,11 +102,15 @@ class Chapter:
 
 
 def chapter(run: Run, name: str, anchor: str) -> Chapter:
-    """Read one run folder. Raises UserError where a log in it has a broken line."""
-    rows = run.metrics.rows()
+    """Read one run folder. What is damaged in it is left out, and named."""
+    rows = run.part(run.metrics.rows, [])
     pictures, more = draw(rows)
-    phases, speed, seconds = _timings(run.timings.rows())
-    steps = [row["step"] for row in rows if isinstance(row.get("step"), int)]
+    phases, speed, seconds = _timings(run.part(run.timings.rows, []))
+    summary = run.part(lambda: run.summary, None) or {}
+    samples = compare(run.part(run.samples.rows, []))
+    failure = run.part(lambda: run.failure, None)
+    film = run.part(lambda: _film(run.folder / "agent.png"), None)
+    steps = [row["step"] for row in rows if row.get("step") is not None]
     done = f"{max(steps):,} steps" if steps else ""
     in_world = max((row["world_steps"] for row in rows if "world_steps" in row), default=0)
     if in_world:
@@ -117,14 +125,15 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
         sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(**_named(run.config)),
         status=f"{status} · {done}" if done else status,
         finished=run.finished,
-        failure=run.failure,
+        failure=failure,
+        damage=list(run.damage),
         empty=not rows,
-        tiles=tiles(run.summary or {}),
+        tiles=tiles(summary),
         pictures=pictures,
         more=more,
-        film=_film(run.folder / "agent.png"),
+        film=film,
         overoptimisation=overoptimisation(rows),
-        samples=compare(run.samples.rows()),
+        samples=samples,
         phases=phases,
         speed=speed,
         settings=_flat(run.config),
@@ -134,7 +143,9 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
 
 
 def _film(path: Path) -> str | None:
-    return base64.b64encode(path.read_bytes()).decode("ascii") if path.is_file() else None
+    with suppress(FileNotFoundError):
+        return base64.b64encode(read_bytes(path)).decode("ascii")
+    return None
 
 
 def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
@@ -275,17 +286,20 @@ def _origin(lineage: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def list_files(folder: Path) -> list[tuple[str, int, str]]:
-    """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report, nothing hidden."""
-    found: list[tuple[str, int, str]] = []
+    """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report, nothing hidden.
+
+    Folders that are links are not entered: a link to a folder above would never end.
+    """
+    listed: list[tuple[str, int, str]] = []
     for path in sorted(folder.iterdir()):
-        if (
-            path.name.startswith(".")
-            or path.name == "report.html"
-            or (path.is_dir() and (path / "lineage.json").exists())
-        ):
+        if path.name.startswith(".") or path.name == "report.html":
             continue
-        if path.is_dir():
-            found += [(f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)]
-        elif path.is_file():
-            found.append((path.name, path.stat().st_size, sha256(path)))
-    return found
+        if os.path.isdir(path) and not os.path.islink(path):
+            if not os.path.lexists(path / "lineage.json"):
+                listed += [(f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)]
+        elif os.path.isfile(path):
+            try:
+                listed.append((path.name, path.stat().st_size, sha256(path)))
+            except OSError as error:
+                listed.append((path.name, 0, f"cannot be read ({(error.strerror or str(error)).lower()})"))
+    return listed

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 400, 220
 _TOP, _BOTTOM, _RIGHT = 10, 34, 14
 _SMOOTHED_FROM = 40  # with fewer points the raw line is readable by itself
+_LEAST_SPAN = 1e-300  # below it a fifth of the span is no longer a number that has a logarithm
 _POINTS = 300  # as many as a chart this wide can show
 
 
@@ -137,7 +138,7 @@ def two_scale_chart(left_series: Series, right_series: Series, *, x_label: str, 
 def _reach(values: list[float], low: float | None, high: float | None) -> tuple[float, float]:
     """The y range: all values, a little air, and exactly `low` or `high` where nothing goes beyond them."""
     least, most = min(values), max(values)
-    if least == most:
+    if most - least < _LEAST_SPAN:
         air = abs(least) * 0.1 or 0.5
     else:
         air = 0.05 * (most - least)
@@ -146,7 +147,8 @@ def _reach(values: list[float], low: float | None, high: float | None) -> tuple[
 
 def _x_scale(x: Sequence[float], left: float, right: float) -> _Scale:
     low, high = min(x), max(x)
-    return _Scale(low, high, left, right) if low < high else _Scale(low - 0.5, high + 0.5, left, right)
+    air = 0.0 if high - low >= _LEAST_SPAN else max(0.5, abs(low) * 1e-6)
+    return _Scale(low - air, high + air, left, right)
 
 
 def _grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: float) -> str:

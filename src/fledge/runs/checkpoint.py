@@ -13,7 +13,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from fledge.errors import UserError
+from fledge.json_file import parse_json, read_bytes
 from fledge.runs.atomic import sha256, sync, write_bytes
+from fledge.runs.shapes import Manifest
 from fledge.runs.state import flatten, unflatten
 from fledge.tensor_file import write_tensors
 
@@ -63,15 +66,17 @@ def load_state(folder: Path) -> dict[Any, Any]:
         raise CheckpointDamaged(f"{Path(str(error.filename)).name} is missing") from error
     except OSError as error:
         raise CheckpointDamaged(f"it cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
         raise CheckpointDamaged(f"its files do not fit together: {error}") from error
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def _manifest(folder: Path) -> Manifest:
     try:
-        return json.loads((folder / "manifest.json").read_bytes())
-    except ValueError as error:
-        raise CheckpointDamaged("manifest.json is not whole") from error
+        return parse_json(read_bytes(folder / "manifest.json"), Manifest, "manifest.json")
+    except UserError as error:
+        if isinstance(error.__cause__, PermissionError):  # what may not be read may be whole
+            raise error.__cause__ from None
+        raise CheckpointDamaged(str(error)) from error
 
 
 class Checkpoints:
@@ -163,5 +168,5 @@ class Checkpoints:
     def _score(self, folder: Path) -> float | None:
         try:
             return _manifest(folder).get("score")
-        except (CheckpointDamaged, OSError, AttributeError):
+        except (CheckpointDamaged, OSError):
             return None

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fledge.runs.folder import Run
-from fledge.runs.lineage import verb_of
+from fledge.runs.folder import Run, is_run
 
 
 @dataclass
@@ -32,36 +31,57 @@ def parents_of(run: Run) -> list[Path]:
 
 def ancestry(run: Run) -> list[Run]:
     """`run` and every run it descends from that is still there."""
-    found: dict[Path, Run] = {}
+    members: dict[Path, Run] = {}
     waiting = [run]
     while waiting:
         member = waiting.pop()
-        if member.folder.resolve() not in found:
-            found[member.folder.resolve()] = member
-            waiting += [Run(folder) for folder in parents_of(member) if verb_of(folder) is not None]
-    return list(found.values())
+        if member.folder.resolve() not in members:
+            members[member.folder.resolve()] = member
+            waiting += [Run(folder) for folder in parents_of(member) if is_run(folder)]
+    return list(members.values())
 
 
 def family(runs: Iterable[Run]) -> list[Member]:
-    """The members that hang under nobody, each with its descendants, in the order of `runs`."""
+    """The members that hang under nobody, each with its descendants, in the order of `runs`.
+
+    Where parents lead in a circle, one run of it hangs under nobody, and its `damage` says so.
+    """
     members = {run.folder.resolve(): Member(run.folder, run) for run in runs}
+    under: dict[Path, Path] = {}  # child to parent
     heads: list[Member] = []
-    for member in list(members.values()):
+    for place, member in list(members.items()):
         parents = parents_of(member.run) if member.run else []
         member.also = parents[1:]
+        if parents and member.run and place in _upwards(parents[0], under):
+            circle = f"{member.folder / 'lineage.json'} makes this run its own ancestor: put the original file back."
+            member.run.damage += [circle] if circle not in member.run.damage else []
+            parents = []
         if not parents:
             heads.append(member)
             continue
         if parents[0] not in members:
             members[parents[0]] = Member(parents[0], None)
             heads.append(members[parents[0]])
+        under[place] = parents[0]
         members[parents[0]].children.append(member)
     return heads
 
 
-def guided(members: list[Member], before: str | None = None) -> Iterator[tuple[str, Member]]:
+def _upwards(place: Path | None, under: dict[Path, Path]) -> Iterator[Path]:
+    while place is not None:
+        yield place
+        place = under.get(place)
+
+
+def guided(members: list[Member]) -> Iterator[tuple[str, Member]]:
     """Every member, parents before children, with the lines of the tree that stand before its name."""
-    for member in members:
-        last = member is members[-1]
-        yield "" if before is None else before + ("└─ " if last else "├─ "), member
-        yield from guided(member.children, "" if before is None else before + ("   " if last else "│  "))
+    # A stack of its own: a run that started from a run that started from a run … may go on for thousands.
+    waiting = [("", "", member) for member in reversed(members)]
+    while waiting:
+        guide, below, member = waiting.pop()
+        yield guide, member
+        children = list(reversed(member.children))  # the last one is pushed first, and closes the line
+        waiting += [
+            (below + ("├─ " if place else "└─ "), below + ("│  " if place else "   "), child)
+            for place, child in enumerate(children)
+        ]

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fledge.errors import UserError
+from fledge.json_file import MEND, read_bytes, read_json
 from fledge.runs.atomic import write_json, write_text
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import describe, verb_of
 from fledge.runs.metrics import Log
 from fledge.runs.place import Place, free_folder, given_folder, take_lock
+from fledge.runs.shapes import Figures, Lineage, Seconds, Summary, Written
+
+Part = TypeVar("Part")
 
 
 class Run:
-    """One run folder. `create` and `open(writing=True)` hold its lock until `close` or the end of the process."""
+    """One run folder. `create` and `open(writing=True)` hold its lock until `close` or the end of the process.
+
+    damage: a sentence for each part that was asked for and is not what it should be; that part reads as empty.
+    """
 
     def __init__(self, folder: Path):
-        """Read config.json and lineage.json of `folder`; `open` is the one that explains what is missing."""
+        """Look at `folder`, whatever state it is in; `open` is the one that raises for a damaged one."""
         self.folder = folder
-        written = _read(folder / "config.json")
-        self.verb: str = written["verb"]
-        self.config: dict[str, Any] = written.get("config", {})
-        self.lineage: dict[str, Any] = _read(folder / "lineage.json")
-        self.metrics = Log(folder / "metrics.jsonl")
-        self.timings = Log(folder / "timings.jsonl")
-        self.samples = Log(folder / "samples.jsonl")
+        self.damage: list[str] = []
+        written = self.part(lambda: _if_there(folder / "config.json", Written), None)
+        if written is None and not self.damage:
+            self.damage.append(f"{folder} has no config.json: put the original file back.")
+        self.verb: str = written["verb"] if written else "?"
+        self.config: dict[str, Any] = written.get("config", {}) if written else {}
+        self.lineage: dict[str, Any] = {**(self.part(lambda: _if_there(folder / "lineage.json", Lineage), None) or {})}
+        self.metrics = Log(folder / "metrics.jsonl", Figures)
+        self.timings = Log(folder / "timings.jsonl", Seconds)
+        self.samples = Log(folder / "samples.jsonl", Figures)
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.model_folder = folder / "model"
         self._lock: int | None = None
@@ -72,19 +81,27 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, *, writing: bool = False) -> Run:
-        """Open a run; `writing` takes its lock. Raises UserError where it is no run, or another process writes it."""
+        """Open a run; `writing` takes its lock.
+
+        Raises UserError where it is no run, where its config.json or lineage.json is damaged, and where another process
+        writes it.
+        """
         folder = Path(folder)
-        if verb_of(folder) is None:
+        if not is_run(folder):
             raise UserError(f"`{folder}` is not a run: {_what_is_missing(folder)}.{_nearby(folder)}")
         run = cls(folder)
+        if run.damage:
+            raise UserError(run.damage[0])
         if writing:
             run._lock, _ = take_lock(folder)
         return run
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """What `finish` wrote, None while the run is unfinished."""
-        return _read(self.folder / "summary.json") or None if self.finished else None
+        """What `finish` wrote, None while the run is unfinished. Raises UserError where it is damaged."""
+        again = f"remove it: `fledge resume {self.folder}` writes it again"
+        summary = _if_there(self.folder / "summary.json", Summary, again)
+        return None if summary is None else {**summary}
 
     @property
     def finished(self) -> bool:
@@ -109,15 +126,32 @@ class Run:
     @property
     def failure(self) -> str | None:
         """Why it stopped, if it did by a mistake and nobody has continued it."""
-        note = self.folder / "failed.txt"
-        return note.read_text(encoding="utf-8").strip() if note.is_file() and not self.finished else None
+        if self.finished:
+            return None
+        with suppress(FileNotFoundError):
+            return read_bytes(self.folder / "failed.txt").decode("utf-8", errors="replace").strip()
+        return None
+
+    def part(self, read: Callable[[], Part], otherwise: Part) -> Part:
+        """What `read` returns; where that part of the folder is damaged, `otherwise`, and `damage` tells of it."""
+        try:
+            return read()
+        except UserError as error:
+            sentence = str(error)
+        except OSError as error:
+            sentence = f"{error.filename or self.folder} cannot be read ({(error.strerror or str(error)).lower()})."
+        if sentence not in self.damage:
+            self.damage.append(sentence)
+        return otherwise
 
     def size(self) -> int:
-        """Bytes of every file in the folder, without those of the runs inside it."""
+        """Bytes of every file in the folder, without those of the runs inside it. A link counts as itself."""
         total = 0
         for name, below, files in os.walk(self.folder):
-            below[:] = [folder for folder in below if verb_of(Path(name, folder)) is None]
-            total += sum(Path(name, file).stat().st_size for file in files)
+            below[:] = [folder for folder in below if not is_run(Path(name, folder))]
+            for file in files:
+                with suppress(OSError):  # one that a running process has just renamed
+                    total += os.lstat(Path(name, file)).st_size
         return total
 
     def log_offsets(self) -> dict[str, int]:
@@ -153,25 +187,32 @@ class Run:
         return {"metrics": self.metrics, "samples": self.samples, "timings": self.timings}
 
 
+def is_run(folder: Path) -> bool:
+    """Whether `folder` is a run, whole or damaged: one whose config.json is broken or lost has the rest of its files."""
+    if verb_of(folder) is not None:
+        return True
+    rest = ("config.json", "metrics.jsonl", "checkpoints", "summary.json")
+    # lineage.json alone is what a kill during `create` leaves.
+    return os.path.lexists(folder / "lineage.json") and any(os.path.lexists(folder / name) for name in rest)
+
+
 def find_runs(root: Path) -> list[Run]:
-    """Every run at or below `root` (a road's stages are runs inside its folder), sorted by path."""
-    found: list[Path] = []
-    for name, below, files in os.walk(root):
-        is_run = "config.json" in files and verb_of(Path(name)) is not None
-        if is_run:
-            found.append(Path(name))
-        inside = ("checkpoints", "model") if is_run else ()
+    """Every run at or below `root` (a road's stages are runs inside its folder), sorted by path, damaged ones too."""
+    folders: list[Path] = []
+    for name, below, _ in os.walk(root):
+        is_one = is_run(Path(name))
+        if is_one:
+            folders.append(Path(name))
+        inside = ("checkpoints", "model") if is_one else ()
         below[:] = [folder for folder in below if not folder.startswith(".") and folder not in inside]
-    return [Run(folder) for folder in sorted(found)]
+    return [Run(folder) for folder in sorted(folders)]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A JSON object, {} where there is none or where it is not whole."""
+def _if_there(path: Path, shape: type[Part], mend: str = MEND) -> Part | None:
     try:
-        value = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+        return read_json(path, shape, mend=mend)
+    except FileNotFoundError:
+        return None
 
 
 def _what_is_missing(folder: Path) -> str:

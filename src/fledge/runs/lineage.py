@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -14,7 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fledge.errors import UserError
+from fledge.json_file import read_json
 from fledge.runs.atomic import sha256
+from fledge.runs.shapes import Named
 
 EMBEDDED = "python"  # the corpus that every installation has: its own reference prose
 
@@ -68,11 +70,9 @@ def run_of(folder: Path) -> Path:
 def verb_of(folder: Path) -> str | None:
     """The verb in a run's config.json; None where `folder` is not a run (a model's config.json has no verb)."""
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
+        return read_json(folder / "config.json", Named)["verb"]
+    except (FileNotFoundError, UserError):
         return None
-    verb = config.get("verb") if isinstance(config, dict) else None
-    return verb if isinstance(verb, str) else None
 
 
 def _parent(parent: Path, folder: Path | None) -> dict[str, Any]:

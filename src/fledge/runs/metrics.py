@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.json_file import open_regular, parse_json
+
+_LONGEST = 2**26  # bytes of a line: a row of samples is a prompt and its completion
 
 
 class Log:
     """Append-only rows in `path`. The file is opened at the first write, offset or rewind; reading never touches it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, shape: type[Any] = dict[str, Any]):
+        """shape: of a row, for those who read."""
         self.path = path
+        self.shape = shape
         self._descriptor: int | None = None
 
     def write(self, row: dict[str, Any]) -> None:
@@ -51,7 +58,7 @@ class Log:
 
     def rows(self) -> list[dict[str, Any]]:
         """Every whole row so far."""
-        return read_log(self.path)
+        return read_log(self.path, self.shape)
 
     def close(self) -> None:
         if self._descriptor is not None:
@@ -62,25 +69,25 @@ class Log:
         if self._descriptor is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            content = self.path.read_bytes()
+            with open_regular(self.path) as file:
+                content = file.read()
             os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)
         return self._descriptor
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
+def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of a log, [] where there is none. A torn last line is left out; any other broken line is a UserError."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return []
     rows: list[dict[str, Any]] = []
-    for number, line in enumerate(content.split(b"\n")[:-1], 1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"line {number} of {path} is not JSON: {error}. Mend the line or remove it.") from error
-        if isinstance(row, dict):
-            rows.append(row)
+    with suppress(FileNotFoundError), open_regular(path) as file:
+        for number in count(1):
+            line = file.readline(_LONGEST + 1)
+            if len(line) > _LONGEST:
+                raise UserError(
+                    f"line {number} of {path} has more than {_LONGEST:,} bytes: mend the line or remove it."
+                )
+            if not line.endswith(b"\n"):
+                break
+            rows.append(parse_json(line, shape, f"line {number} of {path}", mend="mend the line or remove it"))
     return rows
 
 

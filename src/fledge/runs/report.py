@@ -42,7 +42,7 @@ class Node:
 def write_report(folder: Path, out: Path | None = None) -> Path:
     """Write the page about `folder` (a run, or a folder of runs) to `out`, else to its report.html, atomically.
 
-    Raises UserError where there is no run, or a log has a broken line; OSError where it cannot be written.
+    A part that is damaged is left out, and named. Raises UserError where there is no run, OSError where it cannot be written.
     """
     out = folder / "report.html" if out is None else out
     write_text(out, render(folder))
@@ -55,15 +55,15 @@ def render(folder: Path) -> str:
     if not runs:
         runs = [Run.open(folder)]  # says what is missing
     root = next((run for run in runs if run.folder == folder), None)
-    summary = (root.summary or {}) if root else {}
-    stages = [stage for stage in summary.get("stages", []) if isinstance(stage, dict)]
+    summary = (root.part(lambda: root.summary, None) or {}) if root else {}
+    stages: list[dict[str, Any]] = summary.get("stages", [])
     told = _in_order([run for run in runs if run is not root] or runs, folder, stages)
+    is_road = told != [root]
+    tree = family(told if is_road else ancestry(told[0])[::-1])  # first: the chapters tell whose lineage is damaged
     anchors = {run.folder.resolve(): f"run-{number}" for number, run in enumerate(told, 1)}
     chapters = [chapter(run, _name(run, folder), anchors[run.folder.resolve()]) for run in told]
     by_name = {one.name: one.anchor for one in chapters}
-    is_road = told != [root]
     finished = root.finished if root else all(one.finished for one in chapters)
-    related = told if is_road else [*ancestry(told[0])][::-1]
     page = {
         "title": folder.resolve().name,
         "sentence": _sentence(root, chapters, summary),
@@ -73,7 +73,7 @@ def render(folder: Path) -> str:
         "comparison": comparison(summary) if summary.get("compared") else None,
         "tiles": [] if not is_road else [(label(k), value_text(k, v)) for k, v in summary.items() if is_number(v)],
         "stages": _stages(stages, by_name),
-        "lineage": [_node(member, folder, anchors) for member in family(related)],
+        "lineage": [_node(member, folder, anchors) for member in tree],
         "chapters": chapters,
         "is_road": is_road,
         "overoptimisation_source": SOURCE,
@@ -92,7 +92,7 @@ def comparison(summary: dict[str, Any]) -> Drawn:
         for name, one in summary["compared"].items()
     )
     svg = line_chart(series, x_label="steps in the world", description=f"Return over steps in the world: {caption}")
-    unit = f"interquartile mean over {summary['seeds']} seeds, with a 95% bootstrap interval"
+    unit = f"interquartile mean over {summary.get('seeds', 'several')} seeds, with a 95% bootstrap interval"
     return Drawn("Return", unit, svg, [one.name for one in series], caption)
 
 
@@ -114,7 +114,7 @@ def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]
         return chapters[0].sentence
     took = f", in {duration(summary['seconds'])}" if is_number(summary.get("seconds")) else ""
     if summary.get("compared"):
-        return f"{len(summary['compared'])} algorithms in {summary['world']}{took}."
+        return f"{len(summary['compared'])} algorithms in {summary.get('world', 'a world')}{took}."
     what = (
         "A language model, raised from raw text to an aligned policy"
         if root.verb == "demo"
@@ -148,9 +148,9 @@ def _node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
     name = folder.resolve().name if name == "." else name
     children = [_node(child, folder, anchors) for child in member.children]
     if member.run is None:
-        return Node(name, None, "not part of this folder" if here.exists() else "no longer there", "", children)
+        return Node(name, None, "not part of this folder" if os.path.exists(here) else "no longer there", "", children)
     others = ", ".join(os.path.relpath(parent, folder.resolve()) for parent in member.also)
-    found = headline(member.run.metrics.rows())
-    figure = f"{label(found[0])} {value_text(*found)}" if found else ""
+    best = headline(member.run.part(member.run.metrics.rows, []))
+    figure = f"{label(best[0])} {value_text(*best)}" if best else ""
     note = f"{member.run.verb}, also from {others}" if others else member.run.verb
     return Node(name, anchors.get(here), note, figure, children)
