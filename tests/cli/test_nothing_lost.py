@@ -49,9 +49,7 @@ def test_a_mistake_never_removes_a_folder_of_the_users(mistake: str, cli: Cli, m
 
 
 @pytest.mark.parametrize("mistake", LATE_MISTAKES)
-def test_a_mistake_leaves_no_run_and_no_more_than_was_there(
-    mistake: str, cli: Cli, models: Models, work: Path
-) -> None:
+def test_a_mistake_leaves_no_run_and_no_more_than_was_there(mistake: str, cli: Cli, models: Models, work: Path) -> None:
     before = contents(work)
     (work / "empty").mkdir()
     for out in ("new", "empty"):

@@ -58,7 +58,9 @@ def test_what_a_kill_during_making_leaves_is_taken_again(tmp_path: Path) -> None
     assert Run.open(tmp_path).verb == "tune"
 
 
-@pytest.mark.parametrize("name", [".git/HEAD", ".ssh/id_ed25519", ".bashrc", ".lock", "lineage.json", ".x.json.1.partial"])
+@pytest.mark.parametrize(
+    "name", [".git/HEAD", ".ssh/id_ed25519", ".bashrc", ".lock", "lineage.json", ".x.json.1.partial"]
+)
 def test_hidden_names_and_names_like_ours_are_content(name: str, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs" / name
     theirs.parent.mkdir(parents=True)

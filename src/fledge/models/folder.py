@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from fledge.errors import UserError
 from fledge.models.heads import ScalarModel
 from fledge.models.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
+from fledge.runs.model_files import check_model, how_to_have_a_model, standing_model, written_model
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -50,7 +50,7 @@ def actions(tokenizer: Tokenizer) -> Tensor:
 
 def find_model(path: Path) -> Path:
     """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError for anything else."""
-    for folder in (path / "model", path):
+    for folder in (standing_model(path / "model"), standing_model(path)):
         if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
             return folder
     if not path.exists():
@@ -59,29 +59,21 @@ def find_model(path: Path) -> Path:
         raise UserError(
             f"the model in {path} is in several shards: save it again in one file, model.safetensors, which fledge reads."
         )
-    raise UserError(
-        f"{path} holds no model (model.safetensors with its config.json): a run has one when it is finished; "
-        f"`fledge resume {path}` finishes it."
-    )
+    raise UserError(f"{path} holds no model (model.safetensors with its config.json): {how_to_have_a_model(path)}")
 
 
 def save_model(
     folder: Path, network: Transformer, tokenizer: Tokenizer, *, scalar: ScalarModel | None = None, **notes: Any
 ) -> None:
-    """Write beside, then rename. `notes` go into config.json as they are. Raises OSError, the earlier folder intact."""
-    beside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the earlier folder intact."""
     weights = {name: tensor.contiguous() for name, tensor in _to_hugging_face(network)}
     if scalar is not None:
         weights["score.weight"] = scalar.head.linear.weight.detach().cpu().contiguous()
-    write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
     config = _hugging_face_config(network.config, tokenizer, scalar is not None) | notes
-    (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    tokenizer.save(beside)
-    if folder.exists():
-        shutil.rmtree(folder)
-    beside.rename(folder)
+    with written_model(folder) as beside:
+        write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
+        (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        tokenizer.save(beside)
 
 
 def load_model(path: Path) -> Loaded:
@@ -102,6 +94,7 @@ def _is_scalar(loaded: Loaded) -> bool:
 
 
 def _load(folder: Path) -> Loaded:
+    check_model(folder)
     config = _read_config(folder)
     tokenizer = load_tokenizer(folder)
     network = Transformer(_our_config(config, folder), border=tokenizer.begin)

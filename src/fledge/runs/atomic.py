@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +47,20 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, read in pieces, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_known: dict[Path, tuple[tuple[int, ...], str]] = {}
+_SETTLED_NS = 2_000_000_000  # a file written less than this ago may be written again within one tick of its clock
+
+
+def known_sha256(path: Path) -> str:
+    """`sha256`, remembered for as long as the file is the same: weights of gigabytes are read once a process."""
+    path = path.absolute()
+    status = path.stat()
+    stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if path in _known and _known[path][0] == stamp:
+        return _known[path][1]
+    digest = sha256(path)
+    if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED_NS:
+        _known[path] = stamp, digest
+    return digest

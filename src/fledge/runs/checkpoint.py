@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,13 @@ from fledge.json_file import parse_json, read_bytes
 from fledge.runs.atomic import sha256, sync, write_bytes
 from fledge.runs.shapes import Manifest
 from fledge.runs.state import flatten, unflatten
+from fledge.runs.whole_folder import holds_only, recover, remove_files, replaced_whole
 from fledge.tensor_file import write_tensors
 
+FILES = ("tensors.safetensors", "state.json", "manifest.json")
 _FINAL = re.compile(r"\d{8,}")
 _REPLACED = re.compile(r"\.(\d{8,})\.replaced")
+_LEFT = re.compile(r"\.(\d{8,})\.(partial|removed)")
 
 
 class CheckpointDamaged(Exception):
@@ -39,7 +41,6 @@ def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = Non
     write_tensors(files[0], tensors)
     sync(files[0])
     write_bytes(files[1], json.dumps(plain, allow_nan=False).encode())
-    files[0].chmod(files[1].stat().st_mode)  # the library makes it 0600, and colleagues read each other's runs
     held = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
     manifest = {"score": score if score is not None and math.isfinite(score) else None, "files": held}
     write_bytes(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
@@ -95,18 +96,8 @@ class Checkpoints:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
-        final = self.folder / f"{step:08d}"
-        partial = self.folder / f".{final.name}.partial"
-        replaced = self.folder / f".{final.name}.replaced"
-        try:
-            save_state(partial, state, score=score)
-            if final.exists():  # a folder cannot be renamed over a full one; `_folders` finds it under either name
-                final.rename(replaced)
-            partial.rename(final)
-            sync(self.folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        with replaced_whole(self.folder / f"{step:08d}", FILES) as beside:
+            save_state(beside, state, score=score)
         self._prune(step)
 
     def steps(self) -> list[int]:
@@ -147,23 +138,24 @@ class Checkpoints:
 
     def _tidy(self) -> None:
         """Undo what a killed save left: put back one that was moved aside, remove the half written and removed."""
-        for step, folder in self._folders().items():
-            if folder.name.startswith("."):
-                folder.rename(self.folder / f"{step:08d}")
-        for leftover in self.folder.glob(".*"):
-            if leftover.suffix in (".partial", ".replaced", ".removed"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        for name in os.listdir(self.folder):
+            if replaced := _REPLACED.fullmatch(name):
+                recover(self.folder / replaced[1], FILES)
+            elif _LEFT.fullmatch(name):
+                remove_files(self.folder / name, FILES)
 
     def _prune(self, saved: int) -> None:
         """Remove all but the last ones up to `saved` and the best. Those after `saved` belong to a future that may be
-        damaged and is about to be rewritten: they must not push out the ones that are known to be whole."""
+        damaged and is about to be rewritten: they must not push out the ones that are known to be whole. One into which
+        somebody has put something else is kept."""
         past = [step for step in self.steps() if step <= saved]
         kept = {*past[-self.keep_last :], self.best()}
         for step in past:
-            if step not in kept:
+            folder = self.folder / f"{step:08d}"
+            if step not in kept and holds_only(folder, FILES):
                 removed = self.folder / f".{step:08d}.removed"
-                (self.folder / f"{step:08d}").rename(removed)  # first out of sight: half a checkpoint is never listed
-                shutil.rmtree(removed, ignore_errors=True)
+                folder.rename(removed)  # first out of sight: half a checkpoint is never listed
+                remove_files(removed, FILES)
 
     def _score(self, folder: Path) -> float | None:
         try:
