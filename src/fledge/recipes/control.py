@@ -17,7 +17,9 @@ from fledge.recipes.compare import compare
 from fledge.recipes.control_builders import Built, Making
 from fledge.recipes.control_kinds import IMITATORS, KINDS, Kind, kind_for, kind_of_world
 from fledge.recipes.show import Show, Watch
+from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
+from fledge.runs.model_files import written_model
 from fledge.sample.whole_episodes import WholeEpisodes
 from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
@@ -334,14 +336,14 @@ def finish(
     config: ControlConfig, run: Run, built: Built, last: dict[str, float], taken: int, show: Show
 ) -> dict[str, Any]:
     """Weights, film and summary. Its seconds are those of sampling and learning, without evaluations, also of a run that was continued."""
-    run.model_folder.mkdir(exist_ok=True)
     weights = {name: value.contiguous() for name, value in built.module.state_dict().items()}
-    write_tensors(run.model_folder / "model.safetensors", weights)
+    with written_model(run.model_folder) as beside:
+        write_tensors(beside / "model.safetensors", weights)
     pictured = ""
     if config.pictures:
         found, why = film(config.world, built.player.best, seed=seed_for(config.seed, "evaluation", "film"))
         if found is not None:
-            (run.folder / "agent.png").write_bytes(animation(found.frames, found.seconds))
+            write_bytes(run.folder / "agent.png", animation(found.frames, found.seconds))
             pictured = f", filmed in {run.folder / 'agent.png'}"
         else:
             show.line(why)

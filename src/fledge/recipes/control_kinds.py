@@ -32,6 +32,7 @@ from fledge.recipes.control_builders import (
     build_tabular,
 )  # fmt: skip
 from fledge.runs.folder import Run
+from fledge.runs.model_files import check_model, standing_model
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
@@ -78,7 +79,8 @@ def load_player(folder: Path, world: World, device: torch.device, settings_of: C
     Raises UserError for a folder that is none, or is of another world.
     """
     run = Run.open(folder)
-    weights = run.model_folder / "model.safetensors"
+    weights = standing_model(run.model_folder) / "model.safetensors"
+    check_model(weights.parent)
     if run.verb != "control" or not weights.is_file():
         raise UserError(f"{folder} holds no agent: give a finished run of `fledge control`.")
     if run.config["world"] != world.name:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from fledge.errors import UserError
 from fledge.runs.atomic import known_sha256, sha256, write_text
 from fledge.runs.lineage import verb_of
@@ -44,7 +46,7 @@ def model_is_whole(run: Path) -> bool:
     folder = standing(run / "model")
     hashes = _hashes(run)
     if not hashes:  # a run of a time when none were kept
-        return (folder / "model.safetensors").is_file()
+        return _can_be_opened(folder / "model.safetensors")
     return all((folder / name).is_file() and known_sha256(folder / name) == kept for name, kept in hashes.items())
 
 
@@ -87,6 +89,14 @@ def _hashes(run: Path) -> dict[str, str]:
         return {}
     found = (_LINE.fullmatch(line) for line in lines)
     return {line[2]: line[1] for line in found if line}
+
+
+def _can_be_opened(weights: Path) -> bool:
+    try:
+        with safe_open(weights, "pt"):
+            return True
+    except (FileNotFoundError, SafetensorError):
+        return False
 
 
 def _is_of_a_run(folder: Path) -> bool:
