@@ -1,0 +1,63 @@
+"""The page of `make mutants`: by module how many faults were planted and noticed, and every survivor with the reason it may live."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.mutants.judge import MISSED
+
+REASONS = Path(__file__).with_name("survivors.json")  # name -> why it is no fault, or none that a test should see
+
+
+def write_table(
+    path: Path, results: Sequence[Mapping[str, Any]], population: Mapping[str, int], sample: int, seed: int
+) -> None:
+    reasons: dict[str, str] = json.loads(REASONS.read_text()) if REASONS.exists() else {}
+    drawn = f"{len(results)} of them, drawn with seed {seed}" if sample else "all of them"
+    lines = [
+        "# Planted faults",
+        "",
+        "What `make mutants` makes of the mathematics: one small fault at a time (a sign, a direction, a bound, a condition, one of two",
+        "things alike for the other), and whether the ordinary tests fail, or a row of `fledge verify` does not hold. Tests of commands,",
+        "recipes and files are not asked. A fault that ends in an exception or in no end counts as noticed.",
+        "",
+        f"{datetime.now(UTC):%d %B %Y}, {processor()}: {sum(population.values()):,} faults, {drawn}.",
+        "",
+        "| module | faults | planted | noticed by tests | equivalent or harmless | neither | noticed by verify alone |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for module in (*population, "all"):
+        own = [each for each in results if module in ("all", each["module"])]
+        lines.append(row(module, sum(population.values()) if module == "all" else population[module], own, reasons))
+    lines += ["", "## Survivors", ""]
+    for each in results:
+        if each["tests"] == MISSED:
+            cut = f" ({each['asked']} of {each['of']} tests asked)" if each["asked"] < each["of"] else ""
+            lines.append(f"- `{each['name']}`{cut}: {reasons.get(each['name'], '**not justified**')}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def row(module: str, faults: int, own: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
+    missed = [each for each in own if each["tests"] == MISSED]
+    known = sum(each["name"] in reasons for each in missed)
+    noticed = len(own) - len(missed)
+    asked = [each for each in own if "verify" in each]
+    by_verify = sum(each["verify"] != MISSED for each in asked)
+    shown = f"{by_verify} of {len(asked)} ({by_verify / len(asked):.0%})" if asked else ""
+    share = f"{noticed} ({noticed / len(own):.0%})" if own else ""
+    return f"| {module} | {faults} | {len(own)} | {share} | {known} | {len(missed) - known} | {shown} |"
+
+
+def processor() -> str:
+    """As the machine calls it."""
+    try:
+        told = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in told if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, Python {platform.python_version()}"
