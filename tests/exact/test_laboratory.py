@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from fledge.exact.enumerable import Language
-from fledge.exact.laboratory import Bench, Hardware, Problem, expected_gradient, measure, random_problem
+from fledge.exact.laboratory import Bench, Hardware, expected_gradient, measure
+from fledge.exact.problem import Problem, random_problem
 from fledge.fit import nll, total
 from fledge.trajectories import Trajectories
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fledge.exact.mdp import MDP, random_mdp
 from fledge.exact.policy_gradient_rows import (
+    bootstrapped_gradient,
     estimate,
     gae_advantage,
     k_step_advantage,
@@ -97,8 +98,19 @@ def test_samples_of_another_policy_are_made_up_for_by_the_decisions_before_each_
     assert (torch.einsum("n,nsa->sa", acting, plain) - exact).norm() > 0.1 * exact.norm()
 
 
+def test_the_formula_of_a_bootstrapped_gradient_is_the_true_gradient_where_it_should_be() -> None:
+    """With the exact critic at any λ, and with any critic at λ = 1; in between it is the mean over trajectories, not the gradient."""
+    mdp, logits = random_mdp(3, 2, 4, 0.9, 2)
+    exact, values = mdp.gradient(logits), mdp.state_values(logits)
+    wrong = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    for lam in (0.0, 0.5, 1.0):
+        torch.testing.assert_close(bootstrapped_gradient(mdp, logits, values, lam), exact, **EXACT)
+    wrong[-1] = 0  # after the last step there is nothing
+    torch.testing.assert_close(bootstrapped_gradient(mdp, logits, wrong, 1.0), exact, **EXACT)
+    assert (bootstrapped_gradient(mdp, logits, wrong, 0.5) - exact).norm() > 0.01 * exact.norm()
+
+
 def test_the_rows_hold() -> None:
     rows = policy_gradient_rows(10)
     assert all(row.holds for row in rows)
-    assert [row.bound for row in rows] == [1e-10] * 4 + [None]
-    assert rows[-1].figure > 0.01
+    assert [row.bound for row in rows] == [1e-10] * 5

@@ -2,7 +2,8 @@
 
 An algorithm (its class, the object, or the function that makes it) carries the attribute `gradient_claim`, one of three sentences:
 "unbiased", "unbiased up to scale (G-1)/G" with any arithmetic of G (samples of a group), B (rows of a batch) and T (steps of a
-sequence), or "biased: " and why. The first two are checked; the third holds, and its figure is shown.
+sequence), or "biased: " and why. The first two are checked; the third is held to its formula where one is known (the package's own
+algorithms: exact/biases.py), and where none is its figure is shown.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import inspect
 import operator
 from collections.abc import Mapping
 from typing import Any
+
+from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.exact.laboratory import Hardware, Measured
@@ -90,11 +93,24 @@ def _name(scale: float, measured: Measured, length: int) -> str:
 
 
 def judge(
-    id: str, subject: str, claim: str | None, measured: Measured, length: int, hardware: Hardware, note: str = ""
+    id: str,
+    subject: str,
+    claim: str | None,
+    measured: Measured,
+    length: int,
+    hardware: Hardware,
+    note: str = "",
+    formula: Tensor | None = None,
 ) -> Row:
-    """The row of an estimator on sequences of up to `length` steps. Raises UserError for a claim of no known form."""
+    """The row of an estimator on sequences of up to `length` steps. Raises UserError for a claim of no known form.
+
+    formula: what a biased estimator should be on average, [P, V].
+    """
     claim = claim if claim is None else str(claim)
-    if claim is None or claim.startswith("biased:"):
+    if formula is not None:
+        figure, bound = measured.error_from(formula), hardware.tolerance
+        note = f", as its formula says to {figure:.1e}{note}"
+    elif claim is None or claim.startswith("biased:"):
         figure, bound = measured.relative_error, None
     elif claim == "unbiased" or claim.startswith(SCALED):
         scale = 1.0 if claim == "unbiased" else scale_of(claim, measured.samples, length, measured.groups)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.kl_control import KLControl
-from fledge.exact.enumerable import Language, policy_gradient
+from fledge.decoding import Decoding
+from fledge.exact.problem import Problem
 from fledge.exact.table import TableNetwork, spoken
 from fledge.learner import Learner, Schedule
 from fledge.policy import TokenPolicy
@@ -29,53 +30,6 @@ Make = Callable[..., Any]
 
 LARGEST_SPACE = 1000  # batches that are enumerated: about a second; more are sampled
 RESAMPLES = 20_000  # draws of the sampling error by which a Monte Carlo figure is judged
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A language, a policy, a reward for every sequence: ∇(E[r] − β·KL(π‖π_ref)) is what an estimator should find. Float64, CPU."""
-
-    language: Language
-    logits: Tensor  # [P, V]: the policy
-    reward: Tensor  # [S]
-    reference: Tensor | None = None  # [P, V]
-    beta: float = 0.0
-    behaviour: Tensor | None = None  # [P, V]: who sampled, where that was not the policy
-
-    def gradient(self) -> Tensor:
-        """The true one.  [P, V]"""
-        reference = None if self.reference is None else self.language.log_prob(self.reference)
-        return policy_gradient(self.language, self.logits, self.reward, reference, self.beta)
-
-    def prob(self) -> Tensor:
-        """How often each sequence is sampled.  [S]"""
-        return self.language.log_prob(self.logits if self.behaviour is None else self.behaviour).exp()
-
-    def effective_share(self) -> float:
-        """(Σ μ w)² / Σ μ w² with w = π/μ: the effective sample size of the importance weights, as a share of the samples."""
-        policy, behaviour = self.language.log_prob(self.logits).exp(), self.prob()
-        return float(1 / (policy.square() / behaviour).sum())
-
-    def reinforce_variance(self) -> float:
-        """The total variance of ∇log π(y)·(r(y) − β·log π/π_ref), from one sample of the policy."""
-        logp = self.language.log_prob(self.logits)
-        score: Any = torch.autograd.functional.jacobian(self.language.log_prob, self.logits)  # [S, P, V]
-        worth = self.reward
-        if self.reference is not None:
-            worth = worth - self.beta * (logp - self.language.log_prob(self.reference))
-        second = (logp.exp() * worth.square() * score.square().sum((1, 2))).sum()
-        return float(second - self.gradient().square().sum())
-
-
-def random_problem(language: Language, seed: int = 0, *, beta: float = 0.0, off_policy: bool = False) -> Problem:
-    """Policy, rewards around 2, reference and sampler drawn at random. With β = 0 there is no reference."""
-    random = torch.Generator().manual_seed(seed)
-    table = lambda: torch.randn(len(language.prefixes), language.vocabulary, dtype=torch.float64, generator=random)  # noqa: E731
-    logits, reference, other = table(), table(), table()
-    reward = 2 + torch.randn(len(language.sequences), dtype=torch.float64, generator=random)
-    # An actor half as far from the policy as an unrelated one.
-    behaviour = logits + 0.5 * (other - logits) if off_policy else None
-    return Problem(language, logits, reward, reference if beta else None, beta, behaviour)
 
 
 @dataclass(frozen=True)
@@ -113,6 +67,10 @@ class Measured:
         """‖E ĝ/scale − g‖ / ‖g‖, infinite where the scale is 0."""
         return float((self.expected / scale - self.true).norm() / self.true.norm()) if scale else math.inf
 
+    def error_from(self, formula: Tensor) -> float:
+        """‖E ĝ − formula‖ / ‖formula‖.  [P, V]"""
+        return float((self.expected - formula).norm() / formula.norm())
+
     @property
     def scale(self) -> float:
         """The c for which c·g is nearest to E ĝ."""
@@ -143,7 +101,8 @@ class Bench:
         self.problem, self.make = problem, make
         language = problem.language
         network = TableNetwork(language.vocabulary, language.length).hold(language, problem.logits)
-        self.policy = TokenPolicy(network).to(hardware.device, hardware.dtype)
+        rule = Decoding(problem.temperature)
+        self.policy = TokenPolicy(network, rule=rule).to(hardware.device, hardware.dtype)
         self.learner = Learner(self.policy, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
         self.learner.optimizer.step = self._keep  # pyright: ignore[reportAttributeAccessIssue]
         self.taken: list[Tensor] = []
@@ -151,14 +110,16 @@ class Bench:
         self.reference = None
         if problem.reference is not None:
             other = TableNetwork(language.vocabulary, language.length).hold(language, problem.reference)
-            self.reference = TokenPolicy(other).to(hardware.device, hardware.dtype).frozen_copy()
+            self.reference = TokenPolicy(other, rule=rule).to(hardware.device, hardware.dtype).frozen_copy()
         acting = problem.logits if problem.behaviour is None else problem.behaviour
-        self.step_logp = language.step_log_prob(acting).to(hardware.device, hardware.dtype)
+        self.step_logp = problem.step_log_prob(acting).to(hardware.device, hardware.dtype)
         self.reward = problem.reward.to(hardware.device, hardware.dtype)
 
     def _keep(self) -> None:
         gradient = self.policy.network.table.grad
         self.taken.append(torch.zeros_like(self.policy.network.table) if gradient is None else gradient.clone())
+        if self.problem.after is not None:
+            self.policy.network.hold(self.problem.language, self.problem.after)
 
     def build(self) -> Any:
         """The algorithm, new; where it takes a `reference` and a `kl`, with the problem's."""
@@ -171,18 +132,20 @@ class Bench:
     def ascent(self, words: Sequence[int], groups: int = 1) -> Tensor:
         """What one update of a fresh algorithm on these sequences, in equal groups, adds to the table: the mean of its steps.  [P, V]
 
-        Raises ValueError where it makes no optimizer step.
+        Where the problem says where the first step leads, it is the last step's. Raises ValueError where it makes no optimizer step.
         """
         self.taken = []
         self.learner.steps = 0
+        if self.problem.after is not None:
+            self.policy.network.hold(self.problem.language, self.problem.logits)
         algorithm = self.build()
         group = torch.arange(groups).repeat_interleave(len(words) // groups)
         opening = self.problem.language.vocabulary
         algorithm.update(spoken(self.problem.language, words, opening, self.reward, self.step_logp, group))
         if not self.taken:
             raise ValueError("update(batch) made no optimizer step: call learner.step(loss, batch) in it.")
-        mean = torch.stack(self.taken).mean(0)
-        return -mean[:, self.columns].T.double().cpu()
+        taken = self.taken if self.problem.after is None else self.taken[-1:]
+        return -torch.stack(taken).mean(0)[:, self.columns].T.double().cpu()
 
 
 def expected_gradient(make: Make, problem: Problem, samples: int = 1, hardware: Hardware = Hardware()) -> Tensor:

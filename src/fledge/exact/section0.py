@@ -23,8 +23,9 @@ from fledge.algorithms.reinforce import Reinforce
 from fledge.algorithms.supervised import Supervised
 from fledge.exact.constraint import project
 from fledge.exact.enumerable import Language, em_step, kl, log_success, optimum
-from fledge.exact.laboratory import Bench, Hardware, Problem, expected_gradient, measure, random_problem
+from fledge.exact.laboratory import Bench, Hardware, expected_gradient, measure
 from fledge.exact.mixture import Mixture
+from fledge.exact.problem import Problem, random_problem
 from fledge.exact.rows import Curve, Row
 from fledge.exact.student import fit_weighted
 from fledge.exact.table import TableNetwork, spoken
