@@ -35,6 +35,20 @@ def test_it_lags_until_it_is_told() -> None:
     assert all(torch.equal(a, b) for a, b in zip(held(target.network), held(first), strict=True))
 
 
+def test_a_normaliser_is_the_leaders_own() -> None:
+    """A part that has statistics and no parameters: both look through the same glasses at once, in whatever steps they follow."""
+    first = torch.nn.Sequential(torch.nn.BatchNorm1d(3, affine=False), torch.nn.Linear(3, 2)).eval()
+    target, x = TargetNetwork(first), torch.randn(5, 3, generator=seeded(1))
+    normaliser = first[0]
+    assert isinstance(normaliser, torch.nn.BatchNorm1d)
+    assert normaliser.running_mean is not None
+    normaliser.running_mean.add_(10.0)
+    assert torch.equal(target.network(x), first(x))
+    assert target.network[1] is not first[1]  # pyright: ignore[reportIndexIssue]
+    target.follow(0.5)
+    assert normaliser.running_mean.tolist() == [10.0] * 3
+
+
 def test_it_is_not_differentiated_and_its_state_is_its_own() -> None:
     first, second = leader(), leader()
     target, other = TargetNetwork(first), TargetNetwork(second)

@@ -20,7 +20,7 @@ WRONG = {
     "world=CartPole-v1 network=graph": "graph",
     "algorithm=reinforce schedule=linear": "give schedule=constant",
     "algorithm=async normalise=true": "workers have no statistics in common",
-    "algorithm=dqn normalise=true": "leave normalise=true out",
+    "algorithm=q_learning world=gridworld normalise=true": "leave normalise=true out",
     "algorithm=reinforce scale_rewards=true": "leave scale_rewards=true out",
     "algorithm=ppo expert=nothere": "asks no expert",
     "algorithm=dqn network=graph": "leave network=graph out",

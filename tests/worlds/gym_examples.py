@@ -95,20 +95,62 @@ class Bits(Counting):
 
 
 class Coloured(Counting):
-    """A picture [2, 3, 3]: its red is the row, its green the column, its blue the step."""
+    """A picture [36, 37, 3]: its red is the row, its green the column, its blue the step."""
 
-    observation_space = spaces.Box(0, 255, (2, 3, 3), dtype=np.uint8)
+    observation_space = spaces.Box(0, 255, (36, 37, 3), dtype=np.uint8)
 
     def seen(self) -> Any:
-        row, column = np.meshgrid(range(2), range(3), indexing="ij")
-        return np.stack([row, column, np.full((2, 3), self.steps)], -1).astype(np.uint8)
+        row, column = np.meshgrid(range(36), range(37), indexing="ij")
+        return np.stack([row, column, np.full((36, 37), self.steps)], -1).astype(np.uint8)
 
 
 class Grey(Counting):
-    observation_space = spaces.Box(0, 255, (5, 6), dtype=np.uint8)
+    observation_space = spaces.Box(0, 255, (40, 50), dtype=np.uint8)
 
     def seen(self) -> Any:
-        return np.full((5, 6), self.steps, dtype=np.uint8)
+        return np.full((40, 50), self.steps, dtype=np.uint8)
+
+
+class Board(Counting):
+    """A board [2, 3] of 0 to 4: 0, 1, 2 above and the step below."""
+
+    observation_space = spaces.Box(0, 4, (2, 3), dtype=np.uint8)
+
+    def seen(self) -> Any:
+        return np.array([[0, 1, 2], [self.steps] * 3], dtype=np.uint8)
+
+
+class SmallPicture(Counting):
+    """[7, 7, 3], from 0 to 255: all of it the step."""
+
+    observation_space = spaces.Box(0, 255, (7, 7, 3), dtype=np.uint8)
+
+    def seen(self) -> Any:
+        return np.full((7, 7, 3), self.steps, dtype=np.uint8)
+
+
+class InADict(Counting):
+    """What is where, out of order; the choice begins at 3."""
+
+    observation_space = spaces.Dict(
+        {"where": LINE, "also": spaces.Tuple((spaces.Discrete(3, start=3), spaces.MultiBinary(2)))}
+    )
+
+    def seen(self) -> Any:
+        return {"also": (3 + self.steps % 3, np.array([1, 0], dtype=np.int8)), "where": np.array([self.steps, -1.0])}
+
+
+class GridOfBits(Counting):
+    """Shows and is told bits in a grid [2, 3]: shows the last it was told."""
+
+    observation_space = action_space = spaces.MultiBinary([2, 3])
+
+    def seen(self) -> Any:
+        return np.zeros((2, 3), dtype=np.int8)
+
+    def step(self, action) -> Any:
+        assert self.action_space.contains(action), action
+        return action, 1.0, False, False, {}
 
 
 class OddAndEven(Counting):
@@ -177,8 +219,8 @@ class OtherShape(Counting):
         return np.zeros(3)
 
 
-class InADict(Counting):
-    observation_space = spaces.Dict({"where": LINE})
+class InAGraph(Counting):
+    observation_space = spaces.Dict({"where": LINE, "who": spaces.Graph(LINE, None)})
 
 
 class ToldAText(Counting):

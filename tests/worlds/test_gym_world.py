@@ -139,16 +139,46 @@ def test_pictures_come_with_the_colours_first(world):
     seen = world.step(torch.tensor([0, 0])).obs
     assert seen.dtype == torch.uint8
     assert isinstance(world.observation, Box)
-    assert world.observation.shape == seen.shape[1:] == (3, 2, 3)
-    assert seen[0, 0].tolist() == [[0, 0, 0], [1, 1, 1]]
-    assert seen[0, 1].tolist() == [[0, 1, 2], [0, 1, 2]]
-    assert seen[0, 2].tolist() == [[1, 1, 1], [1, 1, 1]]
+    assert world.observation.shape == seen.shape[1:] == (3, 36, 37)
+    assert seen[0, 0, :2, :3].tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert seen[0, 1, :2, :3].tolist() == [[0, 1, 2], [0, 1, 2]]
+    assert seen[0, 2, :2, :3].tolist() == [[1, 1, 1], [1, 1, 1]]
 
 
 @pytest.mark.parametrize("world", ["Test/Grey-v0"], indirect=True)
 def test_a_grey_picture_has_one_colour(world):
-    assert world.reset(0).shape == (2, 1, 5, 6)
-    assert world.observation.shape == (1, 5, 6)
+    assert world.reset(0).shape == (2, 1, 40, 50)
+    assert world.observation.shape == (1, 40, 50)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "wanted"),
+    [
+        ("Board", 6, [0, 0.25, 0.5, 0.25, 0.25, 0.25]),
+        ("SmallPicture", 6, [1 / 255] * 6),
+        # as gymnasium.spaces.flatten has it: keys in order, a choice as one-hot
+        ("InADict", 7, [0, 1, 0, 1, 0, 1, -1]),
+    ],
+)
+@pytest.mark.parametrize("processes", [False, True])
+def test_boards_small_pictures_and_dicts_come_as_one_row_of_numbers(name, first, wanted, processes):
+    world = GymWorld(f"Test/{name}-v0", 2, processes=processes)
+    assert isinstance(world.observation, Box)
+    assert world.reset(0).shape == (2, *world.observation.shape)
+    seen = world.step(torch.tensor([0, 1])).obs
+    world.close()
+    assert seen.dtype == torch.float32
+    torch.testing.assert_close(seen[1, :first], torch.tensor(wanted, dtype=torch.float32))
+    if name == "SmallPicture":
+        assert seen.shape == (2, 147)
+
+
+@pytest.mark.parametrize("world", ["Test/GridOfBits-v0"], indirect=True)
+def test_a_grid_of_choices_is_read_row_by_row(world):
+    assert world.action == world.observation == Choices((2,) * 6)
+    assert world.reset(0).tolist() == [[0] * 6] * 2
+    told = torch.tensor([[1, 0, 1, 0, 0, 1], [0, 0, 0, 1, 1, 1]])
+    assert torch.equal(world.step(told).obs, told)
 
 
 def test_atari_shows_four_grey_frames():
@@ -171,7 +201,7 @@ def test_atari_shows_four_grey_frames():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("InADict", "Test/InADict-v0 shows a Dict.*FlattenObservation"),
+        ("InAGraph", "Test/InAGraph-v0 shows a Dict with parts that have no fixed length"),
         ("ToldAText", "Test/ToldAText-v0 is told a Text.*TransformAction"),
         ("RaisingAtBirth", "failed as it was made .OSError: no such robot, .*gym_examples.py, line [0-9]+.: mend it"),
         ("LacksAModule", "cannot be made .Box2D is not there.: install"),

@@ -80,3 +80,12 @@ def test_a_version_that_is_gone_is_told():
 def test_no_copies_are_not_possible():
     with pytest.raises(UserError, match="0 copies of CartPole-v1 were asked for: 1 or more"):
         make_world("CartPole-v1", 0)
+
+
+@pytest.mark.parametrize("drawn", ["S..", "S#+", "..\n.S", "S.#+\n..#."])
+def test_a_map_whose_exit_cannot_be_reached_says_so(drawn, tmp_path):
+    (tmp_path / "map.txt").write_text(drawn)
+    with pytest.raises(UserError, match="no way leads from a start to an exit"):
+        make_world(f"gridworld:{tmp_path / 'map.txt'}", 1)
+    (tmp_path / "map.txt").write_text(drawn.replace("#", ".") + "\n" + "." * (len(drawn.splitlines()[0]) - 1) + "-")
+    assert make_world(f"gridworld:{tmp_path / 'map.txt'}", 1).copies == 1

@@ -12,16 +12,21 @@ from torch import nn
 
 
 class TargetNetwork:
-    """θ⁻, begun as a copy of θ. Nothing is differentiated through it; buffers are followed like parameters."""
+    """θ⁻, begun as a copy of θ. Nothing is differentiated through it; buffers are followed like parameters.
+
+    A part without parameters is not copied but shared: observations are normalised as they are for θ, not as they were.
+    """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
+        shared = {id(part): part for part in network.modules() if next(part.parameters(), None) is None}
+        self.network = copy.deepcopy(network, shared).requires_grad_(False)
         held = zip(
             chain(self.network.parameters(), self.network.buffers()),
             chain(network.parameters(), network.buffers()),
             strict=True,
         )
-        self.pairs = [(mine.detach(), theirs.detach()) for mine, theirs in held]  # the same memory, without history
+        # The same memory, without history; a shared part stands where its owner moves it.
+        self.pairs = [(mine.detach(), theirs.detach()) for mine, theirs in held if mine is not theirs]
 
     @torch.no_grad()
     def catch_up(self) -> None:

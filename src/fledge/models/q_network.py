@@ -17,9 +17,7 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.models.actor_critic import Encoder
-from fledge.worlds.world import Box, Choices, Space
-
-SMALLEST_PICTURE = 36  # pixels: below that the third convolution has nothing left to look at
+from fledge.worlds.world import SMALLEST_PICTURE, Box, Choices, Space
 
 
 class Pictures(nn.Module):
@@ -51,10 +49,10 @@ class Pictures(nn.Module):
         return self.layers(obs.float() / 255).flatten(1)
 
 
-def encoder_for(observation: Space, generator: torch.Generator) -> Pictures | Encoder:
-    """From observations to vectors [N, width]: pictures by convolution, everything else as it is."""
+def encoder_for(observation: Space, generator: torch.Generator, normalise: bool = False) -> Pictures | Encoder:
+    """From observations to vectors [N, width]: pictures by convolution; all else as it is, numbers normalised if asked for."""
     pictures = isinstance(observation, Box) and observation.low.dtype == torch.uint8 and len(observation.shape) == 3
-    return Pictures(observation.shape, generator) if pictures else Encoder(observation, normalise=False)
+    return Pictures(observation.shape, generator) if pictures else Encoder(observation, normalise)
 
 
 def hidden(
@@ -93,8 +91,9 @@ class QNetwork(nn.Module):
         widths: Sequence[int] = (128, 128),
         dueling: bool = False,
         layer_norm: bool = True,
+        normalise: bool = False,
     ) -> None:
-        """widths: of the hidden layers; (512,) after the convolution of pictures in the papers.
+        """widths: of the hidden layers; (512,) after the convolution of pictures in the papers. normalise: numbers that are observed.
 
         Raises UserError for actions that are not one choice, and for pictures that are too small.
         """
@@ -103,13 +102,19 @@ class QNetwork(nn.Module):
             raise UserError(
                 f"actions {action} were given: a Q-network wants one choice out of n. Use PPO, or SAC and TD3 where actions are real numbers."
             )
-        encoder, self.choices = encoder_for(observation, generator), action.sizes[0]
+        encoder, self.choices = encoder_for(observation, generator, normalise), action.sizes[0]
         shared = (encoder.width, *widths[:-1])
         self.trunk = nn.Sequential(encoder, hidden(shared, generator=generator, layer_norm=layer_norm))
         self.streams = nn.ModuleList(
             hidden((shared[-1], *widths[-1:]), generator=generator, layer_norm=layer_norm, outputs=outputs)
             for outputs in ((self.choices, 1) if dueling else (self.choices,))
         )
+
+    @property
+    def normaliser(self) -> Encoder | None:
+        """The running statistics of what is observed, None where pictures are."""
+        first = self.trunk[0]
+        return first if isinstance(first, Encoder) else None
 
     def forward(self, obs: Tensor) -> Tensor:
         """[N, *O] -> [N, A]"""

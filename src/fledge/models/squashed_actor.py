@@ -62,11 +62,20 @@ class GaussianActor(nn.Module):
     """
 
     def __init__(
-        self, observation: Space, action: Space, *, generator: torch.Generator, widths: Sequence[int] = (256, 256)
+        self,
+        observation: Space,
+        action: Space,
+        *,
+        generator: torch.Generator,
+        widths: Sequence[int] = (256, 256),
+        encoder: Encoder | None = None,
     ) -> None:
-        """widths: of the hidden layers. Raises UserError as `Bounds` does."""
+        """widths: of the hidden layers. encoder: normalises what actor and critics see alike; without it they see it as it is.
+
+        Raises UserError as `Bounds` does.
+        """
         super().__init__()
-        self.bounds, self.encoder = Bounds(action), Encoder(observation, normalise=False)
+        self.bounds, self.encoder = Bounds(action), encoder or Encoder(observation, normalise=False)
         sizes = (self.encoder.width, *widths, 2 * self.bounds.width)
         self.network = mlp(sizes, generator=generator, activation=nn.ReLU, last_gain=0.01)
         self.log_temperature = nn.Parameter(torch.zeros(()))
@@ -96,11 +105,20 @@ class DeterministicActor(nn.Module):
     """a = centre + reach · clip(tanh(u) + noise, −1, 1), u a network's."""
 
     def __init__(
-        self, observation: Space, action: Space, *, generator: torch.Generator, widths: Sequence[int] = (256, 256)
+        self,
+        observation: Space,
+        action: Space,
+        *,
+        generator: torch.Generator,
+        widths: Sequence[int] = (256, 256),
+        encoder: Encoder | None = None,
     ) -> None:
-        """widths: of the hidden layers. Raises UserError as `Bounds` does."""
+        """widths: of the hidden layers. encoder: normalises what actor and critics see alike; without it they see it as it is.
+
+        Raises UserError as `Bounds` does.
+        """
         super().__init__()
-        self.bounds, self.encoder = Bounds(action), Encoder(observation, normalise=False)
+        self.bounds, self.encoder = Bounds(action), encoder or Encoder(observation, normalise=False)
         sizes = (self.encoder.width, *widths, self.bounds.width)
         self.network = mlp(sizes, generator=generator, activation=nn.ReLU, last_gain=0.01)
 

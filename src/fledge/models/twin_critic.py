@@ -18,11 +18,20 @@ class TwinCritic(nn.Module):
     """Perceptrons over the observation and the action, the latter in units of its bounds."""
 
     def __init__(
-        self, observation: Space, action: Space, *, generator: torch.Generator, widths: Sequence[int] = (256, 256)
+        self,
+        observation: Space,
+        action: Space,
+        *,
+        generator: torch.Generator,
+        widths: Sequence[int] = (256, 256),
+        encoder: Encoder | None = None,
     ) -> None:
-        """widths: of the hidden layers. Raises UserError as `Bounds` does."""
+        """widths: of the hidden layers. encoder: normalises what actor and critics see alike; without it they see it as it is.
+
+        Raises UserError as `Bounds` does.
+        """
         super().__init__()
-        self.bounds, self.encoder = Bounds(action), Encoder(observation, normalise=False)
+        self.bounds, self.encoder = Bounds(action), encoder or Encoder(observation, normalise=False)
         sizes = (self.encoder.width + self.bounds.width, *widths, 1)
         self.networks = nn.ModuleList(mlp(sizes, generator=generator, activation=nn.ReLU) for _ in range(2))
 

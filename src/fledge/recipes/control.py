@@ -44,7 +44,7 @@ class ControlConfig(BaseModel):
     )
     world: str = Field(
         default="CartPole-v1",
-        description="a gymnasium name, such as Hopper-v5; gridworld, gridworld:MAP.txt; words:TASK",
+        description="a gymnasium name, such as Hopper-v5; ./mine.py:World; gridworld, gridworld:MAP.txt; words:TASK",
     )
     steps: int = Field(default=100_000, ge=1, description="steps in the world, all copies together")
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")

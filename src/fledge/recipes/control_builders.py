@@ -153,7 +153,7 @@ def build_dqn(m: Making) -> Built:
     s = m.settings
     network = QNetwork(
         m.world.observation, m.world.action, generator=generator_for(s.seed, "weights"), widths=s.widths,
-        dueling=s.dueling,
+        dueling=s.dueling, normalise=s.normalise,
     ).to(m.device)  # fmt: skip
     surprise = Surprise(draws=m.updates * s.updates_per_batch) if s.prioritised else None
     algorithm = DQN(
@@ -163,14 +163,15 @@ def build_dqn(m: Making) -> Built:
         double=s.double, exploration=Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps)),
         learning_starts=s.learning_starts,
     )  # fmt: skip
-    return Built(algorithm, algorithm, algorithm, network)
+    return Built(algorithm, algorithm, algorithm, network, network.normaliser)
 
 
 def build_off_policy(m: Making, entropy: bool) -> Built:
     """SAC, which is paid for entropy, or TD3."""
     s, spaces = m.settings, (m.world.observation, m.world.action)
     random = generator_for(s.seed, "weights")
-    critic = TwinCritic(*spaces, generator=random, widths=s.widths).to(m.device)
+    encoder = Encoder(m.world.observation, s.normalise)  # one for all; memory keeps what was seen
+    critic = TwinCritic(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
     common: dict[str, Any] = {
         "replay": Replay(s.buffer, generator=m.random), "generator": generator_for(s.seed, "noise"),
         "gamma": s.gamma, "updates_per_step": s.updates_per_batch, "rows_per_update": s.rows_per_update,
@@ -178,12 +179,12 @@ def build_off_policy(m: Making, entropy: bool) -> Built:
     }  # fmt: skip
     actor: nn.Module
     if entropy:
-        actor = GaussianActor(*spaces, generator=random, widths=s.widths).to(m.device)
+        actor = GaussianActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
         algorithm: Any = SoftActorCritic(actor, critic, m.learner(actor), m.learner(critic), m.stopwatch, **common)
     else:
-        actor = DeterministicActor(*spaces, generator=random, widths=s.widths).to(m.device)
+        actor = DeterministicActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
         algorithm = TD3(actor, critic, m.learner(actor), m.learner(critic), m.stopwatch, **common)
-    return Built(algorithm, algorithm, algorithm, actor)
+    return Built(algorithm, algorithm, algorithm, actor, encoder)
 
 
 class _Values(nn.Module):

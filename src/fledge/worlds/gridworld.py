@@ -83,6 +83,17 @@ class Gridworld:
         there = [edged[1 + i : 1 + i + H, 1 + j : 1 + j + W][self.floor] for i, j in MOVES]
         return torch.stack([torch.where(x < 0, own, x) for x in there])
 
+    def exit_is_reached(self) -> bool:
+        """Whether moves lead from some start to some exit."""
+        next_to, floor = self.neighbours(), self.floor
+        seen = self.start[floor].clone()
+        while True:
+            further = seen.clone()
+            further[next_to[:, seen].flatten()] = True
+            if torch.equal(further, seen):
+                return bool((seen & self.exits[floor]).any())
+            seen = further
+
     def mdp(self) -> MDP:
         """The same as tables, sparse: three outcomes for each state and action."""
         next_to, ended = self.neighbours(), self.exits[self.floor]

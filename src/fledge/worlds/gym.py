@@ -15,14 +15,18 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.error import DependencyNotInstalled
+from gymnasium.wrappers import FlattenObservation
 from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.worlds.gym_copies import InProcesses, InTurn, failed
 from fledge.worlds.gym_spaces import shown, told
 from fledge.worlds.gym_state import bring_back, is_known, state_of
+from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import unheard_warnings
+from fledge.worlds.own import Maker, look_in_current_folder, made, out_of_file
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
@@ -37,11 +41,29 @@ def seeds_of(seed: int, copies: int, begun: int = 0) -> list[int]:
     return np.random.SeedSequence(seed, spawn_key=(begun,)).generate_state(copies).tolist()
 
 
-def make_environment(name: str, pictures: bool = False) -> gymnasium.Env:
-    """One environment. `pictures`: it can be drawn, as RGB.
+def make_environment(name: str, pictures: bool = False, maker: Maker | None = None) -> gymnasium.Env:
+    """One environment: gymnasium's `name`, a file's `./mine.py:World`, or what `maker` makes. `pictures`: it can be drawn, as RGB.
 
+    What shows a Dict or a Tuple is flattened: numbers as they are, choices as one-hot, in the order of `gymnasium.spaces.flatten`.
     Raises UserError for a missing extra or one that fails to start; what gymnasium raises for an unknown name travels.
     """
+    in_file = file_of(name)
+    if maker is None and in_file is not None:
+        maker = out_of_file(*in_file)
+    environment = registered(name, pictures) if maker is None else made(maker, name, pictures)
+    seen = environment.observation_space
+    if not isinstance(seen, spaces.Dict | spaces.Tuple):
+        return environment
+    if not isinstance(spaces.flatten_space(seen), spaces.Box):
+        raise UserError(
+            f"{name} shows a {type(seen).__name__} with parts that have no fixed length (Graph, Sequence): wrap it so that it shows "
+            "numbers or choices."
+        )
+    return FlattenObservation(environment)
+
+
+def registered(name: str, pictures: bool) -> gymnasium.Env:
+    """One of those that gymnasium knows by `name`."""
     if name.startswith("ALE/"):
         try:
             ale_py = importlib.import_module("ale_py")
@@ -51,6 +73,7 @@ def make_environment(name: str, pictures: bool = False) -> gymnasium.Env:
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     module, colon, known = name.rpartition(":")
     if colon:
+        look_in_current_folder()
         try:
             importlib.import_module(module)
         except Exception as error:
@@ -79,21 +102,24 @@ def missing(name: str, place: str, error: ImportError | DependencyNotInstalled) 
 
 
 class GymWorld:
-    """`copies` of the environment that gymnasium calls `name` ("module:Name-v0" imports the module first).
+    """`copies` of the environment that gymnasium calls `name` ("module:Name-v0" imports the module first), or of one's own.
 
     Restorable where it is known what the state is (classic control, MuJoCo) and the copies are in this process. Elsewhere all copies
     begin anew when a run is resumed, with seeds that have not been used.
     """
 
-    def __init__(self, name: str, copies: int, *, processes: bool = False, pictures: bool = False) -> None:
+    def __init__(
+        self, name: str, copies: int, *, processes: bool = False, pictures: bool = False, maker: Maker | None = None
+    ) -> None:
         """processes: a process for each copy, for environments whose step takes more than half a millisecond. pictures: for `picture`.
+        maker: makes an environment, or is one that is copied; without it the name says which.
 
         Raises UserError for spaces that are not supported, a missing extra, and an environment that fails as it is made; what
         gymnasium raises for an unknown name travels.
         """
         self.name, self.copies = name, copies
         kind = InProcesses if processes else InTurn
-        self.inside = kind(name, partial(make_environment, name, pictures), copies)
+        self.inside = kind(name, partial(make_environment, name, pictures, maker), copies)
         try:
             self.observation, self._show = shown(self.inside.seen, name)
             self.action, self._tell = told(self.inside.told, name)

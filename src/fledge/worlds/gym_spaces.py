@@ -10,7 +10,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.world import Box, Choices, Space
+from fledge.worlds.world import SMALLEST_PICTURE, Box, Choices, Space
 
 Show = Callable[[np.ndarray], Tensor]  # as gymnasium has it [n, …] -> [n, *O]
 Tell = Callable[[Tensor], np.ndarray]  # [n, *A] -> as gymnasium wants it [n, …]
@@ -19,17 +19,19 @@ Tell = Callable[[Tensor], np.ndarray]  # [n, *A] -> as gymnasium wants it [n, �
 def shown(space: spaces.Space, name: str) -> tuple[Space, Show]:
     """What a world shows. Numbers come as float32 and choices as int64 from 0; pictures stay uint8 and come as [C, H, W].
 
-    Raises UserError, with the world's `name`, for anything else (Dict, Tuple, Text …).
+    Boards and pictures too small for a convolution come as one row of numbers, their own range brought to 0…1.
+    Raises UserError, with the world's `name`, for anything else (Text, Graph …; Dict and Tuple come flattened, as `make_environment` says).
     """
     if isinstance(space, spaces.Box):
         if space.dtype == np.uint8 and len(space.shape) in (2, 3):
-            return _pictures(space)
+            seen, show = _pictures(space)
+            return (seen, show) if min(seen.shape[1:]) >= SMALLEST_PICTURE else _board(space)
         return _box(space), lambda seen: torch.from_numpy(np.ascontiguousarray(seen, dtype=np.float32))
     found = _choices(space)
     if found is None:
         raise UserError(
             f"{name} shows a {type(space).__name__}, and numbers (Box) or choices (Discrete, MultiDiscrete) were wanted: "
-            "register it anew within gymnasium.wrappers.FlattenObservation."
+            "give it an observation that can be flattened into these, or wrap it so."
         )
     choices, first = found
     return choices, lambda seen: torch.from_numpy((seen - first).astype(np.int64).reshape(-1, *choices.shape))
@@ -70,18 +72,29 @@ def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
 
 
 def _choices(space: spaces.Space) -> tuple[Choices, np.ndarray] | None:
-    """The choices of a discrete space and where they begin, None for another space or one with choices in a grid."""
+    """The choices of a discrete space, a grid of them row by row, and where they begin; None for another space."""
     if isinstance(space, spaces.Discrete):
         return Choices((int(space.n),)), np.asarray(space.start)
-    if isinstance(space, spaces.MultiDiscrete) and space.nvec.ndim == 1:
-        return Choices(tuple(int(n) for n in space.nvec)), space.start
-    if isinstance(space, spaces.MultiBinary) and len(space.shape) == 1:
-        return Choices((2,) * space.shape[0]), np.zeros((), dtype=np.int64)
+    if isinstance(space, spaces.MultiDiscrete):
+        return Choices(tuple(int(n) for n in space.nvec.flatten())), space.start
+    if isinstance(space, spaces.MultiBinary):
+        return Choices((2,) * int(np.prod(space.shape))), np.zeros((), dtype=np.int64)
     return None
 
 
 def _box(space: spaces.Box) -> Box:
     return Box(*(torch.from_numpy(np.array(end, dtype=np.float32)) for end in (space.low, space.high)))
+
+
+def _board(space: spaces.Box) -> tuple[Space, Show]:
+    """A board, or a picture of few pixels, as one row of numbers from 0 to 1.  [n, H, W, …] -> [n, H·W·…]"""
+    low, high = (end.astype(np.float32).flatten() for end in (space.low, space.high))
+    width = np.maximum(high - low, 1)
+
+    def show(seen: np.ndarray) -> Tensor:
+        return torch.from_numpy((seen.reshape(len(seen), -1).astype(np.float32) - low) / width)
+
+    return Box(torch.zeros(len(low)), torch.ones(len(low))), show
 
 
 def _pictures(space: spaces.Box) -> tuple[Space, Show]:

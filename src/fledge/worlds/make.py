@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fledge.errors import UserError
 from fledge.worlds.batched_cartpole import BatchedCartPole
@@ -16,11 +17,17 @@ from fledge.worlds.units import in_units
 from fledge.worlds.words_world import WordsWorld
 from fledge.worlds.world import World
 
+if TYPE_CHECKING:
+    from fledge.worlds.own import Maker
+
 GRID_GAMMA, GRID_STEPS = 0.99, 200  # of a gridworld made by its name
 
 
 def gridworld(map_file: str | None, copies: int) -> World:
-    """The classic 4 × 3 map, or one drawn in a text file. Raises UserError for a file that is not there, or is no map."""
+    """The classic 4 × 3 map, or one drawn in a text file.
+
+    Raises UserError for a file that is not there, is no map, or has no exit that can be reached.
+    """
     text, name = CLASSIC, "gridworld"
     if map_file is not None:
         name = f"gridworld:{map_file}"
@@ -30,7 +37,13 @@ def gridworld(map_file: str | None, copies: int) -> World:
             raise UserError(
                 f"the map {map_file} cannot be read ({error}): give a text file with '.', '#', 'S', '+' and '-'."
             ) from error
-    return MDPWorld(read_gridworld(text, gamma=GRID_GAMMA).mdp(), copies, time_limit=GRID_STEPS, name=name)
+    grid = read_gridworld(text, gamma=GRID_GAMMA)
+    if not grid.exit_is_reached():
+        raise UserError(
+            f"no way leads from a start to an exit on the map of {name}: nothing but time would end an episode, and all would earn the "
+            "same. Draw an exit that can be reached: '+' pays 1, '-' costs 1, digits pay themselves."
+        )
+    return MDPWorld(grid.mdp(), copies, time_limit=GRID_STEPS, name=name)
 
 
 # A world of ours that bears one of gymnasium's names is that world, faster.
@@ -43,8 +56,26 @@ OWN: dict[str, Callable[[int], World]] = {
 FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
 
 
-def make_world(name: str, copies: int, *, processes: bool = False) -> World:
-    """`copies` of the world `name`: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld", "words:reverse", "my_module:Mine-v0" …
+FROM_PYTHON = "python:"  # before the name of a world that was given as an object: no other process can find it
+
+
+def name_of(given: Any) -> str:
+    """What a world is called that was given by its name, as a factory, or as one environment."""
+    if isinstance(given, str):
+        return given
+    kind = given if hasattr(given, "__qualname__") else type(given)
+    return f"{FROM_PYTHON}{kind.__module__}.{kind.__qualname__}"
+
+
+def file_of(name: str) -> tuple[Path, str] | None:
+    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other name."""
+    path, colon, wanted = name.rpartition(":")
+    return (Path(path), wanted) if colon and path.endswith(".py") else None
+
+
+def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> World:
+    """`copies` of a world by its name: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld", "words:reverse", "my_module:Mine-v0",
+    "./mine.py:World"; or of your own environment of gymnasium: its class, a function that makes one, or one that is copied.
 
     Actions of numbers are told in units of their bounds (`units.in_units`). processes: each copy in a process of its own, for
     environments of gymnasium whose step takes more than half a millisecond.
@@ -52,6 +83,7 @@ def make_world(name: str, copies: int, *, processes: bool = False) -> World:
     Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to install it), spaces that are not
     supported, and fewer than one copy.
     """
+    name = name_of(given)
     if copies < 1:
         raise UserError(f"{copies} copies of {name} were asked for: 1 or more are possible.")
     if name in OWN and not processes:
@@ -68,8 +100,11 @@ def make_world(name: str, copies: int, *, processes: bool = False) -> World:
         raise UserError(
             f"the world {name} is gymnasium's, which is not here ({error}): pip install gymnasium"
         ) from error
+    if given == name and name.startswith(FROM_PYTHON):
+        raise UserError(f"the world {name} was given as an object in Python: only there can it be given again.")
+    maker = None if isinstance(given, str) else given
     try:
-        return in_units(GymWorld(name, copies, processes=processes))
+        return in_units(GymWorld(name, copies, processes=processes, maker=maker))
     except Error as error:
         raise unknown(name, error) from error
 

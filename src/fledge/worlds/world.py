@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+SMALLEST_PICTURE = 36  # pixels of a side: below that a convolution of three layers has nothing left to look at
+
 
 @dataclass(frozen=True)
 class Choices:
