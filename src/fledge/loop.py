@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 
-import torch
-
+from fledge.generators import generator_state, restore_generators
 from fledge.runs.folder import Run
 from fledge.stopwatch import Stopwatch
 
@@ -32,6 +30,13 @@ class Sampler(Protocol):
     figures: dict[str, float]
 
     def __next__(self) -> Any: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Stateful(Protocol):
+    """Whatever else draws or counts."""
+
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
@@ -88,12 +93,13 @@ def train(
     better: Callable[[dict[str, float]], float] | None = None,
     enough: Callable[[dict[str, float]], bool] | None = None,
     save_every_s: float = 30.0,
+    beside: Mapping[str, Stateful] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Run the algorithm for `steps` updates, until it is `over`, or an evaluation is `enough`; returns the last evaluation.
 
     Evaluates before the first step, every `evaluate_every` steps (0: never between; or a question asked after each) and at the end. Saves every `save_every_s`
     seconds and at the end: when it saves never changes what is computed. If the run has a checkpoint, continues from it, and
-    ends with the same bits as if it had never stopped.
+    ends with the same bits as if it had never stopped; `beside` are others, by name, whose state is in the checkpoint.
     Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand is done and saved.
     """
     step, done, last = 0, False, {}
@@ -105,8 +111,9 @@ def train(
         algorithm.load_state_dict(state["algorithm"])
         sampler.load_state_dict(state["sampler"])
         sampler.figures = dict(state["figures"])
-        torch.set_rng_state(state["torch"])
-        random.setstate(_tuples(state["python"]))
+        restore_generators(state["generators"])
+        for name, each in beside.items():
+            each.load_state_dict(state["beside"][name])
         done, last = state["done"], state["evaluation"]
         run.rewind(state["offsets"])
         watcher.line(f"continuing {run.folder} from step {step}")
@@ -116,8 +123,8 @@ def train(
             "algorithm": algorithm.state_dict(),
             "sampler": sampler.state_dict(),
             "figures": sampler.figures,
-            "torch": torch.get_rng_state(),
-            "python": random.getstate(),
+            "generators": generator_state(),
+            "beside": {name: each.state_dict() for name, each in beside.items()},
             "offsets": run.log_offsets(),
             "done": done,
             "evaluation": last,
@@ -180,8 +187,3 @@ def _write_timings(run: Run, step: int, stopwatch: Stopwatch, seconds: float, fi
     if "tokens" in figures:
         row["tokens_per_second"] = figures["tokens"] / seconds
     run.timings.write(row)
-
-
-def _tuples(x: Any) -> Any:
-    """JSON has lists where random.setstate wants tuples."""
-    return tuple(_tuples(y) for y in x) if isinstance(x, list | tuple) else x

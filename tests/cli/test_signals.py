@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import PPO, REINFORCE, STAGES, Cli, Models, environment, outcome
 
-# A judge that signals its own process while it scores one of the batches: the signal comes between sampling and updating.
+INSIDE = "judge_process=trainer"
+# A judge that signals the trainer, in whose process it runs, while it scores one of the batches: the signal comes between
+# sampling and updating.
 TELLING = """
 import os
 from pathlib import Path
@@ -56,11 +58,13 @@ def test_a_signal_stops_a_run_with_a_saved_step_and_how_to_go_on(
 
 def test_a_signal_in_the_middle_of_a_ppo_update_is_saved_there(cli: Cli, models: Models, tmp_path: Path) -> None:
     (tmp_path / "telling.py").write_text(TELLING)
-    words = [*models.fill(PPO.replace("{letters}", "telling.py").replace("reward={reward}", "")), "updates_per_step=4"]
+    words = models.fill(PPO.replace("{letters}", "telling.py").replace("reward={reward}", ""))
+    words += ["updates_per_step=4", INSIDE]
     assert cli([*words, "out=whole"], folder=tmp_path).code == 0
-    calls = len((tmp_path / "called").read_text())
+    # Asked twice at the start, before the first step, in steps 1 and 2, by the evaluation after them, in steps 3 and 4, …
+    assert len((tmp_path / "called").read_text()) == 11
     (tmp_path / "called").unlink()
-    told = {"SIGNAL_AT": str(calls // 2), "SIGNAL": str(int(signal.SIGTERM))}
+    told = {"SIGNAL_AT": "6", "SIGNAL": str(int(signal.SIGTERM))}
     stopped = cli([*words, "out=stopped"], folder=tmp_path, environment=told)
     assert stopped.code == 128 + signal.SIGTERM, stopped
     [checkpoint] = (tmp_path / "stopped" / "checkpoints").iterdir()
@@ -74,7 +78,7 @@ def test_a_signal_in_the_middle_of_a_ppo_update_is_saved_there(cli: Cli, models:
 def test_a_second_signal_stops_at_once(number: int, cli: Cli, models: Models, tmp_path: Path) -> None:
     (tmp_path / "telling.py").write_text(TELLING)
     told = {"SIGNAL_AT": "4", "SIGNAL": str(number), "SIGNALS": "2"}
-    words = models.fill(REINFORCE.replace("{letters}", "telling.py"))
+    words = [*models.fill(REINFORCE.replace("{letters}", "telling.py")), INSIDE]
     stopped = cli([*words, "out=stopped"], folder=tmp_path, environment=told)
     assert stopped.code in (128 + number, -number)
     assert "Traceback" not in stopped.stderr
@@ -90,7 +94,7 @@ def test_a_signal_before_there_is_a_run_leaves_the_same_command_to_work(
         f"import os\nif not os.path.exists('told'):\n    open('told', 'w')\n    os.kill(os.getpid(), {int(signal.SIGINT)})\n"
     )
     task.write_text(task.read_text() + (models.folder / "letters.py").read_text())
-    words = [*models.fill(REINFORCE.replace("{letters}", "telling.py")), "out=again"]
+    words = [*models.fill(REINFORCE.replace("{letters}", "telling.py")), "out=again", INSIDE]
     stopped = cli(words, folder=tmp_path)
     assert stopped.code == 128 + signal.SIGINT
     assert stopped.stderr == (

@@ -15,12 +15,11 @@ WRONG = {
         ["mine.py line 4", "score() raised ZeroDivisionError: division by zero", "'say "],
     ),
     "exits": ("import sys\ndef score(prompt, completion):\n    sys.exit(0)\n", ["mine.py line 5", "SystemExit"]),
-    "is not a number": ("def score(prompt, completion):\n    return float('nan')\n", ["the score was nan", "from 0"]),
-    "is infinite": ("def score(prompt, completion):\n    return float('inf')\n", ["the score was inf"]),
-    "is too large": (
-        "def score(prompt, completion):\n    return 7\n",
-        ["the score was 7", "from 0 (worthless) to 1 (right)"],
+    "is not a number": (
+        "def score(prompt, completion):\n    return float('nan')\n",
+        ["the score was nan", "a finite number"],
     ),
+    "is infinite": ("def score(prompt, completion):\n    return float('inf')\n", ["the score was inf"]),
     "is a word": ("def score(prompt, completion):\n    return 'good'\n", ["the score was 'good'"]),
     "is nothing": ("def score(prompt, completion):\n    pass\n", ["the score was None"]),
     "is a list that is too short": (

@@ -25,6 +25,6 @@ def test_the_reward_is_the_tasks_dense_score() -> None:
     assert example.answer is not None
     near = example.answer[:-1]
     marks = Verifier(task)([example], [Completion([1], [6], [0.0], "stop")], [near])
-    assert marks["reward"] == task.score([example], [near])
+    assert marks["reward"] == [v.score for v in task.judge([example], [near])]
     assert 0 < marks["reward"][0] < 1
     assert marks["exact_match"] == [0.0]

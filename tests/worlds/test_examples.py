@@ -45,17 +45,17 @@ def test_a_character_too_many_never_pays(answer, extra):
 def test_exact_forgives_blanks_at_the_ends_and_nothing_else():
     judge, example = Answered(), Example("upper: ab c", "AB C", "upper")
     replies = ["AB C", " AB C\n", "AB  C", "ABC", "ab C", "AB C.", "“AB C”"]
-    assert judge.exact([example] * 7, replies) == [True, True, False, False, False, False, False]
+    assert [v.right for v in judge.judge([example] * 7, replies)] == [True, True, False, False, False, False, False]
 
 
 def test_an_answered_task_cannot_score_without_an_answer():
     with pytest.raises(ValueError, match="without an answer"):
-        Answered().score([Example("p", None, "reverse")], ["x"])
+        Answered().judge([Example("p", None, "reverse")], ["x"])
 
 
 def test_examples_and_completions_must_pair_up():
     with pytest.raises(ValueError, match="zip"):
-        Answered().score([Example("p", "a", "reverse")], [])
+        Answered().judge([Example("p", "a", "reverse")], [])
 
 
 def test_draws_are_uniform_and_depend_on_the_key_only():

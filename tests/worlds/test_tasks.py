@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS
-from fledge.worlds.examples import Example
+from fledge.worlds.examples import Example, Verdict
 from fledge.worlds.tasks import BUILT_IN, check_task, load_task
 from fledge.worlds.words import WordTask
 
@@ -45,16 +46,15 @@ def test_a_mixture_scores_as_its_parts_do():
     task = load_task("words", seed=1)
     examples = [task.example(i, "test") for i in range(60)]
     replies = [(e.answer or "")[: 2 + i % 3] for i, e in enumerate(examples)]
-    alone = [load_task(e.task).score([e], [reply])[0] for e, reply in zip(examples, replies, strict=True)]
-    assert task.score(examples, replies) == alone
-    assert task.exact(examples, replies) == [value == 1.0 for value in alone]
-    assert 0 < sum(task.exact(examples, replies)) < 60
+    alone = [load_task(e.task).judge([e], [reply])[0] for e, reply in zip(examples, replies, strict=True)]
+    assert task.judge(examples, replies) == alone
+    assert 0 < sum(verdict.right for verdict in alone) < 60
 
 
 def test_a_mixture_wants_a_completion_for_each_example():
     task = load_task("add,upper")
     with pytest.raises(ValueError, match="1 examples came with 2"):
-        task.score([task.example(0, "train")], ["a", "b"])
+        task.judge([task.example(0, "train")], ["a", "b"])
 
 
 @pytest.mark.parametrize(
@@ -103,21 +103,25 @@ def test_a_length_that_is_not_given_makes_room_for_the_other(knobs, expected):
 class Judged:
     """A task of one question with a judge that a test makes up."""
 
-    judge: Callable[[str], float]
+    score: Callable[[str], float]
     answer: str | None = "dog"
     right: str = "dog"
     name: str = "judged"
     note: str | None = None
     holds_out: bool = True
+    can_fail: bool = False
 
     def example(self, index: int, split: str) -> Example:
         return Example("god", self.answer, self.name)
 
-    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-        return [self.judge(completion) for completion in completions]
+    def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
+        return [Verdict(self.score(completion), completion == self.right) for completion in completions]
 
-    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
-        return [completion == self.right for completion in completions]
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """There is none."""
 
 
 @pytest.mark.parametrize(
@@ -125,10 +129,8 @@ class Judged:
     [
         (lambda c: 1.0, "the wrong 'eph' scores 1 and the right 'dog' 1"),
         (lambda c: float(c != "dog"), "the wrong 'eph' scores 1 and the right 'dog' 0"),
-        (lambda c: 0.5 * (c == "dog"), "its own answer 'dog' scores 0.5"),
-        (lambda c: 1.0 if c == "dog" else 0.1, "the rubbish '' scores 0.1"),
-        (lambda c: 1.0 if c == "dog" else 0.1 * ("?" in c), re.escape("the rubbish '???' scores 0.1")),
-        (lambda c: 2.0 * (c == "dog"), "'dog' scores 2.0, and a score is a number from 0 to 1"),
+        (lambda c: 1.0 if c in ("dog", "") else 0.1, "the rubbish '' scores 1 and the right 'dog' 1"),
+        (lambda c: 1.0 if c == "dog" else 7.0 * ("?" in c), re.escape("the rubbish '???' scores 7")),
         (lambda c: float("nan"), "scores nan"),
         (lambda c: -float("inf"), "scores -inf"),
     ],
@@ -140,8 +142,28 @@ def test_the_check_refuses_a_judge_that_cannot_be_trusted(judge, said):
 
 def test_the_check_asks_only_for_numbers_where_no_answer_is_known():
     check_task(Judged(lambda c: 0.3, answer=None))
-    with pytest.raises(UserError, match="number from 0 to 1"):
-        check_task(Judged(lambda c: 1.5, answer=None))
+    check_task(Judged(lambda c: -500.0, answer=None))
+    with pytest.raises(UserError, match="a score is a finite number"):
+        check_task(Judged(lambda c: float("inf"), answer=None))
+
+
+def test_the_scale_of_a_judge_is_its_own():
+    check_task(Judged(lambda c: 40.0 if c == "dog" else -3.0))
+
+
+def test_an_answer_that_its_judge_does_not_call_right_is_refused():
+    with pytest.raises(UserError, match="its own answer 'dog' scores 1 and is not called right"):
+        check_task(Judged(lambda c: float(c == "dog"), right="cat"))
+
+
+def test_a_wrong_answer_that_its_judge_calls_right_is_refused():
+    with pytest.raises(UserError, match="the wrong 'eph' is called right"):
+        check_task(CallsAllRight(lambda c: float(c == "dog")))
+
+
+class CallsAllRight(Judged):
+    def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
+        return [Verdict(self.score(completion), True) for completion in completions]
 
 
 def test_an_answer_that_begins_like_rubbish_is_not_called_rubbish():

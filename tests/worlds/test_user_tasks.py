@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS, split_of
+from fledge.worlds.examples import Verdict
+from fledge.worlds.judge_process import Limits
 from fledge.worlds.tasks import check_task, load_task
 
 GOOD = """
@@ -48,9 +51,9 @@ def test_a_jsonl_scores_by_its_answers(write):
     example = task.example(0, "train")
     answer = example.prompt.replace("question", "reply")
     assert example.answer == answer
-    assert task.exact([example] * 3, [answer, f" {answer}\n", "reply"]) == [True, True, False]
     # "reply 3" has 7 characters: the first 5 right ones earn (5 − 1) / (7 − 1)
-    assert task.score([example] * 3, [answer, "reply", "no"]) == pytest.approx([1.0, 4 / 6, 0.0])
+    verdicts = task.judge([example] * 4, [answer, f" {answer}\n", "reply", "no"])
+    assert verdicts == [Verdict(1.0, True), Verdict(1.0, True), Verdict(4 / 6, False), Verdict(0.0, False)]
 
 
 def test_a_jsonl_may_have_blank_lines_a_mark_of_its_encoding_and_line_separators_inside_strings(write):
@@ -65,25 +68,25 @@ def test_a_python_file_brings_its_own_judge(write):
     examples = drawn(task, "train", 3)
     assert {(e.prompt, e.answer) for e in examples} == {("red", None), ("green", "GREEN"), ("blue", None)}
     replies = [examples[0].prompt.upper(), "RUBBISH", examples[2].prompt.upper()]
-    assert task.score(examples, replies) == [1.0, 0.0, 1.0]
-    assert task.exact(examples, replies) == [True, False, True]
-    assert task.score([], []) == []
+    assert task.judge(examples, replies) == [Verdict(1.0, True), Verdict(0.0, False), Verdict(1.0, True)]
+    assert task.judge([], []) == []
 
 
 def test_scores_are_asked_for_in_one_call_where_the_file_offers_it(write):
     source = """
 import numpy as np
-calls = []
 def prompts():
     return ["a", "b"]
 def scores(prompts, completions):
-    calls.append(list(zip(prompts, completions)))
+    with open(__file__ + ".calls", "a") as file:
+        print(list(zip(prompts, completions)), file=file)
     return np.array([len(c) / 10 for c in completions], dtype=np.float32)
 """
-    task = load_task(write("batched.py", source))
+    path = write("batched.py", source)
+    task = load_task(path)
     examples = drawn(task, "train", 2)
-    assert task.score(examples, ["x", "xx"]) == pytest.approx([0.1, 0.2])
-    assert sys.modules["fledge_user_task_batched"].calls == [[(examples[0].prompt, "x"), (examples[1].prompt, "xx")]]
+    assert [v.score for v in task.judge(examples, ["x", "xx"])] == pytest.approx([0.1, 0.2])
+    assert Path(path + ".calls").read_text() == f"{[(examples[0].prompt, 'x'), (examples[1].prompt, 'xx')]}\n"
 
 
 @pytest.mark.parametrize(
@@ -93,15 +96,28 @@ def scores(prompts, completions):
         ("1", 1.0),
         ("0.25", 0.25),
         ("__import__('numpy').float32(0.5)", 0.5),
-        ("1 + 1e-7", 1.0),
         ("-0.0", 0.0),
+        ("-250", -250.0),
+        ("10 ** 30", 1e30),
     ],
 )
-def test_any_number_from_nought_to_one_is_a_score(write, returned, value):
-    task = load_task(write("mine.py", f"def prompts(): return ['a']\ndef score(p, c): return {returned}\n"))
-    found = task.score([task.example(0, "train")], ["x"])
-    assert found == [value]
-    assert isinstance(found[0], float)
+def test_any_finite_number_is_a_score_and_is_right_from_one_on(write, returned, value):
+    task = load_task(
+        write("mine.py", f"def prompts(): return ['a']\ndef score(p, c): return {returned}\n"), limits=None
+    )
+    [verdict] = task.judge([task.example(0, "train")], ["x"])
+    assert verdict == Verdict(value, value >= 1)
+    assert isinstance(verdict.score, float)
+
+
+@pytest.mark.parametrize("returned", ["(-3.5, True)", "(-3.5, __import__('numpy').bool_(True))"])
+def test_a_file_may_say_itself_what_is_right(write, returned):
+    one = f"def prompts(): return ['a']\ndef score(p, c): return {returned}\n"
+    several = f"def prompts(): return ['a']\ndef scores(p, c): return [(2, False), {returned}]\n"
+    task = load_task(write("one.py", one), limits=None)
+    assert task.judge([task.example(0, "train")], ["x"]) == [Verdict(-3.5, True)]
+    task = load_task(write("several.py", several), limits=None)
+    assert task.judge([task.example(0, "train")] * 2, ["x", "y"]) == [Verdict(2.0, False), Verdict(-3.5, True)]
 
 
 def test_a_python_file_may_import_its_neighbour_and_define_a_dataclass(write, monkeypatch):
@@ -287,6 +303,7 @@ def test_a_python_file_that_is_no_task(write, source, said):
     assert said in text
 
 
+@pytest.mark.parametrize("limits", [None, Limits()], ids=["inside", "apart"])
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -300,16 +317,21 @@ def test_a_python_file_that_is_no_task(write, source, said):
         ("    return None\n", "the score was None on the prompt 'a'"),
         ("    return '1.0'\n", "the score was '1.0' on the prompt 'a'"),
         ("    return [0.5, 0.5]\n", "the score was [0.5, 0.5] on the prompt 'a'"),
-        ("    return 3.5\n", "the score was 3.5 on the prompt 'a': return a number from 0"),
-        ("    return -1\n", "the score was -1 on the prompt 'a'"),
+        ("    return 1e39\n", "the score was 1e+39 on the prompt 'a': return a finite number"),
+        ("    return 1, 0.5\n", "the score was (1, 0.5) on the prompt 'a'"),
+        ("    raise KeyboardInterrupt\n", "line 3: score() raised KeyboardInterrupt on the prompt 'a'"),
+        ("    raise GeneratorExit\n", "line 3: score() raised GeneratorExit on the prompt 'a'"),
+        ("    import os\n    os._exit(0)\n", "line 4: score() called os._exit(0) on the prompt 'a'"),
+        ("    return type('Bad', (), {'__repr__': lambda self: 1 / 0})()\n", "the score was <Bad> on the prompt 'a'"),
+        ("    raise type('Bad', (Exception,), {'__str__': lambda self: 1 / 0})\n", "line 3: score() raised Bad on"),
         ("    return 10 ** 400\n", "the score was 1000"),
     ],
 )
-def test_a_score_function_that_fails(write, body, said):
+def test_a_score_function_that_fails(write, body, said, limits):
     path = write("mine.py", "def prompts(): return ['a']\ndef score(prompt, completion):\n" + body)
-    task = load_task(path)
+    task = load_task(path, limits=limits)
     with pytest.raises(UserError) as error:
-        task.score([task.example(0, "train")], ["hi"])
+        task.judge([task.example(0, "train")], ["hi"])
     text = one_sentence(error)
     assert path in text
     assert said in text
@@ -338,11 +360,11 @@ def test_a_score_function_with_the_wrong_parameters(write):
 def test_a_list_of_scores_that_fails(write, returned, said):
     task = load_task(write("mine.py", PROMPTS + f"def scores(prompts, completions): return {returned}\n"))
     with pytest.raises(UserError) as error:
-        task.score(drawn(task, "train", 2), ["x", "y"])
+        task.judge(drawn(task, "train", 2), ["x", "y"])
     assert said in one_sentence(error)
 
 
 def test_examples_and_completions_must_pair_up(write):
     task = load_task(write("mine.py", PROMPTS + SCORE))
     with pytest.raises(ValueError, match="2 examples came with 1"):
-        task.score(drawn(task, "train", 2), ["x"])
+        task.judge(drawn(task, "train", 2), ["x"])

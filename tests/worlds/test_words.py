@@ -13,6 +13,7 @@ from collections import Counter
 import pytest
 
 from fledge.splits import SPLITS
+from fledge.worlds.examples import Verdict
 from fledge.worlds.tasks import BUILT_IN, load_task
 from fledge.worlds.words import numbers_split, word_split
 
@@ -58,8 +59,7 @@ def test_answers_are_right_and_exact(name, split):
     answers = [oracle(example.prompt) for example in examples]
     assert [example.answer for example in examples] == answers
     assert {example.task for example in examples} == {name}
-    assert task.score(examples, answers) == [1.0] * 500
-    assert task.exact(examples, answers) == [True] * 500
+    assert task.judge(examples, answers) == [Verdict(1.0, True)] * 500
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -181,10 +181,11 @@ def test_rubbish_and_the_prompt_said_again_score_nothing(name):
     task = load_task(name)
     examples = [task.example(i, "train") for i in range(3000)]
     for rubbish in ("", " ", "???", "~", "<|end|>", "the answer", name):
-        mean = sum(task.score(examples, [rubbish] * 3000)) / 3000
+        mean = sum(v.score for v in task.judge(examples, [rubbish] * 3000)) / 3000
         assert mean == 0.0 or (rubbish in ("the answer", name) and mean < 1e-3)
-    assert task.score(examples, [e.prompt for e in examples]) == [0.0] * 3000
-    assert task.score(examples, [f"{e.answer} " * 4 for e in examples]) == [0.0] * 3000
+    nothing = [Verdict(0.0, False)] * 3000
+    assert task.judge(examples, [e.prompt for e in examples]) == nothing
+    assert task.judge(examples, [f"{e.answer} " * 4 for e in examples]) == nothing
 
 
 @pytest.mark.parametrize(("name", "ceiling"), zip(BUILT_IN, (0.02, 0.05, 0.05, 0.05, 0.02, 0.06), strict=True))
@@ -193,5 +194,5 @@ def test_no_constant_guess_pays(name, ceiling):
     task = load_task(name)
     guesses = {e.answer[:n] for e in (task.example(i, "train") for i in range(200)) if e.answer for n in range(1, 12)}
     examples = [task.example(i, "train") for i in range(200, 1200)]
-    best = max(sum(task.score(examples, [guess] * 1000)) / 1000 for guess in sorted(guesses))
+    best = max(sum(v.score for v in task.judge(examples, [guess] * 1000)) / 1000 for guess in sorted(guesses))
     assert best < ceiling

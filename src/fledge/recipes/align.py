@@ -20,6 +20,7 @@ from fledge.models.generation import Generation
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
 from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm, sampler_settings
+from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_kl, judge_task
 from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss, read_corpus
@@ -39,7 +40,7 @@ from fledge.trajectories import Trajectories, from_rows
 from fledge.worlds.tasks import check_task, load_task
 
 
-class AlignConfig(TrainingConfig):
+class AlignConfig(JudgeFields, TrainingConfig):
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones likelier."""
 
     base: Path = Field(description="the run or model folder to start from; the reference of the KL, too")
@@ -169,7 +170,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     check_algorithm(config.algorithm, {name for name in fields if getattr(config, name) != fields[name].default})
     if config.algorithm in FROM_PAIRS:
         return prefer(as_preferences(config), show, run)
-    task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+    task = load_task(
+        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
+    )
     check_task(task)
     if task.note:
         show.line(task.note)
@@ -223,7 +226,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         last = train(
             algorithm, sampler, run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
             evaluate_every=config.evaluate_every, better=lambda e: e["exact_match"], enough=enough,
-            save_every_s=config.save_every_s,
+            save_every_s=config.save_every_s, beside={"judge": task},
         )  # fmt: skip
     save_model(run.model_folder, base.network, tokenizer)
     rows = run.metrics.rows()

@@ -22,6 +22,7 @@ from fledge.models.folder import Loaded, actions, load_model, save_model
 from fledge.models.presets import transformer_config
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
+from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
 from fledge.recipes.pretrain import held_out_loss, read_corpus
 from fledge.recipes.show import Show
@@ -40,13 +41,13 @@ from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream, write_shards
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories, from_rows
-from fledge.worlds.tasks import check_task, load_task
+from fledge.worlds.tasks import Task, check_task, load_task
 
 SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
 AT_A_TIME = 32  # rows of an evaluation
 
 
-class DistillConfig(TrainingConfig):
+class DistillConfig(JudgeFields, TrainingConfig):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or its own answers (sequence)."""
 
     teacher: Path = Field(description="the run or model folder to learn from")
@@ -103,6 +104,7 @@ class Lessons:
     typical: Trajectories  # a step's rows, to measure speed with
     held_out: list[Trajectories]
     measure: Callable[[TokenPolicy, Run | None, int], dict[str, float]]  # beside the divergence
+    task: Task | None = None
 
 
 def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
@@ -140,6 +142,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
             algorithm, lessons.sampler, run, stopwatch, watch, steps=config.steps,
             evaluate=evaluate if lessons.held_out else None, evaluate_every=config.evaluate_every,
             better=lambda e: -e["teacher_kl"], save_every_s=config.save_every_s,
+            beside={"judge": lessons.task} if lessons.task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     first, figures = run.metrics.rows()[0], [name for name in last if name != "step"]
@@ -234,7 +237,9 @@ def task_lessons(
 ) -> Lessons:
     """Answers of teacher and student to the task's prompts; held out are the teacher's to the test split's."""
     assert config.task is not None
-    task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+    task = load_task(
+        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
+    )
     check_task(task)
     if task.note:
         show.line(task.note)
@@ -257,7 +262,7 @@ def task_lessons(
     def measure(policy: TokenPolicy, run: Run | None, step: int) -> dict[str, float]:
         return judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
 
-    return Lessons(sampler, held_out[: config.rows_per_step], in_pieces(held_out), measure)
+    return Lessons(sampler, held_out[: config.rows_per_step], in_pieces(held_out), measure, task)
 
 
 def conversation_lessons(

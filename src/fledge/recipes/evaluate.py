@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.models.folder import Loaded, load_model
+from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
 from fledge.recipes.show import Show
 from fledge.sample.documents import text_rows
@@ -19,7 +20,7 @@ from fledge.text.corpus import deduplicate, read_documents, split_documents
 from fledge.worlds.tasks import check_task, load_task
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(JudgeFields, BaseModel):
     """Measure a model: bits per byte on text it is given, exact match and score on a task's held-out prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +56,9 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"on {found['bytes']:,} bytes of {config.data}"
         )
     if config.task is not None:
-        task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+        task = load_task(
+            config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
+        )
         check_task(task)
         found |= judge_task(model.policy(), model.tokenizer, task, None, 0, config.prompts, config.max_new_tokens)
         show.line(

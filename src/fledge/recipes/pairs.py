@@ -9,6 +9,8 @@ from pydantic import Field
 from fledge.errors import UserError
 from fledge.models.folder import Loaded
 from fledge.policy import TokenPolicy
+from fledge.recipes.judge_fields import JudgeFields
+from fledge.recipes.show import Show
 from fledge.recipes.training import TrainingConfig
 from fledge.sample.conversations import Row
 from fledge.sample.generate import Completion, generate
@@ -23,7 +25,7 @@ Pair = tuple[Row, Row]  # preferred, rejected
 Judged = tuple[Row, bool]  # one answer, and whether it is wanted
 
 
-class PairsConfig(TrainingConfig):
+class PairsConfig(JudgeFields, TrainingConfig):
     """The fields that say where pairs come from."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
@@ -45,14 +47,18 @@ class PairsConfig(TrainingConfig):
     steps: int = Field(default=300, ge=1, description="optimizer steps")
 
 
-def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str) -> tuple[list[Pair], list[Pair], Task | None]:
+def read_or_make_pairs(
+    config: PairsConfig, base: Loaded, verb: str, show: Show
+) -> tuple[list[Pair], list[Pair], Task | None]:
     """Pairs to train on, pairs held out, and the task if one makes them. Raises UserError for data or a task that cannot be used."""
     if (config.data is None) == (config.task is None):
         raise UserError(f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
     if config.data is not None:
         return *file_pairs(config.data, base.tokenizer, base.network.config.context), None
     assert config.task is not None
-    task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+    task = load_task(
+        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
+    )
     check_task(task)
     policy = base.policy().to(config.on())
     pairs = task_pairs(policy, base.tokenizer, task, "train", config.pairs, config)

@@ -75,7 +75,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         check_settings(config)
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
-    preferences = read_preferences(config, base)
+    preferences = read_preferences(config, base, show)
     train_on, held_out, task = preferences.train_on, preferences.held_out, preferences.task
     if task is not None and task.note:
         show.line(task.note)
@@ -111,6 +111,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         last = train(
             algorithm, make_sampler(config, preferences), run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
             evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
+            beside={"judge": task} if task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     first = run.metrics.rows()[0]
@@ -168,11 +169,11 @@ class Preferences:
     task: Task | None
 
 
-def read_preferences(config: PreferConfig, base: Loaded) -> Preferences:
+def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferences:
     """Raises UserError for data or a task that cannot be used."""
     if config.algorithm == "kto" and config.task is None and config.data is not None and is_judged(config.data):
         return Preferences("answers", *file_judged(config.data, base.tokenizer, base.network.config.context), None)
-    return Preferences("pairs", *read_or_make_pairs(config, base, "prefer"))
+    return Preferences("pairs", *read_or_make_pairs(config, base, "prefer", show))
 
 
 def make_sampler(config: PreferConfig, preferences: Preferences) -> Sampler:

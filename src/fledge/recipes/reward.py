@@ -32,7 +32,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
     began = time.perf_counter()
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
-    pairs, held_out, _ = read_or_make_pairs(config, base, "reward")
+    pairs, held_out, _ = read_or_make_pairs(config, base, "reward", show)
     run = open_run(run, "reward", config, parents=[config.base], data=[str(config.data or config.task)])
     model = ScalarModel(network).to(config.on())
     typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred

@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.loop import train
 from fledge.models.folder import actions, load_model, save_model
 from fledge.policy import TokenPolicy
+from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -31,7 +32,7 @@ from fledge.worlds.tasks import Task, check_task, load_task
 FEWEST_ROWS_TO_SPLIT = 20
 
 
-class TuneConfig(TrainingConfig):
+class TuneConfig(JudgeFields, TrainingConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that ends them, nothing else."""
 
     base: Path = Field(description="the run or model folder to start from")
@@ -66,7 +67,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     task = None
     held_out: list[Row] = []
     if config.task is not None:
-        task = load_task(config.task, seed=config.seed, shortest=config.shortest, longest=config.longest)
+        task = load_task(
+            config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
+        )
         check_task(task)
         row = TaskRow(task, tokenizer, network.config.context)
         for i in range(config.rows_per_step):
@@ -106,6 +109,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
             Supervised(policy, config.learner(policy, precision), stopwatch), sampler, run, stopwatch, watch,
             steps=config.steps, evaluate=evaluate if task is not None or held_out else None,
             evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
+            beside={"judge": task} if task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     figures = [name for name in ("exact_match", "validation_loss") if name in last]

@@ -29,7 +29,7 @@ class RewardModelScore:
         marks = {"reward": scores.tolist(), "reward_model_score": scores.tolist()}
         if self.truth is not None:
             true = self.truth(examples, completions, texts)
-            marks |= {"true_score": true["reward"], "exact_match": true["exact_match"]}
+            marks |= {"true_score": true.pop("reward"), **true}
         return marks
 
     @torch.no_grad()

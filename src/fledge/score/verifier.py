@@ -1,4 +1,4 @@
-"""The task's own verdict as the reward: a dense score, and whether the answer is exactly right."""
+"""The task's own verdict as the reward: its score, and whether the answer is right; asked once for each completion."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ class Verifier:
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
-        """reward: the dense score in [0, 1]; exact_match: 0 or 1. A completion that never stopped is not an answer: both 0."""
-        score = self.task.score(examples, texts)
-        exact = self.task.exact(examples, texts)
+        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no answer: both 0.
+
+        judge_failed, where the judge can fail: did it, on this answer, 0 or 1.
+        """
+        verdicts = self.task.judge(examples, texts)
         stopped = [completion.stopped for completion in completions]
-        return {
-            "reward": [float(s) if ok else 0.0 for s, ok in zip(score, stopped, strict=True)],
-            "exact_match": [float(e) if ok else 0.0 for e, ok in zip(exact, stopped, strict=True)],
+        marks = {
+            "reward": [v.score if ok else 0.0 for v, ok in zip(verdicts, stopped, strict=True)],
+            "exact_match": [float(v.right and ok) for v, ok in zip(verdicts, stopped, strict=True)],
         }
+        if self.task.can_fail:
+            marks["judge_failed"] = [float(v.failure is not None) for v in verdicts]
+        return marks

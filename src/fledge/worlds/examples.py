@@ -1,11 +1,11 @@
-"""What a verifiable text task is: examples drawn by index, held out by content, scored against a known answer."""
+"""What a verifiable text task is: examples drawn by index, held out by content, and a judge of what is said in reply."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from fledge.splits import Split
 
@@ -17,6 +17,18 @@ class Example:
     prompt: str
     answer: str | None
     task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says of one completion: a score, any finite number, and whether the completion is right.
+
+    failure: why a judge of the user's has not judged it, one that hung or died; the score is then one that was agreed on.
+    """
+
+    score: float
+    right: bool
+    failure: str | None = None
 
 
 class Task(Protocol):
@@ -37,6 +49,11 @@ class Task(Protocol):
         """False where validation and test are the very examples that are trained on: a figure says nothing of new ones."""
         ...
 
+    @property
+    def can_fail(self) -> bool:
+        """Whether its judge is a user's in a process of its own, which may hang or die on an answer."""
+        ...
+
     def example(self, index: int, split: Split) -> Example:
         """The example at `index` ≥ 0: a pure function of the task's seed, the split and the index.
 
@@ -44,13 +61,15 @@ class Task(Protocol):
         """
         ...
 
-    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-        """How near each completion is, in [0, 1]: 1 exactly where `exact` is True, 0 for rubbish.  [B], [B] -> [B]"""
+    def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
+        """What each completion is worth, asked once.  [B], [B] -> [B]"""
         ...
 
-    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
-        """Is each completion right?  [B], [B] -> [B]"""
+    def state_dict(self) -> dict[str, Any]:
+        """What its judge draws from, so that a run that is continued is judged as it would have been."""
         ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 def draw(key: str, bits: int) -> int:
@@ -100,10 +119,16 @@ def known_answer(example: Example) -> str:
 class Answered:
     """The judge of every task whose answers are known: equality, and some credit for a right beginning."""
 
-    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-        """`prefix_credit` of each completion.  [B], [B] -> [B]"""
-        return [prefix_credit(known_answer(e), c) for e, c in zip(examples, completions, strict=True)]
+    can_fail = False
 
-    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
-        """Equality, case and inner blanks included, once blanks at either end are gone.  [B], [B] -> [B]"""
-        return [known_answer(e).strip() == c.strip() for e, c in zip(examples, completions, strict=True)]
+    def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
+        """`prefix_credit` of each completion, which is 1 for the right one and for no other.  [B], [B] -> [B]"""
+        pairs = zip(examples, completions, strict=True)
+        credits = [prefix_credit(known_answer(example), completion) for example, completion in pairs]
+        return [Verdict(credit, credit == 1.0) for credit in credits]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """There is none."""

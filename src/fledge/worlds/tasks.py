@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os.path
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
+from typing import Any
 
 from fledge.errors import UserError
 from fledge.splits import SPLITS, Split
-from fledge.worlds.examples import Example, Task, draw
+from fledge.worlds.examples import Example, Task, Verdict, draw
+from fledge.worlds.judge_process import Limits
 from fledge.worlds.user_tasks import answer_file_task, python_task
 from fledge.worlds.words import NUMBER_LENGTHS, NUMBER_TASKS, WORD_LENGTHS, WORD_TASKS, NumberTask, WordTask
 
-__all__ = ["BUILT_IN", "Example", "Mixture", "Split", "Task", "check_task", "load_task"]
+__all__ = ["BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task", "load_task"]
 
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
 LONGEST_ALLOWED = 1000
@@ -42,6 +45,10 @@ class Mixture:
     def holds_out(self) -> bool:
         return all(part.holds_out for part in self.parts)
 
+    @property
+    def can_fail(self) -> bool:
+        return any(part.can_fail for part in self.parts)
+
     def example(self, index: int, split: Split) -> Example:
         turn, place = divmod(index, len(self.parts))
         waiting, uniform = list(self.parts), draw(f"{self.seed} mixture {split} {turn}", 8 * len(self.parts))
@@ -50,23 +57,20 @@ class Mixture:
             waiting.pop(choice)
         return waiting[uniform % len(waiting)].example(turn, split)
 
-    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-        """Each part scores its own examples, in one call.  [B], [B] -> [B]"""
-        scores = [0.0] * len(examples)
-        for part, places in self._by_part(examples, completions):
-            found = part.score([examples[i] for i in places], [completions[i] for i in places])
-            for i, value in zip(places, found, strict=True):
-                scores[i] = value
-        return scores
-
-    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
+    def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
         """Each part judges its own examples, in one call.  [B], [B] -> [B]"""
-        right = [False] * len(examples)
+        verdicts: dict[int, Verdict] = {}
         for part, places in self._by_part(examples, completions):
-            found = part.exact([examples[i] for i in places], [completions[i] for i in places])
-            for i, value in zip(places, found, strict=True):
-                right[i] = value
-        return right
+            said = part.judge([examples[i] for i in places], [completions[i] for i in places])
+            verdicts |= zip(places, said, strict=True)
+        return [verdicts[i] for i in range(len(examples))]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {part.name: part.state_dict() for part in self.parts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for part in self.parts:
+            part.load_state_dict(state[part.name])
 
     def _by_part(self, examples: Sequence[Example], completions: Sequence[str]) -> list[tuple[Task, list[int]]]:
         if len(examples) != len(completions):
@@ -77,26 +81,33 @@ class Mixture:
         return [(part, places[part.name]) for part in self.parts if places[part.name]]
 
 
-def load_task(spec: str, *, seed: int = 0, shortest: int | None = None, longest: int | None = None) -> Task:
+def load_task(
+    spec: str,
+    *,
+    seed: int = 0,
+    shortest: int | None = None,
+    longest: int | None = None,
+    limits: Limits | None = Limits(),  # noqa: B008 (frozen)
+) -> Task:
     """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins ("words"), or a file
     of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files too.
 
     shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1 to 3 digits unless
-    given. Files have the lengths they have.
+    given. Files have the lengths they have. limits: of the process in which a .py file runs; None runs it in this one.
 
     Raises UserError for an unknown name (with the nearest one), lengths that make no range, and a file that is no task.
     """
     names = []
     for name in [spec] if os.path.isfile(spec) else spec.split(","):  # a path that holds a comma is taken whole
         names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
-    parts = tuple(single_task(name, seed, shortest, longest) for name in names)
+    parts = tuple(single_task(name, seed, shortest, longest, limits) for name in names)
     for part in parts:
         if [other.name for other in parts].count(part.name) > 1:
             raise UserError(f"the task {spec!r} names {part.name} twice: name each part of a mixture once.")
     return parts[0] if len(parts) == 1 else Mixture(spec, parts, seed)
 
 
-def single_task(name: str, seed: int, shortest: int | None, longest: int | None) -> Task:
+def single_task(name: str, seed: int, shortest: int | None, longest: int | None, limits: Limits | None) -> Task:
     """One built-in task or one file."""
     if name in WORD_TASKS:
         return WordTask(name, seed, *lengths("letters", WORD_LENGTHS, shortest, longest))
@@ -104,7 +115,7 @@ def single_task(name: str, seed: int, shortest: int | None, longest: int | None)
         return NumberTask(name, seed, *lengths("digits", NUMBER_LENGTHS, shortest, longest))
     path = Path(name).expanduser()
     if path.suffix == ".py":
-        return python_task(str(path), seed)
+        return python_task(str(path), seed, limits)
     if path.suffix == ".jsonl":
         return answer_file_task(str(path), seed)
     known = f"{', '.join(BUILT_IN)}, or words for all of them"
@@ -133,40 +144,49 @@ def lengths(unit: str, usual: tuple[int, int], shortest: int | None, longest: in
 def check_task(task: Task, examples_per_split: int = 8) -> None:
     """The start-up check, on the first examples of each split: does the judge tell right from wrong?
 
-    Where the answer is known it must be exact, score 1 and score above the same answer with every character changed,
-    and rubbish must score 0. Where only a function knows what is right, it must give such texts numbers from 0 to 1.
-    Raises UserError with one sentence for the first example that fails.
+    Where the answer is known it must be right, and score more than the same answer with every character changed and more
+    than rubbish, neither of which may be right. Where only a function knows what is right, it must give such texts
+    finite numbers; on none may it hang or die. Raises UserError with one sentence for the first example that fails.
     """
     for split in SPLITS:
-        for example, replies, scores in scored_replies(
-            task, [task.example(i, split) for i in range(examples_per_split)]
-        ):
+        examples = [task.example(i, split) for i in range(examples_per_split)]
+        for example, replies, verdicts in judged_replies(task, examples):
             at = f"the task {example.task} cannot be trusted on the prompt {example.prompt!r}:"
-            for reply, score in zip(replies, scores, strict=True):
-                if not 0.0 <= score <= 1.0:
-                    raise UserError(f"{at} {reply!r} scores {score!r}, and a score is a number from 0 to 1; mend it.")
+            for reply, verdict in zip(replies, verdicts, strict=True):
+                if verdict.failure is not None:
+                    raise UserError(
+                        f"{verdict.failure}, which was answered {reply!r} to see whether the judge stands; mend it."
+                    )
+                if not math.isfinite(verdict.score):
+                    raise UserError(f"{at} {reply!r} scores {verdict.score}: a score is a finite number; mend it.")
             if example.answer is None:
                 continue
-            right, wrong = scores[:2]
-            if wrong >= right:
+            right = verdicts[0]
+            if not right.right:
                 raise UserError(
-                    f"{at} the wrong {replies[1]!r} scores {wrong:.3g} and the right {replies[0]!r} {right:.3g}."
+                    f"{at} its own answer {example.answer!r} scores {right.score:.3g} and is not called right; mend it."
                 )
-            if right < 1.0 or not task.exact([example], [example.answer])[0]:
-                raise UserError(f"{at} its own answer {example.answer!r} scores {right:.3g} and must score 1; mend it.")
-            for rubbish, score in zip(replies[2:], scores[2:], strict=True):
-                if score > 0 and rubbish[:1] != example.answer.strip()[:1]:
-                    raise UserError(f"{at} the rubbish {rubbish!r} scores {score:.3g}, and must score 0; mend it.")
+            for number, (reply, verdict) in enumerate(zip(replies[1:], verdicts[1:], strict=True)):
+                if number > 0 and reply[:1] == example.answer.strip()[:1]:
+                    continue  # an answer may begin like rubbish, and then that earns a part of its score
+                what = "the wrong" if number == 0 else "the rubbish"
+                if verdict.score >= right.score:
+                    raise UserError(
+                        f"{at} {what} {reply!r} scores {verdict.score:.3g} and the right {replies[0]!r} {right.score:.3g}."
+                    )
+                if verdict.right:
+                    raise UserError(f"{at} {what} {reply!r} is called right; mend it.")
 
 
-def scored_replies(task: Task, examples: Sequence[Example]) -> list[tuple[Example, list[str], list[float]]]:
-    """For each example a right reply (the prompt where none is known), a wrong one and rubbish, scored in one call."""
+def judged_replies(task: Task, examples: Sequence[Example]) -> list[tuple[Example, list[str], list[Verdict]]]:
+    """For each example a right reply (the prompt where none is known), a wrong one and rubbish, judged in one call."""
     right = [example.prompt if example.answer is None else example.answer for example in examples]
     replies = [[reply, corrupted(reply), *RUBBISH] for reply in right]
     asked = [example for example, several in zip(examples, replies, strict=True) for _ in several]
-    scores = iter(task.score(asked, [reply for several in replies for reply in several]))
+    verdicts = iter(task.judge(asked, [reply for several in replies for reply in several]))
     return [
-        (example, several, [next(scores) for _ in several]) for example, several in zip(examples, replies, strict=True)
+        (example, several, [next(verdicts) for _ in several])
+        for example, several in zip(examples, replies, strict=True)
     ]
 
 

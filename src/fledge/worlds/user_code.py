@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from fledge.errors import UserError
@@ -48,7 +52,7 @@ def load_module(path: Path) -> ModuleType:
     except SyntaxError as error:
         place = f"{path} line {error.lineno}" if error.lineno else str(path)
         raise UserError(f"{place} is not valid Python ({error.msg}): mend it and run again.") from error
-    except ValueError as error:  # Python 3.11 says so of a null byte
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte (Python 3.11), brackets 1,000 deep
         raise UserError(f"{path} is not valid Python ({error}): save it as plain text.") from error
     name = f"fledge_user_task_{path.stem}"
     module = ModuleType(name)
@@ -62,14 +66,101 @@ def load_module(path: Path) -> ModuleType:
 
 
 def call(path: Path, what: str, function: Callable[..., Any], when: str, *arguments: Any) -> Any:
-    """`function(*arguments)`; what it raises becomes a UserError with the file, the line, the error and `when`."""
+    """`function(*arguments)`; what it raises becomes a UserError with the file, the line, the error and `when`.
+
+    That holds for a raise of any kind, exits and os._exit among them. A copy of this process that it forks and that comes
+    back from it ends here, and the working folder is what it was. Ctrl-C stays Ctrl-C.
+    """
+    with contained() as is_interrupt:
+        try:
+            return function(*arguments)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            raise UserError(f"{complaint(path, what, error, when)}; mend it and run again.") from error
+
+
+class LeftTheProcess(BaseException):
+    """What os._exit raises while code of a user's runs: it would end the trainer with nothing said and nothing saved."""
+
+
+@contextmanager
+def contained() -> Iterator[Callable[[BaseException], bool]]:
+    """Code of a user's that runs inside cannot end this process by os._exit, return in a copy of it, or leave it in another folder.
+
+    Yields the question whether an exception is a Ctrl-C of a person, as against a KeyboardInterrupt that the code raised.
+    """
+    process, folder = os.getpid(), _folder()
+    os._exit = _exit  # for good: outside user code it is what it was
+    before = getattr(_running, "process", None)
+    _running.process = process
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    # Where a run goes on, its loop has a handler of its own, and Python's comes back when Ctrl-C is pressed twice.
+    noted = _is_default() and threading.current_thread() is threading.main_thread()
+    if noted:
+        signal.signal(signal.SIGINT, note)
     try:
-        return function(*arguments)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # not our code: it may raise anything, and exit() in it must not end a run silently
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-        place = f"{path} line {lines[-1]}" if lines else str(path)
-        said = ": ".join(filter(None, [type(error).__name__, " ".join(str(error).split())]))
-        raise UserError(f"{place}: {what} raised {said} {when}; mend it and run again.") from error
+        yield (
+            lambda error: (
+                isinstance(error, KeyboardInterrupt) and os.getpid() == process and (bool(pressed) or _is_default())
+            )
+        )
+    finally:
+        if os.getpid() != process:
+            _really_exit(0)
+        _running.process = before
+        if noted and signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if folder is not None and _folder() != folder:
+            with suppress(OSError):
+                os.chdir(folder)
+
+
+_really_exit = os._exit
+_running = threading.local()  # `process`: the one in which this thread runs code of a user's
+
+
+def _exit(code: int) -> Any:
+    if getattr(_running, "process", None) == os.getpid():
+        raise LeftTheProcess(code)
+    _really_exit(code)
+
+
+def _is_default() -> bool:
+    return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()
+    except OSError:  # somebody has removed it
+        return None
+
+
+def complaint(path: Path, what: str, error: BaseException, when: str) -> str:
+    """The first part of a sentence: where, who, what was raised and when."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    place = f"{path} line {lines[-1]}" if lines else str(path)
+    if isinstance(error, LeftTheProcess):
+        return f"{place}: {what} called os._exit({error}) {when}"
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:  # its __str__ is the user's too
+        text = ""
+    said = ": ".join(filter(None, [type(error).__name__, text]))
+    return f"{place}: {what} raised {said} {when}"
+
+
+def shortened(value: Any) -> str:
+    """How a value is written in a sentence: its repr in one line, cut to 60 characters."""
+    try:
+        text = repr(value).replace("\n", " ")
+    except BaseException:  # a __repr__ of the user's may raise anything
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -8,22 +8,19 @@ are added; where there are too few to split, all serve for training and for test
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, Protocol
 
 import numpy as np
 
 from fledge.errors import UserError
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, checked, divide, prompt_key
-from fledge.worlds.examples import Answered, Example, draw
-from fledge.worlds.user_code import call, load_module, read_source
-
-Judge = Callable[[list[str], list[str]], list[float]]  # prompts [B], completions [B] -> scores [B]
-
-ROUNDING = 1e-6  # a mean of float32 ones may come out above 1 by this much
+from fledge.worlds.examples import Answered, Example, Verdict, draw
+from fledge.worlds.judge_process import JudgeProcess, Limits
+from fledge.worlds.own_judge import OwnJudge, is_text
+from fledge.worlds.user_code import read_source
 
 
 @dataclass
@@ -116,18 +113,24 @@ def answer_file_task(name: str, seed: int) -> AnswerFileTask:
     return AnswerFileTask(name, rows_of(path, examples, seed))
 
 
-def is_text(value: Any) -> TypeGuard[str]:
-    """Is this a string that UTF-8 can write? JSON can spell one that it cannot, such as half a character."""
-    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+class Judge(Protocol):
+    """A file of the user's that lists prompts and judges completions, in this process or in one of its own."""
+
+    @property
+    def pairs(self) -> Sequence[tuple[str, str | None]]: ...
+    def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
 class PythonTask:
-    """Prompts and a judge from a Python file. A completion is exact where the file's own score is 1."""
+    """Prompts and a judge from a Python file, which may fail on an answer where it has a process of its own."""
 
     name: str
     rows: Rows
-    judge: Judge
+    own: Judge
+    can_fail: bool
 
     @property
     def note(self) -> str | None:
@@ -140,105 +143,28 @@ class PythonTask:
     def example(self, index: int, split: Split) -> Example:
         return self.rows.at(index, split)
 
-    def score(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
-        """The file's scores.  [B], [B] -> [B]
+    def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
+        """The file's verdicts, asked once.  [B], [B] -> [B]
 
-        Raises UserError where the file raises, or returns anything but one number in [0, 1] for each completion.
+        Raises UserError where the file raises, returns what is no score, or fails too often.
         """
         if len(examples) != len(completions):
             raise ValueError(f"{len(examples)} examples came with {len(completions)} completions: give one for each.")
-        return self.judge([e.prompt for e in examples], list(completions)) if examples else []
+        return self.own.judge([e.prompt for e in examples], list(completions))
 
-    def exact(self, examples: Sequence[Example], completions: Sequence[str]) -> list[bool]:
-        """The file decides what is right, and several completions may be.  [B], [B] -> [B]"""
-        return [score == 1.0 for score in self.score(examples, completions)]
+    def state_dict(self) -> dict[str, Any]:
+        return self.own.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.own.load_state_dict(state)
 
 
-def python_task(name: str, seed: int) -> PythonTask:
-    """Runs a Python file that defines
+def python_task(name: str, seed: int, limits: Limits | None) -> PythonTask:
+    """A Python file with prompts() and score(), as `OwnJudge` has them; without limits it runs in this process.
 
-        prompts() -> list                          of strings, or of dicts with `prompt` and perhaps `answer`
-        score(prompt: str, completion: str)        -> a number from 0 (worthless) to 1 (right)
-        scores(prompts: list, completions: list)   -> a list of them: used instead of `score` where both are there
-
-    Raises UserError where the file lacks one of them, raises, or returns something else.
+    Raises UserError where the file lacks one of them, raises, hangs, dies, or returns something else.
     """
     path = Path(name)
-    module = load_module(path)
-    prompts, score, scores = (vars(module).get(function) for function in ("prompts", "score", "scores"))
-    if not callable(prompts):
-        raise UserError(f"{path} has no function prompts(): define one that returns a list of prompts.")
-    if callable(scores):
-        judge = judge_of_batches(path, scores)
-    elif callable(score):
-        judge = judge_of_one(path, score)
-    else:
-        raise UserError(
-            f"{path} has no function score(prompt, completion): define one that returns a number from 0 to 1."
-        )
-    given = call(path, "prompts()", prompts, "while the prompts were listed")
-    if not isinstance(given, list | tuple) or not given:
-        kind = "an empty list" if isinstance(given, list | tuple) else f"a value of type {type(given).__name__}"
-        raise UserError(f"{path}: prompts() returned {kind}: return a list of at least one prompt.")
-    examples = [example_of(path, name, place, row) for place, row in enumerate(given)]
-    return PythonTask(name, rows_of(path, examples, seed), judge)
-
-
-def judge_of_one(path: Path, score: Callable[[str, str], Any]) -> Judge:
-    """The file's `score`, called for one completion after the other."""
-
-    def judge(prompts: list[str], completions: list[str]) -> list[float]:
-        found = []
-        for prompt, completion in zip(prompts, completions, strict=True):
-            when = f"on the prompt {shortened(prompt)}"
-            found.append(in_range(path, call(path, "score()", score, when, prompt, completion), when))
-        return found
-
-    return judge
-
-
-def judge_of_batches(path: Path, scores: Callable[[list[str], list[str]], Any]) -> Judge:
-    """The file's `scores`, called once for all completions; it may return an array or a tensor."""
-
-    def judge(prompts: list[str], completions: list[str]) -> list[float]:
-        when = f"on {len(prompts)} prompts, the first of them {shortened(prompts[0])}"
-        found = call(path, "scores()", scores, when, list(prompts), list(completions))
-        found = found.tolist() if hasattr(found, "tolist") else found
-        if not isinstance(found, list | tuple):
-            kind = type(found).__name__
-            raise UserError(f"{path}: scores() returned a value of type {kind} {when}: return a list of numbers.")
-        if len(found) != len(prompts):
-            raise UserError(f"{path}: scores() returned {len(found)} scores {when}: return one for each completion.")
-        return [in_range(path, s, f"on the prompt {shortened(p)}") for s, p in zip(found, prompts, strict=True)]
-
-    return judge
-
-
-def example_of(path: Path, name: str, place: int, row: Any) -> Example:
-    """One entry of what prompts() returned, a string or a dict, as an example."""
-    prompt, answer = (row.get("prompt"), row.get("answer")) if isinstance(row, dict) else (row, None)
-    if not is_text(prompt) or (answer is not None and not is_text(answer)):
-        raise UserError(
-            f"{path}: entry {place} of prompts() is {shortened(row)}: make it a string, or a dict with the string "
-            "`prompt` and perhaps the string `answer`."
-        )
-    return Example(prompt, answer, name)
-
-
-def in_range(path: Path, value: Any, when: str) -> float:
-    """The value as a float. Raises UserError unless it is a number from 0 to 1 (or a tensor of one)."""
-    try:
-        number = math.nan if isinstance(value, str | bytes) else float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):  # the third is a tensor of several elements
-        number = math.nan
-    if not -ROUNDING <= number <= 1.0 + ROUNDING:
-        raise UserError(
-            f"{path}: the score was {shortened(value)} {when}: return a number from 0 (worthless) to 1 (right)."
-        )
-    return min(1.0, max(0.0, number))
-
-
-def shortened(value: Any) -> str:
-    """How a value is written in a sentence: its repr, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+    own: Judge = OwnJudge(path, seed) if limits is None else JudgeProcess(path, seed, limits)
+    examples = [Example(prompt, answer, name) for prompt, answer in own.pairs]
+    return PythonTask(name, rows_of(path, examples, seed), own, can_fail=limits is not None)

@@ -23,7 +23,7 @@ BLANK = 257  # nothing has been said here yet
 class WordsWorld:
     """Observation [prompt_bytes + 1 + reply_bytes] of 0…257: the prompt's bytes, STOP, the reply so far, BLANKs. Action: 0…256.
 
-    The reply ends with STOP, which earns the task's score in [0, 1] of the text before it: terminated. A reply of `reply_bytes` symbols
+    The reply ends with STOP, which earns the task's score of the text before it: terminated. A reply of `reply_bytes` symbols
     without one is no answer and earns 0: truncated, and terminated too, for the row is full and nothing can come after it (as in
     `sample.rollouts`). Bytes that are no UTF-8 are read as U+FFFD. Copies draw their prompts, of the training split, in turn.
     """
@@ -64,8 +64,8 @@ class WordsWorld:
         answered = stopped.nonzero().squeeze(1).tolist()
         if answered:
             examples = [self._example(self.asked[i]) for i in answered]
-            scores = self.task.score(examples, [self._reply(i) for i in answered])
-            reward[answered] = torch.tensor(scores, dtype=torch.float32)
+            verdicts = self.task.judge(examples, [self._reply(i) for i in answered])
+            reward[answered] = torch.tensor([verdict.score for verdict in verdicts], dtype=torch.float32)
         for i in self.over.nonzero().squeeze(1).tolist():
             self._ask(i)
         self.over = stopped | full
@@ -94,11 +94,13 @@ class WordsWorld:
 
     def state_dict(self) -> dict[str, Any]:
         row_state = {"rows": self.rows.clone(), "said": self.said.clone(), "begins": self.begins.clone()}
-        return {**row_state, "over": self.over.clone(), "asked": list(self.asked), "next": self.next}
+        drawn = {"over": self.over.clone(), "asked": list(self.asked), "next": self.next}
+        return {**row_state, **drawn, "task": self.task.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Tensor:
         self.rows, self.said, self.begins = (state[part].clone() for part in ("rows", "said", "begins"))
         self.over, self.asked, self.next = state["over"].clone(), list(state["asked"]), state["next"]
+        self.task.load_state_dict(state["task"])
         return self.rows.clone()
 
     def close(self) -> None:
