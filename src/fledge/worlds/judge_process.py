@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.seeds import seed_for
 from fledge.worlds import judge_child
 from fledge.worlds.examples import Verdict
 from fledge.worlds.user_code import read_source, shortened
@@ -153,7 +154,8 @@ class JudgeProcess:
         self._socket, self._faults, self._buffer = ours, faults, b""
         self._close = weakref.finalize(self, _end, self.process, ours, faults)
         try:
-            self._send({"file": str(self.path), "seed": self.seed + self.restarts, "path": sys.path})
+            seed = seed_for(self.seed, "judge", f"{self.path.name} {self.restarts}")
+            self._send({"file": str(self.path), "seed": seed, "path": sys.path})
             self._receive(BEGINNING_S, "as it began", "its process")
             limit = LOADING_CALLS * self.limits.seconds
             answer = self._receive(limit, "while the file was loaded", "the file")

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fledge.errors import UserError
+from fledge.seeds import seed_for
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, checked, divide, prompt_key
 from fledge.worlds.examples import Answered, Example, Verdict, draw
 from fledge.worlds.judge_process import JudgeProcess, Limits
@@ -165,6 +166,10 @@ def python_task(name: str, seed: int, limits: Limits | None) -> PythonTask:
     Raises UserError where the file lacks one of them, raises, hangs, dies, or returns something else.
     """
     path = Path(name)
-    own: Judge = OwnJudge(path, seed) if limits is None else JudgeProcess(path, seed, limits)
+    own: Judge
+    if limits is None:
+        own = OwnJudge(path, seed_for(seed, "judge", path.name))
+    else:
+        own = JudgeProcess(path, seed, limits)
     examples = [Example(prompt, answer, name) for prompt, answer in own.pairs]
     return PythonTask(name, rows_of(path, examples, seed), own, can_fail=limits is not None)
