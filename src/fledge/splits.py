@@ -22,7 +22,12 @@ FEWEST_TO_SPLIT = 20
 
 def split_of(content: str) -> Split:
     """The side of a content, by its sha256: 90% train, 5% validation, 5% test."""
-    place = _place(content)
+    return split_of_digest(_digest(content))
+
+
+def split_of_digest(digest: bytes) -> Split:
+    """The side of a content with this sha256, for one that is too long to be held."""
+    place = _place(digest)
     if place < 0.9:
         return "train"
     return "validation" if place < 0.95 else "test"
@@ -49,14 +54,18 @@ def divide(contents: Iterable[str]) -> dict[str, Split] | None:
     if len(different) < FEWEST_TO_SPLIT:
         return None
     sides: dict[str, Split] = {content: split_of(content) for content in different}
-    highest = sorted((content for content in different if sides[content] == "train"), key=_place)
+    highest = sorted((content for content in different if sides[content] == "train"), key=_digest)
     for split in SPLITS[:0:-1]:
         if split not in sides.values():
             sides[highest.pop()] = split
     return sides
 
 
-def _place(content: str) -> float:
-    """In [0, 1). A lone half of a surrogate pair, which UTF-8 cannot say, is hashed as it stands."""
-    digest = hashlib.sha256(content.encode("utf-8", errors="surrogatepass")).digest()
+def _digest(content: str) -> bytes:
+    """The sha256. A lone half of a surrogate pair, which UTF-8 cannot say, is hashed as it stands."""
+    return hashlib.sha256(content.encode("utf-8", errors="surrogatepass")).digest()
+
+
+def _place(digest: bytes) -> float:
+    """In [0, 1)."""
     return int.from_bytes(digest[:8], "big") / 2**64

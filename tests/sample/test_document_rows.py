@@ -10,8 +10,9 @@ import torch
 
 from fledge.errors import UserError
 from fledge.sample.documents import DocumentRows, text_rows
-from fledge.text.corpus import Document
-from fledge.text.shards import TokenStream, write_shards
+from fledge.text.documents import Document
+from fledge.text.shard_writer import write_shards
+from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import train_tokenizer
 
 BYTES = train_tokenizer("bytes", [])
@@ -23,7 +24,7 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> TokenStream:
     """Documents of all lengths over several shards; no two windows of it are alike."""
     folder = tmp_path_factory.mktemp("shards")
     documents = [Document("".join(chr(0x4E00 + i * 40 + j) for j in range(i % 13)), str(i)) for i in range(40)]
-    write_shards(folder, {"train": documents}, BYTES, shard_tokens=100)
+    write_shards(folder, (("train", document) for document in documents), BYTES, shard_tokens=100)
     return TokenStream(folder, "train")
 
 
@@ -91,7 +92,7 @@ def test_everything_is_a_target_but_what_opens_a_document(stream: TokenStream) -
 
 
 def test_text_shorter_than_a_row_is_refused(tmp_path: Path) -> None:
-    write_shards(tmp_path, {"train": [Document("abcdef", "a")]}, BYTES)  # 8 tokens with its ends
+    write_shards(tmp_path, [("train", Document("abcdef", "a"))], BYTES)  # 8 tokens with its ends
     short = TokenStream(tmp_path, "train")
     assert np.array_equal(short[0:2], [BYTES.begin, ord("a") + 6])
     with pytest.raises(UserError, match=r"8 tokens.*context \+ 2 = 10"):

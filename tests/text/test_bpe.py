@@ -73,6 +73,23 @@ def test_order_of_texts_does_not_matter() -> None:
     assert learn_merges(count_words(texts), 40) == learn_merges(count_words(reversed(texts)), 40)
 
 
+def test_words_are_counted_exactly_up_to_the_limit_and_beyond_it_the_rarest_are_forgotten() -> None:
+    names = [f"x{chr(97 + number // 10)}{chr(97 + number % 10)}" for number in range(100)]
+    texts = ["a b c", *names, *["a b c"] * 3]
+    exact = count_words(texts, most=1000)
+    assert (exact.forgotten, len(exact), exact[" b"], exact["a"]) == (0, 103, 4, 4)
+    assert count_words(texts, most=103) == exact
+    few = count_words(texts, most=10)
+    assert few.forgotten > 0
+    assert len(few) <= 10
+    assert {word: few[word] for word in ("a", " b", " c")} == {"a": 4, " b": 4, " c": 4}
+    assert all(exact[word] >= times for word, times in few.items())
+
+
+def test_of_equally_rare_words_the_first_are_kept() -> None:
+    assert list(count_words([f"x{chr(97 + number)}" for number in range(9)], most=8)) == ["xa", "xb", "xc", "xd"]
+
+
 def test_no_merge_crosses_from_one_text_to_the_next() -> None:
     assert learn_merges(count_words(["a", "b"] * 100), 10) == []
 

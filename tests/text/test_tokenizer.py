@@ -170,8 +170,8 @@ def test_ids_outside_the_vocabulary_are_refused(tokenizer: Tokenizer, wrong: int
         tokenizer.bytes_per_token(np.array([[6, wrong]]))
 
 
-def test_an_unknown_character_is_named_with_its_position() -> None:
-    with pytest.raises(UserError, match=r"character 'И' \(U\+0418\) at position 4 "):
+def test_an_unknown_character_is_named_with_what_stands_around_it() -> None:
+    with pytest.raises(UserError, match=r"character 'И' \(U\+0418\) of 'the И'"):
         CHARACTERS.encode("the И")
 
 

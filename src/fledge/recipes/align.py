@@ -23,9 +23,10 @@ from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algor
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_kl, judge_task
 from fledge.recipes.prefer import PreferConfig, prefer
-from fledge.recipes.pretrain import held_out_loss, read_corpus
+from fledge.recipes.pretrain import held_out_loss
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
+from fledge.recipes.text_data import keep_shards, read_corpus
 from fledge.recipes.training import TrainingConfig, open_run, removed_if_it_cannot_begin
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows
@@ -35,7 +36,7 @@ from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
-from fledge.text.shards import TokenStream, write_shards
+from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
 from fledge.worlds.tasks import check_task, load_task
 
@@ -197,6 +198,10 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     stopwatch = Stopwatch()
     precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):
+        if config.ptx_coefficient:
+            keep_shards(
+                run.folder / "shards", lambda: read_corpus(config.ptx_data, show.line), base.tokenizer, show.line
+            )
         algorithm = make_algorithm(config, policy, reference, base, run, stopwatch, precision)
     kind = KINDS.get(config.algorithm)
     sampler: Sampler
@@ -356,7 +361,7 @@ def make_algorithm(
     actor_critic.to(config.on())
     pretraining = None
     if config.ptx_coefficient:
-        text = ptx_stream(config, run, "train", base)
+        text = ptx_stream(config, run, "train")
         assert text is not None
         context = min(256, base.network.config.context)
         rows = max(1, config.ptx_tokens_per_step // context)
@@ -378,13 +383,6 @@ def make_algorithm(
     )  # fmt: skip
 
 
-def ptx_stream(
-    config: AlignConfig, run: Run, split: Literal["train", "validation"], base: Loaded | None = None
-) -> TokenStream | None:
-    """The text of the pre-training term, written into the run the first time; None without such a term."""
-    if not config.ptx_coefficient:
-        return None
-    shards = run.folder / "shards"
-    if base is not None and not (shards / "index.json").exists():
-        write_shards(shards, read_corpus(config.ptx_data), base.tokenizer)
-    return TokenStream(shards, split)
+def ptx_stream(config: AlignConfig, run: Run, split: Literal["train", "validation"]) -> TokenStream | None:
+    """The text of the pre-training term, which is in the run; None without such a term."""
+    return TokenStream(run.folder / "shards", split) if config.ptx_coefficient else None

@@ -24,9 +24,10 @@ from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
-from fledge.recipes.pretrain import held_out_loss, read_corpus
+from fledge.recipes.pretrain import held_out_loss
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
+from fledge.recipes.text_data import keep_shards, read_corpus
 from fledge.recipes.training import TrainingConfig, check_memory, open_run, removed_if_it_cannot_begin
 from fledge.recipes.tune import conversation_loss, read_conversations
 from fledge.runs.folder import Run
@@ -38,7 +39,7 @@ from fledge.sample.rollouts import Rollouts, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
-from fledge.text.shards import TokenStream, write_shards
+from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories, from_rows
 from fledge.worlds.tasks import Task, check_task, load_task
@@ -126,7 +127,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
     run = open_run(run, "distill", config, parents=parents, data=[str(config.data or config.task)])
     if lessons is None:
         with removed_if_it_cannot_begin(run):
-            lessons = text_lessons(config, teacher, student, tokenizer, run)
+            lessons = text_lessons(config, teacher, student, tokenizer, run, show)
     precision = choose_speed(run, config, student, lessons.typical, show)
     show.line(
         f"distill: {config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
@@ -284,13 +285,12 @@ def conversation_lessons(
 
 
 def text_lessons(
-    config: DistillConfig, teacher: TokenPolicy, student: TokenPolicy, tokenizer: Tokenizer, run: Run
+    config: DistillConfig, teacher: TokenPolicy, student: TokenPolicy, tokenizer: Tokenizer, run: Run, show: Show
 ) -> Lessons:
     """Windows of running text, every token of them, as `fledge pretrain` reads it; written into the run the first time."""
     context = min(policy.network.config.context for policy in (teacher, student))
     shards = run.folder / "shards"
-    if not (shards / "index.json").exists():
-        write_shards(shards, read_corpus(config.data or ""), tokenizer)
+    keep_shards(shards, lambda: read_corpus(config.data or "", show.line), tokenizer, show.line)
     stream, kept = TokenStream(shards, "train"), TokenStream(shards, "validation")
     documents = partial(
         DocumentRows, stream, tokenizer.begin, rows_per_step=config.rows_per_step, context=context, seed=config.seed

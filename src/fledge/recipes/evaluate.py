@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.models.folder import Loaded, load_model
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
 from fledge.recipes.show import Show
+from fledge.recipes.text_data import TextFields
 from fledge.sample.documents import text_rows
-from fledge.text.corpus import deduplicate, read_documents, split_documents
+from fledge.text.documents import AnyDocument
+from fledge.text.encoding import encode_documents
+from fledge.text.tokenizer import Tokenizer
 from fledge.worlds.tasks import check_task, load_task
 
 
-class EvaluateConfig(JudgeFields, BaseModel):
+class EvaluateConfig(JudgeFields, TextFields):
     """Measure a model: bits per byte on text it is given, exact match and score on a task's held-out prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,10 +51,9 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
     model = load_model(config.base)
     found: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
-        documents = list(deduplicate(read_documents(config.data)))
-        if not config.whole:
-            documents = split_documents(documents)["test"]
-        found |= text_loss(model, [document.text for document in documents])
+        corpus = config.read(config.data, show.line)
+        test = (document for _, document in corpus.split("test"))
+        found |= text_loss(model, corpus.documents() if config.whole else test)
         show.line(
             f"{found['bits_per_byte']:.3f} bits per byte ({found['nats_per_token']:.3f} nats per token) "
             f"on {found['bytes']:,} bytes of {config.data}"
@@ -68,22 +71,37 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def text_loss(model: Loaded, texts: list[str], rows_at_a_time: int = 16) -> dict[str, float]:
-    """Every token of every document once, each document in windows of the context: nats per token and bits per byte."""
+def text_loss(
+    model: Loaded, documents: Iterable[AnyDocument], rows_at_a_time: int = 16, tokens_waiting: int = 2**20
+) -> dict[str, float]:
+    """Every token of every document once, each document in windows of the context: nats per token and bits per byte.
+
+    Windows of the same length wait for each other until there are `rows_at_a_time`, or more than `tokens_waiting` in all.
+    """
     tokenizer, policy, context = model.tokenizer, model.policy(), model.network.config.context
+    nats, tokens, size, waiting = 0.0, 0, 0, 0
     windows: dict[int, list[np.ndarray]] = {}
-    for ids in tokenizer.encode_many(texts):
-        row = np.concatenate([[tokenizer.begin], ids, [tokenizer.end]])
-        for start in range(0, len(row) - 1, context):
-            window = row[start : start + context + 1]
-            windows.setdefault(len(window), []).append(window)
-    nats, tokens, size = 0.0, 0, 0
-    for same_length in windows.values():
-        for a in range(0, len(same_length), rows_at_a_time):
-            batch = text_rows(torch.from_numpy(np.stack(same_length[a : a + rows_at_a_time])), tokenizer.begin)
-            nats -= float(policy.log_prob(batch.obs, batch.action).double().sum())
-            tokens += batch.action.numel()
-            size += int(tokenizer.bytes_per_token(batch.action.numpy()).sum())
+
+    def measure(rows: list[np.ndarray]) -> None:
+        nonlocal nats, tokens, size
+        batch = text_rows(torch.from_numpy(np.stack(rows)), tokenizer.begin)
+        nats -= float(policy.log_prob(batch.obs, batch.action).double().sum())
+        tokens += batch.action.numel()
+        size += int(tokenizer.bytes_per_token(batch.action.numpy()).sum())
+
+    for window in _windows(documents, tokenizer, context):
+        same_length = windows.setdefault(len(window), [])
+        same_length.append(window.copy())  # not a view, which would keep its whole batch
+        waiting += len(window)
+        if len(same_length) == rows_at_a_time:
+            measure(windows.pop(len(window)))
+            waiting -= len(window) * rows_at_a_time
+        if waiting > tokens_waiting:
+            for rows in windows.values():
+                measure(rows)
+            windows, waiting = {}, 0
+    for rows in windows.values():
+        measure(rows)
     if size == 0:
         raise UserError("the text to measure on is empty: give more text, or whole=true.")
     return {
@@ -92,3 +110,23 @@ def text_loss(model: Loaded, texts: list[str], rows_at_a_time: int = 16) -> dict
         "tokens": tokens,
         "bytes": size,
     }
+
+
+def _windows(documents: Iterable[AnyDocument], tokenizer: Tokenizer, context: int) -> Iterator[np.ndarray]:
+    """Each document's tokens with its ends, in windows of context + 1, of which the last token opens the next window."""
+    row = np.zeros(0, dtype=np.int64)
+    for _, ids, _ in encode_documents(((None, document) for document in documents), tokenizer):
+        for part in np.split(ids, np.flatnonzero(ids == tokenizer.begin)):
+            if len(part) and part[0] == tokenizer.begin:  # what is left of the document before is its end
+                if len(row) > 1:
+                    yield row
+                row = part
+            else:
+                row = np.concatenate([row, part])
+            start = 0
+            while len(row) - start > context + 1:
+                yield row[start : start + context + 1]
+                start += context
+            row = row[start:]
+    if len(row) > 1:
+        yield row

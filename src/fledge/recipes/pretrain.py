@@ -19,6 +19,7 @@ from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
+from fledge.recipes.text_data import TextFields, keep_shards, whole_tokenizer
 from fledge.recipes.training import (
     TrainingConfig,
     check_memory,
@@ -29,13 +30,14 @@ from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows, text_rows
 from fledge.sample.generate import generate
 from fledge.seeds import generator_for
+from fledge.splits import SPLITS
 from fledge.stopwatch import Stopwatch
-from fledge.text.corpus import deduplicate, read_documents, split_documents
-from fledge.text.shards import TokenStream, write_shards
-from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
+from fledge.text.corpus import Corpus
+from fledge.text.shards import TokenStream
+from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, words_apart
 
 
-class PretrainConfig(TrainingConfig):
+class PretrainConfig(TrainingConfig, TextFields):
     """Train a language model on raw text: next-token likelihood, documents packed without attention across their borders."""
 
     data: str = Field(
@@ -84,12 +86,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     base = load_model(config.base) if config.base else None
     if base and run is None:
         check_nothing_else_is_chosen(config)
-    shards = run.folder / "shards" if run else None
-    if shards and (shards / "index.json").exists():  # a run that is continued has its text and tokenizer already
-        documents, tokenizer = None, load_tokenizer(shards)
-    else:
-        documents = read_corpus(config.data)
-        tokenizer = base.tokenizer if base else make_tokenizer(config, documents)
+    corpus, tokenizer = None, whole_tokenizer(run.folder / "shards") if run else None
+    if tokenizer is None:  # a run that is continued has its text and tokenizer already, if nothing has happened to them
+        corpus = config.read(config.data, show.line)
+        tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
     network = (base.network if base else fresh_network(config, tokenizer)).to(config.on())
     row_tokens = config.row_tokens or network.config.context
     if row_tokens > network.config.context:
@@ -100,9 +100,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     run = open_run(run, "pretrain", config, parents=[config.base] if config.base else [], data=[config.data])
     shards = run.folder / "shards"
     with removed_if_it_cannot_begin(run):
-        if documents is not None:
-            tokenizer.save(shards)  # before the index, which is written last and vouches for the folder
-            write_shards(shards, documents, tokenizer)
+        if corpus is not None:
+            keep_shards(shards, lambda: corpus, tokenizer, show.line)
         stream, held_out = TokenStream(shards, "train"), TokenStream(shards, "validation")
         sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
 
@@ -168,20 +167,18 @@ def check_nothing_else_is_chosen(config: PretrainConfig) -> None:
         raise UserError(f"base={config.base} brings its own sizes and tokenizer: leave out {', '.join(idle)}.")
 
 
-def read_corpus(data: str) -> dict[Any, Any]:
-    """De-duplicated documents by split. Raises UserError for text that cannot be read."""
-    return split_documents(list(deduplicate(read_documents(data))))
-
-
-def make_tokenizer(config: PretrainConfig, documents: dict[Any, Any]) -> Tokenizer:
+def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokenizer:
     """A fresh tokenizer of the kind asked for, or the trained one in the folder named.
 
     Merges are learned from the training text; an alphabet of characters is the whole corpus's, or the rest could not be read.
     """
     if config.tokenizer in ("bytes", "characters", "bpe"):
         kind: Any = config.tokenizer
-        splits = documents.values() if kind == "characters" else [documents["train"]]
-        return train_tokenizer(kind, (document.text for split in splits for document in split), config.vocab_size)
+        documents = corpus.split(*(SPLITS if kind == "characters" else ("train",)))
+        texts = (
+            () if kind == "bytes" else (text for _, document in documents for text in words_apart(document.chunks()))
+        )
+        return train_tokenizer(kind, texts, config.vocab_size, show.line)
     return load_tokenizer(config.tokenizer)
 
 

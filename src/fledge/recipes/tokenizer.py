@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fledge.recipes.text_data import TextFields
 from fledge.text.bpe import trace_word, word_pattern
-from fledge.text.corpus import Document, deduplicate, read_documents
-from fledge.text.tokenizer import Kind, Tokenizer, load_tokenizer, train_tokenizer
+from fledge.text.corpus import Corpus
+from fledge.text.encoding import encode_documents
+from fledge.text.tokenizer import SPECIAL, Kind, Tokenizer, load_tokenizer, train_tokenizer, words_apart
 
 
 class Show(Protocol):
@@ -19,7 +21,7 @@ class Show(Protocol):
     def line(self, text: str) -> None: ...
 
 
-class TokenizerTrainConfig(BaseModel):
+class TokenizerTrainConfig(TextFields):
     """Train a tokenizer on your text and write it in Hugging Face's format.
 
     Equal text gives an equal file. The special tokens are ids 0 to 5 of every tokenizer, and no text can forge them.
@@ -49,22 +51,23 @@ class TokenizerTrainConfig(BaseModel):
 def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
     """Read, learn, save. Raises UserError for text that cannot be read and sizes that cannot be."""
     start = time.perf_counter()
-    documents = list(deduplicate(read_documents(config.data)))
-    tokenizer = train_tokenizer(config.kind, (document.text for document in documents), config.vocab_size)
+    corpus = config.read(config.data, show.line)
+    texts = (text for document in corpus.documents() for text in words_apart(document.chunks()))
+    tokenizer = train_tokenizer(config.kind, texts, config.vocab_size, show.line)
     tokenizer.save(config.out)
-    tokens, text_bytes = _measure(tokenizer, documents)
+    tokens, text_bytes = _measure(tokenizer, corpus)
     result = {
         "kind": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
         "merges": len(tokenizer.merges),
-        "documents": len(documents),
+        "documents": len(corpus),
         "bytes": text_bytes,
         "bytes_per_token": text_bytes / tokens,
         "seconds": time.perf_counter() - start,
         "out": config.out,
         "sha256": tokenizer.fingerprint(),
     }
-    show.line(f"text: {text_bytes:,} bytes, {len(documents):,} document{'s' * (len(documents) != 1)}")
+    show.line(f"text: {text_bytes:,} bytes, {len(corpus):,} document{'s' * (len(corpus) != 1)}")
     if config.vocab_size is not None and tokenizer.vocab_size < config.vocab_size:
         show.line(f"the text has nothing left to merge after {tokenizer.vocab_size:,} of {config.vocab_size:,} tokens")
     show.line(
@@ -75,10 +78,13 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
     return result
 
 
-def _measure(tokenizer: Tokenizer, documents: list[Document]) -> tuple[int, int]:
+def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:
     """The tokens and the UTF-8 bytes of the documents."""
-    tokens = sum(len(ids) for ids in tokenizer.encode_many(document.text for document in documents))
-    return tokens, sum(len(document.text.encode("utf-8")) for document in documents)
+    tokens = text_bytes = 0
+    for _, ids, size in encode_documents(((None, document) for document in corpus.documents()), tokenizer):
+        tokens += int((ids >= len(SPECIAL)).sum())
+        text_bytes += size
+    return tokens, text_bytes
 
 
 class TokenizerShowConfig(BaseModel):

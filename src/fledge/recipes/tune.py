@@ -21,10 +21,10 @@ from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import TrainingConfig, open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import ConversationRows, Endless, Row, Rows, Shuffled
+from fledge.splits import split_of
 from fledge.stopwatch import Stopwatch
 from fledge.text.chat import render
 from fledge.text.conversations import rows_from_jsonl
-from fledge.text.corpus import split_of
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 from fledge.worlds.tasks import Task, check_task, load_task

@@ -44,7 +44,11 @@ class DocumentRows:
         if self._pass is None or self._pass[0] != number:
             random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, number]))
             spare = len(self.stream) - 1 - self.windows * self.context
-            self._pass = (number, int(random.integers(0, spare + 1)), random.permutation(self.windows))
+            offset = int(random.integers(0, spare + 1))
+            # Four bytes a window, the one thing in memory that grows with the text; shuffled as `permutation` would.
+            order = np.arange(self.windows, dtype=np.uint32 if self.windows < 2**32 else np.int64)
+            random.shuffle(order)
+            self._pass = (number, offset, order)
         return self._pass[1], self._pass[2]
 
     def __next__(self) -> Trajectories:

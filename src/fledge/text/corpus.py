@@ -1,122 +1,167 @@
-"""Text to learn from: reads the user's files or the embedded default, removes copies, and splits by document."""
+"""A corpus in its splits: one reading finds the copies and the splits, later ones stream the documents of a split.
+
+What is kept in memory of a document is 25 bytes (and twice that while the copies are looked for), never its text.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from fledge.errors import UserError
-from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, split_of
-from fledge.text.files import is_suffixed, json_rows, read_text
-from fledge.text.python_prose import python_prose
+import numpy as np
 
-SUFFIXES = (".txt", ".md", ".jsonl")
-"""What is read, each also with .gz."""
+from fledge.errors import UserError
+from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, split_of_digest
+from fledge.text.documents import AnyDocument, Document, LongDocument, Part, data_files, read_documents
+from fledge.text.folders import Links, Passed
 
 
 @dataclass(frozen=True)
-class Document:
-    """One text, and where it is from: a path, a path with a line, or the name of a Python module."""
+class Choice:
+    """Which of the documents found are wanted."""
 
-    text: str
-    source: str
-
-
-def read_documents(data: str) -> Iterator[Document]:
-    """The documents of a file, of a folder (with the folders in it, in the order of names), or of the word "python".
-
-    Several of these may stand with commas between. "python" is the prose of the Python installation; a folder of that
-    name is "./python". A .txt or .md file is one document, a line of a .jsonl file (its `text`) is one; blank ones are
-    passed over. Raises UserError for what is missing, empty, of another kind, or broken, naming file and line.
-    """
-    names = [data] if Path(data).exists() else [name.strip() for name in data.split(",") if name.strip()]
-    if not names:
-        raise UserError(
-            'no data was given: name a file, a folder, or "python" for the prose of this Python installation'
-        )
-    for name in names:
-        if name == "python":
-            yield from (Document(text, source) for text, source in python_prose())
-        else:
-            yield from _read(Path(name).expanduser())
+    hidden: bool = False
+    """Also files and folders whose name begins with a dot, inside of a folder that is read."""
+    links: Links = "follow"
+    duplicates: Literal["drop", "keep"] = "drop"
+    """A document whose text stood before, however its white space is laid out."""
 
 
-def _read(path: Path) -> Iterator[Document]:
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if is_suffixed(file, SUFFIXES) and file.is_file())
-        if not files:
-            raise UserError(f"the folder {path} holds no text: no file in it ends in {_suffix_list()}")
-    elif path.exists() and not is_suffixed(path, SUFFIXES):
-        raise UserError(f"{path} is of a kind that is not read: the name must end in {_suffix_list()}")
-    else:
-        files = [path]
-    found = False
-    for file in files:
-        for document in _read_file(file):
-            if document.text.strip():
-                found = True
+class Corpus:
+    """The user's documents without copies, in their splits; each way of asking for them reads the files anew."""
+
+    def __init__(self, data: str, choice: Choice | None = None) -> None:
+        """Reads everything once. Raises UserError as `read_documents` does, or for files that change meanwhile."""
+        self.data, self.choice = data, choice or Choice()
+        self._files = self._state()
+        self.passed = Passed()
+        """What was not read."""
+        characters, splits, digests = array("Q"), bytearray(), bytearray()
+        for document in self._read(self.passed):
+            seen = _Fingerprint(document.chunks())
+            characters.append(seen.characters)
+            splits.append(SPLITS.index(split_of_digest(seen.text)))
+            digests += seen.normal[:16]
+        self._check()
+        self._characters = np.frombuffer(characters, dtype=np.uint64).astype(np.int64)
+        self._split = np.frombuffer(splits, dtype=np.uint8)
+        self._kept = np.ones(len(splits), dtype=bool)
+        if self.choice.duplicates == "drop":
+            self._kept = _first_of_each(np.frombuffer(digests, dtype=">u8").reshape(-1, 2))
+        self.duplicates = int((~self._kept).sum())
+        """How many documents were left out as copies."""
+        self.rule: Literal["hash", "cut"] = self._choose_rule()
+        """How the text is split: by each document's hash, or by cutting it.
+
+        It is cut where there are fewer documents than `FEWEST_TO_SPLIT`, or where hashes would leave a split without any:
+        a single book has a validation set too. A cut takes the first 90% of all characters to train, the next 5% to
+        validation, the rest to test."""
+
+    def __len__(self) -> int:
+        """The number of documents, copies left out."""
+        return int(self._kept.sum())
+
+    def notes(self) -> list[str]:
+        """What a user should know of what was not taken, a sentence each."""
+        said = [str(self.passed)] if str(self.passed) else []
+        if self.duplicates:
+            number = "1 document is" if self.duplicates == 1 else f"{self.duplicates:,} documents are"
+            said.append(f"{number} left out of the data as copies of others (duplicates=keep takes them)")
+        return said
+
+    def documents(self) -> Iterator[Document | LongDocument]:
+        """All documents whole, in the order in which they are read."""
+        for number, document in enumerate(self._read(Passed())):
+            if self._at(self._kept, number):
                 yield document
-    if not found:
-        raise UserError(f"{path} is empty: it holds no text to learn from")
+        self._check()
+
+    def split(self, *wanted: Split) -> Iterator[tuple[Split, AnyDocument]]:
+        """The documents of the splits that are wanted (all, if none is named) with their split, in the order of reading."""
+        chosen = wanted or SPLITS
+        parts = self._hashed() if self.rule == "hash" else self._cut()
+        for split, document in parts:
+            if split in chosen:
+                yield split, document
+        self._check()
+
+    def _hashed(self) -> Iterator[tuple[Split, AnyDocument]]:
+        for number, document in enumerate(self._read(Passed())):
+            if self._at(self._kept, number):
+                yield SPLITS[self._split[number]], document
+
+    def _cut(self) -> Iterator[tuple[Split, AnyDocument]]:
+        total = int(self._characters[self._kept].sum())
+        borders = (0, total * 90 // 100, total * 95 // 100, total)
+        place = 0
+        for number, document in enumerate(self._read(Passed())):
+            if not self._at(self._kept, number):
+                continue
+            length = int(self._characters[number])
+            for split, first, last in zip(SPLITS, borders, borders[1:], strict=False):
+                start, stop = max(first - place, 0), min(last - place, length)
+                if start < stop:
+                    yield split, Part(document, start, stop)
+            place += length
+
+    def _choose_rule(self) -> Literal["hash", "cut"]:
+        in_splits = np.unique(self._split[self._kept])
+        return "cut" if len(self) < FEWEST_TO_SPLIT or len(in_splits) < len(SPLITS) else "hash"
+
+    def _read(self, passed: Passed) -> Iterator[Document | LongDocument]:
+        choice = self.choice
+        return read_documents(self.data, hidden=choice.hidden, links=choice.links, passed=passed)
+
+    def _at(self, kept: np.ndarray, number: int) -> bool:
+        if number >= len(kept):
+            raise _changed(self.data)
+        return bool(kept[number])
+
+    def _state(self) -> bytes:
+        """A digest of the names, sizes and times of all files."""
+        digest = hashlib.sha256()
+        for file in data_files(self.data, hidden=self.choice.hidden, links=self.choice.links):
+            status = file.stat() if file.exists() else None
+            digest.update(repr((str(file), status and (status.st_size, status.st_mtime_ns))).encode())
+        return digest.digest()
+
+    def _check(self) -> None:
+        if self._state() != self._files:
+            raise _changed(self.data)
 
 
-def _read_file(path: Path) -> Iterator[Document]:
-    if not is_suffixed(path, (".jsonl",)):
-        yield Document(read_text(path), str(path))
-        return
-    for line, row in json_rows(path):
-        where = f"line {line} of {path}"
-        if "text" not in row:
-            has = ", ".join(f"`{field}`" for field in row) or "nothing"
-            raise UserError(f"{where} has no `text` (it has {has}): each row must hold its text in that field")
-        if not isinstance(row["text"], str):
-            raise UserError(f"the `text` of {where} is not a string: write the text in quotation marks")
-        yield Document(row["text"], f"{path}:{line}")
+def _changed(data: str) -> UserError:
+    return UserError(f"the files of {data} changed while they were read: begin again when nothing writes to them")
 
 
-def _suffix_list() -> str:
-    return ", ".join(SUFFIXES) + " (or one of these and .gz)"
+class _Fingerprint:
+    """What one reading of a document finds out. The text's own hash, and the one that white space does not change."""
+
+    def __init__(self, chunks: Iterable[str]) -> None:
+        text, normal = hashlib.sha256(), hashlib.sha256()
+        self.characters = 0
+        begun, spaced = False, False  # whether a word has come, and whether space has come after it
+        for chunk in chunks:
+            text.update(chunk.encode("utf-8"))
+            self.characters += len(chunk)
+            words = " ".join(chunk.split())
+            if not words:
+                spaced = True
+                continue
+            if begun and (spaced or chunk[0].isspace()):
+                normal.update(b" ")
+            normal.update(words.encode("utf-8"))
+            begun, spaced = True, chunk[-1].isspace()
+        self.text, self.normal = text.digest(), normal.digest()
 
 
-def deduplicate(documents: Iterable[Document]) -> Iterator[Document]:
-    """The documents without those whose text stood before, however its white space is laid out."""
-    seen: set[bytes] = set()
-    for document in documents:
-        key = hashlib.sha256(" ".join(document.text.split()).encode("utf-8")).digest()
-        if key not in seen:
-            seen.add(key)
-            yield document
-
-
-def split_rule(documents: Sequence[Document]) -> Literal["hash", "cut"]:
-    """How `split_documents` splits: by each document's hash, or by cutting the text.
-
-    It cuts where there are fewer documents than `FEWEST_TO_SPLIT`, or where hashes would leave a split without any: a
-    single book has a validation set too.
-    """
-    if len(documents) < FEWEST_TO_SPLIT or {split_of(document.text) for document in documents} != set(SPLITS):
-        return "cut"
-    return "hash"
-
-
-def split_documents(documents: Sequence[Document]) -> dict[Split, list[Document]]:
-    """The documents of each split, by `split_rule`.
-
-    A cut takes the first 90% of all characters to train, the next 5% to validation, the rest to test.
-    """
-    if split_rule(documents) == "hash":
-        return {split: [document for document in documents if split_of(document.text) == split] for split in SPLITS}
-    total = sum(len(document.text) for document in documents)
-    borders = (0, total * 90 // 100, total * 95 // 100, total)
-    result: dict[Split, list[Document]] = {split: [] for split in SPLITS}
-    start = 0
-    for document in documents:
-        for split, first, last in zip(SPLITS, borders, borders[1:], strict=False):
-            part = document.text[max(first - start, 0) : max(last - start, 0)]
-            if part:
-                result[split].append(Document(part, document.source))
-        start += len(document.text)
-    return result
+def _first_of_each(digests: np.ndarray) -> np.ndarray:
+    """[N] bool: whether a row of numbers [N, 2] stands there for the first time."""
+    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones stay in the order in which they came
+    ordered = digests[order]
+    again = np.zeros(len(digests), dtype=bool)
+    again[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)
+    return ~again

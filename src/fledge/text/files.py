@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import Any, BinaryIO, cast
 
 from fledge.errors import UserError
+
+CHUNK = 1 << 20
+"""Bytes that are read of a file at a time."""
+
+LONGEST_ROW = 1 << 24
+"""Bytes of the longest row of a .jsonl file: a row is held whole, and a few times over while its JSON is read."""
 
 
 def is_suffixed(path: Path, suffixes: tuple[str, ...]) -> bool:
@@ -22,8 +32,17 @@ def is_suffixed(path: Path, suffixes: tuple[str, ...]) -> bool:
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, decompressed if its name ends in .gz. Raises UserError where it cannot be read."""
     try:
-        with gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb") as file:
-            yield cast(BinaryIO, file)
+        if not (S_ISREG(mode := path.stat().st_mode) or S_ISDIR(mode)):
+            raise UserError(
+                f"{path} is a pipe or a device and no file: text is read more than once, so save it to a file first"
+            )
+        with path.open("rb") as plain:
+            if not path.name.lower().endswith(".gz"):
+                yield plain
+            else:
+                # Without a buffer around it, gzip answers each line from Python.
+                with gzip.open(plain) as packed, io.BufferedReader(cast(Any, packed), CHUNK) as file:
+                    yield file
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{path} does not exist: check the spelling, relative to the folder you are in") from None
     except IsADirectoryError:
@@ -34,19 +53,34 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
         raise UserError(f"{path} is not a whole gzip file ({error}): compress or copy it again") from None
 
 
-def read_text(path: Path) -> str:
-    """The whole text of a file, without a byte order mark at its start and otherwise as it is.
+def read_chunks(path: Path) -> Iterator[str]:
+    """The text of a file in pieces of about `CHUNK` bytes, without a byte order mark at its start and otherwise as it is.
 
     Raises UserError for a file that cannot be read, or that is not UTF-8 (with byte and line).
     """
+    start, line, rest = 0, 1, b""
     with open_bytes(path) as file:
-        return decode_utf8(file.read(), path, start=0, line=1)
+        while True:
+            content = file.read(CHUNK)
+            ended = len(content) < CHUNK
+            content = rest + content
+            text, used = _decode(content, path, start, line, final=ended)
+            if text:
+                yield text
+            if ended:
+                return
+            line += content.count(b"\n", 0, used)
+            start += used
+            rest = content[used:]  # the first bytes of a character whose others come next
 
 
-def decode_utf8(content: bytes, path: Path, start: int, line: int) -> str:
-    """The text of some bytes of a file that begin at byte `start` and at line `line` of it."""
+def _decode(content: bytes, path: Path, start: int, line: int, *, final: bool) -> tuple[str, int]:
+    """The text of some bytes of a file that begin at byte `start` and at line `line` of it, and how many bytes it takes.
+
+    final: no more come, so that half a character at the end is an error too.
+    """
     try:
-        text = content.decode("utf-8")
+        text, used = codecs.utf_8_decode(content, "strict", final)
     except UnicodeDecodeError as error:
         place = start + error.start
         line += content.count(b"\n", 0, error.start)
@@ -57,19 +91,28 @@ def decode_utf8(content: bytes, path: Path, start: int, line: int) -> str:
             f"{path} is not UTF-8: byte {content[error.start]:#04x} at byte offset {place} (line {line}) "
             f"cannot be read.{hint} Save the file as UTF-8."
         ) from None
-    return text.removeprefix("\ufeff") if start == 0 else text
+    return text.removeprefix("\ufeff") if start == 0 else text, used
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """The line number (from 1) and the object of every line of a .jsonl file, read line by line; blank ones left out.
 
-    Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line that is not a JSON
-    object, and for half of a surrogate pair, which JSON can spell and UTF-8 cannot.
+    Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line of more than
+    `LONGEST_ROW` bytes, for one that is not a JSON object, and for half of a surrogate pair, which JSON can spell and
+    UTF-8 cannot.
     """
     start = 0
     with open_bytes(path) as file:
-        for line, content in enumerate(file, start=1):
-            text = decode_utf8(content, path, start, line)
+        for line in count(1):
+            content = file.readline(LONGEST_ROW + 1)
+            if not content:
+                return
+            if len(content) > LONGEST_ROW:
+                raise UserError(
+                    f"line {line} of {path} is longer than {LONGEST_ROW / 2**20:.0f} MiB, the most that one row may have: "
+                    "divide it into several rows, or put a long text into a .txt file, which is read in pieces"
+                )
+            text, _ = _decode(content, path, start, line, final=True)
             start += len(content)
             if text.strip():
                 yield line, _row(text, f"line {line} of {path}")

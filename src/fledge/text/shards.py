@@ -1,4 +1,4 @@
-"""Token shards: a corpus as ids on disk, written so that no half of it is ever believed, and read by memory map.
+"""Token shards: a corpus as ids on disk, written so that no half of it is ever believed, and read piece by piece.
 
 index.json                  written last: a folder without it is not finished
 train-00000.bin ...         ids, uint16 or uint32, little endian; each document is <|begin|> its tokens <|end|>
@@ -8,177 +8,151 @@ train-documents.bin         where each document starts in the split, uint64, lit
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, NonNegativeInt
+from typing_extensions import TypedDict  # before Python 3.12 pydantic takes no other
 
 from fledge.errors import UserError
-from fledge.splits import SPLITS, Split
-from fledge.text.corpus import Document
-from fledge.text.tokenizer import Tokenizer
+from fledge.json_file import read_json
+from fledge.splits import Split
+from fledge.text.tokenizer import load_tokenizer
 
-_FORMAT = 1
-
-# Characters that are encoded at a time: enough to keep all cores busy, little enough to hold in memory.
-_BATCH = 1 << 22
+FORMAT = 1
+MEND = "`fledge resume` of the run that it belongs to writes it again from the text"
 
 
-def write_shards(
-    folder: str | Path,
-    documents: Mapping[Split, Iterable[Document]],
-    tokenizer: Tokenizer,
-    shard_tokens: int = 2**24,
-) -> None:
-    """Encode the documents of each split, as `split_documents` gives them, into `folder`.
+class FileEntry(TypedDict):
+    """A file of numbers: how many, and the hash of the file."""
 
-    shard_tokens: how many tokens a file holds at most. Documents may cross over its end: readers see one stream.
-    Raises OSError (disk full, say) and leaves a folder that `TokenStream` refuses; writing again starts afresh.
+    file: Annotated[str, Field(pattern=r"^[a-z]+-(\d+|documents)\.bin$")]
+    count: NonNegativeInt
+    sha256: str
+
+
+class SplitEntry(TypedDict):
+    """The files of a split, and what is in them."""
+
+    tokens: NonNegativeInt
+    bytes: NonNegativeInt
+    documents: NonNegativeInt
+    shards: list[FileEntry]
+    starts: FileEntry
+
+
+class Index(TypedDict):
+    """What index.json says."""
+
+    format: Literal[1]
+    dtype: Literal["<u2", "<u4"]
+    vocab_size: NonNegativeInt
+    tokenizer_sha256: str
+    splits: dict[Split, SplitEntry]
+
+
+def read_index(folder: Path) -> Index:
+    """The index of a finished folder of shards. Raises UserError for a folder without one, or a broken one."""
+    try:
+        return read_json(folder / "index.json", Index, mend=MEND)
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} holds no finished token shards (it has no index.json): writing them was broken off, or the "
+            "folder is another one; `fledge resume` of the run that they belong to writes them"
+        ) from None
+
+
+def find_damage(folder: str | Path) -> str | None:
+    """What is wrong with the shards in a folder, having read them whole and compared them with their hashes; or None.
+
+    A tokenizer beside them is to be the one that wrote them.
     """
-    if shard_tokens < 1:
-        raise ValueError(f"shard_tokens={shard_tokens}: a shard holds 1 token or more")
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "index.json").unlink(missing_ok=True)
-    for split in SPLITS:
-        for old in folder.glob(f"{split}-*.bin"):
-            old.unlink()
-    dtype = "<u2" if tokenizer.vocab_size <= 2**16 else "<u4"
-    index = {
-        "format": _FORMAT,
-        "dtype": dtype,
-        "vocab_size": tokenizer.vocab_size,
-        "tokenizer_sha256": tokenizer.fingerprint(),
-        "splits": {
-            split: _write_split(folder, split, documents.get(split, ()), tokenizer, np.dtype(dtype), shard_tokens)
-            for split in SPLITS
-        },
-    }
-    partial = folder / "index.json.partial"
-    with partial.open("wb") as file:
-        file.write((json.dumps(index, indent=2) + "\n").encode("utf-8"))
-        _to_disk(file)
-    partial.replace(folder / "index.json")
+    try:
+        index = read_index(folder)
+        for name, digest in _digests(index).items():
+            if _sha256(folder / name) != digest:
+                return f"{folder / name} is not as it was written"
+        if not (folder / "tokenizer.json").exists():
+            return None
+        if load_tokenizer(folder).fingerprint() != index["tokenizer_sha256"]:
+            return f"{folder / 'tokenizer.json'} is not the tokenizer that wrote the shards beside it"
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{error.filename} cannot be read ({(error.strerror or str(error)).lower()})"
+    return None
 
 
-def _write_split(
-    folder: Path, split: Split, documents: Iterable[Document], tokenizer: Tokenizer, dtype: np.dtype, shard_tokens: int
-) -> dict[str, Any]:
-    shards: list[dict[str, Any]] = []
-    starts: list[int] = []
-    tokens = text_bytes = 0
-    waiting: list[np.ndarray] = []
-    for batch in _batches(documents):
-        for document, ids in zip(batch, tokenizer.encode_many([document.text for document in batch]), strict=True):
-            starts.append(tokens)
-            tokens += len(ids) + 2
-            text_bytes += len(document.text.encode("utf-8"))
-            waiting += [np.array([tokenizer.begin]), ids, np.array([tokenizer.end])]
-        stream = np.concatenate(waiting).astype(dtype)
-        while len(stream) >= shard_tokens:
-            shards.append(_write(folder, f"{split}-{len(shards):05}.bin", stream[:shard_tokens]))
-            stream = stream[shard_tokens:]
-        waiting = [stream]
-    rest = np.concatenate([np.zeros(0, dtype=dtype), *waiting]).astype(dtype)
-    if len(rest):
-        shards.append(_write(folder, f"{split}-{len(shards):05}.bin", rest))
-    return {
-        "tokens": tokens,
-        "bytes": text_bytes,
-        "documents": len(starts),
-        "shards": shards,
-        "starts": _write(folder, f"{split}-documents.bin", np.array(starts, dtype="<u8")),
-    }
+def gives_the_same(again: Path, damaged: Path) -> bool:
+    """Whether shards that were written again are what damaged ones were.
+
+    Each file has the hash that the old index names, or the one that the old file has: then it was the index that was
+    damaged. Raises UserError where the old index cannot be read.
+    """
+    named = _digests(read_index(damaged))
+    return all(
+        digest == named.get(name) or ((damaged / name).exists() and digest == _sha256(damaged / name))
+        for name, digest in _digests(read_index(again)).items()
+    )
 
 
-def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += len(document.text)
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _digests(index: Index) -> dict[str, str]:
+    """File -> sha256."""
+    files = [file for entry in index["splits"].values() for file in (*entry["shards"], entry["starts"])]
+    return {file["file"]: file["sha256"] for file in files}
 
 
-def _write(folder: Path, name: str, values: np.ndarray) -> dict[str, Any]:
-    content = values.tobytes()
-    with (folder / name).open("wb") as file:
-        file.write(content)
-        _to_disk(file)
-    return {"file": name, "count": len(values), "sha256": hashlib.sha256(content).hexdigest()}
-
-
-def _to_disk(file: BinaryIO) -> None:
-    # Without this, a power cut could leave an index that is complete beside shards that are not.
-    file.flush()
-    os.fsync(file.fileno())
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class TokenStream:
-    """All tokens of one split as one long row, read from disk as they are asked for.
+    """All tokens of one split as one long row, of which nothing is held: a slice is read from disk when it is asked for.
 
     len(stream) is the number of tokens; stream[a:b] -> int64 [b - a], across shards, clipped at the ends like a list.
     """
 
     def __init__(self, folder: str | Path, split: Split) -> None:
-        """Raises UserError for a folder that is not finished, or a file whose size is not what the index says."""
+        """Raises UserError for a folder that is not finished, or a file whose size is not what the index says.
+
+        What the files hold is believed: `find_damage` compares it.
+        """
         self._folder = Path(folder)
-        index = self._read_index()
-        try:
-            entry = index["splits"][split]
-            dtype = np.dtype(index["dtype"])
-            self.vocab_size: int = index["vocab_size"]
-            """Of the tokenizer that wrote the shards."""
-            self.tokenizer_sha256: str = index["tokenizer_sha256"]
-            """`Tokenizer.fingerprint()` of the tokenizer that wrote the shards."""
-            self.bytes: int = entry["bytes"]
-            """The UTF-8 bytes of text in the split."""
-            self._shards = [self._open(shard, dtype) for shard in entry["shards"]]
-            self.documents: np.ndarray = self._open(entry["starts"], np.dtype("<u8")).astype(np.int64)
-            """[D] Where each document starts (its <|begin|>); it ends where the next one starts."""
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{self._folder / 'index.json'} is broken ({error!r}): remove the folder and write it again"
-            ) from None
-        self._starts = np.cumsum([0] + [len(shard) for shard in self._shards])  # [shards + 1]
+        index = read_index(self._folder)
+        if split not in index["splits"]:
+            raise UserError(f"{self._folder / 'index.json'} says nothing of the split {split}: {MEND}")
+        entry = index["splits"][split]
+        self.vocab_size: int = index["vocab_size"]
+        """Of the tokenizer that wrote the shards."""
+        self.tokenizer_sha256: str = index["tokenizer_sha256"]
+        """`Tokenizer.fingerprint()` of the tokenizer that wrote the shards."""
+        self.bytes: int = entry["bytes"]
+        """The UTF-8 bytes of text in the split."""
+        self._dtype = np.dtype(index["dtype"])
+        self._shards = [self._check(shard, self._dtype) for shard in entry["shards"]]
+        self._documents = self._check(entry["starts"], np.dtype("<u8"))
+        counts = [shard["count"] for shard in entry["shards"]]
+        self._starts = np.cumsum([0, *counts])  # [shards + 1]
 
-    def _read_index(self) -> dict[str, Any]:
-        path = self._folder / "index.json"
-        try:
-            index = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise UserError(
-                f"{self._folder} holds no finished token shards (it has no index.json): writing them was broken off, "
-                "or the folder is another one. Write them again."
-            ) from None
-        except ValueError as error:
-            raise UserError(f"{path} is broken ({error}): write the shards again") from None
-        if not isinstance(index, dict) or index.get("format") != _FORMAT:
-            raise UserError(f"{path} is not an index of token shards in format {_FORMAT}: write the shards again")
-        return index
-
-    def _open(self, entry: dict[str, Any], dtype: np.dtype) -> np.ndarray:
+    def _check(self, entry: FileEntry, dtype: np.dtype) -> Path:
         path = self._folder / entry["file"]
         wanted = entry["count"] * dtype.itemsize
         try:
             size = path.stat().st_size
         except FileNotFoundError:
-            raise UserError(f"{path} is missing, though the index names it: write the shards again") from None
+            raise UserError(f"{path} is missing, though the index names it: {MEND}") from None
         if size != wanted:
-            raise UserError(
-                f"{path} has {size} bytes where {wanted} are wanted: it was cut off. Write the shards again."
-            )
-        if size == 0:  # which a memory map cannot be made of
-            return np.zeros(0, dtype=dtype)
-        return np.memmap(path, dtype=dtype, mode="r")
+            raise UserError(f"{path} has {size} bytes where {wanted} are wanted: {MEND}")
+        return path
+
+    @property
+    def documents(self) -> np.ndarray:
+        """[D] Where each document starts (its <|begin|>); it ends where the next one starts."""
+        return np.fromfile(self._documents, dtype="<u8").astype(np.int64)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -187,11 +161,21 @@ class TokenStream:
         start, stop, step = span.indices(len(self))
         if step != 1:
             raise ValueError(f"a token stream is read in steps of 1, not {step}")
-        result = np.empty(max(stop - start, 0), dtype=np.int64)
+        stop = max(start, stop)
+        result = np.empty(stop - start, dtype=np.int64)
         first = max(int(np.searchsorted(self._starts, start, side="right")) - 1, 0)
-        for shard, (left, right) in zip(self._shards[first:], pairwise(self._starts[first:]), strict=True):
+        for path, (left, right) in zip(self._shards[first:], pairwise(self._starts[first:]), strict=True):
             if left >= stop:
                 break
             low, high = max(start, left), min(stop, right)
-            result[low - start : high - start] = shard[low - left : high - left]
+            result[low - start : high - start] = self._read(path, low - left, high - low)
         return result
+
+    def _read(self, path: Path, start: int, count: int) -> np.ndarray:
+        # Not a memory map: the pages that training has touched would count as the process's own memory, up to all of
+        # the text, and a file that is cut off meanwhile would kill the process.
+        offset = int(start) * self._dtype.itemsize
+        ids = np.fromfile(path, dtype=self._dtype, count=int(count), offset=offset)
+        if len(ids) < count:
+            raise UserError(f"{path} was cut off while it was read: {MEND}")
+        return ids

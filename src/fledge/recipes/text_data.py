@@ -1,0 +1,93 @@
+"""What every recipe that reads running text has in common: which of it is read, and its token shards in the run folder."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from fledge.errors import UserError
+from fledge.text.corpus import Choice, Corpus
+from fledge.text.folders import Links
+from fledge.text.shard_writer import write_shards
+from fledge.text.shards import find_damage, gives_the_same, read_index
+from fledge.text.tokenizer import Tokenizer, load_tokenizer
+
+
+class TextFields(BaseModel):
+    """Which of the texts that are found are read."""
+
+    hidden: bool = Field(default=False, description="read files and folders whose name begins with a dot, too")
+    links: Links = Field(default="follow", description="to folders and files in a folder of text: follow or skip")
+    duplicates: Literal["drop", "keep"] = Field(
+        default="drop", description="documents that stood before, whatever their white space: drop or keep"
+    )
+
+    def read(self, data: str, say: Callable[[str], None]) -> Corpus:
+        """`read_corpus` of what these fields choose."""
+        return read_corpus(data, say, Choice(self.hidden, self.links, self.duplicates))
+
+
+def read_corpus(data: str, say: Callable[[str], None], choice: Choice | None = None) -> Corpus:
+    """The documents of the data in their splits. Raises UserError for text that cannot be read.
+
+    say: told, a line each, what was passed over and how many copies were left out.
+    """
+    corpus = Corpus(data, choice)
+    for note in corpus.notes():
+        say(note)
+    return corpus
+
+
+def whole_tokenizer(shards: Path) -> Tokenizer | None:
+    """The tokenizer beside shards that are as they were written; None where they are not, or none are there."""
+    if not (shards / "index.json").exists() or find_damage(shards):
+        return None
+    return load_tokenizer(shards) if (shards / "tokenizer.json").exists() else None
+
+
+def keep_shards(shards: Path, corpus: Callable[[], Corpus], tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
+    """Have the text of a run as whole shards in its folder: what is there and as it was written is left alone.
+
+    What is damaged is written again. Raises UserError where that gives other shards: the text is not what it was.
+    """
+    again = shards / "again"
+    if again.exists():  # of a mending that was broken off
+        shutil.rmtree(again)
+    if not (shards / "index.json").exists():
+        _write(shards, corpus(), tokenizer)
+        return
+    damage = find_damage(shards)
+    if not damage and read_index(shards)["tokenizer_sha256"] != tokenizer.fingerprint():
+        damage = f"{shards} was written with another tokenizer"
+    if damage:
+        _mend(shards, again, corpus(), tokenizer, damage, say)
+
+
+def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> None:
+    tokenizer.save(folder)  # before the index, which is written last and vouches for the folder
+    write_shards(folder, corpus.split(), tokenizer)
+
+
+def _mend(
+    shards: Path, again: Path, corpus: Corpus, tokenizer: Tokenizer, damage: str, say: Callable[[str], None]
+) -> None:
+    say(f"{damage}: the text is read and written again")
+    _write(again, corpus, tokenizer)
+    try:
+        same = gives_the_same(again, shards)
+    except UserError:  # the index cannot be read: the hashes in lineage.json are all that vouches for the text
+        same = True
+    if not same:
+        shutil.rmtree(again)
+        raise UserError(
+            f"{damage}, and {corpus.data} no longer gives the text that was there: put it back as it was and resume, "
+            "or start a new run"
+        )
+    (shards / "index.json").unlink()  # until the other files are those that it names
+    for file in sorted(again.iterdir(), key=lambda file: file.name == "index.json"):
+        file.replace(shards / file.name)
+    again.rmdir()

@@ -1,0 +1,156 @@
+"""Text to learn from: reads the user's files or the embedded default, document by document and a long one in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from fledge.errors import UserError
+from fledge.text.files import is_suffixed, json_rows, read_chunks
+from fledge.text.folders import SUFFIXES, Links, Passed, suffix_list, text_files
+from fledge.text.python_prose import python_prose
+
+CHUNK = 1 << 20
+"""Characters of a text that are handled at a time."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text, and where it is from: a path, a path with a line, or the name of a Python module."""
+
+    text: str
+    source: str
+
+    def chunks(self) -> Iterator[str]:
+        """The text in pieces of bounded length, from its beginning at every call."""
+        for start in range(0, len(self.text), CHUNK):
+            yield self.text[start : start + CHUNK]
+
+
+@dataclass(frozen=True)
+class LongDocument:
+    """A document that is a whole file, read from it each time it is asked for and never held: as `Document` else."""
+
+    source: str
+
+    @property
+    def text(self) -> str:
+        """All of it at once: for those who know that it is short enough."""
+        return "".join(self.chunks())
+
+    def chunks(self) -> Iterator[str]:
+        return read_chunks(Path(self.source))
+
+
+@dataclass(frozen=True)
+class Part:
+    """The characters of a document from `start` until before `stop`."""
+
+    whole: Document | LongDocument
+    start: int
+    stop: int
+
+    @property
+    def source(self) -> str:
+        return self.whole.source
+
+    @property
+    def text(self) -> str:
+        return "".join(self.chunks())
+
+    def chunks(self) -> Iterator[str]:
+        place = 0
+        for chunk in self.whole.chunks():
+            part = chunk[max(self.start - place, 0) : max(self.stop - place, 0)]
+            if part:
+                yield part
+            place += len(chunk)
+            if place >= self.stop:
+                return
+
+
+AnyDocument = Document | LongDocument | Part
+
+
+def read_documents(
+    data: str, *, hidden: bool = False, links: Links = "follow", passed: Passed | None = None
+) -> Iterator[Document | LongDocument]:
+    """The documents of a file, of a folder (with the folders in it, in the order of names), or of the word "python".
+
+    Several of these may stand with commas between. "python" is the prose of the Python installation; a folder of that
+    name is "./python". A .txt or .md file is one document, a line of a .jsonl file (its `text`) is one; blank ones are
+    passed over. In a folder, names that begin with a dot are not read unless `hidden`, linked folders are unless `links`
+    says skip; `passed` counts what was not read.
+    Raises UserError for what is missing, empty, of another kind, or broken, naming file and line.
+    """
+    passed = passed if passed is not None else Passed()
+    for name in _names(data):
+        if name == "python":
+            yield from _embedded()
+            continue
+        path, empty = Path(name).expanduser(), True
+        for file in _files(path, hidden, links, passed):
+            for document in _read_file(file):
+                if any(chunk and not chunk.isspace() for chunk in document.chunks()):
+                    empty = False
+                    yield document
+                else:
+                    passed.blank += 1
+        if empty:
+            raise UserError(f"{path} is empty: it holds no text to learn from")
+
+
+def data_files(data: str, *, hidden: bool = False, links: Links = "follow") -> Iterator[Path]:
+    """The files that `read_documents` reads, in its order; none for the word "python"."""
+    for name in _names(data):
+        if name != "python":
+            yield from _files(Path(name).expanduser(), hidden, links, Passed())
+
+
+def _names(data: str) -> list[str]:
+    names = [data] if Path(data).exists() else [name.strip() for name in data.split(",") if name.strip()]
+    if not names:
+        raise UserError(
+            'no data was given: name a file, a folder, or "python" for the prose of this Python installation'
+        )
+    return names
+
+
+@lru_cache(maxsize=1)
+def _embedded() -> tuple[Document, ...]:
+    # Two megabytes, kept because gathering them takes seconds and a corpus is read several times. Copies are none of
+    # the user's, who is told of those in his files.
+    by_words: dict[str, Document] = {}
+    for text, source in python_prose():
+        by_words.setdefault(" ".join(text.split()), Document(text, source))
+    return tuple(by_words.values())
+
+
+def _files(path: Path, hidden: bool, links: Links, passed: Passed) -> list[Path]:
+    if path.is_dir():
+        files = text_files(path, passed, hidden=hidden, links=links)
+        if not files:
+            said = f"; {passed}" if str(passed) else ""
+            raise UserError(f"the folder {path} holds no text: no file in it ends in {suffix_list()}{said}")
+        return files
+    if path.exists() and not is_suffixed(path, SUFFIXES):
+        raise UserError(f"{path} is of a kind that is not read: the name must end in {suffix_list()}")
+    return [path]
+
+
+def _read_file(path: Path) -> Iterator[Document | LongDocument]:
+    if not is_suffixed(path, (".jsonl",)):
+        begin = list(islice(read_chunks(path), 2))
+        yield LongDocument(str(path)) if len(begin) == 2 else Document("".join(begin), str(path))
+        return
+    for line, row in json_rows(path):
+        where = f"line {line} of {path}"
+        if "text" not in row:
+            has = ", ".join(f"`{field}`" for field in row) or "nothing"
+            raise UserError(f"{where} has no `text` (it has {has}): each row must hold its text in that field")
+        if not isinstance(row["text"], str):
+            raise UserError(f"the `text` of {where} is not a string: write the text in quotation marks")
+        yield Document(row["text"], f"{path}:{line}")

@@ -1,0 +1,108 @@
+"""A run's text is written once, checked when the run is continued, and written again from what it was made of or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fledge.errors import UserError
+from fledge.recipes.text_data import TextFields, keep_shards, whole_tokenizer
+from fledge.text.corpus import Corpus
+from fledge.text.tokenizer import Tokenizer, train_tokenizer
+
+BYTES = train_tokenizer("bytes", [])
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text("".join(f"sentence {number}.\n" for number in range(500)))
+    return path
+
+
+def keep(shards: Path, text: Path, tokenizer: Tokenizer = BYTES) -> list[str]:
+    said: list[str] = []
+    keep_shards(shards, lambda: Corpus(str(text)), tokenizer, said.append)
+    return said
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def damage(shards: Path, name: str) -> None:
+    content = bytearray((shards / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (shards / name).write_bytes(content)
+
+
+def test_whole_shards_are_left_alone_and_the_text_is_not_read(text: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    assert keep(shards, text) == []
+    before = contents(shards)
+    text.unlink()
+    assert keep(shards, text) == []
+    assert contents(shards) == before
+    kept = whole_tokenizer(shards)
+    assert kept is not None
+    assert kept.fingerprint() == BYTES.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["train-00000.bin", "validation-00000.bin", "tokenizer.json", "index.json"])
+def test_damaged_shards_are_written_again_from_the_same_text(name: str, text: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    keep(shards, text)
+    before = contents(shards)
+    damage(shards, name)
+    (shards / "again").mkdir()  # a mending that was broken off
+    assert whole_tokenizer(shards) is None
+    said = keep(shards, text)
+    assert any(name in line and "written again" in line for line in said)
+    assert contents(shards) == before
+
+
+def test_a_damaged_index_is_written_again_wherever_the_damage_is(text: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    keep(shards, text)
+    before = contents(shards)
+    for place in range(0, len(before["index.json"]), 97):
+        content = bytearray(before["index.json"])
+        content[place] ^= 1
+        (shards / "index.json").write_bytes(content)
+        keep(shards, text)
+        if contents(shards) != before:  # white space or a name of a field beside: nothing that counts
+            assert whole_tokenizer(shards) is not None
+
+
+def test_damaged_shards_of_a_text_that_has_changed_are_left_as_they_are(text: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    keep(shards, text)
+    damage(shards, "train-00000.bin")
+    before = contents(shards)
+    whole = text.read_text()
+    text.write_text(whole.replace("sentence 7.", "sentence 8."))
+    with pytest.raises(UserError, match=r"train-00000\.bin is not as it was written, and .*put it back as it was"):
+        keep(shards, text)
+    assert contents(shards) == before
+    text.write_text(whole)
+    keep(shards, text)
+    assert whole_tokenizer(shards) is not None
+
+
+def test_shards_of_another_tokenizer_are_not_trained_on(text: Path, tmp_path: Path) -> None:
+    shards = tmp_path / "shards"
+    keep(shards, text)
+    with pytest.raises(UserError, match="written with another tokenizer"):
+        keep(shards, text, train_tokenizer("characters", [text.read_text()]))
+
+
+def test_what_is_passed_over_is_said_and_can_be_had(text: Path, tmp_path: Path) -> None:
+    (tmp_path / ".hidden.txt").write_text("hidden text")
+    (tmp_path / "copy.txt").write_text(text.read_text())
+    said: list[str] = []
+    assert len(TextFields().read(str(tmp_path), said.append)) == 1
+    assert len(said) == 2
+    said.clear()
+    assert len(TextFields(hidden=True, duplicates="keep").read(str(tmp_path), said.append)) == 3
+    assert said == []
