@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -51,37 +52,56 @@ class Tracer:
         return taken
 
 
-class OfTests:
-    """A plugin of pytest: of every test that passes, its lines, set-up and tear-down among them, and its seconds."""
+class TooLong(BaseException):
+    """A test has taken more than its share of the processor."""
 
-    def __init__(self, tracer: Tracer) -> None:
-        self.tracer = tracer
+
+class OfTests:
+    """A plugin of pytest: of every test that passes in its time, its lines, set-up and tear-down among them, and its seconds."""
+
+    def __init__(self, tracer: Tracer, limit_s: float) -> None:
+        self.tracer, self.limit_s = tracer, limit_s
         self.seconds: dict[str, float] = {}
         self.lines: dict[str, Lines] = {}
-        self.failed: list[str] = []
+        self.failed: set[str] = set()
+        signal.signal(signal.SIGPROF, self._enough)
+
+    def _enough(self, number: int, frame: Any) -> None:
+        raise TooLong
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self.tracer.take()
         began = time.process_time()
-        with self.tracer.watch():
-            result = yield
+        signal.setitimer(signal.ITIMER_PROF, self.limit_s)
+        try:
+            with self.tracer.watch():
+                result = yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
         self.seconds[item.nodeid] = time.process_time() - began
         self.lines[item.nodeid] = self.tracer.take()
         return result
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> Iterator[None]:
+        """What takes too long is a test that is not asked."""
+        try:
+            return (yield)
+        except TooLong:
+            pytest.skip("too long")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.failed.append(report.nodeid)
+        if not report.passed:
+            self.failed.add(report.nodeid)
 
 
-def of_tests(root: Path, files: Sequence[str], tests: Sequence[str]) -> dict[str, Any]:
-    """Raises SystemExit where a test fails without any fault: nothing could be told then."""
-    plugin = OfTests(Tracer(root, files))
-    pytest.main([*tests, "-q", "-p", "no:cacheprovider", "-p", "no:warnings"], plugins=[plugin])
-    if plugin.failed:
-        raise SystemExit(f"tests fail without a fault: {', '.join(plugin.failed[:5])}")
-    return _as_json(plugin.seconds, plugin.lines)
+def of_tests(root: Path, files: Sequence[str], test_file: str, limit_s: float) -> dict[str, Any]:
+    """Those of one file that pass, with the lines they run."""
+    plugin = OfTests(Tracer(root, files), limit_s)
+    pytest.main([test_file, "-q", "-p", "no:cacheprovider", "-p", "no:warnings"], plugins=[plugin])
+    kept = plugin.seconds.keys() - plugin.failed
+    return _as_json({name: plugin.seconds[name] for name in kept}, {name: plugin.lines[name] for name in kept})
 
 
 def of_verify(root: Path, files: Sequence[str]) -> dict[str, Any]:
@@ -107,8 +127,8 @@ def _as_json(seconds: dict[str, float], lines: dict[str, Lines]) -> dict[str, An
     return {"seconds": seconds, "lines": told}
 
 
-def who_reaches(reached: dict[str, Any], file: str, lines: tuple[int, int], first: str) -> list[str]:
-    """Those who run one of the lines, the quickest first; before them those whose name holds `first`."""
+def who_reaches(reached: dict[str, Any], file: str, lines: tuple[int, int]) -> list[str]:
+    """Those who run one of the lines, the quickest first."""
     low, high = lines
     names = [name for name, own in reached["lines"].items() if any(low <= line <= high for line in own.get(file, ()))]
-    return sorted(names, key=lambda name: (first not in name, reached["seconds"][name]))
+    return sorted(names, key=lambda name: reached["seconds"][name])
