@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TESTS ?= tests
+SAMPLE ?= 0
+SEED ?= 0
 
-.PHONY: install demo test slow lint clean
+.PHONY: install demo test slow mutants lint clean
 
 install: $(VENV)/.installed
 
@@ -17,6 +19,10 @@ test: lint
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 -m slow $(TESTS)
+
+# Faults planted one at a time, hours for all of them; `make mutants SAMPLE=200` takes part of an hour.
+mutants: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks examples

@@ -134,18 +134,21 @@ class Bench:
 
         Where the problem says where the first step leads, it is the last step's. Raises ValueError where it makes no optimizer step.
         """
+        group = torch.arange(groups).repeat_interleave(len(words) // groups)
+        opening = self.problem.language.vocabulary
+        return self.update(spoken(self.problem.language, words, opening, self.reward, self.step_logp, group))[0]
+
+    def update(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        """The same on any batch, with the figures that the algorithm reports of it."""
         self.taken = []
         self.learner.steps = 0
         if self.problem.after is not None:
             self.policy.network.hold(self.problem.language, self.problem.logits)
-        algorithm = self.build()
-        group = torch.arange(groups).repeat_interleave(len(words) // groups)
-        opening = self.problem.language.vocabulary
-        algorithm.update(spoken(self.problem.language, words, opening, self.reward, self.step_logp, group))
+        figures = self.build().update(batch)
         if not self.taken:
             raise ValueError("update(batch) made no optimizer step: call learner.step(loss, batch) in it.")
         taken = self.taken if self.problem.after is None else self.taken[-1:]
-        return -torch.stack(taken).mean(0)[:, self.columns].T.double().cpu()
+        return -torch.stack(taken).mean(0)[:, self.columns].T.double().cpu(), figures
 
 
 def expected_gradient(make: Make, problem: Problem, samples: int = 1, hardware: Hardware = Hardware()) -> Tensor:

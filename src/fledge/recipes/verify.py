@@ -17,11 +17,16 @@ from rich.text import Text
 from fledge.errors import UserError
 from fledge.exact.baselines import baseline_rows
 from fledge.exact.compounding_error import imitation_rows
+from fledge.exact.decoding_rows import decoding_rows
 from fledge.exact.family import FAMILY
 from fledge.exact.laboratory import Hardware
+from fledge.exact.memory_rows import memory_rows
 from fledge.exact.policy_gradient_rows import policy_gradient_rows
+from fledge.exact.preference_rows import preference_rows
+from fledge.exact.process_rows import process_rows
 from fledge.exact.rows import Row
 from fledge.exact.section0 import SECTION_0
+from fledge.exact.value_rows import value_rows
 from fledge.recipes.own_estimators import own_rows
 from fledge.recipes.show import Show
 from fledge.recipes.verify_page import verify_page
@@ -91,7 +96,7 @@ def one_thread() -> Iterator[None]:
 
 
 def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], list[Row]]]]:
-    """What is measured without a file: section 0, baselines, algorithms."""
+    """What is measured without a file: section 0, baselines, worlds, data of preferences, memories, decoding, and the estimators."""
     section0 = [(row.__name__, lambda row=row: [row(hardware)]) for row in SECTION_0]
     family = [
         (entry.subject, lambda entry=entry, number=number: [entry.row(f"A{number}", hardware, updates)])
@@ -101,8 +106,15 @@ def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[
         ("baselines", partial(baseline_rows, 100)),
         ("policy gradients", partial(policy_gradient_rows, 100)),
         ("imitation", imitation_rows),
+        ("updates on a process", process_rows),
+        ("values", value_rows),
+        ("replay", memory_rows),
     ]
-    return [*section0, *worlds, *family]
+    language = [
+        ("preferences and teachers", partial(preference_rows, hardware)),
+        ("decoding", partial(decoding_rows, hardware)),
+    ]
+    return [*section0, *worlds, *language, *family]
 
 
 def table(rows: list[Row]) -> Table:
