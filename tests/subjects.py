@@ -56,15 +56,20 @@ def learner(module: nn.Module, rate: float = 1e-2, **settings: Any) -> Learner:
 
 
 class Gradients:
-    """Stands in for a learner's optimizer: keeps the gradient of each step and moves nothing."""
+    """Stands in for a learner's optimizer: keeps the gradient of each step, all 0 of one that is not made, and moves nothing."""
 
     def __init__(self, learner: Learner) -> None:
         self.taken: list[list[Tensor]] = []
         self.learner = learner
         learner.optimizer.step = self.step  # pyright: ignore[reportAttributeAccessIssue]
+        learner.skip = self.skip
 
     def step(self) -> None:
         self.taken.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.learner.parameters])
+
+    def skip(self) -> dict[str, float]:
+        self.step()
+        return {"steps_skipped": 1.0}
 
     @property
     def flat(self) -> Tensor:

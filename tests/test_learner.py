@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from fledge.algorithms.distillation import Distillation
 from fledge.algorithms.supervised import Supervised
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.stopwatch import Stopwatch
@@ -164,3 +167,88 @@ def test_counts_are_taken_over_true_entries_and_never_zero() -> None:
     assert fit.count_rows(from_rows([[1, 2], [1, 2]], [[False, True]] * 2)) == 2
     x = torch.randn(3, generator=seeded(0))
     assert torch.equal(fit.sum(x), x)
+
+
+def state_of(fit: Learner) -> list[Tensor]:
+    """Its weights and AdamW's moments."""
+    moments = [each[name] for each in fit.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    return [x.detach().clone() for x in (*fit.parameters, *moments)]
+
+
+def test_a_batch_without_any_gradient_makes_no_step_and_is_counted() -> None:
+    """After a few ordinary steps there is momentum, and decay on matrices: neither may move what nothing was learned about."""
+    module = nn.Linear(3, 2)
+    fit = Learner(module, Schedule(0.1, 10, shape="linear"), weight_decay=0.5)
+    batch = rollouts(policy_of(transformer()))
+    for _ in range(3):
+        assert "steps_skipped" not in fit.step(lambda rows: quadratic(module), batch)
+    before = state_of(fit)
+    figures = fit.step(lambda rows: (0.0 * quadratic(module)[0], {}), batch)
+    assert (figures["steps_skipped"], figures["grad_norm"], fit.skipped, fit.steps) == (1, 0, 1, 3)
+    assert all(torch.equal(a, b) for a, b in zip(before, state_of(fit), strict=True))
+    rate = fit.step(lambda rows: quadratic(module), batch)["learning_rate"]
+    assert rate == pytest.approx(
+        0.1 * (0.1 + 0.9 * 0.6)
+    )  # its time in the schedule has passed: this is the fifth of ten
+
+
+@pytest.mark.parametrize("make", [Supervised, partial(Distillation, teacher=policy_of(transformer(1)))])
+def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
+    policy = policy_of(transformer())
+    fit = learner(policy, weight_decay=0.1)
+    algorithm, batch = make(policy, fit, Stopwatch()), rollouts(policy)
+    algorithm.update(batch)
+    before = state_of(fit)
+    figures = algorithm.update(batch.with_(chosen=torch.zeros_like(batch.chosen)))
+    assert figures == {"steps_skipped": 1.0}  # no loss at all, in place of one of 0
+    assert all(torch.equal(a, b) for a, b in zip(before, state_of(fit), strict=True))
+
+
+def test_a_parameter_outside_the_loss_is_left_alone_with_ranks_as_without(tmp_path: Path) -> None:
+    """Under torch.distributed it had a gradient of 0, and with it decay and moments."""
+    stayed = []
+    for ranks in (False, True):
+        used, idle = nn.Linear(3, 2), nn.Linear(3, 2)
+        start, used_before = idle.weight.detach().clone(), used.weight.detach().clone()
+        fit = Learner(nn.ModuleList([used, idle]), Schedule(0.1, 10), weight_decay=0.5)
+        if ranks:
+            distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+        try:
+            fit.step(lambda rows, used=used: quadratic(used), rollouts(policy_of(transformer())))
+        finally:
+            if ranks:
+                distributed.destroy_process_group()
+        assert not torch.equal(used.weight, used_before)
+        stayed.append(torch.equal(idle.weight, start))
+        assert idle.weight not in fit.optimizer.state
+    assert stayed == [True, True]
+
+
+@pytest.mark.parametrize("settings", [{"rate": 1e37}, {"rate": 0.01, "weight_decay": 1e30}])
+def test_a_step_whose_weights_overflow_ends_the_run_and_reaches_no_checkpoint(settings: dict[str, float]) -> None:
+    """Loss and gradient were in order before it, and no step comes after it to notice."""
+    policy = policy_of(transformer())
+    fit = learner(policy, **settings)
+    with pytest.raises(Diverged, match="last checkpoint is intact"):
+        Supervised(policy, fit, Stopwatch()).update(rollouts(policy))
+    with pytest.raises(Diverged, match="overflow after optimizer step 1"):
+        fit.state_dict()
+
+
+def test_finite_weights_under_which_the_loss_is_none_are_no_better() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(module.weight, 3.0)
+    deep: Callable[[Any], Shape] = lambda rows: ((module.weight**9).sum() * 1e-3, {})  # noqa: E731
+    with pytest.raises(Diverged, match="made weights under which the loss is -inf"):
+        learner(module, rate=1e5).step(deep, rollouts(policy_of(transformer())))
+
+
+def test_ordinary_steps_are_not_asked_twice() -> None:
+    module, asked = nn.Linear(2, 2), []
+
+    def loss(rows: Any) -> Shape:
+        asked.append(len(rows))
+        return quadratic(module)
+
+    learner(module, rate=0.1).step(loss, rollouts(policy_of(transformer())))
+    assert len(asked) == 1

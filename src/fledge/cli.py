@@ -21,7 +21,7 @@ USAGE = "fledge VERB [config.toml] [--field value | field=value]… [--json] [--
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours or a claim that does not hold, 128 + n after signal n."""
+    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours, a claim that does not hold or a training that came to no number, 128 + n after signal n."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     as_json = "--json" in words
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         if debug:
             raise
-        code = complain(str(error), 2)
+        code = complain(str(error), error.exit_code)
     except BrokenPipeError:  # the reader of a pipe has gone: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1

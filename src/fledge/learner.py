@@ -5,38 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
+from fledge.schedule import Clock, Schedule
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count taken over the whole step,
 # and figures that are shares in the same way: both add up over micro-batches and ranks.
 Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
 
-
-@dataclass(frozen=True)
-class Schedule:
-    """Learning rate over optimizer steps: a linear rise over `warmup_steps`, then constant, linear or cosine to `final` × peak."""
-
-    peak: float
-    steps: int
-    warmup_steps: int = 0
-    shape: Literal["constant", "linear", "cosine"] = "constant"
-    final: float = 0.1
-
-    def rate(self, step: int) -> float:
-        """The learning rate of the step with this number, counted from 0."""
-        if step < self.warmup_steps:
-            return self.peak * (step + 1) / (self.warmup_steps + 1)
-        if self.shape == "constant":
-            return self.peak
-        done = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
-        left = 1 - done if self.shape == "linear" else 0.5 * (1 + math.cos(math.pi * done))
-        return self.peak * (self.final + (1 - self.final) * left)
+# AdamW moves no number by more than a few times the rate in one step (|m| ≤ 7.3·√v at its usual betas), so that only above such
+# a rate can finite gradients make weights that overflow.
+ABSURD_RATE = 1.0
 
 
 class Learner:
@@ -44,7 +27,10 @@ class Learner:
 
     rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the numbers. precision: "fp32" or
     "bf16" (matrix products in bfloat16 by autocast; weights, softmax and optimizer stay in float32).
-    Under torch.distributed each rank holds its own rows; counts and gradients are summed over ranks.
+    Under torch.distributed each rank holds its own rows; counts and gradients are summed over ranks. A parameter that no rank's loss
+    contains is left alone, decay included, at any world size.
+
+    A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and decay alone. `skipped` counts them.
     """
 
     def __init__(
@@ -64,7 +50,8 @@ class Learner:
         self.clip = clip
         self.rows_per_micro_batch = rows_per_micro_batch
         self.precision = precision
-        self.steps = 0
+        self.steps = self.skipped = 0
+        self.clock = Clock()
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("the module has no parameter that requires a gradient: there is nothing to learn.")
@@ -72,6 +59,7 @@ class Learner:
         matrices = [p for p in self.parameters if p.ndim >= 2]
         others = [p for p in self.parameters if p.ndim < 2]
         decays = ((matrices, weight_decay), (others, 0.0)) if weight_decay else ((self.parameters, 0.0),)
+        self.heaviest_decay = weight_decay
         self.optimizer = torch.optim.AdamW(
             [{"params": own, "weight_decay": decay} for own, decay in decays if own],
             lr=schedule.peak,
@@ -103,6 +91,10 @@ class Learner:
         """How many are True, over all ranks: the denominator, taken before anything is cut.  -> [] float, at least 1"""
         return self.sum(mask.sum().to(torch.float64)).clamp(min=1)
 
+    def any(self, mask: Tensor) -> bool:
+        """Whether any is True, on any rank: if not, a mean over them is no number, and a loss of 0 would be a perfect one."""
+        return bool(self.sum(mask.any().float()) > 0)
+
     def count_rows(self, batch: Any) -> Tensor:
         """How many rows, over all ranks.  -> [] float"""
         return self.count(torch.ones(len(batch), dtype=torch.bool))
@@ -123,8 +115,9 @@ class Learner:
 
         batch: anything with len() and slices by row, `trim()` and `to(device)`. also: further (loss, batch) whose gradient is added.
         check: sees the figures before the weights change; what it raises leaves them as they were.
-        Returns the figures summed over pieces and ranks, with grad_norm and learning_rate.
-        Raises UserError if the loss or its gradient is not finite; the weights are then as they were.
+        Returns the figures summed over pieces and ranks, with grad_norm and learning_rate; steps_skipped=1 where there was nothing to
+        learn. Raises Diverged if the loss or its gradient is not finite, and the weights are then as they were; or if the weights
+        that the step made are such that the loss is not.
         """
         figures: dict[str, Tensor] = {}
         for function, rows in ((loss, batch), *also):
@@ -146,27 +139,68 @@ class Learner:
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
             self.optimizer.zero_grad(set_to_none=True)
-            raise UserError(
+            raise Diverged(
                 f"the loss is {float(figures['loss']):.4g} and its gradient {float(norm):.4g} at optimizer step {self.steps + 1}: "
                 "training cannot go on from here. The last checkpoint is intact; try a lower `learning_rate`."
             )
+        rate = self.schedule.rate(self.clock.place)
+        said = {name: float(value) for name, value in figures.items()}
+        said |= {"grad_norm": float(norm), "learning_rate": rate}
+        if not float(norm):
+            self.optimizer.zero_grad(set_to_none=True)
+            return said | self.skip()
         if 0 < self.clip < float(norm):
             nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
-        rate = self.schedule.rate(self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
-        return {name: float(value) for name, value in figures.items()} | {
-            "grad_norm": float(norm),
-            "learning_rate": rate,
-        }
+        self.clock.tick()
+        if rate * max(1.0, self.heaviest_decay) > ABSURD_RATE:
+            self._check_step(loss, batch, rate)
+        return said
+
+    def skip(self) -> dict[str, float]:
+        """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the figure that says so"""
+        self.skipped += 1
+        self.clock.tick()
+        return {"steps_skipped": 1.0}
+
+    def restart(self) -> None:
+        """What follows is a training of its own, from weights that were put back: no momentum of another, the schedule from its start."""
+        self.optimizer.state.clear()
+        self.clock.restart()
+
+    @torch.no_grad()
+    def check_weights(self) -> None:
+        """Raises Diverged where the weights' norm is no finite number: a weight is none, or beyond 1e19, whose square overflows."""
+        if not math.isfinite(float(nn.utils.get_total_norm(self.parameters))):
+            raise Diverged(
+                f"the weights overflow after optimizer step {self.steps}: training cannot go on from here. The last checkpoint is intact; "
+                "try a lower `learning_rate`."
+            )
+
+    @torch.no_grad()
+    def _check_step(self, loss: Loss, batch: Any, rate: float) -> None:
+        """That the weights of a step at such a rate can still be computed with."""
+        self.check_weights()
+        some = batch[: self.rows_per_micro_batch or len(batch)]
+        with self.autocast():
+            share = loss(some.trim().to(self.device))[0]
+        if not math.isfinite(float(self.sum(share))):
+            raise Diverged(
+                f"optimizer step {self.steps}, at a learning rate of {rate:.4g}, made weights under which the loss is {float(share):.4g}: "
+                "training cannot go on from here. The last checkpoint is intact; try a lower `learning_rate`."
+            )
 
     def _reduce(self, figures: dict[str, Tensor]) -> None:
         if not distributed.is_initialized():
             return
-        for parameter in self.parameters:
+        taught = self.sum(torch.tensor([float(p.grad is not None) for p in self.parameters]))
+        for parameter, anywhere in zip(self.parameters, taught.tolist(), strict=True):
+            if not anywhere:
+                continue
             if parameter.grad is None:  # a rank without a part of the loss still takes part in the sum
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
@@ -174,9 +208,18 @@ class Learner:
             distributed.all_reduce(figures[name])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict(), "steps": self.steps}
+        """Raises Diverged rather than give away weights that are none: what is on disk stays the last good state."""
+        self.check_weights()
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "steps": self.steps,
+            "skipped": self.skipped,
+            "clock": self.clock.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.steps = state["steps"]
+        self.steps, self.skipped = state["steps"], state["skipped"]
+        self.clock.load_state_dict(state["clock"])

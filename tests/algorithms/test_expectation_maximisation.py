@@ -171,7 +171,19 @@ def test_where_nothing_is_right_nothing_moves() -> None:
     batch = right_or_wrong()
     figures, none = gradient(batch.with_(reward=torch.zeros_like(batch.reward)), updates_per_step=2)
     assert not none.any()
-    assert (figures["kept"], figures["unsolved_groups"], figures["bound"]) == (0, 1, 0)
+    assert (figures["kept"], figures["unsolved_groups"], figures["steps_skipped"]) == (0, 1, 2)
+    assert "bound" not in figures  # 0 would say that everything succeeded
+    assert "log_success" not in figures
+
+
+def test_a_batch_without_a_right_answer_does_not_send_the_policy_back_to_its_base() -> None:
+    actor = policy()
+    algorithm = rest_em(actor, learner(actor, weight_decay=0.1), Stopwatch(), threshold=0.1)
+    algorithm.update(right_or_wrong())
+    batch = rollouts(actor)
+    learned = [p.detach().clone() for p in actor.parameters()]
+    algorithm.update(batch.with_(reward=torch.zeros_like(batch.reward)))
+    assert all(torch.equal(a, b) for a, b in zip(learned, actor.parameters(), strict=True))
 
 
 def test_best_of_n_keeps_the_best_of_each_group_whatever_it_is_worth() -> None:

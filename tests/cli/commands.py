@@ -100,7 +100,15 @@ class Done:
     @property
     def complaint(self) -> str:
         """The one sentence of a command that the user got wrong: exit code 2, one line, nothing else."""
-        assert self.code == 2, (self.code, self.stdout, self.stderr)
+        return self._sentence(2)
+
+    @property
+    def diverged(self) -> str:
+        """The one sentence of a training that came to no number: exit code 1."""
+        return self._sentence(1)
+
+    def _sentence(self, code: int) -> str:
+        assert self.code == code, (self.code, self.stdout, self.stderr)
         lines = self.stderr.splitlines()
         assert len(lines) == 1, self.stderr
         assert lines[0].startswith("fledge: "), self.stderr

@@ -18,7 +18,6 @@ WRONG = {
     "steps=0": "steps=0 cannot be",
     "world=HalfCheetah-v5 network=grap": "network=grap cannot be",
     "world=CartPole-v1 network=graph": "graph",
-    "algorithm=reinforce schedule=linear": "give schedule=constant",
     "algorithm=async normalise=true": "workers have no statistics in common",
     "algorithm=q_learning world=gridworld normalise=true": "leave normalise=true out",
     "algorithm=reinforce scale_rewards=true": "leave scale_rewards=true out",

@@ -95,8 +95,18 @@ def test_a_loss_that_is_no_number_stops_a_run_with_its_checkpoint_intact(
         "clip=0",
         "steps=50",
     ]
-    said = cli(words, folder=tmp_path).complaint
+    said = cli(words, folder=tmp_path).diverged
     assert "try a lower `learning_rate`" in said
+
+
+@pytest.mark.parametrize("stage", ["tune", "reward"])
+def test_a_last_step_whose_weights_overflow_is_no_success(stage: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+    """Loss and gradient of a step are in order before it; after the last one nothing asks again, and NaN would be saved as a model."""
+    words = [*models.fill(STAGES[stage]), "warmup_steps=0", "save_every_s=0", "out=run"]
+    said = cli([*words, "learning_rate=1e37", "steps=1"], folder=tmp_path).diverged
+    assert "try a lower `learning_rate`" in said
+    assert not (tmp_path / "run" / "model").exists()
+    assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -107,4 +117,4 @@ def test_a_learning_rate_that_is_absurd_ends_in_one_sentence(
     words = [*models.fill(STAGES[stage]), "learning_rate=1e9", "clip=0", *more, "out=run"]
     done = cli(words, folder=tmp_path)
     if done.code:
-        assert "learning_rate" in done.complaint
+        assert "learning_rate" in done.diverged

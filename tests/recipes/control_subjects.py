@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 
-from fledge.recipes.control import ControlConfig, prepared
+from fledge.recipes.control import ControlConfig, control, prepared
 from fledge.recipes.control_builders import Built, Making
 from fledge.recipes.control_kinds import IMITATORS, KINDS, Kind, kind_for
+from fledge.recipes.pacing import Pace
+from fledge.recipes.show import Show
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from fledge.worlds.world import Choices, World
@@ -27,6 +31,7 @@ class Subject:
     world: World
     built: Built
     sampler: Any
+    paces: list[Pace]
 
 
 def world_for(algorithm: str) -> str:
@@ -51,11 +56,18 @@ def subject(algorithm: str, expert: Path | None = None, **fields: Any) -> Iterat
     config = prepared(ControlConfig(**(own | fields)))
     kind = kind_for(algorithm)
     with closing(make_world(config.world, config.copies or 1)) as world:
-        batch = (config.copies or 1) * (config.steps_per_batch or 1)
-        built = kind.build(Making(world, config, -(-config.steps // batch), Stopwatch(), torch.device("cpu")))
-        sampler = kind.sampler(world, built, Stopwatch(), config)
-        try:
-            yield Subject(config, kind, world, built, sampler)
-        finally:
-            if kind.workers:
-                sampler.close()
+        making = Making(world, config, Stopwatch(), torch.device("cpu"))
+        built = kind.build(making)
+        if kind.workers:  # one, in this process: what it sends is the same
+            kind = replace(kind, workers=False)
+        yield Subject(config, kind, world, built, kind.sampler(world, built, Stopwatch(), config), making.paces)
+
+
+def an_expert(folder: Path) -> Path:
+    """A finished run in the world that imitators act in."""
+    config = ControlConfig(
+        algorithm="ppo", world="gridworld", steps=64, copies=2, steps_per_batch=16, widths=(8,), evaluation_episodes=1,
+        pictures=False, out=folder,
+    )  # fmt: skip
+    control(config, Show(Console(file=io.StringIO())))
+    return folder

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from rich.console import Console
 
 from fledge import seeds
-from fledge.recipes.control import ControlConfig, control
-from fledge.recipes.show import Show
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from fledge.worlds.mdp_world import MDPWorld
-from tests.recipes.control_subjects import ALGORITHMS, subject
+from tests.recipes.control_subjects import ALGORITHMS, an_expert, subject
 
 
 def generators_in(thing: Any, seen: dict[int, Any]) -> list[torch.Generator]:
@@ -35,16 +31,10 @@ def generators_in(thing: Any, seen: dict[int, Any]) -> list[torch.Generator]:
 
 @pytest.fixture(scope="module")
 def expert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("expert") / "run"
-    config = ControlConfig(
-        algorithm="ppo", world="gridworld", steps=64, copies=2, steps_per_batch=16, widths=(8,), evaluation_episodes=1,
-        pictures=False, out=folder,
-    )  # fmt: skip
-    control(config, Show(Console(file=io.StringIO())))
-    return folder
+    return an_expert(tmp_path_factory.mktemp("expert") / "run")
 
 
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "async"])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_no_stream_of_a_run_is_asked_for_twice_and_no_two_share_a_draw(
     algorithm: str, expert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

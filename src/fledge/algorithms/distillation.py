@@ -37,8 +37,10 @@ class Distillation:
         self.teacher, self.kind = teacher, kind
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step. loss: the divergence in nats per chosen token."""
+        """One optimizer step, none where no token is chosen. loss: the divergence in nats per chosen token."""
         count = self.learner.count(batch.chosen)
+        if not self.learner.any(batch.chosen):
+            return self.learner.skip()
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
             return apart(self.kind, self.teacher, self.policy, rows).sum() / count, {}

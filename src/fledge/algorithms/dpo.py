@@ -42,12 +42,16 @@ class DPO:
         self.reference, self.beta, self.loss = reference, beta, loss
 
     def update(self, batch: Pairs, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step. A `weight` on the preferred rows, the same at all their steps, is how often each pair counts."""
+        """One optimizer step. A `weight` on the preferred rows, the same at all their steps, is how often each pair counts.
+
+        None where no pair counts.
+        """
         with self.stopwatch.phase("score"):
             sides = (refer(self.reference, side, self.learner) for side in (batch.preferred, batch.rejected))
             batch = Pairs(*sides)
         count = self.learner.sum(pair_weight(batch).double().sum())
-        count = torch.where(count > 0, count, 1.0)
+        if not count:
+            return self.learner.skip()
 
         def loss(pairs: Pairs) -> tuple[Tensor, Mapping[str, Tensor]]:
             preferred, rejected = pairs.preferred, pairs.rejected

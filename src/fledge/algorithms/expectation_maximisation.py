@@ -53,7 +53,8 @@ class ExpectationMaximisation:
         generator: torch.Generator | None = None,
     ) -> None:
         """keep: "correct" answers, with a reward of `threshold` or more; the "best" of them in each group; or all, in proportion to
-        their reward ("posterior"). restart_from_base: each M-step starts from the weights that this object was made with.
+        their reward ("posterior"). restart_from_base: each M-step starts from the weights that this object was made with,
+        and from the start of the learner's schedule; where nothing was right there is none, and the policy stays as it is.
 
         The KL to the reference is measured, not punished: EM has no such term, and β changes nothing.
         """
@@ -75,14 +76,15 @@ class ExpectationMaximisation:
             with self.stopwatch.phase("score"):
                 batch, success, figures = self.score(batch.to(self.learner.device))
             self.minibatches.begin(*self.weigh(batch, success, figures))
-            if self.base is not None:
+            if self.base is not None and self.minibatches.figures["kept"]:
                 self.learner.module.load_state_dict(self.base)
-                self.learner.optimizer.state.clear()
+                self.learner.restart()
         kept = self.minibatches.batch
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
         with self.stopwatch.phase("score"):
-            figures["bound"] = figures["log_success"] + self.gain(kept)
+            if "log_success" in figures:
+                figures["bound"] = figures["log_success"] + self.gain(kept)
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
@@ -105,15 +107,20 @@ class ExpectationMaximisation:
     def weigh(
         self, batch: Trajectories, success: Tensor, figures: dict[str, float]
     ) -> tuple[Trajectories, dict[str, float]]:
-        """The rows of the posterior, with their mean weight 1; log_success: log of the group's mean success, over groups that had one."""
+        """The rows of the posterior, with their mean weight 1; log_success: log of the group's mean success, over groups that had one.
+
+        Where none had, there is no such figure: 0 would say that everything succeeded.
+        """
         group = groups(batch)
         posterior = share_in_group(success, group)  # [B], adds up to 1 in each group
         kept, everywhere = posterior > 0, self.learner.sum
-        alive, rows = everywhere(posterior.sum()).clamp(min=1), everywhere(kept.sum().to(posterior.dtype))
+        solved, rows = everywhere(posterior.sum()), everywhere(kept.sum().to(posterior.dtype))
+        alive = solved.clamp(min=1)
         mean = group_mean(success, group)
         log_mean = torch.where(kept, mean.log(), 0.0)
-        figures = figures | {
-            "log_success": float(everywhere((posterior * log_mean).sum()) / alive),
+        log_success = float(everywhere((posterior * log_mean).sum()) / alive)
+        figures = figures | ({"log_success": log_success} if solved else {})
+        figures |= {
             "unsolved_groups": mean_over_groups((mean == 0).double(), group, self.learner),
             "kept": float(rows / self.learner.count_rows(batch)),
             "effective_sample_size": effective_sample_size(posterior, everywhere),

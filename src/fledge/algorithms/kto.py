@@ -46,7 +46,9 @@ class KTO:
             anchor = self.anchor(batch)
             batch = refer(self.reference, batch, self.learner)
         count = self.learner.count_rows(batch)
-        wanted, unwanted = (self.learner.count(mask) for mask in (is_wanted(batch), ~is_wanted(batch)))
+        kinds = (is_wanted(batch), ~is_wanted(batch))
+        wanted, unwanted = map(self.learner.count, kinds)
+        both = tuple(map(self.learner.any, kinds))  # a mean over no answer is no figure
 
         def loss(rows: Referred) -> tuple[Tensor, Mapping[str, Tensor]]:
             desirable = is_wanted(rows)
@@ -54,10 +56,14 @@ class KTO:
             ratio = logp - rows.reference_answer
             each = kto(ratio, desirable, anchor, self.beta, self.desirable_weight, self.undesirable_weight)
             reward = self.beta * ratio
-            gap = torch.where(desirable, reward / wanted, -reward / unwanted).sum()
-            preferred = torch.where(desirable, logp, 0.0).sum() / wanted
-            rejected = torch.where(desirable, 0.0, logp).sum() / unwanted
-            return each.sum() / count, {"reward_gap": gap, "preferred_logp": preferred, "rejected_logp": rejected}
+            marks = {}
+            if both[0]:
+                marks["preferred_logp"] = torch.where(desirable, logp, 0.0).sum() / wanted
+            if both[1]:
+                marks["rejected_logp"] = torch.where(desirable, 0.0, logp).sum() / unwanted
+            if all(both):
+                marks["reward_gap"] = torch.where(desirable, reward / wanted, -reward / unwanted).sum()
+            return each.sum() / count, marks
 
         with self.stopwatch.phase("fit"):
             return self.learner.step(loss, batch) | {"reference_point": float(anchor)}

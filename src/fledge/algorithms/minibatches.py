@@ -58,20 +58,32 @@ class Minibatches:
         """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps, and how many
 
         `between_steps` is called after each: a good moment to save and stop. `enough` looks at a step's figures and ends early.
+        steps_skipped: pieces that had nothing to teach; what they say is in no mean.
         """
         while self.position < len(self.order):
             step = fit(self._piece())
             self.position += 1
-            for name, value in step.items():
-                mean = self.figures.get(name, 0.0)
-                self.figures[name] = mean + (value - mean) / self.position
-            if enough(step):
-                self.figures["updates"] = self.position
-                self.position = len(self.order)
+            if "steps_skipped" in step:
+                self.figures["steps_skipped"] = self.figures.get("steps_skipped", 0.0) + 1
+            else:
+                self._count_in(step)
+                if enough(step):
+                    self.figures["updates"] = self._made
+                    self.position = len(self.order)
             between_steps()
-        figures = {"updates": len(self.order), **self.figures}
+        figures = {"updates": self._made, **self.figures}
         self._clear()
         return figures
+
+    @property
+    def _made(self) -> int:
+        return self.position - int(self.figures.get("steps_skipped", 0))
+
+    def _count_in(self, step: Mapping[str, float]) -> None:
+        """Into the means over the steps that were made."""
+        for name, value in step.items():
+            mean = self.figures.get(name, 0.0)
+            self.figures[name] = mean + (value - mean) / self._made
 
     def _piece(self) -> Any:
         """The rows of the next optimizer step, cut out of a batch that is put in order once an epoch."""
@@ -101,7 +113,7 @@ class Minibatches:
 def only(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:
     """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which nothing is chosen.
 
-    So every rank makes every optimizer step, whatever it dropped.
+    So every rank takes part in every optimizer step, whatever it dropped; one in which no rank has anything is not made.
     """
     kept = batch.with_(chosen=batch.chosen & rows[:, None])
     place = rows.nonzero().squeeze(1)

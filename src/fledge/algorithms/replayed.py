@@ -48,12 +48,19 @@ class Replayed:
         """
         while self.started and self.made < self.updates_per_step:
             for name, value in fit().items():
+                if name == "steps_skipped":
+                    self.figures[name] = self.figures.get(name, 0.0) + value
+                    continue
                 self.seen[name] = self.seen.get(name, 0) + 1
                 mean = self.figures.get(name, 0.0)
                 self.figures[name] = mean + (value - mean) / self.seen[name]
             self.made += 1
             between_steps()
-        figures = {"updates": self.made, "remembered": len(self.replay), **self.figures}
+        figures = {
+            "updates": self.made - self.figures.get("steps_skipped", 0),
+            "remembered": len(self.replay),
+            **self.figures,
+        }
         self._clear()
         return figures
 

@@ -24,8 +24,10 @@ class Supervised:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
 
     def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step on the batch. loss: nats per trained token."""
+        """One optimizer step on the batch, none where no token of it is trained. loss: nats per trained token."""
         count = self.learner.count(batch.chosen)
+        if not self.learner.any(batch.chosen):
+            return self.learner.skip()
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp = self.policy.log_prob(rows.obs, rows.action, rows.chosen)  # [B, T]

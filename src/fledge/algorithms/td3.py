@@ -126,7 +126,7 @@ class TD3:
             figures |= {"policy_loss": policy["loss"], "policy_grad_norm": policy["grad_norm"]}
             self.target_actor.follow(self.target_rate)
             self.target_critic.follow(self.target_rate)
-        self.steps.replay.surprised(drawn.index, torch.cat(errors).cpu())
+        self.steps.replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
         return figures
 
     def state_dict(self) -> dict[str, Any]:

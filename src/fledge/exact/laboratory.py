@@ -105,6 +105,7 @@ class Bench:
         self.policy = TokenPolicy(network, rule=rule).to(hardware.device, hardware.dtype)
         self.learner = Learner(self.policy, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
         self.learner.optimizer.step = self._keep  # pyright: ignore[reportAttributeAccessIssue]
+        self.learner.skip = self._skip
         self.taken: list[Tensor] = []
         self.columns = network.row_of(language)
         self.reference = None
@@ -120,6 +121,11 @@ class Bench:
         self.taken.append(torch.zeros_like(self.policy.network.table) if gradient is None else gradient.clone())
         if self.problem.after is not None:
             self.policy.network.hold(self.problem.language, self.problem.after)
+
+    def _skip(self) -> dict[str, float]:
+        """A step that is not made, for want of any gradient, adds nothing and counts in the mean."""
+        self._keep()
+        return {"steps_skipped": 1.0}
 
     def build(self) -> Any:
         """The algorithm, new; where it takes a `reference` and a `kl`, with the problem's."""

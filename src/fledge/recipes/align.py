@@ -19,9 +19,19 @@ from fledge.models.folder import Loaded, load_model, load_reward_model, save_mod
 from fledge.models.generation import Generation
 from fledge.models.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
-from fledge.recipes.aligners import FROM_PAIRS, KINDS, NAMES, build, check_algorithm, own_algorithm, sampler_settings
+from fledge.recipes.aligners import (
+    FROM_PAIRS,
+    KINDS,
+    NAMES,
+    build,
+    check_algorithm,
+    optimizer_steps,
+    own_algorithm,
+    sampler_settings,
+)
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_kl, judge_task
+from fledge.recipes.pacing import by_batches, say_skipped
 from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss
 from fledge.recipes.show import Show
@@ -122,9 +132,15 @@ class AlignConfig(JudgeFields, TrainingConfig):
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per token")
     gae_lambda: float = Field(default=0.95, ge=0, le=1, description="of ppo's advantage estimation")
     updates_per_step: int | None = Field(
-        default=None, ge=1, description="optimizer steps over each batch of samples; by default 4 for ppo, else 1"
+        default=None,
+        ge=1,
+        description="optimizer steps over each batch of samples; by default in each of its epochs 4 for ppo, 8 for rest_em and star, else 1",
     )
-    epochs: int = Field(default=1, ge=1, description="passes over each batch of samples, within updates_per_step")
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="passes over each batch of samples, within updates_per_step; by default 4 for rest_em and star, else 1",
+    )
     clip_low: float | None = Field(
         default=None,
         gt=0,
@@ -254,6 +270,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         },
     }
     run.finish(summary)
+    say_skipped(run, show)
     show.line(
         f"align: exact match {rows[0]['exact_match']:.1%} → {last['exact_match']:.1%} on held-out prompts, "
         f"{updates[-1]['kl']:.2f} nats from {config.base}."
@@ -293,17 +310,12 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
             f"top_k={config.top_k}, top_p={config.top_p} were given: off_policy weighs the base's answers, and wants a probability for "
             "every token. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
         )
-    rows, updates = config.prompts_per_step * config.samples_per_prompt, optimizer_steps(config)
-    if updates % config.epochs or rows % (updates // config.epochs):
+    rows, (updates, epochs) = config.prompts_per_step * config.samples_per_prompt, optimizer_steps(config)
+    if updates % epochs or rows % (updates // epochs):
         raise UserError(
-            f"updates_per_step={updates} in epochs={config.epochs} does not cut the {rows} rows of a step "
+            f"updates_per_step={updates} in epochs={epochs} does not cut the {rows} rows of a step "
             "into equal parts: choose a multiple of epochs that divides the rows."
         )
-
-
-def optimizer_steps(config: AlignConfig) -> int:
-    """On one batch of samples."""
-    return config.updates_per_step or (4 if config.algorithm == "ppo" else config.epochs)
 
 
 def as_preferences(config: AlignConfig) -> PreferConfig:
@@ -339,7 +351,7 @@ def make_algorithm(
     stopwatch: Stopwatch,
     precision: str,
 ) -> Algorithm:
-    kl = KLControl(config.kl_coefficient, config.kl_target)
+    kl, (updates, epochs) = KLControl(config.kl_coefficient, config.kl_target), optimizer_steps(config)
     if config.algorithm != "ppo":
         module: nn.Module = policy
         named = {"reference": reference, "kl": kl, "generator": generator_for(config.seed, "batches")}
@@ -349,10 +361,14 @@ def make_algorithm(
             )
             nn.init.zeros_(guess.weight)  # at first it takes nothing from the return
             module = SharedCritic(policy, guess).to(config.on())
-        learner = config.learner(module, precision, config.steps * optimizer_steps(config))
-        if config.algorithm in KINDS:
-            return build(KINDS[config.algorithm], config, policy, learner, stopwatch, **named)
-        return own_algorithm(config.algorithm, policy, learner, stopwatch, **named)
+        kind = KINDS.get(config.algorithm)
+        restarts = kind is not None and kind.restarts
+        learner = config.learner(module, precision, updates if restarts else config.steps * updates)
+        if kind is None:
+            algorithm: Any = own_algorithm(config.algorithm, policy, learner, stopwatch, **named)
+        else:
+            algorithm = build(kind, config, policy, learner, stopwatch, **named)
+        return by_batches(algorithm, learner, updates)
     width = base.network.config.width
     if config.critic == "shared":
         actor_critic: nn.Module = SharedCritic(policy, ScalarHead(width))
@@ -370,17 +386,18 @@ def make_algorithm(
             plain,
             DocumentRows(text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed),
         )
-    updates = optimizer_steps(config)
     settings = PPOSettings(
         gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low or 0.2, clip_high=config.clip_high or 0.2,
         value_clip=config.value_clip, value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient, epochs=config.epochs, updates_per_step=updates,
+        entropy_coefficient=config.entropy_coefficient, epochs=epochs, updates_per_step=updates,
         target_kl=config.update_kl, ptx_coefficient=config.ptx_coefficient,
     )  # fmt: skip
-    return PPO(
-        actor_critic, config.learner(actor_critic, precision, config.steps * updates), stopwatch, settings,
-        generator=generator_for(config.seed, "batches"), reference=reference, kl=kl, pretraining=pretraining,
+    learner = config.learner(actor_critic, precision, config.steps * updates)
+    ppo = PPO(
+        actor_critic, learner, stopwatch, settings, generator=generator_for(config.seed, "batches"), reference=reference,
+        kl=kl, pretraining=pretraining,
     )  # fmt: skip
+    return by_batches(ppo, learner, updates)
 
 
 def ptx_stream(config: AlignConfig, run: Run, split: Literal["train", "validation"]) -> TokenStream | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,9 @@ from fledge.worlds.user_code import call, load_module
 class Kind:
     """make: (policy, learner, stopwatch, *, reference, kl, …settings) -> Algorithm. settings: field of AlignConfig -> argument.
 
-    sampler: fields of AlignConfig that say how it samples -> what they are where the user gives none.
+    sampler: fields of AlignConfig that say how it samples -> what they are where the user gives none. pieces: what each pass over a
+    batch is cut into, and epochs: how many passes there are, where the user gives neither. restarts: every batch is a training of
+    its own, from the base, with the whole of the schedule.
     """
 
     make: Callable[..., Any]
@@ -37,6 +40,9 @@ class Kind:
     compares: bool = True  # the answers to one prompt with each other: it wants two or more
     sampler: Mapping[str, Any] = field(default_factory=dict)
     samples_of_base: bool = False  # it learns from what the base says, not from what it says itself
+    pieces: int = 1
+    epochs: int = 1
+    restarts: bool = False
 
     @property
     def several_steps(self) -> bool:
@@ -50,6 +56,9 @@ def own(*names: str, **renamed: str) -> dict[str, str]:
 STEPS = own("updates_per_step", "epochs")
 CLIP = STEPS | own("clip_low", "clip_high")
 WEIGHTED = STEPS | own("weight_cap", reward_temperature="temperature")
+
+# An M-step begins at the base and its result is the policy: in one optimizer step, as others make on a batch, it learns nothing.
+M_STEP: dict[str, Any] = {"pieces": 8, "epochs": 4, "restarts": True}
 
 KINDS: dict[str, Kind] = {
     "reinforce": Kind(Reinforce, own("baseline", "baseline_value", "gamma"), compares=False),
@@ -66,8 +75,8 @@ KINDS: dict[str, Kind] = {
     "rwr": Kind(RewardWeighted, WEIGHTED),
     "awr": Kind(awr, WEIGHTED),
     "em": Kind(ExpectationMaximisation, STEPS | own("keep", "threshold"), compares=False),
-    "rest_em": Kind(rest_em, STEPS | own("keep", "threshold"), compares=False),
-    "star": Kind(star, STEPS | own("threshold"), compares=False, sampler={"hint": HINT}),
+    "rest_em": Kind(rest_em, STEPS | own("keep", "threshold"), compares=False, **M_STEP),
+    "star": Kind(star, STEPS | own("threshold"), compares=False, sampler={"hint": HINT}, **M_STEP),
     "best_of_n": Kind(best_of_n, STEPS),
     "online_dpo": Kind(OnlineDPO, {"kl_coefficient": "beta"}),
 }  # fmt: skip
@@ -101,10 +110,24 @@ def check_algorithm(name: str, given: set[str]) -> None:
         raise UserError(f"{setting} is a setting of algorithm={whose}: {name} has none.")
 
 
+def optimizer_steps(config: Any) -> tuple[int, int]:
+    """On one batch of samples, and in how many passes over it: what is given, else the algorithm's own.
+
+    epochs alone: each pass in as many pieces as the algorithm cuts it, fewer where that does not divide the rows.
+    """
+    kind = KINDS.get(config.algorithm)
+    pieces, passes = (kind.pieces, kind.epochs) if kind else (4 if config.algorithm == "ppo" else 1, 1)
+    epochs = config.epochs or (passes if config.updates_per_step is None else 1)
+    pieces = math.gcd(pieces, config.prompts_per_step * config.samples_per_prompt)
+    return config.updates_per_step or epochs * pieces, epochs
+
+
 def build(kind: Kind, config: Any, *parts: Any, **named: Any) -> Any:
     """The algorithm with the settings that are given; the rest are its own defaults."""
     accepted = inspect.signature(kind.make).parameters
     values = {argument: getattr(config, name) for name, argument in kind.settings.items()}
+    if kind.several_steps:
+        values["updates_per_step"], values["epochs"] = optimizer_steps(config)
     given = {argument: value for argument, value in values.items() if value is not None}
     return kind.make(*parts, **{name: value for name, value in named.items() if name in accepted}, **given)
 

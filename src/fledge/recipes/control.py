@@ -16,6 +16,7 @@ from fledge.loop import train
 from fledge.recipes.compare import compare
 from fledge.recipes.control_builders import Built, Making
 from fledge.recipes.control_kinds import IMITATORS, KINDS, Kind, kind_for, kind_of_world
+from fledge.recipes.pacing import Paced, by_world_steps, say_skipped
 from fledge.recipes.show import Show, Watch
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -171,8 +172,8 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
             worlds.enter_context(closing(make_world(config.world, n)))
             for n in (config.copies, config.evaluation_episodes)
         )
-        batch = config.copies * config.steps_per_batch
-        built = kind.build(Making(world, config, -(-config.steps // batch), stopwatch, device))
+        making = Making(world, config, stopwatch, device)
+        built = kind.build(making)
         if config.normalise and built.encoder is None:
             raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
         sampler = kind.sampler(world, built, stopwatch, config)
@@ -202,7 +203,8 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                     f"{config.world} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
                 )
         with threads_for(config, device):
-            last = learn(config, run, show, built, sampler, judge_world, stopwatch)
+            algorithm = by_world_steps(built.algorithm, making.paces, sampler)
+            last = learn(config, run, show, built, algorithm, sampler, judge_world, stopwatch)
         return finish(config, run, built, last, sampler.taken, show)
 
 
@@ -257,11 +259,6 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         raise UserError(f"algorithm={config.algorithm} asks no expert: leave expert={config.expert} out.")
     if config.network == "graph" and not kind.actor_critic:
         raise UserError(f"algorithm={config.algorithm} has networks of its own: leave network=graph out, or give ppo.")
-    if kind.whole_episodes and config.schedule != "constant":
-        raise UserError(
-            f"algorithm={config.algorithm} takes whole episodes, so nobody knows beforehand how many batches there will be for a rate "
-            f"that falls: give schedule=constant in place of {config.schedule}."
-        )
     if (kind.whole_episodes or kind.workers) and config.scale_rewards:
         raise UserError(f"algorithm={config.algorithm} takes rewards as they are: leave scale_rewards=true out.")
     if kind.workers and config.normalise:
@@ -271,7 +268,14 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
 
 
 def learn(
-    config: ControlConfig, run: Run, show: Show, built: Built, sampler: Any, judge_world: World, stopwatch: Stopwatch
+    config: ControlConfig,
+    run: Run,
+    show: Show,
+    built: Built,
+    algorithm: Paced,
+    sampler: Any,
+    judge_world: World,
+    stopwatch: Stopwatch,
 ) -> dict[str, float]:
     """The loop, counted in batches; `world_steps` in its figures counts steps."""
     assert config.copies is not None
@@ -297,7 +301,7 @@ def learn(
     with show.progress("control", config.steps, "episode_return") as bar:
         watch = InWorldSteps(bar)
         return train(
-            built.algorithm, sampler, run, stopwatch, watch, steps=2 * config.steps, evaluate=evaluate,
+            algorithm, sampler, run, stopwatch, watch, steps=2 * config.steps, evaluate=evaluate,
             evaluate_every=due, over=lambda: sampler.taken >= config.steps,
             better=lambda e: e["evaluation_return"], enough=enough, save_every_s=config.save_every_s,
         )  # fmt: skip
@@ -363,6 +367,7 @@ def finish(
         "after": {"evaluation_return": last["evaluation_return"]},
     }
     run.finish(summary)
+    say_skipped(run, show)
     show.line(
         f"control: return {evaluations[0]['evaluation_return']:.1f} → {last['evaluation_return']:.1f} "
         f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {taken:,} steps, in "

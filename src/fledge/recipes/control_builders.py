@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -25,10 +26,13 @@ from fledge.models.graph_policy import graph_policy_for
 from fledge.models.q_network import QNetwork
 from fledge.models.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.twin_critic import TwinCritic
+from fledge.recipes.pacing import Pace
 from fledge.sample.replay import Replay, Surprise
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Space, World
+
+POLICY_EVERY = 2  # td3: optimizer steps of the critics to one of the actor (Fujimoto et al. 2018)
 
 
 class Player(Protocol):
@@ -50,13 +54,13 @@ class Built:
 
 @dataclass(frozen=True)
 class Making:
-    """What a builder is given. settings: every field of the run. updates: how many batches there will be."""
+    """What a builder is given. settings: every field of the run. paces: what it says of the learners that it made."""
 
     world: World
     settings: Any
-    updates: int
     stopwatch: Stopwatch
     device: torch.device
+    paces: list[Pace] = field(default_factory=list)
 
     @property
     def random(self) -> torch.Generator:
@@ -80,10 +84,13 @@ class Making:
         generator = generator_for(self.settings.seed, "weights", "graph")
         return graph_policy_for(self.world.name, generator=generator)
 
-    def learner(self, module: nn.Module, steps_per_update: int = 1) -> Learner:
+    def learner(self, module: nn.Module, steps_per_batch: float = 1, after: int = 0) -> Learner:
+        """Its schedule is in world steps, the only length of a run that is known beforehand. after: those before it learns at all."""
         s = self.settings
-        schedule = Schedule(s.learning_rate, self.updates * steps_per_update, shape=s.schedule, final=0.0)
-        return Learner(module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip)
+        schedule = Schedule(s.learning_rate, s.steps - after, shape=s.schedule, final=0.0)
+        learner = Learner(module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip)
+        self.paces.append(Pace(learner, steps_per_batch, after))
+        return learner
 
 
 def updates_in(settings: Any) -> int:
@@ -131,7 +138,7 @@ def build_importance(m: Making) -> Built:
     """REINFORCE several times over on one batch, with weights for what has changed since it was sampled."""
     s, policy = m.settings, m.actor_critic()
     algorithm = OffPolicy(
-        policy, m.learner(policy), m.stopwatch, weights=s.importance, truncate_at=s.truncate_at,
+        policy, m.learner(policy, s.epochs), m.stopwatch, weights=s.importance, truncate_at=s.truncate_at,
         baseline_value=s.baseline_value, gamma=s.gamma, epochs=s.epochs,
     )  # fmt: skip
     return Built(algorithm, policy, policy, policy, policy.encoder)
@@ -155,9 +162,10 @@ def build_dqn(m: Making) -> Built:
         m.world.observation, m.world.action, generator=generator_for(s.seed, "weights"), widths=s.widths,
         dueling=s.dueling, normalise=s.normalise,
     ).to(m.device)  # fmt: skip
-    surprise = Surprise(draws=m.updates * s.updates_per_batch) if s.prioritised else None
+    batches = math.ceil((s.steps - s.learning_starts) / (s.copies * s.steps_per_batch))  # that are learned from
+    surprise = Surprise(draws=batches * s.updates_per_batch) if s.prioritised else None
     algorithm = DQN(
-        network, m.learner(network, s.updates_per_batch), m.stopwatch,
+        network, m.learner(network, s.updates_per_batch, after=s.learning_starts), m.stopwatch,
         replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma, n_step=s.n_step,
         updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update, target_every=s.target_every,
         double=s.double, exploration=Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps)),
@@ -177,13 +185,16 @@ def build_off_policy(m: Making, entropy: bool) -> Built:
         "gamma": s.gamma, "updates_per_step": s.updates_per_batch, "rows_per_update": s.rows_per_update,
         "learning_starts": s.learning_starts,
     }  # fmt: skip
+    critic_learner = m.learner(critic, s.updates_per_batch, after=s.learning_starts)
     actor: nn.Module
     if entropy:
         actor = GaussianActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
-        algorithm: Any = SoftActorCritic(actor, critic, m.learner(actor), m.learner(critic), m.stopwatch, **common)
+        actor_learner = m.learner(actor, s.updates_per_batch, after=s.learning_starts)
+        algorithm: Any = SoftActorCritic(actor, critic, actor_learner, critic_learner, m.stopwatch, **common)
     else:
         actor = DeterministicActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
-        algorithm = TD3(actor, critic, m.learner(actor), m.learner(critic), m.stopwatch, **common)
+        actor_learner = m.learner(actor, s.updates_per_batch / POLICY_EVERY, after=s.learning_starts)
+        algorithm = TD3(actor, critic, actor_learner, critic_learner, m.stopwatch, policy_every=POLICY_EVERY, **common)
     return Built(algorithm, algorithm, algorithm, actor, encoder)
 
 

@@ -88,7 +88,7 @@ def load_player(folder: Path, world: World, device: torch.device, settings_of: C
             f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
         )
     try:
-        making = Making(world, settings_of(run.config), 1, Stopwatch(), device)
+        making = Making(world, settings_of(run.config), Stopwatch(), device)
         if making.settings.expert is None:
             built = kind_for(making.settings.algorithm).build(making)
             module, player = built.module, built.player

@@ -24,6 +24,7 @@ from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
+from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pretrain import held_out_loss
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -158,6 +159,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
         "after": {name: last[name] for name in figures},
     }
     run.finish(summary)
+    say_skipped(run, show)
     if figures:
         show.line(
             f"distill: {first['teacher_kl']:.3f} → {last['teacher_kl']:.3f} nats a token from the teacher, "

@@ -24,6 +24,7 @@ from fledge.exact.policy_iteration import policy_iteration, policy_value
 from fledge.recipes.control import ControlConfig, settled
 from fledge.recipes.control_builders import Making
 from fledge.recipes.control_kinds import kind_for
+from fledge.recipes.pacing import by_world_steps
 from fledge.recipes.show import Show
 from fledge.runs.atomic import write_text
 from fledge.runs.charts import Series, line_chart
@@ -142,15 +143,15 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     )
     settings = settled(given, kind, "tables")
     assert settings.copies is not None
-    assert settings.steps_per_batch is not None
     world = MDPWorld(mdp, settings.copies, time_limit=TIME_LIMIT, name="gridworld")
-    batches = -(-config.samples // (settings.copies * settings.steps_per_batch))
-    built = kind.build(Making(world, settings, batches, stopwatch, torch.device("cpu")))
+    making = Making(world, settings, stopwatch, torch.device("cpu"))
+    built = kind.build(making)
     sampler: Any = kind.sampler(world, built, stopwatch, settings)
+    algorithm = by_world_steps(built.algorithm, making.paces, sampler)
     every, states = config.samples / JUDGEMENTS, torch.arange(mdp.states)
     steps, lost, due = [0], [loss_of(mdp, built.player.best(states), best)], every
     while sampler.taken < config.samples:
-        built.algorithm.update(next(sampler))
+        algorithm.update(next(sampler))
         if sampler.taken >= due:
             steps.append(sampler.taken)
             lost.append(loss_of(mdp, built.player.best(states), best))

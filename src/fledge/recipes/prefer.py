@@ -24,6 +24,7 @@ from fledge.loop import Algorithm, Sampler, train
 from fledge.models.folder import Loaded, load_model, save_model
 from fledge.policy import TokenPolicy
 from fledge.recipes.judging import judge_kl, judge_task
+from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pairs import Judged, Pair, PairsConfig, file_judged, read_or_make_pairs
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -127,6 +128,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         "after": {name: last[name] for name in figures},
     }
     run.finish(summary)
+    say_skipped(run, show)
     for name in ("validation_pair_accuracy", "exact_match"):
         if name in last:
             what = name.removeprefix("validation_").replace("_", " ")

@@ -17,6 +17,7 @@ from fledge.models.folder import actions, load_model, save_model
 from fledge.models.presets import transformer_config
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
+from fledge.recipes.pacing import say_skipped
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.text_data import TextFields, keep_shards, whole_tokenizer
@@ -143,6 +144,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
         "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
     }
     run.finish(summary)
+    say_skipped(run, show)
     show.line(
         f"pretrain: {first['validation_bits_per_byte']:.2f} → {last['validation_bits_per_byte']:.2f} bits per byte on held-out text. "
         f"Next: fledge tune base={run.folder} data=FILE.jsonl"

@@ -12,6 +12,7 @@ from fledge.algorithms.reward_model import RewardModel
 from fledge.loop import train
 from fledge.models.folder import load_model, save_model
 from fledge.models.heads import ScalarModel
+from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -63,6 +64,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
         "after": {"pair_accuracy": last["validation_pair_accuracy"]},
     }
     run.finish(summary)
+    say_skipped(run, show)
     show.line(f"reward: {last['validation_pair_accuracy']:.1%} of the held-out pairs ranked as preferred.")
     show.line(f"Next: fledge align base={config.base} reward={run.folder} task=…")
     return summary

@@ -16,6 +16,7 @@ from fledge.models.folder import actions, load_model, save_model
 from fledge.policy import TokenPolicy
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
+from fledge.recipes.pacing import say_skipped
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import TrainingConfig, open_run
@@ -123,6 +124,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
         "after": {name: last[name] for name in figures},
     }
     run.finish(summary)
+    say_skipped(run, show)
     for name in figures:
         show.line(f"tune: {name.replace('_', ' ')} {first[name]:.3f} → {last[name]:.3f} on what it was not trained on.")
     show.line(f"Next: fledge chat base={run.folder}")

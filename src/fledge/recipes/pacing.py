@@ -1,0 +1,71 @@
+"""Tells learners how much of a run each batch is, so that their schedules end where the run does; and which steps were not made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fledge.learner import Learner
+from fledge.recipes.show import Show
+from fledge.runs.folder import Run
+
+
+@dataclass(frozen=True)
+class Pace:
+    """A learner, how many optimizer steps it makes on a batch, and after how many world steps the first one comes."""
+
+    learner: Learner
+    steps: float
+    after: int = 0
+
+
+class Paced:
+    """An algorithm of which every batch takes its share of the schedules, however many optimizer steps come of it."""
+
+    def __init__(self, algorithm: Any, paces: Sequence[Pace], units: Callable[[Pace], float]) -> None:
+        """units: how much of its learner's schedule the batch in hand is."""
+        self.algorithm, self.paces, self.units = algorithm, paces, units
+
+    @property
+    def unfinished(self) -> Any:
+        return self.algorithm.unfinished
+
+    def update(self, batch: Any, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        if self.unfinished is None:
+            for pace in self.paces:
+                pace.learner.clock.pace(self.units(pace), pace.steps)
+        return self.algorithm.update(batch, between_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.algorithm.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.algorithm.load_state_dict(state)
+
+
+def by_batches(algorithm: Any, learner: Learner, steps: int) -> Paced:
+    """A schedule in optimizer steps, `steps` of them a batch."""
+    return Paced(algorithm, [Pace(learner, steps)], lambda pace: pace.steps)
+
+
+def by_world_steps(algorithm: Any, paces: Sequence[Pace], sampler: Any) -> Paced:
+    """Schedules in the world steps that the sampler's batches hold: how many batches there will be nobody knows, for the steps that
+    only begin an episode anew count for nothing.
+    """
+
+    def units(pace: Pace) -> float:
+        before, last = sampler.taken - sampler.figures["steps_taken"], pace.learner.schedule.steps
+        place = [min(last, max(0, taken - pace.after)) for taken in (before, sampler.taken)]
+        return place[1] - place[0]  # the last batch may hold more than was asked for: its end is the schedule's
+
+    return Paced(algorithm, paces, units)
+
+
+def say_skipped(run: Run, show: Show) -> None:
+    """One line, where a run had optimizer steps with nothing to learn from."""
+    skipped = sum(row.get("steps_skipped", 0) for row in run.metrics.rows())
+    if skipped:
+        show.line(
+            f"{skipped:,.0f} optimizer steps were not made: their rows had nothing to learn from (`steps_skipped` in metrics.jsonl)."
+        )
