@@ -37,6 +37,18 @@ class Counting(gymnasium.Env):
         return self.seen(), 1.0, False, False, {}
 
 
+class Misbehaving(Counting):
+    """Does in a step what it was told when it was made."""
+
+    def __init__(self, deed: str) -> None:
+        super().__init__()
+        self.deed = deed
+
+    def step(self, action) -> Any:
+        exec(self.deed)
+        return super().step(action)
+
+
 class Ending(Counting):
     def step(self, action) -> Any:
         obs, reward, _, truncated, info = super().step(action)

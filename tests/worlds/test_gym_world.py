@@ -284,3 +284,19 @@ def test_ctrl_c_does_not_reach_the_processes():
     assert world.step(torch.tensor([0, 0])).obs[:, 0].tolist() == [1.0, 1.0]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # and still reaches us
     world.close()
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("raise BaseException('odd')", "BaseException: odd"),
+        ("import os; os._exit(0)", r"called os._exit\(0\)"),
+    ],
+)
+def test_a_world_in_this_process_does_not_end_it(deed, said):
+    world = GymWorld("mine", 2, maker=lambda: gym_examples.Misbehaving(deed))
+    world.reset(0)
+    with pytest.raises(UserError, match=rf"the world mine failed in copy 0 \({said}, .*line \d+\): mend it"):
+        world.step(torch.tensor([0, 1]))

@@ -156,17 +156,20 @@ class Own:
             raise UserError(
                 f"{self.path}: update(batch) returned {given}: return a dict of figures, as learner.step does."
             )
-        return distance | {str(name): float(value) for name, value in figures.items()}
+        plain: Callable[[], dict[str, float]] = lambda: {str(n): float(v) for n, v in figures.items()}  # noqa: E731
+        return distance | call(self.path, "update", plain, "as its figures were read")
 
     def state_dict(self) -> dict[str, Any]:
         keeps = getattr(self.algorithm, "state_dict", None)
-        return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict(), "own": keeps() if keeps else None}
+        own = call(self.path, "state_dict", keeps, "as it was saved") if keeps else None
+        return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict(), "own": own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.kl.load_state_dict(state["kl"])
         if state["own"] is not None:
-            self.algorithm.load_state_dict(state["own"])
+            load = self.algorithm.load_state_dict
+            call(self.path, "load_state_dict", load, "as the run was continued", state["own"])
 
 
 def own_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **named: Any) -> Own:

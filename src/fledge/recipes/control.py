@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.generators import seed_generators
 from fledge.loop import train
 from fledge.recipes.compare import compare
 from fledge.recipes.control_builders import Built, Making
@@ -98,6 +99,10 @@ class ControlConfig(BaseModel):
         gt=0,
         description="off_policy, async: the largest importance weight; none: async 1, off_policy any",
     )
+    world_process: Literal["trainer", "own"] = Field(
+        default="trainer",
+        description="where gymnasium's worlds act: with the agent, or each copy in a process of its own",
+    )
     workers: int = Field(default=2, ge=1, description="async: processes, each with its own copies of the world")
     natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
     updates_per_batch: int | None = Field(
@@ -160,6 +165,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     """Raises UserError for an unknown algorithm or world, settings that do not go together, and a world that fails."""
     if config.compare is not None:
         return compare(config, show, run, control, prepared)
+    seed_generators(config.seed)  # for worlds of the user's that draw from what the process shares
     config, kind, stopwatch = prepared(config), kind_for(config.algorithm), Stopwatch()
     assert config.copies is not None
     assert config.steps_per_batch is not None
@@ -169,7 +175,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     )
     with ExitStack() as worlds:
         world, judge_world = (
-            worlds.enter_context(closing(make_world(config.world, n)))
+            worlds.enter_context(closing(make_world(config.world, n, processes=config.world_process == "own")))
             for n in (config.copies, config.evaluation_episodes)
         )
         making = Making(world, config, stopwatch, device)

@@ -64,12 +64,16 @@ def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Ca
         raise UserError(f"there is no file {path}: give the path of a .py file with {WANTED}.")
     if not path.read_bytes().strip():
         raise UserError(f"{path} is empty: it needs {WANTED}.")
-    found = list(_makes(load_module(path)))
+    module = load_module(path)
+    found = call(path, "the file", lambda: list(_makes(module)), "as it was searched for algorithms")
     if not found:
         raise UserError(f"{path} has nothing to verify: it needs {WANTED}.")
     entries = [(name, entry) for name, make in found for entry in own_entries(name, make)]
     return [
-        (entry.subject, partial(_measure, path, name, partial(entry.row, f"F{number}", hardware, updates)))
+        (
+            entry.subject,
+            partial(call, path, name, partial(entry.row, f"F{number}", hardware, updates), "while it was verified"),
+        )
         for number, (name, entry) in enumerate(entries, 1)
     ]
 
@@ -83,12 +87,3 @@ def _makes(module: ModuleType) -> Iterator[tuple[str, Make]]:
             make: Any = partial(OwnLoss, loss=value)
             make.gradient_claim = getattr(value, "gradient_claim", getattr(module, "gradient_claim", None))
             yield name, make
-
-
-def _measure(path: Path, name: str, row: Callable[[], Row]) -> Row:
-    try:
-        return call(path, name, row, "while it was verified")
-    except UserError as error:
-        if isinstance(error.__cause__, UserError):  # said in our own words already
-            raise error.__cause__ from None
-        raise

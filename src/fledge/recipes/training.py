@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from fledge.errors import UserError
+from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
 from fledge.models.transformer import TransformerConfig
 from fledge.runs.folder import Run
@@ -75,7 +76,11 @@ def open_run(
     parents: list[Path] | None = None,
     data: list[str] | None = None,
 ) -> Run:
-    """The run to continue if one was given, else a new one. data: corpora and task names, of which the files are hashed."""
+    """The run to continue if one was given, else a new one. data: corpora and task names, of which the files are hashed.
+
+    From here on the generators that a process shares, from which code of the user's draws, follow the seed.
+    """
+    seed_generators(config.seed)
     if run is not None:
         return run
     files = [part for name in data or [] for part in name.split(",") if part == "python" or Path(part).exists()]

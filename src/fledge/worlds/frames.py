@@ -23,6 +23,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.worlds.make import FAMILIES
 from fledge.worlds.units import in_units
+from fledge.worlds.user_code import contained, deed
 
 if TYPE_CHECKING:
     from fledge.worlds.gym import GymWorld
@@ -113,12 +114,15 @@ def _without_a_screen() -> Iterator[None]:
 def _drawn(world: GymWorld) -> np.ndarray:
     from gymnasium.error import DependencyNotInstalled
 
-    try:
-        drawn = world.picture()
-    except DependencyNotInstalled as error:
-        raise _NotDrawn(f"{error}. In a clone of fledge: pip install -e '.[classic]'") from error
-    except Exception as error:  # whatever a drawing library raises: a run must not end for want of a picture
-        raise _NotDrawn(f"{type(error).__name__}: {error}" if str(error) else f"{type(error).__name__}.") from error
+    with contained() as is_interrupt:
+        try:
+            drawn = world.picture()
+        except DependencyNotInstalled as error:
+            raise _NotDrawn(f"{error}. In a clone of fledge: pip install -e '.[classic]'") from error
+        except BaseException as error:  # whatever is raised: a run must not end for want of a picture
+            if is_interrupt(error):
+                raise
+            raise _NotDrawn(f"{deed(error).removeprefix('raised ')}.") from error
     if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3 or not drawn.size:
         raise _NotDrawn("it draws no picture in red, green and blue.")
     return smaller(drawn)

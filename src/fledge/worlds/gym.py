@@ -21,12 +21,13 @@ from gymnasium.wrappers import FlattenObservation
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.gym_copies import InProcesses, InTurn, failed
+from fledge.worlds.gym_copies import InProcesses, InTurn, failure
 from fledge.worlds.gym_spaces import shown, told
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import unheard_warnings
 from fledge.worlds.own import Maker, look_in_current_folder, made, out_of_file
+from fledge.worlds.user_code import told_as
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
@@ -74,12 +75,14 @@ def registered(name: str, pictures: bool) -> gymnasium.Env:
     module, colon, known = name.rpartition(":")
     if colon:
         look_in_current_folder()
-        try:
+        with told_as(lambda error: failure(name, f"as the module {module} was imported", error)):
             importlib.import_module(module)
-        except Exception as error:
-            raise failed(name, f"as the module {module} was imported", error) from error
     place = str(gymnasium.spec(known).entry_point)
-    render_mode = "rgb_array" if pictures else None
+    with told_as(lambda error: failure(name, "as it was made", error)):
+        return _made(name, known, place, "rgb_array" if pictures else None)
+
+
+def _made(name: str, known: str, place: str, render_mode: str | None) -> gymnasium.Env:
     try:
         if not known.startswith("ALE/"):
             with unheard_warnings() if place.startswith("gymnasium.envs.mujoco") else nullcontext():
@@ -90,8 +93,6 @@ def registered(name: str, pictures: bool) -> gymnasium.Env:
         return FrameStackObservation(AtariPreprocessing(bare), 4)
     except (DependencyNotInstalled, ImportError) as error:
         raise missing(name, place, error) from error
-    except Exception as error:
-        raise failed(name, "as it was made", error) from error
 
 
 def missing(name: str, place: str, error: ImportError | DependencyNotInstalled) -> UserError:

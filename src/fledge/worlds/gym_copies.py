@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
 from fledge.errors import UserError
+from fledge.worlds.user_code import deed, told_as
 
 
 class Told(NamedTuple):
@@ -31,12 +32,16 @@ class Told(NamedTuple):
 
 
 def failed(name: str, where: str, error: BaseException) -> UserError:
+    return UserError(failure(name, where, error))
+
+
+def failure(name: str, where: str, error: BaseException) -> str:
     """The sentence about an environment that raised."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = deed(error).removeprefix("raised ")
     if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
         last = traceback.extract_tb(error.__traceback__)[-1]
         said += f", {last.filename}, line {last.lineno}"
-    return UserError(f"the world {name} failed {where} ({said}): mend it, or choose another.")
+    return f"the world {name} failed {where} ({said}): mend it, or choose another."
 
 
 class InTurn:
@@ -51,11 +56,9 @@ class InTurn:
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """-> obs [n, …]. Raises UserError."""
         obs, i = [], 0
-        try:
+        with told_as(lambda error: failure(self.name, f"as copy {i} began", error)):
             for i, env in enumerate(self.envs):
                 obs.append(env.reset(seed=seeds[i])[0])
-        except (Exception, SystemExit) as error:
-            raise failed(self.name, f"as copy {i} began", error) from error
         self.over[:] = False
         return self._side_by_side(obs)
 
@@ -64,15 +67,13 @@ class InTurn:
         obs, i = [], 0
         reward = np.zeros(len(self.envs))
         terminated, truncated = np.zeros((2, len(self.envs)), dtype=bool)
-        try:
+        with told_as(lambda error: failure(self.name, f"in copy {i}", error)):
             for i, env in enumerate(self.envs):
                 if self.over[i]:
                     obs.append(env.reset()[0])
                 else:
                     seen, reward[i], terminated[i], truncated[i], _ = env.step(action[i])
                     obs.append(seen)
-        except (Exception, SystemExit) as error:
-            raise failed(self.name, f"in copy {i}", error) from error
         self.over = terminated | truncated
         return Told(self._side_by_side(obs), reward, terminated, truncated)
 
@@ -86,8 +87,9 @@ class InTurn:
         return np.array(obs)
 
     def close(self) -> None:
-        for env in self.envs:
-            env.close()
+        for i, env in enumerate(self.envs):
+            with told_as(lambda error, i=i: failure(self.name, f"as copy {i} was closed", error)):
+                env.close()
 
 
 class InProcesses:

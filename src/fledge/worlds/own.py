@@ -15,8 +15,8 @@ from typing import Any
 import gymnasium
 
 from fledge.errors import UserError
-from fledge.worlds.gym_copies import failed
-from fledge.worlds.user_code import load_module
+from fledge.worlds.gym_copies import failure
+from fledge.worlds.user_code import load_module, told_as
 
 # What makes an environment, or one that is copied for every copy of the world. A factory may take `render_mode`.
 Maker = Callable[..., gymnasium.Env] | gymnasium.Env
@@ -52,19 +52,16 @@ def made(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
     Raises UserError where the factory raises, makes something else, or an instance cannot be copied.
     """
     if isinstance(maker, gymnasium.Env):
-        try:
+        where = "as it was copied; give its class, or a function that makes one,"
+        with told_as(lambda error: failure(name, where, error)):
             return copy.deepcopy(maker)
-        except Exception as error:
-            raise failed(name, "as it was copied; give its class, or a function that makes one,", error) from error
     if not callable(maker):
         raise UserError(
             f"{name} is a {type(maker).__name__}: an environment of gymnasium, or what makes one, was wanted."
         )
     draws = pictures and _takes_render_mode(maker)
-    try:
+    with told_as(lambda error: failure(name, "as it was made", error)):
         environment = maker(render_mode="rgb_array") if draws else maker()
-    except (Exception, SystemExit) as error:
-        raise failed(name, "as it was made", error) from error
     if not isinstance(environment, gymnasium.Env):
         raise UserError(
             f"{name} made a {type(environment).__name__}, and an environment of gymnasium was wanted: let it be a class of "

@@ -71,13 +71,20 @@ def call(path: Path, what: str, function: Callable[..., Any], when: str, *argume
     That holds for a raise of any kind, exits and os._exit among them. A copy of this process that it forks and that comes
     back from it ends here, and the working folder is what it was. Ctrl-C stays Ctrl-C.
     """
+    with told_as(lambda error: f"{complaint(path, what, error, when)}; mend it and run again."):
+        return function(*arguments)
+
+
+@contextmanager
+def told_as(sentence: Callable[[BaseException], str]) -> Iterator[None]:
+    """Code of a user's runs inside: what it raises, of any kind, becomes a UserError with the sentence about it."""
     with contained() as is_interrupt:
         try:
-            return function(*arguments)
+            yield
         except BaseException as error:
-            if is_interrupt(error):
-                raise
-            raise UserError(f"{complaint(path, what, error, when)}; mend it and run again.") from error
+            if isinstance(error, UserError) or is_interrupt(error):
+                raise  # said in our own words already, or the person's own
+            raise UserError(sentence(error)) from error
 
 
 class LeftTheProcess(BaseException):
@@ -147,14 +154,18 @@ def complaint(path: Path, what: str, error: BaseException, when: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     place = f"{path} line {lines[-1]}" if lines else str(path)
+    return f"{place}: {what} {deed(error)} {when}"
+
+
+def deed(error: BaseException) -> str:
+    """What was done, in one line: `raised ValueError: no`, or `called os._exit(0)`."""
     if isinstance(error, LeftTheProcess):
-        return f"{place}: {what} called os._exit({error}) {when}"
+        return f"called os._exit({error})"
     try:
         text = " ".join(str(error).split())
     except BaseException:  # its __str__ is the user's too
         text = ""
-    said = ": ".join(filter(None, [type(error).__name__, text]))
-    return f"{place}: {what} raised {said} {when}"
+    return "raised " + ": ".join(filter(None, [type(error).__name__, text]))
 
 
 def shortened(value: Any) -> str:
