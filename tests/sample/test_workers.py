@@ -40,7 +40,8 @@ def policy() -> ActorCritic:
 
 def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
     actor = policy()
-    sampler = Workers("CartPole-v1", 3, actor, Stopwatch(), workers=2, steps=7, seed=0)
+    said_of: list[str] = []
+    sampler = Workers("CartPole-v1", 3, actor, Stopwatch(), workers=2, steps=7, seed=0, say=said_of.append)
     try:
         first = next(sampler)
         assert first.chosen.shape == (3, 7)
@@ -55,9 +56,19 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
         assert bool((batches[-1].action == 0).all())  # what lay ready before is used up by then
         assert sampler.figures["lag"] <= 4
         assert sampler.taken == sum(int(b.chosen.sum()) for b in (first, *batches))
+        assert sampler.returns.keys() == {0, 1}
+        assert sampler.figures["workers"] == 2
         os.kill(sampler.processes[0].pid or 0, signal.SIGKILL)
+        sampler.processes[0].join()
+        next(sampler)  # at once, though batches lie ready
+        assert said_of == [
+            "Worker 0 ended with code -9 and left no word: the machine may be out of memory. 1 of 2 go on."
+        ]
+        assert sampler.returns.keys() == {1}
+        assert sampler.figures["workers"] == 1
+        assert sampler.figures["episode_return"] == sampler.returns[1][0]
         os.kill(sampler.processes[1].pid or 0, signal.SIGKILL)
-        with pytest.raises(UserError, match="ended with code -9"):
+        with pytest.raises(UserError, match="the last worker process ended with code -9"):
             list(itertools.islice(iter(sampler.__next__, None), 6))
     finally:
         sampler.close()
@@ -82,6 +93,20 @@ def test_a_mistake_in_a_worker_is_told_with_its_place() -> None:
             next(sampler)
     finally:
         sampler.close()
+
+
+def test_a_worker_that_is_stopped_holds_nobody_up() -> None:
+    sampler = Workers("CartPole-v1", 3, policy(), Stopwatch(), workers=2, steps=7, seed=0)
+    try:
+        next(sampler)
+        os.kill(sampler.processes[0].pid or 0, signal.SIGSTOP)
+        for _ in range(20):
+            next(sampler)  # of the other
+    finally:
+        began = time.monotonic()
+        sampler.close()
+    assert time.monotonic() - began < 60  # the limit is 2 s, and the machine may be busy; it was for ever
+    assert not any(process.is_alive() for process in sampler.processes)
 
 
 def test_workers_of_a_learner_that_was_killed_end_by_themselves() -> None:

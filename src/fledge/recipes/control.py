@@ -182,7 +182,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         built = kind.build(making)
         if config.normalise and built.encoder is None:
             raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
-        sampler = kind.sampler(world, built, stopwatch, config)
+        sampler = kind.sampler(world, built, stopwatch, config, show.line)
         if kind.workers:
             worlds.callback(sampler.close)
         if run is None:  # now that nothing can be wrong with it any more

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,13 +122,15 @@ class Kind:
     actor_critic: bool = True
     remembers: bool = False
 
-    def sampler(self, world: World, built: Built, stopwatch: Stopwatch, settings: Any) -> Any:
-        """Batches for this algorithm, out of this world. `close` those that have it."""
+    def sampler(
+        self, world: World, built: Built, stopwatch: Stopwatch, settings: Any, say: Callable[[str], Any] = warnings.warn
+    ) -> Any:
+        """Batches for this algorithm, out of this world. `close` those that have it. say: is told when a worker dies."""
         s = settings
         if self.workers:
             return Workers(
                 s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed,
-                bounds=bounds_of(world),
+                bounds=bounds_of(world), say=say,
             )  # fmt: skip
         if self.whole_episodes:
             return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed, encoder=built.encoder)

@@ -7,12 +7,14 @@ each. Which batch comes first is the operating system's choice, so two runs diff
 from __future__ import annotations
 
 import copy
-import queue
 import signal
 import threading
+import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 import torch
@@ -25,8 +27,9 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.make import make_world
 from fledge.worlds.units import check_bounds
+from fledge.worlds.user_code import deed
 
-PATIENCE_S = 1.0  # between two looks at whether the workers are alive
+END_S = 2.0  # for workers to end when they are told to: one that is stopped does not hear it, and is killed
 WAITING = 1  # batches of each worker that may lie ready: more would only be older
 
 
@@ -42,7 +45,8 @@ class Workers:
     """Endless batches, each of one worker's `copies` rows of `steps` steps, in the order in which they come.
 
     The module's weights move to shared memory; the learner changes them there. figures: `lag`, the batches that were learned from
-    between the fetching of a batch's weights and the batch.
+    between the fetching of a batch's weights and the batch; `workers`, those that live; episode_return and episode_length, theirs.
+    A worker that dies is told of in a line, and the others go on without it: a new one would begin as it did, with the same end.
     """
 
     def __init__(
@@ -56,29 +60,30 @@ class Workers:
         steps: int,
         seed: int,
         bounds: torch.Tensor | None = None,
+        say: Callable[[str], Any] = warnings.warn,
     ) -> None:
-        """bounds: of the world's actions, as `units.bounds_of` says them."""
+        """bounds: of the world's actions, as `units.bounds_of` says them. say: is told when a worker has died."""
         self.world, self.bounds = world, bounds
         self.stopwatch, self.figures, self.taken = stopwatch, {}, 0
         module.share_memory()
         context = multiprocessing.get_context("spawn")
         self.version = torch.zeros(1, dtype=torch.long).share_memory_()  # batches that were handed out
-        self.queue: Any = context.Queue(workers * WAITING)
         self.returns: dict[int, tuple[float, float]] = {}
-        self.processes = [
-            context.Process(
-                target=work,
-                args=(world, copies, module, steps, seed_for(seed, "workers", i), self.version, self.queue, i),
-                daemon=True,
-            )
-            for i in range(workers)
-        ]
+        self.say, self.processes = say, []
+        # A pipe for each, and not a queue for all: one that dies while it writes leaves no lock behind that others wait for.
+        self.links: dict[int, Any] = {}  # of those that live; who was heard last stands last
         with _deaf_to_ctrl_c():
-            for process in self.processes:
+            for i in range(workers):
+                self.links[i], theirs = context.Pipe()
+                own_seed = seed_for(seed, "workers", i)
+                args = (world, copies, module, steps, own_seed, self.version, theirs)
+                process: Any = context.Process(target=work, args=args, daemon=True)
                 process.start()
+                theirs.close()
+                self.processes.append(process)
 
     def __next__(self) -> Trajectories:
-        """Raises UserError when a worker has failed or died."""
+        """Raises UserError when a worker has failed, or the last one has died."""
         with self.stopwatch.phase("sample"):
             who, kind, content, version, figures = self._wait()
         if kind == "error":
@@ -92,6 +97,7 @@ class Workers:
             "world_steps": float(self.taken),
             "steps_taken": figures["steps_taken"],
             "lag": float(int(self.version) - version),
+            "workers": float(len(self.links)),
         } | {name: figures[name] for name in ("cut_actions",) if name in figures}
         if self.returns:
             means = [sum(each) / len(self.returns) for each in zip(*self.returns.values(), strict=True)]
@@ -100,25 +106,53 @@ class Workers:
         return rows
 
     def _wait(self) -> Any:
+        """Who sent it, and what: of those that have something, whoever was not heard for longest."""
         while True:
-            try:
-                return self.queue.get(timeout=PATIENCE_S)
-            except queue.Empty:
-                dead = [process for process in self.processes if not process.is_alive()]
+            sentinels = {who: self.processes[who].sentinel for who in self.links}
+            ready = wait([*self.links.values(), *sentinels.values()])
+            for who, link in list(self.links.items()):
+                dead = sentinels[who] in ready
+                if not dead and link not in ready:
+                    continue
+                try:
+                    while link.poll():
+                        message = link.recv()
+                        # What a dead one has sent last is only heard if it is why it died.
+                        if dead and message[0] != "error":
+                            continue
+                        with suppress(OSError):
+                            link.send("taken")
+                        self.links[who] = self.links.pop(who)
+                        return (who, *message)
+                except (EOFError, OSError):
+                    dead = True
                 if dead:
-                    self.close()
-                    raise UserError(
-                        f"a worker process ended with code {dead[0].exitcode} and left no word: the machine may be out of memory. "
-                        "Give fewer `workers` or `copies`."
-                    ) from None
+                    self._lose(who)
+
+    def _lose(self, who: int) -> None:
+        """A worker has died without a word. Raises UserError if it was the last."""
+        self.links.pop(who).close()
+        self.returns.pop(who, None)
+        process = self.processes[who]
+        process.join(END_S)
+        how = f"ended with code {process.exitcode} and left no word: the machine may be out of memory"
+        if not self.links:
+            self.close()
+            raise UserError(f"the last worker process {how}. Give fewer `workers` or `copies`.")
+        self.say(f"Worker {who} {how}. {len(self.links)} of {len(self.processes)} go on.")
 
     def close(self) -> None:
+        """Ends the workers, whatever state they are in."""
         for process in self.processes:
             process.terminate()
+        until = time.monotonic() + END_S
         for process in self.processes:
+            process.join(max(0.0, until - time.monotonic()))
+            process.kill()
             process.join()
-        self.queue.close()
-        self.queue.cancel_join_thread()
+        for link in self.links.values():
+            link.close()
+        self.links.clear()
 
     def state_dict(self) -> dict[str, Any]:
         return {"taken": self.taken, "version": int(self.version), "bounds": self.bounds}
@@ -144,7 +178,7 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def work(
-    world: str, copies: int, module: SharedActor, steps: int, seed: int, version: torch.Tensor, out: Any, who: int
+    world: str, copies: int, module: SharedActor, steps: int, seed: int, version: torch.Tensor, link: Connection
 ) -> None:
     """What a worker does until the learner ends it, or has ended itself without a word."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -154,33 +188,27 @@ def work(
         own = make_world(world, copies)
         actor = copy.deepcopy(module)
         sampler = Episodes(own, actor, Stopwatch(), steps=steps, seed=seed)
+        untaken = 0
         while True:
             when = int(version)
             actor.load_state_dict(module.state_dict())
             rows = next(sampler)
             # As bytes: a tensor's memory would be gone with a worker that dies before it is fetched.
             sent = {name: None if value is None else value.numpy() for name, value in rows.items()}
-            if not _handed_over(out, (who, "rows", sent, when, dict(sampler.figures))):
-                return
-    except (Exception, SystemExit) as error:  # whatever it is, the learner has to hear of it
-        out.put((who, "error", complaint(error), 0, {}))
+            try:
+                while untaken >= WAITING:
+                    link.recv()
+                    untaken -= 1
+                link.send(("rows", sent, when, dict(sampler.figures)))
+                untaken += 1
+            except (EOFError, OSError):
+                return  # the learner is gone, and nobody will ever take it
+    except BaseException as error:  # whatever it is, the learner has to hear of it
+        with suppress(OSError):
+            link.send(("error", complaint(error), 0, {}))
     finally:
         if own is not None:
             own.close()
-
-
-def _handed_over(out: Any, sent: Any) -> bool:
-    """Whether the learner took it: it may have been killed meanwhile, and then nobody ever will."""
-    learner = multiprocessing.parent_process()
-    assert learner is not None
-    while learner.is_alive():
-        try:
-            out.put(sent, timeout=PATIENCE_S)
-        except queue.Full:
-            continue
-        return True
-    out.cancel_join_thread()  # or the process would wait for a reader before it ends
-    return False
 
 
 def complaint(error: BaseException) -> str:
@@ -188,5 +216,5 @@ def complaint(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = deed(error).removeprefix("raised ")
     return f"a worker failed ({said}, {where.filename}, line {where.lineno}). What was saved before is intact."
