@@ -12,7 +12,9 @@ import json
 import os
 import random
 import sys
+import time
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ TESTS = (
 )  # fmt: skip
 LONGEST_S = 4.0  # of the processor, for a test while its lines are noted: what learns for longer is not asked
 MOST_S = 60.0  # of tests, for one fault: a line that everything runs would ask everything
+MOST_ROWS_S = 5.0  # of rows of verify, likewise, but for faults in algorithms: of those the share is told
 
 
 def files() -> list[str]:
@@ -67,12 +70,13 @@ def every_mutant() -> dict[str, list[Mutant]]:
 
 
 def drawn(population: dict[str, list[Mutant]], size: int, seed: int) -> list[Mutant]:
-    """Of every module its share of the sample, and 8 at the least; all where size is 0."""
+    """Of every module its share of the sample, and 8 at the least; all where size is 0. In no order: a run may be broken off."""
     whole = sum(map(len, population.values()))
     chosen: list[Mutant] = []
     for module, own in population.items():
         share = min(len(own), max(8, round(size * len(own) / whole))) if size else len(own)
         chosen += random.Random(f"{seed} {module}").sample(own, share)
+    random.Random(seed).shuffle(chosen)
     return chosen
 
 
@@ -122,7 +126,10 @@ class Maps:
 def asked(mutant: Mutant, maps: Maps, copy: judge.Copy) -> tuple[str, str]:
     """Whether a row of verify notices the fault, which the command's own test would pass on; and if not, whether another test does."""
     rows = reach.who_reaches(maps.verify, mutant.file, mutant.reach)
-    limit = 30 + 4 * sum(maps.verify["seconds"][row] for row in rows)
+    seconds = [maps.verify["seconds"][row] for row in rows]
+    if mutant.module != "algorithms":
+        rows = [row for row, spent in zip(rows, accumulate(seconds), strict=True) if spent < MOST_ROWS_S]
+    limit = 30 + 4 * sum(seconds)
     by_verify = copy.judge(mutant, partial(judge.ask_verify, rows), limit) if rows else judge.MISSED
     if by_verify != judge.MISSED:
         return by_verify, by_verify
@@ -144,6 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sample", type=int, default=0, help="how many, over all modules; 0 for all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--minutes", type=float, default=1e9, help="after which no more are judged")
     parser.add_argument("--only", default="", help="a part of the names of those that are judged")
     parser.add_argument(
         "--out", type=Path, default=None, help="the table to write; docs/mutants.md unless --only was given"
@@ -159,9 +167,12 @@ def main() -> None:
     chosen = [mutant for mutant in drawn(population, given.sample, given.seed) if given.only in mutant.name]
     maps = Maps(folder)
     results: list[dict[str, Any]] = []
+    began = time.monotonic()
     with judge.Copy(SOURCES) as copy, (folder / "results.jsonl").open("w") as log:
         copy.compile_all()
         for number, mutant in enumerate(chosen, 1):
+            if time.monotonic() - began > 60 * given.minutes:
+                break
             by_verify, by_tests = asked(mutant, maps, copy)
             told = {"module": mutant.module, "name": mutant.name, "line": mutant.line, "tests": by_tests}
             results.append(told | {"verify": by_verify})

@@ -46,7 +46,7 @@ def row(module: str, faults: int, own: Sequence[Mapping[str, Any]], reasons: Map
     known = sum(each["name"] in reasons for each in missed)
     noticed = len(own) - len(missed)
     by_verify = sum(each["verify"] != MISSED for each in own)
-    shown = f"{by_verify} ({by_verify / len(own):.0%})" if own else ""
+    shown = f"{by_verify} ({by_verify / len(own):.0%})" if own and module == "algorithms" else ""
     share = f"{noticed} ({noticed / len(own):.0%})" if own else ""
     return f"| {module} | {faults} | {len(own)} | {share} | {known} | {len(missed) - known} | {shown} |"
 
