@@ -1,4 +1,4 @@
-"""Pairs, verdicts and teachers: the rows hold, their formulas are torch's own losses, and each fails where its subject is another's."""
+"""Pairs and verdicts: the rows hold, their formulas are torch's own losses, and each fails where its subject is another's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_the_rows_hold_in_both_precisions() -> None:
     for dtype in (torch.float64, torch.float32):
         made = rows.preference_rows(Hardware("cpu", dtype))
         assert all(row.holds for row in made), [row for row in made if not row.holds]
-        assert len({row.id for row in made}) == len(made) == 10
+        assert len({row.id for row in made}) == len(made) == 7
 
 
 @pytest.mark.parametrize("formula", [rows.dpo_formula, rows.ipo_formula, rows.simpo_formula, rows.orpo_formula])

@@ -1,4 +1,4 @@
-"""DQN, SAC, TD3 and tables: the rows hold, and fail where what they measure is one fault away."""
+"""DQN and tables: the rows hold, and fail where what they measure is one fault away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fledge.sample.replay import Transitions
 
 def test_the_rows_hold() -> None:
     made = rows.value_rows()
-    assert [row.id for row in made] == [f"Q{n}" for n in range(1, 7)]
+    assert [row.id for row in made] == [f"Q{n}" for n in range(1, 5)]
     assert all(row.holds for row in made), [row for row in made if not row.holds]
 
 
@@ -23,27 +23,11 @@ class EndsNothing(rows.DQN):
         return super().target(rows.__class__(**dict(rows.items()) | {"terminated": torch.zeros_like(rows.terminated)}))
 
 
-class Larger(rows.SoftActorCritic):
-    """The larger of the two critics in the target."""
-
-    def target(self, rows: Any) -> Tensor:
-        action, logp = self.actor(rows.next_obs, rows.next_noise)
-        worth = self.target_critic.network(rows.next_obs, action).amax(0) - self.actor.log_temperature.exp() * logp
-        return (rows.reward + torch.where(rows.terminated, 0.0, rows.discount * worth)).detach()
-
-
-class NeverSmooth(rows.TD3):
-    def target(self, rows: Any) -> Tensor:
-        return super().target(type(rows)(**dict(rows.items()) | {"next_noise": torch.zeros_like(rows.next_noise)}))
-
-
 @pytest.mark.parametrize(
     ("name", "broken", "ask", "number"),
     [
         ("DQN", EndsNothing, lambda: list(rows.dqn_rows()), 0),
         ("DQN", EndsNothing, lambda: list(rows.dqn_rows()), 1),
-        ("SoftActorCritic", Larger, lambda: [rows.sac_row()], 0),
-        ("TD3", NeverSmooth, lambda: [rows.td3_row()], 0),
         ("q_learning", rows.expected_sarsa, lambda: [rows.tabular_row()], 0),
     ],
 )

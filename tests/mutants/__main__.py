@@ -46,7 +46,7 @@ TESTS = (
     "tests/algorithms/test_*.py", "tests/sample/test_*.py", "tests/score/test_*.py", "tests/exact/test_family.py",
     "tests/exact/test_*_rows.py", "tests/test_[!l]*.py", "tests/test_learner.py", "tests/engine/test_rules.py",
 )  # fmt: skip
-LONGEST_S = 4.0  # of the processor, for a test while its lines are noted: what learns for longer is not asked
+LONGEST_S = 2.0  # of the processor, for a test while its lines are noted: what learns for longer is not asked
 MOST_S = 60.0  # of tests, for one fault: a line that everything runs would ask everything
 MOST_ROWS_S = 5.0  # of rows of verify, likewise, but for faults in algorithms: of those the share is told
 
@@ -105,6 +105,8 @@ class Maps:
         self.sources = "".join((SOURCES / "fledge" / file).read_text() for file in files())
         self.verify = self._of("verify", "", reach.of_verify, SOURCES / "fledge", files())
         self.tests = sorted({str(path.relative_to(ROOT)) for pattern in TESTS for path in ROOT.glob(pattern)})
+        self.asked = _hash(self.sources, *(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py"))))
+        self.sources_key = _hash(self.sources)
 
     def of(self, test_file: str) -> dict[str, Any]:
         text = (ROOT / test_file).read_text()
@@ -116,11 +118,38 @@ class Maps:
         return sorted(self.tests, key=lambda name: (f"test_{stem}" not in name, not name.startswith(room), name))
 
     def _of(self, name: str, text: str, make: Any, *arguments: Any) -> dict[str, Any]:
-        key = hashlib.sha256(f"{name} {text} {self.sources}".encode()).hexdigest()[:16]
-        path = self.folder / f"{key}.json"
+        path = self.folder / f"{_hash(name, text, self.sources)}.json"
         if not path.exists():
             path.write_text(json.dumps(in_a_process(make, *arguments)))
         return json.loads(path.read_text())
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+class Results:
+    """One line for each fault that was judged. Asked again is what was missed and might now be noticed: other sources, other tests."""
+
+    def __init__(self, path: Path, maps: Maps) -> None:
+        self.path, self.maps = path, maps
+        self.known: dict[str, dict[str, Any]] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            told = json.loads(line)
+            if told["sources"] == maps.sources_key and (told["tests"] != judge.MISSED or told["asked"] == maps.asked):
+                self.known[told["name"]] = told
+
+    def add(self, mutant: Mutant, by_verify: str, by_tests: str) -> None:
+        told = {
+            "module": mutant.module,
+            "name": mutant.name,
+            "line": mutant.line,
+            "tests": by_tests,
+            "verify": by_verify,
+        }
+        self.known[mutant.name] = told | {"sources": self.maps.sources_key, "asked": self.maps.asked}
+        with self.path.open("a") as log:
+            log.write(json.dumps(self.known[mutant.name]) + "\n")
 
 
 def asked(mutant: Mutant, maps: Maps, copy: judge.Copy) -> tuple[str, str]:
@@ -161,27 +190,30 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     sys.path = [path for path in sys.path if Path(path) != SOURCES]
+    weight = torch.nn.Parameter(torch.zeros(1))
+    torch.optim.AdamW([weight], fused=True).step()  # half of torch is only loaded here: once, and not in every fork
     folder = ROOT / "mutants"
     folder.mkdir(exist_ok=True)
     population = every_mutant()
     chosen = [mutant for mutant in drawn(population, given.sample, given.seed) if given.only in mutant.name]
     maps = Maps(folder)
-    results: list[dict[str, Any]] = []
+    results = Results(folder / "results.jsonl", maps)
     began = time.monotonic()
-    with judge.Copy(SOURCES) as copy, (folder / "results.jsonl").open("w") as log:
+    with judge.Copy(SOURCES) as copy:
         copy.compile_all()
         for number, mutant in enumerate(chosen, 1):
             if time.monotonic() - began > 60 * given.minutes:
                 break
-            by_verify, by_tests = asked(mutant, maps, copy)
-            told = {"module": mutant.module, "name": mutant.name, "line": mutant.line, "tests": by_tests}
-            results.append(told | {"verify": by_verify})
-            log.write(json.dumps(results[-1]) + "\n")
-            log.flush()
-            print(f"{number}/{len(chosen)} tests: {by_tests:9} verify: {by_verify:9} {mutant.name}", flush=True)
+            if mutant.name not in results.known:
+                results.add(mutant, *asked(mutant, maps, copy))
+            told = results.known[mutant.name]
+            print(
+                f"{number}/{len(chosen)} tests: {told['tests']:9} verify: {told['verify']:9} {mutant.name}", flush=True
+            )
+    judged = [results.known[mutant.name] for mutant in chosen if mutant.name in results.known]
     out = given.out or (None if given.only else ROOT / "docs" / "mutants.md")
     if out:
-        write_table(out, results, {module: len(own) for module, own in population.items()}, given.sample, given.seed)
+        write_table(out, judged, {module: len(own) for module, own in population.items()}, given.sample, given.seed)
 
 
 if __name__ == "__main__":

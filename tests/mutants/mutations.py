@@ -46,10 +46,9 @@ CALLED = _both_ways(
 )  # fmt: skip
 TWINS = _both_ways(
     ("terminated", "truncated"), ("preferred", "rejected"), ("obs", "next_obs"), ("low", "high"), ("teacher", "student"),
-    ("clip_low", "clip_high"), ("best", "worst"), ("logp", "old_logp"), ("policy", "reference"), ("chosen", "terminated"),
+    ("clip_low", "clip_high"), ("best", "worst"), ("logp", "old_logp"), ("policy", "reference"),
     ("preferred_ratio", "rejected_ratio"), ("preferred_logp", "rejected_logp"), ("preferred_mean", "rejected_mean"),
     ("noise", "next_noise"), ("wanted", "unwanted"), ("desirable_weight", "undesirable_weight"), ("value", "target"),
-    ("reward", "value"),
 )  # fmt: skip
 REMOVED = {"detach", "clamp", "abs", "square", "sqrt", "exp", "log", "flip", "clone"}  # x.exp() → x
 UNORDERED = {

@@ -24,7 +24,7 @@ def write_table(
         "",
         "What `make mutants` makes of the mathematics: one small fault at a time (a sign, a direction, a bound, a condition, one of two",
         "things alike for the other), and whether a row of `fledge verify` does not hold, or else an ordinary test fails. Tests of commands,",
-        "recipes and files are not asked, nor tests of more than 4 seconds. A fault that ends in an exception, or never, counts as noticed.",
+        "recipes and files are not asked, nor tests of more than 2 seconds. A fault that ends in an exception, or never, counts as noticed.",
         "",
         f"{datetime.now(UTC):%d %B %Y}, {processor()}: {sum(population.values()):,} faults, {drawn}.",
         "",

@@ -1,4 +1,4 @@
-"""Losses on pairs, on verdicts and on a teacher, each beside its gradient written down, and DPO and IPO at rest at their optimum.
+"""Losses on pairs and on verdicts, each beside its gradient written down, and DPO and IPO at rest at their optimum.
 
 A loss pulls at whole answers: its gradient is Σ_y c(y)·∇log π(y), and c is worked out here in plain numbers from the papers' formulas.
 """
@@ -11,23 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fledge.algorithms.distillation import Distillation
 from fledge.algorithms.dpo import DPO, IPO
 from fledge.algorithms.kto import KTO
 from fledge.algorithms.orpo import ORPO
-from fledge.algorithms.reward_model import RewardModel
 from fledge.algorithms.simpo import SimPO
-from fledge.divergence import jensen_shannon, reverse_kl
 from fledge.exact.enumerable import Language, optimum
 from fledge.exact.laboratory import Bench, Hardware, Make
 from fledge.exact.problem import Problem, random_problem
 from fledge.exact.rows import Row
-from fledge.exact.table import TableNetwork, spoken
-from fledge.learner import Learner, Schedule
-from fledge.policy import TokenPolicy
-from fledge.stopwatch import Stopwatch
+from fledge.exact.table import spoken
 from fledge.trajectories import Pairs
 
 LANGUAGE = Language(3, 2, stop=0)  # 7 sequences of one or two symbols
@@ -191,85 +185,6 @@ def kto_row(hardware: Hardware) -> Row:
     return Row("P5", "kto", "the gradient is that of its formula", error, hardware.tolerance, statement)
 
 
-class TableOfScores(nn.Module):
-    """A number for every prefix, read at the last real token."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.places = TableNetwork(LANGUAGE.vocabulary, LANGUAGE.length)
-        random = torch.Generator().manual_seed(seed)
-        size = sum(LANGUAGE.vocabulary**t for t in range(LANGUAGE.length + 1))
-        self.numbers = nn.Parameter(torch.randn(size, dtype=torch.float64, generator=random))
-        self.places.requires_grad_(False)
-
-    def score(self, tokens: Tensor, last: Tensor) -> Tensor:
-        return self.numbers[self.places.place(tokens)[torch.arange(len(tokens), device=tokens.device), last]]
-
-
-def reward_model_row(hardware: Hardware) -> Row:
-    """−log σ(r(y_w) − r(y_l) − margin): the score of each answer is pulled by σ of the gap that is missing (Ouyang et al. 2022, eq. 1)."""
-    model, margin = TableOfScores(24).to(hardware.device, hardware.dtype), 0.25
-    learner = Learner(model, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
-    taken: list[Tensor] = []
-
-    def keep() -> None:
-        assert model.numbers.grad is not None
-        taken.append(-model.numbers.grad.double().cpu())
-
-    learner.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
-    nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
-    sides = [spoken(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)]
-    figures = RewardModel(model, learner, Stopwatch(), margin=margin).update(Pairs(*sides))  # pyright: ignore[reportArgumentType]
-    number = {word: i for i, word in enumerate(_heap_order())}
-    score = {i: float(model.numbers[number[word]].detach()) for i, word in enumerate(LANGUAGE.sequences)}
-    wanted = torch.zeros_like(taken[0])
-    gaps = [score[w] - score[r] for w, r in zip(PREFERRED, REJECTED, strict=True)]
-    for w, r, gap in zip(PREFERRED, REJECTED, gaps, strict=True):
-        wanted[number[LANGUAGE.sequences[w]]] += sigmoid(margin - gap) / len(gaps)
-        wanted[number[LANGUAGE.sequences[r]]] -= sigmoid(margin - gap) / len(gaps)
-    exact = {
-        "loss": sum(-math.log(sigmoid(gap - margin)) for gap in gaps) / len(gaps),
-        "pair_accuracy": sum(gap > 0 for gap in gaps) / len(gaps),
-        "reward_gap": sum(gaps) / len(gaps),
-    }
-    error = max(relative(taken[0], wanted), furthest(figures, exact))
-    statement = f"gradient, loss and figures of four pairs to {error:.1e}"
-    return Row("P6", "reward model", "the gradient is that of its formula", error, hardware.tolerance, statement)
-
-
-def _heap_order() -> list[tuple[int, ...]]:
-    """All prefixes, shorter ones first, as a heap with V children to a node numbers them."""
-    level: list[tuple[int, ...]] = [()]
-    order = list(level)
-    for _ in range(LANGUAGE.length):
-        level = [(*word, symbol) for word in level for symbol in range(LANGUAGE.vocabulary)]
-        order += level
-    return order
-
-
-def distillation_row(
-    id: str, name: str, kind: Callable[[Tensor, Tensor], Tensor], beta: float, hardware: Hardware
-) -> Row:
-    """The mean over all steps of β·KL(T‖m) + (1 − β)·KL(S‖m), m = βT + (1 − β)S (Agarwal et al. 2024, eq. 1); β = 0: KL(S‖T)."""
-    problem = random_problem(LANGUAGE, seed=25, beta=BETA)
-    assert problem.reference is not None
-    teacher = TokenPolicy(TableNetwork(3, 2).hold(LANGUAGE, problem.reference)).to(hardware.device, hardware.dtype)
-    bench = Bench(problem, partial(Distillation, teacher=teacher.frozen_copy(), kind=kind), hardware)
-    words = list(range(len(LANGUAGE.sequences)))
-    found, figures = bench.update(pairs_of(bench, words, words).preferred)
-    student = problem.logits.clone().requires_grad_(True)
-    s, t = student.softmax(-1), problem.reference.softmax(-1)
-    middle = beta * t + (1 - beta) * s if beta else t
-    apart = beta * (t * (t / middle).log()).sum(-1) + (1 - beta) * (s * (s / middle).log()).sum(-1)  # [P]
-    number = {prefix: i for i, prefix in enumerate(LANGUAGE.prefixes)}
-    steps = [number[word[:k]] for word in LANGUAGE.sequences for k in range(len(word))]
-    loss = apart[steps].mean()
-    exact = -torch.autograd.grad(loss, student)[0]
-    error = max(relative(found, exact), furthest(figures, {"loss": loss.item()}))
-    statement = f"gradient and loss over all sequences to {error:.1e}"
-    return Row(id, f"distillation, {name}", "the gradient is that of its formula", error, hardware.tolerance, statement)
-
-
 def preference_rows(hardware: Hardware) -> list[Row]:
     reward = random_problem(LANGUAGE, seed=22).reward
     preferred = torch.sigmoid(reward[:, None] - reward)  # Bradley–Terry, [S, S]
@@ -279,9 +194,6 @@ def preference_rows(hardware: Hardware) -> list[Row]:
         pair_row("P3", "simpo", SimPO, simpo_formula, hardware),
         pair_row("P4", "orpo", partial(ORPO, odds_weight=0.3), orpo_formula, hardware),
         kto_row(hardware),
-        reward_model_row(hardware),
-        rest_row("P7", "dpo, preferences of a reward", partial(DPO, beta=BETA), reward, preferred, hardware),
-        rest_row("P8", "ipo, preferences of any kind", partial(IPO, beta=BETA), preferred.mean(1), preferred, hardware),
-        distillation_row("P9", "from the student's side", reverse_kl, 0.0, hardware),
-        distillation_row("P10", "from between the two", partial(jensen_shannon, beta=0.3), 0.3, hardware),
+        rest_row("P6", "dpo, preferences of a reward", partial(DPO, beta=BETA), reward, preferred, hardware),
+        rest_row("P7", "ipo, preferences of any kind", partial(IPO, beta=BETA), preferred.mean(1), preferred, hardware),
     ]

@@ -17,9 +17,11 @@ from rich.text import Text
 from fledge.errors import UserError
 from fledge.exact.baselines import baseline_rows
 from fledge.exact.compounding_error import imitation_rows
+from fledge.exact.continuous_rows import continuous_rows
 from fledge.exact.decoding_rows import decoding_rows
 from fledge.exact.family import FAMILY
 from fledge.exact.laboratory import Hardware
+from fledge.exact.lesson_rows import lesson_rows
 from fledge.exact.memory_rows import memory_rows
 from fledge.exact.policy_gradient_rows import policy_gradient_rows
 from fledge.exact.preference_rows import preference_rows
@@ -108,10 +110,12 @@ def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[
         ("imitation", imitation_rows),
         ("updates on a process", process_rows),
         ("values", value_rows),
+        ("real actions", continuous_rows),
         ("replay", memory_rows),
     ]
     language = [
-        ("preferences and teachers", partial(preference_rows, hardware)),
+        ("preferences", partial(preference_rows, hardware)),
+        ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
     ]
     return [*section0, *worlds, *language, *family]
