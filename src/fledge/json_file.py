@@ -94,17 +94,22 @@ def parse_json(content: bytes, shape: type[Shape], where: str, *, mend: str = ME
     one name twice in an object, and nests deeper than `DEEPEST`.
     """
     try:
-        value = _plain(content)
-        return adapter(shape).validate_python(value, strict=True)  # JSON has types of its own
+        return shaped(_plain(content), shape, where, mend=mend)
     except UnicodeDecodeError as error:
         reason = f"it is not UTF-8 at byte {error.start}"
-    except ValidationError as error:
-        raise UserError(f"{where} is not what it should be ({complaint(error)}): {mend}.") from None
     except RecursionError:
         reason = f"it is nested deeper than {DEEPEST}"
     except ValueError as error:
         reason = str(error)
     raise UserError(f"{where} is not JSON that can be read ({reason}): {mend}.")
+
+
+def shaped(value: Any, shape: type[Shape], where: str, *, mend: str = MEND) -> Shape:
+    """`value`, as JSON was read, checked to be a `shape`. Raises UserError."""
+    try:
+        return adapter(shape).validate_python(value, strict=True)  # JSON has types of its own
+    except ValidationError as error:
+        raise UserError(f"{where} is not what it should be ({complaint(error)}): {mend}.") from None
 
 
 @cache

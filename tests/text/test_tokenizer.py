@@ -238,7 +238,7 @@ def test_a_broken_file_is_a_user_error(tokenizer: Tokenizer, tmp_path: Path) -> 
     vocab["<|end|>"], vocab["<|user|>"] = vocab["<|user|>"], vocab["<|end|>"]
     for broken in (whole[:-9], whole[: len(whole) // 2], b"\xff" + whole, b"[]", b"{}", json.dumps(swapped).encode()):
         path.write_bytes(broken)
-        with pytest.raises(UserError, match="is broken"):
+        with pytest.raises(UserError, match=r"json is (broken|not)"):
             load_tokenizer(tmp_path)
 
 
@@ -251,5 +251,5 @@ def test_a_file_under_the_wrong_kind_is_a_user_error(tmp_path: Path) -> None:
             if kind == tokenizer.kind or (tokenizer.kind, kind) == ("bytes", "bpe"):  # bytes are a BPE without merges
                 assert load_tokenizer(tmp_path).encode("fox") == tokenizer.encode("fox")
             else:
-                with pytest.raises(UserError, match="is broken"):
+                with pytest.raises(UserError, match=r"json is (broken|not)"):
                     load_tokenizer(tmp_path)

@@ -7,24 +7,33 @@ LlamaForSequenceClassification or Qwen3ForSequenceClassification with one label:
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.models.config_file import network_config, read_config, written_config
 from fledge.models.heads import ScalarModel
-from fledge.models.transformer import Transformer, TransformerConfig
+from fledge.models.transformer import Transformer
+from fledge.models.weights_file import (
+    SCORE,
+    check_header,
+    from_hugging_face,
+    has_own_head,
+    read_header,
+    read_weights,
+    to_hugging_face,
+)
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import check_model, how_to_have_a_model, standing_model, written_model
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
+
+_PADDED_TO = 64  # rows
+_MOST_PADDING = 1024
 
 
 @dataclass(frozen=True)
@@ -37,12 +46,16 @@ class Loaded:
     config: dict[str, Any]  # config.json, fledge's own entries included
 
     def policy(self, chunk: int = 1024) -> TokenPolicy:
-        return TokenPolicy(self.network, actions(self.tokenizer), chunk=chunk)
+        return TokenPolicy(self.network, actions(self.tokenizer, self.network.config.vocab_size), chunk=chunk)
 
 
-def actions(tokenizer: Tokenizer) -> Tensor:
-    """The tokens a policy may say: text and the stop token, no other special.  [V] bool"""
-    allowed = torch.ones(tokenizer.vocab_size, dtype=torch.bool)
+def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
+    """The tokens a policy may say: text and the stop token, no other special, no row of the embedding without a token.
+
+    rows: V of the network, by default as many as the tokenizer has tokens.  [V] bool
+    """
+    tokens = tokenizer.vocab_size
+    allowed = torch.arange(tokens if rows is None else rows) < tokens
     for special in (tokenizer.pad, tokenizer.begin, tokenizer.system, tokenizer.user, tokenizer.assistant):
         allowed[special] = False
     return allowed
@@ -66,10 +79,10 @@ def save_model(
     folder: Path, network: Transformer, tokenizer: Tokenizer, *, scalar: ScalarModel | None = None, **notes: Any
 ) -> None:
     """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the earlier folder intact."""
-    weights = {name: tensor.contiguous() for name, tensor in _to_hugging_face(network)}
+    weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network)}
     if scalar is not None:
-        weights["score.weight"] = scalar.head.linear.weight.detach().cpu().contiguous()
-    config = _hugging_face_config(network.config, tokenizer, scalar is not None) | notes
+        weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
+    config = written_config(network.config, tokenizer, scalar is not None) | notes
     with written_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
         (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
@@ -81,184 +94,51 @@ def load_model(path: Path) -> Loaded:
 
     Raises UserError for one that is missing, damaged or not of a known kind, and for a reward model.
     """
-    loaded = _load(find_model(path))
-    if _is_scalar(loaded):
+    loaded, score = _load(find_model(path))
+    if score is not None:
         raise UserError(
             f"{path} is a reward model, which scores texts and writes none: give the model it was made from."
         )
     return loaded
 
 
-def _is_scalar(loaded: Loaded) -> bool:
-    return loaded.config.get("architectures", [""])[0].endswith("ForSequenceClassification")
-
-
-def _load(folder: Path) -> Loaded:
-    check_model(folder)
-    config = _read_config(folder)
-    tokenizer = load_tokenizer(folder)
-    network = Transformer(_our_config(config, folder), border=tokenizer.begin)
-    weights = _read_weights(folder)
-    network.load_state_dict(dict(_from_hugging_face(weights, network, folder)))
-    return Loaded(network, tokenizer, folder, config)
-
-
 def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     """A reward model. Raises UserError if the folder holds another kind of model."""
-    loaded = _load(find_model(path))
-    weights = _read_weights(loaded.folder)
-    if not _is_scalar(loaded) or "score.weight" not in weights:
+    loaded, score = _load(find_model(path))
+    if score is None:
         raise UserError(f"{path} is not a reward model: make one with `fledge reward`.")
     model = ScalarModel(loaded.network)
-    model.head.linear.weight.data.copy_(weights["score.weight"])
+    model.head.linear.weight.data.copy_(score)
     return model, loaded
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        return json.loads((folder / "config.json").read_bytes())
-    except ValueError as error:
+def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
+    """The model, and the weights of its scores where it is a reward model. Everything is checked before it is made."""
+    check_model(folder)
+    config, raw = read_config(folder)
+    sizes = network_config(config, folder)
+    file = folder / "model.safetensors"
+    check_header(read_header(file), sizes, config.scalar, file)
+    tokenizer = load_tokenizer(folder)
+    _check_tokenizer(tokenizer, sizes.vocab_size, folder)
+    weights = read_weights(file)
+    if sizes.tied and has_own_head(weights):
+        sizes = replace(sizes, tied=False)
+    network = Transformer(sizes, border=tokenizer.begin)
+    network.load_state_dict(from_hugging_face(weights, network))
+    return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
+
+
+def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:
+    """Raises UserError for a tokenizer of another model.
+
+    Rows that no token has are legal where they fill an embedding up to a multiple of 64, as many models' do for the speed
+    of their products (Qwen's 151,665 tokens have 151,936 rows): nobody says them.
+    """
+    tokens = tokenizer.vocab_size
+    padding = rows - tokens
+    if padding != 0 and not (0 < padding < _MOST_PADDING and rows % _PADDED_TO == 0):
         raise UserError(
-            f"{folder / 'config.json'} is damaged ({error}): write the model again, or use another run."
-        ) from error
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(folder / "model.safetensors")
-    except SafetensorError as error:
-        raise UserError(
-            f"{folder / 'model.safetensors'} is damaged ({error}): write it again, or use another run."
-        ) from error
-
-
-def _hugging_face_config(c: TransformerConfig, tokenizer: Tokenizer, scalar: bool) -> dict[str, Any]:
-    family = "Qwen3" if c.qk_norm else "Mistral" if c.window else "Llama"
-    window = {"sliding_window": c.window, "use_sliding_window": True, "max_window_layers": 0} if c.window else {}
-    return {
-        "architectures": [f"{family}For{'SequenceClassification' if scalar else 'CausalLM'}"],
-        "model_type": family.lower(),
-        "vocab_size": c.vocab_size,
-        "hidden_size": c.width,
-        "intermediate_size": c.mlp_width,
-        "num_hidden_layers": c.layers,
-        "num_attention_heads": c.heads,
-        "num_key_value_heads": c.kv_heads,
-        "head_dim": c.head_width,
-        "max_position_embeddings": c.context,
-        "rms_norm_eps": c.norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": c.rope_theta},
-        "tie_word_embeddings": c.tied,
-        "hidden_act": "silu",
-        "attention_bias": False,
-        "dtype": "float32",
-        "bos_token_id": tokenizer.begin,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.pad,
-    } | (window | ({"num_labels": 1} if scalar else {}))
-
-
-def _our_config(config: dict[str, Any], folder: Path) -> TransformerConfig:
-    kind = config.get("model_type")
-    if kind not in ("llama", "mistral", "qwen3"):
-        raise UserError(f"{folder} holds a model of type {kind!r}: fledge reads llama, mistral and qwen3.")
-    # earlier versions of `transformers` wrote rope_theta and rope_scaling side by side
-    rope = config.get("rope_parameters") or {"rope_theta": config.get("rope_theta", 10_000.0)} | (
-        config.get("rope_scaling") or {}
-    )
-    scaling = rope.get("rope_type", rope.get("type", "default"))
-    if scaling != "default":
-        raise UserError(f"{folder} scales its rotary positions ({scaling}): fledge reads unscaled ones.")
-    if config.get("hidden_act", "silu") != "silu":
-        raise UserError(f"{folder} has hidden_act={config['hidden_act']}: fledge reads models with hidden_act=silu.")
-    slides = kind == "mistral" or config.get("use_sliding_window", False)
-    if kind == "qwen3" and slides and config.get("max_window_layers", 0):
-        raise UserError(
-            f"{folder} slides its window in some layers only: fledge reads models that do in all or in none."
-        )
-    try:
-        return TransformerConfig(
-            vocab_size=config["vocab_size"],
-            context=config["max_position_embeddings"],
-            layers=config["num_hidden_layers"],
-            width=config["hidden_size"],
-            heads=config["num_attention_heads"],
-            kv_heads=config.get("num_key_value_heads") or config["num_attention_heads"],
-            mlp_width=config["intermediate_size"],
-            tied=config.get("tie_word_embeddings", False),
-            qk_norm=kind == "qwen3",
-            rope_theta=rope["rope_theta"],
-            norm_eps=config["rms_norm_eps"],
-            head_width=config.get("head_dim") or 0,
-            window=(config.get("sliding_window") or 0) if slides else 0,
-        )
-    except KeyError as error:
-        raise UserError(
-            f"{folder / 'config.json'} has no {error}: it must be the config.json of a {kind} model."
-        ) from error
-
-
-# our name -> their name, one to one
-_SAME = {
-    "attention.out.weight": "self_attn.o_proj.weight",
-    "attention.q_norm.weight": "self_attn.q_norm.weight",
-    "attention.k_norm.weight": "self_attn.k_norm.weight",
-    "attention_norm.weight": "input_layernorm.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "down.weight": "mlp.down_proj.weight",
-    "embedding.weight": "model.embed_tokens.weight",
-    "norm.weight": "model.norm.weight",
-    "head.weight": "lm_head.weight",
-}
-# our fused name -> the names it joins, along the first axis
-_FUSED = {
-    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
-    "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-}
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """blocks.3.down.weight -> "model.layers.3.", "down.weight"."""
-    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
-    return (f"model.layers.{found[1]}.", found[2]) if found else ("", name)
-
-
-def _sizes(config: TransformerConfig, ours: str) -> list[int]:
-    if ours == "gate_up.weight":
-        return [config.mlp_width] * 2
-    return [config.heads * config.head_width, *[config.kv_heads * config.head_width] * 2]
-
-
-def _to_hugging_face(network: Transformer) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in network.state_dict().items():
-        prefix, ours = _parts(name)
-        tensor = tensor.detach().cpu()
-        if ours in _FUSED:
-            pieces = tensor.split(_sizes(network.config, ours))
-            yield from ((prefix + theirs, piece) for theirs, piece in zip(_FUSED[ours], pieces, strict=True))
-        else:
-            yield prefix + _SAME[ours], tensor
-
-
-def _from_hugging_face(weights: dict[str, Tensor], network: Transformer, folder: Path) -> Iterator[tuple[str, Tensor]]:
-    used = {"score.weight", *(("lm_head.weight",) if network.config.tied else ())}
-    for name, own in network.state_dict().items():
-        prefix, ours = _parts(name)
-        wanted = [prefix + theirs for theirs in _FUSED.get(ours, (_SAME.get(ours, ours),))]
-        used.update(wanted)
-        missing = [theirs for theirs in wanted if theirs not in weights]
-        if missing:
-            raise UserError(
-                f"{folder / 'model.safetensors'} has no {missing[0]}: the weights do not fit their config.json."
-            )
-        tensor = torch.cat([weights[theirs] for theirs in wanted]).to(own.dtype)
-        if tensor.shape != own.shape:
-            raise UserError(
-                f"{wanted[0]} in {folder / 'model.safetensors'} makes {tuple(tensor.shape)}, config.json asks for {tuple(own.shape)}."
-            )
-        yield name, tensor
-    left = sorted(name for name in weights.keys() - used if not name.endswith("rotary_emb.inv_freq"))
-    if left:
-        raise UserError(
-            f"{folder / 'model.safetensors'} has {left[0]}, which fledge's network has no place for: it would be another model."
+            f"the tokenizer in {folder} has {tokens:,} tokens and the model's embedding {rows:,} rows: they belong to two "
+            "models. Put the model's own tokenizer.json and tokenizer_config.json back."
         )

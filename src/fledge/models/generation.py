@@ -94,6 +94,12 @@ class Lanes:
         return some.permute(1, 2, 3, 0, 4, 5).flatten(3, 4)[:, :, :, :seen]
 
 
+def turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
+    """e^{i m θ} of the two tables [T, d].  -> [T, 1, d / 2]"""
+    half = cos.shape[1] // 2
+    return torch.complex(cos[:, :half].to(real), sin[:, half:].to(real)).unsqueeze(1)
+
+
 def whole(positions: int) -> int:
     """As many positions, or a few more: a multiple of 8."""
     return -(-positions // 8) * 8
@@ -104,13 +110,13 @@ class GenerationTransformer:
 
     @torch.no_grad()
     def __init__(self, network: Any, precision: Generation = "fp32") -> None:
-        c = self.config = network.config
+        self.network, c = network, network.config
+        self.config = c
         self.embedding = network.embedding.weight
         self.border = network.border
         half = c.head_width // 2
         device, real = self.embedding.device, torch.promote_types(self.embedding.dtype, torch.float32)
-        # [context, 1, d / 2]: e^{i m θ}
-        self.turn = torch.complex(network.cos[:, :half].to(real), network.sin[:, half:].to(real)).unsqueeze(1)
+        self.turn = turns(network.cos, network.sin, real)
         self.norm_eps = torch.tensor(c.norm_eps, dtype=real, device=device)
         self.compute = torch.bfloat16 if precision == "bf16" else self.embedding.dtype
         self.real, self.narrow = real, torch.bfloat16 if precision == "bf16" else real
@@ -139,6 +145,9 @@ class GenerationTransformer:
 
     def lanes(self, lanes: int, positions: int) -> Lanes:
         c, (dtype, block) = self.config, self._layout(lanes, positions)
+        if len(self.turn) < min(positions, c.context):  # the network keeps the longer table for the next form of itself
+            self.network.reach_position(min(positions, c.context))
+            self.turn = turns(self.network.cos, self.network.sin, self.real)
         like = torch.empty(0, dtype=dtype, device=self.turn.device)
         return Lanes(c.layers, lanes, c.kv_heads, positions, c.head_width, like, block)
 

@@ -19,6 +19,9 @@ from fledge.models.generation import Generation, GenerationTransformer
 from fledge.models.positions import rotary_table, rotate
 from fledge.models.short_attention import short_attention, suits
 
+# Positions whose angles are held from the start; a longer row makes the table longer. A config.json may promise millions.
+_TABLE = 8192
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
@@ -39,6 +42,8 @@ class TransformerConfig:
     window: int = 0  # a token looks at so many tokens, itself included (Jiang et al. 2023, §2); 0: at all before it
 
     def __post_init__(self) -> None:
+        for name in ("rope_theta", "norm_eps"):  # `transformers` refuses a config.json that writes 1 where 1.0 is meant
+            object.__setattr__(self, name, float(getattr(self, name)))
         if self.mlp_width == 0:
             object.__setattr__(self, "mlp_width", 32 * math.ceil(self.width * 8 / 3 / 32))
         if self.head_width == 0:
@@ -151,7 +156,7 @@ class Transformer(nn.Module):
         self.norm = RMSNorm(config.width, config.norm_eps)
         if not config.tied:
             self.head = nn.Linear(config.width, config.vocab_size, bias=False)
-        cos, sin = rotary_table(config.context, config.head_width, config.rope_theta)
+        cos, sin = rotary_table(min(config.context, _TABLE), config.head_width, config.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
         self.reset(generator)
@@ -178,11 +183,17 @@ class Transformer(nn.Module):
             dtype = torch.get_autocast_dtype(device.type)
         return self.cos[positions].to(dtype).unsqueeze(-2), self.sin[positions].to(dtype).unsqueeze(-2)
 
-    def _check(self, length: int) -> None:
+    def reach_position(self, length: int) -> None:
+        """The table of angles holds so many positions. Raises UserError for more than the context."""
         if length > self.config.context:
             raise UserError(
                 f"a row of {length} tokens was given to a model with context {self.config.context}: shorten the row."
             )
+
+        if length > len(self.cos):
+            longer = min(self.config.context, 2 * length)
+            cos, sin = rotary_table(longer, self.config.head_width, self.config.rope_theta)
+            self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
 
     def document_mask(self, tokens: Tensor) -> Tensor | None:
         """None where every row is one document; else bool [B, 1, T, T], True where a token may look."""
@@ -199,7 +210,7 @@ class Transformer(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None is one document a row."""
-        self._check(tokens.shape[1])
+        self.reach_position(tokens.shape[1])
         if mask is None and 0 < self.config.window < tokens.shape[1]:
             mask = self._reach(tokens)[None, None]
         h = self.embedding(tokens)

@@ -117,7 +117,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
     tokenizer = base.tokenizer
     network = make_student(config, base).to(config.on())
     teacher = base.policy().to(config.on()).requires_grad_(False).eval()
-    student = TokenPolicy(network, actions(tokenizer)).to(config.on())
+    student = TokenPolicy(network, actions(tokenizer, network.config.vocab_size)).to(config.on())
     stopwatch = Stopwatch()
     lessons = None
     if config.task is not None:
@@ -196,10 +196,15 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
                 f"tokenizer={teacher.folder}."
             )
         network = loaded.network
+        if network.config.vocab_size != teacher.network.config.vocab_size:
+            raise UserError(
+                f"the student {config.student} has {network.config.vocab_size:,} rows of embedding and {config.teacher} "
+                f"{teacher.network.config.vocab_size:,}: leave out `student` for a fresh one of the teacher's size."
+            )
     else:
         given = {name: getattr(config, name) for name in SIZES}
         given["context"] = config.context or teacher.network.config.context
-        sizes = transformer_config(config.model, teacher.tokenizer.vocab_size, **given)
+        sizes = transformer_config(config.model, teacher.network.config.vocab_size, **given)
         check_memory(sizes, config.on())
         generator = generator_for(config.seed, "weights")
         network = Transformer(sizes, border=teacher.tokenizer.begin, generator=generator)

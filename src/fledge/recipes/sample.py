@@ -199,7 +199,11 @@ def complete(
         )
         found = speculator.run(requests)
         return found, {"guessed": speculator.proposed, "accepted": speculator.accepted}
-    engine = Engine(policy, lanes=min(64, drawn), precision=config.precision, vocabulary=spelt(model))
+    # A cache for what is said here: some models promise contexts of millions of tokens.
+    positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
+    engine = Engine(
+        policy, lanes=min(64, drawn), positions=positions, precision=config.precision, vocabulary=spelt(model)
+    )
     found = engine.run(requests)
     if config.best_of > 1:
         found.sort(key=lambda one: -sum(one.raw_logp))

@@ -85,7 +85,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     run = open_run(run, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
     sampler = ConversationRows(rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window)
 
-    policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
+    policy = TokenPolicy(network, actions(tokenizer, network.config.vocab_size)).to(config.on())
     some = [rows(i) for i in range(config.rows_per_step)]
     typical = from_rows([ids for ids, _ in some], [own for _, own in some])
     precision = choose_speed(run, config, policy, typical, show)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from fledge.errors import UserError
+from fledge.json_file import read_bytes, read_json
 from fledge.text.bpe import MOST_WORDS, Merge, count_words, learn_merges, unspell
 from fledge.text.chat import CHAT_TEMPLATE
 from fledge.text.pieces import cut_at_words
 from fledge.text.tokenizer_file import (
+    MEND,
     SPECIAL,
     bpe_encoder,
     bpe_file,
@@ -51,6 +55,12 @@ DEFAULT_BPE_VOCABULARY = 4096
 # Characters after which a long text is cut before it goes to the BPE encoder, which works on a list of texts with all
 # cores: 8.7 MB of novels at 7 MB/s on two cores, and at 1.4 MB/s uncut. Pieces of 2^16 are no faster.
 _PIECE = 1 << 13
+
+
+class _Written(TypedDict, total=False):
+    """What is read of a tokenizer_config.json: other programs write others."""
+
+    fledge_kind: Any
 
 
 class Tokenizer(ABC):
@@ -281,7 +291,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     folder = Path(folder)
     for place in (folder, folder / "model"):
-        if (place / "tokenizer.json").is_file():
+        if os.path.lexists(place / "tokenizer.json"):
             break
     else:
         raise UserError(
@@ -289,13 +299,12 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             "`fledge tokenizer train`"
         )
     try:
-        file = (place / "tokenizer.json").read_bytes().decode("utf-8")
-        config = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+        file = read_bytes(place / "tokenizer.json", mend=MEND).decode("utf-8")
+        kind = read_json(place / "tokenizer_config.json", _Written, mend=MEND).get("fledge_kind")
     except FileNotFoundError:
         raise UserError(f"{place} has a tokenizer.json and no tokenizer_config.json beside it: copy both") from None
-    except ValueError as error:
-        raise UserError(f"the tokenizer in {place} is broken ({error}): copy or train it again") from None
-    kind = config.get("fledge_kind") if isinstance(config, dict) else None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{place / 'tokenizer.json'} is broken ({error}): {MEND}") from None
     if kind not in KINDS:
         raise UserError(
             f"the tokenizer in {place} was not written by fledge (its tokenizer_config.json has no `fledge_kind`): "
@@ -303,12 +312,14 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         )
     try:
         return _from_file(file, kind)
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{place / 'tokenizer.json'} is broken ({error}): copy or train it again") from None
+    except UserError as error:  # which begins with the file's name
+        raise UserError(f"{place}{os.sep}{error}") from None
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{place / 'tokenizer.json'} is broken ({error}): {MEND}") from None
 
 
 def _from_file(file: str, kind: Kind) -> Tokenizer:
-    """Raises ValueError, KeyError or TypeError for a file that is not one of that kind."""
+    """Raises UserError, ValueError or KeyError for a file that is not one of that kind."""
     if kind == "bpe":
         return BpeTokenizer(file)
     return ByteTokenizer(file) if kind == "bytes" else CharacterTokenizer(file)

@@ -6,16 +6,41 @@ Format: https://huggingface.co/docs/tokenizers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from typing import Annotated
 
 import tokenizers
+from pydantic import Field
 from tokenizers import decoders, models, pre_tokenizers
+from typing_extensions import TypedDict
 
+from fledge.json_file import parse_json
 from fledge.text.bpe import Merge, printable_bytes, spell, unspell
 
 SPECIAL = ("<|pad|>", "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 """The special tokens: ids 0 to 5 of every tokenizer that fledge trains."""
+
+MEND = "copy or train it again"
+
+
+class _Words(TypedDict):
+    vocab: dict[str, int]
+
+
+class _Bpe(_Words):
+    merges: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+
+class _WordsFile(TypedDict):
+    """What is read of a tokenizer.json of characters."""
+
+    model: _Words
+
+
+class _BpeFile(TypedDict):
+    """What is read of a tokenizer.json of the other kinds."""
+
+    model: _Bpe
 
 
 def bpe_vocabulary(merges: Sequence[Merge]) -> dict[str, int]:
@@ -70,9 +95,9 @@ def _numbered(tokens: Sequence[str]) -> dict[str, int]:
 def read_merges(file: str) -> list[Merge]:
     """The merges of a tokenizer.json of the kinds bytes (none) or bpe.
 
-    Raises ValueError, KeyError or TypeError for a file that this module did not write.
+    Raises UserError, ValueError or KeyError for a file that this module did not write.
     """
-    model = json.loads(file)["model"]
+    model = parse_json(file.encode(), _BpeFile, "tokenizer.json", mend=MEND)["model"]
     merges = [(unspell(left), unspell(right)) for left, right in model["merges"]]
     if model["vocab"] != bpe_vocabulary(merges):
         raise ValueError("its vocabulary is not the one of its merges")
@@ -81,7 +106,7 @@ def read_merges(file: str) -> list[Merge]:
 
 def read_characters(file: str) -> list[str]:
     """The characters of a tokenizer.json of that kind, in the order of their ids. Raises as `read_merges` does."""
-    vocabulary = json.loads(file)["model"]["vocab"]
+    vocabulary = parse_json(file.encode(), _WordsFile, "tokenizer.json", mend=MEND)["model"]["vocab"]
     characters = sorted(set(vocabulary) - set(SPECIAL))
     if vocabulary != _numbered([*SPECIAL, *characters]) or any(len(character) != 1 for character in characters):
         raise ValueError("its vocabulary is not special tokens and single characters in order")
