@@ -19,9 +19,12 @@ import gymnasium
 import numpy as np
 import torch
 
-from fledge.recipes.control import EVALUATION_SEED, ControlConfig, play, settled, threads_for
+from fledge.recipes.control import threads_for
 from fledge.recipes.control_builders import Making
+from fledge.recipes.control_config import ControlConfig, settled
 from fledge.recipes.control_kinds import kind_for, kind_of_world
+from fledge.recipes.judged_episodes import play_episodes, steering_seed
+from fledge.recipes.pacing import by_world_steps
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
@@ -66,11 +69,11 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     assert config.steps_per_batch is not None
     assert config.gamma is not None
     stopwatch = Stopwatch()
-    batches = -(-config.steps // (config.copies * config.steps_per_batch))
-    built = kind.build(Making(world, config, batches, stopwatch, torch.device("cpu")))
+    making = Making(world, config, stopwatch, torch.device("cpu"))
+    built = kind.build(making)
     sampler = kind.sampler(world, built, stopwatch, config)
     with threads_for(config, torch.device("cpu")):
-        yield built.algorithm, sampler, built.player
+        yield by_world_steps(built.algorithm, making.paces, sampler), sampler, built.player
 
 
 def we_learn(algorithm: str, seed: int) -> Learned:
@@ -83,7 +86,7 @@ def we_learn(algorithm: str, seed: int) -> Learned:
             taken += time.perf_counter() - began
             if sampler.taken // EVERY > judged:
                 judged = sampler.taken // EVERY
-                best = max(best, float(play(judge, player.best, seed + EVALUATION_SEED).mean()))
+                best = max(best, play_episodes(judge, player.best, steering_seed(seed)).mean)
     return Learned(taken, sampler.taken, best)
 
 
@@ -119,7 +122,7 @@ def they_learn(algorithm: str, seed: int) -> Learned:
             if self.num_timesteps // EVERY > self.judged:
                 self.judged = self.num_timesteps // EVERY
                 began = time.perf_counter()
-                self.best = max(self.best, float(play(judge, best_action, seed + EVALUATION_SEED).mean()))
+                self.best = max(self.best, play_episodes(judge, best_action, steering_seed(seed)).mean)
                 self.judging += time.perf_counter() - began
             return self.best < ENOUGH
 

@@ -55,7 +55,7 @@ def sac(
         Stopwatch(),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **{"learning_starts": 0, "rows_per_update": 64, "updates_per_step": 50} | settings,
+        **{"learning_starts": 0, "rows_per_update": 64, "updates_per_step": 50} | settings,  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -45,7 +45,7 @@ def td3(*, seed: int = 0, micro: int | None = None, critic: TwinCritic | None = 
         Stopwatch(),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **{"learning_starts": 0, "rows_per_update": 64, "updates_per_step": 50} | settings,
+        **{"learning_starts": 0, "rows_per_update": 64, "updates_per_step": 50} | settings,  # pyright: ignore[reportArgumentType]
     )
 
 

@@ -182,5 +182,5 @@ def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge"))
 
 def outcome(run: Path) -> dict[str, str]:
     """The hashes of what a run must end with, however often it was stopped."""
-    names = ("model/model.safetensors", "metrics.jsonl", "samples.jsonl")
+    names = ("model/model.safetensors", "best/model.safetensors", "best/agent.json", "metrics.jsonl", "samples.jsonl")
     return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names if (run / name).exists()}

@@ -63,7 +63,14 @@ def learned(folder: Path, name: str, algorithm: str, **more: Any) -> tuple[list[
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["ppo", "a2c", "actor_critic", "natural", "trpo", "reinforce", "off_policy", "sac", "td3"]
+    "algorithm",
+    [
+        *("ppo", "trpo", "reinforce", "sac"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("a2c", "actor_critic", "natural", "off_policy", "td3")
+        ),
+    ],
 )
 def test_one_world_in_other_units_is_learned_alike(algorithm: str, tmp_path: Path) -> None:
     units = UNITS if algorithm == "ppo" else ("One", "Wide", "Tiny")

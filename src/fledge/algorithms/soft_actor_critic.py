@@ -49,16 +49,17 @@ class SoftActorCritic:
         target_rate: float = 0.005,
         target_entropy: float | None = None,
         learning_starts: int = 1_000,
+        begins_trained: bool = False,
     ) -> None:
         """updates_per_step: optimizer steps of actor and critics for each batch of experience. learning_starts: world steps before that,
-        which are made at random. target_entropy: nats, in units of the action's bounds; −1 for each part of the action unless given.
+        which are made at random but by an actor that `begins_trained`. target_entropy: nats, in units of the action's bounds; −1 for each part of the action unless given.
         generator: of the noise. Raises UserError for a setting that cannot be.
         """
         self.actor, self.critic, self.stopwatch = actor, critic, stopwatch
         self.actor_learner, self.critic_learner = actor_learner, critic_learner
         self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
         self.target_entropy = -float(actor.bounds.width) if target_entropy is None else target_entropy
-        self.generator = generator
+        self.generator, self.begins_trained = generator, begins_trained
         self.target_critic = TargetNetwork(critic)
         self.steps = Replayed(replay, updates_per_step, learning_starts)
 
@@ -74,7 +75,7 @@ class SoftActorCritic:
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
         """Anywhere between the bounds until learning starts, then as the actor would.  [n, *O] -> [n, *A]"""
-        if not self.steps.started:
+        if not (self.steps.started or self.begins_trained):
             return self.actor.bounds.anywhere(len(obs), generator).cpu(), None
         noise = torch.randn((len(obs), self.actor.bounds.width), generator=generator)
         device = self.actor_learner.device

@@ -52,10 +52,11 @@ class TD3:
         target_noise: float = 0.2,
         most_target_noise: float = 0.5,
         learning_starts: int = 1_000,
+        begins_trained: bool = False,
     ) -> None:
         """updates_per_step: optimizer steps of the critics for each batch of experience; the actor and the targets move at every
         `policy_every`-th of them. acting_noise, target_noise: standard deviations in units of the bounds, −1 to 1.
-        learning_starts: world steps before that, which are made at random. Raises UserError for a setting that cannot be.
+        learning_starts: world steps before that, which are made at random but by an actor that `begins_trained`. Raises UserError for a setting that cannot be.
         """
         if policy_every < 1:
             raise UserError(f"`policy_every` is {policy_every}: the actor would never learn. Give 1 or more.")
@@ -64,7 +65,7 @@ class TD3:
         self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
         self.policy_every, self.acting_noise = policy_every, acting_noise
         self.target_noise, self.most_target_noise = target_noise, most_target_noise
-        self.generator = generator
+        self.generator, self.begins_trained = generator, begins_trained
         self.target_actor, self.target_critic = TargetNetwork(actor), TargetNetwork(critic)
         self.steps = Replayed(replay, updates_per_step, learning_starts)
 
@@ -80,7 +81,7 @@ class TD3:
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
         """Anywhere between the bounds until learning starts, then π(s) and noise, within them.  [n, *O] -> [n, *A]"""
-        if not self.steps.started:
+        if not (self.steps.started or self.begins_trained):
             return self.actor.bounds.anywhere(len(obs), generator).cpu(), None
         noise = self.acting_noise * torch.randn((len(obs), self.actor.bounds.width), generator=generator)
         device = self.actor_learner.device

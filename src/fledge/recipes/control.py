@@ -2,163 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.loop import train
+from fledge.recipes.agent_files import Card, card_for, find_agent, keep_best, put_in
 from fledge.recipes.compare import compare
 from fledge.recipes.control_builders import Built, Making
-from fledge.recipes.control_kinds import IMITATORS, KINDS, Kind, kind_for, kind_of_world
-from fledge.recipes.pacing import Paced, by_world_steps, say_skipped
+from fledge.recipes.control_config import ControlConfig, settled
+from fledge.recipes.control_kinds import IMITATORS, Kind, kind_for, kind_of_world
+from fledge.recipes.control_result import finish
+from fledge.recipes.judged_episodes import Played, play_episodes, steering_seed
+from fledge.recipes.pacing import Paced, by_world_steps
 from fledge.recipes.show import Show, Watch
-from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
-from fledge.runs.model_files import written_model
-from fledge.sample.whole_episodes import WholeEpisodes
-from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
-from fledge.tensor_file import write_tensors
-from fledge.worlds.frames import animation, film
-from fledge.worlds.make import make_world
+from fledge.worlds.make import file_of, make_world, name_of
 from fledge.worlds.units import parts_of_its_own
 from fledge.worlds.world import Box, World
 
-WIDEST = 100_000  # units of a hidden layer
+FAR = 50.0  # times 1, up or down: Pendulum, Acrobot and MuJoCo's bodies show numbers of up to 30 and learn
 SMALL = 256  # units of the widest hidden layer: up to there a second thread gains a fifth at best, and beside another process loses all
-
-
-class ControlConfig(BaseModel):
-    """Train an agent in a world by ppo, dqn, reinforce, … and judge it in episodes of its own. `none` is the algorithm's own value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-    algorithm: str = Field(default="ppo", description=f"one of {', '.join(KINDS)}")
-    expert: Path | None = Field(
-        default=None, description="cloning, dagger: whom to imitate, a finished run of `fledge control` in this world"
-    )
-    world: str = Field(
-        default="CartPole-v1",
-        description="a gymnasium name, such as Hopper-v5; ./mine.py:World; gridworld, gridworld:MAP.txt; words:TASK",
-    )
-    steps: int = Field(default=100_000, ge=1, description="steps in the world, all copies together")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")
-    compare: str | None = Field(
-        default=None, description="several algorithms in place of one, such as ppo,dqn,reinforce: curves with intervals"
-    )
-    seeds: int = Field(default=3, ge=1, description="compare: runs of each algorithm, with this seed and the next ones")
-    out: Path | None = Field(
-        default=None, description="run folder; by default the first free of runs/control, runs/control-2, …"
-    )
-    copies: int | None = Field(default=None, ge=1, description="of the world, side by side")
-    steps_per_batch: int | None = Field(default=None, ge=1, description="of each copy, between two updates")
-    rows_per_update: int | None = Field(default=None, ge=1, description="steps that an optimizer step learns from")
-    epochs: int | None = Field(
-        default=None, ge=1, description="passes over each batch: ppo, off_policy; of the critic: natural, trpo"
-    )
-    learning_rate: float | None = Field(default=None, gt=0, description="at its beginning")
-    schedule: Literal["constant", "linear", "cosine"] | None = Field(
-        default=None, description="of the learning rate, down to 0"
-    )
-    gamma: float | None = Field(default=None, gt=0, le=1, description="discount per step")
-    gae_lambda: float | None = Field(default=None, ge=0, le=1, description="of the advantage estimation")
-    clip: float | None = Field(default=None, ge=0, description="the gradient is scaled down to this norm; 0 never")
-    widths: tuple[int, ...] | None = Field(default=None, description="of the hidden layers, such as 64,64")
-    network: Literal["mlp", "graph"] = Field(
-        default="mlp", description="graph: of the policy, over a MuJoCo body's joints"
-    )
-    normalise: bool | None = Field(default=None, description="observations by running mean and spread")
-    scale_rewards: bool | None = Field(default=None, description="by the running spread of the returns")
-    entropy_coefficient: float = Field(default=0.0, ge=0, description="of the entropy bonus")
-    value_coefficient: float = Field(default=0.5, ge=0, description="of the value error in the loss")
-    clip_range: float = Field(default=0.2, gt=0, description="ppo: the ratio counts from 1 − this to 1 + this")
-    value_clip: float | None = Field(
-        default=None, gt=0, description="ppo: the value may move this far from its old one; none: freely"
-    )
-    update_kl: float | None = Field(
-        default=None, gt=0, description="nats a step between new and old policy: ends ppo's passes, bounds trpo's step"
-    )
-    baseline: Literal["none", "constant", "batch", "leave_one_out", "optimal", "value"] = Field(
-        default="leave_one_out", description="reinforce: what a return is compared with; value: a critic's"
-    )
-    baseline_value: float = Field(
-        default=0.0, description="reinforce with baseline=constant, off_policy: that constant"
-    )
-    importance: Literal["decision", "trajectory"] = Field(
-        default="decision", description="off_policy: weights of each reward, or of the whole episode"
-    )
-    truncate_at: float | None = Field(
-        default=None,
-        gt=0,
-        description="off_policy, async: the largest importance weight; none: async 1, off_policy any",
-    )
-    world_process: Literal["trainer", "own"] = Field(
-        default="trainer",
-        description="where gymnasium's worlds act: with the agent, or each copy in a process of its own",
-    )
-    workers: int = Field(default=2, ge=1, description="async: processes, each with its own copies of the world")
-    natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
-    updates_per_batch: int | None = Field(
-        default=None, ge=1, description="dqn, sac, td3, cloning, dagger, goal_cloning: optimizer steps after each batch"
-    )
-    buffer: int = Field(default=100_000, ge=1, description="dqn, sac, td3: steps that are remembered")
-    learning_starts: int = Field(
-        default=1_000, ge=0, description="dqn, sac, td3: steps before the first optimizer step"
-    )
-    target_every: int = Field(default=8, ge=1, description="dqn: optimizer steps between copies to the target network")
-    n_step: int = Field(default=3, ge=1, description="dqn: rewards before the bootstrap")
-    double: bool = Field(default=True, description="dqn: the learning network chooses, the target network judges")
-    dueling: bool = Field(default=False, description="dqn: value and advantage in streams of their own")
-    prioritised: bool | None = Field(default=None, description="dqn: what surprised is remembered more often")
-    exploration_share: float = Field(default=0.1, ge=0, le=1, description="dqn: of the steps, in which ε falls")
-    last_epsilon: float = Field(default=0.04, ge=0, le=1, description="dqn: ε from then on")
-    evaluate_every: int | None = Field(
-        default=None,
-        ge=0,
-        description="world steps between evaluations; 0: only before and after; none: a tenth of all",
-    )
-    evaluation_episodes: int = Field(default=20, ge=1, description="that an evaluation plays, without exploring")
-    stop_at_return: float | None = Field(default=None, description="end as soon as an evaluation reaches this")
-    save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
-    pictures: bool = Field(
-        default=True, description="film the trained agent for the report, where the world has pictures"
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
-
-    @field_validator("widths", mode="before")
-    @classmethod
-    def _numbers(cls, given: Any) -> Any:
-        """The command line's 64,64."""
-        return [part.strip() for part in given.split(",")] if isinstance(given, str) else given
-
-    @field_validator("widths")
-    @classmethod
-    def _some(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if widths is not None and not all(0 < width <= WIDEST for width in widths):
-            raise ValueError(f"each must be from 1 to {WIDEST}")
-        return widths
-
-
-OTHERWISE = {
-    "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3, "schedule": "constant",
-    "gamma": 0.99, "gae_lambda": 0.95, "clip": 0.5, "widths": (64, 64), "normalise": False, "scale_rewards": False,
-    "updates_per_batch": 128, "prioritised": False,
-}  # fmt: skip
-
-
-def settled(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:
-    """With every field that was left open filled in: the algorithm's own value for such a world, else for any."""
-    own = OTHERWISE | dict(kind.settings) | dict(kind.worlds.get(world_kind, {}))
-    own["evaluate_every"] = max(1, config.steps // 10)
-    left = {name: value for name, value in own.items() if getattr(config, name) is None}
-    return config.model_copy(update=left)
 
 
 def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
@@ -182,7 +52,11 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         built = kind.build(making)
         if config.normalise and built.encoder is None:
             raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
+        base = None if config.base is None else find_agent(config.base)
+        card = None if base is None else begin_from(built, *base, world)
         sampler = kind.sampler(world, built, stopwatch, config, show.line)
+        if card is not None and card.spread is not None and config.scale_rewards:
+            sampler.scale.count, sampler.scale.mean, sampler.scale.squares = card.spread
         if kind.workers:
             worlds.callback(sampler.close)
         if run is None:  # now that nothing can be wrong with it any more
@@ -191,10 +65,11 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 "control",
                 config.model_dump(mode="json"),
                 seed=config.seed,
-                parents=[config.expert] if config.expert else [],
+                parents=[run_of for run_of in (config.expert, base and base[0].folder) if run_of],
+                data=files_of(name_of(config.world)),
             )
             worlds.callback(run.close)
-        show.line(f"control: {config.algorithm} in {config.world}, {config.steps:,} steps → {run.folder}")
+        show.line(f"control: {config.algorithm} in {world.name}, {config.steps:,} steps → {run.folder}")
         parts = parts_of_its_own(world.action)
         if bool(parts.any()):
             show.line(
@@ -206,12 +81,12 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 show.line("Workers do not wait for each other, so no run of theirs ends with the same bits.")
             elif not world.restorable:
                 show.line(
-                    f"{config.world} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
+                    f"{world.name} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
                 )
         with threads_for(config, device):
             algorithm = by_world_steps(built.algorithm, making.paces, sampler)
             last = learn(config, run, show, built, algorithm, sampler, judge_world, stopwatch)
-        return finish(config, run, built, last, sampler.taken, show)
+            return finish(config, run, built, last, sampler, judge_world, show)
 
 
 def prepared(config: ControlConfig) -> ControlConfig:
@@ -221,6 +96,39 @@ def prepared(config: ControlConfig) -> ControlConfig:
         config = settled(config, kind, kind_of_world(probe))
         check(config, kind, probe)
     return config
+
+
+def files_of(world: str) -> list[str]:
+    """The user's own files that a world is made of: a map, or a Python file."""
+    in_file = file_of(world)
+    if in_file is not None:
+        return [str(in_file[0])]
+    family, _, rest = world.partition(":")
+    return [rest] if family == "gridworld" and rest else []
+
+
+def begin_from(built: Built, run: Run, folder: Path, world: World) -> Card | None:
+    """The agent of a finished run goes on: its weights, and what its observations and rewards were divided by."""
+    if run.config["world"] != world.name:
+        raise UserError(
+            f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
+        )
+    card = put_in(built, folder, world)
+    for name in ("target_network", "target_actor", "target_critic"):
+        if hasattr(built.algorithm, name):
+            getattr(built.algorithm, name).catch_up()
+    return card
+
+
+def say_if_far(world: World, played: Played, show: Show) -> None:
+    """One line where observations are so far from 1 that a network hardly learns from them."""
+    if not isinstance(world.observation, Box) or world.observation.low.dtype == torch.uint8:
+        return
+    size = float(played.obs.double().square().mean().sqrt())
+    if size > FAR or 0 < size < 1 / FAR:
+        show.line(
+            f"Observations in {world.name} are of the order of {size:.2g}, and networks learn from numbers near 1: give normalise=true."
+        )
 
 
 @contextmanager
@@ -267,6 +175,8 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         raise UserError(f"algorithm={config.algorithm} has networks of its own: leave network=graph out, or give ppo.")
     if (kind.whole_episodes or kind.workers) and config.scale_rewards:
         raise UserError(f"algorithm={config.algorithm} takes rewards as they are: leave scale_rewards=true out.")
+    if kind.workers and not isinstance(config.world, str):
+        raise UserError("workers look for their world by its name: give it as ./FILE.py:World, or algorithm=a2c.")
     if kind.workers and config.normalise:
         raise UserError("workers have no statistics in common: leave normalise=true out, or give algorithm=a2c.")
     if config.algorithm == "reinforce" and config.baseline in ("leave_one_out", "optimal") and config.copies < 2:
@@ -294,10 +204,15 @@ def learn(
         return every > 0 and sampler.taken // every > (sampler.taken - sampler.figures["steps_taken"]) // every
 
     def evaluate(step: int) -> dict[str, float]:
-        returns = play(judge_world, built.player.best, seed_for(config.seed, "evaluation"))
+        played = play_episodes(judge_world, built.player.best, steering_seed(config.seed))
+        if step == 0 and not config.normalise:
+            say_if_far(judge_world, played, show)
+        before = [row["evaluation_return"] for row in run.metrics.rows() if "evaluation_return" in row]
+        if all(played.mean > each for each in before):
+            keep_best(run, built, card_for(config, judge_world, sampler, played.mean))
         return {
-            "evaluation_return": float(returns.mean()),
-            "evaluation_spread": float(returns.std(correction=0)),
+            "evaluation_return": played.mean,
+            "evaluation_spread": float(played.returns.std(correction=0)),
             "world_steps": float(sampler.taken),
         }
 
@@ -324,60 +239,3 @@ class InWorldSteps:
 
     def line(self, text: str) -> None:
         self.bar.line(text)
-
-
-class _Best:
-    """Plays the action thought best."""
-
-    def __init__(self, best: Callable[[Tensor], Tensor]) -> None:
-        self.best = best
-
-    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
-        return self.best(obs), None
-
-
-def play(world: World, best: Callable[[Tensor], Tensor], seed: int) -> Tensor:
-    """One episode in each copy, the same ones each time, without exploring.  -> returns [n] float64"""
-    rows = next(WholeEpisodes(world, _Best(best), Stopwatch(), seed=seed))
-    return rows.reward.double().sum(1)
-
-
-def finish(
-    config: ControlConfig, run: Run, built: Built, last: dict[str, float], taken: int, show: Show
-) -> dict[str, Any]:
-    """Weights, film and summary. Its seconds are those of sampling and learning, without evaluations, also of a run that was continued."""
-    weights = {name: value.contiguous() for name, value in built.module.state_dict().items()}
-    with written_model(run.model_folder) as beside:
-        write_tensors(beside / "model.safetensors", weights)
-    pictured = ""
-    if config.pictures:
-        found, why = film(config.world, built.player.best, seed=seed_for(config.seed, "evaluation", "film"))
-        if found is not None:
-            write_bytes(run.folder / "agent.png", animation(found.frames, found.seconds))
-            pictured = f", filmed in {run.folder / 'agent.png'}"
-        else:
-            show.line(why)
-    rows = run.metrics.rows()
-    evaluations = [row for row in rows if "evaluation_return" in row]
-    summary = {
-        "verb": "control",
-        "run": str(run.folder),
-        "algorithm": config.algorithm,
-        "world": config.world,
-        "seed": config.seed,
-        "steps": taken,
-        "seconds": sum(row["total"] for row in run.timings.rows()),
-        "evaluation_return": last["evaluation_return"],
-        "best_evaluation_return": max(row["evaluation_return"] for row in evaluations),
-        "before": {"evaluation_return": evaluations[0]["evaluation_return"]},
-        "after": {"evaluation_return": last["evaluation_return"]},
-    }
-    run.finish(summary)
-    say_skipped(run, show)
-    show.line(
-        f"control: return {evaluations[0]['evaluation_return']:.1f} → {last['evaluation_return']:.1f} "
-        f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {taken:,} steps, in "
-        f"{summary['seconds']:.1f} s without evaluations{pictured}."
-    )
-    show.line(f"Next: fledge report run={run.folder}")
-    return summary

@@ -43,13 +43,17 @@ class Player(Protocol):
 
 @dataclass(frozen=True)
 class Built:
-    """An algorithm, who acts for it, who plays for it, the module whose weights are the result, and the statistics that grow."""
+    """An algorithm, who acts for it, who plays for it, the module whose weights are the result, and the statistics that grow.
+
+    critic: what else another run must have to go on from here, where it is a network of its own.
+    """
 
     algorithm: Any
     actor: Any
     player: Player
     module: nn.Module
     encoder: Encoder | None = None
+    critic: nn.Module | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,16 @@ class Making:
 
 def updates_in(settings: Any) -> int:
     """Optimizer steps on one batch: its steps, `rows_per_update` at a time, `epochs` times over."""
-    pieces = max(1, settings.copies * settings.steps_per_batch // settings.rows_per_update)
+    rows = min(settings.copies * settings.steps_per_batch, settings.steps)
+    pieces = max(1, rows // settings.rows_per_update)
     return pieces * settings.epochs
+
+
+def exploration(settings: Any) -> Exploration:
+    """From any action to hardly any; who goes on from an agent explores no more than at its end."""
+    s = settings
+    first = 1.0 if s.base is None else s.last_epsilon
+    return Exploration(first=first, last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps))
 
 
 def build_ppo(m: Making) -> Built:
@@ -168,7 +180,7 @@ def build_dqn(m: Making) -> Built:
         network, m.learner(network, s.updates_per_batch, after=s.learning_starts), m.stopwatch,
         replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma, n_step=s.n_step,
         updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update, target_every=s.target_every,
-        double=s.double, exploration=Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps)),
+        double=s.double, exploration=exploration(s),
         learning_starts=s.learning_starts,
     )  # fmt: skip
     return Built(algorithm, algorithm, algorithm, network, network.normaliser)
@@ -183,7 +195,7 @@ def build_off_policy(m: Making, entropy: bool) -> Built:
     common: dict[str, Any] = {
         "replay": Replay(s.buffer, generator=m.random), "generator": generator_for(s.seed, "noise"),
         "gamma": s.gamma, "updates_per_step": s.updates_per_batch, "rows_per_update": s.rows_per_update,
-        "learning_starts": s.learning_starts,
+        "learning_starts": s.learning_starts, "begins_trained": s.base is not None,
     }  # fmt: skip
     critic_learner = m.learner(critic, s.updates_per_batch, after=s.learning_starts)
     actor: nn.Module
@@ -195,7 +207,7 @@ def build_off_policy(m: Making, entropy: bool) -> Built:
         actor = DeterministicActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
         actor_learner = m.learner(actor, s.updates_per_batch / POLICY_EVERY, after=s.learning_starts)
         algorithm = TD3(actor, critic, actor_learner, critic_learner, m.stopwatch, policy_every=POLICY_EVERY, **common)
-    return Built(algorithm, algorithm, algorithm, actor, encoder)
+    return Built(algorithm, algorithm, algorithm, actor, encoder, critic)
 
 
 class _Values(nn.Module):
@@ -208,6 +220,5 @@ class _Values(nn.Module):
 
 def build_tabular(m: Making, method: Callable[..., Any]) -> Built:
     s = m.settings
-    exploration = Exploration(last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps))
-    table = ActionTable(m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=exploration)
+    table = ActionTable(m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=exploration(s))
     return Built(method(table, m.stopwatch, gamma=s.gamma), table, table, _Values(table))

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from fledge.algorithms.goal_cloning import Aimed, GoalCloning, with_goals
 from fledge.algorithms.imitation import DAgger
 from fledge.algorithms.monte_carlo import MonteCarlo
 from fledge.algorithms.tabular import expected_sarsa, q_learning, sarsa
 from fledge.errors import UserError
+from fledge.recipes.agent_files import Card, find_agent, put_in
 from fledge.recipes.control_builders import (
     Built,
     Making,
@@ -33,7 +32,6 @@ from fledge.recipes.control_builders import (
     build_tabular,
 )  # fmt: skip
 from fledge.runs.folder import Run
-from fledge.runs.model_files import check_model, standing_model
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
@@ -75,32 +73,35 @@ def build_goal_cloning(m: Making) -> Built:
 
 
 def load_player(folder: Path, world: World, device: torch.device, settings_of: Callable[[Any], Any]) -> Player:
-    """Who plays for a finished run. settings_of: its config as this version reads it; it raises ValueError for what it cannot.
+    """Who plays for a finished run: its best agent. The rest as `load_built`."""
+    run, best = find_agent(folder, "best")
+    return load_built(run, best, world, device, settings_of)[0].player
 
-    Raises UserError for a folder that is none, or is of another world.
+
+def load_built(
+    run: Run, folder: Path, world: World, device: torch.device, settings_of: Callable[[Any], Any]
+) -> tuple[Built, Card | None]:
+    """A finished run's agent out of one of its folders. settings_of: its config as this version reads it; it raises ValueError for what
+    it cannot. What has imitated somebody is asked alone: its algorithm is None.
+
+    Raises UserError for an agent of another world, of another version, or that is damaged.
     """
-    run = Run.open(folder)
-    weights = standing_model(run.model_folder) / "model.safetensors"
-    check_model(weights.parent)
-    if run.verb != "control" or not weights.is_file():
-        raise UserError(f"{folder} holds no agent: give a finished run of `fledge control`.")
     if run.config["world"] != world.name:
         raise UserError(
-            f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
+            f"{run.folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
         )
     try:
-        making = Making(world, settings_of(run.config), Stopwatch(), device)
-        if making.settings.expert is None:
-            built = kind_for(making.settings.algorithm).build(making)
-            module, player = built.module, built.player
-        else:  # who imitated somebody is asked alone
-            module = player = making.actor_critic()
-        module.load_state_dict(load_file(weights))
-    except (ValueError, RuntimeError, SafetensorError) as error:
+        making = Making(world, settings_of(run.config | {"world": world.name}), Stopwatch(), device)
+    except ValueError as error:
         raise UserError(
-            f"{folder} holds an agent of another version of fledge or of {world.name}, or a broken file ({error}): train it anew."
+            f"{run.folder} holds an agent of another version of fledge ({error}): train it anew."
         ) from error
-    return player
+    if making.settings.expert is None:
+        built = kind_for(making.settings.algorithm).build(making)
+    else:
+        policy = making.actor_critic()
+        built = Built(None, policy, policy, policy, policy.encoder)
+    return built, put_in(built, folder, world)
 
 
 @dataclass(frozen=True)
@@ -130,14 +131,15 @@ class Kind:
         if self.workers:
             return Workers(
                 s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed,
-                bounds=bounds_of(world), say=say,
+                bounds=bounds_of(world), limit=s.steps, say=say,
             )  # fmt: skip
         if self.whole_episodes:
             return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed, encoder=built.encoder)
         scale = RewardScale(s.copies, s.gamma) if s.scale_rewards else None
         return Episodes(
-            world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale, encoder=built.encoder
-        )
+            world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale, encoder=built.encoder,
+            limit=s.steps,
+        )  # fmt: skip
 
 
 IMITATORS = ("cloning", "dagger")

@@ -65,7 +65,9 @@ def _row(run: Run, root: Path) -> dict[str, Any]:
         "verb": run.verb,
         "finished": run.finished,
         "damage": list(run.damage),
-        "steps": max((row["step"] for row in logged if row.get("step") is not None), default=0),
+        "steps": int(
+            max((row.get("world_steps", row["step"]) for row in logged if row.get("step") is not None), default=0)
+        ),
         "figure": figure[0] if figure else None,
         "value": figure[1] if figure else None,
         "started": run.lineage.get("started"),

@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "align": Verb("learn from a reward: reinforce, ppo, grpo, em, …", "fledge.recipes.align", "AlignConfig", True),
     "distill": Verb("teach a student what a teacher knows", "fledge.recipes.distill", "DistillConfig", True),
     "control": Verb("train an agent in a world: ppo, dqn, …", "fledge.recipes.control", "ControlConfig", True),
+    "play": Verb("judge or film a trained agent", "fledge.recipes.play", "PlayConfig", bare="run"),
     "ladder": Verb(
         "one gridworld by every method, beside the exact answer", "fledge.recipes.ladder", "LadderConfig", bare="world"
     ),

@@ -40,6 +40,7 @@ _WORDS = {
     "seconds": "time",
     "drift": "engine–trainer drift",
     "evaluation_return": "judged, without exploring",
+    "test_evaluation_return": "the kept agent, in episodes that steered nothing",
     "episode_return": "while learning",
     "td_error": "TD error",
     "q": "Q of what was done",

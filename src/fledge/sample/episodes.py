@@ -15,7 +15,7 @@ from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.units import bounds_of, check_bounds, cut
-from fledge.worlds.world import Box, World
+from fledge.worlds.world import Box, Step, World
 
 RECENT = 100  # episodes that the mean return is taken over
 
@@ -35,6 +35,18 @@ def cut_share(rows: Trajectories, world: World) -> dict[str, float]:
     return {"cut_actions": float(cut(rows.action, world.action)[rows.chosen].float().mean())}
 
 
+def _held(after: Step, held: Tensor, before: Tensor) -> Step:
+    """As if the copies that are held had not been stepped: with the last of the steps that were asked for, some of them are one too many.
+
+    held [n] bool, before [n, *O]
+    """
+    if not bool(held.any()):
+        return after
+    kept = held.view(-1, *[1] * (before.ndim - 1))
+    reward = torch.where(held, 0.0, after.reward)
+    return Step(torch.where(kept, before, after.obs), reward, after.terminated & ~held, after.truncated & ~held)
+
+
 class Episodes:
     """Endless batches of `world.copies` rows of `steps` steps. Row i is copy i; obs holds every true last observation.
 
@@ -52,12 +64,14 @@ class Episodes:
         seed: int,
         scale: RewardScale | None = None,
         encoder: Encoder | None = None,
+        limit: int | None = None,
     ) -> None:
-        """scale: of the rewards that are learned from; the returns in `figures` are the world's own.
+        """limit: how many steps are chosen, ever; the last batch, of up to twice its length, ends with them. scale: of the rewards that are learned from; the returns in `figures` are the world's own.
 
         encoder: the actor's, whose statistics count a batch in when the next one is asked for: while it is learned from they stay.
         """
         self.world, self.actor, self.stopwatch, self.steps, self.scale = world, actor, stopwatch, steps, scale
+        self.limit = limit
         self.encoder = encoder if encoder is not None and encoder.normalise else None
         self.moments: Tensor | None = None  # of the observations that are not counted in yet
         self.generator = generator_for(seed, "actor")
@@ -76,10 +90,15 @@ class Episodes:
                 self.encoder.observe(self.moments.to(self.encoder.mean.device))
             obs, action, logp, chosen = [self.obs], [], [], []
             reward, terminated, truncated = [], [], []
-            for _ in range(self.steps):
+            left = self._left()
+            while len(action) < self.steps if left is None else left > 0:
                 doing, chance = self.actor.act(self.obs, self.generator)
-                after = self.world.step(doing)
-                chosen.append(~self.over)
+                after, mine = self.world.step(doing), ~self.over
+                if left is not None:
+                    mine &= mine.cumsum(0) <= left
+                    left -= int(mine.sum())
+                    after = _held(after, ~self.over & ~mine, self.obs)
+                chosen.append(mine)
                 self.obs, self.over = after.obs, after.terminated | after.truncated
                 obs.append(after.obs)
                 action.append(doing)
@@ -101,6 +120,14 @@ class Episodes:
             if self.encoder is not None:
                 self.moments = moments_of(rows.obs[:, 1:].flatten(0, 1))
             return rows if self.scale is None else self.scale(rows)
+
+    def _left(self) -> int | None:
+        """How many steps the last batch is to have, None for any other.
+
+        Less than a whole batch is never left for another one: it might have fewer rows than an algorithm makes optimizer steps.
+        """
+        left = None if self.limit is None else self.limit - self.taken
+        return left if left is not None and 0 < left < 2 * self.steps * self.world.copies else None
 
     def _tell(self, rows: Trajectories) -> None:
         """Returns of the episodes that ended in these rows, in the order of time."""

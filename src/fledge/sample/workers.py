@@ -60,10 +60,13 @@ class Workers:
         steps: int,
         seed: int,
         bounds: torch.Tensor | None = None,
+        limit: int | None = None,
         say: Callable[[str], Any] = warnings.warn,
     ) -> None:
-        """bounds: of the world's actions, as `units.bounds_of` says them. say: is told when a worker has died."""
-        self.world, self.bounds = world, bounds
+        """bounds: of the world's actions, as `units.bounds_of` says them. limit: how many steps are handed out, ever.
+        say: is told when a worker has died.
+        """
+        self.world, self.bounds, self.limit = world, bounds, limit
         self.stopwatch, self.figures, self.taken = stopwatch, {}, 0
         module.share_memory()
         context = multiprocessing.get_context("spawn")
@@ -90,12 +93,14 @@ class Workers:
             self.close()
             raise UserError(content)
         rows = Trajectories(**{k: None if v is None else torch.from_numpy(v) for k, v in content.items()})  # pyright: ignore
-        self.taken += int(figures["steps_taken"])
+        rows = rows if self.limit is None else first_steps(rows, self.limit - self.taken)
+        taken = int(rows.chosen.sum())
+        self.taken += taken
         if "episode_return" in figures:
             self.returns[who] = (figures["episode_return"], figures["episode_length"])
         self.figures = {
             "world_steps": float(self.taken),
-            "steps_taken": figures["steps_taken"],
+            "steps_taken": float(taken),
             "lag": float(int(self.version) - version),
             "workers": float(len(self.links)),
         } | {name: figures[name] for name in ("cut_actions",) if name in figures}
@@ -162,6 +167,12 @@ class Workers:
         check_bounds(state.get("bounds"), self.bounds, self.world)
         self.taken = state["taken"]
         self.version.fill_(state["version"])
+
+
+def first_steps(rows: Trajectories, most: int) -> Trajectories:
+    """The first `most` steps that were chosen, in the order of time, copy by copy."""
+    number = rows.chosen.T.flatten().cumsum(0).view(rows.chosen.T.shape).T  # [B, T]: 1, 2, …
+    return rows.with_(chosen=rows.chosen & (number <= most)).trim()
 
 
 @contextmanager

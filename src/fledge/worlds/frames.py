@@ -21,12 +21,13 @@ import numpy as np
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.make import FAMILIES
+from fledge.worlds.make import FAMILIES, name_of
 from fledge.worlds.units import in_units
 from fledge.worlds.user_code import contained, deed
 
 if TYPE_CHECKING:
     from fledge.worlds.gym import GymWorld
+    from fledge.worlds.own import Maker
 
 LARGEST = 320  # pixels of a frame's longer side: a report is one file, and is sent around
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -47,17 +48,17 @@ class _NotDrawn(Exception):
 
 
 def film(
-    name: str, best: Callable[[Tensor], Tensor], *, seed: int, longest: int = 500, every: int = 2
+    given: str | Maker, best: Callable[[Tensor], Tensor], *, seed: int, longest: int = 500, every: int = 2
 ) -> tuple[Film | None, str]:
-    """One episode of gymnasium's environment `name` under `best`, at most `longest` steps, every `every`-th of them drawn.
+    """One episode of an environment of gymnasium's, or of one's own, under `best`, at most `longest` steps, every `every`-th of them drawn.
 
     best: obs [1, *O] -> action [1, *A]. Returns the film and "", or None and a sentence that says why there is none: no library that
     draws, no OpenGL, an environment that has no pictures, or that fails as it is drawn.
     """
-    world = None
+    world, name = None, name_of(given)
     try:
         with _without_a_screen():
-            world = _world(name)
+            world = _world(name, None if isinstance(given, str) else given)
             acted_in = in_units(world)
             obs = acted_in.reset(seed)
             frames, earned, over = [_drawn(world)], 0.0, False
@@ -79,7 +80,7 @@ def film(
             world.close()
 
 
-def _world(name: str) -> GymWorld:
+def _world(name: str, maker: Maker | None) -> GymWorld:
     if name.partition(":")[0] in FAMILIES:
         raise _NotDrawn("only environments of gymnasium are drawn.")
     try:
@@ -91,7 +92,7 @@ def _world(name: str) -> GymWorld:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that it cannot be drawn: that becomes our sentence
-            return GymWorld(name, 1, pictures=True)
+            return GymWorld(name, 1, pictures=True, maker=maker)
     except (UserError, Error) as error:
         raise _NotDrawn(str(error)) from error
 

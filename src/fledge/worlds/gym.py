@@ -140,7 +140,7 @@ class GymWorld:
         return self.obs
 
     def step(self, action: Tensor) -> Step:
-        after = self.inside.step(self._tell(action))
+        after = self.inside.step(self.tell(action))
         self.obs = self._checked(after.obs)
         with np.errstate(over="ignore"):
             reward = after.reward.astype(np.float32)
@@ -152,13 +152,43 @@ class GymWorld:
         ended = (torch.from_numpy(after.terminated), torch.from_numpy(after.truncated))
         return Step(self.obs, torch.from_numpy(reward), *ended)
 
+    def tell(self, action: Tensor) -> np.ndarray:
+        """What the environments are told.  [n, *A] -> [n, …]"""
+        return self._tell(action)
+
+    def show(self, seen: Any) -> tuple[Tensor, bool]:
+        """What an environment of this kind has shown, one or several, as this world shows it [n, *O]; and whether it was one.
+
+        Raises UserError for what is none of its observations.
+        """
+        assert isinstance(self.inside, InTurn)
+        env = self.inside.envs[0]
+        try:
+            if isinstance(env, FlattenObservation):
+                one, space = not isinstance(seen, list), env.env.observation_space
+                flat: list[Any] = [spaces.flatten(space, each) for each in ([seen] if one else seen)]
+                rows = np.stack(flat)
+            else:
+                rows = np.asarray(seen)
+                one = rows.shape == self.inside.seen.shape
+                rows = rows[None] if one else rows
+        except Exception as error:  # whatever gymnasium makes of a thing that is no observation
+            raise UserError(
+                f"{self.name} does not show such things ({error}): give what its `step` returns."
+            ) from error
+        if rows.shape[1:] != self.inside.seen.shape:
+            raise UserError(
+                f"an observation {np.shape(seen)} was given, and {self.name} shows {self.inside.seen.shape}: give one, or several."
+            )
+        return self._checked(rows), one
+
     def _checked(self, seen: np.ndarray) -> Tensor:
         try:
             with np.errstate(over="ignore"):
                 found = self._show(seen)
         except (TypeError, ValueError) as error:
             raise UserError(f"{self.name} shows what is no number ({error}): mend it, or choose another.") from error
-        rows = found.reshape(self.copies, -1)
+        rows = found.reshape(len(found), -1)
         if isinstance(self.observation, Choices):
             wrong = (rows < 0) | (rows >= torch.tensor(self.observation.sizes))
         elif found.is_floating_point():
@@ -171,7 +201,7 @@ class GymWorld:
                 "one of its space's choices was" if isinstance(self.observation, Choices) else "numbers of float32 were"
             )
             raise UserError(
-                f"copy {copy} of {self.name} shows {seen.reshape(self.copies, -1)[copy, place]} at place {place} of its observation, "
+                f"copy {copy} of {self.name} shows {seen.reshape(len(found), -1)[copy, place]} at place {place} of its observation, "
                 f"and {wanted} wanted: mend it, or choose another."
             )
         return found

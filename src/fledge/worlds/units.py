@@ -79,6 +79,8 @@ class InUnits:
         self.centre = (low.double().numpy() + high.double().numpy()) / 2  # [*A]
         self.reach = (high.double().numpy() - low.double().numpy()) / 2
 
+        self.show = getattr(world, "show", None)
+
     @property
     def name(self) -> str:
         return self.world.name
@@ -99,6 +101,11 @@ class InUnits:
         """[n, *A] in units of the bounds -> [n, *A] in the world's own"""
         with np.errstate(over="ignore"):  # what is no number of float32 any more is for the world to complain of
             return torch.from_numpy((self.centre + self.reach * action.double().numpy()).astype(np.float32))
+
+    def tell(self, action: Tensor) -> np.ndarray:
+        """What the world's own environment is told."""
+        own, inner = self.to_world(action), getattr(self.world, "tell", None)
+        return own.numpy() if inner is None else inner(own)
 
     def reset(self, seed: int) -> Tensor:
         return self.world.reset(seed)
