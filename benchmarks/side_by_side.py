@@ -127,15 +127,26 @@ def _version(name: str) -> str | None:
 
 
 def finish(
-    as_json: bool, text: str, ratios: Mapping[str, float], figures: Mapping[str, Any], targets: Mapping[str, str]
+    as_json: bool,
+    text: str,
+    ratios: Mapping[str, float],
+    figures: Mapping[str, Any],
+    targets: Mapping[str, str],
+    aims: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Print the table, the ratios with what they ought to be, and the machine; or all of it as one JSON object."""
+    """Print the table, the ratios with what they ought to be, and the machine; or all of it as one JSON object.
+
+    aims: each with `name`, `figure`, `aim` and whether it `holds`.
+    """
     here = machine()
     if as_json:
-        print(json.dumps({"ratios": dict(ratios), "figures": {**figures, "machine": here}}))
+        print(json.dumps({"ratios": dict(ratios), "figures": {**figures, "machine": here}, "aims": list(aims)}))
         return
     print(text)
     print()
+    for each in aims:
+        verdict = "holds" if each["holds"] else "does not hold"
+        print(f"{each['name']}: {each['figure']:.3g}, aim {each['aim']}: {verdict}")
     for name, ratio in ratios.items():
         target = f"   (target {targets[name]})" if name in targets else ""
         print(f"{name}: {ratio:.3f}{target}")

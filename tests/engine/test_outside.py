@@ -274,6 +274,18 @@ def test_no_server_at_all_is_said_with_the_url() -> None:
         assert outside.run([]) == []
 
 
+def test_a_server_that_accepts_and_says_nothing_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fledge.engine.outside.ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts for it
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        sentence = f"the server at {url} accepts connections and has said nothing for 0.3 s"
+        with pytest.raises(UserError, match=sentence):
+            OutsideEngine(url, vocab_size=11, context=32)
+        outside = OutsideEngine(url, "tiny", vocab_size=11, context=32)
+        with pytest.raises(UserError, match=sentence):
+            outside.run([Request([2])])
+
+
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://there", "http://", "http://there:port"])
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(UserError, match=url):

@@ -21,6 +21,9 @@ from fledge.errors import UserError
 
 PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # before a request is sent again, after the connection broke or the server failed
 CONNECT_S = 10.0
+ANSWER_S = (
+    10.0  # for what it serves: one that accepts connections and says nothing would else be waited for like a long text
+)
 
 Task = tuple[int, Request, bytes]  # place in the list, and what is sent for it
 
@@ -88,7 +91,7 @@ class OutsideEngine:
             except UserError as error:
                 found[place] = self.failed(request, error)
         if waiting:
-            self._reach().close()
+            self._reach()
         answers: SimpleQueue[tuple[int, Any]] = SimpleQueue()
         over = threading.Event()
         number = min(self.concurrent, len(waiting))
@@ -123,27 +126,37 @@ class OutsideEngine:
         connection.sock.settimeout(self.timeout)
         return connection
 
-    def _reach(self) -> http.client.HTTPConnection:
+    def _reach(self) -> tuple[int, bytes]:
+        """Its answer to the question for its models, whatever it is: the HTTP status, and the text. Raises UserError for none."""
         try:
-            return self.connect()
+            connection = self.connect()
         except OSError as error:
             raise UserError(
                 f"no server answers at {self.url} ({error}): start one there, or give the URL of one."
             ) from None
-
-    def _only_model(self) -> str:
-        connection = self._reach()
         try:
+            connection.sock.settimeout(min(ANSWER_S, self.timeout))
             connection.request("GET", f"{self.path}/models", headers=self.headers)
             response = connection.getresponse()
-            text = response.read()
-            if response.status != 200:
-                raise UserError(f"{self.url} does not say what it serves (HTTP {response.status}): {message(text)}")
-            names = [str(model["id"]) for model in parsed(text)["data"]]
-        except (OSError, http.client.HTTPException, LookupError, TypeError) as error:
+            return response.status, response.read()
+        except TimeoutError:
+            raise UserError(
+                f"the server at {self.url} accepts connections and has said nothing for {min(ANSWER_S, self.timeout):g} s: "
+                "wait until it is ready, see what its log says, or give the URL of another."
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
             raise UserError(f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?") from None
         finally:
             connection.close()
+
+    def _only_model(self) -> str:
+        status, text = self._reach()
+        if status != 200:
+            raise UserError(f"{self.url} does not say what it serves (HTTP {status}): {message(text)}")
+        try:
+            names = [str(model["id"]) for model in parsed(text)["data"]]
+        except (LookupError, TypeError) as error:
+            raise UserError(f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?") from None
         if len(names) != 1:
             raise UserError(f"{self.url} serves {len(names)} models ({', '.join(names)}): name one with `model`.")
         return names[0]
