@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fledge.engine.request import Completion, Ended
 from fledge.score.verifier import Verifier
 from fledge.worlds.tasks import load_task
@@ -28,3 +30,14 @@ def test_the_reward_is_the_tasks_dense_score() -> None:
     assert marks["reward"] == [v.score for v in task.judge([example], [near])]
     assert 0 < marks["reward"][0] < 1
     assert marks["exact_match"] == [0.0]
+
+
+def test_not_to_stop_never_pays(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def prompts():\n    return ['a']\ndef score(prompt, completion):\n    return float(completion)\n")
+    task = load_task(str(path))
+    completions = [Completion([1], [6], [0.0], "length")] * 2 + [Completion([1], [6], [0.0], "stop")] * 2
+    marks = Verifier(task)([task.example(0, "train")] * 4, completions, ["-5", "5", "-5", "5"])
+    assert marks["reward"] == [-5.0, 0.0, -5.0, 5.0]
+    assert marks["exact_match"] == [0.0, 0.0, 0.0, 1.0]
+    assert marks["judge_failed"] == [0.0] * 4

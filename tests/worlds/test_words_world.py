@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -146,3 +148,15 @@ def test_a_task_of_the_users_own_may_speak_any_language(tmp_path):
     for symbol in answer.encode():
         world.step(torch.tensor([symbol]))
     assert world.step(torch.tensor([STOP])).reward.item() == 1.0
+
+
+def test_a_reply_without_an_end_is_never_worth_more_than_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("def prompts():\n    return ['p']\ndef score(p, c):\n    return {'aaa': -3, 'bbb': 3}.get(c, 0)\n")
+    world = WordsWorld(str(path), 2, reply_bytes=3)
+    world.reset(0)
+    world.step(torch.tensor([ord("a"), ord("b")]))
+    world.step(torch.tensor([ord("a"), ord("b")]))
+    step = world.step(torch.tensor([ord("a"), ord("b")]))
+    assert step.reward.tolist() == [-3.0, 0.0]
+    assert step.truncated.all()

@@ -15,14 +15,15 @@ class Verifier:
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
-        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no answer: both 0.
+        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no answer: both 0, and its score where that
+        is below 0, so that it never pays not to stop.
 
         judge_failed, where the judge can fail: did it, on this answer, 0 or 1.
         """
         verdicts = self.task.judge(examples, texts)
         stopped = [completion.stopped for completion in completions]
         marks = {
-            "reward": [v.score if ok else 0.0 for v, ok in zip(verdicts, stopped, strict=True)],
+            "reward": [v.score if ok else min(v.score, 0.0) for v, ok in zip(verdicts, stopped, strict=True)],
             "exact_match": [float(v.right and ok) for v, ok in zip(verdicts, stopped, strict=True)],
         }
         if self.task.can_fail:

@@ -24,8 +24,9 @@ class WordsWorld:
     """Observation [prompt_bytes + 1 + reply_bytes] of 0…257: the prompt's bytes, STOP, the reply so far, BLANKs. Action: 0…256.
 
     The reply ends with STOP, which earns the task's score of the text before it: terminated. A reply of `reply_bytes` symbols
-    without one is no answer and earns 0: truncated, and terminated too, for the row is full and nothing can come after it (as in
-    `sample.rollouts`). Bytes that are no UTF-8 are read as U+FFFD. Copies draw their prompts, of the training split, in turn.
+    without one is no answer and earns 0, or its score where that is below 0: truncated, and terminated too, for the row is full and
+    nothing can come after it (as in `sample.rollouts`). Bytes that are no UTF-8 are read as U+FFFD. Copies draw their prompts, of
+    the training split, in turn.
     """
 
     restorable = True
@@ -61,11 +62,12 @@ class WordsWorld:
         stopped = (action == STOP) & ~self.over
         full = (self.said - self.begins >= self.reply_bytes) & ~stopped & ~self.over
         reward = torch.zeros(self.copies)
-        answered = stopped.nonzero().squeeze(1).tolist()
-        if answered:
-            examples = [self._example(self.asked[i]) for i in answered]
-            verdicts = self.task.judge(examples, [self._reply(i) for i in answered])
-            reward[answered] = torch.tensor([verdict.score for verdict in verdicts], dtype=torch.float32)
+        ended = (stopped | full).nonzero().squeeze(1).tolist()
+        if ended:
+            examples = [self._example(self.asked[i]) for i in ended]
+            verdicts = self.task.judge(examples, [self._reply(i, bool(stopped[i])) for i in ended])
+            score = torch.tensor([verdict.score for verdict in verdicts], dtype=torch.float32)
+            reward[ended] = torch.where(stopped[ended], score, score.clamp(max=0.0))
         for i in self.over.nonzero().squeeze(1).tolist():
             self._ask(i)
         self.over = stopped | full
@@ -74,9 +76,9 @@ class WordsWorld:
     def _example(self, number: int) -> Example:
         return self.task.example(number, "train")
 
-    def _reply(self, i: int) -> str:
-        """What copy i has said before the STOP."""
-        said = self.rows[i, self.begins[i] : self.said[i] - 1].tolist()
+    def _reply(self, i: int, stopped: bool) -> str:
+        """What copy i has said, before the STOP if there is one."""
+        said = self.rows[i, self.begins[i] : self.said[i] - int(stopped)].tolist()
         return bytes(said).decode("utf-8", errors="replace")
 
     def _ask(self, i: int) -> None:
