@@ -63,7 +63,11 @@ def score(prompt, completion):
 
 @pytest.mark.parametrize(
     ("trouble", "said"),
-    [("raise OSError('the judge is away')", "the judge is away"), ("return float('nan')", "was nan")],
+    [
+        ("raise OSError('the judge is away')", "the judge is away"),
+        ("return float('nan')", "was nan"),
+        ("__import__('os').kill(__import__('os').getpid(), 9)", "ended its process with signal SIGKILL"),
+    ],
 )
 @pytest.mark.parametrize("algorithm", ["align ppo", "align reinforce"])
 def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(

@@ -300,3 +300,11 @@ def test_a_world_in_this_process_does_not_end_it(deed, said):
     world.reset(0)
     with pytest.raises(UserError, match=rf"the world mine failed in copy 0 \({said}, .*line \d+\): mend it"):
         world.step(torch.tensor([0, 1]))
+
+
+def test_a_process_that_is_stopped_holds_nobody_up_at_the_end():
+    world = GymWorld("CartPole-v1", 2, processes=True)
+    world.reset(0)
+    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGSTOP)
+    world.close()
+    assert not multiprocessing.active_children()

@@ -113,6 +113,17 @@ def score(prompt, completion):
     assert 3 <= len((tmp_path / "calls").read_text()) <= 6
 
 
+def test_a_trainer_without_an_output_has_a_judge_too(tmp_path: Path) -> None:
+    path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    print('aside')\n    return len(completion)\n")
+    code = (
+        "import os, sys; from pathlib import Path; from fledge.worlds.judge_process import JudgeProcess, Limits\n"
+        "os.closerange(0, 3)\n"
+        "judge = JudgeProcess(Path(sys.argv[1]), 0, Limits())\n"
+        "os._exit(40 + int(judge.judge(['a'], ['xyz'])[0].score))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 43
+
+
 def test_one_that_fails_from_the_first_answer_on_ends_the_run(tmp_path: Path) -> None:
     path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    while True: pass\n")
     with pytest.raises(UserError) as told:

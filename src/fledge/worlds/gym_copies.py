@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from gymnasium.vector import AsyncVectorEnv
 
 from fledge.errors import UserError
 from fledge.worlds.user_code import deed, told_as
+
+END_S = 2.0  # for processes to end when they are told to
 
 
 class Told(NamedTuple):
@@ -132,6 +135,14 @@ class InProcesses:
         """Ends the processes, whatever state they are in."""
         if self.vector.closed:
             return
+        # gymnasium waits for each without a limit, and one that is stopped does not hear that it is to end.
+        for process in self.vector.processes:
+            process.terminate()
+        until = time.monotonic() + END_S
+        for process in self.vector.processes:
+            process.join(max(0.0, until - time.monotonic()))
+            process.kill()
+            process.join()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that a step is under way
@@ -140,6 +151,3 @@ class InProcesses:
             Exception
         ):  # a process that died by itself has left a pipe without an end, and that is no reason to keep the others
             self.vector.closed = True
-        for process in self.vector.processes:
-            process.terminate()
-            process.join()

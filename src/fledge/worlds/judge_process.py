@@ -6,6 +6,7 @@ failed answer, with the file and the line. No pickle: a line of JSON each way.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -135,28 +136,33 @@ class JudgeProcess:
 
     def _begin(self) -> None:
         """Starts the process and has the file loaded in it. Raises UserError."""
+        errors = None if _is_open(2) else subprocess.DEVNULL
         ours, theirs = socket.socketpair()
         faults, write_faults = os.pipe()
-        numbers = [theirs.fileno(), write_faults]
+        # Where whoever started the trainer has closed its output, one of these may have the number that is printed to.
+        numbers = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3) for number in (theirs.fileno(), write_faults)]
         sizes = [int(self.limits.memory_gb * 1e9), self.limits.seconds]
         try:
             self.process = subprocess.Popen(
                 # -P: no folder of fledge's or the user's may hide a module of Python's
                 [sys.executable, "-P", judge_child.__file__, *map(str, [*numbers, *sizes])],
                 stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # until the process makes it its standard error
+                stderr=errors,
                 pass_fds=numbers,
                 start_new_session=True,  # Ctrl-C is the trainer's to answer, and one signal ends all that it forks
             )
         finally:
             theirs.close()
-            os.close(write_faults)
+            for number in (write_faults, *numbers):
+                os.close(number)
         os.set_blocking(faults, False)
         self._socket, self._faults, self._buffer = ours, faults, b""
         self._close = weakref.finalize(self, _end, self.process, ours, faults)
         try:
             seed = seed_for(self.seed, "judge", f"{self.path.name} {self.restarts}")
             self._send({"file": str(self.path), "seed": seed, "path": sys.path})
-            self._receive(BEGINNING_S, "as it began", "its process")
+            self._receive(BEGINNING_S, "as it began", "the interpreter")
             limit = LOADING_CALLS * self.limits.seconds
             answer = self._receive(limit, "while the file was loaded", "the file")
         except Failure as failure:
@@ -251,6 +257,14 @@ class JudgeProcess:
         name = str(self.path).encode("ascii", "backslashreplace").decode()[:500]
         line = re.search(rf'File "{re.escape(name)}[^"]*", line (\d+)', said)
         return f"{self.path} line {line[1]}" if line else str(self.path)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
