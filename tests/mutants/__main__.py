@@ -129,39 +129,38 @@ def _hash(*texts: str) -> str:
 
 
 class Results:
-    """One line for each fault that was judged. Asked again is what was missed and might now be noticed: other sources, other tests."""
+    """One line for each answer. What was noticed stays noticed while the sources are the same; what was missed is asked of new tests."""
 
     def __init__(self, path: Path, maps: Maps) -> None:
         self.path, self.maps = path, maps
         self.known: dict[str, dict[str, Any]] = {}
         for line in path.read_text().splitlines() if path.exists() else ():
             told = json.loads(line)
-            if told["sources"] == maps.sources_key and (told["tests"] != judge.MISSED or told["asked"] == maps.asked):
+            if (
+                told["sources"] == maps.sources_key
+                and told["asked"] != maps.asked
+                and told.get("tests") == judge.MISSED
+            ):
+                told.pop("tests")
+            if told["sources"] == maps.sources_key:
                 self.known[told["name"]] = told
 
-    def add(self, mutant: Mutant, by_verify: str, by_tests: str) -> None:
-        told = {
-            "module": mutant.module,
-            "name": mutant.name,
-            "line": mutant.line,
-            "tests": by_tests,
-            "verify": by_verify,
-        }
+    def add(self, mutant: Mutant, **answers: str) -> None:
+        told = {"module": mutant.module, "name": mutant.name, **self.known.get(mutant.name, {}), **answers}
         self.known[mutant.name] = told | {"sources": self.maps.sources_key, "asked": self.maps.asked}
         with self.path.open("a") as log:
             log.write(json.dumps(self.known[mutant.name]) + "\n")
 
 
-def asked(mutant: Mutant, maps: Maps, copy: judge.Copy) -> tuple[str, str]:
-    """Whether a row of verify notices the fault, which the command's own test would pass on; and if not, whether another test does."""
+def by_verify(mutant: Mutant, maps: Maps, copy: judge.Copy) -> str:
     rows = reach.who_reaches(maps.verify, mutant.file, mutant.reach)
     seconds = [maps.verify["seconds"][row] for row in rows]
     if mutant.module != "algorithms":
         rows = [row for row, spent in zip(rows, accumulate(seconds), strict=True) if spent < MOST_ROWS_S]
-    limit = 30 + 4 * sum(seconds)
-    by_verify = copy.judge(mutant, partial(judge.ask_verify, rows), limit) if rows else judge.MISSED
-    if by_verify != judge.MISSED:
-        return by_verify, by_verify
+    return copy.judge(mutant, partial(judge.ask_verify, rows), 30 + 4 * sum(seconds)) if rows else judge.MISSED
+
+
+def by_tests(mutant: Mutant, maps: Maps, copy: judge.Copy) -> str:
     spent = 0.0
     for file in maps.nearest(mutant.file):
         of_file = maps.of(file)
@@ -170,10 +169,25 @@ def asked(mutant: Mutant, maps: Maps, copy: judge.Copy) -> tuple[str, str]:
         if not tests or spent + seconds > MOST_S:
             continue
         spent += seconds
-        by_tests = copy.judge(mutant, partial(judge.ask_tests, tests), 30 + 4 * seconds)
-        if by_tests != judge.MISSED:
-            return by_verify, by_tests
-    return by_verify, judge.MISSED
+        answer = copy.judge(mutant, partial(judge.ask_tests, tests), 30 + 4 * seconds)
+        if answer != judge.MISSED:
+            return answer
+    return judge.MISSED
+
+
+def ask_all(chosen: list[Mutant], maps: Maps, results: Results, copy: judge.Copy, minutes: float) -> None:
+    """First of verify, whose rows the command's own test would fail on; then, of what it missed, of the tests."""
+    ends = time.monotonic() + 60 * minutes
+    for subject, ask in (("verify", by_verify), ("tests", by_tests)):
+        for number, mutant in enumerate(chosen, 1):
+            if time.monotonic() > ends:
+                return
+            if subject in results.known.get(mutant.name, {}):
+                continue
+            answer = ask(mutant, maps, copy)
+            noticed = subject == "verify" and answer != judge.MISSED
+            results.add(mutant, **({"verify": answer, "tests": answer} if noticed else {subject: answer}))
+            print(f"{number}/{len(chosen)} {subject}: {answer:9} {mutant.name}", flush=True)
 
 
 def main() -> None:
@@ -198,18 +212,9 @@ def main() -> None:
     chosen = [mutant for mutant in drawn(population, given.sample, given.seed) if given.only in mutant.name]
     maps = Maps(folder)
     results = Results(folder / "results.jsonl", maps)
-    began = time.monotonic()
     with judge.Copy(SOURCES) as copy:
         copy.compile_all()
-        for number, mutant in enumerate(chosen, 1):
-            if time.monotonic() - began > 60 * given.minutes:
-                break
-            if mutant.name not in results.known:
-                results.add(mutant, *asked(mutant, maps, copy))
-            told = results.known[mutant.name]
-            print(
-                f"{number}/{len(chosen)} tests: {told['tests']:9} verify: {told['verify']:9} {mutant.name}", flush=True
-            )
+        ask_all(chosen, maps, results, copy, given.minutes)
     judged = [results.known[mutant.name] for mutant in chosen if mutant.name in results.known]
     out = given.out or (None if given.only else ROOT / "docs" / "mutants.md")
     if out:

@@ -36,19 +36,22 @@ def write_table(
         lines.append(row(module, sum(population.values()) if module == "all" else population[module], own, reasons))
     lines += ["", "## Survivors", ""]
     for each in results:
-        if each["tests"] == MISSED:
+        if each.get("tests") == MISSED:
             lines.append(f"- `{each['name']}`: {reasons.get(each['name'], '**not justified**')}")
     path.write_text("\n".join(lines) + "\n")
 
 
 def row(module: str, faults: int, own: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
-    missed = [each for each in own if each["tests"] == MISSED]
+    judged = [each for each in own if "tests" in each]
+    missed = [each for each in judged if each["tests"] == MISSED]
     known = sum(each["name"] in reasons for each in missed)
-    noticed = len(own) - len(missed)
-    by_verify = sum(each["verify"] != MISSED for each in own)
-    shown = f"{by_verify} ({by_verify / len(own):.0%})" if own and module == "algorithms" else ""
-    share = f"{noticed} ({noticed / len(own):.0%})" if own else ""
-    return f"| {module} | {faults} | {len(own)} | {share} | {known} | {len(missed) - known} | {shown} |"
+    by_tests = _share(len(judged) - len(missed), len(judged))
+    by_verify = _share(sum(each["verify"] != MISSED for each in own), len(own)) if module == "algorithms" else ""
+    return f"| {module} | {faults} | {len(judged)} | {by_tests} | {known} | {len(missed) - known} | {by_verify} |"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({part / whole:.0%})" if whole else ""
 
 
 def processor() -> str:
