@@ -155,7 +155,7 @@ class Results:
                 and told["asked"] != maps.asked
                 and told.get("tests") == judge.MISSED
             ):
-                told.pop("tests")
+                told = {name: each for name, each in told.items() if name not in ("near", "tests")}
             if told["sources"] == maps.sources_key:
                 self.known[told["name"]] = told
 
@@ -174,15 +174,16 @@ def by_verify(mutant: Mutant, maps: Maps, copy: judge.Copy) -> str:
     return copy.judge(mutant, partial(judge.ask_verify, rows), 30 + 4 * sum(seconds)) if rows else judge.MISSED
 
 
-def by_tests(mutant: Mutant, maps: Maps, copy: judge.Copy) -> str:
+def by_tests(mutant: Mutant, maps: Maps, copy: judge.Copy, near: bool) -> str:
+    """near: only of the test files that are named after the source file; else of the others."""
     spent = 0.0
     for file in maps.nearest(mutant.file):
+        if near is not (f"test_{Path(mutant.file).stem}" in file):
+            continue
         of_file = maps.of(file)
         tests = reach.who_reaches(of_file, mutant.file, mutant.reach)
         seconds = sum(of_file["seconds"][test] for test in tests)
-        if not tests or spent + seconds > MOST_S:
-            continue
-        if not maps.passes(file, copy):
+        if not tests or spent + seconds > MOST_S or not maps.passes(file, copy):
             continue
         spent += seconds
         answer = copy.judge(mutant, partial(judge.ask_tests, tests), 30 + 4 * seconds)
@@ -192,18 +193,19 @@ def by_tests(mutant: Mutant, maps: Maps, copy: judge.Copy) -> str:
 
 
 def ask_all(chosen: list[Mutant], maps: Maps, results: Results, copy: judge.Copy, minutes: float) -> None:
-    """First of verify, whose rows the command's own test would fail on; then, of what it missed, of the tests."""
+    """First of verify, whose rows the command's own test would fail on; of what it missed, of the tests near by, then of all others."""
     ends = time.monotonic() + 60 * minutes
-    for subject, ask in (("verify", by_verify), ("tests", by_tests)):
+    phases = {"verify": by_verify, "near": partial(by_tests, near=True), "tests": partial(by_tests, near=False)}
+    for phase, ask in phases.items():
         for number, mutant in enumerate(chosen, 1):
             if time.monotonic() > ends:
                 return
-            if subject in results.known.get(mutant.name, {}):
+            known = results.known.get(mutant.name, {})
+            if phase in known or "tests" in known:
                 continue
             answer = ask(mutant, maps, copy)
-            noticed = subject == "verify" and answer != judge.MISSED
-            results.add(mutant, **({"verify": answer, "tests": answer} if noticed else {subject: answer}))
-            print(f"{number}/{len(chosen)} {subject}: {answer:9} {mutant.name}", flush=True)
+            results.add(mutant, **{phase: answer} | ({"tests": answer} if answer != judge.MISSED else {}))
+            print(f"{number}/{len(chosen)} {phase}: {answer:9} {mutant.name}", flush=True)
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ def write_table(
         "",
         f"{datetime.now(UTC):%d %B %Y}, {processor()}: {sum(population.values()):,} faults, {drawn}.",
         "",
-        "| module | faults | planted | noticed by tests | equivalent or harmless | neither | noticed by verify alone |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| module | faults | planted | noticed by verify alone | noticed by verify or tests | harmless | survived | not asked of all tests |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for module in (*population, "all"):
         own = [each for each in results if module in ("all", each["module"])]
@@ -42,16 +42,17 @@ def write_table(
 
 
 def row(module: str, faults: int, own: Sequence[Mapping[str, Any]], reasons: Mapping[str, str]) -> str:
-    judged = [each for each in own if "tests" in each]
-    missed = [each for each in judged if each["tests"] == MISSED]
+    missed = [each for each in own if each.get("tests") == MISSED]
     known = sum(each["name"] in reasons for each in missed)
-    by_tests = _share(len(judged) - len(missed), len(judged))
-    by_verify = _share(sum(each["verify"] != MISSED for each in own), len(own)) if module == "algorithms" else ""
-    return f"| {module} | {faults} | {len(judged)} | {by_tests} | {known} | {len(missed) - known} | {by_verify} |"
+    by_verify = sum(each["verify"] != MISSED for each in own)
+    noticed = sum(each.get("tests", MISSED) != MISSED for each in own)
+    open_ = sum("tests" not in each for each in own)
+    shares = f"{_share(by_verify, len(own))} | {_share(noticed, len(own))}"
+    return f"| {module} | {faults} | {len(own)} | {shares} | {known} | {len(missed) - known} | {open_} |"
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({part / whole:.0%})" if whole else ""
+    return f"{part} ({part / whole:.0%})" if whole else ""
 
 
 def processor() -> str:
