@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 
+from fledge.errors import UserError
 from fledge.generators import generator_state, restore_generators
 from fledge.runs.folder import Run
+from fledge.runs.landmarks import Landmarks
 from fledge.stopwatch import Stopwatch
 
 
@@ -102,20 +104,16 @@ def train(
     ends with the same bits as if it had never stopped; `beside` are others, by name, whose state is in the checkpoint.
     Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand is done and saved.
     """
-    step, done, last = 0, False, {}
-    found = run.checkpoints.latest(watcher.line)
+    step, done, last, landmarks = 0, False, {}, Landmarks()
+    found = _checkpoint(run, watcher)
     if found is None:
         run.rewind({})
     else:
         step, state = found
-        algorithm.load_state_dict(state["algorithm"])
-        sampler.load_state_dict(state["sampler"])
-        sampler.figures = dict(state["figures"])
-        restore_generators(state["generators"])
-        for name, each in beside.items():
-            each.load_state_dict(state["beside"][name])
+        _restore(algorithm, sampler, beside, run, step, state)
         done, last = state["done"], state["evaluation"]
-        run.rewind(state["offsets"])
+        landmarks = Landmarks(**state["landmarks"]) if state.get("landmarks") else None
+        run.return_to(step, state["offsets"], landmarks and landmarks.in_order(), watcher.line)
         watcher.line(f"continuing {run.folder} from step {step}")
 
     def save() -> None:
@@ -128,6 +126,8 @@ def train(
             "offsets": run.log_offsets(),
             "done": done,
             "evaluation": last,
+            "landmarks": landmarks and landmarks.state(),
+            "machine": run.machine,
         }
         run.checkpoints.save(step, state, score=better(last) if better and last and last["step"] == step else None)
 
@@ -137,6 +137,8 @@ def train(
             with stopwatch.phase("evaluate"):
                 last = {"step": step, **evaluate(step)}
             run.metrics.write(last)
+            if landmarks:
+                landmarks.evaluation(last, better(last) if better else None)
             watcher.step(step, last)
             done = done or (enough is not None and enough(last))
 
@@ -164,6 +166,8 @@ def train(
             step += 1
             row = {**sampler.figures, **figures}
             run.metrics.write({"step": step, **row})
+            if landmarks:
+                landmarks.update({"step": step, **row})
             watcher.step(step, row)
             _write_timings(run, step, stopwatch, time.perf_counter() - began, row)
             done = done or over()
@@ -179,6 +183,43 @@ def train(
         if asked:
             raise Interrupted(str(run.folder), step, asked[0])
     return last
+
+
+def _checkpoint(run: Run, watcher: Watcher) -> tuple[int, dict[Any, Any]] | None:
+    """Step and state of the newest whole checkpoint; None where there never was one, or where the user allows a restart.
+
+    Raises UserError where none of the checkpoints is whole: to begin again is the user's decision.
+    """
+    found = run.checkpoints.latest(watcher.line)
+    if found is not None or (not run.checkpoints.steps() and run.kept_summary is None):
+        return found
+    if not run.allowed.restart:
+        raise UserError(
+            f"no checkpoint of {run.folder} is whole, so it can only begin again: put them back from a copy, or "
+            f"`fledge resume {run.folder} from_start=true` begins at step 0 and sets aside what is there."
+        )
+    run.set_aside()
+    watcher.line(f"no checkpoint of {run.folder} is whole: it begins again, and what was there now ends in .before")
+    return None
+
+
+def _restore(
+    algorithm: Algorithm, sampler: Sampler, beside: Mapping[str, Stateful], run: Run, step: int, state: dict[Any, Any]
+) -> None:
+    """Raises UserError for a state that is whole and of another algorithm, network or data."""
+    try:
+        algorithm.load_state_dict(state["algorithm"])
+        sampler.load_state_dict(state["sampler"])
+        sampler.figures = dict(state["figures"])
+        restore_generators(state["generators"])
+        for name, each in beside.items():
+            each.load_state_dict(state["beside"][name])
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
+        raise UserError(
+            f"checkpoint {step:08d} of {run.folder} does not fit the run ({reason}): it is another run's, or of another "
+            "version of fledge. Put the run's own back, or remove this one to continue from the one before it."
+        ) from error
 
 
 def _write_timings(run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]) -> None:

@@ -208,7 +208,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     if config.reward is not None:
         scorer = learned_scorer(config.reward, base, Verifier(task), config)
     parents = [config.base, *([config.reward] if config.reward else [])]
-    own = [config.algorithm.rpartition(":")[0]] if ".py:" in config.algorithm else []
+    own = [config.algorithm] if ".py:" in config.algorithm else []
     data = [config.task, *([config.ptx_data] if config.ptx_coefficient else []), *own]
     run = open_run(run, "align", config, parents=parents, data=data)
     stopwatch = Stopwatch()

@@ -14,8 +14,9 @@ from fledge.errors import UserError
 from fledge.loop import Interrupted
 from fledge.recipes.control_kinds import IMITATORS
 from fledge.recipes.interquartile import interquartile_mean, interval
+from fledge.recipes.resume import carry_on
 from fledge.recipes.show import Show
-from fledge.runs.folder import Run
+from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
 from fledge.runs.report import write_report
 
@@ -59,7 +60,7 @@ def compare(
                 }
             )
             try:
-                summary, rows = one(alone, folder, show, control)
+                summary, rows = one(alone, folder, show, control, run.allowed)
             except Interrupted as stopped:
                 raise stopped.of(str(run.folder)) from None
             found[name].append(summary)
@@ -77,13 +78,16 @@ def expert_for(name: str, config: Any) -> Path | None:
     return config.expert if name in IMITATORS else None
 
 
-def one(config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]]) -> tuple[dict[str, Any], Rows]:
+def one(
+    config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]], allowed: Allowed
+) -> tuple[dict[str, Any], Rows]:
     """Summary and metrics of one agent: read if it is finished, continued if it was begun, else trained."""
     if verb_of(folder) is None:
         summary = control(config, show)
     else:
         with closing(Run.open(folder, writing=True)) as begun:
-            summary = begun.summary or control(config, show, begun)
+            begun.allowed = allowed
+            summary = carry_on(begun, lambda: control(config, show, begun), show)
     with closing(Run.open(folder)) as finished:
         return summary, finished.metrics.rows()
 

@@ -18,12 +18,13 @@ from fledge.recipes.control_builders import Built, Making
 from fledge.recipes.control_config import ControlConfig, settled
 from fledge.recipes.control_kinds import IMITATORS, Kind, kind_for, kind_of_world
 from fledge.recipes.control_result import finish
+from fledge.recipes.inputs import files_read
 from fledge.recipes.judged_episodes import Played, play_episodes, steering_seed
 from fledge.recipes.pacing import Paced, by_world_steps
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
 from fledge.stopwatch import Stopwatch
-from fledge.worlds.make import file_of, make_world, name_of
+from fledge.worlds.make import make_world, name_of
 from fledge.worlds.units import parts_of_its_own
 from fledge.worlds.world import Box, World
 
@@ -66,7 +67,8 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 config.model_dump(mode="json"),
                 seed=config.seed,
                 parents=[run_of for run_of in (config.expert, base and base[0].folder) if run_of],
-                data=files_of(name_of(config.world)),
+                data=[name_of(config.world)],
+                files_of=files_read,
             )
             worlds.callback(run.close)
         show.line(f"control: {config.algorithm} in {world.name}, {config.steps:,} steps → {run.folder}")
@@ -76,7 +78,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 f"Of an action the parts {parts.nonzero().flatten().tolist()} have no bounds on both sides: they are learned in the "
                 "world's own units, all others from −1 to 1."
             )
-        if run.checkpoints.latest(show.line) is not None:
+        if run.checkpoints.steps():
             if kind.workers:
                 show.line("Workers do not wait for each other, so no run of theirs ends with the same bits.")
             elif not world.restorable:
@@ -96,15 +98,6 @@ def prepared(config: ControlConfig) -> ControlConfig:
         config = settled(config, kind, kind_of_world(probe))
         check(config, kind, probe)
     return config
-
-
-def files_of(world: str) -> list[str]:
-    """The user's own files that a world is made of: a map, or a Python file."""
-    in_file = file_of(world)
-    if in_file is not None:
-        return [str(in_file[0])]
-    family, _, rest = world.partition(":")
-    return [rest] if family == "gridworld" and rest else []
 
 
 def begin_from(built: Built, run: Run, folder: Path, world: World) -> Card | None:

@@ -13,11 +13,12 @@ from rich.table import Table
 from fledge.recipes.align import AlignConfig, align
 from fledge.recipes.pretrain import PretrainConfig, pretrain
 from fledge.recipes.report import ReportConfig, report
+from fledge.recipes.resume import carry_on
 from fledge.recipes.reward import RewardConfig, reward
 from fledge.recipes.show import Show
 from fledge.recipes.training import TrainingConfig
 from fledge.recipes.tune import TuneConfig, tune
-from fledge.runs.folder import Run
+from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
 
 TASK = "reverse"
@@ -77,7 +78,7 @@ def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, An
     for name, recipe, settings in stages(run.folder, config.seed):
         assert settings.out is not None
         show.line(f"\n{name} ({len(done) + 1} of 5)")
-        done.append({"name": name, **stage(recipe, settings, settings.out, show)})
+        done.append({"name": name, **stage(recipe, settings, settings.out, show, run.allowed)})
     began = time.perf_counter()
     by_name = {each["name"]: each for each in done}
     summary: dict[str, Any] = {
@@ -110,18 +111,17 @@ def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, An
     return summary
 
 
-def stage(recipe: Callable[..., dict[str, Any]], settings: TrainingConfig, folder: Path, show: Show) -> dict[str, Any]:
+def stage(
+    recipe: Callable[..., dict[str, Any]], settings: TrainingConfig, folder: Path, show: Show, allowed: Allowed
+) -> dict[str, Any]:
     """The summary of one stage: read if it is finished, continued if it was begun, else run."""
     if verb_of(folder) is None:
         return recipe(settings, show)
-    begun = Run.open(folder, writing=True)
-    summary = begun.summary
-    if summary is None:
-        summary = recipe(settings, show, begun)
-    else:
-        show.line(f"{folder} is finished.")
-    begun.close()
-    return summary
+    with Run.open(folder, writing=True) as begun:
+        begun.allowed = allowed
+        if begun.finished:
+            show.line(f"{folder} is finished.")
+        return carry_on(begun, lambda: recipe(settings, show, begun), show)
 
 
 def road_table(summary: dict[str, Any]) -> Table:

@@ -98,7 +98,13 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     if config.tokens_per_step % row_tokens:
         raise UserError(f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens of a row.")
     rows = config.tokens_per_step // row_tokens
-    run = open_run(run, "pretrain", config, parents=[config.base] if config.base else [], data=[config.data])
+    run = open_run(
+        run,
+        "pretrain",
+        config,
+        parents=[config.base] if config.base else [],
+        data=[config.data, *trained_tokenizer(config)],
+    )
     shards = run.folder / "shards"
     with removed_if_it_cannot_begin(run):
         if corpus is not None:
@@ -160,6 +166,13 @@ def fresh_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
     sizes = transformer_config(config.model, tokenizer.vocab_size, **{name: getattr(config, name) for name in _SIZES})
     check_memory(sizes, config.on())
     return Transformer(sizes, border=tokenizer.begin, generator=generator_for(config.seed, "weights"))
+
+
+def trained_tokenizer(config: PretrainConfig) -> list[str]:
+    """The files of a tokenizer that was trained before, if one is used."""
+    folder = Path(config.tokenizer)
+    places = (folder, folder / "model")
+    return [str(place / "tokenizer.json") for place in places if (place / "tokenizer.json").is_file()][:1]
 
 
 def check_nothing_else_is_chosen(config: PretrainConfig) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fledge import __version__
 from fledge.errors import UserError
+from fledge.recipes.inputs import files_read
 from fledge.recipes.show import Show
 from fledge.recipes.verbs import VERBS
-from fledge.runs.folder import Run
+from fledge.runs.atomic import write_json
+from fledge.runs.folder import Allowed, Run
+from fledge.runs.model_files import HASHES, model_is_whole
+from fledge.runs.provenance import Change, accepted, find_changes, start_folder
 
 
 class ResumeConfig(BaseModel):
@@ -20,23 +28,108 @@ class ResumeConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(description="the run folder")
+    accept_changes: bool = Field(
+        default=False, description="go on although data, base or code have changed since; lineage.json records it"
+    )
+    from_start: bool = Field(
+        default=False, description="begin again at step 0 where no checkpoint is whole; what was there is set aside"
+    )
 
 
 def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a folder that is no run, or a run that another process is writing."""
-    run = Run.open(config.run, writing=True)
-    if run.summary is not None:
+    """Raises UserError for a folder that is no run, for a run that another process is writing, and for one whose inputs
+    have changed.
+    """
+    folder, start = config.run, start_folder(Run.open(config.run).lineage)
+    if start != Path.cwd():  # names in its configuration are meant from there
+        folder = folder.absolute()
+    with chdir(start), Run.open(folder, writing=True) as run:
+        run.allowed = Allowed(changes=config.accept_changes, restart=config.from_start)
+        if not run.finished or not is_as_it_was_finished(run):
+            verb = VERBS.get(run.verb)
+            if verb is None or not verb.trains:
+                raise UserError(f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued.")
+            settings = settings_of(run, verb.config)
+            return carry_on(run, lambda: verb.function(settings, show, run), show)
         show.line(f"{config.run} is finished: there is nothing to continue.")
-        return run.summary
-    verb = VERBS.get(run.verb)
-    if verb is None or not verb.trains:
-        raise UserError(f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued.")
+        return run.summary or {}
+
+
+def settings_of(run: Run, wanted: type[BaseModel]) -> Any:
+    """The run's configuration as this version reads it. Raises UserError for one that it cannot."""
     try:
-        settings = verb.config.model_validate(run.config)
+        return wanted.model_validate(run.config)
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(
-            f"{config.run / 'config.json'} does not fit this fledge {__version__} ({'.'.join(map(str, wrong['loc']))}: "
+            f"{run.folder / 'config.json'} does not fit this fledge {__version__} ({'.'.join(map(str, wrong['loc']))}: "
             f"{wrong['msg'].lower()}): continue it with the version that lineage.json names, or start a new run."
         ) from error
-    return verb.function(settings, show, run)
+
+
+def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str, Any]:
+    """The summary of a run that is open for writing: read if it is finished and whole, else continued by `go`.
+
+    A finished run whose model is lost or damaged has it written again from its last checkpoint, and keeps its summary.
+    Raises UserError where what it was started from has changed and the user has not accepted that.
+    """
+    summary = run.summary
+    if summary is not None and is_as_it_was_finished(run):
+        return summary
+    if summary is not None:
+        show.line(f"the model of {run.folder} is lost or damaged: it is written again from the last checkpoint.")
+        if not run.checkpoints.steps() and not run.allowed.restart:
+            raise UserError(
+                f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint to write it from: put "
+                f"one of them back, or `fledge resume {run.folder} from_start=true` trains it again."
+            )
+        run.kept_summary = summary
+    check_inputs(run, show)
+    use_threads(run, show)
+    done = go()
+    return done if summary is None else summary
+
+
+def is_as_it_was_finished(run: Run) -> bool:
+    """Whether a finished run has the model that it wrote, if it is of a kind that writes one."""
+    writes_one = (run.folder / HASHES).exists() or bool(run.checkpoints.steps())
+    return not writes_one or model_is_whole(run.folder)
+
+
+def check_inputs(run: Run, show: Show) -> None:
+    """Raises UserError where a file that the run was started from is not what it was, unless that is allowed.
+
+    Names are looked up from the present folder. What is allowed is recorded in lineage.json.
+    """
+    changes = find_changes(run.folder, run.lineage, files_read)
+    if not changes:
+        return
+    if not run.allowed.changes:
+        raise UserError(refusal(run, changes))
+    for change in changes:
+        show.line(f"{change}: accepted, and recorded in {run.folder / 'lineage.json'}")
+    run.lineage = accepted(run.folder, run.lineage, changes, files_read)
+    write_json(run.folder / "lineage.json", run.lineage)
+
+
+def refusal(run: Run, changes: list[Change]) -> str:
+    """What differs, why that matters, and what to do about it, in one sentence."""
+    more = f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else ""
+    started = Path(run.lineage.get("started_in") or ".")
+    where = f", looked for from {Path.cwd()} since {started}, where the run was started, is gone"
+    return (
+        f"{changes[0]}{more}{'' if started.is_dir() else where}: `{run.folder}` was started with another, and would end "
+        "with other bits. Put back what was there, or give accept_changes=true to go on with what is there now."
+    )
+
+
+def use_threads(run: Run, show: Show) -> None:
+    """As many threads as the run was started with: a sum that is split among others has other last bits."""
+    before, now = run.lineage.get("threads", torch.get_num_threads()), torch.get_num_threads()
+    if before == now:
+        return
+    if before <= (os.cpu_count() or 1):
+        torch.set_num_threads(before)
+        show.line(f"{before} threads, as when the run was started (here they would be {now})")
+    else:
+        show.line(f"the run was started with {before} threads and has {now} here: its last bits may be others")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 import time
 from typing import Any
 
 import torch
 
+from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.json_file import read_json
 from fledge.policy import TokenPolicy
@@ -33,16 +33,35 @@ def choose_speed(
     equal_rows: every batch has the same shape, so that a network is compiled once: only then is compiling tried unasked, and
     only if the run is long.
     """
-    record = run.folder / "machine.json"
-    if os.path.lexists(record):
-        again = "put the original file back, or remove it: the speed is measured again"
-        chosen = read_json(record, Machine, mend=again)
-    else:
-        chosen = _measure(config, policy, batch, show, equal_rows)
-        write_json(record, chosen)
-    if chosen["compile"]:
+    run.machine = _kept(run, show)
+    if run.machine is None:
+        run.machine = _measure(config, policy, batch, show, equal_rows)
+        write_json(run.folder / "machine.json", run.machine)
+    if run.machine["compile"]:
         policy.network.compile()
-    return chosen["precision"]
+    return run.machine["precision"]
+
+
+def _kept(run: Run, show: Show) -> dict[str, Any] | None:
+    """What was chosen when the run began, from machine.json, else from a checkpoint: another precision has other bits."""
+    record = run.folder / "machine.json"
+    lost = "is missing"
+    try:
+        return {**read_json(record, Machine)}
+    except FileNotFoundError:
+        pass
+    except UserError as error:
+        lost = f"cannot be used ({error})"
+    newest = run.checkpoints.latest(lambda _: None)
+    if newest is None:
+        return None  # nothing has been computed that would have to be continued
+    kept = newest[1].get("machine")
+    if kept is None:
+        show.line(f"{record} {lost}: the precision is measured anew, and if it comes out as another, so do the bits")
+        return None
+    show.line(f"{record} {lost}: {kept['precision']}, as the checkpoint says")
+    write_json(record, kept)
+    return kept
 
 
 def _measure(

@@ -16,6 +16,7 @@ from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
 from fledge.models.transformer import TransformerConfig
+from fledge.recipes.inputs import files_read
 from fledge.runs.folder import Run
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
@@ -76,17 +77,17 @@ def open_run(
     parents: list[Path] | None = None,
     data: list[str] | None = None,
 ) -> Run:
-    """The run to continue if one was given, else a new one. data: corpora and task names, of which the files are hashed.
+    """The run to continue if one was given, else a new one. data: names of corpora, tasks, worlds and code of the user's.
 
     From here on the generators that a process shares, from which code of the user's draws, follow the seed.
     """
     seed_generators(config.seed)
     if run is not None:
         return run
-    files = [part for name in data or [] for part in name.split(",") if part == "python" or Path(part).exists()]
     return Run.create(
-        config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=files
-    )
+        config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=data or [],
+        files_of=files_read,
+    )  # fmt: skip
 
 
 @contextmanager

@@ -30,10 +30,10 @@ class CheckpointDamaged(Exception):
     """A checkpoint that cannot be believed; the message says in a few words what is wrong with it."""
 
 
-def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = None) -> None:
+def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = None, owner: str | None = None) -> None:
     """Write `state` as tensors.safetensors, state.json and, last, manifest.json with their sizes and sha256.
 
-    `state` is whatever `runs.state.flatten` takes. Everything is synced to disk before this returns. Raises OSError.
+    `owner`: the id of the run. `state` is whatever `runs.state.flatten` takes. Everything is synced to disk before this returns. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain, tensors = flatten(state)
@@ -42,15 +42,21 @@ def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = Non
     sync(files[0])
     write_bytes(files[1], json.dumps(plain, allow_nan=False).encode())
     held = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
-    manifest = {"score": score if score is not None and math.isfinite(score) else None, "files": held}
+    manifest = {"score": score if score is not None and math.isfinite(score) else None, "run": owner, "files": held}
     write_bytes(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
     sync(folder)
 
 
-def load_state(folder: Path) -> dict[Any, Any]:
-    """Read what `save_state` wrote, tensors on the CPU. Raises CheckpointDamaged, or PermissionError."""
+def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
+    """Read what `save_state` wrote, tensors on the CPU. Raises CheckpointDamaged, or PermissionError.
+
+    What another run than `owner` saved is damage too: it fits this one by chance at best.
+    """
     try:
-        for name, held in _manifest(folder)["files"].items():
+        manifest = _manifest(folder)
+        if owner is not None and manifest.get("run") not in (None, owner):
+            raise CheckpointDamaged("it was saved by another run")
+        for name, held in manifest["files"].items():
             size = (folder / name).stat().st_size
             if size != held["bytes"]:
                 raise CheckpointDamaged(f"{name} has {size:,} bytes, {held['bytes']:,} were written")
@@ -83,11 +89,12 @@ def _manifest(folder: Path) -> Manifest:
 class Checkpoints:
     """The checkpoints of one run, `folder/STEP` each: the last `keep_last`, and the best by score, are kept."""
 
-    def __init__(self, folder: Path, keep_last: int = 2):
+    def __init__(self, folder: Path, keep_last: int = 2, owner: str | None = None):
         if keep_last < 1:
             raise ValueError(f"keep_last={keep_last}: at least 1 checkpoint must be kept to continue from.")
         self.folder = folder
         self.keep_last = keep_last
+        self.owner = owner
 
     def save(self, step: int, state: dict[Any, Any], score: float | None = None) -> None:
         """Write the checkpoint of `step`, then remove those no longer kept. `score`: higher is better.
@@ -97,7 +104,7 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
         with replaced_whole(self.folder / f"{step:08d}", FILES) as beside:
-            save_state(beside, state, score=score)
+            save_state(beside, state, score=score, owner=self.owner)
         self._prune(step)
 
     def steps(self) -> list[int]:
@@ -112,7 +119,7 @@ class Checkpoints:
 
     def load(self, step: int) -> dict[Any, Any]:
         """The state of one step. Raises CheckpointDamaged."""
-        return load_state(self._folders().get(step, self.folder / f"{step:08d}"))
+        return load_state(self._folders().get(step, self.folder / f"{step:08d}"), owner=self.owner)
 
     def latest(self, notice: Callable[[str], None]) -> tuple[int, dict[Any, Any]] | None:
         """The newest whole checkpoint with its step, or None; `notice` hears of each damaged one passed over."""

@@ -5,19 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+import torch
 
 from fledge.errors import UserError
 from fledge.json_file import MEND, read_bytes, read_json
 from fledge.runs.atomic import write_json, write_text
 from fledge.runs.checkpoint import Checkpoints
-from fledge.runs.lineage import describe, verb_of
+from fledge.runs.lineage import FilesOf, describe, every_file, verb_of
+from fledge.runs.mended_log import fits, mend, set_aside
 from fledge.runs.metrics import Log
 from fledge.runs.place import Place, free_folder, given_folder, take_lock
 from fledge.runs.shapes import Figures, Lineage, Seconds, Summary, Written
 
 Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a user has allowed to happen to a run that is continued."""
+
+    changes: bool = False  # what it was started from is not what it was
+    restart: bool = False  # it begins at step 0 where no checkpoint is whole
 
 
 class Run:
@@ -39,9 +51,12 @@ class Run:
         self.metrics = Log(folder / "metrics.jsonl", Figures)
         self.timings = Log(folder / "timings.jsonl", Seconds)
         self.samples = Log(folder / "samples.jsonl", Figures)
-        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.checkpoints = Checkpoints(folder / "checkpoints", owner=self.lineage.get("id"))
         self.model_folder = folder / "model"
         self._lock: int | None = None
+        self.allowed = Allowed()
+        self.kept_summary: dict[str, Any] | None = None  # of a finished run whose model is only written again
+        self.machine: dict[str, Any] | None = None  # how it computes, once that is chosen; kept in its checkpoints
         self._made: Place | None = None  # only where this process made the run
 
     @classmethod
@@ -55,6 +70,7 @@ class Run:
         parents: Iterable[Path | str] = (),
         data: Iterable[Path | str] = (),
         command: str | None = None,
+        files_of: FilesOf = every_file,
     ) -> Run:
         """Make and lock the folder, write lineage.json and config.json. None: the first free of runs/VERB, runs/VERB-2.
 
@@ -68,7 +84,8 @@ class Run:
         lock, made_lock = take_lock(folder)
         place = Place(folder, made_folder, made_lock)
         try:
-            write_json(folder / "lineage.json", describe(verb, command, seed, parents, data, folder=folder))
+            lineage = describe(verb, command, seed, parents, data, folder=folder, files_of=files_of)
+            write_json(folder / "lineage.json", lineage | {"threads": torch.get_num_threads()})
             # config.json last: with it the folder is a run, and a kill before it leaves one that `create` takes again.
             write_json(folder / "config.json", {"verb": verb, "config": config})
         except BaseException:
@@ -109,7 +126,7 @@ class Run:
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, whole or not at all: the run is finished. Raises ValueError for NaN or infinity."""
-        write_json(self.folder / "summary.json", summary)
+        write_json(self.folder / "summary.json", self.kept_summary or summary)
 
     @contextmanager
     def reason_kept(self) -> Iterator[None]:
@@ -162,6 +179,27 @@ class Run:
         """Forget the rows written after `offsets`: the steps between a checkpoint and a kill are made again."""
         for name, log in self._logs().items():
             log.rewind(offsets.get(name, 0))
+
+    def return_to(
+        self, step: int, offsets: dict[str, int], remembered: list[dict[str, Any]] | None, notice: Callable[[str], None]
+    ) -> None:
+        """`rewind` to the checkpoint of `step`; a log that does not fit it is mended, and `notice` hears of it.
+
+        remembered: the rows of metrics.jsonl that the checkpoint keeps; None in one of a version that kept none, whose
+        metrics.jsonl must fit. Raises UserError where it does not.
+        """
+        for name, log in self._logs().items():
+            offset = offsets.get(name, 0)
+            if not fits(log, offset) and (remembered is not None or name != "metrics"):
+                notice(mend(log, step, (remembered or []) if name == "metrics" else []))
+            else:
+                log.rewind(offset)
+
+    def set_aside(self) -> None:
+        """Rename checkpoints and logs: the run begins again, and nothing of what was there is lost."""
+        for name in ("checkpoints", "metrics.jsonl", "samples.jsonl", "timings.jsonl"):
+            if os.path.lexists(self.folder / name):
+                set_aside(self.folder / name, "before")
 
     def close(self) -> None:
         """Close the logs and let others write. The kernel does the same when the process ends in any way."""

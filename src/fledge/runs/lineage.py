@@ -7,7 +7,8 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+import uuid
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,10 +16,21 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
-from fledge.runs.atomic import sha256
+from fledge.runs.atomic import known_sha256
 from fledge.runs.shapes import Named
+from fledge.runs.whole_folder import standing
 
 EMBEDDED = "python"  # the corpus that every installation has: its own reference prose
+
+
+FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is given a name
+_BESIDE_THE_WEIGHTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def every_file(name: str) -> list[Path]:
+    """A file itself, or every file in a folder."""
+    path = Path(name)
+    return sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
 def describe(
@@ -29,20 +41,21 @@ def describe(
     data: Iterable[Path | str],
     *,
     folder: Path | None = None,
+    files_of: FilesOf = every_file,
 ) -> dict[str, Any]:
     """What lineage.json says. `command` None: this process's command line. `folder`: the run's own, for relative paths.
 
-    A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path is a file, a folder
-    (each file in it is hashed), the word `python`, or several of these with commas between. Raises OSError where one
-    of them cannot be read.
+    A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path is what `files_of`
+    takes, the word `python`, or several of these with commas between. Raises OSError where one of them cannot be read.
     """
     lineage: dict[str, Any] = {
+        "id": uuid.uuid4().hex,  # its checkpoints bear it, so that those of another run are told apart
         "verb": verb,
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "parents": [_parent(Path(parent), folder) for parent in parents],
-        "data": [described for path in data for described in _data(str(path))],
+        "started_in": str(Path.cwd()),  # what relative names are meant from
+        **describe_inputs(parents, data, folder, files_of),
         "fledge": _version("fledge"),
         "torch": _version("torch"),
         "python": platform.python_version(),
@@ -50,6 +63,23 @@ def describe(
     }
     commit = git_commit()
     return lineage if commit is None else lineage | {"git_commit": commit}
+
+
+def describe_inputs(
+    parents: Iterable[Path | str], data: Iterable[Path | str], folder: Path | None, files_of: FilesOf
+) -> dict[str, Any]:
+    """`parents` and `data` with their hashes, and `inputs`: the names as they were given, which a resume looks up again."""
+    models, files, inputs = [], [], []
+    for parent in parents:
+        models.append(_parent(Path(parent), folder))
+        inputs.append({"model": str(parent), "files": model_hashes(Path(parent))})
+    for several in data:
+        for name in _names(str(several)):
+            read = describe_data(name, files_of)
+            files += read
+            if read:
+                inputs.append({"data": name, "files": len(read)})
+    return {"parents": models, "data": files, "inputs": inputs}
 
 
 def git_commit() -> str | None:
@@ -75,24 +105,42 @@ def verb_of(folder: Path) -> str | None:
         return None
 
 
+def weights_of(path: Path) -> Path | None:
+    """The weights of a run or a model folder; None where there are none."""
+    run = run_of(path.absolute())
+    places = (standing(run / "model") / "model.safetensors", run / "model.safetensors")
+    return next((place for place in places if place.is_file()), None)
+
+
+def model_hashes(path: Path) -> dict[str, str]:
+    """Name to sha256 of the weights of a run or a model folder, and of the files beside them that are read with them."""
+    weights = weights_of(path)
+    if weights is None:
+        return {}
+    files = [weights, *(weights.with_name(name) for name in _BESIDE_THE_WEIGHTS)]
+    return {file.name: known_sha256(file) for file in files if file.is_file()}
+
+
+def describe_data(name: str, files_of: FilesOf) -> list[dict[str, Any]]:
+    """The files behind one name, each with its size and sha256. Raises OSError where one cannot be read."""
+    if name == EMBEDDED and not Path(name).exists():
+        return [{"path": name, "python": platform.python_version()}]
+    return [{"path": str(file), "bytes": file.stat().st_size, "sha256": known_sha256(file)} for file in files_of(name)]
+
+
+def _names(data: str) -> list[str]:
+    if "," not in data or Path(data).exists():
+        return [data]
+    return [name.strip() for name in data.split(",") if name.strip()]  # several, as the corpus reader takes them
+
+
 def _parent(parent: Path, folder: Path | None) -> dict[str, Any]:
-    run = run_of(parent.absolute())
-    places = (run / "model/model.safetensors", run / "model.safetensors")
-    weights = next((place for place in places if place.is_file()), None)
+    run, weights = run_of(parent.absolute()), weights_of(parent)
     return {
         "path": str(run) if folder is None else os.path.relpath(run.resolve(), folder.resolve()),
         "verb": verb_of(run),
-        "model_sha256": None if weights is None else sha256(weights),
+        "model_sha256": None if weights is None else known_sha256(weights),
     }
-
-
-def _data(path: str) -> list[dict[str, Any]]:
-    if "," in path and not Path(path).exists():  # several, as the corpus reader takes them
-        return [described for part in path.split(",") for described in _data(part.strip())]
-    if path == EMBEDDED and not Path(path).exists():
-        return [{"path": path, "python": platform.python_version()}]
-    files = sorted(file for file in Path(path).rglob("*") if file.is_file()) if Path(path).is_dir() else [Path(path)]
-    return [{"path": str(file), "bytes": file.stat().st_size, "sha256": sha256(file)} for file in files]
 
 
 def _version(package: str) -> str | None:

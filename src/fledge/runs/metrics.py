@@ -27,7 +27,7 @@ class Log:
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row; NaN and infinities become null. Raises OSError: earlier rows intact, no half line."""
-        line = (json.dumps(_valid(row), allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+        line = encoded(row)
         descriptor = self._open()
         start = os.fstat(descriptor).st_size
         try:
@@ -73,6 +73,11 @@ class Log:
                 content = file.read()
             os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)
         return self._descriptor
+
+
+def encoded(row: dict[str, Any]) -> bytes:
+    """The line of a row, with its end."""
+    return (json.dumps(_valid(row), allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
 
 
 def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, Any]]:

@@ -87,9 +87,30 @@ class Data(TypedDict):
 
 
 @with_config(_OPEN)
+class ModelGiven(TypedDict):
+    """One of lineage.json's `inputs`: a run or model folder by the name it was given, and the hashes of its files."""
+
+    model: Place
+    files: dict[str, Text]
+
+
+@with_config(_OPEN)
+class DataGiven(TypedDict):
+    """One of lineage.json's `inputs`: a name, and how many of the entries of `data` are its files."""
+
+    data: Place
+    files: Count
+
+
+@with_config(_OPEN)
 class Lineage(TypedDict, total=False):
     """lineage.json, as `runs.lineage.describe` makes it."""
 
+    id: Text
+    started_in: Place
+    threads: Annotated[int, Field(ge=1, le=2**16)]
+    inputs: list[ModelGiven | DataGiven]
+    accepted: list[Object]
     verb: Text
     command: Text
     seed: int
@@ -169,7 +190,8 @@ class Held(TypedDict):
 
 @with_config(_OPEN)
 class Manifest(TypedDict):
-    """manifest.json of a checkpoint; `score`: higher is better."""
+    """manifest.json of a checkpoint; `score`: higher is better; `run`: the `id` in the lineage of the run that made it."""
 
     files: dict[str, Held]
     score: NotRequired[float | None]
+    run: NotRequired[Text | None]

@@ -1,0 +1,113 @@
+"""What a run was started from, held against what is there now: on other inputs it would end with other bits."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from fledge.runs.atomic import known_sha256
+from fledge.runs.lineage import EMBEDDED, FilesOf, describe_inputs, model_hashes, weights_of
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that is not what it was. `was` and `now` are its hashes, None where there was, or is, no such file."""
+
+    path: str
+    was: str | None
+    now: str | None
+
+    def __str__(self) -> str:
+        if self.now is None:
+            return f"{self.path} is gone"
+        return f"{self.path} is new" if self.was is None else f"{self.path} has changed"
+
+
+def start_folder(lineage: dict[str, Any]) -> Path:
+    """The folder that a run's relative names are meant from: the one it was started in.
+
+    The present one where that is gone, or lacks what the run reads while the present one has it: projects are moved.
+    """
+    here = Path.cwd()
+    started = Path(lineage.get("started_in") or here)
+    names = [entry.get("model") or entry["data"] for entry in lineage.get("inputs", [])]
+    names = [name for name in names if name != EMBEDDED]
+
+    def lacks(folder: Path) -> bool:
+        return any(not (folder / name).exists() for name in names if not _is_code(name))
+
+    return started if started.is_dir() and (not lacks(started) or lacks(here)) else here
+
+
+def find_changes(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> list[Change]:
+    """What differs from the lineage of the run in `folder`, as seen from the start folder, the present one.
+
+    A corpus that is gone does not count where the run keeps its own copy in shards/. Raises OSError.
+    """
+    if "inputs" not in lineage:  # written by a version that kept hashes and no names
+        return list(_changes_by_path(folder, lineage))
+    return list(_changes_by_name(folder, lineage, files_of))
+
+
+def accepted(folder: Path, lineage: dict[str, Any], changes: list[Change], files_of: FilesOf) -> dict[str, Any]:
+    """The lineage with what is there now in place of what was, and under `accepted` what was taken in, and when."""
+    if "inputs" in lineage:
+        parents = [entry["model"] for entry in lineage["inputs"] if "model" in entry]
+        data = [entry["data"] for entry in lineage["inputs"] if "data" in entry]
+    else:
+        parents = [folder / parent["path"] for parent in lineage.get("parents", [])]
+        data = [entry["path"] for entry in lineage.get("data", []) if Path(entry["path"]).exists()]
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    taken = [{"when": when, **asdict(change)} for change in changes]
+    now = describe_inputs(parents, data, folder, files_of)
+    return lineage | now | {"accepted": [*lineage.get("accepted", []), *taken]}
+
+
+def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
+    for parent in lineage.get("parents", []):
+        weights = weights_of(folder / parent["path"])
+        was = parent.get("model_sha256")
+        yield from _compared({str(weights or parent["path"]): was} if was else {}, [weights] if weights else [])
+    entries = lineage.get("data", [])
+    yield from _compared_data(entries, [Path(entry["path"]) for entry in entries if Path(entry["path"]).is_file()])
+
+
+def _changes_by_name(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Change]:
+    copied = (folder / "shards" / "index.json").is_file()
+    entries = iter(lineage.get("data", []))
+    for given in lineage["inputs"]:
+        if "model" in given:
+            place = Path(given["model"])
+            weights, now = weights_of(place), model_hashes(place)
+            for name, was in given["files"].items():
+                if now.get(name) != was:
+                    yield Change(str(weights.with_name(name) if weights else place / name), was, now.get(name))
+            continue
+        name, known = given["data"], list(islice(entries, given["files"]))
+        if copied and (name == EMBEDDED or not Path(name).exists()):
+            continue
+        yield from _compared_data(known, [file for file in files_of(name) if file.is_file()])
+
+
+def _compared_data(entries: list[dict[str, Any]], files: list[Path]) -> Iterator[Change]:
+    for entry in entries:
+        if "python" in entry and entry["python"] != platform.python_version():
+            yield Change(f"the prose of Python {entry['python']}", entry["python"], platform.python_version())
+    yield from _compared({entry["path"]: entry["sha256"] for entry in entries if "sha256" in entry}, files)
+
+
+def _compared(known: dict[str, str], files: list[Path]) -> Iterator[Change]:
+    now = {str(file): known_sha256(file) for file in files}
+    for path in [*known, *(now.keys() - known.keys())]:
+        if known.get(path) != now.get(path):
+            yield Change(path, known.get(path), now.get(path))
+
+
+def _is_code(name: str) -> bool:
+    """Names such as gridworld:map.txt or mine.py:World hold more than a path."""
+    return ":" in name
