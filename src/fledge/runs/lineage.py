@@ -107,7 +107,7 @@ def verb_of(folder: Path) -> str | None:
 
 def weights_of(path: Path) -> Path | None:
     """The weights of a run or a model folder; None where there are none."""
-    run = run_of(path.absolute())
+    run = run_of(path)
     places = (standing(run / "model") / "model.safetensors", run / "model.safetensors")
     return next((place for place in places if place.is_file()), None)
 
