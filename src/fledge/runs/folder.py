@@ -125,8 +125,12 @@ class Run:
         return (self.folder / "summary.json").is_file()
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write summary.json, whole or not at all: the run is finished. Raises ValueError for NaN or infinity."""
-        write_json(self.folder / "summary.json", self.kept_summary or summary)
+        """Write summary.json, whole or not at all: the run is finished. Raises ValueError for NaN or infinity.
+
+        One that had finished before, and only writes its model again, keeps the summary it has: its seconds are true.
+        """
+        if self.kept_summary is None:
+            write_json(self.folder / "summary.json", summary)
 
     @contextmanager
     def reason_kept(self) -> Iterator[None]:
