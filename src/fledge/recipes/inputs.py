@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from fledge.text.corpus import SUFFIXES
-from fledge.text.files import is_suffixed
+from fledge.runs.lineage import FilesOf
+from fledge.text.folders import Links, Passed, text_files
 
 _OWN_CODE = re.compile(r"(.+\.py):\w+")  # FILE.py:Class, as `algorithm` and `world` take it
 
 
-def files_read(name: str) -> list[Path]:
+def files_of(config: Mapping[str, Any]) -> FilesOf:
+    """`files_read` as the fields of a run choose, which say whether hidden texts and linked folders are read."""
+    return partial(files_read, hidden=config.get("hidden", False), links=config.get("links", "follow"))
+
+
+def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
     """The files behind a name that a user gave: text, a task, a map, code of his own; none for what is built in.
 
     A folder is its text files, in the order of names; a .py file brings the modules beside it that it imports;
@@ -20,7 +28,7 @@ def files_read(name: str) -> list[Path]:
     """
     path = Path(name).expanduser()
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if is_suffixed(file, SUFFIXES) and file.is_file())
+        return text_files(path, Passed(), hidden=hidden, links=links)
     if path.is_file():
         return _with_imports(path) if path.suffix == ".py" else [path]
     if "," in name:  # several, as corpora and tasks take them

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fledge import __version__
 from fledge.errors import UserError
-from fledge.recipes.inputs import files_read
+from fledge.recipes.inputs import files_of
 from fledge.recipes.show import Show
 from fledge.recipes.verbs import VERBS
 from fledge.runs.atomic import write_json
@@ -101,14 +101,14 @@ def check_inputs(run: Run, show: Show) -> None:
 
     Names are looked up from the present folder. What is allowed is recorded in lineage.json.
     """
-    changes = find_changes(run.folder, run.lineage, files_read)
+    changes = find_changes(run.folder, run.lineage, files_of(run.config))
     if not changes:
         return
     if not run.allowed.changes:
         raise UserError(refusal(run, changes))
     for change in changes:
         show.line(f"{change}: accepted, and recorded in {run.folder / 'lineage.json'}")
-    run.lineage = accepted(run.folder, run.lineage, changes, files_read)
+    run.lineage = accepted(run.folder, run.lineage, changes, files_of(run.config))
     write_json(run.folder / "lineage.json", run.lineage)
 
 

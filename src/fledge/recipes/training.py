@@ -16,7 +16,7 @@ from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
 from fledge.models.transformer import TransformerConfig
-from fledge.recipes.inputs import files_read
+from fledge.recipes.inputs import files_of
 from fledge.runs.folder import Run
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
@@ -84,9 +84,10 @@ def open_run(
     seed_generators(config.seed)
     if run is not None:
         return run
+    fields = config.model_dump(mode="json")
     return Run.create(
-        config.out, verb, config.model_dump(mode="json"), seed=config.seed, parents=parents or [], data=data or [],
-        files_of=files_read,
+        config.out, verb, fields, seed=config.seed, parents=parents or [], data=data or [],
+        files_of=files_of(fields),
     )  # fmt: skip
 
 
