@@ -26,9 +26,9 @@ from fledge.recipes.control_builders import Making
 from fledge.recipes.control_kinds import kind_for
 from fledge.recipes.pacing import by_world_steps
 from fledge.recipes.show import Show
-from fledge.runs.atomic import write_text
 from fledge.runs.charts import Series, line_chart
 from fledge.runs.figures import duration
+from fledge.runs.own_page import check_page, write_page
 from fledge.runs.page import render_page
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.grid_picture import as_svg, in_terminal
@@ -74,6 +74,7 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, or choose another."
         )
+    check_page(config.out, "ladder")
     began = time.perf_counter()
     grid = read_gridworld(map_text(config.world), step_reward=config.step_reward, slip=config.slip, gamma=config.gamma)
     mdp = grid.mdp()
@@ -98,7 +99,7 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
             learned.append(climb(name, config, mdp, best.value))
             watch.step(len(exact) + len(learned), {"lost": learned[-1]["lost"]})
     show.print(table(exact, learned))
-    write_text(config.out, page(config, grid, best, exact, learned, time.perf_counter() - began))
+    write_page(config.out, page(config, grid, best, exact, learned, time.perf_counter() - began), "ladder")
     show.line(f"The page: {config.out}")
     return {
         "verb": "ladder",

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fledge.errors import UserError
 from fledge.recipes.text_data import TextFields
 from fledge.text.bpe import trace_word, word_pattern
 from fledge.text.corpus import Corpus
@@ -51,6 +52,7 @@ class TokenizerTrainConfig(TextFields):
 def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
     """Read, learn, save. Raises UserError for text that cannot be read and sizes that cannot be."""
     start = time.perf_counter()
+    check_out(Path(config.out))
     corpus = config.read(config.data, show.line)
     texts = (text for document in corpus.documents() for text in words_apart(document.chunks()))
     tokenizer = train_tokenizer(config.kind, texts, config.vocab_size, show.line)
@@ -76,6 +78,23 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
     )
     show.line(f'look at it: fledge tokenizer show from={config.out} text="the cat"')
     return result
+
+
+def check_out(folder: Path) -> None:
+    """Raises UserError where a tokenizer written into `folder` would take the place of one that something depends on."""
+    for part in ("model.safetensors", "index.json", "config.json"):
+        if (folder / part).exists():
+            raise UserError(
+                f"`{folder}` holds {part}, and what reads it goes by the tokenizer beside it: choose another `out`."
+            )
+    if not (folder / "tokenizer.json").exists():
+        return
+    try:
+        load_tokenizer(folder)
+    except UserError:
+        raise UserError(
+            f"`{folder}` holds a tokenizer.json that `fledge tokenizer train` has not written: choose another `out`."
+        ) from None
 
 
 def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:

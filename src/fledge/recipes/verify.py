@@ -32,7 +32,7 @@ from fledge.exact.value_rows import value_rows
 from fledge.recipes.own_estimators import own_rows
 from fledge.recipes.show import Show
 from fledge.recipes.verify_page import verify_page
-from fledge.runs.atomic import write_text
+from fledge.runs.own_page import check_page, write_page
 
 
 class VerifyConfig(BaseModel):
@@ -65,6 +65,7 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, or choose another."
         )
+    check_page(config.out, "verify")
     hardware = Hardware(config.device, getattr(torch, config.dtype))
     began = time.perf_counter()
     if config.file is None:
@@ -81,7 +82,7 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     for row in broken:
         show.line(f"✗ {row.subject} claims “{row.claim}”, but is {row.statement}")
     told = f"{len(rows) - len(broken)} of {len(rows)} rows hold"
-    write_text(config.out, verify_page(rows, config.file, hardware, time.perf_counter() - began))
+    write_page(config.out, verify_page(rows, config.file, hardware, time.perf_counter() - began), "verify")
     show.line(f"{told}, {time.perf_counter() - began:.0f} s. Page: {config.out}")
     return {"holds": not broken, "rows": [row.as_json() for row in rows]}
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fledge.runs.atomic import write_text
 from fledge.runs.chapter import Chapter, Drawn, chapter
 from fledge.runs.charts import Series, line_chart
 from fledge.runs.family import Member, ancestry, family
 from fledge.runs.figures import duration, headline, is_number, label, value_text
 from fledge.runs.folder import Run, find_runs
 from fledge.runs.overoptimisation import SOURCE
+from fledge.runs.own_page import check_page, write_page
 from fledge.runs.page import render_page
 
 
@@ -45,7 +45,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     A part that is damaged is left out, and named. Raises UserError where there is no run, OSError where it cannot be written.
     """
     out = folder / "report.html" if out is None else out
-    write_text(out, render(folder))
+    check_page(out, "report")
+    write_page(out, render(folder), "report")
     return out
 
 
