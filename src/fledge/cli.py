@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import json
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import Any, get_args
 from fledge import __version__
 from fledge.errors import UserError
 from fledge.recipes.verbs import VERBS, Verb
+from fledge.system_errors import explain
 
 USAGE = "fledge VERB [config.toml] [--field value | field=value]… [--json] [--debug]"
 
@@ -37,30 +37,26 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        if debug or error.errno not in _DISK:
+        sentence = explain(error, written_by(words))
+        if debug or sentence is None:
             raise
-        what, to_do = _DISK[error.errno]
-        where = f" ({error.filename})" if error.filename else ""
-        code = complain(f"{what}{where}: {to_do}. What was saved before is intact.", 2)
+        code = complain(sentence, 2)
     except KeyboardInterrupt:
         code = complain("stopped.", 130)
     sys.exit(code)
 
 
-_DISK = {
-    errno.ENOSPC: ("the disk is full", "free some space, then `fledge resume` the run"),
-    errno.EDQUOT: ("the disk quota is used up", "free some space, then `fledge resume` the run"),
-    errno.EACCES: ("permission was refused", "change the permissions, or choose another `out`"),
-    errno.EPERM: ("permission was refused", "change the permissions, or choose another `out`"),
-    errno.EROFS: ("the file system is read-only", "choose another `out`"),
-    errno.ENOTDIR: ("a part of the path is a file, not a folder", "choose another `out`"),
-    errno.ENAMETOOLONG: ("a name is too long for the file system", "choose another `out`"),
-    errno.EEXIST: ("a file is in the way of a folder", "remove it, or choose another `out`"),
-    errno.ENOENT: ("a file or folder is not there", "make it, or choose another path"),
-    errno.EISDIR: ("a folder is in the way of a file", "choose another `out`"),
-    errno.EBUSY: ("it is in use", "choose another `out`"),
-    errno.EIO: ("the disk reports an error", "look to the disk, then `fledge resume` the run"),
-}  # what is the matter, and what to do
+def written_by(words: list[str]) -> Path:
+    """The file or folder that a command line writes: its `out`, the run it resumes or reports, else where new runs are made."""
+    for before, word in zip(["", *words], words, strict=False):
+        if before == "--out":
+            return Path(word)
+        key, equals, value = word.removeprefix("--").partition("=")
+        if equals and key == "out":
+            return Path(value)
+    if words and words[0] in ("resume", "report") and len(words) > 1:
+        return Path(words[1].rpartition("=")[2])
+    return Path("runs")
 
 
 def complain(sentence: str, code: int) -> int:
@@ -162,6 +158,8 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
     """Pydantic reads numbers, paths and true/false out of the words; the word none stands for None."""
     from pydantic import ValidationError
 
+    for key, value in given.items():
+        check_characters(key, value)
     optional = {key for key, field in verb.config.model_fields.items() if type(None) in get_args(field.annotation)}
     values = {key: None if value in ("none", "None") and key in optional else value for key, value in given.items()}
     try:
@@ -174,6 +172,18 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
             raise UserError(f"`fledge {name}` needs {field}=…: {about}.") from None
         said = wrong["msg"][0].lower() + wrong["msg"][1:]
         raise UserError(f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it.") from None
+
+
+def check_characters(key: str, value: Any) -> None:
+    """Raises UserError for text with what no file name and no JSON can hold: it would fail later, and in the middle."""
+    if not isinstance(value, str):
+        return
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise UserError(f"{key}={value!r} is not UTF-8 at character {error.start + 1}: write it in UTF-8.") from None
+    if "\0" in value:
+        raise UserError(f"{key}={value!r} has a zero byte, which no name and no text has: leave it out.")
 
 
 @contextmanager

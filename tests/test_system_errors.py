@@ -1,0 +1,44 @@
+"""An error of the operating system is a sentence about what was written, or about what was read, and not about the other."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from fledge.system_errors import explain
+
+
+def error(number: int, name: str | None) -> OSError:
+    return OSError(number, os.strerror(number), name)
+
+
+@pytest.mark.parametrize("name", ["out/run/.lock", "out/run", "out", "out/.run.71.partial"])
+def test_what_is_written_is_about_out_and_says_that_the_rest_is_intact(name: str) -> None:
+    said = explain(error(errno.EACCES, name), Path("out/run"))
+    assert said is not None
+    assert f"({name}): change the permissions, or choose another `out`. What was saved before is intact." in said
+
+
+@pytest.mark.parametrize(
+    "name", ["rows.jsonl", "/elsewhere/run/model/model.safetensors", "out/other/config.json", "out-2"]
+)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EBUSY])
+def test_what_is_read_is_not_about_out(number: int, name: str) -> None:
+    said = explain(error(number, name), Path("out/run"))
+    assert said is not None
+    assert f"({name})" in said
+    assert "`out`" not in said
+    assert "What was saved" not in said
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENOSPC])
+def test_limits_have_a_sentence_with_or_without_a_name(number: int) -> None:
+    for name in (None, "runs/tune/metrics.jsonl"):
+        assert explain(error(number, name), Path("runs")) is not None
+
+
+def test_what_no_user_can_mend_has_none() -> None:
+    assert explain(error(errno.EBADF, None), Path("runs")) is None
