@@ -60,10 +60,12 @@ def test_a_mistake_leaves_no_run_and_no_more_than_was_there(mistake: str, cli: C
 
 
 def test_resume_removes_nothing_whatever_is_missing(cli: Cli, models: Models, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    words = [*models.fill(PRETRAIN), "save_every_s=0", "out=run"]
+    run, text = tmp_path / "run", tmp_path / "text.txt"
+    text.write_bytes((models.folder / "text.txt").read_bytes())
+    words = [*models.fill(PRETRAIN), "data=text.txt", "save_every_s=0", "out=run"]
     cli(words, folder=tmp_path, signal=signal.SIGKILL, once=run / "checkpoints" / "00000004")
     (run / "metrics.jsonl").unlink()
+    text.unlink()
     shard = run / "shards" / "train-00000.bin"
     shard.write_bytes(shard.read_bytes() + b"x")
     kept = {name: held for name, held in contents(run).items() if name.startswith(("checkpoints", "shards", "conf"))}
