@@ -253,3 +253,14 @@ def test_until_learning_starts_actions_are_anywhere_between_the_bounds() -> None
 def test_actions_without_bounds_are_refused() -> None:
     with pytest.raises(UserError, match="finite bound"):
         sac(action=Choices((2,)))
+
+
+def test_an_actor_that_begins_trained_acts_before_learning_starts() -> None:
+    """Even draws over the box until then, unless there is an actor worth asking: then its own, of the same noise."""
+    obs = torch.zeros(5, dtype=torch.long)
+    untrained, trained_before = sac(learning_starts=100), sac(learning_starts=100, begins_trained=True)
+    noise = torch.randn((5, 1), generator=seeded(9))
+    with torch.no_grad():
+        own = trained_before.actor(obs, noise)[0]
+    assert torch.equal(trained_before.act(obs, seeded(9))[0], own)
+    assert not torch.equal(untrained.act(obs, seeded(9))[0], own)

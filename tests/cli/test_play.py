@@ -70,6 +70,20 @@ def test_where_the_last_is_the_best_there_is_no_other(cli: Cli, tmp_path: Path) 
     assert cli("play run --json", folder=tmp_path).result["which"] == "last"
 
 
+@pytest.mark.parametrize(("size", "far"), [("5e4", True), ("1e-3", True), ("1.0", False)])
+def test_observations_far_from_one_are_named_unless_they_are_normalised(
+    size: str, far: bool, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "far.py").write_text(PAYS.replace("self.count / 8, np.float32), pay", f"{size}, np.float32), pay"))
+    words = f"control {QUICK} world=./far.py:World steps=40 evaluation_episodes=1 algorithm=dqn learning_starts=8"
+    plain = cli(f"{words} out=plain", folder=tmp_path)
+    assert ("give normalise=true" in plain.stdout) == far, plain.stdout
+    assert plain.stdout.count("normalise=true") <= 1
+    normal = cli(f"{words} normalise=true out=normal", folder=tmp_path)
+    assert normal.code == 0, normal.stderr
+    assert "give normalise=true" not in normal.stdout
+
+
 @pytest.mark.parametrize(
     ("algorithm", "steps"), [("ppo", 16), ("ppo", 257), ("dqn", 100), ("q_learning", 300), ("async", 257)]
 )

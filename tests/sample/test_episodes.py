@@ -15,6 +15,7 @@ from fledge.models.actor_critic import ActorCritic, Encoder, moments_of
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
+from fledge.sample.workers import first_steps
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from fledge.worlds.world import Box, Choices, Step
@@ -182,3 +183,37 @@ def test_statistics_stay_while_a_batch_is_learned_from() -> None:
         assert batch.logp is not None
         said = policy.log_prob(batch.obs, batch.action)
         torch.testing.assert_close(said[batch.chosen], batch.logp[batch.chosen])
+
+
+@pytest.mark.parametrize("limit", [1, 29, 50, 61, 100])
+def test_the_last_batch_ends_with_the_steps_that_were_asked_for(limit: int) -> None:
+    """Whole batches, then one of what is left, up to twice as long; copies beyond the last step stay as if they had not been stepped."""
+    world = make_world("CartPole-v1", 3)
+    sampler = Episodes(world, Left(), Stopwatch(), steps=10, seed=0, limit=limit)
+    batches = []
+    while sampler.taken < limit:
+        batches.append(next(sampler))
+    assert sampler.taken == sum(int(rows.chosen.sum()) for rows in batches) == limit
+    assert all(rows.chosen.shape[1] == 10 for rows in batches[:-1])
+    last = batches[-1]
+    assert int(last.chosen.sum()) < 60
+    assert len(batches) == 1 or int(last.chosen.sum()) >= 30  # an algorithm has as many rows as ever
+    idle = ~last.chosen[:, -1]
+    assert torch.equal(last.obs[idle, -1], last.obs[idle, -2]) or bool((last.terminated[idle, -2]).any())
+    assert bool((last.reward[idle, -1] == 0).all())
+    assert not bool((last.terminated | last.truncated)[idle, -1].any())
+
+
+class Left:
+    """Pushes left: the pole falls within some ten steps, and copies begin anew on the way."""
+
+    def act(self, obs: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, None]:
+        return torch.zeros(len(obs), dtype=torch.long), None
+
+
+def test_the_first_steps_of_a_batch_are_those_of_all_copies_in_the_order_of_time() -> None:
+    rows = next(Episodes(make_world("CartPole-v1", 3), Left(), Stopwatch(), steps=6, seed=0))
+    cut = first_steps(rows, 7)
+    assert cut.chosen.tolist() == [[True, True, True], [True, True, False], [True, True, False]]
+    assert torch.equal(cut.obs, rows.obs[:, :4])
+    assert torch.equal(first_steps(rows, 100).action, rows.action)
