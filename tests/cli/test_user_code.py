@@ -122,3 +122,42 @@ def test_a_learning_rate_that_is_absurd_ends_in_one_sentence(
     done = cli(words, folder=tmp_path)
     if done.code:
         assert "learning_rate" in done.diverged
+
+
+WORLD = """
+import ctypes
+import gymnasium
+import numpy as np
+
+class World(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+    steps = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        if self.steps == 40:
+            DEED
+        return np.zeros(2, np.float32), 1.0, False, self.steps % 10 == 0, {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("process", "deed", "said"),
+    [
+        ("trainer", "import os; os._exit(0)", "failed in copy 0 (called os._exit(0), "),
+        ("own", "ctypes.string_at(0)", "failed as one of its processes was ended from outside"),
+    ],
+)
+def test_a_world_that_exits_or_crashes_ends_in_a_sentence(
+    process: str, deed: str, said: str, cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(WORLD.replace("DEED", deed))
+    words = "control world=./mine.py:World algorithm=a2c copies=2 steps_per_batch=8 steps=400 evaluation_episodes=2"
+    done = cli(f"{words} world_process={process} save_every_s=0 pictures=false out=run", folder=tmp_path)
+    assert said in done.complaint
+    assert list((tmp_path / "run" / "checkpoints").iterdir())
