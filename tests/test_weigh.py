@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fledge.weigh import (
+    difference,
     effective_sample_size,
+    equal_in_group,
     explained_variance,
     gae,
     group_mean,
@@ -248,12 +250,59 @@ def test_whitening_steps_without_spread_only_centres_them(steps: int) -> None:
     assert not out.any()
 
 
+EQUAL = pytest.mark.parametrize("value", [0.1, 0.3, -0.2, 1.0, 1 / 3, 1e6, 1e-6, 0.0])
+SIZES = pytest.mark.parametrize("shape", [(64, 16), (7, 3), (3, 2000)])
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+
+
+@EQUAL
+@SIZES
+@DTYPES
+def test_equal_numbers_have_no_spread_in_any_precision_and_number(
+    value: float, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """The mean of n times 0.3 is not 0.3, and what is left over is no spread to divide by, nor one to explain."""
+    x, yes = torch.full(shape, value, dtype=dtype), torch.ones(shape, dtype=torch.bool)
+    assert not whiten(x, yes).any()
+    assert torch.equal(whiten(x, yes, shift=False), x)
+    assert explained_variance(torch.zeros_like(x), x, yes) == 0.0
+    row, group = x[:, 0], torch.arange(len(x)) % 3 // 2
+    assert torch.equal(group_mean(row, group), row)
+    if shape[0] > 3:
+        assert torch.equal(leave_one_out_mean(row, group), row)
+
+
+@SIZES
+@DTYPES
+def test_numbers_that_differ_in_their_last_places_have_none_either(shape: tuple[int, int], dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(0)
+    last = torch.randint(-2, 3, shape, generator=random) * torch.finfo(dtype).eps
+    for value in (0.3, -1e5, 1e-7):
+        x, yes = value * (1 + last.to(dtype)), torch.ones(shape, dtype=torch.bool)
+        assert not whiten(x, yes).any()
+        assert explained_variance(torch.zeros_like(x), x, yes) == 0.0
+        assert equal_in_group(x[:, 0], torch.zeros(len(x), dtype=torch.long)).all()
+        assert not difference(x, torch.full_like(x, value)).any()
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e-6, 1.0, 1e6])
+def test_a_small_spread_is_one_all_the_same(scale: float) -> None:
+    """One part in a thousand of the mean, and no mean at all, at any size."""
+    noise = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    yes = torch.ones(64, 16, dtype=torch.bool)
+    for x in (scale * (1 + 1e-3 * noise), scale * noise):
+        white = whiten(x.double(), yes)
+        assert white.std().item() == pytest.approx(1, rel=1e-6)
+        assert whiten(x, yes).std().item() == pytest.approx(1, rel=1e-2)
+        assert not difference(x[:, 1:], x[:, :-1])[x[:, 1:] != x[:, :-1]].eq(0).all()
+
+
 def test_whitening_over_ranks_is_whitening_of_the_batch_they_hold_together() -> None:
     x = torch.randn(8, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mask = torch.rand(8, 5, generator=torch.Generator().manual_seed(1)) < 0.7
     # The sums that two ranks would tell each other, in the order in which they are asked for.
     mean = x[mask].mean()
-    sums = iter([mask.sum().double(), x[mask].sum(), ((x[mask] - mean) ** 2).sum()])
+    sums = iter([mask.sum().double(), x[mask].sum(), (x[mask] - mean).sum(), ((x[mask] - mean) ** 2).sum()])
     first = whiten(x[:3], mask[:3], over_ranks=lambda share: next(sums))
     torch.testing.assert_close(first, whiten(x, mask)[:3])
 

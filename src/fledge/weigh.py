@@ -67,31 +67,52 @@ OverRanks = Callable[[Tensor], Tensor]
 """Adds a number up over all ranks (`Learner.sum`): a batch is what they hold together. By default there is one rank."""
 
 
+ROUNDINGS = 8  # so many units in the last place may separate two numbers that would be equal in exact arithmetic
+
+
 def _spread(x: Tensor, mask: Tensor, over_ranks: OverRanks) -> tuple[Tensor, Tensor, Tensor]:
-    """Over the steps where mask is True: how many there are, their mean, and the sum of squared distances from it.  -> [] each"""
-    count = over_ranks(mask.sum().to(x.dtype))
-    mean = over_ranks(torch.where(mask, x, 0.0).sum()) / count.clamp(min=1)
-    return count, mean, over_ranks((torch.where(mask, x - mean, 0.0) ** 2).sum())
+    """Over the steps where mask is True: how many there are, their mean, and the sum of squared distances from it.  -> [] float64 each
+
+    The mean is corrected once by the mean distance from it, so that of equal numbers it is that number. Squares that are no more than
+    the rounding errors of sums over T steps, in x's own precision, are 0.
+    """
+    eps, x = torch.finfo(x.dtype).eps, x.double()  # a number of 1e-20 has no square in float32
+    count = over_ranks(mask.sum().double())
+    rough = over_ranks(torch.where(mask, x, 0.0).sum()) / count.clamp(min=1)
+    mean = rough + over_ranks(torch.where(mask, x - rough, 0.0).sum()) / count.clamp(min=1)
+    squares = over_ranks((torch.where(mask, x - mean, 0.0) ** 2).sum())
+    noise = ROUNDINGS * eps * max(1, x.shape[-1]) ** 0.5 * mean.abs()
+    return count, mean, torch.where(squares > count * noise**2, squares, 0.0)
 
 
 def whiten(x: Tensor, mask: Tensor, shift: bool = True, over_ranks: OverRanks = lambda share: share) -> Tensor:
     """(x − mean) / std over the steps where mask is True, of the whole batch and all ranks; 0 elsewhere.  [B, T] -> [B, T]
 
-    Call it before cutting into micro-batches. `shift=False` keeps the mean. A batch with fewer than two steps or no spread
-    is only centred: there is no scale to divide by.
+    Call it before cutting into micro-batches. `shift=False` keeps the mean. A batch with fewer than two steps or no spread beyond
+    rounding errors says nothing about any of them: 0, exactly, for an optimizer that divides by the gradient's size makes a whole step
+    of the smallest rest.
     """
     count, mean, squares = _spread(x, mask, over_ranks)
     std = (squares / (count - 1).clamp(min=1)).sqrt()
-    out = (x - mean) / torch.where(std > 1e-8, std, torch.ones_like(std))
-    return torch.where(mask, out if shift else out + mean, 0.0)
+    out = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), 0.0)
+    return torch.where(mask, out if shift else out + mean, 0.0).to(x.dtype)
+
+
+def difference(x: Tensor, y: Tensor) -> Tensor:
+    """x − y, and exactly 0 where it is no more than the rounding errors of the two: as for `whiten`, a rest would be learned from."""
+    apart = x - y
+    return torch.where(
+        apart.abs() > ROUNDINGS * torch.finfo(apart.dtype).eps * torch.maximum(x.abs(), y.abs()), apart, 0.0
+    )
 
 
 def group_mean(x: Tensor, group: Tensor) -> Tensor:
     """For every row, the mean of x over the rows of its group.  [B], [B] -> [B]"""
     names, index = group.unique(return_inverse=True)
-    total = x.new_zeros(len(names)).index_add_(0, index, x)
     count = x.new_zeros(len(names)).index_add_(0, index, torch.ones_like(x))
-    return (total / count)[index]
+    rough = (x.new_zeros(len(names)).index_add_(0, index, x) / count)[index]
+    # Corrected once, so that of equal numbers it is that number, without a rounding error.
+    return rough + (x.new_zeros(len(names)).index_add_(0, index, x - rough) / count)[index]
 
 
 def leave_one_out_mean(x: Tensor, group: Tensor) -> Tensor:
@@ -103,7 +124,8 @@ def leave_one_out_mean(x: Tensor, group: Tensor) -> Tensor:
     if int(size.min()) < 2:
         raise ValueError("a group of 1 sample has no others to compare with. Raise `samples_per_prompt` to 2 or more.")
     count = size.to(x.dtype)[index]
-    return (group_mean(x, group) * count - x) / (count - 1)
+    mean = group_mean(x, group)
+    return mean + (mean - x) / (count - 1)
 
 
 def log_ratio(logp: Tensor, reference: Tensor, mask: Tensor, bound: float = 20.0) -> Tensor:
@@ -117,7 +139,10 @@ def log_ratio(logp: Tensor, reference: Tensor, mask: Tensor, bound: float = 20.0
 def explained_variance(
     value: Tensor, target: Tensor, mask: Tensor, over_ranks: OverRanks = lambda share: share
 ) -> float:
-    """1 − Var[target − value] / Var[target] over the mask: 1 is a perfect critic, 0 no better than a constant."""
+    """1 − Var[target − value] / Var[target] over the mask: 1 is a perfect critic, 0 no better than a constant.
+
+    0, too, where the target has no spread beyond rounding errors: there is nothing to explain.
+    """
     spread = _spread(target, mask, over_ranks)[2]
     if not bool(spread > 0):
         return 0.0
@@ -138,9 +163,12 @@ def group_max(x: Tensor, group: Tensor) -> Tensor:
 
 
 def equal_in_group(x: Tensor, group: Tensor) -> Tensor:
-    """For every row, whether all rows of its group have the same x: nothing in such a group can be compared.  [B], [B] -> [B] bool"""
+    """For every row, whether all rows of its group have the same x, up to rounding errors: nothing in such a group can be compared.
+
+    [B], [B] -> [B] bool
+    """
     low, high = _group_extremes(x, group)
-    return low == high
+    return difference(high, low) == 0
 
 
 def group_spread(x: Tensor, group: Tensor) -> Tensor:

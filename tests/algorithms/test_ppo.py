@@ -120,7 +120,7 @@ def test_the_kl_is_the_completions_k1_and_steers_beta_once_a_batch() -> None:
     gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
     expected = torch.where(batch.chosen, gap, 0.0).sum(1).mean().item()
     figures = case.algorithm.update(batch)
-    assert figures["kl"] == pytest.approx(expected, rel=1e-9)
+    assert figures["kl_k1"] == pytest.approx(expected, rel=1e-9)
     assert figures["kl_coefficient"] == 0.1
     assert case.algorithm.kl.beta == pytest.approx(0.1 * (1 + 0.1 * max(-0.2, min(0.2, expected / 0.5 - 1))))
 

@@ -121,7 +121,7 @@ def test_the_kl_that_is_reported_is_the_completions_k1_and_steers_beta() -> None
     assert batch.logp is not None
     gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
     expected = torch.where(batch.chosen, gap, 0.0).sum(1).mean().item()
-    assert figures["kl"] == pytest.approx(expected, rel=1e-5)
+    assert figures["kl_k1"] == pytest.approx(expected, rel=1e-5)
     assert figures["kl_coefficient"] == 0.1
     assert figures["drift"] < 1e-5
     assert control.beta == pytest.approx(0.1 * (1 + 0.1 * min(0.2, expected / 0.5 - 1)), rel=1e-5)
@@ -136,7 +136,7 @@ def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() ->
         gradients, batch = Gradients(fit), rollouts(policy)
         batch = batch.with_(logp=None) if drop else batch
         figures = Reinforce(policy, fit, Stopwatch(), reference=reference, kl=KLControl(5.0)).update(batch)
-        found.append((gradients.flat, figures["kl"], figures["kl_k3"]))
+        found.append((gradients.flat, figures["kl_k1"], figures["kl_k3"]))
     assert found[0][1] > 0.1
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
@@ -151,7 +151,7 @@ def test_in_bfloat16_a_policy_is_at_distance_zero_from_itself_and_drift_is_still
     Gradients(fit)
     algorithm = Reinforce(policy, fit, Stopwatch(), reference=policy.frozen_copy(), kl=KLControl(0.1))
     figures = algorithm.update(batch)
-    assert (figures["kl"], figures["kl_k3"]) == (0.0, 0.0)
+    assert (figures["kl_k1"], figures["kl_k3"]) == (0.0, 0.0)
     assert 1e-4 < figures["drift"] < 0.1
     with pytest.raises(UserError, match="disagree"):
         algorithm.update(batch.with_(logp=batch.logp - 0.5))
@@ -183,7 +183,7 @@ def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_t
     mean, found = 0.0, torch.zeros_like(start.table)
     for i, weight in zip(said.tolist(), p.tolist(), strict=True):
         steps = language.step_log_prob(spoken_table.detach())
-        mean += weight * algorithm.update(spoken(language, [i], 3, reward, steps))["kl"]
+        mean += weight * algorithm.update(spoken(language, [i], 3, reward, steps))["kl_k1"]
         found -= weight * gradients.taken[-1][0][:, start.network.row_of(language)].T
     assert mean == pytest.approx(exact, rel=1e-9)
     torch.testing.assert_close(found, slope, **EXACT)

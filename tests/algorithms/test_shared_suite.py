@@ -162,7 +162,7 @@ def test_credit_does_not_cross_an_end(name: str, end: str) -> None:
 def test_the_figures_that_a_practitioner_watches_are_there(name: str) -> None:
     made = alive(name)
     figures = made.algorithm.update(made.batch)
-    wanted = {"kl", "kl_k3", "entropy", "drift", "loss", "grad_norm", "learning_rate"}
+    wanted = {"kl_k1", "kl_k3", "entropy", "drift", "loss", "grad_norm", "learning_rate"}
     if name in WITH_GROUPS:
         wanted |= {"zero_spread_groups", "updates"}
     if isinstance(made.algorithm, GRPO):
@@ -179,7 +179,7 @@ def test_the_figures_that_a_practitioner_watches_are_there(name: str) -> None:
     if not name.startswith("off"):
         batch, reference = made.batch, policy(5)
         gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
-        assert figures["kl"] == pytest.approx(torch.where(batch.chosen, gap, 0.0).sum(1).mean().item(), rel=1e-9)
+        assert figures["kl_k1"] == pytest.approx(torch.where(batch.chosen, gap, 0.0).sum(1).mean().item(), rel=1e-9)
         assert figures["entropy"] == pytest.approx(-batch.logp[batch.chosen].mean().item(), rel=1e-9)
 
 

@@ -13,7 +13,7 @@ NAMES = (
     "reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "off_policy", "control_variate", "rwr", "awr", "em", "rest_em", "best_of_n",
     "online_dpo", "ppo",
 )  # fmt: skip
-WATCHED = ("reward", "kl", "drift", "stop_rate", "learning_rate", "grad_norm")
+WATCHED = ("reward", "kl_k1", "drift", "stop_rate", "learning_rate", "grad_norm")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -25,7 +25,7 @@ def test_an_algorithm_aligns_and_reports_what_is_watched(name: str, cli: Cli, mo
     assert len(updates) == 5
     missing = [figure for figure in WATCHED if figure not in updates[-1]]
     assert not missing
-    assert updates[0]["kl"] == pytest.approx(0.0, abs=1e-4)  # the first samples are the base's own
+    assert updates[0]["kl_k1"] == pytest.approx(0.0, abs=1e-4)  # the first samples are the base's own
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo", "kto", "orpo", "simpo"])

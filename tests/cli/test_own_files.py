@@ -74,8 +74,8 @@ def test_the_chain_on_a_users_own_files(cli: Cli, folder: Path) -> None:
         aligned = run(f"align base=tuned task={task} out={out} {reward} {RL}")
         assert aligned["steps"] == 4
         figures = [json.loads(line) for line in (folder / out / "metrics.jsonl").read_text().splitlines()]
-        assert all("pretraining_loss" in row for row in figures if "kl" in row)
-        assert len({row["kl_coefficient"] for row in figures if "kl" in row}) > 1  # steered
+        assert all("pretraining_loss" in row for row in figures if "kl_k1" in row)
+        assert len({row["kl_coefficient"] for row in figures if "kl_k1" in row}) > 1  # steered
         assert "validation_loss" in figures[0]
     hashed = {Path(each["path"]).name for each in json.loads((folder / "a" / "lineage.json").read_text())["data"]}
     assert hashed == {"mine.py", "one.txt", "two.md", "three.jsonl", "four.txt.gz"}

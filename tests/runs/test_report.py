@@ -194,7 +194,7 @@ def steps(true_end: float, proxy_end: float) -> list[dict[str, float]]:
     return [
         {
             "step": i,
-            "kl": 16 * (i / 200) ** 2 - 0.001,
+            "kl_k1": 16 * (i / 200) ** 2 - 0.001,
             "true_score": bend(true_end, i / 200) + noise.gauss(0, 0.03),
             "reward_model_score": bend(proxy_end, i / 200) + noise.gauss(0, 0.03),
         }
@@ -211,7 +211,7 @@ def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> Non
         found = overoptimisation(steps(true_end, proxy_end))
         assert found is not None
         assert not found.happened
-    assert overoptimisation([{"step": 1, "kl": 1.0, "true_score": 1.0}] * 9) is None
+    assert overoptimisation([{"step": 1, "kl_k1": 1.0, "true_score": 1.0}] * 9) is None
 
 
 @pytest.mark.parametrize(

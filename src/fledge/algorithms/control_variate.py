@@ -66,7 +66,7 @@ class ControlVariate:
 
         with self.stopwatch.phase("fit"):
             figures |= distance | self.learner.step(loss, batch) | {"kl_coefficient": self.kl.beta}
-        self.kl.observe(figures["kl"])
+        self.kl.observe(figures["kl_k1"])
         return figures
 
     def state_dict(self) -> dict[str, Any]:

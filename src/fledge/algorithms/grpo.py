@@ -2,7 +2,8 @@
 
 sample: policy, in groups.  score: reward, β·k1.  weigh: (reward − group mean) / group std − β·(k1 to go − group mean).
 fit: clipped ratio.  Shao et al. 2024 (DeepSeekMath), eq. 3. The paper's KL is k3 in the loss, whose gradient is that of the other
-direction; here k1 takes its place in the credit, beside the divided reward, where its gradient is right.
+direction; here k1 takes its place in the credit, beside the divided reward, where its gradient is right: exactly at the first step
+on a batch. At later ones it is still the old policy's k1, times the clipped ratio, as the reward is.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.weigh import equal_in_group, group_mean, group_spread, log_ratio, overlong_penalty, reward_to_go
+from fledge.weigh import difference, equal_in_group, group_mean, group_spread, log_ratio, overlong_penalty, reward_to_go
 
 Average = Literal["row", "token", "sum"]
 
@@ -110,7 +111,7 @@ class GRPO:
             self.minibatches.begin(self.weigh(batch, kl), figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
-        self.kl.observe(figures["kl"])
+        self.kl.observe(figures["kl_k1"])
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
@@ -135,7 +136,7 @@ class GRPO:
         if self.length_limit is not None:
             late = overlong_penalty(batch.chosen.sum(1), self.length_limit, self.length_buffer).to(reward.dtype)
         worth = reward + late
-        advantage = reward_to_go(batch.reward, *ends) + (late - group_mean(worth, group))[:, None]
+        advantage = difference(reward_to_go(batch.reward, *ends) + late[:, None], group_mean(worth, group)[:, None])
         if self.divide_by_std:
             # Asked of the numbers themselves: the spread of equal ones is a rounding error, and dividing by it would make it 1.
             flat = equal_in_group(worth, group)

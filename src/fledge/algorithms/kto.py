@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fledge.algorithms.reference import Referred, answer_logp, refer
 from fledge.algorithms.scoring import earned
+from fledge.errors import UserError
 from fledge.fit import kto
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
@@ -36,6 +37,11 @@ class KTO:
         desirable_weight: float = 1.0,
         undesirable_weight: float = 1.0,
     ) -> None:
+        if policy.rule.truncates:
+            raise UserError(
+                "KTO's reference point asks for answers to other prompts, which a policy under top-k, top-p or min-p never gives: leave "
+                "them out; the temperature is free."
+            )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.beta = reference, beta
         self.desirable_weight, self.undesirable_weight = desirable_weight, undesirable_weight

@@ -75,7 +75,7 @@ class OffPolicy:
         if self.unfinished is None:
             self.minibatches.begin(batch.to(self.learner.device), {})
         figures = self.minibatches.run(self.fit, between_steps)
-        self.kl.observe(figures["kl"])
+        self.kl.observe(figures["kl_k1"])
         return figures
 
     def fit(self, batch: Trajectories) -> dict[str, float]:

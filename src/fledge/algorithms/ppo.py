@@ -93,7 +93,7 @@ class PPO:
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
         if self.reference is not None:
-            self.kl.observe(figures["kl"])
+            self.kl.observe(figures["kl_k1"])
         return figures
 
     def _far_enough(self, step: Mapping[str, float]) -> bool:
@@ -130,7 +130,7 @@ class PPO:
             batch.reward, value, batch.chosen, batch.terminated, batch.truncated, s.gamma, s.gae_lambda
         )
         rows = self.learner.count_rows(batch)
-        distance = {} if self.reference is None else {"kl": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
+        distance = {} if self.reference is None else {"kl_k1": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
         figures = {
             **{name: float(self.learner.sum(each.sum()) / rows) for name, each in distance.items()},
             "entropy": sampled_entropy(batch.with_(logp=batch.old_logp), self.learner),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fledge.algorithms.scoring import log_prob_in_pieces
+from fledge.algorithms.scoring import log_prob_in_pieces, untruncated
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
@@ -27,9 +27,12 @@ class Referred(Trajectories):
 
 
 def refer(reference: TokenPolicy, rows: Trajectories, learner: Learner) -> Referred:
-    """Asked in pieces of the learner's size, which change memory and nothing else."""
+    """By the `untruncated` reference, as the KL is: one run has one reference.
+
+    Asked in pieces of the learner's size, which change memory and nothing else.
+    """
     rows = rows.to(learner.device)
-    return Referred(**dict(rows.items()), reference_logp=log_prob_in_pieces(reference, rows, learner))
+    return Referred(**dict(rows.items()), reference_logp=log_prob_in_pieces(untruncated(reference), rows, learner))
 
 
 def answer_logp(policy: TokenPolicy, rows: Trajectories) -> Tensor:

@@ -25,7 +25,7 @@ from fledge.learner import Learner
 from fledge.policy import Policy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.weigh import gae, group_mean, leave_one_out_mean, reward_to_go
+from fledge.weigh import difference, gae, group_mean, leave_one_out_mean, reward_to_go
 
 Baseline = Literal["none", "constant", "batch", "group", "leave_one_out", "optimal", "value"]
 
@@ -55,8 +55,12 @@ class Reinforce:
         baseline: Baseline = "leave_one_out",
         baseline_value: float = 0.0,
         gamma: float = 1.0,
+        sampled_in_fp32: bool = False,
     ) -> None:
-        """baseline_value: of the `constant` baseline. actor_critic: the policy together with the critic of `value`."""
+        """baseline_value: of the `constant` baseline. actor_critic: the policy together with the critic of `value`.
+
+        sampled_in_fp32: the samples' log-probabilities are what a trainer in float32 would find, which saves a forward pass of the KL.
+        """
         if (actor_critic is None) == (baseline == "value"):
             raise ValueError(
                 f"baseline={baseline!r} and actor_critic={actor_critic}: a critic belongs to baseline='value'."
@@ -65,7 +69,7 @@ class Reinforce:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.baseline: Baseline = baseline
-        self.baseline_value, self.gamma = baseline_value, gamma
+        self.baseline_value, self.gamma, self.sampled_in_fp32 = baseline_value, gamma, sampled_in_fp32
         if gamma != 1:
             self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
         elif baseline == "value":
@@ -98,41 +102,51 @@ class Reinforce:
         with self.stopwatch.phase("fit"):
             figures |= self.learner.step(loss, batch, check=drift_is_small)
         figures |= distance | {"kl_coefficient": self.kl.beta}
-        self.kl.observe(figures["kl"])
+        self.kl.observe(figures["kl_k1"])
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Tensor, dict[str, float]]:
         """The reward with the KL penalty in it, per step [B, T], and the two estimates of the KL of `kl_to`."""
-        if self.reference is not None and (batch.logp is None or self.learner.precision != "fp32"):
-            # Both sides of the KL from the trainer: in bfloat16 too a policy is at distance 0 from itself. In fp32 the engine's
-            # numbers are the trainer's, and a forward pass is saved.
+        exact = self.sampled_in_fp32 and self.learner.precision == "fp32"
+        if self.reference is not None and (batch.logp is None or not exact):
+            # Both sides of the KL from the trainer: in every precision a policy is at distance 0 from itself.
             batch = batch.with_(logp=log_prob_in_pieces(self.policy, batch, self.learner))
         kl, distance = kl_to(self.reference, batch, self.learner)
         return batch.reward - self.kl.beta * kl, distance
 
     @torch.no_grad()
     def weigh(self, batch: Trajectories, reward: Tensor) -> Trajectories:
-        """The batch with reward-to-go minus the baseline as its `weight`, and the critic's `target` where there is one. reward [B, T]"""
+        """The batch with reward-to-go minus the baseline as its `weight`, and the critic's `target` where there is one. reward [B, T]
+
+        A baseline is made of what whole rows earned, discounted from their first step: late in a row, where less is to come, it is too
+        high, which is noise and no bias.
+        """
         ends = (batch.chosen, batch.terminated, batch.truncated)
         if self.actor_critic is not None:
             value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)[2]  # [B, T+1]
             advantage, target = gae(reward, value, *ends, self.gamma, 1.0)
             return batch.with_(weight=advantage, target=target)
         back = reward_to_go(reward, *ends, self.gamma)  # [B, T]
-        score = torch.where(batch.chosen, reward, 0.0).sum(1)  # [B]: what the whole row earned
+        score = back.gather(1, batch.chosen.int().argmax(1, keepdim=True)).squeeze(
+            1
+        )  # [B], at the first step of each row
         group = groups(batch)
         if self.baseline == "leave_one_out":
             expected = leave_one_out_mean(score, group)
         elif self.baseline == "optimal":
             size = score_norm(self.policy, batch, self.learner)  # [B]
-            expected = leave_one_out_mean(size * score, group) / leave_one_out_mean(size, group).clamp(min=1e-12)
+            others = leave_one_out_mean(size, group)
+            weighted = leave_one_out_mean(size * score, group) / torch.where(others > 0, others, 1.0)
+            expected = torch.where(others > 0, weighted, leave_one_out_mean(score, group))
         elif self.baseline == "group":
             expected = group_mean(score, group)
         elif self.baseline == "batch":
-            expected = (self.learner.sum(score.sum()) / self.learner.count_rows(batch)).to(score.dtype).expand_as(score)
+            rows = self.learner.count_rows(batch)
+            rough = (self.learner.sum(score.sum()) / rows).to(score.dtype)
+            expected = (rough + self.learner.sum((score - rough).sum()) / rows).to(score.dtype).expand_as(score)
         else:
             expected = torch.full_like(score, self.baseline_value if self.baseline == "constant" else 0.0)
-        return batch.with_(weight=torch.where(batch.chosen, back - expected[:, None], 0.0))
+        return batch.with_(weight=torch.where(batch.chosen, difference(back, expected[:, None]), 0.0))
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
@@ -145,7 +159,7 @@ class Reinforce:
 def with_a_gradient(batch: Trajectories) -> Trajectories:
     """The rows with an advantage anywhere. The others, which earned exactly what was expected, would add zeros to the gradient.
 
-    Keeps the first row of a batch without any, so that the optimizer makes its step.
+    Keeps the first row of a batch without any, so that this rank takes part in a step of the others.
     """
     assert batch.weight is not None
     rows = (batch.weight != 0).any(1).nonzero().squeeze(1)

@@ -67,7 +67,7 @@ class RewardWeighted:
             self.minibatches.begin(batch.with_(weight=weight[:, None].expand_as(batch.reward)), figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
-        self.kl.observe(figures["kl"])
+        self.kl.observe(figures["kl_k1"])
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,9 @@ def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) ->
 def as_trained(policy: Policy, batch: Trajectories, learner: Learner) -> tuple[Trajectories, dict[str, float]]:
     """The batch with `logp` the trainer's own, so that ratios start at exactly 1; with its drift and entropy.
 
+    What engine and trainer differ by is not made up for by a weight: it is a figure, and bounded per token (`check_drift`), so that over
+    a row it may add up to as many times the bound as the row has tokens.
+
     Raises UserError when the samples did not come from this policy.
     """
     logp = log_prob_in_pieces(policy, batch, learner)
@@ -38,21 +43,22 @@ def as_trained(policy: Policy, batch: Trajectories, learner: Learner) -> tuple[T
 def kl_to(
     reference: Policy | None, batch: Trajectories, learner: Learner, weight: Tensor | None = None
 ) -> tuple[Tensor, dict[str, float]]:
-    """log π/π_ref per step [B, T], and two estimates of the KL in nats per completion: `kl` (k1) and `kl_k3`.
+    """log π/π_ref per step [B, T], and two estimates of the KL in nats per completion, `kl_k1` and `kl_k3`.
 
+    k1 is the one without bias, and its noise may fall below 0, which no KL does; k3 never does.
     `batch.logp` must be the policy's. weight [B]: the importance of each row, where the samples are another policy's.
     Under top-k or top-p the reference is `untruncated`: k1 then estimates the KL from it of the policy as it samples, which is above 0
     from the first step on (the mass that is cut off); k3 leaves out what of the reference is off the policy's support, and lies below.
     """
     if reference is None:
-        return torch.zeros_like(batch.reward), {"kl": 0.0, "kl_k3": 0.0}
+        return torch.zeros_like(batch.reward), {"kl_k1": 0.0, "kl_k3": 0.0}
     assert batch.logp is not None
     other = log_prob_in_pieces(untruncated(reference), batch, learner)
-    each = {"kl": kl_k1(batch.logp, other), "kl_k3": kl_k3(batch.logp, other)}
+    each = {"kl_k1": kl_k1(batch.logp, other), "kl_k3": kl_k3(batch.logp, other)}
     each = {name: torch.where(batch.chosen, kl, 0.0) for name, kl in each.items()}  # [B, T]
     row = torch.ones_like(batch.logp[:, 0]) if weight is None else weight
     rows = learner.count_rows(batch)
-    return each["kl"], {name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()}
+    return each["kl_k1"], {name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()}
 
 
 def kl_seen(policy: Policy, reference: Policy | None, batch: Trajectories, learner: Learner) -> dict[str, float]:
@@ -70,11 +76,12 @@ def kl_seen(policy: Policy, reference: Policy | None, batch: Trajectories, learn
     return kl_to(reference, some.with_(logp=log_prob_in_pieces(policy, some, learner)), learner)[1]
 
 
-def untruncated(reference: Policy) -> Policy:
-    """The reference with a probability for every action, at its temperature.
+def untruncated(reference: Policy) -> Any:
+    """The one reference there is, of KLs and of preferences alike: with a probability for every action, at its temperature.
 
     On a support of its own it would have none for what the policy says elsewhere; put there by force, action by action, its numbers
-    are no distribution's, and the log-ratio is no KL.
+    are no distribution's, and the log-ratio is no KL. A policy that is cut off to a support S and paid r − β·log π/π_ref does best
+    with π ∝ π_ref·exp(r/β) on S: what the reference has beyond it goes into the normaliser.
     """
     if isinstance(reference, TokenPolicy) and reference.rule.truncates:
         return reference.with_rule(Decoding(reference.rule.temperature))

@@ -251,7 +251,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         )  # fmt: skip
     save_model(run.model_folder, base.network, tokenizer)
     rows = run.metrics.rows()
-    updates = [row for row in rows if "kl" in row]
+    updates = [row for row in rows if "kl_k1" in row]
     names = [name for name in ("reward", "true_score", "reward_model_score") if name in updates[-1]]
     summary = {
         "verb": "align",
@@ -261,19 +261,19 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         "before": {
             "exact_match": rows[0]["exact_match"],
             **{name: updates[0][name] for name in names},
-            "kl": updates[0]["kl"],
+            "kl": rows[0]["kl_exact"],
         },
         "after": {
             "exact_match": last["exact_match"],
             **{name: updates[-1][name] for name in names},
-            "kl": updates[-1]["kl"],
+            "kl": last["kl_exact"],
         },
     }
     run.finish(summary)
     say_skipped(run, show)
     show.line(
         f"align: exact match {rows[0]['exact_match']:.1%} → {last['exact_match']:.1%} on held-out prompts, "
-        f"{updates[-1]['kl']:.2f} nats from {config.base}."
+        f"{last['kl_exact']:.2f} nats from {config.base}."
     )
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
@@ -354,7 +354,12 @@ def make_algorithm(
     kl, (updates, epochs) = KLControl(config.kl_coefficient, config.kl_target), optimizer_steps(config)
     if config.algorithm != "ppo":
         module: nn.Module = policy
-        named = {"reference": reference, "kl": kl, "generator": generator_for(config.seed, "batches")}
+        named: dict[str, Any] = {
+            "reference": reference,
+            "kl": kl,
+            "generator": generator_for(config.seed, "batches"),
+            "sampled_in_fp32": config.generation == "fp32",
+        }
         if config.algorithm == "control_variate":
             named["action_value"] = guess = nn.Linear(
                 base.network.config.width, base.network.config.vocab_size, bias=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fledge.algorithms.scoring import untruncated
 from fledge.decoding import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
@@ -47,9 +48,9 @@ def judge_kl(
 ) -> float:
     """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to held-out prompts, the same draws each time.
 
-    At the policy's temperature, over all tokens: top-k and nucleus give the two unequal supports, between which it is infinite.
+    Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as in training (`untruncated`).
     """
-    policy, reference = (p.with_rule(Decoding(p.rule.temperature)) for p in (policy, reference))
+    reference = untruncated(reference)
     prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(KL_PROMPTS)]
     completions = generate(
         policy,

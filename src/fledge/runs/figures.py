@@ -25,6 +25,7 @@ _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
 _BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 _WORDS = {
     "kl": "KL from the start",
+    "kl_k1": "by k1, whose noise may fall below 0",
     "kl_k3": "by k3",
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
@@ -67,7 +68,7 @@ PICTURES = (
     Picture("Reward", ("reward",)),
     Picture("True score", ("true_score", "score"), low=0, high=1),
     Picture("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
-    Picture("KL from the start", ("kl", "kl_k3", "kl_exact"), "nats per completion", low=0),
+    Picture("KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0),
     Picture("Entropy", ("entropy",), "nats per token", low=0),
 )
 

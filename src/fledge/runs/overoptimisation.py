@@ -16,7 +16,7 @@ from fledge.runs.charts import Series, smooth, two_scale_chart
 from fledge.runs.figures import Row, is_number
 
 SOURCE = "https://arxiv.org/abs/2210.10760"
-_NEEDED = ("kl", "reward_model_score", "true_score")
+_NEEDED = ("kl_k1", "reward_model_score", "true_score")
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Overoptimisation:
 
 
 def overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
-    """From metrics rows that have `kl`, `reward_model_score` and `true_score`; None with fewer than three such rows."""
+    """From metrics rows that have `kl_k1`, `reward_model_score` and `true_score`; None with fewer than three such rows."""
     whole = [row for row in rows if all(is_number(row.get(name)) for name in _NEEDED)]
     if len(whole) < 3:
         return None
-    distance = [math.sqrt(max(0.0, row["kl"])) for row in whole]  # an estimate of a KL near 0 may fall below it
+    distance = [math.sqrt(max(0.0, row["kl_k1"])) for row in whole]  # an estimate of a KL near 0 may fall below it
     proxy = [row["reward_model_score"] for row in whole]
     true = [row["true_score"] for row in whole]
     happened, sentence = _judge(distance, proxy, true)

@@ -18,6 +18,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
+from fledge.weigh import difference
 from fledge.worlds.tasks import Example, Task
 
 ROUND = 64  # positions of an engine: a multiple, so that one serves many batches
@@ -48,7 +49,7 @@ class Group:
     def is_equal(self) -> bool:
         """Whether all answers earned the same, in the float32 that is trained on: then nothing in the group can be compared."""
         reward = torch.tensor(self.marks["reward"], dtype=torch.float32)
-        return bool((reward == reward[0]).all())
+        return bool(difference(reward.max(), reward.min()) == 0)
 
 
 class Rollouts:

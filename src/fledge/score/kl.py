@@ -20,6 +20,9 @@ def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories)
     steps = []
     for a, b in zip(mine.split(policy.chunk), other.split(policy.chunk), strict=True):
         logp, logq = policy.logits(a).log_softmax(-1), reference.logits(b).log_softmax(-1)  # [n, V]
-        steps.append(torch.where(logp > -torch.inf, logp.exp() * (logp - logq), 0.0).sum(-1))
+        p, q = logp.exp(), logq.exp()
+        # p·log(p/q) − p + q is never below 0, and adds up to the same, for p and q both add up to 1: rounding makes no negative KL.
+        each = torch.where(p > 0, p * (logp - logq) - p, 0.0) + q
+        steps.append(each.clamp(min=0.0).sum(-1))
     found = torch.zeros(rows.chosen.shape, dtype=steps[0].dtype if steps else mine.dtype, device=mine.device)
     return found.masked_scatter(rows.chosen, torch.cat(steps) if steps else found[:0]).sum(1)
