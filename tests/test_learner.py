@@ -200,7 +200,11 @@ def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
     algorithm.update(batch)
     before = state_of(fit)
     figures = algorithm.update(batch.with_(chosen=torch.zeros_like(batch.chosen)))
-    assert figures == {"steps_skipped": 1.0}  # no loss at all, in place of one of 0
+    assert figures == {
+        "steps_skipped": 1.0,
+        "grad_norm": 0.0,
+        "learning_rate": 1e-2,
+    }  # no loss at all, in place of one of 0
     assert all(torch.equal(a, b) for a, b in zip(before, state_of(fit), strict=True))
 
 

@@ -162,10 +162,11 @@ class Learner:
         return said
 
     def skip(self) -> dict[str, float]:
-        """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the figure that says so"""
+        """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the figures that say so"""
+        rate = self.schedule.rate(self.clock.place)
         self.skipped += 1
         self.clock.tick()
-        return {"steps_skipped": 1.0}
+        return {"steps_skipped": 1.0, "grad_norm": 0.0, "learning_rate": rate}
 
     def restart(self) -> None:
         """What follows is a training of its own, from weights that were put back: no momentum of another, the schedule from its start."""

@@ -58,18 +58,20 @@ class Minibatches:
         """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps, and how many
 
         `between_steps` is called after each: a good moment to save and stop. `enough` looks at a step's figures and ends early.
-        steps_skipped: pieces that had nothing to teach; what they say is in no mean.
+        steps_skipped: pieces that had nothing to teach, of which no step was made.
         """
         while self.position < len(self.order):
             step = fit(self._piece())
             self.position += 1
-            if "steps_skipped" in step:
-                self.figures["steps_skipped"] = self.figures.get("steps_skipped", 0.0) + 1
-            else:
-                self._count_in(step)
-                if enough(step):
-                    self.figures["updates"] = self._made
-                    self.position = len(self.order)
+            skipped = step.pop("steps_skipped", 0.0)
+            if skipped:
+                self.figures["steps_skipped"] = self.figures.get("steps_skipped", 0.0) + skipped
+            for name, value in step.items():
+                mean = self.figures.get(name, 0.0)
+                self.figures[name] = mean + (value - mean) / self.position
+            if enough(step):
+                self.figures["updates"] = self._made
+                self.position = len(self.order)
             between_steps()
         figures = {"updates": self._made, **self.figures}
         self._clear()
@@ -78,12 +80,6 @@ class Minibatches:
     @property
     def _made(self) -> int:
         return self.position - int(self.figures.get("steps_skipped", 0))
-
-    def _count_in(self, step: Mapping[str, float]) -> None:
-        """Into the means over the steps that were made."""
-        for name, value in step.items():
-            mean = self.figures.get(name, 0.0)
-            self.figures[name] = mean + (value - mean) / self._made
 
     def _piece(self) -> Any:
         """The rows of the next optimizer step, cut out of a batch that is put in order once an epoch."""
