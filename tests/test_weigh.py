@@ -285,6 +285,14 @@ def test_numbers_that_differ_in_their_last_places_have_none_either(shape: tuple[
         assert not difference(x, torch.full_like(x, value)).any()
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_not_taken_for_no_spread(broken: float) -> None:
+    """Or a run would go on from it in silence."""
+    x = torch.tensor([[0.3, broken, 0.3, 0.3]])
+    assert not whiten(x, torch.ones(1, 4, dtype=torch.bool)).isfinite().all()
+    assert not difference(x, torch.full_like(x, 0.3)).isfinite().all()
+
+
 @pytest.mark.parametrize("scale", [1e-20, 1e-6, 1.0, 1e6])
 def test_a_small_spread_is_one_all_the_same(scale: float) -> None:
     """One part in a thousand of the mean, and no mean at all, at any size."""

@@ -82,7 +82,7 @@ def _spread(x: Tensor, mask: Tensor, over_ranks: OverRanks) -> tuple[Tensor, Ten
     mean = rough + over_ranks(torch.where(mask, x - rough, 0.0).sum()) / count.clamp(min=1)
     squares = over_ranks((torch.where(mask, x - mean, 0.0) ** 2).sum())
     noise = ROUNDINGS * eps * max(1, x.shape[-1]) ** 0.5 * mean.abs()
-    return count, mean, torch.where(squares > count * noise**2, squares, 0.0)
+    return count, mean, torch.where(squares < count * noise**2, 0.0, squares)
 
 
 def whiten(x: Tensor, mask: Tensor, shift: bool = True, over_ranks: OverRanks = lambda share: share) -> Tensor:
@@ -94,16 +94,15 @@ def whiten(x: Tensor, mask: Tensor, shift: bool = True, over_ranks: OverRanks = 
     """
     count, mean, squares = _spread(x, mask, over_ranks)
     std = (squares / (count - 1).clamp(min=1)).sqrt()
-    out = torch.where(std > 0, (x - mean) / torch.where(std > 0, std, 1.0), 0.0)
+    out = torch.where(std == 0, 0.0, (x - mean) / torch.where(std == 0, 1.0, std))  # what is no number stays none
     return torch.where(mask, out if shift else out + mean, 0.0).to(x.dtype)
 
 
 def difference(x: Tensor, y: Tensor) -> Tensor:
     """x − y, and exactly 0 where it is no more than the rounding errors of the two: as for `whiten`, a rest would be learned from."""
     apart = x - y
-    return torch.where(
-        apart.abs() > ROUNDINGS * torch.finfo(apart.dtype).eps * torch.maximum(x.abs(), y.abs()), apart, 0.0
-    )
+    noise = ROUNDINGS * torch.finfo(apart.dtype).eps * torch.maximum(x.abs(), y.abs())
+    return torch.where(apart.abs() < noise, 0.0, apart)  # what is no number stays none
 
 
 def group_mean(x: Tensor, group: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fledge.algorithms.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
 from fledge.algorithms.trpo import trpo
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.actor_critic import ActorCritic
 from fledge.runs.checkpoint import load_state, save_state
@@ -145,6 +145,16 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
             assert all(torch.equal(a, b) for a, b in zip(x, y, strict=True))
         again = samples(straight.actor_critic, seed=8)
         assert resumed.update(again) == straight.update(again)
+
+
+def test_a_step_to_weights_that_overflow_is_taken_back() -> None:
+    both = actor_critic("Gaussian")
+    made, batch = algorithm(both), samples(both)
+    made.step = FixedRate(1e37)
+    before = flat(both.parameters())
+    with pytest.raises(Diverged, match="natural_rate"):
+        made.update(batch)
+    assert torch.equal(flat(both.parameters()), before)
 
 
 def test_a_gradient_that_is_no_number_leaves_everything_as_it_was() -> None:

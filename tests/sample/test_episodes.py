@@ -17,6 +17,7 @@ from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes
 from fledge.sample.workers import first_steps
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
 from fledge.worlds.make import make_world
 from fledge.worlds.world import Box, Choices, Step
 
@@ -217,3 +218,13 @@ def test_the_first_steps_of_a_batch_are_those_of_all_copies_in_the_order_of_time
     assert cut.chosen.tolist() == [[True, True, True], [True, True, False], [True, True, False]]
     assert torch.equal(cut.obs, rows.obs[:, :4])
     assert torch.equal(first_steps(rows, 100).action, rows.action)
+
+
+@pytest.mark.parametrize("worth", [0.3, 1e-9, 1e6])
+def test_rewards_whose_returns_never_differ_have_no_scale(worth: float) -> None:
+    """γ = 0: every return is the reward itself. Spread and mean differ by rounding errors, and dividing by those made each reward ±10."""
+    once = torch.zeros(1, 1)
+    yes, no, scale = once == 0, once != 0, RewardScale(1, 0.0)
+    rows = Trajectories(torch.zeros(1, 2), once, yes, once + worth, no, no)
+    scaled = [scale(rows) for _ in range(30)]
+    assert scaled[-1].reward.item() == pytest.approx(min(worth, 10.0), rel=1e-6)

@@ -125,8 +125,8 @@ class Writing:
         self.moves += 1
 
     def figures(self) -> dict[str, float]:
-        return {
-            "error": self.moved / max(1, self.moves),
+        error = {"error": self.moved / self.moves} if self.moves else {}  # nothing was taught: that is no error of 0
+        return error | {
             "epsilon": self.table.epsilon,
             "seen_pairs": float((self.table.visits > 0).double().mean()),
         }

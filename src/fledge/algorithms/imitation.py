@@ -99,13 +99,10 @@ class DAgger:
         obs = batch.obs[:, :-1][batch.chosen]  # [N, *O]
         right, own = self.expert.best(obs), self.policy.best(obs)
         wrong = (own - right).square() if own.is_floating_point() else (own != right).view(len(obs), -1).any(1)
-        mean = self.learner.sum(wrong.double().sum()) / self.learner.sum(torch.tensor(float(wrong.numel()))).clamp(
-            min=1
-        )
-        figures = {
-            "expert_share": self.expert_share,
-            "disagreement": float(mean.sqrt() if own.is_floating_point() else mean),
-        }
+        figures, asked = {"expert_share": self.expert_share}, self.learner.sum(torch.tensor(float(wrong.numel())))
+        if asked:  # where nobody did anything, nobody agreed
+            mean = self.learner.sum(wrong.double().sum()) / asked
+            figures["disagreement"] = float(mean.sqrt() if own.is_floating_point() else mean)
         self.labelled.add(obs, right)
         self.batches += 1
         return figures | {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}

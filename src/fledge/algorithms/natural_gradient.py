@@ -6,6 +6,7 @@ Kakade 2002, "A Natural Policy Gradient": F = E[∇log π ∇log πᵀ], with da
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ from torch import Tensor
 from fledge.algorithms.minibatches import Minibatches
 from fledge.algorithms.neighbourhood import Neighbourhood, conjugate_gradient, policy_parameters
 from fledge.algorithms.rollout_figures import check_drift, drift, sampled_entropy
-from fledge.errors import UserError
+from fledge.errors import Diverged
 from fledge.fit import total, value_error
 from fledge.learner import Learner
 from fledge.models.actor_critic import ActorCritic
@@ -121,11 +122,18 @@ class NaturalGradient:
         gradient = near.gradient()
         direction = conjugate_gradient(lambda v: near.fisher(v, s.damping), gradient, s.solver_steps)
         if not bool(direction.isfinite().all()):
-            raise UserError(
+            raise Diverged(
                 f"the policy's gradient is {float(gradient.norm()):.4g} and its natural gradient {float(direction.norm()):.4g}: "
                 "training cannot go on from here. The last checkpoint is intact; try a higher `damping`."
             )
-        return {"policy_grad_norm": float(gradient.norm()), **self.step(near, direction, s.damping)}
+        figures = self.step(near, direction, s.damping)
+        if not all(map(math.isfinite, figures.values())):
+            near.back()
+            raise Diverged(
+                f"a step along the policy's natural gradient, of norm {float(direction.norm()):.4g}, led to weights that cannot be computed "
+                "with: training cannot go on from here. The last checkpoint is intact; try a lower `natural_rate`, or trpo."
+            )
+        return {"policy_grad_norm": float(gradient.norm()), **figures}
 
     def fit_critic(self, steps: Trajectories) -> dict[str, float]:
         """One optimizer step on ½(V − R̂)², over steps [N, 1]."""

@@ -20,6 +20,7 @@ class Encoder(nn.Module):
     """Observations as vectors: numbers normalised if asked for, choices as one-hot.  [N, *O] -> [N, width]
 
     Their mean and variance are counted as if one observation of mean 0 and variance 1 had come first: so a handful has a spread.
+    They are of what this process saw; ranks that learn together do not put theirs together.
     """
 
     mean: Tensor

@@ -327,4 +327,6 @@ def mean_kl(teacher: TokenPolicy, student: TokenPolicy, rows: list[Trajectories]
         part = piece.to(student.network.unembedding.device)
         nats += float(apart(forward_kl, teacher, student, part).double().sum())
         tokens += int(part.chosen.sum())
-    return nats / max(1, tokens)
+    if not tokens:
+        raise UserError("no held-out row has a chosen token: there is nothing to compare teacher and student by.")
+    return nats / tokens

@@ -216,4 +216,6 @@ def held_out_loss(
         nats -= float(logp.double().sum())
         tokens += int(batch.chosen.sum())
         size += int(tokenizer.bytes_per_token(batch.action.cpu().numpy()).sum())
-    return nats / max(1, tokens), nats / math.log(2) / max(1, size)
+    if not tokens or not size:
+        raise UserError("the held-out text has no token to foretell, or no byte: give more text.")
+    return nats / tokens, nats / math.log(2) / size

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from fledge.algorithms.reward_model import RewardModel
 from fledge.loop import train
@@ -20,6 +21,7 @@ from fledge.recipes.training import open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
 from fledge.stopwatch import Stopwatch
+from fledge.weigh import difference
 
 
 class RewardConfig(PairsConfig):
@@ -52,7 +54,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
             better=lambda e: e["validation_pair_accuracy"], save_every_s=config.save_every_s,
         )  # fmt: skip
     scores = torch.cat([pair_scores(model, pairs[:1024])[side] for side in (0, 1)])
-    scale = {"mean": float(scores.mean()), "std": max(float(scores.std()), 1e-6)}
+    scale = scale_of(scores)
     save_model(run.model_folder, network, tokenizer, scalar=model, fledge_reward=scale)
     summary = {
         "verb": "reward",
@@ -85,3 +87,9 @@ def pair_accuracy(model: ScalarModel, pairs: list[Pair]) -> float:
     """The share of pairs ranked as preferred; a tie is half right."""
     preferred, rejected = pair_scores(model, pairs)
     return float(((preferred > rejected).double() + 0.5 * (preferred == rejected).double()).mean())
+
+
+def scale_of(scores: Tensor) -> dict[str, float]:
+    """Mean and standard deviation, by which rewards are brought to one scale; 1 where scores differ by rounding errors alone.  [N]"""
+    same = bool(difference(scores.max(), scores.min()) == 0)
+    return {"mean": float(scores.mean()), "std": 1.0 if same else float(scores.std())}

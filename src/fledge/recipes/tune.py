@@ -190,7 +190,7 @@ def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Sho
 
 @torch.no_grad()
 def conversation_loss(policy: TokenPolicy, rows: list[Row], at_a_time: int = 32) -> float:
-    """Mean nats per trained token over held-out rows."""
+    """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would be a perfect score."""
     nats, tokens = 0.0, 0
     ordered = sorted(rows, key=lambda row: len(row[0]))
     for a in range(0, len(ordered), at_a_time):
@@ -198,4 +198,8 @@ def conversation_loss(policy: TokenPolicy, rows: list[Row], at_a_time: int = 32)
         batch = from_rows([ids for ids, _ in part], [own for _, own in part]).to(policy.network.unembedding.device)
         nats -= float(policy.log_prob(batch.obs, batch.action, batch.chosen).double().sum())
         tokens += int(batch.chosen.sum())
-    return nats / max(1, tokens)
+    if not tokens:
+        raise UserError(
+            f"none of the {len(rows)} held-out rows has a token that is trained: there is nothing to measure."
+        )
+    return nats / tokens

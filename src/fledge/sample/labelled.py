@@ -13,7 +13,7 @@ from fledge.trajectories import Trajectories
 
 
 class Labelled:
-    """N observations and N actions. All of it is state, N·(O + A) numbers; nothing is ever dropped."""
+    """N observations and N actions of this process. All of it is state, N·(O + A) numbers; nothing is ever dropped."""
 
     def __init__(self) -> None:
         self.obs: Tensor | None = None  # [N, *O]

@@ -1,7 +1,8 @@
 """Rewards in units of the returns' spread, so that one learning rate fits worlds that pay in different coin.
 
 Huang et al. 2022, "The 37 implementation details of PPO", continuous details 8 and 9: divided by the running standard deviation of
-the discounted return, and cut at ±10. The statistics change once a batch, and are state.
+the discounted return, and cut at ±10. The statistics change once a batch, and are state; they are each process's own, of the copies
+that it acts in: where ranks learn together, each scales what it saw.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from fledge.trajectories import Trajectories
 
 MOST = 10.0
+ROUNDING = 1e-12  # of the mean: the spread that equal numbers may show in float64
 
 
 class RewardScale:
@@ -27,7 +29,9 @@ class RewardScale:
 
     @property
     def spread(self) -> float:
-        return (self.squares / self.count) ** 0.5 if self.count and self.squares > 0 else 1.0
+        """Of the returns so far; 1 where they differ by rounding errors alone."""
+        spread = (self.squares / self.count) ** 0.5 if self.count else 0.0
+        return spread if spread > ROUNDING * abs(self.mean) else 1.0
 
     def __call__(self, rows: Trajectories) -> Trajectories:
         """The same rows with their rewards scaled, after counting them in."""
@@ -38,7 +42,7 @@ class RewardScale:
             seen[:, t] = self.back
             self.back = torch.where(ended[:, t], 0.0, self.back)
         self._count_in(seen[rows.chosen])
-        return rows.with_(reward=(rows.reward / (self.spread + 1e-8)).clamp(-MOST, MOST))
+        return rows.with_(reward=(rows.reward / self.spread).clamp(-MOST, MOST))
 
     def begin_anew(self) -> None:
         """Every copy is at the start of an episode; what was learned of the spread stays."""
