@@ -22,7 +22,7 @@ from fledge.models.folder import Loaded
 from fledge.policy import TokenPolicy
 from fledge.recipes import align, prefer
 from fledge.recipes.align import AlignConfig
-from fledge.recipes.aligners import FROM_PAIRS, NAMES
+from fledge.recipes.aligners import FROM_PAIRS, NAMES, settings_of
 from fledge.recipes.control_kinds import IMITATORS
 from fledge.recipes.pacing import by_batches, by_world_steps
 from fledge.recipes.prefer import PreferConfig
@@ -118,6 +118,15 @@ def test_of_align_from_the_first_step_to_the_last_and_in_each_training_from_the_
     for rates in every:
         assert len(rates) >= BATCHES
         assert rates == pytest.approx(risen_and_fallen(shape, len(rates)), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "epochs" in settings_of(name)])
+def test_epochs_alone_imply_how_many_updates_there_are(name: str) -> None:
+    """Each pass in as many pieces as the algorithm cuts it: 1, of ppo 4, of an M-step 8; 16 rows are enough for all of them."""
+    policy = policy_of(transformer())
+    with optimizer_steps() as made:
+        text_algorithm(name, policy, epochs=2).update(answers(policy, 0))
+    assert len(made) == 2 * {"ppo": 4, "rest_em": 8, "star": 8}.get(name, 1)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
