@@ -14,6 +14,8 @@ from typing import Any, get_args
 
 from fledge import __version__
 from fledge.errors import UserError
+from fledge.json_file import numbers_or_null
+from fledge.readable import readable
 from fledge.recipes.verbs import VERBS, Verb
 from fledge.system_errors import explain
 
@@ -60,7 +62,8 @@ def written_by(words: list[str]) -> Path:
 
 
 def complain(sentence: str, code: int) -> int:
-    print(f"fledge: {sentence}", file=sys.stderr)
+    """A sentence may quote a file of somebody's: on a terminal nothing in it is obeyed."""
+    print(f"fledge: {readable(sentence) if sys.stderr.isatty() else sentence}", file=sys.stderr)
     return code
 
 
@@ -242,5 +245,5 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
             "a step, or a smaller model."
         ) from error
     if as_json:
-        print(json.dumps(result))
+        print(json.dumps(numbers_or_null(result), allow_nan=False))
     return 0 if result.get("holds", True) else 1  # `verify` gives a verdict

@@ -1,4 +1,5 @@
 """Reads a JSON file that anybody may have written: into the shape that is wanted, or one sentence about what is wrong.
+And says in JSON what is ours, which never holds a number that is none.
 
 A shape is whatever pydantic checks: a model, or a TypedDict where the rest of the program wants a plain object.
 """
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
 
 Shape = TypeVar("Shape")
 
@@ -189,3 +190,36 @@ def _check_depth(value: Any) -> None:
         if not level:
             return
     raise RecursionError
+
+
+def json_text(value: Any, what: str, *, indent: int | None = None) -> str:
+    """`value` as JSON that any reader takes. Raises Diverged where a number in it is none. `what`: which text this is."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        named = next(_no_numbers(value, ""), None)
+        if named is None:
+            raise
+        raise Diverged(
+            f"{what} is not written: its {named}, which is no number. What was saved before is intact; "
+            "try a lower `learning_rate`."
+        ) from None
+
+
+def _no_numbers(value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"`{place.lstrip('.')}` is {value}"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    for name, inner in items:
+        yield from _no_numbers(inner, f"{place}.{name}")
+
+
+def numbers_or_null(value: Any) -> Any:
+    """`value` as JSON can say it: JSON has no NaN and no infinity."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: numbers_or_null(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [numbers_or_null(item) for item in value]
+    return value

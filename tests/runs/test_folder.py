@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
 from fledge.runs import folder as folder_module
 from fledge.runs.folder import Run, find_runs
 
@@ -135,8 +135,8 @@ def test_stages_inside_a_road_are_found_and_checkpoints_are_not_searched(tmp_pat
 
 def test_finishing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.create(tmp_path / "a", "tune", {}, seed=0)
-    with pytest.raises(ValueError, match="JSON"):
-        run.finish({"loss": math.nan})
+    with pytest.raises(Diverged, match=r"summary\.json is not written: its `after\.loss` is nan, which is no number"):
+        run.finish({"before": {"loss": 1.0}, "after": {"loss": math.nan}})
     assert not run.finished
 
     def full(self: Path, target: Path) -> None:

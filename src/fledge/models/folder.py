@@ -6,7 +6,6 @@ LlamaForSequenceClassification or Qwen3ForSequenceClassification with one label:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.json_file import json_text
 from fledge.models.config_file import network_config, read_config, written_config
 from fledge.models.heads import ScalarModel
 from fledge.models.transformer import Transformer
@@ -85,7 +85,7 @@ def save_model(
     config = written_config(network.config, tokenizer, scalar is not None) | notes
     with written_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
-        (beside / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (beside / "config.json").write_text(json_text(config, str(folder / "config.json"), indent=2) + "\n")
         tokenizer.save(beside)
 
 

@@ -60,7 +60,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     spoken: Conversation = list(opening)
     while True:
         if interactive:
-            show.console.print("> ", end="")
+            show.say("> ")
         line = sys.stdin.readline()
         if not line.strip():
             break
@@ -98,12 +98,11 @@ def answer(
     characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
     def appear(row: int, token: int) -> None:
-        text = characters.decode(tokenizer.decode_bytes([token]))
-        show.console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
+        show.say(characters.decode(tokenizer.decode_bytes([token])))
 
     [completion] = generate(
         engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end, generator=generator,
         on_token=appear, engine=engine,
     )  # fmt: skip
-    show.console.print(characters.decode(b"", final=True), markup=False, highlight=False)
+    show.line(characters.decode(b"", final=True))
     return tokenizer.decode(completion.tokens)

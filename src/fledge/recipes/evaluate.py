@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field
 
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
 from fledge.models.folder import Loaded, load_model
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import judge_task
@@ -45,7 +45,7 @@ class EvaluateConfig(JudgeFields, TextFields):
 
 
 def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError where neither data nor a task is given, or they cannot be read."""
+    """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged where no number comes out."""
     if config.data is None and config.task is None:
         raise UserError("evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both.")
     model = load_model(config.base)
@@ -104,6 +104,11 @@ def text_loss(
         measure(rows)
     if size == 0:
         raise UserError("the text to measure on is empty: give more text, or whole=true.")
+    if not math.isfinite(nats):
+        raise Diverged(
+            f"{model.folder} gives the text {nats} nats, which is no number: its weights overflow, or hold values that are "
+            "none. Use a run from before that."
+        )
     return {
         "nats_per_token": nats / tokens,
         "bits_per_byte": nats / math.log(2) / size,

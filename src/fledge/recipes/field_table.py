@@ -13,7 +13,7 @@ from rich.table import Table
 
 def terminal(as_json: bool) -> Console:
     """Standard output, or standard error where standard output belongs to one JSON object."""
-    return Console(stderr=as_json)
+    return Console(stderr=as_json, markup=False, emoji=False)  # names and words of others are no commands to it
 
 
 def field_table(config: type[BaseModel]) -> Table:

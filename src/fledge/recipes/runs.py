@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fledge.errors import UserError
+from fledge.readable import cell
 from fledge.recipes.show import Show
 from fledge.runs.family import Member, family, guided
 from fledge.runs.figures import duration, headline, label, size_text, value_text
@@ -52,7 +53,7 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     show.print(table)
     for row in rows:
         for sentence in row["damage"]:
-            show.line(f"{row['run']}: {sentence}")
+            show.line(f"{cell(row['run'])}: {sentence}")
     return {"root": str(config.root), "runs": rows}
 
 
@@ -80,17 +81,17 @@ def _cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -
     name = os.path.relpath(member.folder.resolve(), root.resolve())
     if row is None:
         where = "not under this folder" if os.path.exists(member.folder) else "no longer there"
-        return [Text(guide + name, style="dim"), Text(where, style="dim")]
+        return [Text(guide + cell(name), style="dim"), Text(where, style="dim")]
     also = ", ".join(os.path.relpath(parent, root.resolve()) for parent in member.also)
     figure = f"{label(row['figure'])} {value_text(row['figure'], row['value'])}" if row["figure"] else ""
     age = datetime.now(UTC) - datetime.fromisoformat(row["started"]) if row["started"] else None
     status, style = ("damaged", "red") if row["damage"] else _STATUS[row["finished"]]
     return [
-        Text.assemble((guide, "dim"), name, (f" + {also}" if also else "", "dim")),
-        Text(row["verb"]),
+        Text.assemble((guide, "dim"), cell(name), (cell(f" + {also}") if also else "", "dim")),
+        Text(cell(row["verb"])),
         Text(status, style=style),
         Text(f"{row['steps']:,}" if row["steps"] else ""),
-        Text(figure),
+        Text(cell(figure)),
         Text(duration(max(0.0, age.total_seconds())) if age else ""),
         Text(size_text(row["bytes"])),
     ]

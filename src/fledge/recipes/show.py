@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fledge.readable import readable
+
 PIPE_EVERY_S = 10.0
 
 
@@ -20,7 +22,21 @@ class Show:
         self.console = console
 
     def line(self, text: str) -> None:
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.say(text + "\n")
+
+    def say(self, text: str) -> None:
+        """Words as they are, without a line break of our own: whoever wrote them.
+
+        Into a pipe or a file exactly (but for what its encoding cannot say). On a terminal what would steer it is shown
+        as an escape, and a tab as spaces.
+        """
+        file = self.console.file
+        if file.isatty():
+            self.console.print(readable(text), end="", markup=False, emoji=False, highlight=False, soft_wrap=True)
+            return
+        encoding = getattr(file, "encoding", None) or "utf-8"
+        file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        file.flush()
 
     def print(self, renderable: Any) -> None:
         self.console.print(renderable)

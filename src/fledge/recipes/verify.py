@@ -29,6 +29,7 @@ from fledge.exact.process_rows import process_rows
 from fledge.exact.rows import Row
 from fledge.exact.section0 import SECTION_0
 from fledge.exact.value_rows import value_rows
+from fledge.readable import readable
 from fledge.recipes.own_estimators import own_rows
 from fledge.recipes.show import Show
 from fledge.recipes.verify_page import verify_page
@@ -144,7 +145,7 @@ def table(rows: list[Row]) -> Table:
             f"{row.figure:.1e}{bound}",
         ]
         cells += ([f"{row.noise.variance:.2f}" if row.noise else ""]) if noisy else []
-        shown.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+        shown.add_row(*(said if isinstance(said, Text) else Text(readable(said)) for said in cells))
     if noisy:
         shown.caption = "noise: total variance of one update, as a multiple of plain REINFORCE's with as many samples"
         shown.caption_justify = "left"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
+
+from fledge.json_file import json_text
 
 
 def sync(path: Path) -> None:
@@ -39,8 +40,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON that any reader takes: raises ValueError for NaN and infinities."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Write `value` as indented JSON that any reader takes: raises Diverged for NaN and infinities."""
+    write_text(path, json_text(value, str(path), indent=2) + "\n")
 
 
 def sha256(path: Path) -> str:

@@ -125,7 +125,7 @@ class Run:
         return (self.folder / "summary.json").is_file()
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write summary.json, whole or not at all: the run is finished. Raises ValueError for NaN or infinity.
+        """Write summary.json, whole or not at all: the run is finished. Raises Diverged for NaN or infinity.
 
         One that had finished before, and only writes its model again, keeps the summary it has: its seconds are true.
         """

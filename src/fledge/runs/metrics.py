@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from contextlib import suppress
 from itertools import count
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
-from fledge.json_file import open_regular, parse_json
+from fledge.json_file import numbers_or_null, open_regular, parse_json
 
 _LONGEST = 2**26  # bytes of a line: a row of samples is a prompt and its completion
 
@@ -77,7 +76,7 @@ class Log:
 
 def encoded(row: dict[str, Any]) -> bytes:
     """The line of a row, with its end."""
-    return (json.dumps(_valid(row), allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+    return (json.dumps(numbers_or_null(row), allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
 
 
 def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,14 +93,3 @@ def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, An
                 break
             rows.append(parse_json(line, shape, f"line {number} of {path}", mend="mend the line or remove it"))
     return rows
-
-
-def _valid(value: Any) -> Any:
-    """`value` as JSON can say it: JSON has no NaN and no infinity."""
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _valid(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_valid(item) for item in value]
-    return value

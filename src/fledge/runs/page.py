@@ -10,13 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from fledge.readable import READABLE
 from fledge.runs.figures import size_text
-
-# A model may write anything. Control characters are not allowed in a page, and those that set the direction of writing
-# would turn it around: they are shown as escapes like \x1b.
-_CONTROLS = [*range(9), *range(11, 32), *range(127, 160)]
-_DIRECTIONS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
-_READABLE = {code: f"\\x{code:02x}" for code in _CONTROLS} | {code: f"\\u{code:04x}" for code in _DIRECTIONS}
 
 
 def render_page(package: str, template: str, content: dict[str, Any]) -> str:
@@ -29,7 +24,7 @@ def render_page(package: str, template: str, content: dict[str, Any]) -> str:
     environment.filters["size"] = size_text
     page = environment.from_string(_read(package, template))
     style = Markup(_read("fledge.runs", "report.css"))
-    return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(_READABLE)
+    return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(READABLE)
 
 
 def _read(package: str, name: str) -> str:
