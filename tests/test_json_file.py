@@ -123,3 +123,12 @@ def test_a_name_that_no_file_has(tmp_path: Path) -> None:
     for name in ("a\0b", "\ud800"):
         with pytest.raises(UserError, match="no file can be called"):
             read_json(tmp_path / name, Point)
+
+
+def test_a_pipe_that_takes_a_files_place_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was a file when it was looked at, and is a pipe when it is opened."""
+    (tmp_path / "file").write_text("{}")
+    os.mkfifo(tmp_path / "pipe")
+    looked = os.stat(tmp_path / "file")
+    monkeypatch.setattr(os, "stat", lambda path: looked)
+    assert "a named pipe" in said(tmp_path / "pipe")

@@ -214,3 +214,12 @@ def test_a_tree_of_thousands_of_generations_is_drawn() -> None:
     drawn = [(guide, member.folder.name) for guide, member in guided([youngest])]
     assert drawn[:3] == [("", "0000"), ("└─ ", "0001"), ("   └─ ", "0002")]
     assert len(drawn) == 3001
+
+
+@pytest.mark.parametrize("values", [(1e308, -1e308), (0.0, 5e-324), (1e300, -1e300), (1.0, 1.0 + 2e-16)], ids=str)
+def test_figures_at_the_ends_of_the_floats_have_a_page(tmp_path: Path, values: tuple[float, float]) -> None:
+    run = Run.create(tmp_path / SICK, "tune", {}, seed=0)
+    for step, value in enumerate(values):
+        run.metrics.write({"step": step, "loss": value, "reward": 1.0})
+    assert "reward" in render(run.folder)
+    assert not listed(tmp_path)[0][SICK]["damage"]

@@ -157,13 +157,13 @@ def _best(top: dict[str, float], count: int) -> list[tuple[int, float]]:
 def parsed(text: bytes) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UserError(f"the server's reply is no JSON ({text[:80]!r}): is this vLLM's URL?") from None
 
 
 def message(text: bytes) -> str:
     """What is wrong, in the server's words."""
-    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):
+    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         found = json.loads(text)
         return str(found.get("error", found)["message"])
     return text[:200].decode(errors="replace")

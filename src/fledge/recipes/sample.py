@@ -33,7 +33,7 @@ def _texts(value: Any) -> Any:
         return (value,)
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError('a list of texts looks like ["one", "two"]') from None
 
 

@@ -13,7 +13,6 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 400, 220
 _TOP, _BOTTOM, _RIGHT = 10, 34, 14
 _SMOOTHED_FROM = 40  # with fewer points the raw line is readable by itself
-_LEAST_SPAN = 1e-300  # below it a fifth of the span is no longer a number that has a logarithm
 _POINTS = 300  # as many as a chart this wide can show
 
 
@@ -138,16 +137,21 @@ def two_scale_chart(left_series: Series, right_series: Series, *, x_label: str, 
 def _reach(values: list[float], low: float | None, high: float | None) -> tuple[float, float]:
     """The y range: all values, a little air, and exactly `low` or `high` where nothing goes beyond them."""
     least, most = min(values), max(values)
-    if most - least < _LEAST_SPAN:
+    if _is_point(least, most):
         air = abs(least) * 0.1 or 0.5
     else:
         air = 0.05 * (most - least)
     return (least if least == low else least - air), (most if most == high else most + air)
 
 
+def _is_point(low: float, high: float) -> bool:
+    """Whether floats between the two are too few for ticks: those of one value but for rounding, and denormal ones."""
+    return high - low <= max(1e-300, 1e-12 * max(abs(low), abs(high)))
+
+
 def _x_scale(x: Sequence[float], left: float, right: float) -> _Scale:
     low, high = min(x), max(x)
-    air = 0.0 if high - low >= _LEAST_SPAN else max(0.5, abs(low) * 1e-6)
+    air = max(0.5, abs(low) * 1e-6) if _is_point(low, high) else 0.0
     return _Scale(low - air, high + air, left, right)
 
 

@@ -76,7 +76,9 @@ class Log:
 
 def encoded(row: dict[str, Any]) -> bytes:
     """The line of a row, with its end."""
-    return (json.dumps(numbers_or_null(row), allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8", errors="replace")
+    return (json.dumps(numbers_or_null(row), allow_nan=False, ensure_ascii=False) + "\n").encode(
+        "utf-8", errors="replace"
+    )
 
 
 def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, Any]]:

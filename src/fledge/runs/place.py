@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fledge.errors import UserError
+from fledge.json_file import read_json
 from fledge.runs.lineage import verb_of
 
 LOCK = ".lock"
@@ -107,10 +108,10 @@ def is_our_lock(path: Path) -> bool:
 
 def _is_our_lineage(path: Path) -> bool:
     try:
-        written = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        written = read_json(path, dict[str, Any])
+    except (FileNotFoundError, UserError):
         return False
-    return isinstance(written, dict) and {"verb", "command", "parents"} <= written.keys()
+    return {"verb", "command", "parents"} <= written.keys()
 
 
 def take_lock(folder: Path) -> tuple[int, bool]:
