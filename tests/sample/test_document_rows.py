@@ -10,6 +10,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.sample.documents import DocumentRows, text_rows
+from fledge.seeds import seed_for
 from fledge.text.documents import Document
 from fledge.text.shard_writer import write_shards
 from fledge.text.shards import TokenStream
@@ -58,6 +59,16 @@ def test_passes_differ_in_order_and_in_where_windows_begin(stream: TokenStream) 
     assert sorted(first) != sorted(second)
     assert one_pass(stream, 0, 0) == first
     assert one_pass(stream, 1, 0) != first
+
+
+def test_the_order_is_numpy_s_permutation_of_the_windows(stream: TokenStream) -> None:
+    # Four bytes a window in place of eight are shuffled alike: a run that was begun with eight goes on with its rows.
+    random = np.random.Generator(np.random.Philox(key=seed_for(3, "data", "documents"), counter=[0, 0, 0, 2]))
+    windows = rows(stream).windows
+    offset = int(random.integers(0, len(stream) - windows * CONTEXT))
+    starts = [offset + int(place) * CONTEXT for place in random.permutation(windows)]
+    text = stream[:].tolist()
+    assert one_pass(stream, 3, 2) == [text[start : start + CONTEXT + 1] for start in starts]
 
 
 @pytest.mark.parametrize("given", [0, 1, 7, 60])

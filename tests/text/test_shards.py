@@ -67,7 +67,9 @@ def test_the_stream_is_the_documents_one_after_another(shard_tokens: int, tmp_pa
         np.testing.assert_array_equal(stream[a:b], expected[a:b])
 
 
-def test_documents_and_bytes_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch", [1, 90, 2**18])
+def test_documents_and_bytes_are_counted(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fledge.text.encoding.BATCH", batch)
     write_shards(tmp_path, in_turn(CORPUS), BYTES, 300)
     for split in SPLITS:
         stream = TokenStream(tmp_path, split)
