@@ -19,6 +19,7 @@ from fledge.runs.atomic import sha256
 from fledge.runs.charts import Series, line_chart
 from fledge.runs.figures import PICTURES, Picture, Row, base, columns, duration, is_number, is_share, label, value_text
 from fledge.runs.folder import Run
+from fledge.runs.origin import origin
 from fledge.runs.overoptimisation import Overoptimisation, overoptimisation
 
 _SENTENCES = {
@@ -137,7 +138,7 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
         phases=phases,
         speed=speed,
         settings=_flat(run.config),
-        origin=_origin(run.lineage),
+        origin=origin(run.lineage),
         files=list_files(run.folder),
     )
 
@@ -272,17 +273,6 @@ def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
                 (f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
             )
     return settings
-
-
-def _origin(lineage: dict[str, Any]) -> list[tuple[str, str]]:
-    plain = ("command", "started", "seed", "git_commit", "fledge", "torch", "python", "platform")
-    said = [(name.replace("_", " "), str(lineage[name])) for name in plain if lineage.get(name) is not None]
-    for parent in lineage.get("parents", []):
-        said.append(("parent", f"{parent['path']}, weights sha256 {parent.get('model_sha256') or 'unknown'}"))
-    for data in lineage.get("data", []):
-        what = f"sha256 {data['sha256']}" if "sha256" in data else f"prose of Python {data.get('python')}"
-        said.append(("data", f"{data['path']}, {what}"))
-    return said
 
 
 def list_files(folder: Path) -> list[tuple[str, int, str]]:
