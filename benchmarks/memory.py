@@ -188,7 +188,7 @@ def main() -> None:
         aims.append(
             {
                 "name": "tokens/s of tokenising",
-                "figure": None,
+                "figure": 0.0,
                 "aim": f"≥ {AIM_SPEED}",
                 "holds": False,
                 "reason": reason,
