@@ -46,7 +46,7 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
     for name, several in (("rows.jsonl", rows), ("pairs.jsonl", pairs)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in several))
     (folder / "letters.py").write_text(
-        "def prompts():\n    return ['say ' + a + b for a in 'abcdef' for b in 'uvwxyz']\n"
+        "def prompts():\n    return ['say ' + a + b + c for a in 'abcdef' for b in 'uvwxyz' for c in 'abcdefghijklmnopqrst']\n"
         "def score(prompt, completion):\n    return sum(c.islower() for c in completion) / max(1, len(completion))\n"
     )
     made = Models(folder)

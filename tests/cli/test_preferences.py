@@ -77,14 +77,16 @@ def test_kto_learns_from_single_answers_and_is_resumed_to_the_same_bits(
     write_thumbs(tmp_path, models)
     words = models.fill(f"{THUMBS} algorithm=kto learning_rate=3e-3 steps=16")
     summary = cli([*words, "out=whole", "--json"], folder=tmp_path).result
-    assert summary["answers"] == 72  # of 80, one in ten of each label held out
+    held_out = summary["held_out"]
+    assert summary["answers"] + held_out["validation"] + held_out["test"] == 80
+    assert min(held_out.values()) >= 2  # one of each label
     before, after = summary["before"], summary["after"]
     assert before["validation_reward_gap"] == pytest.approx(0, abs=1e-4)  # π is π_ref
     assert after["validation_reward_gap"] > 0.01
     assert after["validation_pair_accuracy"] > 0.9
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     first, *_, last = [row for row in rows if "loss" in row]
-    assert last["epoch"] == pytest.approx(16 * 16 / 72)  # 8 pairs a step are 16 answers
+    assert last["epoch"] == pytest.approx(16 * 16 / summary["answers"])  # 8 pairs a step are 16 answers
     gap = [row["preferred_logp"] - row["rejected_logp"] for row in (first, last)]
     assert gap[1] > gap[0]
     lineage = json.loads((tmp_path / "whole" / "lineage.json").read_text())
@@ -101,8 +103,9 @@ def test_both_labels_are_held_out_however_the_file_is_ordered(cli: Cli, models: 
     rows = [{"prompt": f"say {i}", "completion": "yes" if i % 2 else "??", "label": i % 2 == 1} for i in range(40)]
     (tmp_path / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     summary = cli(models.fill(f"{THUMBS} algorithm=kto steps=1 --json"), folder=tmp_path).result
-    assert summary["answers"] == 36
+    assert summary["answers"] <= 36
     assert 0 <= summary["after"]["validation_pair_accuracy"] <= 1
+    assert 0 <= summary["test"]["pair_accuracy"] <= 1
 
 
 @pytest.mark.parametrize(

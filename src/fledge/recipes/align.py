@@ -29,8 +29,9 @@ from fledge.recipes.aligners import (
     own_algorithm,
     sampler_settings,
 )
+from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.judge_fields import JudgeFields
-from fledge.recipes.judging import judge_kl, judge_task
+from fledge.recipes.judging import draw_questions, judge_kl, judge_task
 from fledge.recipes.pacing import by_batches, say_skipped
 from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss
@@ -168,7 +169,9 @@ class AlignConfig(JudgeFields, TrainingConfig):
     ptx_coefficient: float = Field(default=0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in")
     ptx_data: str = Field(default="python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)")
     ptx_tokens_per_step: int = Field(default=2048, ge=2, description="ppo: tokens of that text an optimizer step")
-    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers, greedily")
+    evaluation_prompts: int = Field(
+        default=256, ge=1, description="validation prompts an evaluation answers, greedily, and test prompts at the end"
+    )
     steps: int = Field(default=100, ge=1, description="batches of samples")
     learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -231,8 +234,10 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     rewarded_by = f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
     show.line(f"align: {config.base} by {config.algorithm}, rewarded by {rewarded_by} → {run.folder}")
 
+    steering = draw_questions(task, "validation", config.evaluation_prompts)
+
     def evaluate(step: int) -> dict[str, float]:
-        found = judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
+        found = judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
         found["kl_exact"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
         text = ptx_stream(config, run, "validation")
         if text is not None:
@@ -250,6 +255,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
             save_every_s=config.save_every_s, beside={"judge": task},
         )  # fmt: skip
     save_model(run.model_folder, base.network, tokenizer)
+    tested = draw_questions(task, "test", config.evaluation_prompts)
+    test = judge_task(policy, tokenizer, task, tested, config.max_new_tokens)
+    read_test(run, last["step"], test)
     rows = run.metrics.rows()
     updates = [row for row in rows if "kl_k1" in row]
     names = [name for name in ("reward", "true_score", "reward_model_score") if name in updates[-1]]
@@ -268,13 +276,15 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
             **{name: updates[-1][name] for name in names},
             "kl": last["kl_exact"],
         },
+        "test": test,
+        "held_out": {"validation": len(steering), "test": len(tested)},
     }
     run.finish(summary)
     say_skipped(run, show)
-    show.line(
-        f"align: exact match {rows[0]['exact_match']:.1%} → {last['exact_match']:.1%} on held-out prompts, "
-        f"{last['kl_exact']:.2f} nats from {config.base}."
-    )
+    items = (len(steering), len(tested))
+    name = "exact_match"
+    show.line(result_line("align", name, rows[0][name], last[name], test[name], items, "prompt", apart=task.holds_out))
+    show.line(f"align: {last['kl_exact']:.2f} nats from {config.base}.")
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
 

@@ -22,8 +22,9 @@ from fledge.models.folder import Loaded, actions, load_model, save_model
 from fledge.models.presets import transformer_config
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
+from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.judge_fields import JudgeFields
-from fledge.recipes.judging import judge_task
+from fledge.recipes.judging import draw_questions, judge_task
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pretrain import held_out_loss
 from fledge.recipes.show import Show
@@ -32,18 +33,19 @@ from fledge.recipes.text_data import keep_shards, read_corpus
 from fledge.recipes.training import TrainingConfig, check_memory, open_run, removed_if_it_cannot_begin
 from fledge.recipes.tune import conversation_loss, read_conversations
 from fledge.runs.folder import Run
-from fledge.sample.conversations import ConversationRows, Shuffled
+from fledge.sample.conversations import ConversationRows, Row, Shuffled
 from fledge.sample.documents import DocumentRows, text_rows
 from fledge.sample.either import Either
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import Rollouts, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
+from fledge.splits import Split
 from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories, from_rows
-from fledge.worlds.tasks import Task, check_task, load_task
+from fledge.worlds.tasks import Example, Task, check_task, load_task
 
 SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
 AT_A_TIME = 32  # rows of an evaluation
@@ -104,8 +106,10 @@ class Lessons:
 
     sampler: Sampler
     typical: Trajectories  # a step's rows, to measure speed with
-    held_out: list[Trajectories]
-    measure: Callable[[TokenPolicy, Run | None, int], dict[str, float]]  # beside the divergence
+    held_out: dict[Split, list[Trajectories]]  # validation and test; both empty where nothing is held out
+    measure: Callable[[TokenPolicy, Split, Run | None, int], dict[str, float]]  # beside the divergence
+    items: dict[str, int]  # how many different prompts, conversations or windows those hold
+    what: str  # one of them
     task: Task | None = None
 
 
@@ -136,17 +140,25 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
     )
 
     def evaluate(step: int) -> dict[str, float]:
-        return {"teacher_kl": mean_kl(teacher, student, lessons.held_out)} | lessons.measure(student, run, step)
+        divergence = mean_kl(teacher, student, lessons.held_out["validation"])
+        return {"teacher_kl": divergence} | lessons.measure(student, "validation", run, step)
 
     algorithm = make_algorithm(config, teacher, student, stopwatch, precision)
     with show.progress("distill", config.steps, "loss", " nats") as watch:
         last = train(
             algorithm, lessons.sampler, run, stopwatch, watch, steps=config.steps,
-            evaluate=evaluate if lessons.held_out else None, evaluate_every=config.evaluate_every,
+            evaluate=evaluate if lessons.held_out["validation"] else None, evaluate_every=config.evaluate_every,
             better=lambda e: -e["teacher_kl"], save_every_s=config.save_every_s,
             beside={"judge": lessons.task} if lessons.task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
+    measured = bool(lessons.held_out["test"])
+    test = {"teacher_kl": mean_kl(teacher, student, lessons.held_out["test"])} if measured else {}
+    if measured:
+        test |= {
+            name.removeprefix("validation_"): value for name, value in lessons.measure(student, "test", None, 0).items()
+        }
+    read_test(run, config.steps, test)
     first, figures = run.metrics.rows()[0], [name for name in last if name != "step"]
     summary = {
         "verb": "distill",
@@ -154,16 +166,27 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
         "steps": config.steps,
         "seconds": time.perf_counter() - began,
         "parameters": network.config.parameters,
-        "teacher": lessons.measure(teacher, None, 0) if lessons.held_out else {},
+        "teacher": lessons.measure(teacher, "test", None, 0) if measured else {},
         "before": {name: first[name] for name in figures},
         "after": {name: last[name] for name in figures},
+        "test": test,
+        "held_out": lessons.items,
     }
     run.finish(summary)
     say_skipped(run, show)
     if figures:
+        name, items = "teacher_kl", (lessons.items["validation"], lessons.items["test"])
         show.line(
-            f"distill: {first['teacher_kl']:.3f} → {last['teacher_kl']:.3f} nats a token from the teacher, "
-            "on what it was not trained on."
+            result_line(
+                "distill",
+                name,
+                first[name],
+                last[name],
+                test[name],
+                items,
+                lessons.what,
+                apart=lessons.task is None or lessons.task.holds_out,
+            )
         )
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
@@ -260,17 +283,24 @@ def task_lessons(
         rollouts(student, seed=seed_for(config.seed, "samples", "student")), rollouts(speaker, seed=config.seed),
         names=("student", "teacher"), share=config.on_policy, seed=config.seed,
     )  # fmt: skip
-    prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(config.evaluation_prompts)]
-    completions = generate(
-        teacher, prompts, max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
-        generator=generator_for(config.seed, "evaluation", "teacher"),
+    questions: dict[Split, list[Example]] = {
+        split: draw_questions(task, split, config.evaluation_prompts) for split in ("validation", "test")
+    }
+    held_out: dict[Split, Trajectories] = {}
+    for split, examples in questions.items():
+        completions = generate(
+            teacher, [prompt_tokens(tokenizer, example.prompt) for example in examples], max_new_tokens=config.max_new_tokens,
+            stop=tokenizer.end, generator=generator_for(config.seed, "evaluation", f"teacher {split}"),
+        )  # fmt: skip
+        held_out[split] = rollout_rows(completions, [0.0] * len(examples), list(range(len(examples))))
+
+    def measure(policy: TokenPolicy, split: Split, run: Run | None, step: int) -> dict[str, float]:
+        return judge_task(policy, tokenizer, task, questions[split], config.max_new_tokens, run, step)
+
+    return Lessons(
+        sampler, held_out["validation"][: config.rows_per_step], {split: in_pieces(rows) for split, rows in held_out.items()},
+        measure, {split: len(examples) for split, examples in questions.items()}, "prompt", task,
     )  # fmt: skip
-    held_out = rollout_rows(completions, [0.0] * len(prompts), list(range(len(prompts))))
-
-    def measure(policy: TokenPolicy, run: Run | None, step: int) -> dict[str, float]:
-        return judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
-
-    return Lessons(sampler, held_out[: config.rows_per_step], in_pieces(held_out), measure, task)
 
 
 def conversation_lessons(
@@ -278,16 +308,22 @@ def conversation_lessons(
 ) -> Lessons:
     """The assistant's tokens in a file of conversations, as `fledge tune` reads it."""
     context = min(policy.network.config.context for policy in (teacher, student))
-    items, kept = read_conversations(Path(config.data or ""), tokenizer, context, show)
-    rows = Shuffled(items, config.seed)
+    divided = read_conversations(Path(config.data or ""), tokenizer, context, show)
+    rows = Shuffled(divided.train, config.seed)
     some = [rows(i) for i in range(config.rows_per_step)]
-    kept.sort(key=lambda row: len(row[0]))
-    held_out = [kept[a : a + AT_A_TIME] for a in range(0, len(kept), AT_A_TIME)]
+    kept: dict[Split, list[Row]] = {"validation": divided.validation, "test": divided.test}
+    held_out: dict[Split, list[Trajectories]] = {}
+    for split, part in kept.items():
+        part.sort(key=lambda row: len(row[0]))
+        pieces = [part[a : a + AT_A_TIME] for a in range(0, len(part), AT_A_TIME)]
+        held_out[split] = [from_rows([ids for ids, _ in piece], [own for _, own in piece]) for piece in pieces]
     return Lessons(
         ConversationRows(rows, rows_per_step=config.rows_per_step, seed=config.seed),
         from_rows([ids for ids, _ in some], [own for _, own in some]),
-        [from_rows([ids for ids, _ in part], [own for _, own in part]) for part in held_out],
-        lambda policy, run, step: {"validation_loss": conversation_loss(policy, kept)},
+        held_out,
+        lambda policy, split, run, step: {"validation_loss": conversation_loss(policy, kept[split])},
+        {split: len(part) for split, part in kept.items()},
+        "row",
     )
 
 
@@ -298,21 +334,29 @@ def text_lessons(
     context = min(policy.network.config.context for policy in (teacher, student))
     shards = run.folder / "shards"
     keep_shards(shards, lambda: read_corpus(config.data or "", show.line), tokenizer, show.line)
-    stream, kept = TokenStream(shards, "train"), TokenStream(shards, "validation")
+    stream = TokenStream(shards, "train")
     documents = partial(
         DocumentRows, stream, tokenizer.begin, rows_per_step=config.rows_per_step, context=context, seed=config.seed
     )
-    length = min(context, len(kept) - 1)
-    if length < 1:
-        raise UserError(f"the held-out part of {config.data} has {len(kept)} tokens: give more text.")
-    starts = range(0, min(config.evaluation_rows * length, len(kept) - length), length)
-    windows = torch.stack([torch.from_numpy(kept[start : start + length + 1]) for start in starts])
+    kept: dict[Split, TokenStream] = {split: TokenStream(shards, split) for split in ("validation", "test")}
+    windows: dict[Split, torch.Tensor] = {}
+    for split, text in kept.items():
+        length = min(context, len(text) - 1)
+        if length < 1:
+            raise UserError(f"the {split} part of {config.data} has {len(text)} tokens: give more text.")
+        starts = range(0, min(config.evaluation_rows * length, len(text) - length), length)
+        windows[split] = torch.stack([torch.from_numpy(text[start : start + length + 1]) for start in starts])
 
-    def measure(policy: TokenPolicy, run: Run | None, step: int) -> dict[str, float]:
-        loss, bits = held_out_loss(policy, kept, tokenizer, length, config.evaluation_rows)
+    def measure(policy: TokenPolicy, split: Split, run: Run | None, step: int) -> dict[str, float]:
+        length = windows[split].shape[1] - 1
+        loss, bits = held_out_loss(policy, kept[split], tokenizer, length, config.evaluation_rows)
         return {"validation_loss": loss, "validation_bits_per_byte": bits}
 
-    return Lessons(documents(), next(documents()), in_pieces(text_rows(windows, tokenizer.begin)), measure)
+    return Lessons(
+        documents(), next(documents()),
+        {split: in_pieces(text_rows(rows, tokenizer.begin)) for split, rows in windows.items()},
+        measure, {split: len(rows) for split, rows in windows.items()}, "window",
+    )  # fmt: skip
 
 
 def in_pieces(rows: Trajectories) -> list[Trajectories]:

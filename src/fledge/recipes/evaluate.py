@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from fledge.errors import Diverged, UserError
 from fledge.models.folder import Loaded, load_model
 from fledge.recipes.judge_fields import JudgeFields
-from fledge.recipes.judging import judge_task
+from fledge.recipes.judging import draw_questions, judge_task
 from fledge.recipes.show import Show
 from fledge.recipes.text_data import TextFields
 from fledge.sample.documents import text_rows
@@ -25,7 +25,7 @@ from fledge.worlds.tasks import check_task, load_task
 
 
 class EvaluateConfig(JudgeFields, TextFields):
-    """Measure a model: bits per byte on text it is given, exact match and score on a task's held-out prompts."""
+    """Measure a model: bits per byte on text it is given, exact match and score on a task's test prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class EvaluateConfig(JudgeFields, TextFields):
     )
     shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
     longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    prompts: int = Field(default=512, ge=1, description="held-out prompts of the task")
+    prompts: int = Field(default=512, ge=1, description="test prompts of the task")
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer to a task")
     seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
@@ -63,10 +63,12 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
         )
         check_task(task)
-        found |= judge_task(model.policy(), model.tokenizer, task, None, 0, config.prompts, config.max_new_tokens)
-        show.line(
-            f"{found['exact_match']:.1%} exact match, score {found['true_score']:.3f}, on {config.prompts} held-out prompts of {config.task}"
-        )
+        examples = draw_questions(task, "test", config.prompts)
+        found |= judge_task(model.policy(), model.tokenizer, task, examples, config.max_new_tokens)
+        found["prompts"] = len(examples)
+        different = "1 prompt" if len(examples) == 1 else f"{len(examples)} different prompts"
+        part = f"the test part of {config.task}" if task.holds_out else f"{config.task}, which holds none out"
+        show.line(f"{found['exact_match']:.1%} exact match, score {found['true_score']:.3f}, on {different} of {part}")
     return found
 
 

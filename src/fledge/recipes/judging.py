@@ -1,6 +1,8 @@
-"""How good a policy is at a task, and how far from where it began: answers to held-out prompts, some of them kept as samples."""
+"""How good a policy is at a task, and how far from where it began: answers to held-out prompts, some kept as samples."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from fledge.algorithms.scoring import untruncated
 from fledge.decoding import Decoding
@@ -11,18 +13,29 @@ from fledge.sample.rollouts import prompt_tokens, rollout_rows
 from fledge.score.kl import stepwise_kl
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
+from fledge.splits import Split
 from fledge.text.tokenizer import Tokenizer
-from fledge.worlds.tasks import Task
+from fledge.worlds.tasks import Example, Task
 
 KEPT = 12  # answers an evaluation writes to samples.jsonl
 KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
 
 
+def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
+    """The different ones among the first `number` examples: a file repeats its few, and saying one again proves nothing."""
+    return list(dict.fromkeys(task.example(i, split) for i in range(number)))
+
+
 def judge_task(
-    policy: TokenPolicy, tokenizer: Tokenizer, task: Task, run: Run | None, step: int, prompts: int, max_new_tokens: int
+    policy: TokenPolicy,
+    tokenizer: Tokenizer,
+    task: Task,
+    examples: Sequence[Example],
+    max_new_tokens: int,
+    run: Run | None = None,
+    step: int = 0,
 ) -> dict[str, float]:
-    """exact_match and true_score (the dense one), means over greedy answers to the first `prompts` held-out prompts."""
-    examples = [task.example(i, "test") for i in range(prompts)]
+    """exact_match and true_score (the dense one), means over greedy answers; with a run, some of them become samples."""
     completions = generate(
         policy.with_rule(Decoding(temperature=0)),
         [prompt_tokens(tokenizer, example.prompt) for example in examples],
@@ -38,20 +51,20 @@ def judge_task(
             row = {"step": step, "prompt": example.prompt, "completion": text, "score": score, "exact": bool(exact)}
             run.samples.write(row | ({"answer": example.answer} if example.answer is not None else {}))
     return {
-        "exact_match": sum(marks["exact_match"]) / prompts,
-        "true_score": sum(marks["reward"]) / prompts,
+        "exact_match": sum(marks["exact_match"]) / len(examples),
+        "true_score": sum(marks["reward"]) / len(examples),
     }
 
 
 def judge_kl(
     policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task, max_new_tokens: int, seed: int
 ) -> float:
-    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to held-out prompts, the same draws each time.
+    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts, the same draws each time.
 
     Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as in training (`untruncated`).
     """
     reference = untruncated(reference)
-    prompts = [prompt_tokens(tokenizer, task.example(i, "test").prompt) for i in range(KL_PROMPTS)]
+    prompts = [prompt_tokens(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)]
     completions = generate(
         policy,
         prompts,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import torch
 from pydantic import Field
 
 from fledge.errors import UserError
 from fledge.models.folder import Loaded
 from fledge.policy import TokenPolicy
+from fledge.recipes.held_out import Divided, divide_rows
 from fledge.recipes.judge_fields import JudgeFields
+from fledge.recipes.judging import draw_questions
 from fledge.recipes.show import Show
 from fledge.recipes.training import TrainingConfig
 from fledge.sample.conversations import Row
@@ -17,9 +22,10 @@ from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import prompt_tokens
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
+from fledge.splits import Split
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
-from fledge.worlds.tasks import Split, Task, check_task, load_task
+from fledge.worlds.tasks import Example, Task, check_task, load_task
 
 Pair = tuple[Row, Row]  # preferred, rejected
 Judged = tuple[Row, bool]  # one answer, and whether it is wanted
@@ -47,22 +53,25 @@ class PairsConfig(JudgeFields, TrainingConfig):
     steps: int = Field(default=300, ge=1, description="optimizer steps")
 
 
-def read_or_make_pairs(
-    config: PairsConfig, base: Loaded, verb: str, show: Show
-) -> tuple[list[Pair], list[Pair], Task | None]:
-    """Pairs to train on, pairs held out, and the task if one makes them. Raises UserError for data or a task that cannot be used."""
+def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show) -> tuple[Divided[Pair], Task | None]:
+    """Pairs by split, and the task if one makes them. Raises UserError for data or a task that cannot be used."""
     if (config.data is None) == (config.task is None):
         raise UserError(f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
     if config.data is not None:
-        return *file_pairs(config.data, base.tokenizer, base.network.config.context), None
+        return file_pairs(config.data, base.tokenizer, base.network.config.context), None
     assert config.task is not None
     task = load_task(
         config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
     )
     check_task(task)
     policy = base.policy().to(config.on())
-    pairs = task_pairs(policy, base.tokenizer, task, "train", config.pairs, config)
-    return pairs, task_pairs(policy, base.tokenizer, task, "test", max(64, config.pairs // 8), config), task
+    fewer = max(64, config.pairs // 8)
+    numbers: dict[Split, int] = {"train": config.pairs, "validation": fewer, "test": fewer}
+    made = {split: task_pairs(policy, base.tokenizer, task, split, number, config) for split, number in numbers.items()}
+    if not (made["validation"] and made["test"]):
+        note = f"{config.base} answers its held-out prompts all alike, so what is learned is not measured"
+        return Divided(made["train"], [], [], note), task
+    return Divided(made["train"], made["validation"], made["test"]), task
 
 
 def row_of(completion: Completion) -> Row:
@@ -70,30 +79,33 @@ def row_of(completion: Completion) -> Row:
     return ids, [i >= len(completion.prompt) for i in range(len(ids))]
 
 
+AT_A_TIME = 256  # prompts the base answers
+ROUNDS = 8  # in which a held-out prompt is asked until its answers differ in score
+
+
 def task_pairs(
     policy: TokenPolicy, tokenizer: Tokenizer, task: Task, split: Split, number: int, config: PairsConfig
 ) -> list[Pair]:
     """The best and the worst of several answers to each prompt; prompts whose answers all score alike make no pair.
 
+    To learn from: exactly `number`. Held out: one pair a prompt at most, so that pairs are as different as prompts are.
     Raises UserError if the base's answers hardly ever differ in score.
     """
-    generator = generator_for(config.seed, "samples", split)
-    verifier, pairs, asked = Verifier(task), [], 0
-    g, at_a_time = config.samples_per_prompt, 256
+    ask = partial(answer_pairs, policy, tokenizer, Verifier(task), config, generator_for(config.seed, "samples", split))
+    pairs: list[Pair] = []
+    if split != "train":
+        waiting = draw_questions(task, split, number)
+        for _ in range(ROUNDS):
+            made = [pair for a in range(0, len(waiting), AT_A_TIME) for pair in ask(waiting[a : a + AT_A_TIME])]
+            pairs += [pair for pair in made if pair is not None]
+            waiting = [example for example, pair in zip(waiting, made, strict=True) if pair is None]
+        return pairs
+    asked = 0
     while len(pairs) < number:
-        examples = [task.example(asked + i, split) for i in range(at_a_time)]
-        asked += at_a_time
-        completions = generate(
-            policy, [prompt_tokens(tokenizer, example.prompt) for example in examples], stop=tokenizer.end,
-            max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
-        )  # fmt: skip
-        texts = [tokenizer.decode(completion.tokens) for completion in completions]
-        score = verifier([example for example in examples for _ in range(g)], completions, texts)["reward"]
-        for a in range(0, len(score), g):
-            order = sorted(range(a, a + g), key=score.__getitem__)
-            if score[order[-1]] > score[order[0]]:
-                pairs.append((row_of(completions[order[-1]]), row_of(completions[order[0]])))
-        if asked >= 20 * at_a_time and len(pairs) < asked / 100:
+        made = ask([task.example(asked + i, split) for i in range(AT_A_TIME)])
+        asked += AT_A_TIME
+        pairs += [pair for pair in made if pair is not None]
+        if asked >= 20 * AT_A_TIME and len(pairs) < asked / 100:
             raise UserError(
                 f"only {len(pairs)} of {asked} prompts of {config.task} got answers of different score from {config.base}: "
                 "tune it on the task first."
@@ -101,24 +113,47 @@ def task_pairs(
     return pairs[:number]
 
 
-def file_pairs(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Pair], list[Pair]]:
-    """Pairs of a file, one in ten held out. Raises UserError if fewer than 8 fit the context."""
+def answer_pairs(
+    policy: TokenPolicy,
+    tokenizer: Tokenizer,
+    verifier: Verifier,
+    config: PairsConfig,
+    generator: torch.Generator,
+    examples: Sequence[Example],
+) -> list[Pair | None]:
+    """The best and the worst of samples_per_prompt answers to each example; None where all score alike."""
+    g = config.samples_per_prompt
+    completions = generate(
+        policy, [prompt_tokens(tokenizer, example.prompt) for example in examples], stop=tokenizer.end,
+        max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
+    )  # fmt: skip
+    texts = [tokenizer.decode(completion.tokens) for completion in completions]
+    score = verifier([example for example in examples for _ in range(g)], completions, texts)["reward"]
+    pairs: list[Pair | None] = []
+    for a in range(0, len(score), g):
+        order = sorted(range(a, a + g), key=score.__getitem__)
+        best, worst = order[-1], order[0]
+        differ = score[best] > score[worst]
+        pairs.append((row_of(completions[best]), row_of(completions[worst])) if differ else None)
+    return pairs
+
+
+def file_pairs(path: Path, tokenizer: Tokenizer, context: int) -> Divided[Pair]:
+    """Pairs of a file, by the split of their prompt. Raises UserError if fewer than 8 fit the context."""
     pairs = [p for p in pairs_from_jsonl(path, tokenizer) if max(len(p[0][0]), len(p[1][0])) <= context]
     if len(pairs) < 8:
         raise UserError(f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: 8 or more are needed.")
-    return [p for i, p in enumerate(pairs) if i % 10], pairs[::10]
+    return divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
 
 
-def file_judged(path: Path, tokenizer: Tokenizer, context: int) -> tuple[list[Judged], list[Judged]]:
-    """Single answers of a file, one in ten of the wanted and one in ten of the unwanted ones held out.
-
-    Raises UserError if fewer than 4 of either kind fit the context.
-    """
+def file_judged(path: Path, tokenizer: Tokenizer, context: int) -> Divided[Judged]:
+    """Single answers of a file, by the split of their prompt. Raises UserError if fewer than 4 of either kind fit the context."""
     fit = [judged for judged in judged_from_jsonl(path, tokenizer) if len(judged[0][0]) <= context]
-    kinds = [[judged for judged in fit if judged[1] is wanted] for wanted in (True, False)]
-    if min(map(len, kinds)) < 4:
+    wanted = sum(wanted for _, wanted in fit)
+    if min(wanted, len(fit) - wanted) < 4:
         raise UserError(
-            f"{path} has {len(kinds[0])} wanted and {len(kinds[1])} unwanted answers that fit a context of {context} tokens: "
+            f"{path} has {wanted} wanted and {len(fit) - wanted} unwanted answers that fit a context of {context} tokens: "
             "4 or more of each are needed."
         )
-    return [j for kind in kinds for i, j in enumerate(kind) if i % 10], [j for kind in kinds for j in kind[::10]]
+    ids = lambda judged: (judged[0][0], (judged[1],))  # noqa: E731
+    return divide_rows(fit, ids, tokenizer, kind=lambda judged: judged[1])

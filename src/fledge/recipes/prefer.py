@@ -23,7 +23,8 @@ from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.models.folder import Loaded, load_model, save_model
 from fledge.policy import TokenPolicy
-from fledge.recipes.judging import judge_kl, judge_task
+from fledge.recipes.held_out import Divided, read_test, result_line
+from fledge.recipes.judging import draw_questions, judge_kl, judge_task
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pairs import Judged, Pair, PairsConfig, file_judged, read_or_make_pairs
 from fledge.recipes.show import Show
@@ -59,7 +60,11 @@ class PreferConfig(PairsConfig):
     margin: float = Field(default=1.0, ge=0, description="simpo: γ, by how much the preferred reward must lead")
     desirable_weight: float = Field(default=1.0, ge=0, description="kto: λ_D, of the preferred answers")
     undesirable_weight: float = Field(default=1.0, ge=0, description="kto: λ_U, of the rejected ones")
-    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers (with task)")
+    evaluation_prompts: int = Field(
+        default=256,
+        ge=1,
+        description="validation prompts an evaluation answers, and test prompts at the end (with task)",
+    )
     stop_at_exact_match: float | None = Field(
         default=None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
     )
@@ -77,7 +82,10 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
     preferences = read_preferences(config, base, show)
-    train_on, held_out, task = preferences.train_on, preferences.held_out, preferences.task
+    divided, task = preferences.divided, preferences.task
+    train_on = divided.train
+    if divided.note:
+        show.line(f"{config.data or config.task}: {divided.note}.")
     if task is not None and task.note:
         show.line(task.note)
     run = open_run(run, "prefer", config, parents=[config.base], data=[str(config.data or config.task)])
@@ -87,15 +95,19 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     typical = from_rows([ids for ids, _ in rows], [own for _, own in rows])
     precision = choose_speed(run, config, policy, typical, show)
     stopwatch = Stopwatch()
+    held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
     show.line(
-        f"prefer: {len(train_on)} {preferences.kind}, {len(held_out)} held out, {config.base} by {config.algorithm}, {precision} → {run.folder}"
+        f"prefer: {len(train_on)} {preferences.kind}, {held_out}, {config.base} by {config.algorithm}, {precision} → {run.folder}"
     )
-    judge = (PairJudge if preferences.kind == "pairs" else AnswerJudge)(config, policy, reference, held_out)
+    kind = PairJudge if preferences.kind == "pairs" else AnswerJudge
+    parts = (divided.validation, divided.test)
+    judge, last_judge = (kind(config, policy, reference, part) if part else dict[str, float] for part in parts)
+    steering = draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
 
     def evaluate(step: int) -> dict[str, float]:
-        found = judge()
+        found = {f"validation_{name}": value for name, value in judge().items()}
         if task is not None:
-            found |= judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
+            found |= judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
             found["kl"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
         return found
 
@@ -110,29 +122,42 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     algorithm = make_algorithm(config, policy, reference, config.learner(policy, precision), stopwatch)
     with show.progress("prefer", config.steps, "loss") as watch:
         last = train(
-            algorithm, make_sampler(config, preferences), run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
+            algorithm, make_sampler(config, preferences), run, stopwatch, watch, steps=config.steps,
+            evaluate=evaluate if task is not None or divided.validation else None,
             evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
             beside={"judge": task} if task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
+    test, items = last_judge(), {"validation": len(divided.validation), "test": len(divided.test)}
+    if task is not None:
+        tested = draw_questions(task, "test", config.evaluation_prompts)
+        test |= judge_task(policy, tokenizer, task, tested, config.max_new_tokens)
+        items |= {"validation_prompts": len(steering), "test_prompts": len(tested)}
+    read_test(run, last.get("step", config.steps), test)
     first = run.metrics.rows()[0]
     figures = [name for name in last if name != "step"]
     summary = {
         "verb": "prefer",
         "run": str(run.folder),
         "algorithm": config.algorithm,
-        "steps": int(last["step"]),
+        "steps": int(last.get("step", config.steps)),
         preferences.kind: len(train_on),
         "seconds": time.perf_counter() - began,
         "before": {name: first[name] for name in figures},
         "after": {name: last[name] for name in figures},
+        "test": test,
+        "held_out": items,
     }
     run.finish(summary)
     say_skipped(run, show)
-    for name in ("validation_pair_accuracy", "exact_match"):
+    for name, what, end in (
+        ("validation_pair_accuracy", preferences.kind[:-1], ""),
+        ("exact_match", "prompt", "_prompts"),
+    ):
         if name in last:
-            what = name.removeprefix("validation_").replace("_", " ")
-            show.line(f"prefer: {what} {first[name]:.1%} → {last[name]:.1%} on what it was not trained on.")
+            read, numbers = name.removeprefix("validation_"), (items[f"validation{end}"], items[f"test{end}"])
+            apart = task is None or task.holds_out
+            show.line(result_line("prefer", read, first[name], last[name], test[read], numbers, what, apart=apart))
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
 
@@ -166,23 +191,22 @@ class Preferences:
     """What is learnt from, what is held out, and the task if one made it: pairs (Pair), or answers (Judged), of kto only."""
 
     kind: Literal["pairs", "answers"]
-    train_on: list[Any]
-    held_out: list[Any]
+    divided: Divided[Any]
     task: Task | None
 
 
 def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferences:
     """Raises UserError for data or a task that cannot be used."""
     if config.algorithm == "kto" and config.task is None and config.data is not None and is_judged(config.data):
-        return Preferences("answers", *file_judged(config.data, base.tokenizer, base.network.config.context), None)
+        return Preferences("answers", file_judged(config.data, base.tokenizer, base.network.config.context), None)
     return Preferences("pairs", *read_or_make_pairs(config, base, "prefer", show))
 
 
 def make_sampler(config: PreferConfig, preferences: Preferences) -> Sampler:
     """Pairs; for kto answers one by one, so that neighbours answer different prompts."""
     if config.algorithm != "kto":
-        return PairRows(Shuffled(preferences.train_on, config.seed), pairs_per_step=config.pairs_per_step)
-    answers = preferences.train_on
+        return PairRows(Shuffled(preferences.divided.train, config.seed), pairs_per_step=config.pairs_per_step)
+    answers = preferences.divided.train
     if preferences.kind == "pairs":
         answers = [(pair[side], side == 0) for pair in answers for side in (0, 1)]
     return JudgedRows(Shuffled(answers, config.seed), rows_per_step=2 * config.pairs_per_step)
@@ -206,7 +230,7 @@ class PairJudge:
             reward = self.beta * (logp - self.reference)
         gap = reward[0] - reward[1]
         right = (gap > 0).double() + 0.5 * (gap == 0).double()
-        return {"validation_pair_accuracy": float(right.mean()), "validation_reward_gap": float(gap.mean())}
+        return {"pair_accuracy": float(right.mean()), "reward_gap": float(gap.mean())}
 
 
 @torch.no_grad()
@@ -224,8 +248,8 @@ def answers(policy: TokenPolicy, pairs: list[Pair], at_a_time: int = 128) -> tup
 class AnswerJudge:
     """How the reward that the policy implies tells held-out answers apart.
 
-    validation_pair_accuracy: the share of all pairs of a wanted and an unwanted answer, whatever their prompts, in which the wanted
-    one has more (a tie is half right): the area under the ROC curve. validation_reward_gap: the difference of the two means.
+    pair_accuracy: the share of all pairs of a wanted and an unwanted answer, whatever their prompts, in which the wanted
+    one has more (a tie is half right): the area under the ROC curve. reward_gap: the difference of the two means.
     """
 
     def __init__(
@@ -240,8 +264,8 @@ class AnswerJudge:
         reward = self.beta * (row_logp(self.policy, self.rows) - self.reference)
         wanted, unwanted = reward[self.wanted], reward[~self.wanted]
         return {
-            "validation_pair_accuracy": share_ahead(wanted, unwanted),
-            "validation_reward_gap": float(wanted.mean() - unwanted.mean()),
+            "pair_accuracy": share_ahead(wanted, unwanted),
+            "reward_gap": float(wanted.mean() - unwanted.mean()),
         }
 
 

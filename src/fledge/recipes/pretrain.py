@@ -17,6 +17,7 @@ from fledge.models.folder import actions, load_model, save_model
 from fledge.models.presets import transformer_config
 from fledge.models.transformer import Transformer
 from fledge.policy import TokenPolicy
+from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -109,7 +110,11 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     with removed_if_it_cannot_begin(run):
         if corpus is not None:
             keep_shards(shards, lambda: corpus, tokenizer, show.line)
-        stream, held_out = TokenStream(shards, "train"), TokenStream(shards, "validation")
+        stream, held_out, tested = (TokenStream(shards, split) for split in SPLITS)
+        if min(len(held_out), len(tested)) < 2:
+            raise UserError(
+                f"{config.data} is too short to hold out a part to steer by and one to test by: give more text."
+            )
         sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
 
     policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
@@ -138,6 +143,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
             save_every_s=config.save_every_s,
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
+    loss, bits = held_out_loss(policy, tested, tokenizer, row_tokens, config.evaluation_rows)
+    test, name = {"loss": loss, "bits_per_byte": bits}, "validation_bits_per_byte"
+    read_test(run, config.steps, test)
+    items = (windows(held_out, row_tokens, config.evaluation_rows), windows(tested, row_tokens, config.evaluation_rows))
     first = run.metrics.rows()[0]
     summary = {
         "verb": "pretrain",
@@ -148,13 +157,13 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
         "seconds": time.perf_counter() - began,
         "before": {name: first[name] for name in ("validation_loss", "validation_bits_per_byte")},
         "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
+        "test": test,
+        "held_out": dict(zip(("validation", "test"), items, strict=True)),
     }
     run.finish(summary)
     say_skipped(run, show)
-    show.line(
-        f"pretrain: {first['validation_bits_per_byte']:.2f} → {last['validation_bits_per_byte']:.2f} bits per byte on held-out text. "
-        f"Next: fledge tune base={run.folder} data=FILE.jsonl"
-    )
+    show.line(result_line("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window"))
+    show.line(f"Next: fledge tune base={run.folder} data=FILE.jsonl")
     return summary
 
 
@@ -197,6 +206,11 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
     return load_tokenizer(config.tokenizer)
 
 
+def windows(stream: TokenStream, context: int, rows: int) -> int:
+    """How many windows of a stream an evaluation reads: `rows`, or all if there are fewer; a short text is one."""
+    return min(rows, max(1, (len(stream) - 1) // context))
+
+
 @torch.no_grad()
 def held_out_loss(
     policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
@@ -205,7 +219,7 @@ def held_out_loss(
     context = min(context, len(stream) - 1)
     if context < 1:
         raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
-    number = min(rows, (len(stream) - 1) // context)
+    number = windows(stream, context, rows)
     device = policy.network.unembedding.device
     nats, tokens, size = 0.0, 0, 0
     for a in range(0, number, 16):

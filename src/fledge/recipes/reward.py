@@ -13,6 +13,7 @@ from fledge.algorithms.reward_model import RewardModel
 from fledge.loop import train
 from fledge.models.folder import load_model, save_model
 from fledge.models.heads import ScalarModel
+from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
 from fledge.recipes.show import Show
@@ -35,39 +36,51 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
     began = time.perf_counter()
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
-    pairs, held_out, _ = read_or_make_pairs(config, base, "reward", show)
+    divided, task = read_or_make_pairs(config, base, "reward", show)
+    pairs = divided.train
+    if divided.note:
+        show.line(f"{config.data or config.task}: {divided.note}.")
     run = open_run(run, "reward", config, parents=[config.base], data=[str(config.data or config.task)])
     model = ScalarModel(network).to(config.on())
     typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
     precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)
     stopwatch = Stopwatch()
-    show.line(f"reward: {len(pairs)} pairs, {len(held_out)} held out, from {config.base}, {precision} → {run.folder}")
+    held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
+    show.line(f"reward: {len(pairs)} pairs, {held_out}, from {config.base}, {precision} → {run.folder}")
     sampler = PairRows(Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step)
 
     def evaluate(step: int) -> dict[str, float]:
-        return {"validation_pair_accuracy": pair_accuracy(model, held_out)}
+        return {"validation_pair_accuracy": pair_accuracy(model, divided.validation)}
 
     with show.progress("reward", config.steps, "pair_accuracy") as watch:
         last = train(
             RewardModel(model, config.learner(model, precision), stopwatch, margin=config.margin), sampler, run, stopwatch,
-            watch, steps=config.steps, evaluate=evaluate, evaluate_every=config.evaluate_every,
+            watch, steps=config.steps, evaluate=evaluate if divided.validation else None, evaluate_every=config.evaluate_every,
             better=lambda e: e["validation_pair_accuracy"], save_every_s=config.save_every_s,
         )  # fmt: skip
     scores = torch.cat([pair_scores(model, pairs[:1024])[side] for side in (0, 1)])
     scale = scale_of(scores)
     save_model(run.model_folder, network, tokenizer, scalar=model, fledge_reward=scale)
+    test = {"pair_accuracy": pair_accuracy(model, divided.test)} if divided.test else {}
+    read_test(run, config.steps, test)
+    name, first = "validation_pair_accuracy", run.metrics.rows()[0]
     summary = {
         "verb": "reward",
         "run": str(run.folder),
         "steps": config.steps,
         "pairs": len(pairs),
         "seconds": time.perf_counter() - began,
-        "before": {"pair_accuracy": run.metrics.rows()[0]["validation_pair_accuracy"]},
-        "after": {"pair_accuracy": last["validation_pair_accuracy"]},
+        "before": {"pair_accuracy": first[name]} if test else {},
+        "after": {"pair_accuracy": last[name]} if test else {},
+        "test": test,
+        "held_out": {"validation": len(divided.validation), "test": len(divided.test)},
     }
     run.finish(summary)
     say_skipped(run, show)
-    show.line(f"reward: {last['validation_pair_accuracy']:.1%} of the held-out pairs ranked as preferred.")
+    if test:
+        items, apart = (len(divided.validation), len(divided.test)), task is None or task.holds_out
+        read = test["pair_accuracy"]
+        show.line(result_line("reward", "pair_accuracy", first[name], last[name], read, items, "pair", apart=apart))
     show.line(f"Next: fledge align base={config.base} reward={run.folder} task=…")
     return summary
 

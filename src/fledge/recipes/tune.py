@@ -14,23 +14,21 @@ from fledge.errors import UserError
 from fledge.loop import train
 from fledge.models.folder import actions, load_model, save_model
 from fledge.policy import TokenPolicy
+from fledge.recipes.held_out import Divided, divide_rows, read_test, result_line
 from fledge.recipes.judge_fields import JudgeFields
-from fledge.recipes.judging import judge_task
+from fledge.recipes.judging import draw_questions, judge_task
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import TrainingConfig, open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import ConversationRows, Endless, Row, Rows, Shuffled
-from fledge.splits import split_of
 from fledge.stopwatch import Stopwatch
 from fledge.text.chat import render
 from fledge.text.conversations import rows_from_jsonl
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
 from fledge.worlds.tasks import Task, check_task, load_task
-
-FEWEST_ROWS_TO_SPLIT = 20
 
 
 class TuneConfig(JudgeFields, TrainingConfig):
@@ -54,7 +52,11 @@ class TuneConfig(JudgeFields, TrainingConfig):
     stop_at_exact_match: float | None = Field(
         default=None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
     )
-    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers (with task)")
+    evaluation_prompts: int = Field(
+        default=256,
+        ge=1,
+        description="validation prompts an evaluation answers, and test prompts at the end (with task)",
+    )
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer in evaluation (with task)")
 
 
@@ -66,7 +68,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
     task = None
-    held_out: list[Row] = []
+    data = None
     if config.task is not None:
         task = load_task(
             config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
@@ -78,8 +80,8 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
         rows: Rows = Endless(row)
     else:
         assert config.data is not None
-        items, held_out = read_conversations(config.data, tokenizer, network.config.context, show)
-        rows = Shuffled(items, config.seed)
+        data = read_conversations(config.data, tokenizer, network.config.context, show)
+        rows = Shuffled(data.train, config.seed)
     if task is not None and task.note:
         show.line(task.note)
     run = open_run(run, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
@@ -92,10 +94,13 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     stopwatch = Stopwatch()
     show.line(f"tune: {config.base} on {config.data or config.task}, {precision} → {run.folder}")
 
+    steering = draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
+
     def evaluate(step: int) -> dict[str, float]:
         if task is not None:
-            return judge_task(policy, tokenizer, task, run, step, config.evaluation_prompts, config.max_new_tokens)
-        return {"validation_loss": conversation_loss(policy, held_out)}
+            return judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
+        assert data is not None
+        return {"validation_loss": conversation_loss(policy, data.validation)}
 
     def better(evaluation: dict[str, float]) -> float:
         return evaluation["exact_match"] if task is not None else -evaluation["validation_loss"]
@@ -108,11 +113,19 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     with show.progress("tune", config.steps, "exact_match" if task else "loss") as watch:
         last = train(
             Supervised(policy, config.learner(policy, precision), stopwatch), sampler, run, stopwatch, watch,
-            steps=config.steps, evaluate=evaluate if task is not None or held_out else None,
+            steps=config.steps, evaluate=evaluate if task is not None or (data is not None and data.validation) else None,
             evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
             beside={"judge": task} if task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
+    if task is not None:
+        tested = draw_questions(task, "test", config.evaluation_prompts)
+        test, items = judge_task(policy, tokenizer, task, tested, config.max_new_tokens), (len(steering), len(tested))
+    else:
+        assert data is not None
+        test = {"loss": conversation_loss(policy, data.test)} if data.test else {}
+        items = (len(data.validation), len(data.test))
+    read_test(run, last.get("step", config.steps), test)
     figures = [name for name in ("exact_match", "validation_loss") if name in last]
     first = run.metrics.rows()[0]
     summary = {
@@ -122,11 +135,19 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
         "seconds": time.perf_counter() - began,
         "before": {name: first[name] for name in figures},
         "after": {name: last[name] for name in figures},
+        "test": test,
+        "held_out": dict(zip(("validation", "test"), items, strict=True)),
     }
     run.finish(summary)
     say_skipped(run, show)
     for name in figures:
-        show.line(f"tune: {name.replace('_', ' ')} {first[name]:.3f} → {last[name]:.3f} on what it was not trained on.")
+        read, what = test[name.removeprefix("validation_")], "prompt" if task is not None else "row"
+        apart = task is None or task.holds_out
+        show.line(
+            result_line(
+                "tune", name.removeprefix("validation_"), first[name], last[name], read, items, what, apart=apart
+            )
+        )
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
 
@@ -155,8 +176,8 @@ class TaskRow:
         return row
 
 
-def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Show) -> tuple[list[Row], list[Row]]:
-    """Rows to train on and rows held out (one in ten by the hash of what they say, of files with 20 rows or more).
+def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Show) -> Divided[Row]:
+    """Rows to train on and rows held out, prompt by prompt.
 
     A row longer than the context is left out, and said so. Raises UserError if none is left.
     """
@@ -174,18 +195,10 @@ def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Sho
         show.line(
             f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out."
         )
-    texts = ["\n".join(message["content"] for message in conversation) for conversation, _ in fitting]
-    if len(set(texts)) < FEWEST_ROWS_TO_SPLIT:
-        show.line(
-            f"{path} has {len(set(texts))} different rows and none is held out, so what is learned is not measured: "
-            f"{FEWEST_ROWS_TO_SPLIT} or more are split."
-        )
-        return [row for _, row in fitting], []
-    held_out = {text for text in texts if split_of(text) != "train"} or {min(texts)}
-    return (
-        [row for (_, row), text in zip(fitting, texts, strict=True) if text not in held_out],
-        [row for (_, row), text in zip(fitting, texts, strict=True) if text in held_out],
-    )
+    divided = divide_rows([row for _, row in fitting], lambda row: row, tokenizer)
+    if divided.note:
+        show.line(f"{path}: {divided.note}.")
+    return divided
 
 
 @torch.no_grad()

@@ -151,7 +151,7 @@ def columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
 
 
 def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
-    """The figure that matters most and its last value: held-out before trained-on, a success before a loss."""
+    """The figure that matters most and its last value: test before validation before trained-on, a success before a loss."""
     found = columns(rows)
     last = {name: next(value for _, value in reversed(pairs) if value is not None) for name, pairs in found.items()}
     for wanted in (
@@ -166,6 +166,7 @@ def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
     ):
         names = [name for name in last if base(name) == wanted]
         if names:
-            name = min(names, key=lambda n: n == wanted)  # one with a prefix first
+            # The test part's, read once at the end, then one that steered, then one that was trained on.
+            name = min(names, key=lambda n: (not n.startswith("test_"), n == wanted))
             return name, last[name]
     return None
