@@ -18,7 +18,7 @@ READS = {
     ),
     "evaluate task": (
         "evaluate {tune} task={letters} prompts=4 max_new_tokens=8",
-        {"base", "exact_match", "true_score"},
+        {"base", "exact_match", "true_score", "prompts"},
     ),
     "tokenizer train": (
         "tokenizer train data={text} kind=bpe vocab_size=300 out=tokenizer",
@@ -28,7 +28,10 @@ READS = {
     "runs": ("runs root={models}", {"root", "runs"}),
     "runs of a folder without any": ("runs .", {"root", "runs"}),
     "report": ("report {tune} out=page.html", {"report", "bytes"}),
-    "resume what is finished": ("resume {reward}", {"verb", "run", "steps", "pairs", "seconds", "before", "after"}),
+    "resume what is finished": (
+        "resume {reward}",
+        {"verb", "run", "steps", "pairs", "seconds", "before", "after", "test", "held_out"},
+    ),
 }
 
 

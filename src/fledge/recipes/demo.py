@@ -86,10 +86,10 @@ def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, An
         "run": str(run.folder),
         "seed": config.seed,
         "seconds": sum(each["seconds"] for each in done),
-        "base_bits_per_byte": by_name["pretrain"]["after"]["validation_bits_per_byte"],
-        "tuned_exact_match": by_name["tune"]["after"]["exact_match"],
-        "reward_pair_accuracy": by_name["reward"]["after"]["pair_accuracy"],
-        "aligned_exact_match": by_name["align by verifier"]["after"]["exact_match"],
+        "base_bits_per_byte": by_name["pretrain"]["test"]["bits_per_byte"],
+        "tuned_exact_match": by_name["tune"]["test"]["exact_match"],
+        "reward_pair_accuracy": by_name["reward"]["test"]["pair_accuracy"],
+        "aligned_exact_match": by_name["align by verifier"]["test"]["exact_match"],
         "stages": [
             {
                 "name": each["name"],
@@ -97,6 +97,7 @@ def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, An
                 "run": Path(each["run"]).name,
                 "before": each["before"],
                 "after": each["after"],
+                "test": each["test"],
             }
             for each in done
         ],
@@ -125,7 +126,7 @@ def stage(
 
 
 def road_table(summary: dict[str, Any]) -> Table:
-    """What each stage took and what it learned."""
+    """What each stage took and what it learned: before and after on what steered, and once on the test part."""
     names = {
         "validation_bits_per_byte": "bits per byte",
         "exact_match": "exact match",
@@ -142,14 +143,15 @@ def road_table(summary: dict[str, Any]) -> Table:
     table.add_column("what it learned", no_wrap=True)
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
+    table.add_column("test", justify="right")
     for each in summary["stages"]:
         head: tuple[str, str] = (each["name"], f"{each['seconds']:.0f}")
         for name, label in names.items():
             if name in each["after"]:
                 shares = name in ("exact_match", "pair_accuracy")
-                before, after = (
-                    f"{each[side][name]:.1%}" if shares else f"{each[side][name]:.2f}" for side in ("before", "after")
-                )
-                table.add_row(*head, label, before, after)
+                figures = {**each, "test": {name: each["test"].get(name.removeprefix("validation_"))}}
+                cells = (figures[side][name] for side in ("before", "after", "test"))
+                texts = ("" if cell is None else f"{cell:.1%}" if shares else f"{cell:.2f}" for cell in cells)
+                table.add_row(*head, label, *texts)
                 head = ("", "")
     return table
