@@ -115,3 +115,22 @@ def test_policy_and_guess_learn_together() -> None:
         scores.append(sum(reward) / 64)
     assert losses[-1] < 0.1 * losses[0]
     assert scores[-1] > 0.9
+
+
+def test_what_the_guess_learns_moves_its_own_numbers_alone() -> None:
+    """Of a trunk that both look at: its gradient is the same whether the guess learns little or much."""
+    found = []
+    for coefficient in (0.0, 50.0):
+        actor = policy()
+        guess = nn.Linear(16, 11).double()
+        nn.init.normal_(guess.weight, generator=seeded(3))
+        nn.init.zeros_(guess.bias)
+        fit = learner(SharedCritic(actor, guess))
+        gradients = Gradients(fit)
+        algorithm = ControlVariate(actor, fit, Stopwatch(), action_value=guess, value_coefficient=coefficient)
+        algorithm.update(rollouts(actor))
+        of = dict(zip(map(id, fit.parameters), gradients.taken[0], strict=True))
+        found.append(([of[id(p)] for p in actor.parameters()], of[id(guess.weight)]))
+    for little, much in zip(found[0][0], found[1][0], strict=True):
+        torch.testing.assert_close(much, little, rtol=1e-10, atol=1e-12)
+    assert found[0][1].abs().max() == 0 < found[1][1].abs().max()
