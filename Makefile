@@ -24,6 +24,15 @@ slow: $(VENV)/.installed-dev
 mutants: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.mutants --sample $(SAMPLE) --seed $(SEED)
 
+# The tests on the arithmetic of other processors: sums are taken in another order, products in other instructions.
+processors: $(VENV)/.installed-dev
+	@for isa in default:SSE41 avx2:AVX2 :; do for threads in 1 2; do \
+		aten=$${isa%%:*} onednn=$${isa#*:}; \
+		echo "== ATen $${aten:-as the machine}, oneDNN $${onednn:-as the machine}, $$threads threads"; \
+		env $${aten:+ATEN_CPU_CAPABILITY=$$aten} $${onednn:+ONEDNN_MAX_CPU_ISA=$$onednn} \
+			OMP_NUM_THREADS=$$threads FLEDGE_TEST_THREADS=$$threads $(BIN)/pytest -n 2 $(TESTS) || failed=1; \
+	done; done; [ -z "$$failed" ]
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/ruff format --check src tests benchmarks examples

@@ -7,6 +7,7 @@ the memory of the weights a second time.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class PackedProduct(Product):
 class QuantisedProduct(Product):
     """Weights in 8 bits, round to nearest, a scale per output row: ‖W − Ŵ‖∞ ≤ max|W_row| / 254.
 
-    On a CPU with 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that a row's result has nothing to do
+    On a CPU with exact 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that a row's result has nothing to do
     with its neighbours; elsewhere x stays as it is.
     """
 
@@ -69,7 +70,7 @@ class QuantisedProduct(Product):
         weight = weight.detach().float()
         self.scale = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127  # [O]
         small = (weight / self.scale[:, None]).round().to(torch.int8)
-        self.dot_products = weight.device.type == "cpu" and torch.cpu._is_vnni_supported()
+        self.dot_products = weight.device.type == "cpu" and bytes_multiply_exactly()
         self.weight = torch.ops.onednn.qlinear_prepack(small, None) if self.dot_products else small
         self.zero = torch.zeros(len(small), dtype=torch.long, device=weight.device)
 
@@ -88,5 +89,36 @@ def product(weight: Tensor, *, quantised: bool = False) -> Product:
     """The fastest there is for this weight and device."""
     if quantised:
         return QuantisedProduct(weight)
-    packable = weight.dtype in (torch.float32, torch.bfloat16) and weight.device.type == "cpu"
-    return PackedProduct(weight) if packable and torch.backends.mkldnn.is_available() else Product(weight)
+    packable = weight.device.type == "cpu" and packs(weight.dtype)
+    return PackedProduct(weight) if packable else Product(weight)
+
+
+# Both are tried and not asked: what torch says of the processor overlooks ONEDNN_MAX_CPU_ISA, and oneDNN's own conditions.
+
+
+@cache
+def packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies packed weights of this type here: bfloat16 needs AVX-512, or conversions of its own."""
+    if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
+        return False
+    ones = torch.ones(16, 16, dtype=dtype)
+    try:
+        onednn._linear_pointwise(ones, onednn._reorder_linear_weight(ones, None), None, "none", [], "")
+    except RuntimeError:
+        return False
+    return True
+
+
+@cache
+def bytes_multiply_exactly() -> bool:
+    """Whether oneDNN's product of 8-bit numbers is exact here: without VNNI it adds pairs in 16 bits, which overflow."""
+    if not torch.cpu._is_vnni_supported():
+        return False
+    size, most = 64, torch.full((1, 64), 255, dtype=torch.uint8)
+    weight = torch.full((16, size), 127, dtype=torch.int8)
+    packed, scale = torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(16)
+    zero = torch.zeros(16, dtype=torch.long)
+    y = torch.ops.onednn.qlinear_pointwise(
+        most, 1.0, 0, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return bool((y == 255 * 127 * size).all())
