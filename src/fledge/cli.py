@@ -16,15 +16,17 @@ from fledge import __version__
 from fledge.errors import UserError
 from fledge.json_file import numbers_or_null
 from fledge.readable import readable
+from fledge.recipes.trade_words import TRADE_WORDS
 from fledge.recipes.verbs import VERBS, Verb
 from fledge.system_errors import explain
 
-USAGE = "fledge VERB [config.toml] [--field value | field=value]… [--json] [--debug]"
+USAGE = "fledge VERB [config.toml | a run's config.json] [--field value | field=value]… [--json] [--debug]"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours, a claim that does not hold or a training that came to no number, 128 + n after signal n."""
     words = list(sys.argv[1:] if argv is None else argv)
+    open_outputs()
     debug = "--debug" in words
     as_json = "--json" in words
     words = [word for word in words if word not in ("--debug", "--json")]
@@ -59,6 +61,16 @@ def written_by(words: list[str]) -> Path:
     if words and words[0] in ("resume", "report") and len(words) > 1:
         return Path(words[1].rpartition("=")[2])
     return Path("runs")
+
+
+def open_outputs() -> None:
+    """Whatever the two outputs are: closed ones lead nowhere, and what their encoding cannot say is spelled out."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115: until the end
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def complain(sentence: str, code: int) -> int:
@@ -107,9 +119,18 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
         raise UserError(
             f"`fledge {words[0]}` needs one more word: {' or '.join('fledge ' + name for name in families)}."
         )
-    near = difflib.get_close_matches(words[0], VERBS, n=1)
-    hint = f" Perhaps you meant `fledge {near[0]}`." if near else ""
-    raise UserError(f"there is no verb `{words[0]}`.{hint} `fledge --help` lists them.")
+    raise UserError(f"there is no verb `{words[0]}`.{hint_for(words[0])} `fledge --help` lists them.")
+
+
+def hint_for(word: str) -> str:
+    """What somebody who types this word is after: the trade's own words first, then what is spelled alike."""
+    plain = word.lower().replace("-", "_")
+    if plain in TRADE_WORDS:
+        return f" {TRADE_WORDS[plain]}"
+    near = difflib.get_close_matches(plain, [*VERBS, *TRADE_WORDS], n=1, cutoff=0.75)
+    if not near:
+        return ""
+    return f" {TRADE_WORDS[near[0]]}" if near[0] in TRADE_WORDS else f" Perhaps you meant `fledge {near[0]}`."
 
 
 def parse(name: str, verb: Verb, words: list[str]) -> Any:
@@ -122,8 +143,8 @@ def parse(name: str, verb: Verb, words: list[str]) -> Any:
         word = words[position]
         position += 1
         key, equals, value = word.removeprefix("--").partition("=")
-        if word.endswith(".toml") and not equals and not word.startswith("--"):
-            from_file |= read_toml(Path(word))
+        if word.endswith((".toml", ".json")) and not equals and not word.startswith("--"):
+            from_file |= read_toml(Path(word)) if word.endswith(".toml") else read_run_config(Path(word), name)
             continue
         if not equals:
             if not word.startswith("--"):
@@ -155,6 +176,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"the config file {path} cannot be read: {os.strerror(error.errno or 0).lower()}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"the config file {path} is not TOML: {error}.") from None
+
+
+def read_run_config(path: Path, name: str) -> dict[str, Any]:
+    """The fields in the config.json of a run, but for `out`: it names the run that is there. Raises UserError."""
+    from fledge.json_file import read_json
+
+    if not path.exists():
+        raise UserError(f"the config file {path} does not exist.")
+    written = read_json(path, dict[str, Any])
+    if not isinstance(written.get("config"), dict) or not isinstance(written.get("verb"), str):
+        raise UserError(f"{path} is not the config.json of a run: give that, or a .toml file with fields.")
+    if written["verb"] != name:
+        raise UserError(f"{path} is of `fledge {written['verb']}`, and this is `fledge {name}`: give one of this verb.")
+    return {key: value for key, value in written["config"].items() if key != "out"}
 
 
 def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
@@ -214,7 +249,10 @@ def print_help(name: str, verb: Verb) -> None:
     console = terminal(as_json=False)
     console.print(f"fledge {name}: {(verb.config.__doc__ or '').strip()}\n", markup=False, highlight=False)
     console.print(field_table(verb.config))
-    console.print("Give them as field=value or --field value, or in a config.toml named first.", highlight=False)
+    how = "Give them as field=value or --field value, or in a config.toml (or a run's config.json) named first."
+    console.print(f"\n{how}\n\nExamples:", highlight=False)
+    for example in verb.examples:
+        console.print(f"  {example}", markup=False, highlight=False)
 
 
 def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
@@ -227,7 +265,7 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
     aside = _everything_to_standard_error() if as_json else nullcontext()
     try:
         with aside:
-            result = verb.function(config, Show(terminal(as_json)))
+            result = verb.function(config, Show(terminal(as_json, lasting=verb.trains)))
     except Interrupted as stopped:
         return complain(str(stopped), stopped.exit_code)
     except KeyboardInterrupt:

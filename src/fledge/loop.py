@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -64,8 +65,14 @@ class Interrupted(Exception):
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted, not obeyed at once; a second one of either kills as usual."""
+    """SIGINT and SIGTERM are noted, not obeyed at once; a second one of either kills as usual.
+
+    Python hears signals in the main thread alone: a run in another thread is left to whoever started it.
+    """
     seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
     before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -140,7 +147,10 @@ def train(
             if landmarks:
                 landmarks.evaluation(last, better(last) if better else None)
             watcher.step(step, last)
-            done = done or (enough is not None and enough(last))
+            if enough is not None and enough(last):
+                done = True
+                if step < steps:
+                    watcher.line(f"ends early, after step {step}: an evaluation reached what was asked for.")
 
     def due(step: int) -> bool:
         return evaluate_every() if callable(evaluate_every) else evaluate_every > 0 and step % evaluate_every == 0

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
+from fledge.loop import Interrupted
 from fledge.recipes.align import AlignConfig, align
 from fledge.recipes.pretrain import PretrainConfig, pretrain
 from fledge.recipes.report import ReportConfig, report
@@ -78,7 +79,10 @@ def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, An
     for name, recipe, settings in stages(run.folder, config.seed):
         assert settings.out is not None
         show.line(f"\n{name} ({len(done) + 1} of 5)")
-        done.append({"name": name, **stage(recipe, settings, settings.out, show, run.allowed)})
+        try:
+            done.append({"name": name, **stage(recipe, settings, settings.out, show, run.allowed)})
+        except Interrupted as stopped:  # the road is what goes on, not the one stage
+            raise stopped.of(str(run.folder)) from None
     began = time.perf_counter()
     by_name = {each["name"]: each for each in done}
     summary: dict[str, Any] = {
@@ -107,7 +111,8 @@ def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, An
     summary = {**summary, "seconds": summary["seconds"] + time.perf_counter() - began, "report": str(page)}
     run.finish(summary)
     show.print(road_table(summary))
-    show.line(f"\nTalk to it:   fledge chat base={run.folder / 'align-verifier'}     (try: reverse: planet)")
+    aligned = run.folder / "align-verifier"
+    show.line(f"\nTalk to it:   fledge chat base={aligned}     (try: {answered_prompt(aligned)})")
     show.line(f"The report:   {page}")
     return summary
 
@@ -123,6 +128,12 @@ def stage(
         if begun.finished:
             show.line(f"{folder} is finished.")
         return carry_on(begun, lambda: recipe(settings, show, begun), show)
+
+
+def answered_prompt(folder: Path) -> str:
+    """The last validation prompt that the run answered right: what is suggested must be what it can do."""
+    right = [row["prompt"] for row in Run.open(folder).samples.rows() if row.get("exact")]
+    return right[-1] if right else f"{TASK}: planet"
 
 
 def road_table(summary: dict[str, Any]) -> Table:

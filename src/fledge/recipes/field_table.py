@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import IO, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.table import Table
 
+from fledge.recipes.closed_output import Lasting
 
-def terminal(as_json: bool) -> Console:
-    """Standard output, or standard error where standard output belongs to one JSON object."""
-    return Console(stderr=as_json, markup=False, emoji=False)  # names and words of others are no commands to it
+
+def terminal(as_json: bool, *, lasting: bool = False) -> Console:
+    """Standard output, or standard error where standard output belongs to one JSON object.
+
+    lasting: that it is closed ends nothing, as for a training.
+    """
+    name = "stderr" if as_json else "stdout"
+    file = cast(IO[str], Lasting(name)) if lasting else None
+    # Names and words of others are no commands to it.
+    return Console(file=file, stderr=as_json and not lasting, markup=False, emoji=False)
 
 
 def field_table(config: type[BaseModel]) -> Table:
-    """Every field with what it takes, its default and what it means: a recipe's own fields first."""
+    """Every field with what it takes, its default and what it means, in groups: needed ones, the verb's own, then others'."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("field", "takes", "default", "meaning"):
         table.add_column(column, overflow="fold", no_wrap=column == "field")
-    own = [name for name in config.model_fields if name in config.__annotations__]
-    for name in [*own, *(name for name in config.model_fields if name not in own)]:
-        field = config.model_fields[name]
-        default = "needed" if field.default is PydanticUndefined else _word(field.default)
-        table.add_row(name, _takes(field.annotation), default, field.description or "")
+    for number, (title, names) in enumerate(field_groups(config).items()):
+        if number:
+            table.add_row()
+        table.add_row(f"[bold]{title}[/bold]")
+        for name in names:
+            field = config.model_fields[name]
+            default = "needed" if field.default is PydanticUndefined else _word(field.default)
+            table.add_row(name, _takes(field.annotation), default, field.description or "")
     return table
+
+
+def field_groups(config: type[BaseModel]) -> dict[str, list[str]]:
+    """The fields by what they are about, as their classes have them: {title: names}."""
+    needed = [name for name, field in config.model_fields.items() if field.is_required()]
+    groups = {"needed": needed} if needed else {}
+    seen = set(needed)
+    for owner in config.__mro__:
+        names = [
+            name for name in config.model_fields if name in vars(owner).get("__annotations__", {}) and name not in seen
+        ]
+        if names and issubclass(owner, BaseModel) and owner is not BaseModel:
+            own = owner is config
+            title = "its own" if own else (owner.__doc__ or owner.__name__).strip().split("\n")[0].rstrip(".")
+            groups[_TITLES.get(owner.__name__, title)] = names
+            seen.update(names)
+    return groups
+
+
+_TITLES = {
+    "PairsConfig": "where pairs come from",
+    "TrainingConfig": "of every training",
+    "JudgeFields": "of a judge of one's own",
+    "TextFields": "which texts are read",
+}
 
 
 def _word(value: Any) -> str:

@@ -40,16 +40,20 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     if not rows:
         show.line(f"There is no run under {config.root} yet. `fledge demo` makes a road of six.")
         return {"root": str(config.root), "runs": []}
+    # Where it is narrow, age and size go first: how far a run came and how good it is are what one looks for.
+    narrow = show.console.width < 100
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("run", "verb", "status"):
+    table.add_column("run", overflow="fold")
+    for heading in ("verb", "status"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("steps", justify="right")
-    table.add_column("figure")
-    for heading in ("age", "size"):
+    table.add_column("steps", justify="right", no_wrap=True)
+    table.add_column("figure", overflow="fold", min_width=16)
+    for heading in () if narrow else ("age", "size"):
         table.add_column(heading, justify="right", no_wrap=True)
     described = iter(rows)
     for guide, member in members:
-        table.add_row(*_cells(guide, member, config.root, next(described) if member.run else None))
+        cells = _cells(guide, member, config.root, next(described) if member.run else None)
+        table.add_row(*cells[: len(table.columns)])
     show.print(table)
     for row in rows:
         for sentence in row["damage"]:

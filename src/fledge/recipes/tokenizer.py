@@ -76,7 +76,7 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
         f"wrote {Path(config.out) / 'tokenizer.json'}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, "
         f"{result['bytes_per_token']:.2f} bytes of this text a token, {result['seconds']:.1f} s"
     )
-    show.line(f'look at it: fledge tokenizer show from={config.out} text="the cat"')
+    show.line(f'look at it: fledge tokenizer show {config.out} text="the cat"')
     return result
 
 

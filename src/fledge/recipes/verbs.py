@@ -17,6 +17,11 @@ class Verb:
     bare: str | None = None  # the field that a word alone gives, as in `fledge resume runs/tune`
 
     @property
+    def examples(self) -> tuple[str, ...]:
+        """Two command lines a verb, as `--help` shows them."""
+        return EXAMPLES[self.config_name]
+
+    @property
     def config(self) -> Any:
         """The frozen pydantic model of its fields."""
         return getattr(importlib.import_module(self.module), self.config_name)
@@ -56,5 +61,61 @@ VERBS: dict[str, Verb] = {
     ),
     "runs": Verb("list runs, with their lineage as a tree", "fledge.recipes.runs", "RunsConfig", bare="root"),
     "report": Verb("write a run's report.html", "fledge.recipes.report", "ReportConfig", bare="run"),
+    "completion": Verb(
+        "complete verbs and fields in bash, zsh or fish", "fledge.recipes.completion", "CompletionConfig", bare="shell"
+    ),
     "resume": Verb("continue a run that was stopped or killed", "fledge.recipes.resume", "ResumeConfig", bare="run"),
+}
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "DemoConfig": ("fledge demo", "fledge demo seed=1 out=runs/road"),
+    "PretrainConfig": (
+        "fledge pretrain data=books/ model=mini steps=2000",
+        "fledge pretrain data=more.txt base=runs/pretrain learning_rate=3e-4",
+    ),
+    "TuneConfig": (
+        "fledge tune base=runs/pretrain data=chats.jsonl",
+        "fledge tune base=runs/pretrain task=reverse evaluate_every=20",
+    ),
+    "RewardConfig": (
+        "fledge reward base=runs/tune data=pairs.jsonl",
+        "fledge reward base=runs/tune task=reverse pairs=2048",
+    ),
+    "PreferConfig": (
+        "fledge prefer base=runs/tune data=pairs.jsonl algorithm=ipo",
+        "fledge prefer base=runs/tune data=thumbs.jsonl algorithm=kto",
+    ),
+    "AlignConfig": (
+        "fledge align base=runs/tune task=reverse algorithm=grpo samples_per_prompt=8",
+        "fledge align base=runs/tune task=./mine.py reward=runs/reward algorithm=ppo",
+    ),
+    "DistillConfig": (
+        "fledge distill teacher=runs/align task=reverse layers=2",
+        "fledge distill teacher=runs/tune data=chats.jsonl kind=reverse",
+    ),
+    "ControlConfig": (
+        "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
+        "fledge control algorithm=q_learning world=gridworld:map.txt",
+    ),
+    "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
+    "LadderConfig": ("fledge ladder gridworld", "fledge ladder gridworld seed=1"),
+    "SampleConfig": (
+        'fledge sample runs/align prompt="reverse: planet" samples=3',
+        "fledge sample runs/align regex='[a-z]{6}' temperature=0",
+    ),
+    "ChatConfig": ("fledge chat runs/align", "fledge chat runs/align temperature=0 max_new_tokens=64"),
+    "EvaluateConfig": ("fledge evaluate runs/align task=reverse", "fledge evaluate runs/pretrain data=python"),
+    "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
+    "TokenizerTrainConfig": (
+        "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",
+        "fledge tokenizer train data=python kind=characters out=letters",
+    ),
+    "TokenizerShowConfig": (
+        'fledge tokenizer show tokenizer text="the cat"',
+        'fledge tokenizer show runs/pretrain text="the cat"',
+    ),
+    "RunsConfig": ("fledge runs", "fledge runs root=elsewhere"),
+    "ReportConfig": ("fledge report runs/align", "fledge report run=runs/demo out=road.html"),
+    "CompletionConfig": ("fledge completion bash", "fledge completion fish"),
+    "ResumeConfig": ("fledge resume runs/align", "fledge resume run=runs/demo"),
 }
