@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fledge.cli import split_verb
+from fledge.errors import UserError
 from fledge.recipes.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,8 +51,8 @@ def wrong(command: str) -> str | None:
         return None
     try:
         verb, rest = split_verb(words)
-    except Exception as error:
-        return str(error)
+    except UserError as error:
+        return str(error) if any(FIELD.match(word) for word in words) else None
     fields = VERBS[verb].config.model_fields
     named = [match.group(1) for word in rest if (match := FIELD.match(word))]
     return next((f"{name} is no field of {verb}" for name in named if name not in fields), None)
