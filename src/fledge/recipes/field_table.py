@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fledge.recipes.closed_output import Lasting
 
@@ -32,7 +33,7 @@ def field_table(config: type[BaseModel]) -> Table:
     for number, (title, names) in enumerate(field_groups(config).items()):
         if number:
             table.add_row()
-        table.add_row(f"[bold]{title}[/bold]")
+        table.add_row(Text(title, style="bold"))
         for name in names:
             field = config.model_fields[name]
             default = "needed" if field.default is PydanticUndefined else _word(field.default)
