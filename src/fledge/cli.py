@@ -15,7 +15,6 @@ from typing import Any, get_args
 
 from fledge import __version__
 from fledge.errors import UserError
-from fledge.json_file import numbers_or_null
 from fledge.readable import readable
 from fledge.recipes.trade_words import TRADE_WORDS
 from fledge.recipes.verbs import VERBS, Verb
@@ -260,6 +259,7 @@ def print_help(name: str, verb: Verb) -> None:
 def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
     import torch
 
+    from fledge.json_file import numbers_or_null
     from fledge.loop import Interrupted
     from fledge.recipes.field_table import terminal
     from fledge.recipes.show import Show
