@@ -193,6 +193,24 @@ def test_two_processes_do_not_write_one_run_and_kill_9_lets_go(tmp_path: Path) -
     Run.open(tmp_path / "a", writing=True).close()
 
 
+def test_a_child_of_the_process_that_writes_a_run_does_not_hold_its_lock(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", "tune", {}, seed=0)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(write)
+        os.read(read, 1)  # until the test ends
+        os._exit(0)
+    try:
+        with pytest.raises(UserError, match="is being written by process"):
+            Run.open(tmp_path / "a", writing=True)
+        run.close()
+        Run.open(tmp_path / "a", writing=True).close()
+    finally:
+        os.close(write)
+        os.waitpid(child, 0)
+
+
 MAKER = """
 import sys
 from pathlib import Path

@@ -18,7 +18,7 @@ from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import FilesOf, describe, every_file, verb_of
 from fledge.runs.mended_log import fits, mend, set_aside
 from fledge.runs.metrics import Log
-from fledge.runs.place import Place, free_folder, given_folder, take_lock
+from fledge.runs.place import Place, free_folder, given_folder, release_lock, take_lock
 from fledge.runs.shapes import Figures, Lineage, Seconds, Summary, Written
 
 Part = TypeVar("Part")
@@ -90,7 +90,7 @@ class Run:
             write_json(folder / "config.json", {"verb": verb, "config": config})
         except BaseException:
             place.take_back()
-            os.close(lock)  # last: nobody else makes a run here while this one is taken back
+            release_lock(lock)  # last: nobody else makes a run here while this one is taken back
             raise
         run = cls(folder)
         run._lock, run._made = lock, place
@@ -210,7 +210,7 @@ class Run:
         for log in self._logs().values():
             log.close()
         if self._lock is not None:
-            os.close(self._lock)
+            release_lock(self._lock)
             self._lock = None
 
     def take_back(self) -> None:

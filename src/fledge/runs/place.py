@@ -15,6 +15,18 @@ from fledge.json_file import read_json
 from fledge.runs.lineage import verb_of
 
 LOCK = ".lock"
+_held: set[int] = set()  # descriptors of the locks of this process
+
+
+def _let_go_in_a_child() -> None:
+    for descriptor in _held:
+        with suppress(OSError):
+            os.close(descriptor)
+    _held.clear()
+
+
+# A child that outlives its parent, as a judge in a process of its own may by a moment, would hold the lock on.
+os.register_at_fork(after_in_child=_let_go_in_a_child)
 _LONGEST_LOCK = 32  # bytes: a process number and the end of its line
 _PARTIAL = re.compile(r"\.(lineage|config)\.json\.\d+\.partial")
 
@@ -132,4 +144,11 @@ def take_lock(folder: Path) -> tuple[int, bool]:
         raise UserError(f"`{folder}` is being written by process {holder}: wait for it, or stop it first.") from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    _held.add(descriptor)
     return descriptor, made
+
+
+def release_lock(descriptor: int) -> None:
+    """Let others write."""
+    _held.discard(descriptor)
+    os.close(descriptor)
