@@ -42,6 +42,8 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
     lines = [" ".join(draw.choices(words, k=9)) + "." for _ in range(300)]
     (folder / "text.txt").write_text("\n".join(lines))
     rows = [{"prompt": f"{a} {b}", "completion": b} for a, b in zip(lines[::2], words * 10, strict=False)]
+    # A byte is a token, and <|begin|>, two roles and two <|end|> stand around them: all of it fits the context of 64.
+    rows = [row for row in rows if len(row["prompt"]) + len(row["completion"]) + 5 <= 64]
     pairs = [{"prompt": a[:9], "chosen": draw.choice(words), "rejected": "?" * draw.randint(1, 4)} for a in lines[:60]]
     for name, several in (("rows.jsonl", rows), ("pairs.jsonl", pairs)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in several))

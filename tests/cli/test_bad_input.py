@@ -116,6 +116,11 @@ class Reader:
     command: str
     file: Path
 
+    @property
+    def row(self) -> dict[str, str]:
+        """What stands beside the prompt in a row that the command reads."""
+        return {"chosen": "d", "rejected": "e"} if self.command.split()[0] in ("reward", "prefer") else {"answer": "b"}
+
 
 @pytest.fixture(params=READERS)
 def reader(request: pytest.FixtureRequest, tmp_path: Path) -> Reader:
@@ -137,12 +142,11 @@ def test_an_empty_file_is_named(reader: Reader, complaint: Complain) -> None:
 
 
 def test_wrong_utf8_is_named_with_its_line(reader: Reader, complaint: Complain) -> None:
-    good = {
-        ".txt": b"good\n",
-        ".py": b"pass\n",
-        ".jsonl": b'{"prompt": "a", "answer": "b", "text": "c", "chosen": "d", "rejected": "e"}\n',
-    }
-    reader.file.write_bytes(good[reader.file.suffix] * 4 + b'"caf\xe9"\n')
+    good = {".txt": "good", ".py": "pass", ".jsonl": json.dumps({"prompt": "a", **reader.row})}
+    if reader.command.startswith("pretrain"):
+        good[".jsonl"] = '{"text": "c"}'
+    line = good[reader.file.suffix].encode() + b"\n"
+    reader.file.write_bytes(line * 4 + b'"caf\xe9"\n')
     said = complaint(reader.command)
     assert "is not UTF-8" in said
     assert "line 5" in said
@@ -164,7 +168,8 @@ def test_wrong_utf8_is_named_with_its_line(reader: Reader, complaint: Complain) 
 )
 def test_a_broken_line_37_is_named_37(name: str, complaint: Complain, tmp_path: Path) -> None:
     command, suffix = READERS[name]
-    path = rows(tmp_path / f"given{suffix}", 50, answer="yes", text="words", chosen="good", rejected="bad")
+    row = {"text": "words"} if name.startswith("pretrain") else Reader(command, tmp_path).row
+    path = rows(tmp_path / f"given{suffix}", 50, **row)
     lines = path.read_text().split("\n")
     lines[36] = lines[36][:-4]
     path.write_text("\n".join(lines))
@@ -178,7 +183,7 @@ def test_a_broken_line_37_is_named_37(name: str, complaint: Complain, tmp_path: 
 )
 def test_a_row_without_a_prompt_is_named(name: str, complaint: Complain, tmp_path: Path) -> None:
     command, suffix = READERS[name]
-    path = rows(tmp_path / f"given{suffix}", 50, answer="yes", chosen="good", rejected="bad")
+    path = rows(tmp_path / f"given{suffix}", 50, **Reader(command, tmp_path).row)
     lines = path.read_text().split("\n")
     lines[11] = lines[11].replace("prompt", "question")
     path.write_text("\n".join(lines))

@@ -115,11 +115,14 @@ def test_both_labels_are_held_out_however_the_file_is_ordered(cli: Cli, models: 
         ([(1, {"label": None})], "line 1 of thumbs.jsonl has no `label`: a single answer has"),
         ([(7, {"completion": None})], "line 7 of thumbs.jsonl has no `completion`"),
         ([(7, {"prompt": None})], "line 7 of thumbs.jsonl has no `prompt`"),
-        ([(7, {"label": 1})], "the `label` of line 7 of thumbs.jsonl is 1: write true (wanted) or false"),
-        ([(7, {"label": "true"})], 'the `label` of line 7 of thumbs.jsonl is "true": write true'),
+        ([(7, {"label": 2})], "the `label` of line 7 of thumbs.jsonl is 2: write true (wanted) or false"),
+        ([(7, {"label": "yes"})], 'the `label` of line 7 of thumbs.jsonl is "yes": write true'),
         ([(7, {"prompt": 3})], "the `prompt` of line 7 of thumbs.jsonl is not a string"),
         ([(7, {"chosen": "a", "rejected": "b"})], "line 7 of thumbs.jsonl has `chosen`, as in a pair"),
-        ([(1, {"chosen": "a", "rejected": "b"})], "line 2 of thumbs.jsonl has no `chosen`, it is a single answer"),
+        (
+            [(1, {"chosen": "a", "rejected": "b", "completion": None, "label": None})],
+            "line 2 of thumbs.jsonl has no `chosen`, it is a single answer",
+        ),
         ([(i, {"label": True}) for i in range(1, 81)], "all answers of thumbs.jsonl have the label true: give wanted"),
         (
             [(i, {"label": i < 4}) for i in range(1, 81)],
@@ -227,7 +230,10 @@ def test_pairs_that_do_not_fit_the_context_are_counted(cli: Cli, models: Models,
     row = {"prompt": "p" * 90, "chosen": "yes", "rejected": "no"}
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for _ in range(9)))
     said = cli(models.fill("prefer base={tune} data=long.jsonl"), folder=tmp_path).complaint
-    assert "has 0 pairs that fit a context of 64 tokens" in said
+    assert (
+        "none of the 9 pairs of long.jsonl can be used (longer than the context of 64 tokens: 9, lines 1, 2, 3, …)"
+        in said
+    )
 
 
 def test_a_task_without_answers_can_be_distilled(cli: Cli, models: Models, tmp_path: Path) -> None:

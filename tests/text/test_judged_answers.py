@@ -45,7 +45,7 @@ def test_an_answer_is_read_with_its_label_and_its_own_tokens_are_marked(
 
 def test_an_answer_in_turns_ends_with_the_assistant(tmp_path: Path) -> None:
     wrong = TURNS[1] | {"completion": [{"role": "user", "content": "bad"}]}
-    with pytest.raises(UserError, match=r"line 2 of .* ends with the user"):
+    with pytest.raises(UserError, match=r"1 of the 2 answers of .*the last turn is the user's: 1, line 2"):
         judged_from_jsonl(write(tmp_path / "a.jsonl", [TURNS[0], wrong]), BYTES)
 
 

@@ -227,11 +227,12 @@ def one_sentence(error):
         ("hello", "line 37 is not JSON"),
         ('["a", "b"]', "line 37 is not an object"),
         ('{"question": "a", "answer": "b"}', "line 37 has no `prompt`"),
-        ('{"prompt": "a"}', "line 37 has no `answer`"),
-        ('{"prompt": 5, "answer": "b"}', "line 37 has a `prompt` that is not text"),
-        ('{"prompt": "a", "answer": null}', "line 37 has a `answer` that is not text"),
-        ('{"prompt": "\\ud800", "answer": "b"}', "line 37 has a `prompt` that is not text"),
-        ('{"prompt": "a", "answer": " "}', "line 37 has an empty `answer`"),
+        ('{"prompt": "a"}', "line 37 has a `prompt` and no `completion` (or `answer`, or `response`)"),
+        ('{"prompt": 5, "answer": "b"}', "line 37 is not a string, it is 5"),
+        ('{"prompt": "a", "answer": 0}', "line 37 is not a string, it is 0"),
+        ('{"prompt": "a", "answer": null}', "line 37 has a `prompt` and no `completion`"),
+        ('{"prompt": "\\ud800", "answer": "b"}', "line 37 holds half of a surrogate pair"),
+        ('{"prompt": "a", "answer": " "}', "cannot be used (an empty answer: 1, line 37)"),
         ("[" * 100_000, "line 37 cannot be read"),
         ("9" * 5000, "line 37 cannot be read"),
     ],
@@ -240,7 +241,10 @@ def test_a_broken_line_is_named(write, line, said):
     path = write("mine.jsonl", rows(36) + line + "\n" + rows(40))
     with pytest.raises(UserError) as error:
         load_task(path)
-    assert f"{path} {said}" in one_sentence(error)
+    text = str(error.value)
+    assert "\n" not in text
+    assert path in text
+    assert said in text
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "py"])

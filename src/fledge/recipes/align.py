@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,8 +36,10 @@ from fledge.recipes.judging import draw_questions, judge_kl, judge_task
 from fledge.recipes.pacing import by_batches, say_skipped
 from fledge.recipes.prefer import PreferConfig, prefer
 from fledge.recipes.pretrain import held_out_loss
+from fledge.recipes.rows import ReadingFields, rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
+from fledge.recipes.tasks import open_task
 from fledge.recipes.text_data import keep_shards, read_corpus
 from fledge.recipes.training import TrainingConfig, open_run, removed_if_it_cannot_begin
 from fledge.runs.folder import Run
@@ -49,10 +52,10 @@ from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
-from fledge.worlds.tasks import check_task, load_task
+from fledge.worlds.tasks import censuses
 
 
-class AlignConfig(JudgeFields, TrainingConfig):
+class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones likelier."""
 
     base: Path = Field(description="the run or model folder to start from; the reference of the KL, too")
@@ -190,14 +193,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     check_algorithm(config.algorithm, {name for name in fields if getattr(config, name) != fields[name].default})
     if config.algorithm in FROM_PAIRS:
         return prefer(as_preferences(config), show, run)
-    task = load_task(
-        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
-    )
-    check_task(task)
-    if task.note:
-        show.line(task.note)
     base = load_model(config.base)
     tokenizer = base.tokenizer
+    task = open_task(config, tokenizer, base.network.config.context, show)
     prompts = [prompt_tokens(tokenizer, task.example(i, "train").prompt) for i in range(config.prompts_per_step)]
     check_sizes(config, base, prompts)
     sampling = sampler_settings(config)
@@ -278,15 +276,21 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         },
         "test": test,
         "held_out": {"validation": len(steering), "test": len(tested)},
+        **rows_summary(censuses(task)),
     }
     run.finish(summary)
     say_skipped(run, show)
-    items = (len(steering), len(tested))
-    name = "exact_match"
-    show.line(result_line("align", name, rows[0][name], last[name], test[name], items, "prompt", apart=task.holds_out))
+    items, name = (len(steering), len(tested)), what_rose(rows[0], last, test)
+    risen = (rows[0][name], last[name], test[name.removeprefix("greedy_")])
+    show.line(result_line("align", name, *risen, items, "prompt", apart=task.holds_out))
     show.line(f"align: {last['kl_exact']:.2f} nats from {config.base}.")
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
+
+
+def what_rose(*figures: Mapping[str, float]) -> str:
+    """The share of right answers, or the mean score where none was right: a judge may give points and call nothing right."""
+    return "exact_match" if any(each["exact_match"] for each in figures) else "greedy_true_score"
 
 
 def typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
@@ -335,7 +339,8 @@ def as_preferences(config: AlignConfig) -> PreferConfig:
         given.pop("pairs", None)
     if config.algorithm in ("dpo", "ipo", "kto") and "kl_coefficient" in given:
         given["beta"] = given.pop("kl_coefficient")  # the same β
-    unknown = sorted(given.keys() - PreferConfig.model_fields.keys())
+    # `epochs` are passes over a batch of samples here, and passes over all pairs there.
+    unknown = sorted(given.keys() - (PreferConfig.model_fields.keys() - {"epochs"}))
     if unknown:
         raise UserError(
             f"{unknown[0]} says nothing to algorithm={config.algorithm}, which learns from pairs: see `fledge prefer --help`."

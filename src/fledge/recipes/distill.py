@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +27,16 @@ from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import draw_questions, judge_task
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pretrain import held_out_loss
+from fledge.recipes.rows import RowsConfig, rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
+from fledge.recipes.tasks import open_task
 from fledge.recipes.text_data import keep_shards, read_corpus
-from fledge.recipes.training import TrainingConfig, check_memory, open_run, removed_if_it_cannot_begin
-from fledge.recipes.tune import conversation_loss, read_conversations
+from fledge.recipes.training import check_memory, open_run, removed_if_it_cannot_begin
+from fledge.recipes.tune import by_length, conversation_loss, divide_conversations
+from fledge.rows.census import Census
 from fledge.runs.folder import Run
-from fledge.sample.conversations import ConversationRows, Row, Shuffled
+from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.sample.documents import DocumentRows, text_rows
 from fledge.sample.either import Either
 from fledge.sample.generate import generate
@@ -42,16 +45,17 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
 from fledge.stopwatch import Stopwatch
+from fledge.text.packed import Row
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories, from_rows
-from fledge.worlds.tasks import Example, Task, check_task, load_task
+from fledge.worlds.tasks import Example, Task, censuses
 
 SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
 AT_A_TIME = 32  # rows of an evaluation
 
 
-class DistillConfig(JudgeFields, TrainingConfig):
+class DistillConfig(JudgeFields, RowsConfig):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or its own answers (sequence)."""
 
     teacher: Path = Field(description="the run or model folder to learn from")
@@ -110,6 +114,8 @@ class Lessons:
     measure: Callable[[TokenPolicy, Split, Run | None, int], dict[str, float]]  # beside the divergence
     items: dict[str, int]  # how many different prompts, conversations or windows those hold
     what: str  # one of them
+    rows: int | None = None  # of one epoch; None where the lessons have no end
+    files: Sequence[Census] = ()
     task: Task | None = None
 
 
@@ -117,6 +123,8 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
     """Raises UserError for a teacher, a student, data or a task that do not go together."""
     began = time.perf_counter()
     check_settings(config, new=run is None)
+    if run is None:
+        config.check_epochs()
     base = load_model(config.teacher)
     tokenizer = base.tokenizer
     network = make_student(config, base).to(config.on())
@@ -128,6 +136,8 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
         lessons = task_lessons(config, teacher, student, tokenizer, stopwatch, show)
     elif is_conversations(config):
         lessons = conversation_lessons(config, teacher, student, tokenizer, show)
+    rows = lessons.rows if lessons is not None else None
+    config = config.with_epochs(rows, config.rows_per_step, str(config.data or config.task), show)
     parents = [*([config.student] if config.student else []), config.teacher]
     run = open_run(run, "distill", config, parents=parents, data=[str(config.data or config.task)])
     if lessons is None:
@@ -171,6 +181,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
         "after": {name: last[name] for name in figures},
         "test": test,
         "held_out": lessons.items,
+        **rows_summary(lessons.files),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -268,12 +279,7 @@ def task_lessons(
 ) -> Lessons:
     """Answers of teacher and student to the task's prompts; held out are the teacher's to the test split's."""
     assert config.task is not None
-    task = load_task(
-        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
-    )
-    check_task(task)
-    if task.note:
-        show.line(task.note)
+    task = open_task(config, tokenizer, teacher.network.config.context, show)
     rollouts = partial(
         Rollouts, tokenizer=tokenizer, task=task, scorer=Verifier(task), stopwatch=stopwatch,
         prompts_per_step=config.rows_per_step, samples_per_prompt=1, max_new_tokens=config.max_new_tokens,
@@ -299,7 +305,7 @@ def task_lessons(
 
     return Lessons(
         sampler, held_out["validation"][: config.rows_per_step], {split: in_pieces(rows) for split, rows in held_out.items()},
-        measure, {split: len(examples) for split, examples in questions.items()}, "prompt", task,
+        measure, {split: len(examples) for split, examples in questions.items()}, "prompt", None, censuses(task), task,
     )  # fmt: skip
 
 
@@ -308,22 +314,30 @@ def conversation_lessons(
 ) -> Lessons:
     """The assistant's tokens in a file of conversations, as `fledge tune` reads it."""
     context = min(policy.network.config.context for policy in (teacher, student))
-    divided = read_conversations(Path(config.data or ""), tokenizer, context, show)
+    divided, census = divide_conversations(Path(config.data or ""), tokenizer, context, config.reading, show)
     rows = Shuffled(divided.train, config.seed)
     some = [rows(i) for i in range(config.rows_per_step)]
-    kept: dict[Split, list[Row]] = {"validation": divided.validation, "test": divided.test}
+    kept: dict[Split, Sequence[Row]] = {
+        "validation": by_length(divided.validation), "test": by_length(divided.test),
+    }  # fmt: skip
     held_out: dict[Split, list[Trajectories]] = {}
     for split, part in kept.items():
-        part.sort(key=lambda row: len(row[0]))
         pieces = [part[a : a + AT_A_TIME] for a in range(0, len(part), AT_A_TIME)]
         held_out[split] = [from_rows([ids for ids, _ in piece], [own for _, own in piece]) for piece in pieces]
     return Lessons(
-        ConversationRows(rows, rows_per_step=config.rows_per_step, seed=config.seed),
+        ConversationRows(
+            rows,
+            rows_per_step=config.rows_per_step,
+            seed=config.seed,
+            rows_in_all=config.rows_in_all(len(divided.train)),
+        ),
         from_rows([ids for ids, _ in some], [own for _, own in some]),
         held_out,
         lambda policy, split, run, step: {"validation_loss": conversation_loss(policy, kept[split])},
         {split: len(part) for split, part in kept.items()},
         "row",
+        len(divided.train),
+        [census],
     )
 
 

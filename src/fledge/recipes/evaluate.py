@@ -15,16 +15,17 @@ from fledge.errors import Diverged, UserError
 from fledge.models.folder import Loaded, load_model
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import draw_questions, judge_task
+from fledge.recipes.rows import ReadingFields
 from fledge.recipes.show import Show
+from fledge.recipes.tasks import open_task
 from fledge.recipes.text_data import TextFields
 from fledge.sample.documents import text_rows
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
 from fledge.text.tokenizer import Tokenizer
-from fledge.worlds.tasks import check_task, load_task
 
 
-class EvaluateConfig(JudgeFields, TextFields):
+class EvaluateConfig(JudgeFields, ReadingFields, TextFields):
     """Measure a model: bits per byte on text it is given, exact match and score on a task's test prompts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,10 +60,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"on {found['bytes']:,} bytes of {config.data}"
         )
     if config.task is not None:
-        task = load_task(
-            config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
-        )
-        check_task(task)
+        task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
         found |= judge_task(model.policy(), model.tokenizer, task, examples, config.max_new_tokens)
         found["prompts"] = len(examples)

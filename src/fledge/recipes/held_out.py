@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from fledge.runs.figures import label, value_text
 from fledge.runs.folder import Run
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, divide, place_of, prompt_key
+from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows
 from fledge.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -22,9 +23,9 @@ class Divided(Generic[T]):
     note: what the user should be told where nothing is held out; then validation and test are empty.
     """
 
-    train: list[T]
-    validation: list[T]
-    test: list[T]
+    train: Sequence[T]
+    validation: Sequence[T]
+    test: Sequence[T]
     note: str | None = None
 
 
@@ -43,20 +44,28 @@ def divide_rows(
     if sides is None or not spread_kinds(sides, keys, [kind(row) for row in rows]):
         prompts = "one prompt" if len(set(keys)) == 1 else f"{len(set(keys))} different prompts"
         return Divided(
-            list(rows), [], [], f"its rows answer {prompts}, too few to hold some out ({FEWEST_TO_SPLIT} are "
+            rows, [], [], f"its rows answer {prompts}, too few to hold some out ({FEWEST_TO_SPLIT} are "
             "usually enough), so what is learned is not measured"
         )  # fmt: skip
-    parts: dict[Split, list[T]] = {split: [] for split in SPLITS}
+    places: dict[Split, list[int]] = {split: [] for split in SPLITS}
     seen: set[tuple[tuple[int, ...], ...]] = set()
-    for row, key in zip(rows, keys, strict=True):
+    for place, (row, key) in enumerate(zip(rows, keys, strict=True)):
         side = sides[key]
         if side != "train":
             content = tuple(tuple(map(int, each)) for each in ids(row))
             if content in seen:
                 continue
             seen.add(content)
-        parts[side].append(row)
-    return Divided(parts["train"], parts["validation"], parts["test"])
+        places[side].append(place)
+    train, validation, test = (take(rows, places[split]) for split in SPLITS)
+    return Divided(train, validation, test)
+
+
+def take(rows: Sequence[T], places: Sequence[int]) -> Sequence[T]:
+    """The rows at these places; packed ones stay packed."""
+    if isinstance(rows, PackedRows | PackedPairs | PackedAnswers):
+        return cast(Sequence[T], rows.take(places))
+    return [rows[place] for place in places]
 
 
 def spread_kinds(sides: dict[str, Split], keys: Sequence[str], kinds: Sequence[Hashable]) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -15,23 +17,25 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.held_out import Divided, divide_rows
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import draw_questions
+from fledge.recipes.rows import RowsConfig, tell
 from fledge.recipes.show import Show
-from fledge.recipes.training import TrainingConfig
-from fledge.sample.conversations import Row
+from fledge.recipes.tasks import open_task
+from fledge.rows.census import Census, Reading
 from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import prompt_tokens
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import Split
+from fledge.text.packed import Row
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
-from fledge.worlds.tasks import Example, Task, check_task, load_task
+from fledge.worlds.tasks import Example, Task, censuses
 
 Pair = tuple[Row, Row]  # preferred, rejected
 Judged = tuple[Row, bool]  # one answer, and whether it is wanted
 
 
-class PairsConfig(JudgeFields, TrainingConfig):
+class PairsConfig(JudgeFields, RowsConfig):
     """The fields that say where pairs come from."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
@@ -53,25 +57,31 @@ class PairsConfig(JudgeFields, TrainingConfig):
     steps: int = Field(default=300, ge=1, description="optimizer steps")
 
 
-def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show) -> tuple[Divided[Pair], Task | None]:
-    """Pairs by split, and the task if one makes them. Raises UserError for data or a task that cannot be used."""
+@dataclass(frozen=True)
+class Preferences:
+    """Pairs (Pair), or answers (Judged), of kto only, by split; the task if one made them; the count of each file that was read."""
+
+    kind: Literal["pairs", "answers"]
+    divided: Divided[Any]
+    task: Task | None
+    censuses: list[Census]
+
+
+def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show) -> Preferences:
+    """Pairs of a file, or of a task's prompts. Raises UserError for data or a task that cannot be used."""
     if (config.data is None) == (config.task is None):
         raise UserError(f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
     if config.data is not None:
-        return file_pairs(config.data, base.tokenizer, base.network.config.context), None
-    assert config.task is not None
-    task = load_task(
-        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
-    )
-    check_task(task)
+        return file_pairs(config.data, base.tokenizer, base.network.config.context, config.reading, show)
+    task = open_task(config, base.tokenizer, base.network.config.context, show)
     policy = base.policy().to(config.on())
     fewer = max(64, config.pairs // 8)
     numbers: dict[Split, int] = {"train": config.pairs, "validation": fewer, "test": fewer}
     made = {split: task_pairs(policy, base.tokenizer, task, split, number, config) for split, number in numbers.items()}
     if not (made["validation"] and made["test"]):
         note = f"{config.base} answers its held-out prompts all alike, so what is learned is not measured"
-        return Divided(made["train"], [], [], note), task
-    return Divided(made["train"], made["validation"], made["test"]), task
+        return Preferences("pairs", Divided(made["train"], [], [], note), task, censuses(task))
+    return Preferences("pairs", Divided(made["train"], made["validation"], made["test"]), task, censuses(task))
 
 
 def row_of(completion: Completion) -> Row:
@@ -138,22 +148,28 @@ def answer_pairs(
     return pairs
 
 
-def file_pairs(path: Path, tokenizer: Tokenizer, context: int) -> Divided[Pair]:
-    """Pairs of a file, by the split of their prompt. Raises UserError if fewer than 8 fit the context."""
-    pairs = [p for p in pairs_from_jsonl(path, tokenizer) if max(len(p[0][0]), len(p[1][0])) <= context]
+def file_pairs(path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show) -> Preferences:
+    """Pairs of a file, by the split of their prompt. Raises UserError for fewer than 8."""
+    census = Census(str(path), reading, rows="pairs")
+    pairs = pairs_from_jsonl(path, tokenizer, context, census)
+    tell([census], show)
     if len(pairs) < 8:
         raise UserError(f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: 8 or more are needed.")
-    return divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
+    divided = divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
+    return Preferences("pairs", divided, None, [census])
 
 
-def file_judged(path: Path, tokenizer: Tokenizer, context: int) -> Divided[Judged]:
-    """Single answers of a file, by the split of their prompt. Raises UserError if fewer than 4 of either kind fit the context."""
-    fit = [judged for judged in judged_from_jsonl(path, tokenizer) if len(judged[0][0]) <= context]
-    wanted = sum(wanted for _, wanted in fit)
-    if min(wanted, len(fit) - wanted) < 4:
+def file_judged(path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show) -> Preferences:
+    """Single answers of a file, by the split of their prompt. Raises UserError for fewer than 4 of either kind."""
+    census = Census(str(path), reading, rows="answers")
+    answers = judged_from_jsonl(path, tokenizer, context, census)
+    tell([census], show)
+    wanted = sum(answers.wanted)
+    if min(wanted, len(answers) - wanted) < 4:
         raise UserError(
-            f"{path} has {wanted} wanted and {len(fit) - wanted} unwanted answers that fit a context of {context} tokens: "
-            "4 or more of each are needed."
+            f"{path} has {wanted} wanted and {len(answers) - wanted} unwanted answers that fit a context of {context} "
+            "tokens: 4 or more of each are needed."
         )
     ids = lambda judged: (judged[0][0], (judged[1],))  # noqa: E731
-    return divide_rows(fit, ids, tokenizer, kind=lambda judged: judged[1])
+    divided = divide_rows(answers, ids, tokenizer, kind=lambda judged: judged[1])
+    return Preferences("answers", divided, None, [census])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -23,19 +23,20 @@ from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.models.folder import Loaded, load_model, save_model
 from fledge.policy import TokenPolicy
-from fledge.recipes.held_out import Divided, read_test, result_line
+from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.judging import draw_questions, judge_kl, judge_task
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.pairs import Judged, Pair, PairsConfig, file_judged, read_or_make_pairs
+from fledge.recipes.pairs import Judged, Pair, PairsConfig, Preferences, file_judged, read_or_make_pairs
+from fledge.recipes.rows import rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import open_run
 from fledge.runs.folder import Run
-from fledge.sample.conversations import JudgedRows, PairRows, Row, Shuffled, pair_rows
+from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, pair_rows
 from fledge.stopwatch import Stopwatch
+from fledge.text.packed import Row
 from fledge.text.pairs import is_judged
 from fledge.trajectories import from_rows
-from fledge.worlds.tasks import Task
 
 BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
 OWN = {"margin": ("simpo",), "desirable_weight": ("kto",), "undesirable_weight": ("kto",)}  # whose setting it is
@@ -79,6 +80,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     began = time.perf_counter()
     if run is None:
         check_settings(config)
+        config.check_epochs()
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
     preferences = read_preferences(config, base, show)
@@ -86,8 +88,8 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     train_on = divided.train
     if divided.note:
         show.line(f"{config.data or config.task}: {divided.note}.")
-    if task is not None and task.note:
-        show.line(task.note)
+    rows_per_step, learnt = rows_to_learn_from(config, preferences)
+    config = config.with_epochs(len(learnt), rows_per_step, str(config.data or config.task), show)
     run = open_run(run, "prefer", config, parents=[config.base], data=[str(config.data or config.task)])
     policy = base.policy().to(config.on())
     reference = policy.frozen_copy()
@@ -122,7 +124,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
     algorithm = make_algorithm(config, policy, reference, config.learner(policy, precision), stopwatch)
     with show.progress("prefer", config.steps, "loss") as watch:
         last = train(
-            algorithm, make_sampler(config, preferences), run, stopwatch, watch, steps=config.steps,
+            algorithm, make_sampler(config, learnt, rows_per_step), run, stopwatch, watch, steps=config.steps,
             evaluate=evaluate if task is not None or divided.validation else None,
             evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
             beside={"judge": task} if task is not None else {},
@@ -147,6 +149,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         "after": {name: last[name] for name in figures},
         "test": test,
         "held_out": items,
+        **rows_summary(preferences.censuses),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -186,36 +189,34 @@ def make_algorithm(
     return makers[config.algorithm](policy, learner, stopwatch)
 
 
-@dataclass(frozen=True)
-class Preferences:
-    """What is learnt from, what is held out, and the task if one made it: pairs (Pair), or answers (Judged), of kto only."""
-
-    kind: Literal["pairs", "answers"]
-    divided: Divided[Any]
-    task: Task | None
-
-
 def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferences:
     """Raises UserError for data or a task that cannot be used."""
     if config.algorithm == "kto" and config.task is None and config.data is not None and is_judged(config.data):
-        return Preferences("answers", file_judged(config.data, base.tokenizer, base.network.config.context), None)
-    return Preferences("pairs", *read_or_make_pairs(config, base, "prefer", show))
+        return file_judged(config.data, base.tokenizer, base.network.config.context, config.reading, show)
+    return read_or_make_pairs(config, base, "prefer", show)
 
 
-def make_sampler(config: PreferConfig, preferences: Preferences) -> Sampler:
-    """Pairs; for kto answers one by one, so that neighbours answer different prompts."""
+def rows_to_learn_from(config: PreferConfig, preferences: Preferences) -> tuple[int, Sequence[Any] | Sides]:
+    """(how many a step, and which): pairs; for kto answers one by one, so that neighbours answer different prompts."""
+    train_on = preferences.divided.train
     if config.algorithm != "kto":
-        return PairRows(Shuffled(preferences.divided.train, config.seed), pairs_per_step=config.pairs_per_step)
-    answers = preferences.divided.train
-    if preferences.kind == "pairs":
-        answers = [(pair[side], side == 0) for pair in answers for side in (0, 1)]
-    return JudgedRows(Shuffled(answers, config.seed), rows_per_step=2 * config.pairs_per_step)
+        return config.pairs_per_step, train_on
+    return 2 * config.pairs_per_step, Sides(train_on) if preferences.kind == "pairs" else train_on
+
+
+def make_sampler(config: PreferConfig, answers: Sequence[Any] | Sides, rows_per_step: int) -> Sampler:
+    rows, in_all = Shuffled(answers, config.seed), config.rows_in_all(len(answers))
+    if config.algorithm != "kto":
+        return PairRows(rows, pairs_per_step=rows_per_step, rows_in_all=in_all)
+    return JudgedRows(rows, rows_per_step=rows_per_step, rows_in_all=in_all)
 
 
 class PairJudge:
     """How the reward that the policy implies ranks held-out pairs: the share as preferred (a tie is half right), and the mean gap."""
 
-    def __init__(self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, pairs: list[Pair]) -> None:
+    def __init__(
+        self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, pairs: Sequence[Pair]
+    ) -> None:
         self.algorithm, self.beta = config.algorithm, config.beta or BETA[config.algorithm]
         self.policy, self.pairs = policy, pairs
         self.reference, self.tokens = answers(reference, pairs)  # [2, N] each
@@ -234,7 +235,7 @@ class PairJudge:
 
 
 @torch.no_grad()
-def answers(policy: TokenPolicy, pairs: list[Pair], at_a_time: int = 128) -> tuple[Tensor, Tensor]:
+def answers(policy: TokenPolicy, pairs: Sequence[Pair], at_a_time: int = 128) -> tuple[Tensor, Tensor]:
     """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N], [2, N]"""
     logp, tokens = [], []
     for a in range(0, len(pairs), at_a_time):
@@ -253,7 +254,7 @@ class AnswerJudge:
     """
 
     def __init__(
-        self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, held_out: list[Judged]
+        self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, held_out: Sequence[Judged]
     ) -> None:
         self.beta, self.policy = config.beta or BETA[config.algorithm], policy
         self.rows = [row for row, _ in held_out]
@@ -277,7 +278,7 @@ def share_ahead(high: Tensor, low: Tensor) -> float:
 
 
 @torch.no_grad()
-def row_logp(policy: TokenPolicy, rows: list[Row], at_a_time: int = 128) -> Tensor:
+def row_logp(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 128) -> Tensor:
     """log π of each row's answer.  -> [N]"""
     logp = []
     for a in range(0, len(rows), at_a_time):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from fledge.models.heads import ScalarModel
 from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
+from fledge.recipes.rows import rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import open_run
@@ -34,12 +36,16 @@ class RewardConfig(PairsConfig):
 def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used."""
     began = time.perf_counter()
+    if run is None:
+        config.check_epochs()
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
-    divided, task = read_or_make_pairs(config, base, "reward", show)
+    preferences = read_or_make_pairs(config, base, "reward", show)
+    divided, task = preferences.divided, preferences.task
     pairs = divided.train
     if divided.note:
         show.line(f"{config.data or config.task}: {divided.note}.")
+    config = config.with_epochs(len(pairs), config.pairs_per_step, str(config.data or config.task), show)
     run = open_run(run, "reward", config, parents=[config.base], data=[str(config.data or config.task)])
     model = ScalarModel(network).to(config.on())
     typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
@@ -47,7 +53,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
     stopwatch = Stopwatch()
     held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
     show.line(f"reward: {len(pairs)} pairs, {held_out}, from {config.base}, {precision} → {run.folder}")
-    sampler = PairRows(Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step)
+    sampler = PairRows(
+        Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step, rows_in_all=config.rows_in_all(len(pairs))
+    )
 
     def evaluate(step: int) -> dict[str, float]:
         return {"validation_pair_accuracy": pair_accuracy(model, divided.validation)}
@@ -74,6 +82,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
         "after": {"pair_accuracy": last[name]} if test else {},
         "test": test,
         "held_out": {"validation": len(divided.validation), "test": len(divided.test)},
+        **rows_summary(preferences.censuses),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -86,7 +95,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
 
 
 @torch.no_grad()
-def pair_scores(model: ScalarModel, pairs: list[Pair], at_a_time: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
+def pair_scores(model: ScalarModel, pairs: Sequence[Pair], at_a_time: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the preferred and of the rejected answers, [N] each."""
     found: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     for a in range(0, len(pairs), at_a_time):
@@ -96,7 +105,7 @@ def pair_scores(model: ScalarModel, pairs: list[Pair], at_a_time: int = 128) -> 
     return torch.cat(found[0]), torch.cat(found[1])
 
 
-def pair_accuracy(model: ScalarModel, pairs: list[Pair]) -> float:
+def pair_accuracy(model: ScalarModel, pairs: Sequence[Pair]) -> float:
     """The share of pairs ranked as preferred; a tie is half right."""
     preferred, rejected = pair_scores(model, pairs)
     return float(((preferred > rejected).double() + 0.5 * (preferred == rejected).double()).mean())

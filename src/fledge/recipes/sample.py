@@ -63,7 +63,7 @@ class SampleConfig(BaseModel):
     presence_penalty: float = Field(default=0.0, description="taken from the logits of tokens that were said")
     stop: Texts = Field(default=(), description='text that ends a completion, and is not shown; or ["one", "two"]')
     regex: str | None = Field(default=None, description="a regular expression that the whole completion matches")
-    choices: Texts = Field(default=(), description='["yes", "no"]: the completion is one of these')
+    choices: Texts | None = Field(default=None, description='["yes", "no"]: the completion is one of these')
     alternatives: int = Field(
         default=0, ge=0, description="with --json: how many likely tokens to tell of at each step"
     )
@@ -137,8 +137,12 @@ def check(config: SampleConfig) -> None:
     for name, most in (("beams", config.beams), ("best_of", config.best_of)):
         if ways[name] and config.samples > most:
             raise UserError(f"samples={config.samples} was given with {name}={most}: there are no more than {most}.")
-    if config.regex is not None and config.choices:
+    if config.regex is not None and config.choices is not None:
         raise UserError("regex and choices were given: choose one of them.")
+    if config.choices == ():
+        raise UserError('choices=[] leaves nothing to say: give one or more, such as choices=["yes", "no"].')
+    if "" in config.stop:
+        raise UserError("stop has an empty text, which stands everywhere: leave it out, or give a text to end at.")
 
 
 def request_of(config: SampleConfig, model: Loaded) -> Request:
@@ -147,7 +151,7 @@ def request_of(config: SampleConfig, model: Loaded) -> Request:
     stop, constraint = frozenset({tokenizer.end}), None
     if config.regex is not None:
         constraint = regex(config.regex, spelt(model), stop)
-    elif config.choices:
+    elif config.choices is not None:
         constraint = choice(config.choices, spelt(model), stop)
     return Request(
         ids,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,34 @@ from fledge.errors import UserError
 from fledge.loop import train
 from fledge.models.folder import actions, load_model, save_model
 from fledge.policy import TokenPolicy
-from fledge.recipes.held_out import Divided, divide_rows, read_test, result_line
+from fledge.recipes.held_out import Divided, divide_rows, read_test, result_line, take
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import draw_questions, judge_task
 from fledge.recipes.pacing import say_skipped
+from fledge.recipes.rows import RowsConfig, rows_summary, tell
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import TrainingConfig, open_run
+from fledge.recipes.tasks import example_row, open_task
+from fledge.recipes.training import open_run
+from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.folder import Run
-from fledge.sample.conversations import ConversationRows, Endless, Row, Rows, Shuffled
+from fledge.sample.conversations import ConversationRows, Endless, Rows, Shuffled
 from fledge.stopwatch import Stopwatch
-from fledge.text.chat import render
-from fledge.text.conversations import rows_from_jsonl
+from fledge.text.conversations import read_conversations
+from fledge.text.fitting import fit
+from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
-from fledge.worlds.tasks import Task, check_task, load_task
+from fledge.worlds.tasks import Task, censuses, finite_rows
 
 
-class TuneConfig(JudgeFields, TrainingConfig):
+class TuneConfig(JudgeFields, RowsConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that ends them, nothing else."""
 
     base: Path = Field(description="the run or model folder to start from")
     data: Path | None = Field(
         default=None,
-        description="conversations: a .jsonl with `messages`, or `prompt` and `completion`, or `instruction` and `output`",
+        description="a .jsonl of conversations: `messages`, `conversations`, `prompt` and `completion`, or `instruction` and `output`",
     )
     task: str | None = Field(
         default=None,
@@ -65,27 +70,30 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
     began = time.perf_counter()
     if (config.data is None) == (config.task is None):
         raise UserError("tune needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
+    if run is None:
+        config.check_epochs()
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
     task = None
     data = None
     if config.task is not None:
-        task = load_task(
-            config.task, seed=config.seed, shortest=config.shortest, longest=config.longest, limits=config.limits(show)
-        )
-        check_task(task)
-        row = TaskRow(task, tokenizer, network.config.context)
+        task = open_task(config, tokenizer, network.config.context, show, answered=True)
+        row, files, size = (
+            TaskRow(task, tokenizer, network.config.context, config.reading), censuses(task), finite_rows(task)
+        )  # fmt: skip
         for i in range(config.rows_per_step):
             row(i)  # what cannot be tuned on is said before there is a run
         rows: Rows = Endless(row)
     else:
         assert config.data is not None
-        data = read_conversations(config.data, tokenizer, network.config.context, show)
-        rows = Shuffled(data.train, config.seed)
-    if task is not None and task.note:
-        show.line(task.note)
+        data, census = divide_conversations(config.data, tokenizer, network.config.context, config.reading, show)
+        rows, files, size = Shuffled(data.train, config.seed), [census], len(data.train)
+    config = config.with_epochs(size, config.rows_per_step, str(config.data or config.task), show)
     run = open_run(run, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
-    sampler = ConversationRows(rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window)
+    sampler = ConversationRows(
+        rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window,
+        rows_in_all=config.rows_in_all(size),
+    )  # fmt: skip
 
     policy = TokenPolicy(network, actions(tokenizer, network.config.vocab_size)).to(config.on())
     some = [rows(i) for i in range(config.rows_per_step)]
@@ -137,6 +145,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
         "after": {name: last[name] for name in figures},
         "test": test,
         "held_out": dict(zip(("validation", "test"), items, strict=True)),
+        **rows_summary(files),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -153,10 +162,11 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
 
 
 class TaskRow:
-    """Example i of a task's training split, asked and answered, as a row."""
+    """Example i of a task's training split, asked and answered, as a row that fits the context."""
 
-    def __init__(self, task: Task, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, task: Task, tokenizer: Tokenizer, context: int, reading: Reading) -> None:
         self.task, self.tokenizer, self.context = task, tokenizer, context
+        self.census = Census(task.name, reading)
 
     def __call__(self, index: int) -> Row:
         example = self.task.example(index, "train")
@@ -164,48 +174,38 @@ class TaskRow:
             raise UserError(
                 f"the task {example.task} has no answer to {example.prompt!r}: tuning needs answers, aligning only a score."
             )
-        row = render(
-            self.tokenizer,
-            [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}],
-        )
-        if len(row[0]) > self.context:
+        row = example_row(self.tokenizer, example)
+        try:
+            return fit(row, self.context, self.census)
+        except Unusable:
             raise UserError(
                 f"an example of {example.task} has {len(row[0])} tokens and the model's context is {self.context}: "
                 "shorten it, or pre-train with a longer `context`."
-            )
-        return row
+            ) from None
 
 
-def read_conversations(path: Path, tokenizer: Tokenizer, context: int, show: Show) -> Divided[Row]:
-    """Rows to train on and rows held out, prompt by prompt.
-
-    A row longer than the context is left out, and said so. Raises UserError if none is left.
-    """
-    conversations = rows_from_jsonl(path)
-    rendered = [(conversation, render(tokenizer, conversation)) for conversation in conversations]
-    fitting = [(conversation, row) for conversation, row in rendered if len(row[0]) <= context]
-    left_out = len(rendered) - len(fitting)
-    if not fitting:
-        shortest = min(len(row[0]) for _, row in rendered)
-        raise UserError(
-            f"every row of {path} is longer than the model's context of {context} tokens (the shortest has {shortest}): "
-            "shorten them, or pre-train with a longer `context`."
-        )
-    if left_out:
-        show.line(
-            f"{left_out} of {len(rendered)} rows of {path} are longer than the context of {context} tokens and are left out."
-        )
-    divided = divide_rows([row for _, row in fitting], lambda row: row, tokenizer)
+def divide_conversations(
+    path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
+) -> tuple[Divided[Row], Census]:
+    """Rows to train on and rows held out, prompt by prompt. Raises UserError as `read_conversations` does."""
+    rows, census = read_conversations(path, tokenizer, context, reading)
+    tell([census], show)
+    divided = divide_rows(rows, lambda row: row, tokenizer)
     if divided.note:
         show.line(f"{path}: {divided.note}.")
-    return divided
+    return divided, census
+
+
+def by_length(rows: Sequence[Row]) -> Sequence[Row]:
+    """The shortest first."""
+    return take(rows, sorted(range(len(rows)), key=lambda place: len(rows[place][0])))
 
 
 @torch.no_grad()
-def conversation_loss(policy: TokenPolicy, rows: list[Row], at_a_time: int = 32) -> float:
+def conversation_loss(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 32) -> float:
     """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would be a perfect score."""
     nats, tokens = 0.0, 0
-    ordered = sorted(rows, key=lambda row: len(row[0]))
+    ordered = by_length(rows)
     for a in range(0, len(ordered), at_a_time):
         part = ordered[a : a + at_a_time]
         batch = from_rows([ids for ids, _ in part], [own for _, own in part]).to(policy.network.unembedding.device)

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 
 from fledge.seeds import seed_for
+from fledge.text.packed import Row
 from fledge.trajectories import Pairs, Trajectories, from_rows
-
-Row = tuple[list[int], list[bool]]  # token ids, and which of them are trained
 
 
 class Rows(Protocol):
@@ -31,7 +30,7 @@ class Shuffled:
 
     size: int | None
 
-    def __init__(self, items: Sequence[Any], seed: int) -> None:
+    def __init__(self, items: Sequence[Any] | Sides, seed: int) -> None:
         self.items, self.key, self.size = items, seed_for(seed, "data", "rows"), len(items)
         self._pass: tuple[int, np.ndarray] | None = None
 
@@ -55,12 +54,38 @@ class Endless:
         return self.make(index)
 
 
-class ConversationRows:
-    """Endless batches of rows_per_step rows. The whole position is one integer: steps given so far."""
+class Sides:
+    """The answers of pairs one by one, as (row, wanted): the preferred one of a pair, then its rejected one."""
 
-    def __init__(self, rows: Rows, *, rows_per_step: int, seed: int, window: int = 1, pad: int = 0) -> None:
+    def __init__(self, pairs: Sequence[tuple[Row, Row]]) -> None:
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return 2 * len(self.pairs)
+
+    def __getitem__(self, index: int) -> tuple[Row, bool]:
+        number, side = divmod(index, 2)
+        return self.pairs[number][side], side == 0
+
+
+class ConversationRows:
+    """Batches of rows_per_step rows, without end or of `rows_in_all` rows: the last batch has what is left of them.
+
+    The whole position is one integer: steps given so far.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        rows_per_step: int,
+        seed: int,
+        window: int = 1,
+        pad: int = 0,
+        rows_in_all: int | None = None,
+    ) -> None:
         self.rows, self.rows_per_step, self.window, self.pad = rows, rows_per_step, window, pad
-        self.key = seed_for(seed, "data", "windows")
+        self.key, self.rows_in_all = seed_for(seed, "data", "windows"), rows_in_all
         self.position = 0
         self.figures: dict[str, float] = {}
         self._window: tuple[int, list[list[Row]]] | None = None
@@ -71,11 +96,11 @@ class ConversationRows:
     def _steps(self, number: int) -> list[list[Row]]:
         """The steps of one window: its rows sorted by length, cut into steps, the steps shuffled."""
         if self._window is None or self._window[0] != number:
-            size = self.rows_per_step * self.window
-            rows = sorted((self.rows(number * size + i) for i in range(size)), key=lambda row: len(row[0]))
-            steps = [rows[a : a + self.rows_per_step] for a in range(0, size, self.rows_per_step)]
+            places = batch_places(number, self.rows_per_step * self.window, self.rows_in_all)
+            rows = sorted(map(self.rows, places), key=lambda row: len(row[0]))
+            steps = [rows[a : a + self.rows_per_step] for a in range(0, len(rows), self.rows_per_step)]
             random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 1, number]))
-            self._window = (number, [steps[i] for i in random.permutation(self.window)])
+            self._window = (number, [steps[i] for i in random.permutation(len(steps))])
         return self._window[1]
 
     def __next__(self) -> Trajectories:
@@ -83,7 +108,8 @@ class ConversationRows:
         batch = self._steps(number)[place]
         self.position += 1
         if self.rows.size is not None:
-            self.figures = {"epoch": self.position * self.rows_per_step / self.rows.size}
+            given = self.position * self.rows_per_step
+            self.figures = {"epoch": min(given, self.rows_in_all or given) / self.rows.size}
         return from_rows([ids for ids, _ in batch], [own for _, own in batch], self.pad)
 
     def state_dict(self) -> dict[str, Any]:
@@ -93,18 +119,27 @@ class ConversationRows:
         self.position = state["position"]
 
 
-class PairRows:
-    """Endless batches of pairs_per_step pairs of rows. The whole position is one integer: pairs given so far."""
+def batch_places(number: int, size: int, in_all: int | None) -> range:
+    """The places of batch `number` of `size` rows each; the last one ends where all rows do, if they end."""
+    end = (number + 1) * size
+    return range(number * size, end if in_all is None else min(end, in_all))
 
-    def __init__(self, pairs: Rows, *, pairs_per_step: int, pad: int = 0) -> None:
-        self.pairs, self.pairs_per_step, self.pad = pairs, pairs_per_step, pad
+
+class PairRows:
+    """Batches of pairs_per_step pairs of rows, without end or of `rows_in_all` pairs: the last has what is left of them.
+
+    The whole position is one integer: pairs given so far.
+    """
+
+    def __init__(self, pairs: Rows, *, pairs_per_step: int, pad: int = 0, rows_in_all: int | None = None) -> None:
+        self.pairs, self.pairs_per_step, self.pad, self.rows_in_all = pairs, pairs_per_step, pad, rows_in_all
         self.position = 0
         self.figures: dict[str, float] = {}
 
     def __next__(self) -> Pairs:
-        batch = [self.pairs(self.position + i) for i in range(self.pairs_per_step)]
-        batch.sort(key=lambda pair: max(len(pair[0][0]), len(pair[1][0])))
-        self.position += self.pairs_per_step
+        places = batch_places(self.position // self.pairs_per_step, self.pairs_per_step, self.rows_in_all)
+        batch = sorted(map(self.pairs, places), key=lambda pair: max(len(pair[0][0]), len(pair[1][0])))
+        self.position += len(places)
         if self.pairs.size is not None:
             self.figures = {"epoch": self.position / self.pairs.size}
         return pair_rows(batch, self.pad)
@@ -123,20 +158,21 @@ def pair_rows(pairs: Sequence[tuple[Row, Row]], pad: int = 0) -> Pairs:
 
 
 class JudgedRows:
-    """Endless batches of rows_per_step answers with a verdict each: a reward of 1 (wanted) or −1 on the last token.
+    """Batches of rows_per_step answers with a verdict each: a reward of 1 (wanted) or −1 on the last token.
 
-    `rows` gives (row, wanted). The whole position is one integer: rows given so far.
+    `rows` gives (row, wanted), without end or `rows_in_all` of them: the last batch has what is left. The whole position is
+    one integer: rows given so far.
     """
 
-    def __init__(self, rows: Rows, *, rows_per_step: int, pad: int = 0) -> None:
-        self.rows, self.rows_per_step, self.pad = rows, rows_per_step, pad
+    def __init__(self, rows: Rows, *, rows_per_step: int, pad: int = 0, rows_in_all: int | None = None) -> None:
+        self.rows, self.rows_per_step, self.pad, self.rows_in_all = rows, rows_per_step, pad, rows_in_all
         self.position = 0
         self.figures: dict[str, float] = {}
 
     def __next__(self) -> Trajectories:
-        batch = [self.rows(self.position + i) for i in range(self.rows_per_step)]
-        batch.sort(key=lambda item: len(item[0][0]))
-        self.position += self.rows_per_step
+        places = batch_places(self.position // self.rows_per_step, self.rows_per_step, self.rows_in_all)
+        batch = sorted(map(self.rows, places), key=lambda item: len(item[0][0]))
+        self.position += len(places)
         if self.rows.size is not None:
             self.figures = {"epoch": self.position / self.rows.size}
         found = from_rows([ids for (ids, _), _ in batch], [own for (_, own), _ in batch], self.pad)

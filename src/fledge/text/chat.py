@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING
 
 from fledge.errors import UserError
+from fledge.rows.turns import ROLES, Conversation, Message
 
 if TYPE_CHECKING:
     from fledge.text.tokenizer import Tokenizer
 
-ROLES = ("system", "user", "assistant")
+__all__ = ["CHAT_TEMPLATE", "ROLES", "Conversation", "Message", "render"]
 
 CHAT_TEMPLATE = (
     "<|begin|>"
@@ -27,21 +28,11 @@ CHAT_TEMPLATE = (
 text and then looks for special tokens in it can be deceived by a user who types them; `render` cannot."""
 
 
-class Message(TypedDict):
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str
-
-
-Conversation = list[Message]
-
-
 def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = False) -> tuple[list[int], list[bool]]:
     """The ids of a conversation, and for each whether the assistant chose it.
 
-    Chosen are the tokens of the assistant's contents and the <|end|> that closes them: stopping is an action too. With
-    `reply` the ids end in <|assistant|>, a prompt that waits for its completion.
+    Chosen are the tokens of the assistant's contents and the <|end|> that closes them: stopping is an action too; of a
+    turn whose `train` is False none is. With `reply` the ids end in <|assistant|>, a prompt that waits for its completion.
     Raises UserError for an unknown role, or a text without ids.
     """
     role_id = dict(zip(ROLES, (tokenizer.system, tokenizer.user, tokenizer.assistant), strict=True))
@@ -51,7 +42,8 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = F
             raise UserError(f"the role {message['role']!r} of a message is unknown: it is one of {', '.join(ROLES)}")
         content = [*tokenizer.encode(message["content"]), tokenizer.end]
         ids += [role_id[message["role"]], *content]
-        chosen += [False] + [message["role"] == "assistant"] * len(content)
+        trained = message["role"] == "assistant" and message.get("train", True)
+        chosen += [False] + [trained] * len(content)
     if reply:
         ids.append(tokenizer.assistant)
         chosen.append(False)

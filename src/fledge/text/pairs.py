@@ -1,118 +1,71 @@
-"""Reads preferences from a .jsonl file: two answers to one prompt, the preferred and the rejected one; or single answers with a verdict."""
+"""Reads a file of preferences as token ids: pairs of answers to one prompt, or single answers with a verdict each."""
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.rows.census import Census, Reading
+from fledge.rows.preferences import is_single, judged, preference
 from fledge.text.chat import Conversation, render
-from fledge.text.conversations import conversation
 from fledge.text.files import json_rows
+from fledge.text.fitting import fit_answers
+from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, Row
+from fledge.text.rows import NO_LIMIT, read_each
 from fledge.text.tokenizer import Tokenizer
 
-Row = tuple[list[int], list[bool]]  # token ids, and which of them are the answer's
 
-# The transcripts of HH-RLHF (Bai et al. 2022): "\n\nHuman: …\n\nAssistant: …"
-_TURN = re.compile(r"\n\n(Human|Assistant): ?")
-_ROLE = {"Human": "user", "Assistant": "assistant"}
+def pairs_from_jsonl(
+    path: str | Path, tokenizer: Tokenizer, context: int = NO_LIMIT, census: Census | None = None
+) -> PackedPairs:
+    """(preferred, rejected) rows of ids and masks; the mask is on the last answer only.
 
-
-def pairs_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[Row, Row]]:
-    """(preferred, rejected) rows of ids and masks; the mask is on the last answer only. A row has one of these shapes:
-
-        {"prompt": ..., "chosen": ..., "rejected": ...}             `instruction` and `input` may stand for `prompt`
-        {"chosen": [{"role": ..., "content": ...}, ...], "rejected": [...]}
-        {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", "rejected": "…"}
-        {"conversations": [...], "chosen": {"from": "gpt", "value": ...}, "rejected": {...}}
-
-    Raises UserError, naming the line, for anything else, and for a file without rows.
+    census: counts the rows, and says what to do with those that cannot be used; by default these are refused.
+    Raises UserError for a file that cannot be read, for a row of another shape, naming the line, and for rows that cannot
+    be used, counted by their reasons, unless they are to be skipped.
     """
-    pairs = []
-    for line, row in json_rows(Path(path).expanduser()):
-        where = f"line {line} of {path}"
-        preferred, rejected = (
-            _last_answer(tokenizer, _side(row, field, where), where) for field in ("chosen", "rejected")
-        )
-        pairs.append((preferred, rejected))
-    if not pairs:
-        raise UserError(f"{path} is empty: it holds no pairs")
-    return pairs
+    census = census or Census(str(path), Reading(), rows="pairs")
+    preferred, rejected = PackedRows(), PackedRows()
+
+    def use(row: dict[str, Any], where: str) -> None:
+        pair = preference(row, where, census)
+        sides = [answer_row(tokenizer, pair.prompt, answer) for answer in (pair.preferred, pair.rejected)]
+        for kept, side in zip((preferred, rejected), fit_answers(sides, context, census), strict=True):
+            kept.append(side)
+
+    read_each(Path(path).expanduser(), census, use)
+    return PackedPairs(preferred, rejected)
+
+
+def judged_from_jsonl(
+    path: str | Path, tokenizer: Tokenizer, context: int = NO_LIMIT, census: Census | None = None
+) -> PackedAnswers:
+    """(row, wanted), one answer each. Raises as above, and for a file in which all answers have the same label."""
+    census = census or Census(str(path), Reading(), rows="answers")
+    rows, wanted = PackedRows(), []
+
+    def use(row: dict[str, Any], where: str) -> None:
+        one = judged(row, where, census)
+        rows.append(*fit_answers([answer_row(tokenizer, one.prompt, one.answer)], context, census))
+        wanted.append(one.wanted)
+
+    read_each(Path(path).expanduser(), census, use)
+    if len(set(wanted)) == 1:
+        only = json.dumps(wanted[0])
+        raise UserError(f"all answers of {path} have the label {only}: give wanted (true) and unwanted ones (false)")
+    return PackedAnswers(rows, wanted)
 
 
 def is_judged(path: str | Path) -> bool:
     """Whether the file's first row is one answer with a verdict. Raises UserError for a file whose first row cannot be read."""
     first = next(json_rows(Path(path).expanduser()), None)
-    return first is not None and _is_single(first[1])
+    return first is not None and is_single(first[1])
 
 
-def judged_from_jsonl(path: str | Path, tokenizer: Tokenizer) -> list[tuple[Row, bool]]:
-    """(row, wanted), one answer each, of TRL's format of unpaired preferences; prompt and completion are text or lists of turns:
-
-        {"prompt": ..., "completion": ..., "label": true or false}
-
-    Raises UserError, naming the line, for anything else, and for a file in which all answers have the same label.
-    """
-    answers = []
-    for line, row in json_rows(Path(path).expanduser()):
-        where = f"line {line} of {path}"
-        for other in ("chosen", "rejected"):
-            if other in row:
-                raise UserError(
-                    f"{where} has `{other}`, as in a pair, and the file begins with single answers: make two files"
-                )
-        for wanted in ("prompt", "completion", "label"):
-            if wanted not in row:
-                raise UserError(f"{where} has no `{wanted}`: a single answer has `prompt`, `completion` and `label`")
-        if not isinstance(row["label"], bool):
-            raise UserError(f"the `label` of {where} is {json.dumps(row['label'])}: write true (wanted) or false")
-        prompt, completion = row["prompt"], row["completion"]
-        if isinstance(prompt, list) and isinstance(completion, list):
-            turns = conversation({"messages": [*prompt, *completion]}, where)
-        else:
-            turns = conversation({"prompt": prompt, "completion": completion}, where)
-        answers.append((_last_answer(tokenizer, turns, where), row["label"]))
-    if len({wanted for _, wanted in answers}) == 1:
-        only = json.dumps(answers[0][1])
-        raise UserError(f"all answers of {path} have the label {only}: give wanted (true) and unwanted ones (false)")
-    return answers
-
-
-def _is_single(row: dict[str, Any]) -> bool:
-    return bool({"label", "completion"} & row.keys()) and not {"chosen", "rejected"} & row.keys()
-
-
-def _side(row: dict[str, Any], field: str, where: str) -> Conversation:
-    if _is_single(row):
-        raise UserError(
-            f"{where} has no `{field}`, it is a single answer: only `fledge prefer algorithm=kto` reads "
-            "these, with a `label` and from a file of nothing else"
-        )
-    if field not in row:
-        raise UserError(f"{where} has no `{field}`: a pair has `prompt`, `chosen` and `rejected`")
-    answer = row[field]
-    if isinstance(answer, list):
-        return conversation({"messages": answer}, where)
-    if isinstance(answer, dict):
-        return conversation({"conversations": [*row.get("conversations", []), answer]}, where)
-    if not isinstance(answer, str):
-        raise UserError(f"the `{field}` of {where} is {type(answer).__name__}: it must be text or a list of turns")
-    if "instruction" in row:
-        return conversation({"instruction": row["instruction"], "input": row.get("input"), "output": answer}, where)
-    if "prompt" in row:
-        return conversation({"prompt": row["prompt"], "completion": answer}, where)
-    pieces = _TURN.split(answer)
-    if len(pieces) < 5:
-        raise UserError(f"{where} has no `prompt`: a pair has `prompt`, `chosen` and `rejected`")
-    turns = zip(pieces[1::2], pieces[2::2], strict=True)
-    return conversation({"messages": [{"role": _ROLE[who], "content": what} for who, what in turns]}, where)
-
-
-def _last_answer(tokenizer: Tokenizer, turns: Conversation, where: str) -> tuple[list[int], list[bool]]:
-    if turns[-1]["role"] != "assistant":
-        raise UserError(f"{where} ends with the {turns[-1]['role']}: what is judged ends with the assistant")
-    prompt, _ = render(tokenizer, turns[:-1], reply=True)
-    ids, _ = render(tokenizer, turns)
-    return ids, [i >= len(prompt) for i in range(len(ids))]
+def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: str) -> Row:
+    """A prompt and its answer, of which the answer alone is marked."""
+    before, _ = render(tokenizer, prompt, reply=True)
+    ids, _ = render(tokenizer, [*prompt, {"role": "assistant", "content": answer}])
+    return ids, [i >= len(before) for i in range(len(ids))]

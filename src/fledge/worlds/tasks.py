@@ -12,13 +12,16 @@ from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.rows.census import Census, Reading
 from fledge.splits import SPLITS, Split
 from fledge.worlds.examples import Example, Task, Verdict, draw
 from fledge.worlds.judge_process import Limits
-from fledge.worlds.user_tasks import answer_file_task, python_task
+from fledge.worlds.user_tasks import Admit, AnswerFileTask, PythonTask, answer_file_task, python_task
 from fledge.worlds.words import NUMBER_LENGTHS, NUMBER_TASKS, WORD_LENGTHS, WORD_TASKS, NumberTask, WordTask
 
-__all__ = ["BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task", "load_task"]
+__all__ = [
+    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "censuses", "check_task", "finite_rows", "load_task",
+]  # fmt: skip
 
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
 LONGEST_ALLOWED = 1000
@@ -88,42 +91,59 @@ def load_task(
     shortest: int | None = None,
     longest: int | None = None,
     limits: Limits | None = Limits(),  # noqa: B008 (frozen)
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+    admit: Admit = lambda _: None,
 ) -> Task:
     """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins ("words"), or a file
     of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files too.
 
     shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1 to 3 digits unless
     given. Files have the lengths they have. limits: of the process in which a .py file runs; None runs it in this one.
+    reading, admit: what is to become of rows of files that cannot be used, and of examples that `admit` finds Unusable.
 
     Raises UserError for an unknown name (with the nearest one), lengths that make no range, and a file that is no task.
     """
     names = []
     for name in [spec] if os.path.isfile(spec) else spec.split(","):  # a path that holds a comma is taken whole
         names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
-    parts = tuple(single_task(name, seed, shortest, longest, limits) for name in names)
+    parts = tuple(single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names)
     for part in parts:
         if [other.name for other in parts].count(part.name) > 1:
             raise UserError(f"the task {spec!r} names {part.name} twice: name each part of a mixture once.")
     return parts[0] if len(parts) == 1 else Mixture(spec, parts, seed)
 
 
-def single_task(name: str, seed: int, shortest: int | None, longest: int | None, limits: Limits | None) -> Task:
+def single_task(
+    name: str, seed: int, ends: tuple[int | None, int | None], limits: Limits | None, reading: Reading, admit: Admit
+) -> Task:
     """One built-in task or one file."""
     if name in WORD_TASKS:
-        return WordTask(name, seed, *lengths("letters", WORD_LENGTHS, shortest, longest))
+        return WordTask(name, seed, *lengths("letters", WORD_LENGTHS, *ends))
     if name in NUMBER_TASKS:
-        return NumberTask(name, seed, *lengths("digits", NUMBER_LENGTHS, shortest, longest))
+        return NumberTask(name, seed, *lengths("digits", NUMBER_LENGTHS, *ends))
     path = Path(name).expanduser()
     if path.suffix == ".py":
-        return python_task(str(path), seed, limits)
+        return python_task(str(path), seed, limits, reading, admit)
     if path.suffix == ".jsonl":
-        return answer_file_task(str(path), seed)
+        return answer_file_task(str(path), seed, reading, admit)
     known = f"{', '.join(BUILT_IN)}, or words for all of them"
     if path.suffix or "/" in name:
         raise UserError(f"the task {name!r} is neither a .py nor a .jsonl file: give one of these, or {known}.")
     near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words"], n=1)
     perhaps = f"perhaps you meant {near[0]}; " if near else ""
     raise UserError(f"there is no task {name!r}: {perhaps}give {known}, or a .py or .jsonl file of your own.")
+
+
+def censuses(task: Task) -> list[Census]:
+    """The counts of the files that a task was read from, in their order; none of built-in tasks."""
+    if isinstance(task, Mixture):
+        return [census for part in task.parts for census in censuses(part)]
+    return [task.rows.census] if isinstance(task, AnswerFileTask | PythonTask) else []
+
+
+def finite_rows(task: Task) -> int | None:
+    """How many rows one pass over the training split has; None where it has no end, or where several tasks take turns."""
+    return len(task.rows.by_split["train"]) if isinstance(task, AnswerFileTask | PythonTask) else None
 
 
 def lengths(unit: str, usual: tuple[int, int], shortest: int | None, longest: int | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ are added; where there are too few to split, all serve for training and for test
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +16,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from fledge.errors import UserError
+from fledge.rows.census import Census, Reading, Unusable
+from fledge.rows.questions import question
 from fledge.seeds import seed_for
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, checked, divide, prompt_key
 from fledge.worlds.examples import Answered, Example, Verdict, draw
 from fledge.worlds.judge_process import JudgeProcess, Limits
 from fledge.worlds.own_judge import OwnJudge, is_text
 from fledge.worlds.user_code import read_source
+
+Maker = Callable[[int, Any], Example]
+Admit = Callable[[Example], None]  # raises Unusable for an example that its user has no use for
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Rows:
     by_split: dict[Split, list[Example]]
     note: str | None
     seed: int
+    census: Census
     _orders: dict[tuple[Split, int], np.ndarray] = field(default_factory=dict, repr=False)
 
     def at(self, index: int, split: Split) -> Example:
@@ -45,8 +51,20 @@ class Rows:
         return rows[self._orders[split, turn][place]]
 
 
-def rows_of(path: Path, examples: list[Example], seed: int) -> Rows:
-    """By the prompts, as `fledge.splits` has it; too few different prompts serve for all splits."""
+def rows_of(path: Path, census: Census, entries: Iterable[tuple[int, Any]], make: Maker, seed: int) -> Rows:
+    """By the prompts, as `fledge.splits` has it; too few different prompts serve for all splits.
+
+    entries: each with its number. make: the example of an entry; Unusable where it cannot be used, which is counted.
+    Raises UserError if there are any of these, and they are not to be skipped.
+    """
+    examples = []
+    for number, entry in entries:
+        census.read += 1
+        try:
+            examples.append(make(number, entry))
+        except Unusable as fault:
+            census.leave_out(fault.reason, number)
+    census.settle()
     sides = divide(prompt_key(e.prompt) for e in examples)
     if sides is None:
         different = len({prompt_key(e.prompt) for e in examples})
@@ -54,11 +72,11 @@ def rows_of(path: Path, examples: list[Example], seed: int) -> Rows:
             f"{path} has only {different} different prompts, so all are used for training and for testing, and its "
             f"test score says nothing about new prompts (give {FEWEST_TO_SPLIT} or more to hold some out)."
         )
-        return Rows(dict.fromkeys(SPLITS, examples), note, seed)
+        return Rows(dict.fromkeys(SPLITS, examples), note, seed, census)
     by_split: dict[Split, list[Example]] = {split: [] for split in SPLITS}
     for example in examples:
         by_split[sides[prompt_key(example.prompt)]].append(example)
-    return Rows(by_split, None, seed)
+    return Rows(by_split, None, seed, census)
 
 
 @dataclass(frozen=True)
@@ -80,12 +98,29 @@ class AnswerFileTask(Answered):
         return self.rows.at(index, split)
 
 
-def answer_file_task(name: str, seed: int) -> AnswerFileTask:
-    """Reads a .jsonl, one object a line, with strings `prompt` and `answer`; blank lines and other fields are ignored.
+def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> AnswerFileTask:
+    """Reads a .jsonl, one object a line, with a prompt and its answer in any shape that `fledge tune` reads.
 
-    Raises UserError, with the number of the line, for a line that is not JSON, lacks a field, or has an empty answer.
+    Raises UserError, with the number of the line, for a line that is not JSON or has another shape, and, counted, for lines
+    that cannot be used.
     """
-    path, examples = Path(name), []
+    path = Path(name)
+    census = Census(name, reading)
+
+    def make(number: int, row: dict[str, Any]) -> Example:
+        where = f"{path} line {number}"
+        prompt, answer = question(row, where, census)
+        if not is_text(prompt) or not is_text(answer):
+            raise UserError(f"{where} holds half of a surrogate pair, which is no character: repair or remove it.")
+        example = Example(prompt, answer, name)
+        admit(example)
+        return example
+
+    return AnswerFileTask(name, rows_of(path, census, numbered_rows(path), make, seed))
+
+
+def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every line of a .jsonl that is not blank, with its number. Raises UserError for one that is no JSON object."""
     # Not splitlines(): JSON allows U+2028 inside a string, and that is no end of a line.
     for number, line in enumerate(read_source(path).split("\n"), start=1):
         if not line.strip():
@@ -101,17 +136,7 @@ def answer_file_task(name: str, seed: int) -> AnswerFileTask:
             raise UserError(
                 f'{path} line {number} is not an object: write {{"prompt": "…", "answer": "…"}} on each line.'
             )
-        for wanted in ("prompt", "answer"):
-            if wanted not in row:
-                raise UserError(
-                    f"{path} line {number} has no `{wanted}`: each row needs the strings `prompt` and `answer`."
-                )
-            if not is_text(row[wanted]):
-                raise UserError(f"{path} line {number} has a `{wanted}` that is not text: write it as a JSON string.")
-        if not row["answer"].strip():
-            raise UserError(f"{path} line {number} has an empty `answer`: silence cannot be rewarded, so give a text.")
-        examples.append(Example(row["prompt"], row["answer"], name))
-    return AnswerFileTask(name, rows_of(path, examples, seed))
+        yield number, row
 
 
 class Judge(Protocol):
@@ -160,7 +185,7 @@ class PythonTask:
         self.own.load_state_dict(state)
 
 
-def python_task(name: str, seed: int, limits: Limits | None) -> PythonTask:
+def python_task(name: str, seed: int, limits: Limits | None, reading: Reading, admit: Admit) -> PythonTask:
     """A Python file with prompts() and score(), as `OwnJudge` has them; without limits it runs in this process.
 
     Raises UserError where the file lacks one of them, raises, hangs, dies, or returns something else.
@@ -171,5 +196,11 @@ def python_task(name: str, seed: int, limits: Limits | None) -> PythonTask:
         own = OwnJudge(path, seed_for(seed, "judge", path.name))
     else:
         own = JudgeProcess(path, seed, limits)
-    examples = [Example(prompt, answer, name) for prompt, answer in own.pairs]
-    return PythonTask(name, rows_of(path, examples, seed), own, can_fail=limits is not None)
+    census = Census(name, reading, rows="prompts", lines="entries")
+
+    def make(place: int, pair: tuple[str, str | None]) -> Example:
+        example = Example(*pair, name)
+        admit(example)
+        return example
+
+    return PythonTask(name, rows_of(path, census, enumerate(own.pairs), make, seed), own, can_fail=limits is not None)

@@ -1,0 +1,62 @@
+"""Makes rows of tokens fit the context: refused, or cut on one side, and never so that nothing is left to train on.
+
+truncate=right   the end of the row goes (TRL's keep_start); what is left of an answer has no <|end|> to learn from
+truncate=left    the beginning goes, after <|begin|> (TRL's keep_end); of a pair or a single answer the prompt's only,
+                 equally much on both sides
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fledge.rows.census import Census, Unusable
+from fledge.text.packed import Row
+
+
+def fit(row: Row, context: int, census: Census) -> Row:
+    """The row, cut if it must be. Raises Unusable where it is too long and may not be cut, or where that leaves nothing."""
+    ids, own = row
+    if len(ids) <= context:
+        return row
+    if census.reading.truncate in (None, "no"):
+        raise Unusable(too_long(context))
+    if census.reading.truncate == "right":
+        ids, own = ids[:context], own[:context]
+    else:
+        cut = len(ids) - context + 1
+        ids, own = ids[:1] + ids[cut:], own[:1] + own[cut:]
+    if not any(own):
+        raise Unusable(no_room(context))
+    census.truncated += 1
+    return ids, own
+
+
+def fit_answers(rows: Sequence[Row], context: int, census: Census) -> list[Row]:
+    """One answer, or two to the same prompt, whose masks are on the answers: cut together. Raises Unusable as `fit` does."""
+    longest = max(len(ids) for ids, _ in rows)
+    if longest <= context:
+        return list(rows)
+    if census.reading.truncate in (None, "no"):
+        raise Unusable(too_long(context))
+    asked = rows[0][1].index(True)  # where the prompt ends
+    if census.reading.truncate == "right":
+        if asked >= context:
+            raise Unusable(no_room(context))
+        cut = [(ids[:context], own[:context]) for ids, own in rows]
+        if len(cut) == 2 and cut[0] == cut[1]:
+            raise Unusable("two answers that are equal where they are cut")
+    else:
+        start = longest - context + 1
+        if start >= asked:
+            raise Unusable(f"an answer that alone is longer than the context of {context} tokens")
+        cut = [(ids[:1] + ids[start:], own[:1] + own[start:]) for ids, own in rows]
+    census.truncated += 1
+    return cut
+
+
+def too_long(context: int) -> str:
+    return f"longer than the context of {context} tokens"
+
+
+def no_room(context: int) -> str:
+    return f"a prompt that leaves no room for an answer in the context of {context} tokens"

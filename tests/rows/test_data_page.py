@@ -1,0 +1,49 @@
+"""docs/data.md is true: every example of it is read, as what its section says, and its list of keys is the reader's."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fledge.rows.census import Census, Reading
+from fledge.rows.conversations import conversation
+from fledge.rows.fields import METADATA
+from fledge.rows.preferences import judged, preference
+
+PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+READERS: dict[str, Callable[..., Any]] = {
+    "Conversations": conversation, "Preferences": preference, "Single answers": judged,
+}  # fmt: skip
+
+
+def examples() -> list[tuple[str, str]]:
+    """(section, line) of every example."""
+    sections = {text.split(":")[0].strip(): text for text in PAGE.split("\n## ")[1:]}
+    blocks = {name: re.findall(r"```jsonl\n(.*?)```", text, re.DOTALL) for name, text in sections.items()}
+    return [(name, line) for name, found in blocks.items() for block in found for line in block.splitlines()]
+
+
+def test_every_section_has_its_examples() -> None:
+    assert {name for name, _ in examples()} == READERS.keys()
+    assert len(examples()) == 21
+
+
+@pytest.mark.parametrize(("section", "line"), examples())
+def test_every_example_is_read(section: str, line: str) -> None:
+    said = READERS[section](json.loads(line), "here", Census("docs/data.md", Reading()))
+    if section == "Conversations":
+        assert [turn["content"] for turn in said if turn["role"] == "assistant"][-1] in ("hi", "No.")
+    elif section == "Preferences":
+        assert (said.prompt, said.preferred, said.rejected) == ([{"role": "user", "content": "Say hi"}], "hi", "no")
+    else:
+        assert said.wanted == (said.answer == "hi")
+
+
+def test_the_keys_that_say_nothing_are_the_readers() -> None:
+    listed = PAGE.partition("a line names those that were there:")[2].partition(".\n")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == METADATA
