@@ -53,6 +53,9 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
                 [50.0, -50.0]
             )  # from now on everybody pushes to the left
         batches = [next(sampler) for _ in range(12)]
+        # On a busy machine one worker may be late with its first episode: until both have reported, more is taken.
+        while sampler.returns.keys() != {0, 1} and len(batches) < 1000:
+            batches.append(next(sampler))
         assert bool((batches[-1].action == 0).all())  # what lay ready before is used up by then
         assert sampler.figures["lag"] <= 4
         assert sampler.taken == sum(int(b.chosen.sum()) for b in (first, *batches))

@@ -224,7 +224,7 @@ def test_another_tokenizer_beside_the_shards_is_found(tmp_path: Path) -> None:
     train_tokenizer("characters", ["ab"]).save(tmp_path)
     assert "is not the tokenizer that wrote the shards" in str(find_damage(tmp_path))
     (tmp_path / "tokenizer.json").write_bytes(b"\0" * 100)
-    assert "is broken" in str(find_damage(tmp_path))
+    assert "tokenizer.json is not JSON" in str(find_damage(tmp_path))
 
 
 def test_a_file_that_is_cut_off_while_it_is_read_is_a_user_error(tmp_path: Path) -> None:
