@@ -38,8 +38,22 @@ def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(rows: int) ->
     task = load_task("reverse", seed=0)
     examples, texts = [task.example(i, "train") for i in range(5)], ["x"] * 5
     marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None, rows=rows)(examples, COMPLETIONS, texts)
-    assert marks["reward"] == pytest.approx([(score - 0.3) / 2 for score in alone], abs=1e-12)
-    assert marks["reward_model_score"] == marks["reward"]
+    assert marks["reward_model_score"] == pytest.approx([(score - 0.3) / 2 for score in alone], abs=1e-12)
+
+
+@pytest.mark.parametrize("most", [-0.5, 0.0, 0.25, 1e9])
+def test_an_answer_that_was_cut_earns_so_much_at_most_whoever_judges(most: float) -> None:
+    judge, task = model(), load_task("reverse", seed=0)
+    examples = [task.example(i, "train") for i in range(5)]
+    texts = [example.answer or "" for example in examples]
+    for scorer, capped in (
+        (RewardModelScore(judge, mean=-9.0, std=1.0, truth=None, cut_reward=most), "reward_model_score"),
+        (Verifier(task, cut_reward=most), None),
+    ):
+        marks = scorer(examples, COMPLETIONS, texts)
+        whole = marks[capped] if capped else [1.0] * 5  # each says the right answer
+        for completion, reward, score in zip(COMPLETIONS, marks["reward"], whole, strict=True):
+            assert reward == (score if completion.stopped else min(score, most))
 
 
 def test_the_true_score_stands_beside_the_reward_and_changes_it_by_nothing() -> None:

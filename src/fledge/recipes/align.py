@@ -66,6 +66,10 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
         default=None,
         description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards",
     )
+    cut_reward: float = Field(
+        default=0.0,
+        description="the most that an answer cut at max_new_tokens earns, whoever judges (a reward model's scores are 0 on average)",
+    )
     algorithm: str = Field(
         default="reinforce",
         description=f"one of {', '.join(NAMES)}; or FILE.py:Class for one of your own",
@@ -205,9 +209,10 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p)).to(config.on())
     )
     reference = policy.frozen_copy()
-    scorer: Scorer = Verifier(task)
+    truth = Verifier(task, cut_reward=config.cut_reward)
+    scorer: Scorer = truth
     if config.reward is not None:
-        scorer = learned_scorer(config.reward, base, Verifier(task), config)
+        scorer = learned_scorer(config.reward, base, truth, config)
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
     data = [config.task, *([config.ptx_data] if config.ptx_coefficient else []), *own]
@@ -354,7 +359,8 @@ def learned_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfi
     if loaded.tokenizer.fingerprint() != base.tokenizer.fingerprint():
         raise UserError(f"the reward model {path} has another tokenizer than {config.base}: train it on the same base.")
     model = model.to(config.on()).requires_grad_(False).eval()
-    return RewardModelScore(model, **loaded.config.get("fledge_reward", {"mean": 0.0, "std": 1.0}), truth=truth)
+    scale = loaded.config.get("fledge_reward", {"mean": 0.0, "std": 1.0})
+    return RewardModelScore(model, **scale, truth=truth, cut_reward=config.cut_reward)
 
 
 def make_algorithm(

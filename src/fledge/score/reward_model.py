@@ -8,6 +8,7 @@ import torch
 
 from fledge.models.heads import ScalarModel
 from fledge.sample.generate import Completion
+from fledge.score.unfinished import MOST, cap_unfinished
 from fledge.score.verifier import Verifier
 from fledge.trajectories import from_rows
 from fledge.worlds.tasks import Example
@@ -19,14 +20,26 @@ class RewardModelScore:
     The true score is only looked at, never trained on: it shows when the policy wins the model's favour and loses the task.
     """
 
-    def __init__(self, model: ScalarModel, *, mean: float, std: float, truth: Verifier | None, rows: int = 256) -> None:
+    def __init__(
+        self,
+        model: ScalarModel,
+        *,
+        mean: float,
+        std: float,
+        truth: Verifier | None,
+        rows: int = 256,
+        cut_reward: float = MOST,
+    ) -> None:
+        """cut_reward: the most that an answer earns which never stopped; its figure is not capped."""
         self.model, self.mean, self.std, self.truth, self.rows = model, mean, std, truth, rows
+        self.cut_reward = cut_reward
 
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
         scores = (self.raw(completions) - self.mean) / self.std
-        marks = {"reward": scores.tolist(), "reward_model_score": scores.tolist()}
+        reward = cap_unfinished(scores.tolist(), completions, self.cut_reward)
+        marks = {"reward": reward, "reward_model_score": scores.tolist()}
         if self.truth is not None:
             true = self.truth(examples, completions, texts)
             marks |= {"true_score": true.pop("reward"), **true}

@@ -5,25 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fledge.sample.generate import Completion
+from fledge.score.unfinished import MOST, cap_unfinished
 from fledge.worlds.tasks import Example, Task
 
 
 class Verifier:
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, task: Task, *, cut_reward: float = MOST) -> None:
+        """cut_reward: the most that an answer earns which never stopped."""
+        self.task, self.cut_reward = task, cut_reward
 
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
-        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no answer: both 0, and its score where that
-        is below 0, so that it never pays not to stop.
+        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no answer: it is not right, and
+        earns `cut_reward` at most.
 
         judge_failed, where the judge can fail: did it, on this answer, 0 or 1.
         """
         verdicts = self.task.judge(examples, texts)
         stopped = [completion.stopped for completion in completions]
         marks = {
-            "reward": [v.score if ok else min(v.score, 0.0) for v, ok in zip(verdicts, stopped, strict=True)],
+            "reward": cap_unfinished([v.score for v in verdicts], completions, self.cut_reward),
             "exact_match": [float(v.right and ok) for v, ok in zip(verdicts, stopped, strict=True)],
         }
         if self.task.can_fail:
