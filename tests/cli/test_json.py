@@ -30,7 +30,7 @@ READS = {
     "report": ("report {tune} out=page.html", {"report", "bytes"}),
     "resume what is finished": (
         "resume {reward}",
-        {"verb", "run", "steps", "pairs", "seconds", "before", "after", "test", "held_out"},
+        {"verb", "run", "steps", "pairs", "rows", "seconds", "before", "after", "test", "held_out"},
     ),
 }
 

@@ -48,7 +48,7 @@ def test_the_best_of_many_samples_is_the_likeliest_of_them(cli: Cli, models: Mod
 
 def test_a_stop_text_ends_a_completion_and_is_not_shown(cli: Cli, models: Models, tmp_path: Path) -> None:
     free = completions(cli, models, tmp_path, "samples=8", "min_new_tokens=12")
-    letter = free[0]["completion"][4]
+    letter = next(c for c in free[0]["completion"][2:] if c.isascii())  # half a character has no text of its own
     for whole, one in zip(free, completions(cli, models, tmp_path, "samples=8", f"stop={letter}"), strict=True):
         assert letter not in one["completion"]
         if letter in whole["completion"] and one["ended"] == "stop_string":

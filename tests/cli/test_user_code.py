@@ -82,7 +82,8 @@ def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(
     assert said in cli([*words, "out=run"], folder=tmp_path).complaint
     assert third.exists()
     (tmp_path / "mine.py").write_text(judge.replace("WHEN", "never"))
-    resumed = cli("resume run", folder=tmp_path)
+    assert "mine.py has changed" in cli("resume run", folder=tmp_path).complaint
+    resumed = cli("resume run accept_changes=true", folder=tmp_path)
     assert resumed.code == 0, resumed.stderr
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 

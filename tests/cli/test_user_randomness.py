@@ -41,7 +41,7 @@ def test_an_algorithm_that_draws_forks_or_leaves_ends_with_the_same_bits(
     said = cli([*words, "out=run"], folder=tmp_path).complaint
     assert "mine.py line 10: update called os._exit(0) on a batch of samples" in said
     write("pass")
-    assert cli("resume run", folder=tmp_path).code == 0
+    assert cli("resume run accept_changes=true", folder=tmp_path).code == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fledge.errors import UserError
+from fledge.errors import Diverged, UserError
 from fledge.exact.family import own_entries
 from fledge.exact.laboratory import Hardware, Make
 from fledge.exact.rows import Row
@@ -72,10 +72,18 @@ def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Ca
     return [
         (
             entry.subject,
-            partial(call, path, name, partial(entry.row, f"F{number}", hardware, updates), "while it was verified"),
+            partial(own_row, path, name, partial(entry.row, f"F{number}", hardware, updates)),
         )
         for number, (name, entry) in enumerate(entries, 1)
     ]
+
+
+def own_row(path: Path, name: str, measure: Callable[[], Row]) -> Row:
+    """Raises UserError where it goes wrong, a loss that is no number among it: here that is the file's mistake."""
+    try:
+        return call(path, name, measure, "while it was verified")
+    except Diverged as error:
+        raise UserError(f"{path}, {name}: {error}") from error
 
 
 def _makes(module: ModuleType) -> Iterator[tuple[str, Make]]:

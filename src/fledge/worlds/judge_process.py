@@ -71,7 +71,10 @@ class JudgeProcess:
         self._begin()
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
-        """[B], [B] -> [B]. An answer that the judge fails on has the failed score, and `failure` says why."""
+        """[B], [B] -> [B]. An answer that the judge fails on has the failed score, and `failure` says why.
+
+        Raises UserError where too many failed of all, or each one of these: nothing could be learned from them.
+        """
         waiting = list(zip(prompts, completions, strict=True))
         verdicts: list[Verdict] = []
         while len(verdicts) < len(waiting):
@@ -84,6 +87,10 @@ class JudgeProcess:
                 cost = len(rest) if self.whole else 1
                 verdicts += self._failed(str(failure), cost)
                 self._begin_again()
+        if len(verdicts) >= FEWEST_FAILURES and all(verdict.failure for verdict in verdicts):
+            raise UserError(
+                f"{verdicts[0].failure}; so ended all {len(verdicts)} answers of a batch: mend it, or {self._ease}."
+            )
         return verdicts
 
     def state_dict(self) -> dict[str, Any]:
