@@ -137,9 +137,18 @@ def test_one_that_fails_too_often_ends_the_run(tmp_path: Path) -> None:
     path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    return 1 if completion else exit(3)\n")
     judge = JudgeProcess(path, 0, SHORT)
     judge.judge(["p"] * 73, ["x"] * 73)
-    assert [verdict.score for verdict in judge.judge(["p"] * 8, [""] * 8)] == [-7.0] * 8  # 8 of 81 are below a tenth
-    with pytest.raises(UserError, match=r"raised SystemExit: 3 on the prompt 'p'; so ended 9 of 82 answers"):
+    verdicts = judge.judge(["p"] * 9, ["x"] + [""] * 8)
+    assert [verdict.score for verdict in verdicts] == [1.0] + [-7.0] * 8  # 8 of 82 are below a tenth
+    with pytest.raises(UserError, match=r"raised SystemExit: 3 on the prompt 'p'; so ended 9 of 83 answers"):
         judge.judge(["p"], [""])
+
+
+def test_one_that_fails_on_a_whole_batch_ends_the_run(tmp_path: Path) -> None:
+    path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    return 1 if completion else exit(3)\n")
+    judge = JudgeProcess(path, 0, SHORT)
+    judge.judge(["p"] * 200, ["x"] * 200)
+    with pytest.raises(UserError, match="so ended all 8 answers of a batch"):
+        judge.judge(["p"] * 8, [""] * 8)
 
 
 def test_a_call_for_all_completions_fails_for_all_of_them(tmp_path: Path) -> None:
