@@ -296,6 +296,7 @@ SCORE = "def score(prompt, completion): return 0.0\n"
         (SCORE + "def prompts(): return ['a', 7]\n", "entry 1 of prompts() is 7"),
         (SCORE + "def prompts(): return [{'answer': 'a'}]\n", "entry 0 of prompts() is {'answer': 'a'}"),
         (SCORE + "def prompts(): return [{'prompt': 'a', 'answer': 1}]\n", "entry 0 of prompts()"),
+        (SCORE + "def prompts(): return [{'prompt': 'a', 'answr': 'b'}]\n", "entry 0 of prompts() has 'answr' beside"),
     ],
 )
 def test_a_python_file_that_is_no_task(write, source, said):

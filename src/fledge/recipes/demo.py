@@ -144,17 +144,17 @@ def road_table(summary: dict[str, Any]) -> Table:
         "pair_accuracy": "pairs ranked right",
         "true_score": "true score",
         "reward_model_score": "reward model's score",
-        "kl": "KL from the tuned model, nats",
+        "kl": "KL from tuned, nats",
     }
     table = Table(
         title=f"\nThe road in {summary['seconds'] / 60:.1f} minutes", title_justify="left", box=None, pad_edge=False
     )
     table.add_column("stage", no_wrap=True)
-    table.add_column("seconds", justify="right")
+    table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("what it learned", no_wrap=True)
-    table.add_column("before", justify="right")
-    table.add_column("after", justify="right")
-    table.add_column("test", justify="right")
+    table.add_column("before", justify="right", no_wrap=True)
+    table.add_column("after", justify="right", no_wrap=True)
+    table.add_column("test", justify="right", no_wrap=True)
     for each in summary["stages"]:
         head: tuple[str, str] = (each["name"], f"{each['seconds']:.0f}")
         for name, label in names.items():

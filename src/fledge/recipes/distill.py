@@ -26,7 +26,7 @@ from fledge.recipes.held_out import read_test, result_line
 from fledge.recipes.judge_fields import JudgeFields
 from fledge.recipes.judging import draw_questions, judge_task
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.pretrain import held_out_loss
+from fledge.recipes.pretrain import held_out_loss, windows
 from fledge.recipes.rows import RowsConfig, rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
@@ -353,23 +353,23 @@ def text_lessons(
         DocumentRows, stream, tokenizer.begin, rows_per_step=config.rows_per_step, context=context, seed=config.seed
     )
     kept: dict[Split, TokenStream] = {split: TokenStream(shards, split) for split in ("validation", "test")}
-    windows: dict[Split, torch.Tensor] = {}
+    kept_rows: dict[Split, torch.Tensor] = {}
     for split, text in kept.items():
         length = min(context, len(text) - 1)
         if length < 1:
             raise UserError(f"the {split} part of {config.data} has {len(text)} tokens: give more text.")
-        starts = range(0, min(config.evaluation_rows * length, len(text) - length), length)
-        windows[split] = torch.stack([torch.from_numpy(text[start : start + length + 1]) for start in starts])
+        starts = windows(text, length, config.evaluation_rows)
+        kept_rows[split] = torch.stack([torch.from_numpy(text[start : start + length + 1]) for start in starts])
 
     def measure(policy: TokenPolicy, split: Split, run: Run | None, step: int) -> dict[str, float]:
-        length = windows[split].shape[1] - 1
+        length = kept_rows[split].shape[1] - 1
         loss, bits = held_out_loss(policy, kept[split], tokenizer, length, config.evaluation_rows)
         return {"validation_loss": loss, "validation_bits_per_byte": bits}
 
     return Lessons(
         documents(), next(documents()),
-        {split: in_pieces(text_rows(rows, tokenizer.begin)) for split, rows in windows.items()},
-        measure, {split: len(rows) for split, rows in windows.items()}, "window",
+        {split: in_pieces(text_rows(rows, tokenizer.begin)) for split, rows in kept_rows.items()},
+        measure, {split: len(rows) for split, rows in kept_rows.items()}, "window",
     )  # fmt: skip
 
 

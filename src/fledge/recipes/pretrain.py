@@ -146,7 +146,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     loss, bits = held_out_loss(policy, tested, tokenizer, row_tokens, config.evaluation_rows)
     test, name = {"loss": loss, "bits_per_byte": bits}, "validation_bits_per_byte"
     read_test(run, config.steps, test)
-    items = (windows(held_out, row_tokens, config.evaluation_rows), windows(tested, row_tokens, config.evaluation_rows))
+    steering, last_read = (len(windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested))
     first = run.metrics.rows()[0]
     summary = {
         "verb": "pretrain",
@@ -158,10 +158,11 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
         "before": {name: first[name] for name in ("validation_loss", "validation_bits_per_byte")},
         "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
         "test": test,
-        "held_out": dict(zip(("validation", "test"), items, strict=True)),
+        "held_out": {"validation": steering, "test": last_read},
     }
     run.finish(summary)
     say_skipped(run, show)
+    items = (steering, last_read)
     show.line(result_line("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window"))
     show.line(f"Next: fledge tune base={run.folder} data=FILE.jsonl")
     return summary
@@ -206,25 +207,29 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
     return load_tokenizer(config.tokenizer)
 
 
-def windows(stream: TokenStream, context: int, rows: int) -> int:
-    """How many windows of a stream an evaluation reads: `rows`, or all if there are fewer; a short text is one."""
-    return min(rows, max(1, (len(stream) - 1) // context))
+def windows(stream: TokenStream, context: int, rows: int) -> list[int]:
+    """Where the windows begin that an evaluation reads: `rows` of them evenly apart, or all if there are fewer; a short text is one.
+
+    Evenly, for a corpus is in the order of its files: its first windows alone would say how well the first files are told.
+    """
+    whole = max(1, (len(stream) - 1) // context)
+    number = min(rows, whole)
+    return [i * whole // number * context for i in range(number)]
 
 
 @torch.no_grad()
 def held_out_loss(
     policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
 ) -> tuple[float, float]:
-    """Mean nats per token and bits per UTF-8 byte over the first `rows` windows of a stream (all if there are fewer)."""
+    """Mean nats per token and bits per UTF-8 byte over `rows` windows of a stream (all if there are fewer)."""
     context = min(context, len(stream) - 1)
     if context < 1:
         raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
-    number = windows(stream, context, rows)
+    starts = windows(stream, context, rows)
     device = policy.network.unembedding.device
     nats, tokens, size = 0.0, 0, 0
-    for a in range(0, number, 16):
-        starts = range(a, min(a + 16, number))
-        obs = torch.stack([torch.from_numpy(stream[i * context : (i + 1) * context + 1]) for i in starts])
+    for a in range(0, len(starts), 16):
+        obs = torch.stack([torch.from_numpy(stream[start : start + context + 1]) for start in starts[a : a + 16]])
         batch = text_rows(obs, tokenizer.begin).to(device)
         logp = policy.log_prob(batch.obs, batch.action, batch.chosen)
         nats -= float(logp.double().sum())

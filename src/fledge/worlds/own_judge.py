@@ -92,6 +92,12 @@ class OwnJudge:
     def _pair(self, place: int, row: Any) -> tuple[str, str | None]:
         """One entry of what prompts() returned, a string or a dict."""
         prompt, answer = (row.get("prompt"), row.get("answer")) if isinstance(row, dict) else (row, None)
+        unknown = [key for key in row if key not in ("prompt", "answer")] if isinstance(row, dict) else []
+        if unknown:  # `answr` would be taken for a prompt without an answer, which any completion may answer
+            raise UserError(
+                f"{self.path}: entry {place} of prompts() has {', '.join(map(shortened, unknown[:3]))} beside what is known "
+                "(`prompt`, `answer`): take it out, or mend its name."
+            )
         if not is_text(prompt) or (answer is not None and not is_text(answer)):
             raise UserError(
                 f"{self.path}: entry {place} of prompts() is {shortened(row)}: make it a string, or a dict with the string "
