@@ -245,10 +245,11 @@ def _everything_to_standard_error() -> Iterator[None]:
 
 
 def print_help(name: str, verb: Verb) -> None:
-    from fledge.recipes.field_table import field_table, terminal
+    from fledge.recipes.field_table import field_table, paragraphs, terminal
 
     console = terminal(as_json=False)
-    console.print(f"fledge {name}: {(verb.config.__doc__ or '').strip()}\n", markup=False, highlight=False)
+    about = "\n\n".join(paragraphs(verb.config.__doc__ or ""))
+    console.print(f"fledge {name}: {about}\n", markup=False, highlight=False)
     console.print(field_table(verb.config))
     how = "Give them as field=value or --field value, or in a config.toml (or a run's config.json) named first."
     console.print(f"\n{how}\n\nExamples:", highlight=False)

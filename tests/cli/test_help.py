@@ -58,6 +58,9 @@ def test_help_of_a_verb_shows_every_field_with_its_meaning(verb: str, cli: Cli, 
         assert field.description is not None
         assert field.description.split()[0] in line
         assert max(len(line) for line in lines) <= 100
+    about = lines[: lines.index("")]
+    assert about[0].startswith(f"fledge {verb}: ")
+    assert not any(line.startswith(" ") for line in about)  # the source's own indentation
 
 
 def test_module_and_console_script_agree(cli: Cli, tmp_path: Path) -> None:

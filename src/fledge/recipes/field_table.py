@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from typing import IO, Any, Literal, Union, cast, get_args, get_origin
 
@@ -52,10 +53,15 @@ def field_groups(config: type[BaseModel]) -> dict[str, list[str]]:
         ]
         if names and issubclass(owner, BaseModel) and owner is not BaseModel:
             own = owner is config
-            title = "its own" if own else (owner.__doc__ or owner.__name__).strip().split("\n")[0].rstrip(".")
+            title = "its own" if own else paragraphs(owner.__doc__ or owner.__name__)[0].rstrip(".")
             groups[_TITLES.get(owner.__name__, title)] = names
             seen.update(names)
     return groups
+
+
+def paragraphs(docstring: str) -> list[str]:
+    """Each paragraph in one line: where it breaks is for the terminal to say, not for the source."""
+    return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(docstring).split("\n\n")]
 
 
 _TITLES = {
