@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fledge.cli import written_by
 from fledge.system_errors import explain
 
 
@@ -42,3 +43,22 @@ def test_limits_have_a_sentence_with_or_without_a_name(number: int) -> None:
 
 def test_what_no_user_can_mend_has_none() -> None:
     assert explain(error(errno.EBADF, None), Path("runs")) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "writes"),
+    [
+        ("sample base=runs/a prompt=b", None), ("evaluate runs/a data=c", None), ("runs", None), ("nonsense", None), ("", None),
+        ("tune base=runs/a", "runs"), ("tune base=runs/a out=elsewhere", "elsewhere"), ("tune --out elsewhere", "elsewhere"),
+        ("tokenizer train data=a out=t", "t"), ("tokenizer show t", None), ("resume runs/a", "runs/a"),
+        ("report run=runs/a", "runs/a"),
+    ],
+)  # fmt: skip
+def test_a_command_writes_where_it_says_or_nowhere(words: str, writes: str | None) -> None:
+    assert written_by(words.split()) == (None if writes is None else Path(writes))
+
+
+def test_weights_that_may_not_be_read_are_no_matter_of_out() -> None:
+    said = explain(error(errno.EACCES, "runs/a/model/model.safetensors"), written_by(["sample", "base=runs/a"]))
+    assert said is not None
+    assert said.endswith("change its permissions, or give another path.")

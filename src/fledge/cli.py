@@ -50,8 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def written_by(words: list[str]) -> Path:
-    """The file or folder that a command line writes: its `out`, the run it resumes or reports, else where new runs are made."""
+def written_by(words: list[str]) -> Path | None:
+    """What a command line writes: its `out`, the run it resumes or reports, the folder of new runs; None if nothing."""
     for before, word in zip(["", *words], words, strict=False):
         if before == "--out":
             return Path(word)
@@ -60,7 +60,8 @@ def written_by(words: list[str]) -> Path:
             return Path(value)
     if words and words[0] in ("resume", "report") and len(words) > 1:
         return Path(words[1].rpartition("=")[2])
-    return Path("runs")
+    verb = VERBS.get(" ".join(words[:2])) or VERBS.get(words[0] if words else "")
+    return Path("runs") if verb is not None and verb.trains else None
 
 
 def open_outputs() -> None:

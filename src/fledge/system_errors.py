@@ -38,8 +38,8 @@ _MEANINGS = {
 }  # fmt: skip
 
 
-def explain(error: OSError, written: Path) -> str | None:
-    """One sentence about it, None for what no user can mend. `written`: the file or folder that the command writes.
+def explain(error: OSError, written: Path | None) -> str | None:
+    """One sentence about it, None for what no user can mend. `written`: the file or folder that the command writes, if any.
 
     An error about any other path came of reading, and then nothing is said of what was written.
     """
@@ -50,7 +50,8 @@ def explain(error: OSError, written: Path) -> str | None:
     if name is None or isinstance(name, int):
         return f"{what}: {wrote}. What was saved before is intact."
     name = os.fsdecode(name)
-    path, place = (os.path.abspath(each) for each in (_BESIDE.sub(r"\1", name), written))
-    if os.path.commonpath([path, place]) in (path, place):
+    path = os.path.abspath(_BESIDE.sub(r"\1", name))
+    place = None if written is None else os.path.abspath(written)
+    if place is not None and os.path.commonpath([path, place]) in (path, place):
         return f"{what} ({name}): {wrote}. What was saved before is intact."
     return f"{what} ({name}): {read}."

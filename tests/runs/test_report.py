@@ -6,6 +6,7 @@ import math
 import random
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -14,7 +15,7 @@ from fledge.errors import UserError
 from fledge.recipes.report import ReportConfig, report
 from fledge.recipes.runs import RunsConfig, runs
 from fledge.recipes.show import Show
-from fledge.runs.chapter import compare, draw
+from fledge.runs.chapter import compare, draw, list_files
 from fledge.runs.figures import duration, headline, size_text, value_text
 from fledge.runs.folder import Run
 from fledge.runs.overoptimisation import overoptimisation
@@ -148,6 +149,25 @@ def test_a_run_whose_parent_and_lineage_are_gone_still_has_a_page(tmp_path: Path
     assert "no longer there" in Page(render(run.folder)).words
     (tmp_path / "a" / "lineage.json").unlink()
     Page(render(run.folder))
+
+
+def test_a_folder_that_may_not_be_read_is_named_and_the_rest_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "kept.txt").write_text("kept")
+    inside = Path.iterdir
+
+    def refuse(folder: Path) -> Any:
+        if folder.name == "notes":  # who runs the tests may be allowed everything
+            raise PermissionError(13, "Permission denied", str(folder))
+        return inside(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert [(name, said) for name, _, said in list_files(tmp_path) if name != "kept.txt"] == [
+        ("notes/", "cannot be read (permission denied)")
+    ]
+    assert [size for name, size, _ in list_files(tmp_path) if name == "kept.txt"] == [4]
 
 
 def test_a_folder_without_a_run_is_the_users_mistake(tmp_path: Path) -> None:

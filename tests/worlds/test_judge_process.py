@@ -198,6 +198,19 @@ def test_what_it_draws_depends_on_the_seed_and_goes_on_where_it_was(tmp_path: Pa
     assert later.judge(["a"] * 4, [""] * 4) == first.judge(["a"] * 4, [""] * 4)
 
 
+def test_the_share_that_may_fail_is_of_the_whole_run_however_often_it_was_continued(tmp_path: Path) -> None:
+    """8 of the first 9 after a restart are few of 209."""
+    source = PROMPTS + "def score(prompt, completion):\n    return 1 if completion != 'bad' else exit(3)\n"
+    first = JudgeProcess(write(tmp_path, source), 0, SHORT)
+    first.judge(["a"] * 200, ["good"] * 200)
+    later = JudgeProcess(write(tmp_path, source), 0, SHORT)
+    later.load_state_dict(first.state_dict())
+    assert (later.judged, later.failed) == (200, 0)
+    assert [v.failure is None for v in later.judge(["a"] * 9, ["bad"] * 8 + ["good"])] == [False] * 8 + [True]
+    with pytest.raises(UserError, match="so ended"):
+        later.judge(["a"] * 20, ["bad"] * 20)
+
+
 def test_it_ends_with_its_trainer(tmp_path: Path) -> None:
     source = PROMPTS + "import os\ndef score(prompt, completion):\n    return os.getpid()\n"
     code = (

@@ -281,7 +281,11 @@ def list_files(folder: Path) -> list[tuple[str, int, str]]:
     Folders that are links are not entered: a link to a folder above would never end.
     """
     listed: list[tuple[str, int, str]] = []
-    for path in sorted(folder.iterdir()):
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        return [("", 0, _unread(error))]
+    for path in inside:
         if path.name.startswith(".") or path.name == "report.html":
             continue
         if os.path.isdir(path) and not os.path.islink(path):
@@ -291,5 +295,9 @@ def list_files(folder: Path) -> list[tuple[str, int, str]]:
             try:
                 listed.append((path.name, path.stat().st_size, sha256(path)))
             except OSError as error:
-                listed.append((path.name, 0, f"cannot be read ({(error.strerror or str(error)).lower()})"))
+                listed.append((path.name, 0, _unread(error)))
     return listed
+
+
+def _unread(error: OSError) -> str:
+    return f"cannot be read ({(error.strerror or str(error)).lower()})"

@@ -96,10 +96,13 @@ class JudgeProcess:
     def state_dict(self) -> dict[str, Any]:
         """The generators that the file draws from. What else it keeps, a counter or a cache, begins anew with the process."""
         state = self._told({"state": True}, "while the state of its generators was asked for")["state"]
-        return {"restarts": self.restarts, "generators": state}
+        counts = {"restarts": self.restarts, "judged": self.judged, "failed": self.failed}
+        return counts | {"generators": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.restarts = state["restarts"]
+        # Of all answers a share may fail, not of those since the run was last continued. Older checkpoints have no counts.
+        self.judged, self.failed = state.get("judged", self.judged), state.get("failed", self.failed)
         self._send({"restore": state["generators"]})
 
     def close(self) -> None:
