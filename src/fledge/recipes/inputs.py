@@ -31,10 +31,6 @@ def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> l
         return text_files(path, Passed(), hidden=hidden, links=links)
     if path.is_file():
         return _with_imports(path) if path.suffix == ".py" else [path]
-    if "," in name:  # several, as corpora and tasks take them
-        return list(
-            dict.fromkeys(file for part in name.split(",") if part.strip() for file in files_read(part.strip()))
-        )
     if own := _OWN_CODE.fullmatch(name):
         return files_read(own[1])
     family, colon, rest = name.partition(":")

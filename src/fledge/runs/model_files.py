@@ -16,9 +16,8 @@ from fledge.runs.whole_folder import replaced_whole, standing
 
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-    "critic.safetensors", "agent.json",
+    "critic.safetensors", "agent.json",  # of an agent
 )  # fmt: skip
-MODEL_FILES += ("agent.json", "critic.safetensors")  # of an agent
 HASHES = (
     "model.sha256"  # in a run's folder, as sha256sum writes it: `cd RUN && sha256sum -c model.sha256` checks it too
 )
