@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fledge.runs.lineage import FilesOf
 from fledge.text.folders import Links, Passed, text_files
+from fledge.worlds.make import FROM_PYTHON
 
 _OWN_CODE = re.compile(r"(.+\.py):\w+")  # FILE.py:Class, as `algorithm` and `world` take it
 
@@ -23,8 +24,9 @@ def files_of(config: Mapping[str, Any]) -> FilesOf:
 def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
     """The files behind a name that a user gave: text, a task, a map, code of his own; none for what is built in.
 
-    A folder is its text files, in the order of names; a .py file brings the modules beside it that it imports;
-    `gridworld:map.txt`, `words:task.jsonl` and `mine.py:Mine` are the file in them.
+    A folder is its text files, in the order of names; a .py file brings the modules beside it that it imports, with the
+    packages around them; `gridworld:map.txt`, `words:task.jsonl` and `mine.py:Mine` are the file in them, and
+    `my.module:Mine-v0` a module of the present folder.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -36,32 +38,53 @@ def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> l
     family, colon, rest = name.partition(":")
     if colon and family in ("gridworld", "words"):
         return files_read(rest)
-    module = Path(family.replace(".", "/")).with_suffix(".py")
-    return _with_imports(module) if colon and module.is_file() else []
+    module = tuple(family.split("."))
+    if not colon or name.startswith(FROM_PYTHON) or not all(part.isidentifier() for part in module):
+        return []
+    return _and_imports(list(_module_files(Path(), module)), Path())
 
 
 def _with_imports(path: Path) -> list[Path]:
     """A file of Python and the modules beside it that it imports, and those that these do."""
-    read, waiting = [path], [path]
+    path = path.resolve() if path.is_symlink() else path  # Python looks beside the file itself
+    return _and_imports([path], path.parent)
+
+
+def _and_imports(files: list[Path], root: Path) -> list[Path]:
+    """Files of Python and the modules of `root`, where Python looks for them, that they import, and so on."""
+    read, waiting = list(files), list(files)
     while waiting:
-        for module in _imported(waiting.pop()):
-            for file in (path.parent / f"{module}.py", path.parent / module / "__init__.py"):
-                if file.is_file() and file not in read:
+        for module in _imported(waiting.pop(), root):
+            for file in _module_files(root, module):
+                if file not in read:
                     read.append(file)
                     waiting.append(file)
     return read
 
 
-def _imported(path: Path) -> list[str]:
-    """The modules that a file imports, with slashes for dots. None of one that is not Python: running it will say so."""
+def _module_files(root: Path, module: tuple[str, ...]) -> Iterator[Path]:
+    """What Python runs to import a module of `root`: the __init__.py of each package around it, and its own file."""
+    for end in range(1, len(module) + 1):
+        package, alone = root.joinpath(*module[:end], "__init__.py"), root.joinpath(*module[:end]).with_suffix(".py")
+        if package.is_file():
+            yield package
+        elif alone.is_file():
+            yield alone
+            return  # what stands behind it is a name in it, and no module
+
+
+def _imported(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
+    """The modules that a file imports, as seen from `root`. None of one that is not Python: running it will say so."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError):
-        return []
-    names: list[str] = []
+        return
+    package = path.relative_to(root).parent.parts
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [name.replace(".", "/") for name in names]
+            yield from (tuple(alias.name.split(".")) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # One dot is the package that the file is in, every further one the package around.
+            around = package[: max(0, len(package) - node.level + 1)] if node.level else ()
+            module = (*around, *node.module.split(".")) if node.module else around
+            yield from ((*module, alias.name) for alias in node.names)
