@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +109,52 @@ def test_what_is_passed_over_is_said_and_can_be_had(text: Path, tmp_path: Path) 
     said.clear()
     assert len(TextFields(hidden=True, duplicates="keep").read(str(tmp_path), said.append)) == 3
     assert said == []
+
+
+class Disk:
+    """What would still be there after a power cut: files that were synced, under the names that their folder was synced with."""
+
+    def __init__(self, patched: pytest.MonkeyPatch) -> None:
+        self.files: set[int] = set()
+        self.names: dict[int, dict[str, int]] = {}
+        self.vouched = 0
+        sync, replace = os.fsync, Path.replace
+
+        def noted_sync(descriptor: int) -> None:
+            sync(descriptor)
+            status = os.fstat(descriptor)
+            if stat.S_ISDIR(status.st_mode):
+                self.names[status.st_ino] = {entry.name: entry.inode() for entry in os.scandir(descriptor)}
+            else:
+                self.files.add(status.st_ino)
+
+        def noted_replace(path: Path, target: Any) -> Path:
+            if Path(target).name == "index.json":
+                self.vouched += 1
+                assert path.stat().st_ino in self.files
+                assert self.holds(Path(target).parent, without=("index.json", "index.json.partial"))
+            return replace(path, target)
+
+        patched.setattr(os, "fsync", noted_sync)
+        patched.setattr(Path, "replace", noted_replace)
+
+    def holds(self, folder: Path, without: tuple[str, ...] = ()) -> bool:
+        files = [file for file in folder.iterdir() if file.is_file() and file.name not in without]
+        names = self.names.get(folder.stat().st_ino, {})
+        numbers = {file.name: file.stat().st_ino for file in files}
+        return all(number in self.files and names.get(name) == number for name, number in numbers.items())
+
+
+def test_the_index_vouches_for_nothing_that_a_power_cut_could_take(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards, disk = tmp_path / "shards", Disk(monkeypatch)
+    keep(shards, text)
+    assert (disk.vouched, disk.holds(shards)) == (1, True)
+    assert "shards" in disk.names[tmp_path.stat().st_ino]
+    damage(shards, "train-00000.bin")
+    disk.files.clear()
+    disk.names.clear()
+    keep(shards, text)
+    assert (disk.vouched, disk.holds(shards)) == (3, True)
+    assert {file.name for file in shards.iterdir()} >= {"index.json", "tokenizer.json", "train-00000.bin"}

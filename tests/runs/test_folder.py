@@ -7,6 +7,7 @@ import math
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,23 @@ def test_rewinding_to_a_checkpoint_makes_the_logs_those_of_its_moment(tmp_path: 
     assert found is not None
     again.rewind(found[1]["offsets"])
     assert {name: (run.folder / name).read_bytes() for name in before} == before
+
+
+def test_what_a_checkpoint_goes_by_has_its_name_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, names = Run.create(tmp_path / "a", "tune", {}, seed=0), {}
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        sync(descriptor)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            names[os.fstat(descriptor).st_ino] = set(os.listdir(descriptor))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    offsets = run.log_offsets()
+    assert names[run.folder.stat().st_ino] >= {"metrics.jsonl", "samples.jsonl", "timings.jsonl"}
+    run.checkpoints.save(1, {"offsets": offsets})
+    assert "checkpoints" in names[run.folder.stat().st_ino]
+    assert "00000001" in names[run.checkpoints.folder.stat().st_ino]
 
 
 HOLDER = """

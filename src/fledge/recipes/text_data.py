@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.text.corpus import Choice, Corpus
 from fledge.text.folders import Links
@@ -88,6 +89,10 @@ def _mend(
             "or start a new run"
         )
     (shards / "index.json").unlink()  # until the other files are those that it names
-    for file in sorted(again.iterdir(), key=lambda file: file.name == "index.json"):
-        file.replace(shards / file.name)
+    for file in again.iterdir():
+        if file.name != "index.json":
+            file.replace(shards / file.name)
+    sync(shards)
+    (again / "index.json").replace(shards / "index.json")
     again.rmdir()
+    sync(shards)

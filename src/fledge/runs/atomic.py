@@ -8,16 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fledge.disk import sync
 from fledge.json_file import json_text
-
-
-def sync(path: Path) -> None:
-    """Ask the disk to hold what `path` (a file, or the list of names in a folder) says now."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.json_file import parse_json, read_bytes
-from fledge.runs.atomic import sha256, sync, write_bytes
+from fledge.runs.atomic import sha256, write_bytes
 from fledge.runs.shapes import Manifest
 from fledge.runs.state import flatten, unflatten
 from fledge.runs.whole_folder import holds_only, recover, remove_files, replaced_whole
@@ -101,7 +102,9 @@ class Checkpoints:
 
         Raises OSError (disk full, folder not writable) with every earlier checkpoint intact and no half one left.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.is_dir():
+            self.folder.mkdir(parents=True)
+            sync(self.folder.parent)
         self._tidy()
         with replaced_whole(self.folder / f"{step:08d}", FILES) as beside:
             save_state(beside, state, score=score, owner=self.owner)

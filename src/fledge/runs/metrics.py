@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.json_file import numbers_or_null, open_regular, parse_json
 
@@ -67,7 +68,10 @@ class Log:
     def _open(self) -> int:
         if self._descriptor is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            made = not self.path.exists()
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            if made:  # a checkpoint that knows its length must find it
+                sync(self.path.parent)
             with open_regular(self.path) as file:
                 content = file.read()
             os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fledge.runs.atomic import sync
+from fledge.disk import sync
 
 _LEFT_BY_AN_ATOMIC_WRITE = re.compile(r"\.(.+)\.\d+\.partial")
 

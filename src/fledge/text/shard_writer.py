@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from fledge.disk import sync
 from fledge.splits import SPLITS, Split
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
@@ -54,11 +55,14 @@ def write_shards(
         "tokenizer_sha256": tokenizer.fingerprint(),
         "splits": splits,
     }
+    sync(folder)
     partial = folder / "index.json.partial"
     with partial.open("wb") as file:
         file.write((json.dumps(index, indent=2) + "\n").encode("utf-8"))
         _to_disk(file)
     partial.replace(folder / "index.json")
+    sync(folder)
+    sync(folder.parent)
 
 
 class _SplitWriter:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 from typing_extensions import TypedDict
 
+from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.json_file import read_bytes, read_json
 from fledge.text.bpe import MOST_WORDS, Merge, count_words, learn_merges, unspell
@@ -127,7 +128,7 @@ class Tokenizer(ABC):
             raise ValueError(f"id {int(wrong)} is not in this vocabulary of {self.vocab_size} tokens")
 
     def save(self, folder: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which `load_tokenizer` and `transformers` read."""
+        """Write tokenizer.json and tokenizer_config.json, which `load_tokenizer` and `transformers` read, to the disk."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self._file, encoding="utf-8", newline="\n")
@@ -143,6 +144,8 @@ class Tokenizer(ABC):
         }
         text = json.dumps(config, indent=2) + "\n"
         (folder / "tokenizer_config.json").write_text(text, encoding="utf-8", newline="\n")
+        for written in (folder / "tokenizer.json", folder / "tokenizer_config.json", folder):
+            sync(written)
 
     def fingerprint(self) -> str:
         """The sha256 of tokenizer.json: equal fingerprints, equal ids for every text."""
