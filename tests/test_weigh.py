@@ -365,3 +365,12 @@ def test_the_effective_sample_size_of_huge_float32_weights_is_a_number() -> None
     assert effective_sample_size(torch.cat([huge, huge])) == pytest.approx(2)
     assert effective_sample_size(torch.cat([huge, torch.ones(2)])) == pytest.approx(1)
     assert effective_sample_size(torch.cat([huge, huge / 2])) == pytest.approx(1.5**2 / 1.25)
+
+
+@pytest.mark.parametrize("gamma", [0.9, 0.99])
+def test_a_critic_that_is_right_to_the_last_place_leaves_no_advantage_to_whiten(gamma: float) -> None:
+    value = torch.tensor([[sum(gamma**k for k in range(10 - t)) for t in range(11)]], dtype=torch.float64).float()
+    yes = torch.ones(1, 10, dtype=torch.bool)
+    ends = torch.arange(10)[None] == 9
+    advantage = gae(torch.ones(1, 10), value, yes, ends, ~yes, gamma, 0.95)[0]
+    assert not whiten(advantage, yes).any()

@@ -46,7 +46,7 @@ def gae(
     after = F.pad(torch.where(chosen, place - 1, steps)[:, 1:], (0, 1), value=steps)
     following = after.flip(1).cummin(1).values.flip(1)  # the next chosen step, or the last observation
     future = torch.where(terminated, 0.0, value.gather(1, torch.where(ended, place, following)))
-    delta = reward + gamma * future - value[:, :-1]
+    delta = difference(reward + gamma * future, value[:, :-1])  # of a critic that is right, 0 and no rounding error
     advantage = _from_behind(delta, gamma * lam, chosen, ended)
     return advantage, torch.where(chosen, advantage + value[:, :-1], 0.0)
 

@@ -51,6 +51,9 @@ def samples(actor_critic: ActorCritic, rows: int = 6, steps: int = 5, seed: int 
     action, logp = actor_critic.act(obs[:, :-1].flatten(0, 1), random)
     chosen = torch.rand(rows, steps, generator=random) > 0.2
     terminated, truncated = (chosen & (torch.rand(rows, steps, generator=random) < p) for p in (0.2, 0.1))
+    # A cut that a step follows: in the last column a cut and a row that runs on are the same number.
+    chosen[0, 1:3] = truncated[0, 1] = True
+    terminated[0, 1] = False
     reward, weight = torch.randn(2, rows, steps, generator=random, dtype=torch.float64)
     action = action.view(rows, steps, *action.shape[1:])
     logp = logp.view(rows, steps)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fledge.models.twin_critic import TwinCritic
+from fledge.sample.episodes import Episodes
+from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Box, Choices, Space, Step
 
 LENGTH = 10  # steps of an episode
@@ -82,3 +84,43 @@ class KnownHill(TwinCritic):
 
     def first(self, obs: Tensor, action: Tensor) -> Tensor:
         return -(action[:, 0] - 0.3).square() + 0 * self.nothing
+
+
+class KnownValues(TwinCritic):
+    """Both critics are one table of the states, whatever is done: Q(s, a) = values[s]. The table learns."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__(Choices((LENGTH + 1,)), ONE_NUMBER, generator=torch.Generator(), widths=(1,))
+        self.networks = torch.nn.ModuleList()
+        self.values = torch.nn.Parameter(values.expand(2, -1).clone())
+
+    def forward(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.values[:, obs] + 0 * action[:, 0]
+
+    def first(self, obs: Tensor, action: Tensor) -> Tensor:
+        return self.forward(obs, action)[0]
+
+
+BEYOND = 64.0  # of the state after the last step: nobody may believe it where the world has ended
+
+
+def step_from_known_values(
+    make: Callable[..., Any], terminates: bool, off: float
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """One step of SAC or TD3 from critics that are `off` the true values, which the target critics are not.
+
+    γ = ½, so that every number is exact; 4,096 draws of the 80 steps, a tenth of which are ends.
+    -> values before and after [2, 11], figures
+    """
+    values = torch.cat([values_of_ten(0.5, terminates), torch.tensor([BEYOND])])
+    algorithm = make(critic=KnownValues(values), gamma=0.5, updates_per_step=1, rows_per_update=4096)
+    if hasattr(algorithm.actor, "log_temperature"):
+        algorithm.actor.log_temperature.requires_grad_(False).fill_(-60.0)  # entropy is worth nothing
+    with torch.no_grad():
+        algorithm.critic.values += off
+    before = algorithm.critic.values.detach().clone()
+    world = Ten(8, terminates=terminates, action=ONE_NUMBER)
+    batch = next(Episodes(world, algorithm, Stopwatch(), steps=11, seed=0))
+    assert int((batch.terminated if terminates else batch.truncated).sum()) == 8
+    figures = algorithm.update(batch)
+    return before, algorithm.critic.values.detach(), figures

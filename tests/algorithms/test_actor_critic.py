@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fledge.algorithms.actor_critic import AdvantageActorCritic
+from fledge.algorithms.natural_gradient import NaturalGradient, NaturalGradientSettings
 from fledge.algorithms.neighbourhood import policy_parameters
 from fledge.algorithms.ppo import PPO, PPOSettings
 from fledge.algorithms.reinforce import Reinforce
@@ -18,11 +19,12 @@ from fledge.learner import Learner, Schedule
 from fledge.models.actor_critic import ActorCritic
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
 from fledge.worlds.make import make_world
 from tests.algorithms.counted_worlds import Circle
 from tests.algorithms.heads import ACTIONS, actor_critic, distribution, samples
 from tests.algorithms.test_natural_gradient import gae_by_sums
-from tests.subjects import Gradients, learner
+from tests.subjects import Gradients, learner, seeded
 
 GAMMA = 0.8
 Make = Callable[[ActorCritic, Learner], Any]
@@ -171,3 +173,44 @@ def test_reinforce_with_a_critic_weighs_by_the_return_less_the_value() -> None:
     wanted = gae_by_sums(batch, value, GAMMA, 1.0)
     assert not torch.allclose(wanted, gae_by_sums(batch, value, GAMMA, 0.95))
     torch.testing.assert_close(weighed.weight, wanted)
+
+
+def by_a2c(both: ActorCritic, batch: Trajectories) -> Trajectories:
+    return AdvantageActorCritic(both, learner(both), Stopwatch(), gamma=1.0).weigh(batch)[0]
+
+
+def by_ppo(both: ActorCritic, batch: Trajectories) -> Trajectories:
+    settings = PPOSettings(gae_lambda=1.0, whiten_advantage=False)
+    made = PPO(both, learner(both), Stopwatch(), settings, generator=seeded(0))
+    return made.weigh(*made.score(batch))[0]
+
+
+def by_natural(both: ActorCritic, batch: Trajectories) -> Trajectories:
+    settings = NaturalGradientSettings(1.0, 1.0, whiten_advantage=False)
+    return NaturalGradient(both, learner(both.critic), Stopwatch(), settings, generator=seeded(0)).weigh(batch)[0]
+
+
+def by_reinforce(both: ActorCritic, batch: Trajectories) -> Trajectories:
+    made = Reinforce(both, learner(both), Stopwatch(), baseline="value", actor_critic=both)
+    return made.weigh(batch, batch.reward)
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+@pytest.mark.parametrize("weigh", [by_a2c, by_ppo, by_natural, by_reinforce])
+def test_credit_ends_with_the_episode_and_a_cut_is_worth_what_the_critic_says_of_its_last_observation(
+    weigh: Callable[[ActorCritic, Trajectories], Trajectories], end: str
+) -> None:
+    """Rewards 1, 2, then a step that only begins anew, then 4; γ = λ = 1, by hand."""
+    both, no = actor_critic("one choice"), torch.zeros(1, 4, dtype=torch.bool)
+    ends = {"terminated": no, "truncated": no} | {end: torch.tensor([[False, True, False, True]])}
+    chosen = torch.tensor([[True, True, False, True]])
+    reward = torch.tensor([[1.0, 2.0, 0.0, 4.0]]).double()
+    obs = torch.randn(1, 5, 3, dtype=torch.float64, generator=seeded(7))
+    weighed = weigh(both, Trajectories(obs, no.long(), chosen, reward, **ends))
+    v = both.value(obs)[0].tolist()
+    assert len({round(x, 2) for x in v}) == 5
+    first, second = (v[2], v[4]) if end == "truncated" else (0.0, 0.0)
+    target = torch.tensor([[1 + 2 + first, 2 + first, 0.0, 4 + second]]).double()
+    torch.testing.assert_close(weighed.target, target.float().double(), rtol=1e-6, atol=1e-6)
+    wanted = torch.where(chosen, target - torch.tensor([v[:4]]).double(), 0.0)
+    torch.testing.assert_close(weighed.weight, wanted, rtol=1e-6, atol=1e-6)

@@ -110,7 +110,7 @@ def optimal_q(transition: np.ndarray, reward: np.ndarray, gamma: float) -> np.nd
 
 
 @pytest.mark.parametrize(
-    ("double", "surprise"), [(True, None), (False, None), (True, Surprise(1500))], ids=["double", "single", "surprise"]
+    ("double", "surprise"), [(True, None), (False, None), (True, Surprise())], ids=["double", "single", "surprise"]
 )
 def test_a_table_converges_to_q_star(double: bool, surprise: Surprise | None) -> None:
     """5 states, 2 actions, γ = 0.8, all actions at random: within 0.05, where Q* spreads over more than 1.
@@ -212,7 +212,7 @@ def test_nothing_is_learned_before_learning_starts_and_epsilon_counts_chosen_ste
     assert second["epsilon"] == 0
 
 
-@pytest.mark.parametrize("surprise", [None, Surprise(40)])
+@pytest.mark.parametrize("surprise", [None, Surprise()])
 @pytest.mark.parametrize("stop_after", [1, 3, 4])
 def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     stop_after: int, surprise: Surprise | None, tmp_path: Path
@@ -260,7 +260,7 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
 
 def test_micro_batches_never_change_the_numbers() -> None:
     whole, cut = (
-        dqn(Choices((LENGTH + 1,)), widths=(8,), updates_per_step=3, surprise=Surprise(9), micro=m) for m in (None, 5)
+        dqn(Choices((LENGTH + 1,)), widths=(8,), updates_per_step=3, surprise=Surprise(), micro=m) for m in (None, 5)
     )
     batch = next(Episodes(Ten(4, terminates=True, action=TWO), whole, Stopwatch(), steps=16, seed=0))
     figures_close(cut.update(batch), whole.update(batch), 1e-4)
@@ -273,7 +273,7 @@ def test_micro_batches_never_change_the_numbers() -> None:
 
 def test_the_loss_is_hubers_weighted_and_the_error_goes_back_to_the_memory() -> None:
     """One step on a memory of one transition: δ = 3 costs |δ| − ½, and its priority becomes (3 + ε)^α."""
-    algorithm = dqn(Choices((2,)), surprise=Surprise(10, alpha=0.5), updates_per_step=1, rows_per_update=6)
+    algorithm = dqn(Choices((2,)), surprise=Surprise(alpha=0.5), updates_per_step=1, rows_per_update=6)
     set_table(algorithm.network, torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
     no = torch.zeros(1, 1, dtype=torch.bool)
     step = Trajectories(
@@ -293,3 +293,15 @@ def test_settings_that_cannot_be_are_refused(setting: str) -> None:
     settings: dict[str, Any] = {setting: 0}
     with pytest.raises(UserError, match=rf"`{setting}` is 0"):
         dqn(Choices((2,)), **settings)
+
+
+def test_importance_weights_count_in_full_where_the_schedule_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm = dqn(Choices((LENGTH + 1,)), schedule=Schedule(0.03, 8), surprise=Surprise(), updates_per_step=4)
+    draw, gone = algorithm.steps.replay.draw, []
+    monkeypatch.setattr(
+        algorithm.steps.replay, "draw", lambda *given, **named: gone.append(named["gone"]) or draw(*given, **named)
+    )
+    episodes = Episodes(Ten(4, terminates=True, action=TWO), algorithm, Stopwatch(), steps=11, seed=0)
+    for _ in range(2):
+        algorithm.update(next(episodes))
+    assert gone == [step / 8 for step in range(8)]

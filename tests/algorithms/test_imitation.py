@@ -219,3 +219,9 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(sto
         assert resumed.update(next(again)) == straight.update(next(acted))
     assert errors(resumed.policy) == errors(straight.policy)
     assert resumed.expert_share == 0.5**4
+
+
+def test_cloning_leaves_every_step_to_the_expert_and_no_more() -> None:
+    made = imitator(behavioural_cloning, updates_per_step=1)
+    episodes = Episodes(Road(4, 5), made, Stopwatch(), steps=7, seed=3)
+    assert [made.update(next(episodes))["expert_share"] for _ in range(3)] == [1, 1, 1]

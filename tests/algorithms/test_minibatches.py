@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fledge.algorithms.expectation_maximisation import ExpectationMaximisation
 from fledge.algorithms.minibatches import Minibatches, only
 from fledge.errors import UserError
+from fledge.stopwatch import Stopwatch
 from tests.every_algorithm import policy
-from tests.subjects import rollouts
+from tests.subjects import Gradients, learner, rollouts
 
 BATCH = rollouts(policy())
 
@@ -54,3 +56,18 @@ def test_rows_that_do_not_count_are_left_out_but_for_those_a_step_needs() -> Non
     assert len(filled) == 3
     assert torch.equal(filled.chosen.any(1), torch.tensor([True, False, False]))
     assert not only(BATCH, torch.zeros(16, dtype=torch.bool), at_least=2).chosen.any()
+
+
+def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that_were_skipped() -> None:
+    batch = rollouts(policy())
+    ends = torch.arange(1, 13) == batch.last()[:, None]
+    batch = batch.with_(reward=(ends & (torch.arange(16) == 3)[:, None]).double())  # one right answer
+    found = []
+    for pieces in (1, 8):
+        actor = policy()
+        fit = learner(actor)
+        Gradients(fit)
+        found.append(ExpectationMaximisation(actor, fit, Stopwatch(), updates_per_step=pieces).update(batch))
+    assert found[1]["updates"] == 1
+    for name in ("loss", "grad_norm"):
+        assert found[1][name] == pytest.approx(found[0][name])

@@ -163,3 +163,11 @@ def test_under_top_k_and_top_p_the_kl_is_measured_from_the_whole_reference(rule:
         whole = (logits / rule.temperature).log_softmax(-1).gather(-1, batch.action[..., None]).squeeze(-1)
         mine = algorithm.actor_critic.policy.log_prob(batch.obs, batch.action, batch.chosen)
     torch.testing.assert_close(kl[batch.chosen], (mine - whole)[batch.chosen], rtol=1e-9, atol=1e-9)
+
+
+def test_ppos_second_estimate_of_the_kl_is_k3_of_the_completions() -> None:
+    case = alive()
+    batch, reference = case.batch, case.algorithm.reference
+    gap = (batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen))[batch.chosen]
+    wanted = (gap.neg().exp() - 1 + gap).sum().item() / len(batch)
+    assert case.algorithm.update(batch)["kl_k3"] == pytest.approx(wanted, rel=1e-9)

@@ -366,3 +366,15 @@ def test_a_fresh_policy_has_the_losses_of_no_preference() -> None:
         figures = make(actor, learner(actor), Stopwatch(), reference=policy(), beta=0.1).update(batch)
         assert figures["loss"] == pytest.approx(loss, abs=1e-9)
         assert figures["reward_gap"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_simpo_goes_on_from_its_state() -> None:
+    straight, resumed = (EVERY["simpo"](ALL_ROWS, None) for _ in range(2))
+    for case in (straight, resumed):
+        del case.learner.optimizer.step  # the real one again
+    straight.algorithm.update(straight.batch)
+    resumed.algorithm.load_state_dict(copy.deepcopy(straight.algorithm.state_dict()))
+    assert resumed.learner.steps == 1
+    assert resumed.algorithm.update(straight.batch) == straight.algorithm.update(straight.batch)
+    pairs = zip(resumed.learner.parameters, straight.learner.parameters, strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)

@@ -19,7 +19,9 @@ from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import rollout_rows
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
 from tests.algorithms.enumeration import EXACT, Enumeration
+from tests.algorithms.heads import actor_critic
 from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, spoken, transformer
 
 
@@ -210,3 +212,48 @@ def test_it_learns_to_say_what_is_rewarded() -> None:
         scores.append(sum(reward) / 64)
     assert scores[0] < 0.3
     assert scores[-1] > 0.95
+
+
+def test_a_row_that_was_expected_counts_in_the_critics_mean() -> None:
+    """Four rows of two steps, a critic that says 0, one reward of 1: ½·(1 + 1)/8."""
+    both, no = actor_critic("one choice"), torch.zeros(4, 2, dtype=torch.bool)
+    with torch.no_grad():
+        for parameter in both.critic[-1].parameters():
+            parameter.zero_()
+    reward = torch.zeros(4, 2, dtype=torch.float64)
+    reward[0, 1] = 1
+    obs = torch.randn(4, 3, 3, dtype=torch.float64, generator=seeded(0))
+    batch = Trajectories(obs, no.long(), ~no, reward, torch.tensor([[False, True]] * 4), no)
+    fit = learner(both)
+    Gradients(fit)
+    figures = Reinforce(both, fit, Stopwatch(), baseline="value", actor_critic=both).update(batch)
+    assert figures["value_loss"] == pytest.approx(1 / 8)
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated"])
+def test_without_a_critic_an_end_of_either_kind_ends_the_return(end: str) -> None:
+    actor, no = actor_critic("one choice"), torch.zeros(1, 3, dtype=torch.bool)
+    ends = {"terminated": no, "truncated": no} | {end: torch.tensor([[False, True, False]])}
+    reward = torch.tensor([[1.0, 2.0, 4.0]]).double()
+    batch = Trajectories(torch.zeros(1, 4, 3).double(), no.long(), ~no, reward, **ends)
+    weighed = Reinforce(actor, learner(actor), Stopwatch(), baseline="none").weigh(batch, reward)
+    assert weighed.weight is not None
+    assert weighed.weight.tolist() == [[3, 2, 4]]
+
+
+def test_the_optimal_baseline_is_that_of_the_other_rows() -> None:
+    """b* = Σ‖g‖²r / Σ‖g‖² over the others, ‖g‖² from the enumeration; not their mean."""
+    subject = Enumeration(partial(Reinforce, baseline="optimal"), 3, 2, 0)
+    words, one = [0, 3, 5, 6, 1], torch.eye(len(subject.p), dtype=torch.float64)
+    size = {i: float(subject.pull(one[i]).square().sum()) for i in words}
+    reward = subject.reward.tolist()
+    group = torch.zeros(len(words), dtype=torch.long)
+    batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp, group)
+    weight = subject.algorithm.weigh(batch, batch.reward).weight
+    for row, i in enumerate(words):
+        others = [j for j in words if j != i]
+        best = sum(size[j] * reward[j] for j in others) / sum(size[j] for j in others)
+        assert abs(best - sum(reward[j] for j in others) / 4) > 1e-3
+        assert weight[row][batch.chosen[row]].tolist() == pytest.approx(
+            [reward[i] - best] * int(batch.chosen[row].sum())
+        )

@@ -18,7 +18,7 @@ from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Choices
-from tests.algorithms.small_worlds import LENGTH, ONE_NUMBER, Hill, KnownHill, Ten, values_of_ten
+from tests.algorithms.small_worlds import LENGTH, ONE_NUMBER, Hill, KnownHill, Ten, step_from_known_values
 from tests.subjects import figures_close, seeded
 
 STEPS = Choices((LENGTH + 1,))
@@ -91,13 +91,16 @@ def test_the_target_is_the_smaller_critic_at_the_smoothed_action_and_only_termin
 
 @pytest.mark.parametrize("terminates", [True, False], ids=["terminated", "truncated"])
 def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool) -> None:
-    """γ = 0.8: 5 everywhere where time is up after ten steps, the finite sum where the world ends; within 1 %."""
-    algorithm = trained(td3(gamma=0.8, target_rate=0.2), Ten(8, terminates=terminates, action=ONE_NUMBER), 16)
-    seen = torch.arange(LENGTH) if terminates else torch.zeros(LENGTH, dtype=torch.long)
-    with torch.no_grad():
-        found = algorithm.critic(seen, algorithm.best(seen))  # [2, 10]
-    expected = values_of_ten(0.8, terminates).expand(2, -1)
-    torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
+    """2 everywhere where time is up after ten steps, the finite sum where the world ends: there nothing is left to learn."""
+    before, after, figures = step_from_known_values(td3, terminates, off=0.0)
+    assert figures["value_loss"] == 0
+    assert torch.equal(after, before)
+    assert (figures["steps_skipped"], figures["updates"]) == (1, 0)
+    before, after, figures = step_from_known_values(td3, terminates, off=1.0)
+    assert figures["value_loss"] == 1  # ½ of both critics
+    assert figures["updates"] == 1
+    seen = slice(LENGTH if terminates else 1)
+    assert bool((after[:, seen] < before[:, seen]).all())
 
 
 def test_it_climbs_a_known_hill_to_the_top_and_finds_one_that_it_does_not_know() -> None:

@@ -17,13 +17,13 @@ def test_the_rows_hold() -> None:
 
 
 class OneLess(Replay):
-    def draw(self, rows: int, gamma: float, n_step: int = 1) -> Transitions:
-        return super().draw(rows, gamma, max(1, n_step - 1))
+    def draw(self, rows: int, gamma: float, n_step: int = 1, **named: Any) -> Transitions:
+        return super().draw(rows, gamma, max(1, n_step - 1), **named)
 
 
 class EvenWeights(Replay):
-    def draw(self, rows: int, gamma: float, n_step: int = 1) -> Transitions:
-        drawn = super().draw(rows, gamma, n_step)
+    def draw(self, rows: int, gamma: float, n_step: int = 1, **named: Any) -> Transitions:
+        drawn = super().draw(rows, gamma, n_step, **named)
         return Transitions(**dict(drawn.items()) | {"weight": drawn.weight * 0 + 1})
 
 

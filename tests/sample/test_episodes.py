@@ -216,7 +216,9 @@ def test_the_first_steps_of_a_batch_are_those_of_all_copies_in_the_order_of_time
     rows = next(Episodes(make_world("CartPole-v1", 3), Left(), Stopwatch(), steps=6, seed=0))
     cut = first_steps(rows, 7)
     assert cut.chosen.tolist() == [[True, True, True], [True, True, False], [True, True, False]]
-    assert torch.equal(cut.obs, rows.obs[:, :4])
+    assert torch.equal(cut.obs[:, :3], rows.obs[:, :3])
+    assert torch.equal(cut.obs[0, 3], rows.obs[0, 3])
+    assert torch.equal(cut.obs[1:, 3], rows.obs[1:, 2])  # what their last step led to
     assert torch.equal(first_steps(rows, 100).action, rows.action)
 
 

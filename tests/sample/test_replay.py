@@ -120,7 +120,7 @@ def test_every_step_that_is_held_comes_out_as_the_history_says(
 ) -> None:
     """Against a double loop over the last `room` moments of each copy, for ends, resets, breaks, and a memory that goes round."""
     made, history = batches(copies, steps, seed, breaks)
-    memory = replay(room * copies, Surprise(10) if by_surprise else None)
+    memory = replay(room * copies, Surprise() if by_surprise else None)
     pushed = [memory.push(batch) for batch in made]
     assert pushed == [int(batch.chosen.sum()) for batch in made]
     held = {row[t].seen: (row, t) for row in history for t in range(max(0, len(row) - room), len(row)) if row[t].chosen}
@@ -176,7 +176,7 @@ def test_steps_are_drawn_in_proportion_to_their_surprise(rows: int) -> None:
     16 at once are spread more evenly than independent draws, which only makes the statistic smaller.
     """
     made, history = batches(2, [12], seed=5)
-    memory = replay(30, Surprise(1000, alpha=0.7))
+    memory = replay(30, Surprise(alpha=0.7))
     memory.push(made[0])
     seen = [m.seen for row in history for m in row if m.chosen]
     error = {name: 0.1 * 2.0 ** (i % 6) for i, name in enumerate(seen)}
@@ -192,15 +192,15 @@ def test_steps_are_drawn_in_proportion_to_their_surprise(rows: int) -> None:
 
 
 def test_importance_weights_are_those_of_the_formula_and_beta_rises_to_1() -> None:
-    """(N·P)^−β over the largest of the draw (Schaul et al. 2016, §3.4): β is 0.4 + 0.6·draws/4, then 1."""
+    """(N·P)^−β over the largest of the draw (Schaul et al. 2016, §3.4): β is 0.4 + 0.6 × the share of the run that is gone."""
     made, _ = batches(1, [6], seed=2)
-    memory = replay(20, Surprise(4, alpha=1.0, beta=0.4))
+    memory = replay(20, Surprise(alpha=1.0, beta=0.4))
     memory.push(made[0])
     drawn = memory.draw(200, GAMMA)
     assert torch.equal(drawn.weight, torch.ones(200))
     memory.surprised(drawn.index, drawn.index + 1.0)
-    for beta in (0.7, 0.85, 1.0, 1.0):
-        drawn = memory.draw(200, GAMMA)
+    for gone, beta in ((0.0, 0.4), (0.5, 0.7), (0.75, 0.85), (1.0, 1.0), (1.5, 1.0)):
+        drawn = memory.draw(200, GAMMA, gone=gone)
         worth = (drawn.index + 1.0 + 1e-6).double()
         expected = (worth / worth.min()) ** -beta  # N and ΣP cancel
         torch.testing.assert_close(drawn.weight.double(), expected, rtol=1e-6, atol=0)
@@ -208,7 +208,7 @@ def test_importance_weights_are_those_of_the_formula_and_beta_rises_to_1() -> No
 
 def test_a_new_step_is_as_likely_as_the_likeliest_ever_was() -> None:
     made, _ = batches(1, [6, 5], seed=2)
-    memory = replay(40, Surprise(10, alpha=1.0))
+    memory = replay(40, Surprise(alpha=1.0))
     memory.push(made[0])
     memory.surprised(torch.tensor([0, 1]), torch.tensor([9.0, 0.5]))
     memory.surprised(torch.tensor([0]), torch.tensor([2.0]))
@@ -224,7 +224,7 @@ def test_a_new_step_is_as_likely_as_the_likeliest_ever_was() -> None:
 def test_a_saved_memory_goes_on_with_the_same_bits(by_surprise: bool, before: int, tmp_path: Path) -> None:
     """Through a checkpoint on disk: empty, half full, gone round; then two batches and draws of both kinds more."""
     made, _ = batches(2, [6] * 10, seed=1, breaks=frozenset({5}))
-    straight, resumed = (replay(60, Surprise(9) if by_surprise else None, seed=s) for s in (0, 1))
+    straight, resumed = (replay(60, Surprise() if by_surprise else None, seed=s) for s in (0, 1))
     for batch in made[:before]:
         straight.push(batch)
         drawn = straight.draw(8, GAMMA)

@@ -15,8 +15,10 @@ import torch
 
 from fledge.errors import UserError
 from fledge.models.actor_critic import ActorCritic
-from fledge.sample.workers import Workers
+from fledge.sample.workers import Workers, first_steps
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import gae
 from fledge.worlds.make import make_world
 
 
@@ -138,3 +140,11 @@ def test_workers_of_a_learner_that_was_killed_end_by_themselves() -> None:
     while any(map(lives, workers)) and time.monotonic() < until:
         time.sleep(0.2)
     assert not any(map(lives, workers))
+
+
+def test_a_row_whose_last_step_is_left_out_bootstraps_from_where_it_was_left() -> None:
+    """Observations are their own value; five of six steps are wanted: what row 1 did last led to 6, not to 7."""
+    no = torch.zeros(2, 3, dtype=torch.bool)
+    rows = first_steps(Trajectories(torch.arange(8.0).view(2, 4), no.float(), ~no, no.float(), no, no), 5)
+    target = gae(rows.reward, rows.obs, rows.chosen, rows.terminated, rows.truncated, 1.0, 0.0)[1]
+    assert target.tolist() == [[1, 2, 3], [5, 6, 0]]

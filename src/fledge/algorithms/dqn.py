@@ -107,7 +107,8 @@ class DQN:
     def fit(self) -> dict[str, float]:
         """One optimizer step."""
         replay = self.steps.replay
-        drawn = replay.draw(self.rows_per_update, self.gamma, self.n_step)
+        gone = self.learner.clock.place / self.learner.schedule.steps
+        drawn = replay.draw(self.rows_per_update, self.gamma, self.n_step, gone=gone)
         count = self.learner.count_rows(drawn)
         errors: list[Tensor] = []
 
@@ -120,7 +121,7 @@ class DQN:
 
         figures = self.learner.step(loss, drawn)
         replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
-        if self.learner.steps % self.target_every == 0:
+        if (self.learner.steps + self.learner.skipped) % self.target_every == 0:
             self.target_network.catch_up()
         return figures
 

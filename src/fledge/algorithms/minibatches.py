@@ -55,7 +55,7 @@ class Minibatches:
         between_steps: Callable[[], None],
         enough: Callable[[dict[str, float]], bool] = lambda step: False,
     ) -> dict[str, float]:
-        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps, and how many
+        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps made, and how many
 
         `between_steps` is called after each: a good moment to save and stop. `enough` looks at a step's figures and ends early.
         steps_skipped: pieces that had nothing to teach, of which no step was made.
@@ -63,15 +63,17 @@ class Minibatches:
         while self.position < len(self.order):
             step = fit(self._piece())
             self.position += 1
-            skipped = step.pop("steps_skipped", 0.0)
-            if skipped:
+            if skipped := step.pop("steps_skipped", 0.0):
                 self.figures["steps_skipped"] = self.figures.get("steps_skipped", 0.0) + skipped
-            for name, value in step.items():
-                mean = self.figures.get(name, 0.0)
-                self.figures[name] = mean + (value - mean) / self.position
-            if enough(step):
-                self.figures["updates"] = self._made
-                self.position = len(self.order)
+                if not self._made:  # if no step follows either, these are all the figures there are
+                    self.figures = {**step, **self.figures}
+            else:
+                for name, value in step.items():
+                    mean = self.figures.get(name, 0.0) if self._made > 1 else value
+                    self.figures[name] = mean + (value - mean) / self._made
+                if enough(step):
+                    self.figures["updates"] = self._made
+                    self.position = len(self.order)
             between_steps()
         figures = {"updates": self._made, **self.figures}
         self._clear()

@@ -84,19 +84,22 @@ class Reinforce:
             batch = self.weigh(batch, reward)
         rows = self.learner.count_rows(batch)
         figures = {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
+        tokens = self.learner.count(
+            batch.chosen
+        )  # of all rows: what a critic foretold to the last place counts as well
         batch = with_a_gradient(batch)
-        tokens = self.learner.count(batch.chosen)
+        scored = self.learner.count(batch.chosen)
 
         def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
             assert part.weight is not None
             if self.actor_critic is None:
                 logp = self.policy.log_prob(part.obs, part.action, part.chosen)
-                return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, tokens)}
+                return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, scored)}
             assert part.target is not None
             logp, _, value = self.actor_critic.evaluate(part.obs[:, :-1], part.action, part.chosen)
             value_loss = total(value_error(value, part.target), part.chosen, tokens)
             policy_loss = total(nll(logp, part.weight), part.chosen, rows)
-            marks = {"drift": drift(logp, part, tokens), "policy_loss": policy_loss, "value_loss": value_loss}
+            marks = {"drift": drift(logp, part, scored), "policy_loss": policy_loss, "value_loss": value_loss}
             return policy_loss + self.value_coefficient * value_loss, marks
 
         with self.stopwatch.phase("fit"):

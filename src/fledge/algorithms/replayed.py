@@ -41,18 +41,21 @@ class Replayed:
         self.batch = batch
 
     def run(self, fit: Callable[[], dict[str, float]], between_steps: Callable[[], None]) -> dict[str, float]:
-        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps, and how many
+        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps made, and how many
 
         `between_steps` is called after each: a good moment to save and stop. A figure that not every step has is the mean of those
         that have it.
         """
         while self.started and self.made < self.updates_per_step:
-            for name, value in fit().items():
-                if name == "steps_skipped":
-                    self.figures[name] = self.figures.get(name, 0.0) + value
-                    continue
+            step = fit()
+            if skipped := step.pop("steps_skipped", 0.0):
+                self.figures["steps_skipped"] = self.figures.get("steps_skipped", 0.0) + skipped
+                if not self.seen:  # if no step follows either, these are all the figures there are
+                    self.figures = {**step, **self.figures}
+                step = {}
+            for name, value in step.items():
                 self.seen[name] = self.seen.get(name, 0) + 1
-                mean = self.figures.get(name, 0.0)
+                mean = self.figures[name] if self.seen[name] > 1 else value
                 self.figures[name] = mean + (value - mean) / self.seen[name]
             self.made += 1
             between_steps()

@@ -131,7 +131,7 @@ class SoftActorCritic:
             "grad_norm": value["grad_norm"],
             "policy_grad_norm": policy["grad_norm"],
             "learning_rate": value["learning_rate"],
-        }
+        } | ({"steps_skipped": value["steps_skipped"]} if "steps_skipped" in value else {})
 
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts()} | {"generator": self.generator.get_state()}

@@ -121,8 +121,11 @@ class TD3:
                 return -self.critic.first(rows.obs, self.actor(rows.obs)).sum() / count, {}
 
         value = self.critic_learner.step(critic_loss, smoothed)
-        figures = {name: value[name] for name in ("q", "grad_norm", "learning_rate")} | {"value_loss": value["loss"]}
-        if self.critic_learner.steps % self.policy_every == 0:
+        named = ("q", "grad_norm", "learning_rate", "steps_skipped")
+        figures = {name: value[name] for name in named if name in value} | {"value_loss": value["loss"]}
+        learner = self.critic_learner
+        # A critic that is right has nothing to learn and makes no step, and the actor still has.
+        if (learner.steps + learner.skipped) % self.policy_every == 0:
             policy = self.actor_learner.step(actor_loss, smoothed)
             figures |= {"policy_loss": policy["loss"], "policy_grad_norm": policy["grad_norm"]}
             self.target_actor.follow(self.target_rate)

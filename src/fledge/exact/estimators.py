@@ -38,6 +38,7 @@ def with_critic(policy: TokenPolicy, language: Language | None) -> SharedCritic:
     torch.nn.init.zeros_(head.linear.weight)
     if language is not None:
         with torch.no_grad():
+            head.linear.weight.fill_(3.0)  # of what comes after an end too, where nobody should ask
             head.linear.weight[0, policy.network.row_of(language)] = wrong_critic(language).to(table)
     return SharedCritic(policy, head)
 

@@ -71,7 +71,7 @@ def surprise_row() -> Row:
     P(i) ∝ (|δ| + ε)^α, and the weight is (N·P(i))^−β over the largest, β on its way from 0.4 to 1 (Schaul et al. 2016, §3.3 and 3.4).
     """
     batch, alpha = history(1, 6), 0.5
-    memory = Replay(100, generator=torch.Generator().manual_seed(83), surprise=Surprise(draws=4, alpha=alpha, beta=0.4))
+    memory = Replay(100, generator=torch.Generator().manual_seed(83), surprise=Surprise(alpha=alpha, beta=0.4))
     memory.push(batch)
     drawn = memory.draw(200, GAMMA)
     index = {int(number): int(place) for number, place in zip(drawn.obs, drawn.index, strict=True)}
@@ -80,9 +80,9 @@ def surprise_row() -> Row:
     error = float(drawn.weight.sub(1).abs().max())  # new steps are all as likely
     places = torch.tensor([index[number] for number in numbers])
     memory.surprised(places, torch.tensor([part ** (1 / alpha) - 1e-6 for part in parts], dtype=torch.float64))
-    for draw in (2, 3, 4, 5):
-        again = memory.draw(sum(parts), GAMMA)
-        error = max(error, of_surprise(again, numbers, parts, min(1.0, 0.4 + 0.6 * draw / 4)))
+    for gone, beta in ((0.0, 0.4), (0.5, 0.7), (1.0, 1.0), (1.25, 1.0)):
+        again = memory.draw(sum(parts), GAMMA, gone=gone)
+        error = max(error, of_surprise(again, numbers, parts, beta))
     return Row(
         "M3", "replay, by surprise", "as often as |δ|^α, as heavy as (N·P)^−β", error, FLOAT32,
         f"{len(numbers)} steps of {sum(parts)} parts, four draws: counts and weights to {error:.1e}",

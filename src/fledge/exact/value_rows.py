@@ -54,7 +54,7 @@ class Everything:
     def push(self, batch: Trajectories) -> int:
         return len(self.rows)
 
-    def draw(self, rows: int, *how: float) -> Transitions:
+    def draw(self, rows: int, *how: float, gone: float = 0.0) -> Transitions:
         self.asked.append(how)
         return self.rows
 

@@ -240,7 +240,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     steering = draw_questions(task, "validation", config.evaluation_prompts)
 
     def evaluate(step: int) -> dict[str, float]:
-        found = judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
+        found = judge_task(
+            policy, tokenizer, task, steering, config.max_new_tokens, run, step, cut_reward=config.cut_reward
+        )
         found["kl_exact"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
         text = ptx_stream(config, run, "validation")
         if text is not None:
@@ -259,7 +261,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         )  # fmt: skip
     save_model(run.model_folder, base.network, tokenizer)
     tested = draw_questions(task, "test", config.evaluation_prompts)
-    test = judge_task(policy, tokenizer, task, tested, config.max_new_tokens)
+    test = judge_task(policy, tokenizer, task, tested, config.max_new_tokens, cut_reward=config.cut_reward)
     read_test(run, last["step"], test)
     rows = run.metrics.rows()
     updates = [row for row in rows if "kl_k1" in row]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -174,8 +173,7 @@ def build_dqn(m: Making) -> Built:
         m.world.observation, m.world.action, generator=generator_for(s.seed, "weights"), widths=s.widths,
         dueling=s.dueling, normalise=s.normalise,
     ).to(m.device)  # fmt: skip
-    batches = math.ceil((s.steps - s.learning_starts) / (s.copies * s.steps_per_batch))  # that are learned from
-    surprise = Surprise(draws=batches * s.updates_per_batch) if s.prioritised else None
+    surprise = Surprise() if s.prioritised else None
     algorithm = DQN(
         network, m.learner(network, s.updates_per_batch, after=s.learning_starts), m.stopwatch,
         replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma, n_step=s.n_step,

@@ -11,6 +11,7 @@ from fledge.runs.folder import Run
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import prompt_tokens, rollout_rows
 from fledge.score.kl import stepwise_kl
+from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import Split
@@ -34,8 +35,12 @@ def judge_task(
     max_new_tokens: int,
     run: Run | None = None,
     step: int = 0,
+    cut_reward: float = MOST,
 ) -> dict[str, float]:
-    """exact_match and true_score (the dense one), means over greedy answers; with a run, some of them become samples."""
+    """exact_match and true_score (the dense one), means over greedy answers; with a run, some of them become samples.
+
+    cut_reward: the most that an answer scores which never stopped, as in training.
+    """
     completions = generate(
         policy.with_rule(Decoding(temperature=0)),
         [prompt_tokens(tokenizer, example.prompt) for example in examples],
@@ -43,7 +48,7 @@ def judge_task(
         stop=tokenizer.end,
     )
     texts = [tokenizer.decode(completion.tokens) for completion in completions]
-    marks = Verifier(task)(examples, completions, texts)
+    marks = Verifier(task, cut_reward=cut_reward)(examples, completions, texts)
     if run is not None:
         for example, text, score, exact in list(
             zip(examples, texts, marks["reward"], marks["exact_match"], strict=True)

@@ -57,10 +57,9 @@ class Transitions:
 class Surprise:
     """Steps are drawn with P(i) ∝ (|δ_i| + ε)^α (Schaul et al. 2016, eq. 1); new ones as likely as the likeliest ever was.
 
-    β, the exponent of the importance weights (N·P(i))^−β, rises in a line from `beta` to 1 over `draws` draws.
+    β, the exponent of the importance weights (N·P(i))^−β, rises in a line from `beta` to 1 over the run.
     """
 
-    draws: int
     alpha: float = 0.6
     beta: float = 0.4
 
@@ -76,7 +75,7 @@ class Replay:
 
     def __init__(self, capacity: int, *, generator: torch.Generator, surprise: Surprise | None = None) -> None:
         self.capacity, self.generator, self.surprise = capacity, generator, surprise
-        self.copies = self.drawn = 0
+        self.copies = 0
 
     def _allocate(self, obs: NDArray[Any], action: NDArray[Any]) -> None:
         """For steps like these.  [time, copies, *O], [time, copies, *A]"""
@@ -151,17 +150,18 @@ class Replay:
             self.oldest, self.count = (self.oldest + lost) % len(self.order), self.count - lost
         self.filled += steps - gone
 
-    def draw(self, rows: int, gamma: float, n_step: int = 1) -> Transitions:
+    def draw(self, rows: int, gamma: float, n_step: int = 1, *, gone: float = 0.0) -> Transitions:
         """`rows` steps with replacement, each with the rewards of up to `n_step` steps from there.
+
+        gone: the share of the run that is over, by which the importance weights of surprise come to count in full.
 
         The rewards stop with the episode, and before a step that nobody chose or that has not been made yet: what the last of them
         led to is then `next_obs`. Raises ValueError if there is nothing to draw.
         """
         if not len(self):
             raise ValueError("nothing has been pushed yet: there is nothing to draw.")
-        self.drawn += 1
         if self.priorities:
-            index, weight = self._by_surprise(self.priorities, rows)
+            index, weight = self._by_surprise(self.priorities, rows, gone)
         else:
             nth = torch.randint(self.count, (rows,), generator=self.generator).numpy()
             index, weight = self.order.take((self.oldest + nth) % len(self.order)), np.ones(rows, np.float32)
@@ -188,13 +188,12 @@ class Replay:
         last = (index + self.copies * (k - 1)) % len(self.order)
         return last, reward.astype(np.float32), power[k].astype(np.float32)
 
-    def _by_surprise(self, priorities: SumTree, rows: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    def _by_surprise(self, priorities: SumTree, rows: int, gone: float) -> tuple[NDArray[Any], NDArray[Any]]:
         """One step from each of `rows` equal parts of all the priority there is (Schaul et al. 2016, B.2.1).  -> [N], [N]"""
         assert self.surprise is not None
         part = torch.rand(rows, generator=self.generator, dtype=torch.float64).numpy() + np.arange(rows)
         index = priorities.find(np.asarray(part * (priorities.total / rows), np.float64))
-        done = min(1.0, self.drawn / max(1, self.surprise.draws))
-        beta = self.surprise.beta + (1 - self.surprise.beta) * done
+        beta = self.surprise.beta + (1 - self.surprise.beta) * min(1.0, gone)
         weight = (priorities.numbers.take(index) * (self.count / priorities.total)) ** -beta
         return index, (weight / weight.max()).astype(np.float32)
 
@@ -207,7 +206,7 @@ class Replay:
             self.priorities.set(index.numpy(), priority)
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"generator": self.generator.get_state(), "copies": self.copies, "drawn": self.drawn}
+        state: dict[str, Any] = {"generator": self.generator.get_state(), "copies": self.copies}
         if self.copies:
             used = self.slots if self.filled == self.slots - 1 else self.head + 1
             state |= {name: torch.from_numpy(getattr(self, name)[:used]) for name in HELD}
@@ -219,7 +218,7 @@ class Replay:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Raises UserError where the state is that of a memory of another capacity."""
         self.generator.set_state(state["generator"])
-        self.copies, self.drawn = state["copies"], state["drawn"]
+        self.copies = state["copies"]
         if not self.copies:
             return
         if state["capacity"] != self.capacity:

@@ -170,9 +170,15 @@ class Workers:
 
 
 def first_steps(rows: Trajectories, most: int) -> Trajectories:
-    """The first `most` steps that were chosen, in the order of time, copy by copy."""
+    """The first `most` steps that were chosen, in the order of time, copy by copy.
+
+    What a row's last step led to stands behind it to the row's end: from there a critic says what would have come.
+    """
     number = rows.chosen.T.flatten().cumsum(0).view(rows.chosen.T.shape).T  # [B, T]: 1, 2, …
-    return rows.with_(chosen=rows.chosen & (number <= most)).trim()
+    kept = rows.with_(chosen=rows.chosen & (number <= most)).trim()
+    place = torch.arange(kept.obs.shape[1])
+    behind = torch.where(kept.chosen, place[1:], 0).amax(1, keepdim=True)  # [B, 1]
+    return kept.with_(obs=kept.obs[torch.arange(len(kept))[:, None], torch.minimum(place, behind)])
 
 
 @contextmanager
