@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import ALIGN, CONTROL_TABLE, DISTILL, PREFER, PRETRAIN, TUNE, Cli, Models, outcome
+from tests.cli.commands import ALIGN, CONTROL_TABLE, DISTILL, PPO, PREFER, PRETRAIN, TUNE, Cli, Models, outcome
+
+from fledge.text.tokenizer import train_tokenizer
 
 MINE = "from fledge.algorithms.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
 TASK = "from alphabet import LETTERS\ndef prompts():\n    return ['say ' + a + b for a in LETTERS for b in 'uvwxyz']\n"
@@ -40,9 +42,6 @@ def another(file: Path) -> None:
 
 # What is started, which file is changed, and how.
 CHANGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
-    "pretrain: the text": (f"{PRETRAIN} data=corpus", "corpus/text.txt", longer),
-    "pretrain: a new file": (f"{PRETRAIN} data=corpus", "corpus/another.txt", another),
-    "pretrain: a file less": (f"{PRETRAIN} data=corpus", "corpus/text-2.txt", Path.unlink),
     "tune: the rows": (f"{TUNE} data=rows.jsonl", "rows.jsonl", longer),
     "tune: the base": (f"{TUNE} base=tune", "tune/model/model.safetensors", flipped),
     "prefer: the pairs": (f"{PREFER} data=pairs.jsonl", "pairs.jsonl", turned_round),
@@ -108,6 +107,45 @@ def test_what_has_changed_is_named_and_goes_on_only_if_accepted(
     assert taken["path"] == name
     assert taken["was"] != taken["now"]
     assert cli("resume run", folder=work).code == 0  # what was accepted is what it is held against from then on
+
+
+ON_TEXT = (
+    "distill teacher={tune} layers=1 width=8 heads=2 steps=8 rows_per_step=8 evaluate_every=4 evaluation_rows=8 "
+    "precision=fp32 compile=no"
+)
+PPO_ON_TEXT = f"{PPO} ptx_coefficient=0.5 ptx_tokens_per_step=128"
+
+# What is started, which file is changed, and how: of all of them the run keeps a copy.
+COPIED: dict[str, tuple[str, str, Callable[[Path], None]]] = {
+    "pretrain: the text": (f"{PRETRAIN} data=corpus", "corpus/text.txt", longer),
+    "pretrain: a new file": (f"{PRETRAIN} data=corpus", "corpus/another.txt", another),
+    "pretrain: a file less": (f"{PRETRAIN} data=corpus", "corpus/text-2.txt", Path.unlink),
+    "pretrain: the tokenizer": (f"{PRETRAIN} tokenizer=letters", "letters/tokenizer.json", Path.unlink),
+    "distill: the text": (f"{ON_TEXT} data=corpus", "corpus/text.txt", longer),
+    "align: the text beside": (f"{PPO_ON_TEXT} ptx_data=corpus", "corpus/text.txt", longer),
+}
+MOST = ("pretrain: the tokenizer",)
+
+
+@pytest.mark.parametrize(
+    "change", [pytest.param(name, marks=() if name in MOST else pytest.mark.slow) for name in COPIED]
+)
+def test_what_the_run_has_a_copy_of_may_change_and_its_lineage_says_what_was_read(
+    change: str, cli: Cli, models: Models, work: Path
+) -> None:
+    command, name, spoil = COPIED[change]
+    train_tokenizer("characters", [(work / "corpus/text.txt").read_text()]).save(work / "letters")
+    words = [*models.fill(command), "save_every_s=0"]
+    assert cli([*words, "out=whole"], folder=work).code == 0
+    run = begun(cli, words, work)
+    lineage = (run / "lineage.json").read_bytes()
+    spoil(work / name)
+    resumed = cli("resume run", folder=work)
+    assert resumed.code == 0, resumed.stderr
+    (said,) = [line for line in resumed.stdout.splitlines() if line.startswith(name)]
+    assert said.endswith(": run goes on with the copy in its shards/, which is whole.")
+    assert (run / "lineage.json").read_bytes() == lineage
+    assert outcome(run) == outcome(work / "whole")
 
 
 def test_a_base_that_was_trained_again_is_named(cli: Cli, models: Models, work: Path) -> None:

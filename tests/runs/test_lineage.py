@@ -12,7 +12,9 @@ import torch
 
 from fledge.runs.family import ancestry, family, guided
 from fledge.runs.folder import Run, find_runs
-from fledge.runs.lineage import describe
+from fledge.runs.lineage import describe, every_file
+from fledge.runs.provenance import find_changes
+from fledge.text.documents import data_files
 
 
 def make(folder: Path, *parents: Path) -> Run:
@@ -56,10 +58,39 @@ def test_data_files_are_hashed_each_in_folders_too(tmp_path: Path) -> None:
 
 
 def test_the_embedded_prose_is_named_by_the_python_it_belongs_to() -> None:
-    lineage = describe("pretrain", "fledge pretrain", 3, [], ["python"])
+    lineage = describe("pretrain", "fledge pretrain", 3, [], [], copied=["python"])
     assert lineage["data"] == [{"path": "python", "python": platform.python_version()}]
     assert lineage["torch"] == torch.__version__
     assert (lineage["seed"], lineage["command"]) == (3, "fledge pretrain")
+
+
+def test_the_word_python_is_the_embedded_prose_of_a_corpus_whatever_lies_beside_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "a.txt").write_bytes(b"one")
+    monkeypatch.chdir(tmp_path)
+    prose = {"path": "python", "python": platform.python_version()}
+    file = {"path": "python/a.txt", "bytes": 3, "sha256": hashlib.sha256(b"one").hexdigest()}
+    for text, entries, files in (
+        ("python", [prose], []),
+        ("python, ./python", [prose, file], [Path("python/a.txt")]),
+        ("./python", [file], [Path("python/a.txt")]),
+    ):
+        lineage = describe("pretrain", "", 0, [], [], copied=[text])
+        assert lineage["data"] == entries
+        assert list(data_files(text)) == files  # what the corpus reader reads beside the prose
+        assert find_changes(tmp_path, lineage, every_file) == []
+        for entry in lineage["data"]:
+            entry |= {"python": "3.0"} if "python" in entry else {"sha256": "0" * 64}
+        changes = find_changes(tmp_path, lineage, every_file)
+        assert [change.path for change in changes] == [
+            each.get("path") if "bytes" in each else "the prose of Python 3.0" for each in entries
+        ]
+        assert all(change.copied for change in changes)
+    # Rows, tasks and worlds have no such word.
+    assert describe("tune", "", 0, [], ["python/a.txt"])["data"] == [file]
+    assert describe("tune", "", 0, [], ["python"])["data"] == [file]
 
 
 def test_the_commit_is_there_inside_a_work_tree_and_absent_outside(

@@ -215,8 +215,8 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
         scorer = learned_scorer(config.reward, base, truth, config)
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
-    data = [config.task, *([config.ptx_data] if config.ptx_coefficient else []), *own]
-    run = open_run(run, "align", config, parents=parents, data=data)
+    text = [config.ptx_data] if config.ptx_coefficient else []
+    run = open_run(run, "align", config, parents=parents, data=[config.task, *own], copied=text)
     stopwatch = Stopwatch()
     precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):

@@ -139,7 +139,11 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
     rows = lessons.rows if lessons is not None else None
     config = config.with_epochs(rows, config.rows_per_step, str(config.data or config.task), show)
     parents = [*([config.student] if config.student else []), config.teacher]
-    run = open_run(run, "distill", config, parents=parents, data=[str(config.data or config.task)])
+    given = [str(config.data or config.task)]
+    of_text = lessons is None
+    run = open_run(
+        run, "distill", config, parents=parents, data=[] if of_text else given, copied=given if of_text else []
+    )
     if lessons is None:
         with removed_if_it_cannot_begin(run):
             lessons = text_lessons(config, teacher, student, tokenizer, run, show)

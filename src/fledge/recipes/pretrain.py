@@ -104,7 +104,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
         "pretrain",
         config,
         parents=[config.base] if config.base else [],
-        data=[config.data, *trained_tokenizer(config)],
+        copied=[config.data, *trained_tokenizer(config)],
     )
     shards = run.folder / "shards"
     with removed_if_it_cannot_begin(run):

@@ -15,6 +15,7 @@ from fledge import __version__
 from fledge.errors import UserError
 from fledge.recipes.inputs import files_of
 from fledge.recipes.show import Show
+from fledge.recipes.text_data import find_loss, holds_to_its_text
 from fledge.recipes.verbs import VERBS
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Allowed, Run
@@ -99,9 +100,20 @@ def is_as_it_was_finished(run: Run) -> bool:
 def check_inputs(run: Run, show: Show) -> None:
     """Raises UserError where a file that the run was started from is not what it was, unless that is allowed.
 
-    Names are looked up from the present folder. What is allowed is recorded in lineage.json.
+    Names are looked up from the present folder. What is allowed is recorded in lineage.json. What the run has a copy of may
+    change: it is not read any more.
     """
     changes = find_changes(run.folder, run.lineage, files_of(run.config))
+    copied, shards = [change for change in changes if change.copied], run.folder / "shards"
+    if copied and holds_to_its_text(shards):
+        loss = find_loss(shards)
+        if loss is not None:
+            raise UserError(
+                f"{differing(copied)}, and the run's own copy is damaged ({loss}): put back what was there and resume, or "
+                "start a new run."
+            )
+        show.line(f"{differing(copied)}: {run.folder} goes on with the copy in its shards/, which is whole.")
+        changes = [change for change in changes if not change.copied]
     if not changes:
         return
     if not run.allowed.changes:
@@ -112,13 +124,17 @@ def check_inputs(run: Run, show: Show) -> None:
     write_json(run.folder / "lineage.json", run.lineage)
 
 
+def differing(changes: list[Change]) -> str:
+    """The first of them, and how many there are."""
+    return f"{changes[0]}{f' (and {len(changes) - 1} more differ)' if len(changes) > 1 else ''}"
+
+
 def refusal(run: Run, changes: list[Change]) -> str:
     """What differs, why that matters, and what to do about it, in one sentence."""
-    more = f" (and {len(changes) - 1} more differ)" if len(changes) > 1 else ""
     started = Path(run.lineage.get("started_in") or ".")
     where = f", looked for from {Path.cwd()} since {started}, where the run was started, is gone"
     return (
-        f"{changes[0]}{more}{'' if started.is_dir() else where}: `{run.folder}` was started with another, and would end "
+        f"{differing(changes)}{'' if started.is_dir() else where}: `{run.folder}` was started with another, and would end "
         "with other bits. Put back what was there, or give accept_changes=true to go on with what is there now."
     )
 

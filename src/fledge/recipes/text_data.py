@@ -45,9 +45,22 @@ def read_corpus(data: str, say: Callable[[str], None], choice: Choice | None = N
 
 def whole_tokenizer(shards: Path) -> Tokenizer | None:
     """The tokenizer beside shards that are as they were written; None where they are not, or none are there."""
-    if not (shards / "index.json").exists() or find_damage(shards):
-        return None
-    return load_tokenizer(shards) if (shards / "tokenizer.json").exists() else None
+    return load_tokenizer(shards) if find_loss(shards) is None else None
+
+
+def find_loss(shards: Path) -> str | None:
+    """What a run lacks of its own copy of its text, the tokenizer with it; None where it needs the text no more."""
+    tokenizer = shards / "tokenizer.json"
+    return find_damage(shards) or (None if tokenizer.exists() else f"{tokenizer} is missing")
+
+
+def holds_to_its_text(shards: Path) -> bool:
+    """Whether shards that are lost can only be written again from the same text: the index that says so can be read."""
+    try:
+        read_index(shards)
+    except UserError:
+        return False
+    return True
 
 
 def keep_shards(shards: Path, corpus: Callable[[], Corpus], tokenizer: Tokenizer, say: Callable[[str], None]) -> None:

@@ -76,8 +76,12 @@ def open_run(
     *,
     parents: list[Path] | None = None,
     data: list[str] | None = None,
+    copied: list[str] | None = None,
 ) -> Run:
-    """The run to continue if one was given, else a new one. data: names of corpora, tasks, worlds and code of the user's.
+    """The run to continue if one was given, else a new one.
+
+    data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files that `keep_shards` will take
+    into the run.
 
     From here on the generators that a process shares, from which code of the user's draws, follow the seed.
     """
@@ -86,7 +90,7 @@ def open_run(
         return run
     fields = config.model_dump(mode="json")
     return Run.create(
-        config.out, verb, fields, seed=config.seed, parents=parents or [], data=data or [],
+        config.out, verb, fields, seed=config.seed, parents=parents or [], data=data or [], copied=copied or [],
         files_of=files_of(fields),
     )  # fmt: skip
 

@@ -69,6 +69,7 @@ class Run:
         seed: int,
         parents: Iterable[Path | str] = (),
         data: Iterable[Path | str] = (),
+        copied: Iterable[Path | str] = (),
         command: str | None = None,
         files_of: FilesOf = every_file,
     ) -> Run:
@@ -84,7 +85,7 @@ class Run:
         lock, made_lock = take_lock(folder)
         place = Place(folder, made_folder, made_lock)
         try:
-            lineage = describe(verb, command, seed, parents, data, folder=folder, files_of=files_of)
+            lineage = describe(verb, command, seed, parents, data, copied=copied, folder=folder, files_of=files_of)
             write_json(folder / "lineage.json", lineage | {"threads": torch.get_num_threads()})
             # config.json last: with it the folder is a run, and a kill before it leaves one that `create` takes again.
             write_json(folder / "config.json", {"verb": verb, "config": config})

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -40,13 +40,15 @@ def describe(
     parents: Iterable[Path | str],
     data: Iterable[Path | str],
     *,
+    copied: Iterable[Path | str] = (),
     folder: Path | None = None,
     files_of: FilesOf = every_file,
 ) -> dict[str, Any]:
     """What lineage.json says. `command` None: this process's command line. `folder`: the run's own, for relative paths.
 
     A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path is what `files_of`
-    takes, the word `python`, or several of these with commas between. Raises OSError where one of them cannot be read.
+    takes, or several of these with commas between; `copied` are those that the run takes into its shards/ when it begins
+    and reads no more, and of these the word `python` is the embedded prose. Raises OSError for what cannot be read.
     """
     lineage: dict[str, Any] = {
         "id": uuid.uuid4().hex,  # its checkpoints bear it, so that those of another run are told apart
@@ -55,7 +57,7 @@ def describe(
         "seed": seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "started_in": str(Path.cwd()),  # what relative names are meant from
-        **describe_inputs(parents, data, folder, files_of),
+        **describe_inputs(parents, data, copied, folder, files_of),
         "fledge": _version("fledge"),
         "torch": _version("torch"),
         "python": platform.python_version(),
@@ -66,19 +68,25 @@ def describe(
 
 
 def describe_inputs(
-    parents: Iterable[Path | str], data: Iterable[Path | str], folder: Path | None, files_of: FilesOf
-) -> dict[str, Any]:
+    parents: Iterable[Path | str],
+    data: Iterable[Path | str],
+    copied: Iterable[Path | str],
+    folder: Path | None,
+    files_of: FilesOf,
+) -> dict[str, list[dict[str, Any]]]:
     """`parents` and `data` with their hashes, and `inputs`: the names as they were given, which a resume looks up again."""
-    models, files, inputs = [], [], []
+    models: list[dict[str, Any]] = []
+    files: list[dict[str, Any]] = []
+    inputs: list[dict[str, Any]] = []
     for parent in parents:
         models.append(_parent(Path(parent), folder))
         inputs.append({"model": str(parent), "files": model_hashes(Path(parent))})
-    for several in data:
-        for name in _names(str(several)):
-            read = describe_data(name, files_of)
+    for mark, given in (({}, data), ({"copied": True}, copied)):
+        for name in (name for several in given for name in _names(str(several))):
+            read = [_embedded()] if mark and name == EMBEDDED else _described(files_of(name))
             files += read
             if read:
-                inputs.append({"data": name, "files": len(read)})
+                inputs.append({"data": name, "files": len(read), **mark})
     return {"parents": models, "data": files, "inputs": inputs}
 
 
@@ -121,15 +129,21 @@ def model_hashes(path: Path) -> dict[str, str]:
     return {file.name: known_sha256(file) for file in files if file.is_file()}
 
 
-def describe_data(name: str, files_of: FilesOf) -> list[dict[str, Any]]:
-    """The files behind one name, each with its size and sha256. Raises OSError where one cannot be read."""
-    if name == EMBEDDED and not Path(name).exists():
-        return [{"path": name, "python": platform.python_version()}]
-    return [{"path": str(file), "bytes": file.stat().st_size, "sha256": known_sha256(file)} for file in files_of(name)]
+def is_embedded(given: Mapping[str, Any]) -> bool:
+    """Whether one of the `inputs` is the embedded prose: so the corpus reader has it, whatever else is called `python`."""
+    return given.get("copied", False) and given["data"] == EMBEDDED
+
+
+def _embedded() -> dict[str, Any]:
+    return {"path": EMBEDDED, "python": platform.python_version()}
+
+
+def _described(files: list[Path]) -> list[dict[str, Any]]:
+    return [{"path": str(file), "bytes": file.stat().st_size, "sha256": known_sha256(file)} for file in files]
 
 
 def _names(data: str) -> list[str]:
-    if "," not in data or Path(data).exists():
+    if Path(data).exists():
         return [data]
     return [name.strip() for name in data.split(",") if name.strip()]  # several, as the corpus reader takes them
 

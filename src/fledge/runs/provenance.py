@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fledge.runs.atomic import known_sha256
-from fledge.runs.lineage import EMBEDDED, FilesOf, describe_inputs, model_hashes, weights_of
+from fledge.runs.lineage import FilesOf, describe_inputs, is_embedded, model_hashes, weights_of
 
 
 @dataclass(frozen=True)
 class Change:
-    """One file that is not what it was. `was` and `now` are its hashes, None where there was, or is, no such file."""
+    """One file that is not what it was. `was` and `now` are its hashes, None where there was, or is, no such file.
+
+    copied: the run has taken its content into shards/.
+    """
 
     path: str
     was: str | None
     now: str | None
+    copied: bool = False
 
     def __str__(self) -> str:
         if self.now is None:
@@ -35,8 +39,8 @@ def start_folder(lineage: dict[str, Any]) -> Path:
     """
     here = Path.cwd()
     started = Path(lineage.get("started_in") or here)
-    names = [entry.get("model") or entry["data"] for entry in lineage.get("inputs", [])]
-    names = [name for name in names if name != EMBEDDED]
+    given = [entry for entry in lineage.get("inputs", []) if "model" in entry or not is_embedded(entry)]
+    names = [entry.get("model") or entry["data"] for entry in given]
 
     def lacks(folder: Path) -> bool:
         return any(not (folder / name).exists() for name in names if not _is_code(name))
@@ -45,27 +49,49 @@ def start_folder(lineage: dict[str, Any]) -> Path:
 
 
 def find_changes(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> list[Change]:
-    """What differs from the lineage of the run in `folder`, as seen from the start folder, the present one.
-
-    A corpus that is gone does not count where the run keeps its own copy in shards/. Raises OSError.
-    """
+    """What differs from the lineage of the run in `folder`, as seen from the start folder, the present one. Raises OSError."""
     if "inputs" not in lineage:  # written by a version that kept hashes and no names
         return list(_changes_by_path(folder, lineage))
-    return list(_changes_by_name(folder, lineage, files_of))
+    return list(_changes_by_name(lineage, files_of))
 
 
 def accepted(folder: Path, lineage: dict[str, Any], changes: list[Change], files_of: FilesOf) -> dict[str, Any]:
-    """The lineage with what is there now in place of what was, and under `accepted` what was taken in, and when."""
+    """The lineage with what is there now in place of what was, and under `accepted` what was taken in, and when.
+
+    Of what was copied it keeps what it says, unless one of the changes is of that: else the copy is what is read.
+    """
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    taken = [{"when": when, "path": change.path, "was": change.was, "now": change.now} for change in changes]
     if "inputs" in lineage:
-        parents = [entry["model"] for entry in lineage["inputs"] if "model" in entry]
-        data = [entry["data"] for entry in lineage["inputs"] if "data" in entry]
+        now = _inputs_now(folder, lineage, files_of, keep_copied=not any(change.copied for change in changes))
     else:
         parents = [folder / parent["path"] for parent in lineage.get("parents", [])]
         data = [entry["path"] for entry in lineage.get("data", []) if Path(entry["path"]).exists()]
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    taken = [{"when": when, **asdict(change)} for change in changes]
-    now = describe_inputs(parents, data, folder, files_of)
+        now = describe_inputs(parents, data, [], folder, files_of)
     return lineage | now | {"accepted": [*lineage.get("accepted", []), *taken]}
+
+
+def _inputs_now(folder: Path, lineage: dict[str, Any], files_of: FilesOf, *, keep_copied: bool) -> dict[str, Any]:
+    now: dict[str, list[dict[str, Any]]] = {"parents": [], "data": [], "inputs": []}
+    for given, known in _given(lineage):
+        if "model" in given:
+            part = describe_inputs([given["model"]], [], [], folder, files_of)
+        elif not given.get("copied"):
+            part = describe_inputs([], [given["data"]], [], folder, files_of)
+        elif keep_copied:
+            part = {"data": known, "inputs": [given]}
+        else:
+            part = describe_inputs([], [], [given["data"]], folder, files_of)
+        for name, entries in part.items():
+            now[name] += entries
+    return now
+
+
+def _given(lineage: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """Every one of `inputs`, with the entries of `data` that are its files."""
+    entries = iter(lineage.get("data", []))
+    for given in lineage["inputs"]:
+        yield given, list(islice(entries, given["files"])) if "data" in given else []
 
 
 def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
@@ -77,10 +103,8 @@ def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
     yield from _compared_data(entries, [Path(entry["path"]) for entry in entries if Path(entry["path"]).is_file()])
 
 
-def _changes_by_name(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Change]:
-    copied = (folder / "shards" / "index.json").is_file()
-    entries = iter(lineage.get("data", []))
-    for given in lineage["inputs"]:
+def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Change]:
+    for given, known in _given(lineage):
         if "model" in given:
             place = Path(given["model"])
             weights, now = weights_of(place), model_hashes(place)
@@ -88,10 +112,9 @@ def _changes_by_name(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -
                 if now.get(name) != was:
                     yield Change(str(weights.with_name(name) if weights else place / name), was, now.get(name))
             continue
-        name, known = given["data"], list(islice(entries, given["files"]))
-        if copied and (name == EMBEDDED or not Path(name).exists()):
-            continue
-        yield from _compared_data(known, [file for file in files_of(name) if file.is_file()])
+        files = [] if is_embedded(given) else [file for file in files_of(given["data"]) if file.is_file()]
+        for change in _compared_data(known, files):
+            yield replace(change, copied=given.get("copied", False))
 
 
 def _compared_data(entries: list[dict[str, Any]], files: list[Path]) -> Iterator[Change]:

@@ -96,10 +96,14 @@ class ModelGiven(TypedDict):
 
 @with_config(_OPEN)
 class DataGiven(TypedDict):
-    """One of lineage.json's `inputs`: a name, and how many of the entries of `data` are its files."""
+    """One of lineage.json's `inputs`: a name, and how many of the entries of `data` are its files.
+
+    copied: what is behind it was taken into the run's shards/ when it began, and is not read any more.
+    """
 
     data: Place
     files: Count
+    copied: NotRequired[bool]
 
 
 @with_config(_OPEN)
