@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -227,6 +228,30 @@ def test_a_child_of_the_process_that_writes_a_run_does_not_hold_its_lock(tmp_pat
     finally:
         os.close(write)
         os.waitpid(child, 0)
+
+
+def test_a_run_that_nobody_has_any_more_lets_go_of_its_lock_and_its_logs(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", "tune", {}, seed=0)
+    run.metrics.write({"step": 1})
+    descriptor = run.metrics._open()
+    setattr(run, "itself", run)  # noqa: B010 (as the closures of a recipe keep it)
+    del run
+    gc.collect()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+    Run.open(tmp_path / "a", writing=True).close()
+
+
+def test_closing_twice_closes_nothing_of_others(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "a", "tune", {}, seed=0)
+    run.metrics.write({"step": 1})
+    run.close()
+    others = [os.open(tmp_path, os.O_RDONLY) for _ in range(8)]  # with the numbers that the run has had
+    run.close()
+    del run
+    gc.collect()
+    for number in others:
+        os.close(number)
 
 
 MAKER = """

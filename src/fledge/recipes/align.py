@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +42,7 @@ from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.tasks import open_task
 from fledge.recipes.text_data import keep_shards, read_corpus
-from fledge.recipes.training import TrainingConfig, open_run, removed_if_it_cannot_begin
+from fledge.recipes.training import TrainingConfig, closes_what_it_opens, open_run, removed_if_it_cannot_begin
 from fledge.runs.folder import Run
 from fledge.sample.documents import DocumentRows
 from fledge.sample.hints import HINT, Hints, check_hint
@@ -190,7 +191,8 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     )
 
 
-def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
     began = time.perf_counter()
     fields = AlignConfig.model_fields
@@ -216,7 +218,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> dict[str, 
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
     text = [config.ptx_data] if config.ptx_coefficient else []
-    run = open_run(run, "align", config, parents=parents, data=[config.task, *own], copied=text)
+    run = open_run(run, opened, "align", config, parents=parents, data=[config.task, *own], copied=text)
     stopwatch = Stopwatch()
     precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):

@@ -41,7 +41,16 @@ def compare(
         raise UserError(
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
         )
-    run = run or Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed)
+    if run is not None:
+        return compare_in(run, names, config, show, control)
+    with Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed) as made:
+        return compare_in(made, names, config, show, control)
+
+
+def compare_in(
+    run: Run, names: list[str], config: Any, show: Show, control: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
+    """Every algorithm with every seed, each a run inside of `run`, and what they came to."""
     every = max(1, config.steps // 10) if config.evaluate_every is None else config.evaluate_every
     grid = np.append(np.arange(0, config.steps, every or config.steps), config.steps)
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fledge.recipes.report import ReportConfig, report
 from fledge.recipes.resume import carry_on
 from fledge.recipes.reward import RewardConfig, reward
 from fledge.recipes.show import Show
-from fledge.recipes.training import TrainingConfig
+from fledge.recipes.training import TrainingConfig, closes_what_it_opens
 from fledge.recipes.tune import TuneConfig, tune
 from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
@@ -72,9 +73,10 @@ def stages(folder: Path, seed: int) -> list[Stage]:
     ]  # fmt: skip
 
 
-def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what is finished."""
-    run = run or Run.create(config.out, "demo", config.model_dump(mode="json"), seed=config.seed)
+    run = run or opened.enter_context(Run.create(config.out, "demo", config.model_dump(mode="json"), seed=config.seed))
     done: list[dict[str, Any]] = []
     for name, recipe, settings in stages(run.folder, config.seed):
         assert settings.out is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.tasks import open_task
 from fledge.recipes.text_data import keep_shards, read_corpus
-from fledge.recipes.training import check_memory, open_run, removed_if_it_cannot_begin
+from fledge.recipes.training import check_memory, closes_what_it_opens, open_run, removed_if_it_cannot_begin
 from fledge.recipes.tune import by_length, conversation_loss, divide_conversations
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
@@ -119,7 +120,8 @@ class Lessons:
     task: Task | None = None
 
 
-def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a teacher, a student, data or a task that do not go together."""
     began = time.perf_counter()
     check_settings(config, new=run is None)
@@ -142,7 +144,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> dict[s
     given = [str(config.data or config.task)]
     of_text = lessons is None
     run = open_run(
-        run, "distill", config, parents=parents, data=[] if of_text else given, copied=given if of_text else []
+        run, opened, "distill", config, parents=parents, data=[] if of_text else given, copied=given if of_text else []
     )
     if lessons is None:
         with removed_if_it_cannot_begin(run):

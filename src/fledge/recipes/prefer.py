@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ from fledge.recipes.pairs import Judged, Pair, PairsConfig, Preferences, file_ju
 from fledge.recipes.rows import rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import open_run
+from fledge.recipes.training import closes_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, pair_rows
 from fledge.stopwatch import Stopwatch
@@ -75,7 +76,8 @@ class PreferConfig(PairsConfig):
     )
 
 
-def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used, and for a setting of another algorithm."""
     began = time.perf_counter()
     if run is None:
@@ -90,7 +92,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> dict[str
         show.line(f"{config.data or config.task}: {divided.note}.")
     rows_per_step, learnt = rows_to_learn_from(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, str(config.data or config.task), show)
-    run = open_run(run, "prefer", config, parents=[config.base], data=[str(config.data or config.task)])
+    run = open_run(run, opened, "prefer", config, parents=[config.base], data=[str(config.data or config.task)])
     policy = base.policy().to(config.on())
     reference = policy.frozen_copy()
     rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]  # preferred ones, or single answers

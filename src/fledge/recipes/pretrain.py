@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from fledge.recipes.text_data import TextFields, keep_shards, whole_tokenizer
 from fledge.recipes.training import (
     TrainingConfig,
     check_memory,
+    closes_what_it_opens,
     open_run,
     removed_if_it_cannot_begin,
 )
@@ -82,7 +84,8 @@ class PretrainConfig(TrainingConfig, TextFields):
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW's, on matrices only")
 
 
-def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     began = time.perf_counter()
     base = load_model(config.base) if config.base else None
@@ -101,6 +104,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> dict
     rows = config.tokens_per_step // row_tokens
     run = open_run(
         run,
+        opened,
         "pretrain",
         config,
         parents=[config.base] if config.base else [],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from fledge.recipes.pairs import Pair, PairsConfig, read_or_make_pairs
 from fledge.recipes.rows import rows_summary
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import open_run
+from fledge.recipes.training import closes_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
 from fledge.stopwatch import Stopwatch
@@ -33,7 +34,8 @@ class RewardConfig(PairsConfig):
     margin: float = Field(default=0.0, ge=0, description="by how much the preferred score must lead")
 
 
-def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used."""
     began = time.perf_counter()
     if run is None:
@@ -46,7 +48,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> dict[str
     if divided.note:
         show.line(f"{config.data or config.task}: {divided.note}.")
     config = config.with_epochs(len(pairs), config.pairs_per_step, str(config.data or config.task), show)
-    run = open_run(run, "reward", config, parents=[config.base], data=[str(config.data or config.task)])
+    run = open_run(run, opened, "reward", config, parents=[config.base], data=[str(config.data or config.task)])
     model = ScalarModel(network).to(config.on())
     typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
     precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,6 +18,7 @@ from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
 from fledge.models.transformer import TransformerConfig
 from fledge.recipes.inputs import files_of
+from fledge.recipes.show import Show
 from fledge.runs.folder import Run
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
@@ -69,8 +71,34 @@ class TrainingConfig(BaseModel):
         )
 
 
+Config = TypeVar("Config", contravariant=True)
+Summary = dict[str, Any]
+Recipe = Callable[[Config, Show, Run | None, ExitStack], Summary]
+
+
+class Called(Protocol[Config]):
+    """A recipe as it is called: with the run to continue, or without one to make a new run."""
+
+    def __call__(self, config: Config, show: Show, run: Run | None = None) -> Summary: ...
+
+
+def closes_what_it_opens(recipe: Recipe[Config]) -> Called[Config]:
+    """The recipe with a stack of what is to be closed when it returns or raises; `open_run` puts a new run there.
+
+    Whoever calls it from Python can open the run again at once, and a hundred runs take no more files than one.
+    """
+
+    @wraps(recipe)
+    def called(config: Config, show: Show, run: Run | None = None) -> Summary:
+        with ExitStack() as opened:
+            return recipe(config, show, run, opened)
+
+    return called
+
+
 def open_run(
     run: Run | None,
+    opened: ExitStack,
     verb: str,
     config: TrainingConfig,
     *,
@@ -78,7 +106,7 @@ def open_run(
     data: list[str] | None = None,
     copied: list[str] | None = None,
 ) -> Run:
-    """The run to continue if one was given, else a new one.
+    """The run to continue if one was given, which is its giver's to close; else a new one, on the stack `opened`.
 
     data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files that `keep_shards` will take
     into the run.
@@ -89,10 +117,11 @@ def open_run(
     if run is not None:
         return run
     fields = config.model_dump(mode="json")
-    return Run.create(
+    made = Run.create(
         config.out, verb, fields, seed=config.seed, parents=parents or [], data=data or [], copied=copied or [],
         files_of=files_of(fields),
     )  # fmt: skip
+    return opened.enter_context(made)
 
 
 @contextmanager

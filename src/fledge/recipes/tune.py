@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from fledge.recipes.rows import RowsConfig, rows_summary, tell
 from fledge.recipes.show import Show
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.tasks import example_row, open_task
-from fledge.recipes.training import open_run
+from fledge.recipes.training import closes_what_it_opens, open_run
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.folder import Run
 from fledge.sample.conversations import ConversationRows, Endless, Rows, Shuffled
@@ -65,7 +66,8 @@ class TuneConfig(JudgeFields, RowsConfig):
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer in evaluation (with task)")
 
 
-def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
+@closes_what_it_opens
+def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used."""
     began = time.perf_counter()
     if (config.data is None) == (config.task is None):
@@ -89,7 +91,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> dict[str, An
         data, census = divide_conversations(config.data, tokenizer, network.config.context, config.reading, show)
         rows, files, size = Shuffled(data.train, config.seed), [census], len(data.train)
     config = config.with_epochs(size, config.rows_per_step, str(config.data or config.task), show)
-    run = open_run(run, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
+    run = open_run(run, opened, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
     sampler = ConversationRows(
         rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window,
         rows_in_all=config.rows_in_all(size),

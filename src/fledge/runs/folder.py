@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Allowed:
 
 
 class Run:
-    """One run folder. `create` and `open(writing=True)` hold its lock until `close` or the end of the process.
+    """One run folder. `create` and `open(writing=True)` hold its lock until `close`, or until nobody has the run any more.
 
     damage: a sentence for each part that was asked for and is not what it should be; that part reads as empty.
     """
@@ -53,7 +54,7 @@ class Run:
         self.samples = Log(folder / "samples.jsonl", Figures)
         self.checkpoints = Checkpoints(folder / "checkpoints", owner=self.lineage.get("id"))
         self.model_folder = folder / "model"
-        self._lock: int | None = None
+        self._let_go: Callable[[], object] | None = None  # of the lock
         self.allowed = Allowed()
         self.kept_summary: dict[str, Any] | None = None  # of a finished run whose model is only written again
         self.machine: dict[str, Any] | None = None  # how it computes, once that is chosen; kept in its checkpoints
@@ -94,7 +95,8 @@ class Run:
             release_lock(lock)  # last: nobody else makes a run here while this one is taken back
             raise
         run = cls(folder)
-        run._lock, run._made = lock, place
+        run._hold(lock)
+        run._made = place
         return run
 
     @classmethod
@@ -111,7 +113,7 @@ class Run:
         if run.damage:
             raise UserError(run.damage[0])
         if writing:
-            run._lock, _ = take_lock(folder)
+            run._hold(take_lock(folder)[0])
         return run
 
     @property
@@ -210,9 +212,8 @@ class Run:
         """Close the logs and let others write. The kernel does the same when the process ends in any way."""
         for log in self._logs().values():
             log.close()
-        if self._lock is not None:
-            release_lock(self._lock)
-            self._lock = None
+        if self._let_go is not None:
+            self._let_go()
 
     def take_back(self) -> None:
         """Remove what this process has made of a run that cannot begin. A run that was there before is left as it is."""
@@ -225,6 +226,9 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _hold(self, lock: int) -> None:
+        self._let_go = weakref.finalize(self, release_lock, lock)
 
     def _logs(self) -> dict[str, Log]:
         return {"metrics": self.metrics, "samples": self.samples, "timings": self.timings}

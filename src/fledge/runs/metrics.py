@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -24,6 +26,7 @@ class Log:
         self.path = path
         self.shape = shape
         self._descriptor: int | None = None
+        self._close: Callable[[], object] | None = None  # also where nobody has the log any more
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one row; NaN and infinities become null. Raises OSError: earlier rows intact, no half line."""
@@ -61,15 +64,16 @@ class Log:
         return read_log(self.path, self.shape)
 
     def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        if self._close is not None:
+            self._close()
+        self._descriptor = None
 
     def _open(self) -> int:
         if self._descriptor is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             made = not self.path.exists()
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._close = weakref.finalize(self, os.close, self._descriptor)
             if made:  # a checkpoint that knows its length must find it
                 sync(self.path.parent)
             with open_regular(self.path) as file:

@@ -1,0 +1,148 @@
+"""Recipes that are called from Python let go of their run: it can be opened again at once, and no file stays open."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from fledge.errors import UserError
+from fledge.loop import Interrupted
+from fledge.recipes import demo as road
+from fledge.recipes.align import AlignConfig, align
+from fledge.recipes.control import control
+from fledge.recipes.control_config import ControlConfig
+from fledge.recipes.distill import DistillConfig, distill
+from fledge.recipes.prefer import PreferConfig, prefer
+from fledge.recipes.pretrain import PretrainConfig, pretrain
+from fledge.recipes.resume import ResumeConfig, resume
+from fledge.recipes.reward import RewardConfig, reward
+from fledge.recipes.show import Show, Watch
+from fledge.recipes.tune import TuneConfig, tune
+from fledge.runs.folder import Run
+
+QUICK: dict[str, Any] = {"steps": 2, "precision": "fp32", "compile": "no", "device": "cpu", "warmup_steps": 0}
+SMALL: dict[str, Any] = {**QUICK, "layers": 1, "width": 16, "heads": 2}
+ASKED: dict[str, Any] = {**QUICK, "task": "reverse", "evaluation_prompts": 2, "max_new_tokens": 4}
+PAIRS: dict[str, Any] = {**QUICK, "data": "pairs.jsonl", "pairs_per_step": 4}
+PRETRAIN = PretrainConfig(
+    **SMALL, data="text.txt", tokenizer="bytes", context=64, tokens_per_step=64, evaluation_rows=1
+)
+CONTROL: dict[str, Any] = {"world": "gridworld", "steps": 40, "evaluation_episodes": 2, "pictures": False}
+BASE = Path("base")
+RECIPES: dict[str, tuple[Callable[..., dict[str, Any]], Any]] = {
+    "pretrain": (pretrain, PRETRAIN),
+    "tune": (tune, TuneConfig(**ASKED, base=BASE, rows_per_step=4)),
+    "reward": (reward, RewardConfig(**PAIRS, base=BASE)),
+    "prefer": (prefer, PreferConfig(**PAIRS, base=BASE)),
+    "align": (align, AlignConfig(**ASKED, base=BASE, prompts_per_step=2, samples_per_prompt=2)),
+    "distill": (distill, DistillConfig(**ASKED, teacher=BASE, layers=1, width=16, heads=2, rows_per_step=4)),
+    "control": (control, ControlConfig(**CONTROL, algorithm="q_learning")),
+    "compare": (control, ControlConfig(**CONTROL, compare="q_learning", seeds=1)),
+}
+
+
+def silent() -> Show:
+    return Show(Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Text, pairs and a model."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "text.txt").write_text("".join(f"sentence {number}.\n" for number in range(200)))
+    rows = [{"prompt": f"say {n}", "chosen": f"{n}", "rejected": "?"} for n in range(40)]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pretrain(PRETRAIN.model_copy(update={"data": str(folder / "text.txt"), "out": folder / "base"}), silent())
+    return folder
+
+
+@pytest.fixture
+def work(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def open_files(folder: Path) -> set[str]:
+    """What this process has open in a folder."""
+    gc.collect()
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no list of open files here")
+    places = []
+    for number in os.listdir("/proc/self/fd"):
+        try:
+            places.append(os.readlink(f"/proc/self/fd/{number}"))
+        except FileNotFoundError:  # the one of this listing
+            continue
+    return {place for place in places if place.startswith(f"{folder}/")}
+
+
+@pytest.mark.parametrize("verb", RECIPES)
+def test_a_recipe_that_returns_or_raises_has_no_file_open_and_its_run_can_be_opened(verb: str, work: Path) -> None:
+    recipe, config = RECIPES[verb]
+    for turn in (1, 2):
+        out = work / f"{verb}-{turn}"
+        recipe(config.model_copy(update={"out": out}), silent())
+        assert open_files(work) == set()
+        with Run.open(out, writing=True) as again:
+            assert again.finished
+        assert resume(ResumeConfig(run=out), silent())["verb"] == again.verb
+        assert open_files(work) == set()
+
+
+class Pressing(Show):
+    """Somebody presses Ctrl-C at the first step."""
+
+    @contextmanager
+    def progress(self, what: str, steps: int, figure: str, unit: str = "") -> Iterator[Watch]:
+        with super().progress(what, steps, figure, unit) as watch:
+            shown = watch.step
+
+            def pressed(step: int, figures: Mapping[str, float]) -> None:
+                if step == 1:
+                    os.kill(os.getpid(), signal.SIGINT)
+                shown(step, figures)
+
+            watch.step = pressed
+            yield watch
+
+
+def test_ctrl_c_in_a_notebook_says_what_to_do_and_that_can_be_done(work: Path) -> None:
+    config = PRETRAIN.model_copy(update={"out": work / "stopped"})
+    with pytest.raises(Interrupted, match="Continue with: fledge resume") as stopped:
+        pretrain(config, Pressing(Console(file=io.StringIO())))
+    assert stopped.traceback[-1].frame  # a notebook keeps the last exception, and with it what the recipe held
+    assert open_files(work) == set()
+    assert resume(ResumeConfig(run=work / "stopped"), silent())["steps"] == 2
+
+
+def test_a_road_that_is_stopped_can_be_opened(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def only(folder: Path, seed: int) -> list[road.Stage]:
+        return [("pretrain", pretrain, PRETRAIN.model_copy(update={"out": folder / "pretrain"}))]
+
+    monkeypatch.setattr(road, "stages", only)
+    with pytest.raises(Interrupted) as stopped:
+        road.demo(road.DemoConfig(out=work / "road"), Pressing(Console(file=io.StringIO())))
+    assert str(work / "road") in str(stopped.value)
+    assert open_files(work) == set()
+    for folder in (work / "road", work / "road" / "pretrain"):
+        Run.open(folder, writing=True).close()
+
+
+def test_a_run_that_was_given_is_its_givers_to_close(work: Path) -> None:
+    config = PRETRAIN.model_copy(update={"out": work / "given"})
+    run = Run.create(config.out, "pretrain", config.model_dump(mode="json"), seed=0)
+    pretrain(config, silent(), run)
+    with pytest.raises(UserError, match="is being written by process"):
+        Run.open(work / "given", writing=True)
+    run.close()
+    assert open_files(work) == set()
