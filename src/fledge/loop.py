@@ -119,6 +119,7 @@ def train(
         step, state = found
         _restore(algorithm, sampler, beside, run, step, state)
         done, last = state["done"], state["evaluation"]
+        run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none
         landmarks = Landmarks(**state["landmarks"]) if state.get("landmarks") else None
         run.return_to(step, state["offsets"], landmarks and landmarks.in_order(), watcher.line)
         watcher.line(f"continuing {run.folder} from step {step}")
@@ -135,6 +136,7 @@ def train(
             "evaluation": last,
             "landmarks": landmarks and landmarks.state(),
             "machine": run.machine,
+            "seconds": run.seconds,
         }
         run.checkpoints.save(step, state, score=better(last) if better and last and last["step"] == step else None)
 

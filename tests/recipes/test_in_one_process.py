@@ -7,6 +7,7 @@ import io
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,18 +90,19 @@ def open_files(folder: Path) -> set[str]:
 @pytest.mark.parametrize("verb", RECIPES)
 def test_a_recipe_that_returns_or_raises_has_no_file_open_and_its_run_can_be_opened(verb: str, work: Path) -> None:
     recipe, config = RECIPES[verb]
-    for turn in (1, 2):
-        out = work / f"{verb}-{turn}"
-        recipe(config.model_copy(update={"out": out}), silent())
-        assert open_files(work) == set()
-        with Run.open(out, writing=True) as again:
-            assert again.finished
-        assert resume(ResumeConfig(run=out), silent())["verb"] == again.verb
-        assert open_files(work) == set()
+    out = work / verb
+    recipe(config.model_copy(update={"out": out}), silent())
+    assert open_files(work) == set()
+    with Run.open(out, writing=True) as again:
+        assert again.finished
+    assert resume(ResumeConfig(run=out), silent())["verb"] == again.verb
+    assert open_files(work) == set()
 
 
 class Pressing(Show):
-    """Somebody presses Ctrl-C at the first step."""
+    """Somebody presses Ctrl-C at the first step, and what else is to be done then is done."""
+
+    also: Callable[[], object] = staticmethod(lambda: None)
 
     @contextmanager
     def progress(self, what: str, steps: int, figure: str, unit: str = "") -> Iterator[Watch]:
@@ -108,7 +110,9 @@ class Pressing(Show):
             shown = watch.step
 
             def pressed(step: int, figures: Mapping[str, float]) -> None:
-                if step == 1:
+                if step >= 1 and watch.step is pressed:
+                    watch.step = shown
+                    self.also()
                     os.kill(os.getpid(), signal.SIGINT)
                 shown(step, figures)
 
@@ -146,3 +150,18 @@ def test_a_run_that_was_given_is_its_givers_to_close(work: Path) -> None:
         Run.open(work / "given", writing=True)
     run.close()
     assert open_files(work) == set()
+
+
+@pytest.mark.parametrize("verb", [verb for verb in RECIPES if verb != "compare"])
+def test_the_seconds_of_a_run_that_was_continued_are_those_of_all_its_processes(verb: str, work: Path) -> None:
+    recipe, config = RECIPES[verb]
+    show, clock = Pressing(Console(file=io.StringIO())), time.perf_counter
+    with pytest.MonkeyPatch.context() as patched:
+        show.also = lambda: patched.setattr(time, "perf_counter", lambda: clock() + 36_000)
+        with pytest.raises(Interrupted):
+            recipe(config.model_copy(update={"out": work / f"{verb}-long"}), show)
+    began = clock()
+    seconds = resume(ResumeConfig(run=work / f"{verb}-long"), silent())["seconds"]
+    assert 36_000 < seconds < 36_000 + 60
+    whole = recipe(config.model_copy(update={"out": work / f"{verb}-whole"}), silent())
+    assert 0 < whole["seconds"] < clock() - began

@@ -218,7 +218,7 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
     text = [config.ptx_data] if config.ptx_coefficient else []
-    run = open_run(run, opened, "align", config, parents=parents, data=[config.task, *own], copied=text)
+    run = open_run(run, opened, "align", config, began, parents=parents, data=[config.task, *own], copied=text)
     stopwatch = Stopwatch()
     precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):
@@ -272,7 +272,7 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
         "verb": "align",
         "run": str(run.folder),
         "steps": int(last["step"]),
-        "seconds": time.perf_counter() - began,
+        "seconds": run.seconds,
         "before": {
             "exact_match": rows[0]["exact_match"],
             **{name: updates[0][name] for name in names},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ SMALL = 256  # units of the widest hidden layer: up to there a second thread gai
 
 def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
     """Raises UserError for an unknown algorithm or world, settings that do not go together, and a world that fails."""
+    began = time.perf_counter()
     if config.compare is not None:
         return compare(config, show, run, control, prepared)
     seed_generators(config.seed)  # for worlds of the user's that draw from what the process shares
@@ -70,6 +72,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 data=[name_of(config.world)],
                 files_of=files_read,
             )
+            run.began = began
             worlds.callback(run.close)
         show.line(f"control: {config.algorithm} in {world.name}, {config.steps:,} steps → {run.folder}")
         parts = parts_of_its_own(world.action)

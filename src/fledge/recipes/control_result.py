@@ -23,7 +23,7 @@ from fledge.worlds.world import World
 def finish(
     config: ControlConfig, run: Run, built: Built, last: dict[str, float], sampler: Any, judge_world: World, show: Show
 ) -> dict[str, Any]:
-    """Agents, result, film and summary. Its seconds are those of sampling and learning, also of a run that was continued."""
+    """Agents, result, film and summary."""
     steps, folder = sampler.taken, run.model_folder
     with written_model(folder) as beside:
         write_agent(beside, built, card_for(config, judge_world, sampler, last["evaluation_return"]))
@@ -45,7 +45,7 @@ def finish(
         "world": run.config["world"],
         "seed": config.seed,
         "steps": steps,
-        "seconds": sum(row["total"] for row in run.timings.rows()),
+        "seconds": run.seconds,
         "evaluation_return": last["evaluation_return"],
         "best_evaluation_return": highest["evaluation_return"],
         "best_steps": int(steps if best is None else highest["world_steps"]),
@@ -62,7 +62,7 @@ def finish(
     show.line(
         f"control: return {evaluations[0]['evaluation_return']:.1f} → {last['evaluation_return']:.1f} "
         f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {steps:,} steps, in "
-        f"{summary['seconds']:.1f} s without evaluations{pictured}."
+        f"{summary['seconds']:.1f} s{pictured}."
     )
     if best is None:
         show.line(f"Kept: the last agent, in {folder}; {told(result['last'])}.")

@@ -144,7 +144,14 @@ def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStac
     given = [str(config.data or config.task)]
     of_text = lessons is None
     run = open_run(
-        run, opened, "distill", config, parents=parents, data=[] if of_text else given, copied=given if of_text else []
+        run,
+        opened,
+        "distill",
+        config,
+        began,
+        parents=parents,
+        data=[] if of_text else given,
+        copied=given if of_text else [],
     )
     if lessons is None:
         with removed_if_it_cannot_begin(run):
@@ -180,7 +187,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStac
         "verb": "distill",
         "run": str(run.folder),
         "steps": config.steps,
-        "seconds": time.perf_counter() - began,
+        "seconds": run.seconds,
         "parameters": network.config.parameters,
         "teacher": lessons.measure(teacher, "test", None, 0) if measured else {},
         "before": {name: first[name] for name in figures},

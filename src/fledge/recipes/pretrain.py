@@ -107,6 +107,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
         opened,
         "pretrain",
         config,
+        began,
         parents=[config.base] if config.base else [],
         copied=[config.data, *trained_tokenizer(config)],
     )
@@ -158,7 +159,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
         "steps": config.steps,
         "tokens": config.steps * config.tokens_per_step,
         "parameters": network.config.parameters,
-        "seconds": time.perf_counter() - began,
+        "seconds": run.seconds,
         "before": {name: first[name] for name in ("validation_loss", "validation_bits_per_byte")},
         "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
         "test": test,

@@ -101,6 +101,7 @@ def open_run(
     opened: ExitStack,
     verb: str,
     config: TrainingConfig,
+    began: float,
     *,
     parents: list[Path] | None = None,
     data: list[str] | None = None,
@@ -108,7 +109,7 @@ def open_run(
 ) -> Run:
     """The run to continue if one was given, which is its giver's to close; else a new one, on the stack `opened`.
 
-    data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files that `keep_shards` will take
+    began: by the clock of `time.perf_counter`, when the work on it began. data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files that `keep_shards` will take
     into the run.
 
     From here on the generators that a process shares, from which code of the user's draws, follow the seed.
@@ -121,6 +122,7 @@ def open_run(
         config.out, verb, fields, seed=config.seed, parents=parents or [], data=data or [], copied=copied or [],
         files_of=files_of(fields),
     )  # fmt: skip
+    made.began = began
     return opened.enter_context(made)
 
 

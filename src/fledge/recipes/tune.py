@@ -91,7 +91,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         data, census = divide_conversations(config.data, tokenizer, network.config.context, config.reading, show)
         rows, files, size = Shuffled(data.train, config.seed), [census], len(data.train)
     config = config.with_epochs(size, config.rows_per_step, str(config.data or config.task), show)
-    run = open_run(run, opened, "tune", config, parents=[config.base], data=[str(config.data or config.task)])
+    run = open_run(run, opened, "tune", config, began, parents=[config.base], data=[str(config.data or config.task)])
     sampler = ConversationRows(
         rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window,
         rows_in_all=config.rows_in_all(size),
@@ -142,7 +142,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         "verb": "tune",
         "run": str(run.folder),
         "steps": int(last["step"]) if last else config.steps,
-        "seconds": time.perf_counter() - began,
+        "seconds": run.seconds,
         "before": {name: first[name] for name in figures},
         "after": {name: last[name] for name in figures},
         "test": test,

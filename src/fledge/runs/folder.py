@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +59,8 @@ class Run:
         self.allowed = Allowed()
         self.kept_summary: dict[str, Any] | None = None  # of a finished run whose model is only written again
         self.machine: dict[str, Any] | None = None  # how it computes, once that is chosen; kept in its checkpoints
+        self.began = time.perf_counter()  # in this process
+        self.seconds_before = 0.0  # of the processes before this one, up to the checkpoint that it goes on from
         self._made: Place | None = None  # only where this process made the run
 
     @classmethod
@@ -126,6 +129,11 @@ class Run:
     @property
     def finished(self) -> bool:
         return (self.folder / "summary.json").is_file()
+
+    @property
+    def seconds(self) -> float:
+        """How long was worked on the run, by this process and those before it."""
+        return self.seconds_before + time.perf_counter() - self.began
 
     def finish(self, summary: dict[str, Any]) -> None:
         """Write summary.json, whole or not at all: the run is finished. Raises Diverged for NaN or infinity.
