@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from fledge.errors import UserError
 from fledge.loop import Interrupted, train
 from fledge.runs.folder import Run
 from fledge.stopwatch import Stopwatch
@@ -252,3 +254,86 @@ def test_the_stopwatch_gives_every_second_to_one_phase(monkeypatch: pytest.Monke
     clock[0] += 7
     assert watch.take() == {"fit": 7, "generate": 3}
     assert watch.take() == {}
+
+
+def killed(folder: Path, moment: int, **settings: Any) -> dict[str, bytes]:
+    """What the run has written when it dies at that optimizer step, by name."""
+
+    def kill(now: int) -> None:
+        if now == moment:
+            raise Killed
+
+    with pytest.raises(Killed):
+        go(folder, kill, **settings)
+    return {file.name: file.read_bytes() for file in folder.glob("*.jsonl") if file.stat().st_size}
+
+
+def test_a_run_whose_checkpoints_are_gone_keeps_its_logs_and_says_so(
+    straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
+) -> None:
+    """Removed, or left out of the backup: it begins again, for nothing else is possible, and nothing is lost."""
+    run = tmp_path / "run"
+    logs = killed(run, 5 * UPDATES)
+    assert logs["metrics.jsonl"].count(b"\n") == 7  # three evaluations, four updates
+    shutil.rmtree(run / "checkpoints")
+    walk, watcher, last = go(run)
+    assert (metrics(run), float(walk.weight), last) == straight
+    assert {name: (run / f"{name}.before").read_bytes() for name in logs} == logs
+    assert watcher.lines == [
+        f"{run} begins at step 0, for there is no checkpoint; what was there is kept as metrics.jsonl.before, "
+        "timings.jsonl.before"
+    ]
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_by_itself_as_often_as_it_takes(
+    straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    lives = [killed(run, moment, save_every_s=1e9)["metrics.jsonl"] for moment in (4, 9)]
+    walk, _, last = go(run, save_every_s=1e9)
+    assert (metrics(run), float(walk.weight), last) == straight
+    assert [(run / f"metrics.jsonl.{name}").read_bytes() for name in ("before", "before-2")] == lives
+
+
+def test_a_new_run_sets_nothing_aside(tmp_path: Path) -> None:
+    _, watcher, _ = go(tmp_path / "run")
+    assert watcher.lines == []
+    assert not list((tmp_path / "run").glob("*before*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        MemoryError(),
+    ],
+    ids=["gpu", "processor", "python"],
+)
+def test_a_checkpoint_that_finds_no_room_is_not_called_another_runs(
+    error: Exception, straight: tuple[bytes, float, dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    killed(run, 5 * UPDATES)
+
+    def fails(self: Walk, state: Mapping[str, Any]) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Walk, "load_state_dict", fails)
+        with pytest.raises(type(error)) as raised:
+            go(run)
+    assert raised.value is error
+    walk, _, last = go(run)  # with room again, from the same checkpoint
+    assert (metrics(run), float(walk.weight), last) == straight
+
+
+def test_a_checkpoint_with_other_shapes_is_called_another_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(tmp_path / "run", 5 * UPDATES)
+
+    def fails(self: Walk, state: Mapping[str, Any]) -> None:
+        raise RuntimeError("size mismatch for weight: [2] and [3]")
+
+    monkeypatch.setattr(Walk, "load_state_dict", fails)
+    with pytest.raises(UserError, match=r"checkpoint 00000004 of .* does not fit the run \(size mismatch"):
+        go(tmp_path / "run")

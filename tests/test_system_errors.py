@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from fledge.cli import written_by
-from fledge.system_errors import explain
+from fledge.system_errors import explain, out_of_memory
 
 
 def error(number: int, name: str | None) -> OSError:
@@ -62,3 +63,24 @@ def test_weights_that_may_not_be_read_are_no_matter_of_out() -> None:
     said = explain(error(errno.EACCES, "runs/a/model/model.safetensors"), written_by(["sample", "base=runs/a"]))
     assert said is not None
     assert said.endswith("change its permissions, or give another path.")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_one"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("size mismatch for weight"), False),
+        (KeyError("out of memory"), False),
+    ],
+)
+def test_no_room_is_told_from_what_else_a_runtime_error_means(error: Exception, is_one: bool) -> None:
+    assert out_of_memory(error) == is_one
+
+
+def test_the_processor_says_it_in_words_that_are_known() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**60)
+    assert out_of_memory(raised.value)

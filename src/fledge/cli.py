@@ -18,7 +18,7 @@ from fledge.errors import UserError
 from fledge.readable import readable
 from fledge.recipes.trade_words import TRADE_WORDS
 from fledge.recipes.verbs import VERBS, Verb
-from fledge.system_errors import explain
+from fledge.system_errors import explain, out_of_memory
 
 USAGE = "fledge VERB [config.toml | a run's config.json] [--field value | field=value]… [--json] [--debug]"
 
@@ -259,8 +259,6 @@ def print_help(name: str, verb: Verb) -> None:
 
 
 def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
-    import torch
-
     from fledge.json_file import numbers_or_null
     from fledge.loop import Interrupted
     from fledge.recipes.field_table import terminal
@@ -277,10 +275,7 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
             raise
         return complain("stopped at once. If the run's folder is there, `fledge resume FOLDER` continues it.", 130)
     except (MemoryError, RuntimeError) as error:  # torch says a RuntimeError of its own
-        words = ("not enough memory", "can't allocate memory", "out of memory")
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
-            each in str(error) for each in words
-        ):
+        if not out_of_memory(error):
             raise
         raise UserError(
             "this takes more memory than the machine has: give a smaller rows_per_micro_batch, fewer tokens, rows, prompts or copies "

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType, MappingProxyType
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ from fledge.generators import generator_state, restore_generators
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
 from fledge.stopwatch import Stopwatch
+from fledge.system_errors import out_of_memory
 
 
 class Algorithm(Protocol):
@@ -111,122 +113,170 @@ def train(
     ends with the same bits as if it had never stopped; `beside` are others, by name, whose state is in the checkpoint.
     Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand is done and saved.
     """
-    step, done, last, landmarks = 0, False, {}, Landmarks()
-    found = _checkpoint(run, watcher)
-    if found is None:
-        run.rewind({})
-    else:
-        step, state = found
-        _restore(algorithm, sampler, beside, run, step, state)
-        done, last = state["done"], state["evaluation"]
-        run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none
-        landmarks = Landmarks(**state["landmarks"]) if state.get("landmarks") else None
-        run.return_to(step, state["offsets"], landmarks and landmarks.in_order(), watcher.line)
-        watcher.line(f"continuing {run.folder} from step {step}")
-
-    def save() -> None:
-        state = {
-            "algorithm": algorithm.state_dict(),
-            "sampler": sampler.state_dict(),
-            "figures": sampler.figures,
-            "generators": generator_state(),
-            "beside": {name: each.state_dict() for name, each in beside.items()},
-            "offsets": run.log_offsets(),
-            "done": done,
-            "evaluation": last,
-            "landmarks": landmarks and landmarks.state(),
-            "machine": run.machine,
-            "seconds": run.seconds,
-        }
-        run.checkpoints.save(step, state, score=better(last) if better and last and last["step"] == step else None)
-
-    def judge() -> None:
-        nonlocal last, done
-        if evaluate is not None:
-            with stopwatch.phase("evaluate"):
-                last = {"step": step, **evaluate(step)}
-            run.metrics.write(last)
-            if landmarks:
-                landmarks.evaluation(last, better(last) if better else None)
-            watcher.step(step, last)
-            if enough is not None and enough(last):
-                done = True
-                if step < steps:
-                    watcher.line(f"ends early, after step {step}: an evaluation reached what was asked for.")
-
-    def due(step: int) -> bool:
-        return evaluate_every() if callable(evaluate_every) else evaluate_every > 0 and step % evaluate_every == 0
-
+    way = _Way(algorithm, sampler, run, stopwatch, watcher, steps, beside, evaluate, better, enough)
+    continued = way.restore()
     with run.reason_kept(), _signals() as asked:
 
         def between_steps() -> None:
             if asked:
-                save()
-                raise Interrupted(str(run.folder), step, asked[0])
+                way.save()
+                raise Interrupted(str(run.folder), way.step, asked[0])
 
         saved = time.monotonic()
-        if found is None:
-            judge()
+        if not continued:
+            way.judge()
         stopwatch.take()
-        while step < steps and not done:
-            began = time.perf_counter()
-            if algorithm.unfinished is not None:
-                batch = algorithm.unfinished
-            else:
-                batch = next(sampler)
-            figures = algorithm.update(batch, between_steps)
-            step += 1
-            row = {**sampler.figures, **figures}
-            run.metrics.write({"step": step, **row})
-            if landmarks:
-                landmarks.update({"step": step, **row})
-            watcher.step(step, row)
-            _write_timings(run, step, stopwatch, time.perf_counter() - began, row)
-            done = done or over()
-            if step == steps or done or due(step):
-                judge()
+        while not way.at_end:
+            way.update(between_steps)
+            way.done = way.done or over()
+            if way.at_end or _due(way.step, evaluate_every):
+                way.judge()
                 stopwatch.take()
             stop = bool(asked)  # once: a signal between two looks would end the run with nothing saved
-            if stop or time.monotonic() - saved >= save_every_s or step == steps or done:
-                save()
+            if stop or time.monotonic() - saved >= save_every_s or way.at_end:
+                way.save()
                 saved = time.monotonic()
-            if stop and step < steps and not done:
-                raise Interrupted(str(run.folder), step, asked[0])
+            if stop and not way.at_end:
+                raise Interrupted(str(run.folder), way.step, asked[0])
         if asked:
-            raise Interrupted(str(run.folder), step, asked[0])
-    return last
+            raise Interrupted(str(run.folder), way.step, asked[0])
+    return way.last
+
+
+def _due(step: int, evaluate_every: int | Callable[[], bool]) -> bool:
+    if callable(evaluate_every):
+        return evaluate_every()
+    return evaluate_every > 0 and step % evaluate_every == 0
+
+
+@dataclass
+class _Way:
+    """A run on its way: what moves it, how far it is, and how it updates, judges, saves and restores.
+
+    last: the last evaluation. landmarks: None in a run of a version that kept none.
+    """
+
+    algorithm: Algorithm
+    sampler: Sampler
+    run: Run
+    stopwatch: Stopwatch
+    watcher: Watcher
+    steps: int
+    beside: Mapping[str, Stateful]
+    evaluate: Callable[[int], dict[str, float]] | None
+    better: Callable[[dict[str, float]], float] | None
+    enough: Callable[[dict[str, float]], bool] | None
+    step: int = 0
+    done: bool = False
+    last: dict[str, float] = field(default_factory=dict)
+    landmarks: Landmarks | None = field(default_factory=Landmarks)
+
+    @property
+    def at_end(self) -> bool:
+        return self.step >= self.steps or self.done
+
+    def update(self, between_steps: Callable[[], None]) -> None:
+        """One batch: the one that a checkpoint was in the middle of, else the next."""
+        began = time.perf_counter()
+        unfinished = self.algorithm.unfinished
+        batch = next(self.sampler) if unfinished is None else unfinished
+        figures = self.algorithm.update(batch, between_steps)
+        self.step += 1
+        row = {**self.sampler.figures, **figures}
+        self.run.metrics.write({"step": self.step, **row})
+        if self.landmarks:
+            self.landmarks.update({"step": self.step, **row})
+        self.watcher.step(self.step, row)
+        _write_timings(self.run, self.step, self.stopwatch, time.perf_counter() - began, row)
+
+    def judge(self) -> None:
+        """An evaluation, if the run has any; one that is enough makes it done."""
+        if self.evaluate is None:
+            return
+        with self.stopwatch.phase("evaluate"):
+            self.last = {"step": self.step, **self.evaluate(self.step)}
+        self.run.metrics.write(self.last)
+        if self.landmarks:
+            self.landmarks.evaluation(self.last, self.better(self.last) if self.better else None)
+        self.watcher.step(self.step, self.last)
+        if self.enough is not None and self.enough(self.last):
+            self.done = True
+            if self.step < self.steps:
+                self.watcher.line(f"ends early, after step {self.step}: an evaluation reached what was asked for.")
+
+    def save(self) -> None:
+        """A checkpoint of this moment; its score is that of an evaluation at this very step."""
+        state = {
+            "algorithm": self.algorithm.state_dict(),
+            "sampler": self.sampler.state_dict(),
+            "figures": self.sampler.figures,
+            "generators": generator_state(),
+            "beside": {name: each.state_dict() for name, each in self.beside.items()},
+            "offsets": self.run.log_offsets(),
+            "done": self.done,
+            "evaluation": self.last,
+            "landmarks": self.landmarks and self.landmarks.state(),
+            "machine": self.run.machine,
+            "seconds": self.run.seconds,
+        }
+        score = None
+        if self.better is not None and self.last.get("step") == self.step:
+            score = self.better(self.last)
+        self.run.checkpoints.save(self.step, state, score=score)
+
+    def restore(self) -> bool:
+        """Go back to the newest whole checkpoint; False where there is none, and the run begins at step 0."""
+        found = _checkpoint(self.run, self.watcher)
+        if found is None:
+            return False
+        self.step, state = found
+        with _fitting(self.run, self.step):
+            self.algorithm.load_state_dict(state["algorithm"])
+            self.sampler.load_state_dict(state["sampler"])
+            self.sampler.figures = dict(state["figures"])
+            restore_generators(state["generators"])
+            for name, each in self.beside.items():
+                each.load_state_dict(state["beside"][name])
+        self.done, self.last = state["done"], state["evaluation"]
+        self.run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none
+        self.landmarks = Landmarks(**state["landmarks"]) if state.get("landmarks") else None
+        remembered = self.landmarks and self.landmarks.in_order()
+        self.run.return_to(self.step, state["offsets"], remembered, self.watcher.line)
+        self.watcher.line(f"continuing {self.run.folder} from step {self.step}")
+        return True
 
 
 def _checkpoint(run: Run, watcher: Watcher) -> tuple[int, dict[Any, Any]] | None:
-    """Step and state of the newest whole checkpoint; None where there never was one, or where the user allows a restart.
+    """Step and state of the newest whole checkpoint; None where the run begins at step 0.
 
-    Raises UserError where none of the checkpoints is whole: to begin again is the user's decision.
+    It does where there never was a checkpoint, and where the user allows it; what it had come to
+    is set aside. Raises UserError where checkpoints are damaged, or were lost after the run had
+    finished: to begin again is the user's decision.
     """
     found = run.checkpoints.latest(watcher.line)
-    if found is not None or (not run.checkpoints.steps() and run.kept_summary is None):
+    if found is not None:
         return found
-    if not run.allowed.restart:
+    had_some = bool(run.checkpoints.steps()) or run.kept_summary is not None
+    if had_some and not run.allowed.restart:
         raise UserError(
             f"no checkpoint of {run.folder} is whole, so it can only begin again: put them back from a copy, or "
             f"`fledge resume {run.folder} from_start=true` begins at step 0 and sets aside what is there."
         )
-    run.set_aside()
-    watcher.line(f"no checkpoint of {run.folder} is whole: it begins again, and what was there now ends in .before")
+    kept = run.set_aside()
+    if kept:
+        why = "no checkpoint is whole" if had_some else "there is no checkpoint"
+        watcher.line(f"{run.folder} begins at step 0, for {why}; what was there is kept as {', '.join(kept)}")
     return None
 
 
-def _restore(
-    algorithm: Algorithm, sampler: Sampler, beside: Mapping[str, Stateful], run: Run, step: int, state: dict[Any, Any]
-) -> None:
+@contextmanager
+def _fitting(run: Run, step: int) -> Iterator[None]:
     """Raises UserError for a state that is whole and of another algorithm, network or data."""
     try:
-        algorithm.load_state_dict(state["algorithm"])
-        sampler.load_state_dict(state["sampler"])
-        sampler.figures = dict(state["figures"])
-        restore_generators(state["generators"])
-        for name, each in beside.items():
-            each.load_state_dict(state["beside"][name])
+        yield
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if out_of_memory(error):  # which says nothing of the checkpoint
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise UserError(
             f"checkpoint {step:08d} of {run.folder} does not fit the run ({reason}): it is another run's, or of another "

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 _BESIDE = re.compile(r"\.([^/]+)\.\d+\.partial$")  # a file that is written beside the one that it will replace
+_NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
 _OUT = "choose another `out`"
 _ROOM = "free some space, then `fledge resume` the run"
 _LIMIT = "raise the limit, then `fledge resume` the run"
@@ -36,6 +37,18 @@ _MEANINGS = {
         "look to the disk, or give a copy from another one",
     ),
 }  # fmt: skip
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the machine, or its GPU, had no room.
+
+    Torch says so by a RuntimeError, which may mean anything else too.
+    """
+    import torch  # only now: the command line starts without it
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_ROOM)
 
 
 def explain(error: OSError, written: Path | None) -> str | None:

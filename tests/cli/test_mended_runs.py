@@ -140,6 +140,7 @@ def test_where_no_checkpoint_is_whole_it_is_asked_before_the_run_begins_again(
     for tensors in run.glob("checkpoints/*/tensors.safetensors"):
         tensors.write_bytes(tensors.read_bytes()[:-1])
     logs = {name: (run / name).read_bytes() for name in LOGS if (run / name).exists()}
+    logs = {name: content for name, content in logs.items() if content}
     assert "no checkpoint of run is whole" in cli("resume run", folder=tmp_path).complaint
     assert {name: (run / name).read_bytes() for name in logs} == logs
     again = cli("resume run from_start=true", folder=tmp_path)
@@ -147,6 +148,30 @@ def test_where_no_checkpoint_is_whole_it_is_asked_before_the_run_begins_again(
     assert outcome(run) == outcome(tmp_path / "whole")
     assert {name: (run / f"{name}.before").read_bytes() for name in logs} == logs
     assert list(run.glob("checkpoints.before/*/state.json"))
+
+
+def test_a_finished_run_that_is_trained_anew_has_the_figures_of_what_it_has_now(cli: Cli, tmp_path: Path) -> None:
+    """Model and checkpoints are lost and the world pays otherwise now: its summary told of the one before."""
+    (tmp_path / "map.txt").write_text("S..\n..+\n")
+    table = "world=gridworld:map.txt algorithm=q_learning steps=400 copies=4 steps_per_batch=20 evaluation_episodes=2"
+    words = f"control {table} pictures=false save_every_s=0"
+    assert cli(f"{words} out=run", folder=tmp_path).code == 0
+    run = tmp_path / "run"
+    before = {name: (run / name).read_bytes() for name in ("summary.json", "model.sha256", "metrics.jsonl")}
+    (tmp_path / "map.txt").write_text("S.......\n.......+\n")
+    assert cli(f"{words} out=other", folder=tmp_path).code == 0
+    shutil.rmtree(run / "checkpoints")
+    (run / "model" / "model.safetensors").write_bytes(b"")
+    assert "from_start=true` trains it again" in cli("resume run", folder=tmp_path).complaint
+    anew = cli("resume run from_start=true accept_changes=true --json", folder=tmp_path)
+    assert anew.code == 0, anew.stderr
+    assert "written again from the last checkpoint" not in anew.stderr
+    assert outcome(run) == outcome(tmp_path / "other")
+    assert summary(run) == summary(tmp_path / "other")
+    assert anew.result == json.loads((run / "summary.json").read_text())
+    assert {name: (run / f"{name}.before").read_bytes() for name in before} == before
+    assert (run / "model.before" / "model.safetensors").read_bytes() == b""
+    assert before["summary.json"] != (run / "summary.json").read_bytes()
 
 
 def test_a_checkpoint_of_another_run_is_told_apart(cli: Cli, models: Models, tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_rewinding_to_a_checkpoint_makes_the_logs_those_of_its_moment(tmp_path: 
     again = Run.open(tmp_path / "a", writing=True)
     found = again.checkpoints.latest(pytest.fail)
     assert found is not None
-    again.rewind(found[1]["offsets"])
+    again.return_to(found[0], found[1]["offsets"], [], pytest.fail)
     assert {name: (run.folder / name).read_bytes() for name in before} == before
 
 

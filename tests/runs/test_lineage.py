@@ -41,6 +41,29 @@ def test_a_model_folder_given_as_parent_is_its_run(tmp_path: Path) -> None:
     assert describe("tune", "", 0, [parent.model_folder], [])["parents"][0]["path"] == str(tmp_path / "pretrain")
 
 
+def test_a_best_agent_given_as_parent_is_its_run_by_the_weights_that_were_read(tmp_path: Path) -> None:
+    parent = make(tmp_path / "control")
+    best = parent.folder / "best"
+    best.mkdir()
+    for name in ("model.safetensors", "critic.safetensors", "agent.json"):
+        (best / name).write_bytes(name.encode())
+    lineage = describe("control", "", 0, [best], [])
+    weights = hashlib.sha256(b"model.safetensors").hexdigest()
+    assert lineage["parents"] == [{"path": str(parent.folder), "verb": "tune", "model_sha256": weights}]
+    assert lineage["inputs"] == [
+        {
+            "model": str(best),
+            "files": {
+                "model.safetensors": weights,
+                "critic.safetensors": hashlib.sha256(b"critic.safetensors").hexdigest(),
+                "agent.json": hashlib.sha256(b"agent.json").hexdigest(),
+            },
+        }
+    ]
+    best.rename(best.with_name(".best.replaced"))  # as a kill may leave it
+    assert describe("control", "", 0, [best], [])["parents"] == lineage["parents"]
+
+
 def test_a_bare_model_folder_is_a_parent_without_a_verb(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (parent,) = describe("tune", "", 0, [tmp_path], [])["parents"]

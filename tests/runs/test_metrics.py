@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_rows_come_back_in_order(tmp_path: Path) -> None:
     rows = [{"step": i, "loss": 1 / (i + 1), "text": "línea\n\u2028<|end|>"} for i in range(5)]
     for row in rows:
         log.write(row)
-    assert read_log(log.path) == rows
+    assert list(read_log(log.path)) == rows
     assert log.path.read_bytes().count(b"\n") == 5
 
 
@@ -38,7 +39,7 @@ def test_nan_and_infinity_are_null_and_the_file_is_json(tmp_path: Path) -> None:
 def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"step": 3, "lo')
-    assert read_log(path) == [{"step": 1}, {"step": 2}]
+    assert list(read_log(path)) == [{"step": 1}, {"step": 2}]
     assert path.read_bytes().endswith(b'"lo')
     Log(path).write({"step": 3})
     assert path.read_bytes() == b'{"step": 1}\n{"step": 2}\n{"step": 3}\n'
@@ -47,14 +48,31 @@ def test_a_torn_last_line_is_left_out_when_reading_and_cut_when_writing(tmp_path
 def test_a_file_with_nothing_but_a_torn_line_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_bytes(b'{"step"')
-    assert read_log(path) == []
+    assert list(read_log(path)) == []
     assert Log(path).offset() == 0
 
 
 def test_a_broken_line_in_the_middle_is_named_by_its_number(tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(b'{"step": 1}\nnonsense\n{"step": 3}\n')
     with pytest.raises(UserError, match="line 2 of"):
-        read_log(tmp_path / "log")
+        list(read_log(tmp_path / "log"))
+
+
+def test_a_log_is_read_a_row_at_a_time(tmp_path: Path) -> None:
+    """20,000 rows are 8 MB as objects; read one by one they take what one takes, and so does opening the log to write."""
+    with (tmp_path / "log").open("w") as file:
+        for step in range(20_000):
+            file.write(f'{{"step": {step}, "loss": 0.25, "reward": 1.5, "steps_taken": 32}}\n')
+    log = Log(tmp_path / "log")
+    next(log.each())  # what is made once, such as the checker of a row's shape
+    tracemalloc.start()
+    try:
+        assert sum(row["steps_taken"] for row in log.each()) == 32 * 20_000
+        log.write({"step": 20_000})
+        assert tracemalloc.get_traced_memory()[1] < 300_000
+    finally:
+        tracemalloc.stop()
+    assert log.path.read_bytes().count(b"\n") == 20_001
 
 
 def test_rewinding_forgets_exactly_the_later_rows(tmp_path: Path) -> None:
@@ -109,7 +127,7 @@ import sys
 from pathlib import Path
 from fledge.runs.metrics import Log, read_log
 log = Log(Path(sys.argv[1]))
-step = len(read_log(log.path))
+step = len(list(read_log(log.path)))
 while True:
     log.write({"step": step, "text": "x" * (step % 5000)})
     print(step, flush=True)

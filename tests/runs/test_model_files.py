@@ -14,7 +14,14 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.runs.folder import Run
-from fledge.runs.model_files import MODEL_FILES, check_model, model_is_whole, standing_model, written_model
+from fledge.runs.model_files import (
+    MODEL_FILES,
+    check_model,
+    model_is_whole,
+    remove_model,
+    standing_model,
+    written_model,
+)
 
 
 def write(folder: Path, content: str) -> None:
@@ -54,23 +61,30 @@ def killed_before_call(moment: int, folder: Path) -> bool:
     return status != 0
 
 
-def test_a_kill_before_any_system_call_leaves_one_whole_model_and_what_others_put_there(run: Path) -> None:
-    write(run / "model", "old")
-    (run / "model" / "notes.md").write_text("a note")
+@pytest.mark.parametrize("name", ["model", "best"])
+def test_a_kill_before_any_system_call_leaves_one_whole_model_its_hashes_and_what_others_put_there(
+    name: str, run: Path
+) -> None:
+    write(run / name, "old")
+    (run / name / "notes.md").write_text("a note")
     seen: set[str] = set()
     for moment in range(1, 100):
         copy = run.with_name(f"killed-{moment}")
         shutil.copytree(run, copy)
-        if not killed_before_call(moment, copy / "model"):
+        if not killed_before_call(moment, copy / name):
             break
-        standing = standing_model(copy / "model")
-        contents = {(standing / name).read_text() for name in MODEL_FILES}
+        standing = standing_model(copy / name)
+        check_model(standing)
+        contents = {(standing / file).read_text() for file in MODEL_FILES}
         assert len(contents) == 1, f"half of each at call {moment}"
         seen |= contents
-        write(copy / "model", "third")
-        assert {(copy / "model" / name).read_text() for name in MODEL_FILES} == {"third"}
-        assert (copy / "model" / "notes.md").read_text() == "a note"
-        assert {name for name in os.listdir(copy) if name.startswith((".model.p", ".model.r"))} == set()
+        write(copy / name, "third")
+        assert {(copy / name / file).read_text() for file in MODEL_FILES} == {"third"}
+        assert (copy / name / "notes.md").read_text() == "a note"
+        assert {left for left in os.listdir(copy) if left.startswith((f".{name}.p", f".{name}.r"))} == set()
+        (copy / name / "config.json").write_text("old")  # what was allowed while it was replaced is no longer
+        with pytest.raises(UserError, match="is not what the run wrote"):
+            check_model(copy / name)
         shutil.rmtree(copy)
     else:
         pytest.fail("it never came to its end")
@@ -96,6 +110,37 @@ def test_a_flipped_bit_and_a_lost_file_are_one_sentence_that_points_to_resume(na
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(UserError, match="no checkpoint of the run is left"):
         check_model(run / "model")
+
+
+@pytest.mark.parametrize("name", MODEL_FILES)
+def test_no_checkpoint_is_promised_for_a_best_agent(name: str, run: Path) -> None:
+    write(run / "best", "old")
+    check_model(run / "best")
+    (run / "checkpoints" / "00000012").mkdir(parents=True)
+    (run / "best" / name).write_text("olc")
+    with pytest.raises(UserError, match=rf"{name} is not what the run wrote .* put it back from a copy, or remove"):
+        check_model(run / "best")
+    (run / "best" / name).unlink()
+    with pytest.raises(UserError, match=rf"best/{name} is gone: put it back from a copy"):
+        check_model(run / "best")
+
+
+def test_a_model_and_a_best_agent_have_hashes_of_their_own(run: Path) -> None:
+    write(run / "model", "old")
+    write(run / "best", "new")
+    check_model(run / "model")
+    check_model(run / "best")
+    remove_model(run / "best")
+    assert {path.name for path in run.iterdir() if "model" in path.name or "best" in path.name} == {
+        "model", "model.sha256"
+    }  # fmt: skip
+    assert model_is_whole(run)
+
+
+def test_another_folder_in_a_run_does_not_pass_for_its_model(run: Path) -> None:
+    write(run / "model", "old")
+    write(run / "mine", "new")
+    assert model_is_whole(run)
 
 
 def test_a_folder_of_somebody_elses_is_believed_and_gets_no_hashes(tmp_path: Path) -> None:

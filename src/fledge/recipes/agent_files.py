@@ -1,12 +1,14 @@
 """A trained agent in its folder and back: weights and `agent.json`, who it is.
 
-A run of `fledge control` has two at most: `model/`, as it was after the last step, and `best/`, as it was at the evaluation that it did
-best in, where that was not the last one.
+A run of `fledge control` has two at most: `model/`, as it was after the last step, and `best/`, as it was at the
+evaluation that it did best in, where that was not the last one. What is in `best/` is told by its own card alone: the
+log may be that of another way, where a run went on from before that evaluation.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,15 +21,17 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.recipes.control_builders import Built
 from fledge.runs.folder import Run
-from fledge.runs.model_files import check_model, standing_model
-from fledge.runs.whole_folder import replaced_whole, standing
+from fledge.runs.lineage import is_of_a_run
+from fledge.runs.mended_log import set_aside
+from fledge.runs.model_files import MODEL_FILES, check_model, hashes_of, standing_model, written_model
+from fledge.runs.whole_folder import recover
+from fledge.system_errors import out_of_memory
 from fledge.tensor_file import write_tensors
 from fledge.worlds.units import bounds_of, check_bounds
 from fledge.worlds.world import World
 
 Which = Literal["best", "last"]
 WEIGHTS, CRITIC, CARD = "model.safetensors", "critic.safetensors", "agent.json"
-FILES = (WEIGHTS, CRITIC, CARD)
 
 
 class Card(BaseModel):
@@ -68,8 +72,30 @@ def write_agent(folder: Path, built: Built, card: Card) -> None:
 
 def keep_best(run: Run, built: Built, card: Card) -> None:
     """Its files in place of those of the best before. Raises OSError, these intact."""
-    with replaced_whole(run.folder / "best", FILES) as beside:
+    with written_model(run.folder / "best") as beside:
         write_agent(beside, built, card)
+
+
+def whole_best(run: Run, say: Callable[[str], None]) -> tuple[Path, Card] | None:
+    """The best agent's folder and card, None where there is none.
+
+    A damaged one is moved aside, and `say` hears of it: the run goes on without it.
+    """
+    folder = run.folder / "best"
+    recover(folder, MODEL_FILES)
+    if not (folder / WEIGHTS).is_file() and not hashes_of(folder).exists():
+        return None
+    try:
+        check_model(folder)
+        card = read_card(folder)
+        if card is not None:
+            return folder, card
+    except UserError:
+        pass  # said below, with what became of it
+    kept = f", and kept as {set_aside(folder, 'damaged')}" if folder.is_dir() else ""
+    hashes_of(folder).unlink(missing_ok=True)
+    say(f"{folder} is damaged or lost{kept}: the run goes on without the best agent so far")
+    return None
 
 
 def _whole(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -82,11 +108,12 @@ def find_agent(given: Path, which: Which | None = None) -> tuple[Run, Path]:
     which: best is the last one too where no evaluation was better. Raises UserError where there is none.
     """
     given = Path(given)
-    if given.name in ("best", "model") and (given / WEIGHTS).is_file() and which is None:
+    if which is None and is_of_a_run(given):
         given, which = given.parent, "best" if given.name == "best" else "last"
     run = Run.open(given)
-    best, last = standing(given / "best"), standing_model(run.model_folder)
-    folder = best if which == "best" and (best / WEIGHTS).is_file() else last
+    best, last = (standing_model(given / name) for name in ("best", "model"))
+    had_one = (best / WEIGHTS).is_file() or hashes_of(best).exists()  # a lost one is not the last one
+    folder = best if which == "best" and had_one else last
     if run.verb != "control" or not (last / WEIGHTS).is_file():
         raise UserError(f"{given} holds no agent: give a finished run of `fledge control`.")
     check_model(folder)
@@ -118,6 +145,8 @@ def put_in(built: Built, folder: Path, world: World) -> Card | None:
         if built.critic is not None and (folder / CRITIC).is_file():
             built.critic.load_state_dict(load_file(folder / CRITIC))
     except (ValueError, RuntimeError, OSError, SafetensorError) as error:
+        if out_of_memory(error):
+            raise
         raise UserError(
             f"{folder} holds an agent of another version of fledge or of {world.name}, or a broken file "
             f"({' '.join(str(error).split())[:200]}): train it anew."

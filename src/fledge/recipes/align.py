@@ -265,22 +265,25 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     tested = draw_questions(task, "test", config.evaluation_prompts)
     test = judge_task(policy, tokenizer, task, tested, config.max_new_tokens, cut_reward=config.cut_reward)
     read_test(run, last["step"], test)
-    rows = run.metrics.rows()
-    updates = [row for row in rows if "kl_k1" in row]
-    names = [name for name in ("reward", "true_score", "reward_model_score") if name in updates[-1]]
+    before = next(run.metrics.each())
+    updates = (row for row in run.metrics.each() if "kl_k1" in row)
+    first = latest = next(updates)
+    for latest in updates:  # noqa: B007 (to the last one)
+        pass
+    names = [name for name in ("reward", "true_score", "reward_model_score") if name in latest]
     summary = {
         "verb": "align",
         "run": str(run.folder),
         "steps": int(last["step"]),
         "seconds": run.seconds,
         "before": {
-            "exact_match": rows[0]["exact_match"],
-            **{name: updates[0][name] for name in names},
-            "kl": rows[0]["kl_exact"],
+            "exact_match": before["exact_match"],
+            **{name: first[name] for name in names},
+            "kl": before["kl_exact"],
         },
         "after": {
             "exact_match": last["exact_match"],
-            **{name: updates[-1][name] for name in names},
+            **{name: latest[name] for name in names},
             "kl": last["kl_exact"],
         },
         "test": test,
@@ -289,8 +292,8 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     }
     run.finish(summary)
     say_skipped(run, show)
-    items, name = (len(steering), len(tested)), what_rose(rows[0], last, test)
-    risen = (rows[0][name], last[name], test[name.removeprefix("greedy_")])
+    items, name = (len(steering), len(tested)), what_rose(before, last, test)
+    risen = (before[name], last[name], test[name.removeprefix("greedy_")])
     show.line(result_line("align", name, *risen, items, "prompt", apart=task.holds_out))
     show.line(f"align: {last['kl_exact']:.2f} nats from {config.base}.")
     show.line(f"Next: fledge chat base={run.folder}")

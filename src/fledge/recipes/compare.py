@@ -90,7 +90,7 @@ def expert_for(name: str, config: Any) -> Path | None:
 def one(
     config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]], allowed: Allowed
 ) -> tuple[dict[str, Any], Rows]:
-    """Summary and metrics of one agent: read if it is finished, continued if it was begun, else trained."""
+    """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else trained."""
     if verb_of(folder) is None:
         summary = control(config, show)
     else:
@@ -98,7 +98,7 @@ def one(
             begun.allowed = allowed
             summary = carry_on(begun, lambda: control(config, show, begun), show)
     with closing(Run.open(folder)) as finished:
-        return summary, finished.metrics.rows()
+        return summary, [row for row in finished.metrics.each() if "evaluation_return" in row]
 
 
 def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.loop import train
-from fledge.recipes.agent_files import Card, card_for, find_agent, keep_best, put_in
+from fledge.recipes.agent_files import Card, card_for, find_agent, keep_best, put_in, whole_best
 from fledge.recipes.compare import compare
 from fledge.recipes.control_builders import Built, Making
 from fledge.recipes.control_config import ControlConfig, settled
@@ -24,6 +24,7 @@ from fledge.recipes.judged_episodes import Played, play_episodes, steering_seed
 from fledge.recipes.pacing import Paced, by_world_steps
 from fledge.recipes.show import Show, Watch
 from fledge.runs.folder import Run
+from fledge.runs.whole_folder import place_of
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world, name_of
 from fledge.worlds.units import parts_of_its_own
@@ -56,6 +57,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         if config.normalise and built.encoder is None:
             raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
         base = None if config.base is None else find_agent(config.base)
+        expert = None if config.expert is None else find_agent(config.expert, "best")
         card = None if base is None else begin_from(built, *base, world)
         sampler = kind.sampler(world, built, stopwatch, config, show.line)
         if card is not None and card.spread is not None and config.scale_rewards:
@@ -68,7 +70,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 "control",
                 config.model_dump(mode="json"),
                 seed=config.seed,
-                parents=[run_of for run_of in (config.expert, base and base[0].folder) if run_of],
+                parents=[place_of(agent[1]) for agent in (expert, base) if agent],
                 data=[name_of(config.world)],
                 files_of=files_read,
             )
@@ -203,8 +205,8 @@ def learn(
         played = play_episodes(judge_world, built.player.best, steering_seed(config.seed))
         if step == 0 and not config.normalise:
             say_if_far(judge_world, played, show)
-        before = [row["evaluation_return"] for row in run.metrics.rows() if "evaluation_return" in row]
-        if all(played.mean > each for each in before):
+        best = whole_best(run, show.line)
+        if best is None or played.mean > best[1].evaluation_return:
             keep_best(run, built, card_for(config, judge_world, sampler, played.mean))
         return {
             "evaluation_return": played.mean,

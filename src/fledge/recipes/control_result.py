@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fledge.recipes.agent_files import FILES, card_for, put_in, read_card, write_agent
+from fledge.recipes.agent_files import Card, card_for, put_in, whole_best, write_agent
 from fledge.recipes.control_builders import Built
 from fledge.recipes.control_config import ControlConfig
 from fledge.recipes.judged_episodes import Played, play_episodes, result_seed
@@ -13,8 +13,7 @@ from fledge.recipes.pacing import say_skipped
 from fledge.recipes.show import Show
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
-from fledge.runs.model_files import written_model
-from fledge.runs.whole_folder import remove_files, standing
+from fledge.runs.model_files import remove_model, written_model
 from fledge.seeds import seed_for
 from fledge.worlds.frames import animation, film
 from fledge.worlds.world import World
@@ -27,15 +26,13 @@ def finish(
     steps, folder = sampler.taken, run.model_folder
     with written_model(folder) as beside:
         write_agent(beside, built, card_for(config, judge_world, sampler, last["evaluation_return"]))
-    best = kept_beside(run, last["evaluation_return"])
+    best = kept_beside(run, last["evaluation_return"], show)
     result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
     if best is not None:
-        put_in(built, best, judge_world)
+        put_in(built, best[0], judge_world)
         result["best"] = play_episodes(judge_world, built.player.best, result_seed(config.seed))
     pictured = filmed(config, run, built, show) if config.pictures else ""
-    rows = run.metrics.rows()
-    evaluations = [row for row in rows if "evaluation_return" in row]
-    highest = max(evaluations, key=lambda row: row["evaluation_return"])
+    first = next(row["evaluation_return"] for row in run.metrics.each() if "evaluation_return" in row)
     kept = "last" if best is None else "best"
     run.metrics.write({"step": last["step"], "world_steps": float(steps), "test_evaluation_return": result[kept].mean})
     summary = {
@@ -47,20 +44,20 @@ def finish(
         "steps": steps,
         "seconds": run.seconds,
         "evaluation_return": last["evaluation_return"],
-        "best_evaluation_return": highest["evaluation_return"],
-        "best_steps": int(steps if best is None else highest["world_steps"]),
+        "best_evaluation_return": last["evaluation_return"] if best is None else best[1].evaluation_return,
+        "best_steps": int(steps if best is None else best[1].world_steps),
         "kept": kept,
         "test_return": result[kept].mean,
         "test_interval": list(result[kept].interval),
         "test_episodes": config.evaluation_episodes,
         "last_test_return": result["last"].mean,
-        "before": {"evaluation_return": evaluations[0]["evaluation_return"]},
+        "before": {"evaluation_return": first},
         "after": {"evaluation_return": last["evaluation_return"]},
     }
     run.finish(summary)
     say_skipped(run, show)
     show.line(
-        f"control: return {evaluations[0]['evaluation_return']:.1f} → {last['evaluation_return']:.1f} "
+        f"control: return {first:.1f} → {last['evaluation_return']:.1f} "
         f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {steps:,} steps, in "
         f"{summary['seconds']:.1f} s{pictured}."
     )
@@ -68,7 +65,7 @@ def finish(
         show.line(f"Kept: the last agent, in {folder}; {told(result['last'])}.")
     else:
         show.line(
-            f"Kept: the best agent, of step {summary['best_steps']:,} with {highest['evaluation_return']:.1f}, in {best}; "
+            f"Kept: the best agent, of step {best[1].world_steps:,} with {best[1].evaluation_return:.1f}, in {best[0]}; "
             f"{told(result['best'])}, the last one, in {folder}, {result['last'].mean:.1f}."
         )
     show.line(f"Next: fledge play run={run.folder}, or fledge report run={run.folder}")
@@ -80,13 +77,12 @@ def told(played: Played) -> str:
     return f"in {len(played.returns)} other episodes it earned {played.mean:.1f} (95 %: {low:.1f} to {high:.1f})"
 
 
-def kept_beside(run: Run, last: float) -> Path | None:
-    """The folder of the best agent, None where no evaluation was better than the last one: then that is the best."""
-    folder = standing(run.folder / "best")
-    card = read_card(folder)
-    if card is not None and card.evaluation_return > last:
-        return folder
-    remove_files(folder, FILES)
+def kept_beside(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
+    """Folder and card of the best agent, None where no evaluation was better than the last one: then that is the best."""
+    best = whole_best(run, show.line)
+    if best is not None and best[1].evaluation_return > last:
+        return best
+    remove_model(run.folder / "best")
     return None
 
 

@@ -182,7 +182,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStac
             name.removeprefix("validation_"): value for name, value in lessons.measure(student, "test", None, 0).items()
         }
     read_test(run, config.steps, test)
-    first, figures = run.metrics.rows()[0], [name for name in last if name != "step"]
+    first, figures = next(run.metrics.each()), [name for name in last if name != "step"]
     summary = {
         "verb": "distill",
         "run": str(run.folder),

@@ -64,7 +64,7 @@ def by_world_steps(algorithm: Any, paces: Sequence[Pace], sampler: Any) -> Paced
 
 def say_skipped(run: Run, show: Show) -> None:
     """One line, where a run had optimizer steps with nothing to learn from."""
-    skipped = sum(row.get("steps_skipped", 0) for row in run.metrics.rows())
+    skipped = sum(row.get("steps_skipped", 0) for row in run.metrics.each())
     if skipped:
         show.line(
             f"{skipped:,.0f} optimizer steps were not made: their rows had nothing to learn from (`steps_skipped` in metrics.jsonl)."

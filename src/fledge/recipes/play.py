@@ -19,6 +19,7 @@ from fledge.recipes.control_kinds import load_built
 from fledge.recipes.judged_episodes import play_episodes
 from fledge.recipes.show import Show
 from fledge.runs.atomic import write_bytes
+from fledge.runs.whole_folder import place_of
 from fledge.seeds import seed_for
 from fledge.worlds.frames import animation, film
 from fledge.worlds.make import make_world
@@ -61,7 +62,7 @@ def play(config: PlayConfig, show: Show) -> dict[str, Any]:
     result = {
         "verb": "play",
         "run": str(config.run),
-        "which": "best" if folder.name.endswith("best") else "last",
+        "which": "best" if place_of(folder).name == "best" else "last",
         "agent": str(folder),
         "world": run.config["world"],
         "algorithm": run.config["algorithm"],

@@ -138,7 +138,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
         test |= judge_task(policy, tokenizer, task, tested, config.max_new_tokens)
         items |= {"validation_prompts": len(steering), "test_prompts": len(tested)}
     read_test(run, last.get("step", config.steps), test)
-    first = run.metrics.rows()[0]
+    first = next(run.metrics.each())
     figures = [name for name in last if name != "step"]
     summary = {
         "verb": "prefer",

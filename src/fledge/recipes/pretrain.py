@@ -152,7 +152,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
     test, name = {"loss": loss, "bits_per_byte": bits}, "validation_bits_per_byte"
     read_test(run, config.steps, test)
     steering, last_read = (len(windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested))
-    first = run.metrics.rows()[0]
+    first = next(run.metrics.each())
     summary = {
         "verb": "pretrain",
         "run": str(run.folder),

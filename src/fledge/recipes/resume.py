@@ -19,8 +19,9 @@ from fledge.recipes.text_data import find_loss, holds_to_its_text
 from fledge.recipes.verbs import VERBS
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Allowed, Run
-from fledge.runs.model_files import HASHES, model_is_whole
+from fledge.runs.model_files import check_model, hashes_of, model_is_whole
 from fledge.runs.provenance import Change, accepted, find_changes, start_folder
+from fledge.runs.whole_folder import standing
 
 
 class ResumeConfig(BaseModel):
@@ -71,15 +72,17 @@ def settings_of(run: Run, wanted: type[BaseModel]) -> Any:
 def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str, Any]:
     """The summary of a run that is open for writing: read if it is finished and whole, else continued by `go`.
 
-    A finished run whose model is lost or damaged has it written again from its last checkpoint, and keeps its summary.
-    Raises UserError where what it was started from has changed and the user has not accepted that.
+    A finished run whose model is lost or damaged has it written again from its last checkpoint, and
+    keeps its summary; one that begins again gets a new one. Raises UserError where what it was
+    started from has changed and the user has not accepted that.
     """
     summary = run.summary
     if summary is not None and is_as_it_was_finished(run):
         return summary
     if summary is not None:
-        show.line(f"the model of {run.folder} is lost or damaged: it is written again from the last checkpoint.")
-        if not run.checkpoints.steps() and not run.allowed.restart:
+        if run.checkpoints.steps():
+            show.line(f"the model of {run.folder} is lost or damaged: it is written again from the last checkpoint.")
+        elif not run.allowed.restart:
             raise UserError(
                 f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint to write it from: put "
                 f"one of them back, or `fledge resume {run.folder} from_start=true` trains it again."
@@ -88,13 +91,19 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
     check_inputs(run, show)
     use_threads(run, show)
     done = go()
-    return done if summary is None else summary
+    return done if run.kept_summary is None else run.kept_summary
 
 
 def is_as_it_was_finished(run: Run) -> bool:
-    """Whether a finished run has the model that it wrote, if it is of a kind that writes one."""
-    writes_one = (run.folder / HASHES).exists() or bool(run.checkpoints.steps())
-    return not writes_one or model_is_whole(run.folder)
+    """Whether a finished run has the model that it wrote, if it is of a kind that writes one.
+
+    Raises UserError where it has, and its best agent is damaged or lost: no checkpoint is of that moment.
+    """
+    writes_one = hashes_of(run.model_folder).exists() or bool(run.checkpoints.steps())
+    if writes_one and not model_is_whole(run.folder):
+        return False
+    check_model(standing(run.folder / "best"))
+    return True
 
 
 def check_inputs(run: Run, show: Show) -> None:

@@ -73,7 +73,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     save_model(run.model_folder, network, tokenizer, scalar=model, fledge_reward=scale)
     test = {"pair_accuracy": pair_accuracy(model, divided.test)} if divided.test else {}
     read_test(run, config.steps, test)
-    name, first = "validation_pair_accuracy", run.metrics.rows()[0]
+    name, first = "validation_pair_accuracy", next(run.metrics.each())
     summary = {
         "verb": "reward",
         "run": str(run.folder),

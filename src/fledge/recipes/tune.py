@@ -137,7 +137,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         items = (len(data.validation), len(data.test))
     read_test(run, last.get("step", config.steps), test)
     figures = [name for name in ("exact_match", "validation_loss") if name in last]
-    first = run.metrics.rows()[0]
+    first = next(run.metrics.each())
     summary = {
         "verb": "tune",
         "run": str(run.folder),

@@ -20,10 +20,16 @@ from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import FilesOf, describe, every_file, verb_of
 from fledge.runs.mended_log import fits, mend, set_aside
 from fledge.runs.metrics import Log
+from fledge.runs.model_files import MODEL_FILES
 from fledge.runs.place import Place, free_folder, given_folder, release_lock, take_lock
 from fledge.runs.shapes import Figures, Lineage, Seconds, Summary, Written
+from fledge.runs.whole_folder import recover
 
 Part = TypeVar("Part")
+_COME_TO = (  # what a run writes of its own way, and another way from step 0 would write over
+    "summary.json", "checkpoints", "metrics.jsonl", "samples.jsonl", "timings.jsonl",
+    "best", "best.sha256", "model", "model.sha256",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -187,20 +193,16 @@ class Run:
         return total
 
     def log_offsets(self) -> dict[str, int]:
-        """How many bytes each log holds, synced to disk; a checkpoint keeps this, and `rewind` returns to it."""
+        """How many bytes each log holds, synced to disk; a checkpoint keeps this for `return_to`."""
         return {name: log.offset() for name, log in self._logs().items()}
-
-    def rewind(self, offsets: dict[str, int]) -> None:
-        """Forget the rows written after `offsets`: the steps between a checkpoint and a kill are made again."""
-        for name, log in self._logs().items():
-            log.rewind(offsets.get(name, 0))
 
     def return_to(
         self, step: int, offsets: dict[str, int], remembered: list[dict[str, Any]] | None, notice: Callable[[str], None]
     ) -> None:
-        """`rewind` to the checkpoint of `step`; a log that does not fit it is mended, and `notice` hears of it.
+        """Forget the rows after the checkpoint of `step`: what came between it and a kill is made again.
 
-        remembered: the rows of metrics.jsonl that the checkpoint keeps; None in one of a version that kept none, whose
+        A log that does not fit it is mended, and `notice` hears of it. remembered: the rows of
+        metrics.jsonl that the checkpoint keeps; None in one of a version that kept none, whose
         metrics.jsonl must fit. Raises UserError where it does not.
         """
         for name, log in self._logs().items():
@@ -210,11 +212,21 @@ class Run:
             else:
                 log.rewind(offset)
 
-    def set_aside(self) -> None:
-        """Rename checkpoints and logs: the run begins again, and nothing of what was there is lost."""
-        for name in ("checkpoints", "metrics.jsonl", "samples.jsonl", "timings.jsonl"):
-            if os.path.lexists(self.folder / name):
-                set_aside(self.folder / name, "before")
+    def set_aside(self) -> list[str]:
+        """Rename whatever the run has come to, so that it can begin again and nothing is lost; the new names.
+
+        A finished run is unfinished from here on: what it ends with is another result, with other figures.
+        """
+        self.kept_summary = None
+        for log in self._logs().values():
+            log.close()
+        for name in ("model", "best"):
+            recover(self.folder / name, MODEL_FILES)
+        kept = []
+        for name in _COME_TO:
+            if _holds_something(self.folder / name):
+                kept.append(set_aside(self.folder / name, "before").name)
+        return kept
 
     def close(self) -> None:
         """Close the logs and let others write. The kernel does the same when the process ends in any way."""
@@ -268,6 +280,15 @@ def _if_there(path: Path, shape: type[Part], mend: str = MEND) -> Part | None:
         return read_json(path, shape, mend=mend)
     except FileNotFoundError:
         return None
+
+
+def _holds_something(path: Path) -> bool:
+    """Whether anything would be lost with `path`: an empty log or folder holds nothing."""
+    if path.is_file():
+        return path.stat().st_size > 0
+    if path.is_dir():
+        return any(path.iterdir())
+    return os.path.lexists(path)
 
 
 def _what_is_missing(folder: Path) -> str:

@@ -24,7 +24,9 @@ EMBEDDED = "python"  # the corpus that every installation has: its own reference
 
 
 FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is given a name
-_BESIDE_THE_WEIGHTS = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_BESIDE_THE_WEIGHTS = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "agent.json", "critic.safetensors"
+)  # fmt: skip
 
 
 def every_file(name: str) -> list[Path]:
@@ -101,8 +103,13 @@ def git_commit() -> str | None:
 
 
 def run_of(folder: Path) -> Path:
-    """The run that `folder` belongs to: itself, or the one whose model folder it is."""
-    return folder.parent if folder.name == "model" and verb_of(folder.parent) is not None else folder
+    """The run that `folder` belongs to: itself, or the one whose model or best agent it is."""
+    return folder.parent if is_of_a_run(folder) else folder
+
+
+def is_of_a_run(folder: Path) -> bool:
+    """Whether `folder` is the place of a run's model or of its best agent."""
+    return folder.name in ("model", "best") and verb_of(folder.parent) is not None
 
 
 def verb_of(folder: Path) -> str | None:
@@ -114,9 +121,9 @@ def verb_of(folder: Path) -> str | None:
 
 
 def weights_of(path: Path) -> Path | None:
-    """The weights of a run or a model folder; None where there are none."""
-    run = run_of(path)
-    places = (standing(run / "model") / "model.safetensors", run / "model.safetensors")
+    """The weights of a run, of its best agent or of a model folder; None where there are none."""
+    own = path if is_of_a_run(path) else path / "model"
+    places = (standing(own) / "model.safetensors", run_of(path) / "model.safetensors")
     return next((place for place in places if place.is_file()), None)
 
 

@@ -14,12 +14,17 @@ from fledge.runs.metrics import Log, encoded
 
 def fits(log: Log, offset: int) -> bool:
     """Whether the first `offset` bytes of a log are whole, readable rows. Only looks."""
+    left = offset
     try:
-        content = _content(log.path)
-        if offset > len(content) or (offset and content[offset - 1 : offset] != b"\n"):
-            return False
-        for line in content[:offset].splitlines():
-            parse_json(line, log.shape, "")
+        with open_regular(log.path) as file:
+            while left > 0:
+                line = file.readline(left)
+                if not line.endswith(b"\n"):  # the file ends here, or this row ends elsewhere
+                    return False
+                parse_json(line, log.shape, "")
+                left -= len(line)
+    except FileNotFoundError:
+        return offset == 0
     except UserError:
         return False
     return True

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.json_file import numbers_or_null, open_regular, parse_json
 
+_BLOCK = 2**16  # bytes
 _LONGEST = 2**26  # bytes of a line: a row of samples is a prompt and its completion
 
 
@@ -59,9 +60,13 @@ class Log:
         os.ftruncate(descriptor, offset)
         os.fsync(descriptor)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Every whole row so far."""
+    def each(self) -> Iterator[dict[str, Any]]:
+        """Every whole row so far, one in memory at a time: a long run has millions."""
         return read_log(self.path, self.shape)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Every whole row so far, together."""
+        return list(self.each())
 
     def close(self) -> None:
         if self._close is not None:
@@ -77,9 +82,21 @@ class Log:
             if made:  # a checkpoint that knows its length must find it
                 sync(self.path.parent)
             with open_regular(self.path) as file:
-                content = file.read()
-            os.ftruncate(self._descriptor, content.rfind(b"\n") + 1)
+                os.ftruncate(self._descriptor, _end_of_rows(file))
         return self._descriptor
+
+
+def _end_of_rows(file: BinaryIO) -> int:
+    """Where the last whole row ends, looked for from the back: what comes after it is torn."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 def encoded(row: dict[str, Any]) -> bytes:
@@ -89,9 +106,11 @@ def encoded(row: dict[str, Any]) -> bytes:
     )
 
 
-def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a log, [] where there is none. A torn last line is left out; any other broken line is a UserError."""
-    rows: list[dict[str, Any]] = []
+def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a log, none where there is no log.
+
+    A torn last line is left out; any other broken line is a UserError.
+    """
     with suppress(FileNotFoundError), open_regular(path) as file:
         for number in count(1):
             line = file.readline(_LONGEST + 1)
@@ -101,5 +120,4 @@ def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> list[dict[str, An
                 )
             if not line.endswith(b"\n"):
                 break
-            rows.append(parse_json(line, shape, f"line {number} of {path}", mend="mend the line or remove it"))
-    return rows
+            yield parse_json(line, shape, f"line {number} of {path}", mend="mend the line or remove it")

@@ -1,4 +1,4 @@
-"""A run's model/: written whole, with hashes beside it in model.sha256, by which damage is noticed before it is spoken with."""
+"""A run's model/ and best/: written whole, with hashes beside them by which damage is noticed when they are read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from safetensors import SafetensorError, safe_open
 
 from fledge.errors import UserError
 from fledge.runs.atomic import known_sha256, sha256, write_text
-from fledge.runs.lineage import verb_of
-from fledge.runs.whole_folder import replaced_whole, standing
+from fledge.runs.lineage import is_of_a_run, verb_of
+from fledge.runs.whole_folder import place_of, remove_files, replaced_whole, standing
 
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     "critic.safetensors", "agent.json",  # of an agent
 )  # fmt: skip
-HASHES = (
-    "model.sha256"  # in a run's folder, as sha256sum writes it: `cd RUN && sha256sum -c model.sha256` checks it too
-)
-_LINE = re.compile(r"([0-9a-f]{64})  model/(.+)")
+_LINE = re.compile(r"([0-9a-f]{64})  [^/]+/(.+)")
+
+
+def hashes_of(folder: Path) -> Path:
+    """Beside a model's folder, as sha256sum writes it: `cd RUN && sha256sum -c model.sha256` checks it too."""
+    place = place_of(folder)
+    return place.with_name(f"{place.name}.sha256")
 
 
 @contextmanager
@@ -30,43 +33,54 @@ def written_model(folder: Path) -> Iterator[Path]:
 
     Raises OSError, the earlier model intact.
     """
-    hashes = ""
+    own, hashes = is_of_a_run(folder), hashes_of(folder)
+    lines = ""
     with replaced_whole(folder, MODEL_FILES) as beside:
         yield beside
         for file in sorted(beside.iterdir()):
-            hashes += f"{sha256(file)}  model/{file.name}\n"
-    if _is_of_a_run(folder):
-        write_text(folder.parent / HASHES, hashes)
+            lines += f"{sha256(file)}  {folder.name}/{file.name}\n"
+        if own and (earlier := _text(hashes)):  # a kill on either side of the swap finds its own
+            write_text(hashes, earlier + lines)
+    if own:
+        write_text(hashes, lines)
+
+
+def remove_model(folder: Path) -> None:
+    """A run's model or best agent and its hashes; what others put beside its files stays."""
+    hashes_of(folder).unlink(missing_ok=True)
+    remove_files(folder, MODEL_FILES)
 
 
 def standing_model(folder: Path) -> Path:
     """Where a model folder stands: in a run, a kill while it was replaced may have left it under another name."""
-    return standing(folder) if _is_of_a_run(folder) else folder
+    return standing(folder) if is_of_a_run(folder) else folder
 
 
 def model_is_whole(run: Path) -> bool:
     """Whether a finished run's model has every file that was written, each with its content."""
     folder = standing(run / "model")
-    hashes = _hashes(run)
-    if not hashes:  # a run of a time when none were kept
+    if not _hashes(folder):  # a run of a time when none were kept
         return _can_be_opened(folder / "model.safetensors")
-    return all((folder / name).is_file() and known_sha256(folder / name) == kept for name, kept in hashes.items())
+    return _first_damage(folder) is None
 
 
 def check_model(folder: Path) -> None:
-    """Raises UserError where a file of a run's model is not what the run wrote; any other folder is believed."""
-    if folder.name not in ("model", ".model.replaced") or not _is_of_a_run(folder):
+    """Raises UserError where a file of a run's model or best agent is not what the run wrote.
+
+    Any other folder is believed, and so is one of a time when no hashes were kept.
+    """
+    if not is_of_a_run(place_of(folder)):
         return
-    run = folder.parent
-    for name, kept in _hashes(run).items():
-        file = folder / name
-        if not file.is_file():
-            raise UserError(f"{file} is gone: {_how_to_mend(run)}")
-        if known_sha256(file) != kept:
-            raise UserError(
-                f"{file} is not what the run wrote (it is damaged, or was changed): {_how_to_mend(run)} "
-                f"If the change was meant, copy {folder} to a folder of its own and give that."
-            )
+    damage = _first_damage(folder)
+    if damage is None:
+        return
+    if not damage.is_file():
+        raise UserError(f"{damage} is gone: {_how_to_mend(folder)}")
+    agent = (folder / "agent.json").exists()  # which is read from its run alone
+    meant = "" if agent else f" If the change was meant, copy {folder} to a folder of its own and give that."
+    raise UserError(
+        f"{damage} is not what the run wrote (it is damaged, or was changed): {_how_to_mend(folder)}{meant}"
+    )
 
 
 def how_to_have_a_model(path: Path) -> str:
@@ -75,23 +89,45 @@ def how_to_have_a_model(path: Path) -> str:
         return "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
     if not (path / "summary.json").is_file():
         return f"a run has one when it is finished; `fledge resume {path}` finishes it."
-    return _how_to_mend(path)
+    return _how_to_mend(path / "model")
 
 
-def _how_to_mend(run: Path) -> str:
-    checkpoints = run / "checkpoints"
+def _how_to_mend(folder: Path) -> str:
+    place = place_of(folder)
+    run, checkpoints = place.parent, place.parent / "checkpoints"
+    if place.name == "best":
+        return (
+            f"put it back from a copy, or remove {place} and {hashes_of(place)} to have the run's last agent alone: "
+            "no checkpoint is of that moment."
+        )
     if checkpoints.is_dir() and any(folder.name.isdigit() for folder in checkpoints.iterdir()):
         return f"`fledge resume {run}` writes the model again from the run's last checkpoint."
     return "no checkpoint of the run is left to write it from, so train it anew, or put the file back."
 
 
-def _hashes(run: Path) -> dict[str, str]:
+def _first_damage(folder: Path) -> Path | None:
+    """The first file of a run's model that is gone or has another content than its hashes allow."""
+    for name, allowed in _hashes(folder).items():
+        file = folder / name
+        if not file.is_file() or known_sha256(file) not in allowed:
+            return file
+    return None
+
+
+def _hashes(folder: Path) -> dict[str, set[str]]:
+    """File name to what it may be: one hash, and a second one where a kill came while the folder was replaced."""
+    allowed: dict[str, set[str]] = {}
+    for line in _text(hashes_of(folder)).splitlines():
+        if match := _LINE.fullmatch(line):
+            allowed.setdefault(match[2], set()).add(match[1])
+    return allowed
+
+
+def _text(path: Path) -> str:
     try:
-        lines = (run / HASHES).read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8")
     except (FileNotFoundError, UnicodeDecodeError):
-        return {}
-    found = (_LINE.fullmatch(line) for line in lines)
-    return {line[2]: line[1] for line in found if line}
+        return ""
 
 
 def _can_be_opened(weights: Path) -> bool:
@@ -100,7 +136,3 @@ def _can_be_opened(weights: Path) -> bool:
             return True
     except (FileNotFoundError, SafetensorError):
         return False
-
-
-def _is_of_a_run(folder: Path) -> bool:
-    return verb_of(folder.parent) is not None

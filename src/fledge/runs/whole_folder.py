@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fledge.disk import sync
 
+_REPLACED = re.compile(r"\.(.+)\.replaced")
 _LEFT_BY_AN_ATOMIC_WRITE = re.compile(r"\.(.+)\.\d+\.partial")
 
 
@@ -20,6 +21,12 @@ def standing(place: Path) -> Path:
     """Where the folder `place` stands now: there, or under the name it was moved aside to."""
     aside = _aside(place)
     return aside if not place.exists() and aside.is_dir() else place
+
+
+def place_of(folder: Path) -> Path:
+    """Where a folder belongs that `standing` found: its own name, also while it lies moved aside."""
+    aside = _REPLACED.fullmatch(folder.name)
+    return folder.with_name(aside[1]) if aside else folder
 
 
 @contextmanager
