@@ -1,4 +1,4 @@
-"""Asks the disk to hold what a file or a folder says now: before another file that is held vouches for it."""
+"""Asks the disk to hold a file or a folder as it is now, before another file vouches for it."""
 
 from __future__ import annotations
 

@@ -110,8 +110,8 @@ def test_what_has_changed_is_named_and_goes_on_only_if_accepted(
 
 
 ON_TEXT = (
-    "distill teacher={tune} layers=1 width=8 heads=2 steps=8 rows_per_step=8 evaluate_every=4 evaluation_rows=8 "
-    "precision=fp32 compile=no"
+    "distill teacher={tune} layers=1 width=8 heads=2 steps=8 rows_per_step=8 evaluate_every=4 "
+    "evaluation_rows=8 precision=fp32 compile=no"
 )
 PPO_ON_TEXT = f"{PPO} ptx_coefficient=0.5 ptx_tokens_per_step=128"
 

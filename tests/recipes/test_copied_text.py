@@ -1,4 +1,4 @@
-"""A run that has taken its text into shards/ goes on with that, and its lineage keeps the hashes of what was read."""
+"""A run goes on with its own copy of its text, and its lineage keeps the hashes of what was read."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     monkeypatch.chdir(tmp_path)
     Path("c.txt").write_text("".join(f"sentence {number}.\n" for number in range(500)))
     Path("rows.jsonl").write_text("{}\n")
-    with Run.create(Path("run"), "align", {}, seed=0, data=["rows.jsonl"], copied=["c.txt"]) as made:
-        keep_shards(made.folder / "shards", lambda: Corpus("c.txt"), train_tokenizer("bytes", []), pytest.fail)
+    rows, text = ["rows.jsonl"], ["c.txt"]
+    with Run.create(Path("run"), "align", {}, seed=0, data=rows, copied=text) as made:
+        tokenizer = train_tokenizer("bytes", [])
+        keep_shards(made.folder / "shards", lambda: Corpus("c.txt"), tokenizer, pytest.fail)
         yield made
 
 
@@ -54,7 +56,7 @@ def edit(name: str) -> None:
 
 @pytest.mark.parametrize("accept", [False, True])
 @pytest.mark.parametrize("gone", [False, True])
-def test_whole_shards_are_gone_on_with_and_the_lineage_is_left(accept: bool, gone: bool, run: Run) -> None:
+def test_whole_shards_are_read_and_the_lineage_is_left(accept: bool, gone: bool, run: Run) -> None:
     before = (run.folder / "lineage.json").read_bytes()
     assert resumed(run, accept=accept) == ""
     Path("c.txt").unlink() if gone else edit("c.txt")
@@ -64,7 +66,7 @@ def test_whole_shards_are_gone_on_with_and_the_lineage_is_left(accept: bool, gon
     assert (run.folder / "lineage.json").read_bytes() == before
 
 
-def test_another_change_that_is_accepted_leaves_the_hash_of_the_text_that_was_read(run: Run) -> None:
+def test_another_change_that_is_accepted_leaves_the_hash_of_the_text(run: Run) -> None:
     was = hashes(run)
     edit("c.txt")
     edit("rows.jsonl")
@@ -73,8 +75,9 @@ def test_another_change_that_is_accepted_leaves_the_hash_of_the_text_that_was_re
     assert "rows.jsonl has changed: accepted" in resumed(run, accept=True)
     assert hashes(run) == {"rows.jsonl": sha256("rows.jsonl"), "c.txt": was["c.txt"]}
     (taken,) = run.lineage["accepted"]
-    assert (taken["path"], taken["was"], taken["now"]) == ("rows.jsonl", was["rows.jsonl"], sha256("rows.jsonl"))
-    assert resumed(Run(run.folder)) == "c.txt has changed: run goes on with the copy in its shards/, which is whole.\n"
+    hashes_then_and_now = was["rows.jsonl"], sha256("rows.jsonl")
+    assert (taken["path"], taken["was"], taken["now"]) == ("rows.jsonl", *hashes_then_and_now)
+    assert resumed(Run(run.folder)).startswith("c.txt has changed: run goes on with the copy")
 
 
 @pytest.mark.parametrize("name", ["train-00000.bin", "tokenizer.json"])
@@ -84,7 +87,8 @@ def test_damaged_shards_need_the_text_as_it_was(accept: bool, name: str, run: Ru
     (run.folder / "shards" / name).unlink()
     assert resumed(run, accept=accept) == ""  # they are written again from a text that is as it was
     edit("c.txt")
-    with pytest.raises(UserError, match=rf"^c\.txt has changed, and the run's own copy is damaged \(.*{name}"):
+    said = rf"^c\.txt has changed, and the run's own copy is damaged \(.*{name}"
+    with pytest.raises(UserError, match=said):
         resumed(run, accept=accept)
     assert (run.folder / "lineage.json").read_bytes() == before
 

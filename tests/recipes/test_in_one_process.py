@@ -1,4 +1,4 @@
-"""Recipes that are called from Python let go of their run: it can be opened again at once, and no file stays open."""
+"""Recipes that are called from Python let go of their run, and count the seconds of all processes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text("".join(f"sentence {number}.\n" for number in range(200)))
     rows = [{"prompt": f"say {n}", "chosen": f"{n}", "rejected": "?"} for n in range(40)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    pretrain(PRETRAIN.model_copy(update={"data": str(folder / "text.txt"), "out": folder / "base"}), silent())
+    here = {"data": str(folder / "text.txt"), "out": folder / "base"}
+    pretrain(PRETRAIN.model_copy(update=here), silent())
     return folder
 
 
@@ -88,7 +89,7 @@ def open_files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", RECIPES)
-def test_a_recipe_that_returns_or_raises_has_no_file_open_and_its_run_can_be_opened(verb: str, work: Path) -> None:
+def test_a_recipe_that_returned_has_no_file_open_and_its_run_can_be_opened(verb: str, work: Path) -> None:
     recipe, config = RECIPES[verb]
     out = work / verb
     recipe(config.model_copy(update={"out": out}), silent())
@@ -124,7 +125,7 @@ def test_ctrl_c_in_a_notebook_says_what_to_do_and_that_can_be_done(work: Path) -
     config = PRETRAIN.model_copy(update={"out": work / "stopped"})
     with pytest.raises(Interrupted, match="Continue with: fledge resume") as stopped:
         pretrain(config, Pressing(Console(file=io.StringIO())))
-    assert stopped.traceback[-1].frame  # a notebook keeps the last exception, and with it what the recipe held
+    assert stopped.traceback[-1].frame  # a notebook keeps it, and with it what the recipe held
     assert open_files(work) == set()
     assert resume(ResumeConfig(run=work / "stopped"), silent())["steps"] == 2
 
@@ -153,7 +154,7 @@ def test_a_run_that_was_given_is_its_givers_to_close(work: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", [verb for verb in RECIPES if verb != "compare"])
-def test_the_seconds_of_a_run_that_was_continued_are_those_of_all_its_processes(verb: str, work: Path) -> None:
+def test_the_seconds_of_a_continued_run_are_those_of_all_its_processes(verb: str, work: Path) -> None:
     recipe, config = RECIPES[verb]
     show, clock = Pressing(Console(file=io.StringIO())), time.perf_counter
     with pytest.MonkeyPatch.context() as patched:

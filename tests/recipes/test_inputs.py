@@ -10,7 +10,7 @@ import pytest
 
 from fledge.recipes.inputs import files_read
 
-# Runs what a user's file is, with the folder that is looked in, and prints every file of it that was run.
+# Runs what a user's file is, and prints every file of the folder that Python ran for it.
 ASK = """
 import runpy, sys
 folder, what = sys.argv[1:]
@@ -24,7 +24,7 @@ finally:
 
 PROJECT = {
     "rewards/__init__.py": "",
-    "rewards/core.py": "from .impl import f\nfrom . import other\nfrom .deep import down\nfrom math import sqrt\n",
+    "rewards/core.py": "from .impl import f\nfrom . import other\nfrom .deep import down\n",
     "rewards/impl.py": "def f(): return 1\n",
     "rewards/other.py": "import helper\n",
     "rewards/unused.py": "",
@@ -48,7 +48,11 @@ def project(tmp_path: Path) -> Path:
 
 def run_by_python(folder: Path, what: str) -> set[str]:
     ran = subprocess.run(
-        [sys.executable, "-c", ASK, str(folder), what], capture_output=True, text=True, check=True, cwd=folder
+        [sys.executable, "-c", ASK, str(folder), what],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder,
     )
     return {str(Path(line).relative_to(folder)) for line in ran.stdout.splitlines()}
 
@@ -72,7 +76,9 @@ def test_a_task_brings_every_module_that_it_runs(source: str, project: Path) -> 
     assert read == wanted | {"task.py"}
 
 
-def test_a_module_of_the_present_folder_is_looked_up_from_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_is_looked_up_from_the_present_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
     monkeypatch.chdir(project)
     read = {str(file) for file in files_read("rewards.core:Mine-v0")}
     assert read == run_by_python(project, "rewards.core")

@@ -218,7 +218,8 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
     text = [config.ptx_data] if config.ptx_coefficient else []
-    run = open_run(run, opened, "align", config, began, parents=parents, data=[config.task, *own], copied=text)
+    data = [config.task, *own]
+    run = open_run(run, opened, "align", config, began, parents=parents, data=data, copied=text)
     stopwatch = Stopwatch()
     precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
     with removed_if_it_cannot_begin(run):

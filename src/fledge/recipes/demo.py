@@ -76,7 +76,9 @@ def stages(folder: Path, seed: int) -> list[Stage]:
 @closes_what_it_opens
 def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what is finished."""
-    run = run or opened.enter_context(Run.create(config.out, "demo", config.model_dump(mode="json"), seed=config.seed))
+    if run is None:
+        fields = config.model_dump(mode="json")
+        run = opened.enter_context(Run.create(config.out, "demo", fields, seed=config.seed))
     done: list[dict[str, Any]] = []
     for name, recipe, settings in stages(run.folder, config.seed):
         assert settings.out is not None

@@ -24,9 +24,9 @@ def files_of(config: Mapping[str, Any]) -> FilesOf:
 def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
     """The files behind a name that a user gave: text, a task, a map, code of his own; none for what is built in.
 
-    A folder is its text files, in the order of names; a .py file brings the modules beside it that it imports, with the
-    packages around them; `gridworld:map.txt`, `words:task.jsonl` and `mine.py:Mine` are the file in them, and
-    `my.module:Mine-v0` a module of the present folder.
+    A folder is its text files, in the order of names; a .py file brings the modules beside it that
+    it imports, with the packages around them; `gridworld:map.txt`, `words:task.jsonl` and
+    `mine.py:Mine` are the file in them, `my.module:Mine-v0` is a module of the present folder.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -51,7 +51,7 @@ def _with_imports(path: Path) -> list[Path]:
 
 
 def _and_imports(files: list[Path], root: Path) -> list[Path]:
-    """Files of Python and the modules of `root`, where Python looks for them, that they import, and so on."""
+    """Files of Python and the modules of `root`, where Python looks, that they import, and so on."""
     read, waiting = list(files), list(files)
     while waiting:
         for module in _imported(waiting.pop(), root):
@@ -63,9 +63,10 @@ def _and_imports(files: list[Path], root: Path) -> list[Path]:
 
 
 def _module_files(root: Path, module: tuple[str, ...]) -> Iterator[Path]:
-    """What Python runs to import a module of `root`: the __init__.py of each package around it, and its own file."""
+    """What Python runs to import a module of `root`: the __init__.py of each package, its own file."""
     for end in range(1, len(module) + 1):
-        package, alone = root.joinpath(*module[:end], "__init__.py"), root.joinpath(*module[:end]).with_suffix(".py")
+        place = root.joinpath(*module[:end])
+        package, alone = place / "__init__.py", place.with_suffix(".py")
         if package.is_file():
             yield package
         elif alone.is_file():
@@ -74,7 +75,7 @@ def _module_files(root: Path, module: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _imported(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
-    """The modules that a file imports, as seen from `root`. None of one that is not Python: running it will say so."""
+    """The modules that a file imports, as seen from `root`; none of one that Python cannot read."""
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError):

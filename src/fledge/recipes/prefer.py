@@ -92,7 +92,8 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
         show.line(f"{config.data or config.task}: {divided.note}.")
     rows_per_step, learnt = rows_to_learn_from(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, str(config.data or config.task), show)
-    run = open_run(run, opened, "prefer", config, began, parents=[config.base], data=[str(config.data or config.task)])
+    given = [str(config.data or config.task)]
+    run = open_run(run, opened, "prefer", config, began, parents=[config.base], data=given)
     policy = base.policy().to(config.on())
     reference = policy.frozen_copy()
     rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]  # preferred ones, or single answers

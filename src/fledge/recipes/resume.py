@@ -109,8 +109,8 @@ def is_as_it_was_finished(run: Run) -> bool:
 def check_inputs(run: Run, show: Show) -> None:
     """Raises UserError where a file that the run was started from is not what it was, unless that is allowed.
 
-    Names are looked up from the present folder. What is allowed is recorded in lineage.json. What the run has a copy of may
-    change: it is not read any more.
+    Names are looked up from the present folder. What is allowed is recorded in lineage.json. What
+    the run has a copy of may change: it is not read any more.
     """
     changes = find_changes(run.folder, run.lineage, files_of(run.config))
     copied, shards = [change for change in changes if change.copied], run.folder / "shards"
@@ -118,10 +118,11 @@ def check_inputs(run: Run, show: Show) -> None:
         loss = find_loss(shards)
         if loss is not None:
             raise UserError(
-                f"{differing(copied)}, and the run's own copy is damaged ({loss}): put back what was there and resume, or "
-                "start a new run."
+                f"{differing(copied)}, and the run's own copy is damaged ({loss}): put back what "
+                "was there and resume, or start a new run."
             )
-        show.line(f"{differing(copied)}: {run.folder} goes on with the copy in its shards/, which is whole.")
+        goes_on = f"{run.folder} goes on with the copy in its shards/, which is whole."
+        show.line(f"{differing(copied)}: {goes_on}")
         changes = [change for change in changes if not change.copied]
     if not changes:
         return

@@ -48,7 +48,8 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     if divided.note:
         show.line(f"{config.data or config.task}: {divided.note}.")
     config = config.with_epochs(len(pairs), config.pairs_per_step, str(config.data or config.task), show)
-    run = open_run(run, opened, "reward", config, began, parents=[config.base], data=[str(config.data or config.task)])
+    given = [str(config.data or config.task)]
+    run = open_run(run, opened, "reward", config, began, parents=[config.base], data=given)
     model = ScalarModel(network).to(config.on())
     typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
     precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)

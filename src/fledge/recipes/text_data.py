@@ -49,13 +49,13 @@ def whole_tokenizer(shards: Path) -> Tokenizer | None:
 
 
 def find_loss(shards: Path) -> str | None:
-    """What a run lacks of its own copy of its text, the tokenizer with it; None where it needs the text no more."""
+    """What is wrong with a run's own copy of its text and the tokenizer with it; None: nothing."""
     tokenizer = shards / "tokenizer.json"
     return find_damage(shards) or (None if tokenizer.exists() else f"{tokenizer} is missing")
 
 
 def holds_to_its_text(shards: Path) -> bool:
-    """Whether shards that are lost can only be written again from the same text: the index that says so can be read."""
+    """Whether damaged shards can only be written again from the same text: their index is read."""
     try:
         read_index(shards)
     except UserError:

@@ -83,9 +83,10 @@ class Called(Protocol[Config]):
 
 
 def closes_what_it_opens(recipe: Recipe[Config]) -> Called[Config]:
-    """The recipe with a stack of what is to be closed when it returns or raises; `open_run` puts a new run there.
+    """The recipe with a stack of what is closed when it returns or raises; `open_run` puts a new run there.
 
-    Whoever calls it from Python can open the run again at once, and a hundred runs take no more files than one.
+    So the run can be opened again at once, and a hundred runs in one process have no more files
+    open than one.
     """
 
     @wraps(recipe)
@@ -107,10 +108,10 @@ def open_run(
     data: list[str] | None = None,
     copied: list[str] | None = None,
 ) -> Run:
-    """The run to continue if one was given, which is its giver's to close; else a new one, on the stack `opened`.
+    """The run to continue if one was given, which its giver closes; else a new one, put on `opened`.
 
-    began: by the clock of `time.perf_counter`, when the work on it began. data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files that `keep_shards` will take
-    into the run.
+    began: by `time.perf_counter`, when the work on it began. data: names of rows, tasks, worlds and
+    code of the user's. copied: those of texts and files that `keep_shards` will take into the run.
 
     From here on the generators that a process shares, from which code of the user's draws, follow the seed.
     """
@@ -119,8 +120,8 @@ def open_run(
         return run
     fields = config.model_dump(mode="json")
     made = Run.create(
-        config.out, verb, fields, seed=config.seed, parents=parents or [], data=data or [], copied=copied or [],
-        files_of=files_of(fields),
+        config.out, verb, fields, seed=config.seed, files_of=files_of(fields),
+        parents=parents or [], data=data or [], copied=copied or [],
     )  # fmt: skip
     made.began = began
     return opened.enter_context(made)

@@ -91,7 +91,8 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         data, census = divide_conversations(config.data, tokenizer, network.config.context, config.reading, show)
         rows, files, size = Shuffled(data.train, config.seed), [census], len(data.train)
     config = config.with_epochs(size, config.rows_per_step, str(config.data or config.task), show)
-    run = open_run(run, opened, "tune", config, began, parents=[config.base], data=[str(config.data or config.task)])
+    given = [str(config.data or config.task)]
+    run = open_run(run, opened, "tune", config, began, parents=[config.base], data=given)
     sampler = ConversationRows(
         rows, rows_per_step=config.rows_per_step, seed=config.seed, window=config.window,
         rows_in_all=config.rows_in_all(size),

@@ -41,7 +41,9 @@ class Allowed:
 
 
 class Run:
-    """One run folder. `create` and `open(writing=True)` hold its lock until `close`, or until nobody has the run any more.
+    """One run folder.
+
+    `create` and `open(writing=True)` hold its lock until `close`, or until nobody has the run.
 
     damage: a sentence for each part that was asked for and is not what it should be; that part reads as empty.
     """
@@ -66,7 +68,7 @@ class Run:
         self.kept_summary: dict[str, Any] | None = None  # of a finished run whose model is only written again
         self.machine: dict[str, Any] | None = None  # how it computes, once that is chosen; kept in its checkpoints
         self.began = time.perf_counter()  # in this process
-        self.seconds_before = 0.0  # of the processes before this one, up to the checkpoint that it goes on from
+        self.seconds_before = 0.0  # of earlier processes, up to the checkpoint that it goes on from
         self._made: Place | None = None  # only where this process made the run
 
     @classmethod
@@ -95,7 +97,9 @@ class Run:
         lock, made_lock = take_lock(folder)
         place = Place(folder, made_folder, made_lock)
         try:
-            lineage = describe(verb, command, seed, parents, data, copied=copied, folder=folder, files_of=files_of)
+            lineage = describe(
+                verb, command, seed, parents, data, copied=copied, folder=folder, files_of=files_of
+            )  # fmt: skip
             write_json(folder / "lineage.json", lineage | {"threads": torch.get_num_threads()})
             # config.json last: with it the folder is a run, and a kill before it leaves one that `create` takes again.
             write_json(folder / "config.json", {"verb": verb, "config": config})

@@ -48,9 +48,10 @@ def describe(
 ) -> dict[str, Any]:
     """What lineage.json says. `command` None: this process's command line. `folder`: the run's own, for relative paths.
 
-    A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path is what `files_of`
-    takes, or several of these with commas between; `copied` are those that the run takes into its shards/ when it begins
-    and reads no more, and of these the word `python` is the embedded prose. Raises OSError for what cannot be read.
+    A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path
+    is what `files_of` takes, or several of these with commas between; `copied` are those that the
+    run takes into its shards/ when it begins and reads no more, and of these the word `python` is
+    the embedded prose. Raises OSError for what cannot be read.
     """
     lineage: dict[str, Any] = {
         "id": uuid.uuid4().hex,  # its checkpoints bear it, so that those of another run are told apart
@@ -137,7 +138,10 @@ def model_hashes(path: Path) -> dict[str, str]:
 
 
 def is_embedded(given: Mapping[str, Any]) -> bool:
-    """Whether one of the `inputs` is the embedded prose: so the corpus reader has it, whatever else is called `python`."""
+    """Whether one of the `inputs` is the embedded prose, as the corpus reader has it.
+
+    That is the word alone: a folder of that name is `./python`.
+    """
     return given.get("copied", False) and given["data"] == EMBEDDED
 
 
@@ -146,7 +150,10 @@ def _embedded() -> dict[str, Any]:
 
 
 def _described(files: list[Path]) -> list[dict[str, Any]]:
-    return [{"path": str(file), "bytes": file.stat().st_size, "sha256": known_sha256(file)} for file in files]
+    return [
+        {"path": str(file), "bytes": file.stat().st_size, "sha256": known_sha256(file)}
+        for file in files
+    ]  # fmt: skip
 
 
 def _names(data: str) -> list[str]:

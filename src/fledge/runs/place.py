@@ -149,7 +149,7 @@ def take_lock(folder: Path) -> tuple[int, bool]:
 
 
 def release_lock(descriptor: int) -> None:
-    """Let others write. Nothing in a child, which has let go already: the number may be another file's there."""
+    """Let others write. A child has let go already: there the number may be another file's."""
     if descriptor in _held:
         _held.remove(descriptor)
         os.close(descriptor)

@@ -16,9 +16,10 @@ from fledge.runs.lineage import FilesOf, describe_inputs, is_embedded, model_has
 
 @dataclass(frozen=True)
 class Change:
-    """One file that is not what it was. `was` and `now` are its hashes, None where there was, or is, no such file.
+    """One file that is not what it was.
 
-    copied: the run has taken its content into shards/.
+    was, now: its hashes, None where there was, or is, no such file. copied: the run has taken its
+    content into shards/.
     """
 
     path: str
@@ -39,7 +40,7 @@ def start_folder(lineage: dict[str, Any]) -> Path:
     """
     here = Path.cwd()
     started = Path(lineage.get("started_in") or here)
-    given = [entry for entry in lineage.get("inputs", []) if "model" in entry or not is_embedded(entry)]
+    given = [entry for entry in lineage.get("inputs", []) if not is_embedded(entry)]
     names = [entry.get("model") or entry["data"] for entry in given]
 
     def lacks(folder: Path) -> bool:
@@ -49,21 +50,26 @@ def start_folder(lineage: dict[str, Any]) -> Path:
 
 
 def find_changes(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> list[Change]:
-    """What differs from the lineage of the run in `folder`, as seen from the start folder, the present one. Raises OSError."""
+    """What differs from the lineage of the run in `folder`. Raises OSError.
+
+    As seen from the start folder, which has to be the present one.
+    """
     if "inputs" not in lineage:  # written by a version that kept hashes and no names
         return list(_changes_by_path(folder, lineage))
     return list(_changes_by_name(lineage, files_of))
 
 
 def accepted(folder: Path, lineage: dict[str, Any], changes: list[Change], files_of: FilesOf) -> dict[str, Any]:
-    """The lineage with what is there now in place of what was, and under `accepted` what was taken in, and when.
+    """The lineage with what is there now, and under `accepted` what was taken in, and when.
 
-    Of what was copied it keeps what it says, unless one of the changes is of that: else the copy is what is read.
+    What it says of what was copied stays, as long as none of the changes is of that: the run reads
+    its copy.
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    taken = [{"when": when, "path": change.path, "was": change.was, "now": change.now} for change in changes]
+    taken = [{"when": when, "path": each.path, "was": each.was, "now": each.now} for each in changes]
     if "inputs" in lineage:
-        now = _inputs_now(folder, lineage, files_of, keep_copied=not any(change.copied for change in changes))
+        keep_copied = not any(change.copied for change in changes)
+        now = _inputs_now(folder, lineage, files_of, keep_copied)
     else:
         parents = [folder / parent["path"] for parent in lineage.get("parents", [])]
         data = [entry["path"] for entry in lineage.get("data", []) if Path(entry["path"]).exists()]
@@ -71,7 +77,9 @@ def accepted(folder: Path, lineage: dict[str, Any], changes: list[Change], files
     return lineage | now | {"accepted": [*lineage.get("accepted", []), *taken]}
 
 
-def _inputs_now(folder: Path, lineage: dict[str, Any], files_of: FilesOf, *, keep_copied: bool) -> dict[str, Any]:
+def _inputs_now(
+    folder: Path, lineage: dict[str, Any], files_of: FilesOf, keep_copied: bool
+) -> dict[str, list[dict[str, Any]]]:
     now: dict[str, list[dict[str, Any]]] = {"parents": [], "data": [], "inputs": []}
     for given, known in _given(lineage):
         if "model" in given:
@@ -112,8 +120,8 @@ def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Cha
                 if now.get(name) != was:
                     yield Change(str(weights.with_name(name) if weights else place / name), was, now.get(name))
             continue
-        files = [] if is_embedded(given) else [file for file in files_of(given["data"]) if file.is_file()]
-        for change in _compared_data(known, files):
+        files = [] if is_embedded(given) else files_of(given["data"])
+        for change in _compared_data(known, [file for file in files if file.is_file()]):
             yield replace(change, copied=given.get("copied", False))
 
 

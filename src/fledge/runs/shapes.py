@@ -98,7 +98,7 @@ class ModelGiven(TypedDict):
 class DataGiven(TypedDict):
     """One of lineage.json's `inputs`: a name, and how many of the entries of `data` are its files.
 
-    copied: what is behind it was taken into the run's shards/ when it began, and is not read any more.
+    copied: what is behind it was taken into the run's shards/ when it began, and is read no more.
     """
 
     data: Place

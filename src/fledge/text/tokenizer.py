@@ -128,7 +128,7 @@ class Tokenizer(ABC):
             raise ValueError(f"id {int(wrong)} is not in this vocabulary of {self.vocab_size} tokens")
 
     def save(self, folder: str | Path) -> None:
-        """Write tokenizer.json and tokenizer_config.json, which `load_tokenizer` and `transformers` read, to the disk."""
+        """Write and sync tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self._file, encoding="utf-8", newline="\n")
