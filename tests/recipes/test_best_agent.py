@@ -138,6 +138,37 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_best_agent(tmp_path: Path, m
     assert summary["best_evaluation_return"] == 20
 
 
+@pytest.mark.parametrize("moment", range(1, 8))
+def test_a_kill_while_it_is_set_aside_loses_nothing_and_the_run_still_begins_again(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a finished run without its weights and checkpoints seven names are left; none of them alone passes for a whole run."""
+    run = tmp_path / "run"
+    trained(run, 0, 90, 40, 10, 5, 6)
+    shutil.rmtree(run / "checkpoints")
+    (run / "model" / "model.safetensors").unlink()
+    had = {name: (run / name).read_bytes() for name in ("summary.json", "metrics.jsonl", "timings.jsonl")}
+    had |= {name: (run / name).read_bytes() for name in ("best.sha256", "model.sha256")}
+    agents = {name: files(run / name) for name in ("best", "model")}
+    real, calls = Path.rename, 0
+
+    def dying(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += ".before" in str(target)
+        if calls == moment:
+            raise Killed
+        return real(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", dying)
+        with pytest.raises(Killed):
+            continued(run, 0, 20, 10, 5, 6, from_start=True)
+    summary, _ = continued(run, 0, 20, 10, 5, 6, from_start=True)
+    assert summary["best_evaluation_return"] == 20
+    assert {name: (run / f"{name}.before").read_bytes() for name in had} == had
+    assert {name: files(run / f"{name}.before") for name in agents} == agents
+
+
 @pytest.mark.parametrize(
     ("later", "highest"),
     [((20, 10), 90), ((60, 10), 90), ((95, 10), 95), ((10, 95), 95)],

@@ -27,6 +27,7 @@ from fledge.runs.whole_folder import recover
 
 Part = TypeVar("Part")
 _COME_TO = (  # what a run writes of its own way, and another way from step 0 would write over
+    # The summary first: without the model that it tells of, the run would pass for a finished one.
     "summary.json", "checkpoints", "metrics.jsonl", "samples.jsonl", "timings.jsonl",
     "best", "best.sha256", "model", "model.sha256",
 )  # fmt: skip
