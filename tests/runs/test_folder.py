@@ -230,6 +230,26 @@ def test_a_child_of_the_process_that_writes_a_run_does_not_hold_its_lock(tmp_pat
         os.waitpid(child, 0)
 
 
+SLOW_CHILD = """
+import os, sys, time
+from pathlib import Path
+os.register_at_fork(after_in_child=lambda: time.sleep(1))  # before fledge's own, which closes the lock there
+from fledge.runs.folder import Run
+run = Run.create(Path(sys.argv[1]), "tune", {}, seed=0)
+if os.fork() == 0:
+    os._exit(0)
+run.close()
+Run.open(Path(sys.argv[1]), writing=True).close()
+"""
+
+
+def test_a_run_that_is_closed_can_be_opened_though_a_child_has_hardly_begun(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_CHILD, str(tmp_path / "a")], stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_that_nobody_has_any_more_lets_go_of_its_lock_and_its_logs(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", "tune", {}, seed=0)
     run.metrics.write({"step": 1})

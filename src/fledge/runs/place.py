@@ -152,4 +152,6 @@ def release_lock(descriptor: int) -> None:
     """Let others write. A child has let go already: there the number may be another file's."""
     if descriptor in _held:
         _held.remove(descriptor)
+        # Not by closing alone: a child forked a moment ago may not have closed its copy yet.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
