@@ -23,17 +23,17 @@ from typing import Any
 
 import torch
 
-from fledge.algorithms.grpo import GRPO
+from fledge.algorithms.policy.grpo import GRPO
+from fledge.engine.generation import Generation
+from fledge.hub.folder import load_model, save_model
 from fledge.learner import Learner, Schedule
-from fledge.models.folder import load_model, save_model
-from fledge.models.generation import Generation
-from fledge.models.transformer import Transformer, TransformerConfig
+from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion
 from fledge.sample.rollouts import Rollouts, prompt_tokens
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.named import load_task
 from fledge.text.tokenizer import SPECIAL, train_tokenizer
-from fledge.worlds.tasks import load_task
 from side_by_side import Times, alternate, finish, options, rate_table, rates, say, speed_up, table
 
 PROMPTS, SAMPLES, NEW, LEARNING_RATE, BETAS = 8, 8, 24, 5e-5, (0.9, 0.95)

@@ -19,11 +19,11 @@ import gymnasium
 import numpy as np
 import torch
 
-from fledge.recipes.control import threads_for
-from fledge.recipes.control_builders import Making
-from fledge.recipes.control_config import ControlConfig, settled
-from fledge.recipes.control_kinds import kind_for, kind_of_world
-from fledge.recipes.judged_episodes import play_episodes, steering_seed
+from fledge.evaluate.judged_episodes import play_episodes, steering_seed
+from fledge.recipes.control.builders import Making
+from fledge.recipes.control.config import ControlConfig, settled
+from fledge.recipes.control.control import threads_for
+from fledge.recipes.control.kinds import kind_for, kind_of_world
 from fledge.recipes.pacing import by_world_steps
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from fledge.engine.engine import Engine
+from fledge.engine.packed import product
 from fledge.engine.request import Request
-from fledge.models.folder import save_model
-from fledge.models.packed import product
-from fledge.models.transformer import Transformer
+from fledge.hub.folder import save_model
+from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.text.tokenizer import train_tokenizer
 from pretrain import SIZES, SPECIAL, VOCABULARY

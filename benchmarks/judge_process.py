@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fledge.worlds.judge_process import JudgeProcess, Limits
-from fledge.worlds.own_judge import OwnJudge
+from fledge.tasks.judge_process import JudgeProcess, Limits
+from fledge.tasks.own_judge import OwnJudge
 from side_by_side import alternate, finish, options, table
 
 IN_FLIGHT, PROMPT, COMPLETION = 64, 120, 400  # completions in one request; characters

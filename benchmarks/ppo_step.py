@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from fledge.models.folder import save_model
-from fledge.models.transformer import Transformer, TransformerConfig
-from fledge.recipes.align import AlignConfig, align
-from fledge.recipes.show import Show
-from fledge.recipes.tune import TuneConfig, tune
+from fledge.hub.folder import save_model
+from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.recipes.language.align import AlignConfig, align
+from fledge.recipes.language.tune import TuneConfig, tune
+from fledge.runs.show import Show
 from fledge.text.tokenizer import train_tokenizer
 from side_by_side import finish, options, say, table
 

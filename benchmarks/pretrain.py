@@ -22,14 +22,14 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from fledge.algorithms.supervised import Supervised
+from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.learner import Learner, Schedule
-from fledge.models.transformer import Transformer, TransformerConfig
+from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
-from fledge.recipes.pretrain import PretrainConfig
-from fledge.recipes.show import Show
+from fledge.recipes.language.pretrain import PretrainConfig
 from fledge.recipes.speed import choose_speed
 from fledge.runs.folder import Run
+from fledge.runs.show import Show
 from fledge.sample.documents import text_rows
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories

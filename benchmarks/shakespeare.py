@@ -28,9 +28,9 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor, nn
 
-from fledge.models.folder import load_model
-from fledge.recipes.pretrain import PretrainConfig, pretrain
-from fledge.recipes.show import Show
+from fledge.hub.folder import load_model
+from fledge.recipes.language.pretrain import PretrainConfig, pretrain
+from fledge.runs.show import Show
 from fledge.sample.documents import text_rows
 from side_by_side import finish, options, say, table
 

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fledge.algorithms.supervised import Supervised
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.hub.folder import save_model
 from fledge.learner import Learner, Schedule
-from fledge.models.folder import save_model
-from fledge.models.transformer import Transformer, TransformerConfig
+from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import ConversationRows, Row, Shuffled
 from fledge.stopwatch import Stopwatch

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from fledge.exact.bellman import optimal_backup
-from fledge.exact.grid_iteration import GridSolution, solve_gridworld
+from fledge.plan.bellman import optimal_backup
+from fledge.plan.grid_iteration import GridSolution, solve_gridworld
 from fledge.worlds.gridworld import Gridworld
 from side_by_side import Times, alternate, finish, options, say, speed_up, table
 

@@ -10,21 +10,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from fledge.algorithms.distillation import Distillation
-from fledge.algorithms.dpo import DPO, IPO
-from fledge.algorithms.kl_control import KLControl
-from fledge.algorithms.kto import KTO
-from fledge.algorithms.online_dpo import OnlineDPO
-from fledge.algorithms.orpo import ORPO
-from fledge.algorithms.ppo import PPO, PPOSettings
-from fledge.algorithms.reinforce import Baseline, Reinforce
-from fledge.algorithms.reward_model import RewardModel
-from fledge.algorithms.simpo import SimPO
-from fledge.algorithms.supervised import Supervised
+from fledge.algorithms.likelihood.distillation import Distillation
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.reinforce import Baseline, Reinforce
+from fledge.algorithms.preference.dpo import DPO, IPO
+from fledge.algorithms.preference.kto import KTO
+from fledge.algorithms.preference.online_dpo import OnlineDPO
+from fledge.algorithms.preference.orpo import ORPO
+from fledge.algorithms.preference.reward_model import RewardModel
+from fledge.algorithms.preference.simpo import SimPO
 from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
-from fledge.models.heads import ScalarHead, ScalarModel
+from fledge.models.language.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories
 from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, transformer

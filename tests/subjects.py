@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fledge.decoding import Decoding
 from fledge.exact.enumerable import Language
-from fledge.exact.table import TableNetwork as TableNetwork
-from fledge.exact.table import spoken as spoken
 from fledge.learner import Learner, Schedule
-from fledge.models.transformer import Transformer, TransformerConfig
+from fledge.log_prob import Decoding
+from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
+from fledge.verify.table import TableNetwork as TableNetwork
+from fledge.verify.table import spoken as spoken
 
 GARBAGE = (math.nan, math.inf, -math.inf, 1e30)
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from fledge.algorithms.ppo import PPO, PPOSettings
-from fledge.algorithms.reinforce import Reinforce
-from fledge.algorithms.supervised import Supervised
-from fledge.models.heads import ScalarHead
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.reinforce import Reinforce
+from fledge.models.language.heads import ScalarHead
 from fledge.policy import SharedCritic
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, distributed, nn
 
-from fledge.algorithms.distillation import Distillation
-from fledge.algorithms.supervised import Supervised
+from fledge.algorithms.likelihood.distillation import Distillation
+from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
 from fledge.runs.checkpoint import load_state, save_state

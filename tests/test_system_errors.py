@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fledge.cli import written_by
+from fledge.cli.main import written_by
 from fledge.system_errors import explain, out_of_memory
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fledge.decoding import PLAIN, Decoding, log_prob, restrict
+from fledge.log_prob import PLAIN, Decoding, log_prob, restrict
 
 
 class Policy(Protocol):
@@ -22,13 +22,12 @@ class Policy(Protocol):
 
 
 class TokenNetwork(Protocol):
-    """What TokenPolicy asks of a network: hidden states for rows, and a form of itself that the token engine runs."""
+    """What TokenPolicy asks of a network: hidden states for rows."""
 
     @property
     def unembedding(self) -> Tensor: ...
     def __call__(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor: ...
     def document_mask(self, tokens: Tensor) -> Tensor | None: ...
-    def for_generation(self, precision: Any) -> Any: ...
 
 
 class TokenPolicy(nn.Module):

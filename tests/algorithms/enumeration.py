@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.algorithms.kl_control import KLControl
 from fledge.exact.enumerable import Language, policy_gradient
 from fledge.policy import TokenPolicy
+from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from tests.subjects import Gradients, TableNetwork, learner, seeded, spoken
 

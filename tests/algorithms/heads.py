@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, distributions, nn
 
-from fledge.algorithms.natural_gradient import NaturalGradient, NaturalGradientSettings
-from fledge.algorithms.neighbourhood import policy_parameters
-from fledge.algorithms.trpo import trpo
-from fledge.models.actor_critic import ActorCritic
+from fledge.algorithms.parts.neighbourhood import policy_parameters
+from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGradientSettings
+from fledge.algorithms.policy.trpo import trpo
+from fledge.models.control.actor_critic import ActorCritic
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.worlds.world import Box, Choices, Space

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.models.twin_critic import TwinCritic
+from fledge.models.control.twin_critic import TwinCritic
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Box, Choices, Space, Step

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
-from fledge.algorithms.cispo import cispo
-from fledge.algorithms.control_variate import ControlVariate
-from fledge.algorithms.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em
-from fledge.algorithms.grpo import GRPO, dapo, dr_grpo
-from fledge.algorithms.gspo import gspo
-from fledge.algorithms.kl_control import KLControl
-from fledge.algorithms.off_policy import OffPolicy
-from fledge.algorithms.reinforce import Reinforce, rloo
-from fledge.algorithms.reward_weighted import RewardWeighted, awr
+from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em
+from fledge.algorithms.policy.cispo import cispo
+from fledge.algorithms.policy.control_variate import ControlVariate
+from fledge.algorithms.policy.grpo import GRPO, dapo, dr_grpo
+from fledge.algorithms.policy.gspo import gspo
+from fledge.algorithms.policy.off_policy import OffPolicy
+from fledge.algorithms.policy.reinforce import Reinforce, rloo
+from fledge.algorithms.policy.reward_weighted import RewardWeighted, awr
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import rollout_rows
+from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.every_algorithm import ALL_ROWS, EVERY, Case, policy

@@ -15,8 +15,8 @@ import sys
 import time
 from typing import Any
 
-from fledge.cli import main
-from fledge.recipes.verbs import VERBS
+from fledge.cli.main import main
+from fledge.cli.verbs import VERBS
 
 PATIENCE_S = 400.0  # a child that takes longer hangs; the slowest takes a minute on a quiet machine
 

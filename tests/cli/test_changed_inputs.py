@@ -13,7 +13,7 @@ from tests.cli.commands import ALIGN, CONTROL_TABLE, DISTILL, PPO, PREFER, PRETR
 
 from fledge.text.tokenizer import train_tokenizer
 
-MINE = "from fledge.algorithms.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
+MINE = "from fledge.algorithms.policy.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
 TASK = "from alphabet import LETTERS\ndef prompts():\n    return ['say ' + a + b for a in LETTERS for b in 'uvwxyz']\n"
 TASK += "def score(prompt, completion):\n    return sum(c.islower() for c in completion) / max(1, len(completion))\n"
 MAP = "...+\n.#.-\nS...\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fledge.recipes.demo import road_table
+from fledge.recipes.language.demo import road_table
 
 
 @pytest.mark.slow

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import TUNE, Cli, Models, environment
 
-from fledge.recipes.trade_words import TRADE_WORDS
-from fledge.recipes.verbs import VERBS
+from fledge.cli.trade_words import TRADE_WORDS
+from fledge.cli.verbs import VERBS
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_an_output_that_hears_nothing_ends_no_run(how: str, models: Models, tmp_
 def test_a_run_may_be_made_in_any_thread(models: Models, tmp_path: Path) -> None:
     script = (
         "import threading, sys\n"
-        "from fledge.cli import main\n"
+        "from fledge.cli.main import main\n"
         "codes = []\n"
         "def work():\n"
         "    try: main(sys.argv[1:])\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import PRETRAIN, Cli, Models, environment, process
 
-from fledge.recipes.verbs import VERBS
+from fledge.cli.verbs import VERBS
 
 
 def test_help_does_not_import_torch(tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
         imported = {
             line.rpartition("|")[2].strip() for line in timed.stderr.splitlines() if line.startswith("import time:")
         }
-        assert "fledge.cli" in imported or "fledge.recipes.verbs" in imported
+        assert "fledge.cli.main" in imported or "fledge.cli.verbs" in imported
         assert not imported & {"torch", "numpy", "pydantic", "rich"}
 
 
@@ -65,7 +65,9 @@ def test_help_of_a_verb_shows_every_field_with_its_meaning(verb: str, cli: Cli, 
 
 def test_module_and_console_script_agree(cli: Cli, tmp_path: Path) -> None:
     script = shutil.which("fledge", path=str(Path(sys.executable).parent))
-    start = [script] if script else ["-c", "import sys; from fledge.cli import main; sys.argv[0] = 'fledge'; main()"]
+    start = (
+        [script] if script else ["-c", "import sys; from fledge.cli.main import main; sys.argv[0] = 'fledge'; main()"]
+    )
     for words in (["--version"], ["--help"], ["runs", "."], ["runs", "nowhere"], ["xyzzy"]):
         module = process(*words, folder=tmp_path)
         other = process(*words, folder=tmp_path, module=start)

@@ -12,8 +12,8 @@ from tests.cli.commands import PRETRAIN, TUNE, Cli, Models, process
 LIMITED = (
     "-c",
     "import resource, sys\n"
-    "from fledge.cli import main\n"
-    "import fledge.recipes.pretrain, torch._dynamo\n"  # a module that cannot be loaded is another matter
+    "from fledge.cli.main import main\n"
+    "import fledge.recipes.language.pretrain, torch._dynamo\n"  # a module that cannot be loaded is another matter
     "name, limit = sys.argv.pop(1), int(sys.argv.pop(1))\n"
     "resource.setrlimit(getattr(resource, name), (limit, limit))\n"
     "main()\n",

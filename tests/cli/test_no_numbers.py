@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.cli.commands import Cli, Models
 
-from fledge import cli as command_line
-from fledge.recipes.verbs import VERBS, Verb
-from fledge.recipes.verify import VerifyConfig
+from fledge.cli import main as command_line
+from fledge.cli.verbs import VERBS, Verb
+from fledge.recipes.studies.verify import VerifyConfig
 
 
 @pytest.fixture(params=[math.nan, math.inf, 1e30])

@@ -75,7 +75,7 @@ def test_resume_removes_nothing_whatever_is_missing(cli: Cli, models: Models, tm
 
 def test_resume_of_a_run_whose_own_algorithm_has_a_typo_keeps_it(cli: Cli, models: Models, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from fledge.algorithms.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
+        "from fledge.algorithms.policy.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
     )
     words = [*models.fill(f"{ALIGN} algorithm=./mine.py:Mine"), "save_every_s=0", "out=run"]
     once = tmp_path / "run" / "checkpoints" / "00000002"

@@ -10,7 +10,7 @@ import torch
 from tests.cli.commands import DISTILL, PREFER, PRETRAIN, REWARD, Cli, Models, outcome
 from tests.subjects import seeded
 
-from fledge.recipes.prefer import share_ahead
+from fledge.recipes.language.prefer import share_ahead
 
 ALGORITHMS = ("dpo", "ipo", "simpo", "orpo", "kto")
 KINDS = ("sequence", "forward", "reverse", "jsd on_policy=1")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fledge.cli import split_verb
+from fledge.cli.main import split_verb
+from fledge.cli.verbs import VERBS
 from fledge.errors import UserError
-from fledge.recipes.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = re.compile(r"fledge ((?:tokenizer )?[a-z]+)((?: +[^\s`,;:|#()…]+)*)")
@@ -71,7 +71,7 @@ def test_the_search_sees_a_field_that_is_none() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_a_verb_are_read_by_it(verb: str) -> None:
-    from fledge.cli import parse
+    from fledge.cli.main import parse
 
     for example in VERBS[verb].examples:
         name, rest = split_verb(shlex.split(example)[1:])

@@ -17,9 +17,9 @@ import pytest
 from rich.console import Console
 from tests.cli.commands import Cli, Models, environment
 
-from fledge.cli import complain
-from fledge.recipes.runs import RunsConfig, runs
-from fledge.recipes.show import Show
+from fledge.cli.main import complain
+from fledge.recipes.look.runs import RunsConfig, runs
+from fledge.runs.show import Show
 
 ODD = "a\tb :smile: [bold]x[/bold] \x1b]0;title\x07\x1b[2J\x08\r\x9b31m\u202eend"
 SHOWN = ":smile: [bold]x[/bold] \\x1b]0;title\\x07\\x1b[2J\\x08\\x0d\\x9b31m\\u202eend"

@@ -94,7 +94,7 @@ def test_a_loss_is_enough(cli: Cli, tmp_path: Path) -> None:
 
 def test_an_algorithm_that_takes_a_reference_is_also_asked_about_its_kl(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
-        "from fledge.algorithms.reinforce import Reinforce\n\n"
+        "from fledge.algorithms.policy.reinforce import Reinforce\n\n"
         "class Mine(Reinforce):\n    gradient_claim = 'unbiased'\n\nclass Other(Mine):\n    gradient_claim = 'unbiased up to scale 1/2'\n"
     )
     rows = found(cli("verify mine.py --json", folder=tmp_path))["rows"]
@@ -116,7 +116,7 @@ WRONG = {
     "no such file": (None, ["there is no file mine.py"]),
     "empty": ("\n", ["mine.py is empty"]),
     "nothing in it": ("import torch\n", ["nothing to verify", "loss(logp, batch)"]),
-    "what it imports is not its own": ("from fledge.algorithms.reinforce import Reinforce\n", ["nothing to verify"]),
+    "what it imports is not its own": ("from fledge.algorithms.policy.reinforce import Reinforce\n", ["nothing to verify"]),
     "no Python": ("def loss(logp, batch)\n", ["mine.py line 1 is not valid Python"]),
     "raises as it loads": ("raise ValueError('no')\n", ["mine.py line 1", "ValueError: no"]),
     "raises in update": (HEAD.replace("count = self", "count = 1 / 0\n        self"), ["mine.py line 12", "Mine raised ZeroDivisionError"]),

@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from fledge.decoding import Decoding
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.engine.stop_strings import cut
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from tests.subjects import transformer
 

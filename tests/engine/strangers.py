@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.decoding import PLAIN, Decoding
 from fledge.engine.constraint import choice, regex
 from fledge.engine.request import Completion, Request
-from fledge.models.transformer import Transformer
+from fledge.log_prob import PLAIN, Decoding
+from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 
 STOP = frozenset({2})

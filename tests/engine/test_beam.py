@@ -14,17 +14,18 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.decoding import Decoding
 from fledge.engine.beam import Hypothesis, beam_search, best_of
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
+from fledge.engine.fast_form import fast_form
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
-from fledge.exact.table import TableWalk
-from fledge.models.folder import save_model
+from fledge.hub.folder import save_model
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.text.tokenizer import train_tokenizer
+from fledge.verify.table import TableWalk
 from tests.subjects import TableNetwork, policy_of, seeded, transformer
 
 SYMBOLS, LENGTH = 5, 6
@@ -222,7 +223,7 @@ def test_the_context_ends_a_hypothesis_as_its_length_does() -> None:
     ("subject", "axis"), [(transformer(), -4), (TableNetwork(SYMBOLS, LENGTH), 0)], ids=["Lanes", "Places"]
 )
 def test_lanes_that_change_places_do_not_overwrite_each_other(subject: Any, axis: int, count: int) -> None:
-    lanes = subject.for_generation().lanes(count, 70)
+    lanes = fast_form(subject).lanes(count, 70)
     lanes.store.copy_(torch.randint(0, 99, lanes.store.shape, generator=seeded(0)))
     before = lanes.store.clone()
     lanes.reorder(torch.tensor([1, 0, 1, 4]), 0, 70)

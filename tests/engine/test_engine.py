@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.decoding import Decoding
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import CONSTRAINTS, RULES, SPELT, STOP, plain, same, strangers
 from tests.subjects import TableNetwork, policy_of, transformer

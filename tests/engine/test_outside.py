@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from fledge.decoding import Decoding
 from fledge.engine import constraint
 from fledge.engine.completions_api import server_seed, unaltered
 from fledge.engine.outside import OutsideEngine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
+from fledge.log_prob import Decoding
 from tests.engine.openai_stub import VOCABULARY, engine
 
 ROOT = Path(__file__).parents[2]

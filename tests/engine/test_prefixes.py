@@ -11,13 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledge.decoding import Decoding
 from fledge.engine import engine as engine_module
+from fledge.engine import generation
 from fledge.engine.engine import Engine
+from fledge.engine.generation import GenerationTransformer
 from fledge.engine.reading import OPENING
 from fledge.engine.request import Completion, Request
-from fledge.models import generation
-from fledge.models.generation import GenerationTransformer
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import plain
 from tests.subjects import transformer

@@ -12,10 +12,10 @@ from itertools import product
 import pytest
 import torch
 
-from fledge.decoding import Decoding
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import same
 from tests.subjects import TableNetwork, come_as_often_as, policy_of, transformer, truncated

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.decoding import PLAIN, Decoding
 from fledge.engine.engine import Engine
 from fledge.engine.request import Request
 from fledge.engine.speculative import Speculator, look_up
 from fledge.errors import UserError
+from fledge.log_prob import PLAIN, Decoding
 from fledge.policy import TokenPolicy
 from tests.subjects import TableNetwork, come_as_often_as, policy_of, transformer, truncated
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from fledge.decoding import Decoding
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
-from fledge.models.transformer import Transformer
+from fledge.log_prob import Decoding
+from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import plain, same
 from tests.subjects import learner, policy_of, seeded, transformer

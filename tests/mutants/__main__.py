@@ -34,7 +34,7 @@ SOURCES = ROOT / "src"
 MODULES = (
     "weigh.py",
     "fit.py",
-    "decoding.py",
+    "log_prob.py",
     "policy.py",
     "divergence.py",
     "learner.py",
@@ -45,8 +45,8 @@ MODULES = (
 # The ordinary tests of these; those of commands, recipes and files take ten minutes and are there for other things, and the rows of
 # verify, which an ordinary test runs too, are asked first.
 TESTS = (
-    "tests/algorithms/test_*.py", "tests/sample/test_*.py", "tests/score/test_*.py", "tests/test_[!l]*.py",
-    "tests/test_learner.py",
+    "tests/algorithms/**/test_*.py", "tests/sample/test_*.py", "tests/score/test_*.py", "tests/test_[!l]*.py",
+    "tests/test_learner.py", "tests/test_log_prob.py",
 )  # fmt: skip
 LONGEST_S = 2.0  # of the processor, for a test while its lines are noted: what learns for longer is not asked
 MOST_S = 60.0  # of tests, for one fault: a line that everything runs would ask everything
@@ -58,7 +58,7 @@ def files() -> list[str]:
     found: list[Path] = []
     for module in MODULES:
         path = package / module
-        found += sorted(path.glob("*.py")) if path.is_dir() else [path]
+        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
     return [str(path.relative_to(package)) for path in found]
 
 
@@ -105,7 +105,12 @@ class Maps:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.sources = "".join((SOURCES / "fledge" / file).read_text() for file in files())
-        rows = "".join(path.read_text() for path in sorted((SOURCES / "fledge" / "exact").glob("*.py")))
+        rows = "".join(
+            path.read_text()
+            for path in sorted(
+                [*(SOURCES / "fledge" / "exact").glob("*.py"), *(SOURCES / "fledge" / "verify").glob("*.py")]
+            )
+        )
         self.verify = self._of("verify", rows, reach.of_verify, SOURCES / "fledge", files())
         self.tests = sorted({str(path.relative_to(ROOT)) for pattern in TESTS for path in ROOT.glob(pattern)})
         self.asked = _hash(self.sources, *(path.read_text() for path in sorted((ROOT / "tests").rglob("*.py"))))

@@ -104,8 +104,8 @@ def ask_tests(tests: Sequence[str]) -> bool:
 
 def ask_verify(names: Sequence[str]) -> bool:
     """Whether a row of `fledge verify` does not hold; those after it are not measured."""
-    from fledge.exact.laboratory import Hardware
-    from fledge.recipes.verify import one_thread, package_rows
+    from fledge.recipes.studies.verify import one_thread, package_rows
+    from fledge.verify.laboratory import Hardware
 
     work = dict(package_rows(Hardware(), 2000))
     with one_thread():

@@ -105,8 +105,8 @@ def of_tests(root: Path, files: Sequence[str], test_file: str, limit_s: float) -
 
 
 def of_verify(root: Path, files: Sequence[str]) -> dict[str, Any]:
-    from fledge.exact.laboratory import Hardware
-    from fledge.recipes.verify import one_thread, package_rows
+    from fledge.recipes.studies.verify import one_thread, package_rows
+    from fledge.verify.laboratory import Hardware
 
     tracer = Tracer(root, files)
     seconds: dict[str, float] = {}

@@ -51,7 +51,7 @@ def test_what_is_no_arithmetic_is_left_alone(source: str) -> None:
     assert planted(source) == set()
 
 
-@pytest.mark.parametrize("file", ["weigh.py", "algorithms/ppo.py", "sample/replay.py"])
+@pytest.mark.parametrize("file", ["weigh.py", "algorithms/policy/ppo.py", "sample/replay.py"])
 def test_every_fault_compiles_has_a_name_of_its_own_and_changes_its_place_alone(file: str) -> None:
     source = (PACKAGE / file).read_text()
     made = mutants(file, source)

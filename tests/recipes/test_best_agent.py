@@ -16,15 +16,15 @@ import torch
 from gymnasium.envs.registration import EnvSpec
 from rich.console import Console
 
+from fledge.cli.resume import ResumeConfig, resume
 from fledge.errors import UserError
-from fledge.recipes import control as recipe
-from fledge.recipes.agent_files import find_agent
-from fledge.recipes.agents import load_agent
-from fledge.recipes.control import ControlConfig, control
-from fledge.recipes.play import PlayConfig, play
-from fledge.recipes.resume import ResumeConfig, resume
-from fledge.recipes.show import Show
+from fledge.recipes.control import control as recipe
+from fledge.recipes.control.agent_files import find_agent
+from fledge.recipes.control.agents import load_agent
+from fledge.recipes.control.control import ControlConfig, control
+from fledge.recipes.look.play import PlayConfig, play
 from fledge.runs.folder import Run
+from fledge.runs.show import Show
 
 
 class Pays(gymnasium.Env):
@@ -303,7 +303,7 @@ def test_an_agent_that_finds_no_room_is_not_called_broken(tmp_path: Path, monkey
     def fails(path: Path) -> dict[str, torch.Tensor]:
         raise error
 
-    monkeypatch.setattr("fledge.recipes.agent_files.load_file", fails)
+    monkeypatch.setattr("fledge.recipes.control.agent_files.load_file", fails)
     with pytest.raises(torch.OutOfMemoryError) as raised:
         load_agent(tmp_path / "run")
     assert raised.value is error

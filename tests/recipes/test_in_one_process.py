@@ -16,20 +16,20 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from fledge.cli.resume import ResumeConfig, resume
 from fledge.errors import UserError
 from fledge.loop import Interrupted
-from fledge.recipes import demo as road
-from fledge.recipes.align import AlignConfig, align
-from fledge.recipes.control import control
-from fledge.recipes.control_config import ControlConfig
-from fledge.recipes.distill import DistillConfig, distill
-from fledge.recipes.prefer import PreferConfig, prefer
-from fledge.recipes.pretrain import PretrainConfig, pretrain
-from fledge.recipes.resume import ResumeConfig, resume
-from fledge.recipes.reward import RewardConfig, reward
-from fledge.recipes.show import Show, Watch
-from fledge.recipes.tune import TuneConfig, tune
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.control import control
+from fledge.recipes.language import demo as road
+from fledge.recipes.language.align import AlignConfig, align
+from fledge.recipes.language.distill import DistillConfig, distill
+from fledge.recipes.language.prefer import PreferConfig, prefer
+from fledge.recipes.language.pretrain import PretrainConfig, pretrain
+from fledge.recipes.language.reward import RewardConfig, reward
+from fledge.recipes.language.tune import TuneConfig, tune
 from fledge.runs.folder import Run
+from fledge.runs.show import Show, Watch
 
 QUICK: dict[str, Any] = {"steps": 2, "precision": "fp32", "compile": "no", "device": "cpu", "warmup_steps": 0}
 SMALL: dict[str, Any] = {**QUICK, "layers": 1, "width": 16, "heads": 2}

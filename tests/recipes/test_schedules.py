@@ -18,17 +18,17 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from fledge.models.folder import Loaded
+from fledge.hub.folder import Loaded
 from fledge.policy import TokenPolicy
-from fledge.recipes import align, prefer
-from fledge.recipes.align import AlignConfig
-from fledge.recipes.aligners import FROM_PAIRS, NAMES, settings_of
-from fledge.recipes.control_kinds import IMITATORS
+from fledge.recipes.control.kinds import IMITATORS
+from fledge.recipes.language import align, prefer
+from fledge.recipes.language.align import AlignConfig
+from fledge.recipes.language.aligners import FROM_PAIRS, NAMES, settings_of
+from fledge.recipes.language.prefer import PreferConfig
 from fledge.recipes.pacing import by_batches, by_world_steps
-from fledge.recipes.prefer import PreferConfig
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
-from tests.recipes.control_subjects import ALGORITHMS, an_expert, subject
+from tests.recipes.control.control_subjects import ALGORITHMS, an_expert, subject
 from tests.sample.test_rollouts import BYTES
 from tests.subjects import learner, policy_of, rollouts, transformer
 

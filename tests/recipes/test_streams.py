@@ -14,7 +14,7 @@ from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
 from fledge.worlds.mdp_world import MDPWorld
-from tests.recipes.control_subjects import ALGORITHMS, an_expert, subject
+from tests.recipes.control.control_subjects import ALGORITHMS, an_expert, subject
 
 
 def generators_in(thing: Any, seen: dict[int, Any]) -> list[torch.Generator]:

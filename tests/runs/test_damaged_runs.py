@@ -14,11 +14,11 @@ import pytest
 from rich.console import Console
 
 from fledge.errors import UserError
-from fledge.recipes.runs import RunsConfig, runs
-from fledge.recipes.show import Show
-from fledge.runs.family import Member, guided
+from fledge.recipes.look.runs import RunsConfig, runs
+from fledge.report.family_tree import Member, guided
+from fledge.report.report import render
 from fledge.runs.folder import Run
-from fledge.runs.report import render
+from fledge.runs.show import Show
 
 HEALTHY = "healthy"
 SICK = "sick"

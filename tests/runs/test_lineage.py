@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fledge.runs.family import ancestry, family, guided
+from fledge.report.family_tree import ancestry, family, guided
 from fledge.runs.folder import Run, find_runs
 from fledge.runs.lineage import describe, every_file
 from fledge.runs.provenance import find_changes

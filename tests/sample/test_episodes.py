@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.models.actor_critic import ActorCritic, Encoder, moments_of
+from fledge.models.control.actor_critic import ActorCritic, Encoder, moments_of
 from fledge.sample.episodes import Episodes
 from fledge.sample.reward_scale import RewardScale
 from fledge.sample.whole_episodes import WholeEpisodes

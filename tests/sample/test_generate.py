@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledge.decoding import Decoding
+from fledge.engine.generation import GenerationTransformer
 from fledge.errors import UserError
-from fledge.models.generation import GenerationTransformer
-from fledge.models.transformer import Transformer
+from fledge.log_prob import Decoding
+from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion, generate
 from tests.subjects import policy_of, seeded, transformer

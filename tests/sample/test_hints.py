@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.algorithms.expectation_maximisation import star
+from fledge.algorithms.likelihood.expectation_maximisation import star
 from fledge.errors import UserError
-from fledge.models.folder import actions
+from fledge.hub.folder import actions
 from fledge.policy import TokenPolicy
 from fledge.sample import rollouts as rollouts_module
 from fledge.sample.generate import Completion
@@ -18,9 +18,9 @@ from fledge.sample.hints import HINT, Hints, as_if_asked, check_hint, with_hint
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.named import Example, load_task
 from fledge.text.tokenizer import train_tokenizer
 from fledge.trajectories import Trajectories
-from fledge.worlds.tasks import Example, load_task
 from tests.subjects import learner, same_bits, transformer
 
 BYTES = train_tokenizer("bytes", [])

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from fledge.decoding import Decoding
 from fledge.errors import UserError
-from fledge.models.folder import actions
+from fledge.hub.folder import actions
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion, generate
 from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens, rollout_rows
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.named import Example, load_task
 from fledge.text.tokenizer import train_tokenizer
-from fledge.worlds.tasks import Example, load_task
 from tests.subjects import same_bits, transformer
 
 BYTES = train_tokenizer("bytes", [])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from fledge.errors import UserError
-from fledge.models.actor_critic import ActorCritic
+from fledge.models.control.actor_critic import ActorCritic
 from fledge.sample.workers import Workers, first_steps
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories

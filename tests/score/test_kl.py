@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.decoding import Decoding
 from fledge.exact.enumerable import Language, kl
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.score.kl import stepwise_kl
 from tests.subjects import TableNetwork, policy_of, rollouts, spoken, transformer

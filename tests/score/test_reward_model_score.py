@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.models.heads import ScalarModel
+from fledge.models.language.heads import ScalarModel
 from fledge.sample.generate import Completion
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
-from fledge.worlds.tasks import load_task
+from fledge.tasks.named import load_task
 from tests.subjects import seeded, transformer
 
 COMPLETIONS = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fledge.engine.request import Completion, Ended
 from fledge.score.verifier import Verifier
-from fledge.worlds.tasks import load_task
+from fledge.tasks.named import load_task
 
 ENDS: tuple[Ended, ...] = ("stop", "length", "stop")
 

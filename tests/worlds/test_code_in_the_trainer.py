@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fledge.errors import UserError
-from fledge.worlds.user_code import LeftTheProcess, call, load_module, shortened
+from fledge.user_code import LeftTheProcess, call, load_module, shortened
 
 RAISED = {
     "raise ValueError('no')": "raised ValueError: no",
@@ -60,7 +60,7 @@ def test_the_folder_is_what_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize("then", ["None", "1 / 0", "exit(3)"])
 def test_a_copy_of_the_process_that_comes_back_ends_there(then: str, tmp_path: Path) -> None:
     code = (
-        "import atexit, os; from pathlib import Path; from fledge.worlds.user_code import call\n"
+        "import atexit, os; from pathlib import Path; from fledge.user_code import call\n"
         "atexit.register(lambda: print('end of', os.getpid(), flush=True))\n"
         "def act():\n"
         "    pid = os.fork()\n"

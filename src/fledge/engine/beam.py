@@ -17,14 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.decoding import PLAIN
 from fledge.engine.choosing import bend, no_actions, raw_logits
 from fledge.engine.engine import Engine
+from fledge.engine.fast_form import fast_form
+from fledge.engine.generation import Generation
 from fledge.engine.reading import batches
 from fledge.engine.request import Completion, Ended, Request
 from fledge.engine.row import Row
 from fledge.errors import UserError
-from fledge.models.generation import Generation
+from fledge.log_prob import PLAIN
 from fledge.policy import TokenPolicy
 
 STEEPEST = 10  # length penalty, either way: lengths to a higher power leave the range of a float
@@ -73,7 +74,7 @@ def beam_search(
             _check(request)
         except UserError as error:
             raise UserError(f"request {i}: {error}") from None
-    network = policy.network.for_generation(precision)
+    network = fast_form(policy.network, precision)
     rows = [Row(i, request, _read(policy, request), None, None) for i, request in enumerate(requests)]
     rows.sort(key=lambda row: -len(row.prompt))  # of like length side by side, longest first, which costs least
     found: dict[int, list[Hypothesis]] = {}

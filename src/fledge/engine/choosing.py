@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.decoding import PLAIN, Decoding, draw, restrict
 from fledge.engine.row import Row
+from fledge.log_prob import PLAIN, Decoding, draw, restrict
 from fledge.policy import TokenPolicy
 
 

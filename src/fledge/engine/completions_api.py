@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fledge.decoding import PLAIN
 from fledge.engine.request import Completion, Ended, Request
 from fledge.errors import UserError
+from fledge.log_prob import PLAIN
 
 Logprobs = Literal["raw", "processed"]
 

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from fledge.decoding import Decoding
 from fledge.engine.board import Board
 from fledge.engine.choosing import Choice, choose, distributions, no_actions, raw_logits
+from fledge.engine.fast_form import fast_form
+from fledge.engine.generation import BLOCK, Generation
 from fledge.engine.reading import Memory, batches
 from fledge.engine.request import Completion, Ended, Request
 from fledge.engine.row import OnToken, Row
 from fledge.errors import UserError
-from fledge.models.generation import BLOCK, Generation
+from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 
 TIDY_EVERY = 32  # steps: how often the lanes are put in order of length
@@ -56,7 +57,8 @@ class Engine:
         vocabulary: Sequence[bytes] | None = None,
         remember: int = 0,
     ) -> None:
-        self.policy, self.precision, self.vocabulary = policy, precision, vocabulary
+        self.policy, self.vocabulary = policy, vocabulary
+        self.precision: Generation = precision
         self.context: int = policy.network.config.context
         self.positions = min(positions or self.context, self.context)
         size = len(policy.network.unembedding)
@@ -73,7 +75,7 @@ class Engine:
         # Of each module, its own: a weight that is assigned anew is found there, and a walk through the modules costs a tenth of a step.
         self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
         self._stamp = self._weights()
-        self.network: Any = policy.network.for_generation(precision)
+        self.network: Any = fast_form(policy.network, precision)
         more = remember + 1  # the last lane is room to move rows by
         if cache_bytes is not None:
             fitting = (
@@ -364,7 +366,7 @@ class Engine:
         if stamp == self._stamp:
             return
         self._stamp, self.version = stamp, self.version + 1
-        self.network = self.policy.network.for_generation(self.precision)
+        self.network = fast_form(self.policy.network, self.precision)
         self.memory.forget()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
             self.cache.store.zero_()

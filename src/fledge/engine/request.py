@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from fledge.decoding import PLAIN, Decoding
 from fledge.engine.constraint import Constraint
 from fledge.errors import UserError
+from fledge.log_prob import PLAIN, Decoding
 
 Ended = Literal["stop", "stop_string", "length", "cancelled", "error"]
 

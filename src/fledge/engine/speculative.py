@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.decoding import Decoding, draw, restrict
 from fledge.engine.choosing import no_actions, raw_logits
+from fledge.engine.fast_form import fast_form
+from fledge.engine.generation import Generation
 from fledge.engine.reading import batches
 from fledge.engine.request import Completion, Ended, Request
 from fledge.errors import UserError
-from fledge.models.generation import Generation
+from fledge.log_prob import Decoding, draw, restrict
 from fledge.policy import TokenPolicy
 
 LONGEST_MATCH = 3  # tokens that a look-up compares, at most
@@ -68,7 +69,7 @@ class _Reader:
     """A model's cache of the rows' text, kept up with what was said."""
 
     def __init__(self, policy: TokenPolicy, precision: Generation, lanes: int, positions: int) -> None:
-        self.network: Any = policy.network.for_generation(precision)
+        self.network: Any = fast_form(policy.network, precision)
         self.cache = self.network.lanes(lanes, positions)
         self.no_actions = no_actions(policy)
         self.device = policy.network.unembedding.device

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fledge.learner import Learner
-from fledge.recipes.show import Show
 from fledge.runs.folder import Run
+from fledge.runs.show import Show
 
 
 @dataclass(frozen=True)

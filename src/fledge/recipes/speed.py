@@ -13,11 +13,11 @@ from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.json_file import read_json
 from fledge.policy import TokenPolicy
-from fledge.recipes.show import Show
 from fledge.recipes.training import TrainingConfig
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.shapes import Machine
+from fledge.runs.show import Show
 from fledge.trajectories import Trajectories
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back

@@ -16,10 +16,10 @@ from torch import nn
 from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
-from fledge.models.transformer import TransformerConfig
+from fledge.models.language.transformer import TransformerConfig
 from fledge.recipes.inputs import files_of
-from fledge.recipes.show import Show
 from fledge.runs.folder import Run
+from fledge.runs.show import Show
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
 

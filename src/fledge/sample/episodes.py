@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fledge.models.actor_critic import Encoder, moments_of
+from fledge.models.control.actor_critic import Encoder, moments_of
 from fledge.sample.reward_scale import RewardScale
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch

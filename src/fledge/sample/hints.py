@@ -16,8 +16,8 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.sample.generate import Completion
 from fledge.sample.rollouts import Group, Rollouts, group_rows, prompt_tokens
+from fledge.tasks.named import Example, Task
 from fledge.trajectories import Trajectories
-from fledge.worlds.tasks import Example, Task
 
 HINT = "{prompt} (the answer: {answer})"
 LOOKED_AT = 64  # examples that are searched for an answer before a run begins

@@ -9,17 +9,17 @@ from typing import Any, Protocol
 import torch
 
 from fledge.engine.engine import Engine
+from fledge.engine.generation import Generation
 from fledge.errors import UserError
-from fledge.models.generation import Generation
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import LANES, Completion, generate
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
+from fledge.tasks.named import Example, Task
 from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 from fledge.weigh import difference
-from fledge.worlds.tasks import Example, Task
 
 ROUND = 64  # positions of an engine: a multiple, so that one serves many batches
 

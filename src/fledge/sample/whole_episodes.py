@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.models.actor_critic import Encoder, moments_of
+from fledge.models.control.actor_critic import Encoder, moments_of
 from fledge.sample.episodes import Actor, cut_share
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch

@@ -25,9 +25,9 @@ from fledge.sample.episodes import Actor, Episodes
 from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
+from fledge.user_code import deed
 from fledge.worlds.make import make_world
 from fledge.worlds.units import check_bounds
-from fledge.worlds.user_code import deed
 
 END_S = 2.0  # for workers to end when they are told to: one that is stopped does not hear it, and is killed
 WAITING = 1  # batches of each worker that may lie ready: more would only be older

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import torch
 
-from fledge.models.heads import ScalarModel
+from fledge.models.language.heads import ScalarModel
 from fledge.sample.generate import Completion
 from fledge.score.unfinished import MOST, cap_unfinished
 from fledge.score.verifier import Verifier
+from fledge.tasks.named import Example
 from fledge.trajectories import from_rows
-from fledge.worlds.tasks import Example
 
 
 class RewardModelScore:

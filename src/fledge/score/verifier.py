@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fledge.sample.generate import Completion
 from fledge.score.unfinished import MOST, cap_unfinished
-from fledge.worlds.tasks import Example, Task
+from fledge.tasks.named import Example, Task
 
 
 class Verifier:

@@ -21,13 +21,13 @@ from gymnasium.wrappers import FlattenObservation
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.user_code import told_as
 from fledge.worlds.gym_copies import InProcesses, InTurn, failure
 from fledge.worlds.gym_spaces import shown, told
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import unheard_warnings
 from fledge.worlds.own import Maker, look_in_current_folder, made, out_of_file
-from fledge.worlds.user_code import told_as
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.

@@ -20,7 +20,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
 from fledge.errors import UserError
-from fledge.worlds.user_code import deed, told_as
+from fledge.user_code import deed, told_as
 
 END_S = 2.0  # for processes to end when they are told to
 

@@ -15,8 +15,8 @@ from typing import Any
 import gymnasium
 
 from fledge.errors import UserError
+from fledge.user_code import load_module, told_as
 from fledge.worlds.gym_copies import failure
-from fledge.worlds.user_code import load_module, told_as
 
 # What makes an environment, or one that is copied for every copy of the world. A factory may take `render_mode`.
 Maker = Callable[..., gymnasium.Env] | gymnasium.Env

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.tasks import Example, load_task
+from fledge.tasks.named import Example, load_task
 from fledge.worlds.world import Choices, Space, Step
 
 STOP = 256  # ends the prompt in the row, and is the action that ends the reply

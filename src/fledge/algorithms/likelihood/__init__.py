@@ -1,0 +1,1 @@
+"""What raises the likelihood of given, kept or relabelled data."""

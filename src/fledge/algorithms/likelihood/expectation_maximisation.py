@@ -1,0 +1,167 @@
+"""EM for reasoning: imitate your own correct answers; log p(o=1|x), the log-probability of being right, is what rises.
+
+sample: policy, in groups.  score: p(o=1|x,y), the success of each answer.  weigh (E-step): q(y|x) ∝ p(o=1|x,y)·π(y|x), which for
+samples of π is each row's share of its group's success.  fit (M-step): nll, Σ_y q(y|x)·(−log π(y|x)), mean over prompts.
+Singh et al. 2024 (ReST-EM), §3; Dayan & Hinton 1997. Prompts without any success have no posterior and do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.parts.minibatches import Minibatches, only
+from fledge.errors import UserError
+from fledge.fit import nll, total
+from fledge.learner import Learner
+from fledge.policy import Policy, TokenPolicy
+from fledge.score.kl_control import KLControl
+from fledge.score.scoring import (
+    as_trained,
+    earned,
+    groups,
+    kl_to,
+    log_prob_in_pieces,
+    mean_over_groups,
+    zero_spread_groups,
+)
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_group
+
+
+class ExpectationMaximisation:
+    gradient_claim = "biased: it climbs log p(o=1|x), not the reward"
+
+    def __init__(
+        self,
+        policy: TokenPolicy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        reference: Policy | None = None,
+        kl: KLControl | None = None,
+        keep: Literal["correct", "posterior", "best"] = "correct",
+        threshold: float = 1.0,
+        restart_from_base: bool = False,
+        updates_per_step: int = 1,
+        epochs: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """keep: "correct" answers, with a reward of `threshold` or more; the "best" of them in each group; or all, in proportion to
+        their reward ("posterior"). restart_from_base: each M-step starts from the weights that this object was made with,
+        and from the start of the learner's schedule; where nothing was right there is none, and the policy stays as it is.
+
+        The KL to the reference is measured, not punished: EM has no such term, and β changes nothing.
+        """
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.reference, self.kl = reference, kl or KLControl(0.0)
+        self.keep, self.threshold = keep, threshold
+        self.minibatches = Minibatches(updates_per_step, epochs, generator)
+        self.base = None
+        if restart_from_base:
+            self.base = {name: value.clone() for name, value in learner.module.state_dict().items()}
+
+    @property
+    def unfinished(self) -> Trajectories | None:
+        return self.minibatches.batch
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """One E-step, and all optimizer steps of the M-step."""
+        if self.unfinished is None:
+            with self.stopwatch.phase("score"):
+                batch, success, figures = self.score(batch.to(self.learner.device))
+            self.minibatches.begin(*self.weigh(batch, success, figures))
+            if self.base is not None and self.minibatches.figures["kept"]:
+                self.learner.module.load_state_dict(self.base)
+                self.learner.restart()
+        kept = self.minibatches.batch
+        with self.stopwatch.phase("fit"):
+            figures = self.minibatches.run(self.fit, between_steps)
+        with self.stopwatch.phase("score"):
+            if "log_success" in figures:
+                figures["bound"] = figures["log_success"] + self.gain(kept)
+        return figures
+
+    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
+        """The batch, and p(o=1|x,y) of each row [B]."""
+        batch, figures = as_trained(self.policy, batch, self.learner)
+        figures |= kl_to(self.reference, batch, self.learner)[1]
+        figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
+        reward = earned(batch)
+        if self.keep == "posterior":
+            if bool((reward < 0).any()):
+                raise UserError(
+                    f"a reward of {float(reward.min()):g} is no probability: keep=posterior wants 0 or more."
+                )
+            return batch, reward, figures
+        right = reward >= self.threshold
+        if self.keep == "best":
+            right &= reward == group_max(reward, groups(batch))
+        return batch, right.to(reward.dtype), figures
+
+    def weigh(
+        self, batch: Trajectories, success: Tensor, figures: dict[str, float]
+    ) -> tuple[Trajectories, dict[str, float]]:
+        """The rows of the posterior, with their mean weight 1; log_success: log of the group's mean success, over groups that had one.
+
+        Where none had, there is no such figure: 0 would say that everything succeeded.
+        """
+        group = groups(batch)
+        posterior = share_in_group(success, group)  # [B], adds up to 1 in each group
+        kept, everywhere = posterior > 0, self.learner.sum
+        solved, rows = everywhere(posterior.sum()), everywhere(kept.sum().to(posterior.dtype))
+        alive = solved.clamp(min=1)
+        mean = group_mean(success, group)
+        log_mean = torch.where(kept, mean.log(), 0.0)
+        log_success = float(everywhere((posterior * log_mean).sum()) / alive)
+        figures = figures | ({"log_success": log_success} if solved else {})
+        figures |= {
+            "unsolved_groups": mean_over_groups((mean == 0).double(), group, self.learner),
+            "kept": float(rows / self.learner.count_rows(batch)),
+            "effective_sample_size": effective_sample_size(posterior, everywhere),
+        }
+        weight = (posterior * rows / alive)[:, None].expand_as(batch.reward)
+        return only(batch.with_(weight=weight), kept, at_least=self.minibatches.pieces), figures
+
+    def fit(self, batch: Trajectories) -> dict[str, float]:
+        """One optimizer step of the M-step. A row's weight is on its whole log π(y): the mean is over rows, the sum over tokens."""
+        rows = self.learner.count(batch.chosen.any(1))
+
+        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
+            assert part.weight is not None
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
+            return total(nll(logp, part.weight), part.chosen, rows), {}
+
+        return self.learner.step(loss, batch)
+
+    def gain(self, kept: Trajectories) -> float:
+        """Σ_y q(y|x)·(log π_new − log π_old)(y|x), mean over prompts: by so much the bound on log p(o=1|x) rose above log_success."""
+        kept = kept.to(self.learner.device)
+        assert kept.logp is not None
+        assert kept.weight is not None
+        rose = kept.weight * (log_prob_in_pieces(self.policy, kept, self.learner) - kept.logp)
+        return float(self.learner.sum(total(rose, kept.chosen, 1.0)) / self.learner.count(kept.chosen.any(1)))
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}
+        return {name: part.state_dict() for name, part in parts.items()} | {"base": self.base}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, part in {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}.items():
+            part.load_state_dict(state[name])
+        self.base = None if state["base"] is None else dict(state["base"])
+
+
+# The best of the group whatever it is worth, as with a reward model, whose scores have no threshold.
+best_of_n = partial(ExpectationMaximisation, keep="best", threshold=float("-inf"))
+
+# Singh et al. 2024, §3: the M-step starts from the base model each time.
+rest_em = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)
+
+# Zelikman et al. 2022, algorithm 1: from the base model each time, too. What makes it STaR is its sampler, which hints (sample/hints.py).
+star = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)

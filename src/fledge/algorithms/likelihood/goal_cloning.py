@@ -1,0 +1,189 @@
+"""Learn how to get anywhere from having got somewhere: what was done on the way to s_T was right for whoever wants to be at s_T.
+
+sample: policy, told goals at random.  score: –.  weigh: 1.  fit: nll of log π(a|s, g), g the place that was reached in the end.
+Ghosh et al. 2021 (GCSL) and, from an expert's episodes, Ding et al. 2019, which take g from all places reached later on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.errors import UserError
+from fledge.learner import Learner
+from fledge.models.control.actor_critic import ActorCritic
+from fledge.sample.labelled import Labelled
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.worlds.world import Box, Choices, Space
+
+Relabel = Literal["final", "future"]
+
+
+def with_goals(observation: Space, goal: Space) -> Space:
+    """The space of an observation with a goal beside it, as `beside` makes them: what the policy is to be made for.
+
+    Raises UserError where one is numbers and the other choices.
+    """
+    if isinstance(observation, Choices) and isinstance(goal, Choices):
+        return Choices(observation.sizes + goal.sizes)
+    if isinstance(observation, Box) and isinstance(goal, Box):
+        both = ((x.low.flatten().float(), x.high.flatten().float()) for x in (observation, goal))
+        low, high = zip(*both, strict=True)
+        return Box(torch.cat(low), torch.cat(high))
+    raise UserError(
+        f"observations are {type(observation).__name__} and goals {type(goal).__name__}: a goal is to be what an observation is; "
+        "give a `goal_of` that keeps its kind."
+    )
+
+
+def beside(obs: Tensor, goal: Tensor) -> Tensor:
+    """[n, *O], [n, *G] -> [n, O + G], one row of numbers for each"""
+    return torch.cat([obs.reshape(len(obs), -1), goal.reshape(len(goal), -1)], -1)
+
+
+def reached(batch: Trajectories, relabel: Relabel, generator: torch.Generator) -> Tensor:
+    """Of every step, the place in `obs` that it is taken to have been headed for.  -> [B, T], each in 1…T
+
+    final: the last observation of its episode, or of the row where that runs on. future: any after the step up to that one, each as
+    likely as the others. Means nothing where a step was not chosen.
+    """
+    steps = batch.chosen.shape[1]
+    ended = (batch.terminated | batch.truncated) & batch.chosen
+    place = torch.arange(steps, device=ended.device)
+    # The first end at or after each step: the smallest place of an end, seen from the back.
+    last = torch.where(ended, place, steps - 1).flip(1).cummin(1).values.flip(1)  # [B, T]
+    if relabel == "final":
+        return last + 1
+    uniform = torch.rand(last.shape, generator=generator, dtype=torch.float64).to(last.device)
+    return place + 1 + (uniform * (last - place + 1)).long()
+
+
+class GoalSeeker:
+    """The policy on its way to one goal, the same in all copies."""
+
+    def __init__(self, policy: ActorCritic, goal: Tensor) -> None:
+        """goal: [*G]"""
+        self.policy, self.goal = policy, goal
+
+    def _told(self, obs: Tensor) -> Tensor:
+        return beside(obs, self.goal.expand(len(obs), *self.goal.shape))
+
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """[n, *O] -> action [n, *A], log-probability [n]"""
+        return self.policy.act(self._told(obs), generator)
+
+    def best(self, obs: Tensor) -> Tensor:
+        """[n, *O] -> action [n, *A]"""
+        return self.policy.best(self._told(obs))
+
+
+class Aimed(nn.Module):
+    """The policy on its way to where the best-paid row so far came to an end: which goal is worth reaching, only the rewards can tell."""
+
+    goal: Tensor
+    paid: Tensor
+
+    def __init__(self, policy: ActorCritic, goal: Space) -> None:
+        super().__init__()
+        self.policy = policy
+        like = goal.low if isinstance(goal, Box) else torch.zeros(goal.shape, dtype=torch.long)
+        self.register_buffer("goal", torch.zeros_like(like))
+        self.register_buffer("paid", torch.tensor(-torch.inf))
+
+    def observe(self, goal: Tensor, earned: Tensor) -> None:
+        """[B, *G], [B]"""
+        best = int(earned.argmax())
+        if earned[best] > self.paid:
+            self.goal.copy_(goal[best])
+            self.paid.copy_(earned[best])
+
+    def best(self, obs: Tensor) -> Tensor:
+        """[n, *O] -> action [n, *A]"""
+        return GoalSeeker(self.policy, self.goal).best(obs)
+
+
+class GoalCloning:
+    """Acts towards goals drawn anew for each batch, and learns from all it ever did, whatever that led to."""
+
+    def __init__(
+        self,
+        policy: ActorCritic,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        goals: Callable[[int, torch.Generator], Tensor],
+        generator: torch.Generator,
+        goal_of: Callable[[Tensor], Tensor] = lambda obs: obs,
+        relabel: Relabel = "final",
+        aim: Aimed | None = None,
+        updates_per_step: int = 32,
+        rows_per_update: int = 64,
+    ) -> None:
+        """policy: made for `with_goals(…)`. goals: n -> [n, *G]. goal_of: what of an observation is a goal, [n, *O] -> [n, *G].
+
+        generator: of what is learned from. aim: is told what every row earned.
+        """
+        self.aim = aim
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.goals, self.goal_of, self.generator, self.rows_per_update = goals, goal_of, generator, rows_per_update
+        self.relabel: Relabel = relabel
+        self.told: Tensor | None = (
+            None  # the goals of this batch [n, *G]; no state, for nothing is saved while a batch is acted out
+        )
+        self.labelled = Labelled()
+        self.minibatches = Minibatches(updates_per_step, 1, generator)
+        self.cloning = Supervised(policy, learner, stopwatch)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def unfinished(self) -> Trajectories | None:
+        """The steps drawn for this update [updates_per_step · rows_per_update, 1]."""
+        return self.minibatches.batch
+
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Towards the goals of this batch.  [n, *O] -> action [n, *A], log-probability [n]"""
+        if self.told is None:
+            self.told = self.goals(len(obs), generator)
+        return self.policy.act(beside(obs, self.told), generator)
+
+    def towards(self, goal: Tensor) -> GoalSeeker:
+        """[*G]"""
+        return GoalSeeker(self.policy, goal)
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Keep a batch with where it led, then `updates_per_step` optimizer steps. loss: nats per step."""
+        if self.unfinished is None:
+            with self.stopwatch.phase("score"):
+                figures = self.label(batch)
+            rows = self.minibatches.pieces * self.rows_per_update
+            self.minibatches.begin(self.labelled.draw(rows, self.generator), figures)
+        return self.minibatches.run(self.cloning.update, between_steps)
+
+    def label(self, batch: Trajectories) -> dict[str, float]:
+        """Puts beside every step where it led. The next batch is told other goals."""
+        row = torch.arange(len(batch), device=batch.obs.device)[:, None]
+        if self.aim is not None:
+            end = (batch.chosen * torch.arange(1, batch.chosen.shape[1] + 1, device=row.device)).amax(1)  # [B]
+            earned = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]
+            earned = torch.where(end > 0, earned, -torch.inf)  # a row in which nobody chose anything led nowhere
+            self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), earned)
+        goal = self.goal_of(batch.obs[row, reached(batch, self.relabel, self.generator)][batch.chosen])  # [N, *G]
+        self.labelled.add(beside(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen])
+        self.told = None
+        return {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "labelled": self.labelled, "minibatches": self.minibatches}
+        return parts if self.aim is None else parts | {"aim": self.aim}

@@ -1,0 +1,1 @@
+"""What raises the expected reward by the policy's own samples."""

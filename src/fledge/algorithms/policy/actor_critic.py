@@ -1,0 +1,96 @@
+"""Actor–critic: what turned out better than the critic expected becomes likelier, and the critic learns what it turned out to be.
+
+sample: policy, T steps in n copies of a world.  score: reward.  weigh: GAE (λ = 0 the one-step TD error, λ = 1 the return).
+fit: nll with signed weights + value error − entropy bonus, one optimizer step a batch. n = T = 1 is the online form, n > 1 the parallel
+synchronous one (A2C). Mnih et al. 2016, §4 and supplement S3. Where workers lag behind, the policy gradient's own ρ of Espeholt et al.
+2018, §4.2: what came later in a row, and the critic's target, stay the older policy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.policy.ppo import ActorCritic
+from fledge.fit import nll, total, value_error
+from fledge.learner import Learner
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import explained_variance, gae, log_ratio
+
+
+class AdvantageActorCritic:
+    gradient_claim = "biased: a learned critic bootstraps, the mean is over steps, and of an older policy's rows only the step is reweighed"
+    unfinished = None  # one optimizer step per batch: the samples are the current policy's
+
+    def __init__(
+        self,
+        actor_critic: ActorCritic,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        gamma: float = 0.99,
+        gae_lambda: float = 1.0,
+        value_coefficient: float = 0.5,
+        entropy_coefficient: float = 0.0,
+        truncate_at: float | None = None,
+    ) -> None:
+        """truncate_at: the largest importance weight of a step, where samples are those of an older policy; None: they are its own."""
+        self.actor_critic, self.learner, self.stopwatch = actor_critic, learner, stopwatch
+        self.gamma, self.gae_lambda, self.truncate_at = gamma, gae_lambda, truncate_at
+        self.value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """One optimizer step; none on a batch in which nobody chose anything: worlds began anew, and a step would be momentum alone."""
+        batch = batch.to(self.learner.device)
+        if not float(self.learner.sum(batch.chosen.sum())):
+            return {}
+        with self.stopwatch.phase("score"):
+            batch, figures = self.weigh(batch)
+        steps = batch.as_steps()
+        count = self.learner.count(steps.chosen)
+
+        def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
+            assert rows.weight is not None
+            assert rows.target is not None
+            logp, entropy, value = self.actor_critic.evaluate(
+                rows.obs[:, :-1], rows.action, rows.chosen, entropy=self.entropy_coefficient != 0
+            )
+            policy_loss = total(nll(logp, rows.weight), rows.chosen, count)
+            value_loss = total(value_error(value, rows.target), rows.chosen, count)
+            whole = policy_loss + self.value_coefficient * value_loss
+            if self.entropy_coefficient:
+                whole = whole - self.entropy_coefficient * total(entropy, rows.chosen, count)
+            return whole, {"policy_loss": policy_loss, "value_loss": value_loss}
+
+        with self.stopwatch.phase("fit"):
+            figures |= self.learner.step(loss, steps)
+        return figures
+
+    @torch.no_grad()
+    def weigh(self, batch: Trajectories) -> tuple[Trajectories, dict[str, float]]:
+        """With the advantage of every step as its `weight`, and the critic's `target`."""
+        logp, _, value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)
+        ends = (batch.chosen, batch.terminated, batch.truncated)
+        advantage, target = gae(batch.reward, value, *ends, self.gamma, self.gae_lambda)
+        figures = {
+            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
+            "entropy": float(self.learner.sum(total(-logp, batch.chosen, self.learner.count(batch.chosen)))),
+        }
+        if self.truncate_at is not None:
+            assert batch.logp is not None
+            ratio = log_ratio(logp, batch.logp, batch.chosen).exp().clamp(max=self.truncate_at)
+            advantage = advantage * ratio
+            figures["importance_weight"] = float(
+                self.learner.sum(total(ratio, batch.chosen, self.learner.count(batch.chosen)))
+            )
+        return batch.with_(weight=advantage, target=target), figures
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])

@@ -1,0 +1,77 @@
+"""REINFORCE with a state–action control variate: the guess Q̂(s, a) is taken from the return, and its exact gradient is given back.
+
+sample: policy.  score: reward − β·log(π/π_ref).  weigh: reward-to-go − Q̂(s, a).  fit: nll with that weight − Σ_a π(a|s)·Q̂(s, a),
+which is the expectation of what was taken, so that no Q̂ biases the gradient (Gu et al. 2017, Q-Prop, §3, here for discrete actions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from fledge.fit import nll, value_error
+from fledge.learner import Learner
+from fledge.policy import Policy, TokenPolicy
+from fledge.score.kl_control import KLControl
+from fledge.score.scoring import as_trained, kl_to
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import reward_to_go
+
+
+class ControlVariate:
+    gradient_claim = "unbiased"
+    unfinished = None  # one optimizer step per batch
+
+    def __init__(
+        self,
+        policy: TokenPolicy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        action_value: nn.Module,
+        reference: Policy | None = None,
+        kl: KLControl | None = None,
+        value_coefficient: float = 0.5,
+    ) -> None:
+        """action_value: Q̂ of all actions, [N, D] -> [N, V], from the trunk's hidden states, which it never moves.
+
+        It learns if the learner holds its parameters (`SharedCritic(policy, action_value)`). A micro-batch takes memory for [N, V].
+        """
+        self.policy, self.learner, self.stopwatch, self.action_value = policy, learner, stopwatch, action_value
+        self.reference, self.kl, self.value_coefficient = reference, kl or KLControl(0.0), value_coefficient
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        with self.stopwatch.phase("score"):
+            batch, figures = as_trained(self.policy, batch.to(self.learner.device), self.learner)
+            kl, distance = kl_to(self.reference, batch, self.learner)
+        reward = batch.reward - self.kl.beta * kl
+        batch = batch.with_(target=reward_to_go(reward, batch.chosen, batch.terminated, batch.truncated))
+        rows, tokens = self.learner.count_rows(batch), self.learner.count(batch.chosen)
+
+        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
+            assert part.target is not None
+            back = part.target[part.chosen]  # [N]: only the chosen steps of all rows
+            hidden = self.policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
+            action = part.action[part.chosen]  # [N]
+            logits = self.policy.logits(hidden, keep=action)  # [N, V]
+            value = self.action_value(hidden.detach())  # [N, V]
+            logp, guess = (x.gather(-1, action[:, None]).squeeze(-1) for x in (logits.log_softmax(-1), value))  # [N]
+            given_back = (logits.softmax(-1) * value.detach()).sum(-1)  # [N]
+            policy_loss = (nll(logp, back - guess.detach()) - given_back).sum() / rows
+            value_loss = value_error(guess, back).sum() / tokens
+            return policy_loss + self.value_coefficient * value_loss, {"value_loss": value_loss}
+
+        with self.stopwatch.phase("fit"):
+            figures |= distance | self.learner.step(loss, batch) | {"kl_coefficient": self.kl.beta}
+        self.kl.observe(figures["kl_k1"])
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.kl.load_state_dict(state["kl"])

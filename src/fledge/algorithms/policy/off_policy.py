@@ -1,0 +1,140 @@
+"""REINFORCE on samples of another policy μ, each weighted by how much likelier this policy makes it (Precup et al. 2000).
+
+sample: any policy whose log-probabilities were kept.  score: reward − β·log(π/π_ref).
+weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, all rows in each optimizer step; from the second
+step on one batch the policy's own samples are an older one's, too.
+Top-k and top-p are refused: μ, cut off elsewhere, would never say some of what π says, and no weight can make up for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.errors import UserError
+from fledge.fit import nll, total
+from fledge.learner import Learner
+from fledge.policy import Policy, TokenPolicy
+from fledge.score.kl_control import KLControl
+from fledge.score.rollout_figures import drift
+from fledge.score.scoring import kl_to, log_prob_in_pieces
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import effective_sample_size, importance_weights, reward_to_go
+
+
+class OffPolicy:
+    gradient_claim = "unbiased"
+
+    def __init__(
+        self,
+        policy: Policy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        reference: Policy | None = None,
+        kl: KLControl | None = None,
+        weights: Literal["trajectory", "decision"] = "decision",
+        truncate_at: float | None = None,
+        baseline_value: float = 0.0,
+        gamma: float = 1.0,
+        epochs: int = 1,
+    ) -> None:
+        """epochs: optimizer steps on one batch of samples, all its rows in each. weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance.
+
+        Raises UserError for a rule with top-k or top-p.
+        """
+        if isinstance(policy, TokenPolicy) and policy.rule.truncates:
+            raise UserError(
+                f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy weights want a probability for every "
+                "token under both policies. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
+            )
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.reference, self.kl = reference, kl or KLControl(0.0)
+        self.weights, self.truncate_at, self.baseline_value, self.gamma = weights, truncate_at, baseline_value, gamma
+        self.minibatches = Minibatches(epochs, epochs)
+        if truncate_at is not None:
+            self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
+        elif epochs > 1:
+            self.gradient_claim = (
+                "biased: from its second step on one batch the policy has been fitted to those samples"
+            )
+        elif gamma != 1:
+            self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
+
+    @property
+    def unfinished(self) -> Trajectories | None:
+        return self.minibatches.batch
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """All optimizer steps on one batch of samples. `between_steps` is called after each: a good moment to save and stop."""
+        if self.unfinished is None:
+            self.minibatches.begin(batch.to(self.learner.device), {})
+        figures = self.minibatches.run(self.fit, between_steps)
+        self.kl.observe(figures["kl_k1"])
+        return figures
+
+    def fit(self, batch: Trajectories) -> dict[str, float]:
+        """One optimizer step."""
+        with self.stopwatch.phase("score"):
+            weight, reward, figures = self.score(batch)  # [B, T], [B, T]
+        batch = batch.with_(weight=self.weigh(batch, weight, reward))
+        rows = self.learner.count_rows(batch)
+
+        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
+            assert part.weight is not None
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
+            return total(nll(logp, part.weight), part.chosen, rows), {}
+
+        with self.stopwatch.phase("fit"):
+            return figures | self.learner.step(loss, batch)
+
+    def score(self, batch: Trajectories) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """The importance weight up to each step [B, T], and the reward with the KL penalty in it [B, T].
+
+        drift: here the distance between the two policies, which may be as large as it likes.
+        """
+        if batch.logp is None:
+            raise UserError(
+                "off-policy samples came without the log-probabilities of whoever acted: keep them (`logp`)."
+            )
+        logp = log_prob_in_pieces(self.policy, batch, self.learner)
+        tokens = self.learner.count(batch.chosen)
+        weight = importance_weights(logp, batch.logp, batch.chosen, self.truncate_at)
+        whole = weight[:, -1]  # [B]
+        kl, figures = kl_to(self.reference, batch.with_(logp=logp), self.learner, whole)
+        figures |= {
+            "kl_coefficient": self.kl.beta,
+            "effective_sample_size": effective_sample_size(whole, self.learner.sum),
+            "drift": float(self.learner.sum(drift(logp, batch, tokens))),
+            "entropy": self.entropy(batch.with_(logp=logp), weight),
+        }
+        return weight, batch.reward - self.kl.beta * kl, figures
+
+    def entropy(self, batch: Trajectories, weight: Tensor) -> float:
+        """−log π of the samples, nats per token, weighted to what this policy would have sampled."""
+        assert batch.logp is not None
+        part, whole = (total(x, batch.chosen, 1.0) for x in (-weight * batch.logp, weight))
+        return float(self.learner.sum(part) / self.learner.sum(whole))
+
+    def weigh(self, batch: Trajectories, weight: Tensor, reward: Tensor) -> Tensor:
+        """[B, T]: Σ_{s≥t} w_s r_s − w_t b per decision; w (Σ_{s≥t} r_s − b) per trajectory."""
+        ends = (batch.chosen, batch.terminated, batch.truncated, self.gamma)
+        if self.weights == "decision":
+            advantage = reward_to_go(weight * reward, *ends) - weight * self.baseline_value
+        else:
+            advantage = weight[:, -1:] * (reward_to_go(reward, *ends) - self.baseline_value)
+        return torch.where(batch.chosen, advantage, 0.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.learner.load_state_dict(state["learner"])
+        self.kl.load_state_dict(state["kl"])
+        self.minibatches.load_state_dict(state["minibatches"])

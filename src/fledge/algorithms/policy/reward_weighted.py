@@ -1,0 +1,117 @@
+"""Reward-weighted regression: imitate your own samples, the better the more, with weights exp(r/β) (Peters & Schaal 2007).
+
+sample: policy.  score: reward − β_KL·log(π/π_ref), summed over the row.  weigh: exp of it, normalised.  fit: nll.
+As a case of it, advantage-weighted regression (Peng et al. 2019, Algorithm 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.fit import nll, total
+from fledge.learner import Learner
+from fledge.policy import Policy, TokenPolicy
+from fledge.score.kl_control import KLControl
+from fledge.score.scoring import as_trained, earned, groups, kl_to, zero_spread_groups
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_group
+
+
+class RewardWeighted:
+    gradient_claim = "biased: it climbs log E[exp(r/temperature)]"
+
+    def __init__(
+        self,
+        policy: TokenPolicy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        reference: Policy | None = None,
+        kl: KLControl | None = None,
+        weights: Literal["group", "batch", "advantage"] = "group",
+        temperature: float = 1.0,
+        weight_cap: float | None = None,
+        updates_per_step: int = 1,
+        epochs: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        """weights: exp(r/temperature) with mean 1 in each group or in the batch; or exp of the advantage over the group's mean, as it is.
+
+        weight_cap: the largest weight a row may have.
+        """
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.reference, self.kl = reference, kl or KLControl(0.0)
+        self.weights, self.temperature, self.weight_cap = weights, temperature, weight_cap
+        self.minibatches = Minibatches(updates_per_step, epochs, generator)
+        if weights == "advantage":
+            self.gradient_claim = "biased: it climbs E[exp(advantage/temperature)]"
+
+    @property
+    def unfinished(self) -> Trajectories | None:
+        return self.minibatches.batch
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """All optimizer steps on one batch of samples."""
+        if self.unfinished is None:
+            with self.stopwatch.phase("score"):
+                batch, score, figures = self.score(batch.to(self.learner.device))
+            weight = self.weigh(score, groups(batch))  # [B]
+            figures["effective_sample_size"] = effective_sample_size(weight, self.learner.sum)
+            self.minibatches.begin(batch.with_(weight=weight[:, None].expand_as(batch.reward)), figures)
+        with self.stopwatch.phase("fit"):
+            figures = self.minibatches.run(self.fit, between_steps)
+        self.kl.observe(figures["kl_k1"])
+        return figures
+
+    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
+        """The batch, and what each whole row is worth after the KL penalty [B]."""
+        batch, figures = as_trained(self.policy, batch, self.learner)
+        kl, distance = kl_to(self.reference, batch, self.learner)
+        spread = {"zero_spread_groups": zero_spread_groups(batch, self.learner), "kl_coefficient": self.kl.beta}
+        return batch, earned(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
+
+    def weigh(self, score: Tensor, group: Tensor) -> Tensor:
+        """[B], [B] -> [B]"""
+        worth = score / self.temperature
+        if self.weights == "group":
+            size = 1 / share_in_group(torch.ones_like(worth), group)
+            weight = size * share_in_group((worth - group_max(worth, group)).exp(), group)
+        elif self.weights == "advantage":
+            weight = (worth - group_mean(worth, group)).clamp(max=60.0).exp()
+        else:
+            rows = self.learner.count(torch.ones_like(score, dtype=torch.bool))
+            mass = (
+                worth.double() - max(self.learner.gather(float(worth.max())))
+            ).exp()  # of the best row of all ranks: 1
+            weight = (mass * rows / self.learner.sum(mass.sum())).to(worth.dtype)
+        return weight if self.weight_cap is None else weight.clamp(max=self.weight_cap)
+
+    def fit(self, batch: Trajectories) -> dict[str, float]:
+        """One optimizer step: the weighted mean over rows of −log π(y)."""
+        rows = self.learner.count_rows(batch)
+
+        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
+            assert part.weight is not None
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
+            return total(nll(logp, part.weight), part.chosen, rows), {}
+
+        return self.learner.step(loss, batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, part in {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}.items():
+            part.load_state_dict(state[name])
+
+
+# The mean of the group stands for the paper's critic; 20 is its cap on weights.
+awr = partial(RewardWeighted, weights="advantage", weight_cap=20.0)

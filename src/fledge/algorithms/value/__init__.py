@@ -1,0 +1,1 @@
+"""What learns what actions are worth."""

@@ -1,0 +1,134 @@
+"""DQN: it does not fit `weigh`, because what is learned is a target, not a weight: Q(s, a) is drawn towards r + γ max Q⁻(s′, ·).
+
+sample: ε-greedily, into a memory, and evenly (or by surprise) out of it.  score: –.  weigh: –.  fit: Huber's loss.
+Mnih et al. 2015, algorithm 1; double: van Hasselt et al. 2016, eq. 4 with θ⁻ as the second network; dueling: models/control/q_network.py;
+by surprise: Schaul et al. 2016, algorithm 1; n steps: Sutton & Barto 2018, eq. 7.1 with max Q⁻ at the end, uncorrected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fledge.algorithms.parts.replayed import Replayed
+from fledge.algorithms.parts.target_network import TargetNetwork
+from fledge.errors import UserError
+from fledge.learner import Learner
+from fledge.models.control.q_network import QNetwork
+from fledge.sample.replay import Replay, Transitions
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """ε: the share of actions that are any action, falling in a line from `first` to `last` over `world_steps`."""
+
+    first: float = 1.0
+    last: float = 0.04
+    world_steps: int = 8_000
+
+    def epsilon(self, world_steps: int) -> float:
+        done = min(1.0, world_steps / self.world_steps) if self.world_steps else 1.0
+        return self.first + (self.last - self.first) * done
+
+
+class DQN:
+    def __init__(
+        self,
+        network: QNetwork,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        replay: Replay,
+        gamma: float = 0.99,
+        n_step: int = 3,
+        updates_per_step: int = 32,
+        rows_per_update: int = 256,
+        target_every: int = 8,
+        double: bool = True,
+        exploration: Exploration | None = None,
+        learning_starts: int = 1_000,
+    ) -> None:
+        """updates_per_step: optimizer steps for each batch of experience. target_every: optimizer steps between two copies of θ to θ⁻.
+
+        learning_starts: world steps before the first optimizer step. The defaults are for batches of 8 copies × 32 steps. Without layer
+        norm `target_every` must be 32 or more. Raises UserError for a setting that cannot be.
+        """
+        wrong = {"rows_per_update": rows_per_update, "target_every": target_every, "n_step": n_step}
+        for name, value in wrong.items():
+            if value < 1:
+                raise UserError(f"`{name}` is {value}: it must be 1 or more.")
+        self.network, self.learner, self.stopwatch = network, learner, stopwatch
+        self.gamma, self.n_step, self.rows_per_update, self.double = gamma, n_step, rows_per_update, double
+        self.target_every, self.exploration = target_every, exploration or Exploration()
+        self.target_network = TargetNetwork(network)
+        self.steps = Replayed(replay, updates_per_step, learning_starts)
+
+    @property
+    def unfinished(self) -> Trajectories | None:
+        return self.steps.batch
+
+    @property
+    def epsilon(self) -> float:
+        return self.exploration.epsilon(self.steps.world_steps)
+
+    @torch.no_grad()
+    def best(self, obs: Tensor) -> Tensor:
+        """argmax_a Q(s, a).  [n, *O] -> [n]"""
+        return self.network(obs.to(self.learner.device)).argmax(-1).cpu()
+
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
+        """ε-greedy.  [n, *O] -> action [n]"""
+        chance = torch.rand((2, len(obs)), generator=generator)
+        anything = (chance[1] * self.network.choices).long()
+        return torch.where(chance[0] < self.epsilon, anything, self.best(obs)), None
+
+    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after each. epsilon: from here on."""
+        with self.stopwatch.phase("fit"):
+            if self.unfinished is None:
+                self.steps.begin(batch)
+            return self.steps.run(self.fit, between_steps) | {"epsilon": self.epsilon}
+
+    @torch.no_grad()
+    def target(self, rows: Transitions) -> Tensor:
+        """R + γ^k Q⁻(s′, a′), a′ the best by Q (double) or by Q⁻; only R where the world ended.  -> [N]"""
+        future = self.target_network.network(rows.next_obs)  # [N, A]
+        judge = self.network(rows.next_obs) if self.double else future
+        worth = future.gather(-1, judge.argmax(-1, keepdim=True)).squeeze(-1)
+        return rows.reward + torch.where(rows.terminated, 0.0, rows.discount * worth)
+
+    def fit(self) -> dict[str, float]:
+        """One optimizer step."""
+        replay = self.steps.replay
+        gone = self.learner.clock.place / self.learner.schedule.steps
+        drawn = replay.draw(self.rows_per_update, self.gamma, self.n_step, gone=gone)
+        count = self.learner.count_rows(drawn)
+        errors: list[Tensor] = []
+
+        def loss(rows: Transitions) -> tuple[Tensor, Mapping[str, Tensor]]:
+            q = self.network(rows.obs).gather(-1, rows.action[:, None]).squeeze(-1)  # [N]
+            target = self.target(rows)
+            errors.append((q.detach() - target).abs())
+            each = rows.weight * F.smooth_l1_loss(q, target, reduction="none")
+            return each.sum() / count, {"q": q.sum() / count, "td_error": errors[-1].sum() / count}
+
+        figures = self.learner.step(loss, drawn)
+        replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
+        if (self.learner.steps + self.learner.skipped) % self.target_every == 0:
+            self.target_network.catch_up()
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {"learner": self.learner, "target_network": self.target_network, "steps": self.steps}
+        return {name: part.state_dict() for name, part in parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, part in {"learner": self.learner, "target_network": self.target_network, "steps": self.steps}.items():
+            part.load_state_dict(state[name])

@@ -1,0 +1,1 @@
+"""Words to a recipe: verbs, parsing, help, resume."""

@@ -1,0 +1,95 @@
+"""`fledge completion`: a script that lets bash, zsh or fish complete verbs, fields and their choices."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fledge.cli.verbs import VERBS
+from fledge.runs.show import Show
+
+
+class CompletionConfig(BaseModel):
+    """Print a completion script; put `eval "$(fledge completion bash)"` into ~/.bashrc, or as the script says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shell: Literal["bash", "zsh", "fish"] = Field(description="the shell that completes")
+
+
+def completion(config: CompletionConfig, show: Show) -> dict[str, Any]:
+    """The script on standard output, and in the result."""
+    table = {name: words_of(verb.config) for name, verb in VERBS.items()}
+    script = {"bash": bash, "zsh": zsh, "fish": fish}[config.shell](table)
+    show.line(script)
+    return {"shell": config.shell, "script": script}
+
+
+def words_of(config: type[BaseModel]) -> list[str]:
+    """`field=` for each field, and `field=choice` where there are few."""
+    words = []
+    for name, field in config.model_fields.items():
+        words.append(f"{name}=")
+        if get_origin(field.annotation) is Literal:
+            words += [f"{name}={choice}" for choice in get_args(field.annotation)]
+        elif field.annotation is bool:
+            words += [f"{name}=true", f"{name}=false"]
+    return words
+
+
+def bash(table: dict[str, list[str]]) -> str:
+    """After `=` files are completed too; the shell's own word breaks at `=` are undone."""
+    return f"""# put into ~/.bashrc: eval "$(fledge completion bash)"
+_fledge() {{
+  local words="" word verb="${{COMP_WORDS[1]}}"
+  [ "$verb" = tokenizer ] && verb="tokenizer ${{COMP_WORDS[2]}}"
+  word="${{COMP_LINE:0:COMP_POINT}}"; word="${{word##* }}"
+  case "$verb" in
+{_cases(table)}
+  esac
+  [ "$COMP_CWORD" -eq 1 ] && words="{_first(table)}"
+  [ "$COMP_CWORD" -eq 2 ] && [ "${{COMP_WORDS[1]}}" = tokenizer ] && words="train show"
+  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  case "$word" in *=*)
+    [ ${{#COMPREPLY[@]}} -eq 0 ] && COMPREPLY=($(compgen -f -- "${{word#*=}}"))
+    COMPREPLY=("${{COMPREPLY[@]#*=}}") ;;
+  *) [[ "${{COMPREPLY[0]}}" == *= ]] && compopt -o nospace ;; esac
+}}
+complete -o filenames -F _fledge fledge"""
+
+
+def zsh(table: dict[str, list[str]]) -> str:
+    """The same words; files after `=`."""
+    return f"""# put into ~/.zshrc: eval "$(fledge completion zsh)"
+_fledge() {{
+  local verb="${{words[2]}}"; local -a known
+  [[ "$verb" == tokenizer ]] && verb="tokenizer ${{words[3]}}"
+  case "$verb" in
+{_cases(table, "known=({})")}
+  esac
+  (( CURRENT == 2 )) && known=({_first(table)})
+  (( CURRENT == 3 )) && [[ "${{words[2]}}" == tokenizer ]] && known=(train show)
+  compadd -S '' -- $known
+  if [[ "$PREFIX" == *=* ]]; then compset -P '*='; _files; fi
+}}
+compdef _fledge fledge"""
+
+
+def fish(table: dict[str, list[str]]) -> str:
+    """One line a verb and its words."""
+    lines = ["# put into ~/.config/fish/config.fish: fledge completion fish | source"]
+    lines.append(f"complete -c fledge -n __fish_use_subcommand -f -a '{_first(table)}'")
+    lines.append("complete -c fledge -n '__fish_seen_subcommand_from tokenizer' -f -a 'train show'")
+    for name, words in table.items():
+        condition = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in name.split())
+        lines.append(f"complete -c fledge -n '{condition}' -a '{' '.join(words)}'")
+    return "\n".join(lines)
+
+
+def _first(table: dict[str, list[str]]) -> str:
+    return " ".join(dict.fromkeys(name.split()[0] for name in table))
+
+
+def _cases(table: dict[str, list[str]], form: str = 'words="{}"') -> str:
+    return "\n".join(f"    {name!r}) {form.format(' '.join(words))} ;;" for name, words in table.items())

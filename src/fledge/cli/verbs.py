@@ -1,0 +1,136 @@
+"""The verbs of the command line: where each lives, loaded only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    summary: str  # for `fledge --help`
+    module: str
+    config_name: str
+    trains: bool = False  # its function takes a third argument, the run to continue
+    bare: str | None = None  # the field that a word alone gives, as in `fledge resume runs/tune`
+
+    @property
+    def examples(self) -> tuple[str, ...]:
+        """Two command lines a verb, as `--help` shows them."""
+        return EXAMPLES[self.config_name]
+
+    @property
+    def config(self) -> Any:
+        """The frozen pydantic model of its fields."""
+        return getattr(importlib.import_module(self.module), self.config_name)
+
+    @property
+    def function(self) -> Callable[..., dict[str, Any]]:
+        name = "".join("_" + c.lower() if c.isupper() else c for c in self.config_name.removesuffix("Config")).lstrip(
+            "_"
+        )
+        return getattr(importlib.import_module(self.module), name)
+
+
+VERBS: dict[str, Verb] = {
+    "demo": Verb(
+        "the whole road: pre-train, tune, reward, align, report", "fledge.recipes.language.demo", "DemoConfig", True
+    ),
+    "pretrain": Verb("train a language model on raw text", "fledge.recipes.language.pretrain", "PretrainConfig", True),
+    "tune": Verb("tune a model on conversations or a task", "fledge.recipes.language.tune", "TuneConfig", True),
+    "reward": Verb("train a reward model on preferences", "fledge.recipes.language.reward", "RewardConfig", True),
+    "prefer": Verb(
+        "learn from preferences: dpo, ipo, simpo, orpo, kto", "fledge.recipes.language.prefer", "PreferConfig", True
+    ),
+    "align": Verb(
+        "learn from a reward: reinforce, ppo, grpo, em, …", "fledge.recipes.language.align", "AlignConfig", True
+    ),
+    "distill": Verb("teach a student what a teacher knows", "fledge.recipes.language.distill", "DistillConfig", True),
+    "control": Verb("train an agent in a world: ppo, dqn, …", "fledge.recipes.control.control", "ControlConfig", True),
+    "play": Verb("judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"),
+    "ladder": Verb(
+        "one gridworld by every method, beside the exact answer",
+        "fledge.recipes.control.ladder",
+        "LadderConfig",
+        bare="world",
+    ),
+    "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
+    "chat": Verb("talk to a model in the terminal", "fledge.recipes.look.chat", "ChatConfig", bare="base"),
+    "evaluate": Verb(
+        "bits per byte on text, exact match on a task", "fledge.recipes.look.evaluate", "EvaluateConfig", bare="base"
+    ),
+    "verify": Verb(
+        "check every estimator, or your own FILE, by enumeration",
+        "fledge.recipes.studies.verify",
+        "VerifyConfig",
+        bare="file",
+    ),
+    "tokenizer train": Verb("train a tokenizer", "fledge.recipes.language.tokenizer", "TokenizerTrainConfig"),
+    "tokenizer show": Verb(
+        "show its merges and how it splits a text",
+        "fledge.recipes.language.tokenizer",
+        "TokenizerShowConfig",
+        bare="tokenizer",
+    ),
+    "runs": Verb("list runs, with their lineage as a tree", "fledge.recipes.look.runs", "RunsConfig", bare="root"),
+    "report": Verb("write a run's report.html", "fledge.recipes.look.report", "ReportConfig", bare="run"),
+    "completion": Verb(
+        "complete verbs and fields in bash, zsh or fish", "fledge.cli.completion", "CompletionConfig", bare="shell"
+    ),
+    "resume": Verb("continue a run that was stopped or killed", "fledge.cli.resume", "ResumeConfig", bare="run"),
+}
+
+EXAMPLES: dict[str, tuple[str, ...]] = {
+    "DemoConfig": ("fledge demo", "fledge demo seed=1 out=runs/road"),
+    "PretrainConfig": (
+        "fledge pretrain data=books/ model=mini steps=2000",
+        "fledge pretrain data=more.txt base=runs/pretrain learning_rate=3e-4",
+    ),
+    "TuneConfig": (
+        "fledge tune base=runs/pretrain data=chats.jsonl",
+        "fledge tune base=runs/pretrain task=reverse evaluate_every=20",
+    ),
+    "RewardConfig": (
+        "fledge reward base=runs/tune data=pairs.jsonl",
+        "fledge reward base=runs/tune task=reverse pairs=2048",
+    ),
+    "PreferConfig": (
+        "fledge prefer base=runs/tune data=pairs.jsonl algorithm=ipo",
+        "fledge prefer base=runs/tune data=thumbs.jsonl algorithm=kto",
+    ),
+    "AlignConfig": (
+        "fledge align base=runs/tune task=reverse algorithm=grpo samples_per_prompt=8",
+        "fledge align base=runs/tune task=./mine.py reward=runs/reward algorithm=ppo",
+    ),
+    "DistillConfig": (
+        "fledge distill teacher=runs/align task=reverse layers=2",
+        "fledge distill teacher=runs/tune data=chats.jsonl kind=reverse",
+    ),
+    "ControlConfig": (
+        "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
+        "fledge control algorithm=q_learning world=gridworld:map.txt",
+    ),
+    "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
+    "LadderConfig": ("fledge ladder gridworld", "fledge ladder gridworld seed=1"),
+    "SampleConfig": (
+        'fledge sample runs/align prompt="reverse: planet" samples=3',
+        "fledge sample runs/align regex='[a-z]{6}' temperature=0",
+    ),
+    "ChatConfig": ("fledge chat runs/align", "fledge chat runs/align temperature=0 max_new_tokens=64"),
+    "EvaluateConfig": ("fledge evaluate runs/align task=reverse", "fledge evaluate runs/pretrain data=python"),
+    "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
+    "TokenizerTrainConfig": (
+        "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",
+        "fledge tokenizer train data=python kind=characters out=letters",
+    ),
+    "TokenizerShowConfig": (
+        'fledge tokenizer show tokenizer text="the cat"',
+        'fledge tokenizer show runs/pretrain text="the cat"',
+    ),
+    "RunsConfig": ("fledge runs", "fledge runs root=elsewhere"),
+    "ReportConfig": ("fledge report runs/align", "fledge report run=runs/demo out=road.html"),
+    "CompletionConfig": ("fledge completion bash", "fledge completion fish"),
+    "ResumeConfig": ("fledge resume runs/align", "fledge resume run=runs/demo"),
+}

@@ -1,0 +1,81 @@
+"""How good a policy is at a task, and how far from where it began: answers to held-out prompts, some kept as samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fledge.log_prob import Decoding
+from fledge.policy import TokenPolicy
+from fledge.runs.folder import Run
+from fledge.sample.generate import generate
+from fledge.sample.rollouts import prompt_tokens, rollout_rows
+from fledge.score.kl import stepwise_kl
+from fledge.score.scoring import untruncated
+from fledge.score.unfinished import MOST
+from fledge.score.verifier import Verifier
+from fledge.seeds import generator_for
+from fledge.splits import Split
+from fledge.tasks.named import Example, Task
+from fledge.text.tokenizer import Tokenizer
+
+KEPT = 12  # answers an evaluation writes to samples.jsonl
+KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
+
+
+def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
+    """The different ones among the first `number` examples: a file repeats its few, and saying one again proves nothing."""
+    return list(dict.fromkeys(task.example(i, split) for i in range(number)))
+
+
+def judge_task(
+    policy: TokenPolicy,
+    tokenizer: Tokenizer,
+    task: Task,
+    examples: Sequence[Example],
+    max_new_tokens: int,
+    run: Run | None = None,
+    step: int = 0,
+    cut_reward: float = MOST,
+) -> dict[str, float]:
+    """exact_match and true_score (the dense one), means over greedy answers; with a run, some of them become samples.
+
+    cut_reward: the most that an answer scores which never stopped, as in training.
+    """
+    completions = generate(
+        policy.with_rule(Decoding(temperature=0)),
+        [prompt_tokens(tokenizer, example.prompt) for example in examples],
+        max_new_tokens=max_new_tokens,
+        stop=tokenizer.end,
+    )
+    texts = [tokenizer.decode(completion.tokens) for completion in completions]
+    marks = Verifier(task, cut_reward=cut_reward)(examples, completions, texts)
+    if run is not None:
+        for example, text, score, exact in list(
+            zip(examples, texts, marks["reward"], marks["exact_match"], strict=True)
+        )[:KEPT]:
+            row = {"step": step, "prompt": example.prompt, "completion": text, "score": score, "exact": bool(exact)}
+            run.samples.write(row | ({"answer": example.answer} if example.answer is not None else {}))
+    return {
+        "exact_match": sum(marks["exact_match"]) / len(examples),
+        "true_score": sum(marks["reward"]) / len(examples),
+    }
+
+
+def judge_kl(
+    policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task, max_new_tokens: int, seed: int
+) -> float:
+    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts, the same draws each time.
+
+    Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as in training (`untruncated`).
+    """
+    reference = untruncated(reference)
+    prompts = [prompt_tokens(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)]
+    completions = generate(
+        policy,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        stop=tokenizer.end,
+        generator=generator_for(seed, "evaluation", "kl"),
+    )
+    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(policy.network.unembedding.device)
+    return float(stepwise_kl(policy, reference, rows).mean())

@@ -1,0 +1,1 @@
+"""Acting by looking ahead: dynamic programming on tables."""

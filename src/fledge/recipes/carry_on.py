@@ -1,0 +1,112 @@
+"""Continues a run that is open for writing: what it was started from is held against what is there now, then its recipe goes on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fledge.errors import UserError
+from fledge.recipes.inputs import files_of
+from fledge.recipes.language.text_data import find_loss, holds_to_its_text
+from fledge.runs.atomic import write_json
+from fledge.runs.folder import Run
+from fledge.runs.model_files import check_model, hashes_of, model_is_whole
+from fledge.runs.provenance import Change, accepted, find_changes
+from fledge.runs.show import Show
+from fledge.runs.whole_folder import standing
+
+
+def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str, Any]:
+    """The summary of a run that is open for writing: read if it is finished and whole, else continued by `go`.
+
+    A finished run whose model is lost or damaged has it written again from its last checkpoint, and
+    keeps its summary; one that begins again gets a new one. Raises UserError where what it was
+    started from has changed and the user has not accepted that.
+    """
+    summary = run.summary
+    if summary is not None and is_as_it_was_finished(run):
+        return summary
+    if summary is not None:
+        if run.checkpoints.steps():
+            show.line(f"the model of {run.folder} is lost or damaged: it is written again from the last checkpoint.")
+        elif not run.allowed.restart:
+            raise UserError(
+                f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint to write it from: put "
+                f"one of them back, or `fledge resume {run.folder} from_start=true` trains it again."
+            )
+        run.kept_summary = summary
+    check_inputs(run, show)
+    use_threads(run, show)
+    done = go()
+    return done if run.kept_summary is None else run.kept_summary
+
+
+def is_as_it_was_finished(run: Run) -> bool:
+    """Whether a finished run has the model that it wrote, if it is of a kind that writes one.
+
+    Raises UserError where it has, and its best agent is damaged or lost: no checkpoint is of that moment.
+    """
+    writes_one = hashes_of(run.model_folder).exists() or bool(run.checkpoints.steps())
+    if writes_one and not model_is_whole(run.folder):
+        return False
+    check_model(standing(run.folder / "best"))
+    return True
+
+
+def check_inputs(run: Run, show: Show) -> None:
+    """Raises UserError where a file that the run was started from is not what it was, unless that is allowed.
+
+    Names are looked up from the present folder. What is allowed is recorded in lineage.json. What
+    the run has a copy of may change: it is not read any more.
+    """
+    changes = find_changes(run.folder, run.lineage, files_of(run.config))
+    copied, shards = [change for change in changes if change.copied], run.folder / "shards"
+    if copied and holds_to_its_text(shards):
+        loss = find_loss(shards)
+        if loss is not None:
+            raise UserError(
+                f"{differing(copied)}, and the run's own copy is damaged ({loss}): put back what "
+                "was there and resume, or start a new run."
+            )
+        goes_on = f"{run.folder} goes on with the copy in its shards/, which is whole."
+        show.line(f"{differing(copied)}: {goes_on}")
+        changes = [change for change in changes if not change.copied]
+    if not changes:
+        return
+    if not run.allowed.changes:
+        raise UserError(refusal(run, changes))
+    for change in changes:
+        show.line(f"{change}: accepted, and recorded in {run.folder / 'lineage.json'}")
+    run.lineage = accepted(run.folder, run.lineage, changes, files_of(run.config))
+    write_json(run.folder / "lineage.json", run.lineage)
+
+
+def differing(changes: list[Change]) -> str:
+    """The first of them, and how many there are."""
+    return f"{changes[0]}{f' (and {len(changes) - 1} more differ)' if len(changes) > 1 else ''}"
+
+
+def refusal(run: Run, changes: list[Change]) -> str:
+    """What differs, why that matters, and what to do about it, in one sentence."""
+    started = Path(run.lineage.get("started_in") or ".")
+    where = f", looked for from {Path.cwd()} since {started}, where the run was started, is gone"
+    return (
+        f"{differing(changes)}{'' if started.is_dir() else where}: `{run.folder}` was started with another, and would end "
+        "with other bits. Put back what was there, or give accept_changes=true to go on with what is there now."
+    )
+
+
+def use_threads(run: Run, show: Show) -> None:
+    """As many threads as the run was started with: a sum that is split among others has other last bits."""
+    before, now = run.lineage.get("threads", torch.get_num_threads()), torch.get_num_threads()
+    if before == now:
+        return
+    if before <= (os.cpu_count() or 1):
+        torch.set_num_threads(before)
+        show.line(f"{before} threads, as when the run was started (here they would be {now})")
+    else:
+        show.line(f"the run was started with {before} threads and has {now} here: its last bits may be others")

@@ -1,0 +1,169 @@
+"""`fledge control compare=ppo,dqn,…`: several algorithms, several seeds, one picture with intervals. Every run is a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from fledge.errors import UserError
+from fledge.evaluate.interquartile import interquartile_mean, interval
+from fledge.loop import Interrupted
+from fledge.recipes.carry_on import carry_on
+from fledge.recipes.control.kinds import IMITATORS
+from fledge.report.report import write_report
+from fledge.runs.folder import Allowed, Run
+from fledge.runs.lineage import verb_of
+from fledge.runs.show import Show
+
+Rows = list[dict[str, Any]]
+
+
+def compare(
+    config: Any,
+    show: Show,
+    run: Run | None,
+    control: Callable[..., dict[str, Any]],
+    prepared: Callable[[Any], Any],
+) -> dict[str, Any]:
+    """control: trains one agent. prepared: its settings in full, or a UserError, before anything is trained.
+
+    A comparison that is continued skips what is finished.
+    """
+    names = [name.strip() for name in config.compare.split(",")]
+    for name in names:
+        prepared(config.model_copy(update={"compare": None, "algorithm": name, "expert": expert_for(name, config)}))
+    if len(set(names)) != len(names):
+        raise UserError(
+            f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
+        )
+    if run is not None:
+        return compare_in(run, names, config, show, control)
+    with Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed) as made:
+        return compare_in(made, names, config, show, control)
+
+
+def compare_in(
+    run: Run, names: list[str], config: Any, show: Show, control: Callable[..., dict[str, Any]]
+) -> dict[str, Any]:
+    """Every algorithm with every seed, each a run inside of `run`, and what they came to."""
+    every = max(1, config.steps // 10) if config.evaluate_every is None else config.evaluate_every
+    grid = np.append(np.arange(0, config.steps, every or config.steps), config.steps)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for seed in range(config.seed, config.seed + config.seeds):
+        for name in names:
+            folder = run.folder / f"{name}-{seed}"
+            alone = config.model_copy(
+                update={
+                    "compare": None,
+                    "algorithm": name,
+                    "seed": seed,
+                    "out": folder,
+                    "evaluate_every": every,
+                    "expert": expert_for(name, config),
+                }
+            )
+            try:
+                summary, rows = one(alone, folder, show, control, run.allowed)
+            except Interrupted as stopped:
+                raise stopped.of(str(run.folder)) from None
+            found[name].append(summary)
+            curves[name].append(on_grid(rows, grid))
+    summary = told(config, run, found, {name: np.stack(each) for name, each in curves.items()}, grid)
+    run.finish(summary)
+    page = write_report(run.folder)
+    show.print(table(summary))
+    show.line(f"The report:   {page}")
+    return summary
+
+
+def expert_for(name: str, config: Any) -> Path | None:
+    """Only those who imitate ask one."""
+    return config.expert if name in IMITATORS else None
+
+
+def one(
+    config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]], allowed: Allowed
+) -> tuple[dict[str, Any], Rows]:
+    """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else trained."""
+    if verb_of(folder) is None:
+        summary = control(config, show)
+    else:
+        with closing(Run.open(folder, writing=True)) as begun:
+            begun.allowed = allowed
+            summary = carry_on(begun, lambda: control(config, show, begun), show)
+    with closing(Run.open(folder)) as finished:
+        return summary, [row for row in finished.metrics.each() if "evaluation_return" in row]
+
+
+def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
+    """The last evaluation at or before each number of world steps; a batch that overshoots it by less than half a gap counts for it,
+    and for the last number whatever came last.
+    """
+    judged = [(row["world_steps"], row["evaluation_return"]) for row in rows if "evaluation_return" in row]
+    latest = np.append((grid[:-1] + grid[1:]) / 2, np.inf)
+    return np.array([[value for steps, value in judged if steps <= at][-1] for at in latest], dtype=np.float64)
+
+
+def told(
+    config: Any, run: Run, found: dict[str, list[dict[str, Any]]], curves: dict[str, np.ndarray], grid: np.ndarray
+) -> dict[str, Any]:
+    compared = {}
+    for name, returns in curves.items():
+        low, high = interval(returns)
+        compared[name] = {
+            "world_steps": grid.tolist(),
+            "return": interquartile_mean(returns).tolist(),
+            "low": low.tolist(),
+            "high": high.tolist(),
+            "last": returns[:, -1].tolist(),
+            "seconds": float(np.median([each["seconds"] for each in found[name]])),
+        }
+    return {
+        "verb": "control",
+        "run": str(run.folder),
+        "world": config.world,
+        "steps": config.steps,
+        "seeds": config.seeds,
+        "seconds": sum(each["seconds"] for own in found.values() for each in own),
+        "compared": compared,
+    }
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """Every algorithm at the end: interquartile mean, interval, and what each seed came to."""
+    seeds = summary["seeds"]
+    found = Table(
+        title=f"\n{summary['world']} after {summary['steps']:,} steps, {seeds} seeds",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+    )
+    for column, justify in (
+        ("algorithm", "left"),
+        ("return", "right"),
+        ("95% bootstrap", "right"),
+        ("seconds", "right"),
+        ("each seed", "left"),
+    ):
+        found.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
+    if seeds < 5:
+        found.caption, found.caption_justify = (
+            "Of so few seeds a bootstrap interval is too narrow: give seeds=5 or more.",
+            "left",
+        )
+    ranked = sorted(summary["compared"].items(), key=lambda item: -item[1]["return"][-1])
+    for name, one in ranked:
+        found.add_row(
+            name,
+            f"{one['return'][-1]:.1f}",
+            f"{one['low'][-1]:.1f} to {one['high'][-1]:.1f}",
+            f"{one['seconds']:.1f}",
+            " ".join(f"{value:.0f}" for value in one["last"]),
+        )
+    return found

@@ -1,0 +1,96 @@
+"""What a run of `fledge control` leaves: its last agent, its best, what the kept one earns in episodes that steered nothing, a film."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
+from fledge.recipes.control.agent_files import Card, card_for, put_in, whole_best, write_agent
+from fledge.recipes.control.builders import Built
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.pacing import say_skipped
+from fledge.report.frames import animation, film
+from fledge.runs.atomic import write_bytes
+from fledge.runs.folder import Run
+from fledge.runs.model_files import remove_model, written_model
+from fledge.runs.show import Show
+from fledge.seeds import seed_for
+from fledge.worlds.world import World
+
+
+def finish(
+    config: ControlConfig, run: Run, built: Built, last: dict[str, float], sampler: Any, judge_world: World, show: Show
+) -> dict[str, Any]:
+    """Agents, result, film and summary."""
+    steps, folder = sampler.taken, run.model_folder
+    with written_model(folder) as beside:
+        write_agent(beside, built, card_for(config, judge_world, sampler, last["evaluation_return"]))
+    best = kept_beside(run, last["evaluation_return"], show)
+    result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
+    if best is not None:
+        put_in(built, best[0], judge_world)
+        result["best"] = play_episodes(judge_world, built.player.best, result_seed(config.seed))
+    pictured = filmed(config, run, built, show) if config.pictures else ""
+    first = next(row["evaluation_return"] for row in run.metrics.each() if "evaluation_return" in row)
+    kept = "last" if best is None else "best"
+    run.metrics.write({"step": last["step"], "world_steps": float(steps), "test_evaluation_return": result[kept].mean})
+    summary = {
+        "verb": "control",
+        "run": str(run.folder),
+        "algorithm": config.algorithm,
+        "world": run.config["world"],
+        "seed": config.seed,
+        "steps": steps,
+        "seconds": run.seconds,
+        "evaluation_return": last["evaluation_return"],
+        "best_evaluation_return": last["evaluation_return"] if best is None else best[1].evaluation_return,
+        "best_steps": int(steps if best is None else best[1].world_steps),
+        "kept": kept,
+        "test_return": result[kept].mean,
+        "test_interval": list(result[kept].interval),
+        "test_episodes": config.evaluation_episodes,
+        "last_test_return": result["last"].mean,
+        "before": {"evaluation_return": first},
+        "after": {"evaluation_return": last["evaluation_return"]},
+    }
+    run.finish(summary)
+    say_skipped(run, show)
+    show.line(
+        f"control: return {first:.1f} → {last['evaluation_return']:.1f} "
+        f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {steps:,} steps, in "
+        f"{summary['seconds']:.1f} s{pictured}."
+    )
+    if best is None:
+        show.line(f"Kept: the last agent, in {folder}; {told(result['last'])}.")
+    else:
+        show.line(
+            f"Kept: the best agent, of step {best[1].world_steps:,} with {best[1].evaluation_return:.1f}, in {best[0]}; "
+            f"{told(result['best'])}, the last one, in {folder}, {result['last'].mean:.1f}."
+        )
+    show.line(f"Next: fledge play run={run.folder}, or fledge report run={run.folder}")
+    return summary
+
+
+def told(played: Played) -> str:
+    low, high = played.interval
+    return f"in {len(played.returns)} other episodes it earned {played.mean:.1f} (95 %: {low:.1f} to {high:.1f})"
+
+
+def kept_beside(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
+    """Folder and card of the best agent, None where no evaluation was better than the last one: then that is the best."""
+    best = whole_best(run, show.line)
+    if best is not None and best[1].evaluation_return > last:
+        return best
+    remove_model(run.folder / "best")
+    return None
+
+
+def filmed(config: ControlConfig, run: Run, built: Built, show: Show) -> str:
+    """What the last line says of the film of the agent as it is now; why there is none is said at once."""
+    made, why = film(config.world, built.player.best, seed=seed_for(config.seed, "evaluation", "film"))
+    if made is None:
+        show.line(why)
+        return ""
+    write_bytes(run.folder / "agent.png", animation(made.frames, made.seconds))
+    return f", filmed in {run.folder / 'agent.png'}"

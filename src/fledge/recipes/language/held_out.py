@@ -1,0 +1,115 @@
+"""Rows of a file by the split of the prompt they answer, and the one reading of the test part when training is over."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
+
+from fledge.report.figures import label, value_text
+from fledge.runs.folder import Run
+from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, divide, place_of, prompt_key
+from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows
+from fledge.text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Divided(Generic[T]):
+    """Rows to learn from, rows that steer, rows for the end; a row held out stands there once, however often it came.
+
+    note: what the user should be told where nothing is held out; then validation and test are empty.
+    """
+
+    train: Sequence[T]
+    validation: Sequence[T]
+    test: Sequence[T]
+    note: str | None = None
+
+
+def divide_rows(
+    rows: Sequence[T],
+    ids: Callable[[T], Sequence[Sequence[int]]],
+    tokenizer: Tokenizer,
+    kind: Callable[[T], Hashable] = lambda row: None,
+) -> Divided[T]:
+    """Prompt by prompt: all answers to one prompt stand on its side, and each side has rows of every kind.
+
+    ids: all that tells a row from others, as integers; the first sequence begins with the prompt's tokens.
+    """
+    keys = [opening(tokenizer, ids(row)[0]) for row in rows]
+    sides = divide(keys)
+    if sides is None or not spread_kinds(sides, keys, [kind(row) for row in rows]):
+        prompts = "one prompt" if len(set(keys)) == 1 else f"{len(set(keys))} different prompts"
+        return Divided(
+            rows, [], [], f"its rows answer {prompts}, too few to hold some out ({FEWEST_TO_SPLIT} are "
+            "usually enough), so what is learned is not measured"
+        )  # fmt: skip
+    places: dict[Split, list[int]] = {split: [] for split in SPLITS}
+    seen: set[tuple[tuple[int, ...], ...]] = set()
+    for place, (row, key) in enumerate(zip(rows, keys, strict=True)):
+        side = sides[key]
+        if side != "train":
+            content = tuple(tuple(map(int, each)) for each in ids(row))
+            if content in seen:
+                continue
+            seen.add(content)
+        places[side].append(place)
+    train, validation, test = (take(rows, places[split]) for split in SPLITS)
+    return Divided(train, validation, test)
+
+
+def take(rows: Sequence[T], places: Sequence[int]) -> Sequence[T]:
+    """The rows at these places; packed ones stay packed."""
+    if isinstance(rows, PackedRows | PackedPairs | PackedAnswers):
+        return cast(Sequence[T], rows.take(places))
+    return [rows[place] for place in places]
+
+
+def spread_kinds(sides: dict[str, Split], keys: Sequence[str], kinds: Sequence[Hashable]) -> bool:
+    """Move prompts out of training until each side has rows of every kind; False where there are not enough."""
+    prompts = defaultdict(set)  # of each kind
+    for key, kind in zip(keys, kinds, strict=True):
+        prompts[kind].add(key)
+    for wanted in prompts.values():
+        for split in SPLITS[1:]:
+            left = [key for key in wanted if sides[key] == "train"]
+            if left and not any(sides[key] == split for key in wanted):
+                sides[max(left, key=place_of)] = split
+    return all({sides[key] for key in wanted} == set(SPLITS) for wanted in prompts.values())
+
+
+def opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """What was said before the assistant first spoke: whatever grew from it stays together, and with it a task's prompt."""
+    first = next((i for i, token in enumerate(ids) if token == tokenizer.assistant), len(ids))
+    return prompt_key(tokenizer.decode(ids[:first]))
+
+
+def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:
+    """Log the figures of the test part, which nothing was chosen by: the result of the run."""
+    if figures:
+        run.metrics.write({"step": int(step), **{f"test_{name}": value for name, value in figures.items()}})
+
+
+def result_line(
+    verb: str,
+    name: str,
+    before: float,
+    after: float,
+    test: float,
+    items: tuple[int, int],
+    what: str,
+    *,
+    apart: bool = True,
+) -> str:
+    """One sentence: the test part's figure, read once, and how the one that steered rose.
+
+    items: how many different things validation and test hold. apart: False where both are what was trained on.
+    """
+    words, rose = label(name), f"{value_text(name, before)} → {value_text(name, after)}"
+    validation, tested = (f"{number:,} {what}" if number == 1 else f"{number:,} {what}s" for number in items)
+    if not apart:
+        return f"{verb}: {words} {rose} on {validation}, the same that it was trained on: none is held out."
+    return f"{verb}: {words} {value_text(name, test)} on {tested} of the test part, read once; {rose} on {validation} that steered."

@@ -1,0 +1,78 @@
+"""The fields of recipes that read rows, how many steps their epochs are, and what is said and kept of rows left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, Field
+
+from fledge.errors import UserError
+from fledge.recipes.training import TrainingConfig
+from fledge.rows.census import Census, Reading
+from fledge.runs.show import Show
+
+
+class ReadingFields(BaseModel):
+    """What to do with rows that are not as they should be."""
+
+    bad_rows: Literal["refuse", "skip"] = Field(
+        default="refuse", description="rows that cannot be used: refuse the file, or leave them out and count them"
+    )
+    ignore_keys: str = Field(default="", description="keys of the rows to leave unread, with a comma between them")
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.bad_rows, self.ignore_keys)
+
+
+class RowsConfig(ReadingFields, TrainingConfig):
+    """The fields of recipes that learn from rows again and again."""
+
+    truncate: Literal["no", "left", "right"] = Field(
+        default="no", description="rows longer than the context: bad rows, or the side on which they are cut"
+    )
+    epochs: int | None = Field(default=None, ge=1, description="passes over the training rows, in place of steps")
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(self.bad_rows, self.ignore_keys, self.truncate)
+
+    def check_epochs(self) -> None:
+        """Raises UserError where a new run was given both a number of steps and a number of epochs."""
+        if self.epochs is not None and "steps" in self.model_fields_set:
+            raise UserError(
+                f"steps={self.steps} and epochs={self.epochs} were both given, and either says when to end: give one of them."
+            )
+
+    def with_epochs(self, rows: int | None, rows_per_step: int, source: str, show: Show) -> Self:
+        """The same with as many steps as the epochs take, said in one line.
+
+        rows: to train on, or None where they have no end: then UserError is raised if epochs were asked for.
+        """
+        if self.epochs is None:
+            return self
+        if rows is None:
+            raise UserError(
+                f"epochs={self.epochs} was given, and {source} has examples without end: give steps in its place."
+            )
+        steps = -(-self.epochs * rows // rows_per_step)
+        show.line(f"epochs={self.epochs} of {rows:,} rows to train on, {rows_per_step} a step, are {steps:,} steps.")
+        return self.model_copy(update={"steps": steps})
+
+    def rows_in_all(self, rows: int | None) -> int | None:
+        """After how many rows a sampler ends: at the last epoch's, or never."""
+        return None if self.epochs is None or rows is None else self.epochs * rows
+
+
+def tell(censuses: Iterable[Census], show: Show) -> None:
+    """A line for rows left out, for rows cut and for keys not read, of each file."""
+    for census in censuses:
+        for note in census.notes():
+            show.line(note)
+
+
+def rows_summary(censuses: Iterable[Census]) -> dict[str, Any]:
+    """What the run's summary keeps of the files that were read, by name; nothing without files."""
+    files = {census.source: census.summary() for census in censuses}
+    return {"rows": files} if files else {}

@@ -1,0 +1,78 @@
+"""Opens a task for a recipe: every prompt of its files is held against the context before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+from fledge.errors import UserError
+from fledge.recipes.language.rows import tell
+from fledge.rows.census import Census, Reading, Unusable
+from fledge.runs.show import Show
+from fledge.sample.rollouts import prompt_tokens
+from fledge.tasks.judge_process import Limits
+from fledge.tasks.named import Example, Task, censuses, check_task, load_task
+from fledge.text.chat import render
+from fledge.text.fitting import fit, no_room
+from fledge.text.packed import Row
+from fledge.text.tokenizer import Tokenizer
+
+
+class Asks(Protocol):
+    """The fields by which a recipe names a task."""
+
+    @property
+    def task(self) -> str | None: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def shortest(self) -> int | None: ...
+    @property
+    def longest(self) -> int | None: ...
+    @property
+    def reading(self) -> Reading: ...
+    def limits(self, show: Show) -> Limits | None: ...
+
+
+def open_task(config: Asks, tokenizer: Tokenizer, context: int, show: Show, *, answered: bool = False) -> Task:
+    """The task, checked; what the user should know of it is said.
+
+    answered: its rows are to be learnt with their answers. Raises UserError for a task that cannot be used, and for one
+    with prompts that leave no room for an answer, counted, unless they are to be skipped.
+    """
+    assert config.task is not None
+    reading = config.reading
+    if not answered:
+        if reading.truncate in ("left", "right"):
+            raise UserError(
+                f"truncate={reading.truncate} cuts rows that are read with their answers, and {config.task} is asked for "
+                "its prompts alone: leave it out."
+            )
+        reading = replace(reading, truncate=None)
+
+    def admit(example: Example) -> None:
+        """Raises Unusable for an example that does not fit."""
+        if answered and example.answer is None:
+            raise Unusable("a prompt without an answer, which tuning needs")
+        if answered:
+            fit(example_row(tokenizer, example), context, Census("", reading))
+        elif len(prompt_tokens(tokenizer, example.prompt)) >= context:
+            raise Unusable(no_room(context))
+
+    task = load_task(
+        config.task, seed=config.seed, shortest=config.shortest, longest=config.longest,
+        limits=config.limits(show), reading=reading, admit=admit,
+    )  # fmt: skip
+    check_task(task)
+    if task.note:
+        show.line(task.note)
+    tell(censuses(task), show)
+    return task
+
+
+def example_row(tokenizer: Tokenizer, example: Example) -> Row:
+    """Asked and answered. The example must have an answer."""
+    assert example.answer is not None
+    return render(
+        tokenizer, [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}]
+    )

@@ -1,0 +1,214 @@
+"""`fledge sample`: completions of a prompt, by sampling under any of the engine's rules, by beam search, or from a server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from fledge.engine.beam import Hypothesis, beam_search
+from fledge.engine.constraint import choice, regex
+from fledge.engine.engine import Engine
+from fledge.engine.generation import Generation
+from fledge.engine.outside import OutsideEngine
+from fledge.engine.request import Completion, Request
+from fledge.engine.speculative import Speculator
+from fledge.engine.stop_strings import cut
+from fledge.errors import UserError
+from fledge.hub.folder import Loaded, load_model
+from fledge.log_prob import Decoding
+from fledge.runs.show import Show
+from fledge.sample.rollouts import prompt_tokens
+
+
+def _texts(value: Any) -> Any:
+    """One text, or a JSON list of them."""
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("["):
+        return (value,)
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('a list of texts looks like ["one", "two"]') from None
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
+class SampleConfig(BaseModel):
+    """Complete a prompt, several times: as an answer in a conversation, or (raw) as running text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base: Path = Field(description="the run or model folder that speaks")
+    prompt: str = Field(default="", description="what it is given")
+    raw: bool = Field(default=False, description="continue the prompt as text, without the chat template")
+    samples: int = Field(default=1, ge=1, description="how many completions")
+    max_new_tokens: int = Field(default=128, ge=1, description="of each")
+    min_new_tokens: int = Field(default=0, ge=0, description="no end before these")
+    temperature: float = Field(default=1.0, ge=0, description="0 is greedy")
+    top_k: int = Field(default=0, ge=0, description="0 keeps every token")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
+    min_p: float = Field(
+        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+    )
+    repetition_penalty: float = Field(
+        default=1.0, gt=0, description="divides positive logits of tokens that were there, multiplies negative ones"
+    )
+    presence_penalty: float = Field(default=0.0, description="taken from the logits of tokens that were said")
+    stop: Texts = Field(default=(), description='text that ends a completion, and is not shown; or ["one", "two"]')
+    regex: str | None = Field(default=None, description="a regular expression that the whole completion matches")
+    choices: Texts | None = Field(default=None, description='["yes", "no"]: the completion is one of these')
+    alternatives: int = Field(
+        default=0, ge=0, description="with --json: how many likely tokens to tell of at each step"
+    )
+    best_of: int = Field(default=1, ge=1, description="sample this many, keep the `samples` likeliest of them")
+    beams: int = Field(
+        default=1, ge=1, description="more than 1: beam search of this width; `samples` are the best of it"
+    )
+    length_penalty: float = Field(
+        default=1.0, description="of beam search: log-probability / length to this power ranks"
+    )
+    lookup: bool = Field(
+        default=False, description="speculative decoding, guessing what followed the same words before"
+    )
+    draft: Path | None = Field(default=None, description="speculative decoding, guessing by this smaller model")
+    ahead: int = Field(default=4, ge=1, description="tokens guessed at a time (with lookup or draft)")
+    precision: Generation = Field(default="fp32", description="of the weights as they generate")
+    server: str | None = Field(
+        default=None,
+        description="http://…: an OpenAI-compatible server (vLLM) that speaks for base; base gives the tokenizer",
+    )
+    served_model: str | None = Field(
+        default=None, description="what the server calls it; by default the only one it has"
+    )
+    seed: int = Field(default=0, ge=0, description="of the draws")
+
+
+def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
+    """Raises UserError for a prompt that leaves no room in the context, and for settings that contradict each other."""
+    check(config)
+    model = load_model(config.base)
+    tokenizer = model.tokenizer
+    request = request_of(config, model)
+    began = time.perf_counter()
+    completions, figures = complete(config, model, request)
+    seconds = time.perf_counter() - began
+    wrong = [one.error for one in completions if one.error]
+    if wrong:
+        raise UserError(wrong[0])
+    said = []
+    for one in completions:
+        text = cut(tokenizer.decode_bytes(one.tokens), config.stop).decode("utf-8", errors="replace")
+        told = {
+            "completion": text,
+            "tokens": len(one.tokens),
+            "ended": one.ended,
+            "logp": sum(one.logp),
+            "raw_logp": sum(one.raw_logp),
+        }
+        if isinstance(one, Hypothesis):
+            told["score"] = one.score
+        if config.alternatives:
+            told["alternatives"] = [[(tokenizer.decode([t]), logp) for t, logp in step] for step in one.alternatives]
+        said.append(told)
+        mark = f"{one.score:.3f}" if isinstance(one, Hypothesis) else str(len(said))
+        show.line(text if len(completions) == 1 else f"[{mark}] {text}")
+    return {"base": str(config.base), "prompt": config.prompt, "completions": said, "seconds": seconds} | figures
+
+
+def check(config: SampleConfig) -> None:
+    """Raises UserError for settings of two ways to go about it."""
+    ways = {
+        "beams": config.beams > 1,
+        "best_of": config.best_of > 1,
+        "lookup": config.lookup,
+        "draft": config.draft is not None,
+        "server": config.server is not None,
+    }
+    given = [name for name, there in ways.items() if there]
+    if len(given) > 1:
+        raise UserError(f"{given[0]} and {given[1]} were given: choose one of them.")
+    for name, most in (("beams", config.beams), ("best_of", config.best_of)):
+        if ways[name] and config.samples > most:
+            raise UserError(f"samples={config.samples} was given with {name}={most}: there are no more than {most}.")
+    if config.regex is not None and config.choices is not None:
+        raise UserError("regex and choices were given: choose one of them.")
+    if config.choices == ():
+        raise UserError('choices=[] leaves nothing to say: give one or more, such as choices=["yes", "no"].')
+    if "" in config.stop:
+        raise UserError("stop has an empty text, which stands everywhere: leave it out, or give a text to end at.")
+
+
+def request_of(config: SampleConfig, model: Loaded) -> Request:
+    tokenizer = model.tokenizer
+    ids = [tokenizer.begin, *tokenizer.encode(config.prompt)] if config.raw else prompt_tokens(tokenizer, config.prompt)
+    stop, constraint = frozenset({tokenizer.end}), None
+    if config.regex is not None:
+        constraint = regex(config.regex, spelt(model), stop)
+    elif config.choices is not None:
+        constraint = choice(config.choices, spelt(model), stop)
+    return Request(
+        ids,
+        config.max_new_tokens,
+        config.min_new_tokens,
+        # beam search ranks, and draws nothing
+        Decoding() if config.beams > 1 else Decoding(config.temperature, config.top_k, config.top_p, config.min_p),
+        stop,
+        config.stop,
+        config.repetition_penalty,
+        config.presence_penalty,
+        constraint=constraint,
+        alternatives=config.alternatives,
+        seed=config.seed,
+    )
+
+
+def spelt(model: Loaded) -> list[bytes]:
+    """The bytes of each token of the network, which may have more than the tokenizer knows."""
+    known = model.tokenizer.vocabulary
+    return known + [b""] * (model.network.config.vocab_size - len(known))
+
+
+def complete(
+    config: SampleConfig, model: Loaded, request: Request
+) -> tuple[list[Completion] | list[Hypothesis], dict[str, float]]:
+    """`samples` completions, the way the config asks for, and figures of that way."""
+    policy, tokenizer = model.policy(), model.tokenizer
+    drawn = max(config.samples, config.best_of)
+    requests = [dataclasses.replace(request, sample=i) for i in range(drawn)]
+    if config.beams > 1:
+        [found] = beam_search(
+            policy, [request], width=config.beams, n_best=config.samples, length_penalty=config.length_penalty,
+            precision=config.precision,
+        )  # fmt: skip
+        return found, {}
+    if config.server is not None:
+        sizes = model.network.config
+        outside = OutsideEngine(config.server, config.served_model, vocab_size=sizes.vocab_size, context=sizes.context)
+        return outside.run(requests), {}
+    if config.lookup or config.draft is not None:
+        draft = None if config.draft is None else load_model(config.draft)
+        if draft is not None and draft.tokenizer.fingerprint() != tokenizer.fingerprint():
+            raise UserError(
+                f"the draft {config.draft} has another tokenizer than {config.base}: it cannot guess for it."
+            )
+        speculator = Speculator(
+            policy, draft=None if draft is None else draft.policy(), ahead=config.ahead, precision=config.precision
+        )
+        found = speculator.run(requests)
+        return found, {"guessed": speculator.proposed, "accepted": speculator.accepted}
+    # A cache for what is said here: some models promise contexts of millions of tokens.
+    positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
+    engine = Engine(
+        policy, lanes=min(64, drawn), positions=positions, precision=config.precision, vocabulary=spelt(model)
+    )
+    found = engine.run(requests)
+    if config.best_of > 1:
+        found.sort(key=lambda one: -sum(one.raw_logp))
+    return found[: config.samples], {}

@@ -1,0 +1,152 @@
+"""`fledge verify`: every claim about a gradient or an optimum, measured against enumeration; also those of a file of your own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+from rich.text import Text
+
+from fledge.errors import UserError
+from fledge.readable import readable
+from fledge.report.own_page import check_page, write_page
+from fledge.report.verify_page import verify_page
+from fledge.runs.show import Show
+from fledge.verify.baselines import baseline_rows
+from fledge.verify.compounding_error import imitation_rows
+from fledge.verify.continuous_rows import continuous_rows
+from fledge.verify.decoding_rows import decoding_rows
+from fledge.verify.family import FAMILY
+from fledge.verify.laboratory import Hardware
+from fledge.verify.lesson_rows import lesson_rows
+from fledge.verify.memory_rows import memory_rows
+from fledge.verify.one_equation import SECTION_0
+from fledge.verify.own_estimators import own_rows
+from fledge.verify.policy_gradient_rows import policy_gradient_rows
+from fledge.verify.preference_rows import preference_rows
+from fledge.verify.process_rows import process_rows
+from fledge.verify.rows import Row
+from fledge.verify.value_rows import value_rows
+
+
+class VerifyConfig(BaseModel):
+    """Check what is claimed: is an algorithm's expected gradient the true one, up to what scale, how biased, how noisy?
+
+    Without FILE: the special cases of the one equation, and every algorithm. With FILE, a .py of your own: each class in it with
+    update(batch), made as Class(policy, learner, stopwatch), and its function loss(logp, batch), which returns a tensor [B, T]. What
+    they claim stands in their attribute gradient_claim: "unbiased", "unbiased up to scale (G-1)/G" or "biased: why".
+    Exit code 1 where a claim does not hold.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: Path | None = Field(default=None, description="a .py file of your own with an algorithm or a loss")
+    out: Path = Field(default=Path("verify.html"), description="the page to write, with plots")
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the algorithms under test compute")
+    dtype: Literal["float64", "float32"] = Field(
+        default="float64", description="of the algorithms under test: errors up to 1e-10, or 1e-4, count as rounding"
+    )
+    samples: int = Field(
+        default=2000, ge=100, le=1_000_000, description="updates drawn where there are too many batches to enumerate"
+    )
+
+
+def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
+    """Raises UserError for a device or folder that is not there, a file that is wrong, and a claim of no known form."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device=cuda was given, but torch finds no GPU here: give device=cpu.")
+    if not config.out.parent.is_dir():
+        raise UserError(
+            f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, or choose another."
+        )
+    check_page(config.out, "verify")
+    hardware = Hardware(config.device, getattr(torch, config.dtype))
+    began = time.perf_counter()
+    if config.file is None:
+        work = package_rows(hardware, config.samples)
+    else:
+        work = [(name, lambda row=row: [row()]) for name, row in own_rows(config.file, hardware, config.samples)]
+    rows: list[Row] = []
+    with one_thread(), show.progress("verify", len(work), "worst") as watch:
+        for step, (_, measure) in enumerate(work, 1):
+            rows += measure()
+            watch.step(step, {})
+    broken = [row for row in rows if not row.holds]
+    show.print(table(rows))
+    for row in broken:
+        show.line(f"✗ {row.subject} claims “{row.claim}”, but is {row.statement}")
+    told = f"{len(rows) - len(broken)} of {len(rows)} rows hold"
+    write_page(config.out, verify_page(rows, config.file, hardware, time.perf_counter() - began), "verify")
+    show.line(f"{told}, {time.perf_counter() - began:.0f} s. Page: {config.out}")
+    return {"holds": not broken, "rows": [row.as_json() for row in rows]}
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """For tensors of a few dozen numbers: handing them to other threads takes longer than the sums, and slows other programs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], list[Row]]]]:
+    """What is measured without a file: section 0, baselines, worlds, data of preferences, memories, decoding, and the estimators."""
+    section0 = [(row.__name__, lambda row=row: [row(hardware)]) for row in SECTION_0]
+    family = [
+        (entry.subject, lambda entry=entry, number=number: [entry.row(f"A{number}", hardware, updates)])
+        for number, entry in enumerate(FAMILY, 1)
+    ]
+    worlds = [
+        ("baselines", partial(baseline_rows, 100)),
+        ("policy gradients", partial(policy_gradient_rows, 100)),
+        ("imitation", imitation_rows),
+        ("updates on a process", process_rows),
+        ("values", value_rows),
+        ("real actions", continuous_rows),
+        ("replay", memory_rows),
+    ]
+    language = [
+        ("preferences", partial(preference_rows, hardware)),
+        ("scores and teachers", partial(lesson_rows, hardware)),
+        ("decoding", partial(decoding_rows, hardware)),
+    ]
+    return [*section0, *worlds, *language, *family]
+
+
+def table(rows: list[Row]) -> Table:
+    """What a terminal shows."""
+    shown = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
+    shown.add_column("", no_wrap=True)
+    shown.add_column("id", no_wrap=True)
+    shown.add_column("subject, and what it claims", ratio=4, overflow="fold")
+    shown.add_column("measured", ratio=5, overflow="fold")
+    shown.add_column("figure ≤ bound", no_wrap=True)
+    noisy = any(row.noise for row in rows)
+    if noisy:
+        shown.add_column("noise", no_wrap=True, justify="right")
+    for row in rows:
+        mark = Text("✓", "green") if row.holds else Text("✗", "bold red")
+        bound = f" ≤ {row.bound:.0e}" if row.bound is not None else ""
+        cells = [
+            mark,
+            row.id,
+            Text.assemble(row.subject, "\n", (row.claim, "dim")),
+            row.statement,
+            f"{row.figure:.1e}{bound}",
+        ]
+        cells += ([f"{row.noise.variance:.2f}" if row.noise else ""]) if noisy else []
+        shown.add_row(*(said if isinstance(said, Text) else Text(readable(said)) for said in cells))
+    if noisy:
+        shown.caption = "noise: total variance of one update, as a multiple of plain REINFORCE's with as many samples"
+        shown.caption_justify = "left"
+    return shown

@@ -1,0 +1,314 @@
+"""One run as the report shows it: its pictures, samples before and after, timings, settings and files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from fledge.json_file import read_bytes
+from fledge.report.charts import Series, line_chart
+from fledge.report.figures import (
+    PICTURES,
+    Picture,
+    Row,
+    base,
+    columns,
+    duration,
+    is_number,
+    is_share,
+    label,
+    value_text,
+)
+from fledge.report.overoptimisation import Overoptimisation, overoptimisation
+from fledge.runs.atomic import sha256
+from fledge.runs.folder import Run
+from fledge.runs.origin import origin
+
+_SENTENCES = {
+    "pretrain": "A model learns to predict text, starting from nothing.",
+    "tune": "A model learns to answer, from examples of good answers.",
+    "reward": "A reward model learns which of two answers is the better one.",
+    "prefer": "A policy learns which of two answers is the better one, without a reward model.",
+    "distill": "A student learns to say what a teacher says.",
+    "align": "A policy learns from its own answers and what they were worth.",
+    "control": "An agent learns to act in {world}, by {algorithm}.",
+    "demo": "A language model, raised from raw text to an aligned policy.",
+}
+_SHOWN_SAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One chart of the page. `legend` is empty for a single line, whose name the title already says."""
+
+    title: str
+    unit: str
+    svg: Markup
+    legend: list[str]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One completion; `right` None where nobody judged it."""
+
+    step: int
+    text: str
+    right: bool | None
+    score: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prompt with its completions at the first and the last sampled step (`after` None where it was sampled once)."""
+
+    prompt: str
+    answer: str | None
+    before: Answer
+    after: Answer | None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the run's seconds: `share` of 1."""
+
+    name: str
+    seconds: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Everything the page says about one run."""
+
+    anchor: str
+    name: str
+    folder: str
+    verb: str
+    sentence: str
+    status: str
+    finished: bool
+    failure: str | None
+    damage: list[str]
+    empty: bool
+    tiles: list[tuple[str, str]]
+    pictures: list[Drawn]
+    more: list[Drawn]
+    film: str | None  # the trained agent, as a picture that moves: base64
+    overoptimisation: Overoptimisation | None
+    samples: list[Comparison]
+    phases: list[Phase]
+    speed: str | None
+    settings: list[tuple[str, str]]
+    origin: list[tuple[str, str]]
+    files: list[tuple[str, int, str]]
+
+
+def chapter(run: Run, name: str, anchor: str) -> Chapter:
+    """Read one run folder. What is damaged in it is left out, and named."""
+    rows = run.part(run.metrics.rows, [])
+    pictures, more = draw(rows)
+    phases, speed, seconds = _timings(run.part(run.timings.rows, []))
+    summary = run.part(lambda: run.summary, None) or {}
+    samples = compare(run.part(run.samples.rows, []))
+    failure = run.part(lambda: run.failure, None)
+    film = run.part(lambda: _film(run.folder / "agent.png"), None)
+    steps = [row["step"] for row in rows if row.get("step") is not None]
+    done = f"{max(steps):,} steps" if steps else ""
+    in_world = max((row["world_steps"] for row in rows if "world_steps" in row), default=0)
+    if in_world:
+        done = f"{in_world:,.0f} steps in the world"
+        speed = f"{in_world / seconds:,.0f} steps in the world per second, learning included" if seconds else None
+    status = "finished" if run.finished else "unfinished"
+    return Chapter(
+        anchor=anchor,
+        name=name,
+        folder=str(run.folder),
+        verb=run.verb,
+        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(**_named(run.config)),
+        status=f"{status} · {done}" if done else status,
+        finished=run.finished,
+        failure=failure,
+        damage=list(run.damage),
+        empty=not rows,
+        tiles=tiles(summary),
+        pictures=pictures,
+        more=more,
+        film=film,
+        overoptimisation=overoptimisation(rows),
+        samples=samples,
+        phases=phases,
+        speed=speed,
+        settings=_flat(run.config),
+        origin=origin(run.lineage),
+        files=list_files(run.folder),
+    )
+
+
+def _film(path: Path) -> str | None:
+    with suppress(FileNotFoundError):
+        return base64.b64encode(read_bytes(path)).decode("ascii")
+    return None
+
+
+def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the summary says in figures: those with a before and an after, then the single ones."""
+    before, after = summary.get("before") or {}, summary.get("after") or {}
+    changes = [
+        (label(name), f"{value_text(name, before[name])} → {value_text(name, value)}")
+        for name, value in after.items()
+        if is_number(value) and is_number(before.get(name))
+    ]
+    single = [(name, value) for name, value in summary.items() if is_number(value) and name not in after]
+    return changes + [(label(name), value_text(name, value)) for name, value in single]
+
+
+def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
+    """The pictures that tell the story, and one for each of the remaining figures."""
+    found = columns(rows)
+    over = "steps in the world" if any("world_steps" in row for row in rows) else "step"
+    if found.get("reward") == found.get("reward_model_score"):
+        found.pop(
+            "reward_model_score", None
+        )  # the reward was the reward model's: one line, not two on top of each other
+    not_of_text = any(base(name) in ("pair_accuracy", "reward", "episode_return") for name in found)
+    pictures = []
+    for picture in PICTURES:
+        names = sorted(
+            (name for name in found if base(name) in picture.bases), key=lambda name: (name != base(name), name)
+        )
+        if names:
+            if picture.title == "Loss" and not_of_text:
+                picture = replace(picture, unit="")
+            elif over != "step":  # a world has no tokens
+                picture = replace(picture, unit=picture.unit.replace("nats per token", "nats per step"))
+            pictures.append(_draw(picture, {name: found.pop(name) for name in names}, over))
+    more = []
+    for name, pairs in found.items():
+        words = label(name)
+        low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
+        more.append(_draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}, over))
+    return pictures, more
+
+
+def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]], over: str) -> Drawn:
+    series, captions = [], []
+    for name, pairs in found.items():
+        points = [(x, y) for x, y in pairs if y is not None]
+        values = [y for _, y in points]
+        series.append(Series(label(name), [x for x, _ in points], values))
+        change = f"{value_text(name, values[0])} → {value_text(name, values[-1])}" if len(values) > 1 else None
+        lost = len(pairs) - len(points)
+        not_numbers = f" ({lost} not a number)" if lost else ""
+        captions.append((label(name), f"{change or value_text(name, values[0])}{not_numbers}"))
+    single = len(captions) == 1
+    caption = captions[0][1] if single else " · ".join(f"{name} {change}" for name, change in captions)
+    svg = line_chart(
+        series,
+        x_label=over,
+        description=f"{picture.title} over {over}: {caption}",
+        low=picture.low,
+        high=picture.high,
+        percent=all(is_share(name) for name in found),
+    )
+    only = next(iter(found))
+    legend = [] if single and only in picture.bases else [one.name for one in series]
+    return Drawn(picture.title, picture.unit, svg, legend, caption)
+
+
+def compare(rows: Sequence[Row]) -> list[Comparison]:
+    """Each prompt at the first and the last step it was sampled; those sampled at two steps come first."""
+    by_prompt: dict[str, dict[int, list[Row]]] = {}
+    for row in rows:
+        if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
+            by_prompt.setdefault(row["prompt"], {}).setdefault(row.get("step") or 0, []).append(row)
+    pairs = [
+        (prompt, first, last, len(by_step) > 1)
+        for prompt, by_step in by_prompt.items()
+        for first, last in zip(by_step[min(by_step)], by_step[max(by_step)], strict=False)
+    ]
+    compared = []
+    for prompt, first, last, twice in pairs:
+        answer = last.get("answer")
+        shown = answer if isinstance(answer, str) else None
+        compared.append(Comparison(prompt, shown, _answer(first), _answer(last) if twice else None))
+    return sorted(compared, key=lambda one: one.after is None)[:_SHOWN_SAMPLES]
+
+
+def _answer(row: Row) -> Answer:
+    score = row.get("score")
+    right = row.get("exact")
+    return Answer(
+        step=row.get("step") or 0,
+        text=row["completion"],
+        right=None if right is None else bool(right),
+        score=None if score is None else value_text("score", score),
+    )
+
+
+def _named(config: dict[str, Any]) -> dict[str, str]:
+    """What a sentence may name."""
+    return {"world": str(config.get("world")), "algorithm": str(config.get("compare") or config.get("algorithm"))}
+
+
+def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
+    seconds: dict[str, float] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in ("step", "tokens_per_second", "total") and isinstance(value, int | float):
+                seconds[name] = seconds.get(name, 0.0) + value
+    order = [name for name in ("generate", "score", "fit", "evaluate") if name in seconds]
+    order += sorted(seconds.keys() - {*order, "other"}) + (["other"] if "other" in seconds else [])
+    total = sum(seconds.values())
+    speeds = [row["tokens_per_second"] for row in rows if isinstance(row.get("tokens_per_second"), int | float)]
+    speed = f"{statistics.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)" if speeds else None
+    return [Phase(name, duration(seconds[name]), seconds[name] / total) for name in order if total > 0], speed, total
+
+
+def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    settings: list[tuple[str, str]] = []
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            settings += _flat(value, f"{prefix}{key}.")
+        else:
+            settings.append(
+                (f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+            )
+    return settings
+
+
+def list_files(folder: Path) -> list[tuple[str, int, str]]:
+    """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report, nothing hidden.
+
+    Folders that are links are not entered: a link to a folder above would never end.
+    """
+    listed: list[tuple[str, int, str]] = []
+    try:
+        inside = sorted(folder.iterdir())
+    except OSError as error:
+        return [("", 0, _unread(error))]
+    for path in inside:
+        if path.name.startswith(".") or path.name == "report.html":
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            if not os.path.lexists(path / "lineage.json"):
+                listed += [(f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)]
+        elif os.path.isfile(path):
+            try:
+                listed.append((path.name, path.stat().st_size, sha256(path)))
+            except OSError as error:
+                listed.append((path.name, 0, _unread(error)))
+    return listed
+
+
+def _unread(error: OSError) -> str:
+    return f"cannot be read ({(error.strerror or str(error)).lower()})"

@@ -1,0 +1,58 @@
+"""The page of `fledge verify`: the table with a picture of every row that has one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from fledge import __version__
+from fledge.report.charts import Series, line_chart
+from fledge.report.figures import duration
+from fledge.report.page import render_page
+from fledge.verify.laboratory import Hardware
+from fledge.verify.rows import Curve, Row
+
+
+@dataclass(frozen=True)
+class Picture:
+    title: str
+    unit: str
+    svg: Markup
+    legend: list[str]
+    caption: str
+
+
+def verify_page(rows: list[Row], file: Path | None, hardware: Hardware, seconds: float) -> str:
+    """As text. Estimators, whose rows have a noise, stand in a table of their own with a bar for it."""
+    estimators = [row for row in rows if row.noise is not None]
+    others = [row for row in rows if row.noise is None]
+    broken = [row for row in rows if not row.holds]
+    most = max((row.noise.variance for row in estimators if row.noise), default=1.0)
+    content = {
+        "title": "verify" if file is None else f"verify {file.name}",
+        "broken": broken,
+        "others": others,
+        "estimators": estimators,
+        "widest": most if 0 < most < float("inf") else 1.0,
+        "optima": [picture(curve) for row in others for curve in row.curves],
+        "gradients": [picture(curve) for row in estimators if not row.on_diagonal for curve in row.curves],
+        "diagonal": [picture(curve) for row in estimators if row.on_diagonal for curve in row.curves],
+        "tiles": [
+            ("rows", str(len(rows))),
+            ("hold", str(len(rows) - len(broken))),
+            ("computed on", hardware.device),
+            ("in", str(hardware.dtype).removeprefix("torch.")),
+            ("time", duration(seconds)),
+            ("fledge", __version__),
+        ],
+    }
+    return render_page("fledge.report", "verify.html.jinja", content)
+
+
+def picture(curve: Curve) -> Picture:
+    series = [Series(name, x, y) for name, (x, y) in curve.lines.items()]
+    legend = [one.name for one in series] if len(series) > 1 else []
+    svg = line_chart(series, x_label=curve.x_label, description=f"{curve.title}: {curve.caption}")
+    return Picture(curve.title, curve.unit, svg, legend, curve.caption)

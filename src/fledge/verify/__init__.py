@@ -1,0 +1,1 @@
+"""Claims held against the oracles: the table of `fledge verify`."""

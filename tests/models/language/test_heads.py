@@ -1,0 +1,43 @@
+"""A number per position: zero before it has learned anything, float32 or better, read at the last real token."""
+
+from __future__ import annotations
+
+import torch
+
+from fledge.models.language.heads import ScalarHead, ScalarModel
+from fledge.trajectories import from_rows
+from tests.subjects import seeded, transformer
+
+
+def test_a_fresh_critic_predicts_zero_and_a_fresh_reward_model_prefers_nothing() -> None:
+    model = ScalarModel(transformer(), bias=True)
+    assert not model(torch.ones(2, 5, dtype=torch.long)).any()
+
+
+def test_a_reward_model_has_no_bias() -> None:
+    assert ScalarModel(transformer()).head.linear.bias is None
+    assert ScalarModel(transformer(), bias=True).head.linear.bias is not None
+
+
+def test_the_number_is_float32_or_better() -> None:
+    head = ScalarHead(8)
+    torch.nn.init.normal_(head.linear.weight, generator=seeded(0))
+    hidden = torch.randn(3, 8, generator=seeded(1))
+    with torch.autocast("cpu", torch.bfloat16):
+        low = head(hidden.bfloat16())
+    assert low.dtype == torch.float32
+    torch.testing.assert_close(low, head(hidden.bfloat16().float()))
+    assert head.double()(hidden.double()).dtype == torch.float64
+
+
+def test_a_score_is_read_at_the_last_real_token_whatever_pads_the_row() -> None:
+    model = ScalarModel(transformer())
+    torch.nn.init.normal_(model.head.linear.weight, generator=seeded(0))
+    rows = [[1, 5, 6, 2], [1, 7, 8, 9, 10, 3, 2], [1, 2]]
+    scores = []
+    for pad in (0, 2, 9):
+        batch = from_rows(rows, [[False] + [True] * (len(row) - 1) for row in rows], pad)
+        scores.append(model.score(batch.obs, batch.last()))
+    alone = torch.stack([model(torch.tensor([row]))[0, -1] for row in rows])
+    for score in scores:
+        torch.testing.assert_close(score, alone)
