@@ -6,6 +6,7 @@ import dataclasses
 import math
 import random
 import re
+import time
 import tracemalloc
 from typing import Any
 
@@ -269,6 +270,23 @@ def test_a_run_that_is_interrupted_leaves_nothing_of_itself_in_the_engine() -> N
         same(row, expected, 1e-10)
     assert [n for n, _ in engine.advance()] == [number]
     assert not engine.busy
+
+
+def test_an_interrupted_run_is_forgotten_in_time_that_grows_with_its_requests_and_no_faster() -> None:
+    """Ten times as many that wait take ten times as long, and not a hundred times: processor time, the better of two."""
+
+    def stop(number: int, token: int) -> None:
+        raise KeyboardInterrupt
+
+    def seconds(requests: int) -> float:
+        engine, many, began = Engine(subject()), [Request([3], 4)] * requests, time.process_time()
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(many, stop)
+        assert not engine.busy
+        return time.process_time() - began
+
+    few, many = (min(seconds(number) for _ in range(2)) for number in (1500, 15000))
+    assert many < 40 * few
 
 
 def test_a_row_may_be_cancelled_from_its_own_announcement_and_in_the_queue() -> None:
