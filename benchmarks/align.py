@@ -1,12 +1,16 @@
-"""A step of reinforcement learning: ours (GRPO as `fledge align` runs it) against TRL's GRPOTrainer, and how soon both have learned.
+"""A step of reinforcement learning: ours (GRPO as `fledge align` runs it) against TRL's
+GRPOTrainer, and how soon both have learned.
 
-4 layers, width 128, 4 heads, bytes; 8 prompts × 8 completions of 24 tokens, one optimizer step a batch, no KL. Both sides start from
-the same saved weights and have the same prompts in the same order, reward, learning rate, AdamW, clipping and loss (GRPO's, the
-mean of the rows' means). No special token is an action, the stop token neither, so that every row has 24 tokens on both sides: by
-`allowed` on ours, by `suppress_tokens` on TRL's. The reward is the share of lower-case vowels among the 24 bytes: 1% at first.
+4 layers, width 128, 4 heads, bytes; 8 prompts × 8 completions of 24 tokens, one optimizer step a
+batch, no KL. Both sides start from the same saved weights and have the same prompts in the same
+order, reward, learning rate, AdamW, clipping and loss (GRPO's, the mean of the rows' means). No
+special token is an action, the stop token neither, so that every row has 24 tokens on both sides:
+by `allowed` on ours, by `suppress_tokens` on TRL's. The reward is the share of lower-case vowels
+among the 24 bytes: 1% at first.
 
-TRL runs without what would slow it: gradient checkpointing, logging, saving, a reference model; it generates with transformers, as
-vLLM wants a GPU. `ours with KL` measures the distance to the base in every step, too, as `fledge align` does.
+TRL runs without what would slow it: gradient checkpointing, logging, saving, a reference model; it
+generates with transformers, as vLLM wants a GPU. `ours with KL` measures the distance to the base
+in every step, too, as `fledge align` does.
 """
 
 from __future__ import annotations
@@ -62,7 +66,8 @@ class Reward:
 
 @dataclass(frozen=True)
 class Ran:
-    """A run of one side: the clock at its beginning and after each step, each batch's mean reward, seconds by phase (ours only).
+    """A run of one side: the clock at its beginning and after each step, each batch's mean reward,
+    seconds by phase (ours only).
 
     The first step, which warms up, is in the clock and not in the phases.
     """
@@ -76,18 +81,30 @@ class Ran:
         return statistics.median(b - a for a, b in pairwise(self.clock[1:]))
 
 
-Side = Callable[[int, int, bool], Ran]  # (steps at most, seed, end when learned); always from the saved weights
+Side = Callable[
+    [int, int, bool], Ran
+]  # (steps at most, seed, end when learned); always from the saved weights
 
 
 def our_side(folder: Path, precision: Generation, kl: bool = False) -> Side:
     def work(steps: int, seed: int, until_learned: bool) -> Ran:
         loaded = load_model(folder)
-        policy = TokenPolicy(loaded.network, torch.arange(loaded.tokenizer.vocab_size) >= len(SPECIAL))
+        policy = TokenPolicy(
+            loaded.network, torch.arange(loaded.tokenizer.vocab_size) >= len(SPECIAL)
+        )
         reward, stopwatch = Reward(), Stopwatch()
-        learner = Learner(policy, Schedule(LEARNING_RATE, steps), betas=BETAS, weight_decay=0.0, precision=precision)
+        learner = Learner(
+            policy,
+            Schedule(LEARNING_RATE, steps),
+            betas=BETAS,
+            weight_decay=0.0,
+            precision=precision,
+        )
         algorithm = GRPO(policy, learner, stopwatch, reference=policy.frozen_copy() if kl else None)
 
-        def score(examples: Any, completions: Sequence[Completion], texts: Sequence[str]) -> dict[str, list[float]]:
+        def score(
+            examples: Any, completions: Sequence[Completion], texts: Sequence[str]
+        ) -> dict[str, list[float]]:
             return {"reward": reward(texts, [completion.tokens for completion in completions])}
 
         sampler = Rollouts(
@@ -101,7 +118,9 @@ def our_side(folder: Path, precision: Generation, kl: bool = False) -> Side:
             if len(clock) == 2:
                 stopwatch.take()
         phases = stopwatch.take()
-        return Ran(clock, reward.means, phases | {"other": clock[-1] - clock[1] - sum(phases.values())})
+        return Ran(
+            clock, reward.means, phases | {"other": clock[-1] - clock[1] - sum(phases.values())}
+        )
 
     return work
 
@@ -110,7 +129,12 @@ def their_side(folder: Path, precision: str) -> Side:
     import transformers
     from datasets import Dataset
     from datasets.utils.logging import disable_progress_bar
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+    from transformers import (
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+        PrinterCallback,
+        TrainerCallback,
+    )
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
@@ -134,7 +158,9 @@ def their_side(folder: Path, precision: str) -> Side:
         reward = Reward()
         clock = Clock(reward, until_learned)
 
-        def vowels(completions: list[str], completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        def vowels(
+            completions: list[str], completion_ids: list[list[int]], **_: Any
+        ) -> list[float | None]:
             return [*reward(completions, completion_ids)]
 
         config = GRPOConfig(
@@ -163,21 +189,29 @@ def their_side(folder: Path, precision: str) -> Side:
 
 
 def their_prompts(tokenizer: Any, steps: int) -> list[str]:
-    """The prompts of our sampler, as text in the chat template: cheaper for TRL than conversations."""
+    """The prompts of our sampler, as text in the chat template: cheaper for TRL than
+    conversations.
+    """
     prompts = [TASK.example(i, "train").prompt for i in range(steps * PROMPTS)]
     texts = [f"<|begin|><|user|>{prompt}<|end|><|assistant|>" for prompt in prompts]
-    assert tokenizer(texts[0])["input_ids"] == prompt_tokens(train_tokenizer("bytes", [], None), prompts[0])
+    assert tokenizer(texts[0])["input_ids"] == prompt_tokens(
+        train_tokenizer("bytes", [], None), prompts[0]
+    )
     return texts
 
 
-def speed(sides: dict[str, Side], rounds: int, steps: int) -> tuple[Times, dict[str, dict[str, float]]]:
+def speed(
+    sides: dict[str, Side], rounds: int, steps: int
+) -> tuple[Times, dict[str, dict[str, float]]]:
     """Seconds of a step in each round, by side; and seconds a step by phase, by side."""
     phases: dict[str, dict[str, float]] = {}
 
     def timed(name: str, side: Side) -> Callable[[], float]:
         def work() -> float:
             ran = side(steps + 1, 0, False)
-            phases[name] = {phase: value / steps for phase, value in ran.phases.items()}  # of the last round
+            phases[name] = {
+                phase: value / steps for phase, value in ran.phases.items()
+            }  # of the last round
             return ran.seconds()
 
         return work
@@ -201,11 +235,17 @@ def main() -> None:
     rounds, steps, seeds, most = (1, 2, 1, 4) if given.quick else (3, 10, 1, MOST_STEPS)
     with tempfile.TemporaryDirectory() as name:
         folder, tokenizer = Path(name) / "model", train_tokenizer("bytes", [], None)
-        sizes = TransformerConfig(vocab_size=tokenizer.vocab_size, context=64, layers=4, width=128, heads=4, kv_heads=4)
-        save_model(folder, Transformer(sizes, generator=torch.Generator().manual_seed(0)), tokenizer)
+        sizes = TransformerConfig(
+            vocab_size=tokenizer.vocab_size, context=64, layers=4, width=128, heads=4, kv_heads=4
+        )
+        save_model(
+            folder, Transformer(sizes, generator=torch.Generator().manual_seed(0)), tokenizer
+        )
         sides = {f"ours {p}": our_side(folder, p) for p in PRECISIONS}
         sides |= {f"TRL {p}": their_side(folder, p) for p in PRECISIONS}
-        times, phases = speed(sides | {"ours fp32 with KL": our_side(folder, "fp32", kl=True)}, rounds, steps)
+        times, phases = speed(
+            sides | {"ours fp32 with KL": our_side(folder, "fp32", kl=True)}, rounds, steps
+        )
         runs = learning(sides, seeds, most)
     taken = {name: [ran.clock[-1] - ran.clock[0] for ran in each] for name, each in runs.items()}
     needed = {name: [len(ran.rewards) for ran in each] for name, each in runs.items()}
@@ -213,23 +253,37 @@ def main() -> None:
     ratios = {}
     for what in (*PRECISIONS, "best"):
         pair = tuple(
-            min((f"{who} {p}" for p in PRECISIONS if what in (p, "best")), key=lambda x: statistics.median(times[x]))
+            min(
+                (f"{who} {p}" for p in PRECISIONS if what in (p, "best")),
+                key=lambda x: statistics.median(times[x]),
+            )
             for who in ("ours", "TRL")
         )
         ratios[f"{what}, completions a second: {pair[0]} / {pair[1]}"] = speed_up(times, *pair)
         if reached[pair[0]] and reached[pair[1]]:
-            ratios[f"{what}, seconds to reward {LEARNED}: {pair[0]} / {pair[1]}"] = 1 / speed_up(taken, *pair)
+            ratios[f"{what}, seconds to reward {LEARNED}: {pair[0]} / {pair[1]}"] = 1 / speed_up(
+                taken, *pair
+            )
     found = rates(times, ROWS)
     names = list(phases["ours fp32"])
     parts = (
         rate_table(found, "completions/s"),
-        table(("ms a step", *names), [(k, *(f"{1000 * v[name]:.1f}" for name in names)) for k, v in phases.items()]),
+        table(
+            ("ms a step", *names),
+            [(k, *(f"{1000 * v[name]:.1f}" for name in names)) for k, v in phases.items()],
+        ),
         table(
             (f"to reward {LEARNED}", "seconds", "steps", "reached"),
-            [(k, f"{statistics.median(t):.1f}", statistics.median(needed[k]), reached[k]) for k, t in taken.items()],
+            [
+                (k, f"{statistics.median(t):.1f}", statistics.median(needed[k]), reached[k])
+                for k, t in taken.items()
+            ],
         ),
     )
-    learned = {name: {"seconds": taken[name], "steps": needed[name], "reached": reached[name]} for name in runs}
+    learned = {
+        name: {"seconds": taken[name], "steps": needed[name], "reached": reached[name]}
+        for name in runs
+    }
     figures = {"completions_per_second": found, "seconds_by_phase": phases, "learning": learned}
     finish(given.json, "\n\n".join(parts), ratios, figures, {})
 

@@ -1,9 +1,11 @@
-"""Agents in worlds: ours as `fledge control` trains them, against Stable-Baselines3 with the settings of its zoo.
+"""Agents in worlds: ours as `fledge control` trains them, against Stable-Baselines3 with the
+settings of its zoo.
 
-Seconds to 475: CartPole-v1, 8 copies, learning alone is timed; every 4,000 steps the greedy policy plays the same 20 episodes, which is
-not, and the first mean of 475 or more ends the run. Steps per second: PPO while it trains, both sides with the same copies, batch,
-minibatches and passes, and ours with its own defaults; beside them what the worlds do without an agent. SB3 has the threads it is
-faster with.
+Seconds to 475: CartPole-v1, 8 copies, learning alone is timed; every 4,000 steps the greedy policy
+plays the same 20 episodes, which is not, and the first mean of 475 or more ends the run. Steps per
+second: PPO while it trains, both sides with the same copies, batch, minibatches and passes, and
+ours with its own defaults; beside them what the worlds do without an agent. SB3 has the threads it
+is faster with.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class Learned:
 
 @contextmanager
 def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
-    """Algorithm, sampler and who plays, as the recipe makes them, and the threads it learns with."""
+    """Algorithm, sampler and who plays, as the recipe makes them, and the threads it learns
+    with.
+    """
     kind = kind_for(config.algorithm)
     assert config.copies is not None
     world = make_world(config.world, config.copies)
@@ -77,7 +81,9 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
 
 
 def we_learn(algorithm: str, seed: int) -> Learned:
-    config = ControlConfig(algorithm=algorithm, world="CartPole-v1", steps=BUDGET, seed=seed, copies=8)
+    config = ControlConfig(
+        algorithm=algorithm, world="CartPole-v1", steps=BUDGET, seed=seed, copies=8
+    )
     judge, taken, best, judged = make_world("CartPole-v1", EPISODES), 0.0, 0.0, 0
     with our_agent(config) as (learner, sampler, player):
         while sampler.taken < BUDGET and best < ENOUGH:
@@ -98,7 +104,13 @@ def their_model(algorithm: str, seed: int) -> Any:
         return lambda left: left * value
 
     if algorithm == "dqn":  # the zoo trains it in one copy
-        return DQN("MlpPolicy", make_vec_env("CartPole-v1", 1, seed=seed), seed=seed, device="cpu", **ZOO_DQN)
+        return DQN(
+            "MlpPolicy",
+            make_vec_env("CartPole-v1", 1, seed=seed),
+            seed=seed,
+            device="cpu",
+            **ZOO_DQN,
+        )
     world = make_vec_env("CartPole-v1", 8, seed=seed)
     rates: dict[str, Any] = {"learning_rate": falling(1e-3), "clip_range": falling(0.2)}
     return PPO("MlpPolicy", world, seed=seed, device="cpu", **ZOO_PPO, **rates)
@@ -122,19 +134,27 @@ def they_learn(algorithm: str, seed: int) -> Learned:
             if self.num_timesteps // EVERY > self.judged:
                 self.judged = self.num_timesteps // EVERY
                 began = time.perf_counter()
-                self.best = max(self.best, play_episodes(judge, best_action, steering_seed(seed)).mean)
+                self.best = max(
+                    self.best, play_episodes(judge, best_action, steering_seed(seed)).mean
+                )
                 self.judging += time.perf_counter() - began
             return self.best < ENOUGH
 
     callback = Judge()
     began = time.perf_counter()
     model.learn(BUDGET, callback=callback)
-    return Learned(time.perf_counter() - began - callback.judging, model.num_timesteps, callback.best)
+    return Learned(
+        time.perf_counter() - began - callback.judging, model.num_timesteps, callback.best
+    )
 
 
 def our_speed(world: str, steps: int, **settings: Any) -> float:
     """Steps per second, the first batch not counted."""
-    with our_agent(ControlConfig(algorithm="ppo", world=world, steps=steps, **settings)) as (learner, sampler, _):
+    with our_agent(ControlConfig(algorithm="ppo", world=world, steps=steps, **settings)) as (
+        learner,
+        sampler,
+        _,
+    ):
         learner.update(next(sampler))
         first, began = sampler.taken, time.perf_counter()
         while sampler.taken < steps:
@@ -173,7 +193,9 @@ def their_threads() -> int:
 
 
 def alone(world: str, copies: int, steps: int) -> dict[str, float]:
-    """Steps per second with actions drawn beforehand: gymnasium's own copies in one thread, and ours."""
+    """Steps per second with actions drawn beforehand: gymnasium's own copies in one thread, and
+    ours.
+    """
     ours = make_world(world, copies)
     space = ours.action
     random = torch.Generator().manual_seed(0)
@@ -212,7 +234,8 @@ def main() -> None:
                     found = work(algorithm, seed)
                 learned.setdefault(f"{who} {algorithm}", []).append(found)
                 say(
-                    f"{who} {algorithm}, seed {seed}: {found.best:.0f} after {found.steps} steps, {found.seconds:.1f} s"
+                    f"{who} {algorithm}, seed {seed}: {found.best:.0f} after {found.steps} steps, "
+                    f"{found.seconds:.1f} s"
                 )
     speeds: dict[str, list[float]] = {}
     cheetah = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
@@ -238,12 +261,19 @@ def main() -> None:
     middle = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {}
     for algorithm in ("ppo", "dqn"):
-        sides = [statistics.median(one.seconds for one in learned[f"{who} {algorithm}"]) for who in ("ours", "SB3")]
+        sides = [
+            statistics.median(one.seconds for one in learned[f"{who} {algorithm}"])
+            for who in ("ours", "SB3")
+        ]
         ratios[f"{algorithm}, seconds to {ENOUGH:.0f}: ours / SB3"] = sides[0] / sides[1]
     for world in THEIR_STEPS:
-        ratios[f"{world}, PPO steps per second: ours / SB3"] = middle[f"{world}, ours"] / middle[f"{world}, SB3"]
+        ratios[f"{world}, PPO steps per second: ours / SB3"] = (
+            middle[f"{world}, ours"] / middle[f"{world}, SB3"]
+        )
         own = middle[f"{world}, ours, its defaults"]
-        ratios[f"{world}, PPO steps per second, our defaults: ours / SB3"] = own / middle[f"{world}, SB3"]
+        ratios[f"{world}, PPO steps per second, our defaults: ours / SB3"] = (
+            own / middle[f"{world}, SB3"]
+        )
     text = "\n\n".join(
         (
             table(

@@ -1,14 +1,18 @@
-"""Generation against transformers.generate on the same weights: new tokens a second, beside what the machine allows.
+"""Generation against transformers.generate on the same weights: new tokens a second, beside what
+the machine allows.
 
-The model of benchmarks/pretrain.py (6 layers, width 256, 4 heads, vocabulary 4,096), written by `save_model` and read back by
-`from_pretrained`. Prompts of 32 tokens, temperature 1, no row may stop early.
+The model of benchmarks/pretrain.py (6 layers, width 256, 4 heads, vocabulary 4,096), written by
+`save_model` and read back by `from_pretrained`. Prompts of 32 tokens, temperature 1, no row may
+stop early.
 - equal: 1, 32 and 128 rows of 128 new tokens, fp32 and bf16 on both sides, int8 on ours.
-- ragged: 256 requests of 8 to 256 new tokens. transformers takes them 32 at a time, each batch as long as its longest row; ours
-  takes them as they come. Beside it, ours with as many tokens in rows of equal length.
+- ragged: 256 requests of 8 to 256 new tokens. transformers takes them 32 at a time, each batch as
+  long as its longest row; ours takes them as they come. Beside it, ours with as many tokens in rows
+  of equal length.
 - prefill: 8 samples of one prompt of 512 tokens, to the first token, beside 1 sample.
 - drift: mean and largest distance of our log-probabilities from the trainer's.
-The ceilings: for one row, the weights' bytes over the memory's bandwidth; for 128, the operations of the weights' products over the
-matrix rate. Attention, the cache and the choice of a token come on top of either.
+The ceilings: for one row, the weights' bytes over the memory's bandwidth; for 128, the operations
+of the weights' products over the matrix rate. Attention, the cache and the choice of a token come
+on top of either.
 """
 
 from __future__ import annotations
@@ -47,7 +51,9 @@ Made = list[tuple[Sequence[int], int]]  # prompt, new tokens
 def main() -> None:
     given = options(__doc__)
     rounds, new = (1, 8) if given.quick else (3, NEW)
-    network = Transformer(dataclasses.replace(SIZES, context=1024), generator=torch.Generator().manual_seed(0))
+    network = Transformer(
+        dataclasses.replace(SIZES, context=1024), generator=torch.Generator().manual_seed(0)
+    )
     network.requires_grad_(False)
     # The stop token is no action here: full length for all.
     policy = TokenPolicy(network, torch.arange(VOCABULARY) >= SPECIAL)
@@ -70,13 +76,24 @@ def main() -> None:
             )
         figures[f"{batch} rows"] = speed | {"better peer": best}
         top = {name: f"{value:,.0f}" for name, value in most.get(batch, {}).items()}
-        rows += [(f"{batch} rows, {name}", f"{value:,.0f}", top.get(name[5:], "")) for name, value in speed.items()]
+        rows += [
+            (f"{batch} rows, {name}", f"{value:,.0f}", top.get(name[5:], ""))
+            for name, value in speed.items()
+        ]
     ragged(policy, theirs, rounds, given.quick, ratios, figures, rows)
-    ratios["prefill of 8 samples of a 512-token prompt / of 1"] = figures["prefill"] = prefill(policy, given.quick)
+    ratios["prefill of 8 samples of a 512-token prompt / of 1"] = figures["prefill"] = prefill(
+        policy, given.quick
+    )
     figures["drift"] = {p: drift(policy, p) for p in PRECISIONS}
-    rows += [(f"drift {p}, nats: mean, largest", f"{a:.1e}", f"{b:.1e}") for p, (a, b) in figures["drift"].items()]
+    rows += [
+        (f"drift {p}, nats: mean, largest", f"{a:.1e}", f"{b:.1e}")
+        for p, (a, b) in figures["drift"].items()
+    ]
     figures["ceilings"] = {str(batch): value for batch, value in most.items()}
-    targets = {f"{b} rows, ours bf16 / the better of transformers": f"≥ {aim}" for b, aim in TARGETS.items()}
+    targets = {
+        f"{b} rows, ours bf16 / the better of transformers": f"≥ {aim}"
+        for b, aim in TARGETS.items()
+    }
     targets |= {
         "ragged, ours bf16 / the better of transformers": "≥ 4",
         "ragged, ours bf16 / ours with equal lengths": "≥ 0.75",
@@ -97,11 +114,15 @@ def peers(network: Transformer) -> dict[str, Any]:
 
 
 def prompts(rows: int, length: int, seed: int = 1) -> list[list[int]]:
-    return torch.randint(SPECIAL, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed)).tolist()
+    return torch.randint(
+        SPECIAL, VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed)
+    ).tolist()
 
 
 def ours(policy: TokenPolicy, asked: Made, lanes: int, precision: Any) -> Callable[[], None]:
-    """The engine is there already, as in a run that samples again and again; its weights are laid out."""
+    """The engine is there already, as in a run that samples again and again; its weights are laid
+    out.
+    """
     longest = max(len(prompt) + new for prompt, new in asked)
     engine = Engine(policy, lanes=lanes, positions=longest, precision=precision)
 
@@ -134,7 +155,9 @@ def ragged(
 ) -> None:  # fmt: skip
     say("ragged")
     number, longest = (8, 16) if quick else (RAGGED, LONGEST)
-    lengths = torch.randint(SHORTEST, longest + 1, (number,), generator=torch.Generator().manual_seed(2)).tolist()
+    lengths = torch.randint(
+        SHORTEST, longest + 1, (number,), generator=torch.Generator().manual_seed(2)
+    ).tolist()
     asked: Made = list(zip(prompts(number, PROMPT), lengths, strict=True))
     mean = round(statistics.fmean(lengths))
     equal: Made = [(prompt, mean) for prompt, _ in asked]
@@ -146,8 +169,12 @@ def ragged(
     speed = {name: tokens[name] / statistics.median(values) for name, values in times.items()}
     best = max((name for name in speed if name.startswith("tr")), key=speed.__getitem__)
     for p in ("fp32", "bf16"):
-        ratios[f"ragged, ours {p} / the better of transformers"] = speed_up(times, f"ours {p}", best)
-        ratios[f"ragged, ours {p} / ours with equal lengths"] = speed[f"ours {p}"] / speed[f"ours {p}, equal lengths"]
+        ratios[f"ragged, ours {p} / the better of transformers"] = speed_up(
+            times, f"ours {p}", best
+        )
+        ratios[f"ragged, ours {p} / ours with equal lengths"] = (
+            speed[f"ours {p}"] / speed[f"ours {p}, equal lengths"]
+        )
     figures["ragged"] = speed | {"better peer": best}
     rows += [(f"ragged, {name}", f"{value:,.0f}", "") for name, value in speed.items()]
 
@@ -156,15 +183,21 @@ def prefill(policy: TokenPolicy, quick: bool) -> float:
     """Seconds to the first token of GROUP samples of one prompt, over those of 1 sample."""
     [prompt] = prompts(1, 64 if quick else LONG_PROMPT)
     times = alternate(
-        {str(g): ours(policy, [(prompt, 1)] * g, GROUP, "fp32") for g in (1, GROUP)}, 1 if quick else 15, warm=2
+        {str(g): ours(policy, [(prompt, 1)] * g, GROUP, "fp32") for g in (1, GROUP)},
+        1 if quick else 15,
+        warm=2,
     )
     return statistics.median(times[str(GROUP)]) / statistics.median(times["1"])
 
 
 def drift(policy: TokenPolicy, precision: Any) -> tuple[float, float]:
-    """|log π of the engine − log π of the trainer|, in nats: the mean and the largest of 32 × 64 tokens."""
+    """|log π of the engine − log π of the trainer|, in nats: the mean and the largest of 32 × 64
+    tokens.
+    """
     engine = Engine(policy, lanes=32, positions=PROMPT + 64, precision=precision)
-    found = engine.run(Request(prompt, 64, sample=i) for i, prompt in enumerate(prompts(32, PROMPT)))
+    found = engine.run(
+        Request(prompt, 64, sample=i) for i, prompt in enumerate(prompts(32, PROMPT))
+    )
     row = torch.tensor([one.prompt + one.tokens for one in found])
     exact = policy.log_prob(row, row[:, 1:])[:, PROMPT - 1 :]
     off = (torch.tensor([one.logp for one in found]) - exact).abs()
@@ -173,7 +206,9 @@ def drift(policy: TokenPolicy, precision: Any) -> tuple[float, float]:
 
 def ceilings(network: Transformer) -> dict[int, dict[str, float]]:
     """New tokens a second that the memory allows one row, and the matrix rate 128, by precision."""
-    weights = sum(p.numel() for p in network.parameters() if p.ndim == 2)  # the unembedding is the embedding
+    weights = sum(
+        p.numel() for p in network.parameters() if p.ndim == 2
+    )  # the unembedding is the embedding
     block = torch.ones(64 << 20)
     bandwidth = 4 * len(block) / fastest(lambda: block.sum())
     found: dict[int, dict[str, float]] = {1: {}, 128: {}}

@@ -1,8 +1,10 @@
-"""What it costs that a judge of the user's runs in a process of its own: milliseconds a completion with 64 in flight.
+"""What it costs that a judge of the user's runs in a process of its own: milliseconds a completion
+with 64 in flight.
 
-The same file, whose score() does next to nothing, judges the same completions in this process and in one of its own, in turn.
-Beside it how long that process takes to begin, which every start and every restart pays once. There is no peer here: trainers
-that take a Python reward call it in their own process.
+The same file, whose score() does next to nothing, judges the same completions in this process and
+in one of its own, in turn. Beside it how long that process takes to begin, which every start and
+every restart pays once. There is no peer here: trainers that take a Python reward call it in their
+own process.
 """
 
 from __future__ import annotations
@@ -50,15 +52,22 @@ def main() -> None:
 
         times = alternate({"own process": lambda: ask(own), "inside": lambda: ask(inside)}, rounds)
         own.close()
-    each = {name: [1e3 * t / (repeats * IN_FLIGHT) for t in values] for name, values in times.items()}
-    more = statistics.median(a - b for a, b in zip(each["own process"], each["inside"], strict=True))
+    each = {
+        name: [1e3 * t / (repeats * IN_FLIGHT) for t in values] for name, values in times.items()
+    }
+    more = statistics.median(
+        a - b for a, b in zip(each["own process"], each["inside"], strict=True)
+    )
     cost = statistics.median(each["own process"])
     figures = {
         "ms a completion": {name: statistics.median(values) for name, values in each.items()},
         "of these what the process of its own adds": more,
         "ms to begin": statistics.median(begun),
     }
-    rows = [(name, *(f"{f(values):.3f}" for f in (statistics.median, min, max))) for name, values in each.items()]
+    rows = [
+        (name, *(f"{f(values):.3f}" for f in (statistics.median, min, max)))
+        for name, values in each.items()
+    ]
     rows.append(("to begin", *(f"{f(begun):.0f}" for f in (statistics.median, min, max))))
     aim = {
         "name": f"a judge in a process of its own, {IN_FLIGHT} in flight, ms a completion",
@@ -66,7 +75,9 @@ def main() -> None:
         "aim": f"≤ {AIM_MS:g}",
         "holds": cost <= AIM_MS,
     }
-    finish(given.json, table(("ms", "median", "lowest", "highest"), rows), {}, figures, {}, aims=[aim])
+    finish(
+        given.json, table(("ms", "median", "lowest", "highest"), rows), {}, figures, {}, aims=[aim]
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Memory of the commands that read text, on 20 MB and on 2 GB of it, and the speed of tokenising beside the last version that held
-the whole corpus in memory.
+"""Memory of the commands that read text, on 20 MB and on 2 GB of it, and the speed of tokenising
+beside the last version that held the whole corpus in memory.
 
-The text is one file, one document: the hardest case for a reader in pieces. It is drawn from 20,000 made-up words by Zipf's law, one in
-twenty a number below 10^6, in sentences and lines. Peak memory is the kernel's figure of a process of its own for each command
-(`ru_maxrss` of wait4). Seconds of tokenising are from the file to finished shards, each side in a process of its own, in turn.
+The text is one file, one document: the hardest case for a reader in pieces. It is drawn from 20,000
+made-up words by Zipf's law, one in twenty a number below 10^6, in sentences and lines. Peak memory
+is the kernel's figure of a process of its own for each command (`ru_maxrss` of wait4). Seconds of
+tokenising are from the file to finished shards, each side in a process of its own, in turn.
 """
 
 from __future__ import annotations
@@ -69,8 +70,13 @@ def write_text(path: Path, megabytes: float) -> None:
     border = np.cumsum(share / share.sum())
     with path.open("wb") as file:
         while file.tell() < megabytes * MEGABYTE:
-            drawn = [words[i] for i in np.minimum(np.searchsorted(border, random.random(50_000)), len(words) - 1)]
-            for place, number in zip(random.integers(0, 50_000, 2_500), random.integers(0, 10**6, 2_500), strict=True):
+            drawn = [
+                words[i]
+                for i in np.minimum(np.searchsorted(border, random.random(50_000)), len(words) - 1)
+            ]
+            for place, number in zip(
+                random.integers(0, 50_000, 2_500), random.integers(0, 10**6, 2_500), strict=True
+            ):
                 drawn[place] = str(number).encode()
             for place in range(11, 50_000, 12):
                 drawn[place] += b".\n" if place % 60 == 59 else b"."
@@ -82,14 +88,20 @@ def peak_mb(arguments: Sequence[str], folder: Path) -> tuple[float, float]:
     """(peak memory in MB, seconds) of a fledge command that ends well."""
     began = time.perf_counter()
     with (folder / "said.txt").open("wb") as said:
-        process = subprocess.Popen([sys.executable, "-m", "fledge", *arguments], cwd=folder, stdout=said, stderr=said)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "fledge", *arguments], cwd=folder, stdout=said, stderr=said
+        )
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise RuntimeError(f"fledge {' '.join(arguments)}: {(folder / 'said.txt').read_text()[-500:]}")
+        raise RuntimeError(
+            f"fledge {' '.join(arguments)}: {(folder / 'said.txt').read_text()[-500:]}"
+        )
     return usage.ru_maxrss * 1024 / MEGABYTE, time.perf_counter() - began
 
 
-def measure_memory(sizes: dict[str, dict[str, float]], folder: Path) -> dict[str, dict[str, dict[str, float]]]:
+def measure_memory(
+    sizes: dict[str, dict[str, float]], folder: Path
+) -> dict[str, dict[str, dict[str, float]]]:
     """command -> "small" or "large" -> megabytes of text, peak megabytes, seconds."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for which in ("small", "large"):
@@ -105,7 +117,11 @@ def measure_memory(sizes: dict[str, dict[str, float]], folder: Path) -> dict[str
                 shutil.rmtree(folder / out.removeprefix("out="), ignore_errors=True)
             peak, seconds = peak_mb((*command, f"data={text.name}", *more), folder)
             say(f"{name} on {megabytes:g} MB: {peak:.0f} MB, {seconds:.0f} s")
-            found.setdefault(name, {})[which] = {"text_mb": megabytes, "peak_mb": peak, "seconds": seconds}
+            found.setdefault(name, {})[which] = {
+                "text_mb": megabytes,
+                "peak_mb": peak,
+                "seconds": seconds,
+            }
     return found
 
 
@@ -118,14 +134,24 @@ def measure_packed(megabytes: float, folder: Path) -> dict[str, float]:
             file.write(line * (MEGABYTE // len(line)))
     shutil.rmtree(folder / "out", ignore_errors=True)
     peak, seconds = peak_mb((*COMMANDS["pretrain, bytes"], f"data={path.name}", "out=out"), folder)
-    say(f"a .gz of {path.stat().st_size / MEGABYTE:.1f} MB with {megabytes:g} MB in it: {peak:.0f} MB")
-    return {"packed_mb": path.stat().st_size / MEGABYTE, "text_mb": megabytes, "peak_mb": peak, "seconds": seconds}
+    say(
+        f"a .gz of {path.stat().st_size / MEGABYTE:.1f} MB with {megabytes:g} MB in it: {peak:.0f} "
+        "MB"
+    )
+    return {
+        "packed_mb": path.stat().st_size / MEGABYTE,
+        "text_mb": megabytes,
+        "peak_mb": peak,
+        "seconds": seconds,
+    }
 
 
 def old_source(folder: Path) -> Path | None:
     """The package as it was at `OLD`, if the repository around this file knows that commit."""
     command = ["git", "archive", OLD, "src"]
-    packed = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, check=False)
+    packed = subprocess.run(
+        command, cwd=Path(__file__).parent.parent, capture_output=True, check=False
+    )
     if packed.returncode:
         return None
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
@@ -133,7 +159,9 @@ def old_source(folder: Path) -> Path | None:
     return folder / "old" / "src"
 
 
-def tokens_per_second(text: Path, kind: str, rounds: int, old: Path, folder: Path) -> dict[str, list[float]]:
+def tokens_per_second(
+    text: Path, kind: str, rounds: int, old: Path, folder: Path
+) -> dict[str, list[float]]:
     """Side -> tokens a second of each round, from the text file to shards."""
     tokenizer = folder / f"tokenizer-{kind}"
     train = ("tokenizer", "train", f"data={text.name}", f"kind={kind}", f"out={tokenizer.name}")
@@ -146,18 +174,28 @@ def tokens_per_second(text: Path, kind: str, rounds: int, old: Path, folder: Pat
             shutil.rmtree(out, ignore_errors=True)
             command = [sys.executable, "-c", TOKENISE, str(text), str(tokenizer), str(out)]
             environment = {**os.environ, "PYTHONPATH": str(source)}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+            done = subprocess.run(
+                command, env=environment, capture_output=True, text=True, check=True
+            )
             index = json.loads((out / "index.json").read_text())
-            found[side].append(sum(split["tokens"] for split in index["splits"].values()) / float(done.stdout))
+            found[side].append(
+                sum(split["tokens"] for split in index["splits"].values()) / float(done.stdout)
+            )
         say(f"tokenising, {kind}: round {number + 1} of {rounds}")
     return found
 
 
 def main() -> None:
-    given = options(__doc__, large="megabytes of the large text (2000)", bpe="the same for bpe (that of `large`)")
+    given = options(
+        __doc__,
+        large="megabytes of the large text (2000)",
+        bpe="the same for bpe (that of `large`)",
+    )
     small, large = (1.0, 20.0) if given.quick else (20.0, float(given.large or 2000))
     large_bpe = float(given.bpe or large)
-    sizes = {name: {"small": small, "large": large_bpe if "bpe" in name else large} for name in COMMANDS}
+    sizes = {
+        name: {"small": small, "large": large_bpe if "bpe" in name else large} for name in COMMANDS
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         memory = measure_memory(sizes, folder)
@@ -166,8 +204,14 @@ def main() -> None:
         rounds = 1 if given.quick else 3
         text = folder / f"{small / 2:g}.txt"
         write_text(text, small / 2)
-        speed = {} if old is None else {k: tokens_per_second(text, k, rounds, old, folder) for k in ("bytes", "bpe")}
-    growth = {name: each["large"]["peak_mb"] - each["small"]["peak_mb"] for name, each in memory.items()}
+        speed = (
+            {}
+            if old is None
+            else {k: tokens_per_second(text, k, rounds, old, folder) for k in ("bytes", "bpe")}
+        )
+    growth = {
+        name: each["large"]["peak_mb"] - each["small"]["peak_mb"] for name, each in memory.items()
+    }
     growth["a small .gz"] = packed["peak_mb"] - memory["pretrain, bytes"]["small"]["peak_mb"]
     ratios = {
         f"tokens/s of tokenising, {kind}: now / {OLD}": statistics.median(
@@ -176,7 +220,12 @@ def main() -> None:
         for kind, sides in speed.items()
     }
     aims = [
-        {"name": f"growth of peak memory, {name}", "figure": mb, "aim": f"≤ {AIM_MB} MB", "holds": mb <= AIM_MB}
+        {
+            "name": f"growth of peak memory, {name}",
+            "figure": mb,
+            "aim": f"≤ {AIM_MB} MB",
+            "holds": mb <= AIM_MB,
+        }
         for name, mb in growth.items()
     ]
     aims += [
@@ -197,7 +246,10 @@ def main() -> None:
     rows = [
         (
             name,
-            *(f"{each[which]['text_mb']:g} → {each[which]['peak_mb']:,.0f}" for which in ("small", "large")),
+            *(
+                f"{each[which]['text_mb']:g} → {each[which]['peak_mb']:,.0f}"
+                for which in ("small", "large")
+            ),
             f"{growth[name]:+,.0f}",
             f"{each['large']['seconds']:,.0f}",
         )

@@ -1,7 +1,9 @@
-"""Where the seconds of a PPO step go on the demo's model: generate, score, fit, and everything else, which ought to be below 5%.
+"""Where the seconds of a PPO step go on the demo's model: generate, score, fit, and everything
+else, which ought to be below 5%.
 
-2 layers, width 128, 4 heads, bytes; 64 prompts × 8 samples of the task `reverse`. The model is tuned for a moment first, so that its
-answers stop where real ones do; then `fledge align` runs, and its own timings.jsonl is read. There is no peer here.
+2 layers, width 128, 4 heads, bytes; 64 prompts × 8 samples of the task `reverse`. The model is
+tuned for a moment first, so that its answers stop where real ones do; then `fledge align` runs, and
+its own timings.jsonl is read. There is no peer here.
 """
 
 from __future__ import annotations
@@ -33,13 +35,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tokenizer = train_tokenizer("bytes", [], None)
-        sizes = TransformerConfig(vocab_size=tokenizer.vocab_size, context=64, layers=2, width=128, heads=4, kv_heads=4)
-        fresh = Transformer(sizes, border=tokenizer.begin, generator=torch.Generator().manual_seed(0))
+        sizes = TransformerConfig(
+            vocab_size=tokenizer.vocab_size, context=64, layers=2, width=128, heads=4, kv_heads=4
+        )
+        fresh = Transformer(
+            sizes, border=tokenizer.begin, generator=torch.Generator().manual_seed(0)
+        )
         save_model(folder / "fresh", fresh, tokenizer)
         say("tuning …")
         tune(
             TuneConfig(
-                base=folder / "fresh", task="reverse", steps=tuning, evaluation_prompts=64, out=folder / "tuned"
+                base=folder / "fresh",
+                task="reverse",
+                steps=tuning,
+                evaluation_prompts=64,
+                out=folder / "tuned",
             ),
             show,
         )
@@ -61,9 +71,12 @@ def main() -> None:
         lines = (folder / "aligned" / "timings.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines][warm:]
     median = {phase: statistics.median(row[phase] for row in rows) for phase in (*PHASES, "total")}
-    share = {phase: statistics.median(row[phase] / row["total"] for row in rows) for phase in PHASES}
+    share = {
+        phase: statistics.median(row[phase] / row["total"] for row in rows) for phase in PHASES
+    }
     text = table(
-        ("phase", "ms", "share"), [(phase, f"{1000 * median[phase]:.1f}", f"{share[phase]:.1%}") for phase in PHASES]
+        ("phase", "ms", "share"),
+        [(phase, f"{1000 * median[phase]:.1f}", f"{share[phase]:.1%}") for phase in PHASES],
     )
     figures = {"seconds": median, "share": share, "steps": steps}
     finish(given.json, text, {"other / step": share["other"]}, figures, {"other / step": "≤ 0.05"})

@@ -1,8 +1,10 @@
-"""Training throughput at the size of `fledge pretrain model=mini`: ours against LlamaForCausalLM of transformers, same shape.
+"""Training throughput at the size of `fledge pretrain model=mini`: ours against LlamaForCausalLM of
+transformers, same shape.
 
-6 layers, width 256, 4 heads, context 256, batch 16, vocabulary 4,096: forward, backward, clipping, AdamW. Each precision is forced on
-both sides, then ours takes what `choose_speed` measures fastest for a long run. The machine's matrix-product rate is measured in
-the same rounds; peak memory in a child process of its own for each side.
+6 layers, width 256, 4 heads, context 256, batch 16, vocabulary 4,096: forward, backward, clipping,
+AdamW. Each precision is forced on both sides, then ours takes what `choose_speed` measures fastest
+for a long run. The machine's matrix-product rate is measured in the same rounds; peak memory in a
+child process of its own for each side.
 """
 
 from __future__ import annotations
@@ -36,21 +38,28 @@ from fledge.trajectories import Trajectories
 from side_by_side import alternate, finish, options, rate_table, rates, say, speed_up, table
 
 ROWS, CONTEXT, VOCABULARY = 16, 256, 4096
-SIZES = TransformerConfig(vocab_size=VOCABULARY, context=CONTEXT, layers=6, width=256, heads=4, kv_heads=4)
+SIZES = TransformerConfig(
+    vocab_size=VOCABULARY, context=CONTEXT, layers=6, width=256, heads=4, kv_heads=4
+)
 SPECIAL = 6  # token ids below are never text; the first five are no actions
 SIDES = ("ours fp32", "transformers fp32", "ours bf16", "transformers bf16", "ours bf16 compiled")
-# near those of the network's own products, and two large square ones: the best of them is the ceiling
+# near those of the network's own products, and two large square ones: the best of them is the
+# ceiling
 SHAPES = ((4096, 256, 1376), (4096, 688, 256), (1024, 1024, 1024), (2048, 2048, 2048))
 
 
 def batch() -> Trajectories:
-    tokens = torch.randint(SPECIAL, VOCABULARY, (ROWS, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(
+        SPECIAL, VOCABULARY, (ROWS, CONTEXT + 1), generator=torch.Generator().manual_seed(0)
+    )
     return text_rows(tokens, begin=1)
 
 
 def our_policy() -> TokenPolicy:
     allowed = torch.arange(VOCABULARY) >= SPECIAL - 1
-    return TokenPolicy(Transformer(SIZES, border=1, generator=torch.Generator().manual_seed(0)), allowed)
+    return TokenPolicy(
+        Transformer(SIZES, border=1, generator=torch.Generator().manual_seed(0)), allowed
+    )
 
 
 def our_step(policy: TokenPolicy, precision: str) -> Callable[[], Any]:
@@ -74,7 +83,9 @@ def their_step(precision: str) -> Callable[[], Any]:
             tie_word_embeddings=True,
         )
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
     tokens = batch().obs
 
     def precise() -> AbstractContextManager[Any]:
@@ -82,7 +93,8 @@ def their_step(precision: str) -> Callable[[], Any]:
 
     def step() -> None:
         with precise():
-            # labels[t] is foretold from input_ids[:t]: CONTEXT + 1 tokens would be CONTEXT targets, as on our side
+            # labels[t] is foretold from input_ids[:t]: CONTEXT + 1 tokens would be CONTEXT targets,
+            # as on our side
             loss = model(input_ids=tokens[:, :-1], labels=tokens[:, :-1], use_cache=False).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -119,9 +131,11 @@ def repeats(shape: tuple[int, int, int]) -> int:
 
 
 def flops_per_token() -> float:
-    """6 a parameter in a product, and attention's 12·layers·context·width with the triangle that causality never looks at counted.
+    """6 a parameter in a product, and attention's 12·layers·context·width with the triangle that
+    causality never looks at counted.
 
-    Kaplan et al. 2020, §2.1, and Chowdhery et al. 2022, appendix B; the second pass over the unembedding that saves our memory
+    Kaplan et al. 2020, §2.1, and Chowdhery et al. 2022, appendix B; the second pass over the
+    unembedding that saves our memory
     is not counted: it is no work of the model's.
     """
     # tied: the embedding is the last product's matrix
@@ -130,19 +144,25 @@ def flops_per_token() -> float:
 
 
 def peak_memory(side: str, steps: int) -> dict[str, float]:
-    """MB of a process of its own that does nothing but these steps: at its largest, and before the first step."""
+    """MB of a process of its own that does nothing but these steps: at its largest, and before the
+    first step.
+    """
     command = [sys.executable, __file__, "--memory", f"{side}:{steps}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def high_water_mb() -> float:
-    """The most memory this process has held. Linux counts its parent's into `ru_maxrss`, but not into VmHWM."""
+    """The most memory this process has held. Linux counts its parent's into `ru_maxrss`, but not
+    into VmHWM.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+        1024**2 if sys.platform == "darwin" else 1024
+    )
 
 
 def memory_child(side: str, steps: int) -> None:
@@ -155,13 +175,17 @@ def memory_child(side: str, steps: int) -> None:
 
 
 def chosen_speed(quick: bool) -> tuple[str, dict[str, Any], Callable[[], Any]]:
-    """What `fledge pretrain` would choose here for a run of hours: the side's name, its record, and its step."""
+    """What `fledge pretrain` would choose here for a run of hours: the side's name, its record, and
+    its step.
+    """
     compiling = "no" if quick else "auto"
     with tempfile.TemporaryDirectory() as folder:
         config = PretrainConfig(model="mini", steps=100_000, compile=compiling)
         run = Run.create(Path(folder) / "run", "pretrain", config.model_dump(mode="json"), seed=0)
         policy = our_policy()
-        precision = choose_speed(run, config, policy, batch(), Show(Console(file=io.StringIO())), equal_rows=True)
+        precision = choose_speed(
+            run, config, policy, batch(), Show(Console(file=io.StringIO())), equal_rows=True
+        )
         record = json.loads((run.folder / "machine.json").read_text())
     name = f"ours {precision}{' compiled' if record['compile'] else ''}"
     return name, record, our_step(policy, precision)
@@ -179,7 +203,11 @@ def main() -> None:
     sides = {name: step_of(name) for name in names}
     chosen, record, sides["ours as chosen"] = chosen_speed(given.quick)
     kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    products = {f"{kind} {shape}": product(dtype, shape) for kind, dtype in kinds.items() for shape in SHAPES}
+    products = {
+        f"{kind} {shape}": product(dtype, shape)
+        for kind, dtype in kinds.items()
+        for shape in SHAPES
+    }
     times = alternate(sides | products, rounds, warm=1 if given.quick else 2)
 
     tokens = ROWS * CONTEXT
@@ -188,13 +216,18 @@ def main() -> None:
         kind: max(2 * s[0] * s[1] * s[2] * repeats(s) / sorted(times[f"{kind} {s}"])[rounds // 2] for s in SHAPES)
         for kind in kinds
     }  # fmt: skip
-    precision_of = {name: (chosen if name == "ours as chosen" else name).split()[1] for name in sides}
+    precision_of = {
+        name: (chosen if name == "ours as chosen" else name).split()[1] for name in sides
+    }
     share = {
-        name: speed[name]["median"] * flops_per_token() / matrix[precision] for name, precision in precision_of.items()
+        name: speed[name]["median"] * flops_per_token() / matrix[precision]
+        for name, precision in precision_of.items()
     }
     memory = {name: peak_memory(name, 2 if given.quick else 4) for name in names}
     ratios = {
-        "ours as chosen / transformers bf16": speed_up(times, "ours as chosen", "transformers bf16"),
+        "ours as chosen / transformers bf16": speed_up(
+            times, "ours as chosen", "transformers bf16"
+        ),
         "fp32: ours / transformers": speed_up(times, "ours fp32", "transformers fp32"),
         "bf16: ours / transformers": speed_up(times, "ours bf16", "transformers bf16"),
         "share of the bf16 matrix rate, as chosen": share["ours as chosen"],
@@ -204,7 +237,9 @@ def main() -> None:
         / memory["transformers bf16"]["steps_mb"],
     }
     if "ours bf16 compiled" in names:
-        ratios["bf16 compiled: ours / transformers bf16"] = speed_up(times, "ours bf16 compiled", "transformers bf16")
+        ratios["bf16 compiled: ours / transformers bf16"] = speed_up(
+            times, "ours bf16 compiled", "transformers bf16"
+        )
     text = "\n\n".join(
         [
             rate_table(speed, "tokens/s"),
@@ -215,12 +250,18 @@ def main() -> None:
                         name,
                         f"{speed[name]['median'] * flops_per_token() / 1e12:.3f}",
                         f"{share[name]:.2f}",
-                        *(f"{memory[name][key]:,.0f}" if name in memory else "" for key in ("peak_mb", "steps_mb")),
+                        *(
+                            f"{memory[name][key]:,.0f}" if name in memory else ""
+                            for key in ("peak_mb", "steps_mb")
+                        ),
                     )
                     for name in sides
                 ],
             ),
-            f"matrix products: bf16 {matrix['bf16'] / 1e12:.3f} TFLOP/s, fp32 {matrix['fp32'] / 1e12:.3f} TFLOP/s",
+            (
+                f"matrix products: bf16 {matrix['bf16'] / 1e12:.3f} TFLOP/s, fp32 "
+                f"{matrix['fp32'] / 1e12:.3f} TFLOP/s"
+            ),
             f"`choose_speed` took: {chosen}, {record['seconds_per_step']}",
         ]
     )

@@ -1,9 +1,11 @@
-"""nanoGPT's CPU setting on Tiny Shakespeare: `fledge pretrain` against a plain hand-written PyTorch loop of the same network.
+"""nanoGPT's CPU setting on Tiny Shakespeare: `fledge pretrain` against a plain hand-written PyTorch
+loop of the same network.
 
-4 layers, width 128, 4 heads, context 64, batch 12, 2,000 steps, characters (github.com/karpathy/nanoGPT, README, "I only have a
-macbook": validation loss 1.88). Ours is the whole recipe: run folder, logs, evaluations, checkpoints. Both are judged on the last
-10% of the characters, nanoGPT's validation set, every character once, in windows of 64; ours never sees them, nor learns from them
-when to stop.
+4 layers, width 128, 4 heads, context 64, batch 12, 2,000 steps, characters
+(github.com/karpathy/nanoGPT, README, "I only have a macbook": validation loss 1.88). Ours is the
+whole recipe: run folder, logs, evaluations, checkpoints. Both are judged on the last 10% of the
+characters, nanoGPT's validation set, every character once, in windows of 64; ours never sees them,
+nor learns from them when to stop.
 
 The text: FLEDGE_DATA/text/tinyshakespeare.txt.gz, else the same below ../shared/data. It is
 https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt, gzipped.
@@ -39,18 +41,20 @@ LEARNING_RATE, WARMUP, DECAY = 3e-3, 100, 0.1
 
 
 def corpus() -> Path:
-    folder = Path(os.environ.get("FLEDGE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+    folder = Path(
+        os.environ.get("FLEDGE_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
+    )
     path = folder / "text" / "tinyshakespeare.txt.gz"
     if not path.exists():
         sys.exit(
-            f"{path} does not exist. Get the text with\n"
-            f"  mkdir -p {path.parent} && curl -L https://raw.githubusercontent.com/karpathy/char-rnn/master/data/"
-            f"tinyshakespeare/input.txt | gzip > {path}\nor set FLEDGE_DATA to the folder that holds text/tinyshakespeare.txt.gz."
+            f"{path} does not exist. Get the text with\n  mkdir -p {path.parent} && curl -L "
+            f"https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt | gzip > {path}\nor set FLEDGE_DATA to the folder that holds text/tinyshakespeare.txt.gz."
         )
     return path
 
 
-# The plain loop, as a teaching script would write it ------------------------------------------------------------------
+# The plain loop, as a teaching script would write it
+# ------------------------------------------------------------------
 
 
 class Norm(nn.Module):
@@ -75,9 +79,13 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         b, t, _ = x.shape
-        q, k, v = (y.view(b, t, HEADS, -1).transpose(1, 2) for y in self.qkv(self.norm1(x)).split(WIDTH, dim=2))
+        q, k, v = (
+            y.view(b, t, HEADS, -1).transpose(1, 2)
+            for y in self.qkv(self.norm1(x)).split(WIDTH, dim=2)
+        )
         q, k = (
-            y * cos + torch.cat((-y[..., y.shape[-1] // 2 :], y[..., : y.shape[-1] // 2]), -1) * sin for y in (q, k)
+            y * cos + torch.cat((-y[..., y.shape[-1] // 2 :], y[..., : y.shape[-1] // 2]), -1) * sin
+            for y in (q, k)
         )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(b, t, WIDTH))
@@ -92,12 +100,16 @@ class Plain(nn.Module):
         self.layers = nn.ModuleList(Layer() for _ in range(LAYERS))
         self.norm = Norm(WIDTH)
         d = WIDTH // HEADS
-        angle = torch.outer(torch.arange(CONTEXT).float(), 10_000.0 ** (-torch.arange(0, d, 2) / d)).repeat(1, 2)
+        angle = torch.outer(
+            torch.arange(CONTEXT).float(), 10_000.0 ** (-torch.arange(0, d, 2) / d)
+        ).repeat(1, 2)
         self.register_buffer("cos", angle.cos())
         self.register_buffer("sin", angle.sin())
         for name, p in self.named_parameters():
             if p.ndim == 2:
-                nn.init.normal_(p, std=0.02 / (math.sqrt(2 * LAYERS) if "out" in name or "down" in name else 1))
+                nn.init.normal_(
+                    p, std=0.02 / (math.sqrt(2 * LAYERS) if "out" in name or "down" in name else 1)
+                )
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embedding(tokens)
@@ -150,7 +162,9 @@ def plain(text: str, steps: int, seed: int) -> dict[str, float]:
 
 
 def windows(tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Inputs and targets that hold every token but the first as a target once, 256 windows at a time."""
+    """Inputs and targets that hold every token but the first as a target once, 256 windows at a
+    time.
+    """
     full = (len(tokens) - 1) // CONTEXT * CONTEXT
     x, y = tokens[:full].view(-1, CONTEXT), tokens[1 : full + 1].view(-1, CONTEXT)
     pairs = [(x[i : i + 256], y[i : i + 256]) for i in range(0, len(x), 256)]
@@ -159,7 +173,8 @@ def windows(tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
     return pairs
 
 
-# Ours ----------------------------------------------------------------------------------------------------------------
+# Ours
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def ours(path: Path, text: str, steps: int, seed: int, folder: Path) -> dict[str, float]:
@@ -182,7 +197,9 @@ def ours(path: Path, text: str, steps: int, seed: int, folder: Path) -> dict[str
     began = time.perf_counter()
     pretrain(config, Show(Console(file=io.StringIO())))
     whole = time.perf_counter() - began
-    training = sum(json.loads(line)["total"] for line in (folder / "timings.jsonl").read_text().splitlines())
+    training = sum(
+        json.loads(line)["total"] for line in (folder / "timings.jsonl").read_text().splitlines()
+    )
     loaded = load_model(folder / "model")
     held_out = torch.tensor(loaded.tokenizer.encode(text[len(text) * 9 // 10 :]))
     policy, nats = loaded.policy(), 0.0
@@ -205,7 +222,10 @@ def main() -> None:
         found["fledge pretrain"].append(ours(path, text, steps, number, folder))
         shutil.rmtree(folder.parent)
         found["plain loop"].append(plain(text, steps, number))
-        say(f"round {number + 1} of {rounds}: {found['fledge pretrain'][-1]} against {found['plain loop'][-1]}")
+        say(
+            f"round {number + 1} of {rounds}: {found['fledge pretrain'][-1]} against "
+            f"{found['plain loop'][-1]}"
+        )
     middle = {
         side: {key: statistics.median(each[key] for each in values) for key in values[0]}
         for side, values in found.items()
@@ -217,7 +237,10 @@ def main() -> None:
 
     text_table = table(
         ("side", "held-out loss", "training s", "whole s"),
-        [(side, f"{m['loss']:.4f}", f"{m['training_s']:.1f}", f"{m['whole_s']:.1f}") for side, m in middle.items()],
+        [
+            (side, f"{m['loss']:.4f}", f"{m['training_s']:.1f}", f"{m['whole_s']:.1f}")
+            for side, m in middle.items()
+        ],
     )
     ratios = {
         "loss / 1.88": middle["fledge pretrain"]["loss"] / 1.88,
@@ -229,7 +252,9 @@ def main() -> None:
         "training time: ours / plain loop": "≤ 1.10",
         "whole time: ours / plain loop": "≤ 1.10",
     }
-    finish(given.json, text_table, ratios, {"median": middle, "rounds": found, "steps": steps}, targets)
+    finish(
+        given.json, text_table, ratios, {"median": middle, "rounds": found, "steps": steps}, targets
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What every benchmark here shares: sides timed in turn in one process, medians and ratios, the machine, a table or one JSON object.
+"""What every benchmark here shares: sides timed in turn in one process, medians and ratios, the
+machine, a table or one JSON object.
 
-A B A B: what else the machine does meets all sides alike. A ratio is the median over the rounds of the ratio within a round, so
-that a machine that slows down half-way bends neither side.
+A B A B: what else the machine does meets all sides alike. A ratio is the median over the rounds of
+the ratio within a round, so that a machine that slows down half-way bends neither side.
 """
 
 from __future__ import annotations
@@ -28,12 +29,20 @@ PEERS = ("torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baseline
 Times = dict[str, list[float]]  # seconds of each round, by side
 
 
-def options(doc: str | None, arguments: Sequence[str] | None = None, **extra: str) -> argparse.Namespace:
+def options(
+    doc: str | None, arguments: Sequence[str] | None = None, **extra: str
+) -> argparse.Namespace:
     """--json, --quick, and `extra` options of text with their help."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="one JSON object on standard output, nothing else there")
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--quick", action="store_true", help="a smoke test: small and few rounds; its figures mean nothing"
+        "--json", action="store_true", help="one JSON object on standard output, nothing else there"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a smoke test: small and few rounds; its figures mean nothing",
     )
     for name, text in extra.items():
         parser.add_argument(f"--{name}", help=text)
@@ -52,7 +61,9 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def alternate(sides: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1) -> Times:
-    """Every side `warm` times untimed, then all of them once a round. A side that returns a float has timed itself."""
+    """Every side `warm` times untimed, then all of them once a round. A side that returns a float
+    has timed itself.
+    """
     times: Times = {name: [] for name in sides}
     for number in range(-warm, rounds):
         for name, work in sides.items():
@@ -66,7 +77,9 @@ def alternate(sides: Mapping[str, Callable[[], Any]], rounds: int, warm: int = 1
 
 
 def speed_up(times: Times, ours: str, theirs: str) -> float:
-    """How many times faster `ours` is: the median over the rounds of their seconds / our seconds."""
+    """How many times faster `ours` is: the median over the rounds of their seconds / our
+    seconds.
+    """
     return statistics.median(b / a for a, b in zip(times[ours], times[theirs], strict=True))
 
 
@@ -85,7 +98,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+            [
+                row[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+            ]
         )
         for row in cells
     ]
@@ -93,7 +109,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def rate_table(found: Mapping[str, Mapping[str, float]], unit: str) -> str:
-    rows = [(name, *(f"{r[key]:,.0f}" for key in ("median", "lowest", "highest"))) for name, r in found.items()]
+    rows = [
+        (name, *(f"{r[key]:,.0f}" for key in ("median", "lowest", "highest")))
+        for name, r in found.items()
+    ]
     return table((unit, "median", "lowest", "highest"), rows)
 
 
@@ -134,13 +153,22 @@ def finish(
     targets: Mapping[str, str],
     aims: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Print the table, the ratios with what they ought to be, and the machine; or all of it as one JSON object.
+    """Print the table, the ratios with what they ought to be, and the machine; or all of it as one
+    JSON object.
 
     aims: each with `name`, `figure`, `aim` and whether it `holds`.
     """
     here = machine()
     if as_json:
-        print(json.dumps({"ratios": dict(ratios), "figures": {**figures, "machine": here}, "aims": list(aims)}))
+        print(
+            json.dumps(
+                {
+                    "ratios": dict(ratios),
+                    "figures": {**figures, "machine": here},
+                    "aims": list(aims),
+                }
+            )
+        )
         return
     print(text)
     print()

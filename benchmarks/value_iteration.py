@@ -1,11 +1,14 @@
-"""Value iteration on a gridworld of 1000 × 1000 places, γ = 0.99, to 1e-6: our stencil against quantecon's DiscreteDP.
+"""Value iteration on a gridworld of 1000 × 1000 places, γ = 0.99, to 1e-6: our stencil against
+quantecon's DiscreteDP.
 
-Two maps, both with slip 0.2: `open` has no wall and one exit, in a corner, and nothing else pays; `walls` has a fifth of its places
-walled, five exits and −0.04 a step. quantecon gets the process as sparse state-action pairs (SciPy CSR), its quickest form, built by NumPy
-alone and not timed; `method="value_iteration"` stops when its value is within ε/2 = 1e-6. Ours is timed from the map to the
-certified answer. Both use one thread. The answers must agree within the sum of both tolerances.
+Two maps, both with slip 0.2: `open` has no wall and one exit, in a corner, and nothing else pays;
+`walls` has a fifth of its places walled, five exits and −0.04 a step. quantecon gets the process as
+sparse state-action pairs (SciPy CSR), its quickest form, built by NumPy alone and not timed;
+`method="value_iteration"` stops when its value is within ε/2 = 1e-6. Ours is timed from the map to
+the certified answer. Both use one thread. The answers must agree within the sum of both tolerances.
 
-Besides: a sweep over the tables (`optimal_backup` against `bellman_operator`), and the memory a place takes at the peak.
+Besides: a sweep over the tables (`optimal_backup` against `bellman_operator`), and the memory a
+    place takes at the peak.
 """
 
 from __future__ import annotations
@@ -55,7 +58,10 @@ def theirs(grid: Gridworld) -> Any:
     number = np.full((H + 2, W + 2), -1)
     number[1:-1, 1:-1][floor] = np.arange(floor.sum())
     own, ended, pays = number[1:-1, 1:-1][floor], exits[floor], worth[floor]
-    there = [number[1 + i : 1 + i + H, 1 + j : 1 + j + W][floor] for i, j in ((-1, 0), (0, 1), (1, 0), (0, -1))]
+    there = [
+        number[1 + i : 1 + i + H, 1 + j : 1 + j + W][floor]
+        for i, j in ((-1, 0), (0, 1), (1, 0), (0, -1))
+    ]
     there = [np.where(x < 0, own, x) for x in there]
     S = len(own)
     after = np.empty((S, 4, 3), dtype=np.int32)
@@ -66,7 +72,9 @@ def theirs(grid: Gridworld) -> Any:
     reward = np.where(ended[:, None], 0.0, grid.step_reward + (chance * pays[after]).sum(-1))
     begins = np.arange(0, 12 * S + 1, 3, dtype=np.int32)
     Q = scipy.sparse.csr_matrix((chance.reshape(-1), after.reshape(-1), begins), shape=(4 * S, S))
-    process = DiscreteDP(reward.reshape(-1), Q, GAMMA, np.repeat(np.arange(S), 4), np.tile(np.arange(4), S))
+    process = DiscreteDP(
+        reward.reshape(-1), Q, GAMMA, np.repeat(np.arange(S), 4), np.tile(np.arange(4), S)
+    )
     process.bellman_operator(np.zeros(S))  # compiles what it compiles
     return process
 
@@ -82,7 +90,9 @@ def compare(name: str, grid: Gridworld, rounds: int) -> tuple[Times, dict[str, A
         answers["ours"] = solve_gridworld(grid, TOLERANCE)
 
     def quantecon() -> None:
-        answers["quantecon"] = process.solve(method="value_iteration", epsilon=2 * TOLERANCE, max_iter=100_000)
+        answers["quantecon"] = process.solve(
+            method="value_iteration", epsilon=2 * TOLERANCE, max_iter=100_000
+        )
 
     times = alternate({"ours": ours, "quantecon": quantecon}, rounds, warm=0)
     mine: GridSolution = answers["ours"]
@@ -114,7 +124,9 @@ def compare(name: str, grid: Gridworld, rounds: int) -> tuple[Times, dict[str, A
 
 
 def main() -> None:
-    given = options(__doc__, rounds="rounds of each map, 3 unless given", map="one of the two: open or walls")
+    given = options(
+        __doc__, rounds="rounds of each map, 3 unless given", map="one of the two: open or walls"
+    )
     side, rounds = (60, 1) if given.quick else (1000, int(given.rounds or 3))
     ratios, figures, rows = {}, {}, []
     for name, grid in maps(side).items():
@@ -124,7 +136,9 @@ def main() -> None:
         figures[name] = found
         tables = found["seconds_a_sweep_over_tables"]
         ratios[f"{name}: ours / quantecon"] = speed_up(times, "ours", "quantecon")
-        ratios[f"{name}, a sweep over tables: ours / quantecon"] = speed_up(tables, "ours", "quantecon")
+        ratios[f"{name}, a sweep over tables: ours / quantecon"] = speed_up(
+            tables, "ours", "quantecon"
+        )
         for who in ("ours", "quantecon"):
             seconds = sorted(times[who])
             rows.append(

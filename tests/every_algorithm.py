@@ -30,7 +30,12 @@ from fledge.trajectories import Pairs, Trajectories
 from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, transformer
 
 SETTINGS = PPOSettings(
-    entropy_coefficient=0.1, updates_per_step=1, ptx_coefficient=0.5, gamma=0.97, gae_lambda=0.9, value_clip=0.2
+    entropy_coefficient=0.1,
+    updates_per_step=1,
+    ptx_coefficient=0.5,
+    gamma=0.97,
+    gae_lambda=0.9,
+    value_clip=0.2,
 )
 
 
@@ -124,7 +129,9 @@ def _on_rows(make: Callable[..., Any], **settings: Any) -> Callable[[slice, int 
     def case(rows: slice, micro: int | None) -> Case:
         actor = policy()
         fit = learner(actor, rows_per_micro_batch=micro)
-        return Case(make(actor, fit, Stopwatch(), **settings), fit, Gradients(fit), rollouts(actor)[rows])
+        return Case(
+            make(actor, fit, Stopwatch(), **settings), fit, Gradients(fit), rollouts(actor)[rows]
+        )
 
     return case
 
@@ -174,7 +181,9 @@ PREFERENCES: dict[str, Callable[[slice, int | None], Case]] = {
 DISTILLATION: dict[str, Callable[[slice, int | None], Case]] = {
     "distillation, forward": _on_rows(Distillation, teacher=OTHER, kind=forward_kl),
     "distillation, reverse": _on_rows(Distillation, teacher=OTHER, kind=reverse_kl),
-    "distillation, jsd": _on_rows(Distillation, teacher=OTHER, kind=partial(jensen_shannon, beta=0.3)),
+    "distillation, jsd": _on_rows(
+        Distillation, teacher=OTHER, kind=partial(jensen_shannon, beta=0.3)
+    ),
 }
 EVERY |= PREFERENCES | DISTILLATION
 ALL_ROWS = slice(None)

@@ -1,4 +1,6 @@
-"""What the tests try things on: small transformers, batches with every kind of step, and a look at gradients."""
+"""What the tests try things on: small transformers, batches with every kind of step, and a look at
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def seeded(seed: int) -> torch.Generator:
 def transformer(
     seed: int = 0, *, border: int | None = None, dtype: torch.dtype = torch.float32, **sizes: Any
 ) -> Transformer:
-    """Two layers of width 16 unless told otherwise. Norm weights are moved away from 1, where a missing one would not show."""
+    """Two layers of width 16 unless told otherwise. Norm weights are moved away from 1, where a
+    missing one would not show.
+    """
     config: dict[str, Any] = {
         "vocab_size": 11,
         "context": 32,
@@ -56,7 +60,9 @@ def learner(module: nn.Module, rate: float = 1e-2, **settings: Any) -> Learner:
 
 
 class Gradients:
-    """Stands in for a learner's optimizer: keeps the gradient of each step, all 0 of one that is not made, and moves nothing."""
+    """Stands in for a learner's optimizer: keeps the gradient of each step, all 0 of one that is
+    not made, and moves nothing.
+    """
 
     def __init__(self, learner: Learner) -> None:
         self.taken: list[list[Tensor]] = []
@@ -65,7 +71,12 @@ class Gradients:
         learner.skip = self.skip
 
     def step(self) -> None:
-        self.taken.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in self.learner.parameters])
+        self.taken.append(
+            [
+                torch.zeros_like(p) if p.grad is None else p.grad.clone()
+                for p in self.learner.parameters
+            ]
+        )
 
     def skip(self) -> dict[str, float]:
         self.step()
@@ -80,11 +91,16 @@ class Gradients:
 def network_logits(policy: TokenPolicy, language: Language, opening: int) -> Tensor:
     """What any policy says after each prefix, one plain forward pass at a time.  [P, V]"""
     rows = [torch.tensor([[opening, *prefix]]) for prefix in language.prefixes]
-    return torch.stack([policy.logits(policy.network(row)[:, -1])[0, : language.vocabulary] for row in rows])
+    return torch.stack(
+        [policy.logits(policy.network(row)[:, -1])[0, : language.vocabulary] for row in rows]
+    )
 
 
-def rollouts(policy: TokenPolicy, rows: int = 16, steps: int = 12, seed: int = 0, vocabulary: int = 11) -> Trajectories:
-    """Rows of unequal length with prompts, a gap (tool output) in some, ends of both kinds, rewards on the way, groups of two.
+def rollouts(
+    policy: TokenPolicy, rows: int = 16, steps: int = 12, seed: int = 0, vocabulary: int = 11
+) -> Trajectories:
+    """Rows of unequal length with prompts, a gap (tool output) in some, ends of both kinds, rewards
+    on the way, groups of two.
 
     Tokens 0 (padding) and 1 (prompt) are never chosen. `logp` is the policy's own.
     """
@@ -102,17 +118,23 @@ def rollouts(policy: TokenPolicy, rows: int = 16, steps: int = 12, seed: int = 0
         (terminated if i % 2 else truncated)[i, last] = True
         obs[i, last + 2 :] = 0
         obs[i, 0] = 1
-        obs[i, 1:][~chosen[i] & (torch.arange(steps) < last)] = 1  # prompts and gaps hold what is no action
+        obs[i, 1:][~chosen[i] & (torch.arange(steps) < last)] = (
+            1  # prompts and gaps hold what is no action
+        )
     dtype = policy.network.unembedding.dtype
     reward = torch.where(chosen, torch.randn(rows, steps, generator=random, dtype=dtype), 0.0)
     with torch.no_grad():
         logp = policy.log_prob(obs, obs[:, 1:], chosen)
     group = torch.arange(rows) // 2
-    return Trajectories(obs, obs[:, 1:], chosen, reward, terminated, truncated, logp=logp, group=group)
+    return Trajectories(
+        obs, obs[:, 1:], chosen, reward, terminated, truncated, logp=logp, group=group
+    )
 
 
 def spoil(batch: Trajectories, kind: float, seed: int = 0) -> Trajectories:
-    """The same batch with garbage wherever no step was chosen, and other tokens after each row's end."""
+    """The same batch with garbage wherever no step was chosen, and other tokens after each row's
+    end.
+    """
     changes: dict[str, Tensor | None] = {}
     for name in ("reward", "logp", "weight", "target"):
         value = getattr(batch, name)
@@ -132,7 +154,9 @@ def policy_of(network: Transformer, **settings: Any) -> TokenPolicy:
 
 
 def truncated(logits: Sequence[float], rule: Decoding) -> list[float]:
-    """The rule by its definition, in plain Python: temperature, the k likeliest, the fewest whose mass reaches p, those near the likeliest."""
+    """The rule by its definition, in plain Python: temperature, the k likeliest, the fewest whose
+    mass reaches p, those near the likeliest.
+    """
     weights = np.exp(np.array(logits, dtype=np.float64) / rule.temperature)
     order = sorted(range(len(logits)), key=lambda i: -weights[i])
     kept = order[: rule.top_k] if rule.top_k else order
@@ -156,13 +180,19 @@ def chi_squared_bound(degrees: int, false_alarm: float = 1e-4) -> float:
 
 
 def come_as_often_as(exact: Mapping[Any, float], count: Mapping[Any, int]) -> None:
-    """One χ² of what was counted over all that is expected 10 times or more, the rest as one class; false alarm 1 in 10,000."""
+    """One χ² of what was counted over all that is expected 10 times or more, the rest as one class;
+    false alarm 1 in 10,000.
+    """
     samples = sum(count.values())
     assert math.isclose(sum(exact.values()), 1, rel_tol=1e-9)
     assert count.keys() <= exact.keys(), "something of probability 0 was sampled"
     likely = [one for one, p in exact.items() if p * samples >= 10]
-    observed = [count.get(one, 0) for one in likely] + [samples - sum(count.get(one, 0) for one in likely)]
-    expected = [exact[one] * samples for one in likely] + [samples * (1 - sum(exact[one] for one in likely))]
+    observed = [count.get(one, 0) for one in likely] + [
+        samples - sum(count.get(one, 0) for one in likely)
+    ]
+    expected = [exact[one] * samples for one in likely] + [
+        samples * (1 - sum(exact[one] for one in likely))
+    ]
     if expected[-1] < 1e-6:
         assert observed.pop() == 0
         expected.pop()

@@ -1,4 +1,6 @@
-"""Divergences are their formulas, and a chunk at a time gives what the whole gives, values and gradients."""
+"""Divergences are their formulas, and a chunk at a time gives what the whole gives, values and
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def normal(*shape: int, seed: int) -> Tensor:
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Teacher's hidden states and weight, wider than the student's; the student's, which have gradients."""
+    """Teacher's hidden states and weight, wider than the student's; the student's, which have
+    gradients.
+    """
     teacher = normal(POSITIONS, 6, seed=0), normal(VOCABULARY, 6, seed=1)
     return (
         *teacher,
@@ -72,8 +76,13 @@ def test_chunks_change_neither_value_nor_gradient(name: str, chunk: int) -> None
         found = compute(*given)
         return found, *torch.autograd.grad((found * normal(POSITIONS, seed=4)).sum(), given[2:])
 
-    def whole(teacher_hidden: Tensor, teacher_weight: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-        p, q = ((h @ w.T)[:, ALLOWED].log_softmax(-1) for h, w in ((teacher_hidden, teacher_weight), (hidden, weight)))
+    def whole(
+        teacher_hidden: Tensor, teacher_weight: Tensor, hidden: Tensor, weight: Tensor
+    ) -> Tensor:
+        p, q = (
+            (h @ w.T)[:, ALLOWED].log_softmax(-1)
+            for h, w in ((teacher_hidden, teacher_weight), (hidden, weight))
+        )
         return KINDS[name](p, q)
 
     chunked = both(lambda *given: divergence(KINDS[name], *given[:4], allowed=ALLOWED, chunk=chunk))
@@ -111,13 +120,19 @@ def test_equal_distributions_are_nothing_apart_and_leave_no_gradient() -> None:
 
 def test_jensen_shannon_tends_to_either_kl() -> None:
     p, q = normal(4, 7, seed=0).log_softmax(-1), normal(4, 7, seed=1).log_softmax(-1)
-    torch.testing.assert_close(jensen_shannon(p, q, 1e-6) / 1e-6, forward_kl(p, q), rtol=1e-3, atol=0)
-    torch.testing.assert_close(jensen_shannon(p, q, 1 - 1e-6) / 1e-6, reverse_kl(p, q), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        jensen_shannon(p, q, 1e-6) / 1e-6, forward_kl(p, q), rtol=1e-3, atol=0
+    )
+    torch.testing.assert_close(
+        jensen_shannon(p, q, 1 - 1e-6) / 1e-6, reverse_kl(p, q), rtol=1e-3, atol=0
+    )
     torch.testing.assert_close(jensen_shannon(p, q, 0.5), jensen_shannon(q, p, 0.5))
 
 
 def test_a_token_that_the_teacher_never_says_costs_no_nan() -> None:
-    """A difference of 2,000 in the logits: its probability is 0 in float32, its logarithm is not."""
+    """A difference of 2,000 in the logits: its probability is 0 in float32, its logarithm is
+    not.
+    """
     sure = torch.tensor([[0.0, 2000.0]]).log_softmax(-1)
     even = torch.zeros(1, 2, requires_grad=True)
     for kind in KINDS.values():

@@ -1,4 +1,6 @@
-"""What must be the same computed in two ways: one algorithm as a case of another, one batch in pieces, one batch on two machines."""
+"""What must be the same computed in two ways: one algorithm as a case of another, one batch in
+pieces, one batch on two machines.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def test_supervised_is_the_policy_gradient_with_weight_one() -> None:
 
 
 def test_the_first_ppo_step_is_the_policy_gradient() -> None:
-    """With ratio 1, a critic that says 0 and the full trace, PPO's gradient is REINFORCE's, whatever the clip range."""
+    """With ratio 1, a critic that says 0 and the full trace, PPO's gradient is REINFORCE's,
+    whatever the clip range.
+    """
     actor = policy()
     batch = rollouts(actor)
     both = SharedCritic(actor, ScalarHead(16).double())
@@ -64,7 +68,12 @@ def test_the_first_ppo_step_is_the_policy_gradient() -> None:
 def test_the_gradient_is_the_same_in_pieces_of_any_size(name: str) -> None:
     whole, figures = EVERY[name](ALL_ROWS, None).gradient()
     assert whole.abs().max() > 1e-3
-    for rows_per_micro_batch in (16, 4, 5, 1):  # 16 rows: in one piece, in equal and in unequal ones
+    for rows_per_micro_batch in (
+        16,
+        4,
+        5,
+        1,
+    ):  # 16 rows: in one piece, in equal and in unequal ones
         pieces, same = EVERY[name](ALL_ROWS, rows_per_micro_batch).gradient()
         torch.testing.assert_close(pieces, whole, **EXACT)
         figures_close(same, figures, 1e-9)
@@ -73,7 +82,9 @@ def test_the_gradient_is_the_same_in_pieces_of_any_size(name: str) -> None:
 @pytest.mark.parametrize("kind", GARBAGE)
 @pytest.mark.parametrize("name", EVERY)
 def test_unchosen_steps_touch_neither_gradient_nor_figures(name: str, kind: float) -> None:
-    """Reward, log-probability and ends at steps nobody chose, and tokens after a row's end, are garbage: nothing changes."""
+    """Reward, log-probability and ends at steps nobody chose, and tokens after a row's end, are
+    garbage: nothing changes.
+    """
     clean, figures = EVERY[name](ALL_ROWS, None).gradient()
     case = EVERY[name](ALL_ROWS, None)
     batch = case.batch
@@ -88,11 +99,19 @@ def test_unchosen_steps_touch_neither_gradient_nor_figures(name: str, kind: floa
 
 
 def test_every_step_of_a_ppo_update_is_the_same_in_pieces() -> None:
-    """Not the first only, where ratios are 1 and values their old ones: four steps of two epochs, each from the last one's weights."""
+    """Not the first only, where ratios are 1 and values their old ones: four steps of two epochs,
+    each from the last one's weights.
+    """
     ends = []
     for rows_per_micro_batch in (None, 4, 3, 1):
         case = ppo(
-            ALL_ROWS, rows_per_micro_batch, updates_per_step=4, epochs=2, value_clip=0.01, clip_low=0.01, clip_high=0.01
+            ALL_ROWS,
+            rows_per_micro_batch,
+            updates_per_step=4,
+            epochs=2,
+            value_clip=0.01,
+            clip_low=0.01,
+            clip_high=0.01,
         )
         del case.learner.optimizer.step  # the real one again
         figures = case.algorithm.update(case.batch)
@@ -109,7 +128,9 @@ RANKS = (slice(0, 6), slice(6, 16))
 
 def _one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     found = {}
     for name, make in EVERY.items():
         case = make(RANKS[rank], 4)
@@ -118,12 +139,15 @@ def _one_rank(rank: int, folder: str) -> None:
             figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
         found[name] = (gradient, figures)
     torch.save(found, f"{folder}/{rank}.pt")
-    distributed.barrier()  # nobody leaves while the other may still ask: gloo aborts then, now and again
+    # nobody leaves while the other may still ask: gloo aborts then, now and again
+    distributed.barrier()
     distributed.destroy_process_group()
 
 
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
-    """Through real processes and gloo: gradients, figures, and the KL coefficient that follows from them, on both ranks."""
+    """Through real processes and gloo: gradients, figures, and the KL coefficient that follows from
+    them, on both ranks.
+    """
     multiprocessing.spawn(_one_rank, args=(str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name, make in EVERY.items():

@@ -57,7 +57,10 @@ def test_what_json_wrote_is_read(tmp_path: Path) -> None:
         (b'{"x": 1, "y": 0, "z": "\xff"}', "not UTF-8 at byte 23"),
         ('{"x": 1, "y": 0}'.encode("utf-16"), "not UTF-8 at byte 0"),
         (b"[" * 100_000, f"nested deeper than {DEEPEST}"),
-        (b'{"x": 1, "y": 0, "z": ' + b"[" * 101 + b"]" * 101 + b"}", f"nested deeper than {DEEPEST}"),
+        (
+            b'{"x": 1, "y": 0, "z": ' + b"[" * 101 + b"]" * 101 + b"}",
+            f"nested deeper than {DEEPEST}",
+        ),
         (b"\0" * 100, "Expecting value"),
         (b"null", "it is null: should be"),
         (b"[]", "it is []: should be"),
@@ -65,7 +68,10 @@ def test_what_json_wrote_is_read(tmp_path: Path) -> None:
         (b'{"x": true, "y": 0}', "`x` is true: should be a valid integer"),
         (b'{"x": 1.0, "y": 0}', "`x` is 1.0: should be a valid integer"),
         (b'{"x": "1", "y": 0}', '`x` is "1": should be a valid integer'),
-        (b'{"x": 1, "y": [[0], "' + b"long" * 99 + b'"]}', "`y` is a list of 2: should be a valid number"),
+        (
+            b'{"x": 1, "y": [[0], "' + b"long" * 99 + b'"]}',
+            "`y` is a list of 2: should be a valid number",
+        ),
     ],
 )
 def test_any_other_content_is_a_sentence(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -125,7 +131,9 @@ def test_a_name_that_no_file_has(tmp_path: Path) -> None:
             read_json(tmp_path / name, Point)
 
 
-def test_a_pipe_that_takes_a_files_place_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_that_takes_a_files_place_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It was a file when it was looked at, and is a pipe when it is opened."""
     (tmp_path / "file").write_text("{}")
     os.mkfifo(tmp_path / "pipe")

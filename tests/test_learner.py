@@ -1,4 +1,6 @@
-"""One optimizer step is AdamW on the loss that was given, at the scheduled rate; a step that cannot be taken leaves no trace."""
+"""One optimizer step is AdamW on the loss that was given, at the scheduled rate; a step that cannot
+be taken leaves no trace.
+"""
 
 from __future__ import annotations
 
@@ -55,10 +57,14 @@ def quadratic(module: nn.Module) -> Shape:
 
 
 def test_a_step_is_adamw_with_decay_on_matrices_only_at_the_scheduled_rate() -> None:
-    """Against AdamW written out (Loshchilov & Hutter 2019, algorithm 2), three steps with a gradient clipped to norm 1."""
+    """Against AdamW written out (Loshchilov & Hutter 2019, algorithm 2), three steps with a
+    gradient clipped to norm 1.
+    """
     module = nn.Linear(3, 2).double()
     start = [p.detach().clone() for p in module.parameters()]
-    fit = Learner(module, Schedule(0.1, 10, warmup_steps=1), betas=(0.8, 0.9), weight_decay=0.3, clip=1.0)
+    fit = Learner(
+        module, Schedule(0.1, 10, warmup_steps=1), betas=(0.8, 0.9), weight_decay=0.3, clip=1.0
+    )
     first, second = [torch.zeros_like(p) for p in start], [torch.zeros_like(p) for p in start]
     for step in range(3):
         rate = (0.05, 0.1, 0.1)[step]
@@ -73,7 +79,10 @@ def test_a_step_is_adamw_with_decay_on_matrices_only_at_the_scheduled_rate() -> 
             first[i] = 0.8 * first[i] + 0.2 * g
             second[i] = 0.9 * second[i] + 0.1 * g**2
             decay = 0.3 if start[i].ndim == 2 else 0.0
-            up, down = first[i] / (1 - 0.8 ** (step + 1)), (second[i] / (1 - 0.9 ** (step + 1))).sqrt() + 1e-8
+            up, down = (
+                first[i] / (1 - 0.8 ** (step + 1)),
+                (second[i] / (1 - 0.9 ** (step + 1))).sqrt() + 1e-8,
+            )
             start[i] = start[i] - rate * (up / down + decay * start[i])
         for mine, theirs in zip(start, module.parameters(), strict=True):
             torch.testing.assert_close(theirs.detach(), mine, rtol=1e-5, atol=1e-6)
@@ -83,7 +92,9 @@ def test_further_losses_add_their_gradient() -> None:
     batch = rollouts(policy_of(transformer()))
     one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     other.load_state_dict(one.state_dict())
-    learner(one).step(lambda rows: quadratic(one), batch, also=[(lambda rows: quadratic(one), batch)])
+    learner(one).step(
+        lambda rows: quadratic(one), batch, also=[(lambda rows: quadratic(one), batch)]
+    )
     learner(other).step(lambda rows: (2 * quadratic(other)[0], {}), batch)
     torch.testing.assert_close(one.weight, other.weight)
 
@@ -99,7 +110,9 @@ def test_a_loss_that_is_not_finite_is_the_users_to_mend_and_moves_no_weight(valu
     with pytest.raises(UserError, match=r"optimizer step 2.*learning_rate"):
         fit.step(lambda rows: (quadratic(module)[0] * value, {}), batch)
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
-    assert all(torch.equal(memory[k], v["exp_avg"]) for k, v in fit.optimizer.state_dict()["state"].items())
+    assert all(
+        torch.equal(memory[k], v["exp_avg"]) for k, v in fit.optimizer.state_dict()["state"].items()
+    )
     assert fit.steps == 1
     fit.step(lambda rows: quadratic(module), batch)  # nothing of the broken gradient is left
     assert all(torch.isfinite(p).all() for p in module.parameters())
@@ -109,7 +122,9 @@ def test_a_gradient_that_is_not_finite_stops_too_though_the_loss_is() -> None:
     module = nn.Linear(1, 1)
     nn.init.zeros_(module.weight)
     with pytest.raises(UserError, match=r"gradient (nan|inf)"):
-        learner(module).step(lambda rows: (module.weight.abs().sqrt().sum(), {}), rollouts(policy_of(transformer())))
+        learner(module).step(
+            lambda rows: (module.weight.abs().sqrt().sum(), {}), rollouts(policy_of(transformer()))
+        )
     assert module.weight.item() == 0
 
 
@@ -144,14 +159,22 @@ def test_a_learner_that_is_saved_and_loaded_goes_on_with_the_same_bits(tmp_path:
 
 
 def test_bfloat16_products_stay_within_a_hundredth_of_float32() -> None:
-    """Relative, of the whole gradient and of the loss: bfloat16 keeps 8 bits, 0.4% of each number it rounds."""
+    """Relative, of the whole gradient and of the loss: bfloat16 keeps 8 bits, 0.4% of each number
+    it rounds.
+    """
     gradients, losses = [], []
     for precision in ("fp32", "bf16"):
         policy = policy_of(transformer(width=64, heads=4, kv_heads=2, mlp_width=96))
         fit = learner(policy, precision=precision)
         kept: list[Tensor] = []
-        fit.optimizer.step = lambda fit=fit, kept=kept: kept.extend(p.grad.clone() for p in fit.parameters)  # pyright: ignore
-        losses.append(Supervised(policy, fit, Stopwatch()).update(rollouts(policy, rows=64))["loss"])
+
+        def keep(fit: Any = fit, kept: list[Tensor] = kept) -> None:
+            kept.extend(p.grad.clone() for p in fit.parameters)
+
+        fit.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
+        losses.append(
+            Supervised(policy, fit, Stopwatch()).update(rollouts(policy, rows=64))["loss"]
+        )
         assert all(p.dtype == torch.float32 for p in policy.parameters())
         gradients.append(torch.cat([g.flatten() for g in kept]))
     exact, rounded = gradients
@@ -171,12 +194,16 @@ def test_counts_are_taken_over_true_entries_and_never_zero() -> None:
 
 def state_of(fit: Learner) -> list[Tensor]:
     """Its weights and AdamW's moments."""
-    moments = [each[name] for each in fit.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    moments = [
+        each[name] for each in fit.optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")
+    ]
     return [x.detach().clone() for x in (*fit.parameters, *moments)]
 
 
 def test_a_batch_without_any_gradient_makes_no_step_and_is_counted() -> None:
-    """After a few ordinary steps there is momentum, and decay on matrices: neither may move what nothing was learned about."""
+    """After a few ordinary steps there is momentum, and decay on matrices: neither may move what
+    nothing was learned about.
+    """
     module = nn.Linear(3, 2)
     fit = Learner(module, Schedule(0.1, 10, shape="linear"), weight_decay=0.5)
     batch = rollouts(policy_of(transformer()))
@@ -192,7 +219,9 @@ def test_a_batch_without_any_gradient_makes_no_step_and_is_counted() -> None:
     )  # its time in the schedule has passed: this is the fifth of ten
 
 
-@pytest.mark.parametrize("make", [Supervised, partial(Distillation, teacher=policy_of(transformer(1)))])
+@pytest.mark.parametrize(
+    "make", [Supervised, partial(Distillation, teacher=policy_of(transformer(1)))]
+)
 def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
     policy = policy_of(transformer())
     fit = learner(policy, weight_decay=0.1)
@@ -216,7 +245,9 @@ def test_a_parameter_outside_the_loss_is_left_alone_with_ranks_as_without(tmp_pa
         start, used_before = idle.weight.detach().clone(), used.weight.detach().clone()
         fit = Learner(nn.ModuleList([used, idle]), Schedule(0.1, 10), weight_decay=0.5)
         if ranks:
-            distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+            distributed.init_process_group(
+                "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
+            )
         try:
             fit.step(lambda rows, used=used: quadratic(used), rollouts(policy_of(transformer())))
         finally:
@@ -229,7 +260,9 @@ def test_a_parameter_outside_the_loss_is_left_alone_with_ranks_as_without(tmp_pa
 
 
 @pytest.mark.parametrize("settings", [{"rate": 1e37}, {"rate": 0.01, "weight_decay": 1e30}])
-def test_a_step_whose_weights_overflow_ends_the_run_and_reaches_no_checkpoint(settings: dict[str, float]) -> None:
+def test_a_step_whose_weights_overflow_ends_the_run_and_reaches_no_checkpoint(
+    settings: dict[str, float],
+) -> None:
     """Loss and gradient were in order before it, and no step comes after it to notice."""
     policy = policy_of(transformer())
     fit = learner(policy, **settings)

@@ -35,14 +35,18 @@ RULES = [
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 def test_whole_sequences_come_as_often_as_their_exact_probability_says(rule: Decoding) -> None:
-    """A language of 5 symbols and 6 steps, where 0 stops: 100,000 completions against the exact truncated distribution.
+    """A language of 5 symbols and 6 steps, where 0 stops: 100,000 completions against the exact
+    truncated distribution.
 
-    One χ² over all sequences that are expected 10 times or more, the rest as one class; false alarm 1 in 10,000 (fixed seed).
+    One χ² over all sequences that are expected 10 times or more, the rest as one class; false alarm
+    1 in 10,000 (fixed seed).
     """
     network = TableNetwork(SYMBOLS, LENGTH, seed=1, scale=1.5, markov=True)
     policy = TokenPolicy(network, rule=rule)
     samples = 100_000
-    completions = generate(policy, [[SYMBOLS]], max_new_tokens=LENGTH, stop=0, samples=samples, generator=seeded(2))
+    completions = generate(
+        policy, [[SYMBOLS]], max_new_tokens=LENGTH, stop=0, samples=samples, generator=seeded(2)
+    )
 
     conditional: dict[tuple[int, ...], list[float]] = {}
 
@@ -55,7 +59,11 @@ def test_whole_sequences_come_as_often_as_their_exact_probability_says(rule: Dec
     exact: dict[tuple[int, ...], float] = {}
     alive = {(): 1.0}
     for _ in range(LENGTH):
-        longer = {(*w, s): p * after(w)[s] for (w, p), s in product(alive.items(), range(SYMBOLS)) if after(w)[s] > 0}
+        longer = {
+            (*w, s): p * after(w)[s]
+            for (w, p), s in product(alive.items(), range(SYMBOLS))
+            if after(w)[s] > 0
+        }
         exact |= {w: p for w, p in longer.items() if w[-1] == 0}
         alive = {w: p for w, p in longer.items() if w[-1] != 0}
     exact |= alive
@@ -79,20 +87,30 @@ def test_greedy_takes_the_likeliest_token_at_every_step() -> None:
         column = reduce(network.child, word, 0)
         word.append(max(range(SYMBOLS), key=network.table[:, column].tolist().__getitem__))
     for rule in (Decoding(temperature=0), Decoding(top_k=1)):
-        (completion,) = generate(TokenPolicy(network, rule=rule), [[SYMBOLS]], max_new_tokens=LENGTH, stop=0)
+        (completion,) = generate(
+            TokenPolicy(network, rule=rule), [[SYMBOLS]], max_new_tokens=LENGTH, stop=0
+        )
         assert completion.tokens == word
         assert completion.logp == [0.0] * len(word)
 
 
-logits_lists = st.lists(st.integers(-64, 64).map(lambda n: n / 8), min_size=1, max_size=9, unique=True)  # no ties
+logits_lists = st.lists(
+    st.integers(-64, 64).map(lambda n: n / 8), min_size=1, max_size=9, unique=True
+)  # no ties
 rules = st.builds(
-    Decoding, st.floats(0.1, 3), st.integers(0, 10), st.floats(0.01, 1), st.just(0.0) | st.floats(0.01, 0.99)
+    Decoding,
+    st.floats(0.1, 3),
+    st.integers(0, 10),
+    st.floats(0.01, 1),
+    st.just(0.0) | st.floats(0.01, 0.99),
 )
 
 
 @settings(max_examples=300, deadline=None)
 @given(logits_lists, rules)
-def test_restricted_logits_are_the_rule_by_its_definition(logits: list[float], rule: Decoding) -> None:
+def test_restricted_logits_are_the_rule_by_its_definition(
+    logits: list[float], rule: Decoding
+) -> None:
     expected = truncated(logits, rule) if not rule.greedy else None
     if expected is None:
         return
@@ -125,7 +143,9 @@ def test_a_token_of_probability_zero_is_never_drawn(dtype: torch.dtype, vocabula
     logits = torch.randn(400, vocabulary, dtype=dtype, generator=seeded(0))
     dead = torch.rand(400, vocabulary, generator=seeded(1)) < 0.5
     dead[:200, 0] = dead[200:, -1] = True
-    dead[torch.arange(400), torch.randint(1, max(2, vocabulary - 1), (400,), generator=seeded(2))] = False
+    dead[
+        torch.arange(400), torch.randint(1, max(2, vocabulary - 1), (400,), generator=seeded(2))
+    ] = False
     if vocabulary == 2:
         dead = torch.arange(2) == (torch.arange(400)[:, None] >= 200)
     logits[dead] = -torch.inf
@@ -174,17 +194,23 @@ def problem(n: int = 13, d: int = 4, v: int = 9) -> tuple[Tensor, Tensor, Tensor
 
 @pytest.mark.parametrize("restricted", [False, True])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_chunked_log_probabilities_and_entropies_equal_the_whole_table(rule: Decoding, restricted: bool) -> None:
+def test_chunked_log_probabilities_and_entropies_equal_the_whole_table(
+    rule: Decoding, restricted: bool
+) -> None:
     hidden, weight, action, allowed = problem()
     only = allowed if restricted else None
     slopes = torch.randn(2, 13, dtype=torch.float64, generator=seeded(3))
     hidden.requires_grad_(True)
     weight.requires_grad_(True)
     whole = plain_log_prob(hidden, weight, action, rule, only)
-    whole_gradient = torch.autograd.grad((slopes[0] * whole[0] + slopes[1] * whole[1]).sum(), (hidden, weight))
+    whole_gradient = torch.autograd.grad(
+        (slopes[0] * whole[0] + slopes[1] * whole[1]).sum(), (hidden, weight)
+    )
     for chunk in (1, 4, 13, 1024):
         pieces = log_prob(hidden, weight, action, rule, only, chunk=chunk, entropy=True)
-        gradient = torch.autograd.grad((slopes[0] * pieces[0] + slopes[1] * pieces[1]).sum(), (hidden, weight))
+        gradient = torch.autograd.grad(
+            (slopes[0] * pieces[0] + slopes[1] * pieces[1]).sum(), (hidden, weight)
+        )
         for one, other in zip((*pieces, *gradient), (*whole, *whole_gradient), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
@@ -193,7 +219,9 @@ def test_chunked_log_probabilities_and_entropies_equal_the_whole_table(rule: Dec
 def test_gradient_of_the_chunked_log_probability_by_finite_differences(rule: Decoding) -> None:
     hidden, weight, action, allowed = problem(n=5)
     inputs = (hidden.requires_grad_(True), weight.requires_grad_(True))
-    assert torch.autograd.gradcheck(lambda h, w: log_prob(h, w, action, rule, allowed, chunk=2, entropy=True), inputs)
+    assert torch.autograd.gradcheck(
+        lambda h, w: log_prob(h, w, action, rule, allowed, chunk=2, entropy=True), inputs
+    )
 
 
 class Largest(TorchDispatchMode):
@@ -204,14 +232,18 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         for one in made if isinstance(made, tuple | list) else [made]:
-            if isinstance(one, Tensor) and one.untyped_storage().nbytes() == one.nbytes:  # not a view
+            if (
+                isinstance(one, Tensor) and one.untyped_storage().nbytes() == one.nbytes
+            ):  # not a view
                 self.elements = max(self.elements, one.numel())
         return made
 
 
 @pytest.mark.parametrize("rule", [PLAIN, Decoding(top_k=50, top_p=0.9)], ids=str)
 def test_the_logits_never_exist_whole(rule: Decoding) -> None:
-    """Neither forward nor backward makes a tensor larger than `chunk` rows of logits, or than the weights."""
+    """Neither forward nor backward makes a tensor larger than `chunk` rows of logits, or than the
+    weights.
+    """
     hidden, weight, action, _ = problem(n=600, d=2, v=300)
     hidden.requires_grad_(True)
     with Largest() as forward:
@@ -227,7 +259,9 @@ def test_softmax_is_float32_when_the_product_is_bfloat16() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         logp, _ = log_prob(hidden, weight, action, PLAIN, allowed)
     assert logp.dtype == torch.float32
-    assert (logp - exact).abs().max() < 0.1  # logits up to 8 in size, of which bfloat16 keeps 8 bits: within 0.03 each
+    assert (
+        logp - exact
+    ).abs().max() < 0.1  # logits up to 8 in size, of which bfloat16 keeps 8 bits: within 0.03 each
 
 
 @pytest.mark.parametrize(

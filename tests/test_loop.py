@@ -1,4 +1,6 @@
-"""However a run is broken off and continued, it ends with the same bytes as one that never stopped."""
+"""However a run is broken off and continued, it ends with the same bytes as one that never
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class Numbers:
 
 
 class Walk:
-    """Adds to a weight what the batch, torch's generator and Python's say, in three optimizer steps an update."""
+    """Adds to a weight what the batch, torch's generator and Python's say, in three optimizer steps
+    an update.
+    """
 
     def __init__(self, at: Callable[[int], None] = lambda moment: None) -> None:
         self.weight = torch.zeros(())
@@ -53,7 +57,9 @@ class Walk:
         self.unfinished: torch.Tensor | None = None
         self.position = 0
 
-    def update(self, batch: torch.Tensor, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: torch.Tensor, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         self.unfinished = batch
         while self.position < UPDATES:
             self.weight = self.weight + batch.sum() * torch.rand(()) + random.random()
@@ -68,7 +74,11 @@ class Walk:
         return {"weight": self.weight, "unfinished": self.unfinished, "position": self.position}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.weight, self.unfinished, self.position = state["weight"], state["unfinished"], state["position"]
+        self.weight, self.unfinished, self.position = (
+            state["weight"],
+            state["unfinished"],
+            state["position"],
+        )
 
 
 class Silent:
@@ -88,7 +98,9 @@ def go(
 ) -> tuple[Walk, Silent, dict[str, float]]:
     """Start or continue the run in the folder."""
     run = (
-        Run.open(folder, writing=True) if (folder / "config.json").exists() else Run.create(folder, "walk", {}, seed=0)
+        Run.open(folder, writing=True)
+        if (folder / "config.json").exists()
+        else Run.create(folder, "walk", {}, seed=0)
     )
     torch.manual_seed(2)
     random.seed(3)
@@ -134,9 +146,14 @@ def test_a_run_evaluates_before_the_first_step_in_between_and_at_the_end(
 @pytest.mark.parametrize("save_every_s", [0.0, 1e9])
 @pytest.mark.parametrize("moment", range(1, STEPS * UPDATES + 1))
 def test_a_run_killed_at_any_moment_and_continued_ends_with_the_same_bytes(
-    moment: int, save_every_s: float, straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
+    moment: int,
+    save_every_s: float,
+    straight: tuple[bytes, float, dict[str, float]],
+    tmp_path: Path,
 ) -> None:
-    """Saving after every step, or never before the end: when it is saved changes nothing that is computed."""
+    """Saving after every step, or never before the end: when it is saved changes nothing that is
+    computed.
+    """
 
     def kill(now: int) -> None:
         if now == moment:
@@ -223,7 +240,9 @@ def test_a_damaged_checkpoint_is_passed_over_and_the_run_still_ends_the_same(
     assert any("damaged" in line for line in watcher.lines)
 
 
-def test_a_run_that_is_over_is_left_as_it_is(straight: tuple[bytes, float, dict[str, float]], tmp_path: Path) -> None:
+def test_a_run_that_is_over_is_left_as_it_is(
+    straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
+) -> None:
     go(tmp_path / "run")
     walk, watcher, last = go(tmp_path / "run")
     assert watcher.steps == []
@@ -271,7 +290,9 @@ def killed(folder: Path, moment: int, **settings: Any) -> dict[str, bytes]:
 def test_a_run_whose_checkpoints_are_gone_keeps_its_logs_and_says_so(
     straight: tuple[bytes, float, dict[str, float]], tmp_path: Path
 ) -> None:
-    """Removed, or left out of the backup: it begins again, for nothing else is possible, and nothing is lost."""
+    """Removed, or left out of the backup: it begins again, for nothing else is possible, and
+    nothing is lost.
+    """
     run = tmp_path / "run"
     logs = killed(run, 5 * UPDATES)
     assert logs["metrics.jsonl"].count(b"\n") == 7  # three evaluations, four updates
@@ -280,8 +301,8 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_logs_and_says_so(
     assert (metrics(run), float(walk.weight), last) == straight
     assert {name: (run / f"{name}.before").read_bytes() for name in logs} == logs
     assert watcher.lines == [
-        f"{run} begins at step 0, for there is no checkpoint; what was there is kept as metrics.jsonl.before, "
-        "timings.jsonl.before"
+        f"{run} begins at step 0, for there is no checkpoint; what was there is kept as "
+        "metrics.jsonl.before, timings.jsonl.before"
     ]
 
 
@@ -292,7 +313,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again_by_itself_as_ofte
     lives = [killed(run, moment, save_every_s=1e9)["metrics.jsonl"] for moment in (4, 9)]
     walk, _, last = go(run, save_every_s=1e9)
     assert (metrics(run), float(walk.weight), last) == straight
-    assert [(run / f"metrics.jsonl.{name}").read_bytes() for name in ("before", "before-2")] == lives
+    assert [
+        (run / f"metrics.jsonl.{name}").read_bytes() for name in ("before", "before-2")
+    ] == lives
 
 
 def test_a_new_run_sets_nothing_aside(tmp_path: Path) -> None:
@@ -305,13 +328,19 @@ def test_a_new_run_sets_nothing_aside(tmp_path: Path) -> None:
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you "
+            "tried to"
+        ),
         MemoryError(),
     ],
     ids=["gpu", "processor", "python"],
 )
 def test_a_checkpoint_that_finds_no_room_is_not_called_another_runs(
-    error: Exception, straight: tuple[bytes, float, dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception,
+    straight: tuple[bytes, float, dict[str, float]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = tmp_path / "run"
     killed(run, 5 * UPDATES)
@@ -328,12 +357,16 @@ def test_a_checkpoint_that_finds_no_room_is_not_called_another_runs(
     assert (metrics(run), float(walk.weight), last) == straight
 
 
-def test_a_checkpoint_with_other_shapes_is_called_another_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_with_other_shapes_is_called_another_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed(tmp_path / "run", 5 * UPDATES)
 
     def fails(self: Walk, state: Mapping[str, Any]) -> None:
         raise RuntimeError("size mismatch for weight: [2] and [3]")
 
     monkeypatch.setattr(Walk, "load_state_dict", fails)
-    with pytest.raises(UserError, match=r"checkpoint 00000004 of .* does not fit the run \(size mismatch"):
+    with pytest.raises(
+        UserError, match=r"checkpoint 00000004 of .* does not fit the run \(size mismatch"
+    ):
         go(tmp_path / "run")

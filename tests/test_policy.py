@@ -1,4 +1,6 @@
-"""A policy's log-probabilities are those of its decoding rule, at the steps that are asked for, and of nothing that comes later."""
+"""A policy's log-probabilities are those of its decoding rule, at the steps that are asked for, and
+of nothing that comes later.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def test_a_frozen_copy_speaks_under_the_rule_of_the_policy() -> None:
     assert copy.rule == policy.rule
     asked = (batch.obs, batch.action, batch.chosen)
     assert torch.equal(copy.log_prob(*asked), policy.log_prob(*asked))
-    assert not torch.allclose(copy.with_rule(Decoding(1.0, top_k=4)).log_prob(*asked), policy.log_prob(*asked))
+    assert not torch.allclose(
+        copy.with_rule(Decoding(1.0, top_k=4)).log_prob(*asked), policy.log_prob(*asked)
+    )
 
 
 def test_another_rule_shares_the_network() -> None:
@@ -113,5 +117,7 @@ def test_actor_and_critic_answer_like_policy_and_value_asked_alone(shared: bool)
     alone = policy.evaluate(batch.obs, batch.action, batch.chosen, entropy=True)
     torch.testing.assert_close((logp, entropy), alone)
     expected = head(policy.network(batch.obs)) if shared else critic(batch.obs)
-    assert value.shape == batch.obs.shape  # one more than actions: a truncated row's last observation has a value
+    assert (
+        value.shape == batch.obs.shape
+    )  # one more than actions: a truncated row's last observation has a value
     torch.testing.assert_close(value, expected)

@@ -16,7 +16,9 @@ def test_a_stream_is_a_pure_function_of_seed_name_and_index() -> None:
 
 
 def test_no_two_streams_of_any_two_runs_share_a_draw() -> None:
-    """800 draws of 53 bits from each of 4 runs × 10 streams × 3 indices: chance alone would make a pair in 1 of 2 million tests."""
+    """800 draws of 53 bits from each of 4 runs × 10 streams × 3 indices: chance alone would make a
+    pair in 1 of 2 million tests.
+    """
     drawn = [
         torch.rand(800, generator=generator_for(seed, stream, index), dtype=torch.float64)
         for seed in (0, 1, 2, 2**62)

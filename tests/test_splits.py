@@ -13,13 +13,16 @@ from fledge.splits import FEWEST_TO_SPLIT, SPLITS, checked, divide, prompt_key, 
 
 
 def test_the_split_follows_from_the_text_alone_and_has_the_shares_it_promises() -> None:
-    # 20,000 hashes: a share is off by 5 standard deviations in fewer than 1 of 10^6 corpora; this one is fixed anyway.
+    # 20,000 hashes: a share is off by 5 standard deviations in fewer than 1 of 10^6 corpora; this
+    # one is fixed anyway.
     counts = Counter(split_of(f"document {i}") for i in range(20_000))
     assert abs(counts["train"] - 18_000) < 5 * (20_000 * 0.9 * 0.1) ** 0.5
     for split in ("validation", "test"):
         assert abs(counts[split] - 1_000) < 5 * (20_000 * 0.05 * 0.95) ** 0.5
     place = int(hashlib.sha256(b"document 0").hexdigest()[:16], 16) / 16**16
-    assert split_of("document 0") == ("train" if place < 0.9 else "validation" if place < 0.95 else "test")
+    assert split_of("document 0") == (
+        "train" if place < 0.9 else "validation" if place < 0.95 else "test"
+    )
 
 
 @given(st.sets(st.text(max_size=8), min_size=FEWEST_TO_SPLIT, max_size=60))

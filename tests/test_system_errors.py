@@ -1,4 +1,6 @@
-"""An error of the operating system is a sentence about what was written, or about what was read, and not about the other."""
+"""An error of the operating system is a sentence about what was written, or about what was read,
+and not about the other.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,19 @@ def error(number: int, name: str | None) -> OSError:
 def test_what_is_written_is_about_out_and_says_that_the_rest_is_intact(name: str) -> None:
     said = explain(error(errno.EACCES, name), Path("out/run"))
     assert said is not None
-    assert f"({name}): change the permissions, or choose another `out`. What was saved before is intact." in said
+    assert (
+        f"({name}): change the permissions, or choose another `out`. What was saved before is "
+        "intact."
+    ) in said
 
 
 @pytest.mark.parametrize(
-    "name", ["rows.jsonl", "/elsewhere/run/model/model.safetensors", "out/other/config.json", "out-2"]
+    "name",
+    ["rows.jsonl", "/elsewhere/run/model/model.safetensors", "out/other/config.json", "out-2"],
 )
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EBUSY])
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.EBUSY]
+)
 def test_what_is_read_is_not_about_out(number: int, name: str) -> None:
     said = explain(error(number, name), Path("out/run"))
     assert said is not None
@@ -36,7 +44,9 @@ def test_what_is_read_is_not_about_out(number: int, name: str) -> None:
     assert "What was saved" not in said
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENOSPC])
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ELOOP, errno.ENOSPC]
+)
 def test_limits_have_a_sentence_with_or_without_a_name(number: int) -> None:
     for name in (None, "runs/tune/metrics.jsonl"):
         assert explain(error(number, name), Path("runs")) is not None
@@ -60,7 +70,9 @@ def test_a_command_writes_where_it_says_or_nowhere(words: str, writes: str | Non
 
 
 def test_weights_that_may_not_be_read_are_no_matter_of_out() -> None:
-    said = explain(error(errno.EACCES, "runs/a/model/model.safetensors"), written_by(["sample", "base=runs/a"]))
+    said = explain(
+        error(errno.EACCES, "runs/a/model/model.safetensors"), written_by(["sample", "base=runs/a"])
+    )
     assert said is not None
     assert said.endswith("change its permissions, or give another path.")
 
@@ -70,13 +82,18 @@ def test_weights_that_may_not_be_read_are_no_matter_of_out() -> None:
     [
         (MemoryError(), True),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
-        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"), True),
+        (
+            RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+            True,
+        ),
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("size mismatch for weight"), False),
         (KeyError("out of memory"), False),
     ],
 )
-def test_no_room_is_told_from_what_else_a_runtime_error_means(error: Exception, is_one: bool) -> None:
+def test_no_room_is_told_from_what_else_a_runtime_error_means(
+    error: Exception, is_one: bool
+) -> None:
     assert out_of_memory(error) == is_one
 
 

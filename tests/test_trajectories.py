@@ -24,7 +24,9 @@ def test_rows_are_padded_on_the_right_and_their_masks_come_from_lengths() -> Non
 def test_the_action_of_a_step_is_the_token_that_was_chosen_there() -> None:
     batch = from_rows(ROWS, CHOSEN)
     for row, own, action, chosen in zip(ROWS, CHOSEN, batch.action, batch.chosen, strict=True):
-        assert action[chosen].tolist() == [token for token, mine in zip(row, own, strict=True) if mine]
+        assert action[chosen].tolist() == [
+            token for token, mine in zip(row, own, strict=True) if mine
+        ]
 
 
 def test_the_pad_value_decides_nothing_but_what_is_written_there() -> None:
@@ -61,13 +63,17 @@ def test_rows_are_taken_by_slice_number_and_mask_in_every_field() -> None:
 
 
 def test_the_longest_row_sets_the_width_and_pairs_keep_their_own() -> None:
-    pairs = Pairs(from_rows(ROWS, CHOSEN), from_rows([row[:2] for row in ROWS], [own[:2] for own in CHOSEN]))
+    pairs = Pairs(
+        from_rows(ROWS, CHOSEN), from_rows([row[:2] for row in ROWS], [own[:2] for own in CHOSEN])
+    )
     assert len(pairs) == 3
     assert pairs[:1].trim().preferred.obs.shape[1] == 4
     assert pairs[:1].trim().rejected.obs.shape[1] == 2
 
 
-@pytest.mark.parametrize("field", ["action", "reward", "terminated", "truncated", "logp", "weight", "target"])
+@pytest.mark.parametrize(
+    "field", ["action", "reward", "terminated", "truncated", "logp", "weight", "target"]
+)
 def test_a_field_of_another_shape_is_refused_by_name(field: str) -> None:
     with pytest.raises(ValueError, match=f"`{field}`"):
         from_rows(ROWS, CHOSEN).with_(**{field: torch.zeros(3, 4)})

@@ -1,4 +1,6 @@
-"""Credit equals its definition, written out as sums over plain lists; and nobody else's steps have any part in it."""
+"""Credit equals its definition, written out as sums over plain lists; and nobody else's steps have
+any part in it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ class Steps:
     truncated: Tensor
 
     def credit(self, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-        return gae(self.reward, self.value, self.chosen, self.terminated, self.truncated, gamma, lam)
+        return gae(
+            self.reward, self.value, self.chosen, self.terminated, self.truncated, gamma, lam
+        )
 
     def future(self, gamma: float) -> Tensor:
         return reward_to_go(self.reward, self.chosen, self.terminated, self.truncated, gamma)
@@ -47,7 +51,9 @@ class Steps:
 
 @st.composite
 def batches(draw: st.DrawFn) -> Steps:
-    """Gaps that were not chosen, several episodes in a row, terminations and truncations (both at once, too)."""
+    """Gaps that were not chosen, several episodes in a row, terminations and truncations (both at
+    once, too).
+    """
     b, t = draw(st.integers(1, 3)), draw(st.integers(1, 9))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     often = draw(st.sampled_from([0.1, 0.5, 0.9, 1.0]))
@@ -92,11 +98,15 @@ def test_gae_equals_the_double_sum(steps: Steps, gamma: float, lam: float) -> No
     for row in range(len(steps.reward)):
         for episode in episodes(steps, row):
             delta = [
-                float(steps.reward[row, t]) + gamma * value_after(steps, row, episode, i) - float(steps.value[row, t])
+                float(steps.reward[row, t])
+                + gamma * value_after(steps, row, episode, i)
+                - float(steps.value[row, t])
                 for i, t in enumerate(episode)
             ]
             for i, t in enumerate(episode):
-                expected[row, t] = sum((gamma * lam) ** k * delta[i + k] for k in range(len(episode) - i))
+                expected[row, t] = sum(
+                    (gamma * lam) ** k * delta[i + k] for k in range(len(episode) - i)
+                )
     advantage, target = steps.credit(gamma, lam)
     torch.testing.assert_close(advantage, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(
@@ -112,7 +122,8 @@ def test_reward_to_go_equals_the_sum_of_discounted_rewards(steps: Steps, gamma: 
         for episode in episodes(steps, row):
             for i, t in enumerate(episode):
                 expected[row, t] = sum(
-                    gamma**k * float(steps.reward[row, later]) for k, later in enumerate(episode[i:])
+                    gamma**k * float(steps.reward[row, later])
+                    for k, later in enumerate(episode[i:])
                 )
     torch.testing.assert_close(steps.future(gamma), expected, rtol=1e-9, atol=1e-9)
 
@@ -124,7 +135,11 @@ def test_gae_without_trace_is_the_td_error(steps: Steps, gamma: float) -> None:
     for row in range(len(steps.reward)):
         for episode in episodes(steps, row):
             for i, t in enumerate(episode):
-                delta = steps.reward[row, t] + gamma * value_after(steps, row, episode, i) - steps.value[row, t]
+                delta = (
+                    steps.reward[row, t]
+                    + gamma * value_after(steps, row, episode, i)
+                    - steps.value[row, t]
+                )
                 assert float(advantage[row, t]) == pytest.approx(float(delta), abs=1e-12)
 
 
@@ -134,7 +149,13 @@ def test_gae_with_full_trace_is_return_minus_value(steps: Steps, gamma: float) -
     """Where episodes terminate, the return is the rewards alone."""
     last = torch.zeros_like(steps.chosen)
     last[:, -1] = True
-    ended = Steps(steps.reward, steps.value, steps.chosen | last, steps.terminated | last, torch.zeros_like(last))
+    ended = Steps(
+        steps.reward,
+        steps.value,
+        steps.chosen | last,
+        steps.terminated | last,
+        torch.zeros_like(last),
+    )
     advantage, target = ended.credit(gamma, 1.0)
     back = ended.future(gamma)
     torch.testing.assert_close(
@@ -194,7 +215,9 @@ def test_a_gap_neither_decays_nor_discounts() -> None:
     assert torch.equal(long[0][:, keep], short[0])
     assert torch.equal(long[1][:, keep], short[1])
     future = reward_to_go(reward, own, end, no, 0.9)
-    assert torch.equal(future[:, keep], reward_to_go(reward[:, keep], own[:, keep], end[:, keep], no[:, keep], 0.9))
+    assert torch.equal(
+        future[:, keep], reward_to_go(reward[:, keep], own[:, keep], end[:, keep], no[:, keep], 0.9)
+    )
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
@@ -210,7 +233,9 @@ def test_what_stands_at_unchosen_steps_reaches_no_credit(kind: float) -> None:
         ends,
         ~ends & chosen.roll(1, 1),
     )
-    after = torch.cat([torch.zeros(8, 1, dtype=torch.bool), steps.truncated & chosen], 1)  # a true last observation
+    after = torch.cat(
+        [torch.zeros(8, 1, dtype=torch.bool), steps.truncated & chosen], 1
+    )  # a true last observation
     kept = torch.cat([chosen, torch.ones(8, 1, dtype=torch.bool)], 1) | after
     spoiled = Steps(
         torch.where(chosen, steps.reward, kind),
@@ -224,7 +249,8 @@ def test_what_stands_at_unchosen_steps_reaches_no_credit(kind: float) -> None:
     assert torch.equal(steps.future(0.9), spoiled.future(0.9))
     assert torch.equal(whiten(steps.reward, chosen), whiten(spoiled.reward, chosen))
     assert torch.equal(
-        log_ratio(steps.reward, steps.value[:, 1:], chosen), log_ratio(spoiled.reward, steps.value[:, 1:], chosen)
+        log_ratio(steps.reward, steps.value[:, 1:], chosen),
+        log_ratio(spoiled.reward, steps.value[:, 1:], chosen),
     )
 
 
@@ -238,7 +264,9 @@ def test_whitened_steps_have_mean_zero_and_deviation_one() -> None:
     rng = np.random.default_rng(0)
     x, mask = torch.from_numpy(rng.normal(3, 5, (7, 9))), torch.from_numpy(rng.random((7, 9)) < 0.5)
     inside = x[mask].numpy()
-    np.testing.assert_allclose(whiten(x, mask)[mask], (inside - inside.mean()) / inside.std(ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        whiten(x, mask)[mask], (inside - inside.mean()) / inside.std(ddof=1), rtol=1e-12
+    )
     np.testing.assert_allclose(whiten(x, mask, shift=False)[mask].mean(), inside.mean(), rtol=1e-12)
     assert not whiten(x, mask)[~mask].any()
 
@@ -261,7 +289,9 @@ DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_equal_numbers_have_no_spread_in_any_precision_and_number(
     value: float, shape: tuple[int, int], dtype: torch.dtype
 ) -> None:
-    """The mean of n times 0.3 is not 0.3, and what is left over is no spread to divide by, nor one to explain."""
+    """The mean of n times 0.3 is not 0.3, and what is left over is no spread to divide by, nor one
+    to explain.
+    """
     x, yes = torch.full(shape, value, dtype=dtype), torch.ones(shape, dtype=torch.bool)
     assert not whiten(x, yes).any()
     assert torch.equal(whiten(x, yes, shift=False), x)
@@ -274,7 +304,9 @@ def test_equal_numbers_have_no_spread_in_any_precision_and_number(
 
 @SIZES
 @DTYPES
-def test_numbers_that_differ_in_their_last_places_have_none_either(shape: tuple[int, int], dtype: torch.dtype) -> None:
+def test_numbers_that_differ_in_their_last_places_have_none_either(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
     random = torch.Generator().manual_seed(0)
     last = torch.randint(-2, 3, shape, generator=random) * torch.finfo(dtype).eps
     for value in (0.3, -1e5, 1e-7):
@@ -310,7 +342,9 @@ def test_whitening_over_ranks_is_whitening_of_the_batch_they_hold_together() -> 
     mask = torch.rand(8, 5, generator=torch.Generator().manual_seed(1)) < 0.7
     # The sums that two ranks would tell each other, in the order in which they are asked for.
     mean = x[mask].mean()
-    sums = iter([mask.sum().double(), x[mask].sum(), (x[mask] - mean).sum(), ((x[mask] - mean) ** 2).sum()])
+    sums = iter(
+        [mask.sum().double(), x[mask].sum(), (x[mask] - mean).sum(), ((x[mask] - mean) ** 2).sum()]
+    )
     first = whiten(x[:3], mask[:3], over_ranks=lambda share: next(sums))
     torch.testing.assert_close(first, whiten(x, mask)[:3])
 
@@ -336,13 +370,17 @@ def test_log_ratio_stays_finite_and_passes_its_gradient_inside_the_bound() -> No
     assert logp.grad.tolist() == [[1.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize(("gap", "held"), [(11.0, 11.0), (19.9, 19.9), (-19.9, -19.9), (25.0, 20.0), (-25.0, -20.0)])
+@pytest.mark.parametrize(
+    ("gap", "held"), [(11.0, 11.0), (19.9, 19.9), (-19.9, -19.9), (25.0, 20.0), (-25.0, -20.0)]
+)
 def test_a_log_ratio_is_itself_up_to_20_nats(gap: float, held: float) -> None:
     out = log_ratio(torch.full((1, 1), gap), torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool))
     assert out.item() == pytest.approx(held)
 
 
-@pytest.mark.parametrize(("gap", "held"), [(10.0, 50.0), (-10.0, -50.0), (15.0, 60.0), (-15.0, -60.0)])
+@pytest.mark.parametrize(
+    ("gap", "held"), [(10.0, 50.0), (-10.0, -50.0), (15.0, 60.0), (-15.0, -60.0)]
+)
 def test_a_product_of_ratios_is_itself_up_to_60_nats(gap: float, held: float) -> None:
     """Five steps, of which each may make 20."""
     logp = torch.full((1, 5), gap, dtype=torch.float64)
@@ -360,7 +398,9 @@ def test_explained_variance_of_a_perfect_a_constant_and_an_inverted_critic() -> 
 
 
 def test_the_effective_sample_size_of_huge_float32_weights_is_a_number() -> None:
-    """Squares of e^60 are past float32; by hand, two equal ones are two samples, and beside one of them e^0 is nothing."""
+    """Squares of e^60 are past float32; by hand, two equal ones are two samples, and beside one of
+    them e^0 is nothing.
+    """
     huge = torch.tensor([60.0]).exp()
     assert effective_sample_size(torch.cat([huge, huge])) == pytest.approx(2)
     assert effective_sample_size(torch.cat([huge, torch.ones(2)])) == pytest.approx(1)
@@ -368,8 +408,12 @@ def test_the_effective_sample_size_of_huge_float32_weights_is_a_number() -> None
 
 
 @pytest.mark.parametrize("gamma", [0.9, 0.99])
-def test_a_critic_that_is_right_to_the_last_place_leaves_no_advantage_to_whiten(gamma: float) -> None:
-    value = torch.tensor([[sum(gamma**k for k in range(10 - t)) for t in range(11)]], dtype=torch.float64).float()
+def test_a_critic_that_is_right_to_the_last_place_leaves_no_advantage_to_whiten(
+    gamma: float,
+) -> None:
+    value = torch.tensor(
+        [[sum(gamma**k for k in range(10 - t)) for t in range(11)]], dtype=torch.float64
+    ).float()
     yes = torch.ones(1, 10, dtype=torch.bool)
     ends = torch.arange(10)[None] == 9
     advantage = gae(torch.ones(1, 10), value, yes, ends, ~yes, gamma, 0.95)[0]

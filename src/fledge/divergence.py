@@ -1,4 +1,6 @@
-"""How far a student's distribution over all tokens is from a teacher's, position by position, a chunk of positions at a time."""
+"""How far a student's distribution over all tokens is from a teacher's, position by position, a
+chunk of positions at a time.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +12,28 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Divergence = Callable[[Tensor, Tensor], Tensor]  # log p_teacher [N, V], log p_student [N, V] -> [N], nats
+Divergence = Callable[
+    [Tensor, Tensor], Tensor
+]  # log p_teacher [N, V], log p_student [N, V] -> [N], nats
 
 
 def forward_kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL(p_T‖p_S) = Σ_v p_T (log p_T − log p_S): the student covers whatever the teacher may say.  [N, V] twice -> [N]"""
+    """KL(p_T‖p_S) = Σ_v p_T (log p_T − log p_S): the student covers whatever the teacher may say.
+    [N, V] twice -> [N]
+    """
     return (teacher.exp() * (teacher - student)).sum(-1)
 
 
 def reverse_kl(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL(p_S‖p_T) = Σ_v p_S (log p_S − log p_T): the student says nothing that the teacher would not.  [N, V] twice -> [N]"""
+    """KL(p_S‖p_T) = Σ_v p_S (log p_S − log p_T): the student says nothing that the teacher would
+    not.  [N, V] twice -> [N]
+    """
     return (student.exp() * (student - teacher)).sum(-1)
 
 
 def jensen_shannon(teacher: Tensor, student: Tensor, beta: float = 0.5) -> Tensor:
-    """JSD_β = β·KL(p_T‖m) + (1 − β)·KL(p_S‖m), m = β·p_T + (1 − β)·p_S (Agarwal et al. 2024, eq. 1).  [N, V] twice -> [N]
+    """JSD_β = β·KL(p_T‖m) + (1 − β)·KL(p_S‖m), m = β·p_T + (1 − β)·p_S (Agarwal et al. 2024, eq.
+    1).  [N, V] twice -> [N]
 
     Divided by β it tends to KL(p_T‖p_S) for β → 0, divided by 1 − β to KL(p_S‖p_T) for β → 1.
     """
@@ -42,23 +51,31 @@ def divergence(
     *,
     chunk: int = 1024,
 ) -> Tensor:
-    """`kind` at N positions.  teacher_hidden [N, D'], teacher_weight [V, D'], hidden [N, D], weight [V, D] -> [N]
+    """`kind` at N positions.  teacher_hidden [N, D'], teacher_weight [V, D'], hidden [N, D], weight
+    [V, D] -> [N]
 
-    allowed: [V] bool, the tokens that are actions; both distributions are renormalised over them. Softmax in float32 or better
-    whatever the products' precision. `chunk` rows of logits exist at a time, in the backward pass too, where they are computed again:
-    it changes memory and never the result.
+    allowed: [V] bool, the tokens that are actions; both distributions are renormalised over them.
+    Softmax in float32 or better whatever the products' precision. `chunk` rows of logits exist at a
+    time, in the backward pass too, where they are computed again: it changes memory and never the
+    result.
     """
     if allowed is not None:
         teacher_weight, weight = teacher_weight[allowed], weight[allowed]
-    again = partial(checkpoint, partial(_piece, kind), use_reentrant=False, preserve_rng_state=False)
+    again = partial(
+        checkpoint, partial(_piece, kind), use_reentrant=False, preserve_rng_state=False
+    )
     found = [
         again(teacher_hidden[a : a + chunk], teacher_weight, hidden[a : a + chunk], weight)
         for a in range(0, len(hidden), chunk)
     ]
-    return torch.cat(found) if found else hidden.sum(-1)  # no position: an empty answer that still has a gradient
+    return (
+        torch.cat(found) if found else hidden.sum(-1)
+    )  # no position: an empty answer that still has a gradient
 
 
-def _piece(kind: Divergence, teacher_hidden: Tensor, teacher_weight: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+def _piece(
+    kind: Divergence, teacher_hidden: Tensor, teacher_weight: Tensor, hidden: Tensor, weight: Tensor
+) -> Tensor:
     return kind(_log_softmax(teacher_hidden, teacher_weight), _log_softmax(hidden, weight))
 
 

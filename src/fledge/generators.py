@@ -1,6 +1,8 @@
-"""The random generators that a whole process shares, Python's, numpy's and torch's: seeded, and their state as plain JSON.
+"""The random generators that a whole process shares, Python's, numpy's and torch's: seeded, and
+their state as plain JSON.
 
-What fledge itself draws comes from generators that it passes along. Code of a user's draws from these.
+What fledge itself draws comes from generators that it passes along. Code of a user's draws from
+these.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 
 
 def seed_generators(seed: int) -> None:
-    """Seeds all of them; numpy and torch, where they are not imported yet, as soon as they are (see `follow_imports`)."""
+    """Seeds all of them; numpy and torch, where they are not imported yet, as soon as they are (see
+    `follow_imports`).
+    """
     random.seed(seed)
     _now_or_on_import("numpy", lambda: _seed_numpy(seed))
     _now_or_on_import("torch", lambda: _torch().manual_seed(seed))
@@ -33,12 +37,16 @@ def generator_state() -> dict[str, Any]:
         torch = _torch()
         state["torch"] = torch.get_rng_state().numpy().tobytes().hex()
         if torch.cuda.is_initialized():
-            state["cuda"] = [each.numpy().tobytes().hex() for each in torch.cuda.get_rng_state_all()]
+            state["cuda"] = [
+                each.numpy().tobytes().hex() for each in torch.cuda.get_rng_state_all()
+            ]
     return state
 
 
 def restore_generators(state: Mapping[str, Any]) -> None:
-    """What `generator_state` returned. A module that is not imported yet gets its state as soon as it is."""
+    """What `generator_state` returned. A module that is not imported yet gets its state as soon as
+    it is.
+    """
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words), gauss))
     if "numpy" in state:
@@ -49,7 +57,9 @@ def restore_generators(state: Mapping[str, Any]) -> None:
 
 
 def follow_imports() -> None:
-    """From now on what waits for an import happens right after it: a process of a user's need not import torch to be seeded."""
+    """From now on what waits for an import happens right after it: a process of a user's need not
+    import torch to be seeded.
+    """
     sys.meta_path.insert(0, _Follower())
 
 
@@ -88,7 +98,9 @@ def _now_or_on_import(name: str, action: Callable[[], Any]) -> None:
 
 
 class _Follower(MetaPathFinder):
-    """Finds nothing by itself: it lets the others find a module that is waited for, and has it do more when it runs."""
+    """Finds nothing by itself: it lets the others find a module that is waited for, and has it do
+    more when it runs.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,7 +1,8 @@
-"""Reads a JSON file that anybody may have written: into the shape that is wanted, or one sentence about what is wrong.
-And says in JSON what is ours, which never holds a number that is none.
+"""Reads a JSON file that anybody may have written: into the shape that is wanted, or one sentence
+about what is wrong. And says in JSON what is ours, which never holds a number that is none.
 
-A shape is whatever pydantic checks: a model, or a TypedDict where the rest of the program wants a plain object.
+A shape is whatever pydantic checks: a model, or a TypedDict where the rest of the program wants a
+plain object.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ from fledge.errors import Diverged, UserError
 Shape = TypeVar("Shape")
 
 LARGEST = 256 * 2**20
-"""Bytes. The lineage of a corpus of a million files has 150 MB; a vocabulary of a million tokens has 80."""
+"""Bytes. The lineage of a corpus of a million files has 150 MB; a vocabulary of a million tokens
+has 80.
+"""
 DEEPEST = 100
-"""Objects and lists within each other. Nobody writes more by hand, and what is read is walked by recursion later."""
+"""Objects and lists within each other. Nobody writes more by hand, and what is read is walked by
+recursion later.
+"""
 MEND = "put the original file back, or mend it"
 
 _DIGITS = 300  # of an integer: a longer one is no float, and comparing it with one raises
@@ -40,28 +45,37 @@ _KINDS = (
 
 
 def read_json(path: Path, shape: type[Shape], *, mend: str = MEND) -> Shape:
-    """The content of a JSON file, checked to be a `shape`. `mend`: what the sentence tells the user to do.
+    """The content of a JSON file, checked to be a `shape`. `mend`: what the sentence tells the user
+    to do.
 
-    Raises FileNotFoundError where nothing has that name; UserError for everything else that is not such a file.
+    Raises FileNotFoundError where nothing has that name; UserError for everything else that is not
+    such a file.
     """
     return parse_json(read_bytes(path, mend=mend), shape, str(path), mend=mend)
 
 
 def read_bytes(path: Path, *, largest: int = LARGEST, mend: str = MEND) -> bytes:
-    """The bytes of a regular file. Raises as `read_json` does, and never waits for somebody to write."""
+    """The bytes of a regular file. Raises as `read_json` does, and never waits for somebody to
+    write.
+    """
     with open_regular(path, mend=mend) as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
-            raise UserError(f"{path} has {size:,} bytes, and no such file has more than {largest:,}: {mend}.")
+            raise UserError(
+                f"{path} has {size:,} bytes, and no such file has more than {largest:,}: {mend}."
+            )
         return file.read()
 
 
 @contextmanager
 def open_regular(path: Path, *, mend: str = MEND) -> Iterator[BinaryIO]:
-    """A regular file, open for reading. Raises as `read_json` does, also for what happens while it is read."""
+    """A regular file, open for reading. Raises as `read_json` does, also for what happens while it
+    is read.
+    """
     try:
         _check_kind(path, os.stat(path).st_mode, mend)
-        # Without O_NONBLOCK, a pipe that takes the file's place after the look above would hold us for ever.
+        # Without O_NONBLOCK, a pipe that takes the file's place after the look above would hold us
+        # for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             _check_kind(path, os.fstat(descriptor).st_mode, mend)
@@ -69,7 +83,9 @@ def open_regular(path: Path, *, mend: str = MEND) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         if not os.path.lexists(path):
             raise
-        raise UserError(f"{path} is a link to {os.readlink(path)}, where nothing is: {mend}.") from None
+        raise UserError(
+            f"{path} is a link to {os.readlink(path)}, where nothing is: {mend}."
+        ) from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({_reason(error)}): {mend}.") from error
     except ValueError as error:  # a zero byte or half of a surrogate pair, which no file name has
@@ -89,10 +105,11 @@ def _reason(error: OSError) -> str:
 
 
 def parse_json(content: bytes, shape: type[Shape], where: str, *, mend: str = MEND) -> Shape:
-    """What `content` says, checked to be a `shape`. `where`: what the sentence calls it. Raises UserError.
+    """What `content` says, checked to be a `shape`. `where`: what the sentence calls it. Raises
+    UserError.
 
-    Refused beyond what JSON's grammar refuses: bytes that are not UTF-8, NaN, Infinity, numbers that no float holds,
-    one name twice in an object, and nests deeper than `DEEPEST`.
+    Refused beyond what JSON's grammar refuses: bytes that are not UTF-8, NaN, Infinity, numbers
+    that no float holds, one name twice in an object, and nests deeper than `DEEPEST`.
     """
     try:
         return shaped(_plain(content), shape, where, mend=mend)
@@ -120,7 +137,9 @@ def adapter(shape: type[Shape]) -> TypeAdapter[Shape]:
 
 
 def complaint(error: ValidationError) -> str:
-    """The first thing that is wrong, in one clause: `parents.0.path` is missing; `seed` is 1.5: should be …"""
+    """The first thing that is wrong, in one clause: `parents.0.path` is missing; `seed` is 1.5:
+    should be …
+    """
     wrong = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in wrong["loc"])
     name = f"`{place}`" if place else "it"
@@ -131,10 +150,16 @@ def complaint(error: ValidationError) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value in at most about forty characters. A large one is named by its kind: it is not walked to be cut."""
+    """A value in at most about forty characters. A large one is named by its kind: it is not walked
+    to be cut.
+    """
     if isinstance(value, dict | list) and value:
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    text = json.dumps(value) if value is None or isinstance(value, str | int | float | dict | list) else repr(value)
+    text = (
+        json.dumps(value)
+        if value is None or isinstance(value, str | int | float | dict | list)
+        else repr(value)
+    )
     return text if len(text) <= 40 else f"{text[:40]}…"
 
 
@@ -193,7 +218,9 @@ def _check_depth(value: Any) -> None:
 
 
 def json_text(value: Any, what: str, *, indent: int | None = None) -> str:
-    """`value` as JSON that any reader takes. Raises Diverged where a number in it is none. `what`: which text this is."""
+    """`value` as JSON that any reader takes. Raises Diverged where a number in it is none. `what`:
+    which text this is.
+    """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
@@ -201,15 +228,21 @@ def json_text(value: Any, what: str, *, indent: int | None = None) -> str:
         if named is None:
             raise
         raise Diverged(
-            f"{what} is not written: its {named}, which is no number. What was saved before is intact; "
-            "try a lower `learning_rate`."
+            f"{what} is not written: its {named}, which is no number. What was saved before is "
+            "intact; try a lower `learning_rate`."
         ) from None
 
 
 def _no_numbers(value: Any, place: str) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
         yield f"`{place.lstrip('.')}` is {value}"
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list | tuple) else ()
+    items = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list | tuple)
+        else ()
+    )
     for name, inner in items:
         yield from _no_numbers(inner, f"{place}.{name}")
 

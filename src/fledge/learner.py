@@ -1,4 +1,6 @@
-"""One optimizer step: micro-batches, precision, clipping, schedule, ranks. It never changes what is being minimised."""
+"""One optimizer step: micro-batches, precision, clipping, schedule, ranks. It never changes what is
+being minimised.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,27 @@ from torch import Tensor, distributed, nn
 from fledge.errors import Diverged, UserError
 from fledge.schedule import Clock, Schedule
 
-# A loss takes some rows of the batch and gives its share of the step's loss, divided by a count taken over the whole step,
-# and figures that are shares in the same way: both add up over micro-batches and ranks.
+# A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
+# taken over the whole step, and figures that are shares in the same way: both add up over
+# micro-batches and ranks.
 Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
 
-# AdamW moves no number by more than a few times the rate in one step (|m| ≤ 7.3·√v at its usual betas), so that only above such
-# a rate can finite gradients make weights that overflow.
+# AdamW moves no number by more than a few times the rate in one step (|m| ≤ 7.3·√v at its usual
+# betas), so that only above such a rate can finite gradients make weights that overflow.
 ABSURD_RATE = 1.0
 
 
 class Learner:
     """AdamW (Loshchilov & Hutter 2019) on the parameters of `module` that require a gradient.
 
-    rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the numbers. precision: "fp32" or
-    "bf16" (matrix products in bfloat16 by autocast; weights, softmax and optimizer stay in float32).
-    Under torch.distributed each rank holds its own rows; counts and gradients are summed over ranks. A parameter that no rank's loss
-    contains is left alone, decay included, at any world size.
+    rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the
+    numbers. precision: "fp32" or "bf16" (matrix products in bfloat16 by autocast; weights, softmax
+    and optimizer stay in float32). Under torch.distributed each rank holds its own rows; counts and
+    gradients are summed over ranks. A parameter that no rank's loss contains is left alone, decay
+    included, at any world size.
 
-    A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and decay alone. `skipped` counts them.
+    A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and
+    decay alone. `skipped` counts them.
     """
 
     def __init__(
@@ -54,11 +59,15 @@ class Learner:
         self.clock = Clock()
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         if not self.parameters:
-            raise ValueError("the module has no parameter that requires a gradient: there is nothing to learn.")
+            raise ValueError(
+                "the module has no parameter that requires a gradient: there is nothing to learn."
+            )
         self.device = self.parameters[0].device
         matrices = [p for p in self.parameters if p.ndim >= 2]
         others = [p for p in self.parameters if p.ndim < 2]
-        decays = ((matrices, weight_decay), (others, 0.0)) if weight_decay else ((self.parameters, 0.0),)
+        decays = (
+            ((matrices, weight_decay), (others, 0.0)) if weight_decay else ((self.parameters, 0.0),)
+        )
         self.heaviest_decay = weight_decay
         self.optimizer = torch.optim.AdamW(
             [{"params": own, "weight_decay": decay} for own, decay in decays if own],
@@ -88,11 +97,15 @@ class Learner:
         return found
 
     def count(self, mask: Tensor) -> Tensor:
-        """How many are True, over all ranks: the denominator, taken before anything is cut.  -> [] float, at least 1"""
+        """How many are True, over all ranks: the denominator, taken before anything is cut.  -> []
+        float, at least 1
+        """
         return self.sum(mask.sum().to(torch.float64)).clamp(min=1)
 
     def any(self, mask: Tensor) -> bool:
-        """Whether any is True, on any rank: if not, a mean over them is no number, and a loss of 0 would be a perfect one."""
+        """Whether any is True, on any rank: if not, a mean over them is no number, and a loss of 0
+        would be a perfect one.
+        """
         return bool(self.sum(mask.any().float()) > 0)
 
     def count_rows(self, batch: Any) -> Tensor:
@@ -113,16 +126,22 @@ class Learner:
     ) -> dict[str, float]:
         """Differentiate `loss` over the batch piece by piece, then one clipped optimizer step.
 
-        batch: anything with len() and slices by row, `trim()` and `to(device)`. also: further (loss, batch) whose gradient is added.
+        batch: anything with len() and slices by row, `trim()` and `to(device)`. also: further
+            (loss, batch) whose gradient is added.
         check: sees the figures before the weights change; what it raises leaves them as they were.
-        Returns the figures summed over pieces and ranks, with grad_norm and learning_rate; steps_skipped=1 where there was nothing to
-        learn. Raises Diverged if the loss or its gradient is not finite, and the weights are then as they were; or if the weights
-        that the step made are such that the loss is not.
+        Returns the figures summed over pieces and ranks, with grad_norm and learning_rate;
+        steps_skipped=1 where there was nothing to learn. Raises Diverged if the loss or its
+        gradient is not finite, and the weights are then as they were; or if the weights that the
+        step made are such that the loss is not.
         """
         figures: dict[str, Tensor] = {}
         for function, rows in ((loss, batch), *also):
             size = self.rows_per_micro_batch or len(rows)
-            pieces = (rows[a : a + size] for a in range(0, len(rows), size)) if size < len(rows) else (rows,)
+            pieces = (
+                (rows[a : a + size] for a in range(0, len(rows), size))
+                if size < len(rows)
+                else (rows,)
+            )
             for piece in pieces:
                 with self.autocast():
                     share, marks = function(piece.trim().to(self.device))
@@ -140,8 +159,9 @@ class Learner:
         if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
             self.optimizer.zero_grad(set_to_none=True)
             raise Diverged(
-                f"the loss is {float(figures['loss']):.4g} and its gradient {float(norm):.4g} at optimizer step {self.steps + 1}: "
-                "training cannot go on from here. The last checkpoint is intact; try a lower `learning_rate`."
+                f"the loss is {float(figures['loss']):.4g} and its gradient {float(norm):.4g} at "
+                f"optimizer step {self.steps + 1}: training cannot go on from here. The last "
+                "checkpoint is intact; try a lower `learning_rate`."
             )
         rate = self.schedule.rate(self.clock.place)
         said = {name: float(value) for name, value in figures.items()}
@@ -162,24 +182,30 @@ class Learner:
         return said
 
     def skip(self) -> dict[str, float]:
-        """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the figures that say so"""
+        """Nothing is learned from this batch: no step, and its time in the schedule passes.  -> the
+        figures that say so
+        """
         rate = self.schedule.rate(self.clock.place)
         self.skipped += 1
         self.clock.tick()
         return {"steps_skipped": 1.0, "grad_norm": 0.0, "learning_rate": rate}
 
     def restart(self) -> None:
-        """What follows is a training of its own, from weights that were put back: no momentum of another, the schedule from its start."""
+        """What follows is a training of its own, from weights that were put back: no momentum of
+        another, the schedule from its start.
+        """
         self.optimizer.state.clear()
         self.clock.restart()
 
     @torch.no_grad()
     def check_weights(self) -> None:
-        """Raises Diverged where the weights' norm is no finite number: a weight is none, or beyond 1e19, whose square overflows."""
+        """Raises Diverged where the weights' norm is no finite number: a weight is none, or beyond
+        1e19, whose square overflows.
+        """
         if not math.isfinite(float(nn.utils.get_total_norm(self.parameters))):
             raise Diverged(
-                f"the weights overflow after optimizer step {self.steps}: training cannot go on from here. The last checkpoint is intact; "
-                "try a lower `learning_rate`."
+                f"the weights overflow after optimizer step {self.steps}: training cannot go on "
+                "from here. The last checkpoint is intact; try a lower `learning_rate`."
             )
 
     @torch.no_grad()
@@ -191,8 +217,9 @@ class Learner:
             share = loss(some.trim().to(self.device))[0]
         if not math.isfinite(float(self.sum(share))):
             raise Diverged(
-                f"optimizer step {self.steps}, at a learning rate of {rate:.4g}, made weights under which the loss is {float(share):.4g}: "
-                "training cannot go on from here. The last checkpoint is intact; try a lower `learning_rate`."
+                f"optimizer step {self.steps}, at a learning rate of {rate:.4g}, made weights "
+                f"under which the loss is {float(share):.4g}: training cannot go on from here. The "
+                "last checkpoint is intact; try a lower `learning_rate`."
             )
 
     def _reduce(self, figures: dict[str, Tensor]) -> None:
@@ -202,14 +229,18 @@ class Learner:
         for parameter, anywhere in zip(self.parameters, taught.tolist(), strict=True):
             if not anywhere:
                 continue
-            if parameter.grad is None:  # a rank without a part of the loss still takes part in the sum
+            if (
+                parameter.grad is None
+            ):  # a rank without a part of the loss still takes part in the sum
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
         for name in sorted(figures):
             distributed.all_reduce(figures[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Raises Diverged rather than give away weights that are none: what is on disk stays the last good state."""
+        """Raises Diverged rather than give away weights that are none: what is on disk stays the
+        last good state.
+        """
         self.check_weights()
         return {
             "module": self.module.state_dict(),

@@ -1,4 +1,6 @@
-"""The distribution tokens are really drawn from, used by the sampler and by the trainer alike: rule, support, log-probability."""
+"""The distribution tokens are really drawn from, used by the sampler and by the trainer alike:
+rule, support, log-probability.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from fledge.errors import UserError
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a token is chosen from the logits. Temperature divides them; then top-k; then the nucleus; then min-p; then one draw.
+    """How a token is chosen from the logits. Temperature divides them; then top-k; then the
+    nucleus; then min-p; then one draw.
 
     Raises UserError for values that describe no distribution.
     """
@@ -22,11 +25,14 @@ class Decoding:
     temperature: float = 1.0  # 0 is greedy
     top_k: int = 0  # 0 keeps every token
     top_p: float = 1.0  # nucleus mass; 1 keeps every token
-    min_p: float = 0.0  # tokens less than this times as likely as the likeliest are dropped; 0 keeps every token
+    # tokens less than this times as likely as the likeliest are dropped; 0 keeps every token
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"temperature={self.temperature} was given: it must be 0 (greedy) or more.")
+            raise UserError(
+                f"temperature={self.temperature} was given: it must be 0 (greedy) or more."
+            )
         if self.top_k < 0:
             raise UserError(f"top_k={self.top_k} was given: it must be 0 (off) or more.")
         if not 0 < self.top_p <= 1:
@@ -46,12 +52,17 @@ class Decoding:
 PLAIN = Decoding()
 
 
-def restrict(logits: Tensor, rule: Decoding, allowed: Tensor | None = None, keep: Tensor | None = None) -> Tensor:
-    """Logits of the distribution the rule samples from: divided by the temperature, −inf off the support.  [N, V] -> [N, V]
+def restrict(
+    logits: Tensor, rule: Decoding, allowed: Tensor | None = None, keep: Tensor | None = None
+) -> Tensor:
+    """Logits of the distribution the rule samples from: divided by the temperature, −inf off the
+    support.  [N, V] -> [N, V]
 
-    allowed: [V] bool, the tokens that are actions at all. keep: [N], an action that is on the support whatever the rule says
-    (one that was sampled earlier, when the weights were slightly different).
-    Nucleus: the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020, eq. 2). min-p: Nguyen et al. 2024, §3.
+    allowed: [V] bool, the tokens that are actions at all. keep: [N], an action that is on the
+    support whatever the rule says (one that was sampled earlier, when the weights were slightly
+    different).
+    Nucleus: the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020,
+        eq. 2). min-p: Nguyen et al. 2024, §3.
     """
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
@@ -77,25 +88,32 @@ def restrict(logits: Tensor, rule: Decoding, allowed: Tensor | None = None, keep
 
 
 def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """One action per row by inverting the cumulative distribution at `uniform`, and its log-probability.  [N, V], [N] -> [N], [N]
+    """One action per row by inverting the cumulative distribution at `uniform`, and its
+    log-probability.  [N, V], [N] -> [N], [N]
 
-    One uniform number per row: 20 times cheaper than `torch.multinomial` on a CPU, and a row's draw depends on its own number only.
-    A token of probability 0 is never drawn: its step in the cumulative sum has no width.
+    One uniform number per row: 20 times cheaper than `torch.multinomial` on a CPU, and a row's draw
+    depends on its own number only. A token of probability 0 is never drawn: its step in the
+    cumulative sum has no width.
     """
     p = logits.softmax(-1)
     cumulative = p.cumsum(-1)
     whole = cumulative[:, -1]
-    # Below the whole mass, even where the product rounds up to it: the step that reaches it belongs to a token that can be drawn.
-    point = torch.minimum(uniform.to(cumulative.dtype) * whole, torch.nextafter(whole, torch.zeros_like(whole)))
+    # Below the whole mass, even where the product rounds up to it: the step that reaches it belongs
+    # to a token that can be drawn.
+    point = torch.minimum(
+        uniform.to(cumulative.dtype) * whole, torch.nextafter(whole, torch.zeros_like(whole))
+    )
     action = torch.searchsorted(cumulative, point[:, None], right=True).squeeze(-1)
     return action, p.gather(-1, action[:, None]).squeeze(-1).log()
 
 
 class _ChunkedLogProb(torch.autograd.Function):
-    """log π(action) and entropy from hidden states, a chunk of rows at a time: the logits [N, V] never exist whole.
+    """log π(action) and entropy from hidden states, a chunk of rows at a time: the logits [N, V]
+    never exist whole.
 
-    The backward pass computes each chunk's logits again: one more matrix product for memory that does not grow with N.
-    A chunk is written in place from logits to gradient: on a CPU every further pass over it costs a tenth of its matrix product.
+    The backward pass computes each chunk's logits again: one more matrix product for memory that
+    does not grow with N. A chunk is written in place from logits to gradient: on a CPU every
+    further pass over it costs a tenth of its matrix product.
     """
 
     @staticmethod
@@ -111,7 +129,9 @@ class _ChunkedLogProb(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
         dtype = torch.promote_types(hidden.dtype, torch.float32)
-        logp, normaliser, spread = (torch.zeros(n, dtype=dtype, device=hidden.device) for _ in range(3))
+        logp, normaliser, spread = (
+            torch.zeros(n, dtype=dtype, device=hidden.device) for _ in range(3)
+        )
         banned = None if allowed is None else (~allowed).nonzero().squeeze(-1)
         for a in range(0, n, chunk):
             part = slice(a, a + chunk)
@@ -153,11 +173,17 @@ class _ChunkedLogProb(torch.autograd.Function):
         return g_hidden, g_weight.to(weight.dtype), None, None, None, None, None
 
 
-def _logits(hidden: Tensor, weight: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor) -> Tensor:
-    """Fresh logits of a chunk under the rule, in float32 or better; `banned` are the numbers of the tokens that are no actions."""
+def _logits(
+    hidden: Tensor, weight: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor
+) -> Tensor:
+    """Fresh logits of a chunk under the rule, in float32 or better; `banned` are the numbers of the
+    tokens that are no actions.
+    """
     logits = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
     if banned is not None:
-        logits.index_fill_(-1, banned, float("-inf"))  # a few columns; `masked_fill` would read and write them all
+        logits.index_fill_(
+            -1, banned, float("-inf")
+        )  # a few columns; `masked_fill` would read and write them all
     return restrict(logits, rule, keep=action)
 
 
@@ -171,14 +197,19 @@ def log_prob(
     chunk: int = 1024,
     entropy: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """log π(action) and entropy (nats; zeros unless asked for) under the rule.  hidden [N, D], weight [V, D] -> [N], [N]
+    """log π(action) and entropy (nats; zeros unless asked for) under the rule.  hidden [N, D],
+    weight [V, D] -> [N], [N]
 
-    Softmax in float32 or better whatever the matrix product's precision. `chunk` rows of logits exist at a time; it changes
-    memory and never the result.
+    Softmax in float32 or better whatever the matrix product's precision. `chunk` rows of logits
+    exist at a time; it changes memory and never the result.
     """
     if rule.greedy:
-        raise ValueError("a greedy rule has no log-probability to train on: give a temperature above 0.")
+        raise ValueError(
+            "a greedy rule has no log-probability to train on: give a temperature above 0."
+        )
     if torch.is_autocast_enabled(hidden.device.type):
-        hidden, weight = (x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight))
+        hidden, weight = (
+            x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight)
+        )
     with torch.autocast(hidden.device.type, enabled=False):
         return _ChunkedLogProb.apply(hidden, weight, action, rule, allowed, chunk, entropy)  # pyright: ignore[reportReturnType]

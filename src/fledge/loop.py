@@ -57,7 +57,9 @@ class Interrupted(Exception):
     """A signal asked the run to stop: the step in hand is finished and saved."""
 
     def __init__(self, folder: str, step: int, number: int) -> None:
-        super().__init__(f"stopped after step {step} and saved. Continue with: fledge resume {folder}")
+        super().__init__(
+            f"stopped after step {step} and saved. Continue with: fledge resume {folder}"
+        )
         self.step, self.number, self.exit_code = step, number, 128 + number
 
     def of(self, folder: str) -> Interrupted:
@@ -69,7 +71,8 @@ class Interrupted(Exception):
 def _signals() -> Iterator[list[int]]:
     """SIGINT and SIGTERM are noted, not obeyed at once; a second one of either kills as usual.
 
-    Python hears signals in the main thread alone: a run in another thread is left to whoever started it.
+    Python hears signals in the main thread alone: a run in another thread is left to whoever
+    started it.
     """
     seen: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -106,12 +109,15 @@ def train(
     save_every_s: float = 30.0,
     beside: Mapping[str, Stateful] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Run the algorithm for `steps` updates, until it is `over`, or an evaluation is `enough`; returns the last evaluation.
+    """Run the algorithm for `steps` updates, until it is `over`, or an evaluation is `enough`;
+    returns the last evaluation.
 
-    Evaluates before the first step, every `evaluate_every` steps (0: never between; or a question asked after each) and at the end. Saves every `save_every_s`
-    seconds and at the end: when it saves never changes what is computed. If the run has a checkpoint, continues from it, and
-    ends with the same bits as if it had never stopped; `beside` are others, by name, whose state is in the checkpoint.
-    Raises Interrupted after SIGINT or SIGTERM, when the optimizer step in hand is done and saved.
+    Evaluates before the first step, every `evaluate_every` steps (0: never between; or a question
+    asked after each) and at the end. Saves every `save_every_s`
+    seconds and at the end: when it saves never changes what is computed. If the run has a
+    checkpoint, continues from it, and ends with the same bits as if it had never stopped; `beside`
+    are others, by name, whose state is in the checkpoint. Raises Interrupted after SIGINT or
+    SIGTERM, when the optimizer step in hand is done and saved.
     """
     way = _Way(algorithm, sampler, run, stopwatch, watcher, steps, beside, evaluate, better, enough)
     continued = way.restore()
@@ -132,7 +138,9 @@ def train(
             if way.at_end or _due(way.step, evaluate_every):
                 way.judge()
                 stopwatch.take()
-            stop = bool(asked)  # once: a signal between two looks would end the run with nothing saved
+            stop = bool(
+                asked
+            )  # once: a signal between two looks would end the run with nothing saved
             if stop or time.monotonic() - saved >= save_every_s or way.at_end:
                 way.save()
                 saved = time.monotonic()
@@ -151,7 +159,8 @@ def _due(step: int, evaluate_every: int | Callable[[], bool]) -> bool:
 
 @dataclass
 class _Way:
-    """A run on its way: what moves it, how far it is, and how it updates, judges, saves and restores.
+    """A run on its way: what moves it, how far it is, and how it updates, judges, saves and
+    restores.
 
     last: the last evaluation. landmarks: None in a run of a version that kept none.
     """
@@ -202,7 +211,9 @@ class _Way:
         if self.enough is not None and self.enough(self.last):
             self.done = True
             if self.step < self.steps:
-                self.watcher.line(f"ends early, after step {self.step}: an evaluation reached what was asked for.")
+                self.watcher.line(
+                    f"ends early, after step {self.step}: an evaluation reached what was asked for."
+                )
 
     def save(self) -> None:
         """A checkpoint of this moment; its score is that of an evaluation at this very step."""
@@ -225,7 +236,9 @@ class _Way:
         self.run.checkpoints.save(self.step, state, score=score)
 
     def restore(self) -> bool:
-        """Go back to the newest whole checkpoint; False where there is none, and the run begins at step 0."""
+        """Go back to the newest whole checkpoint; False where there is none, and the run begins at
+        step 0.
+        """
         found = _checkpoint(self.run, self.watcher)
         if found is None:
             return False
@@ -259,13 +272,16 @@ def _checkpoint(run: Run, watcher: Watcher) -> tuple[int, dict[Any, Any]] | None
     had_some = bool(run.checkpoints.steps()) or run.kept_summary is not None
     if had_some and not run.allowed.restart:
         raise UserError(
-            f"no checkpoint of {run.folder} is whole, so it can only begin again: put them back from a copy, or "
-            f"`fledge resume {run.folder} from_start=true` begins at step 0 and sets aside what is there."
+            f"no checkpoint of {run.folder} is whole, so it can only begin again: put them back "
+            f"from a copy, or `fledge resume {run.folder} from_start=true` begins at step 0 and "
+            "sets aside what is there."
         )
     kept = run.set_aside()
     if kept:
         why = "no checkpoint is whole" if had_some else "there is no checkpoint"
-        watcher.line(f"{run.folder} begins at step 0, for {why}; what was there is kept as {', '.join(kept)}")
+        watcher.line(
+            f"{run.folder} begins at step 0, for {why}; what was there is kept as {', '.join(kept)}"
+        )
     return None
 
 
@@ -279,14 +295,22 @@ def _fitting(run: Run, step: int) -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".:")
         raise UserError(
-            f"checkpoint {step:08d} of {run.folder} does not fit the run ({reason}): it is another run's, or of another "
-            "version of fledge. Put the run's own back, or remove this one to continue from the one before it."
+            f"checkpoint {step:08d} of {run.folder} does not fit the run ({reason}): it is another "
+            "run's, or of another version of fledge. Put the run's own back, or remove this one "
+            "to continue from the one before it."
         ) from error
 
 
-def _write_timings(run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]) -> None:
+def _write_timings(
+    run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]
+) -> None:
     phases = stopwatch.take()
-    row = {"step": step, **phases, "other": max(0.0, seconds - sum(phases.values())), "total": seconds}
+    row = {
+        "step": step,
+        **phases,
+        "other": max(0.0, seconds - sum(phases.values())),
+        "total": seconds,
+    }
     if "tokens" in figures:
         row["tokens_per_second"] = figures["tokens"] / seconds
     run.timings.write(row)

@@ -1,4 +1,6 @@
-"""What can act and be asked for log-probabilities. `TokenPolicy` is the one for language; a world's policy has the same two verbs."""
+"""What can act and be asked for log-probabilities. `TokenPolicy` is the one for language; a world's
+policy has the same two verbs.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,14 @@ from fledge.log_prob import PLAIN, Decoding, log_prob, restrict
 
 
 class Policy(Protocol):
-    """Acts, and says how likely an action was. Rows stay rows: packing, masks and chunks hide inside."""
+    """Acts, and says how likely an action was. Rows stay rows: packing, masks and chunks hide
+    inside.
+    """
 
     def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """log π(a_t|s_t), differentiable; only `chosen` [B, T] steps matter.  obs [B, T+1, *O], action [B, T, *A] -> [B, T]"""
+        """log π(a_t|s_t), differentiable; only `chosen` [B, T] steps matter.  obs [B, T+1, *O],
+        action [B, T, *A] -> [B, T]
+        """
         ...
 
     def parameters(self) -> Any: ...
@@ -33,14 +39,19 @@ class TokenNetwork(Protocol):
 class TokenPolicy(nn.Module):
     """A language model as a policy over tokens, under a decoding rule.
 
-    `allowed` [V] bool are the tokens that are actions: every special token but the stop token is never one, so a model can
-    neither be trained to emit a role token nor forge one. Both the sampler and `log_prob` renormalise over it.
+    `allowed` [V] bool are the tokens that are actions: every special token but the stop token is
+    never one, so a model can neither be trained to emit a role token nor forge one. Both the
+    sampler and `log_prob` renormalise over it.
     """
 
     allowed: Tensor | None
 
     def __init__(
-        self, network: nn.Module, allowed: Tensor | None = None, rule: Decoding = PLAIN, chunk: int = 1024
+        self,
+        network: nn.Module,
+        allowed: Tensor | None = None,
+        rule: Decoding = PLAIN,
+        chunk: int = 1024,
     ) -> None:
         super().__init__()
         self.network: Any = network  # a TokenNetwork
@@ -53,7 +64,9 @@ class TokenPolicy(nn.Module):
         return self.network(tokens, self.network.document_mask(tokens))
 
     def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
-        """log π(a_t|s_t) under the rule; where `chosen` is given, only there, and 0 elsewhere.  [B, T+1], [B, T] -> [B, T]"""
+        """log π(a_t|s_t) under the rule; where `chosen` is given, only there, and 0 elsewhere.  [B,
+        T+1], [B, T] -> [B, T]
+        """
         return self.evaluate(obs, action, chosen)[0]
 
     def evaluate(
@@ -65,7 +78,8 @@ class TokenPolicy(nn.Module):
         entropy: bool = False,
         hidden: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Log-probability and entropy (nats; zeros unless asked for), both [B, T].  obs [B, T or T+1], action [B, T]
+        """Log-probability and entropy (nats; zeros unless asked for), both [B, T].  obs [B, T or
+        T+1], action [B, T]
 
         hidden: the network's output for obs if it is known already, [B, T or T+1, D].
         """
@@ -81,25 +95,38 @@ class TokenPolicy(nn.Module):
 
     def _flat(self, hidden: Tensor, action: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
         return log_prob(
-            hidden, self.network.unembedding, action, self.rule, self.allowed, chunk=self.chunk, entropy=entropy
+            hidden,
+            self.network.unembedding,
+            action,
+            self.rule,
+            self.allowed,
+            chunk=self.chunk,
+            entropy=entropy,
         )
 
     def logits(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Logits of the distribution really sampled, −inf off its support, for a few positions.  [N, D] -> [N, V]
+        """Logits of the distribution really sampled, −inf off its support, for a few positions.
+        [N, D] -> [N, V]
 
-        keep: [N], actions that were sampled earlier and are on the support, as in `log_prob`, even where rounding would now
-        put them off it.
+        keep: [N], actions that were sampled earlier and are on the support, as in `log_prob`, even
+        where rounding would now put them off it.
         """
         raw = hidden @ self.network.unembedding.T
-        return restrict(raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed, keep)
+        return restrict(
+            raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed, keep
+        )
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
-        """‖∇ log π(a_t|s_t)‖² with respect to the logits, ‖e_a − p‖² = 1 − 2 p(a) + Σ_v p(v)²; 0 where not chosen.  [B, T+1], … -> [B, T]"""
+        """‖∇ log π(a_t|s_t)‖² with respect to the logits, ‖e_a − p‖² = 1 − 2 p(a) + Σ_v p(v)²; 0
+        where not chosen.  [B, T+1], … -> [B, T]
+        """
         hidden, own = self.hidden(obs[:, :-1])[chosen], action[chosen]  # [N, D], [N]
         norms = []
         for piece, done in zip(hidden.split(self.chunk), own.split(self.chunk), strict=True):
             p = self.logits(piece, keep=done).softmax(-1)  # [N, V]
-            norms.append(p.scatter_add(-1, done[:, None], -torch.ones_like(p[:, :1])).square().sum(-1))
+            norms.append(
+                p.scatter_add(-1, done[:, None], -torch.ones_like(p[:, :1])).square().sum(-1)
+            )
         found = torch.zeros(chosen.shape, dtype=norms[0].dtype, device=chosen.device)
         return found.masked_scatter(chosen, torch.cat(norms))
 
@@ -124,9 +151,13 @@ class SharedCritic(nn.Module):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T], and the value of every observation given, [B, T or T+1]."""
+        """Log-probability [B, T], entropy [B, T], and the value of every observation given, [B, T
+        or T+1].
+        """
         hidden = self.policy.hidden(obs)
-        return *self.policy.evaluate(obs, action, chosen, entropy=entropy, hidden=hidden), self.head(hidden)
+        return *self.policy.evaluate(
+            obs, action, chosen, entropy=entropy, hidden=hidden
+        ), self.head(hidden)
 
 
 class SeparateCritic(nn.Module):
@@ -140,5 +171,7 @@ class SeparateCritic(nn.Module):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T], and the value of every observation given, [B, T or T+1]."""
+        """Log-probability [B, T], entropy [B, T], and the value of every observation given, [B, T
+        or T+1].
+        """
         return *self.policy.evaluate(obs, action, chosen, entropy=entropy), self.critic(obs)

@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate over a run: a linear rise over `warmup_steps`, then constant, linear or cosine from the peak to `final` × peak.
+    """Learning rate over a run: a linear rise over `warmup_steps`, then constant, linear or cosine
+    from the peak to `final` × peak.
 
-    steps, warmup_steps: in the unit that the learner's clock counts, optimizer steps unless it is paced. The first step after the
-    rise is made at the peak; `final` is reached where the run ends, one unit after its last step began.
+    steps, warmup_steps: in the unit that the learner's clock counts, optimizer steps unless it is
+    paced. The first step after the rise is made at the peak; `final` is reached where the run ends,
+    one unit after its last step began.
     """
 
     peak: float
@@ -37,8 +39,9 @@ class Schedule:
 class Clock:
     """Where in its schedule the next optimizer step stands. Alone it counts steps, made or not.
 
-    Who knows how much of a run a batch is says so before it is learned from (`pace`): however many optimizer steps that batch
-    then gets (an update that ends early, rows that teach nothing), the schedule ends where the run does.
+    Who knows how much of a run a batch is says so before it is learned from (`pace`): however many
+    optimizer steps that batch then gets (an update that ends early, rows that teach nothing), the
+    schedule ends where the run does.
     """
 
     place: float = 0.0
@@ -53,7 +56,9 @@ class Clock:
 
     def tick(self) -> None:
         self.place += self.stride
-        if self.due:  # an update of more steps than were foreseen does not run into the next batch's time
+        if (
+            self.due
+        ):  # an update of more steps than were foreseen does not run into the next batch's time
             self.place = min(self.place, self.due)
 
     def restart(self) -> None:

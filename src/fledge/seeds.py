@@ -1,7 +1,9 @@
-"""One seed, many independent streams of random numbers, each with a name: the only place where a run's seed becomes a generator.
+"""One seed, many independent streams of random numbers, each with a name: the only place where a
+run's seed becomes a generator.
 
-Two generators with one seed give the same numbers, and `seed + 1` is the next run's seed: what a world does by chance must be
-independent of what its actor draws, and neither may repeat in another run.
+Two generators with one seed give the same numbers, and `seed + 1` is the next run's seed: what a
+world does by chance must be independent of what its actor draws, and neither may repeat in another
+run.
 """
 
 from __future__ import annotations

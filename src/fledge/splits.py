@@ -1,10 +1,12 @@
-"""What is trained on, what steers, and what is read once at the end: one rule for every kind of data.
+"""What is trained on, what steers, and what is read once at the end: one rule for every kind of
+data.
 
-Train is learned from. Validation steers: it stops early and ranks checkpoints. Test is read once, when training is over, and its
-figure is the result. A thing's side depends on a hash of its content alone, so it stays where it is when other things come or
-go, from seed to seed and from recipe to recipe: a prompt that `tune` holds out is held out by `align` and by `prefer`. What the
-content is, each kind of data says itself: a document's text; the prompt of a question, a conversation or a pair, with which all
-answers to it go; the letters of a made word.
+Train is learned from. Validation steers: it stops early and ranks checkpoints. Test is read once,
+when training is over, and its figure is the result. A thing's side depends on a hash of its content
+alone, so it stays where it is when other things come or go, from seed to seed and from recipe to
+recipe: a prompt that `tune` holds out is held out by `align` and by `prefer`. What the content is,
+each kind of data says itself: a document's text; the prompt of a question, a conversation or a
+pair, with which all answers to it go; the letters of a made word.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 FEWEST_TO_SPLIT = 20
-"""Of fewer different things than this none is held out: one in twenty of them would be nothing, or say nothing."""
+"""Of fewer different things than this none is held out: one in twenty of them would be nothing, or
+say nothing.
+"""
 
 
 def split_of(content: str) -> Split:
@@ -34,21 +38,27 @@ def split_of_digest(digest: bytes) -> Split:
 
 
 def checked(split: str) -> Split:
-    """The split of this name. Raises ValueError for another word, which must not quietly be trained on."""
+    """The split of this name. Raises ValueError for another word, which must not quietly be trained
+    on.
+    """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: it is one of {', '.join(SPLITS)}.")
     return split
 
 
 def prompt_key(prompt: str) -> str:
-    """What `split_of` hashes of a prompt: neither its case nor blanks at its ends make it another."""
+    """What `split_of` hashes of a prompt: neither its case nor blanks at its ends make it
+    another.
+    """
     return prompt.strip().casefold()
 
 
 def divide(contents: Iterable[str]) -> dict[str, Split] | None:
-    """The side of each different content; None where fewer than `FEWEST_TO_SPLIT` differ, and none can be held out.
+    """The side of each different content; None where fewer than `FEWEST_TO_SPLIT` differ, and none
+    can be held out.
 
-    Where no hash falls into validation, or none into test, the highest of the others go there, so that no side is empty.
+    Where no hash falls into validation, or none into test, the highest of the others go there, so
+    that no side is empty.
     """
     different = set(contents)
     if len(different) < FEWEST_TO_SPLIT:
@@ -67,7 +77,9 @@ def place_of(content: str) -> float:
 
 
 def _digest(content: str) -> bytes:
-    """The sha256. A lone half of a surrogate pair, which UTF-8 cannot say, is hashed as it stands."""
+    """The sha256. A lone half of a surrogate pair, which UTF-8 cannot say, is hashed as it
+    stands.
+    """
     return hashlib.sha256(content.encode("utf-8", errors="surrogatepass")).digest()
 
 

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds by phase. Phases do not nest: an inner one takes its seconds away from the outer."""
+    """Adds up wall-clock seconds by phase. Phases do not nest: an inner one takes its seconds away
+    from the outer.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)

@@ -1,4 +1,6 @@
-"""What an error of the operating system means to a user: what is the matter, and what to do about it."""
+"""What an error of the operating system means to a user: what is the matter, and what to do about
+it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import os
 import re
 from pathlib import Path
 
-_BESIDE = re.compile(r"\.([^/]+)\.\d+\.partial$")  # a file that is written beside the one that it will replace
+_BESIDE = re.compile(
+    r"\.([^/]+)\.\d+\.partial$"
+)  # a file that is written beside the one that it will replace
 _NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
 _OUT = "choose another `out`"
 _ROOM = "free some space, then `fledge resume` the run"
@@ -52,7 +56,8 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def explain(error: OSError, written: Path | None) -> str | None:
-    """One sentence about it, None for what no user can mend. `written`: the file or folder that the command writes, if any.
+    """One sentence about it, None for what no user can mend. `written`: the file or folder that the
+    command writes, if any.
 
     An error about any other path came of reading, and then nothing is said of what was written.
     """

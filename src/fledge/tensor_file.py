@@ -11,14 +11,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     """Tensors contiguous, each with memory of its own. Raises OSError and leaves a half file."""
-    path.touch()  # with the mode that the user's umask gives: the library makes it 0600, and colleagues read each other's runs
+    # with the mode that the user's umask gives: the library makes it 0600, and colleagues read each
+    # other's runs
+    path.touch()
     mode = path.stat().st_mode
     try:
         save_file(tensors, path, metadata=metadata)
         path.chmod(mode)
-    except SafetensorError as error:  # the library has its own type, with the system's number in the text
+    except (
+        SafetensorError
+    ) as error:  # the library has its own type, with the system's number in the text
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise

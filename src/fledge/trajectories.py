@@ -1,4 +1,6 @@
-"""The one thing that flows: B rows of T steps, what was seen, what was done, and what it was worth."""
+"""The one thing that flows: B rows of T steps, what was seen, what was done, and what it was
+worth.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from torch import Tensor
 class Trajectories:
     """B rows, T steps; O and A stand for the shapes of one observation and one action.
 
-    In language, `obs` is the row of token ids and `action` is `obs[:, 1:]`. `None` means "not known yet", which is not zero.
-    Steps where `chosen` is False (prompt, padding, an auto-reset step) hold arbitrary values everywhere and never count.
+    In language, `obs` is the row of token ids and `action` is `obs[:, 1:]`. `None` means "not known
+    yet", which is not zero. Steps where `chosen` is False (prompt, padding, an auto-reset step)
+    hold arbitrary values everywhere and never count.
     """
 
     obs: Tensor  # [B, T+1, *O]: one more than the actions, so that every bootstrap is a slice
@@ -24,7 +27,9 @@ class Trajectories:
     reward: Tensor  # [B, T]
     terminated: Tensor  # [B, T] bool: the world (or the stop token) ended the row here
     truncated: Tensor  # [B, T] bool: we stopped looking here
-    logp: Tensor | None = None  # [B, T]: under whoever acted, on the support that was really sampled
+    logp: Tensor | None = (
+        None  # [B, T]: under whoever acted, on the support that was really sampled
+    )
     group: Tensor | None = None  # [B]: the same number means the same prompt or start
     weight: Tensor | None = None  # [B, T]
     target: Tensor | None = None  # [B, T]
@@ -32,24 +37,36 @@ class Trajectories:
     def __post_init__(self) -> None:
         shape = self.chosen.shape
         if self.chosen.dtype != torch.bool or self.chosen.ndim != 2:
-            raise ValueError(f"`chosen` is {self.chosen.dtype} {tuple(shape)}: it must be bool [B, T].")
+            raise ValueError(
+                f"`chosen` is {self.chosen.dtype} {tuple(shape)}: it must be bool [B, T]."
+            )
         if self.obs.shape[:2] != (shape[0], shape[1] + 1):
-            raise ValueError(f"`obs` is {tuple(self.obs.shape)}: it must be [B, T+1, …] beside chosen {tuple(shape)}.")
+            raise ValueError(
+                f"`obs` is {tuple(self.obs.shape)}: it must be [B, T+1, …] beside chosen "
+                f"{tuple(shape)}."
+            )
         for name in ("action", "reward", "terminated", "truncated", "logp", "weight", "target"):
             value = getattr(self, name)
             if value is not None and value.shape[:2] != shape:
                 raise ValueError(
-                    f"`{name}` is {tuple(value.shape)}: it must be [B, T, …] beside chosen {tuple(shape)}."
+                    f"`{name}` is {tuple(value.shape)}: it must be [B, T, …] beside chosen "
+                    f"{tuple(shape)}."
                 )
         if self.group is not None and self.group.shape != shape[:1]:
-            raise ValueError(f"`group` is {tuple(self.group.shape)}: it must be [B] with B = {shape[0]}.")
+            raise ValueError(
+                f"`group` is {tuple(self.group.shape)}: it must be [B] with B = {shape[0]}."
+            )
 
     def __len__(self) -> int:
         return self.chosen.shape[0]
 
     def __getitem__(self, rows: slice | Tensor) -> Trajectories:
-        """The same fields for some of the rows (a slice, an index tensor or a boolean mask over B)."""
-        cut: dict[str, Any] = {name: None if value is None else value[rows] for name, value in self.items()}
+        """The same fields for some of the rows (a slice, an index tensor or a boolean mask over
+        B).
+        """
+        cut: dict[str, Any] = {
+            name: None if value is None else value[rows] for name, value in self.items()
+        }
         return type(self)(**cut)
 
     def items(self) -> list[tuple[str, Any]]:
@@ -61,7 +78,9 @@ class Trajectories:
     def to(self, device: torch.device) -> Trajectories:
         if self.obs.device == device:
             return self
-        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in self.items()}
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in self.items()
+        }
         return type(self)(**moved)
 
     def trim(self) -> Trajectories:
@@ -73,14 +92,18 @@ class Trajectories:
         if steps >= self.chosen.shape[1]:
             return self
         cut = {
-            name: value[:, :steps] for name, value in self.items() if value is not None and name not in ("obs", "group")
+            name: value[:, :steps]
+            for name, value in self.items()
+            if value is not None and name not in ("obs", "group")
         }
         return replace(self, obs=self.obs[:, : steps + 1], **cut)
 
     def as_steps(self) -> Self:
-        """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs` [N, 2, *O]; no groups.
+        """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs`
+        [N, 2, *O]; no groups.
 
-        Where nothing was chosen one row remains, which nobody chose: an optimizer step has something to be made on.
+        Where nothing was chosen one row remains, which nobody chose: an optimizer step has
+        something to be made on.
         """
         rows = self.chosen if self.chosen.any() else self._first_step()
         cut: dict[str, Any] = {
@@ -98,7 +121,9 @@ class Trajectories:
         return one
 
     def last(self) -> Tensor:
-        """The place in `obs` of what each row's last chosen action led to: its last real token.  [B]"""
+        """The place in `obs` of what each row's last chosen action led to: its last real token.
+        [B]
+        """
         place = torch.arange(1, self.chosen.shape[1] + 1, device=self.chosen.device)
         return (self.chosen * place).amax(dim=1)
 
@@ -126,11 +151,14 @@ class Pairs:
         return Pairs(self.preferred.trim(), self.rejected.trim())
 
 
-def from_rows(rows: Sequence[Sequence[int]], chosen: Sequence[Sequence[bool]], pad: int = 0) -> Trajectories:
+def from_rows(
+    rows: Sequence[Sequence[int]], chosen: Sequence[Sequence[bool]], pad: int = 0
+) -> Trajectories:
     """Token rows of unequal length, padded on the right.
 
-    `chosen[i][t]` says whether token t of row i is one the policy is to be trained on; the first token of a row never is
-    (nothing comes before it). Masks come from lengths: the value of `pad` never decides anything.
+    `chosen[i][t]` says whether token t of row i is one the policy is to be trained on; the first
+    token of a row never is (nothing comes before it). Masks come from lengths: the value of `pad`
+    never decides anything.
     """
     if not rows:
         raise ValueError("no rows were given: Trajectories need one or more.")
@@ -140,7 +168,9 @@ def from_rows(rows: Sequence[Sequence[int]], chosen: Sequence[Sequence[bool]], p
     last = torch.zeros((len(rows), longest), dtype=torch.bool)
     for i, (row, own) in enumerate(zip(rows, chosen, strict=True)):
         if len(row) != len(own):
-            raise ValueError(f"row {i} has {len(row)} tokens but {len(own)} mask entries: they must be equal.")
+            raise ValueError(
+                f"row {i} has {len(row)} tokens but {len(own)} mask entries: they must be equal."
+            )
         obs[i, : len(row)] = torch.as_tensor(row)
         mask[i, : len(row)] = torch.as_tensor(own)
         last[i, len(row) - 1] = True

@@ -1,4 +1,6 @@
-"""Runs a Python file that the user wrote; what goes wrong in it becomes one sentence with the file and the line."""
+"""Runs a Python file that the user wrote; what goes wrong in it becomes one sentence with the file
+and the line.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +26,32 @@ def read_source(path: Path) -> str:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise UserError(f"there is no task file {path}: check the path, or name a built-in task.") from error
+        raise UserError(
+            f"there is no task file {path}: check the path, or name a built-in task."
+        ) from error
     except OSError as error:
         raise UserError(
-            f"the task file {path} cannot be read ({error.strerror}): give a readable .py or .jsonl file."
+            f"the task file {path} cannot be read ({error.strerror}): give a readable .py or "
+            ".jsonl file."
         ) from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The codec counts from behind a byte-order mark; the user's editor counts from the start of the file.
+        # The codec counts from behind a byte-order mark; the user's editor counts from the start of
+        # the file.
         at = error.start + (3 if raw.startswith(b"\xef\xbb\xbf") else 0)
         line = raw.count(b"\n", 0, at) + 1
-        raise UserError(f"{path} is not UTF-8 at byte {at} (line {line}): save it as UTF-8 text.") from error
+        raise UserError(
+            f"{path} is not UTF-8 at byte {at} (line {line}): save it as UTF-8 text."
+        ) from error
     if not text.strip():
         raise UserError(f"the task file {path} is empty: it needs at least one prompt.")
     return text
 
 
 def load_module(path: Path) -> ModuleType:
-    """Runs the file once and returns it as a module; modules that lie beside it can be imported from it.
+    """Runs the file once and returns it as a module; modules that lie beside it can be imported
+    from it.
 
     Raises UserError where the file cannot be read, is not Python, or raises while it runs.
     """
@@ -51,8 +60,14 @@ def load_module(path: Path) -> ModuleType:
         code = compile(source, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
         place = f"{path} line {error.lineno}" if error.lineno else str(path)
-        raise UserError(f"{place} is not valid Python ({error.msg}): mend it and run again.") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a null byte (Python 3.11), brackets 1,000 deep
+        raise UserError(
+            f"{place} is not valid Python ({error.msg}): mend it and run again."
+        ) from error
+    except (
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # a null byte (Python 3.11), brackets 1,000 deep
         raise UserError(f"{path} is not valid Python ({error}): save it as plain text.") from error
     name = f"fledge_user_task_{path.stem}"
     module = ModuleType(name)
@@ -66,10 +81,12 @@ def load_module(path: Path) -> ModuleType:
 
 
 def call(path: Path, what: str, function: Callable[..., Any], when: str, *arguments: Any) -> Any:
-    """`function(*arguments)`; what it raises becomes a UserError with the file, the line, the error and `when`.
+    """`function(*arguments)`; what it raises becomes a UserError with the file, the line, the error
+    and `when`.
 
-    That holds for a raise of any kind, exits and os._exit among them. A copy of this process that it forks and that comes
-    back from it ends here, and the working folder is what it was. Ctrl-C stays Ctrl-C.
+    That holds for a raise of any kind, exits and os._exit among them. A copy of this process that
+    it forks and that comes back from it ends here, and the working folder is what it was. Ctrl-C
+    stays Ctrl-C.
     """
     with told_as(lambda error: f"{complaint(path, what, error, when)}; mend it and run again."):
         return function(*arguments)
@@ -77,7 +94,9 @@ def call(path: Path, what: str, function: Callable[..., Any], when: str, *argume
 
 @contextmanager
 def told_as(sentence: Callable[[BaseException], str]) -> Iterator[None]:
-    """Code of a user's runs inside: what it raises, of any kind, becomes a UserError with the sentence about it."""
+    """Code of a user's runs inside: what it raises, of any kind, becomes a UserError with the
+    sentence about it.
+    """
     with contained() as is_interrupt:
         try:
             yield
@@ -88,14 +107,18 @@ def told_as(sentence: Callable[[BaseException], str]) -> Iterator[None]:
 
 
 class LeftTheProcess(BaseException):
-    """What os._exit raises while code of a user's runs: it would end the trainer with nothing said and nothing saved."""
+    """What os._exit raises while code of a user's runs: it would end the trainer with nothing said
+    and nothing saved.
+    """
 
 
 @contextmanager
 def contained() -> Iterator[Callable[[BaseException], bool]]:
-    """Code of a user's that runs inside cannot end this process by os._exit, return in a copy of it, or leave it in another folder.
+    """Code of a user's that runs inside cannot end this process by os._exit, return in a copy of
+    it, or leave it in another folder.
 
-    Yields the question whether an exception is a Ctrl-C of a person, as against a KeyboardInterrupt that the code raised.
+    Yields the question whether an exception is a Ctrl-C of a person, as against a KeyboardInterrupt
+    that the code raised.
     """
     process, folder = os.getpid(), _folder()
     os._exit = _exit  # for good: outside user code it is what it was
@@ -107,14 +130,17 @@ def contained() -> Iterator[Callable[[BaseException], bool]]:
         pressed.append(number)
         signal.default_int_handler(number, frame)
 
-    # Where a run goes on, its loop has a handler of its own, and Python's comes back when Ctrl-C is pressed twice.
+    # Where a run goes on, its loop has a handler of its own, and Python's comes back when Ctrl-C is
+    # pressed twice.
     noted = _is_default() and threading.current_thread() is threading.main_thread()
     if noted:
         signal.signal(signal.SIGINT, note)
     try:
         yield (
             lambda error: (
-                isinstance(error, KeyboardInterrupt) and os.getpid() == process and (bool(pressed) or _is_default())
+                isinstance(error, KeyboardInterrupt)
+                and os.getpid() == process
+                and (bool(pressed) or _is_default())
             )
         )
     finally:

@@ -1,4 +1,6 @@
-"""Worlds of a few places, small enough to be worked out by hand: ten steps round a circle, a road with a ditch beside it, a line."""
+"""Worlds of a few places, small enough to be worked out by hand: ten steps round a circle, a road
+with a ditch beside it, a line.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from fledge.worlds.world import Choices, Space, Step
 
 
 class Counted:
-    """What the worlds below share: places, a clock for each copy that runs out after `steps`, and a new beginning after an end."""
+    """What the worlds below share: places, a clock for each copy that runs out after `steps`, and a
+    new beginning after an end.
+    """
 
     name: str = "counted"
     restorable = True
@@ -21,8 +25,15 @@ class Counted:
     copies: int
 
     def __init__(self, places: int, copies: int, steps: int, *, ends: bool, start: int = 0) -> None:
-        """ends: whether the world terminates when the clock has run out; if not it is only cut there."""
-        self.observation, self.copies, self.steps, self.ends = Choices((places,)), copies, steps, ends
+        """ends: whether the world terminates when the clock has run out; if not it is only cut
+        there.
+        """
+        self.observation, self.copies, self.steps, self.ends = (
+            Choices((places,)),
+            copies,
+            steps,
+            ends,
+        )
         self.start = torch.full((copies,), start)
         self.reset(0)
 
@@ -55,7 +66,9 @@ class Counted:
 
 
 class Circle(Counted):
-    """Ten places in a circle, one further a step, each step worth 1 whatever is done. It ends, or is cut, after one round."""
+    """Ten places in a circle, one further a step, each step worth 1 whatever is done. It ends, or
+    is cut, after one round.
+    """
 
     def __init__(self, copies: int, *, ends: bool) -> None:
         super().__init__(10, copies, 10, ends=ends)
@@ -65,7 +78,9 @@ class Circle(Counted):
 
 
 class Road(Counted):
-    """On the road (place 0) action 0 stays on it; in the ditch (place 1) action 1 climbs out. Anything else is the ditch, and costs 1."""
+    """On the road (place 0) action 0 stays on it; in the ditch (place 1) action 1 climbs out.
+    Anything else is the ditch, and costs 1.
+    """
 
     def __init__(self, copies: int, steps: int) -> None:
         super().__init__(2, copies, steps, ends=False)
@@ -76,7 +91,9 @@ class Road(Counted):
 
 
 class Line(Counted):
-    """Seven places in a row. Actions 0, 1, 2 go back, stay, and go on; three steps from the middle, worth nothing."""
+    """Seven places in a row. Actions 0, 1, 2 go back, stay, and go on; three steps from the middle,
+    worth nothing.
+    """
 
     action: Space = Choices((3,))
 

@@ -1,4 +1,6 @@
-"""An algorithm on a language so small that its expected gradient is a sum over every group of samples there could have been."""
+"""An algorithm on a language so small that its expected gradient is a sum over every group of
+samples there could have been.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 
 
 class Enumeration:
-    """A random policy over a language as a table, a random reward for every sequence, and one group of samples at a time."""
+    """A random policy over a language as a table, a random reward for every sequence, and one group
+    of samples at a time.
+    """
 
     def __init__(
         self,
@@ -33,16 +37,34 @@ class Enumeration:
         off_policy: bool = False,
         reward: Callable[[Tensor], Tensor] = lambda reward: reward,
     ) -> None:
-        """off_policy: the samples are another table's. reward: what is made of the random numbers."""
+        """off_policy: the samples are another table's. reward: what is made of the random
+        numbers.
+        """
         self.language = Language(vocabulary, length, stop)
-        self.network, reference = TableNetwork(vocabulary, length, seed), TableNetwork(vocabulary, length, seed + 1)
-        self.reward = reward(torch.randn(len(self.language.sequences), dtype=torch.float64, generator=seeded(seed + 2)))
+        self.network, reference = (
+            TableNetwork(vocabulary, length, seed),
+            TableNetwork(vocabulary, length, seed + 1),
+        )
+        self.reward = reward(
+            torch.randn(
+                len(self.language.sequences), dtype=torch.float64, generator=seeded(seed + 2)
+            )
+        )
         self.table = self.network.logits(self.language).detach()
-        acting = TableNetwork(vocabulary, length, seed + 3).logits(self.language).detach() if off_policy else self.table
+        acting = (
+            TableNetwork(vocabulary, length, seed + 3).logits(self.language).detach()
+            if off_policy
+            else self.table
+        )
         self.step_logp = self.language.step_log_prob(acting)
         self.reference = self.language.log_prob(reference.logits(self.language)).detach()
-        self.p, self.acting = self.language.log_prob(self.table).exp(), self.language.log_prob(acting).exp()
-        self.chosen = torch.tensor([[t < len(w) for t in range(length)] for w in self.language.sequences])  # [S, T]
+        self.p, self.acting = (
+            self.language.log_prob(self.table).exp(),
+            self.language.log_prob(acting).exp(),
+        )
+        self.chosen = torch.tensor(
+            [[t < len(w) for t in range(length)] for w in self.language.sequences]
+        )  # [S, T]
         policy = TokenPolicy(self.network)
         fit = learner(policy)
         self.gradients = Gradients(fit)
@@ -53,7 +75,9 @@ class Enumeration:
         """What one update on these sequences, as one group, adds to the table.  [P, V]"""
         group = torch.zeros(len(words), dtype=torch.long)
         self.algorithm.update(
-            spoken(self.language, words, self.language.vocabulary, self.reward, self.step_logp, group)
+            spoken(
+                self.language, words, self.language.vocabulary, self.reward, self.step_logp, group
+            )
         )
         return -self.gradients.taken[-1][0][:, self.network.row_of(self.language)].T
 
@@ -68,7 +92,9 @@ class Enumeration:
         return policy_gradient(self.language, self.table, self.reward, self.reference, beta)
 
     def pull(self, coefficient: Tensor) -> Tensor:
-        """Σ_y Σ_t c(y, t)·∇log π(y_t|y_<t), by the enumeration alone; c [S] is the same at every step.  [S] or [S, T] -> [P, V]"""
+        """Σ_y Σ_t c(y, t)·∇log π(y_t|y_<t), by the enumeration alone; c [S] is the same at every
+        step.  [S] or [S, T] -> [P, V]
+        """
         table = self.table.clone().requires_grad_(True)
         steps = self.language.step_log_prob(table) * self.chosen  # [S, T]
         each = coefficient if coefficient.ndim == 2 else coefficient[:, None]

@@ -1,4 +1,6 @@
-"""Worlds whose values can be written down: one that is cut every ten steps, and one choice made again and again."""
+"""Worlds whose values can be written down: one that is cut every ten steps, and one choice made
+again and again.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ ONE_NUMBER = Box(torch.tensor([-1.0]), torch.tensor([1.0]))
 
 
 class Ten:
-    """Reward 1 for ten steps, whatever is done. Terminated: V at step t is 1 + … + γ^(9−t). Truncated: 1/(1 − γ), in every state.
+    """Reward 1 for ten steps, whatever is done. Terminated: V at step t is 1 + … + γ^(9−t).
+    Truncated: 1/(1 − γ), in every state.
 
-    The observation is the number of the step where the world ends there, and always 0 where it would go on.
+    The observation is the number of the step where the world ends there, and always 0 where it
+    would go on.
     """
 
     name, restorable = "ten", True
@@ -42,7 +46,9 @@ class Ten:
         self.step_number = torch.where(over, 0, self.step_number + 1)
         ended = self.step_number == LENGTH
         no = torch.zeros_like(ended)
-        return Step(self._seen(), (~over).float(), *((ended, no) if self.terminates else (no, ended)))
+        return Step(
+            self._seen(), (~over).float(), *((ended, no) if self.terminates else (no, ended))
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"step_number": self.step_number}
@@ -73,10 +79,14 @@ class Hill(Ten):
 
 
 class KnownHill(TwinCritic):
-    """Both critics know it: Q(s, a) = −(a − 0.3)². The one parameter that learns changes nothing."""
+    """Both critics know it: Q(s, a) = −(a − 0.3)². The one parameter that learns changes
+    nothing.
+    """
 
     def __init__(self) -> None:
-        super().__init__(Choices((LENGTH + 1,)), ONE_NUMBER, generator=torch.Generator(), widths=(1,))
+        super().__init__(
+            Choices((LENGTH + 1,)), ONE_NUMBER, generator=torch.Generator(), widths=(1,)
+        )
         self.nothing = torch.nn.Parameter(torch.zeros(()))
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
@@ -87,10 +97,14 @@ class KnownHill(TwinCritic):
 
 
 class KnownValues(TwinCritic):
-    """Both critics are one table of the states, whatever is done: Q(s, a) = values[s]. The table learns."""
+    """Both critics are one table of the states, whatever is done: Q(s, a) = values[s]. The table
+    learns.
+    """
 
     def __init__(self, values: Tensor) -> None:
-        super().__init__(Choices((LENGTH + 1,)), ONE_NUMBER, generator=torch.Generator(), widths=(1,))
+        super().__init__(
+            Choices((LENGTH + 1,)), ONE_NUMBER, generator=torch.Generator(), widths=(1,)
+        )
         self.networks = torch.nn.ModuleList()
         self.values = torch.nn.Parameter(values.expand(2, -1).clone())
 
@@ -107,15 +121,20 @@ BEYOND = 64.0  # of the state after the last step: nobody may believe it where t
 def step_from_known_values(
     make: Callable[..., Any], terminates: bool, off: float
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """One step of SAC or TD3 from critics that are `off` the true values, which the target critics are not.
+    """One step of SAC or TD3 from critics that are `off` the true values, which the target critics
+    are not.
 
     γ = ½, so that every number is exact; 4,096 draws of the 80 steps, a tenth of which are ends.
     -> values before and after [2, 11], figures
     """
     values = torch.cat([values_of_ten(0.5, terminates), torch.tensor([BEYOND])])
-    algorithm = make(critic=KnownValues(values), gamma=0.5, updates_per_step=1, rows_per_update=4096)
+    algorithm = make(
+        critic=KnownValues(values), gamma=0.5, updates_per_step=1, rows_per_update=4096
+    )
     if hasattr(algorithm.actor, "log_temperature"):
-        algorithm.actor.log_temperature.requires_grad_(False).fill_(-60.0)  # entropy is worth nothing
+        algorithm.actor.log_temperature.requires_grad_(False).fill_(
+            -60.0
+        )  # entropy is worth nothing
     with torch.no_grad():
         algorithm.critic.values += off
     before = algorithm.critic.values.detach().clone()

@@ -1,4 +1,6 @@
-"""What every algorithm on rewards must do: the same numbers in pieces, under garbage, on two ranks, after a stop; and it must learn."""
+"""What every algorithm on rewards must do: the same numbers in pieces, under garbage, on two ranks,
+after a stop; and it must learn.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
-from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em
+from fledge.algorithms.likelihood.expectation_maximisation import (
+    ExpectationMaximisation,
+    best_of_n,
+    rest_em,
+)
 from fledge.algorithms.policy.cispo import cispo
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import GRPO, dapo, dr_grpo
@@ -27,7 +33,17 @@ from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.every_algorithm import ALL_ROWS, EVERY, Case, policy
-from tests.subjects import GARBAGE, Gradients, figures_close, learner, policy_of, rollouts, seeded, spoil, transformer
+from tests.subjects import (
+    GARBAGE,
+    Gradients,
+    figures_close,
+    learner,
+    policy_of,
+    rollouts,
+    seeded,
+    spoil,
+    transformer,
+)
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}  # float64; the promise is 1e-6
 
@@ -60,19 +76,38 @@ FAMILY: dict[str, Callable[..., Any]] = {
     "best of n": best_of_n,
     "rest em": partial(rest_em, threshold=0.1),
 }
-SEVERAL = [name for name, make in FAMILY.items() if "updates_per_step" in signature(make).parameters]
-EPOCHS_ALONE = [name for name, make in FAMILY.items() if "epochs" in signature(make).parameters and name not in SEVERAL]
-WITH_GROUPS = [name for name in FAMILY if not name.startswith(("reinforce", "rloo", "off", "control"))]
+SEVERAL = [
+    name for name, make in FAMILY.items() if "updates_per_step" in signature(make).parameters
+]
+EPOCHS_ALONE = [
+    name
+    for name, make in FAMILY.items()
+    if "epochs" in signature(make).parameters and name not in SEVERAL
+]
+WITH_GROUPS = [
+    name for name in FAMILY if not name.startswith(("reinforce", "rloo", "off", "control"))
+]
 
 
-def case(name: str, rows: slice = ALL_ROWS, micro: int | None = None, updates: int = 1, epochs: int = 1) -> Case:
-    """Two groups have earned nothing at all; off-policy samples are another policy's, rewards of a posterior are not negative."""
+def case(
+    name: str, rows: slice = ALL_ROWS, micro: int | None = None, updates: int = 1, epochs: int = 1
+) -> Case:
+    """Two groups have earned nothing at all; off-policy samples are another policy's, rewards of a
+    posterior are not negative.
+    """
     actor = policy()
     fit = learner(actor, rows_per_micro_batch=micro)
-    several: dict[str, Any] = {"updates_per_step": updates, "epochs": epochs} if name in SEVERAL else {}
+    several: dict[str, Any] = (
+        {"updates_per_step": updates, "epochs": epochs} if name in SEVERAL else {}
+    )
     several |= {"epochs": updates} if name in EPOCHS_ALONE else {}
     algorithm = FAMILY[name](
-        actor, fit, Stopwatch(), reference=policy(5).frozen_copy(), kl=KLControl(0.1, 0.5), **several
+        actor,
+        fit,
+        Stopwatch(),
+        reference=policy(5).frozen_copy(),
+        kl=KLControl(0.1, 0.5),
+        **several,
     )
     batch = rollouts(policy(7) if name.startswith("off") else actor)
     reward = torch.where((torch.arange(16) // 2 % 3 == 1)[:, None], 0.0, batch.reward)
@@ -127,12 +162,16 @@ def test_unchosen_steps_touch_neither_gradient_nor_figures(name: str) -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_truncated_row_is_credited_like_a_terminated_one(name: str) -> None:
-    """Nobody here has a critic, so that what a cut row would still have earned counts as nothing (PPO's does not)."""
+    """Nobody here has a critic, so that what a cut row would still have earned counts as nothing
+    (PPO's does not).
+    """
     found = []
     for swap in (False, True):
         made = case(name)
         if swap:
-            made.batch = made.batch.with_(terminated=made.batch.truncated, truncated=made.batch.terminated)
+            made.batch = made.batch.with_(
+                terminated=made.batch.truncated, truncated=made.batch.terminated
+            )
         found.append(made.gradient()[0])
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
@@ -140,7 +179,9 @@ def test_a_truncated_row_is_credited_like_a_terminated_one(name: str) -> None:
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 @pytest.mark.parametrize("name", ["reinforce, constant", "off policy, decision, truncated"])
 def test_credit_does_not_cross_an_end(name: str, end: str) -> None:
-    """In a row that holds two episodes, the second one's reward has no part in the first one's credit."""
+    """In a row that holds two episodes, the second one's reward has no part in the first one's
+    credit.
+    """
     credit = []
     for late in (0.0, 50.0):
         made = case(name)
@@ -148,7 +189,9 @@ def test_credit_does_not_cross_an_end(name: str, end: str) -> None:
         flags = getattr(batch, end).clone()
         flags[:, step] = True
         reward = torch.where(batch.chosen & (torch.arange(12) > step), late, batch.reward)
-        batch = batch.with_(reward=reward, chosen=batch.chosen | (torch.arange(12) == step), **{end: flags})
+        batch = batch.with_(
+            reward=reward, chosen=batch.chosen | (torch.arange(12) == step), **{end: flags}
+        )
         algorithm = made.algorithm
         given = (torch.ones_like(reward), reward) if isinstance(algorithm, OffPolicy) else (reward,)
         found = algorithm.weigh(batch, *given)
@@ -179,8 +222,12 @@ def test_the_figures_that_a_practitioner_watches_are_there(name: str) -> None:
     if not name.startswith("off"):
         batch, reference = made.batch, policy(5)
         gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
-        assert figures["kl_k1"] == pytest.approx(torch.where(batch.chosen, gap, 0.0).sum(1).mean().item(), rel=1e-9)
-        assert figures["entropy"] == pytest.approx(-batch.logp[batch.chosen].mean().item(), rel=1e-9)
+        assert figures["kl_k1"] == pytest.approx(
+            torch.where(batch.chosen, gap, 0.0).sum(1).mean().item(), rel=1e-9
+        )
+        assert figures["entropy"] == pytest.approx(
+            -batch.logp[batch.chosen].mean().item(), rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("name", FAMILY)
@@ -213,7 +260,9 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
 
     with pytest.raises(Stop):
         broken.algorithm.update(broken.batch, between_steps)
-    if "base" in broken.algorithm.state_dict():  # what a run was made with is not what it is resumed with
+    if (
+        "base" in broken.algorithm.state_dict()
+    ):  # what a run was made with is not what it is resumed with
         with torch.no_grad():
             for parameter in resumed.learner.parameters:
                 parameter += 1
@@ -248,7 +297,9 @@ ODD_RANKS = (slice(0, 5), slice(5, 16))  # for what needs no whole groups
 
 def _one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     found = {}
     for name in FAMILY:
         made = case(name, RANKS[rank], 4)
@@ -256,7 +307,8 @@ def _one_rank(rank: int, folder: str) -> None:
         found[name] = (gradient, figures | {"next_kl_coefficient": made.algorithm.kl.beta})
     found["kto"] = EVERY["kto"](ODD_RANKS[rank], 4).gradient()
     torch.save(found, f"{folder}/{rank}.pt")
-    distributed.barrier()  # nobody leaves while the other may still ask: gloo aborts then, now and again
+    # nobody leaves while the other may still ask: gloo aborts then, now and again
+    distributed.barrier()
     distributed.destroy_process_group()
 
 
@@ -282,7 +334,9 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     "name", [name for name in FAMILY if name != "control variate"]
 )  # whose guess here never learns
 def test_it_learns_to_say_what_is_rewarded(name: str) -> None:
-    """Reward: the share of the four tokens that are 7, of which EM wants a half. Chance is 1 in 9; 60 updates on 64 samples."""
+    """Reward: the share of the four tokens that are 7, of which EM wants a half. Chance is 1 in 9;
+    60 updates on 64 samples.
+    """
     actor = policy_of(transformer())
     settings: dict[str, Any] = {}
     if name.startswith("reward weighted") or name == "awr":
@@ -296,7 +350,9 @@ def test_it_learns_to_say_what_is_rewarded(name: str) -> None:
     algorithm = FAMILY[name](actor, learner(actor, rate=1e-2, clip=1.0), Stopwatch(), **settings)
     random, scores = seeded(0), []
     for _ in range(60):
-        completions = generate(actor, [[1]] * 8, max_new_tokens=4, stop=-1, samples=8, generator=random)
+        completions = generate(
+            actor, [[1]] * 8, max_new_tokens=4, stop=-1, samples=8, generator=random
+        )
         reward = [completion.tokens.count(7) / 4 for completion in completions]
         algorithm.update(rollout_rows(completions, reward, [i // 8 for i in range(64)]))
         scores.append(sum(r >= 0.5 if "threshold" in settings else r for r in reward) / 64)

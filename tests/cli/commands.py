@@ -15,39 +15,50 @@ from typing import Any
 
 SERVER = Path(__file__).with_name("fork_server.py")
 
-# Where a model stands that the session's fixture has made: {pretrain}, {tune}, {reward}; and files: {text}, {rows} …
+# Where a model stands that the session's fixture has made: {pretrain}, {tune}, {reward}; and files:
+# {text}, {rows} …
 _QUICK = "precision=fp32 compile=no"
 PRETRAIN = (
     f"pretrain data={{text}} tokenizer=bytes layers=1 width=16 heads=2 context=64 steps=12 "
     f"tokens_per_step=256 evaluate_every=5 evaluation_rows=8 {_QUICK}"
 )
 TUNE = f"tune base={{pretrain}} data={{rows}} steps=12 rows_per_step=8 evaluate_every=5 {_QUICK}"
-REWARD = "reward base={tune} data={pairs} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32 compile=no"
+REWARD = (
+    "reward base={tune} data={pairs} steps=12 pairs_per_step=8 evaluate_every=5 precision=fp32 "
+    "compile=no"
+)
 PREFER = REWARD.replace("reward base", "prefer base")
 DISTILL = (
-    "distill teacher={tune} task={letters} kind=jsd on_policy=0.5 layers=1 width=8 heads=2 steps=8 rows_per_step=8 "
-    f"max_new_tokens=8 evaluate_every=4 evaluation_prompts=8 {_QUICK}"
+    "distill teacher={tune} task={letters} kind=jsd on_policy=0.5 layers=1 width=8 heads=2 "
+    f"steps=8 rows_per_step=8 max_new_tokens=8 evaluate_every=4 evaluation_prompts=8 {_QUICK}"
 )
 ALIGN = (
-    "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 max_new_tokens=8 "
-    "evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"
+    "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 "
+    "max_new_tokens=8 evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"
 )
 PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
 REINFORCE = f"{ALIGN} algorithm=reinforce"
 GRPO = f"{ALIGN} algorithm=grpo updates_per_step=4 epochs=2"
 REST_EM = f"{ALIGN} algorithm=rest_em threshold=0.3 updates_per_step=2"
-CONTROL = "control world=CartPole-v1 steps=700 evaluate_every=300 evaluation_episodes=2 pictures=false"
-CONTROL_PPO = (
-    f"{CONTROL} algorithm=ppo copies=4 steps_per_batch=16 rows_per_update=16 epochs=2 normalise=true scale_rewards=true"
+CONTROL = (
+    "control world=CartPole-v1 steps=700 evaluate_every=300 evaluation_episodes=2 pictures=false"
 )
-CONTROL_DQN = f"{CONTROL} algorithm=dqn buffer=1000 copies=4 learning_starts=100 updates_per_batch=8 widths=16,16 prioritised=true n_step=3"
+CONTROL_PPO = (
+    f"{CONTROL} algorithm=ppo copies=4 steps_per_batch=16 rows_per_update=16 epochs=2 "
+    "normalise=true scale_rewards=true"
+)
+CONTROL_DQN = (
+    f"{CONTROL} algorithm=dqn buffer=1000 copies=4 learning_starts=100 updates_per_batch=8 "
+    "widths=16,16 prioritised=true n_step=3"
+)
 CONTROL_SAC = (
-    "control world=Pendulum-v1 algorithm=sac steps=300 copies=2 steps_per_batch=8 updates_per_batch=4 learning_starts=50 widths=16,16 "
-    "evaluate_every=100 evaluation_episodes=2 pictures=false"
+    "control world=Pendulum-v1 algorithm=sac steps=300 copies=2 steps_per_batch=8 "
+    "updates_per_batch=4 learning_starts=50 widths=16,16 evaluate_every=100 evaluation_episodes=2 "
+    "pictures=false"
 )
 CONTROL_TABLE = (
-    "control world=gridworld algorithm=q_learning steps=4000 copies=4 steps_per_batch=20 evaluate_every=1000 evaluation_episodes=2 "
-    "pictures=false"
+    "control world=gridworld algorithm=q_learning steps=4000 copies=4 steps_per_batch=20 "
+    "evaluate_every=1000 evaluation_episodes=2 pictures=false"
 )
 STAGES = {
     "pretrain": PRETRAIN,
@@ -67,9 +78,16 @@ STAGES = {
 
 
 def environment() -> dict[str, str]:
-    """One thread a process, since several run at a time; a line of fixed width; the package that is being tested."""
+    """One thread a process, since several run at a time; a line of fixed width; the package that is
+    being tested.
+    """
     source = str(Path(__file__).resolve().parents[2] / "src")
-    return os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONPATH": source}
+    return os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "COLUMNS": "100",
+        "PYTHONPATH": source,
+    }
 
 
 @dataclass(frozen=True)
@@ -80,7 +98,12 @@ class Models:
 
     def fill(self, command: str) -> list[str]:
         """The words of a command, with {tune}, {text} and so on replaced by what they stand for."""
-        files = {"text": "text.txt", "rows": "rows.jsonl", "pairs": "pairs.jsonl", "letters": "letters.py"}
+        files = {
+            "text": "text.txt",
+            "rows": "rows.jsonl",
+            "pairs": "pairs.jsonl",
+            "letters": "letters.py",
+        }
         places = {name: str(self.folder / file) for name, file in files.items()}
         places |= {"models": str(self.folder)} | {
             name: str(self.folder / name) for name in ("pretrain", "tune", "reward")
@@ -99,7 +122,9 @@ class Done:
 
     @property
     def complaint(self) -> str:
-        """The one sentence of a command that the user got wrong: exit code 2, one line, nothing else."""
+        """The one sentence of a command that the user got wrong: exit code 2, one line, nothing
+        else.
+        """
         return self._sentence(2)
 
     @property
@@ -126,12 +151,18 @@ class Done:
 
 
 class Cli:
-    """Runs command lines in children of one process that has imported fledge: see fork_server.py."""
+    """Runs command lines in children of one process that has imported fledge: see
+    fork_server.py.
+    """
 
     def __enter__(self) -> Cli:
         self._scratch = tempfile.TemporaryDirectory()
         self._server = subprocess.Popen(
-            [sys.executable, SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+            [sys.executable, SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
         )
         return self
 
@@ -152,7 +183,9 @@ class Cli:
         once: Path | None = None,
         environment: dict[str, str] | None = None,
     ) -> Done:
-        """`fledge WORDS` in `folder`. `signal` is sent `after_s` seconds after the start, or after the file `once` has something in it."""
+        """`fledge WORDS` in `folder`. `signal` is sent `after_s` seconds after the start, or after
+        the file `once` has something in it.
+        """
         files = {name: Path(self._scratch.name, name) for name in ("stdin", "stdout", "stderr")}
         files["stdin"].write_bytes((stdin or "").encode("utf-8", "surrogateescape"))
         request = {
@@ -165,7 +198,9 @@ class Cli:
         }
         assert self._server.stdin is not None
         assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request | {name: str(file) for name, file in files.items()}) + "\n")
+        self._server.stdin.write(
+            json.dumps(request | {name: str(file) for name, file in files.items()}) + "\n"
+        )
         self._server.stdin.flush()
         answer = json.loads(self._server.stdout.readline())
         printed = {name: files[name].read_text(encoding="utf-8") for name in ("stdout", "stderr")}
@@ -175,12 +210,27 @@ class Cli:
 def process(*words: str, folder: Path, module: Sequence[str] = ("-m", "fledge")) -> Done:
     """`python -m fledge WORDS` as a process of its own, from the interpreter's first line on."""
     ran = subprocess.run(
-        [sys.executable, *module, *words], cwd=folder, capture_output=True, text=True, env=environment(), check=False
+        [sys.executable, *module, *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
     )
     return Done(ran.returncode, ran.stdout, ran.stderr, 0.0)
 
 
 def outcome(run: Path) -> dict[str, str]:
     """The hashes of what a run must end with, however often it was stopped."""
-    names = ("model/model.safetensors", "best/model.safetensors", "best/agent.json", "metrics.jsonl", "samples.jsonl")
-    return {name: hashlib.sha256((run / name).read_bytes()).hexdigest() for name in names if (run / name).exists()}
+    names = (
+        "model/model.safetensors",
+        "best/model.safetensors",
+        "best/agent.json",
+        "metrics.jsonl",
+        "samples.jsonl",
+    )
+    return {
+        name: hashlib.sha256((run / name).read_bytes()).hexdigest()
+        for name in names
+        if (run / name).exists()
+    }

@@ -18,7 +18,9 @@ def cli() -> Iterator[Cli]:
 
 @pytest.fixture(scope="session")
 def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Made once: text, rows, pairs, a task file, and the runs pretrain, tune and reward. Tests only read them."""
+    """Made once: text, rows, pairs, a task file, and the runs pretrain, tune and reward. Tests only
+    read them.
+    """
     folder = tmp_path_factory.mktemp("models")
     draw = random.Random(5)
     words = [
@@ -41,15 +43,23 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
     ]
     lines = [" ".join(draw.choices(words, k=9)) + "." for _ in range(300)]
     (folder / "text.txt").write_text("\n".join(lines))
-    rows = [{"prompt": f"{a} {b}", "completion": b} for a, b in zip(lines[::2], words * 10, strict=False)]
-    # A byte is a token, and <|begin|>, two roles and two <|end|> stand around them: all of it fits the context of 64.
+    rows = [
+        {"prompt": f"{a} {b}", "completion": b}
+        for a, b in zip(lines[::2], words * 10, strict=False)
+    ]
+    # A byte is a token, and <|begin|>, two roles and two <|end|> stand around them: all of it fits
+    # the context of 64.
     rows = [row for row in rows if len(row["prompt"]) + len(row["completion"]) + 5 <= 64]
-    pairs = [{"prompt": a[:9], "chosen": draw.choice(words), "rejected": "?" * draw.randint(1, 4)} for a in lines[:60]]
+    pairs = [
+        {"prompt": a[:9], "chosen": draw.choice(words), "rejected": "?" * draw.randint(1, 4)}
+        for a in lines[:60]
+    ]
     for name, several in (("rows.jsonl", rows), ("pairs.jsonl", pairs)):
         (folder / name).write_text("".join(json.dumps(row) + "\n" for row in several))
     (folder / "letters.py").write_text(
-        "def prompts():\n    return ['say ' + a + b + c for a in 'abcdef' for b in 'uvwxyz' for c in 'abcdefghijklmnopqrst']\n"
-        "def score(prompt, completion):\n    return sum(c.islower() for c in completion) / max(1, len(completion))\n"
+        "def prompts():\n    return ['say ' + a + b + c for a in 'abcdef' for b in 'uvwxyz' for c "
+        "in 'abcdefghijklmnopqrst']\ndef score(prompt, completion):\n    return sum(c.islower() "
+        "for c in completion) / max(1, len(completion))\n"
     )
     made = Models(folder)
     for command in (PRETRAIN, TUNE, REWARD):

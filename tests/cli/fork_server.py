@@ -1,6 +1,8 @@
-"""A process that imports fledge once and forks a child for each command line: real processes without the wait for torch.
+"""A process that imports fledge once and forks a child for each command line: real processes
+without the wait for torch.
 
-Reads one JSON request a line on standard input and answers each with one JSON line, when its child has ended.
+Reads one JSON request a line on standard input and answers each with one JSON line, when its child
+has ended.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ PATIENCE_S = 400.0  # a child that takes longer hangs; the slowest takes a minut
 
 
 def serve() -> None:
-    """Returns in a child, with its standard streams and sys.argv set; in the server never before its input ends."""
+    """Returns in a child, with its standard streams and sys.argv set; in the server never before
+    its input ends.
+    """
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         request = json.loads(line)
@@ -39,7 +43,11 @@ def become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     os.environ.update(request["environment"])
     for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
-        file = os.open(request[name], os.O_RDWR if name == "stdin" else os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        file = os.open(
+            request[name],
+            os.O_RDWR if name == "stdin" else os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+            0o644,
+        )
         os.dup2(file, descriptor)
         os.close(file)
     sys.stdin = open(0)  # noqa: SIM115 (it is to stay open); what the server's own has read ahead is not the child's
@@ -52,13 +60,17 @@ def is_filled(path: str) -> bool:
 
 
 def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
-    """Wait for the child. With `signal`, send it `after_s` seconds from the fork, or from when `once` is a file with something in it."""
+    """Wait for the child. With `signal`, send it `after_s` seconds from the fork, or from when
+    `once` is a file with something in it.
+    """
     began = time.monotonic()
     number, since = request["signal"], None
     waited, last = 0.0, began
     while True:
         now = time.monotonic()
-        waited += min(now - last, 0.1)  # if the machine or this process was asleep, that does not mean the child hangs
+        waited += min(
+            now - last, 0.1
+        )  # if the machine or this process was asleep, that does not mean the child hangs
         last = now
         if since is None and (request["once"] is None or is_filled(request["once"])):
             since = began if request["once"] is None else now
@@ -74,7 +86,9 @@ def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def run() -> None:
-    """The command, and an end without taking the interpreter apart, which would cost half a second in every child."""
+    """The command, and an end without taking the interpreter apart, which would cost half a second
+    in every child.
+    """
     try:
         main()
         code = 0
@@ -90,7 +104,8 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    # torch imports the second at the first optimizer step, which takes longer than the tests' whole runs
+    # torch imports the second at the first optimizer step, which takes longer than the tests' whole
+    # runs
     for module in (*sorted({verb.module for verb in VERBS.values()}), "torch._dynamo"):
         importlib.import_module(module)
     gc.freeze()  # a child that collects garbage would copy every page that holds an object

@@ -1,4 +1,6 @@
-"""What a user gets wrong ends with exit code 2 and one sentence that says what, where, and what to do."""
+"""What a user gets wrong ends with exit code 2 and one sentence that says what, where, and what to
+do.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ Complain = Callable[..., str]
 
 @pytest.fixture
 def complaint(cli: Cli, models: Models, tmp_path: Path) -> Complain:
-    """The one sentence of a command in `tmp_path`. With --json it is the same, and standard output stays empty."""
+    """The one sentence of a command in `tmp_path`. With --json it is the same, and standard output
+    stays empty.
+    """
 
     def run(command: str, *more: str) -> str:
         words = [*models.fill(command), *more]
@@ -29,7 +33,12 @@ def complaint(cli: Cli, models: Models, tmp_path: Path) -> Complain:
 
 
 def rows(path: Path, number: int, **row: str) -> Path:
-    path.write_text("".join(json.dumps(row | {"prompt": f"{row.get('prompt', '')}{i}"}) + "\n" for i in range(number)))
+    path.write_text(
+        "".join(
+            json.dumps(row | {"prompt": f"{row.get('prompt', '')}{i}"}) + "\n"
+            for i in range(number)
+        )
+    )
     return path
 
 
@@ -71,12 +80,17 @@ def rows(path: Path, number: int, **row: str) -> Path:
             "samples_per_prompt=1 leaves no other",
         ),
         ("align base={tune} task={letters} algorithm=ppo updates_per_step=7", "into equal parts"),
-        ("align base={tune} task={letters} ptx_coefficient=1", "ptx_coefficient is a setting of algorithm=ppo"),
+        (
+            "align base={tune} task={letters} ptx_coefficient=1",
+            "ptx_coefficient is a setting of algorithm=ppo",
+        ),
         ("pretrain here.toml", "the config file here.toml does not exist"),
         ("pretrain data={text} tokenizer=words", "words"),
     ],
 )
-def test_a_word_that_is_wrong_is_named(command: str, said: str, complaint: Complain, tmp_path: Path) -> None:
+def test_a_word_that_is_wrong_is_named(
+    command: str, said: str, complaint: Complain, tmp_path: Path
+) -> None:
     assert said in complaint(command)
     assert not (tmp_path / "runs").exists()
 
@@ -84,7 +98,9 @@ def test_a_word_that_is_wrong_is_named(command: str, said: str, complaint: Compl
 @pytest.mark.parametrize(
     ("written", "said"), [("steps = [", "is not TOML"), ("stepz = 3", "perhaps you meant `steps`")]
 )
-def test_a_config_file_that_is_wrong_is_named(written: str, said: str, complaint: Complain, tmp_path: Path) -> None:
+def test_a_config_file_that_is_wrong_is_named(
+    written: str, said: str, complaint: Complain, tmp_path: Path
+) -> None:
     (tmp_path / "here.toml").write_text(written)
     assert said in complaint("pretrain here.toml")
 
@@ -119,7 +135,11 @@ class Reader:
     @property
     def row(self) -> dict[str, str]:
         """What stands beside the prompt in a row that the command reads."""
-        return {"chosen": "d", "rejected": "e"} if self.command.split()[0] in ("reward", "prefer") else {"answer": "b"}
+        return (
+            {"chosen": "d", "rejected": "e"}
+            if self.command.split()[0] in ("reward", "prefer")
+            else {"answer": "b"}
+        )
 
 
 @pytest.fixture(params=READERS)
@@ -179,7 +199,17 @@ def test_a_broken_line_37_is_named_37(name: str, complaint: Complain, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "name", ["tune", "tune task", "reward", "prefer", "distill", "distill task", "align task", "evaluate task"]
+    "name",
+    [
+        "tune",
+        "tune task",
+        "reward",
+        "prefer",
+        "distill",
+        "distill task",
+        "align task",
+        "evaluate task",
+    ],
 )
 def test_a_row_without_a_prompt_is_named(name: str, complaint: Complain, tmp_path: Path) -> None:
     command, suffix = READERS[name]
@@ -198,7 +228,9 @@ LONG = "a prompt that is a good deal longer than the sixty-four tokens that the 
 
 
 @pytest.mark.parametrize("command", ["sample base={tune}", "sample base={tune} raw=true"])
-def test_sample_says_that_a_prompt_is_longer_than_the_context(command: str, complaint: Complain) -> None:
+def test_sample_says_that_a_prompt_is_longer_than_the_context(
+    command: str, complaint: Complain
+) -> None:
     assert "the model's context is 64" in complaint(command, f"prompt={LONG}")
 
 
@@ -236,7 +268,9 @@ def test_a_task_says_that_its_prompts_are_longer_than_the_context(
         ("vocab_size=1000", "vocab_size"),
     ],
 )
-def test_sizes_that_cannot_be_leave_no_run(sizes: str, said: str, complaint: Complain, tmp_path: Path) -> None:
+def test_sizes_that_cannot_be_leave_no_run(
+    sizes: str, said: str, complaint: Complain, tmp_path: Path
+) -> None:
     assert said in complaint(f"{PRETRAIN} out=run {sizes}")
     assert not (tmp_path / "run").exists()
 
@@ -247,17 +281,29 @@ def test_a_text_shorter_than_a_row_leaves_no_run(complaint: Complain, tmp_path: 
     assert not (tmp_path / "run").exists()
 
 
-def test_more_tokens_a_step_than_memory_holds_is_one_sentence(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_more_tokens_a_step_than_memory_holds_is_one_sentence(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     done = cli([*models.fill(PRETRAIN), f"tokens_per_step={64 * 10**12}"], folder=tmp_path)
     assert "this takes more memory than the machine has" in done.complaint
 
 
 def test_a_base_brings_its_own_sizes(complaint: Complain) -> None:
-    assert "leave out layers, tokenizer" in complaint("pretrain base={pretrain} data={text} layers=1 tokenizer=bytes")
+    assert "leave out layers, tokenizer" in complaint(
+        "pretrain base={pretrain} data={text} layers=1 tokenizer=bytes"
+    )
 
 
 @pytest.mark.parametrize(
-    "command", [TUNE, REWARD, ALIGN, "sample base={tune}", "chat base={tune}", "evaluate base={tune} data={text}"]
+    "command",
+    [
+        TUNE,
+        REWARD,
+        ALIGN,
+        "sample base={tune}",
+        "chat base={tune}",
+        "evaluate base={tune} data={text}",
+    ],
 )
 def test_a_base_that_is_not_there_is_named(command: str, complaint: Complain) -> None:
     said = complaint(command.replace("{pretrain}", "nowhere").replace("{tune}", "nowhere"))
@@ -268,7 +314,12 @@ def test_a_base_that_is_not_finished_is_named_with_what_finishes_it(
     cli: Cli, models: Models, complaint: Complain, tmp_path: Path
 ) -> None:
     metrics = tmp_path / "half" / "metrics.jsonl"
-    stopped = cli([*models.fill(PRETRAIN), "out=half", "steps=100000"], folder=tmp_path, signal=15, once=metrics)
+    stopped = cli(
+        [*models.fill(PRETRAIN), "out=half", "steps=100000"],
+        folder=tmp_path,
+        signal=15,
+        once=metrics,
+    )
     assert stopped.code == 128 + 15
     assert "`fledge resume half` finishes it" in complaint(TUNE.replace("{pretrain}", "half"))
 
@@ -276,7 +327,10 @@ def test_a_base_that_is_not_finished_is_named_with_what_finishes_it(
 def test_a_reward_model_of_another_tokenizer_is_refused(
     cli: Cli, models: Models, complaint: Complain, tmp_path: Path
 ) -> None:
-    for command in (f"{PRETRAIN} tokenizer=bpe vocab_size=300 out=other", f"{REWARD} out=judge base=other"):
+    for command in (
+        f"{PRETRAIN} tokenizer=bpe vocab_size=300 out=other",
+        f"{REWARD} out=judge base=other",
+    ):
         done = cli(models.fill(command), folder=tmp_path)
         assert done.code == 0, done.stderr
     assert "the reward model judge has another tokenizer than" in complaint(f"{ALIGN} reward=judge")
@@ -291,7 +345,9 @@ def test_a_model_that_speaks_is_needed_to_speak(complaint: Complain) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_damaged_model_is_named(name: str, models: Models, complaint: Complain, tmp_path: Path) -> None:
+def test_a_damaged_model_is_named(
+    name: str, models: Models, complaint: Complain, tmp_path: Path
+) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     for file in (models.folder / "tune" / "model").iterdir():
@@ -307,10 +363,14 @@ def test_a_run_that_exists_is_not_written_over(models: Models, complaint: Compla
     assert "choose another `out`" in complaint(f"{PRETRAIN} out={models.folder / 'pretrain'}")
 
 
-def test_a_folder_with_something_in_it_is_not_written_over(complaint: Complain, tmp_path: Path) -> None:
+def test_a_folder_with_something_in_it_is_not_written_over(
+    complaint: Complain, tmp_path: Path
+) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("dear")
-    assert "`mine` exists and is not empty: choose another `out`." in complaint(f"{PRETRAIN} out=mine")
+    assert "`mine` exists and is not empty: choose another `out`." in complaint(
+        f"{PRETRAIN} out=mine"
+    )
 
 
 @pytest.mark.parametrize("command", ["resume nowhere", "report nowhere"])
@@ -326,7 +386,12 @@ def test_a_run_whose_settings_this_version_does_not_know_is_named(
     cli: Cli, models: Models, complaint: Complain, tmp_path: Path
 ) -> None:
     metrics = tmp_path / "half" / "metrics.jsonl"
-    cli([*models.fill(PRETRAIN), "out=half", "steps=100000"], folder=tmp_path, signal=15, once=metrics)
+    cli(
+        [*models.fill(PRETRAIN), "out=half", "steps=100000"],
+        folder=tmp_path,
+        signal=15,
+        once=metrics,
+    )
     written = tmp_path / "half" / "config.json"
     written.write_text(written.read_text().replace('"steps"', '"stairs"'))
     assert "half/config.json does not fit this fledge" in complaint("resume half")

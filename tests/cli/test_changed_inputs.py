@@ -1,4 +1,6 @@
-"""A run that is continued on other inputs than it was started from is refused, and goes on only where that is accepted."""
+"""A run that is continued on other inputs than it was started from is refused, and goes on only
+where that is accepted.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,32 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import ALIGN, CONTROL_TABLE, DISTILL, PPO, PREFER, PRETRAIN, TUNE, Cli, Models, outcome
+from tests.cli.commands import (
+    ALIGN,
+    CONTROL_TABLE,
+    DISTILL,
+    PPO,
+    PREFER,
+    PRETRAIN,
+    TUNE,
+    Cli,
+    Models,
+    outcome,
+)
 
 from fledge.text.tokenizer import train_tokenizer
 
-MINE = "from fledge.algorithms.policy.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
-TASK = "from alphabet import LETTERS\ndef prompts():\n    return ['say ' + a + b for a in LETTERS for b in 'uvwxyz']\n"
-TASK += "def score(prompt, completion):\n    return sum(c.islower() for c in completion) / max(1, len(completion))\n"
+MINE = (
+    "from fledge.algorithms.policy.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
+)
+TASK = (
+    "from alphabet import LETTERS\ndef prompts():\n    return ['say ' + a + b for a in LETTERS for "
+    "b in 'uvwxyz']\n"
+)
+TASK += (
+    "def score(prompt, completion):\n    return sum(c.islower() for c in completion) / max(1, "
+    "len(completion))\n"
+)
 MAP = "...+\n.#.-\nS...\n"
 
 
@@ -48,7 +69,11 @@ CHANGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "distill: the teacher": (f"{DISTILL} teacher=tune", "tune/model/model.safetensors", flipped),
     "align: the task": (f"{ALIGN} task=letters.py", "letters.py", longer),
     "align: what the task imports": (f"{ALIGN} task=letters.py", "alphabet.py", longer),
-    "align: the reward model": (f"{ALIGN} reward=reward", "reward/model/model.safetensors", flipped),
+    "align: the reward model": (
+        f"{ALIGN} reward=reward",
+        "reward/model/model.safetensors",
+        flipped,
+    ),
     "align: an algorithm": (f"{ALIGN} algorithm=./mine.py:Mine", "mine.py", longer),
     "control: the map": (f"{CONTROL_TABLE} world=gridworld:map.txt", "map.txt", longer),
 }
@@ -76,37 +101,53 @@ def begun(cli: Cli, words: list[str], folder: Path) -> Path:
     """A run that was killed when it had its first checkpoint."""
     run = folder / "run"
     once = run / "checkpoints" / "00000001"
-    killed = cli([*words, "save_every_s=0", "out=run"], folder=folder, signal=signal.SIGKILL, once=once)
+    killed = cli(
+        [*words, "save_every_s=0", "out=run"], folder=folder, signal=signal.SIGKILL, once=once
+    )
     assert killed.code == -signal.SIGKILL, killed
     return run
 
 
-OFTEN = ("tune: the rows", "align: what the task imports", "align: an algorithm", "control: the map")
+OFTEN = (
+    "tune: the rows",
+    "align: what the task imports",
+    "align: an algorithm",
+    "control: the map",
+)
 
 
 @pytest.mark.parametrize(
-    "change", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in CHANGES]
+    "change",
+    [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in CHANGES],
 )
 def test_what_has_changed_is_named_and_goes_on_only_if_accepted(
     change: str, cli: Cli, models: Models, work: Path
 ) -> None:
     command, name, spoil = CHANGES[change]
     run = begun(cli, models.fill(command), work)
-    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and file.name != ".lock"}
+    before = {
+        file: file.read_bytes()
+        for file in run.rglob("*")
+        if file.is_file() and file.name != ".lock"
+    }
     spoil(work / name)
     refused = cli("resume run", folder=work).complaint
     assert refused.startswith(f"{name} ") or f"{name} (" in refused
     assert "accept_changes=true" in refused
     assert {file: file.read_bytes() for file in before} == before
     accepted = cli("resume run accept_changes=true", folder=work)
-    if "model.safetensors" in name:  # a base that does not have the bits it was finished with is no base at all
+    if (
+        "model.safetensors" in name
+    ):  # a base that does not have the bits it was finished with is no base at all
         assert "is not what the run wrote" in accepted.complaint
         return
     assert accepted.code == 0, accepted.stderr
     (taken,) = json.loads((run / "lineage.json").read_text())["accepted"]
     assert taken["path"] == name
     assert taken["was"] != taken["now"]
-    assert cli("resume run", folder=work).code == 0  # what was accepted is what it is held against from then on
+    assert (
+        cli("resume run", folder=work).code == 0
+    )  # what was accepted is what it is held against from then on
 
 
 ON_TEXT = (
@@ -120,7 +161,11 @@ COPIED: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "pretrain: the text": (f"{PRETRAIN} data=corpus", "corpus/text.txt", longer),
     "pretrain: a new file": (f"{PRETRAIN} data=corpus", "corpus/another.txt", another),
     "pretrain: a file less": (f"{PRETRAIN} data=corpus", "corpus/text-2.txt", Path.unlink),
-    "pretrain: the tokenizer": (f"{PRETRAIN} tokenizer=letters", "letters/tokenizer.json", Path.unlink),
+    "pretrain: the tokenizer": (
+        f"{PRETRAIN} tokenizer=letters",
+        "letters/tokenizer.json",
+        Path.unlink,
+    ),
     "distill: the text": (f"{ON_TEXT} data=corpus", "corpus/text.txt", longer),
     "align: the text beside": (f"{PPO_ON_TEXT} ptx_data=corpus", "corpus/text.txt", longer),
 }
@@ -128,7 +173,8 @@ MOST = ("pretrain: the tokenizer",)
 
 
 @pytest.mark.parametrize(
-    "change", [pytest.param(name, marks=() if name in MOST else pytest.mark.slow) for name in COPIED]
+    "change",
+    [pytest.param(name, marks=() if name in MOST else pytest.mark.slow) for name in COPIED],
 )
 def test_what_the_run_has_a_copy_of_may_change_and_its_lineage_says_what_was_read(
     change: str, cli: Cli, models: Models, work: Path
@@ -160,7 +206,9 @@ def test_a_base_that_was_trained_again_is_named(cli: Cli, models: Models, work: 
     assert lineage["parents"][0]["model_sha256"] == lineage["accepted"][0]["now"]
 
 
-def test_names_are_meant_from_where_the_run_was_started(cli: Cli, models: Models, work: Path, tmp_path: Path) -> None:
+def test_names_are_meant_from_where_the_run_was_started(
+    cli: Cli, models: Models, work: Path, tmp_path: Path
+) -> None:
     words = [*models.fill(f"{TUNE} data=rows.jsonl base=tune"), "save_every_s=0"]
     assert cli([*words, "out=whole"], folder=work).code == 0
     run = begun(cli, words, work)
@@ -173,7 +221,9 @@ def test_names_are_meant_from_where_the_run_was_started(cli: Cli, models: Models
     assert outcome(run) == outcome(work / "whole")
 
 
-def test_a_project_that_was_moved_goes_on_where_it_is_now(cli: Cli, models: Models, work: Path, tmp_path: Path) -> None:
+def test_a_project_that_was_moved_goes_on_where_it_is_now(
+    cli: Cli, models: Models, work: Path, tmp_path: Path
+) -> None:
     words = [*models.fill(f"{TUNE} data=rows.jsonl base=tune"), "save_every_s=0"]
     assert cli([*words, "out=whole"], folder=work).code == 0
     begun(cli, words, work)
@@ -185,7 +235,9 @@ def test_a_project_that_was_moved_goes_on_where_it_is_now(cli: Cli, models: Mode
     assert outcome(moved / "run") == outcome(moved / "whole")
 
 
-def test_a_lineage_of_an_earlier_version_is_held_against_what_is_there(cli: Cli, models: Models, work: Path) -> None:
+def test_a_lineage_of_an_earlier_version_is_held_against_what_is_there(
+    cli: Cli, models: Models, work: Path
+) -> None:
     run = begun(cli, models.fill(f"{TUNE} data=rows.jsonl base=tune"), work)
     lineage = json.loads((run / "lineage.json").read_text())
     for name in ("id", "started_in", "inputs", "threads"):

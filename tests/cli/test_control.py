@@ -1,4 +1,6 @@
-"""`fledge control` as a user meets it: it learns, films, says what is wrong, and goes on exactly where it was killed."""
+"""`fledge control` as a user meets it: it learns, films, says what is wrong, and goes on exactly
+where it was killed.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,26 @@ def test_what_cannot_be_is_said_in_one_sentence(words: str, cli: Cli, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "algorithm", ["ppo", "a2c", "actor_critic", "reinforce", "off_policy", "natural", "trpo", "dqn", "async"]
+    "algorithm",
+    ["ppo", "a2c", "actor_critic", "reinforce", "off_policy", "natural", "trpo", "dqn", "async"],
 )
-def test_every_algorithm_runs_and_says_what_came_of_it(algorithm: str, cli: Cli, tmp_path: Path) -> None:
-    copies = {"actor_critic": "copies=1 steps_per_batch=1 steps=60", "dqn": "learning_starts=100"}.get(algorithm, "")
-    result = cli(f"control {QUICK} {copies} algorithm={algorithm} out=run --json", folder=tmp_path).result
-    assert {"evaluation_return", "steps", "seconds", "run", "algorithm", "world", "seed"} <= set(result)
+def test_every_algorithm_runs_and_says_what_came_of_it(
+    algorithm: str, cli: Cli, tmp_path: Path
+) -> None:
+    copies = {
+        "actor_critic": "copies=1 steps_per_batch=1 steps=60",
+        "dqn": "learning_starts=100",
+    }.get(algorithm, "")
+    result = cli(
+        f"control {QUICK} {copies} algorithm={algorithm} out=run --json", folder=tmp_path
+    ).result
+    assert {"evaluation_return", "steps", "seconds", "run", "algorithm", "world", "seed"} <= set(
+        result
+    )
     assert result["steps"] >= (60 if algorithm == "actor_critic" else 256)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert sum("evaluation_return" in row for row in rows) >= 2
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert config["gamma"] is not None  # full, with what the algorithm chose for itself
@@ -61,14 +75,20 @@ def test_every_algorithm_runs_and_says_what_came_of_it(algorithm: str, cli: Cli,
 
 
 def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> None:
-    """DAgger comes to do what the expert does: on the steps it takes they disagree less than at first."""
+    """DAgger comes to do what the expert does: on the steps it takes they disagree less than at
+    first.
+    """
     assert cli(f"control {QUICK} steps=4000 out=expert", folder=tmp_path).code == 0
     for algorithm in ("cloning", "dagger"):
         done = cli(
-            f"control {QUICK} steps=3000 algorithm={algorithm} expert=expert out={algorithm} --json", folder=tmp_path
+            f"control {QUICK} steps=3000 algorithm={algorithm} expert=expert out={algorithm} --json",
+            folder=tmp_path,
         )
         assert done.code == 0, done.stderr
-        rows = [json.loads(line) for line in (tmp_path / algorithm / "metrics.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(line)
+            for line in (tmp_path / algorithm / "metrics.jsonl").read_text().splitlines()
+        ]
         wrong = [row["disagreement"] for row in rows if "disagreement" in row]
         assert sum(wrong[-5:]) < 0.75 * sum(wrong[:5])
         parent = json.loads((tmp_path / algorithm / "lineage.json").read_text())["parents"][0]
@@ -77,18 +97,28 @@ def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> 
     nobody = cli(f"control {QUICK} algorithm=dagger out=no", folder=tmp_path)
     assert nobody.code == 2
     assert "give expert=RUN" in nobody.stderr
-    other = cli(f"control {QUICK} algorithm=dagger expert=expert world=Acrobot-v1 out=no", folder=tmp_path)
+    other = cli(
+        f"control {QUICK} algorithm=dagger expert=expert world=Acrobot-v1 out=no", folder=tmp_path
+    )
     assert "trained in CartPole-v1, and this is Acrobot-v1" in other.stderr
 
 
-def test_a_comparison_shows_every_algorithm_and_skips_what_is_finished(cli: Cli, tmp_path: Path) -> None:
+def test_a_comparison_shows_every_algorithm_and_skips_what_is_finished(
+    cli: Cli, tmp_path: Path
+) -> None:
     words = f"control {QUICK} compare=ppo,a2c seeds=2 evaluate_every=128 out=run"
     result = cli(f"{words} --json", folder=tmp_path).result
     assert set(result["compared"]) == {"ppo", "a2c"}
     for name, one in result["compared"].items():
         assert one["world_steps"] == [0, 128, 256]
-        assert all(low <= mean <= high for low, mean, high in zip(one["low"], one["return"], one["high"], strict=True))
-        runs = [json.loads((tmp_path / "run" / f"{name}-{seed}" / "summary.json").read_text()) for seed in (0, 1)]
+        assert all(
+            low <= mean <= high
+            for low, mean, high in zip(one["low"], one["return"], one["high"], strict=True)
+        )
+        runs = [
+            json.loads((tmp_path / "run" / f"{name}-{seed}" / "summary.json").read_text())
+            for seed in (0, 1)
+        ]
         assert one["last"] == [run["evaluation_return"] for run in runs]
     page = (tmp_path / "run" / "report.html").read_text()
     assert "2 algorithms in CartPole-v1" in page
@@ -108,15 +138,23 @@ def test_a_film_of_the_agent_is_in_the_report(cli: Cli, tmp_path: Path) -> None:
     assert "data:image/png;base64," in (tmp_path / "page.html").read_text()
 
 
-def test_a_body_is_trained_with_scaled_rewards_and_by_a_graph_over_its_joints(cli: Cli, tmp_path: Path) -> None:
+def test_a_body_is_trained_with_scaled_rewards_and_by_a_graph_over_its_joints(
+    cli: Cli, tmp_path: Path
+) -> None:
     pytest.importorskip("mujoco")
     words = (
-        "world=Hopper-v5 steps=600 copies=2 steps_per_batch=100 rows_per_update=50 evaluation_episodes=2 pictures=false"
+        "world=Hopper-v5 steps=600 copies=2 steps_per_batch=100 rows_per_update=50 "
+        "evaluation_episodes=2 pictures=false"
     )
     for network in ("mlp", "graph"):
-        result = cli(f"control {words} network={network} out={network} --json", folder=tmp_path).result
+        result = cli(
+            f"control {words} network={network} out={network} --json", folder=tmp_path
+        ).result
         assert 0 < result["evaluation_return"] < 4000  # Hopper is paid for standing
-        rows = [json.loads(line) for line in (tmp_path / network / "metrics.jsonl").read_text().splitlines()]
+        rows = [
+            json.loads(line)
+            for line in (tmp_path / network / "metrics.jsonl").read_text().splitlines()
+        ]
         assert sum("policy_loss" in row for row in rows) >= 3
     assert not (tmp_path / "MUJOCO_LOG.TXT").exists()
 

@@ -37,7 +37,13 @@ def test_the_demo_leaves_something_to_win_and_wins_it(seed: int, tmp_path: Path)
 
 def test_the_table_of_the_road_is_whole_on_80_columns() -> None:
     figures = {"exact_match": 1.0, "true_score": 0.55, "reward_model_score": 12.05, "kl": 19.33}
-    stage = {"name": "align by reward model", "seconds": 1234.0, "before": figures, "after": figures, "test": figures}
+    stage = {
+        "name": "align by reward model",
+        "seconds": 1234.0,
+        "before": figures,
+        "after": figures,
+        "test": figures,
+    }
     page = Console(width=80, file=StringIO(), record=True)
     page.print(road_table({"seconds": 600.0, "stages": [stage]}))
     text = page.export_text()

@@ -1,4 +1,6 @@
-"""What the command line does for somebody who types the trade's words, a run's own config, on a narrow screen, into a closed pipe."""
+"""What the command line does for somebody who types the trade's words, a run's own config, on a
+narrow screen, into a closed pipe.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ from fledge.cli.verbs import VERBS
         ("pretrian", "fledge pretrain"),
     ],
 )
-def test_the_words_of_the_trade_lead_to_the_verb(word: str, said: str, cli: Cli, tmp_path: Path) -> None:
+def test_the_words_of_the_trade_lead_to_the_verb(
+    word: str, said: str, cli: Cli, tmp_path: Path
+) -> None:
     assert said in cli(f"{word} base=x", folder=tmp_path).complaint
 
 
@@ -41,17 +45,28 @@ def test_an_algorithm_that_is_hinted_at_exists() -> None:
             assert name.rstrip("`.") in str(field.annotation) + (field.description or "")
 
 
-def test_the_config_of_a_run_starts_another_like_it(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_the_config_of_a_run_starts_another_like_it(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     first = cli([*models.fill(TUNE), "steps=2", "out=first"], folder=tmp_path)
     assert first.code == 0, first.stderr
     again = cli("tune first/config.json out=again", folder=tmp_path)
     assert again.code == 0, again.stderr
-    read = [json.loads((tmp_path / name / "config.json").read_text())["config"] for name in ("first", "again")]
+    read = [
+        json.loads((tmp_path / name / "config.json").read_text())["config"]
+        for name in ("first", "again")
+    ]
     assert read[0] | {"out": ""} == read[1] | {"out": ""}
-    weights = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("first", "again")]
+    weights = [
+        (tmp_path / name / "model" / "model.safetensors").read_bytes()
+        for name in ("first", "again")
+    ]
     assert weights[0] == weights[1]
     assert "is of `fledge tune`" in cli("reward first/config.json", folder=tmp_path).complaint
-    assert "not the config.json of a run" in cli("tune first/model/config.json", folder=tmp_path).complaint
+    assert (
+        "not the config.json of a run"
+        in cli("tune first/model/config.json", folder=tmp_path).complaint
+    )
 
 
 def test_runs_keep_steps_and_figure_at_eighty_columns(cli: Cli, models: Models) -> None:
@@ -78,37 +93,55 @@ def test_a_shell_reads_its_completion(shell: str, cli: Cli, tmp_path: Path) -> N
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} here")
     (tmp_path / "script").write_text(script)
-    subprocess.run([shell, "--no-execute" if shell == "fish" else "-n", "script"], cwd=tmp_path, check=True)
+    subprocess.run(
+        [shell, "--no-execute" if shell == "fish" else "-n", "script"], cwd=tmp_path, check=True
+    )
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 @pytest.mark.parametrize(
     ("typed", "offered"),
-    [("fledge al", ["align"]), ("fledge tune schedule=co", ["constant", "cosine"]), ("fledge tokenizer sh", ["show"])],
+    [
+        ("fledge al", ["align"]),
+        ("fledge tune schedule=co", ["constant", "cosine"]),
+        ("fledge tokenizer sh", ["show"]),
+    ],
 )
-def test_bash_completes_verbs_fields_and_choices(typed: str, offered: list[str], cli: Cli, tmp_path: Path) -> None:
-    (tmp_path / "script").write_text(cli("completion bash --json", folder=tmp_path).result["script"])
+def test_bash_completes_verbs_fields_and_choices(
+    typed: str, offered: list[str], cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "script").write_text(
+        cli("completion bash --json", folder=tmp_path).result["script"]
+    )
     words = typed.replace("=", " = ").split()
     ask = (
         f". ./script; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='{typed}'; "
         f'COMP_POINT={len(typed)}; _fledge 2>/dev/null; printf "%s\\n" "${{COMPREPLY[@]}}"'
     )
-    done = subprocess.run(["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", ask], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == offered
 
 
 @pytest.mark.parametrize("how", ["a reader that goes", "no output", "ascii"])
 def test_an_output_that_hears_nothing_ends_no_run(how: str, models: Models, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "fledge", *models.fill(TUNE), "steps=3", "out=run"]
-    given = environment() | ({"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"} if how == "ascii" else {})
+    given = environment() | (
+        {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"} if how == "ascii" else {}
+    )
     if how == "a reader that goes":
         reading, writing = os.pipe()
         os.close(reading)
-        done = subprocess.run(words, cwd=tmp_path, env=given, stdout=writing, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            words, cwd=tmp_path, env=given, stdout=writing, stderr=subprocess.PIPE, check=False
+        )
         os.close(writing)
     elif how == "no output":
         line = f"exec {' '.join(words)} >&-"
-        done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=given, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(
+            ["sh", "-c", line], cwd=tmp_path, env=given, stderr=subprocess.PIPE, check=False
+        )
     else:
         done = subprocess.run(words, cwd=tmp_path, env=given, capture_output=True, check=False)
         assert b"\\u2192" in done.stdout  # the arrow, spelled out
@@ -129,7 +162,11 @@ def test_a_run_may_be_made_in_any_thread(models: Models, tmp_path: Path) -> None
     )
     words = [*models.fill(TUNE), "steps=2", "out=run"]
     done = subprocess.run(
-        [sys.executable, "-c", script, *words], cwd=tmp_path, env=environment(), capture_output=True, check=False
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "summary.json").exists()

@@ -1,4 +1,6 @@
-"""`fledge --help` is quick, `fledge VERB --help` is complete, and every way to give a field means the same."""
+"""`fledge --help` is quick, `fledge VERB --help` is complete, and every way to give a field means
+the same.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def test_help_does_not_import_torch(tmp_path: Path) -> None:
             env=environment(), check=False,
         )  # fmt: skip
         imported = {
-            line.rpartition("|")[2].strip() for line in timed.stderr.splitlines() if line.startswith("import time:")
+            line.rpartition("|")[2].strip()
+            for line in timed.stderr.splitlines()
+            if line.startswith("import time:")
         }
         assert "fledge.cli.main" in imported or "fledge.cli.verbs" in imported
         assert not imported & {"torch", "numpy", "pydantic", "rich"}
@@ -49,7 +53,9 @@ def test_help_lists_every_verb(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_shows_every_field_with_its_meaning(verb: str, cli: Cli, tmp_path: Path) -> None:
+def test_help_of_a_verb_shows_every_field_with_its_meaning(
+    verb: str, cli: Cli, tmp_path: Path
+) -> None:
     done = cli(f"{verb} --help", folder=tmp_path)
     assert done.code == 0
     lines = done.stdout.splitlines()
@@ -66,21 +72,31 @@ def test_help_of_a_verb_shows_every_field_with_its_meaning(verb: str, cli: Cli, 
 def test_module_and_console_script_agree(cli: Cli, tmp_path: Path) -> None:
     script = shutil.which("fledge", path=str(Path(sys.executable).parent))
     start = (
-        [script] if script else ["-c", "import sys; from fledge.cli.main import main; sys.argv[0] = 'fledge'; main()"]
+        [script]
+        if script
+        else ["-c", "import sys; from fledge.cli.main import main; sys.argv[0] = 'fledge'; main()"]
     )
     for words in (["--version"], ["--help"], ["runs", "."], ["runs", "nowhere"], ["xyzzy"]):
         module = process(*words, folder=tmp_path)
         other = process(*words, folder=tmp_path, module=start)
         forked = cli(words, folder=tmp_path)
         assert module == other
-        assert (forked.code, forked.stdout, forked.stderr) == (module.code, module.stdout, module.stderr)
+        assert (forked.code, forked.stdout, forked.stderr) == (
+            module.code,
+            module.stdout,
+            module.stderr,
+        )
 
 
-def test_a_field_means_the_same_however_it_is_given(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_field_means_the_same_however_it_is_given(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     [_, *given] = models.fill(PRETRAIN)
     pairs = [word.split("=", 1) for word in given]
     flags = [part for name, value in pairs for part in (f"--{name.replace('_', '-')}", value)]
-    toml = "".join(f"{name} = {value if value.isdigit() else json.dumps(value)}\n" for name, value in pairs)
+    toml = "".join(
+        f"{name} = {value if value.isdigit() else json.dumps(value)}\n" for name, value in pairs
+    )
     (tmp_path / "config.toml").write_text(toml.replace("steps = 12", "steps = 3"))
     ways = {
         "equals": given,
@@ -93,7 +109,9 @@ def test_a_field_means_the_same_however_it_is_given(cli: Cli, models: Models, tm
     for out, words in ways.items():
         done = cli(["pretrain", *words, f"out={out}"], folder=tmp_path)
         assert done.code == 0, done.stderr
-        configs.append(json.loads((tmp_path / out / "config.json").read_text())["config"] | {"out": ""})
+        configs.append(
+            json.loads((tmp_path / out / "config.json").read_text())["config"] | {"out": ""}
+        )
     assert all(config == configs[0] for config in configs)
     assert configs[0]["steps"] == 12
 
@@ -103,11 +121,18 @@ def test_a_config_file_alone_is_enough(cli: Cli, tmp_path: Path) -> None:
     assert cli("runs here.toml --json", folder=tmp_path).result == {"root": ".", "runs": []}
 
 
-def test_a_word_alone_gives_the_field_that_a_verb_is_about(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_word_alone_gives_the_field_that_a_verb_is_about(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     given = cli(models.fill("sample base={tune} seed=3 --json"), folder=tmp_path).result
     alone = cli(models.fill("sample {tune} seed=3 --json"), folder=tmp_path).result
     assert given["completions"][0]["completion"] == alone["completions"][0]["completion"]
 
 
-def test_the_word_none_is_a_text_where_a_text_is_wanted(cli: Cli, models: Models, tmp_path: Path) -> None:
-    assert cli(models.fill("sample {tune} prompt=none --json"), folder=tmp_path).result["prompt"] == "none"
+def test_the_word_none_is_a_text_where_a_text_is_wanted(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    assert (
+        cli(models.fill("sample {tune} prompt=none --json"), folder=tmp_path).result["prompt"]
+        == "none"
+    )

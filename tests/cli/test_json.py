@@ -1,4 +1,6 @@
-"""Every command takes --json, and then prints one JSON object on standard output and nothing else there."""
+"""Every command takes --json, and then prints one JSON object on standard output and nothing else
+there.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,22 @@ READS = {
     ),
     "tokenizer train": (
         "tokenizer train data={text} kind=bpe vocab_size=300 out=tokenizer",
-        {"kind", "vocab_size", "merges", "documents", "bytes", "bytes_per_token", "seconds", "out", "sha256"},
+        {
+            "kind",
+            "vocab_size",
+            "merges",
+            "documents",
+            "bytes",
+            "bytes_per_token",
+            "seconds",
+            "out",
+            "sha256",
+        },
     ),
-    "tokenizer show": ("tokenizer show {tune} text=hello", {"kind", "vocab_size", "merges", "steps", "tokens"}),
+    "tokenizer show": (
+        "tokenizer show {tune} text=hello",
+        {"kind", "vocab_size", "merges", "steps", "tokens"},
+    ),
     "runs": ("runs root={models}", {"root", "runs"}),
     "runs of a folder without any": ("runs .", {"root", "runs"}),
     "report": ("report {tune} out=page.html", {"report", "bytes"}),
@@ -36,7 +51,9 @@ READS = {
 
 
 @pytest.mark.parametrize("what", READS)
-def test_a_command_that_reads_prints_one_object(what: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_command_that_reads_prints_one_object(
+    what: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
     command, keys = READS[what]
     done = cli([*models.fill(command), "--json"], folder=tmp_path)
     assert set(done.result) == keys
@@ -50,17 +67,23 @@ def test_a_command_that_trains_prints_its_summary_also_when_resumed(
     whole = cli([*words, "out=whole"], folder=tmp_path)
     assert {"verb", "run", "steps", "seconds", "before", "after"} <= set(whole.result)
     assert "whole" in whole.stderr  # what a person reads stands where it does not disturb
-    stopped = cli([*words, "out=run"], folder=tmp_path, signal=15, once=tmp_path / "run" / "metrics.jsonl")
+    stopped = cli(
+        [*words, "out=run"], folder=tmp_path, signal=15, once=tmp_path / "run" / "metrics.jsonl"
+    )
     assert stopped.code == 128 + 15
     assert stopped.stdout == ""
     resumed = cli("resume run --json", folder=tmp_path).result
     assert {**resumed, "seconds": 0, "run": ""} == {**whole.result, "seconds": 0, "run": ""}
 
 
-def test_chat_through_a_pipe_prints_the_conversation(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_chat_through_a_pipe_prints_the_conversation(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     said = "hello\n/new\nthe cat sat\n\nnot read\n"
     done = cli(
-        [*models.fill("chat base={tune} system=Be-kind. max_new_tokens=6"), "--json"], folder=tmp_path, stdin=said
+        [*models.fill("chat base={tune} system=Be-kind. max_new_tokens=6"), "--json"],
+        folder=tmp_path,
+        stdin=said,
     )
     roles = [turn["role"] for turn in done.result["messages"]]
     assert roles == ["system", "user", "assistant", "user", "assistant"]
@@ -68,17 +91,27 @@ def test_chat_through_a_pipe_prints_the_conversation(cli: Cli, models: Models, t
 
 
 def test_json_stands_anywhere_on_the_line(cli: Cli, tmp_path: Path) -> None:
-    assert cli("--json runs .", folder=tmp_path).result == cli("runs . --json", folder=tmp_path).result
+    assert (
+        cli("--json runs .", folder=tmp_path).result == cli("runs . --json", folder=tmp_path).result
+    )
 
 
-def test_what_a_word_cannot_spell_does_not_break_a_command(cli: Cli, models: Models, tmp_path: Path) -> None:
-    """A byte that is not UTF-8 reaches Python as half of a surrogate pair, which no tokenizer knows."""
+def test_what_a_word_cannot_spell_does_not_break_a_command(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    """A byte that is not UTF-8 reaches Python as half of a surrogate pair, which no tokenizer
+    knows.
+    """
     said = cli([*models.fill("sample base={tune}"), "prompt=caf\udce9"], folder=tmp_path).complaint
     assert "UTF-8" in said
 
 
-def test_a_pipe_that_is_not_utf8_does_not_end_a_chat(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_pipe_that_is_not_utf8_does_not_end_a_chat(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     done = cli(
-        [*models.fill("chat base={tune} max_new_tokens=6"), "--json"], folder=tmp_path, stdin="caf\udce9\nhello\n"
+        [*models.fill("chat base={tune} max_new_tokens=6"), "--json"],
+        folder=tmp_path,
+        stdin="caf\udce9\nhello\n",
     )
     assert done.result["messages"][-2]["content"] == "hello"

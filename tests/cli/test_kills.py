@@ -1,4 +1,6 @@
-"""A run that is killed at any moment and resumed ends with the same bits as one that was left alone."""
+"""A run that is killed at any moment and resumed ends with the same bits as one that was left
+alone.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
     wanted = outcome(tmp_path / "whole")
     draw = random.Random(f"{stage} {part}")
     for number in range(part, KILLS, PARTS):
-        run, killed = kill(cli, words, tmp_path, whole.seconds, (number + draw.random()) / KILLS, draw)
+        run, killed = kill(
+            cli, words, tmp_path, whole.seconds, (number + draw.random()) / KILLS, draw
+        )
         resumed = cli(follow_up(words, run), folder=tmp_path)
         assert resumed.code == 0, (killed, resumed)
         assert outcome(run) == wanted, (killed, resumed)
@@ -40,7 +44,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     kills, ended = 0, None
     while ended is None or ended.code == -signal.SIGKILL:
         kills += ended is not None
-        moment = draw.uniform(0.1, 0.6 + 0.1 * kills) * whole.seconds  # later and later: one of them comes to the end
+        moment = (
+            draw.uniform(0.1, 0.6 + 0.1 * kills) * whole.seconds
+        )  # later and later: one of them comes to the end
         ended = cli(follow_up(words, run), folder=tmp_path, signal=signal.SIGKILL, after_s=moment)
     assert ended.code == 0, ended.stderr
     assert kills > 0
@@ -50,17 +56,32 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(
 def kill(
     cli: Cli, words: list[str], folder: Path, life_s: float, share: float, draw: random.Random
 ) -> tuple[Path, Done]:
-    """A run killed when `share` of its life is over. One that was faster than that does not count: another draw."""
+    """A run killed when `share` of its life is over. One that was faster than that does not count:
+    another draw.
+    """
     for turn in range(10):
         run = folder / f"killed-at-{share:.4f}-{turn}"
-        done = cli([*words, f"out={run.name}"], folder=folder, signal=signal.SIGKILL, after_s=share * life_s)
+        done = cli(
+            [*words, f"out={run.name}"],
+            folder=folder,
+            signal=signal.SIGKILL,
+            after_s=share * life_s,
+        )
         if done.code == -signal.SIGKILL:
             return run, done
         assert done.code == 0, done.stderr
         share = draw.random()
-    raise AssertionError(f"ten runs ended before they could be killed, though one took {life_s:.2f} s")
+    raise AssertionError(
+        f"ten runs ended before they could be killed, though one took {life_s:.2f} s"
+    )
 
 
 def follow_up(words: list[str], run: Path) -> list[str]:
-    """What a user does next: resume, or the same command again where the kill came before the folder was a run."""
-    return ["resume", f"run={run.name}"] if (run / "config.json").exists() else [*words, f"out={run.name}"]
+    """What a user does next: resume, or the same command again where the kill came before the
+    folder was a run.
+    """
+    return (
+        ["resume", f"run={run.name}"]
+        if (run / "config.json").exists()
+        else [*words, f"out={run.name}"]
+    )

@@ -1,4 +1,6 @@
-"""Parts of a run that are lost or damaged: what is whole is used, what is not is said, and nothing begins again unasked."""
+"""Parts of a run that are lost or damaged: what is whole is used, what is not is said, and nothing
+begins again unasked.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,16 @@ def summary(run: Path) -> dict[str, object]:
 
 def stopped(cli: Cli, words: list[str], folder: Path, step: int) -> Path:
     once = folder / "run" / "checkpoints" / f"{step:08d}"
-    killed = cli([*words, "save_every_s=0", "out=run"], folder=folder, signal=signal.SIGKILL, once=once)
+    killed = cli(
+        [*words, "save_every_s=0", "out=run"], folder=folder, signal=signal.SIGKILL, once=once
+    )
     assert killed.code == -signal.SIGKILL, killed
     return folder / "run"
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "control", pytest.param("reward", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["pretrain", "control", pytest.param("reward", marks=pytest.mark.slow)]
+)
 def test_a_finished_run_writes_a_lost_or_damaged_model_again(
     kind: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
@@ -102,7 +108,10 @@ def test_a_damaged_log_never_stops_a_run_with_whole_checkpoints(
         harm, "is damaged or was changed"
     )
     assert f"metrics.jsonl {said}" in resumed.stdout
-    assert outcome(run)["model/model.safetensors"] == outcome(tmp_path / "whole")["model/model.safetensors"]
+    assert (
+        outcome(run)["model/model.safetensors"]
+        == outcome(tmp_path / "whole")["model/model.safetensors"]
+    )
     assert summary(run) == summary(tmp_path / "whole")
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert steps == sorted(steps)
@@ -119,7 +128,9 @@ def test_the_precision_comes_from_the_checkpoint_where_machine_json_is_lost(
     run = stopped(cli, words, tmp_path, 4)
     kept = json.loads((run / "machine.json").read_text())
     config = json.loads((run / "config.json").read_text())
-    config["config"]["precision"] = "auto"  # which would be measured, and on this processor come out as fp32
+    config["config"]["precision"] = (
+        "auto"  # which would be measured, and on this processor come out as fp32
+    )
     (run / "config.json").write_text(json.dumps(config))
     (run / "machine.json").write_text('{"precision": "bf1')
     if harm == "lost":
@@ -150,14 +161,24 @@ def test_where_no_checkpoint_is_whole_it_is_asked_before_the_run_begins_again(
     assert list(run.glob("checkpoints.before/*/state.json"))
 
 
-def test_a_finished_run_that_is_trained_anew_has_the_figures_of_what_it_has_now(cli: Cli, tmp_path: Path) -> None:
-    """Model and checkpoints are lost and the world pays otherwise now: its summary told of the one before."""
+def test_a_finished_run_that_is_trained_anew_has_the_figures_of_what_it_has_now(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """Model and checkpoints are lost and the world pays otherwise now: its summary told of the one
+    before.
+    """
     (tmp_path / "map.txt").write_text("S..\n..+\n")
-    table = "world=gridworld:map.txt algorithm=q_learning steps=400 copies=4 steps_per_batch=20 evaluation_episodes=2"
+    table = (
+        "world=gridworld:map.txt algorithm=q_learning steps=400 copies=4 steps_per_batch=20 "
+        "evaluation_episodes=2"
+    )
     words = f"control {table} pictures=false save_every_s=0"
     assert cli(f"{words} out=run", folder=tmp_path).code == 0
     run = tmp_path / "run"
-    before = {name: (run / name).read_bytes() for name in ("summary.json", "model.sha256", "metrics.jsonl")}
+    before = {
+        name: (run / name).read_bytes()
+        for name in ("summary.json", "model.sha256", "metrics.jsonl")
+    }
     (tmp_path / "map.txt").write_text("S.......\n.......+\n")
     assert cli(f"{words} out=other", folder=tmp_path).code == 0
     shutil.rmtree(run / "checkpoints")
@@ -174,14 +195,21 @@ def test_a_finished_run_that_is_trained_anew_has_the_figures_of_what_it_has_now(
     assert before["summary.json"] != (run / "summary.json").read_bytes()
 
 
-def test_a_checkpoint_of_another_run_is_told_apart(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_run_is_told_apart(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     words = models.fill(TUNE)
     assert cli([*words, "save_every_s=0", "seed=1", "out=other"], folder=tmp_path).code == 0
     assert cli([*words, "out=whole"], folder=tmp_path).code == 0
     run = stopped(cli, words, tmp_path, 4)
-    shutil.copytree(tmp_path / "other" / "checkpoints" / "00000012", run / "checkpoints" / "00000012")
+    shutil.copytree(
+        tmp_path / "other" / "checkpoints" / "00000012", run / "checkpoints" / "00000012"
+    )
     resumed = cli("resume run", folder=tmp_path)
-    assert "checkpoint 00000012 is damaged (it was saved by another run): continuing from" in resumed.stdout
+    assert (
+        "checkpoint 00000012 is damaged (it was saved by another run): continuing from"
+        in resumed.stdout
+    )
     assert outcome(run) == outcome(tmp_path / "whole")
 
 
@@ -195,4 +223,7 @@ def test_a_checkpoint_of_an_earlier_version_that_does_not_fit_is_one_sentence(
     manifest = json.loads((foreign / "manifest.json").read_text())
     del manifest["run"]  # earlier versions did not say whose it is
     (foreign / "manifest.json").write_text(json.dumps(manifest))
-    assert "checkpoint 00000012 of run does not fit the run" in cli("resume run", folder=tmp_path).complaint
+    assert (
+        "checkpoint 00000012 of run does not fit the run"
+        in cli("resume run", folder=tmp_path).complaint
+    )

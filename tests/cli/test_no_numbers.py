@@ -1,4 +1,6 @@
-"""What comes to no number says so in one sentence and exit code 1, and no NaN is ever printed or written as JSON."""
+"""What comes to no number says so in one sentence and exit code 1, and no NaN is ever printed or
+written as JSON.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +32,29 @@ def spoilt(request: pytest.FixtureRequest, models: Models, tmp_path: Path) -> Pa
     return folder
 
 
-def test_a_measurement_that_is_no_number_is_a_sentence(spoilt: Path, cli: Cli, models: Models) -> None:
+def test_a_measurement_that_is_no_number_is_a_sentence(
+    spoilt: Path, cli: Cli, models: Models
+) -> None:
     words = ["evaluate", f"base={spoilt}", *models.fill("data={text} whole=true")]
     for form in (words, [*words, "--json"]):
         done = cli(form, folder=models.folder)
         assert "which is no number" in done.diverged
         assert done.stdout == ""
-    task = cli(["evaluate", f"base={spoilt}", *models.fill("task={letters} prompts=4")], folder=models.folder)
+    task = cli(
+        ["evaluate", f"base={spoilt}", *models.fill("task={letters} prompts=4")],
+        folder=models.folder,
+    )
     assert "the logits are not finite" in task.complaint
 
 
 def test_the_one_object_of_a_command_is_json_whatever_it_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measured = {"figure": math.nan, "rows": [{"bound": math.inf, "text": "NaN"}, (1.5, -math.inf)], "holds": False}
+    measured = {
+        "figure": math.nan,
+        "rows": [{"bound": math.inf, "text": "NaN"}, (1.5, -math.inf)],
+        "holds": False,
+    }
     monkeypatch.setattr(Verb, "function", property(lambda self: lambda config, show: measured))
     assert command_line.run_verb(VERBS["verify"], VerifyConfig(), as_json=True) == 1
 
@@ -51,4 +62,8 @@ def test_the_one_object_of_a_command_is_json_whatever_it_measured(
         pytest.fail(f"{name} is no JSON")
 
     said = json.loads(capsys.readouterr().out, parse_constant=refuse)
-    assert said == {"figure": None, "rows": [{"bound": None, "text": "NaN"}, [1.5, None]], "holds": False}
+    assert said == {
+        "figure": None,
+        "rows": [{"bound": None, "text": "NaN"}, [1.5, None]],
+        "holds": False,
+    }

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import ALIGN, PRETRAIN, Cli, Models
 
-BROKEN = "class Broken:\n    def __init__(self, policy, learner, stopwatch):\n        raise KeyError('a typo')\n"
+BROKEN = (
+    "class Broken:\n    def __init__(self, policy, learner, stopwatch):\n        raise KeyError('a "
+    "typo')\n"
+)
 BROKEN += "    def update(self, batch):\n        return {}\n"
 
 # Mistakes that are found out after the run has its folder.
@@ -22,7 +25,11 @@ LATE_MISTAKES = {
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -38,18 +45,27 @@ def work(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("mistake", LATE_MISTAKES)
-def test_a_mistake_never_removes_a_folder_of_the_users(mistake: str, cli: Cli, models: Models, work: Path) -> None:
+def test_a_mistake_never_removes_a_folder_of_the_users(
+    mistake: str, cli: Cli, models: Models, work: Path
+) -> None:
     before = contents(work)
     words = models.fill(LATE_MISTAKES[mistake])
-    assert "is not empty: choose another `out`. It holds ." in cli([*words, "out=home"], folder=work).complaint
+    assert (
+        "is not empty: choose another `out`. It holds ."
+        in cli([*words, "out=home"], folder=work).complaint
+    )
     assert contents(work) == before
-    inside = [word.replace("=short", f"={work}/short").replace("./mine", f"{work}/mine") for word in words]
+    inside = [
+        word.replace("=short", f"={work}/short").replace("./mine", f"{work}/mine") for word in words
+    ]
     assert "is not empty" in cli([*inside, "out=."], folder=work / "home").complaint
     assert contents(work) == before
 
 
 @pytest.mark.parametrize("mistake", LATE_MISTAKES)
-def test_a_mistake_leaves_no_run_and_no_more_than_was_there(mistake: str, cli: Cli, models: Models, work: Path) -> None:
+def test_a_mistake_leaves_no_run_and_no_more_than_was_there(
+    mistake: str, cli: Cli, models: Models, work: Path
+) -> None:
     before = contents(work)
     (work / "empty").mkdir()
     for out in ("new", "empty"):
@@ -59,7 +75,9 @@ def test_a_mistake_leaves_no_run_and_no_more_than_was_there(mistake: str, cli: C
     assert not (work / "new").exists()
 
 
-def test_resume_removes_nothing_whatever_is_missing(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_resume_removes_nothing_whatever_is_missing(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     run, text = tmp_path / "run", tmp_path / "text.txt"
     text.write_bytes((models.folder / "text.txt").read_bytes())
     words = [*models.fill(PRETRAIN), "data=text.txt", "save_every_s=0", "out=run"]
@@ -68,14 +86,21 @@ def test_resume_removes_nothing_whatever_is_missing(cli: Cli, models: Models, tm
     text.unlink()
     shard = run / "shards" / "train-00000.bin"
     shard.write_bytes(shard.read_bytes() + b"x")
-    kept = {name: held for name, held in contents(run).items() if name.startswith(("checkpoints", "shards", "conf"))}
+    kept = {
+        name: held
+        for name, held in contents(run).items()
+        if name.startswith(("checkpoints", "shards", "conf"))
+    }
     assert cli("resume run", folder=tmp_path).complaint
     assert kept.items() <= contents(run).items()
 
 
-def test_resume_of_a_run_whose_own_algorithm_has_a_typo_keeps_it(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_resume_of_a_run_whose_own_algorithm_has_a_typo_keeps_it(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     (tmp_path / "mine.py").write_text(
-        "from fledge.algorithms.policy.reinforce import Reinforce\nclass Mine(Reinforce):\n    pass\n"
+        "from fledge.algorithms.policy.reinforce import Reinforce\nclass Mine(Reinforce):\n    "
+        "pass\n"
     )
     words = [*models.fill(f"{ALIGN} algorithm=./mine.py:Mine"), "save_every_s=0", "out=run"]
     once = tmp_path / "run" / "checkpoints" / "00000002"

@@ -1,4 +1,6 @@
-"""What a command is asked to write takes the place of its own earlier output, and of nothing else."""
+"""What a command is asked to write takes the place of its own earlier output, and of nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,11 @@ import pytest
 from tests.cli.commands import Cli, Models
 
 LADDER = "ladder gridworld samples=1000"
-PAGES = {"report {pretrain}": "report", LADDER: "ladder", "verify {models}/loss.py samples=100": "verify"}
+PAGES = {
+    "report {pretrain}": "report",
+    LADDER: "ladder",
+    "verify {models}/loss.py samples=100": "verify",
+}
 
 
 @pytest.mark.parametrize("command", PAGES)
@@ -19,14 +25,23 @@ def test_a_page_takes_no_place_of_a_file_of_the_users(
     name: str, command: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     theirs = tmp_path / name
-    theirs.write_bytes(b"\x89PNG\r\n" if name.endswith("png") else b"<html><head><title>Thesis</title></head></html>")
+    theirs.write_bytes(
+        b"\x89PNG\r\n"
+        if name.endswith("png")
+        else b"<html><head><title>Thesis</title></head></html>"
+    )
     before = theirs.read_bytes()
     refused = cli([*models.fill(command), f"out={name}"], folder=tmp_path).complaint
-    assert f"`{name}` is there already and is no page of `fledge {PAGES[command]}`: choose another `out`" in refused
+    assert (
+        f"`{name}` is there already and is no page of `fledge {PAGES[command]}`: choose another "
+        "`out`"
+    ) in refused
     assert theirs.read_bytes() == before
 
 
-def test_a_page_takes_the_place_of_an_earlier_one_of_its_kind(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_page_takes_the_place_of_an_earlier_one_of_its_kind(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     words = [*models.fill("report {pretrain}"), "out=page.html"]
     assert cli(words, folder=tmp_path).code == 0
     assert cli(words, folder=tmp_path).code == 0

@@ -1,4 +1,6 @@
-"""`fledge play`, the best agent beside the last, going on from a finished run, and steps as asked."""
+"""`fledge play`, the best agent beside the last, going on from a finished run, and steps as
+asked.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from safetensors.torch import load_file
 from tests.cli.commands import Cli
 
 QUICK = "copies=2 steps_per_batch=32 rows_per_update=16 widths=8 pictures=false"
-# Pays by how often this copy has been begun with a seed: what a run's one judging copy pays is set, evaluation by evaluation.
+# Pays by how often this copy has been begun with a seed: what a run's one judging copy pays is set,
+# evaluation by evaluation.
 PAYS = """\
 import gymnasium, numpy as np
 from gymnasium import spaces
@@ -38,16 +41,23 @@ def test_the_best_agent_is_kept_beside_the_last_and_judged_by_episodes_that_did_
     cli: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "pays.py").write_text(PAYS)
-    words = f"control {QUICK} world=./pays.py:World steps=260 evaluate_every=64 evaluation_episodes=1 out=run"
+    words = (
+        f"control {QUICK} world=./pays.py:World steps=260 evaluate_every=64 evaluation_episodes=1 "
+        "out=run"
+    )
     done = cli(f"{words} --json", folder=tmp_path)
     result, run = done.result, tmp_path / "run"
-    judged = [row for row in map(json.loads, (run / "metrics.jsonl").open()) if "evaluation_return" in row]
+    judged = [
+        row for row in map(json.loads, (run / "metrics.jsonl").open()) if "evaluation_return" in row
+    ]
     assert [row["evaluation_return"] for row in judged] == [0, 2, 7, 3]
     assert (result["evaluation_return"], result["best_evaluation_return"]) == (3, 7)
     assert (result["kept"], result["test_return"], result["last_test_return"]) == ("best", 20, 10)
     assert result["best_steps"] == judged[2]["world_steps"]
     assert "Kept: the best agent" in done.stderr
-    cards = {name: json.loads((run / name / "agent.json").read_text()) for name in ("best", "model")}
+    cards = {
+        name: json.loads((run / name / "agent.json").read_text()) for name in ("best", "model")
+    }
     assert [(card["world_steps"], card["evaluation_return"]) for card in cards.values()] == [
         (judged[2]["world_steps"], 7),
         (260, 3),
@@ -58,12 +68,19 @@ def test_the_best_agent_is_kept_beside_the_last_and_judged_by_episodes_that_did_
     assert [Path(each["path"]).name for each in lineage["data"]] == ["pays.py"]
     for which, steps in (("best", result["best_steps"]), ("last", 260)):
         played = cli(f"play run which={which} episodes=3 --json", folder=tmp_path).result
-        assert (played["which"], played["trained_steps"], played["lengths"]) == (which, steps, [8, 8, 8])
+        assert (played["which"], played["trained_steps"], played["lengths"]) == (
+            which,
+            steps,
+            [8, 8, 8],
+        )
 
 
 def test_where_the_last_is_the_best_there_is_no_other(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "pays.py").write_text(PAYS.replace("[0, 2, 7, 3, 10, 20]", "[0, 2, 7, 7, 10, 20]"))
-    words = f"control {QUICK} world=./pays.py:World steps=260 evaluate_every=64 evaluation_episodes=1 out=run"
+    words = (
+        f"control {QUICK} world=./pays.py:World steps=260 evaluate_every=64 evaluation_episodes=1 "
+        "out=run"
+    )
     result = cli(f"{words} --json", folder=tmp_path).result
     assert (result["kept"], result["test_return"], result["best_steps"]) == ("last", 10, 260)
     assert not (tmp_path / "run" / "best").exists()
@@ -74,8 +91,13 @@ def test_where_the_last_is_the_best_there_is_no_other(cli: Cli, tmp_path: Path) 
 def test_observations_far_from_one_are_named_unless_they_are_normalised(
     size: str, far: bool, cli: Cli, tmp_path: Path
 ) -> None:
-    (tmp_path / "far.py").write_text(PAYS.replace("self.count / 8, np.float32), pay", f"{size}, np.float32), pay"))
-    words = f"control {QUICK} world=./far.py:World steps=40 evaluation_episodes=1 algorithm=dqn learning_starts=8"
+    (tmp_path / "far.py").write_text(
+        PAYS.replace("self.count / 8, np.float32), pay", f"{size}, np.float32), pay")
+    )
+    words = (
+        f"control {QUICK} world=./far.py:World steps=40 evaluation_episodes=1 algorithm=dqn "
+        "learning_starts=8"
+    )
     plain = cli(f"{words} out=plain", folder=tmp_path)
     assert ("give normalise=true" in plain.stdout) == far, plain.stdout
     assert plain.stdout.count("normalise=true") <= 1
@@ -85,14 +107,20 @@ def test_observations_far_from_one_are_named_unless_they_are_normalised(
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "steps"), [("ppo", 16), ("ppo", 257), ("dqn", 100), ("q_learning", 300), ("async", 257)]
+    ("algorithm", "steps"),
+    [("ppo", 16), ("ppo", 257), ("dqn", 100), ("q_learning", 300), ("async", 257)],
 )
-def test_a_run_makes_as_many_steps_as_were_asked_for(algorithm: str, steps: int, cli: Cli, tmp_path: Path) -> None:
+def test_a_run_makes_as_many_steps_as_were_asked_for(
+    algorithm: str, steps: int, cli: Cli, tmp_path: Path
+) -> None:
     words = (
-        f"control {QUICK} algorithm={algorithm} world=gridworld steps={steps} learning_starts=8 evaluation_episodes=2"
+        f"control {QUICK} algorithm={algorithm} world=gridworld steps={steps} learning_starts=8 "
+        "evaluation_episodes=2"
     )
     result = cli(f"{words} workers=1 evaluate_every=0 out=run --json", folder=tmp_path).result
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     taken = [row["steps_taken"] for row in rows if "steps_taken" in row]
     assert result["steps"] == sum(taken) == steps
     assert rows[-1]["world_steps"] == steps
@@ -103,7 +131,10 @@ def test_a_run_makes_as_many_steps_as_were_asked_for(algorithm: str, steps: int,
 def test_an_agent_is_played_filmed_and_goes_on_in_another_run(cli: Cli, tmp_path: Path) -> None:
     pytest.importorskip("pygame")
     assert (
-        cli(f"control {QUICK} algorithm=dqn learning_starts=32 normalise=true steps=200 out=one", folder=tmp_path).code
+        cli(
+            f"control {QUICK} algorithm=dqn learning_starts=32 normalise=true steps=200 out=one",
+            folder=tmp_path,
+        ).code
         == 0
     )
     first = cli("play one episodes=4 seed=5 --json", folder=tmp_path).result
@@ -114,15 +145,21 @@ def test_an_agent_is_played_filmed_and_goes_on_in_another_run(cli: Cli, tmp_path
     assert "is filmed in films/a.html" in filmed.stdout
     assert "data:image/png;base64," in (tmp_path / "films" / "a.html").read_text()
     second = cli(
-        f"control {QUICK} algorithm=dqn learning_starts=32 normalise=true steps=100 base=one out=two --json",
+        f"control {QUICK} algorithm=dqn learning_starts=32 normalise=true steps=100 base=one "
+        "out=two --json",
         folder=tmp_path,
     ).result
     ends = json.loads((tmp_path / "one" / "summary.json").read_text())
     assert second["steps"] == 100
-    rows = [json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "two" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert next(row["epsilon"] for row in rows if "epsilon" in row) == pytest.approx(0.04)
     assert ends["steps"] == 200
-    assert json.loads((tmp_path / "two" / "lineage.json").read_text())["parents"][0]["path"] == "../one"
+    assert (
+        json.loads((tmp_path / "two" / "lineage.json").read_text())["parents"][0]["path"]
+        == "../one"
+    )
     wrong = {
         "play one film=a.gif": "a film is an animated .png, or an .html page",
         "play nothing": "is not a run",

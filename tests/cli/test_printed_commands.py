@@ -1,4 +1,6 @@
-"""Every command that fledge prints, and every one in its documents, is one that it takes: verb, fields and choices."""
+"""Every command that fledge prints, and every one in its documents, is one that it takes: verb,
+fields and choices.
+"""
 
 from __future__ import annotations
 
@@ -21,31 +23,55 @@ FIELD = re.compile(r"(?:--)?([a-z_]+)=")
 
 def texts(tree: ast.AST) -> Iterator[str]:
     """What the program may print: its strings, with what is filled in as VALUE."""
-    inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+    inside = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "VALUE" for part in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "VALUE"
+                for part in node.values
+            )
+        elif (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in inside
+        ):
             yield node.value
 
 
 def printed() -> list[tuple[str, str]]:
     """(where, command) of source and documents."""
-    sources = [(path, texts(ast.parse(path.read_text()))) for path in sorted((ROOT / "src").rglob("*.py"))]
-    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+    sources = [
+        (path, texts(ast.parse(path.read_text()))) for path in sorted((ROOT / "src").rglob("*.py"))
+    ]
+    documents = [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "benchmarks" / "README.md",
+    ]
     pages = [(path, path.read_text().splitlines()) for path in documents]
     commands = []
     for path, lines in [*sources, *pages]:
         for text in lines:
             for match in COMMAND.finditer(text.replace("{verb}", "VALUE")):
-                commands.append((f"{path.relative_to(ROOT)}: {match.group().strip()}", match.group()[7:]))
+                commands.append(
+                    (f"{path.relative_to(ROOT)}: {match.group().strip()}", match.group()[7:])
+                )
     return commands
 
 
 def wrong(command: str) -> str | None:
-    """What is no verb or no field in it; prose ("fledge reads …") has neither and is passed over."""
+    """What is no verb or no field in it; prose ("fledge reads …") has neither and is passed
+    over.
+    """
     words = command.replace('"', " ").replace("'", " ").split()
-    if words[0] not in {name.split()[0] for name in VERBS} and not (len(words) > 1 and FIELD.match(words[1])):
+    if words[0] not in {name.split()[0] for name in VERBS} and not (
+        len(words) > 1 and FIELD.match(words[1])
+    ):
         return None
     if words[0] == "VALUE":
         return None
@@ -61,7 +87,9 @@ def wrong(command: str) -> str | None:
 def test_every_printed_command_has_a_verb_and_fields_that_exist() -> None:
     commands = printed()
     assert len(commands) > 60  # the search finds them at all
-    assert [f"{where}: {mistake}" for where, command in commands if (mistake := wrong(command))] == []
+    assert [
+        f"{where}: {mistake}" for where, command in commands if (mistake := wrong(command))
+    ] == []
 
 
 def test_the_search_sees_a_field_that_is_none() -> None:

@@ -1,4 +1,6 @@
-"""Rows of a user's own through the real command line: all of a file is checked before there is a run, and what is left out is kept."""
+"""Rows of a user's own through the real command line: all of a file is checked before there is a
+run, and what is left out is kept.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,12 @@ def test_rows_that_are_skipped_are_told_and_counted_in_the_summary(
     kind: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     command, row, answer = KINDS[kind]
-    write(tmp_path / "given.jsonl", 40, row | {"source": "mine"}, {20: {"prompt": LONG}, 7: {answer: " "}})
+    write(
+        tmp_path / "given.jsonl",
+        40,
+        row | {"source": "mine"},
+        {20: {"prompt": LONG}, 7: {answer: " "}},
+    )
     done = cli([*models.fill(command), "bad_rows=skip", "steps=2", "out=run"], folder=tmp_path)
     assert done.code == 0, done.stderr
     assert "2 of the 40 rows of " in done.stdout
@@ -60,7 +67,9 @@ def test_rows_that_are_skipped_are_told_and_counted_in_the_summary(
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_long_rows_are_cut_where_they_may_be(side: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_long_rows_are_cut_where_they_may_be(
+    side: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
     command, row, _ = KINDS["prefer"]
     changes = {20: {"prompt": LONG}} if side == "left" else {20: {"chosen": LONG}}
     write(tmp_path / "given.jsonl", 40, row, changes)
@@ -69,17 +78,24 @@ def test_long_rows_are_cut_where_they_may_be(side: str, cli: Cli, models: Models
 
 
 @pytest.mark.parametrize("kind", ["tune", "prefer"])
-def test_epochs_say_how_many_steps_they_are(kind: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_epochs_say_how_many_steps_they_are(
+    kind: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
     command, row, _ = KINDS[kind]
     write(tmp_path / "given.jsonl", 19, row, {})  # too few to hold any out of, for tune
     words = [word for word in models.fill(command) if not word.startswith("steps=")]
     done = cli([*words, "epochs=3", "out=run"], folder=tmp_path)
     assert done.code == 0, done.stderr
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     last = [row for row in rows if "loss" in row][-1]
     assert last["epoch"] == pytest.approx(3)
     assert f"are {last['step']} steps" in done.stdout.replace("\n", " ")
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["config"]["steps"] == last["step"]
+    assert (
+        json.loads((tmp_path / "run" / "config.json").read_text())["config"]["steps"]
+        == last["step"]
+    )
     said = cli([*words, "epochs=3", "steps=5"], folder=tmp_path).complaint
     assert "steps=5 and epochs=3 were both given" in said
 
@@ -94,4 +110,7 @@ def test_a_choice_among_nothing_is_refused(cli: Cli, models: Models, tmp_path: P
         "choices=[] leaves nothing to say"
         in cli([*models.fill("sample base={tune}"), "choices=[]"], folder=tmp_path).complaint
     )
-    assert "stop has an empty text" in cli([*models.fill("sample base={tune}"), "stop="], folder=tmp_path).complaint
+    assert (
+        "stop has an empty text"
+        in cli([*models.fill("sample base={tune}"), "stop="], folder=tmp_path).complaint
+    )

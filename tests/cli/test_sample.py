@@ -1,4 +1,6 @@
-"""`fledge sample` under every rule that it offers: what it promises of a completion holds of the text that is printed."""
+"""`fledge sample` under every rule that it offers: what it promises of a completion holds of the
+text that is printed.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,20 @@ def completions(cli: Cli, models: Models, folder: Path, *more: str) -> list[dict
     return cli([*models.fill(BASE), *more], folder=folder).result["completions"]
 
 
-def test_a_regular_expression_holds_of_every_completion(cli: Cli, models: Models, tmp_path: Path) -> None:
-    for one in completions(cli, models, tmp_path, "regex=[a-c]{2}(-[a-c]{2})?", "samples=20", "temperature=2"):
+def test_a_regular_expression_holds_of_every_completion(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    for one in completions(
+        cli, models, tmp_path, "regex=[a-c]{2}(-[a-c]{2})?", "samples=20", "temperature=2"
+    ):
         assert re.fullmatch("[a-c]{2}(-[a-c]{2})?", one["completion"])
         assert one["ended"] == "stop"
 
 
 def test_a_completion_is_one_of_the_choices(cli: Cli, models: Models, tmp_path: Path) -> None:
-    found = completions(cli, models, tmp_path, 'choices=["yes", "no"]', "samples=30", "temperature=3")
+    found = completions(
+        cli, models, tmp_path, 'choices=["yes", "no"]', "samples=30", "temperature=3"
+    )
     assert {one["completion"] for one in found} == {"yes", "no"}
 
 
@@ -39,17 +47,25 @@ def test_beams_come_best_first_and_none_is_likelier_than_what_a_wider_search_kee
     assert scores[0] >= greedy["raw_logp"] - 1e-6
 
 
-def test_the_best_of_many_samples_is_the_likeliest_of_them(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_the_best_of_many_samples_is_the_likeliest_of_them(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     drawn = completions(cli, models, tmp_path, "samples=16", "seed=3")
     best = completions(cli, models, tmp_path, "best_of=16", "samples=2", "seed=3")
     likeliest = sorted((one["raw_logp"] for one in drawn), reverse=True)[:2]
     assert [one["raw_logp"] for one in best] == pytest.approx(likeliest)
 
 
-def test_a_stop_text_ends_a_completion_and_is_not_shown(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_stop_text_ends_a_completion_and_is_not_shown(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     free = completions(cli, models, tmp_path, "samples=8", "min_new_tokens=12")
-    letter = next(c for c in free[0]["completion"][2:] if c.isascii())  # half a character has no text of its own
-    for whole, one in zip(free, completions(cli, models, tmp_path, "samples=8", f"stop={letter}"), strict=True):
+    letter = next(
+        c for c in free[0]["completion"][2:] if c.isascii()
+    )  # half a character has no text of its own
+    for whole, one in zip(
+        free, completions(cli, models, tmp_path, "samples=8", f"stop={letter}"), strict=True
+    ):
         assert letter not in one["completion"]
         if letter in whole["completion"] and one["ended"] == "stop_string":
             assert whole["completion"].startswith(one["completion"] + letter)
@@ -69,7 +85,9 @@ def test_alternatives_are_told_of_each_token(cli: Cli, models: Models, tmp_path:
     for step in one["alternatives"]:
         assert len(step) == 3
         assert [logp for _, logp in step] == sorted((logp for _, logp in step), reverse=True)
-    assert sum(step[0][1] for step in one["alternatives"]) == pytest.approx(one["raw_logp"], abs=1e-5)
+    assert sum(step[0][1] for step in one["alternatives"]) == pytest.approx(
+        one["raw_logp"], abs=1e-5
+    )
 
 
 WRONG = {
@@ -81,15 +99,21 @@ WRONG = {
     "min_new_tokens=20": ["min_new_tokens=20", "contradict"],
     "repetition_penalty=0": ["repetition_penalty"],
     "beams=2 stop=x": ["stop_strings was given, which beam search does not know"],
-    "lookup=true repetition_penalty=2": ["repetition_penalty was given, which speculative decoding does not know"],
+    "lookup=true repetition_penalty=2": [
+        "repetition_penalty was given, which speculative decoding does not know"
+    ],
     "server=nonsense": ["http://"],
     "server=http://127.0.0.1:9": ["http://127.0.0.1:9"],
 }
 
 
 @pytest.mark.parametrize("given", WRONG)
-def test_what_cannot_be_is_said_in_one_sentence(given: str, cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_what_cannot_be_is_said_in_one_sentence(
+    given: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
     words = given.split(" ")
-    complaint = cli([*models.fill("sample base={tune} max_new_tokens=12"), *words], folder=tmp_path).complaint
+    complaint = cli(
+        [*models.fill("sample base={tune} max_new_tokens=12"), *words], folder=tmp_path
+    ).complaint
     assert complaint.count("\n") <= 1
     assert all(part in complaint for part in WRONG[given]), complaint

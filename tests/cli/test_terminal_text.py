@@ -1,4 +1,6 @@
-"""What others wrote, as a person sees it on a real terminal, and as a program gets it through a pipe."""
+"""What others wrote, as a person sees it on a real terminal, and as a program gets it through a
+pipe.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,12 @@ def on_a_terminal(arguments: list[str], folder: Path, said: bytes = b"") -> str:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "fledge", *arguments]
     asked = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=theirs, stderr=theirs, cwd=folder, env=environment() | {"TERM": "xterm"}
+        command,
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=theirs,
+        cwd=folder,
+        env=environment() | {"TERM": "xterm"},
     )
     os.close(theirs)
     assert asked.stdin is not None
@@ -65,7 +72,9 @@ def assert_harmless(written: str) -> None:
 
 def test_words_of_a_model_are_shown_and_never_obeyed(models: Models) -> None:
     choices = f"choices={json.dumps([ODD])}"
-    written = on_a_terminal(["sample", f"base={models.folder / 'tune'}", "prompt=hi", choices], models.folder)
+    written = on_a_terminal(
+        ["sample", f"base={models.folder / 'tune'}", "prompt=hi", choices], models.folder
+    )
     assert_harmless(written)
     assert SHOWN in written
     assert written.startswith("a       b ")  # a tab goes on to the next eighth column
@@ -75,7 +84,10 @@ def test_words_of_a_model_are_shown_and_never_obeyed(models: Models) -> None:
 def our_terminal() -> Iterator[tuple[TextIO, Callable[[], str]]]:
     """A pty in this process: a file that writes on it, and what has been written so far."""
     ours, theirs = pty.openpty()
-    with os.fdopen(theirs, "w", encoding="utf-8") as file, os.fdopen(ours, "rb", buffering=0) as reader:
+    with (
+        os.fdopen(theirs, "w", encoding="utf-8") as file,
+        os.fdopen(ours, "rb", buffering=0) as reader,
+    ):
 
         def written() -> str:
             file.flush()
@@ -86,12 +98,19 @@ def our_terminal() -> Iterator[tuple[TextIO, Callable[[], str]]]:
 
 def test_into_a_pipe_goes_exactly_what_was_said(models: Models) -> None:
     text = "x" * 25 + f"  \n\n{ODD[:30]}"
-    arguments = [f"base={models.folder / 'tune'}", "prompt=", "raw=true", f"choices={json.dumps([text])}"]
+    arguments = [
+        f"base={models.folder / 'tune'}",
+        "prompt=",
+        "raw=true",
+        f"choices={json.dumps([text])}",
+    ]
     out, error = through_a_pipe(["sample", *arguments, "max_new_tokens=62"], models.folder)
     assert out == text + "\n", error
 
 
-def test_a_file_gets_every_character_and_what_its_encoding_lacks_as_an_escape(tmp_path: Path) -> None:
+def test_a_file_gets_every_character_and_what_its_encoding_lacks_as_an_escape(
+    tmp_path: Path,
+) -> None:
     for encoding, lacking in (("utf-8", "é☃"), ("latin-1", "é\\u2603"), ("ascii", "\\xe9\\u2603")):
         with (tmp_path / "out").open("w", encoding=encoding, newline="") as file:
             Show(Console(file=file, width=20)).line(f"{ODD[:-4]} {'y' * 50}  é☃")
@@ -121,7 +140,9 @@ def test_names_of_runs_are_shown_on_one_line(tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"verb": "t\\u001b]0;x\\u0007"}')
     (folder / "lineage.json").write_text("[]")
     with our_terminal() as (file, written):
-        rows = runs(RunsConfig(root=tmp_path), Show(Console(file=file, width=200, emoji=False)))["runs"]
+        rows = runs(RunsConfig(root=tmp_path), Show(Console(file=file, width=200, emoji=False)))[
+            "runs"
+        ]
         said = written()
     assert_harmless(said)
     assert "odd\\x1b[2J\\n\\x07:smile:" in said
@@ -130,8 +151,16 @@ def test_names_of_runs_are_shown_on_one_line(tmp_path: Path) -> None:
 
 
 def test_a_conversation_is_streamed_as_it_was_said(models: Models, cli: Cli) -> None:
-    arguments = ["chat", f"base={models.folder / 'tune'}", "max_new_tokens=12", "temperature=5", "seed=3"]
+    arguments = [
+        "chat",
+        f"base={models.folder / 'tune'}",
+        "max_new_tokens=12",
+        "temperature=5",
+        "seed=3",
+    ]
     assert_harmless(on_a_terminal(arguments, models.folder, b":smile:\n"))
     piped = cli(arguments, folder=models.folder, stdin=":smile:\n").stdout
-    told = cli([*arguments, "--json"], folder=models.folder, stdin=":smile:\n").result["messages"][-1]["content"]
+    told = cli([*arguments, "--json"], folder=models.folder, stdin=":smile:\n").result["messages"][
+        -1
+    ]["content"]
     assert piped == told.replace("\r\n", "\n").replace("\r", "\n") + "\n"  # as a text file is read

@@ -1,4 +1,6 @@
-"""Text as people have it: folders with links and hidden files, shards that were damaged while a run was stopped."""
+"""Text as people have it: folders with links and hidden files, shards that were damaged while a run
+was stopped.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,24 @@ def test_shards_damaged_while_a_run_is_stopped_are_written_again_and_the_bits_ar
 ) -> None:
     words = [*models.fill(PRETRAIN), "save_every_s=0"]
     run = tmp_path / "run"
-    stopped = cli([*words, "out=run"], folder=tmp_path, signal=signal.SIGKILL, once=run / "samples.jsonl")
+    stopped = cli(
+        [*words, "out=run"], folder=tmp_path, signal=signal.SIGKILL, once=run / "samples.jsonl"
+    )
     assert stopped.code == -signal.SIGKILL, stopped.stderr
     shard = run / "shards" / name
     shard.write_bytes(bytes(shard.stat().st_size))
     resumed = cli("resume run=run", folder=tmp_path)
     assert resumed.code == 0, resumed.stderr
-    assert f"shards/{name} is not as it was written: the text is read and written again" in resumed.stdout
+    assert (
+        f"shards/{name} is not as it was written: the text is read and written again"
+        in resumed.stdout
+    )
     assert outcome(run) == outcome(models.folder / "pretrain")
 
 
-def test_a_folder_says_what_was_not_read_in_a_line_each(cli: Cli, models: Models, tmp_path: Path) -> None:
+def test_a_folder_says_what_was_not_read_in_a_line_each(
+    cli: Cli, models: Models, tmp_path: Path
+) -> None:
     (tmp_path / "data" / ".git").mkdir(parents=True)
     (tmp_path / "far").mkdir()
     text = (models.folder / "text.txt").read_text()
@@ -42,7 +51,10 @@ def test_a_folder_says_what_was_not_read_in_a_line_each(cli: Cli, models: Models
         "passed over in the data: 1 hidden file, 1 hidden folder (hidden=true reads them), "
         "1 file of other kinds (1 .pdf)"
     )
-    assert copies == "1 document is left out of the data as copies of others (duplicates=keep takes them)"
+    assert (
+        copies
+        == "1 document is left out of the data as copies of others (duplicates=keep takes them)"
+    )
     everything = f"{train} hidden=true links=skip duplicates=keep --json"
     assert cli(everything, folder=tmp_path).result["documents"] == 4
     kept = json.loads((models.folder / "pretrain" / "config.json").read_text())["config"]

@@ -1,4 +1,6 @@
-"""Two hundred kills at random moments over all verbs that train: every run still ends with the same bits."""
+"""Two hundred kills at random moments over all verbs that train: every run still ends with the same
+bits.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def whole(
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_no_kill_costs_a_bit(
-    part: int, cli: Cli, models: Models, whole: dict[str, tuple[dict[str, str], float]], tmp_path: Path
+    part: int,
+    cli: Cli,
+    models: Models,
+    whole: dict[str, tuple[dict[str, str], float]],
+    tmp_path: Path,
 ) -> None:
     draw = random.Random(f"{SEED} {part}")
     stages = draw.sample(list(STAGES), len(STAGES))

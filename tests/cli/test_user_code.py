@@ -1,4 +1,6 @@
-"""A task file of the user's own that does something wrong, at the start or in the middle of a run, is named with its line."""
+"""A task file of the user's own that does something wrong, at the start or in the middle of a run,
+is named with its line.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,18 @@ WRONG = {
         "def score(prompt, completion):\n    return 1 / 0\n",
         ["mine.py line 4", "score() raised ZeroDivisionError: division by zero", "'say "],
     ),
-    "exits": ("import sys\ndef score(prompt, completion):\n    sys.exit(0)\n", ["mine.py line 5", "SystemExit"]),
+    "exits": (
+        "import sys\ndef score(prompt, completion):\n    sys.exit(0)\n",
+        ["mine.py line 5", "SystemExit"],
+    ),
     "is not a number": (
         "def score(prompt, completion):\n    return float('nan')\n",
         ["the score was nan", "a finite number"],
     ),
-    "is infinite": ("def score(prompt, completion):\n    return float('inf')\n", ["the score was inf"]),
+    "is infinite": (
+        "def score(prompt, completion):\n    return float('inf')\n",
+        ["the score was inf"],
+    ),
     "is a word": ("def score(prompt, completion):\n    return 'good'\n", ["the score was 'good'"]),
     "is nothing": ("def score(prompt, completion):\n    pass\n", ["the score was None"]),
     "is a list that is too short": (
@@ -66,14 +74,21 @@ def score(prompt, completion):
     [
         ("raise OSError('the judge is away')", "the judge is away"),
         ("return float('nan')", "was nan"),
-        ("__import__('os').kill(__import__('os').getpid(), 9)", "ended its process with signal SIGKILL"),
+        (
+            "__import__('os').kill(__import__('os').getpid(), 9)",
+            "ended its process with signal SIGKILL",
+        ),
     ],
 )
 @pytest.mark.parametrize("algorithm", ["align ppo", "align reinforce"])
 def test_a_judge_that_breaks_in_the_middle_of_a_run_stops_it_and_can_be_mended(
     algorithm: str, trouble: str, said: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
-    words = [*models.fill(STAGES[algorithm].replace("{letters}", "./mine.py")), "save_every_s=0", "steps=8"]
+    words = [
+        *models.fill(STAGES[algorithm].replace("{letters}", "./mine.py")),
+        "save_every_s=0",
+        "steps=8",
+    ]
     judge = PROMPTS + BREAKS.replace("TROUBLE", trouble)
     (tmp_path / "mine.py").write_text(judge.replace("WHEN", "never"))
     assert cli([*words, "out=whole"], folder=tmp_path).code == 0
@@ -105,8 +120,12 @@ def test_a_loss_that_is_no_number_stops_a_run_with_its_checkpoint_intact(
 
 
 @pytest.mark.parametrize("stage", ["tune", "reward"])
-def test_a_last_step_whose_weights_overflow_is_no_success(stage: str, cli: Cli, models: Models, tmp_path: Path) -> None:
-    """Loss and gradient of a step are in order before it; after the last one nothing asks again, and NaN would be saved as a model."""
+def test_a_last_step_whose_weights_overflow_is_no_success(
+    stage: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    """Loss and gradient of a step are in order before it; after the last one nothing asks again,
+    and NaN would be saved as a model.
+    """
     words = [*models.fill(STAGES[stage]), "warmup_steps=0", "save_every_s=0", "out=run"]
     said = cli([*words, "learning_rate=1e37", "steps=1"], folder=tmp_path).diverged
     assert "try a lower `learning_rate`" in said
@@ -158,7 +177,12 @@ def test_a_world_that_exits_or_crashes_ends_in_a_sentence(
     process: str, deed: str, said: str, cli: Cli, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(WORLD.replace("DEED", deed))
-    words = "control world=./mine.py:World algorithm=a2c copies=2 steps_per_batch=8 steps=400 evaluation_episodes=2"
-    done = cli(f"{words} world_process={process} save_every_s=0 pictures=false out=run", folder=tmp_path)
+    words = (
+        "control world=./mine.py:World algorithm=a2c copies=2 steps_per_batch=8 steps=400 "
+        "evaluation_episodes=2"
+    )
+    done = cli(
+        f"{words} world_process={process} save_every_s=0 pictures=false out=run", folder=tmp_path
+    )
     assert said in done.complaint
     assert list((tmp_path / "run" / "checkpoints").iterdir())

@@ -1,4 +1,6 @@
-"""What code of a user's draws, in its own process or in the trainer's, follows the run's seed and goes on where it was."""
+"""What code of a user's draws, in its own process or in the trainer's, follows the run's seed and
+goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -63,19 +65,32 @@ def test_a_judge_that_draws_and_dies_is_killed_and_resumed_to_the_same_bits(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(JUDGE)
-    words = [*models.fill(ALIGN.replace("{letters}", "mine.py")), "save_every_s=0", "judge_failed_score=-1"]
+    words = [
+        *models.fill(ALIGN.replace("{letters}", "mine.py")),
+        "save_every_s=0",
+        "judge_failed_score=-1",
+    ]
     whole = cli([*words, "out=whole"], folder=tmp_path)
     assert whole.code == 0, whole.stderr
-    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
+    ]
     shares = [row["judge_failed"] for row in rows if "reward" in row]
     assert len(shares) == 5
     assert 0 < sum(shares) < 1
     told = [
-        line for line in whole.stdout.splitlines() if "mine.py: score() ended its process with signal SIGKILL" in line
+        line
+        for line in whole.stdout.splitlines()
+        if "mine.py: score() ended its process with signal SIGKILL" in line
     ]
     assert len(told) == 1
     assert "the answer gets -1" in told[0]
-    killed = cli([*words, "out=run"], folder=tmp_path, signal=9, once=tmp_path / "run" / "checkpoints" / "00000002")
+    killed = cli(
+        [*words, "out=run"],
+        folder=tmp_path,
+        signal=9,
+        once=tmp_path / "run" / "checkpoints" / "00000002",
+    )
     assert killed.code == -9, killed
     assert cli("resume run", folder=tmp_path).code == 0
     assert outcome(tmp_path / "run") == outcome(tmp_path / "whole")

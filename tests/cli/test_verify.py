@@ -1,4 +1,6 @@
-"""`fledge verify` as a user runs it: the table, the page, the exit code, and files of one's own, right and wrong."""
+"""`fledge verify` as a user runs it: the table, the page, the exit code, and files of one's own,
+right and wrong.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +52,29 @@ def test_every_claim_of_the_package_holds(cli: Cli, tmp_path: Path) -> None:
     assert result["holds"]
     ids = [row["id"] for row in result["rows"]]
     assert len(set(ids)) == len(ids)
-    assert {id.partition(".")[0] for id in ids} >= {"U1", "U2", "U3", "U4", "U5", "U6", "U7", "R6", "A1"}
+    assert {id.partition(".")[0] for id in ids} >= {
+        "U1",
+        "U2",
+        "U3",
+        "U4",
+        "U5",
+        "U6",
+        "U7",
+        "R6",
+        "A1",
+    }
     subjects = {row["subject"] for row in result["rows"]}
-    assert {f"reinforce, {name}" for name in ("no baseline", "leave one out", "group mean", "batch mean")} <= subjects
+    assert {
+        f"reinforce, {name}"
+        for name in ("no baseline", "leave one out", "group mean", "batch mean")
+    } <= subjects
     assert "maximum likelihood" in done.stderr  # what a person reads
     page = (tmp_path / "page.html").read_text()
     assert "every claim holds" in page
     assert page.count('<svg viewBox="0 0 400 220"') >= 15
-    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")  # opens offline
+    assert "http" not in page.replace("http-equiv", "").replace(
+        "http://www.w3.org/2000/svg", ""
+    )  # opens offline
 
 
 def test_the_wrong_example_is_caught_and_the_good_one_holds(cli: Cli, tmp_path: Path) -> None:
@@ -66,22 +83,30 @@ def test_the_wrong_example_is_caught_and_the_good_one_holds(cli: Cli, tmp_path: 
     assert "WrongBaseline claims “unbiased”, but is biased: relative error" in wrong.stdout
     assert "0 of 2 rows hold" in wrong.stdout
     assert "claims do not hold" in (tmp_path / "verify.html").read_text()
-    assert not found(cli(["verify", str(EXAMPLES / "wrong_baseline.py"), "--json"], folder=tmp_path))["holds"]
+    assert not found(
+        cli(["verify", str(EXAMPLES / "wrong_baseline.py"), "--json"], folder=tmp_path)
+    )["holds"]
     good = cli(["verify", str(EXAMPLES / "good_baseline.py")], folder=tmp_path)
     assert good.code == 0, good.stderr
     assert len((EXAMPLES / "good_baseline.py").read_text().splitlines()) <= 30
 
 
 def test_in_float32_rounding_is_not_called_a_bias(cli: Cli, tmp_path: Path) -> None:
-    done = cli(["verify", f"file={EXAMPLES / 'good_baseline.py'}", "dtype=float32", "--json"], folder=tmp_path)
+    done = cli(
+        ["verify", f"file={EXAMPLES / 'good_baseline.py'}", "dtype=float32", "--json"],
+        folder=tmp_path,
+    )
     rows = found(done)["rows"]
     assert all(1e-10 < row["figure"] <= row["bound"] == 1e-4 for row in rows)
 
 
 def test_a_loss_is_enough(cli: Cli, tmp_path: Path) -> None:
-    """REINFORCE in two lines; and with a square in it, which is said to be biased and shown to be."""
+    """REINFORCE in two lines; and with a square in it, which is said to be biased and shown to
+    be.
+    """
     (tmp_path / "mine.py").write_text(  # what it prints is not part of the JSON
-        "print('hello')\n\ndef loss(logp, batch):\n    print('and again')\n    return -batch.reward.sum(1, keepdim=True) * logp\n\nloss.gradient_claim = 'unbiased'\n"
+        "print('hello')\n\ndef loss(logp, batch):\n    print('and again')\n    return "
+        "-batch.reward.sum(1, keepdim=True) * logp\n\nloss.gradient_claim = 'unbiased'\n"
     )
     assert found(cli("verify ./mine.py --json", folder=tmp_path))["holds"]
     (tmp_path / "mine.py").write_text(
@@ -92,10 +117,13 @@ def test_a_loss_is_enough(cli: Cli, tmp_path: Path) -> None:
     assert all(row["bound"] is None and row["figure"] > 0.1 for row in rows)
 
 
-def test_an_algorithm_that_takes_a_reference_is_also_asked_about_its_kl(cli: Cli, tmp_path: Path) -> None:
+def test_an_algorithm_that_takes_a_reference_is_also_asked_about_its_kl(
+    cli: Cli, tmp_path: Path
+) -> None:
     (tmp_path / "mine.py").write_text(
-        "from fledge.algorithms.policy.reinforce import Reinforce\n\n"
-        "class Mine(Reinforce):\n    gradient_claim = 'unbiased'\n\nclass Other(Mine):\n    gradient_claim = 'unbiased up to scale 1/2'\n"
+        "from fledge.algorithms.policy.reinforce import Reinforce\n\nclass Mine(Reinforce):\n    "
+        "gradient_claim = 'unbiased'\n\nclass Other(Mine):\n    gradient_claim = 'unbiased up to "
+        "scale 1/2'\n"
     )
     rows = found(cli("verify mine.py --json", folder=tmp_path))["rows"]
     assert [row["subject"] for row in rows] == [
@@ -146,5 +174,8 @@ def test_a_file_that_is_wrong_is_told_in_one_sentence(wrong: str, cli: Cli, tmp_
 def test_fields_that_cannot_be(cli: Cli, tmp_path: Path) -> None:
     assert "is no Python file" in cli("verify mine.txt", folder=tmp_path).complaint
     assert "dtype=float16 cannot be" in cli("verify dtype=float16", folder=tmp_path).complaint
-    assert "there is no folder nowhere" in cli("verify out=nowhere/page.html", folder=tmp_path).complaint
+    assert (
+        "there is no folder nowhere"
+        in cli("verify out=nowhere/page.html", folder=tmp_path).complaint
+    )
     assert "samples=5 cannot be" in cli("verify samples=5", folder=tmp_path).complaint

@@ -1,6 +1,8 @@
-"""A server that speaks vLLM's completions protocol, answered by a small fledge engine: `python -m tests.engine.openai_stub --port 0`.
+"""A server that speaks vLLM's completions protocol, answered by a small fledge engine: `python -m
+tests.engine.openai_stub --port 0`.
 
-It prints its port and ends with its standard input. `GET /told` gives what it was asked; `POST /told` sets how it behaves.
+It prints its port and ends with its standard input. `GET /told` gives what it was asked; `POST
+/told` sets how it behaves.
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ class Told:
     models: list[str] = field(default_factory=lambda: ["tiny"])
     api_key: str | None = None
     logprobs_mode: str = "raw_logprobs"
-    faults: list[str] = field(default_factory=list)  # one for each of the next requests, "" for none
+    faults: list[str] = field(
+        default_factory=list
+    )  # one for each of the next requests, "" for none
     bodies: list[dict[str, Any]] = field(default_factory=list)
     live: int = 0
     most: int = 0  # requests under way at once
@@ -108,7 +112,10 @@ class Handler(BaseHTTPRequestHandler):
                     told.live -= 1
 
     def known(self) -> bool:
-        known = self.told.api_key is None or self.headers["Authorization"] == f"Bearer {self.told.api_key}"
+        known = (
+            self.told.api_key is None
+            or self.headers["Authorization"] == f"Bearer {self.told.api_key}"
+        )
         if not known:
             self.reply(401, {"error": "Unauthorized"})
         return known
@@ -156,7 +163,9 @@ class Handler(BaseHTTPRequestHandler):
         data = f"data: {text}\n\n".encode()
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
-    def piece(self, body: dict[str, Any], completion: Completion, start: int, over: bool, fault: str) -> dict[str, Any]:
+    def piece(
+        self, body: dict[str, Any], completion: Completion, start: int, over: bool, fault: str
+    ) -> dict[str, Any]:
         """The reply, with the tokens from `start` on."""
         names = (
             (lambda token: VOCABULARY[token].decode())
@@ -169,7 +178,10 @@ class Handler(BaseHTTPRequestHandler):
         top: list[dict[str, float]] = []
         for i in range(start, len(tokens)):
             best = completion.alternatives[i] if completion.alternatives else []
-            top.append({names(tokens[i]): chance[i]} | {names(token): max(value, -9999.0) for token, value in best})
+            top.append(
+                {names(tokens[i]): chance[i]}
+                | {names(token): max(value, -9999.0) for token, value in best}
+            )
         logprobs = {
             "tokens": [names(token) for token in tokens[start:]],
             "token_logprobs": chance[start:],
@@ -186,11 +198,20 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "no logprobs":
             logprobs = None
         text = cut(text, body["stop"]).decode()
-        choice = {"index": 0, "text": text, "logprobs": logprobs, "finish_reason": reason, "stop_reason": cause}
+        choice = {
+            "index": 0,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": reason,
+            "stop_reason": cause,
+        }
         return {"object": "text_completion", "model": body["model"], "choices": [choice]}
 
     def refuse(self, status: int, why: str) -> None:
-        self.reply(status, {"error": {"message": why, "type": "BadRequestError", "param": None, "code": status}})
+        self.reply(
+            status,
+            {"error": {"message": why, "type": "BadRequestError", "param": None, "code": status}},
+        )
 
     def reply(self, status: int, what: Any) -> None:
         data = what if isinstance(what, bytes) else json.dumps(what).encode()
@@ -211,10 +232,15 @@ def refusal(body: dict[str, Any], models: list[str]) -> str | None:
     if not -2 <= body["presence_penalty"] <= 2:
         return f"presence_penalty must be in [-2, 2], got {body['presence_penalty']}."
     if body["logprobs"] > 20:
-        return f"Requested sample logprobs of {body['logprobs']}, which is greater than max allowed: 20"
+        return (
+            f"Requested sample logprobs of {body['logprobs']}, which is greater than max allowed: "
+            "20"
+        )
     if len(body["prompt"]) + body["max_tokens"] > 32:
         return "max_tokens is too large"
-    if not -(2**63) <= body["seed"] < 2**63 or not all(abs(bias) <= 100 for bias in body["logit_bias"].values()):
+    if not -(2**63) <= body["seed"] < 2**63 or not all(
+        abs(bias) <= 100 for bias in body["logit_bias"].values()
+    ):
         return "seed or logit_bias is out of its range"  # vLLM cuts the second
     return None if body["return_tokens_as_token_ids"] else "the tests want ids"
 

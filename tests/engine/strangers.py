@@ -1,4 +1,6 @@
-"""Requests of every kind, drawn by chance: the neighbours that a row of the engine must not notice."""
+"""Requests of every kind, drawn by chance: the neighbours that a row of the engine must not
+notice.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,19 @@ from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 
 STOP = frozenset({2})
-SPELT = [b"", b"", b"", b"a", b"b", b"c", b"ab", b"ba", b"abc", b"\xc3", b"\xa9"]  # the last two are é together
+SPELT = [
+    b"",
+    b"",
+    b"",
+    b"a",
+    b"b",
+    b"c",
+    b"ab",
+    b"ba",
+    b"abc",
+    b"\xc3",
+    b"\xa9",
+]  # the last two are é together
 RULES = [
     PLAIN,
     Decoding(temperature=0),
@@ -26,7 +40,11 @@ RULES = [
     Decoding(temperature=1.2, top_k=7, top_p=0.95, min_p=0.02),
 ]
 CONSTRAINTS = {
-    stop: [regex("(ab|c|é)*", SPELT, stop), regex("[abc]{3,9}", SPELT, stop), choice(["abc", "cab", "éa"], SPELT, stop)]
+    stop: [
+        regex("(ab|c|é)*", SPELT, stop),
+        regex("[abc]{3,9}", SPELT, stop),
+        choice(["abc", "cab", "éa"], SPELT, stop),
+    ]
     for stop in (STOP, frozenset[int](), frozenset({2, 5}))
 }
 
@@ -36,7 +54,9 @@ def tokens(rng: np.random.Generator, n: int) -> list[int]:
 
 
 def stranger(rng: np.random.Generator, sample: int, longest: int = 12, most: int = 16) -> Request:
-    """A prompt of up to `longest` tokens, or twice that where it begins as others do; up to `most` new ones."""
+    """A prompt of up to `longest` tokens, or twice that where it begins as others do; up to `most`
+    new ones.
+    """
     chance = rng.random(8) < 0.25
     prompt = tokens(rng, int(rng.integers(1, longest + 1)))
     if chance[0]:
@@ -47,13 +67,17 @@ def stranger(rng: np.random.Generator, sample: int, longest: int = 12, most: int
     return Request(
         prompt,
         room,
-        min_new_tokens=int(rng.integers(room + 1)) if chance[2] else 0,  # with a constraint some cannot be answered
+        min_new_tokens=int(rng.integers(room + 1))
+        if chance[2]
+        else 0,  # with a constraint some cannot be answered
         rule=RULES[rng.integers(len(RULES))],
         stop=stop,
         stop_strings=("ba", "cc", "é") if chance[3] else (),
         repetition_penalty=float(rng.uniform(0.7, 1.5)) if chance[4] else 1.0,
         presence_penalty=float(rng.uniform(-1, 1)) if chance[5] else 0.0,
-        logit_bias={int(rng.integers(3, 11)): float(rng.choice([-math.inf, -1.0, 2.0]))} if chance[6] else {},
+        logit_bias={int(rng.integers(3, 11)): float(rng.choice([-math.inf, -1.0, 2.0]))}
+        if chance[6]
+        else {},
         constraint=constraint,
         alternatives=int(rng.integers(1, 5)) if chance[7] else 0,
         seed=int(rng.integers(2**63)),
@@ -68,7 +92,11 @@ def strangers(count: int, seed: int = 0) -> list[Request]:
 
 def same(found: Completion, expected: Completion, bound: float) -> None:
     """All but the version: what was said and how it ended, and chances within the bound."""
-    assert (found.prompt, found.tokens, found.ended) == (expected.prompt, expected.tokens, expected.ended)
+    assert (found.prompt, found.tokens, found.ended) == (
+        expected.prompt,
+        expected.tokens,
+        expected.ended,
+    )
     assert found.error == expected.error
     assert found.logp == pytest.approx(expected.logp, abs=bound)
     assert found.raw_logp == pytest.approx(expected.raw_logp, abs=bound)
@@ -79,8 +107,12 @@ def same(found: Completion, expected: Completion, bound: float) -> None:
 
 
 @torch.no_grad()
-def plain(policy: TokenPolicy, network: Transformer, prompt: Sequence[int], said: Sequence[int]) -> torch.Tensor:
-    """log π of the model itself after the prompt and after every token said: one forward pass without a cache.  [said + 1, V]"""
+def plain(
+    policy: TokenPolicy, network: Transformer, prompt: Sequence[int], said: Sequence[int]
+) -> torch.Tensor:
+    """log π of the model itself after the prompt and after every token said: one forward pass
+    without a cache.  [said + 1, V]
+    """
     row = torch.tensor([[*prompt, *said]])
     logits = network(row, network.document_mask(row))[0, len(prompt) - 1 :] @ network.unembedding.T
     if policy.allowed is not None:

@@ -1,4 +1,6 @@
-"""Beam search is held to enumeration, to its definition in plain Python, and to `transformers`; none of them shares its code."""
+"""Beam search is held to enumeration, to its definition in plain Python, and to `transformers`;
+none of them shares its code.
+"""
 
 from __future__ import annotations
 
@@ -54,27 +56,48 @@ def of_network(policy: TokenPolicy, prompt: Sequence[int]) -> After:
 
 
 def ranked(ended: list[tuple[Word, list[float]]], penalty: float) -> Ranked:
-    return sorted([(sum(logp) / len(word) ** penalty, word, logp) for word, logp in ended], key=lambda one: -one[0])
+    return sorted(
+        [(sum(logp) / len(word) ** penalty, word, logp) for word, logp in ended],
+        key=lambda one: -one[0],
+    )
 
 
 def enumerated(
-    after: After, length: int, stop: frozenset[int], penalty: float, may: Callable[[Word], bool] = lambda _: True
+    after: After,
+    length: int,
+    stop: frozenset[int],
+    penalty: float,
+    may: Callable[[Word], bool] = lambda _: True,
 ) -> Ranked:
     """Every sequence that ends in a stop token or with its length, and that `may` be said."""
     ended, live = [], [((), [])]
     for _ in range(length):
-        longer = [((*w, s), [*steps, p]) for w, steps in live for s, p in enumerate(after(w)) if p > NOTHING]
+        longer = [
+            ((*w, s), [*steps, p])
+            for w, steps in live
+            for s, p in enumerate(after(w))
+            if p > NOTHING
+        ]
         ended += [one for one in longer if one[0][-1] in stop]
         live = [one for one in longer if one[0][-1] not in stop]
     return ranked([one for one in ended + live if may(one[0])], penalty)
 
 
-def by_definition(after: After, length: int, stop: frozenset[int], penalty: float, width: int) -> Ranked:
-    """At every step the likeliest continuations in order, until `width` of them are live; the ended among them compete."""
+def by_definition(
+    after: After, length: int, stop: frozenset[int], penalty: float, width: int
+) -> Ranked:
+    """At every step the likeliest continuations in order, until `width` of them are live; the ended
+    among them compete.
+    """
     ended: list[tuple[Word, list[float]]] = []
     live: list[tuple[Word, list[float]]] = [((), [])]
     for _ in range(length):
-        longer = [((*w, s), [*steps, p]) for w, steps in live for s, p in enumerate(after(w)) if p > NOTHING]
+        longer = [
+            ((*w, s), [*steps, p])
+            for w, steps in live
+            for s, p in enumerate(after(w))
+            if p > NOTHING
+        ]
         live = []
         for one in sorted(longer, key=lambda one: -sum(one[1])):
             if len(live) < width:
@@ -94,9 +117,13 @@ def assert_equal(
 
 
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0, 2.0, -0.5])
-@pytest.mark.parametrize("stop", [frozenset[int](), frozenset({0}), frozenset({0, 3})], ids=["none", "0", "0,3"])
+@pytest.mark.parametrize(
+    "stop", [frozenset[int](), frozenset({0}), frozenset({0, 3})], ids=["none", "0", "0,3"]
+)
 @pytest.mark.parametrize("markov", [True, False], ids=["markov", "full"])
-def test_full_width_is_exhaustive_search(markov: bool, stop: frozenset[int], penalty: float) -> None:
+def test_full_width_is_exhaustive_search(
+    markov: bool, stop: frozenset[int], penalty: float
+) -> None:
     """As wide as there are live prefixes before the last step: nothing is ever pruned."""
     network = TableNetwork(SYMBOLS, LENGTH, seed=3, scale=1.5, markov=markov)
     width = (SYMBOLS - len(stop)) ** (LENGTH - 1)
@@ -116,19 +143,25 @@ def test_no_stop_before_the_least_number_of_tokens(least: int) -> None:
     network, stop = TableNetwork(SYMBOLS, LENGTH, seed=4), frozenset({0})
     request = Request([SYMBOLS], LENGTH, least, stop=stop)
     (found,) = beam_search(TokenPolicy(network), [request], width=1024, n_best=40)
-    exact = enumerated(of_table(network), LENGTH, stop, 1.0, lambda word: word[-1] != 0 or len(word) > least)
+    exact = enumerated(
+        of_table(network), LENGTH, stop, 1.0, lambda word: word[-1] != 0 or len(word) > least
+    )
     assert_equal(found, exact, stop, 40)
 
 
 def test_fewer_are_found_where_there_are_fewer() -> None:
     network = TableNetwork(2, 2, seed=0)
-    (found,) = beam_search(TokenPolicy(network), [Request([2], 2, stop=frozenset({0}))], width=9, n_best=9)
+    (found,) = beam_search(
+        TokenPolicy(network), [Request([2], 2, stop=frozenset({0}))], width=9, n_best=9
+    )
     assert sorted(tuple(one.tokens) for one in found) == [(0,), (1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize("penalty", [0.0, -1.0, 1.0])
 def test_width_one_is_greedy(penalty: float) -> None:
-    """Unless longer is better: then the search goes on past greedy's end, and may only improve on it."""
+    """Unless longer is better: then the search goes on past greedy's end, and may only improve on
+    it.
+    """
     for seed in range(50):
         policy = TokenPolicy(TableNetwork(SYMBOLS, LENGTH, seed=seed))
         greedy_policy = policy.with_rule(Decoding(temperature=0))
@@ -143,19 +176,30 @@ def test_width_one_is_greedy(penalty: float) -> None:
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 7, 20])
-@pytest.mark.parametrize("stop", [frozenset[int](), frozenset({0}), frozenset({0, 3})], ids=["none", "0", "0,3"])
+@pytest.mark.parametrize(
+    "stop", [frozenset[int](), frozenset({0}), frozenset({0, 3})], ids=["none", "0", "0,3"]
+)
 def test_every_width_is_beam_search_by_its_definition(width: int, stop: frozenset[int]) -> None:
     for seed, penalty in product(range(4), (0.0, 1.0, 1.5, -1.0)):
         network = TableNetwork(SYMBOLS, LENGTH, seed=seed)
         expected = by_definition(of_table(network), LENGTH, stop, penalty, width)
         for n in {1, width}:
             request = Request([SYMBOLS], LENGTH, stop=stop)
-            (found,) = beam_search(TokenPolicy(network), [request], width=width, n_best=n, length_penalty=penalty)
+            (found,) = beam_search(
+                TokenPolicy(network), [request], width=width, n_best=n, length_penalty=penalty
+            )
             assert_equal(found, expected, stop, n)
 
 
-ROTARY = 1e-7  # rotary angles are of float32: a document that begins within a row is turned otherwise by so much
-PROMPTS = [[2, 5], [3], [4, 9, 9, 2, 7, 3, 8], [1, 6, 1, 3, 4], [10, 2, 2]]  # the fourth has a document border within
+# rotary angles are of float32: a document that begins within a row is turned otherwise by so much
+ROTARY = 1e-7
+PROMPTS = [
+    [2, 5],
+    [3],
+    [4, 9, 9, 2, 7, 3, 8],
+    [1, 6, 1, 3, 4],
+    [10, 2, 2],
+]  # the fourth has a document border within
 
 
 def many(stop: frozenset[int] = frozenset({7, 4})) -> list[Request]:
@@ -168,7 +212,9 @@ def many(stop: frozenset[int] = frozenset({7, 4})) -> list[Request]:
 def test_a_transformer_says_what_the_definition_says(kind: dict[str, Any], width: int) -> None:
     policy = policy_of(transformer(1, border=1, dtype=torch.float64, **kind))
     requests = [Request(prompt, 6, stop=frozenset({7, 4})) for prompt in PROMPTS]
-    for request, found in zip(requests, beam_search(policy, requests, width=width, n_best=width), strict=True):
+    for request, found in zip(
+        requests, beam_search(policy, requests, width=width, n_best=width), strict=True
+    ):
         expected = by_definition(of_network(policy, request.prompt), 6, request.stop, 1.0, width)
         assert_equal(found, expected, request.stop, width, ROTARY)
 
@@ -176,7 +222,9 @@ def test_a_transformer_says_what_the_definition_says(kind: dict[str, Any], width
 def test_a_transformer_searched_in_full_width_is_enumerated() -> None:
     policy = TokenPolicy(transformer(2, dtype=torch.float64, vocab_size=5))
     stop = frozenset({0})
-    (found,) = beam_search(policy, [Request([3, 1], 3, stop=stop)], width=16, n_best=16, length_penalty=0.7)
+    (found,) = beam_search(
+        policy, [Request([3, 1], 3, stop=stop)], width=16, n_best=16, length_penalty=0.7
+    )
     assert_equal(found, enumerated(of_network(policy, (3, 1)), 3, stop, 0.7), stop, 16)
 
 
@@ -184,7 +232,9 @@ def test_a_transformer_searched_in_full_width_is_enumerated() -> None:
 def test_joint_log_probability_is_that_of_the_finished_row(before: int) -> None:
     border = None if before else 1  # which would make a long prompt short
     policy = policy_of(transformer(3, border=border, dtype=torch.float64, context=160))
-    prompts = [torch.randint(2, 11, (before + 9 * i,), generator=seeded(i)).tolist() for i in range(5)]
+    prompts = [
+        torch.randint(2, 11, (before + 9 * i,), generator=seeded(i)).tolist() for i in range(5)
+    ]
     rows = [more + prompt for more, prompt in zip(prompts, PROMPTS, strict=True)]
     requests = [Request(row, 60 - 4 * i, 37, stop=frozenset({7, 4})) for i, row in enumerate(rows)]
     for found in beam_search(policy, requests, width=4, n_best=4, length_penalty=0.0):
@@ -212,7 +262,9 @@ def test_several_at_once_say_what_each_says_alone(lanes: int) -> None:
 
 def test_the_context_ends_a_hypothesis_as_its_length_does() -> None:
     policy = policy_of(transformer(5, dtype=torch.float64, context=8))
-    ((one,), (other,)) = beam_search(policy, [Request([2, 3, 4], 100), Request([2, 3, 4], 5)], width=2)
+    ((one,), (other,)) = beam_search(
+        policy, [Request([2, 3, 4], 100), Request([2, 3, 4], 5)], width=2
+    )
     assert one.ended == other.ended == "length"
     assert one.tokens == other.tokens
     assert len(one.tokens) == 5
@@ -220,28 +272,39 @@ def test_the_context_ends_a_hypothesis_as_its_length_does() -> None:
 
 @pytest.mark.parametrize("count", [5, 20])
 @pytest.mark.parametrize(
-    ("subject", "axis"), [(transformer(), -4), (TableNetwork(SYMBOLS, LENGTH), 0)], ids=["Lanes", "Places"]
+    ("subject", "axis"),
+    [(transformer(), -4), (TableNetwork(SYMBOLS, LENGTH), 0)],
+    ids=["Lanes", "Places"],
 )
-def test_lanes_that_change_places_do_not_overwrite_each_other(subject: Any, axis: int, count: int) -> None:
+def test_lanes_that_change_places_do_not_overwrite_each_other(
+    subject: Any, axis: int, count: int
+) -> None:
     lanes = fast_form(subject).lanes(count, 70)
     lanes.store.copy_(torch.randint(0, 99, lanes.store.shape, generator=seeded(0)))
     before = lanes.store.clone()
     lanes.reorder(torch.tensor([1, 0, 1, 4]), 0, 70)
-    assert torch.equal(lanes.store, before.index_select(axis, torch.tensor([1, 0, 1, 4, *range(4, count)])))
+    assert torch.equal(
+        lanes.store, before.index_select(axis, torch.tensor([1, 0, 1, 4, *range(4, count)]))
+    )
 
 
 def test_a_search_ends_as_soon_as_nothing_better_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopping at once has probability 0.9: without a length penalty nothing longer reaches that."""
+    """Stopping at once has probability 0.9: without a length penalty nothing longer reaches
+    that.
+    """
     network = TableNetwork(2, 50, markov=True)
     with torch.no_grad():
         network.table.copy_(torch.tensor([0.9, 0.1]).log()[:, None].expand_as(network.table))
     steps: list[int] = []
     step = TableWalk.step
     monkeypatch.setattr(
-        TableWalk, "step", lambda self, tokens, *rest: steps.append(len(tokens)) or step(self, tokens, *rest)
+        TableWalk,
+        "step",
+        lambda self, tokens, *rest: steps.append(len(tokens)) or step(self, tokens, *rest),
     )
     request = Request([2], 50, stop=frozenset({0}))
-    # With penalty 1: ln 0.9 / 1 against t ln 0.1 / 50, which is below it from t = 3 on, two steps after the first token.
+    # With penalty 1: ln 0.9 / 1 against t ln 0.1 / 50, which is below it from t = 3 on, two steps
+    # after the first token.
     for penalty, n_best, expected in ((0.0, 1, 0), (0.0, 2, 1), (-1.0, 1, 0), (1.0, 1, 2)):
         steps.clear()
         beam_search(TokenPolicy(network), [request], width=2, n_best=n_best, length_penalty=penalty)
@@ -258,19 +321,25 @@ def text(word: Word) -> str:
 @pytest.mark.parametrize("penalty", [0.0, 1.0])
 @pytest.mark.parametrize("pattern", ["(ab|c)*", "[abc]{2,3}", "a(b|c)+", "abcab"])
 def test_a_constraint_leaves_the_best_of_what_it_accepts(pattern: str, penalty: float) -> None:
-    """Ranked by the joint log-probability under the model itself: the order of the conditional distribution."""
+    """Ranked by the joint log-probability under the model itself: the order of the conditional
+    distribution.
+    """
     network, stop = TableNetwork(SYMBOLS, LENGTH, seed=6, scale=1.5), frozenset({0})
     if pattern == "abcab":
         constraint = choice(["abcab"], LETTERS, stop)
     else:
         constraint = regex(pattern, LETTERS, stop)
     request = Request([SYMBOLS], LENGTH, stop=stop, constraint=constraint)
-    (found,) = beam_search(TokenPolicy(network), [request], width=1024, n_best=20, length_penalty=penalty)
+    (found,) = beam_search(
+        TokenPolicy(network), [request], width=1024, n_best=20, length_penalty=penalty
+    )
 
     def may(word: Word) -> bool:
         if word[-1] == 0:
             return re.fullmatch(pattern, text(word)) is not None
-        return any(re.fullmatch(pattern, text(word) + more) for more in ("", "b"))  # cut, and could be completed
+        return any(
+            re.fullmatch(pattern, text(word) + more) for more in ("", "b")
+        )  # cut, and could be completed
 
     assert_equal(found, enumerated(of_table(network), LENGTH, stop, penalty, may), stop, 20)
 
@@ -288,7 +357,10 @@ def test_requests_of_many_kinds_do_not_disturb_each_other() -> None:
     ]
     for penalty in (0.0, 1.0):
         together = beam_search(policy, requests, width=5, n_best=5, length_penalty=penalty)
-        alone = [beam_search(policy, [one], width=5, n_best=5, length_penalty=penalty)[0] for one in requests]
+        alone = [
+            beam_search(policy, [one], width=5, n_best=5, length_penalty=penalty)[0]
+            for one in requests
+        ]
         assert together == alone
 
 
@@ -296,12 +368,20 @@ def test_a_complete_choice_ends_without_a_stop_token() -> None:
     network = TableNetwork(SYMBOLS, LENGTH, seed=7)
     constraint = choice(["ab", "cca", "b"], LETTERS, ())
     (found,) = beam_search(
-        TokenPolicy(network), [Request([SYMBOLS], LENGTH, constraint=constraint)], width=9, n_best=9, length_penalty=0
+        TokenPolicy(network),
+        [Request([SYMBOLS], LENGTH, constraint=constraint)],
+        width=9,
+        n_best=9,
+        length_penalty=0,
     )
     after = of_table(network)
     said = [(1, 2), (3,), (4, 4, 1), (2,)]
-    expected = ranked([(word, [after(word[:t])[s] for t, s in enumerate(word)]) for word in said], 0.0)
-    assert [(tuple(one.tokens), one.ended) for one in found] == [(word, "stop") for _, word, _ in expected]
+    expected = ranked(
+        [(word, [after(word[:t])[s] for t, s in enumerate(word)]) for word in said], 0.0
+    )
+    assert [(tuple(one.tokens), one.ended) for one in found] == [
+        (word, "stop") for _, word, _ in expected
+    ]
     np.testing.assert_allclose([one.score for one in found], [score for score, _, _ in expected])
 
 
@@ -309,9 +389,14 @@ def test_a_bias_changes_the_model_and_a_ban_only_forbids() -> None:
     network, stop = TableNetwork(SYMBOLS, LENGTH, seed=8), frozenset({0})
     bias = {2: 1.5, 0: -0.5, 4: NOTHING}
     (found,) = beam_search(
-        TokenPolicy(network), [Request([SYMBOLS], LENGTH, stop=stop, logit_bias=bias)], width=1024, n_best=20
+        TokenPolicy(network),
+        [Request([SYMBOLS], LENGTH, stop=stop, logit_bias=bias)],
+        width=1024,
+        n_best=20,
     )
-    exact = enumerated(of_table(network, [-0.5, 0, 1.5, 0, 0]), LENGTH, stop, 1.0, lambda word: 4 not in word)
+    exact = enumerated(
+        of_table(network, [-0.5, 0, 1.5, 0, 0]), LENGTH, stop, 1.0, lambda word: 4 not in word
+    )
     raw = of_table(network)
     for one, (score, word, steps) in zip(found, exact, strict=False):
         assert tuple(one.tokens) == word
@@ -328,17 +413,26 @@ def test_penalties_see_what_their_own_hypothesis_has_said() -> None:
         logits = table[reduce(network.child, word, 0)] - 2.0 * np.isin(range(SYMBOLS), word)
         return (logits - np.log(np.exp(logits).sum())).tolist()
 
-    (found,) = beam_search(TokenPolicy(network), [Request([SYMBOLS], 4, presence_penalty=2.0)], width=125, n_best=20)
+    (found,) = beam_search(
+        TokenPolicy(network), [Request([SYMBOLS], 4, presence_penalty=2.0)], width=125, n_best=20
+    )
     expected = enumerated(after, 4, frozenset(), 1.0)
     assert [tuple(one.tokens) for one in found] == [word for _, word, _ in expected[:20]]
-    np.testing.assert_allclose([one.score for one in found], [score for score, _, _ in expected[:20]])
+    np.testing.assert_allclose(
+        [one.score for one in found], [score for score, _, _ in expected[:20]]
+    )
 
 
 def test_a_request_that_leaves_nothing_to_say_ends_alone() -> None:
     network = TableNetwork(SYMBOLS, LENGTH, seed=10)
     good = Request([SYMBOLS], LENGTH, stop=frozenset({0}))
     banned = Request([SYMBOLS], LENGTH, logit_bias=dict.fromkeys(range(SYMBOLS), NOTHING))
-    crossed = Request([SYMBOLS], LENGTH, constraint=choice(["ab"], LETTERS, ()), logit_bias={2: NOTHING, 3: NOTHING})
+    crossed = Request(
+        [SYMBOLS],
+        LENGTH,
+        constraint=choice(["ab"], LETTERS, ()),
+        logit_bias={2: NOTHING, 3: NOTHING},
+    )
     answers = beam_search(TokenPolicy(network), [banned, good, crossed], width=3, n_best=2)
     assert answers[1] == beam_search(TokenPolicy(network), [good], width=3, n_best=2)[0]
     for bad in (answers[0], answers[2]):
@@ -375,9 +469,13 @@ def test_transformers_finds_the_same(stop: int | None, penalty: float, tmp_path:
             return_dict_in_generate=True, output_scores=True,
         )  # fmt: skip
         request = Request(prompt, 8, stop=frozenset() if stop is None else frozenset({stop}))
-        (found,) = beam_search(TokenPolicy(network), [request], width=4, n_best=4, length_penalty=penalty)
+        (found,) = beam_search(
+            TokenPolicy(network), [request], width=4, n_best=4, length_penalty=penalty
+        )
         said = [row[len(prompt) :].tolist() for row in answer.sequences]
-        assert [one.tokens for one in found] == [row[: len(one.tokens)] for row, one in zip(said, found, strict=True)]
+        assert [one.tokens for one in found] == [
+            row[: len(one.tokens)] for row, one in zip(said, found, strict=True)
+        ]
         np.testing.assert_allclose([one.score for one in found], answer.sequences_scores, atol=1e-4)
 
 
@@ -389,11 +487,14 @@ def engine() -> Engine:
 def test_best_of_is_the_likeliest_sample(engine: Engine) -> None:
     request = Request([2, 3, 4], 6, stop=frozenset({7}), seed=5, rule=Decoding(temperature=2.0))
     samples = engine.run(
-        Request([2, 3, 4], 6, stop=frozenset({7}), seed=5, sample=i, rule=request.rule) for i in range(9)
+        Request([2, 3, 4], 6, stop=frozenset({7}), seed=5, sample=i, rule=request.rule)
+        for i in range(9)
     )
     found = best_of(engine, request, 9)
     assert len({tuple(one.tokens) for one in samples}) > 3
-    assert [one.tokens for one in found] == [one.tokens for one in sorted(samples, key=lambda one: -sum(one.raw_logp))]
+    assert [one.tokens for one in found] == [
+        one.tokens for one in sorted(samples, key=lambda one: -sum(one.raw_logp))
+    ]
     assert found[0].tokens == max(samples, key=lambda one: sum(one.raw_logp)).tokens
 
 

@@ -1,4 +1,6 @@
-"""A constraint says what `re.fullmatch` says, and never leads into a dead end; the expectations come from `re` and from search."""
+"""A constraint says what `re.fullmatch` says, and never leads into a dead end; the expectations
+come from `re` and from search.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,22 @@ BYTES = [bytes((byte,)) for byte in range(256)] + [b""]
 STOP = 256
 
 LETTERS = "abBé€😀"  # 1 to 4 bytes of UTF-8
-AROUND = "abBAcé¡ࠀ€-_1 \n\t\x1c\x7f\x80߿￿\U00010000😀\U0010ffff^]"  # the borders of UTF-8's lengths among them
+# the borders of UTF-8's lengths among them
+AROUND = "abBAcé¡ࠀ€-_1 \n\t\x1c\x7f\x80߿￿\U00010000😀\U0010ffff^]"
 
 
 def pieces(*leaves: st.SearchStrategy[str], bounded: bool) -> st.SearchStrategy[str]:
     """Patterns built from the leaves; bounded: of a finite language."""
-    counts = ["?", "{2}", "{0,2}", "{1,3}", "{0}"] + ([] if bounded else ["*", "+", "{2,}", "*?", "+?", "??"])
+    counts = ["?", "{2}", "{0,2}", "{1,3}", "{0}"] + (
+        [] if bounded else ["*", "+", "{2,}", "*?", "+?", "??"]
+    )
     return st.recursive(
         st.one_of(*leaves),
         lambda inner: st.one_of(
             st.lists(inner, min_size=1, max_size=3).map("".join),
-            st.lists(inner, min_size=1, max_size=3).map(lambda branches: "(?:" + "|".join(branches) + ")"),
+            st.lists(inner, min_size=1, max_size=3).map(
+                lambda branches: "(?:" + "|".join(branches) + ")"
+            ),
             st.tuples(inner, st.sampled_from(counts)).map(lambda pair: f"({pair[0]}){pair[1]}"),
         ),
         max_leaves=8,
@@ -40,15 +47,34 @@ def pieces(*leaves: st.SearchStrategy[str], bounded: bool) -> st.SearchStrategy[
 
 
 def classes(letters: str, negation: str) -> st.SearchStrategy[str]:
-    ends = st.tuples(st.sampled_from(letters), st.sampled_from(letters)).map(lambda pair: "{}-{}".format(*sorted(pair)))
-    members = st.lists(st.one_of(st.sampled_from(letters), ends), min_size=1, max_size=3).map("".join)
-    return st.tuples(st.sampled_from(negation.split(",")), members).map(lambda pair: f"[{pair[0]}{pair[1]}]")
+    ends = st.tuples(st.sampled_from(letters), st.sampled_from(letters)).map(
+        lambda pair: "{}-{}".format(*sorted(pair))
+    )
+    members = st.lists(st.one_of(st.sampled_from(letters), ends), min_size=1, max_size=3).map(
+        "".join
+    )
+    return st.tuples(st.sampled_from(negation.split(",")), members).map(
+        lambda pair: f"[{pair[0]}{pair[1]}]"
+    )
 
 
 literals = st.sampled_from(LETTERS)
 texts = st.text("ab", max_size=7) | st.text(LETTERS, max_size=7) | st.text(AROUND, max_size=7)
 shorthands = st.sampled_from(
-    [".", r"\d", r"\D", r"\w", r"\W", r"\s", r"\S", r"[\da]", r"[^\w€]", r"[\S\n]", "(?s:.)", "(?i:b)"]
+    [
+        ".",
+        r"\d",
+        r"\D",
+        r"\w",
+        r"\W",
+        r"\s",
+        r"\S",
+        r"[\da]",
+        r"[^\w€]",
+        r"[\S\n]",
+        "(?s:.)",
+        "(?i:b)",
+    ]
 )
 any_pattern = pieces(literals, classes(LETTERS, ",^"), shorthands, st.just(""), bounded=False)
 sets = st.lists(literals, min_size=1, max_size=3).map(lambda letters: f"[{''.join(letters)}]")
@@ -76,50 +102,88 @@ def compiled(
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(["", "(?i)", "(?s)"]), any_pattern, st.lists(texts, max_size=20))
-@example("", "(?:a*|b)", ["ab", "aab"])  # a repetition that goes back to where the other branch begins
+@example(
+    "", "(?:a*|b)", ["ab", "aab"]
+)  # a repetition that goes back to where the other branch begins
 def test_walking_the_bytes_agrees_with_fullmatch(flag: str, pattern: str, texts: list[str]) -> None:
     constraint = compiled(flag + pattern)
     meant = re.compile(flag + pattern, re.ASCII)
     for text in [*texts, "", *LETTERS]:
-        assert constraint.accepts(walk(constraint, text.encode())) == bool(meant.fullmatch(text)), text
+        assert constraint.accepts(walk(constraint, text.encode())) == bool(meant.fullmatch(text)), (
+            text
+        )
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(["", "(?i)"]), classes(AROUND.replace("]", "").replace("^", "").replace("-", ""), ",^"))
+@given(
+    st.sampled_from(["", "(?i)"]),
+    classes(AROUND.replace("]", "").replace("^", "").replace("-", ""), ",^"),
+)
 def test_a_class_matches_the_characters_of_its_ranges(flag: str, pattern: str) -> None:
     constraint = compiled(flag + pattern)
     meant = re.compile(flag + pattern, re.ASCII)
     for character in {
-        chr(near) for letter in AROUND for near in range(max(ord(letter) - 1, 0), ord(letter) + 2) if near < 0x110000
+        chr(near)
+        for letter in AROUND
+        for near in range(max(ord(letter) - 1, 0), ord(letter) + 2)
+        if near < 0x110000
     }:
-        assert constraint.accepts(walk(constraint, character.encode())) == bool(meant.fullmatch(character)), character
+        assert constraint.accepts(walk(constraint, character.encode())) == bool(
+            meant.fullmatch(character)
+        ), character
 
 
 @pytest.mark.parametrize(
-    "pattern", [".", r"[^a]", r"\W", "[ࠀ-\U00012345]", "[\x7f-\x80]", "[߿-ࠀ]", "[퟿-]", "[\U0000fffe-\U0010fffe]"]
+    "pattern",
+    [
+        ".",
+        r"[^a]",
+        r"\W",
+        "[ࠀ-\U00012345]",
+        "[\x7f-\x80]",
+        "[߿-ࠀ]",
+        "[퟿-]",
+        "[\U0000fffe-\U0010fffe]",
+    ],
 )
 def test_every_code_point_is_matched_or_not_as_re_does(pattern: str) -> None:
     constraint = regex(pattern, BYTES, {STOP})
     meant = re.compile(pattern, re.ASCII)
-    for code in [*range(0x900), *range(0xD700, 0xE100), *range(0xFF00, 0x10100), *range(0x1000, 0x110000, 379)]:
+    for code in [
+        *range(0x900),
+        *range(0xD700, 0xE100),
+        *range(0xFF00, 0x10100),
+        *range(0x1000, 0x110000, 379),
+    ]:
         if not 0xD800 <= code <= 0xDFFF:
-            assert constraint.accepts(walk(constraint, chr(code).encode())) == bool(meant.fullmatch(chr(code))), hex(
-                code
-            )
+            assert constraint.accepts(walk(constraint, chr(code).encode())) == bool(
+                meant.fullmatch(chr(code))
+            ), hex(code)
 
 
 def test_a_text_is_utf8_or_it_does_not_match() -> None:
     constraint = regex(r"(?s).*", BYTES, {STOP})
-    for said in (b"\xc3", b"\x80", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe0\x80\x80", b"\xff"):
+    for said in (
+        b"\xc3",
+        b"\x80",
+        b"\xc0\x80",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xe0\x80\x80",
+        b"\xff",
+    ):
         assert not constraint.accepts(walk(constraint, said))
 
 
 @pytest.mark.parametrize(
-    "pattern", ["^ab$", r"\Aab\Z", "(^ab$)", "^ab|ab$", "(?m)^ab$", "^^ab", "(?P<name>ab)", "(?x) a b # ab"]
+    "pattern",
+    ["^ab$", r"\Aab\Z", "(^ab$)", "^ab|ab$", "(?m)^ab$", "^^ab", "(?P<name>ab)", "(?x) a b # ab"],
 )
 def test_anchors_and_groups_that_change_nothing(pattern: str) -> None:
     constraint = regex(pattern, BYTES, {STOP})
-    assert [constraint.accepts(walk(constraint, said)) for said in (b"ab", b"ab\n", b"a", b"aab")] == [
+    assert [
+        constraint.accepts(walk(constraint, said)) for said in (b"ab", b"ab\n", b"a", b"aab")
+    ] == [
         True,
         False,
         False,
@@ -131,11 +195,15 @@ def test_anchors_and_groups_that_change_nothing(pattern: str) -> None:
 
 
 def language(pattern: str, letters: str) -> list[bytes]:
-    """All texts of these letters that match, by trying them; a pattern of longer texts than 5 letters is passed over."""
+    """All texts of these letters that match, by trying them; a pattern of longer texts than 5
+    letters is passed over.
+    """
     meant = re.compile(pattern, re.ASCII)
     longest = import_module("re._parser").parse(pattern).getwidth()[1]
     assume(longest <= 5)
-    texts = ("".join(text) for length in range(longest + 1) for text in product(letters, repeat=length))
+    texts = (
+        "".join(text) for length in range(longest + 1) for text in product(letters, repeat=length)
+    )
     return [text.encode() for text in texts if meant.fullmatch(text)]
 
 
@@ -146,23 +214,31 @@ def can_be_completed(said: bytes, words: Sequence[bytes], tokens: Sequence[bytes
         text = waiting.pop()
         if text in words:
             return True
-        longer = {text + token for token in tokens if any(word.startswith(text + token) for word in words)} - seen
+        longer = {
+            text + token for token in tokens if any(word.startswith(text + token) for word in words)
+        } - seen
         seen |= longer
         waiting.extend(longer)
     return False
 
 
-def expected(said: bytes, words: Sequence[bytes], vocabulary: Sequence[bytes], stop: int) -> list[bool]:
+def expected(
+    said: bytes, words: Sequence[bytes], vocabulary: Sequence[bytes], stop: int
+) -> list[bool]:
     tokens = [token for number, token in enumerate(vocabulary) if token and number != stop]
     return [
-        said in words if number == stop else bool(token) and can_be_completed(said + token, words, tokens)
+        said in words
+        if number == stop
+        else bool(token) and can_be_completed(said + token, words, tokens)
         for number, token in enumerate(vocabulary)
     ]
 
 
 def check_allowed(pattern: str, words: Sequence[bytes], vocabulary: list[bytes], stop: int) -> None:
     """At every text that the constraint lets tokens say."""
-    if not can_be_completed(b"", words, [token for number, token in enumerate(vocabulary) if token and number != stop]):
+    if not can_be_completed(
+        b"", words, [token for number, token in enumerate(vocabulary) if token and number != stop]
+    ):
         with pytest.raises(UserError, match="no text"):
             regex(pattern, vocabulary, {stop})
         return
@@ -186,7 +262,9 @@ def check_allowed(pattern: str, words: Sequence[bytes], vocabulary: list[bytes],
 
 @st.composite
 def vocabularies(draw: st.DrawFn, letters: str, cut_characters: bool) -> tuple[list[bytes], int]:
-    """Tokens of up to 4 characters, cut anywhere; one of them, which may have bytes as well, is the stop token."""
+    """Tokens of up to 4 characters, cut anywhere; one of them, which may have bytes as well, is the
+    stop token.
+    """
     tokens = []
     for text in draw(st.lists(st.text(letters, max_size=4), min_size=1, max_size=8)):
         said = text.encode()
@@ -200,14 +278,17 @@ def vocabularies(draw: st.DrawFn, letters: str, cut_characters: bool) -> tuple[l
 @settings(max_examples=250, deadline=None)
 @given(finite_pattern, vocabularies("aé€", cut_characters=True))
 def test_allowed_is_what_can_be_completed(pattern: str, given_: tuple[list[bytes], int]) -> None:
-    # The pattern's other letters have no byte in common with these three, so that no tokens can say them.
+    # The pattern's other letters have no byte in common with these three, so that no tokens can say
+    # them.
     words = language(pattern, "aé€")
     check_allowed(pattern, words, *given_)
 
 
 @settings(max_examples=150, deadline=None)
 @given(finite_pattern_with_others, vocabularies("aB€", cut_characters=False))
-def test_allowed_is_what_can_be_completed_under_negation(pattern: str, given_: tuple[list[bytes], int]) -> None:
+def test_allowed_is_what_can_be_completed_under_negation(
+    pattern: str, given_: tuple[list[bytes], int]
+) -> None:
     tokens, stop = given_
     tokens = [token for token in tokens if is_text(token)]
     assume(stop < len(tokens))
@@ -245,7 +326,12 @@ def random_walk(
 
 
 @settings(max_examples=150, deadline=None)
-@given(finite_pattern_with_others, vocabularies(LETTERS, cut_characters=True), st.booleans(), st.integers(0, 2**32))
+@given(
+    finite_pattern_with_others,
+    vocabularies(LETTERS, cut_characters=True),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
 def test_a_random_walk_ends_in_a_full_match(
     pattern: str, given_: tuple[list[bytes], int], whole: bool, seed: int
 ) -> None:
@@ -253,7 +339,9 @@ def test_a_random_walk_ends_in_a_full_match(
     vocabulary = [*tokens, *BYTES] if whole else tokens
     constraint = compiled(pattern, vocabulary, frozenset((stop,)))
     for walk_ in range(5):
-        said = b"".join(random_walk(constraint, vocabulary, stop, np.random.default_rng([seed, walk_])))
+        said = b"".join(
+            random_walk(constraint, vocabulary, stop, np.random.default_rng([seed, walk_]))
+        )
         assert re.fullmatch(pattern, said.decode(), re.ASCII)
 
 
@@ -267,8 +355,13 @@ def test_a_choice_says_one_of_its_options(options: list[str], seed: int) -> None
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.text("aé", max_size=4), min_size=1, max_size=4), vocabularies("aé", cut_characters=True))
-def test_a_choice_allows_what_can_be_completed(options: list[str], given_: tuple[list[bytes], int]) -> None:
+@given(
+    st.lists(st.text("aé", max_size=4), min_size=1, max_size=4),
+    vocabularies("aé", cut_characters=True),
+)
+def test_a_choice_allows_what_can_be_completed(
+    options: list[str], given_: tuple[list[bytes], int]
+) -> None:
     vocabulary, stop = given_
     words = [option.encode() for option in options]
     allowed = expected(b"", words, vocabulary, stop)
@@ -281,14 +374,21 @@ def fewest(words: Sequence[bytes], tokens: Sequence[bytes]) -> int:
     """How many tokens the shortest way to one of the words takes, by trying all of them."""
     said, count = {b""}, 0
     while not said & set(words):
-        said = {text + token for text in said for token in tokens if any(w.startswith(text + token) for w in words)}
+        said = {
+            text + token
+            for text in said
+            for token in tokens
+            if any(w.startswith(text + token) for w in words)
+        }
         count += 1
     return count
 
 
 @settings(max_examples=200, deadline=None)
 @given(finite_pattern, vocabularies("aé€", cut_characters=True))
-def test_a_text_fits_where_so_many_tokens_can_say_it(pattern: str, given_: tuple[list[bytes], int]) -> None:
+def test_a_text_fits_where_so_many_tokens_can_say_it(
+    pattern: str, given_: tuple[list[bytes], int]
+) -> None:
     vocabulary, stop = given_
     words = language(pattern, "aé€")
     tokens = [token for number, token in enumerate(vocabulary) if token and number != stop]
@@ -319,7 +419,10 @@ def test_special_tokens_are_never_allowed() -> None:
 def test_two_rows_may_share_a_constraint() -> None:
     constraint = regex("ab|ba", BYTES, {STOP})
     one, other = walk(constraint, b"a"), walk(constraint, b"b")
-    assert (constraint.allowed(one).nonzero().tolist(), constraint.allowed(other).nonzero().tolist()) == (
+    assert (
+        constraint.allowed(one).nonzero().tolist(),
+        constraint.allowed(other).nonzero().tolist(),
+    ) == (
         [[98]],
         [[97]],
     )
@@ -371,10 +474,15 @@ def test_a_pattern_that_cannot_be_followed_is_refused(pattern: str, message: str
 
 
 def test_what_the_vocabulary_cannot_say_is_refused() -> None:
-    for use in (lambda: regex("ab", [b"a", b"", b"cb"], {1}), lambda: choice(["ab", "b"], [b"a", b"", b"cb"], {1})):
+    for use in (
+        lambda: regex("ab", [b"a", b"", b"cb"], {1}),
+        lambda: choice(["ab", "b"], [b"a", b"", b"cb"], {1}),
+    ):
         with pytest.raises(UserError, match="vocabulary of 3 tokens"):
             use()
-    with pytest.raises(UserError, match="vocabulary of 2 tokens"):  # the bytes of a stop token are not said
+    with pytest.raises(
+        UserError, match="vocabulary of 2 tokens"
+    ):  # the bytes of a stop token are not said
         regex("ab", [b"a", b"b"], {1})
 
 

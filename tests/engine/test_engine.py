@@ -1,4 +1,6 @@
-"""A row of the engine says what its request asks, whoever its neighbours are, and is scored as the trainer scores it."""
+"""A row of the engine says what its request asks, whoever its neighbours are, and is scored as the
+trainer scores it.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,12 @@ def subject(dtype: torch.dtype = torch.float64, **sizes: Any) -> TokenPolicy:
 
 @pytest.mark.parametrize("lanes", [1, 3, 64, 100])
 @pytest.mark.parametrize("remember", [0, 5])
-def test_a_row_says_the_same_alone_and_among_strangers_in_any_order(lanes: int, remember: int) -> None:
-    """65 requests, mixed three times through one engine: every row against its own in an engine of one lane."""
+def test_a_row_says_the_same_alone_and_among_strangers_in_any_order(
+    lanes: int, remember: int
+) -> None:
+    """65 requests, mixed three times through one engine: every row against its own in an engine of
+    one lane.
+    """
     policy, requests = subject(), strangers(65)
     alone = [Engine(policy, lanes=1, vocabulary=SPELT).run([request])[0] for request in requests]
     assert {row.ended for row in alone} == {"stop", "stop_string", "length", "error"}
@@ -87,17 +93,23 @@ def test_samples_and_seeds_are_numbers_of_their_own() -> None:
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_chances_are_those_of_a_plain_forward_pass(rule: Decoding, dtype: torch.dtype, bound: float) -> None:
+def test_chances_are_those_of_a_plain_forward_pass(
+    rule: Decoding, dtype: torch.dtype, bound: float
+) -> None:
     """Of what was sampled, of the model itself, and of the likeliest alternatives; 40 rows."""
     policy = subject(dtype)
     requests = [
         dataclasses.replace(one, rule=rule, logit_bias={}, repetition_penalty=1.0, presence_penalty=0.0, min_new_tokens=0, constraint=None, alternatives=1 + i % 11)
         for i, one in enumerate(strangers(40, seed=3))
     ]  # fmt: skip
-    for request, row in zip(requests, Engine(policy, lanes=16, vocabulary=SPELT).run(requests), strict=True):
+    for request, row in zip(
+        requests, Engine(policy, lanes=16, vocabulary=SPELT).run(requests), strict=True
+    ):
         whole = torch.tensor([row.prompt + row.tokens])
         raw = plain(policy, policy.network, row.prompt, row.tokens)[:-1]
-        assert row.raw_logp == pytest.approx([float(raw[t, token]) for t, token in enumerate(row.tokens)], abs=bound)
+        assert row.raw_logp == pytest.approx(
+            [float(raw[t, token]) for t, token in enumerate(row.tokens)], abs=bound
+        )
         if rule.greedy:
             assert row.logp == [0.0] * len(row.tokens)
             assert row.tokens == raw.argmax(-1).tolist()
@@ -105,8 +117,12 @@ def test_chances_are_those_of_a_plain_forward_pass(rule: Decoding, dtype: torch.
             scored = policy.with_rule(rule).log_prob(whole, whole[:, 1:])[0, len(row.prompt) - 1 :]
             assert row.logp == pytest.approx(scored.tolist(), abs=bound)
         for chances, told in zip(raw, row.alternatives, strict=True):
-            ranked = sorted(range(2, 11), key=lambda token, of=chances: -float(of[token]))[: request.alternatives]
-            assert [token for token, _ in told] == ranked  # 0 and 1 are no actions, however many are asked for
+            ranked = sorted(range(2, 11), key=lambda token, of=chances: -float(of[token]))[
+                : request.alternatives
+            ]
+            assert [
+                token for token, _ in told
+            ] == ranked  # 0 and 1 are no actions, however many are asked for
             assert [logp for _, logp in told] == pytest.approx(chances[ranked].tolist(), abs=bound)
 
 
@@ -116,7 +132,9 @@ def test_tokens_are_announced_in_order_and_make_up_the_completion() -> None:
     requests = strangers(40, seed=4)
     found = engine.run(requests, lambda number, token: heard.setdefault(number, []).append(token))
     assert [heard.get(number, []) for number in range(40)] == [row.tokens for row in found]
-    for row, silent in zip(found, Engine(policy, lanes=7, vocabulary=SPELT).run(requests), strict=True):
+    for row, silent in zip(
+        found, Engine(policy, lanes=7, vocabulary=SPELT).run(requests), strict=True
+    ):
         same(row, silent, 1e-10)
 
 
@@ -207,24 +225,34 @@ def test_an_absurd_number_of_tokens_is_cut_at_the_context_and_takes_no_memory() 
     """Less than 1 MB."""
     engine = Engine(subject())
     tracemalloc.start()
-    rows = engine.run([Request([3] * n, 10**12, min_new_tokens=10**12, seed=n) for n in (1, 20, 47)])
+    rows = engine.run(
+        [Request([3] * n, 10**12, min_new_tokens=10**12, seed=n) for n in (1, 20, 47)]
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1e6
-    assert [(len(row.tokens), row.ended) for row in rows] == [(47, "length"), (28, "length"), (1, "length")]
+    assert [(len(row.tokens), row.ended) for row in rows] == [
+        (47, "length"),
+        (28, "length"),
+        (1, "length"),
+    ]
 
 
 def test_weights_that_are_no_numbers_end_rows_with_an_error() -> None:
     policy = subject()
     with torch.no_grad():
         policy.network.norm.weight[0] = math.nan
-    for row in Engine(policy).run([Request([3, 4], 9), Request([5], 9, rule=Decoding(temperature=0))]):
+    for row in Engine(policy).run(
+        [Request([3, 4], 9), Request([5], 9, rule=Decoding(temperature=0))]
+    ):
         assert (row.ended, row.tokens) == ("error", [])
         assert "not finite" in str(row.error)
 
 
 def test_an_exception_of_on_token_leaves_the_engine_between_two_steps() -> None:
-    """Every third announcement fails: all tokens are announced all the same, in order, and no row says anything else."""
+    """Every third announcement fails: all tokens are announced all the same, in order, and no row
+    says anything else.
+    """
     policy, requests, heard = subject(), strangers(20, seed=6), list[tuple[int, int]]()
     expected = Engine(policy, lanes=5, vocabulary=SPELT).run(requests)
 
@@ -266,14 +294,20 @@ def test_a_run_that_is_interrupted_leaves_nothing_of_itself_in_the_engine() -> N
     assert not engine.queue
     rows = engine.run(requests)
     assert len(heard) == 30
-    for row, expected in zip(rows, Engine(policy, lanes=4, vocabulary=SPELT).run(requests), strict=True):
+    for row, expected in zip(
+        rows, Engine(policy, lanes=4, vocabulary=SPELT).run(requests), strict=True
+    ):
         same(row, expected, 1e-10)
     assert [n for n, _ in engine.advance()] == [number]
     assert not engine.busy
 
 
-def test_an_interrupted_run_is_forgotten_in_time_that_grows_with_its_requests_and_no_faster() -> None:
-    """Ten times as many that wait take ten times as long, and not a hundred times: processor time, the better of two."""
+def test_an_interrupted_run_is_forgotten_in_time_that_grows_with_its_requests_and_no_faster() -> (
+    None
+):
+    """Ten times as many that wait take ten times as long, and not a hundred times: processor time,
+    the better of two.
+    """
 
     def stop(number: int, token: int) -> None:
         raise KeyboardInterrupt
@@ -332,13 +366,20 @@ def test_where_memory_is_short_requests_wait_for_fewer_lanes() -> None:
     for row, expected in zip(small.run(requests), whole.run(requests), strict=True):
         same(row, expected, 1e-10)
     assert Engine(policy, lanes=2, cache_bytes=10**12).lanes == 2
-    with pytest.raises(UserError, match=f"cache_bytes={2 * each - 1}.*one row of 48 tokens takes {2 * each}"):
+    with pytest.raises(
+        UserError, match=f"cache_bytes={2 * each - 1}.*one row of 48 tokens takes {2 * each}"
+    ):
         Engine(policy, cache_bytes=2 * each - 1)
     assert Engine(policy, cache_bytes=2 * each).lanes == 1
 
 
 def test_an_engine_that_could_do_nothing_is_refused() -> None:
-    wrong: list[dict[str, Any]] = [{"lanes": 0}, {"lanes": -1}, {"remember": -1}, {"vocabulary": SPELT[:5]}]
+    wrong: list[dict[str, Any]] = [
+        {"lanes": 0},
+        {"lanes": -1},
+        {"remember": -1},
+        {"vocabulary": SPELT[:5]},
+    ]
     for settings in wrong:
         with pytest.raises(UserError):
             Engine(subject(), **settings)

@@ -1,4 +1,6 @@
-"""The network that generates is the network: whatever is cached, shared, copied or moved, its logits are those of a plain forward pass."""
+"""The network that generates is the network: whatever is cached, shared, copied or moved, its
+logits are those of a plain forward pass.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def subject(kind: dict[str, Any]) -> Transformer:
     network = transformer(dtype=torch.float64, context=20, **kind).requires_grad_(False)
     for name, weight in network.named_parameters():
         if "norm" in name:
-            weight.copy_(1 + 0.3 * torch.randn(weight.shape, generator=seeded(len(name)), dtype=weight.dtype))
+            weight.copy_(
+                1 + 0.3 * torch.randn(weight.shape, generator=seeded(len(name)), dtype=weight.dtype)
+            )
     return network
 
 
@@ -53,7 +57,9 @@ def subject(kind: dict[str, Any]) -> Transformer:
 def test_the_cache_changes_nothing_at_any_position(
     kind: dict[str, Any], lengths: list[tuple[int, int]], more: int, seed: int, block: int
 ) -> None:
-    """Prompts read in two pieces of any lengths, into lanes in any order; then a token at a time, lanes changing places."""
+    """Prompts read in two pieces of any lengths, into lanes in any order; then a token at a time,
+    lanes changing places.
+    """
     network = subject(kind)
     fast = fast_form(network)
     rows = len(lengths)
@@ -99,11 +105,15 @@ def test_every_block_that_a_lane_holds_or_writes_is_reached(held: list[int], blo
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-6), ("bf16", 0.02), ("int8", 0.04)])
 def test_what_a_precision_changes_is_bounded(precision: Any, bound: float) -> None:
-    """Mean of |Δ log π| over 400 positions: bounds of twice what was measured on this network, whose logits are large."""
+    """Mean of |Δ log π| over 400 positions: bounds of twice what was measured on this network,
+    whose logits are large.
+    """
     network = transformer(context=20).requires_grad_(False)
     row = tokens(20, 20)
     fast = fast_form(network, precision)
-    hidden = fast.extend(row, torch.zeros(20, dtype=torch.long), torch.arange(20), 20, fast.lanes(20, 20))
+    hidden = fast.extend(
+        row, torch.zeros(20, dtype=torch.long), torch.arange(20), 20, fast.lanes(20, 20)
+    )
     found = fast.logits(hidden.flatten(0, 1)).log_softmax(-1)
     off = float((found - logits_of(network, row).flatten(0, 1).log_softmax(-1)).abs().mean())
     assert off < bound

@@ -1,4 +1,6 @@
-"""The outside engine says what an engine with the same weights says, and what goes wrong at the server stays with its request."""
+"""The outside engine says what an engine with the same weights says, and what goes wrong at the
+server stays with its request.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Stub:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.engine.openai_stub", "--port", "0"]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
 
@@ -71,12 +75,19 @@ def prompts(n: int) -> list[list[int]]:
 
 def inside(requests: list[Request]) -> list[Completion]:
     """What an engine in this process answers, drawing with the seeds that a server is given."""
-    return engine().run([dataclasses.replace(request, seed=server_seed(request), sample=0) for request in requests])
+    return engine().run(
+        [dataclasses.replace(request, seed=server_seed(request), sample=0) for request in requests]
+    )
 
 
 def agree(requests: list[Request], ours: list[Completion], processed: bool = False) -> None:
     for request, our, its in zip(requests, ours, inside(requests), strict=True):
-        assert (our.prompt, our.tokens, our.ended, our.error) == (its.prompt, its.tokens, its.ended, its.error)
+        assert (our.prompt, our.tokens, our.ended, our.error) == (
+            its.prompt,
+            its.tokens,
+            its.ended,
+            its.error,
+        )
         told, untold = ("logp", "raw_logp") if processed else ("raw_logp", "logp")
         if not request.rule.greedy or not processed:
             assert getattr(our, told) == pytest.approx(getattr(its, told), abs=1e-5)
@@ -113,19 +124,27 @@ FIELDS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("fields", FIELDS.values(), ids=FIELDS.keys())
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_every_field_means_there_what_it_means_here(stub: Stub, fields: dict[str, Any], streamed: bool) -> None:
+def test_every_field_means_there_what_it_means_here(
+    stub: Stub, fields: dict[str, Any], streamed: bool
+) -> None:
     given: dict[str, Any] = {"max_new_tokens": 14, "seed": 5} | fields
     requests = [Request(prompt, sample=i, **given) for i, prompt in enumerate(prompts(8))]
     heard: dict[int, list[int]] = {i: [] for i in range(8)}
-    ours = stub.engine().run(requests, (lambda i, token: heard[i].append(token)) if streamed else None)
+    ours = stub.engine().run(
+        requests, (lambda i, token: heard[i].append(token)) if streamed else None
+    )
     agree(requests, ours)
     assert not streamed or list(heard.values()) == [completion.tokens for completion in ours]
 
 
-def test_a_server_of_processed_log_probabilities_tells_those_of_what_was_sampled(stub: Stub) -> None:
+def test_a_server_of_processed_log_probabilities_tells_those_of_what_was_sampled(
+    stub: Stub,
+) -> None:
     stub.behave(logprobs_mode="processed_logprobs")
     rules = [Decoding(), Decoding(temperature=0.7), Decoding(top_k=3), GREEDY]
-    requests = [Request(prompt, 10, rule=rule) for prompt, rule in zip(prompts(4), rules, strict=True)]
+    requests = [
+        Request(prompt, 10, rule=rule) for prompt, rule in zip(prompts(4), rules, strict=True)
+    ]
     ours = stub.engine(logprobs="processed").run(requests)
     agree(requests, ours, processed=True)
     assert ours[3].logp == [0.0] * 10
@@ -135,22 +154,33 @@ def test_a_server_of_processed_log_probabilities_tells_those_of_what_was_sampled
     assert all("processed" in (completion.error or "") for completion in refused)
 
 
-def test_answers_come_in_the_order_of_the_requests_with_no_more_at_once_than_allowed(stub: Stub) -> None:
+def test_answers_come_in_the_order_of_the_requests_with_no_more_at_once_than_allowed(
+    stub: Stub,
+) -> None:
     requests = [Request(prompt, 1 + 7 * i % 20, sample=i) for i, prompt in enumerate(prompts(40))]
     agree(requests, stub.engine(concurrent=6).run(requests))
     assert 1 < stub.told()["most"] <= 6
 
 
-def test_numbers_of_rows_go_on_from_run_to_run_and_tokens_are_heard_in_the_callers_thread(stub: Stub) -> None:
+def test_numbers_of_rows_go_on_from_run_to_run_and_tokens_are_heard_in_the_callers_thread(
+    stub: Stub,
+) -> None:
     outside, heard = stub.engine(), []
     for _ in range(2):
-        outside.run([Request([2], 3)] * 2, lambda number, _: heard.append((number, threading.current_thread())))
+        outside.run(
+            [Request([2], 3)] * 2,
+            lambda number, _: heard.append((number, threading.current_thread())),
+        )
     assert {number for number, _ in heard} == {0, 1, 2, 3}
     assert {thread for _, thread in heard} == {threading.current_thread()}
 
 
 def test_a_seed_and_a_sample_make_one_seed() -> None:
-    seeds = {server_seed(Request([2], seed=seed, sample=sample)) for seed in range(30) for sample in range(30)}
+    seeds = {
+        server_seed(Request([2], seed=seed, sample=sample))
+        for seed in range(30)
+        for sample in range(30)
+    }
     assert len(seeds) == 900
     assert all(0 <= seed < 2**63 for seed in seeds)
 
@@ -160,8 +190,16 @@ def test_the_least_length_is_not_sent_without_a_stop_token(stub: Stub) -> None:
     assert stub.told()["bodies"][0]["min_tokens"] == 0
 
 
-def test_a_request_that_cannot_be_answered_gets_the_error_it_gets_here_and_is_not_sent(stub: Stub) -> None:
-    wrong = [Request([]), Request([2] * 32), Request([11]), Request([2], 0), Request([2], 3, min_new_tokens=4)]
+def test_a_request_that_cannot_be_answered_gets_the_error_it_gets_here_and_is_not_sent(
+    stub: Stub,
+) -> None:
+    wrong = [
+        Request([]),
+        Request([2] * 32),
+        Request([11]),
+        Request([2], 0),
+        Request([2], 3, min_new_tokens=4),
+    ]
     assert stub.engine().run(wrong) == engine().run(wrong)
     assert stub.told()["bodies"] == []
 
@@ -177,7 +215,9 @@ def test_what_a_server_cannot_be_told_is_an_error(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-def test_a_refused_request_keeps_the_servers_words_and_its_neighbours_go_on(stub: Stub, streamed: bool) -> None:
+def test_a_refused_request_keeps_the_servers_words_and_its_neighbours_go_on(
+    stub: Stub, streamed: bool
+) -> None:
     requests = [Request([2], 5, sample=i, presence_penalty=3.0 * (i == 1)) for i in range(4)]
     ours = stub.engine().run(requests, (lambda *_: None) if streamed else None)
     agree([requests[i] for i in (0, 2, 3)], [ours[i] for i in (0, 2, 3)])
@@ -217,14 +257,18 @@ def test_a_server_that_does_not_answer_well_is_an_error_of_that_request(
     agree([Request([3], 5)], [good])
 
 
-def test_a_server_may_think_longer_than_it_may_take_to_connect(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_may_think_longer_than_it_may_take_to_connect(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fledge.engine.outside.CONNECT_S", 0.3)
     stub.behave(faults=["slow"])
     agree([Request([2], 5)], stub.engine().run([Request([2], 5)]))
 
 
 @pytest.mark.parametrize("fault", ["break after 3", "error after 3"])
-def test_a_stream_that_breaks_off_is_an_error_and_no_token_is_heard_twice(stub: Stub, fault: str) -> None:
+def test_a_stream_that_breaks_off_is_an_error_and_no_token_is_heard_twice(
+    stub: Stub, fault: str
+) -> None:
     stub.behave(faults=[fault])
     heard = []
     (bad,) = stub.engine().run([Request([2], 20)], lambda _, token: heard.append(token))
@@ -242,7 +286,9 @@ def test_a_token_outside_the_vocabulary_is_an_error(stub: Stub) -> None:
 
 def test_an_unknown_model_is_an_error_of_every_request(stub: Stub) -> None:
     ours = stub.engine("other").run([Request([2])] * 2)
-    assert all("The model `other` does not exist." in (completion.error or "") for completion in ours)
+    assert all(
+        "The model `other` does not exist." in (completion.error or "") for completion in ours
+    )
 
 
 def test_the_only_model_is_found_and_several_or_none_must_be_named(stub: Stub) -> None:
@@ -274,7 +320,9 @@ def test_no_server_at_all_is_said_with_the_url() -> None:
         assert outside.run([]) == []
 
 
-def test_a_server_that_accepts_and_says_nothing_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_accepts_and_says_nothing_is_told_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("fledge.engine.outside.ANSWER_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the system accepts for it
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -295,7 +343,10 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
 def test_completions_carry_the_version_that_the_caller_set(stub: Stub) -> None:
     outside = stub.engine()
     outside.version = 7
-    assert [completion.version for completion in outside.run([Request([2], 2), Request([])])] == [7, 7]
+    assert [completion.version for completion in outside.run([Request([2], 2), Request([])])] == [
+        7,
+        7,
+    ]
 
 
 def test_an_error_of_the_listener_ends_the_run_and_the_server_is_hung_up_on(stub: Stub) -> None:
@@ -312,10 +363,10 @@ def test_an_error_of_the_listener_ends_the_run_and_the_server_is_hung_up_on(stub
 def test_ctrl_c_ends_a_run_at_once_and_the_server_is_hung_up_on(stub: Stub) -> None:
     stub.behave(faults=["hang"] * 40)
     script = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from fledge.engine.outside import OutsideEngine\n"
-        "from fledge.engine.request import Request\n"
-        f"OutsideEngine({stub.url!r}, vocab_size=11, context=32, concurrent=4).run([Request([2])] * 40)\n"
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\nfrom "
+        "fledge.engine.outside import OutsideEngine\nfrom fledge.engine.request import "
+        f"Request\nOutsideEngine({stub.url!r}, vocab_size=11, context=32, "
+        "concurrent=4).run([Request([2])] * 40)\n"
     )
     client = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     while stub.told()["live"] < 4:

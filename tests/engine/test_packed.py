@@ -1,4 +1,6 @@
-"""A packed product is the matrix product, and a quantised one is that of the nearest weights of 8 bits."""
+"""A packed product is the matrix product, and a quantised one is that of the nearest weights of 8
+bits.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,23 @@ from fledge.engine.packed import product
 
 
 def numbers(*size: int) -> torch.Tensor:
-    return torch.randn(*size, generator=torch.Generator().manual_seed(sum(size)), dtype=torch.float64)
+    return torch.randn(
+        *size, generator=torch.Generator().manual_seed(sum(size)), dtype=torch.float64
+    )
 
 
 def test_product_is_the_matrix_product() -> None:
     weight, x = numbers(37, 19), numbers(15, 19)
     exact = torch.einsum("ai,oi->ao", x, weight)
-    torch.testing.assert_close(product(weight)(x), exact)  # as it is: only float32 and bfloat16 are packed
-    torch.testing.assert_close(product(weight.float())(x.float()).double(), exact, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(product(weight.bfloat16())(x.bfloat16()).double(), exact, atol=0.2, rtol=0.02)
+    torch.testing.assert_close(
+        product(weight)(x), exact
+    )  # as it is: only float32 and bfloat16 are packed
+    torch.testing.assert_close(
+        product(weight.float())(x.float()).double(), exact, atol=1e-5, rtol=1e-5
+    )
+    torch.testing.assert_close(
+        product(weight.bfloat16())(x.bfloat16()).double(), exact, atol=0.2, rtol=0.02
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -25,7 +35,11 @@ def test_what_follows_a_product_in_the_same_pass_is_what_follows_it(dtype: torch
     weight, x, other = numbers(37, 19), numbers(15, 19), numbers(15, 37)
     exact = torch.einsum("ai,oi->ao", x, weight)
     made = product(weight.to(dtype))
-    found = made.silu(x.to(dtype)), made.times(x.to(dtype), other.to(dtype)), made.plus(x.to(dtype), other)
+    found = (
+        made.silu(x.to(dtype)),
+        made.times(x.to(dtype), other.to(dtype)),
+        made.plus(x.to(dtype), other),
+    )
     for y, z in zip(found, (exact * exact.sigmoid(), exact * other, exact + other), strict=True):
         eps = torch.finfo(dtype).eps
         torch.testing.assert_close(y.double(), z, atol=64 * eps, rtol=8 * eps)

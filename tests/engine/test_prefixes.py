@@ -1,4 +1,6 @@
-"""Whatever of a prompt the engine does not read again, and wherever it moves a row, its chances are those of a plain forward pass."""
+"""Whatever of a prompt the engine does not read again, and wherever it moves a row, its chances are
+those of a plain forward pass.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,15 @@ def tokens(n: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).integers(2, 11, n).tolist()
 
 
-def as_plain(policy: TokenPolicy, requests: Sequence[Request], rows: Sequence[Completion], bound: float = 1e-9) -> None:
-    """Every token is the likeliest, or as likely as it was said to be, at its position in one forward pass over the row."""
+def as_plain(
+    policy: TokenPolicy,
+    requests: Sequence[Request],
+    rows: Sequence[Completion],
+    bound: float = 1e-9,
+) -> None:
+    """Every token is the likeliest, or as likely as it was said to be, at its position in one
+    forward pass over the row.
+    """
     for request, row in zip(requests, rows, strict=True):
         raw = plain(policy, policy.network, row.prompt, row.tokens)[:-1]
         if request.rule.greedy:
@@ -58,7 +67,9 @@ prompts_ = st.lists(
         st.integers(0, 2),  # how it begins …
         st.sampled_from([0, 3, 15, 16, 17, 30, 64, 70]),  # … for how many tokens …
         st.integers(0, 2),  # … and how it goes on …
-        st.sampled_from([1, 1, 2, 9, 40]),  # … for how many: few kinds, so that some are equal and some begin others
+        st.sampled_from(
+            [1, 1, 2, 9, 40]
+        ),  # … for how many: few kinds, so that some are equal and some begin others
     ),
     min_size=1,
     max_size=7,
@@ -66,18 +77,38 @@ prompts_ = st.lists(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(KINDS), prompts_, st.integers(1, 5), st.integers(0, 3), st.integers(1, 3), st.integers(0, 99))
+@given(
+    st.sampled_from(KINDS),
+    prompts_,
+    st.integers(1, 5),
+    st.integers(0, 3),
+    st.integers(1, 3),
+    st.integers(0, 99),
+)
 def test_rows_with_common_beginnings_and_their_next_turns_are_as_read_alone(
-    kind: dict[str, Any], shapes: list[tuple[int, int, int, int]], lanes: int, remember: int, turns: int, seed: int
+    kind: dict[str, Any],
+    shapes: list[tuple[int, int, int, int]],
+    lanes: int,
+    remember: int,
+    turns: int,
+    seed: int,
 ) -> None:
-    """Up to 40 new tokens: more than 32 steps, after which lanes are put in order. Each turn goes on from the last one's rows."""
+    """Up to 40 new tokens: more than 32 steps, after which lanes are put in order. Each turn goes
+    on from the last one's rows.
+    """
     policy = subject(kind)
     engine = Engine(policy, lanes=lanes, remember=remember)
     prompts = [tokens(70, 10 + a)[:n] + tokens(40, 20 + b)[:m] for a, n, b, m in shapes]
     rng = np.random.default_rng(seed)
     for turn in range(turns):
         requests = [
-            Request(prompt, int(rng.integers(1, 41)), rule=[GREEDY, Decoding()][rng.integers(2)], seed=seed, sample=i)
+            Request(
+                prompt,
+                int(rng.integers(1, 41)),
+                rule=[GREEDY, Decoding()][rng.integers(2)],
+                seed=seed,
+                sample=i,
+            )
             for i, prompt in enumerate(prompts)
             if len(prompt) < CONTEXT
         ]
@@ -90,12 +121,15 @@ def test_rows_with_common_beginnings_and_their_next_turns_are_as_read_alone(
 def test_many_rows_of_very_unequal_length_are_as_read_alone(
     kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """120 rows of four beginnings in 70 lanes, put in order of length every 3 steps; attention goes block by block."""
+    """120 rows of four beginnings in 70 lanes, put in order of length every 3 steps; attention goes
+    block by block.
+    """
     monkeypatch.setattr(engine_module, "TIDY_EVERY", 3)
     monkeypatch.setattr(generation, "SMALL", 0)
     policy, rng = subject(kind), np.random.default_rng(0)
     requests = [
-        Request(tokens(int(rng.integers(1, 140)), i % 4), int(rng.integers(1, 60)), rule=GREEDY) for i in range(120)
+        Request(tokens(int(rng.integers(1, 140)), i % 4), int(rng.integers(1, 60)), rule=GREEDY)
+        for i in range(120)
     ]
     engine = Engine(policy, lanes=70, remember=2)
     as_plain(policy, requests, engine.run(requests))
@@ -103,7 +137,9 @@ def test_many_rows_of_very_unequal_length_are_as_read_alone(
 
 
 @pytest.mark.parametrize("window", [0, 4])
-def test_a_long_beginning_known_and_a_long_prompt_unknown_are_read_side_by_side(window: int) -> None:
+def test_a_long_beginning_known_and_a_long_prompt_unknown_are_read_side_by_side(
+    window: int,
+) -> None:
     """The first is then padded far beyond its end, where a window sees nothing of it."""
     policy = subject({"window": window})
     engine = Engine(policy, lanes=3, remember=1)
@@ -123,7 +159,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     extend = GenerationTransformer.extend
     monkeypatch.setattr(
-        GenerationTransformer, "extend", lambda self, t, *rest: (found.append(t.numel()), extend(self, t, *rest))[1]
+        GenerationTransformer,
+        "extend",
+        lambda self, t, *rest: (found.append(t.numel()), extend(self, t, *rest))[1],
     )
     return found
 
@@ -139,12 +177,16 @@ def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     as_plain(policy, requests, Engine(policy).run(requests))
     assert seen == [OPENING]
     seen.clear()
-    requests = [Request([*beginning[:-1], 3 + i], 3) for i in range(2)]  # one token too few in common: each is read
+    requests = [
+        Request([*beginning[:-1], 3 + i], 3) for i in range(2)
+    ]  # one token too few in common: each is read
     as_plain(policy, requests, Engine(policy).run(requests))
     assert sum(seen) == 2 * OPENING
 
 
-def test_the_next_turn_of_a_remembered_row_is_read_from_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_turn_of_a_remembered_row_is_read_from_where_it_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     policy, seen = subject({}), read(monkeypatch)
     engine = Engine(policy, lanes=2, remember=2)
     prompt = tokens(20, 0)
@@ -162,10 +204,13 @@ def test_the_next_turn_of_a_remembered_row_is_read_from_where_it_ended(monkeypat
 
 
 def test_only_the_last_document_of_a_prompt_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attention never crosses a border, here token 1. Positions then begin there, and their turns are rounded to float32."""
+    """Attention never crosses a border, here token 1. Positions then begin there, and their turns
+    are rounded to float32.
+    """
     policy, seen = subject({"kv_heads": 1}, border=1), read(monkeypatch)
     requests = [
-        Request([*start, 1, *tokens(5, 9)], 20, rule=GREEDY) for start in ([], tokens(30, 0), [1, *tokens(9, 1), 1])
+        Request([*start, 1, *tokens(5, 9)], 20, rule=GREEDY)
+        for start in ([], tokens(30, 0), [1, *tokens(9, 1), 1])
     ]
     rows = Engine(policy).run(requests)
     as_plain(policy, requests, rows, 1e-6)

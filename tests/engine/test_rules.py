@@ -1,4 +1,6 @@
-"""What a request may ask beyond a decoding rule: rows come as often as an enumeration of all sequences says, in plain Python."""
+"""What a request may ask beyond a decoding rule: rows come as often as an enumeration of all
+sequences says, in plain Python.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tests.subjects import TableNetwork, come_as_often_as, policy_of, transforme
 
 SYMBOLS, LENGTH, STOP = 5, 6, frozenset({0})
 SPELT = [b"", b"a", b"b", b"ab", b"ba"]
-TEXTS = ["".join(text) for n in range(14) for text in product("ab", repeat=n)]  # longer than 6 tokens say
+TEXTS = [
+    "".join(text) for n in range(14) for text in product("ab", repeat=n)
+]  # longer than 6 tokens say
 Word = tuple[int, ...]
 
 WORDS = ["ab", "abab", "ba", "aab", "bbabab"]
@@ -34,7 +38,9 @@ ASKED: dict[str, Request] = {
     "echo": Request([2], LENGTH, stop=STOP, repetition_penalty=0.6),
     "presence": Request([1], LENGTH, stop=STOP, presence_penalty=1.2),
     "minimum": Request([1], LENGTH, min_new_tokens=3, stop=STOP),
-    "two stops": Request([1], LENGTH, min_new_tokens=1, stop=STOP | {3}, rule=Decoding(temperature=0.7)),
+    "two stops": Request(
+        [1], LENGTH, min_new_tokens=1, stop=STOP | {3}, rule=Decoding(temperature=0.7)
+    ),
     "choice": Request([1], LENGTH, stop=STOP, constraint=choice(WORDS, SPELT, STOP)),
     "regex": Request([1], LENGTH, stop=STOP, constraint=regex(PATTERN, SPELT, STOP)),
     "complete": Request([1], LENGTH, constraint=regex(SAID_ALONE, [b"c", *SPELT[1:]], ())),
@@ -56,7 +62,9 @@ MEANT = {"choice": "|".join(WORDS), "regex": PATTERN, "complete": SAID_ALONE, "m
 
 
 def network(length: int = LENGTH) -> TableNetwork:
-    """Every prefix has logits of its own, unless it is long. The opening token, which a table does not look at, is one of the symbols here."""
+    """Every prefix has logits of its own, unless it is long. The opening token, which a table does
+    not look at, is one of the symbols here.
+    """
     table = TableNetwork(SYMBOLS, length, seed=1, scale=1.5, markov=length > LENGTH)
     table.config.vocab_size = SYMBOLS
     return table
@@ -76,7 +84,9 @@ def completable(pattern: str, said: str) -> bool:
     """Whether tokens can lead from what is said to a text that matches, by trying them."""
     texts = texts_of(pattern)
     longer = (said + token.decode() for token in SPELT if token)
-    return said in texts or any(completable(pattern, s) for s in longer if any(text.startswith(s) for text in texts))
+    return said in texts or any(
+        completable(pattern, s) for s in longer if any(text.startswith(s) for text in texts)
+    )
 
 
 def bent(logits: list[float], word: Word, request: Request, pattern: str | None) -> list[float]:
@@ -88,16 +98,22 @@ def bent(logits: list[float], word: Word, request: Request, pattern: str | None)
         found[token] -= request.presence_penalty
     for token in range(SYMBOLS):
         if token in request.stop:
-            forbidden = len(word) < request.min_new_tokens or (pattern and text_of(word) not in texts_of(pattern))
+            forbidden = len(word) < request.min_new_tokens or (
+                pattern and text_of(word) not in texts_of(pattern)
+            )
         else:
-            forbidden = pattern and not (SPELT[token] and completable(pattern, text_of((*word, token))))
+            forbidden = pattern and not (
+                SPELT[token] and completable(pattern, text_of((*word, token)))
+            )
         if forbidden:
             found[token] = -math.inf
     return found
 
 
 class Enumeration:
-    """Of one request, on a table: the chances of every symbol after every prefix, and of every sequence."""
+    """Of one request, on a table: the chances of every symbol after every prefix, and of every
+    sequence.
+    """
 
     def __init__(self, table: TableNetwork, request: Request, pattern: str | None) -> None:
         self.columns = table.table.T.tolist()
@@ -138,7 +154,9 @@ class Enumeration:
     def score(self, row: Completion) -> None:
         """Its chances are those of the enumeration, and the raw ones those of the table."""
         prefixes = [tuple(row.tokens[:t]) for t in range(len(row.tokens))]
-        steps = [self.after(prefix)[token] for prefix, token in zip(prefixes, row.tokens, strict=True)]
+        steps = [
+            self.after(prefix)[token] for prefix, token in zip(prefixes, row.tokens, strict=True)
+        ]
         assert row.logp == pytest.approx([math.log(p) for p in steps], abs=1e-10)
         raw = [
             math.exp(self.column(word)[s]) / sum(map(math.exp, self.column(word)))
@@ -153,25 +171,36 @@ SLOW = ("echo", "mixture")  # 16 and 25 s of processor
 @pytest.mark.parametrize(
     ("name", "samples"),
     [
-        *(pytest.param(name, 100_000, marks=[pytest.mark.slow] if name in SLOW else []) for name in ASKED),
+        *(
+            pytest.param(name, 100_000, marks=[pytest.mark.slow] if name in SLOW else [])
+            for name in ASKED
+        ),
         *((name, 20_000) for name in SLOW),
     ],
 )
 def test_rows_come_as_often_as_their_exact_probability_says(name: str, samples: int) -> None:
-    """100,000 samples of each rule, 5 symbols and 6 steps; one χ² of sequence and end, false alarm 1 in 10,000 (fixed seed)."""
+    """100,000 samples of each rule, 5 symbols and 6 steps; one χ² of sequence and end, false alarm
+    1 in 10,000 (fixed seed).
+    """
     table, request = network(), dataclasses.replace(ASKED[name], seed=3)
     enumeration = Enumeration(table, request, MEANT.get(name))
     engine = Engine(TokenPolicy(table), lanes=1024, vocabulary=SPELT)
     said = engine.run(dataclasses.replace(request, sample=i) for i in range(samples))
-    come_as_often_as(enumeration.sequences(), Counter((tuple(row.tokens), row.ended) for row in said))
+    come_as_often_as(
+        enumeration.sequences(), Counter((tuple(row.tokens), row.ended) for row in said)
+    )
     for row in {tuple(row.tokens): row for row in said}.values():
         enumeration.score(row)
 
 
 def test_rows_of_all_rules_side_by_side_are_drawn_by_their_own() -> None:
-    """20 samples of each rule in one engine of 7 lanes, in mixed order: the same rows as each rule's in an engine of its own."""
+    """20 samples of each rule in one engine of 7 lanes, in mixed order: the same rows as each
+    rule's in an engine of its own.
+    """
     policy = TokenPolicy(network())
-    requests = [dataclasses.replace(request, sample=i) for i in range(20) for request in ASKED.values()]
+    requests = [
+        dataclasses.replace(request, sample=i) for i in range(20) for request in ASKED.values()
+    ]
     mixed = Engine(policy, lanes=7, vocabulary=SPELT).run(requests)
     for request, row in zip(requests, mixed, strict=True):
         (alone,) = Engine(policy, lanes=1, vocabulary=SPELT).run([request])
@@ -179,7 +208,9 @@ def test_rows_of_all_rules_side_by_side_are_drawn_by_their_own() -> None:
 
 
 @pytest.mark.parametrize("string", ["ab", "ba", "bb", "abab", "aab", "babb"])
-def test_a_stop_string_ends_a_row_at_the_first_token_with_which_its_text_has_it(string: str) -> None:
+def test_a_stop_string_ends_a_row_at_the_first_token_with_which_its_text_has_it(
+    string: str,
+) -> None:
     policy = TokenPolicy(network(12))
     requests = [Request([1], 12, stop=STOP, stop_strings=(string,), sample=i) for i in range(200)]
     rows = Engine(policy, vocabulary=SPELT).run(requests)
@@ -194,7 +225,9 @@ def test_a_complete_text_ends_a_row_that_has_no_stop_token() -> None:
     """Under a bias that forbids to go on, too."""
     policy = TokenPolicy(network())
     constraint = regex("ab(a|b)*", SPELT, ())
-    request = Request([1], LENGTH, constraint=constraint, logit_bias=dict.fromkeys((1, 2, 4), -math.inf))
+    request = Request(
+        [1], LENGTH, constraint=constraint, logit_bias=dict.fromkeys((1, 2, 4), -math.inf)
+    )
     (row,) = Engine(policy).run([request])
     assert (text_of(tuple(row.tokens))[:2], row.ended) == ("ab", "length")  # ab, ab, ab …
     constraint = choice(["abb"], SPELT, ())
@@ -204,7 +237,9 @@ def test_a_complete_text_ends_a_row_that_has_no_stop_token() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: torch.dtype) -> None:
-    """Greedy, under penalties, against a plain forward pass bent in plain Python; tokens 0 and 1 are no actions."""
+    """Greedy, under penalties, against a plain forward pass bent in plain Python; tokens 0 and 1
+    are no actions.
+    """
     policy = policy_of(transformer(dtype=dtype))
     for sample in range(30):
         request = Request(

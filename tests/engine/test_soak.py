@@ -1,4 +1,6 @@
-"""Thousands of requests of every kind through one engine: each is answered once, and nothing is left behind."""
+"""Thousands of requests of every kind through one engine: each is answered once, and nothing is
+left behind.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +31,15 @@ def resident() -> int:
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) -> None:
-    """Between the first quarter and the end: no more objects than a lane's worth, and less than 8 MiB more memory."""
+    """Between the first quarter and the end: no more objects than a lane's worth, and less than 8
+    MiB more memory.
+    """
     rng = np.random.default_rng(count)
     engine = Engine(subject(), lanes=48, vocabulary=SPELT)
-    storage, board = engine.cache.store.data_ptr(), {name: array.shape for name, array in tensors(engine).items()}
+    storage, board = (
+        engine.cache.store.data_ptr(),
+        {name: array.shape for name, array in tensors(engine).items()},
+    )
     answers, waiting, ends = bytearray(count), 0, Counter[str]()
     quarter = (0, 0)
     for sample in range(count):
@@ -63,7 +70,9 @@ def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) 
 
 
 def tensors(engine: Engine) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in vars(engine.board).items() if isinstance(value, torch.Tensor)}
+    return {
+        name: value for name, value in vars(engine.board).items() if isinstance(value, torch.Tensor)
+    }
 
 
 @pytest.mark.parametrize("remember", [0, 6])

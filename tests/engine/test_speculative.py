@@ -1,4 +1,6 @@
-"""Speculative decoding says what the model says: the same distribution, and under a greedy rule the same tokens."""
+"""Speculative decoding says what the model says: the same distribution, and under a greedy rule the
+same tokens.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ SYMBOLS, LENGTH = 5, 6
 
 @pytest.mark.parametrize("draft", [True, False], ids=["draft model", "prompt look-up"])
 @pytest.mark.parametrize("rule", [PLAIN, Decoding(0.7, top_k=3, top_p=0.9, min_p=0.05)], ids=str)
-def test_whole_sequences_come_as_often_as_their_exact_probability_says(rule: Decoding, draft: bool) -> None:
-    """100,000 completions of a language of 5 symbols and 6 steps against the exact distribution; false alarm 1 in 10,000."""
+def test_whole_sequences_come_as_often_as_their_exact_probability_says(
+    rule: Decoding, draft: bool
+) -> None:
+    """100,000 completions of a language of 5 symbols and 6 steps against the exact distribution;
+    false alarm 1 in 10,000.
+    """
     network, samples = TableNetwork(SYMBOLS, LENGTH, seed=1, scale=1.5), 100_000
     exact = every_sequence(network, rule)
     smaller = TokenPolicy(TableNetwork(SYMBOLS, LENGTH, seed=2)) if draft else None
     speculator = Speculator(TokenPolicy(network), draft=smaller, ahead=2, lanes=5000)
     stop = frozenset({0})
-    found = speculator.run([Request([SYMBOLS], LENGTH, rule=rule, stop=stop, sample=i) for i in range(samples)])
+    found = speculator.run(
+        [Request([SYMBOLS], LENGTH, rule=rule, stop=stop, sample=i) for i in range(samples)]
+    )
     come_as_often_as(exact, Counter(tuple(one.tokens) for one in found))
     assert 0.05 * speculator.proposed < speculator.accepted < 0.95 * speculator.proposed
     for one in found[:200]:  # what it says of its chances
@@ -38,7 +46,9 @@ def test_whole_sequences_come_as_often_as_their_exact_probability_says(rule: Dec
 
 
 def every_sequence(network: TableNetwork, rule: Decoding) -> dict[tuple[int, ...], float]:
-    """All that can be said until a 0 or the longest length, and its probability, symbol by symbol."""
+    """All that can be said until a 0 or the longest length, and its probability, symbol by
+    symbol.
+    """
     exact: dict[tuple[int, ...], float] = {}
     alive = {(): 1.0}
     for _ in range(LENGTH):
@@ -56,11 +66,16 @@ KINDS: list[dict[str, Any]] = [{}, {"kv_heads": 1, "qk_norm": True}, {"window": 
 
 @pytest.mark.parametrize("draft", [True, False], ids=["draft model", "prompt look-up"])
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_a_greedy_row_is_that_of_the_engine_token_for_token(kind: dict[str, Any], draft: bool) -> None:
+def test_a_greedy_row_is_that_of_the_engine_token_for_token(
+    kind: dict[str, Any], draft: bool
+) -> None:
     policy = policy_of(transformer(dtype=torch.float64, **kind))
     smaller = policy_of(transformer(1, dtype=torch.float64, layers=1)) if draft else None
     requests = [
-        Request([1, *([5, 6, 7] * 3)[:n]], 3 + 2 * n, rule=Decoding(0), stop=frozenset({4}), sample=n) for n in range(9)
+        Request(
+            [1, *([5, 6, 7] * 3)[:n]], 3 + 2 * n, rule=Decoding(0), stop=frozenset({4}), sample=n
+        )
+        for n in range(9)
     ]
     plain = Engine(policy).run(requests)
     speculator = Speculator(policy, draft=smaller, ahead=4, lanes=4)
@@ -101,12 +116,19 @@ def test_look_up_takes_what_followed_the_longest_and_latest_match() -> None:
 def test_what_it_cannot_do_is_said_and_stops_no_neighbour() -> None:
     policy = policy_of(transformer())
     good = Request([1, 2], 5)
-    bad = [Request([], 5), Request([1], 5, repetition_penalty=1.2), Request([1, 99], 5), Request([1] * 32, 5)]
+    bad = [
+        Request([], 5),
+        Request([1], 5, repetition_penalty=1.2),
+        Request([1, 99], 5),
+        Request([1] * 32, 5),
+    ]
     first, *errors, last = Speculator(policy).run([good, *bad, good])
     assert first == last
     assert len(first.tokens) == 5
     assert [one.ended for one in errors] == ["error"] * 4
-    assert "repetition_penalty was given, which speculative decoding does not know" in (errors[1].error or "")
+    assert "repetition_penalty was given, which speculative decoding does not know" in (
+        errors[1].error or ""
+    )
     with pytest.raises(UserError, match="same tokens"):
         Speculator(policy, draft=policy_of(transformer(vocab_size=12)))
     with pytest.raises(UserError, match="ahead=0"):

@@ -1,4 +1,6 @@
-"""A stop string is found exactly when the text said so far contains it, whatever the tokens were."""
+"""A stop string is found exactly when the text said so far contains it, whatever the tokens
+were.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,17 @@ from fledge.errors import UserError
 
 LETTERS = "abé€"
 SLICES = sorted(
-    {character.encode()[a:b] for character in LETTERS for a in range(3) for b in range(a, 4)} | {b"aa", b"ba\xc3"}
+    {character.encode()[a:b] for character in LETTERS for a in range(3) for b in range(a, 4)}
+    | {b"aa", b"ba\xc3"}
 )
 texts = st.text(LETTERS, max_size=12)
 stops = st.lists(st.text(LETTERS, min_size=1, max_size=4), max_size=3)
 
 
 @given(stops, st.lists(st.sampled_from(range(len(SLICES))), max_size=30))
-def test_found_after_each_token_is_contained_in_what_was_said(strings: list[str], tokens: list[int]) -> None:
+def test_found_after_each_token_is_contained_in_what_was_said(
+    strings: list[str], tokens: list[int]
+) -> None:
     watch = StopStrings(strings, SLICES)
     for count, token in enumerate(tokens, start=1):
         said = b"".join(SLICES[token] for token in tokens[:count])
@@ -28,18 +33,26 @@ def test_found_after_each_token_is_contained_in_what_was_said(strings: list[str]
 
 
 @given(stops, texts, st.data())
-def test_borders_of_tokens_do_not_matter(strings: list[str], text: str, data: st.DataObject) -> None:
+def test_borders_of_tokens_do_not_matter(
+    strings: list[str], text: str, data: st.DataObject
+) -> None:
     said = text.encode()
     borders = sorted(data.draw(st.sets(st.integers(0, len(said)), max_size=6)) | {0, len(said)})
     pieces = [said[a:b] for a, b in pairwise(borders)]
     watch = StopStrings(strings, pieces)
     places = [text.find(string) for string in strings]
-    assert any(watch.found(token) for token in range(len(pieces))) == any(place >= 0 for place in places)
+    assert any(watch.found(token) for token in range(len(pieces))) == any(
+        place >= 0 for place in places
+    )
 
 
 @given(stops, texts)
 def test_cut_gives_the_text_before_the_earliest_stop_string(strings: list[str], text: str) -> None:
-    start = [place for place in range(len(text)) if any(text[place:].startswith(string) for string in strings)]
+    start = [
+        place
+        for place in range(len(text))
+        if any(text[place:].startswith(string) for string in strings)
+    ]
     assert cut(text.encode(), strings).decode() == (text[: start[0]] if start else text)
 
 

@@ -41,7 +41,9 @@ def loaded(network: Transformer, seed: int) -> None:
 
 
 def assigned(network: Transformer, seed: int) -> None:
-    network.load_state_dict(transformer(seed, dtype=torch.float64, context=64).state_dict(), assign=True)
+    network.load_state_dict(
+        transformer(seed, dtype=torch.float64, context=64).state_dict(), assign=True
+    )
 
 
 def only_one(network: Transformer, seed: int) -> None:
@@ -52,11 +54,16 @@ def only_one(network: Transformer, seed: int) -> None:
 CHANGES = [nudged, stepped, fused_step, loaded, assigned, only_one]
 
 
-def as_the_weights_were(policy: TokenPolicy, row: Completion, networks: list[Transformer], changes: list[int]) -> None:
+def as_the_weights_were(
+    policy: TokenPolicy, row: Completion, networks: list[Transformer], changes: list[int]
+) -> None:
     """changes: how much the row had said when each of the networks but the first came."""
     versions = [sum(t >= said for said in changes) for t in range(len(row.tokens))]
     tables = [plain(policy, network, row.prompt, row.tokens) for network in networks]
-    expected = [float(tables[v][t, token]) for t, (v, token) in enumerate(zip(versions, row.tokens, strict=True))]
+    expected = [
+        float(tables[v][t, token])
+        for t, (v, token) in enumerate(zip(versions, row.tokens, strict=True))
+    ]
     assert row.raw_logp == pytest.approx(expected, abs=1e-9)
 
 
@@ -69,7 +76,10 @@ def test_rows_under_way_go_on_as_a_plain_forward_pass_with_the_new_weights_would
     policy = policy_of(transformer(dtype=torch.float64, context=64))
     engine = Engine(policy, lanes=5, remember=remember)
     beginning = list(range(2, 11)) * 3
-    requests = [Request((beginning if i % 3 == 0 else []) + [3 + i % 8], 4 + 3 * i, sample=i) for i in range(12)]
+    requests = [
+        Request((beginning if i % 3 == 0 else []) + [3 + i % 8], 4 + 3 * i, sample=i)
+        for i in range(12)
+    ]
     said = dict.fromkeys(range(12), 0)
 
     def on_token(number: int, token: int) -> None:
@@ -111,7 +121,9 @@ def test_what_is_remembered_is_forgotten_when_the_weights_change() -> None:
 
 
 def test_weights_that_were_no_numbers_leave_nothing_behind() -> None:
-    """Long rows under NaN, then shorter ones of unequal length in their lanes under numbers again."""
+    """Long rows under NaN, then shorter ones of unequal length in their lanes under numbers
+    again.
+    """
     policy = policy_of(transformer(dtype=torch.float64, context=64))
     engine, good = Engine(policy, lanes=3), copy.deepcopy(policy.network.state_dict())
     long, short = Request([3] * 40, 20), [Request([4] * (1 + 6 * i), 9, sample=i) for i in range(5)]

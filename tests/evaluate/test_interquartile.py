@@ -1,4 +1,6 @@
-"""The interquartile mean and its interval, against a trimmed mean written down and the coverage that is promised."""
+"""The interquartile mean and its interval, against a trimmed mean written down and the coverage
+that is promised.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,11 @@ def test_a_quarter_at_either_end_is_left_out() -> None:
 
 
 def test_the_interval_holds_the_true_mean_about_as_often_as_it_says() -> None:
-    """400 samples of 20 normal numbers: 95% intervals hold 0 in 88 to 98 of 100. Bootstrap intervals of few runs are a little short.
+    """400 samples of 20 normal numbers: 95% intervals hold 0 in 88 to 98 of 100. Bootstrap
+    intervals of few runs are a little short.
 
-    With a coverage of 0.93 the number inside is 372 ± 5.1: 352 is four standard deviations away, a false alarm in 30,000.
+    With a coverage of 0.93 the number inside is 372 ± 5.1: 352 is four standard deviations away, a
+    false alarm in 30,000.
     """
     random = np.random.default_rng(0)
     inside = 0
@@ -30,6 +34,8 @@ def test_curves_are_taken_point_by_point() -> None:
     curves = np.random.default_rng(1).normal(size=(6, 4))
     low, high = interval(curves)
     assert low.shape == high.shape == (4,)
-    np.testing.assert_array_equal(interquartile_mean(curves), [interquartile_mean(curves[:, i]) for i in range(4)])
+    np.testing.assert_array_equal(
+        interquartile_mean(curves), [interquartile_mean(curves[:, i]) for i in range(4)]
+    )
     assert (low <= interquartile_mean(curves)).all()
     assert (interquartile_mean(curves) <= high).all()

@@ -1,4 +1,6 @@
-"""The projection is the nearest distribution that keeps to the constraints: nearer than any other that was found."""
+"""The projection is the nearest distribution that keeps to the constraints: nearer than any other
+that was found.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_one_coin_by_hand() -> None:
     """p(1) = 0.8 is to be at most 0.5: λ = log 4."""
-    found = project(torch.tensor([0.2, 0.8]).double().log(), torch.tensor([[0.0, 1.0]]).double(), torch.tensor([0.5]))
+    found = project(
+        torch.tensor([0.2, 0.8]).double().log(),
+        torch.tensor([[0.0, 1.0]]).double(),
+        torch.tensor([0.5]),
+    )
     torch.testing.assert_close(found.logq.exp(), torch.tensor([0.5, 0.5]).double())
     assert found.multiplier.item() == pytest.approx(math.log(4))
 
@@ -49,6 +55,8 @@ def test_what_cannot_be_met_is_refused() -> None:
     logp = draw(4).log_softmax(0)
     with pytest.raises(ValueError, match="φ_0 is 2 or more everywhere"):
         project(logp, torch.tensor([[2.0, 3.0, 4.0, 5.0]]).double(), torch.tensor([1.0]).double())
-    both = torch.tensor([[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]]).double()  # one or the other must be a half
+    both = torch.tensor(
+        [[0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]]
+    ).double()  # one or the other must be a half
     with pytest.raises(ValueError, match="Loosen one"):
         project(logp, both, torch.tensor([0.4, 0.4]).double(), steps=500)

@@ -1,4 +1,6 @@
-"""The enumerated process is held to dynamic programming, to finite differences, and to two steps worked out by hand."""
+"""The enumerated process is held to dynamic programming, to finite differences, and to two steps
+worked out by hand.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,18 @@ def test_two_steps_by_hand() -> None:
     assert len(mdp.back) == 4
     # From state 0 a fair coin decides where the second step is taken: half of 0.5·1.
     assert mdp.value(UNIFORM).item() == pytest.approx(0.25)
-    # ∂/∂logit of `go` in state 0 is ½·½·(0.5 − 0), and the opposite for `stay`; the last action changes nothing.
+    # ∂/∂logit of `go` in state 0 is ½·½·(0.5 − 0), and the opposite for `stay`; the last action
+    # changes nothing.
     expected = torch.tensor([[-0.125, 0.125], [0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(mdp.gradient(UNIFORM), expected)
 
 
-@pytest.mark.parametrize(("states", "actions", "horizon"), [(1, 3, 4), (2, 2, 1), (3, 2, 3), (4, 3, 4)])
-def test_enumeration_agrees_with_dynamic_programming(states: int, actions: int, horizon: int) -> None:
+@pytest.mark.parametrize(
+    ("states", "actions", "horizon"), [(1, 3, 4), (2, 2, 1), (3, 2, 3), (4, 3, 4)]
+)
+def test_enumeration_agrees_with_dynamic_programming(
+    states: int, actions: int, horizon: int
+) -> None:
     mdp, logits = random_mdp(states, actions, horizon, 0.8, seed=states)
     assert mdp.prob(logits).sum().item() == pytest.approx(1, abs=1e-12)
     by_induction = (mdp.start * mdp.state_values(logits)[0]).sum()
@@ -44,7 +51,9 @@ def test_the_gradient_is_the_slope_of_the_value_found_by_induction() -> None:
             there[0][i, a] += step
             there[1][i, a] -= step
             up, down = ((mdp.start * mdp.state_values(x)[0]).sum() for x in there)
-            assert mdp.gradient(logits)[i, a].item() == pytest.approx(((up - down) / (2 * step)).item(), abs=1e-8)
+            assert mdp.gradient(logits)[i, a].item() == pytest.approx(
+                ((up - down) / (2 * step)).item(), abs=1e-8
+            )
 
 
 def test_the_scores_are_the_derivatives_of_log_pi() -> None:

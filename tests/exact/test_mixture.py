@@ -1,4 +1,6 @@
-"""EM of a mixture in closed form, held to torch's own densities and to the definition of a maximum."""
+"""EM of a mixture in closed form, held to torch's own densities and to the definition of a
+maximum.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 from fledge.exact.mixture import Mixture
 
 POINTS = torch.randn(50, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2
-START = Mixture(*(torch.tensor(x, dtype=torch.float64) for x in ([0.3, 0.7], [-1.0, 0.5], [1.0, 2.0])))
+START = Mixture(
+    *(torch.tensor(x, dtype=torch.float64) for x in ([0.3, 0.7], [-1.0, 0.5], [1.0, 2.0]))
+)
 
 
 def likelihood(mixture: Mixture) -> float:
@@ -24,7 +28,9 @@ def test_the_log_likelihood_is_torchs() -> None:
 def test_a_step_maximises_the_expected_log_joint_and_never_lowers_the_likelihood() -> None:
     mixture = START
     for _ in range(30):
-        responsibility = (mixture.joint(POINTS) - mixture.joint(POINTS).logsumexp(1, keepdim=True)).exp()
+        responsibility = (
+            mixture.joint(POINTS) - mixture.joint(POINTS).logsumexp(1, keepdim=True)
+        ).exp()
         after = mixture.em_step(POINTS)
         assert after.weight.sum().item() == pytest.approx(1)
         leaves = [x.clone().requires_grad_(True) for x in (after.mean, after.variance)]

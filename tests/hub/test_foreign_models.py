@@ -1,4 +1,6 @@
-"""A config.json that somebody else wrote is the model that `transformers` makes of it, or one sentence, at no cost."""
+"""A config.json that somebody else wrote is the model that `transformers` makes of it, or one
+sentence, at no cost.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,30 @@ from tests.subjects import seeded, transformer
 CHARACTERS = train_tokenizer("characters", ["abcde"])  # 11 tokens
 SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("num_key_value_heads", "head_dim", "max_position_embeddings", "sliding_window", "max_window_layers"),
+    *(
+        "num_key_value_heads",
+        "head_dim",
+        "max_position_embeddings",
+        "sliding_window",
+        "max_window_layers",
+    ),
 )
-ODD = ["null", "[]", "{}", '"a"', "-1", "0", "1.5", "true", "7", "1000000", "1000000000", "1e400", "NaN", "[" * 200]
+ODD = [
+    "null",
+    "[]",
+    "{}",
+    '"a"',
+    "-1",
+    "0",
+    "1.5",
+    "true",
+    "7",
+    "1000000",
+    "1000000000",
+    "1e400",
+    "NaN",
+    "[" * 200,
+]
 
 
 def tokens() -> torch.Tensor:
@@ -68,7 +91,14 @@ def rewrite(folder: Path, **entries: Any) -> None:
 def test_no_value_of_a_config_is_believed_and_none_costs_memory(folder: Path) -> None:
     text = (folder / "config.json").read_text()
     config, before = json.loads(text), peak_bytes()
-    for name in {*config, *SIZES, "rope_theta", "rope_scaling", "layer_types", "use_sliding_window"}:
+    for name in {
+        *config,
+        *SIZES,
+        "rope_theta",
+        "rope_scaling",
+        "layer_types",
+        "use_sliding_window",
+    }:
         for odd in ODD:
             marked = json.dumps(config | {name: "MARK"}).replace('"MARK"', odd)
             (folder / "config.json").write_text(marked)
@@ -111,7 +141,9 @@ def test_a_config_that_is_no_object_is_a_sentence(llama: Path, whole: str) -> No
     ids=str,
 )
 @torch.no_grad()
-def test_what_is_left_out_means_what_it_means_to_transformers(llama: Path, entries: dict[str, Any]) -> None:
+def test_what_is_left_out_means_what_it_means_to_transformers(
+    llama: Path, entries: dict[str, Any]
+) -> None:
     weights = load_file(llama / "model.safetensors")
     if "tie_word_embeddings" in entries:
         weights["lm_head.weight"] = torch.randn(11, 16, generator=seeded(4))
@@ -121,10 +153,14 @@ def test_what_is_left_out_means_what_it_means_to_transformers(llama: Path, entri
 
 
 @pytest.mark.parametrize(
-    ("layers", "slides"), [(["sliding_attention"] * 2, True), (["full_attention"] * 2, False), (None, True)], ids=str
+    ("layers", "slides"),
+    [(["sliding_attention"] * 2, True), (["full_attention"] * 2, False), (None, True)],
+    ids=str,
 )
 @torch.no_grad()
-def test_layer_types_decide_as_in_transformers(tmp_path: Path, layers: list[str] | None, slides: bool) -> None:
+def test_layer_types_decide_as_in_transformers(
+    tmp_path: Path, layers: list[str] | None, slides: bool
+) -> None:
     save_model(tmp_path / "model", transformer(qk_norm=True), CHARACTERS)
     window = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
     rewrite(tmp_path / "model", **window, **({"layer_types": layers} if layers else {}))
@@ -137,10 +173,14 @@ def test_layer_types_decide_as_in_transformers(tmp_path: Path, layers: list[str]
 
 @pytest.mark.parametrize("same", [True, False])
 @torch.no_grad()
-def test_an_output_layer_beside_a_tied_config_is_used_as_in_transformers(llama: Path, same: bool) -> None:
+def test_an_output_layer_beside_a_tied_config_is_used_as_in_transformers(
+    llama: Path, same: bool
+) -> None:
     weights = load_file(llama / "model.safetensors")
     embedding = weights["model.embed_tokens.weight"]
-    weights["lm_head.weight"] = embedding.clone() if same else torch.randn(embedding.shape, generator=seeded(4))
+    weights["lm_head.weight"] = (
+        embedding.clone() if same else torch.randn(embedding.shape, generator=seeded(4))
+    )
     save_file(weights, llama / "model.safetensors", {"format": "pt"})
     loaded = load_model(llama)
     assert loaded.network.config.tied == same
@@ -162,27 +202,34 @@ def test_integers_where_floats_are_meant_are_written_as_floats(tmp_path: Path) -
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @torch.no_grad()
 def test_floats_of_any_width_are_read(llama: Path, dtype: torch.dtype) -> None:
-    weights = {name: tensor.to(dtype) for name, tensor in load_file(llama / "model.safetensors").items()}
+    weights = {
+        name: tensor.to(dtype) for name, tensor in load_file(llama / "model.safetensors").items()
+    }
     save_file(weights, llama / "model.safetensors", {"format": "pt"})
     network = load_model(llama).network
     assert torch.equal(network.embedding.weight, weights["model.embed_tokens.weight"].float())
 
 
 @pytest.mark.parametrize(
-    "dtype", [torch.int8, torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn]
+    "dtype",
+    [torch.int8, torch.int64, torch.uint8, torch.bool, torch.complex64, torch.float8_e4m3fn],
 )
 def test_what_is_no_float_is_refused(llama: Path, dtype: torch.dtype) -> None:
     weights = load_file(llama / "model.safetensors")
     weights["model.norm.weight"] = weights["model.norm.weight"].to(dtype)
     save_file(weights, llama / "model.safetensors", {"format": "pt"})
-    with pytest.raises(UserError, match=r"model\.norm\.weight .* reads weights in F64, F32, F16, BF16"):
+    with pytest.raises(
+        UserError, match=r"model\.norm\.weight .* reads weights in F64, F32, F16, BF16"
+    ):
         load_model(llama)
 
 
 def test_a_tokenizer_of_another_size_than_the_embedding_is_refused(llama: Path) -> None:
     for text, tokens in (("abcd", 10), ("abcdef", 12)):
         train_tokenizer("characters", [text]).save(llama)
-        with pytest.raises(UserError, match=rf"has {tokens} tokens and the model's embedding 11 rows"):
+        with pytest.raises(
+            UserError, match=rf"has {tokens} tokens and the model's embedding 11 rows"
+        ):
             load_model(llama)
 
 
@@ -194,10 +241,14 @@ def test_rows_that_fill_an_embedding_up_are_legal_and_never_said(tmp_path: Path)
     loaded = load_model(tmp_path / "model")
     assert (logits(tmp_path / "model") - theirs(tmp_path / "model")).abs().max() < 1e-4
     policy = loaded.policy()
-    said = generate(policy, [[1, 7]] * 20, max_new_tokens=10, stop=CHARACTERS.end, generator=seeded(2))
+    said = generate(
+        policy, [[1, 7]] * 20, max_new_tokens=10, stop=CHARACTERS.end, generator=seeded(2)
+    )
     assert max(token for one in said for token in one.tokens) < 11
     rows = torch.cat([torch.full((4, 1), 7), torch.arange(4)[:, None] + 6], 1)
-    every = policy.log_prob(torch.tensor([[7, a] for a in range(64)]), torch.arange(64)[:, None]).exp()
+    every = policy.log_prob(
+        torch.tensor([[7, a] for a in range(64)]), torch.arange(64)[:, None]
+    ).exp()
     assert every.sum() == pytest.approx(1.0, abs=1e-5)
     assert every[11:].sum() == 0
     assert policy.log_prob(rows, rows[:, 1:]).isfinite().all()

@@ -1,4 +1,6 @@
-"""A model folder holds the same network for fledge and for `transformers`, and a folder that does not is refused in a sentence."""
+"""A model folder holds the same network for fledge and for `transformers`, and a folder that does
+not is refused in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -38,11 +40,15 @@ def logits(network: Transformer, tokens: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("family", "sizes"), KINDS, ids=str)
 @torch.no_grad()
-def test_logits_equal_those_of_transformers(family: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+def test_logits_equal_those_of_transformers(
+    family: str, sizes: dict[str, Any], tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
     network = transformer(**sizes)
     save_model(tmp_path / "model", network, CHARACTERS)
-    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model", output_loading_info=True)
+    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "model", output_loading_info=True
+    )
     assert type(theirs).__name__ == f"{family}ForCausalLM"
     assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert (logits(network, rows()) - theirs(rows()).logits).abs().max() < 1e-4
@@ -51,7 +57,9 @@ def test_logits_equal_those_of_transformers(family: str, sizes: dict[str, Any], 
 
 @pytest.mark.parametrize(("family", "sizes"), KINDS, ids=str)
 @torch.no_grad()
-def test_what_transformers_saves_is_read(family: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+def test_what_transformers_saves_is_read(
+    family: str, sizes: dict[str, Any], tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
     save_model(tmp_path / "ours", transformer(**sizes), CHARACTERS)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours")
@@ -63,7 +71,9 @@ def test_what_transformers_saves_is_read(family: str, sizes: dict[str, Any], tmp
 
 @pytest.mark.parametrize(("family", "sizes"), KINDS, ids=str)
 @torch.no_grad()
-def test_a_saved_model_is_read_back_with_the_same_bits(family: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_saved_model_is_read_back_with_the_same_bits(
+    family: str, sizes: dict[str, Any], tmp_path: Path
+) -> None:
     network = transformer(**sizes)
     save_model(tmp_path / "model", network, CHARACTERS, fledge_note="kept")
     loaded = load_model(tmp_path)  # a run folder: its model/ is meant
@@ -76,7 +86,9 @@ def test_a_saved_model_is_read_back_with_the_same_bits(family: str, sizes: dict[
 
 @pytest.mark.parametrize(("family", "sizes"), [KINDS[1], KINDS[3]], ids=str)
 @torch.no_grad()
-def test_a_reward_model_scores_the_same_in_transformers(family: str, sizes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_reward_model_scores_the_same_in_transformers(
+    family: str, sizes: dict[str, Any], tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
     model = ScalarModel(transformer(**sizes))
     torch.nn.init.normal_(model.head.linear.weight, generator=seeded(1))

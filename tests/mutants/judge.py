@@ -1,4 +1,6 @@
-"""One fault at a time, in a copy of the sources and a process of its own, forked from one that has torch: does anybody notice?"""
+"""One fault at a time, in a copy of the sources and a process of its own, forked from one that has
+torch: does anybody notice?
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ WAIT = 10  # seconds of the clock to a second of the processor: others work on t
 
 
 class Copy:
-    """The sources as they are, elsewhere; a fault is written there for the time of one judgement. The work tree is never touched."""
+    """The sources as they are, elsewhere; a fault is written there for the time of one judgement.
+    The work tree is never touched.
+    """
 
     def __init__(self, sources: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fledge-mutants-"))
@@ -32,19 +36,29 @@ class Copy:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def compile_all(self) -> None:
-        """Once, so that a fork compiles nothing but the file that changed. Sources are then not looked at for their date."""
+        """Once, so that a fork compiles nothing but the file that changed. Sources are then not
+        looked at for their date.
+        """
         import compileall
         import py_compile
 
-        compileall.compile_dir(self.package, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+        compileall.compile_dir(
+            self.package, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+        )
 
     def judge(self, mutant: Mutant, ask: Callable[[], bool], limit_s: float) -> str:
-        """limit_s: of the processor, after which there is no end to it. ask: in the fork, with the faulty package ahead on the path; True where the fault is noticed. Any exception notices it too."""
+        """limit_s: of the processor, after which there is no end to it. ask: in the fork, with the
+        faulty package ahead on the path; True where the fault is noticed. Any exception notices it
+        too.
+        """
         file = self.package / mutant.file
         original = file.read_text()
         compiled = list(file.parent.glob(f"__pycache__/{file.stem}.*.pyc"))

@@ -1,6 +1,8 @@
-"""Small faults in a source file, one at a time: a sign, a direction, a bound, a condition, a choice between two things alike.
+"""Small faults in a source file, one at a time: a sign, a direction, a bound, a condition, a choice
+between two things alike.
 
-Left alone, because they are no arithmetic: annotations, docstrings, sentences for the user, imports, decorators, assertions.
+Left alone, because they are no arithmetic: annotations, docstrings, sentences for the user,
+imports, decorators, assertions.
 """
 
 from __future__ import annotations
@@ -65,7 +67,16 @@ KINDS = {
     "learner": "learner", "batch": "batch", "part": "batch", "rows": "batch", "kept": "batch", "kind": "kind", "self": "self",
     "stopwatch": "stopwatch", "fit": "function", "loss": "function", "between_steps": "callback",
 }  # fmt: skip
-MAPPINGS = {"figures", "marks", "distance", "spread", "state", "each", "settings", "parts"}  # joined by |, not masks
+MAPPINGS = {
+    "figures",
+    "marks",
+    "distance",
+    "spread",
+    "state",
+    "each",
+    "settings",
+    "parts",
+}  # joined by |, not masks
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,9 @@ WHOLE_FILE = (1, 10**9)
 Place = tuple[str, tuple[int, int]]  # the class and function, and the lines that reach it
 
 
-def _walk(node: ast.AST, place: str = "", reach: tuple[int, int] = WHOLE_FILE) -> Iterator[tuple[Any, ast.AST, Place]]:
+def _walk(
+    node: ast.AST, place: str = "", reach: tuple[int, int] = WHOLE_FILE
+) -> Iterator[tuple[Any, ast.AST, Place]]:
     """Every node that may change, with what may stand instead."""
     if isinstance(node, ast.Import | ast.ImportFrom | ast.Raise | ast.Assert | ast.JoinedStr):
         return
@@ -126,11 +139,17 @@ def _walk(node: ast.AST, place: str = "", reach: tuple[int, int] = WHOLE_FILE) -
 def _lines(node: ast.stmt) -> tuple[int, int]:
     """Of a statement; of one with a body, those before it."""
     body = getattr(node, "body", None)
-    return node.lineno, max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+    return node.lineno, max(
+        node.lineno, body[0].lineno - 1
+    ) if body else node.end_lineno or node.lineno
 
 
 def _replacements(node: ast.AST) -> Iterator[ast.AST]:
-    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC and not _joins_mappings(node.left, node.right):
+    if (
+        isinstance(node, ast.BinOp)
+        and type(node.op) in ARITHMETIC
+        and not _joins_mappings(node.left, node.right)
+    ):
         yield ast.BinOp(node.left, ARITHMETIC[type(node.op)], node.right)
     elif isinstance(node, ast.AugAssign) and type(node.op) in ARITHMETIC:
         if not _joins_mappings(node.target, node.value):
@@ -162,14 +181,22 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
     called = method.attr if method else getattr(node.func, "id", "")
     if called in CALLED:
         other = CALLED[called]
-        yield ast.Call(ast.Attribute(method.value, other) if method else ast.Name(other), node.args, node.keywords)
+        yield ast.Call(
+            ast.Attribute(method.value, other) if method else ast.Name(other),
+            node.args,
+            node.keywords,
+        )
     if method and called in REMOVED:
         yield method.value
     for i, keyword in enumerate(node.keywords if called == "clamp" else ()):
         if keyword.arg in ("min", "max"):
             other = ast.keyword(CALLED[keyword.arg], keyword.value)
-            yield ast.Call(node.func, node.args, [*node.keywords[:i], other, *node.keywords[i + 1 :]])
-    alike = not any(isinstance(arg, ast.Constant | ast.Starred | ast.Lambda | ast.Tuple) for arg in node.args)
+            yield ast.Call(
+                node.func, node.args, [*node.keywords[:i], other, *node.keywords[i + 1 :]]
+            )
+    alike = not any(
+        isinstance(arg, ast.Constant | ast.Starred | ast.Lambda | ast.Tuple) for arg in node.args
+    )
     if alike and len(node.args) >= 2 and called not in UNORDERED and _same_kind(*node.args[:2]):
         first = 1 if called == "where" and len(node.args) == 3 else 0
         args = list(node.args)
@@ -178,16 +205,26 @@ def _calls(node: ast.Call) -> Iterator[ast.AST]:
 
 
 def _same_kind(one: ast.AST, other: ast.AST) -> bool:
-    """Not a policy beside a batch: they cannot be taken for one another, and the TypeError would count as a fault that was seen."""
-    kinds = [KINDS.get(getattr(side, "id", getattr(side, "attr", "")), "tensor") for side in (one, other)]
+    """Not a policy beside a batch: they cannot be taken for one another, and the TypeError would
+    count as a fault that was seen.
+    """
+    kinds = [
+        KINDS.get(getattr(side, "id", getattr(side, "attr", "")), "tensor") for side in (one, other)
+    ]
     return kinds[0] == kinds[1]
 
 
 def _joins_mappings(*sides: ast.AST) -> bool:
-    """Whether | stands between dicts: no mask, and nothing but a TypeError would come of another operator."""
+    """Whether | stands between dicts: no mask, and nothing but a TypeError would come of another
+    operator.
+    """
     for side in sides:
         name = getattr(side, "id", getattr(side, "attr", ""))
-        if isinstance(side, ast.Dict | ast.DictComp) or name in MAPPINGS or name.endswith("figures"):
+        if (
+            isinstance(side, ast.Dict | ast.DictComp)
+            or name in MAPPINGS
+            or name.endswith("figures")
+        ):
             return True
         if isinstance(side, ast.BinOp) and _joins_mappings(side.left, side.right):
             return True
@@ -207,9 +244,14 @@ def mutants(file: str, source: str) -> list[Mutant]:
         starts.append(starts[-1] + len(line))
     made: list[Mutant] = []
     seen: dict[tuple[str, str, str], int] = {}
-    changes = sorted(_walk(ast.parse(source)), key=lambda change: (change[0].lineno, change[0].col_offset))
+    changes = sorted(
+        _walk(ast.parse(source)), key=lambda change: (change[0].lineno, change[0].col_offset)
+    )
     for node, instead, (place, reach) in changes:
-        begin, end = starts[node.lineno - 1] + node.col_offset, starts[node.end_lineno - 1] + node.end_col_offset
+        begin, end = (
+            starts[node.lineno - 1] + node.col_offset,
+            starts[node.end_lineno - 1] + node.end_col_offset,
+        )
         after = ast.unparse(ast.fix_missing_locations(instead))
         read = place, _short(encoded[begin:end].decode()), _short(after)
         seen[read] = seen.get(read, 0) + 1

@@ -1,4 +1,6 @@
-"""Which tests, and which rows of `fledge verify`, run which lines of the package, and the processor time that each takes: a map made once."""
+"""Which tests, and which rows of `fledge verify`, run which lines of the package, and the processor
+time that each takes: a map made once.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ class TooLong(BaseException):
 
 
 class OfTests:
-    """A plugin of pytest: of every test that passes in its time, its lines, set-up and tear-down among them, and its seconds."""
+    """A plugin of pytest: of every test that passes in its time, its lines, set-up and tear-down
+    among them, and its seconds.
+    """
 
     def __init__(self, tracer: Tracer, limit_s: float) -> None:
         self.tracer, self.limit_s = tracer, limit_s
@@ -101,7 +105,9 @@ def of_tests(root: Path, files: Sequence[str], test_file: str, limit_s: float) -
     plugin = OfTests(Tracer(root, files), limit_s)
     pytest.main([test_file, "-q", "-p", "no:cacheprovider", "-p", "no:warnings"], plugins=[plugin])
     kept = plugin.seconds.keys() - plugin.failed
-    return _as_json({name: plugin.seconds[name] for name in kept}, {name: plugin.lines[name] for name in kept})
+    return _as_json(
+        {name: plugin.seconds[name] for name in kept}, {name: plugin.lines[name] for name in kept}
+    )
 
 
 def of_verify(root: Path, files: Sequence[str]) -> dict[str, Any]:
@@ -130,5 +136,9 @@ def _as_json(seconds: dict[str, float], lines: dict[str, Lines]) -> dict[str, An
 def who_reaches(reached: dict[str, Any], file: str, lines: tuple[int, int]) -> list[str]:
     """Those who run one of the lines, the quickest first."""
     low, high = lines
-    names = [name for name, own in reached["lines"].items() if any(low <= line <= high for line in own.get(file, ()))]
+    names = [
+        name
+        for name, own in reached["lines"].items()
+        if any(low <= line <= high for line in own.get(file, ()))
+    ]
     return sorted(names, key=lambda name: reached["seconds"][name])

@@ -1,4 +1,6 @@
-"""The faults that are planted: each reads as it should, compiles, has a name of its own, and changes nothing else."""
+"""The faults that are planted: each reads as it should, compiles, has a name of its own, and
+changes nothing else.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,14 @@ def planted(source: str) -> set[str]:
         ("def f(a, b):\n    return a and not b\n", "def f(a, b):\n    return a and (b)\n"),
         ("def f(a, b):\n    return a.amin(0)\n", "def f(a, b):\n    return (a.amax(0))\n"),
         ("def f(a, b):\n    return kl(a, b)\n", "def f(a, b):\n    return (kl(b, a))\n"),
-        ("def f(a, b):\n    return where(a, b, 0)\n", "def f(a, b):\n    return where(a, b, (1))\n"),
-        ("def f(a, b):\n    return a.clamp(max=b)\n", "def f(a, b):\n    return (a.clamp(min=b))\n"),
+        (
+            "def f(a, b):\n    return where(a, b, 0)\n",
+            "def f(a, b):\n    return where(a, b, (1))\n",
+        ),
+        (
+            "def f(a, b):\n    return a.clamp(max=b)\n",
+            "def f(a, b):\n    return (a.clamp(min=b))\n",
+        ),
         ("def f(a, b):\n    return a.logp.detach()\n", "def f(a, b):\n    return (a.logp)\n"),
         ("def f(a, b):\n    return a.terminated\n", "def f(a, b):\n    return (a.truncated)\n"),
         ("def f(a, b=0.5):\n    return a\n", "def f(a, b=(1.0)):\n    return a\n"),
@@ -63,4 +71,6 @@ def test_every_fault_compiles_has_a_name_of_its_own_and_changes_its_place_alone(
         assert mutant.source != source
         after = mutant.source.splitlines()
         assert after[: mutant.line - 1] == before[: mutant.line - 1]
-        assert mutant.reach[0] <= mutant.line <= mutant.reach[1] or mutant.reach[0] > mutant.line  # a default's body
+        assert (
+            mutant.reach[0] <= mutant.line <= mutant.reach[1] or mutant.reach[0] > mutant.line
+        )  # a default's body

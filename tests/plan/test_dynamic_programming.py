@@ -1,4 +1,6 @@
-"""All exact methods find what trying every policy finds; the classic gridworld has its known policies; what has no value says so."""
+"""All exact methods find what trying every policy finds; the classic gridworld has its known
+policies; what has no value says so.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from hypothesis import strategies as st
 
 from fledge.errors import UserError
 from fledge.plan.bellman import Approach, action_values
-from fledge.plan.dynamic_programming import gauss_seidel, prioritised_sweeping, q_value_iteration, value_iteration
+from fledge.plan.dynamic_programming import (
+    gauss_seidel,
+    prioritised_sweeping,
+    q_value_iteration,
+    value_iteration,
+)
 from fledge.plan.policy_iteration import policy_iteration, policy_value
 from fledge.worlds.gridworld import ACTIONS, CLASSIC, read_gridworld
 from fledge.worlds.mdp import MDP
@@ -43,17 +50,22 @@ def test_every_method_finds_the_best_of_all_policies(states, actions, gamma, end
             assert error <= room, name
             assert error <= solution.error_bound, name
             own = action_values(mdp, best).gather(1, solution.policy[:, None]).squeeze(1)
-            assert float((best - own).abs().max()) <= 4 * room, name  # what it would do is best, or as good as
+            assert float((best - own).abs().max()) <= 4 * room, (
+                name
+            )  # what it would do is best, or as good as
 
 
 @functools.cache
 def classic_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The classic map worked out without fledge, every one of the 4^9 policies at once, γ = 1.
 
-    -> policies [N, 9], which end from everywhere; expected steps [N, 9]; expected exit reward [N, 9]; the places (row, column) [9, 2]
+    -> policies [N, 9], which end from everywhere; expected steps [N, 9]; expected exit reward [N,
+    9]; the places (row, column) [9, 2]
     """
     exits = {(0, 3): 1.0, (1, 3): -1.0}
-    places = [(i, j) for i in range(3) for j in range(4) if (i, j) != (1, 1) and (i, j) not in exits]
+    places = [
+        (i, j) for i in range(3) for j in range(4) if (i, j) != (1, 1) and (i, j) not in exits
+    ]
     chance, paid = np.zeros((9, 4, 9)), np.zeros((9, 4))
     ways = {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}
     for s, (i, j) in enumerate(places):
@@ -65,7 +77,9 @@ def classic_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
                     paid[s, a] += p * exits[there]
                 else:
                     chance[s, a, places.index(there) if there in places else s] += p
-    policies = np.stack(np.meshgrid(*[np.arange(4, dtype=np.int8)] * 9, indexing="ij"), -1).reshape(-1, 9)
+    policies = np.stack(np.meshgrid(*[np.arange(4, dtype=np.int8)] * 9, indexing="ij"), -1).reshape(
+        -1, 9
+    )
     kept, steps, rewards = [], [], []
     for part in np.array_split(policies, 32):
         P, R = chance[np.arange(9), part], paid[np.arange(9), part]
@@ -81,8 +95,9 @@ def classic_tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(kept), np.concatenate(steps), np.concatenate(rewards), np.array(places)
 
 
-# Rows from the top; × exits, # the wall. −2: by the nearest exit, even −1. −1 and −0.5: round to +1 from wherever +1 is not much farther;
-# beside −1, in the corner, still into it. −0.04: always round to +1, as in Russell & Norvig 2010, figures 17.2a and 17.3.
+# Rows from the top; × exits, # the wall. −2: by the nearest exit, even −1. −1 and −0.5: round to +1
+# from wherever +1 is not much farther; beside −1, in the corner, still into it. −0.04: always round
+# to +1, as in Russell & Norvig 2010, figures 17.2a and 17.3.
 KNOWN = {
     -2.0: ["→→→×", "↑#→×", "→→→↑"],
     -1.0: ["→→→×", "↑#↑×", "→→↑↑"],
@@ -93,7 +108,9 @@ KNOWN = {
 
 @pytest.mark.parametrize("step_reward", KNOWN)
 def test_the_known_policies_of_the_classic_map(step_reward):
-    """Three ways to the same arrows: written down, by trying all policies, and by every exact method."""
+    """Three ways to the same arrows: written down, by trying all policies, and by every exact
+    method.
+    """
     policies, steps, rewards, places = classic_tables()
     values = step_reward * steps + rewards  # [N, 9]
     best = values.max(0)
@@ -110,7 +127,9 @@ def test_the_known_policies_of_the_classic_map(step_reward):
         solution = method(grid.mdp())
         on_map = grid.on_map(solution.value, 0.0).numpy()
         assert np.abs(on_map[where] - best).max() < 1e-8, method.__name__
-        assert (grid.on_map(solution.policy, -1).numpy()[where] == policies[attained][0]).all(), method.__name__
+        assert (grid.on_map(solution.policy, -1).numpy()[where] == policies[attained][0]).all(), (
+            method.__name__
+        )
 
 
 def test_the_published_values():
@@ -122,7 +141,9 @@ def test_the_published_values():
 
 
 def test_prioritised_sweeping_looks_where_something_changes():
-    """A long corridor with one exit: sweeps in turn take as many passes as it is long, the most urgent state first one pass."""
+    """A long corridor with one exit: sweeps in turn take as many passes as it is long, the most
+    urgent state first one pass.
+    """
     mdp = read_gridworld("." * 99 + "+", slip=0.0, gamma=0.99, step_reward=0.0).mdp()
     assert value_iteration(mdp).sweeps >= 99
     urgent = prioritised_sweeping(mdp)
@@ -141,7 +162,9 @@ def chain(pay: float, gamma: float) -> MDP:
 @pytest.mark.parametrize("method", BY_SWEEPS)
 def test_what_has_no_value_or_no_such_digits_says_so(method):
     assert method(chain(-1.0, 1.0)).value.tolist() == [-1.0, 0.0]
-    with pytest.raises(UserError, match=r"at gamma = 1 values still change by 1: .*no loop may pay"):
+    with pytest.raises(
+        UserError, match=r"at gamma = 1 values still change by 1: .*no loop may pay"
+    ):
         method(chain(1.0, 1.0))
     assert float(method(chain(1e9, 0.9), tolerance=1e-3).value[0]) == pytest.approx(1e10, abs=1e-3)
     with pytest.raises(UserError, match="finer than float64 can tell of values around"):
@@ -151,16 +174,25 @@ def test_what_has_no_value_or_no_such_digits_says_so(method):
 @pytest.mark.parametrize("method", BY_SWEEPS)
 @pytest.mark.parametrize("chance", [0.3, 5e-4])
 def test_an_end_that_is_seldom_reached_is_waited_for_at_gamma_1(method, chance):
-    """V* = 1 however small the chance of the exit that pays 1: then what one sweep changes is far less than what is still to come."""
+    """V* = 1 however small the chance of the exit that pays 1: then what one sweep changes is far
+    less than what is still to come.
+    """
     table = torch.tensor([[[1 - chance, chance], [0.0, 1.0]]], dtype=torch.float64)
-    mdp = MDP(table, torch.tensor([[chance], [0.0]], dtype=torch.float64), 1.0, terminal=torch.tensor([False, True]))
+    mdp = MDP(
+        table,
+        torch.tensor([[chance], [0.0]], dtype=torch.float64),
+        1.0,
+        terminal=torch.tensor([False, True]),
+    )
     assert float(method(mdp, tolerance=1e-3).value[0]) == pytest.approx(1.0, abs=1.01e-3)
 
 
 @pytest.mark.parametrize("method", [*BY_SWEEPS, policy_iteration])
 @pytest.mark.parametrize("slip", [0.0, 0.2])
 def test_where_waiting_costs_nothing_the_policy_still_ends(method, slip):
-    """At γ = 1 and without a step reward to bump into a wall for ever looks as good as to walk to the exit, and earns nothing."""
+    """At γ = 1 and without a step reward to bump into a wall for ever looks as good as to walk to
+    the exit, and earns nothing.
+    """
     mdp = read_gridworld(CLASSIC, step_reward=0.0, slip=slip).mdp()
     solution = method(mdp)
     assert float((policy_value(mdp, solution.policy) - solution.value).abs().max()) < 1e-6

@@ -1,4 +1,6 @@
-"""Large maps: the stencil finds what tables find, its certificate holds, and its memory grows as the map does."""
+"""Large maps: the stencil finds what tables find, its certificate holds, and its memory grows as
+the map does.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from fledge.worlds.gridworld import MOVES, Gridworld, read_gridworld
 
 
 def random_map(
-    height: int, width: int, walls: float, exits: int, slip: float, gamma: float, step: float, seed: int
+    height: int,
+    width: int,
+    walls: float,
+    exits: int,
+    slip: float,
+    gamma: float,
+    step: float,
+    seed: int,
 ) -> Gridworld:
     draw = np.random.default_rng(seed)
     floor = draw.random((height, width)) >= walls
@@ -49,12 +58,17 @@ def by_loops(grid: Gridworld, sweeps: int) -> np.ndarray:
     def best(i: int, j: int) -> float:
         sides = grid.slip / 2
         return max(
-            grid.step_reward + (1 - grid.slip) * after(i, j, a) + sides * (after(i, j, a - 1) + after(i, j, a + 1))
+            grid.step_reward
+            + (1 - grid.slip) * after(i, j, a)
+            + sides * (after(i, j, a - 1) + after(i, j, a + 1))
             for a in range(4)
         )
 
     for _ in range(sweeps):
-        value = [[best(i, j) if floor[i][j] and not exits[i][j] else 0.0 for j in range(W)] for i in range(H)]
+        value = [
+            [best(i, j) if floor[i][j] and not exits[i][j] else 0.0 for j in range(W)]
+            for i in range(H)
+        ]
     return np.array(value)
 
 
@@ -70,8 +84,12 @@ def by_loops(grid: Gridworld, sweeps: int) -> np.ndarray:
     tile=st.sampled_from([1, 2, 64]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_the_stencil_finds_what_plain_loops_find(height, width, walls, exits, slip, gamma, step, tile, seed):
-    """300 sweeps of plain loops at γ ≤ 0.9 leave an error of 0.9³⁰⁰ · 10 < 1e-12. Tiles of 1 and 2 places have borders everywhere."""
+def test_the_stencil_finds_what_plain_loops_find(
+    height, width, walls, exits, slip, gamma, step, tile, seed
+):
+    """300 sweeps of plain loops at γ ≤ 0.9 leave an error of 0.9³⁰⁰ · 10 < 1e-12. Tiles of 1 and 2
+    places have borders everywhere.
+    """
     grid = random_map(height, width, walls, exits, slip, gamma, step, seed)
     expected = by_loops(grid, 300)
     with pytest.MonkeyPatch.context() as patch:
@@ -82,7 +100,8 @@ def test_the_stencil_finds_what_plain_loops_find(height, width, walls, exits, sl
     assert solution.error_bound <= 1e-7
     live = grid.floor & ~grid.exits
     assert bool(((solution.policy >= 0) == live).all())
-    # The policy's own value is as good: one backup of its actions stays within what the error allows.
+    # The policy's own value is as good: one backup of its actions stays within what the error
+    # allows.
     table = grid.mdp()
     q = table.reward + gamma * (table.rows @ torch.from_numpy(expected)[grid.floor]).view(4, -1).T
     own = q.gather(1, solution.policy[grid.floor].clamp(min=0)[:, None]).squeeze(1)
@@ -116,9 +135,13 @@ def test_one_exit_without_slip_is_a_power_of_gamma():
 
 
 def test_who_wants_no_exit_is_right_from_the_start():
-    """A map with nothing to find: every step pays −1 for ever, and no sweep is needed but the one that sees it."""
+    """A map with nothing to find: every step pays −1 for ever, and no sweep is needed but the one
+    that sees it.
+    """
     solution = solve_gridworld(
-        read_gridworld("....\n.#..\n...-", gamma=0.99, step_reward=-1.0, slip=0.0, exits={"-": -900.0})
+        read_gridworld(
+            "....\n.#..\n...-", gamma=0.99, step_reward=-1.0, slip=0.0, exits={"-": -900.0}
+        )
     )
     assert solution.sweeps <= 2
     live = torch.tensor([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 0]], dtype=torch.bool)
@@ -142,7 +165,9 @@ def test_bad_input():
     with pytest.raises(UserError, match=r"gamma below 1.*value_iteration\(grid.mdp\(\)\)"):
         solve_gridworld(read_gridworld("..+"))
     grid = read_gridworld("..+", gamma=0.999, step_reward=-100.0)
-    with pytest.raises(UserError, match=r"finer than float64 can tell of values up to 1e\+05") as raised:
+    with pytest.raises(
+        UserError, match=r"finer than float64 can tell of values up to 1e\+05"
+    ) as raised:
         solve_gridworld(grid, 1e-8)
     advised = float(str(raised.value).split("give ")[1].split()[0])
     assert math.isfinite(advised)

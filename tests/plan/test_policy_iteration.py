@@ -15,7 +15,9 @@ from tests.plan.processes import random_process, sparse
 
 
 def walk(states: int, gamma: float) -> MDP:
-    """A gambler's: one left with action 0, one right with action 1, both ends terminal; the right one pays 1."""
+    """A gambler's: one left with action 0, one right with action 1, both ends terminal; the right
+    one pays 1.
+    """
     left, right = torch.eye(states), torch.eye(states)
     inside = torch.arange(1, states - 1)
     left[inside], right[inside] = torch.eye(states)[inside - 1], torch.eye(states)[inside + 1]
@@ -32,7 +34,9 @@ def fair(mdp: MDP) -> torch.Tensor:
 
 @pytest.mark.parametrize("form", [lambda x: x, sparse])
 def test_the_random_walk_wins_as_often_as_it_is_far(form):
-    """Sutton & Barto 2018, example 6.2: from the k-th of n − 1 places the chance of the right end is k/n."""
+    """Sutton & Barto 2018, example 6.2: from the k-th of n − 1 places the chance of the right end
+    is k/n.
+    """
     mdp = form(walk(7, 1.0))
     expected = torch.tensor([0, 1, 2, 3, 4, 5, 0], dtype=torch.float64) / 6
     torch.testing.assert_close(policy_value(mdp, fair(mdp)), expected)
@@ -80,7 +84,9 @@ def test_a_policy_that_never_ends_is_named():
     mdp = walk(5, 1.0)
     with pytest.raises(UserError, match=r"from state 1 this policy never ends: at gamma = 1"):
         policy_value(mdp, torch.tensor([0, 1, 0, 1, 0]))  # to and fro between 1 and 2
-    stuck = MDP(torch.eye(2)[None], torch.tensor([[-1.0], [0.0]]), 1.0, terminal=torch.tensor([False, True]))
+    stuck = MDP(
+        torch.eye(2)[None], torch.tensor([[-1.0], [0.0]]), 1.0, terminal=torch.tensor([False, True])
+    )
     with pytest.raises(UserError, match="from state 0 this policy never ends"):
         policy_iteration(stuck)
     with pytest.raises(UserError, match="values still change by 1"):
@@ -93,7 +99,10 @@ def test_a_policy_that_never_ends_is_named():
         (torch.tensor([0, 1, 2, 0, 0]), "actions from 0 to 2: give 0 to 1"),
         (torch.tensor([0, 1]), r"the policy is torch.int64 \(2,\)"),
         (torch.full((5, 2), 0.4), "the policy in state 0 is no distribution"),
-        (torch.tensor([[0.5, 0.5]] * 4 + [[1.5, -0.5]]), "the policy in state 4 is no distribution"),
+        (
+            torch.tensor([[0.5, 0.5]] * 4 + [[1.5, -0.5]]),
+            "the policy in state 4 is no distribution",
+        ),
         (torch.full((5, 2), float("nan")), "the policy in state 0 is no distribution"),
     ],
 )

@@ -1,4 +1,6 @@
-"""The best agent of a run of `fledge control`: no restart, no other way and no flipped bit takes it or passes for it."""
+"""The best agent of a run of `fledge control`: no restart, no other way and no flipped bit takes it
+or passes for it.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,11 @@ from fledge.runs.show import Show
 
 
 class Pays(gymnasium.Env):
-    """Eight steps an episode; `pays` holds what the evaluations earn, one after the other, and then the last and the best agent.
+    """Eight steps an episode; `pays` holds what the evaluations earn, one after the other, and then
+    the last and the best agent.
 
-    A world of Python's own cannot be put back, so a run of it that goes on does so with other episodes.
+    A world of Python's own cannot be put back, so a run of it that goes on does so with other
+    episodes.
     """
 
     observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
@@ -41,7 +45,9 @@ class Pays(gymnasium.Env):
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.begun += seed is not None
         self.count = 0
@@ -59,7 +65,9 @@ class Killed(Exception):
 
 @pytest.fixture(autouse=True)
 def world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gymnasium.registry, "Pays-v0", EnvSpec("Pays-v0", lambda **given: Pays(**given)))
+    monkeypatch.setitem(
+        gymnasium.registry, "Pays-v0", EnvSpec("Pays-v0", lambda **given: Pays(**given))
+    )
 
 
 def config(out: Path, **fields: Any) -> ControlConfig:
@@ -80,8 +88,12 @@ def trained(out: Path, *pays: float, **fields: Any) -> dict[str, Any]:
     return control(config(out, **fields), Show(Console(file=io.StringIO())))
 
 
-def killed_at_its_best(out: Path, monkeypatch: pytest.MonkeyPatch, *pays: float) -> dict[str, bytes]:
-    """A run that dies when it has written the agent of the last of `pays`, before any checkpoint of it; that agent's files."""
+def killed_at_its_best(
+    out: Path, monkeypatch: pytest.MonkeyPatch, *pays: float
+) -> dict[str, bytes]:
+    """A run that dies when it has written the agent of the last of `pays`, before any checkpoint of
+    it; that agent's files.
+    """
     real = recipe.keep_best
 
     def dying(run: Run, built: Any, card: Any) -> None:
@@ -111,30 +123,41 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_beginning_again_sets_the_best_agent_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beginning_again_sets_the_best_agent_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
     best = killed_at_its_best(run, monkeypatch, 0, 40, 90)
     assert set(best) == {"model.safetensors", "agent.json"}
     for tensors in run.glob("checkpoints/*/tensors.safetensors"):
         flip(tensors)
-    with pytest.raises(UserError, match="from_start=true` begins at step 0 and sets aside what is there"):
+    with pytest.raises(
+        UserError, match="from_start=true` begins at step 0 and sets aside what is there"
+    ):
         continued(run, 0)
     assert files(run / "best") == best
     summary, told = continued(run, 0, 20, 10, 5, 6, 7, from_start=True)
     assert files(run / "best.before") == best
-    assert hashlib.sha256(best["agent.json"]).hexdigest() in (run / "best.sha256.before").read_text()
+    assert (
+        hashlib.sha256(best["agent.json"]).hexdigest() in (run / "best.sha256.before").read_text()
+    )
     assert "best.before, best.sha256.before" in told
     assert (summary["kept"], summary["best_evaluation_return"]) == ("best", 20)
     assert files(run / "best") != best
 
 
-def test_a_run_whose_checkpoints_are_gone_keeps_its_best_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_checkpoints_are_gone_keeps_its_best_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
     best = killed_at_its_best(run, monkeypatch, 0, 40, 90)
     shutil.rmtree(run / "checkpoints")
     summary, told = continued(run, 0, 20, 10, 5, 6, 7)
     assert files(run / "best.before") == best
-    assert "begins at step 0, for there is no checkpoint; what was there is kept as metrics.jsonl.before" in told
+    assert (
+        "begins at step 0, for there is no checkpoint; what was there is kept as "
+        "metrics.jsonl.before"
+    ) in told
     assert summary["best_evaluation_return"] == 20
 
 
@@ -142,12 +165,17 @@ def test_a_run_whose_checkpoints_are_gone_keeps_its_best_agent(tmp_path: Path, m
 def test_a_kill_while_it_is_set_aside_loses_nothing_and_the_run_still_begins_again(
     moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a finished run without its weights and checkpoints seven names are left; none of them alone passes for a whole run."""
+    """Of a finished run without its weights and checkpoints seven names are left; none of them
+    alone passes for a whole run.
+    """
     run = tmp_path / "run"
     trained(run, 0, 90, 40, 10, 5, 6)
     shutil.rmtree(run / "checkpoints")
     (run / "model" / "model.safetensors").unlink()
-    had = {name: (run / name).read_bytes() for name in ("summary.json", "metrics.jsonl", "timings.jsonl")}
+    had = {
+        name: (run / name).read_bytes()
+        for name in ("summary.json", "metrics.jsonl", "timings.jsonl")
+    }
     had |= {name: (run / name).read_bytes() for name in ("best.sha256", "model.sha256")}
     agents = {name: files(run / name) for name in ("best", "model")}
     real, calls = Path.rename, 0
@@ -177,7 +205,9 @@ def test_a_kill_while_it_is_set_aside_loses_nothing_and_the_run_still_begins_aga
 def test_what_is_in_best_is_told_by_its_own_card_on_another_way_too(
     later: tuple[float, float], highest: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It earned 90 and died; it goes on from before that evaluation, where its log knows of 40, with other episodes."""
+    """It earned 90 and died; it goes on from before that evaluation, where its log knows of 40,
+    with other episodes.
+    """
     run = tmp_path / "run"
     best = killed_at_its_best(run, monkeypatch, 0, 40, 90)
     judged = [json.loads(line) for line in (run / "metrics.jsonl").open()]
@@ -195,14 +225,19 @@ def test_what_is_in_best_is_told_by_its_own_card_on_another_way_too(
 
 @pytest.mark.parametrize("name", ["model.safetensors", "agent.json"])
 @pytest.mark.parametrize("harm", ["flipped", "gone"])
-def test_a_best_agent_that_is_not_what_was_written_plays_nowhere(name: str, harm: str, tmp_path: Path) -> None:
+def test_a_best_agent_that_is_not_what_was_written_plays_nowhere(
+    name: str, harm: str, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     assert trained(run, 0, 90, 40, 10, 5, 6)["kept"] == "best"
     if harm == "flipped":
         flip(run / "best" / name)
     else:
         (run / "best" / name).unlink()
-    what = f"best/{name} is {'not what the run wrote' if harm == 'flipped' else 'gone'}.*put it back from a copy"
+    what = (
+        f"best/{name} is {'not what the run wrote' if harm == 'flipped' else 'gone'}.*put it back "
+        "from a copy"
+    )
     show = Show(Console(file=io.StringIO()))
     for read in (
         lambda: load_agent(run),
@@ -269,12 +304,17 @@ def test_lineage_has_the_hashes_of_the_agent_that_was_read(tmp_path: Path) -> No
         lineage = json.loads((tmp_path / name / "lineage.json").read_text())
         weights = (tmp_path / "one" / which / "model.safetensors").read_bytes()
         assert lineage["parents"] == [
-            {"path": "../one", "verb": "control", "model_sha256": hashlib.sha256(weights).hexdigest()}
+            {
+                "path": "../one",
+                "verb": "control",
+                "model_sha256": hashlib.sha256(weights).hexdigest(),
+            }
         ]
         (given,) = (each for each in lineage["inputs"] if "model" in each)
         assert given["model"] == str(tmp_path / "one" / which)
         assert given["files"] == {
-            file: hashlib.sha256(content).hexdigest() for file, content in files(Path(given["model"])).items()
+            file: hashlib.sha256(content).hexdigest()
+            for file, content in files(Path(given["model"])).items()
         }
 
 
@@ -290,13 +330,17 @@ def test_another_agent_in_the_place_of_the_one_it_began_from_is_a_change(
         patched.setattr(recipe, "keep_best", dying)
         with pytest.raises(Killed):
             trained(tmp_path / "two", 0, base=tmp_path / "one" / "best")
-    card = tmp_path / "one" / "best" / "agent.json"  # says what rewards are divided by, which the run takes over
+    card = (
+        tmp_path / "one" / "best" / "agent.json"
+    )  # says what rewards are divided by, which the run takes over
     card.write_text(card.read_text().replace("90.0", "91.0"))
     with pytest.raises(UserError, match=r"one/best/agent.json has changed"):
         continued(tmp_path / "two", 0)
 
 
-def test_an_agent_that_finds_no_room_is_not_called_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_finds_no_room_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained(tmp_path / "run", 0, 40, 10, 90, 5)
     error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 

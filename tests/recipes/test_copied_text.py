@@ -1,4 +1,6 @@
-"""A run goes on with its own copy of its text, and its lineage keeps the hashes of what was read."""
+"""A run goes on with its own copy of its text, and its lineage keeps the hashes of what was
+read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Recipes that are called from Python let go of their run, and count the seconds of all processes."""
+"""Recipes that are called from Python let go of their run, and count the seconds of all
+processes.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,25 @@ from fledge.recipes.language.tune import TuneConfig, tune
 from fledge.runs.folder import Run
 from fledge.runs.show import Show, Watch
 
-QUICK: dict[str, Any] = {"steps": 2, "precision": "fp32", "compile": "no", "device": "cpu", "warmup_steps": 0}
+QUICK: dict[str, Any] = {
+    "steps": 2,
+    "precision": "fp32",
+    "compile": "no",
+    "device": "cpu",
+    "warmup_steps": 0,
+}
 SMALL: dict[str, Any] = {**QUICK, "layers": 1, "width": 16, "heads": 2}
 ASKED: dict[str, Any] = {**QUICK, "task": "reverse", "evaluation_prompts": 2, "max_new_tokens": 4}
 PAIRS: dict[str, Any] = {**QUICK, "data": "pairs.jsonl", "pairs_per_step": 4}
 PRETRAIN = PretrainConfig(
     **SMALL, data="text.txt", tokenizer="bytes", context=64, tokens_per_step=64, evaluation_rows=1
 )
-CONTROL: dict[str, Any] = {"world": "gridworld", "steps": 40, "evaluation_episodes": 2, "pictures": False}
+CONTROL: dict[str, Any] = {
+    "world": "gridworld",
+    "steps": 40,
+    "evaluation_episodes": 2,
+    "pictures": False,
+}
 BASE = Path("base")
 RECIPES: dict[str, tuple[Callable[..., dict[str, Any]], Any]] = {
     "pretrain": (pretrain, PRETRAIN),
@@ -46,7 +59,10 @@ RECIPES: dict[str, tuple[Callable[..., dict[str, Any]], Any]] = {
     "reward": (reward, RewardConfig(**PAIRS, base=BASE)),
     "prefer": (prefer, PreferConfig(**PAIRS, base=BASE)),
     "align": (align, AlignConfig(**ASKED, base=BASE, prompts_per_step=2, samples_per_prompt=2)),
-    "distill": (distill, DistillConfig(**ASKED, teacher=BASE, layers=1, width=16, heads=2, rows_per_step=4)),
+    "distill": (
+        distill,
+        DistillConfig(**ASKED, teacher=BASE, layers=1, width=16, heads=2, rows_per_step=4),
+    ),
     "control": (control, ControlConfig(**CONTROL, algorithm="q_learning")),
     "compare": (control, ControlConfig(**CONTROL, compare="q_learning", seeds=1)),
 }
@@ -89,7 +105,9 @@ def open_files(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", RECIPES)
-def test_a_recipe_that_returned_has_no_file_open_and_its_run_can_be_opened(verb: str, work: Path) -> None:
+def test_a_recipe_that_returned_has_no_file_open_and_its_run_can_be_opened(
+    verb: str, work: Path
+) -> None:
     recipe, config = RECIPES[verb]
     out = work / verb
     recipe(config.model_copy(update={"out": out}), silent())
@@ -154,7 +172,9 @@ def test_a_run_that_was_given_is_its_givers_to_close(work: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", [verb for verb in RECIPES if verb != "compare"])
-def test_the_seconds_of_a_continued_run_are_those_of_all_its_processes(verb: str, work: Path) -> None:
+def test_the_seconds_of_a_continued_run_are_those_of_all_its_processes(
+    verb: str, work: Path
+) -> None:
     recipe, config = RECIPES[verb]
     show, clock = Pressing(Console(file=io.StringIO())), time.perf_counter
     with pytest.MonkeyPatch.context() as patched:

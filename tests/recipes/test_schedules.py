@@ -1,7 +1,8 @@
-"""The learning rate of every optimizer step of a whole run is its schedule's, for every algorithm that a verb can name.
+"""The learning rate of every optimizer step of a whole run is its schedule's, for every algorithm
+that a verb can name.
 
-What is expected is computed here, from the number of steps that were made or of world steps that were seen: a schedule that reckons with
-others ends early, late or never.
+What is expected is computed here, from the number of steps that were made or of world steps that
+were seen: a schedule that reckons with others ends early, late or never.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ PEAK, RISE, BATCHES = 1e-3, 3, 4
 
 def left(shape: str, done: float) -> float:
     """Of the peak's distance from where the rate ends, after this share of the fall."""
-    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[shape]
+    return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[
+        shape
+    ]
 
 
 @dataclass(frozen=True)
@@ -91,11 +94,15 @@ def text_algorithm(name: str, policy: TokenPolicy, **fields: Any) -> Any:
         learning_rate=PEAK, warmup_steps=RISE, **fields,
     )  # fmt: skip
     base = Loaded(policy.network, BYTES, Path("base"), {})
-    return align.make_algorithm(config, policy, policy.frozen_copy(), base, None, Stopwatch(), "fp32")  # pyright: ignore
+    run: Any = None
+    frozen = policy.frozen_copy()
+    return align.make_algorithm(config, policy, frozen, base, run, Stopwatch(), "fp32")
 
 
 def answers(
-    policy: TokenPolicy, seed: int, worth: Callable[[torch.Tensor], torch.Tensor] = lambda x: 1 + x.abs()
+    policy: TokenPolicy,
+    seed: int,
+    worth: Callable[[torch.Tensor], torch.Tensor] = lambda x: 1 + x.abs(),
 ) -> Any:
     """All of them right unless told otherwise, and none as good as another."""
     batch = rollouts(policy, seed=seed)
@@ -106,7 +113,9 @@ def answers(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FROM_PAIRS])
-def test_of_align_from_the_first_step_to_the_last_and_in_each_training_from_the_base(name: str, shape: str) -> None:
+def test_of_align_from_the_first_step_to_the_last_and_in_each_training_from_the_base(
+    name: str, shape: str
+) -> None:
     policy = policy_of(transformer())
     algorithm = text_algorithm(name, policy, schedule=shape)
     with optimizer_steps() as made:
@@ -122,7 +131,9 @@ def test_of_align_from_the_first_step_to_the_last_and_in_each_training_from_the_
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "epochs" in settings_of(name)])
 def test_epochs_alone_imply_how_many_updates_there_are(name: str) -> None:
-    """Each pass in as many pieces as the algorithm cuts it: 1, of ppo 4, of an M-step 8; 16 rows are enough for all of them."""
+    """Each pass in as many pieces as the algorithm cuts it: 1, of ppo 4, of an M-step 8; 16 rows
+    are enough for all of them.
+    """
     policy = policy_of(transformer())
     with optimizer_steps() as made:
         text_algorithm(name, policy, epochs=2).update(answers(policy, 0))
@@ -151,10 +162,23 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_of_control_by_the_share_of_the_world_steps_that_are_done(algorithm: str, shape: str, expert: Path) -> None:
-    """A batch's steps share its world steps evenly; those before learning starts and those that only begin an episode anew do not count."""
-    fields: dict[str, Any] = {"schedule": shape, "learning_rate": PEAK, "steps": 150, "steps_per_batch": 8, "seed": 1}
-    with subject(algorithm, expert if algorithm in IMITATORS else None, **fields) as made, optimizer_steps() as steps:
+def test_of_control_by_the_share_of_the_world_steps_that_are_done(
+    algorithm: str, shape: str, expert: Path
+) -> None:
+    """A batch's steps share its world steps evenly; those before learning starts and those that
+    only begin an episode anew do not count.
+    """
+    fields: dict[str, Any] = {
+        "schedule": shape,
+        "learning_rate": PEAK,
+        "steps": 150,
+        "steps_per_batch": 8,
+        "seed": 1,
+    }
+    with (
+        subject(algorithm, expert if algorithm in IMITATORS else None, **fields) as made,
+        optimizer_steps() as steps,
+    ):
         starts = made.config.learning_starts if made.kind.remembers else 0
         running = by_world_steps(made.built.algorithm, made.paces, made.sampler)
         wanted: list[tuple[int, float]] = []
@@ -175,7 +199,9 @@ def test_of_control_by_the_share_of_the_world_steps_that_are_done(algorithm: str
         assert 0 < rates[-1] < PEAK / 2
 
 
-def test_updates_that_end_early_and_batches_that_teach_nothing_leave_the_rest_of_the_schedule_where_it_was() -> None:
+def test_updates_that_end_early_and_batches_that_teach_nothing_leave_the_rest_of_the_schedule_where_it_was() -> (
+    None
+):
     policy = policy_of(transformer())
     early = text_algorithm("ppo", policy, schedule="linear", update_kl=1e-12)
     with optimizer_steps() as made:
@@ -190,7 +216,9 @@ def test_updates_that_end_early_and_batches_that_teach_nothing_leave_the_rest_of
     idle = text_algorithm("rloo", policy, schedule="linear", kl_coefficient=0.0)
     with optimizer_steps() as made:
         for batch in range(BATCHES):
-            figures = idle.update(answers(policy, batch, torch.ones_like if batch == 1 else torch.abs))
+            figures = idle.update(
+                answers(policy, batch, torch.ones_like if batch == 1 else torch.abs)
+            )
             assert ("steps_skipped" in figures) == (batch == 1)
     whole = risen_and_fallen("linear", BATCHES)
     assert [step.rate for step in made] == pytest.approx([whole[batch] for batch in (0, 2, 3)])

@@ -1,4 +1,6 @@
-"""What draws in one run of `fledge control` draws from streams of its own: worlds, actor, weights, memory, noise."""
+"""What draws in one run of `fledge control` draws from streams of its own: worlds, actor, weights,
+memory, noise.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,13 @@ def generators_in(thing: Any, seen: dict[int, Any]) -> list[torch.Generator]:
     seen[id(thing)] = thing
     if isinstance(thing, torch.Generator):
         return [thing]
-    parts = thing.values() if isinstance(thing, dict) else thing if isinstance(thing, list | tuple) else ()
+    parts = (
+        thing.values()
+        if isinstance(thing, dict)
+        else thing
+        if isinstance(thing, list | tuple)
+        else ()
+    )
     inside = [*parts, *getattr(thing, "__dict__", {}).values()]
     return [one for part in inside for one in generators_in(part, seen)]
 
@@ -56,7 +64,9 @@ def test_no_stream_of_a_run_is_asked_for_twice_and_no_two_share_a_draw(
 
 
 def test_what_a_gridworld_does_by_chance_is_none_of_the_actors_draws() -> None:
-    """One stream for both, and the number that decides a slip is the one that decides a later action."""
+    """One stream for both, and the number that decides a slip is the one that decides a later
+    action.
+    """
     world, told, slips = make_world("gridworld", 4), [], []
     assert isinstance(world, MDPWorld)
     real = world._uniform

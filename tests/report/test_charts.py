@@ -1,4 +1,6 @@
-"""Charts: round ticks, peaks that survive thinning, smoothing that neither shifts nor tilts, and XML that parses."""
+"""Charts: round ticks, peaks that survive thinning, smoothing that neither shifts nor tilts, and
+XML that parses.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fledge.report.charts import Series, line_chart, nice_ticks, smooth, thin, tick_text, two_scale_chart
+from fledge.report.charts import (
+    Series,
+    line_chart,
+    nice_ticks,
+    smooth,
+    thin,
+    tick_text,
+    two_scale_chart,
+)
 
 
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
@@ -60,7 +70,9 @@ def test_thinning_keeps_the_ends_and_every_spike() -> None:
 @pytest.mark.parametrize("value", [0.0, 2.5, -1e9])
 def test_every_length_and_level_draws(length: int, value: float) -> None:
     series = Series('a <b> & "c"', list(range(length)), [value] * length)
-    svg = ElementTree.fromstring(line_chart([series], x_label="step & more", description='"quoted" <x>'))
+    svg = ElementTree.fromstring(
+        line_chart([series], x_label="step & more", description='"quoted" <x>')
+    )
     for path in svg.iter("path"):
         assert "nan" not in path.attrib["d"]
     chart = json.loads(svg.attrib["data-chart"])
@@ -70,7 +82,9 @@ def test_every_length_and_level_draws(length: int, value: float) -> None:
 
 def test_a_point_stands_where_its_value_says() -> None:
     svg = ElementTree.fromstring(
-        line_chart([Series("a", [0, 10], [0.0, 1.0])], x_label="step", description="", low=0, high=1)
+        line_chart(
+            [Series("a", [0, 10], [0.0, 1.0])], x_label="step", description="", low=0, high=1
+        )
     )
     left, right = svg.findall(".//circle")
     axis = svg.find(".//line[@class='axis']")
@@ -83,7 +97,10 @@ def test_a_point_stands_where_its_value_says() -> None:
 
 def test_two_scales_use_the_whole_height_for_each() -> None:
     x = [i / 10 for i in range(20)]
-    left, right = Series("proxy", x, [100.0 * i for i in range(20)]), Series("true", x, [i / 100 for i in range(20)])
+    left, right = (
+        Series("proxy", x, [100.0 * i for i in range(20)]),
+        Series("true", x, [i / 100 for i in range(20)]),
+    )
     svg = ElementTree.fromstring(two_scale_chart(left, right, x_label="d", description=""))
     tops = [min(float(dot.attrib["cy"]) for dot in group.iter("circle")) for group in svg.iter("g")]
     assert tops[0] == pytest.approx(tops[1], abs=0.2)

@@ -1,4 +1,6 @@
-"""Films of an agent: the pictures are the environment's, and the files are read back by means of their own."""
+"""Films of an agent: the pictures are the environment's, and the files are read back by means of
+their own.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
     while place < len(file):
         (size,) = struct.unpack(">I", file[place : place + 4])
         kind, content = file[place + 4 : place + 8], file[place + 8 : place + 8 + size]
-        assert zlib.crc32(file[place + 4 : place + 8 + size]) == struct.unpack(">I", file[place + 8 + size :][:4])[0]
+        assert (
+            zlib.crc32(file[place + 4 : place + 8 + size])
+            == struct.unpack(">I", file[place + 8 + size :][:4])[0]
+        )
         found.append((kind, content))
         place += 12 + size
     return found
@@ -79,7 +84,9 @@ def test_an_animation_is_read_back_as_it_was():
     frames[-1][4, 5] = 0  # one pixel does
     frames.append(frames[-1].copy())
     frames[-1][2:9, 3:] ^= 255
-    assert all(np.array_equal(a, b) for a, b in zip(shown(animation(frames, 0.04)), frames, strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(shown(animation(frames, 0.04)), frames, strict=True)
+    )
     controls = [content for kind, content in chunks(animation(frames, 0.04)) if kind == b"fcTL"]
     sizes = [struct.unpack(">II", content[4:12]) for content in controls]
     assert sizes[-3:] == [(1, 1), (1, 1), (4, 7)]
@@ -99,7 +106,9 @@ def test_another_reader_sees_the_same():
             assert np.array_equal(np.asarray(file.convert("RGB")), frame)
 
 
-@pytest.mark.parametrize("frames", [[], [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)]])
+@pytest.mark.parametrize(
+    "frames", [[], [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 3, 3), np.uint8)]]
+)
 def test_frames_that_do_not_fit_together_are_refused(frames):
     with pytest.raises(ValueError, match="one or more of one size"):
         animation(frames, 0.1)

@@ -1,4 +1,6 @@
-"""Pictures: the arrows and numbers are those given, a pipe gets plain text, and the SVG is a document that parses."""
+"""Pictures: the arrows and numbers are those given, a pipe gets plain text, and the SVG is a
+document that parses.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def printed(terminal: bool) -> str:
     out = io.StringIO()
-    console = Console(file=out, force_terminal=terminal, color_system="truecolor" if terminal else None)
+    console = Console(
+        file=out, force_terminal=terminal, color_system="truecolor" if terminal else None
+    )
     console.print(in_terminal(GRID, VALUE, POLICY))
     return out.getvalue()
 
@@ -49,7 +53,19 @@ def test_the_svg_says_the_same():
     squares = [r for r in root.iter(f"{SVG}rect") if r.get("fill") != "none"]
     assert len(squares) == 12
     numbers = [t.text for t in root.iter(f"{SVG}text")]
-    assert numbers == ["+0.80", "+0.90", "+0.95", "+1.00", "+0.70", "-0.25", "-1.00", "+0.10", "+0.00", "-200", "+0.30"]
+    assert numbers == [
+        "+0.80",
+        "+0.90",
+        "+0.95",
+        "+1.00",
+        "+0.70",
+        "-0.25",
+        "-1.00",
+        "+0.10",
+        "+0.00",
+        "-200",
+        "+0.30",
+    ]
     turns = [str(p.get("transform")).split("rotate(")[1] for p in root.iter(f"{SVG}path")]
     assert turns == ["90)", "90)", "90)", "0)", "180)", "0)", "270)", "270)"]
     frames = [r for r in root.iter(f"{SVG}rect") if r.get("fill") == "none"]

@@ -1,4 +1,6 @@
-"""The report: one file that needs nothing else, in which a model's words are never more than words."""
+"""The report: one file that needs nothing else, in which a model's words are never more than
+words.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ from fledge.report.report import render, write_report
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
-ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'{{ 7 * 7 }}\x00\x1b\u202e\ud800"
+ATTACK = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'{{ 7 * 7 "
+    "}}\x00\x1b\u202e\ud800"
+)
 VOID = {"meta", "br", "img", "link", "line", "circle", "path"}
 
 
@@ -59,16 +64,26 @@ class Page(HTMLParser):
 
 def road(folder: Path) -> Path:
     demo = Run.create(folder, "demo", {"seed": 0}, seed=0)
-    pretrain = Run.create(folder / "pretrain", "pretrain", {"model": {"layers": 2}, "note": ATTACK}, seed=0)
+    pretrain = Run.create(
+        folder / "pretrain", "pretrain", {"model": {"layers": 2}, "note": ATTACK}, seed=0
+    )
     align = Run.create(folder / "align", "align", {}, seed=0, parents=[pretrain.folder])
     Run.create(folder / "stopped", "align", {}, seed=0, parents=[pretrain.folder])
     for step in range(60):
-        pretrain.metrics.write({"step": step, "loss": 3 / (step + 1), "grad_norm": math.nan if step == 5 else 1.0})
-        pretrain.timings.write({"step": step, "fit": 0.09, "other": 0.01, "tokens_per_second": 1000.0 + step})
+        pretrain.metrics.write(
+            {"step": step, "loss": 3 / (step + 1), "grad_norm": math.nan if step == 5 else 1.0}
+        )
+        pretrain.timings.write(
+            {"step": step, "fit": 0.09, "other": 0.01, "tokens_per_second": 1000.0 + step}
+        )
     for step, exact in ((0, False), (60, True)):
         align.metrics.write({"step": step, "exact_match": 0.5, ATTACK: 1.0})
-        align.samples.write({"step": step, "prompt": ATTACK, "completion": ATTACK, "answer": "x", "exact": exact})
-    pretrain.finish({"seconds": 60.0, "before": {"validation_loss": 3.0}, "after": {"validation_loss": 0.05}})
+        align.samples.write(
+            {"step": step, "prompt": ATTACK, "completion": ATTACK, "answer": "x", "exact": exact}
+        )
+    pretrain.finish(
+        {"seconds": 60.0, "before": {"validation_loss": 3.0}, "after": {"validation_loss": 0.05}}
+    )
     demo.finish(
         {
             "seconds": 341.0,
@@ -81,7 +96,13 @@ def road(folder: Path) -> Path:
                     "before": {"loss": 3.0},
                     "after": {"loss": 0.05},
                 },
-                {"name": ATTACK, "seconds": 30.0, "run": "align", "before": {}, "after": {"exact_match": 0.943}},
+                {
+                    "name": ATTACK,
+                    "seconds": 30.0,
+                    "run": "align",
+                    "before": {},
+                    "after": {"exact_match": 0.943},
+                },
             ],
         }
     )
@@ -93,7 +114,9 @@ def test_a_road_is_one_page_that_asks_the_network_for_nothing(tmp_path: Path) ->
     assert written == tmp_path / "demo" / "report.html"
     page = Page(written.read_text(encoding="utf-8"))
     assert page.count("script") == page.count("style") == 1
-    assert not {"link", "img", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.elements}
+    assert not {"link", "img", "iframe", "object", "embed", "base", "form"} & {
+        tag for tag, _ in page.elements
+    }
     for tag, attributes in page.elements:
         assert "src" not in attributes
         assert not any(name.startswith("on") for name in attributes)
@@ -191,12 +214,23 @@ def test_samples_are_paired_by_prompt_at_the_first_and_last_step() -> None:
     ]
     rows.insert(0, {"step": 0, "prompt": "only once", "completion": "c"})
     shown = [(one.before.text, one.after.text if one.after else None) for one in compare(rows)]
-    assert shown == [("a00", "a1000"), ("a01", "a1001"), ("b00", "b1000"), ("b01", "b1001"), ("c", None)]
+    assert shown == [
+        ("a00", "a1000"),
+        ("a01", "a1001"),
+        ("b00", "b1000"),
+        ("b01", "b1001"),
+        ("c", None),
+    ]
 
 
 def test_figures_that_belong_together_share_a_picture() -> None:
-    rows = [{"step": i, "loss": 1.0, "validation_loss": 2.0, "reward": i, "reward_model_score": i} for i in range(3)]
-    pictures, more = draw([*rows, {"step": 3, "learning_rate": 0.1, "tokens": 5, "word": "x", "lost": None}])
+    rows = [
+        {"step": i, "loss": 1.0, "validation_loss": 2.0, "reward": i, "reward_model_score": i}
+        for i in range(3)
+    ]
+    pictures, more = draw(
+        [*rows, {"step": 3, "learning_rate": 0.1, "tokens": 5, "word": "x", "lost": None}]
+    )
     assert [(picture.title, picture.legend) for picture in pictures] == [
         ("Loss", ["loss", "validation loss"]),
         ("Reward", []),
@@ -205,7 +239,9 @@ def test_figures_that_belong_together_share_a_picture() -> None:
 
 
 def steps(true_end: float, proxy_end: float) -> list[dict[str, float]]:
-    """200 steps: both scores rise to their peak at half way, then go straight to their ends; noise of 0.03."""
+    """200 steps: both scores rise to their peak at half way, then go straight to their ends; noise
+    of 0.03.
+    """
     noise = random.Random(0)
 
     def bend(end: float, u: float) -> float:
@@ -226,7 +262,10 @@ def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> Non
     found = overoptimisation(steps(true_end=0.5, proxy_end=1.8))
     assert found is not None
     assert found.happened
-    assert "beyond √KL = 2.0 the true score fell from 0.8" in found.sentence or "√KL = 1.9" in found.sentence
+    assert (
+        "beyond √KL = 2.0 the true score fell from 0.8" in found.sentence
+        or "√KL = 1.9" in found.sentence
+    )
     for true_end, proxy_end in ((0.9, 1.8), (1.2, 1.8), (0.5, 0.3)):
         found = overoptimisation(steps(true_end, proxy_end))
         assert found is not None
@@ -246,27 +285,48 @@ def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> Non
         ("loss", None, "not a number"),
     ],
 )
-def test_values_are_written_with_the_digits_worth_reading(name: str, value: float | None, text: str) -> None:
+def test_values_are_written_with_the_digits_worth_reading(
+    name: str, value: float | None, text: str
+) -> None:
     assert value_text(name, value) == text
 
 
 def test_durations_and_sizes_read_well() -> None:
-    assert [duration(s) for s in (0.44, 59.6, 7500, 3 * 86400)] == ["0.4 s", "1 min 0 s", "2 h 5 min", "3 days"]
-    assert [size_text(n) for n in (0, 999, 1500, 123_456_789)] == ["0 B", "999 B", "1.5 kB", "123 MB"]
+    assert [duration(s) for s in (0.44, 59.6, 7500, 3 * 86400)] == [
+        "0.4 s",
+        "1 min 0 s",
+        "2 h 5 min",
+        "3 days",
+    ]
+    assert [size_text(n) for n in (0, 999, 1500, 123_456_789)] == [
+        "0 B",
+        "999 B",
+        "1.5 kB",
+        "123 MB",
+    ]
 
 
 def test_the_headline_is_held_out_before_trained_on_and_success_before_loss() -> None:
-    rows = [{"step": 1, "loss": 1.0}, {"step": 2, "exact_match": 0.5, "held_out_exact_match": 0.4}, {"step": 3}]
+    rows = [
+        {"step": 1, "loss": 1.0},
+        {"step": 2, "exact_match": 0.5, "held_out_exact_match": 0.4},
+        {"step": 3},
+    ]
     assert headline(rows) == ("held_out_exact_match", 0.4)
     assert headline(rows[:1]) == ("loss", 1.0)
     assert headline([]) is None
 
 
-def test_the_commands_say_what_they_made_and_list_every_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_say_what_they_made_and_list_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = road(tmp_path / "runs" / "demo")
     show = Show(Console(width=160))
     made = report(ReportConfig(run=folder, out=tmp_path / "page.html"), show)
-    assert made == {"report": str(tmp_path / "page.html"), "bytes": (tmp_path / "page.html").stat().st_size}
+    assert made == {
+        "report": str(tmp_path / "page.html"),
+        "bytes": (tmp_path / "page.html").stat().st_size,
+    }
     listed = runs(RunsConfig(root=tmp_path / "runs"), show)["runs"]
     assert [(row["run"], row["finished"], row["steps"]) for row in listed] == [
         ("demo", True, 0),

@@ -1,4 +1,6 @@
-"""Instruction data of every known shape gives the same conversation, and nothing of a row is dropped in silence."""
+"""Instruction data of every known shape gives the same conversation, and nothing of a row is
+dropped in silence.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,17 @@ def human(*texts: str) -> list[dict[str, str]]:
     [
         {"messages": EXPECTED},
         {"messages": EXPECTED, "prompt": "Say hi", "prompt_id": "7"},  # UltraChat
-        {"messages": [USER | {"content": [{"type": "text", "text": "Say "}, {"type": "text", "text": "hi"}]}, ANSWER]},
-        {"messages": [USER, ANSWER | {"weight": 1, "refusal": None, "tool_calls": []}], "tools": []},
+        {
+            "messages": [
+                USER
+                | {"content": [{"type": "text", "text": "Say "}, {"type": "text", "text": "hi"}]},
+                ANSWER,
+            ]
+        },
+        {
+            "messages": [USER, ANSWER | {"weight": 1, "refusal": None, "tool_calls": []}],
+            "tools": [],
+        },
         {"prompt": "Say hi", "completion": "hi"},
         {"prompt": [USER], "completion": [ANSWER]},
         {"prompt": [USER], "completion": "hi"},
@@ -39,7 +50,11 @@ def human(*texts: str) -> list[dict[str, str]]:
         {"prompt": "Say hi", "response": "hi", "score": 3},
         {"instruction": "Say hi", "input": "", "output": "hi"},
         {"instruction": "Say hi", "input": None, "output": "hi", "system": "", "history": []},
-        {"instruction": "Say hi", "output": "hi", "text": "### Instruction:\nSay hi\n\n### Response:\nhi"},
+        {
+            "instruction": "Say hi",
+            "output": "hi",
+            "text": "### Instruction:\nSay hi\n\n### Response:\nhi",
+        },
         {"instruction": "Say", "input": "hi", "output": "hi"},
         {"conversations": human("Say hi", "hi")},
         {"conversations": EXPECTED},
@@ -59,20 +74,37 @@ def test_every_shape_gives_the_same_conversation(row: dict[str, Any]) -> None:
         {"instruction": "c", "output": "d", "system": "Be kind.", "history": [["a", "b"]]},
         {"system": "Be kind.", "messages": human("a", "b", "c", "d")},
         {"messages": [{"role": "developer", "content": "Be kind."}, *human("a", "b", "c", "d")]},
-        {"system": "Be kind.", "conversations": [{"from": "system", "value": "Be kind."}, *human("a", "b", "c", "d")]},
+        {
+            "system": "Be kind.",
+            "conversations": [{"from": "system", "value": "Be kind."}, *human("a", "b", "c", "d")],
+        },
     ],
 )
-def test_the_system_and_the_history_of_a_row_are_read_wherever_they_stand(row: dict[str, Any]) -> None:
+def test_the_system_and_the_history_of_a_row_are_read_wherever_they_stand(
+    row: dict[str, Any],
+) -> None:
     turns = read(row)
     assert [turn["role"] for turn in turns] == ["system", "user", "assistant", "user", "assistant"]
     assert [turn["content"] for turn in turns] == ["Be kind.", "a", "b", "c", "d"]
     assert not any("train" in turn for turn in turns)  # the answers of the history are learnt too
 
 
-@pytest.mark.parametrize("mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"training": False}])
+@pytest.mark.parametrize(
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"training": False}]
+)
 def test_a_turn_that_is_marked_is_context_only(mark: dict[str, Any]) -> None:
-    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "bad"} | mark, USER, ANSWER]
-    assert [turn.get("train", True) for turn in read({"messages": turns})] == [True, False, True, True]
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "bad"} | mark,
+        USER,
+        ANSWER,
+    ]
+    assert [turn.get("train", True) for turn in read({"messages": turns})] == [
+        True,
+        False,
+        True,
+        True,
+    ]
 
 
 def test_the_answers_in_a_prompt_are_context_only() -> None:
@@ -88,7 +120,11 @@ OPENAI = [
         "role": "assistant",
         "content": None,
         "tool_calls": [
-            {"id": "1", "type": "function", "function": CALL | {"arguments": json.dumps(CALL["arguments"])}}
+            {
+                "id": "1",
+                "type": "function",
+                "function": CALL | {"arguments": json.dumps(CALL["arguments"])},
+            }
         ],
     },
     {"role": "tool", "tool_call_id": "1", "content": "dry"},
@@ -114,7 +150,10 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
 def test_tools_calls_and_results_are_said_in_their_tags(row: dict[str, Any]) -> None:
     system, question, call, result, answer = read(row)
     assert system == {"role": "system", "content": f"<tools>\n{json.dumps(TOOL)}\n</tools>"}
-    assert call == {"role": "assistant", "content": f"<tool_call>\n{json.dumps(CALL)}\n</tool_call>"}
+    assert call == {
+        "role": "assistant",
+        "content": f"<tool_call>\n{json.dumps(CALL)}\n</tool_call>",
+    }
     assert result == {"role": "user", "content": "<tool_response>\ndry\n</tool_response>"}
     assert (question["content"], answer["content"]) == ("Rain?", "No.")
 
@@ -137,7 +176,8 @@ def test_a_call_follows_what_is_said_before_it_and_results_are_one_turn() -> Non
     assert called["content"].startswith("Let me see.\n<tool_call>\n")
     assert called["content"].count("<tool_call>") == 2
     assert told["content"] == (
-        '<tool_response>\n{"name": "weather", "content": "dry"}\n</tool_response>\n<tool_response>\nnoon\n</tool_response>'
+        '<tool_response>\n{"name": "weather", "content": '
+        '"dry"}\n</tool_response>\n<tool_response>\nnoon\n</tool_response>'
     )
 
 
@@ -223,7 +263,10 @@ def test_a_key_that_is_named_is_left_unread_though_it_could_be() -> None:
             {"conversations": [*human("a", "b"), *human("c", "d")[::-1]]},
             "turns that do not alternate, the user's first",
         ),
-        ({"conversations": human("a", "b", "c")[1:]}, "turns that do not alternate, the user's first"),
+        (
+            {"conversations": human("a", "b", "c")[1:]},
+            "turns that do not alternate, the user's first",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_learnt_from_has_a_reason(row: dict[str, Any], reason: str) -> None:

@@ -1,4 +1,6 @@
-"""docs/data.md is true: every example of it is read, as what its section says, and its list of keys is the reader's."""
+"""docs/data.md is true: every example of it is read, as what its section says, and its list of keys
+is the reader's.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,15 @@ READERS: dict[str, Callable[..., Any]] = {
 def examples() -> list[tuple[str, str]]:
     """(section, line) of every example."""
     sections = {text.split(":")[0].strip(): text for text in PAGE.split("\n## ")[1:]}
-    blocks = {name: re.findall(r"```jsonl\n(.*?)```", text, re.DOTALL) for name, text in sections.items()}
-    return [(name, line) for name, found in blocks.items() for block in found for line in block.splitlines()]
+    blocks = {
+        name: re.findall(r"```jsonl\n(.*?)```", text, re.DOTALL) for name, text in sections.items()
+    }
+    return [
+        (name, line)
+        for name, found in blocks.items()
+        for block in found
+        for line in block.splitlines()
+    ]
 
 
 def test_every_section_has_its_examples() -> None:
@@ -37,9 +46,16 @@ def test_every_section_has_its_examples() -> None:
 def test_every_example_is_read(section: str, line: str) -> None:
     said = READERS[section](json.loads(line), "here", Census("docs/data.md", Reading()))
     if section == "Conversations":
-        assert [turn["content"] for turn in said if turn["role"] == "assistant"][-1] in ("hi", "No.")
+        assert [turn["content"] for turn in said if turn["role"] == "assistant"][-1] in (
+            "hi",
+            "No.",
+        )
     elif section == "Preferences":
-        assert (said.prompt, said.preferred, said.rejected) == ([{"role": "user", "content": "Say hi"}], "hi", "no")
+        assert (said.prompt, said.preferred, said.rejected) == (
+            [{"role": "user", "content": "Say hi"}],
+            "hi",
+            "no",
+        )
     else:
         assert said.wanted == (said.answer == "hi")
 

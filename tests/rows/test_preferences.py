@@ -1,4 +1,6 @@
-"""Preferences of every known shape are the same two answers to one prompt; sides that do not compare are never taken."""
+"""Preferences of every known shape are the same two answers to one prompt; sides that do not
+compare are never taken.
+"""
 
 from __future__ import annotations
 
@@ -82,8 +84,14 @@ def test_what_came_before_is_context_on_both_sides(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"chosen": [USER, GOOD], "rejected": [USER | {"content": "Go"}, BAD]}, "two sides with different prompts"),
-        ({"chosen": [USER, GOOD], "rejected": [USER, GOOD, USER, BAD]}, "two sides with different prompts"),
+        (
+            {"chosen": [USER, GOOD], "rejected": [USER | {"content": "Go"}, BAD]},
+            "two sides with different prompts",
+        ),
+        (
+            {"chosen": [USER, GOOD], "rejected": [USER, GOOD, USER, BAD]},
+            "two sides with different prompts",
+        ),
         ({"prompt": "Say hi", "chosen": "hi", "rejected": "hi"}, "two equal answers"),
         ({"prompt": "Say hi", "chosen": "hi", "rejected": ""}, "an empty answer"),
         ({"prompt": "Say hi", "chosen": " ", "rejected": "no"}, "an empty answer"),
@@ -92,9 +100,15 @@ def test_what_came_before_is_context_on_both_sides(row: dict[str, Any]) -> None:
             {"prompt": "Go", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
             "a prompt that its own answers do not repeat",
         ),
-        ({"prompt": [USER], "chosen": [{**USER, "content": "Go"}, GOOD], "rejected": [BAD]}, "do not repeat"),
+        (
+            {"prompt": [USER], "chosen": [{**USER, "content": "Go"}, GOOD], "rejected": [BAD]},
+            "do not repeat",
+        ),
         ({"chosen": [GOOD], "rejected": [BAD]}, "an answer without a prompt"),
-        ({"prompt": [USER], "chosen": [GOOD | {"weight": 0}], "rejected": [BAD]}, "no turn that is to be trained"),
+        (
+            {"prompt": [USER], "chosen": [GOOD | {"weight": 0}], "rejected": [BAD]},
+            "no turn that is to be trained",
+        ),
     ],
 )
 def test_sides_that_do_not_compare_have_a_reason(row: dict[str, Any], reason: str) -> None:
@@ -139,7 +153,15 @@ def test_a_pair_of_another_shape_is_named_by_its_field(row: dict[str, Any], said
 @pytest.mark.parametrize("key", ["label", "kto_tag"])
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [(True, True), (False, False), (1, True), (0, False), (0.0, False), ("true", True), ("False", False)],
+    [
+        (True, True),
+        (False, False),
+        (1, True),
+        (0, False),
+        (0.0, False),
+        ("true", True),
+        ("False", False),
+    ],
 )
 def test_a_single_answer_of_every_shape_has_its_verdict(
     row: dict[str, Any], key: str, given: object, wanted: bool

@@ -1,4 +1,6 @@
-"""Checkpoints: what is saved comes back exactly, and whatever happens to one takes no earlier one with it."""
+"""Checkpoints: what is saved comes back exactly, and whatever happens to one takes no earlier one
+with it.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, list | tuple):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, float):
-        return (math.isnan(a) and math.isnan(b)) or (a == b and math.copysign(1, a) == math.copysign(1, b))
+        return (math.isnan(a) and math.isnan(b)) or (
+            a == b and math.copysign(1, a) == math.copysign(1, b)
+        )
     return a == b
 
 
@@ -52,7 +56,10 @@ def small(step: int) -> dict[str, Any]:
 def tiny_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(command, capture_output=True, check=False).returncode != 0
+    ):
         pytest.skip("mounting a small tmpfs is not permitted here")
     try:
         yield folder
@@ -62,11 +69,22 @@ def tiny_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
 
 @pytest.mark.parametrize(
     "dtype",
-    [torch.float64, torch.float32, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool, torch.complex64],
+    [
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.int64,
+        torch.int8,
+        torch.uint8,
+        torch.bool,
+        torch.complex64,
+    ],
 )
 def test_tensors_of_every_type_come_back_exactly(tmp_path: Path, dtype: torch.dtype) -> None:
     tensor = torch.randint(0, 2, (3, 5), generator=torch.Generator().manual_seed(0)).to(dtype)
-    save_state(tmp_path, {"t": tensor, "view": tensor.T, "scalar": tensor[0, 0], "empty": tensor[:0]})
+    save_state(
+        tmp_path, {"t": tensor, "view": tensor.T, "scalar": tensor[0, 0], "empty": tensor[:0]}
+    )
     state = load_state(tmp_path)
     assert same(state["t"], tensor)
     assert same(state["view"], tensor.T.contiguous())
@@ -83,16 +101,23 @@ def test_bfloat16_comes_back_exactly(tmp_path: Path) -> None:
 NUMBERS = st.integers() | st.floats() | st.booleans() | st.none() | st.text()
 KEYS = st.integers() | st.text()
 STATES = st.recursive(
-    NUMBERS, lambda of: st.lists(of) | st.lists(of).map(tuple) | st.dictionaries(KEYS, of), max_leaves=20
+    NUMBERS,
+    lambda of: st.lists(of) | st.lists(of).map(tuple) | st.dictionaries(KEYS, of),
+    max_leaves=20,
 )
 
 
 @given(state=st.dictionaries(KEYS, STATES))
-def test_nests_of_numbers_and_text_come_back_exactly(tmp_path_factory: pytest.TempPathFactory, state: dict) -> None:
+def test_nests_of_numbers_and_text_come_back_exactly(
+    tmp_path_factory: pytest.TempPathFactory, state: dict
+) -> None:
     folder = tmp_path_factory.mktemp("state")
     save_state(folder, state)
     assert same(load_state(folder), state)
-    json.loads((folder / "state.json").read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    json.loads(
+        (folder / "state.json").read_text(),
+        parse_constant=lambda word: pytest.fail(f"{word} is not JSON"),
+    )
 
 
 def test_integers_of_any_size_come_back_exactly(tmp_path: Path) -> None:
@@ -102,12 +127,25 @@ def test_integers_of_any_size_come_back_exactly(tmp_path: Path) -> None:
 
 
 def test_generators_continue_as_if_they_had_never_stopped(tmp_path: Path) -> None:
-    ours, numpys, pythons = torch.Generator().manual_seed(5), np.random.Generator(np.random.Philox(5)), random.Random(5)
+    ours, numpys, pythons = (
+        torch.Generator().manual_seed(5),
+        np.random.Generator(np.random.Philox(5)),
+        random.Random(5),
+    )
     _ = torch.rand(3, generator=ours), numpys.random(3), pythons.random()
-    state = {"torch": ours.get_state(), "numpy": numpys.bit_generator.state, "python": pythons.getstate()}
+    state = {
+        "torch": ours.get_state(),
+        "numpy": numpys.bit_generator.state,
+        "python": pythons.getstate(),
+    }
     state["pcg"] = np.random.default_rng(5).bit_generator.state
     save_state(tmp_path, state)
-    then = (torch.rand(8, generator=ours), numpys.random(8), pythons.random(), np.random.default_rng(5).random(8))
+    then = (
+        torch.rand(8, generator=ours),
+        numpys.random(8),
+        pythons.random(),
+        np.random.default_rng(5).random(8),
+    )
 
     state = load_state(tmp_path)
     ours, pythons = torch.Generator(), random.Random()
@@ -116,7 +154,9 @@ def test_generators_continue_as_if_they_had_never_stopped(tmp_path: Path) -> Non
     numpys.bit_generator.state = state["numpy"]
     pythons.setstate(state["python"])
     pcg.bit_generator.state = state["pcg"]
-    assert same((torch.rand(8, generator=ours), numpys.random(8), pythons.random(), pcg.random(8)), then)
+    assert same(
+        (torch.rand(8, generator=ours), numpys.random(8), pythons.random(), pcg.random(8)), then
+    )
 
 
 def test_an_optimizer_continues_as_if_it_had_never_stopped(tmp_path: Path) -> None:
@@ -142,7 +182,12 @@ def test_an_optimizer_continues_as_if_it_had_never_stopped(tmp_path: Path) -> No
 
 def test_tied_weights_are_held_once_and_come_back_tied(tmp_path: Path) -> None:
     shared = torch.randn(1000, 10, generator=torch.Generator().manual_seed(0))
-    state = {"embedding": shared, "head": {"weight": shared}, "a row of it": shared[3], "flat": shared.view(-1)}
+    state = {
+        "embedding": shared,
+        "head": {"weight": shared},
+        "a row of it": shared[3],
+        "flat": shared.view(-1),
+    }
     save_state(tmp_path, state)
     state = load_state(tmp_path)
     assert state["embedding"] is state["head"]["weight"]
@@ -158,7 +203,9 @@ def test_loaded_tensors_outlive_the_file(tmp_path: Path) -> None:
     assert same(state["weights"], small(1)["weights"])
 
 
-@pytest.mark.parametrize("value", [object(), {1, 2}, torch.zeros(2).to_sparse(), {True: 1}, {(1, 2): 1}])
+@pytest.mark.parametrize(
+    "value", [object(), {1, 2}, torch.zeros(2).to_sparse(), {True: 1}, {(1, 2): 1}]
+)
 def test_what_cannot_be_saved_is_named(tmp_path: Path, value: Any) -> None:
     with pytest.raises(TypeError, match=r"state\.a\.0"):
         save_state(tmp_path, {"a": [value]})
@@ -171,7 +218,9 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, name: str, harm: str) -> None
     content = bytearray((tmp_path / name).read_bytes())
     match harm:
         case "truncated":
-            (tmp_path / name).write_bytes(content[:-1] if name != "manifest.json" else content[: len(content) // 2])
+            (tmp_path / name).write_bytes(
+                content[:-1] if name != "manifest.json" else content[: len(content) // 2]
+            )
         case "emptied":
             (tmp_path / name).write_bytes(b"")
         case "removed":
@@ -205,7 +254,9 @@ def test_damaged_ones_are_passed_over_and_said(tmp_path: Path) -> None:
     assert found is not None
     assert same(found[1], small(200))
     assert len(heard) == 1
-    assert heard[0].startswith("checkpoint 00000300 is damaged (tensors.safetensors has 100 bytes, ")
+    assert heard[0].startswith(
+        "checkpoint 00000300 is damaged (tensors.safetensors has 100 bytes, "
+    )
     assert heard[0].endswith("): continuing from 00000200")
 
 
@@ -226,7 +277,9 @@ def test_nothing_whole_is_none_and_said(tmp_path: Path) -> None:
     Checkpoints(tmp_path).save(1, small(1))
     (tmp_path / "00000001" / "state.json").unlink()
     assert Checkpoints(tmp_path).latest(heard.append) is None
-    assert heard == ["checkpoint 00000001 is damaged (state.json is missing): there is no whole one before it"]
+    assert heard == [
+        "checkpoint 00000001 is damaged (state.json is missing): there is no whole one before it"
+    ]
 
 
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
@@ -270,7 +323,9 @@ def test_a_folder_that_may_not_be_written_leaves_the_earlier_ones(tmp_path: Path
     (tmp_path / "checkpoints").chmod(0o555)
     root = os.geteuid() == 0
     for parent in (tmp_path, *tmp_path.parents):
-        if parent.is_relative_to(Path(tempfile.gettempdir())) and parent != Path(tempfile.gettempdir()):
+        if parent.is_relative_to(Path(tempfile.gettempdir())) and parent != Path(
+            tempfile.gettempdir()
+        ):
             parent.chmod(0o755)
     if root:
         os.seteuid(65534)  # the superuser may write anywhere, so be nobody for a moment
@@ -305,7 +360,9 @@ def test_a_kill_at_any_moment_leaves_the_newest_finished_one(tmp_path: Path) -> 
     moments = random.Random(0)
     finished = 0
     for _ in range(6):
-        saver = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        saver = subprocess.Popen(
+            [sys.executable, "-c", SAVER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
         assert saver.stdout is not None
         first = saver.stdout.readline()
         time.sleep(moments.uniform(0, 0.15))

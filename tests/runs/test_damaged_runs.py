@@ -1,4 +1,6 @@
-"""One damaged run takes its own figures with it, and no other run, and no page: each is listed, and says what is wrong."""
+"""One damaged run takes its own figures with it, and no other run, and no page: each is listed, and
+says what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,20 @@ SICK = "sick"
 _DEEP = "[" * 150 + "]" * 150
 # What may stand in the place of any value of any JSON file, as it is written there.
 ODD = (
-    *("null", "[]", "{}", '"x"', "-1", "true", "1.5", "1e308", "-1e308", "5e-324", "9" * 200, "9" * 400),
+    *(
+        "null",
+        "[]",
+        "{}",
+        '"x"',
+        "-1",
+        "true",
+        "1.5",
+        "1e308",
+        "-1e308",
+        "5e-324",
+        "9" * 200,
+        "9" * 400,
+    ),
     *(
         "1e400",
         "NaN",
@@ -37,7 +52,9 @@ ODD = (
         '"2026-01-01T00:00:00"',
     ),
 )
-_APART = 5  # neighbouring places try different ones: all of them at all places take a minute, and said nothing more
+# neighbouring places try different ones: all of them at all places take a minute, and said nothing
+# more
+_APART = 5
 
 
 def make(root: Path) -> Run:
@@ -51,12 +68,36 @@ def make(root: Path) -> Run:
         parents=[root / HEALTHY], data=[root / "data.txt"],
     )  # fmt: skip
     for step in (0, 1):
-        run.metrics.write({"step": step, "loss": 1.5 - step, "world_steps": 10 * step, "evaluation_return": step})
+        run.metrics.write(
+            {"step": step, "loss": 1.5 - step, "world_steps": 10 * step, "evaluation_return": step}
+        )
         run.timings.write({"step": step, "fit": 0.25, "total": 0.5, "tokens_per_second": 100.0})
-        run.samples.write({"step": step, "prompt": "a", "completion": "b", "answer": "b", "score": 0.5, "exact": True})
-    compared = {"ppo": {"world_steps": [0, 5], "return": [1.0, 2.0], "low": [0.5, 1.0], "high": [1.5, 3.0]}}
-    stage = {"name": "tune", "run": "x", "seconds": 2.0, "before": {"loss": 3.0}, "after": {"loss": 0.5}}
-    changes = {"before": {"loss": 2.0}, "after": {"loss": 1.0}, "stages": [stage], "compared": compared}
+        run.samples.write(
+            {
+                "step": step,
+                "prompt": "a",
+                "completion": "b",
+                "answer": "b",
+                "score": 0.5,
+                "exact": True,
+            }
+        )
+    compared = {
+        "ppo": {"world_steps": [0, 5], "return": [1.0, 2.0], "low": [0.5, 1.0], "high": [1.5, 3.0]}
+    }
+    stage = {
+        "name": "tune",
+        "run": "x",
+        "seconds": 2.0,
+        "before": {"loss": 3.0},
+        "after": {"loss": 0.5},
+    }
+    changes = {
+        "before": {"loss": 2.0},
+        "after": {"loss": 1.0},
+        "stages": [stage],
+        "compared": compared,
+    }
     run.finish({"seconds": 2.0, "world": "w", "seeds": 2, **changes})
     run.checkpoints.save(1, {"a": 1}, score=0.5)
     run.close()
@@ -74,7 +115,13 @@ def listed(root: Path) -> tuple[dict[str, dict[str, Any]], str]:
 def places(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Where each value of a nest stands, the whole first."""
     yield at
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for name, one in inner:
         yield from places(one, (*at, name))
 
@@ -91,18 +138,31 @@ def with_odd(value: Any, at: tuple[Any, ...], odd: str) -> str:
         return "{" + ", ".join(parts) + "}"
     return (
         "["
-        + ", ".join(with_odd(one, at[1:], odd) if i == at[0] else json.dumps(one) for i, one in enumerate(value))
+        + ", ".join(
+            with_odd(one, at[1:], odd) if i == at[0] else json.dumps(one)
+            for i, one in enumerate(value)
+        )
         + "]"
     )
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "lineage.json", "summary.json", "metrics.jsonl", "timings.jsonl", "samples.jsonl"]
+    "name",
+    [
+        "config.json",
+        "lineage.json",
+        "summary.json",
+        "metrics.jsonl",
+        "timings.jsonl",
+        "samples.jsonl",
+    ],
 )
 def test_no_value_of_any_file_hides_a_run_or_ends_in_a_traceback(tmp_path: Path, name: str) -> None:
     folder = make(tmp_path).folder
     *before, last = (
-        (folder / name).read_text().splitlines() if name.endswith("l") else ["", (folder / name).read_text()]
+        (folder / name).read_text().splitlines()
+        if name.endswith("l")
+        else ["", (folder / name).read_text()]
     )
     value = json.loads(last)
     pages = itertools.cycle([True, *[False] * 6])  # a page takes ten times as long as the list
@@ -155,7 +215,9 @@ WAYS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ["config.json", "lineage.json", "metrics.jsonl", "summary.json"])
-def test_what_is_no_file_hides_no_run_and_is_waited_for_by_nobody(tmp_path: Path, name: str, way: str) -> None:
+def test_what_is_no_file_hides_no_run_and_is_waited_for_by_nobody(
+    tmp_path: Path, name: str, way: str
+) -> None:
     folder = make(tmp_path).folder
     WAYS[way](folder / name)
     rows, shown = listed(tmp_path)
@@ -168,7 +230,9 @@ def test_what_is_no_file_hides_no_run_and_is_waited_for_by_nobody(tmp_path: Path
             Run.open(folder)
 
 
-@pytest.mark.parametrize("name", ["samples.jsonl", "timings.jsonl", "agent.png", "failed.txt", "notes"])
+@pytest.mark.parametrize(
+    "name", ["samples.jsonl", "timings.jsonl", "agent.png", "failed.txt", "notes"]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_page_needs_none_of_its_files(tmp_path: Path, name: str, way: str) -> None:
     folder = make(tmp_path).folder
@@ -201,7 +265,10 @@ def test_runs_that_descend_from_themselves_are_all_listed(tmp_path: Path, genera
     Run.create(tmp_path / "child", "tune", {}, seed=0, parents=[tmp_path / names[0]])
     rows, shown = listed(tmp_path)
     assert rows.keys() == {*names, "child"}
-    assert sum("its own ancestor" in sentence for row in rows.values() for sentence in row["damage"]) == 1
+    assert (
+        sum("its own ancestor" in sentence for row in rows.values() for sentence in row["damage"])
+        == 1
+    )
     assert all(f"{name} " in shown for name in names)
     for folder in (tmp_path, tmp_path / "child", *(tmp_path / name for name in names)):
         assert "its own ancestor" in render(folder) or folder.name != names[0]
@@ -216,8 +283,12 @@ def test_a_tree_of_thousands_of_generations_is_drawn() -> None:
     assert len(drawn) == 3001
 
 
-@pytest.mark.parametrize("values", [(1e308, -1e308), (0.0, 5e-324), (1e300, -1e300), (1.0, 1.0 + 2e-16)], ids=str)
-def test_figures_at_the_ends_of_the_floats_have_a_page(tmp_path: Path, values: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "values", [(1e308, -1e308), (0.0, 5e-324), (1e300, -1e300), (1.0, 1.0 + 2e-16)], ids=str
+)
+def test_figures_at_the_ends_of_the_floats_have_a_page(
+    tmp_path: Path, values: tuple[float, float]
+) -> None:
     run = Run.create(tmp_path / SICK, "tune", {}, seed=0)
     for step, value in enumerate(values):
         run.metrics.write({"step": step, "loss": value, "reward": 1.0})

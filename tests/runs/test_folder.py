@@ -25,14 +25,24 @@ def test_a_run_comes_back_as_it_was_made(tmp_path: Path) -> None:
     config = {"steps": 3, "nested": {"learning_rate": 0.1}}
     Run.create(tmp_path / "a", "tune", config, seed=7, command="fledge tune").close()
     run = Run.open(tmp_path / "a")
-    assert (run.verb, run.config, run.lineage["seed"], run.lineage["command"]) == ("tune", config, 7, "fledge tune")
-    assert json.loads((tmp_path / "a" / "config.json").read_text()) == {"verb": "tune", "config": config}
+    assert (run.verb, run.config, run.lineage["seed"], run.lineage["command"]) == (
+        "tune",
+        config,
+        7,
+        "fledge tune",
+    )
+    assert json.loads((tmp_path / "a" / "config.json").read_text()) == {
+        "verb": "tune",
+        "config": config,
+    }
     assert run.model_folder == tmp_path / "a" / "model"
     assert not run.finished
     assert run.summary is None
 
 
-def test_without_a_folder_the_first_free_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_folder_the_first_free_name_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     folders = [Run.create(None, "tune", {}, seed=0).folder for _ in range(3)]
     assert folders == [Path("runs/tune"), Path("runs/tune-2"), Path("runs/tune-3")]
@@ -40,7 +50,9 @@ def test_without_a_folder_the_first_free_name_is_taken(tmp_path: Path, monkeypat
 
 def test_a_run_is_not_made_twice_in_one_folder(tmp_path: Path) -> None:
     Run.create(tmp_path / "a", "tune", {}, seed=0).close()
-    with pytest.raises(UserError, match=r"exists: `fledge resume .*` continues that run, or choose another `out`"):
+    with pytest.raises(
+        UserError, match=r"exists: `fledge resume .*` continues that run, or choose another `out`"
+    ):
         Run.create(tmp_path / "a", "tune", {}, seed=0)
 
 
@@ -61,26 +73,36 @@ def test_what_a_kill_during_making_leaves_is_taken_again(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", [".git/HEAD", ".ssh/id_ed25519", ".bashrc", ".lock", "lineage.json", ".x.json.1.partial"]
+    "name",
+    [".git/HEAD", ".ssh/id_ed25519", ".bashrc", ".lock", "lineage.json", ".x.json.1.partial"],
 )
 def test_hidden_names_and_names_like_ours_are_content(name: str, tmp_path: Path) -> None:
     theirs = tmp_path / "theirs" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text("somebody's work, not a process number")
-    with pytest.raises(UserError, match=rf"is not empty: .* It holds {re.escape(name.split('/')[0])}"):
+    with pytest.raises(
+        UserError, match=rf"is not empty: .* It holds {re.escape(name.split('/')[0])}"
+    ):
         Run.create(tmp_path / "theirs", "tune", {}, seed=0)
     assert [path for path in (tmp_path / "theirs").rglob("*") if path.is_file()] == [theirs]
     assert theirs.read_text() == "somebody's work, not a process number"
 
 
 @pytest.mark.parametrize("there_before", [False, True])
-def test_a_run_is_taken_back_name_by_name_and_what_others_put_there_stays(there_before: bool, tmp_path: Path) -> None:
+def test_a_run_is_taken_back_name_by_name_and_what_others_put_there_stays(
+    there_before: bool, tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     if there_before:
         folder.mkdir()
     run = Run.create(folder, "pretrain", {}, seed=0)
     (folder / "shards").mkdir()
-    for name in ("machine.json", "shards/index.json", "shards/train-00000.bin", "shards/tokenizer.json"):
+    for name in (
+        "machine.json",
+        "shards/index.json",
+        "shards/train-00000.bin",
+        "shards/tokenizer.json",
+    ):
         (folder / name).write_text("{}")
     run.take_back()
     assert folder.exists() == there_before
@@ -114,7 +136,10 @@ def test_what_is_not_a_run_says_what_is_missing_and_what_is_near(
     Path("runs/tune/model").mkdir()
     Path("runs/tune/model/config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
     Path("runs/empty").mkdir()
-    with pytest.raises(UserError, match=r"`runs/tun` is not a run: there is no such folder. Runs nearby: `runs/tune`."):
+    with pytest.raises(
+        UserError,
+        match=r"`runs/tun` is not a run: there is no such folder. Runs nearby: `runs/tune`.",
+    ):
         Run.open(Path("runs/tun"))
     with pytest.raises(UserError, match=r"no config\.json"):
         Run.open(Path("runs/empty"))
@@ -131,13 +156,18 @@ def test_stages_inside_a_road_are_found_and_checkpoints_are_not_searched(tmp_pat
     (tmp_path / "demo/checkpoints/00000001/config.json").write_text('{"verb": "x"}')
     names = ["demo", "demo/pretrain", "demo/tune", "other"]
     assert [str(run.folder.relative_to(tmp_path)) for run in find_runs(tmp_path)] == names
-    assert [str(run.folder.relative_to(tmp_path)) for run in find_runs(tmp_path / "demo")] == names[:3]
+    assert [str(run.folder.relative_to(tmp_path)) for run in find_runs(tmp_path / "demo")] == names[
+        :3
+    ]
     assert find_runs(tmp_path / "nowhere") == []
 
 
 def test_finishing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Run.create(tmp_path / "a", "tune", {}, seed=0)
-    with pytest.raises(Diverged, match=r"summary\.json is not written: its `after\.loss` is nan, which is no number"):
+    with pytest.raises(
+        Diverged,
+        match=r"summary\.json is not written: its `after\.loss` is nan, which is no number",
+    ):
         run.finish({"before": {"loss": 1.0}, "after": {"loss": math.nan}})
     assert not run.finished
 
@@ -160,7 +190,10 @@ def test_rewinding_to_a_checkpoint_makes_the_logs_those_of_its_moment(tmp_path: 
     run.metrics.write({"step": 1})
     run.samples.write({"step": 1, "prompt": "é", "completion": ""})
     run.checkpoints.save(1, {"offsets": run.log_offsets()})
-    before = {name: (run.folder / name).read_bytes() for name in ("metrics.jsonl", "samples.jsonl", "timings.jsonl")}
+    before = {
+        name: (run.folder / name).read_bytes()
+        for name in ("metrics.jsonl", "samples.jsonl", "timings.jsonl")
+    }
     for log in (run.metrics, run.samples, run.timings):
         log.write({"step": 2})
     run.close()
@@ -171,7 +204,9 @@ def test_rewinding_to_a_checkpoint_makes_the_logs_those_of_its_moment(tmp_path: 
     assert {name: (run.folder / name).read_bytes() for name in before} == before
 
 
-def test_what_a_checkpoint_goes_by_has_its_name_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_checkpoint_goes_by_has_its_name_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, names = Run.create(tmp_path / "a", "tune", {}, seed=0), {}
     sync = os.fsync
 
@@ -199,7 +234,9 @@ time.sleep(60)
 
 
 def test_two_processes_do_not_write_one_run_and_kill_9_lets_go(tmp_path: Path) -> None:
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "a")], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "a")], stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
@@ -245,7 +282,10 @@ Run.open(Path(sys.argv[1]), writing=True).close()
 
 def test_a_run_that_is_closed_can_be_opened_though_a_child_has_hardly_begun(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", SLOW_CHILD, str(tmp_path / "a")], stderr=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-c", SLOW_CHILD, str(tmp_path / "a")],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -266,7 +306,9 @@ def test_closing_twice_closes_nothing_of_others(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", "tune", {}, seed=0)
     run.metrics.write({"step": 1})
     run.close()
-    others = [os.open(tmp_path, os.O_RDONLY) for _ in range(8)]  # with the numbers that the run has had
+    others = [
+        os.open(tmp_path, os.O_RDONLY) for _ in range(8)
+    ]  # with the numbers that the run has had
     run.close()
     del run
     gc.collect()
@@ -294,8 +336,12 @@ Run.create(Path(sys.argv[1]), "tune", {"steps": 1}, seed=0).finish({"done": True
 
 
 @pytest.mark.parametrize("moment", range(1, 7))
-def test_a_kill_while_a_run_is_made_or_finished_leaves_a_run_or_a_free_folder(tmp_path: Path, moment: int) -> None:
-    died = subprocess.run([sys.executable, "-c", MAKER, str(tmp_path / "a"), str(moment)], check=False)
+def test_a_kill_while_a_run_is_made_or_finished_leaves_a_run_or_a_free_folder(
+    tmp_path: Path, moment: int
+) -> None:
+    died = subprocess.run(
+        [sys.executable, "-c", MAKER, str(tmp_path / "a"), str(moment)], check=False
+    )
     assert died.returncode == -signal.SIGKILL
     if (tmp_path / "a" / "config.json").exists():
         run = Run.open(tmp_path / "a", writing=True)

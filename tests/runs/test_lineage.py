@@ -38,10 +38,14 @@ def test_parents_are_named_by_path_verb_and_the_hash_of_their_weights(tmp_path: 
 
 def test_a_model_folder_given_as_parent_is_its_run(tmp_path: Path) -> None:
     parent = make(tmp_path / "pretrain")
-    assert describe("tune", "", 0, [parent.model_folder], [])["parents"][0]["path"] == str(tmp_path / "pretrain")
+    assert describe("tune", "", 0, [parent.model_folder], [])["parents"][0]["path"] == str(
+        tmp_path / "pretrain"
+    )
 
 
-def test_a_best_agent_given_as_parent_is_its_run_by_the_weights_that_were_read(tmp_path: Path) -> None:
+def test_a_best_agent_given_as_parent_is_its_run_by_the_weights_that_were_read(
+    tmp_path: Path,
+) -> None:
     parent = make(tmp_path / "control")
     best = parent.folder / "best"
     best.mkdir()
@@ -49,7 +53,9 @@ def test_a_best_agent_given_as_parent_is_its_run_by_the_weights_that_were_read(t
         (best / name).write_bytes(name.encode())
     lineage = describe("control", "", 0, [best], [])
     weights = hashlib.sha256(b"model.safetensors").hexdigest()
-    assert lineage["parents"] == [{"path": str(parent.folder), "verb": "tune", "model_sha256": weights}]
+    assert lineage["parents"] == [
+        {"path": str(parent.folder), "verb": "tune", "model_sha256": weights}
+    ]
     assert lineage["inputs"] == [
         {
             "model": str(best),
@@ -67,17 +73,31 @@ def test_a_best_agent_given_as_parent_is_its_run_by_the_weights_that_were_read(t
 def test_a_bare_model_folder_is_a_parent_without_a_verb(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (parent,) = describe("tune", "", 0, [tmp_path], [])["parents"]
-    assert parent == {"path": str(tmp_path), "verb": None, "model_sha256": hashlib.sha256(b"weights").hexdigest()}
+    assert parent == {
+        "path": str(tmp_path),
+        "verb": None,
+        "model_sha256": hashlib.sha256(b"weights").hexdigest(),
+    }
 
 
 def test_data_files_are_hashed_each_in_folders_too(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.txt").write_bytes(b"one")
     (tmp_path / "b.txt").write_bytes(b"three")
-    one = {"path": str(tmp_path / "deep" / "a.txt"), "bytes": 3, "sha256": hashlib.sha256(b"one").hexdigest()}
-    three = {"path": str(tmp_path / "b.txt"), "bytes": 5, "sha256": hashlib.sha256(b"three").hexdigest()}
+    one = {
+        "path": str(tmp_path / "deep" / "a.txt"),
+        "bytes": 3,
+        "sha256": hashlib.sha256(b"one").hexdigest(),
+    }
+    three = {
+        "path": str(tmp_path / "b.txt"),
+        "bytes": 5,
+        "sha256": hashlib.sha256(b"three").hexdigest(),
+    }
     assert describe("pretrain", "", 0, [], [tmp_path])["data"] == [three, one]
-    assert describe("pretrain", "", 0, [], [f"{tmp_path / 'b.txt'},{tmp_path / 'deep'}"])["data"] == [three, one]
+    assert describe("pretrain", "", 0, [], [f"{tmp_path / 'b.txt'},{tmp_path / 'deep'}"])[
+        "data"
+    ] == [three, one]
 
 
 def test_the_embedded_prose_is_named_by_the_python_it_belongs_to() -> None:
@@ -126,7 +146,9 @@ def test_the_commit_is_there_inside_a_work_tree_and_absent_outside(
     (tmp_path / "file").write_text("1")
     for command in (["init", "-q"], ["add", "file"], [*who, "commit", "-q", "-m", "first"]):
         subprocess.run(["git", *command], check=True)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     assert describe("tune", "", 0, [], [])["git_commit"] == commit
     (tmp_path / "file").write_text("2")
     assert describe("tune", "", 0, [], [])["git_commit"] == f"{commit}-dirty"
@@ -141,7 +163,9 @@ def test_children_hang_under_the_parent_whose_weights_they_moved(tmp_path: Path)
     make(tmp_path / "align", tune.folder, reward.folder)
     drawn = [guide + member.folder.name for guide, member in guided(family(find_runs(tmp_path)))]
     assert drawn == ["pretrain", "└─ tune", "   ├─ align", "   └─ reward"]
-    ((_, align),) = [pair for pair in guided(family(find_runs(tmp_path))) if pair[1].folder.name == "align"]
+    ((_, align),) = [
+        pair for pair in guided(family(find_runs(tmp_path))) if pair[1].folder.name == "align"
+    ]
     assert align.also == [tmp_path / "reward"]
 
 

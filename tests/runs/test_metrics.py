@@ -32,7 +32,9 @@ def test_rows_come_back_in_order(tmp_path: Path) -> None:
 def test_nan_and_infinity_are_null_and_the_file_is_json(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     log.write({"loss": math.nan, "more": [math.inf, {"deep": -math.inf}], "fine": 1.5})
-    row = json.loads(log.path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+    row = json.loads(
+        log.path.read_text(), parse_constant=lambda word: pytest.fail(f"{word} is not JSON")
+    )
     assert row == {"loss": None, "more": [None, {"deep": None}], "fine": 1.5}
 
 
@@ -59,7 +61,9 @@ def test_a_broken_line_in_the_middle_is_named_by_its_number(tmp_path: Path) -> N
 
 
 def test_a_log_is_read_a_row_at_a_time(tmp_path: Path) -> None:
-    """20,000 rows are 8 MB as objects; read one by one they take what one takes, and so does opening the log to write."""
+    """20,000 rows are 8 MB as objects; read one by one they take what one takes, and so does
+    opening the log to write.
+    """
     with (tmp_path / "log").open("w") as file:
         for step in range(20_000):
             file.write(f'{{"step": {step}, "loss": 0.25, "reward": 1.5, "steps_taken": 32}}\n')
@@ -100,7 +104,10 @@ def test_a_full_disk_leaves_whole_rows_and_no_half_one(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(command, capture_output=True, check=False).returncode != 0
+    ):
         pytest.skip("mounting a small tmpfs is not permitted here")
     try:
         log = Log(disk / "log")
@@ -139,7 +146,9 @@ def test_every_row_said_to_be_written_survives_kill_9(tmp_path: Path) -> None:
     moments = random.Random(0)
     path = tmp_path / "metrics.jsonl"
     for _ in range(8):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        )
         assert writer.stdout is not None
         first = writer.stdout.readline()
         time.sleep(moments.uniform(0, 0.05))

@@ -1,4 +1,6 @@
-"""A model folder: one whole model stands at every moment, what others put there stays, and a flipped bit is noticed."""
+"""A model folder: one whole model stands at every moment, what others put there stays, and a
+flipped bit is noticed.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def run(tmp_path: Path) -> Path:
 
 
 def killed_before_call(moment: int, folder: Path) -> bool:
-    """Write a new model in a process that dies before its system call number `moment`; False if it made fewer."""
+    """Write a new model in a process that dies before its system call number `moment`; False if it
+    made fewer.
+    """
     pid = os.fork()
     if pid == 0:
         calls = 0
@@ -81,8 +85,12 @@ def test_a_kill_before_any_system_call_leaves_one_whole_model_its_hashes_and_wha
         write(copy / name, "third")
         assert {(copy / name / file).read_text() for file in MODEL_FILES} == {"third"}
         assert (copy / name / "notes.md").read_text() == "a note"
-        assert {left for left in os.listdir(copy) if left.startswith((f".{name}.p", f".{name}.r"))} == set()
-        (copy / name / "config.json").write_text("old")  # what was allowed while it was replaced is no longer
+        assert {
+            left for left in os.listdir(copy) if left.startswith((f".{name}.p", f".{name}.r"))
+        } == set()
+        (copy / name / "config.json").write_text(
+            "old"
+        )  # what was allowed while it was replaced is no longer
         with pytest.raises(UserError, match="is not what the run wrote"):
             check_model(copy / name)
         shutil.rmtree(copy)
@@ -93,7 +101,9 @@ def test_a_kill_before_any_system_call_leaves_one_whole_model_its_hashes_and_wha
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)
-def test_a_flipped_bit_and_a_lost_file_are_one_sentence_that_points_to_resume(name: str, run: Path) -> None:
+def test_a_flipped_bit_and_a_lost_file_are_one_sentence_that_points_to_resume(
+    name: str, run: Path
+) -> None:
     write(run / "model", "old")
     check_model(run / "model")
     assert model_is_whole(run)
@@ -101,7 +111,8 @@ def test_a_flipped_bit_and_a_lost_file_are_one_sentence_that_points_to_resume(na
     (run / "model" / name).write_text("olc")
     assert not model_is_whole(run)
     with pytest.raises(
-        UserError, match=rf"{name} is not what the run wrote .*`fledge resume {run}` writes the model again"
+        UserError,
+        match=rf"{name} is not what the run wrote .*`fledge resume {run}` writes the model again",
     ):
         check_model(run / "model")
     (run / "model" / name).unlink()
@@ -118,7 +129,9 @@ def test_no_checkpoint_is_promised_for_a_best_agent(name: str, run: Path) -> Non
     check_model(run / "best")
     (run / "checkpoints" / "00000012").mkdir(parents=True)
     (run / "best" / name).write_text("olc")
-    with pytest.raises(UserError, match=rf"{name} is not what the run wrote .* put it back from a copy, or remove"):
+    with pytest.raises(
+        UserError, match=rf"{name} is not what the run wrote .* put it back from a copy, or remove"
+    ):
         check_model(run / "best")
     (run / "best" / name).unlink()
     with pytest.raises(UserError, match=rf"best/{name} is gone: put it back from a copy"):
@@ -154,7 +167,12 @@ def test_the_hashes_are_those_that_sha256sum_checks(run: Path) -> None:
     write(run / "model", "old")
     if shutil.which("sha256sum") is None:
         pytest.skip("sha256sum is not here")
-    assert subprocess.run(["sha256sum", "--quiet", "-c", "model.sha256"], cwd=run, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            ["sha256sum", "--quiet", "-c", "model.sha256"], cwd=run, check=False
+        ).returncode
+        == 0
+    )
 
 
 def test_the_files_have_the_mode_that_the_umask_gives(run: Path) -> None:

@@ -1,4 +1,6 @@
-"""A few files of data have a row each, a corpus of many has one row that any change of a file changes."""
+"""A few files of data have a row each, a corpus of many has one row that any change of a file
+changes.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from fledge.runs.origin import MOST_FILES, origin
 
 
 def lineage(count: int) -> dict[str, Any]:
-    files = [{"path": f"books/{i}.txt", "bytes": 10 + i, "sha256": f"{i:064}"} for i in range(count)]
+    files = [
+        {"path": f"books/{i}.txt", "bytes": 10 + i, "sha256": f"{i:064}"} for i in range(count)
+    ]
     return {"seed": 3, "data": [*files, {"path": "python", "python": "3.11.7"}]}
 
 
@@ -28,7 +32,9 @@ def test_many_files_have_one_row_whatever_their_order() -> None:
     digest = hashlib.sha256("".join(listed).encode()).hexdigest()
     size = sum(range(10, 20_010))
     assert what == "data"
-    assert value == f"books, 20,000 files, {size:,} bytes, sha256 {digest} of the list in lineage.json"
+    assert (
+        value == f"books, 20,000 files, {size:,} bytes, sha256 {digest} of the list in lineage.json"
+    )
     assert prose == ("data", "python, prose of Python 3.11.7")
     many["data"].reverse()
     assert ("data", value) in origin(many)

@@ -1,4 +1,6 @@
-"""Rows for tuning: what is trained decodes to what the assistant said; every row once a pass; position is one integer."""
+"""Rows for tuning: what is trained decodes to what the assistant said; every row once a pass;
+position is one integer.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.sample.conversations import ConversationRows, Endless, PairRows, Row, Shuffled, pair_rows
+from fledge.sample.conversations import (
+    ConversationRows,
+    Endless,
+    PairRows,
+    Row,
+    Shuffled,
+    pair_rows,
+)
 from fledge.text.chat import Message, render
 from fledge.text.tokenizer import train_tokenizer
 
@@ -25,7 +34,10 @@ TALK: list[Message] = [
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE], ids=["bytes", "bpe"])
 def test_what_is_trained_decodes_to_what_the_assistant_said_and_its_ends(tokenizer: Any) -> None:
-    other: list[Message] = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello there"}]
+    other: list[Message] = [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello there"},
+    ]
     talks = [render(tokenizer, TALK), render(tokenizer, other)]
     (batch, said) = next(ConversationRows(Shuffled(talks, seed=0), rows_per_step=2, seed=0)), []
     for action, chosen in zip(batch.action, batch.chosen, strict=True):
@@ -90,7 +102,10 @@ def test_a_window_puts_rows_of_like_length_into_a_step_and_loses_none() -> None:
 def test_the_position_of_conversations_restores_everything(given: int, window: int) -> None:
     def make() -> ConversationRows:
         return ConversationRows(
-            Shuffled([numbered(i) for i in range(30)], seed=3), rows_per_step=4, seed=1, window=window
+            Shuffled([numbered(i) for i in range(30)], seed=3),
+            rows_per_step=4,
+            seed=1,
+            window=window,
         )
 
     straight, resumed = make(), make()

@@ -1,4 +1,6 @@
-"""Running text: every window once a pass, in an order that one integer restores; and no document's opening is ever a target."""
+"""Running text: every window once a pass, in an order that one integer restores; and no document's
+opening is ever a target.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,18 @@ CONTEXT = 8
 def stream(tmp_path_factory: pytest.TempPathFactory) -> TokenStream:
     """Documents of all lengths over several shards; no two windows of it are alike."""
     folder = tmp_path_factory.mktemp("shards")
-    documents = [Document("".join(chr(0x4E00 + i * 40 + j) for j in range(i % 13)), str(i)) for i in range(40)]
+    documents = [
+        Document("".join(chr(0x4E00 + i * 40 + j) for j in range(i % 13)), str(i))
+        for i in range(40)
+    ]
     write_shards(folder, (("train", document) for document in documents), BYTES, shard_tokens=100)
     return TokenStream(folder, "train")
 
 
 def rows(stream: TokenStream, seed: int = 0, rows_per_step: int = 3) -> DocumentRows:
-    return DocumentRows(stream, BYTES.begin, rows_per_step=rows_per_step, context=CONTEXT, seed=seed)
+    return DocumentRows(
+        stream, BYTES.begin, rows_per_step=rows_per_step, context=CONTEXT, seed=seed
+    )
 
 
 def one_pass(stream: TokenStream, seed: int, number: int) -> list[list[int]]:
@@ -43,7 +50,9 @@ def one_pass(stream: TokenStream, seed: int, number: int) -> list[list[int]]:
 def test_a_pass_visits_every_window_of_the_text_once(stream: TokenStream, number: int) -> None:
     text = stream[0 : len(stream)].tolist()
     seen = sorted(_start(text, row) for row in one_pass(stream, 0, number))
-    assert seen == list(range(seen[0], seen[0] + len(seen) * CONTEXT, CONTEXT))  # side by side, none twice
+    assert seen == list(
+        range(seen[0], seen[0] + len(seen) * CONTEXT, CONTEXT)
+    )  # side by side, none twice
     assert seen[0] < 3 * CONTEXT  # and all but the ends
     assert len(text) - (seen[-1] + CONTEXT + 1) < 3 * CONTEXT
 
@@ -62,8 +71,11 @@ def test_passes_differ_in_order_and_in_where_windows_begin(stream: TokenStream) 
 
 
 def test_the_order_is_numpy_s_permutation_of_the_windows(stream: TokenStream) -> None:
-    # Four bytes a window in place of eight are shuffled alike: a run that was begun with eight goes on with its rows.
-    random = np.random.Generator(np.random.Philox(key=seed_for(3, "data", "documents"), counter=[0, 0, 0, 2]))
+    # Four bytes a window in place of eight are shuffled alike: a run that was begun with eight goes
+    # on with its rows.
+    random = np.random.Generator(
+        np.random.Philox(key=seed_for(3, "data", "documents"), counter=[0, 0, 0, 2])
+    )
     windows = rows(stream).windows
     offset = int(random.integers(0, len(stream) - windows * CONTEXT))
     starts = [offset + int(place) * CONTEXT for place in random.permutation(windows)]
@@ -72,7 +84,9 @@ def test_the_order_is_numpy_s_permutation_of_the_windows(stream: TokenStream) ->
 
 
 @pytest.mark.parametrize("given", [0, 1, 7, 60])
-def test_the_position_is_one_integer_that_restores_everything(stream: TokenStream, given: int) -> None:
+def test_the_position_is_one_integer_that_restores_everything(
+    stream: TokenStream, given: int
+) -> None:
     straight = rows(stream)
     for _ in range(given):
         next(straight)

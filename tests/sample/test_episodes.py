@@ -1,4 +1,6 @@
-"""What comes out of a world: rows that go on from batch to batch, ends, fresh beginnings, returns, scaled rewards."""
+"""What comes out of a world: rows that go on from batch to batch, ends, fresh beginnings, returns,
+scaled rewards.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from fledge.worlds.world import Box, Choices, Step
 
 
 class Ladder:
-    """Copy i climbs i + 2 rungs, one a step, paid the rung's number; the top ends it, or cuts it where `cut`."""
+    """Copy i climbs i + 2 rungs, one a step, paid the rung's number; the top ends it, or cuts it
+    where `cut`.
+    """
 
     name, restorable = "ladder", True
     observation, action = Choices((10,)), Choices((2,))
@@ -40,7 +44,9 @@ class Ladder:
         fresh = self.rung == self.height
         self.rung = torch.where(fresh, 0, self.rung + 1)
         top, no = self.rung == self.height, torch.zeros(self.copies, dtype=torch.bool)
-        return Step(self.rung.clone(), self.rung.float() * ~fresh, *((no, top) if self.cut else (top, no)))
+        return Step(
+            self.rung.clone(), self.rung.float() * ~fresh, *((no, top) if self.cut else (top, no))
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"rung": self.rung}
@@ -61,7 +67,9 @@ class Coin:
 
 @pytest.mark.parametrize("cut", [False, True])
 def test_rows_go_on_where_they_stopped_and_ends_stand_where_they_were(cut: bool) -> None:
-    """Copy 0 sees 0 1 2 | 0 1 2 | …, copy 1 0 1 2 3 | …: whatever the batches are, the rows put together say so."""
+    """Copy 0 sees 0 1 2 | 0 1 2 | …, copy 1 0 1 2 3 | …: whatever the batches are, the rows put
+    together say so.
+    """
     sampler = Episodes(Ladder(2, cut), Coin(), Stopwatch(), steps=5, seed=0)
     first, second = next(sampler), next(sampler)
     for copy_, height in ((0, 2), (1, 3)):
@@ -70,7 +78,9 @@ def test_rows_go_on_where_they_stopped_and_ends_stand_where_they_were(cut: bool)
         assert second.obs[copy_].tolist() == life[5:]
         steps = torch.cat([first.chosen[copy_], second.chosen[copy_]]).tolist()
         assert steps == [rung != height for rung in life[:10]]
-        ends = torch.cat([(b.truncated if cut else b.terminated)[copy_] for b in (first, second)]).tolist()
+        ends = torch.cat(
+            [(b.truncated if cut else b.terminated)[copy_] for b in (first, second)]
+        ).tolist()
         assert ends == [rung == height for rung in life[1:]]
         never = [(b.terminated if cut else b.truncated)[copy_] for b in (first, second)]
         assert not torch.cat(never).any()
@@ -79,16 +89,32 @@ def test_rows_go_on_where_they_stopped_and_ends_stand_where_they_were(cut: bool)
     # ended within ten steps: copy 0 three episodes of 1 + 2, copy 1 two of 1 + 2 + 3
     assert sampler.figures["episode_return"] == (3 * 3 + 2 * 6) / 5
     assert sampler.figures["episode_length"] == (3 * 2 + 2 * 3) / 5
-    assert sampler.figures["world_steps"] == sampler.taken == int(first.chosen.sum() + second.chosen.sum())
+    assert (
+        sampler.figures["world_steps"]
+        == sampler.taken
+        == int(first.chosen.sum() + second.chosen.sum())
+    )
 
 
 def test_a_sampler_that_was_saved_goes_on_with_the_same_rows() -> None:
     def made() -> Episodes:
         world = make_world("CartPole-v1", 3)
         policy = ActorCritic(
-            world.observation, world.action, generator=torch.Generator().manual_seed(1), widths=(8,), normalise=True
+            world.observation,
+            world.action,
+            generator=torch.Generator().manual_seed(1),
+            widths=(8,),
+            normalise=True,
         )
-        return Episodes(world, policy, Stopwatch(), steps=30, seed=4, scale=RewardScale(3, 0.9), encoder=policy.encoder)
+        return Episodes(
+            world,
+            policy,
+            Stopwatch(),
+            steps=30,
+            seed=4,
+            scale=RewardScale(3, 0.9),
+            encoder=policy.encoder,
+        )
 
     sampler = made()
     for _ in range(3):
@@ -145,7 +171,9 @@ def test_scaled_rewards_are_divided_by_the_spread_of_the_discounted_returns() ->
 def test_running_statistics_are_those_of_everything_seen() -> None:
     low = torch.full((3,), -float("inf"))
     encoder = Encoder(Box(low, -low), normalise=True)
-    parts = [torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) * 3 + 5 for n in (4, 9, 1)]
+    parts = [
+        torch.randn(n, 3, generator=torch.Generator().manual_seed(n)) * 3 + 5 for n in (4, 9, 1)
+    ]
     for part in parts:
         encoder.observe(moments_of(part))
     every, n = torch.cat(parts), 15  # with the one that is taken to have come before
@@ -165,7 +193,9 @@ def test_one_observation_has_a_spread() -> None:
 def test_whole_episodes_count_observations_in_as_well() -> None:
     """Those of the batch before, at which something was chosen."""
     world = make_world("CartPole-v1", 3)
-    policy = ActorCritic(world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True)
+    policy = ActorCritic(
+        world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True
+    )
     sampler = WholeEpisodes(world, policy, Stopwatch(), seed=0, encoder=policy.encoder)
     first = next(sampler)
     assert float(policy.encoder.count) == 1
@@ -177,7 +207,9 @@ def test_whole_episodes_count_observations_in_as_well() -> None:
 
 def test_statistics_stay_while_a_batch_is_learned_from() -> None:
     world = make_world("CartPole-v1", 2)
-    policy = ActorCritic(world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True)
+    policy = ActorCritic(
+        world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True
+    )
     sampler = Episodes(world, policy, Stopwatch(), steps=20, seed=0, encoder=policy.encoder)
     for _ in range(3):
         batch = next(sampler)
@@ -188,7 +220,9 @@ def test_statistics_stay_while_a_batch_is_learned_from() -> None:
 
 @pytest.mark.parametrize("limit", [1, 29, 50, 61, 100])
 def test_the_last_batch_ends_with_the_steps_that_were_asked_for(limit: int) -> None:
-    """Whole batches, then one of what is left, up to twice as long; copies beyond the last step stay as if they had not been stepped."""
+    """Whole batches, then one of what is left, up to twice as long; copies beyond the last step
+    stay as if they had not been stepped.
+    """
     world = make_world("CartPole-v1", 3)
     sampler = Episodes(world, Left(), Stopwatch(), steps=10, seed=0, limit=limit)
     batches = []
@@ -198,9 +232,13 @@ def test_the_last_batch_ends_with_the_steps_that_were_asked_for(limit: int) -> N
     assert all(rows.chosen.shape[1] == 10 for rows in batches[:-1])
     last = batches[-1]
     assert int(last.chosen.sum()) < 60
-    assert len(batches) == 1 or int(last.chosen.sum()) >= 30  # an algorithm has as many rows as ever
+    assert (
+        len(batches) == 1 or int(last.chosen.sum()) >= 30
+    )  # an algorithm has as many rows as ever
     idle = ~last.chosen[:, -1]
-    assert torch.equal(last.obs[idle, -1], last.obs[idle, -2]) or bool((last.terminated[idle, -2]).any())
+    assert torch.equal(last.obs[idle, -1], last.obs[idle, -2]) or bool(
+        (last.terminated[idle, -2]).any()
+    )
     assert bool((last.reward[idle, -1] == 0).all())
     assert not bool((last.terminated | last.truncated)[idle, -1].any())
 
@@ -224,7 +262,9 @@ def test_the_first_steps_of_a_batch_are_those_of_all_copies_in_the_order_of_time
 
 @pytest.mark.parametrize("worth", [0.3, 1e-9, 1e6])
 def test_rewards_whose_returns_never_differ_have_no_scale(worth: float) -> None:
-    """γ = 0: every return is the reward itself. Spread and mean differ by rounding errors, and dividing by those made each reward ±10."""
+    """γ = 0: every return is the reward itself. Spread and mean differ by rounding errors, and
+    dividing by those made each reward ±10.
+    """
     once = torch.zeros(1, 1)
     yes, no, scale = once == 0, once != 0, RewardScale(1, 0.0)
     rows = Trajectories(torch.zeros(1, 2), once, yes, once + worth, no, no)

@@ -1,4 +1,6 @@
-"""An epoch is every row once: whatever the rows a step and the window, and wherever a run was stopped."""
+"""An epoch is every row once: whatever the rows a step and the window, and wherever a run was
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def told(first_tokens: Any) -> list[int]:
 def conversations(window: int) -> Callable[[int, int, int], tuple[Any, Callable[[Any], list[int]]]]:
     def make(rows: int, a_step: int, in_all: int) -> tuple[Any, Callable[[Any], list[int]]]:
         items = Shuffled([row(i) for i in range(rows)], seed=3)
-        sampler = ConversationRows(items, rows_per_step=a_step, seed=3, window=window, rows_in_all=in_all)
+        sampler = ConversationRows(
+            items, rows_per_step=a_step, seed=3, window=window, rows_in_all=in_all
+        )
         return sampler, lambda batch: told(batch.obs)
 
     return make
@@ -32,33 +36,48 @@ def conversations(window: int) -> Callable[[int, int, int], tuple[Any, Callable[
 
 def pairs(rows: int, a_step: int, in_all: int) -> tuple[Any, Callable[[Any], list[int]]]:
     items = Shuffled([(row(i), row(i + 1)) for i in range(rows)], seed=3)
-    return PairRows(items, pairs_per_step=a_step, rows_in_all=in_all), lambda batch: told(batch.preferred.obs)
+    return PairRows(items, pairs_per_step=a_step, rows_in_all=in_all), lambda batch: told(
+        batch.preferred.obs
+    )
 
 
 def answers(rows: int, a_step: int, in_all: int) -> tuple[Any, Callable[[Any], list[int]]]:
     items = Shuffled([(row(i), i % 2 == 0) for i in range(rows)], seed=3)
-    return JudgedRows(items, rows_per_step=a_step, rows_in_all=in_all), lambda batch: told(batch.obs)
+    return JudgedRows(items, rows_per_step=a_step, rows_in_all=in_all), lambda batch: told(
+        batch.obs
+    )
 
 
-MAKERS = {"conversations": conversations(1), "in windows": conversations(4), "pairs": pairs, "answers": answers}
+MAKERS = {
+    "conversations": conversations(1),
+    "in windows": conversations(4),
+    "pairs": pairs,
+    "answers": answers,
+}
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-@pytest.mark.parametrize(("rows", "a_step", "epochs"), [(27, 8, 3), (32, 8, 2), (5, 8, 3), (7, 1, 2), (1, 4, 5)])
+@pytest.mark.parametrize(
+    ("rows", "a_step", "epochs"), [(27, 8, 3), (32, 8, 2), (5, 8, 3), (7, 1, 2), (1, 4, 5)]
+)
 def test_every_row_is_given_once_an_epoch(kind: str, rows: int, a_step: int, epochs: int) -> None:
     sampler, read = MAKERS[kind](rows, a_step, epochs * rows)
     steps = -(-epochs * rows // a_step)
     given = [read(next(sampler)) for _ in range(steps)]
     assert sum(map(len, given)) == epochs * rows
-    # A window sorts and shuffles across the border of two epochs: then only the whole can be counted.
-    assert Counter(number for batch in given for number in batch) == dict.fromkeys(range(rows), epochs)
+    # A window sorts and shuffles across the border of two epochs: then only the whole can be
+    # counted.
+    assert Counter(number for batch in given for number in batch) == dict.fromkeys(
+        range(rows), epochs
+    )
     assert max(map(len, given)) <= a_step
     assert sampler.figures["epoch"] == pytest.approx(epochs)
     if kind in ("pairs", "answers"):
         order = [number for batch in given for number in batch]
         if rows % a_step == 0:
             assert all(
-                Counter(order[a : a + rows]) == dict.fromkeys(range(rows), 1) for a in range(0, len(order), rows)
+                Counter(order[a : a + rows]) == dict.fromkeys(range(rows), 1)
+                for a in range(0, len(order), rows)
             )
 
 

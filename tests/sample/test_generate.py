@@ -1,4 +1,6 @@
-"""The token engine says, for every row, what the row would say alone and without a cache; whoever its neighbours are."""
+"""The token engine says, for every row, what the row would say alone and without a cache; whoever
+its neighbours are.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,19 @@ STOP = 2
 SAMPLED = Decoding(temperature=1.3, top_k=7, top_p=0.95)
 
 
-def without_cache(policy: TokenPolicy, prompt: list[int], room: int, uniform: torch.Tensor) -> Completion:
-    """One row, the whole of it read again for every token, drawn by walking along the probabilities."""
+def without_cache(
+    policy: TokenPolicy, prompt: list[int], room: int, uniform: torch.Tensor
+) -> Completion:
+    """One row, the whole of it read again for every token, drawn by walking along the
+    probabilities.
+    """
     tokens: list[int] = []
     logp: list[float] = []
     for u in uniform[:room].tolist():
         with torch.no_grad():
-            logits = policy.logits(policy.network(torch.tensor([prompt + tokens]))[:, -1])[0].double()
+            logits = policy.logits(policy.network(torch.tensor([prompt + tokens]))[:, -1])[
+                0
+            ].double()
         p = logits.softmax(0)
         if policy.rule.greedy:
             token, chance = int(logits.argmax()), 0.0
@@ -46,13 +54,19 @@ def without_cache(policy: TokenPolicy, prompt: list[int], room: int, uniform: to
 
 
 def same(found: Completion, expected: Completion) -> None:
-    assert (found.prompt, found.tokens, found.ended) == (expected.prompt, expected.tokens, expected.ended)
+    assert (found.prompt, found.tokens, found.ended) == (
+        expected.prompt,
+        expected.tokens,
+        expected.ended,
+    )
     assert found.logp == pytest.approx(expected.logp, abs=1e-5)
 
 
 @settings(max_examples=100, deadline=None)
 @given(
-    st.sampled_from([{"kv_heads": 4}, {"kv_heads": 1}, {"kv_heads": 2, "qk_norm": True, "tied": False}]),
+    st.sampled_from(
+        [{"kv_heads": 4}, {"kv_heads": 1}, {"kv_heads": 2, "qk_norm": True, "tied": False}]
+    ),
     st.lists(st.integers(1, 15), min_size=1, max_size=6),
     st.integers(1, 3),
     st.integers(1, 20),
@@ -60,28 +74,52 @@ def same(found: Completion, expected: Completion) -> None:
     st.integers(0, 999),
 )
 def test_every_row_says_what_it_says_alone_without_a_cache(
-    kind: dict[str, Any], lengths: list[int], samples: int, max_new_tokens: int, rule: Decoding, seed: int
+    kind: dict[str, Any],
+    lengths: list[int],
+    samples: int,
+    max_new_tokens: int,
+    rule: Decoding,
+    seed: int,
 ) -> None:
-    """Prompts of any lengths in a context of 16: rows run out of room, stop and move lanes at different times."""
+    """Prompts of any lengths in a context of 16: rows run out of room, stop and move lanes at
+    different times.
+    """
     network: Transformer = transformer(dtype=torch.float64, context=16, **kind)
     policy = policy_of(network, rule=rule)
-    prompts = [torch.randint(0, 11, (n,), generator=seeded(seed + i)).tolist() for i, n in enumerate(lengths)]
-    found = generate(policy, prompts, max_new_tokens=max_new_tokens, stop=STOP, samples=samples, generator=seeded(seed))
+    prompts = [
+        torch.randint(0, 11, (n,), generator=seeded(seed + i)).tolist()
+        for i, n in enumerate(lengths)
+    ]
+    found = generate(
+        policy,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        stop=STOP,
+        samples=samples,
+        generator=seeded(seed),
+    )
     key = int(torch.randint(2**62, (), generator=seeded(seed)))
     rows = [prompt for prompt in prompts for _ in range(samples)]
     uniform = [
-        torch.from_numpy(np.random.Generator(np.random.Philox(key=[key, row])).random(max_new_tokens))
+        torch.from_numpy(
+            np.random.Generator(np.random.Philox(key=[key, row])).random(max_new_tokens)
+        )
         for row in range(len(rows))
     ]
     assert len(found) == len(rows)
     for completion, prompt, numbers in zip(found, rows, uniform, strict=True):
-        same(completion, without_cache(policy, prompt, min(max_new_tokens, 16 - len(prompt)), numbers))
+        same(
+            completion,
+            without_cache(policy, prompt, min(max_new_tokens, 16 - len(prompt)), numbers),
+        )
 
 
 def test_what_a_row_says_is_scored_the_same_by_the_trainer() -> None:
     policy = policy_of(transformer(), rule=SAMPLED)
     prompts = [[1, 4, 5], [1], [1, 6]]
-    for completion in generate(policy, prompts, max_new_tokens=12, stop=STOP, samples=8, generator=seeded(0)):
+    for completion in generate(
+        policy, prompts, max_new_tokens=12, stop=STOP, samples=8, generator=seeded(0)
+    ):
         row = torch.tensor([completion.prompt + completion.tokens])
         logp = policy.log_prob(row, row[:, 1:])[0, len(completion.prompt) - 1 :]
         assert completion.logp == pytest.approx(logp.tolist(), abs=1e-5)
@@ -89,7 +127,9 @@ def test_what_a_row_says_is_scored_the_same_by_the_trainer() -> None:
 
 def test_the_stop_token_is_said_and_is_the_last() -> None:
     policy = policy_of(transformer())
-    completions = generate(policy, [[1]], max_new_tokens=10, stop=STOP, samples=64, generator=seeded(0))
+    completions = generate(
+        policy, [[1]], max_new_tokens=10, stop=STOP, samples=64, generator=seeded(0)
+    )
     assert {completion.stopped for completion in completions} == {True, False}
     for completion in completions:
         assert completion.stopped == (completion.tokens[-1] == STOP)
@@ -102,7 +142,9 @@ def test_tokens_that_are_no_actions_are_never_said() -> None:
     policy = policy_of(transformer())
     said = {
         t
-        for c in generate(policy, [[1]], max_new_tokens=20, stop=STOP, samples=100, generator=seeded(0))
+        for c in generate(
+            policy, [[1]], max_new_tokens=20, stop=STOP, samples=100, generator=seeded(0)
+        )
         for t in c.tokens
     }
     assert said == set(range(2, 11))
@@ -114,7 +156,10 @@ def test_the_same_generator_says_the_same_and_is_left_where_it_was_used_up() -> 
     first = generate(policy, [[1]], max_new_tokens=8, stop=STOP, samples=4, generator=generator)
     second = generate(policy, [[1]], max_new_tokens=8, stop=STOP, samples=4, generator=generator)
     assert first != second
-    assert generate(policy, [[1]], max_new_tokens=8, stop=STOP, samples=4, generator=seeded(5)) == first
+    assert (
+        generate(policy, [[1]], max_new_tokens=8, stop=STOP, samples=4, generator=seeded(5))
+        == first
+    )
 
 
 def test_finished_rows_cost_nothing_further(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +171,9 @@ def test_finished_rows_cost_nothing_further(monkeypatch: pytest.MonkeyPatch) -> 
         "step",
         lambda self, tokens, *rest: (rows.append(len(tokens)), step(self, tokens, *rest))[1],
     )
-    completions = generate(policy, [[1]], max_new_tokens=10, stop=STOP, samples=32, generator=seeded(0))
+    completions = generate(
+        policy, [[1]], max_new_tokens=10, stop=STOP, samples=32, generator=seeded(0)
+    )
     # A token is one row of one forward pass; the first of each row comes from the prompt's.
     assert sum(rows) == sum(len(completion.tokens) - 1 for completion in completions)
     assert rows == sorted(rows, reverse=True)

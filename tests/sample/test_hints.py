@@ -1,4 +1,6 @@
-"""Hinted answers: only where nothing was right, behind the plain prompt, with the policy's own log-probability of that row."""
+"""Hinted answers: only where nothing was right, behind the plain prompt, with the policy's own
+log-probability of that row.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,11 @@ BYTES = train_tokenizer("bytes", [])
 
 
 def make(
-    scorer: Scorer | None = None, hint: str = HINT, context: int = 96, task: Any = None, prompts: int = 4
+    scorer: Scorer | None = None,
+    hint: str = HINT,
+    context: int = 96,
+    task: Any = None,
+    prompts: int = 4,
 ) -> Hints:
     policy = TokenPolicy(transformer(vocab_size=262, context=context), actions(BYTES))
     task = task or load_task("reverse", seed=1, shortest=2, longest=4)
@@ -38,12 +44,16 @@ def make(
 
 
 class Parrot:
-    """An engine that repeats the answer it is told in every second sample; untold, it solves only the prompts that it `knows`."""
+    """An engine that repeats the answer it is told in every second sample; untold, it solves only
+    the prompts that it `knows`.
+    """
 
     def __init__(self, knows: Sequence[str] = ()) -> None:
         self.knows, self.asked = knows, []
 
-    def __call__(self, policy: Any, prompts: Sequence[Sequence[int]], *, samples: int, **_: Any) -> list[Completion]:
+    def __call__(
+        self, policy: Any, prompts: Sequence[Sequence[int]], *, samples: int, **_: Any
+    ) -> list[Completion]:
         said = []
         for prompt in prompts:
             text = BYTES.decode(list(prompt))
@@ -65,7 +75,9 @@ def texts(batch: Trajectories) -> list[tuple[list[int], str]]:
     found = []
     for i in range(len(batch)):
         first, last = int(batch.chosen[i].int().argmax()) + 1, int(batch.last()[i])
-        found.append((batch.obs[i, :first].tolist(), BYTES.decode(batch.obs[i, first:last].tolist())))
+        found.append(
+            (batch.obs[i, :first].tolist(), BYTES.decode(batch.obs[i, first:last].tolist()))
+        )
     return found
 
 
@@ -87,7 +99,9 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
     assert batch.reward.sum(1).tolist() == [0.0, 1.0] * 4
     assert batch.group is not None
     assert batch.group.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert hints.figures["reward"] == hints.figures["sampled_exact_match"] == 1 / 8  # of what was said without a hint
+    assert (
+        hints.figures["reward"] == hints.figures["sampled_exact_match"] == 1 / 8
+    )  # of what was said without a hint
     assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (3 / 4, 1.0)
 
 
@@ -114,13 +128,17 @@ class SecondTime:
 
     calls = 0
 
-    def __call__(self, examples: Any, completions: Any, texts: Sequence[str]) -> dict[str, list[float]]:
+    def __call__(
+        self, examples: Any, completions: Any, texts: Sequence[str]
+    ) -> dict[str, list[float]]:
         self.calls += 1
         return {"reward": [float(self.calls % 2 == 0)] * len(texts)}
 
 
 def test_log_probabilities_are_the_policys_own_of_the_rows_as_they_stand() -> None:
-    """One row at a time, without padding and mask; the engine's, behind the hint, are another distribution's."""
+    """One row at a time, without padding and mask; the engine's, behind the hint, are another
+    distribution's.
+    """
     hints = make(SecondTime())
     batch = next(hints)
     assert batch.logp is not None
@@ -131,7 +149,9 @@ def test_log_probabilities_are_the_policys_own_of_the_rows_as_they_stand() -> No
         with torch.no_grad():
             alone = policy.log_prob(row, row[:, 1:])[0]
         mine = batch.chosen[i, : len(alone)]
-        torch.testing.assert_close(batch.logp[i, : len(alone)][mine], alone[mine], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            batch.logp[i, : len(alone)][mine], alone[mine], rtol=1e-4, atol=1e-5
+        )
         assert not batch.logp[i][~batch.chosen[i]].any()
     figures = star(policy, learner(policy), Stopwatch()).update(batch)
     assert figures["drift"] < 1e-5
@@ -152,7 +172,9 @@ def test_the_engines_log_probabilities_behind_a_hint_would_be_far_off() -> None:
     assert (own - batch.logp)[batch.chosen].abs().mean() > 0.1
 
 
-def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     hints = make()
     monkeypatch.setattr(rollouts_module, "generate", Parrot())
     policy = hints.rollouts.policy
@@ -165,11 +187,15 @@ def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(monkey
             return policy.log_prob(right.obs, right.action, right.chosen).sum(1)
 
     before = likely()
-    star(policy, learner(policy, rate=1e-3), Stopwatch(), updates_per_step=3, epochs=3).update(batch.with_(logp=None))
+    star(policy, learner(policy, rate=1e-3), Stopwatch(), updates_per_step=3, epochs=3).update(
+        batch.with_(logp=None)
+    )
     assert (likely() > before).all()
 
 
-def test_a_prompt_that_is_too_long_with_its_hint_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_that_is_too_long_with_its_hint_is_not_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     examples = words_of(make(), 4)
     sizes = [len(prompt_tokens(BYTES, with_hint(HINT, example))) for example in examples]
     parrot = Parrot()
@@ -182,7 +208,9 @@ def test_a_prompt_that_is_too_long_with_its_hint_is_not_asked_again(monkeypatch:
 
 def test_what_does_not_fit_behind_the_plain_prompt_is_cut_and_no_answer() -> None:
     said = Completion([1, 2], [7, 8, 9], [-1.0, -2.0, -3.0], "stop")
-    assert as_if_asked([1, 5, 5], said, 6) == Completion([1, 5, 5], [7, 8, 9], [-1.0, -2.0, -3.0], "stop")
+    assert as_if_asked([1, 5, 5], said, 6) == Completion(
+        [1, 5, 5], [7, 8, 9], [-1.0, -2.0, -3.0], "stop"
+    )
     assert as_if_asked([1, 5, 5], said, 5) == Completion([1, 5, 5], [7, 8], [-1.0, -2.0], "length")
 
 
@@ -199,12 +227,19 @@ def test_a_prompt_without_an_answer_is_not_asked_again(tmp_path: Any) -> None:
 
 
 def test_what_a_prompt_holds_is_no_template() -> None:
-    assert with_hint("{x} {prompt}: {answer}!", Example("{answer}", "{prompt} {", "t")) == "{x} {answer}: {prompt} {!"
+    assert (
+        with_hint("{x} {prompt}: {answer}!", Example("{answer}", "{prompt} {", "t"))
+        == "{x} {answer}: {prompt} {!"
+    )
 
 
 @pytest.mark.parametrize(
     ("hint", "said"),
-    [("{prompt}", "has no {answer}"), ("{answer}", "has no {prompt}"), ("{Prompt} {answer}", "{prompt}")],
+    [
+        ("{prompt}", "has no {answer}"),
+        ("{answer}", "has no {prompt}"),
+        ("{Prompt} {answer}", "{prompt}"),
+    ],
 )
 def test_a_template_without_its_parts_is_refused(hint: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
@@ -213,7 +248,9 @@ def test_a_template_without_its_parts_is_refused(hint: str, said: str) -> None:
 
 @pytest.mark.parametrize("given", [0, 2])
 def test_a_sampler_with_hints_is_resumed_to_the_same_bits(given: int) -> None:
-    def even(examples: Any, completions: Sequence[Completion], texts: Any) -> dict[str, list[float]]:
+    def even(
+        examples: Any, completions: Sequence[Completion], texts: Any
+    ) -> dict[str, list[float]]:
         return {"reward": [float(c.tokens[0] % 4 == 0) for c in completions]}
 
     straight, resumed = make(even), make(even)

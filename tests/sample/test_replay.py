@@ -1,4 +1,6 @@
-"""What is drawn from a memory is what happened: the true next observation, returns that stop where episodes do, the stated frequencies."""
+"""What is drawn from a memory is what happened: the true next observation, returns that stop where
+episodes do, the stated frequencies.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def replay(capacity: int = 60, surprise: Surprise | None = None, seed: int = 0) 
 
 @dataclass
 class Moment:
-    """What a copy saw, did and got; `seen` is the number of an observation that no other step has."""
+    """What a copy saw, did and got; `seen` is the number of an observation that no other step
+    has.
+    """
 
     seen: int
     action: int
@@ -41,9 +45,11 @@ class Moment:
 def batches(
     copies: int, steps: list[int], seed: int, breaks: frozenset[int] = frozenset()
 ) -> tuple[list[Trajectories], list[list[Moment]]]:
-    """Batches that go on from one to the next but before those in `breaks`, and the same as one history for each copy.
+    """Batches that go on from one to the next but before those in `breaks`, and the same as one
+    history for each copy.
 
-    After an end the next step only begins anew; what stands in it is NaN. Where the history breaks it has a moment of nothing.
+    After an end the next step only begins anew; what stands in it is NaN. Where the history breaks
+    it has a moment of nothing.
     """
     random = seeded(seed)
     number = iter(range(1, 100_000))
@@ -67,7 +73,9 @@ def batches(
         for i in range(copies):
             history[i] += rows[i]
         field = lambda name: [[getattr(m, name) for m in row] for row in rows]  # noqa: B023, E731
-        obs = torch.tensor([[row[0].seen, *(m.after for m in row)] for row in rows], dtype=torch.float32)
+        obs = torch.tensor(
+            [[row[0].seen, *(m.after for m in row)] for row in rows], dtype=torch.float32
+        )
         terminated = torch.tensor(field("terminated"))
         made.append(
             Trajectories(
@@ -83,7 +91,9 @@ def batches(
 
 
 def by_hand(row: list[Moment], t: int, n_step: int) -> tuple[int, float, int, float, bool]:
-    """Action, Σ γ^i r_i, the last observation's number, γ^k and whether the world ended there, step by step."""
+    """Action, Σ γ^i r_i, the last observation's number, γ^k and whether the world ended there, step
+    by step.
+    """
     total, k = 0.0, 0
     while True:
         total += GAMMA**k * row[t + k].reward
@@ -116,50 +126,85 @@ def agrees(drawn: Transitions, held: dict[int, tuple[list[Moment], int]], n_step
     seed=st.integers(0, 10_000),
 )
 def test_every_step_that_is_held_comes_out_as_the_history_says(
-    copies: int, steps: list[int], breaks: frozenset[int], room: int, n_step: int, by_surprise: bool, seed: int
+    copies: int,
+    steps: list[int],
+    breaks: frozenset[int],
+    room: int,
+    n_step: int,
+    by_surprise: bool,
+    seed: int,
 ) -> None:
-    """Against a double loop over the last `room` moments of each copy, for ends, resets, breaks, and a memory that goes round."""
+    """Against a double loop over the last `room` moments of each copy, for ends, resets, breaks,
+    and a memory that goes round.
+    """
     made, history = batches(copies, steps, seed, breaks)
     memory = replay(room * copies, Surprise() if by_surprise else None)
     pushed = [memory.push(batch) for batch in made]
     assert pushed == [int(batch.chosen.sum()) for batch in made]
-    held = {row[t].seen: (row, t) for row in history for t in range(max(0, len(row) - room), len(row)) if row[t].chosen}
+    held = {
+        row[t].seen: (row, t)
+        for row in history
+        for t in range(max(0, len(row) - room), len(row))
+        if row[t].chosen
+    }
     assert len(memory) == len(held)
     drawn = memory.draw(32 * len(held), GAMMA, n_step)
     agrees(drawn, held, n_step)
-    if by_surprise:  # all are equally likely, and one comes from each of 32 parts of every step's share
+    if (
+        by_surprise
+    ):  # all are equally likely, and one comes from each of 32 parts of every step's share
         assert {int(x) for x in drawn.obs[:, 0]} == held.keys()
 
 
 def test_the_next_observation_of_an_end_is_the_true_last_one() -> None:
-    """Written out: the world ends at 12, the next step only begins anew at 20, and time is up at 21."""
+    """Written out: the world ends at 12, the next step only begins anew at 20, and time is up at
+    21.
+    """
     obs = torch.tensor([[10.0, 11, 12, 20, 21, 30, 31]])
     false = torch.zeros(1, 6, dtype=torch.bool)
     chosen, terminated, truncated = ~false, false.clone(), false.clone()
     terminated[0, 1] = truncated[0, 3] = True
     chosen[0, 2] = chosen[0, 4] = False
     memory = replay()
-    memory.push(Trajectories(obs, torch.zeros(1, 6), chosen, torch.ones(1, 6), terminated, truncated))
+    memory.push(
+        Trajectories(obs, torch.zeros(1, 6), chosen, torch.ones(1, 6), terminated, truncated)
+    )
     drawn = memory.draw(400, GAMMA)  # each of 4 is missed with probability 0.75^400
-    found = {(float(a), float(b), bool(c)) for a, b, c in zip(drawn.obs, drawn.next_obs, drawn.terminated, strict=True)}
+    found = {
+        (float(a), float(b), bool(c))
+        for a, b, c in zip(drawn.obs, drawn.next_obs, drawn.terminated, strict=True)
+    }
     assert found == {(10, 11, False), (11, 12, True), (20, 21, False), (30, 31, False)}
 
 
 def test_an_end_stops_returns_even_where_a_world_that_looks_the_same_begins_at_once() -> None:
-    """After a resumption that begins anew there is no step that only does so, and a world of one observation shows no break."""
+    """After a resumption that begins anew there is no step that only does so, and a world of one
+    observation shows no break.
+    """
     no, yes = torch.tensor([[False, False]]), torch.tensor([[True, True]])
     first = Trajectories(
-        torch.zeros(1, 3), torch.zeros(1, 2), yes, torch.tensor([[1.0, 2.0]]), no, torch.tensor([[False, True]])
+        torch.zeros(1, 3),
+        torch.zeros(1, 2),
+        yes,
+        torch.tensor([[1.0, 2.0]]),
+        no,
+        torch.tensor([[False, True]]),
     )
     memory = replay()
     memory.push(first)
-    memory.push(Trajectories(torch.zeros(1, 3), torch.zeros(1, 2), yes, torch.tensor([[40.0, 80.0]]), no, no))
+    memory.push(
+        Trajectories(
+            torch.zeros(1, 3), torch.zeros(1, 2), yes, torch.tensor([[40.0, 80.0]]), no, no
+        )
+    )
     found = memory.draw(400, 1.0, 4)  # each of 4 is missed with probability 0.75^400
     assert set(found.reward.tolist()) == {3.0, 2.0, 120.0, 80.0}
 
 
 def test_steps_are_drawn_equally_often() -> None:
-    """χ² of 20,000 draws from the chosen ones of 30 steps, where 18 have been forgotten; false alarm 1 in 10,000."""
+    """χ² of 20,000 draws from the chosen ones of 30 steps, where 18 have been forgotten; false
+    alarm 1 in 10,000.
+    """
     made, history = batches(2, [7, 9, 8], seed=3)
     memory = replay(30)
     for batch in made:
@@ -171,9 +216,11 @@ def test_steps_are_drawn_equally_often() -> None:
 
 @pytest.mark.parametrize("rows", [1, 16])
 def test_steps_are_drawn_in_proportion_to_their_surprise(rows: int) -> None:
-    """χ² of 16,000 draws against (|δ| + ε)^α written out, one at a time and 16 at once; false alarm at most 1 in 10,000.
+    """χ² of 16,000 draws against (|δ| + ε)^α written out, one at a time and 16 at once; false alarm
+    at most 1 in 10,000.
 
-    16 at once are spread more evenly than independent draws, which only makes the statistic smaller.
+    16 at once are spread more evenly than independent draws, which only makes the statistic
+    smaller.
     """
     made, history = batches(2, [12], seed=5)
     memory = replay(30, Surprise(alpha=0.7))
@@ -192,7 +239,9 @@ def test_steps_are_drawn_in_proportion_to_their_surprise(rows: int) -> None:
 
 
 def test_importance_weights_are_those_of_the_formula_and_beta_rises_to_1() -> None:
-    """(N·P)^−β over the largest of the draw (Schaul et al. 2016, §3.4): β is 0.4 + 0.6 × the share of the run that is gone."""
+    """(N·P)^−β over the largest of the draw (Schaul et al. 2016, §3.4): β is 0.4 + 0.6 × the share
+    of the run that is gone.
+    """
     made, _ = batches(1, [6], seed=2)
     memory = replay(20, Surprise(alpha=1.0, beta=0.4))
     memory.push(made[0])
@@ -221,8 +270,12 @@ def test_a_new_step_is_as_likely_as_the_likeliest_ever_was() -> None:
 
 @pytest.mark.parametrize("by_surprise", [False, True])
 @pytest.mark.parametrize("before", [0, 2, 8])
-def test_a_saved_memory_goes_on_with_the_same_bits(by_surprise: bool, before: int, tmp_path: Path) -> None:
-    """Through a checkpoint on disk: empty, half full, gone round; then two batches and draws of both kinds more."""
+def test_a_saved_memory_goes_on_with_the_same_bits(
+    by_surprise: bool, before: int, tmp_path: Path
+) -> None:
+    """Through a checkpoint on disk: empty, half full, gone round; then two batches and draws of
+    both kinds more.
+    """
     made, _ = batches(2, [6] * 10, seed=1, breaks=frozenset({5}))
     straight, resumed = (replay(60, Surprise() if by_surprise else None, seed=s) for s in (0, 1))
     for batch in made[:before]:
@@ -236,7 +289,9 @@ def test_a_saved_memory_goes_on_with_the_same_bits(by_surprise: bool, before: in
             memory.push(batch)
         for n_step in (1, 3):
             a, b = (memory.draw(64, GAMMA, n_step) for memory in (straight, resumed))
-            assert all(torch.equal(x, y) for (_, x), (_, y) in zip(a.items(), b.items(), strict=True))
+            assert all(
+                torch.equal(x, y) for (_, x), (_, y) in zip(a.items(), b.items(), strict=True)
+            )
             straight.surprised(a.index, a.reward)
             resumed.surprised(b.index, b.reward)
 
@@ -244,15 +299,27 @@ def test_a_saved_memory_goes_on_with_the_same_bits(by_surprise: bool, before: in
 def test_pictures_stay_bytes_and_take_the_memory_that_is_stated() -> None:
     false = torch.zeros(2, 5, dtype=torch.bool)
     pictures = torch.randint(0, 256, (2, 6, 4, 9, 9), generator=seeded(0), dtype=torch.uint8)
-    batch = Trajectories(pictures, torch.zeros(2, 5, dtype=torch.long), ~false, torch.zeros(2, 5), false, false)
+    batch = Trajectories(
+        pictures, torch.zeros(2, 5, dtype=torch.long), ~false, torch.zeros(2, 5), false, false
+    )
     memory = replay(1000)
     memory.push(batch)
     drawn = memory.draw(50, GAMMA)
     assert drawn.obs.dtype == drawn.next_obs.dtype == torch.uint8
     known = {picture.numpy().tobytes() for picture in pictures.flatten(0, 1)}
     assert all(picture.numpy().tobytes() in known for picture in drawn.obs)
-    arrays = (memory.obs, memory.action, memory.reward, memory.chosen, memory.terminated, memory.ended, memory.order)
-    assert sum(array.nbytes for array in arrays) == (1000 + 2) * (4 * 9 * 9 + 8 + 15)  # 2: one more slot for each copy
+    arrays = (
+        memory.obs,
+        memory.action,
+        memory.reward,
+        memory.chosen,
+        memory.terminated,
+        memory.ended,
+        memory.order,
+    )
+    assert sum(array.nbytes for array in arrays) == (1000 + 2) * (
+        4 * 9 * 9 + 8 + 15
+    )  # 2: one more slot for each copy
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -1,4 +1,6 @@
-"""Completions as trajectories: the policy's own tokens are chosen, the reward stands on the last, and how each ended is kept."""
+"""Completions as trajectories: the policy's own tokens are chosen, the reward stands on the last,
+and how each ended is kept.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,15 @@ def test_every_mark_stands_where_it_belongs() -> None:
     batch = rollout_rows([stopped, cut], [0.5, -2.0], [3, 4])
     assert batch.obs.tolist() == [[1, 4, 8, 5, 70, 71, 2], [1, 5, 72, 73, 74, 75, 0]]
     assert torch.equal(batch.action, batch.obs[:, 1:])
-    assert [batch.action[i][batch.chosen[i]].tolist() for i in range(2)] == [stopped.tokens, cut.tokens]
+    assert [batch.action[i][batch.chosen[i]].tolist() for i in range(2)] == [
+        stopped.tokens,
+        cut.tokens,
+    ]
     assert batch.reward.tolist() == [[0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, -2.0, 0]]
-    assert batch.terminated.nonzero().tolist() == [[0, 5], [1, 4]]  # the verdict is final, also on one that was cut
+    assert batch.terminated.nonzero().tolist() == [
+        [0, 5],
+        [1, 4],
+    ]  # the verdict is final, also on one that was cut
     assert batch.truncated.nonzero().tolist() == [[1, 4]]
     assert batch.last().tolist() == [6, 5]
     assert batch.logp is not None
@@ -51,7 +59,9 @@ def test_a_reward_that_is_no_finite_number_is_refused(reward: float) -> None:
 
 
 def make(scorer: Scorer | None = None, rule: Decoding | None = None, redraws: int = 0) -> Rollouts:
-    policy = TokenPolicy(transformer(vocab_size=262, context=48), actions(BYTES), rule or Decoding())
+    policy = TokenPolicy(
+        transformer(vocab_size=262, context=48), actions(BYTES), rule or Decoding()
+    )
     task = load_task("reverse", seed=1, shortest=2, longest=4)
     return Rollouts(
         policy, BYTES, task, scorer or Verifier(task), Stopwatch(), prompts_per_step=3, samples_per_prompt=4, max_new_tokens=6, seed=5,
@@ -70,7 +80,9 @@ def test_rows_are_prompts_times_samples_side_by_side_and_score_as_sampled() -> N
         prompt = prompt_tokens(BYTES, task.example(i // 4, "train").prompt)
         assert batch.obs[i, : len(prompt)].tolist() == prompt
         assert batch.chosen[i].nonzero()[0].item() == len(prompt) - 1
-        assert (batch.terminated[i] | batch.truncated[i]).nonzero().flatten().tolist() == [int(batch.last()[i]) - 1]
+        assert (batch.terminated[i] | batch.truncated[i]).nonzero().flatten().tolist() == [
+            int(batch.last()[i]) - 1
+        ]
     logp = sampler.policy.log_prob(batch.obs, batch.action, batch.chosen)
     torch.testing.assert_close(logp, batch.logp, rtol=1e-4, atol=1e-5)
     assert sampler.figures["tokens"] == batch.chosen.sum()
@@ -85,7 +97,10 @@ def test_the_scorer_hears_each_example_beside_its_completion_and_its_words_are_t
         examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
         heard.extend(zip(examples, completions, texts, strict=True))
-        return {"reward": [float(i) for i in range(len(texts))], "exact_match": [0.0, 1.0] * (len(texts) // 2)}
+        return {
+            "reward": [float(i) for i in range(len(texts))],
+            "exact_match": [0.0, 1.0] * (len(texts) // 2),
+        }
 
     sampler = make(scorer)
     batch = next(sampler)
@@ -116,7 +131,9 @@ def test_a_sampler_that_is_resumed_goes_on_as_if_it_had_never_stopped(given: int
 
 
 class Grader:
-    """Gives answers 0, 1, 2, 3 in the groups that `differs` says (by how many came before), else 0.5; keeps what it heard."""
+    """Gives answers 0, 1, 2, 3 in the groups that `differs` says (by how many came before), else
+    0.5; keeps what it heard.
+    """
 
     def __init__(self, differs: Callable[[int], bool]) -> None:
         self.differs, self.prompts, self.completions = differs, [], []
@@ -195,7 +212,14 @@ def test_without_redraws_a_batch_is_one_round_of_the_engine() -> None:
     generator = generator_for(5, "samples")
     for step in range(2):
         prompts = prompts_of(sampler, range(3 * step, 3 * step + 3))
-        said = generate(sampler.policy, prompts, max_new_tokens=6, stop=BYTES.end, generator=generator, samples=4)
+        said = generate(
+            sampler.policy,
+            prompts,
+            max_new_tokens=6,
+            stop=BYTES.end,
+            generator=generator,
+            samples=4,
+        )
         wanted = rollout_rows(said, [0.5] * 12, [i // 4 for i in range(12)])
         assert same_bits(next(sampler), wanted)
         assert "drawn_groups" not in sampler.figures
@@ -205,7 +229,12 @@ def uneven(
     examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
 ) -> dict[str, list[float]]:
     """What the first token is worth, to a prompt of odd length; nothing else is worth anything."""
-    return {"reward": [float(c.tokens[0]) * (len(e.prompt) % 2) for e, c in zip(examples, completions, strict=True)]}
+    return {
+        "reward": [
+            float(c.tokens[0]) * (len(e.prompt) % 2)
+            for e, c in zip(examples, completions, strict=True)
+        ]
+    }
 
 
 @pytest.mark.parametrize("given", [0, 1, 3])

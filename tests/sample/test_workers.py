@@ -1,4 +1,6 @@
-"""Worker processes: what they send, what they are told when the weights change, and how they fail and end."""
+"""Worker processes: what they send, what they are told when the weights change, and how they fail
+and end.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,17 @@ def lives(pid: int) -> bool:
 
 def policy() -> ActorCritic:
     world = make_world("CartPole-v1", 1)
-    return ActorCritic(world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(8,))
+    return ActorCritic(
+        world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(8,)
+    )
 
 
 def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
     actor = policy()
     said_of: list[str] = []
-    sampler = Workers("CartPole-v1", 3, actor, Stopwatch(), workers=2, steps=7, seed=0, say=said_of.append)
+    sampler = Workers(
+        "CartPole-v1", 3, actor, Stopwatch(), workers=2, steps=7, seed=0, say=said_of.append
+    )
     try:
         first = next(sampler)
         assert first.chosen.shape == (3, 7)
@@ -55,7 +61,8 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
                 [50.0, -50.0]
             )  # from now on everybody pushes to the left
         batches = [next(sampler) for _ in range(12)]
-        # On a busy machine one worker may be late with its first episode: until both have reported, more is taken.
+        # On a busy machine one worker may be late with its first episode: until both have reported,
+        # more is taken.
         while sampler.returns.keys() != {0, 1} and len(batches) < 1000:
             batches.append(next(sampler))
         assert bool((batches[-1].action == 0).all())  # what lay ready before is used up by then
@@ -70,7 +77,8 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
             if said_of:
                 break
         assert said_of == [
-            "Worker 0 ended with code -9 and left no word: the machine may be out of memory. 1 of 2 go on."
+            "Worker 0 ended with code -9 and left no word: the machine may be out of memory. 1 of "
+            "2 go on."
         ]
         assert sampler.returns.keys() == {1}
         assert sampler.figures["workers"] == 1
@@ -113,23 +121,26 @@ def test_a_worker_that_is_stopped_holds_nobody_up() -> None:
     finally:
         began = time.monotonic()
         sampler.close()
-    assert time.monotonic() - began < 60  # the limit is 2 s, and the machine may be busy; it was for ever
+    assert (
+        time.monotonic() - began < 60
+    )  # the limit is 2 s, and the machine may be busy; it was for ever
     assert not any(process.is_alive() for process in sampler.processes)
 
 
 def test_workers_of_a_learner_that_was_killed_end_by_themselves() -> None:
     code = (
-        "from tests.sample.test_workers import *\n"
-        "import time\n"
-        "if __name__ == '__main__':\n"
-        "    sampler = Workers('CartPole-v1', 3, policy(), Stopwatch(), workers=2, steps=700, seed=0)\n"
-        "    next(sampler)\n"
-        "    print(*(process.pid for process in sampler.processes), flush=True)\n"
-        "    time.sleep(600)\n"
+        "from tests.sample.test_workers import *\nimport time\nif __name__ == '__main__':\n    "
+        "sampler = Workers('CartPole-v1', 3, policy(), Stopwatch(), workers=2, steps=700, "
+        "seed=0)\n    next(sampler)\n    print(*(process.pid for process in sampler.processes), "
+        "flush=True)\n    time.sleep(600)\n"
     )
     root = str(Path(__file__).parents[2])
     learner = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=root, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": root}
+        [sys.executable, "-c", code],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": root},
     )
     assert learner.stdout is not None
     workers = [int(word) for word in learner.stdout.readline().split()]
@@ -143,8 +154,12 @@ def test_workers_of_a_learner_that_was_killed_end_by_themselves() -> None:
 
 
 def test_a_row_whose_last_step_is_left_out_bootstraps_from_where_it_was_left() -> None:
-    """Observations are their own value; five of six steps are wanted: what row 1 did last led to 6, not to 7."""
+    """Observations are their own value; five of six steps are wanted: what row 1 did last led to 6,
+    not to 7.
+    """
     no = torch.zeros(2, 3, dtype=torch.bool)
-    rows = first_steps(Trajectories(torch.arange(8.0).view(2, 4), no.float(), ~no, no.float(), no, no), 5)
+    rows = first_steps(
+        Trajectories(torch.arange(8.0).view(2, 4), no.float(), ~no, no.float(), no, no), 5
+    )
     target = gae(rows.reward, rows.obs, rows.chosen, rows.terminated, rows.truncated, 1.0, 0.0)[1]
     assert target.tolist() == [[1, 2, 3], [5, 6, 0]]

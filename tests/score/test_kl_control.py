@@ -14,7 +14,12 @@ def test_without_a_target_beta_stays() -> None:
 
 
 def test_one_step_is_the_formula_with_its_error_held_in_bounds() -> None:
-    for kl, factor in ((2.2, 1 + 0.1 * 0.1), (100.0, 1 + 0.1 * 0.2), (1.9, 1 - 0.1 * 0.05), (-5.0, 1 - 0.1 * 0.2)):
+    for kl, factor in (
+        (2.2, 1 + 0.1 * 0.1),
+        (100.0, 1 + 0.1 * 0.2),
+        (1.9, 1 - 0.1 * 0.05),
+        (-5.0, 1 - 0.1 * 0.2),
+    ):
         control = KLControl(0.5, target=2.0)
         control.observe(kl)
         assert control.beta == pytest.approx(0.5 * factor)

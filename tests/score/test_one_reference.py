@@ -1,4 +1,6 @@
-"""One run has one reference: of rewards, of figures and of preferences, whatever the temperature and whatever the support is cut to."""
+"""One run has one reference: of rewards, of figures and of preferences, whatever the temperature
+and whatever the support is cut to.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +40,12 @@ RULES = (
 
 
 class Cut:
-    """A random reference, a random reward, and the policy that does best of all that speak on a part S of the language only.
+    """A random reference, a random reward, and the policy that does best of all that speak on a
+    part S of the language only.
 
-    S: two symbols of four after every prefix, all where the rule cuts nothing off. On S, π* ∝ π_ref·exp(r/β), where π_ref is the whole
-    reference at the temperature, written down here from its table.
+    S: two symbols of four after every prefix, all where the rule cuts nothing off. On S, π* ∝
+    π_ref·exp(r/β), where π_ref is the whole reference at the temperature, written down here from
+    its table.
     """
 
     def __init__(self, rule: Decoding) -> None:
@@ -49,25 +53,40 @@ class Cut:
         self.rule = rule
         table = torch.randn(len(LANGUAGE.prefixes), 4, dtype=torch.float64, generator=random)
         self.reference_logp = LANGUAGE.log_prob(table / TEMPERATURE)  # [S]
-        self.reward = 0.5 * torch.randn(len(LANGUAGE.sequences), dtype=torch.float64, generator=random)
+        self.reward = 0.5 * torch.randn(
+            len(LANGUAGE.sequences), dtype=torch.float64, generator=random
+        )
         kept = torch.ones_like(table, dtype=torch.bool)
         if rule.truncates:
-            kept = torch.zeros_like(kept).scatter_(1, torch.rand(table.shape, generator=random).topk(2).indices, True)
+            kept = torch.zeros_like(kept).scatter_(
+                1, torch.rand(table.shape, generator=random).topk(2).indices, True
+            )
         places = {prefix: i for i, prefix in enumerate(LANGUAGE.prefixes)}
-        said = [all(bool(kept[places[word[:t]], word[t]]) for t in range(2)) for word in LANGUAGE.sequences]
+        said = [
+            all(bool(kept[places[word[:t]], word[t]]) for t in range(2))
+            for word in LANGUAGE.sequences
+        ]
         self.words = [i for i, inside in enumerate(said) if inside]
-        worth = torch.where(torch.tensor(said), self.reference_logp + self.reward / BETA, -torch.inf)
+        worth = torch.where(
+            torch.tensor(said), self.reference_logp + self.reward / BETA, -torch.inf
+        )
         self.best_logp = worth.log_softmax(0)  # [S]
-        best = (TEMPERATURE * LANGUAGE.logits_of(self.best_logp, torch.zeros_like(table))).clamp(min=OFF)
+        best = (TEMPERATURE * LANGUAGE.logits_of(self.best_logp, torch.zeros_like(table))).clamp(
+            min=OFF
+        )
         self.network = TableNetwork(4, 2).hold(LANGUAGE, best)
         self.policy = TokenPolicy(self.network, rule=rule)
-        self.reference = TokenPolicy(TableNetwork(4, 2).hold(LANGUAGE, table), rule=rule).frozen_copy()
+        self.reference = TokenPolicy(
+            TableNetwork(4, 2).hold(LANGUAGE, table), rule=rule
+        ).frozen_copy()
         self.fit = learner(self.policy)
 
     def rows(self, words: list[int]) -> Trajectories:
         group = torch.arange(len(words))
         with torch.no_grad():
-            blank = spoken(LANGUAGE, words, 4, self.reward, torch.zeros(16, 2, dtype=torch.float64), group)
+            blank = spoken(
+                LANGUAGE, words, 4, self.reward, torch.zeros(16, 2, dtype=torch.float64), group
+            )
             return blank.with_(logp=self.policy.log_prob(blank.obs, blank.action, blank.chosen))
 
 
@@ -81,8 +100,12 @@ def test_the_policy_samples_what_the_subject_says(rule: Decoding) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_preferences_are_fitted_best_by_the_reference_times_exp_of_the_reward(rule: Decoding) -> None:
-    """All pairs of S, each as often as Bradley and Terry prefer it so: the loss has no slope at π*, and has one beside it."""
+def test_preferences_are_fitted_best_by_the_reference_times_exp_of_the_reward(
+    rule: Decoding,
+) -> None:
+    """All pairs of S, each as often as Bradley and Terry prefer it so: the loss has no slope at π*,
+    and has one beside it.
+    """
     cut = Cut(rule)
     look = Gradients(cut.fit)
     pairs = list(permutations(cut.words, 2))
@@ -98,26 +121,48 @@ def test_preferences_are_fitted_best_by_the_reference_times_exp_of_the_reward(ru
     )
     with torch.no_grad():
         cut.network.table.add_(
-            torch.randn(cut.network.table.shape, dtype=torch.float64, generator=seeded(3)), alpha=0.1
+            torch.randn(cut.network.table.shape, dtype=torch.float64, generator=seeded(3)),
+            alpha=0.1,
         )
     algorithm.update(batch)
     assert look.flat.abs().max() > 1e-4
 
 
 def reinforce(cut: Cut) -> Any:
-    return Reinforce(cut.policy, cut.fit, Stopwatch(), reference=cut.reference, kl=KLControl(BETA), baseline="none")
+    return Reinforce(
+        cut.policy,
+        cut.fit,
+        Stopwatch(),
+        reference=cut.reference,
+        kl=KLControl(BETA),
+        baseline="none",
+    )
 
 
 def ppo(cut: Cut) -> Any:
-    settings = PPOSettings(gae_lambda=1.0, value_coefficient=0.0, updates_per_step=1, whiten_advantage=False)
+    settings = PPOSettings(
+        gae_lambda=1.0, value_coefficient=0.0, updates_per_step=1, whiten_advantage=False
+    )
     both = SharedCritic(cut.policy, ScalarHead(cut.network.width).double())
-    return PPO(both, cut.fit, Stopwatch(), settings, generator=seeded(0), reference=cut.reference, kl=KLControl(BETA))
+    return PPO(
+        both,
+        cut.fit,
+        Stopwatch(),
+        settings,
+        generator=seeded(0),
+        reference=cut.reference,
+        kl=KLControl(BETA),
+    )
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("make", [reinforce, ppo])
-def test_no_reward_less_the_kl_is_better_than_at_that_policy(make: Callable[[Cut], Any], rule: Decoding) -> None:
-    """The expected gradient, over all sequences that the policy says, each as often as it says it, is 0 there."""
+def test_no_reward_less_the_kl_is_better_than_at_that_policy(
+    make: Callable[[Cut], Any], rule: Decoding
+) -> None:
+    """The expected gradient, over all sequences that the policy says, each as often as it says it,
+    is 0 there.
+    """
     cut = Cut(rule)
     look, algorithm, total = Gradients(cut.fit), make(cut), torch.zeros(())
     for word in cut.words:
@@ -136,7 +181,9 @@ def test_the_figures_are_of_that_reference_too(rule: Decoding) -> None:
     figures = kl_to(cut.reference, rows, cut.fit, p * len(p))[1]
     assert figures["kl_k1"] == pytest.approx(wanted, rel=1e-8)
     whole = cut.reference.with_rule(Decoding(TEMPERATURE))
-    assert (p * stepwise_kl(cut.policy, whole, rows)).sum().item() == pytest.approx(wanted, rel=1e-8)
+    assert (p * stepwise_kl(cut.policy, whole, rows)).sum().item() == pytest.approx(
+        wanted, rel=1e-8
+    )
     assert figures["kl_k3"] >= 0
 
 
@@ -145,7 +192,9 @@ def test_a_policy_that_hardly_moved_is_at_no_negative_distance() -> None:
     cut = Cut(Decoding())
     table = cut.network.logits(LANGUAGE).detach().float()
     near = TokenPolicy(
-        TableNetwork(4, 2).hold(LANGUAGE, table + 1e-6 * torch.randn(table.shape, generator=seeded(0))).float()
+        TableNetwork(4, 2)
+        .hold(LANGUAGE, table + 1e-6 * torch.randn(table.shape, generator=seeded(0)))
+        .float()
     )
     policy = TokenPolicy(TableNetwork(4, 2).hold(LANGUAGE, table).float())
     assert (stepwise_kl(policy, near, cut.rows(list(range(16)))) >= 0).all()
@@ -169,16 +218,25 @@ def with_reference(name: str) -> Callable[..., Any]:
             given["action_value"] = nn.Linear(policy.network.width, 4, bias=False).double()
             nn.init.normal_(given["action_value"].weight, generator=seeded(5))
         accepted = signature(make).parameters
-        return make(policy, fit, stopwatch, **{key: value for key, value in given.items() if key in accepted})
+        return make(
+            policy,
+            fit,
+            stopwatch,
+            **{key: value for key, value in given.items() if key in accepted},
+        )
 
     return build
 
 
 def on_a_table(name: str, heat: float, rule: Decoding) -> tuple[Tensor, dict[str, float]]:
-    """Gradient and figures of one update of a policy with the logits l/heat and a reference with m/heat, both under the rule."""
+    """Gradient and figures of one update of a policy with the logits l/heat and a reference with
+    m/heat, both under the rule.
+    """
     policy, reference = (
         TokenPolicy(
-            TableNetwork(4, 2).hold(LANGUAGE, torch.randn(5, 4, dtype=torch.float64, generator=seeded(seed)) / heat),
+            TableNetwork(4, 2).hold(
+                LANGUAGE, torch.randn(5, 4, dtype=torch.float64, generator=seeded(seed)) / heat
+            ),
             rule=rule,
         )
         for seed in (1, 2)
@@ -194,17 +252,27 @@ def on_a_table(name: str, heat: float, rule: Decoding) -> tuple[Tensor, dict[str
         settings = PPOSettings(updates_per_step=1)
         both = SharedCritic(policy, ScalarHead(policy.network.width).double())
         algorithm: Any = PPO(
-            both, fit, Stopwatch(), settings, generator=seeded(0), reference=reference.frozen_copy(), kl=KLControl(0.3)
+            both,
+            fit,
+            Stopwatch(),
+            settings,
+            generator=seeded(0),
+            reference=reference.frozen_copy(),
+            kl=KLControl(0.3),
         )
     else:
-        algorithm = with_reference(name)(policy, fit, Stopwatch(), reference=reference.frozen_copy())
+        algorithm = with_reference(name)(
+            policy, fit, Stopwatch(), reference=reference.frozen_copy()
+        )
     figures = algorithm.update(Pairs(batch[:4], batch[4:]) if name == "dpo" else batch)
     return look.taken[-1][0], figures
 
 
 @pytest.mark.parametrize("name", [*KINDS, "ppo", "dpo", "kto"])
 def test_a_temperature_divides_the_logits_of_policy_and_reference_alike(name: str) -> None:
-    """Logits l and m at temperature τ are the logits l/τ and m/τ at 1: the same figures, and by the chain rule 1/τ of the gradient."""
+    """Logits l and m at temperature τ are the logits l/τ and m/τ at 1: the same figures, and by the
+    chain rule 1/τ of the gradient.
+    """
     at_tau, figures = on_a_table(name, 1.0, Decoding(TEMPERATURE))
     at_one, same = on_a_table(name, TEMPERATURE, Decoding())
     torch.testing.assert_close(at_tau, at_one / TEMPERATURE, **EXACT)

@@ -1,4 +1,6 @@
-"""A learned reward: the model's number at the last real token, shifted and scaled; the truth is looked at, never trained on."""
+"""A learned reward: the model's number at the last real token, shifted and scaled; the truth is
+looked at, never trained on.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ COMPLETIONS = [
 
 
 def model() -> ScalarModel:
-    """In float64: batches of other sizes add in other orders, and no tolerance in float32 holds on every processor."""
+    """In float64: batches of other sizes add in other orders, and no tolerance in float32 holds on
+    every processor.
+    """
     found = ScalarModel(transformer())
     torch.nn.init.normal_(found.head.linear.weight, generator=seeded(0))
     return found.double()
@@ -32,13 +36,17 @@ def model() -> ScalarModel:
 def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(rows: int) -> None:
     judge = model()
     alone = [float(judge(torch.tensor([c.prompt + c.tokens]))[0, -1].detach()) for c in COMPLETIONS]
-    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None, rows=rows).raw(COMPLETIONS).tolist() == pytest.approx(
-        alone, abs=1e-12
-    )
+    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None, rows=rows).raw(
+        COMPLETIONS
+    ).tolist() == pytest.approx(alone, abs=1e-12)
     task = load_task("reverse", seed=0)
     examples, texts = [task.example(i, "train") for i in range(5)], ["x"] * 5
-    marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None, rows=rows)(examples, COMPLETIONS, texts)
-    assert marks["reward_model_score"] == pytest.approx([(score - 0.3) / 2 for score in alone], abs=1e-12)
+    marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None, rows=rows)(
+        examples, COMPLETIONS, texts
+    )
+    assert marks["reward_model_score"] == pytest.approx(
+        [(score - 0.3) / 2 for score in alone], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("most", [-0.5, 0.0, 0.25, 1e9])
@@ -47,7 +55,10 @@ def test_an_answer_that_was_cut_earns_so_much_at_most_whoever_judges(most: float
     examples = [task.example(i, "train") for i in range(5)]
     texts = [example.answer or "" for example in examples]
     for scorer, capped in (
-        (RewardModelScore(judge, mean=-9.0, std=1.0, truth=None, cut_reward=most), "reward_model_score"),
+        (
+            RewardModelScore(judge, mean=-9.0, std=1.0, truth=None, cut_reward=most),
+            "reward_model_score",
+        ),
         (Verifier(task, cut_reward=most), None),
     ):
         marks = scorer(examples, COMPLETIONS, texts)
@@ -61,7 +72,9 @@ def test_the_true_score_stands_beside_the_reward_and_changes_it_by_nothing() -> 
     examples = [task.example(i, "train") for i in range(5)]
     texts = [example.answer or "" for example in examples]
     plain = RewardModelScore(judge, mean=0.0, std=1.0, truth=None)(examples, COMPLETIONS, texts)
-    marks = RewardModelScore(judge, mean=0.0, std=1.0, truth=Verifier(task))(examples, COMPLETIONS, texts)
+    marks = RewardModelScore(judge, mean=0.0, std=1.0, truth=Verifier(task))(
+        examples, COMPLETIONS, texts
+    )
     assert marks["reward"] == plain["reward"]
     assert (
         marks["true_score"] == marks["exact_match"] == [1.0, 1.0, 0.0, 1.0, 0.0]

@@ -1,4 +1,6 @@
-"""What is known of a batch before it is learned from, by hand: distances without a reference, groups, and means over them."""
+"""What is known of a batch before it is learned from, by hand: distances without a reference,
+groups, and means over them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def test_without_a_reference_the_policy_is_at_no_distance() -> None:
 
 
 def test_a_group_counts_once_however_many_rows_it_has() -> None:
-    """Groups of one, two and three rows with 6, 3 and 0 at each row: the mean is 3, of rows it would be 2."""
+    """Groups of one, two and three rows with 6, 3 and 0 at each row: the mean is 3, of rows it
+    would be 2.
+    """
     group = torch.tensor([7, 2, 2, 5, 5, 5])
     x = torch.tensor([6.0, 3.0, 3.0, 0.0, 0.0, 0.0]).double()
     assert mean_over_groups(x, group, learner(policy())) == pytest.approx(3)
@@ -27,8 +31,14 @@ def test_a_group_counts_once_however_many_rows_it_has() -> None:
 
 def test_rows_earn_what_stands_on_chosen_steps_and_a_batch_that_does_not_say_is_one_group() -> None:
     batch = rollouts(policy())[:4]
-    by_hand = [float(reward[own].sum()) for reward, own in zip(batch.reward, batch.chosen, strict=True)]
-    assert earned(batch.with_(reward=torch.where(batch.chosen, batch.reward, 9.0))).tolist() == pytest.approx(by_hand)
+    by_hand = [
+        float(reward[own].sum()) for reward, own in zip(batch.reward, batch.chosen, strict=True)
+    ]
+    assert earned(
+        batch.with_(reward=torch.where(batch.chosen, batch.reward, 9.0))
+    ).tolist() == pytest.approx(by_hand)
     assert groups(batch.with_(group=None)).tolist() == [0, 0, 0, 0]
-    flat = batch.with_(reward=torch.where((batch.group == batch.group[0])[:, None], 0.0, batch.reward))  # pyright: ignore
+    assert batch.group is not None
+    first = (batch.group == batch.group[0])[:, None]
+    flat = batch.with_(reward=torch.where(first, 0.0, batch.reward))
     assert zero_spread_groups(flat, learner(policy())) == 0.5

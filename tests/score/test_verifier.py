@@ -34,9 +34,14 @@ def test_the_reward_is_the_tasks_dense_score() -> None:
 
 def test_not_to_stop_never_pays(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("def prompts():\n    return ['a']\ndef score(prompt, completion):\n    return float(completion)\n")
+    path.write_text(
+        "def prompts():\n    return ['a']\ndef score(prompt, completion):\n    return "
+        "float(completion)\n"
+    )
     task = load_task(str(path))
-    completions = [Completion([1], [6], [0.0], "length")] * 2 + [Completion([1], [6], [0.0], "stop")] * 2
+    completions = [Completion([1], [6], [0.0], "length")] * 2 + [
+        Completion([1], [6], [0.0], "stop")
+    ] * 2
     marks = Verifier(task)([task.example(0, "train")] * 4, completions, ["-5", "5", "-5", "5"])
     assert marks["reward"] == [-5.0, 0.0, -5.0, 5.0]
     assert marks["exact_match"] == [0.0, 0.0, 0.0, 1.0]

@@ -12,7 +12,8 @@ words = st.text("abc", min_size=2, max_size=8)
 
 
 def test_credit_worked_by_hand():
-    # answer of 6 characters: k right ones in front earn (k − 1) / 5, each character too many costs 1 / 5
+    # answer of 6 characters: k right ones in front earn (k − 1) / 5, each character too many costs
+    # 1 / 5
     assert prefix_credit("tenalp", "tenalp") == 1.0
     assert prefix_credit("tenalp", "tenalx") == pytest.approx(4 / 5)
     assert prefix_credit("tenalp", "tena") == pytest.approx(3 / 5)
@@ -39,13 +40,23 @@ def test_one_more_right_character_never_earns_less(answer, data):
 
 @given(words, st.integers(1, 12))
 def test_a_character_too_many_never_pays(answer, extra):
-    assert prefix_credit(answer, answer + "x" * extra) <= prefix_credit(answer, answer + "x" * (extra - 1))
+    assert prefix_credit(answer, answer + "x" * extra) <= prefix_credit(
+        answer, answer + "x" * (extra - 1)
+    )
 
 
 def test_exact_forgives_blanks_at_the_ends_and_nothing_else():
     judge, example = Answered(), Example("upper: ab c", "AB C", "upper")
     replies = ["AB C", " AB C\n", "AB  C", "ABC", "ab C", "AB C.", "“AB C”"]
-    assert [v.right for v in judge.judge([example] * 7, replies)] == [True, True, False, False, False, False, False]
+    assert [v.right for v in judge.judge([example] * 7, replies)] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_an_answered_task_cannot_score_without_an_answer():
@@ -59,7 +70,8 @@ def test_examples_and_completions_must_pair_up():
 
 
 def test_draws_are_uniform_and_depend_on_the_key_only():
-    # 26,000 draws modulo 26: chi-square with 25 degrees of freedom exceeds 66 with probability 1.5e-5
+    # 26,000 draws modulo 26: chi-square with 25 degrees of freedom exceeds 66 with probability
+    # 1.5e-5
     counts = [0] * 26
     for i in range(26_000):
         counts[draw(f"key {i}", 5) % 26] += 1

@@ -1,4 +1,6 @@
-"""A judge in a process of its own: whatever it does costs its own answer, is told with its line, and never reaches this process."""
+"""A judge in a process of its own: whatever it does costs its own answer, is told with its line,
+and never reaches this process.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from fledge.tasks.judge_process import JudgeProcess, Limits
 PROMPTS = "def prompts():\n    return ['a', 'b']\n"
 SHORT = Limits(seconds=1.0, memory_gb=1.0, failed_score=-7.0, say=lambda text: None)
 
-# What score() does when the completion is the name -> what is said of it. Each stands in a line of its own.
+# What score() does when the completion is the name -> what is said of it. Each stands in a line of
+# its own.
 TROUBLE = {
     "while True: pass": "took longer than 1 s",
     "time.sleep(100)": "took longer than 1 s",
@@ -63,7 +66,9 @@ def write(folder: Path, source: str) -> Path:
 
 def test_whatever_it_does_costs_its_own_answer(tmp_path: Path) -> None:
     body = "".join(f"    if completion == {what!r}:\n        {what}\n" for what in TROUBLE)
-    source = HELPERS + PROMPTS + f"def score(prompt, completion):\n{body}    return len(completion)\n"
+    source = (
+        HELPERS + PROMPTS + f"def score(prompt, completion):\n{body}    return len(completion)\n"
+    )
     lines = {what: source[: source.index(f"        {what}\n")].count("\n") + 1 for what in TROUBLE}
     said: list[str] = []
     judge = JudgeProcess(write(tmp_path, source), 0, Limits(1.0, 1.0, -7.0, said.append))
@@ -75,10 +80,14 @@ def test_whatever_it_does_costs_its_own_answer(tmp_path: Path) -> None:
         assert after == Verdict(2.0, True), what
         assert (verdict.score, verdict.right) == (-7.0, False), what
         assert verdict.failure is not None, what
-        place = f"{judge.path}: " if what in WITHOUT_A_LINE else f"{judge.path} line {lines[what]}: "
+        place = (
+            f"{judge.path}: " if what in WITHOUT_A_LINE else f"{judge.path} line {lines[what]}: "
+        )
         assert verdict.failure == f"{place}score() {TROUBLE[what]} on the prompt 'p'", what
     assert len(said) == 1  # of the first
-    assert said[0].startswith(f"{judge.path} line {lines['while True: pass']}: score() took longer than 1 s")
+    assert said[0].startswith(
+        f"{judge.path} line {lines['while True: pass']}: score() took longer than 1 s"
+    )
     assert os.getcwd() == before
     judge.close()
 
@@ -99,9 +108,9 @@ def score(prompt, completion):
     return float('torch' in sys.modules) + 2 * float('numpy' in sys.modules)
 """
     code = (
-        "import os, sys; from pathlib import Path; from fledge.tasks.judge_process import JudgeProcess, Limits\n"
-        "judge = JudgeProcess(Path(sys.argv[1]), 0, Limits())\n"
-        "print(judge.judge(['a'] * 3, ['x', 'y', 'z']), os.getcwd())\n"
+        "import os, sys; from pathlib import Path; from fledge.tasks.judge_process import "
+        "JudgeProcess, Limits\njudge = JudgeProcess(Path(sys.argv[1]), 0, "
+        "Limits())\nprint(judge.judge(['a'] * 3, ['x', 'y', 'z']), os.getcwd())\n"
     )
     words = [sys.executable, "-c", code, str(write(tmp_path, source))]
     ran = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path, check=True)
@@ -109,17 +118,21 @@ def score(prompt, completion):
     assert ran.stdout == f"{[none] * 3} {tmp_path}\n"
     assert ran.stderr.count("from the judge") >= 3
     assert ran.stderr.count("from a program") == 3
-    # Each call is made once. The copy that it forks writes its own mark, and then ends: the next call is made by one process.
+    # Each call is made once. The copy that it forks writes its own mark, and then ends: the next
+    # call is made by one process.
     assert 3 <= len((tmp_path / "calls").read_text()) <= 6
 
 
 def test_a_trainer_without_an_output_has_a_judge_too(tmp_path: Path) -> None:
-    path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    print('aside')\n    return len(completion)\n")
+    path = write(
+        tmp_path,
+        PROMPTS
+        + "def score(prompt, completion):\n    print('aside')\n    return len(completion)\n",
+    )
     code = (
-        "import os, sys; from pathlib import Path; from fledge.tasks.judge_process import JudgeProcess, Limits\n"
-        "os.closerange(0, 3)\n"
-        "judge = JudgeProcess(Path(sys.argv[1]), 0, Limits())\n"
-        "os._exit(40 + int(judge.judge(['a'], ['xyz'])[0].score))\n"
+        "import os, sys; from pathlib import Path; from fledge.tasks.judge_process import "
+        "JudgeProcess, Limits\nos.closerange(0, 3)\njudge = JudgeProcess(Path(sys.argv[1]), 0, "
+        "Limits())\nos._exit(40 + int(judge.judge(['a'], ['xyz'])[0].score))\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 43
 
@@ -129,22 +142,33 @@ def test_one_that_fails_from_the_first_answer_on_ends_the_run(tmp_path: Path) ->
     with pytest.raises(UserError) as told:
         JudgeProcess(path, 0, SHORT).judge(["p"] * 64, ["x"] * 64)
     assert str(told.value) == (
-        f"{path} line 4: score() took longer than 1 s on the prompt 'p'; mend it, or raise judge_seconds=1 or judge_memory_gb=1."
+        f"{path} line 4: score() took longer than 1 s on the prompt 'p'; mend it, or raise "
+        "judge_seconds=1 or judge_memory_gb=1."
     )
 
 
 def test_one_that_fails_too_often_ends_the_run(tmp_path: Path) -> None:
-    path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    return 1 if completion else exit(3)\n")
+    path = write(
+        tmp_path,
+        PROMPTS + "def score(prompt, completion):\n    return 1 if completion else exit(3)\n",
+    )
     judge = JudgeProcess(path, 0, SHORT)
     judge.judge(["p"] * 73, ["x"] * 73)
     verdicts = judge.judge(["p"] * 9, ["x"] + [""] * 8)
-    assert [verdict.score for verdict in verdicts] == [1.0] + [-7.0] * 8  # 8 of 82 are below a tenth
-    with pytest.raises(UserError, match=r"raised SystemExit: 3 on the prompt 'p'; so ended 9 of 83 answers"):
+    assert [verdict.score for verdict in verdicts] == [1.0] + [
+        -7.0
+    ] * 8  # 8 of 82 are below a tenth
+    with pytest.raises(
+        UserError, match=r"raised SystemExit: 3 on the prompt 'p'; so ended 9 of 83 answers"
+    ):
         judge.judge(["p"], [""])
 
 
 def test_one_that_fails_on_a_whole_batch_ends_the_run(tmp_path: Path) -> None:
-    path = write(tmp_path, PROMPTS + "def score(prompt, completion):\n    return 1 if completion else exit(3)\n")
+    path = write(
+        tmp_path,
+        PROMPTS + "def score(prompt, completion):\n    return 1 if completion else exit(3)\n",
+    )
     judge = JudgeProcess(path, 0, SHORT)
     judge.judge(["p"] * 200, ["x"] * 200)
     with pytest.raises(UserError, match="so ended all 8 answers of a batch"):
@@ -152,7 +176,9 @@ def test_one_that_fails_on_a_whole_batch_ends_the_run(tmp_path: Path) -> None:
 
 
 def test_a_call_for_all_completions_fails_for_all_of_them(tmp_path: Path) -> None:
-    source = PROMPTS + "def scores(prompts, completions):\n    return [1 if c else exit(3) for c in completions]\n"
+    source = PROMPTS + (
+        "def scores(prompts, completions):\n    return [1 if c else exit(3) for c in completions]\n"
+    )
     judge = JudgeProcess(write(tmp_path, source), 0, SHORT)
     judge.judge(["p"] * 100, ["x"] * 100)
     verdicts = judge.judge(["p"] * 3, ["x", "", "x"])
@@ -165,9 +191,15 @@ def test_a_call_for_all_completions_fails_for_all_of_them(tmp_path: Path) -> Non
     [
         ("while True: pass\n", "line 1: the file took longer than 1.2 s while the file was loaded"),
         ("import os\nos._exit(0)\n", "line 2: the file called os._exit(0) while it was loaded"),
-        ("import ctypes\nctypes.string_at(0)\n", "line 2: the file ended its process with signal SIGSEGV while"),
+        (
+            "import ctypes\nctypes.string_at(0)\n",
+            "line 2: the file ended its process with signal SIGSEGV while",
+        ),
         ("raise BaseException\n", "line 1: the file raised BaseException while it was loaded"),
-        ("def score(p, c): return 0\ndef prompts():\n    exit()\n", "line 3: prompts() raised SystemExit: None while"),
+        (
+            "def score(p, c): return 0\ndef prompts():\n    exit()\n",
+            "line 3: prompts() raised SystemExit: None while",
+        ),
     ],
 )
 def test_a_file_that_does_not_load_is_one_sentence(source: str, said: str, tmp_path: Path) -> None:
@@ -198,15 +230,22 @@ def test_what_it_draws_depends_on_the_seed_and_goes_on_where_it_was(tmp_path: Pa
     assert later.judge(["a"] * 4, [""] * 4) == first.judge(["a"] * 4, [""] * 4)
 
 
-def test_the_share_that_may_fail_is_of_the_whole_run_however_often_it_was_continued(tmp_path: Path) -> None:
+def test_the_share_that_may_fail_is_of_the_whole_run_however_often_it_was_continued(
+    tmp_path: Path,
+) -> None:
     """8 of the first 9 after a restart are few of 209."""
-    source = PROMPTS + "def score(prompt, completion):\n    return 1 if completion != 'bad' else exit(3)\n"
+    source = (
+        PROMPTS
+        + "def score(prompt, completion):\n    return 1 if completion != 'bad' else exit(3)\n"
+    )
     first = JudgeProcess(write(tmp_path, source), 0, SHORT)
     first.judge(["a"] * 200, ["good"] * 200)
     later = JudgeProcess(write(tmp_path, source), 0, SHORT)
     later.load_state_dict(first.state_dict())
     assert (later.judged, later.failed) == (200, 0)
-    assert [v.failure is None for v in later.judge(["a"] * 9, ["bad"] * 8 + ["good"])] == [False] * 8 + [True]
+    assert [v.failure is None for v in later.judge(["a"] * 9, ["bad"] * 8 + ["good"])] == [
+        False
+    ] * 8 + [True]
     with pytest.raises(UserError, match="so ended"):
         later.judge(["a"] * 20, ["bad"] * 20)
 
@@ -214,12 +253,14 @@ def test_the_share_that_may_fail_is_of_the_whole_run_however_often_it_was_contin
 def test_it_ends_with_its_trainer(tmp_path: Path) -> None:
     source = PROMPTS + "import os\ndef score(prompt, completion):\n    return os.getpid()\n"
     code = (
-        "import os, signal, sys; from pathlib import Path; from fledge.tasks.judge_process import JudgeProcess, Limits\n"
-        "judge = JudgeProcess(Path(sys.argv[1]), 0, Limits())\n"
-        "print(int(judge.judge(['a'], ['x'])[0].score), flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal, sys; from pathlib import Path; from fledge.tasks.judge_process import "
+        "JudgeProcess, Limits\njudge = JudgeProcess(Path(sys.argv[1]), 0, "
+        "Limits())\nprint(int(judge.judge(['a'], ['x'])[0].score), "
+        "flush=True)\nos.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code, str(write(tmp_path, source))], capture_output=True, text=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(write(tmp_path, source))], capture_output=True, text=True
+    )
     assert ran.returncode == -9
     until = time.monotonic() + 60
     while Path(f"/proc/{int(ran.stdout)}").exists() and time.monotonic() < until:

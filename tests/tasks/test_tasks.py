@@ -18,7 +18,9 @@ from fledge.tasks.words import WordTask
 
 
 @pytest.mark.parametrize("spec", [*BUILT_IN, "words", "reverse, upper"])
-@pytest.mark.parametrize("knobs", [{}, {"shortest": 1, "longest": 1}, {"shortest": 20, "longest": 40}])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"shortest": 1, "longest": 1}, {"shortest": 20, "longest": 40}]
+)
 def test_the_built_in_tasks_pass_the_start_up_check(spec, knobs):
     for seed in range(20):
         task = load_task(spec, seed=seed, **knobs)
@@ -35,7 +37,10 @@ def test_a_mixture_gives_each_part_one_example_in_each_turn():
 
 
 def test_a_mixture_draws_what_its_parts_draw():
-    mixture, parts = load_task("add,upper", seed=4), {name: load_task(name, seed=4) for name in ("add", "upper")}
+    mixture, parts = (
+        load_task("add,upper", seed=4),
+        {name: load_task(name, seed=4) for name in ("add", "upper")},
+    )
     for split in SPLITS:
         for turn in range(20):
             pair = {mixture.example(2 * turn + i, split) for i in (0, 1)}
@@ -46,7 +51,9 @@ def test_a_mixture_scores_as_its_parts_do():
     task = load_task("words", seed=1)
     examples = [task.example(i, "test") for i in range(60)]
     replies = [(e.answer or "")[: 2 + i % 3] for i, e in enumerate(examples)]
-    alone = [load_task(e.task).judge([e], [reply])[0] for e, reply in zip(examples, replies, strict=True)]
+    alone = [
+        load_task(e.task).judge([e], [reply])[0] for e, reply in zip(examples, replies, strict=True)
+    ]
     assert task.judge(examples, replies) == alone
     assert 0 < sum(verdict.right for verdict in alone) < 60
 
@@ -83,7 +90,9 @@ def test_a_task_that_is_not_there(spec, said):
         load_task(spec)
 
 
-@pytest.mark.parametrize("knobs", [{"shortest": 0}, {"shortest": 5, "longest": 4}, {"longest": 0}, {"longest": 1001}])
+@pytest.mark.parametrize(
+    "knobs", [{"shortest": 0}, {"shortest": 5, "longest": 4}, {"longest": 0}, {"longest": 1001}]
+)
 def test_lengths_that_make_no_range(knobs):
     with pytest.raises(UserError, match=r"lengths from -?\d+ to \d+ letters make no range"):
         load_task("reverse", **knobs)
@@ -91,7 +100,12 @@ def test_lengths_that_make_no_range(knobs):
 
 @pytest.mark.parametrize(
     ("knobs", "expected"),
-    [({}, (4, 8)), ({"longest": 3}, (3, 3)), ({"shortest": 10}, (10, 10)), ({"longest": 6}, (4, 6))],
+    [
+        ({}, (4, 8)),
+        ({"longest": 3}, (3, 3)),
+        ({"shortest": 10}, (10, 10)),
+        ({"longest": 6}, (4, 6)),
+    ],
 )
 def test_a_length_that_is_not_given_makes_room_for_the_other(knobs, expected):
     task = load_task("sort", **knobs)
@@ -115,7 +129,9 @@ class Judged:
         return Example("god", self.answer, self.name)
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
-        return [Verdict(self.score(completion), completion == self.right) for completion in completions]
+        return [
+            Verdict(self.score(completion), completion == self.right) for completion in completions
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         return {}
@@ -129,8 +145,14 @@ class Judged:
     [
         (lambda c: 1.0, "the wrong 'eph' scores 1 and the right 'dog' 1"),
         (lambda c: float(c != "dog"), "the wrong 'eph' scores 1 and the right 'dog' 0"),
-        (lambda c: 1.0 if c in ("dog", "") else 0.1, "the rubbish '' scores 1 and the right 'dog' 1"),
-        (lambda c: 1.0 if c == "dog" else 7.0 * ("?" in c), re.escape("the rubbish '???' scores 7")),
+        (
+            lambda c: 1.0 if c in ("dog", "") else 0.1,
+            "the rubbish '' scores 1 and the right 'dog' 1",
+        ),
+        (
+            lambda c: 1.0 if c == "dog" else 7.0 * ("?" in c),
+            re.escape("the rubbish '???' scores 7"),
+        ),
         (lambda c: float("nan"), "scores nan"),
         (lambda c: -float("inf"), "scores -inf"),
     ],

@@ -1,4 +1,6 @@
-"""The user's own tasks from .py and .jsonl files: what they may hold, how rows are dealt, how mistakes are told."""
+"""The user's own tasks from .py and .jsonl files: what they may hold, how rows are dealt, how
+mistakes are told.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def write(tmp_path):
 
 
 def rows(count, start=0):
-    return "".join(json.dumps({"prompt": f"question {i}", "answer": f"reply {i}"}) + "\n" for i in range(start, count))
+    return "".join(
+        json.dumps({"prompt": f"question {i}", "answer": f"reply {i}"}) + "\n"
+        for i in range(start, count)
+    )
 
 
 def drawn(task, split, count):
@@ -53,22 +58,43 @@ def test_a_jsonl_scores_by_its_answers(write):
     assert example.answer == answer
     # "reply 3" has 7 characters: the first 5 right ones earn (5 − 1) / (7 − 1)
     verdicts = task.judge([example] * 4, [answer, f" {answer}\n", "reply", "no"])
-    assert verdicts == [Verdict(1.0, True), Verdict(1.0, True), Verdict(4 / 6, False), Verdict(0.0, False)]
+    assert verdicts == [
+        Verdict(1.0, True),
+        Verdict(1.0, True),
+        Verdict(4 / 6, False),
+        Verdict(0.0, False),
+    ]
 
 
-def test_a_jsonl_may_have_blank_lines_a_mark_of_its_encoding_and_line_separators_inside_strings(write):
-    text = '\ufeff\n{"prompt": "a\u2028b", "answer": "c", "level": 3}\r\n\n{"prompt": "d", "answer": "e"}'
+def test_a_jsonl_may_have_blank_lines_a_mark_of_its_encoding_and_line_separators_inside_strings(
+    write,
+):
+    text = (
+        '\ufeff\n{"prompt": "a\u2028b", "answer": "c", "level": 3}\r\n\n{"prompt": "d", "answer": '
+        '"e"}'
+    )
     task = load_task(write("mine.jsonl", text))
-    assert {(e.prompt, e.answer) for e in drawn(task, "train", 2)} == {("a\u2028b", "c"), ("d", "e")}
+    assert {(e.prompt, e.answer) for e in drawn(task, "train", 2)} == {
+        ("a\u2028b", "c"),
+        ("d", "e"),
+    }
 
 
 def test_a_python_file_brings_its_own_judge(write):
     task = load_task(write("mine.py", GOOD))
     check_task(task)
     examples = drawn(task, "train", 3)
-    assert {(e.prompt, e.answer) for e in examples} == {("red", None), ("green", "GREEN"), ("blue", None)}
+    assert {(e.prompt, e.answer) for e in examples} == {
+        ("red", None),
+        ("green", "GREEN"),
+        ("blue", None),
+    }
     replies = [examples[0].prompt.upper(), "RUBBISH", examples[2].prompt.upper()]
-    assert task.judge(examples, replies) == [Verdict(1.0, True), Verdict(0.0, False), Verdict(1.0, True)]
+    assert task.judge(examples, replies) == [
+        Verdict(1.0, True),
+        Verdict(0.0, False),
+        Verdict(1.0, True),
+    ]
     assert task.judge([], []) == []
 
 
@@ -86,7 +112,10 @@ def scores(prompts, completions):
     task = load_task(path)
     examples = drawn(task, "train", 2)
     assert [v.score for v in task.judge(examples, ["x", "xx"])] == pytest.approx([0.1, 0.2])
-    assert Path(path + ".calls").read_text() == f"{[(examples[0].prompt, 'x'), (examples[1].prompt, 'xx')]}\n"
+    assert (
+        Path(path + ".calls").read_text()
+        == f"{[(examples[0].prompt, 'x'), (examples[1].prompt, 'xx')]}\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +132,8 @@ def scores(prompts, completions):
 )
 def test_any_finite_number_is_a_score_and_is_right_from_one_on(write, returned, value):
     task = load_task(
-        write("mine.py", f"def prompts(): return ['a']\ndef score(p, c): return {returned}\n"), limits=None
+        write("mine.py", f"def prompts(): return ['a']\ndef score(p, c): return {returned}\n"),
+        limits=None,
     )
     [verdict] = task.judge([task.example(0, "train")], ["x"])
     assert verdict == Verdict(value, value >= 1)
@@ -117,7 +147,10 @@ def test_a_file_may_say_itself_what_is_right(write, returned):
     task = load_task(write("one.py", one), limits=None)
     assert task.judge([task.example(0, "train")], ["x"]) == [Verdict(-3.5, True)]
     task = load_task(write("several.py", several), limits=None)
-    assert task.judge([task.example(0, "train")] * 2, ["x", "y"]) == [Verdict(2.0, False), Verdict(-3.5, True)]
+    assert task.judge([task.example(0, "train")] * 2, ["x", "y"]) == [
+        Verdict(2.0, False),
+        Verdict(-3.5, True),
+    ]
 
 
 def test_a_python_file_may_import_its_neighbour_and_define_a_dataclass(write, monkeypatch):
@@ -142,9 +175,15 @@ def test_files_stand_in_mixtures(write):
     python, answers = write("mine.py", GOOD), write("mine.jsonl", rows(5))
     task = load_task(f"upper,{python},{answers}")
     check_task(task)
-    assert Counter(e.task for e in drawn(task, "train", 30)) == {"upper": 10, python: 10, answers: 10}
+    assert Counter(e.task for e in drawn(task, "train", 30)) == {
+        "upper": 10,
+        python: 10,
+        answers: 10,
+    }
     # 10 turns are two passes over the five rows
-    assert set(Counter(e.prompt for e in drawn(task, "train", 30) if e.task == answers).values()) == {2}
+    assert set(
+        Counter(e.prompt for e in drawn(task, "train", 30) if e.task == answers).values()
+    ) == {2}
     assert task.note is not None
     assert python in task.note
     assert answers in task.note
@@ -178,7 +217,9 @@ def test_the_split_is_by_the_prompt_alone(write):
     task = load_task(write("mine.jsonl", rows(1000)), seed=7)
     sides = {split: {e.prompt for e in drawn(task, split, 1000)} for split in SPLITS}
     for split, prompts in sides.items():
-        assert prompts == {f"question {i}" for i in range(1000) if split_of(f"question {i}") == split}
+        assert prompts == {
+            f"question {i}" for i in range(1000) if split_of(f"question {i}") == split
+        }
         # 1,000 prompts: 4.5 standard deviations of a share of one twentieth are 31
         assert split == "train" or abs(len(prompts) - 50) < 31
     assert task.note is None
@@ -195,7 +236,10 @@ def test_rows_with_the_same_prompt_stay_together(write):
 
 def test_few_prompts_serve_for_both_and_the_note_says_so(write):
     task = load_task(write("mine.jsonl", rows(19) + rows(19)))
-    assert all({e.prompt for e in drawn(task, split, 38)} == {f"question {i}" for i in range(19)} for split in SPLITS)
+    assert all(
+        {e.prompt for e in drawn(task, split, 38)} == {f"question {i}" for i in range(19)}
+        for split in SPLITS
+    )
     assert task.note is not None
     assert "only 19 different prompts" in task.note
     assert not task.holds_out
@@ -223,11 +267,17 @@ def one_sentence(error):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ('{"prompt": "a", "answer": "b"', "line 37 is not JSON (Expecting ',' delimiter at column 30)"),
+        (
+            '{"prompt": "a", "answer": "b"',
+            "line 37 is not JSON (Expecting ',' delimiter at column 30)",
+        ),
         ("hello", "line 37 is not JSON"),
         ('["a", "b"]', "line 37 is not an object"),
         ('{"question": "a", "answer": "b"}', "line 37 has no `prompt`"),
-        ('{"prompt": "a"}', "line 37 has a `prompt` and no `completion` (or `answer`, or `response`)"),
+        (
+            '{"prompt": "a"}',
+            "line 37 has a `prompt` and no `completion` (or `answer`, or `response`)",
+        ),
         ('{"prompt": 5, "answer": "b"}', "line 37 is not a string, it is 5"),
         ('{"prompt": "a", "answer": 0}', "line 37 is not a string, it is 0"),
         ('{"prompt": "a", "answer": null}', "line 37 has a `prompt` and no `completion`"),
@@ -287,16 +337,31 @@ SCORE = "def score(prompt, completion): return 0.0\n"
         ("prompts = ['a']\n" + SCORE, "has no function prompts()"),
         (PROMPTS + "def score(prompt, completion)\n", "line 2 is not valid Python (expected ':')"),
         (PROMPTS + "x = 1\0\n", "is not valid Python"),
-        (SCORE + "\nimport absent_module_of_mine\n", "line 3: the file raised ModuleNotFoundError: No module named"),
-        ("exit(3)\n" + PROMPTS + SCORE, "line 1: the file raised SystemExit: 3 while it was loaded"),
-        (SCORE + "def prompts():\n    return 1 / 0\n", "line 3: prompts() raised ZeroDivisionError: division by zero"),
+        (
+            SCORE + "\nimport absent_module_of_mine\n",
+            "line 3: the file raised ModuleNotFoundError: No module named",
+        ),
+        (
+            "exit(3)\n" + PROMPTS + SCORE,
+            "line 1: the file raised SystemExit: 3 while it was loaded",
+        ),
+        (
+            SCORE + "def prompts():\n    return 1 / 0\n",
+            "line 3: prompts() raised ZeroDivisionError: division by zero",
+        ),
         (SCORE + "def prompts(): return []\n", "prompts() returned an empty list"),
         (SCORE + "def prompts(): return 'abc'\n", "prompts() returned a value of type str"),
         (SCORE + "def prompts(): return None\n", "prompts() returned a value of type NoneType"),
         (SCORE + "def prompts(): return ['a', 7]\n", "entry 1 of prompts() is 7"),
-        (SCORE + "def prompts(): return [{'answer': 'a'}]\n", "entry 0 of prompts() is {'answer': 'a'}"),
+        (
+            SCORE + "def prompts(): return [{'answer': 'a'}]\n",
+            "entry 0 of prompts() is {'answer': 'a'}",
+        ),
         (SCORE + "def prompts(): return [{'prompt': 'a', 'answer': 1}]\n", "entry 0 of prompts()"),
-        (SCORE + "def prompts(): return [{'prompt': 'a', 'answr': 'b'}]\n", "entry 0 of prompts() has 'answr' beside"),
+        (
+            SCORE + "def prompts(): return [{'prompt': 'a', 'answr': 'b'}]\n",
+            "entry 0 of prompts() has 'answr' beside",
+        ),
     ],
 )
 def test_a_python_file_that_is_no_task(write, source, said):
@@ -312,9 +377,15 @@ def test_a_python_file_that_is_no_task(write, source, said):
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("    x = {}\n    return x[completion]\n", "line 4: score() raised KeyError: 'hi' on the prompt 'a'"),
+        (
+            "    x = {}\n    return x[completion]\n",
+            "line 4: score() raised KeyError: 'hi' on the prompt 'a'",
+        ),
         ("    assert False\n", "line 3: score() raised AssertionError on the prompt 'a'"),
-        ("    raise ValueError('two\\nlines')\n", "line 3: score() raised ValueError: two lines on the prompt 'a'"),
+        (
+            "    raise ValueError('two\\nlines')\n",
+            "line 3: score() raised ValueError: two lines on the prompt 'a'",
+        ),
         ("    import json\n    json.loads('{')\n", "line 4: score() raised JSONDecodeError"),
         ("    raise SystemExit\n", "line 3: score() raised SystemExit"),
         ("    return float('nan')\n", "the score was nan on the prompt 'a'"),
@@ -324,11 +395,23 @@ def test_a_python_file_that_is_no_task(write, source, said):
         ("    return [0.5, 0.5]\n", "the score was [0.5, 0.5] on the prompt 'a'"),
         ("    return 1e39\n", "the score was 1e+39 on the prompt 'a': return a finite number"),
         ("    return 1, 0.5\n", "the score was (1, 0.5) on the prompt 'a'"),
-        ("    raise KeyboardInterrupt\n", "line 3: score() raised KeyboardInterrupt on the prompt 'a'"),
+        (
+            "    raise KeyboardInterrupt\n",
+            "line 3: score() raised KeyboardInterrupt on the prompt 'a'",
+        ),
         ("    raise GeneratorExit\n", "line 3: score() raised GeneratorExit on the prompt 'a'"),
-        ("    import os\n    os._exit(0)\n", "line 4: score() called os._exit(0) on the prompt 'a'"),
-        ("    return type('Bad', (), {'__repr__': lambda self: 1 / 0})()\n", "the score was <Bad> on the prompt 'a'"),
-        ("    raise type('Bad', (Exception,), {'__str__': lambda self: 1 / 0})\n", "line 3: score() raised Bad on"),
+        (
+            "    import os\n    os._exit(0)\n",
+            "line 4: score() called os._exit(0) on the prompt 'a'",
+        ),
+        (
+            "    return type('Bad', (), {'__repr__': lambda self: 1 / 0})()\n",
+            "the score was <Bad> on the prompt 'a'",
+        ),
+        (
+            "    raise type('Bad', (Exception,), {'__str__': lambda self: 1 / 0})\n",
+            "line 3: score() raised Bad on",
+        ),
         ("    return 10 ** 400\n", "the score was 1000"),
     ],
 )
@@ -346,7 +429,9 @@ def test_a_score_function_that_fails(write, body, said, limits):
 
 def test_a_score_function_with_the_wrong_parameters(write):
     task = load_task(write("mine.py", PROMPTS + "def score(completion): return 1.0\n"))
-    with pytest.raises(UserError, match=r"score\(\) raised TypeError: score\(\) takes 1 positional argument"):
+    with pytest.raises(
+        UserError, match=r"score\(\) raised TypeError: score\(\) takes 1 positional argument"
+    ):
         check_task(task)
 
 
@@ -363,7 +448,9 @@ def test_a_score_function_with_the_wrong_parameters(write):
     ],
 )
 def test_a_list_of_scores_that_fails(write, returned, said):
-    task = load_task(write("mine.py", PROMPTS + f"def scores(prompts, completions): return {returned}\n"))
+    task = load_task(
+        write("mine.py", PROMPTS + f"def scores(prompts, completions): return {returned}\n")
+    )
     with pytest.raises(UserError) as error:
         task.judge(drawn(task, "train", 2), ["x", "y"])
     assert said in one_sentence(error)

@@ -1,4 +1,6 @@
-"""The built-in tasks: right answers, repeatable examples, a split that leaks nothing, scores hard to game."""
+"""The built-in tasks: right answers, repeatable examples, a split that leaks nothing, scores hard
+to game.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def contents(name: str, split, count: int, **knobs) -> list[str]:
 
 
 def multiset(content: str) -> tuple[str, ...]:
-    return tuple(sorted(content.replace(" + ", " ").split(" ") if content[0].isdigit() else content))
+    return tuple(
+        sorted(content.replace(" + ", " ").split(" ") if content[0].isdigit() else content)
+    )
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -65,7 +69,9 @@ def test_answers_are_right_and_exact(name, split):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_prompts_look_as_documented(name):
     word, number = r"[a-z]{4,8}", r"(\d|[1-9]\d{1,2})"
-    question = {"numbers": rf"{number} {number} {number}", "add": rf"{number} \+ {number}"}.get(name, word)
+    question = {"numbers": rf"{number} {number} {number}", "add": rf"{number} \+ {number}"}.get(
+        name, word
+    )
     task = load_task(name)
     for i in range(500):
         assert re.fullmatch(f"{name}: {question}", task.example(i, "train").prompt)
@@ -83,16 +89,20 @@ def test_an_example_depends_on_seed_split_and_index_only(name):
 
 def test_examples_are_equal_in_another_process():
     program = (
-        "from fledge.tasks.named import load_task\n"
-        "task = load_task('words', seed=2)\n"
-        "print([task.example(i, s).prompt for i in range(60) for s in ('train', 'validation', 'test')])"
+        "from fledge.tasks.named import load_task\ntask = load_task('words', "
+        "seed=2)\nprint([task.example(i, s).prompt for i in range(60) for s in ('train', "
+        "'validation', 'test')])"
     )
     task = load_task("words", seed=2)
     here = str([task.example(i, s).prompt for i in range(60) for s in SPLITS])
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.strip() == here
 
@@ -101,10 +111,18 @@ def test_no_tested_content_is_ever_trained_on_by_any_word_task_or_seed():
     words = ("reverse", "sort", "upper", "last")
     knobs = {"shortest": 2, "longest": 3}  # few enough contents that they would meet
     trained = {
-        multiset(c) for name in words for seed in (0, 1) for c in contents(name, "train", 2000, seed=seed, **knobs)
+        multiset(c)
+        for name in words
+        for seed in (0, 1)
+        for c in contents(name, "train", 2000, seed=seed, **knobs)
     }
     held_out = [
-        {multiset(c) for n in words for seed in (0, 1) for c in contents(n, split, 500, seed=seed, **knobs)}
+        {
+            multiset(c)
+            for n in words
+            for seed in (0, 1)
+            for c in contents(n, split, 500, seed=seed, **knobs)
+        }
         for split in ("validation", "test")
     ]
     assert len(trained) > 1000
@@ -122,11 +140,17 @@ def test_no_tested_numbers_are_trained_on_in_any_order(name):
 
 
 def test_the_shortest_contents_have_every_split():
-    """Drawing again until the split is right ends only if every length has contents of each; the longer have more."""
+    """Drawing again until the split is right ends only if every length has contents of each; the
+    longer have more.
+    """
     digits = range(10)
     letters = Counter(word_split(letter) for letter in string.ascii_lowercase)
-    pairs = Counter(numbers_split(list(n)) for n in itertools.combinations_with_replacement(digits, 2))
-    triples = Counter(numbers_split(list(n)) for n in itertools.combinations_with_replacement(digits, 3))
+    pairs = Counter(
+        numbers_split(list(n)) for n in itertools.combinations_with_replacement(digits, 2)
+    )
+    triples = Counter(
+        numbers_split(list(n)) for n in itertools.combinations_with_replacement(digits, 3)
+    )
     for counts, fewest in ((letters, 1), (pairs, 2), (triples, 5)):
         for split in ("validation", "test"):
             assert fewest <= counts[split] <= counts.total() // 8
@@ -142,7 +166,8 @@ def test_an_unknown_split_is_refused():
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_every_length_in_the_range_is_equally_likely(split):
-    # 5,000 words over 5 lengths: chi-square with 4 degrees of freedom exceeds 28 with probability 1.3e-5
+    # 5,000 words over 5 lengths: chi-square with 4 degrees of freedom exceeds 28 with probability
+    # 1.3e-5
     found = [len(word) for word in contents("reverse", split, 5000, shortest=3, longest=7)]
     counts = [found.count(length) for length in range(3, 8)]
     assert sum(counts) == 5000
@@ -150,14 +175,17 @@ def test_every_length_in_the_range_is_equally_likely(split):
 
 
 def test_every_letter_is_equally_likely_in_training():
-    # 26,000 letters, less even than independent ones since a tenth of the contents is missing: a bound far above
-    # the 66 that 25 degrees of freedom exceed with probability 1.5e-5, far below what a missing letter gives (1,000)
+    # 26,000 letters, less even than independent ones since a tenth of the contents is missing: a
+    # bound far above the 66 that 25 degrees of freedom exceed with probability 1.5e-5, far below
+    # what a missing letter gives (1,000)
     text = "".join(contents("reverse", "train", 3250, shortest=8, longest=8))
     assert len(text) == 26_000
     assert sum((text.count(letter) - 1000) ** 2 / 1000 for letter in string.ascii_lowercase) < 100
 
 
-@pytest.mark.parametrize(("knobs", "expected"), [({}, {1, 2, 3}), ({"shortest": 4, "longest": 6}, {4, 5, 6})])
+@pytest.mark.parametrize(
+    ("knobs", "expected"), [({}, {1, 2, 3}), ({"shortest": 4, "longest": 6}, {4, 5, 6})]
+)
 def test_digits_per_number_follow_the_knobs(knobs, expected):
     sums = contents("add", "train", 300, **knobs)
     assert {len(number) for question in sums for number in question.split(" + ")} == expected
@@ -188,11 +216,23 @@ def test_rubbish_and_the_prompt_said_again_score_nothing(name):
     assert task.judge(examples, [f"{e.answer} " * 4 for e in examples]) == nothing
 
 
-@pytest.mark.parametrize(("name", "ceiling"), zip(BUILT_IN, (0.02, 0.05, 0.05, 0.05, 0.02, 0.06), strict=True))
+@pytest.mark.parametrize(
+    ("name", "ceiling"), zip(BUILT_IN, (0.02, 0.05, 0.05, 0.05, 0.02, 0.06), strict=True)
+)
 def test_no_constant_guess_pays(name, ceiling):
-    """The best beginning of 200 true answers, on 1,000 other examples. For `last`, one letter is right 1 time in 26."""
+    """The best beginning of 200 true answers, on 1,000 other examples. For `last`, one letter is
+    right 1 time in 26.
+    """
     task = load_task(name)
-    guesses = {e.answer[:n] for e in (task.example(i, "train") for i in range(200)) if e.answer for n in range(1, 12)}
+    guesses = {
+        e.answer[:n]
+        for e in (task.example(i, "train") for i in range(200))
+        if e.answer
+        for n in range(1, 12)
+    }
     examples = [task.example(i, "train") for i in range(200, 1200)]
-    best = max(sum(v.score for v in task.judge(examples, [guess] * 1000)) / 1000 for guess in sorted(guesses))
+    best = max(
+        sum(v.score for v in task.judge(examples, [guess] * 1000)) / 1000
+        for guess in sorted(guesses)
+    )
     assert best < ceiling

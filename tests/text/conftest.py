@@ -1,4 +1,6 @@
-"""The optional folder of public data sets that some tests compare with; they are skipped where it is absent."""
+"""The optional folder of public data sets that some tests compare with; they are skipped where it
+is absent.
+"""
 
 from __future__ import annotations
 
@@ -31,4 +33,6 @@ def data_file() -> Callable[[str], bytes]:
 @pytest.fixture(scope="session")
 def data_rows(data_file: Callable[[str], bytes]) -> Callable[[str], list[dict[str, Any]]]:
     """The rows of a .jsonl.gz file of the data folder."""
-    return lambda name: [json.loads(line) for line in data_file(name).decode("utf-8").split("\n") if line]
+    return lambda name: [
+        json.loads(line) for line in data_file(name).decode("utf-8").split("\n") if line
+    ]

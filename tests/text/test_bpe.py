@@ -1,4 +1,6 @@
-"""The merges are the right ones in the right order, checked by counting everything anew at each step."""
+"""The merges are the right ones in the right order, checked by counting everything anew at each
+step.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
-from fledge.text.bpe import count_words, learn_merges, printable_bytes, spell, trace_word, unspell, word_pattern
+from fledge.text.bpe import (
+    count_words,
+    learn_merges,
+    printable_bytes,
+    spell,
+    trace_word,
+    unspell,
+    word_pattern,
+)
 from fledge.text.tokenizer import SPECIAL, from_merges, train_tokenizer
 
 SPLITTER = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
 
 
 def library_words(text: str) -> list[str]:
-    """The words of the text as the `tokenizers` library cuts it; it tells them by their offsets in the text."""
+    """The words of the text as the `tokenizers` library cuts it; it tells them by their offsets in
+    the text.
+    """
     return [text[start:stop] for _, (start, stop) in SPLITTER.pre_tokenize_str(text)]
 
 
 def merges_by_recounting(texts: list[str], count: int) -> list[tuple[bytes, bytes]]:
-    """The definition, slowly: count all pairs, join the most frequent one (the greatest of them), begin again."""
+    """The definition, slowly: count all pairs, join the most frequent one (the greatest of them),
+    begin again.
+    """
     words = [[bytes((b,)) for b in word.encode()] for text in texts for word in library_words(text)]
     merges = []
     while len({left + right for left, right in merges}) < count:
@@ -42,7 +56,9 @@ def merges_by_recounting(texts: list[str], count: int) -> list[tuple[bytes, byte
     return merges
 
 
-@pytest.mark.parametrize("texts", [["the car", "the cat", "the rat"], ["the car, the cat, the rat"]])
+@pytest.mark.parametrize(
+    "texts", [["the car", "the cat", "the rat"], ["the car, the cat, the rat"]]
+)
 def test_first_merges_of_the_car_the_cat_the_rat(texts: list[str]) -> None:
     merges = learn_merges(count_words(texts), 3)
     assert merges == [(b"t", b"h"), (b"th", b"e"), (b"c", b"a")]
@@ -54,7 +70,9 @@ def test_merges_are_those_of_counting_anew_at_each_step(texts: list[str], count:
     assert learn_merges(count_words(texts), count) == merges_by_recounting(texts, count)
 
 
-def test_merges_of_english_are_those_of_counting_anew(data_rows: Callable[[str], list[dict]]) -> None:
+def test_merges_of_english_are_those_of_counting_anew(
+    data_rows: Callable[[str], list[dict]],
+) -> None:
     text = data_rows("tokenizer/bpe-fixture-texts.jsonl.gz")[0]["text"][:20_000]
     assert learn_merges(count_words([text]), 120) == merges_by_recounting([text], 120)
 
@@ -64,7 +82,11 @@ def test_merges_are_the_published_reference(
 ) -> None:
     reference = data_file("tokenizer/bpe-reference-merges.txt").decode("utf-8")
     expected = [tuple(map(unspell, line.split(" "))) for line in reference.split("\n") if line]
-    text = next(row["text"] for row in data_rows("tokenizer/bpe-fixture-texts.jsonl.gz") if row["name"] == "corpus.en")
+    text = next(
+        row["text"]
+        for row in data_rows("tokenizer/bpe-fixture-texts.jsonl.gz")
+        if row["name"] == "corpus.en"
+    )
     assert learn_merges(count_words(text.split("<|endoftext|>")), len(expected)) == expected
 
 
@@ -87,7 +109,12 @@ def test_words_are_counted_exactly_up_to_the_limit_and_beyond_it_the_rarest_are_
 
 
 def test_of_equally_rare_words_the_first_are_kept() -> None:
-    assert list(count_words([f"x{chr(97 + number)}" for number in range(9)], most=8)) == ["xa", "xb", "xc", "xd"]
+    assert list(count_words([f"x{chr(97 + number)}" for number in range(9)], most=8)) == [
+        "xa",
+        "xb",
+        "xc",
+        "xd",
+    ]
 
 
 def test_no_merge_crosses_from_one_text_to_the_next() -> None:
@@ -117,7 +144,10 @@ def test_words_are_cut_as_the_library_cuts_them(data_rows: Callable[[str], list[
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     st.text(
-        alphabet=st.sampled_from("aZé文٣½ⅷ_-'  \n\t\r\x0b\x1c\x1f\x85\xa0\u2003\u3000\u200b́😀stdmrevl"), max_size=30
+        alphabet=st.sampled_from(
+            "aZé文٣½ⅷ_-'  \n\t\r\x0b\x1c\x1f\x85\xa0\u2003\u3000\u200b́😀stdmrevl"
+        ),
+        max_size=30,
     )
 )
 def test_words_are_cut_as_the_library_cuts_them_at_odd_characters(text: str) -> None:
@@ -143,12 +173,16 @@ def test_merges_before_their_parts_are_refused() -> None:
 
 
 def gpt2_ids(text: str, ranks: dict[tuple[bytes, bytes], int], ids: dict[str, int]) -> list[int]:
-    """GPT-2's encoder by its definition: in each word, again and again join the pair of the lowest rank."""
+    """GPT-2's encoder by its definition: in each word, again and again join the pair of the lowest
+    rank.
+    """
     result = []
     for word in library_words(text):
         pieces = [bytes((b,)) for b in word.encode()]
         while True:
-            places = [(ranks.get((pieces[i], pieces[i + 1]), 1 << 30), i) for i in range(len(pieces) - 1)]
+            places = [
+                (ranks.get((pieces[i], pieces[i + 1]), 1 << 30), i) for i in range(len(pieces) - 1)
+            ]
             rank, i = min(places, default=(1 << 30, 0))
             if rank == 1 << 30:
                 break
@@ -167,12 +201,19 @@ def test_gpt2_s_published_merges_encode_as_gpt2_does(
     ranks = {(left, right): rank for rank, (left, right) in enumerate(merges)}
 
     def ours(text: str) -> list[int]:
-        return [published[spell(tokenizer.decode_bytes([number]))] for number in tokenizer.encode(text)]
+        return [
+            published[spell(tokenizer.decode_bytes([number]))] for number in tokenizer.encode(text)
+        ]
 
     assert ours("Hello, world!") == [15496, 11, 995, 0]  # known from OpenAI's own encoder
     texts = [row["text"][:400] for row in data_rows("text/udhr-multilingual.jsonl.gz")]
     texts += [row["text"][:4000] for row in data_rows("tokenizer/bpe-fixture-texts.jsonl.gz")]
-    texts += ["I'm  they'll\n\n  indented\t😀👩‍👩‍👧 0123456789", "   ", "\x00\x1f\x7f", "it's IT'S don't"]
+    texts += [
+        "I'm  they'll\n\n  indented\t😀👩‍👩‍👧 0123456789",
+        "   ",
+        "\x00\x1f\x7f",
+        "it's IT'S don't",
+    ]
     for text in texts:
         assert ours(text) == gpt2_ids(text, ranks, published)
 
@@ -190,7 +231,13 @@ def test_gpt2_s_published_merges_encode_as_tiktoken_does(
         special_tokens={},
     )
     lines = data_file("tokenizer/gpt2-vocab.bpe.gz").decode("utf-8").split("\n")[1:]
-    tokenizer = from_merges([(unspell(line.split(" ")[0]), unspell(line.split(" ")[1])) for line in lines if line])
+    tokenizer = from_merges(
+        [(unspell(line.split(" ")[0]), unspell(line.split(" ")[1])) for line in lines if line]
+    )
     for row in data_rows("text/udhr-multilingual.jsonl.gz"):
-        pieces = [tokenizer.decode_bytes([number]) for number in tokenizer.encode(row["text"][:2000])]
-        assert pieces == [oracle.decode_single_token_bytes(n) for n in oracle.encode_ordinary(row["text"][:2000])]
+        pieces = [
+            tokenizer.decode_bytes([number]) for number in tokenizer.encode(row["text"][:2000])
+        ]
+        assert pieces == [
+            oracle.decode_single_token_bytes(n) for n in oracle.encode_ordinary(row["text"][:2000])
+        ]

@@ -1,4 +1,6 @@
-"""The assistant's tokens and their end are chosen, nothing else, and the template says the same as the function."""
+"""The assistant's tokens and their end are chosen, nothing else, and the template says the same as
+the function.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,15 @@ conversations = st.lists(
 
 def test_a_conversation_is_spelled_out_as_the_template_says() -> None:
     ids, _ = render(BYTES, CONVERSATION[1:3])
-    expected = [1, 4, *(b + 6 for b in b"What is the capital of France?"), 2, 5, *(b + 6 for b in b"Paris."), 2]
+    expected = [
+        1,
+        4,
+        *(b + 6 for b in b"What is the capital of France?"),
+        2,
+        5,
+        *(b + 6 for b in b"Paris."),
+        2,
+    ]
     assert ids == expected
 
 
@@ -50,7 +60,9 @@ def test_chosen_are_the_assistant_s_tokens_and_their_ends(tokenizer: Tokenizer) 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(messages=conversations)
-def test_texts_come_back_from_between_the_special_tokens_whatever_they_say(messages: list[Message]) -> None:
+def test_texts_come_back_from_between_the_special_tokens_whatever_they_say(
+    messages: list[Message],
+) -> None:
     ids, chosen = render(BPE, messages)
     assert len(ids) == len(chosen)
     assert ids[0] == BPE.begin
@@ -62,8 +74,12 @@ def test_texts_come_back_from_between_the_special_tokens_whatever_they_say(messa
         rest = rest[end + 1 :]
     assert read == [(message["role"], message["content"]) for message in messages]
     trained = BPE.decode([number for number, mine in zip(ids, chosen, strict=True) if mine])
-    assert trained == "".join(message["content"] for message in messages if message["role"] == "assistant")
-    assert sum(chosen) == sum(len(BPE.encode(m["content"])) + 1 for m in messages if m["role"] == "assistant")
+    assert trained == "".join(
+        message["content"] for message in messages if message["role"] == "assistant"
+    )
+    assert sum(chosen) == sum(
+        len(BPE.encode(m["content"])) + 1 for m in messages if m["role"] == "assistant"
+    )
 
 
 def test_a_prompt_waits_for_its_reply_and_the_reply_continues_it() -> None:
@@ -81,12 +97,16 @@ def test_an_unknown_role_is_a_user_error() -> None:
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE])
 @pytest.mark.parametrize("reply", [False, True])
-def test_the_jinja_template_gives_the_same_ids(tokenizer: Tokenizer, reply: bool, tmp_path: Path) -> None:
+def test_the_jinja_template_gives_the_same_ids(
+    tokenizer: Tokenizer, reply: bool, tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer.save(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     spaces: list[Message] = [{"role": "user", "content": " \n two  spaces \n"}]
     for messages in (CONVERSATION, CONVERSATION[1:2], spaces):
-        ids = theirs.apply_chat_template(messages, tokenize=True, add_generation_prompt=reply, return_dict=False)
+        ids = theirs.apply_chat_template(
+            messages, tokenize=True, add_generation_prompt=reply, return_dict=False
+        )
         assert ids == render(tokenizer, messages, reply=reply)[0]
     assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (1, 2, 0)

@@ -1,4 +1,6 @@
-"""Files of conversations: every line is named or counted, what is kept is what was read, and none of it is silent."""
+"""Files of conversations: every line is named or counted, what is kept is what was read, and none
+of it is silent.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,10 @@ from fledge.text.tokenizer import train_tokenizer
 BYTES = train_tokenizer("bytes", [])
 GOOD = {"prompt": "a", "completion": "b"}
 NO_ANSWER = {"messages": [{"role": "user", "content": "a"}]}
-LONG = {"prompt": "a" * 20, "completion": "b"}  # 26 tokens: two texts, <|begin|>, two roles and two <|end|>
+LONG = {
+    "prompt": "a" * 20,
+    "completion": "b",
+}  # 26 tokens: two texts, <|begin|>, two roles and two <|end|>
 
 
 def write(path: Path, rows: list[dict]) -> Path:
@@ -26,7 +31,9 @@ def write(path: Path, rows: list[dict]) -> Path:
 
 
 def test_rows_are_read_plain_and_gzipped(tmp_path: Path) -> None:
-    content = "".join(json.dumps({"prompt": "é", "completion": str(i)}) + "\r\n" for i in range(3)).encode()
+    content = "".join(
+        json.dumps({"prompt": "é", "completion": str(i)}) + "\r\n" for i in range(3)
+    ).encode()
     (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + content)
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(content))
     read = rows_from_jsonl(tmp_path / "a.jsonl")
@@ -59,11 +66,17 @@ def test_the_broken_line_37_is_named(tmp_path: Path) -> None:
         ("a.jsonl", b'{"prompt": "\\ud83d", "completion": "x"}\n', "line 1 .* surrogate"),
         ("a.jsonl", b'{"prompt": "\xe9"}\n', "not UTF-8: byte 0xe9 at byte offset 12 .line 1."),
         ("a.jsonl", b"[" * 200_000, "line 1 .* nested"),
-        ("a.jsonl", b'\n{"prompt": "a", "completion": "b", "weihgt": 1}\n', "line 2 of .* has the key `weihgt`"),
+        (
+            "a.jsonl",
+            b'\n{"prompt": "a", "completion": "b", "weihgt": 1}\n',
+            "line 2 of .* has the key `weihgt`",
+        ),
         ("a.json", b"[]", "of a kind that is not read"),
     ],
 )
-def test_a_wrong_file_is_a_user_error(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_a_user_error(
+    name: str, content: bytes, message: str, tmp_path: Path
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=message):
         rows_from_jsonl(tmp_path / name)
@@ -84,9 +97,9 @@ def test_rows_that_cannot_be_used_are_counted_by_reason_and_refused(tmp_path: Pa
     with pytest.raises(UserError) as error:
         read_conversations(path, BYTES, 16, Reading(truncate="no"))
     assert str(error.value) == (
-        f"6 of the 8 rows of {path} cannot be used (no turn of the assistant's: 5, lines 2, 4, 5, …; longer than the "
-        "context of 16 tokens: 1, line 3): mend them, or leave them out with bad_rows=skip, or cut long ones with "
-        "truncate=left or right"
+        f"6 of the 8 rows of {path} cannot be used (no turn of the assistant's: 5, lines 2, 4, 5, "
+        "…; longer than the context of 16 tokens: 1, line 3): mend them, or leave them out with "
+        "bad_rows=skip, or cut long ones with truncate=left or right"
     )
 
 
@@ -94,7 +107,9 @@ def test_rows_that_are_skipped_are_counted_and_said(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [NO_ANSWER, GOOD | {"id": 3}, LONG, GOOD])
     rows, census = read_conversations(path, BYTES, 16, Reading(bad_rows="skip"))
     assert len(rows) == 2
-    reasons = "no turn of the assistant's: 1, line 1; longer than the context of 16 tokens: 1, line 3"
+    reasons = (
+        "no turn of the assistant's: 1, line 1; longer than the context of 16 tokens: 1, line 3"
+    )
     assert census.notes() == [
         f"2 of the 4 rows of {path} are left out ({reasons}).",
         f"{path} has keys that are not read: id.",
@@ -110,7 +125,9 @@ def test_rows_that_are_skipped_are_counted_and_said(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_of_which_no_row_is_left_is_refused_though_they_may_be_skipped(tmp_path: Path) -> None:
+def test_a_file_of_which_no_row_is_left_is_refused_though_they_may_be_skipped(
+    tmp_path: Path,
+) -> None:
     path = write(tmp_path / "a.jsonl", [NO_ANSWER] * 3)
     with pytest.raises(UserError, match=r"none of the 3 rows of .* can be used"):
         read_conversations(path, BYTES, 16, Reading(bad_rows="skip"))

@@ -1,4 +1,6 @@
-"""The splits hold every document once, follow from the text alone, and are read from disk as often as they are asked for."""
+"""The splits hold every document once, follow from the text alone, and are read from disk as often
+as they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def test_copies_go_however_their_space_is_laid_out(tmp_path: Path) -> None:
     ),
     size=st.integers(1, 7),
 )
-def test_copies_are_those_whose_words_are_the_same_wherever_a_piece_ends(texts: list[str], size: int) -> None:
+def test_copies_are_those_whose_words_are_the_same_wherever_a_piece_ends(
+    texts: list[str], size: int
+) -> None:
     texts = [text for text in texts if text.strip()] or ["a"]
     first = {" ".join(text.split()): text for text in reversed(texts)}
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -70,7 +74,9 @@ def test_a_document_stays_in_its_split_whatever_else_there_is(tmp_path: Path) ->
     assert [document.text for _, document in corpora[0].split()] == many  # in the order of reading
 
 
-def test_a_long_document_is_in_the_split_of_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_document_is_in_the_split_of_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = [f"{number} " + "grün 漢\n" * 50 for number in range(200)]
     for number, text in enumerate(texts):
         (tmp_path / f"{number:02}.txt").write_text(text, encoding="utf-8")
@@ -78,21 +84,32 @@ def test_a_long_document_is_in_the_split_of_its_text(tmp_path: Path, monkeypatch
     corpus = Corpus(str(tmp_path))
     assert corpus.rule == "hash"
     found = parts(corpus)
-    assert {text: split for split in SPLITS for text in found[split]} == {text: split_of(text) for text in texts}
+    assert {text: split for split in SPLITS for text in found[split]} == {
+        text: split_of(text) for text in texts
+    }
 
 
-def test_a_single_book_is_cut_at_90_and_95_percent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_book_is_cut_at_90_and_95_percent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     book = "".join(chr(0x4E00 + i) for i in range(1000))
     (tmp_path / "book.txt").write_text(book, encoding="utf-8")
     for size in (files.CHUNK, 100):
         monkeypatch.setattr(files, "CHUNK", size)
         corpus = Corpus(str(tmp_path / "book.txt"))
         assert corpus.rule == "cut"
-        assert parts(corpus) == {"train": [book[:900]], "validation": [book[900:950]], "test": [book[950:]]}
+        assert parts(corpus) == {
+            "train": [book[:900]],
+            "validation": [book[900:950]],
+            "test": [book[950:]],
+        }
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.lists(st.text(alphabet="abé ", min_size=1, max_size=30), min_size=1, max_size=19), st.integers(1, 50))
+@given(
+    st.lists(st.text(alphabet="abé ", min_size=1, max_size=30), min_size=1, max_size=19),
+    st.integers(1, 50),
+)
 def test_a_cut_loses_and_repeats_nothing(texts: list[str], size: int) -> None:
     texts = [text for text in texts if text.strip()] or ["a"]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -115,7 +132,9 @@ def test_no_split_is_empty_when_there_are_documents_enough_to_hash(tmp_path: Pat
 
 
 @pytest.mark.parametrize("change", ["grown", "another", "gone"])
-def test_files_that_change_while_they_are_read_are_a_user_error(change: str, tmp_path: Path) -> None:
+def test_files_that_change_while_they_are_read_are_a_user_error(
+    change: str, tmp_path: Path
+) -> None:
     for number in range(30):
         (tmp_path / f"{number}.txt").write_text(f"text {number}")
     corpus = Corpus(str(tmp_path))

@@ -48,7 +48,9 @@ def test_every_row_of_a_jsonl_is_a_document(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(content.encode()))
     documents = list(read_documents(str(tmp_path / "a.jsonl")))
     assert [document.text for document in documents] == ["a\nb", "c"]
-    assert [document.source for document in documents] == [f"{tmp_path / 'a.jsonl'}:{line}" for line in (1, 3)]
+    assert [document.source for document in documents] == [
+        f"{tmp_path / 'a.jsonl'}:{line}" for line in (1, 3)
+    ]
     assert texts_of(tmp_path / "b.jsonl.gz") == ["a\nb", "c"]
 
 
@@ -80,13 +82,21 @@ def test_several_files_stand_with_commas_between(tmp_path: Path) -> None:
         ("a.txt.gz", b"not gzip", "not a whole gzip"),
         ("a.txt.gz", gzip.compress(b"text" * 1000, mtime=0)[:-12], "not a whole gzip"),
         ("a.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 1000, mtime=0)[:-5], "not a whole gzip"),
-        ("a.txt.gz", gzip.compress(b"text" * 1000, mtime=0)[:12] + b"\xff" * 30, "not a whole gzip"),
+        (
+            "a.txt.gz",
+            gzip.compress(b"text" * 1000, mtime=0)[:12] + b"\xff" * 30,
+            "not a whole gzip",
+        ),
         ("a.jsonl", b"", "is empty"),
         ("a.jsonl", b'{"text": ""}\n', "is empty"),
         ("a.jsonl", b'{"text": "a"}\n' * 36 + b"{broken}\n", r"line 37 of .*a\.jsonl is not JSON"),
         ("a.jsonl", b'{"text": "a"}\n{"body": "b"}\n', "line 2 of .* has no `text` .it has `body`"),
         ("a.jsonl", b'{"text": 3}\n', "the `text` of line 1 .* is not a string"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', r"byte 0xff at byte offset 24 \(line 2\)"),
+        (
+            "a.jsonl",
+            b'{"text": "a"}\n{"text": "\xff"}\n',
+            r"byte 0xff at byte offset 24 \(line 2\)",
+        ),
         ("a.jsonl", b'{"text": "\\udc00"}\n', "line 1 .* surrogate"),
         ("a.pdf", b"%PDF", "of a kind that is not read"),
     ],
@@ -100,7 +110,8 @@ def test_a_wrong_file_is_a_user_error_that_names_the_place(
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [("nowhere.txt", "does not exist"), ("nowhere", "does not exist"), (",", "no data")]
+    ("data", "message"),
+    [("nowhere.txt", "does not exist"), ("nowhere", "does not exist"), (",", "no data")],
 )
 def test_missing_data_is_a_user_error(data: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
@@ -121,7 +132,11 @@ def test_a_jsonl_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
-@given(text=st.text(alphabet="a\ufeffé漢😀\n", min_size=1, max_size=40), size=st.integers(1, 9), packed=st.booleans())
+@given(
+    text=st.text(alphabet="a\ufeffé漢😀\n", min_size=1, max_size=40),
+    size=st.integers(1, 9),
+    packed=st.booleans(),
+)
 def test_a_file_in_pieces_is_the_file(text: str, size: int, packed: bool) -> None:
     content = text.encode("utf-8")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -137,13 +152,17 @@ def test_a_file_in_pieces_is_the_file(text: str, size: int, packed: bool) -> Non
     size=st.integers(1, 9),
     wrong=st.sampled_from([b"\xff", b"\xe2\x82", b"\xc0\xaf", b"\xed\xa0\x80"]),
 )
-def test_what_is_not_utf8_is_named_with_its_place_wherever_a_piece_ends(text: str, size: int, wrong: bytes) -> None:
+def test_what_is_not_utf8_is_named_with_its_place_wherever_a_piece_ends(
+    text: str, size: int, wrong: bytes
+) -> None:
     before = text.encode("utf-8")
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         path = Path(folder) / "a.txt"
         path.write_bytes(before + wrong + b"\nmore")
         patch.setattr(files, "CHUNK", size)
-        place = rf"byte 0x{wrong[0]:x} at byte offset {len(before)} .line {text.count(chr(10)) + 1}."
+        place = (
+            rf"byte 0x{wrong[0]:x} at byte offset {len(before)} .line {text.count(chr(10)) + 1}."
+        )
         with pytest.raises(UserError, match=place):
             list(files.read_chunks(path))
 
@@ -187,13 +206,18 @@ def test_the_embedded_default_is_about_two_megabytes_of_prose_without_sessions()
     prose = list(python_prose())
     assert time.perf_counter() - start < 60
     texts = [text for text, _ in prose]
-    # Small installations come without sources and without the reference: the built-in modules alone are 0.1 MB.
-    assert sum(map(len, texts)) > (1_500_000 if any(source == "argparse" for _, source in prose) else 50_000)
+    # Small installations come without sources and without the reference: the built-in modules alone
+    # are 0.1 MB.
+    assert sum(map(len, texts)) > (
+        1_500_000 if any(source == "argparse" for _, source in prose) else 50_000
+    )
     assert len(set(texts)) == len(texts)
     assert min(map(len, texts)) >= SHORTEST
     assert not any(line.lstrip().startswith(">>>") for text in texts for line in text.split("\n"))
     assert not any("\n\n\n" in text for text in texts)
-    assert not any(source.startswith(("test.", "idlelib", "lib2to3", "site-packages")) for _, source in prose)
+    assert not any(
+        source.startswith(("test.", "idlelib", "lib2to3", "site-packages")) for _, source in prose
+    )
 
 
 def test_the_embedded_default_is_the_same_in_every_process() -> None:
@@ -207,7 +231,9 @@ def test_the_embedded_default_is_the_same_in_every_process() -> None:
         digest.update(f"{document.source}\0{document.text}\0".encode())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "5"}
     command = [sys.executable, "-c", script]
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    output = subprocess.run(
+        command, env=environment, check=True, capture_output=True, text=True
+    ).stdout
     assert output.strip() == digest.hexdigest()
 
 
@@ -217,4 +243,6 @@ def test_public_corpora_are_read(data_file: Callable[[str], bytes], tmp_path: Pa
     documents = list(read_documents(str(tmp_path)))
     assert [len(document.text) for document in documents] == [1_115_394]
     (_, train), *_ = Corpus(str(tmp_path)).split()
-    assert len(train.text) == 1_003_854  # the training part of nanoGPT's data/shakespeare_char/prepare.py
+    assert (
+        len(train.text) == 1_003_854
+    )  # the training part of nanoGPT's data/shakespeare_char/prepare.py

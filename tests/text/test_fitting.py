@@ -1,4 +1,6 @@
-"""A row that is cut fits, keeps its <|begin|>, holds something to train on, and leaves both sides of a pair one prompt."""
+"""A row that is cut fits, keeps its <|begin|>, holds something to train on, and leaves both sides
+of a pair one prompt.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +25,27 @@ def census(truncate: Truncate | None) -> Census:
 def test_a_row_that_fits_stays_as_it_is(truncate: Truncate | None) -> None:
     counted = census(truncate)
     assert fit(row(3, 5), 8, counted) == row(3, 5)
-    assert fit_answers([row(3, 5), row(3, 2, first=200)], 8, counted) == [row(3, 5), row(3, 2, first=200)]
+    assert fit_answers([row(3, 5), row(3, 2, first=200)], 8, counted) == [
+        row(3, 5),
+        row(3, 2, first=200),
+    ]
     assert counted.truncated == 0
 
 
 def test_the_right_of_a_row_goes() -> None:
     counted = census("right")
-    assert fit(row(3, 9), 8, counted) == ([0, 1, 2, 100, 101, 102, 103, 104], [False] * 3 + [True] * 5)
+    assert fit(row(3, 9), 8, counted) == (
+        [0, 1, 2, 100, 101, 102, 103, 104],
+        [False] * 3 + [True] * 5,
+    )
     assert counted.truncated == 1
 
 
 def test_the_left_of_a_row_goes_and_its_first_token_stays() -> None:
-    assert fit(row(6, 4), 8, census("left")) == ([0, 3, 4, 5, 100, 101, 102, 103], [False] * 4 + [True] * 4)
+    assert fit(row(6, 4), 8, census("left")) == (
+        [0, 3, 4, 5, 100, 101, 102, 103],
+        [False] * 4 + [True] * 4,
+    )
     assert fit(row(3, 9), 8, census("left")) == ([0, *range(102, 109)], [False] + [True] * 7)
 
 
@@ -62,7 +73,9 @@ def test_the_answers_of_a_pair_are_cut_at_the_end() -> None:
         ([row(9, 8)], "left", "an answer that alone is longer"),
     ],
 )
-def test_what_cannot_be_cut_has_a_reason(rows: list[Row], truncate: Truncate | None, reason: str) -> None:
+def test_what_cannot_be_cut_has_a_reason(
+    rows: list[Row], truncate: Truncate | None, reason: str
+) -> None:
     with pytest.raises(Unusable, match=reason):
         fit_answers(rows, 8, census(truncate))
 

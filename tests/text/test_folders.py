@@ -1,4 +1,6 @@
-"""Linked folders are read once, hidden names and other kinds are passed over and counted, and a sentence says so."""
+"""Linked folders are read once, hidden names and other kinds are passed over and counted, and a
+sentence says so.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from fledge.text.documents import read_documents
 from fledge.text.folders import Links, Passed, text_files
 
 
-def listed(folder: Path, passed: Passed | None = None, *, hidden: bool = False, links: Links = "follow") -> list[str]:
+def listed(
+    folder: Path, passed: Passed | None = None, *, hidden: bool = False, links: Links = "follow"
+) -> list[str]:
     files = text_files(folder, passed or Passed(), hidden=hidden, links=links)
     return [str(file.relative_to(folder)) for file in files]
 
@@ -48,7 +52,9 @@ def test_a_folder_is_read_once_and_by_its_own_path(tmp_path: Path) -> None:
 def test_links_that_go_round_end(tmp_path: Path) -> None:
     write(tmp_path, "data/deep/a.txt", "beside/secret.txt")
     (tmp_path / "data" / "deep" / "up").symlink_to("..")
-    (tmp_path / "data" / "out").symlink_to("..")  # the folder around the data, with all that is beside it
+    (tmp_path / "data" / "out").symlink_to(
+        ".."
+    )  # the folder around the data, with all that is beside it
     (tmp_path / "data" / "itself").symlink_to("itself")
     (tmp_path / "data" / "nothing.txt").symlink_to("nowhere.txt")
     passed = Passed()
@@ -57,7 +63,14 @@ def test_links_that_go_round_end(tmp_path: Path) -> None:
 
 
 def test_hidden_names_are_no_text_unless_they_are_asked_for(tmp_path: Path) -> None:
-    write(tmp_path, "a.txt", ".ipynb_checkpoints/a-checkpoint.txt", "deep/.git/x.md", "deep/b.txt", ".DS_Store")
+    write(
+        tmp_path,
+        "a.txt",
+        ".ipynb_checkpoints/a-checkpoint.txt",
+        "deep/.git/x.md",
+        "deep/b.txt",
+        ".DS_Store",
+    )
     (tmp_path / "._a.txt").write_bytes(b"\x00\x05\x16\x07\xff")
     passed = Passed()
     assert listed(tmp_path, passed) == ["a.txt", "deep/b.txt"]
@@ -71,7 +84,9 @@ def test_hidden_names_are_no_text_unless_they_are_asked_for(tmp_path: Path) -> N
         "deep/b.txt",
     ]
     named = tmp_path / ".ipynb_checkpoints"  # what the user names is read, whatever its name
-    assert [document.text for document in read_documents(str(named))] == [".ipynb_checkpoints/a-checkpoint.txt"]
+    assert [document.text for document in read_documents(str(named))] == [
+        ".ipynb_checkpoints/a-checkpoint.txt"
+    ]
 
 
 def test_other_kinds_are_counted_by_their_suffix(tmp_path: Path) -> None:
@@ -85,7 +100,9 @@ def test_other_kinds_are_counted_by_their_suffix(tmp_path: Path) -> None:
 
 def test_a_folder_of_other_kinds_only_says_what_is_there(tmp_path: Path) -> None:
     write(tmp_path, "a.pdf", ".hidden.txt")
-    with pytest.raises(UserError, match=r"holds no text.*1 hidden file.*1 file of other kinds \(1 \.pdf\)"):
+    with pytest.raises(
+        UserError, match=r"holds no text.*1 hidden file.*1 file of other kinds \(1 \.pdf\)"
+    ):
         list(read_documents(str(tmp_path)))
 
 

@@ -1,4 +1,6 @@
-"""Single answers with a verdict: the mask is on the answer alone, the label is kept, and turns say the same as text."""
+"""Single answers with a verdict: the mask is on the answer alone, the label is kept, and turns say
+the same as text.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ def test_an_answer_is_read_with_its_label_and_its_own_tokens_are_marked(
     for ((ids, own), _), row in zip(found, TEXT, strict=True):
         said = [token for token, mine in zip(ids, own, strict=True) if mine]
         assert said == [*BYTES.encode(str(row["completion"])), BYTES.end]
-        assert str(row["prompt"]) in BYTES.decode([token for token, mine in zip(ids, own, strict=True) if not mine])
+        assert str(row["prompt"]) in BYTES.decode(
+            [token for token, mine in zip(ids, own, strict=True) if not mine]
+        )
 
 
 def test_an_answer_in_turns_ends_with_the_assistant(tmp_path: Path) -> None:
     wrong = TURNS[1] | {"completion": [{"role": "user", "content": "bad"}]}
-    with pytest.raises(UserError, match=r"1 of the 2 answers of .*the last turn is the user's: 1, line 2"):
+    with pytest.raises(
+        UserError, match=r"1 of the 2 answers of .*the last turn is the user's: 1, line 2"
+    ):
         judged_from_jsonl(write(tmp_path / "a.jsonl", [TURNS[0], wrong]), BYTES)
 
 

@@ -1,4 +1,6 @@
-"""Packed rows are the rows that were put in, whichever of them are taken, and five bytes a token."""
+"""Packed rows are the rows that were put in, whichever of them are taken, and five bytes a
+token.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows
 def rows(number: int) -> list[tuple[list[int], list[bool]]]:
     draw = random.Random(0)
     lengths = [draw.randrange(0, 30) for _ in range(number)]
-    return [([draw.randrange(2**31) for _ in range(n)], [draw.random() < 0.5 for _ in range(n)]) for n in lengths]
+    return [
+        ([draw.randrange(2**31) for _ in range(n)], [draw.random() < 0.5 for _ in range(n)])
+        for n in lengths
+    ]
 
 
 def test_rows_come_out_as_they_went_in() -> None:

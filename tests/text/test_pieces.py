@@ -14,9 +14,17 @@ from fledge.text.pieces import LONGEST_WORD, cut_at_words
 from fledge.text.tokenizer import Tokenizer, train_tokenizer
 
 SPLITTER = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-ODD = "aZé文あア가٣½ⅷ_-'.\"、。！  \n\t\r\x0b\x1c\x1f\x85\xa0\u1680\u180e\u2003\u200b\u2028\u3000\ufeff\u0301😀stdmrevl019"
+ODD = (
+    "aZé文あア가٣½ⅷ_-'.\"、。！  "
+    "\n\t\r\x0b\x1c\x1f\x85\xa0\u1680\u180e\u2003\u200b\u2028\u3000\ufeff\u0301😀stdmrevl019"
+)
 texts = st.text(alphabet=st.sampled_from(ODD), max_size=60) | st.text(max_size=40)
-corpus = ["the theatre, 12 don't 'll they'll", "大きな文。が、12あ", "слово  слово\n\n\tслово é😀", ODD * 2]
+corpus = [
+    "the theatre, 12 don't 'll they'll",
+    "大きな文。が、12あ",
+    "слово  слово\n\n\tслово é😀",
+    ODD * 2,
+]
 BYTES = train_tokenizer("bytes", [])
 BPE = train_tokenizer("bpe", corpus, 330)
 
@@ -31,11 +39,15 @@ def in_chunks(text: str, size: int) -> list[str]:
 
 @settings(max_examples=2000, deadline=None, derandomize=True)
 @given(text=texts, size=st.integers(1, 6), chunk=st.integers(1, 9))
-def test_no_piece_ends_within_a_word_of_the_library_or_of_ours(text: str, size: int, chunk: int) -> None:
+def test_no_piece_ends_within_a_word_of_the_library_or_of_ours(
+    text: str, size: int, chunk: int
+) -> None:
     pieces = list(cut_at_words(in_chunks(text, chunk), size))
     assert "".join(pieces) == text
     assert [word for piece in pieces for word in library_words(piece)] == library_words(text)
-    assert [word for piece in pieces for word in word_pattern().findall(piece)] == word_pattern().findall(text)
+    assert [
+        word for piece in pieces for word in word_pattern().findall(piece)
+    ] == word_pattern().findall(text)
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -51,7 +63,13 @@ def test_pieces_do_not_depend_on_how_the_text_was_read_and_are_bounded(
 
 
 @pytest.mark.parametrize(
-    "text", ["The fox's 12 dogs.\n" * 300, '{"a":1,"b":[22,3]}' * 300, "漢字、かな。" * 900, "слово и\n" * 500]
+    "text",
+    [
+        "The fox's 12 dogs.\n" * 300,
+        '{"a":1,"b":[22,3]}' * 300,
+        "漢字、かな。" * 900,
+        "слово и\n" * 500,
+    ],
 )
 def test_text_of_any_script_is_cut_often(text: str) -> None:
     assert max(map(len, cut_at_words([text], 64))) < 64 + 10
@@ -80,11 +98,15 @@ def test_documents_in_pieces_and_batches_have_the_tokens_of_whole_ones(
         mine = documents[key::2]
         ids = [number for k, part, _ in encoded if k == key for number in part.tolist()]
         assert ids == [number for text in mine for number in (1, *whole(tokenizer, text), 2)]
-        assert sum(length for k, _, length in encoded if k == key) == sum(len(text.encode()) for text in mine)
+        assert sum(length for k, _, length in encoded if k == key) == sum(
+            len(text.encode()) for text in mine
+        )
 
 
 def whole(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The ids by the definition of each kind: of the library's encoder for bpe, told of no special token."""
+    """The ids by the definition of each kind: of the library's encoder for bpe, told of no special
+    token.
+    """
     if tokenizer.kind == "bytes":
         return [byte + 6 for byte in text.encode()]
     if tokenizer.kind == "bpe":

@@ -29,7 +29,10 @@ BYTES = train_tokenizer("bytes", [])
 
 def documents(split: str, count: int) -> list[Document]:
     rng = random.Random(split)
-    return [Document("".join(rng.choices("ab é😀\n", k=rng.randrange(40))), f"{split} {i}") for i in range(count)]
+    return [
+        Document("".join(rng.choices("ab é😀\n", k=rng.randrange(40))), f"{split} {i}")
+        for i in range(count)
+    ]
 
 
 CORPUS: dict[Split, list[Document]] = {
@@ -53,7 +56,9 @@ def row(tokenizer: Tokenizer, split: Split) -> list[int]:
 
 @pytest.mark.parametrize("shard_tokens", [1, 64, 1000, 2**24])
 def test_the_stream_is_the_documents_one_after_another(shard_tokens: int, tmp_path: Path) -> None:
-    corpus: dict[Split, list[Document]] = {"train": CORPUS["train"][:20]} if shard_tokens == 1 else CORPUS
+    corpus: dict[Split, list[Document]] = (
+        {"train": CORPUS["train"][:20]} if shard_tokens == 1 else CORPUS
+    )
     write_shards(tmp_path, in_turn(corpus), BYTES, shard_tokens)
     expected = np.array(row(BYTES, "train"))
     stream = TokenStream(tmp_path, "train")
@@ -68,7 +73,9 @@ def test_the_stream_is_the_documents_one_after_another(shard_tokens: int, tmp_pa
 
 
 @pytest.mark.parametrize("batch", [1, 90, 2**18])
-def test_documents_and_bytes_are_counted(batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_and_bytes_are_counted(
+    batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("fledge.text.encoding.BATCH", batch)
     write_shards(tmp_path, in_turn(CORPUS), BYTES, 300)
     for split in SPLITS:
@@ -85,7 +92,12 @@ def test_documents_and_bytes_are_counted(batch: int, tmp_path: Path, monkeypatch
 def test_an_empty_split_is_an_empty_stream(tmp_path: Path) -> None:
     write_shards(tmp_path, in_turn(CORPUS), BYTES)
     stream = TokenStream(tmp_path, "test")
-    assert (len(stream), stream.bytes, stream[0:5].tolist(), stream.documents.tolist()) == (0, 0, [], [])
+    assert (len(stream), stream.bytes, stream[0:5].tolist(), stream.documents.tolist()) == (
+        0,
+        0,
+        [],
+        [],
+    )
 
 
 def test_ids_above_65535_take_four_bytes(tmp_path: Path) -> None:
@@ -101,7 +113,10 @@ def test_equal_corpora_give_equal_files_and_the_index_tells_their_sha256(tmp_pat
         write_shards(tmp_path / name, in_turn(CORPUS), BYTES, 500)
     files = sorted(path.name for path in (tmp_path / "a").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "b").iterdir())
-    assert all((tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes() for name in files)
+    assert all(
+        (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        for name in files
+    )
     entries = json.loads((tmp_path / "a" / "index.json").read_text())["splits"]["train"]["shards"]
     assert len(entries) > 1
     for entry in entries:
@@ -122,7 +137,9 @@ def test_a_file_that_is_cut_off_or_missing_is_a_user_error(name: str, tmp_path: 
     whole = (tmp_path / name).read_bytes()
     for content in (whole[:-1], whole[:-8], b"", whole + b"\0"):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(UserError, match=rf"{name} has {len(content)} bytes where {len(whole)} are wanted"):
+        with pytest.raises(
+            UserError, match=rf"{name} has {len(content)} bytes where {len(whole)} are wanted"
+        ):
             TokenStream(tmp_path, "train")
     (tmp_path / name).unlink()
     with pytest.raises(UserError, match="is missing"):
@@ -133,7 +150,14 @@ def test_a_broken_index_is_a_user_error(tmp_path: Path) -> None:
     write_shards(tmp_path, in_turn(CORPUS), BYTES)
     path = tmp_path / "index.json"
     whole = path.read_bytes()
-    for content in (whole[:100], b"\xff", b"[]", b'{"format": 99}', b'{"format": 1}', b'{"format": 1, "splits": 3}'):
+    for content in (
+        whole[:100],
+        b"\xff",
+        b"[]",
+        b'{"format": 99}',
+        b'{"format": 1}',
+        b'{"format": 1, "splits": 3}',
+    ):
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"index\.json"):
             TokenStream(tmp_path, "train")
@@ -207,7 +231,9 @@ def test_a_flipped_bit_or_zeros_are_found_and_named(name: str, tmp_path: Path) -
     assert find_damage(tmp_path) is None
     whole = (tmp_path / name).read_bytes()
     for place in (0, len(whole) // 2, len(whole) - 1):
-        (tmp_path / name).write_bytes(whole[:place] + bytes((whole[place] ^ 4,)) + whole[place + 1 :])
+        (tmp_path / name).write_bytes(
+            whole[:place] + bytes((whole[place] ^ 4,)) + whole[place + 1 :]
+        )
         assert find_damage(tmp_path) == f"{tmp_path / name} is not as it was written"
     (tmp_path / name).write_bytes(bytes(len(whole)))
     assert find_damage(tmp_path) == f"{tmp_path / name} is not as it was written"

@@ -61,7 +61,9 @@ def test_decoding_gives_a_hundred_thousand_random_strings_back(tokenizer: Tokeni
         [chr(code) for code in range(0x10000, 0x110000)],
         ["<|end|>", "<|", "|>", "user", " ", "\n", "'s", "1"],
     ]
-    texts = ["".join(rng.choices(rng.choice(alphabets), k=rng.randrange(12))) for _ in range(100_000)]
+    texts = [
+        "".join(rng.choices(rng.choice(alphabets), k=rng.randrange(12))) for _ in range(100_000)
+    ]
     for text, ids in zip(texts, tokenizer.encode_many(texts), strict=True):
         assert tokenizer.decode(ids) == text
         assert not len(ids) or ids.min() >= 6
@@ -88,7 +90,14 @@ def test_a_typed_special_token_is_ordinary_text_also_after_saving(
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE, CHARACTERS])
 def test_special_tokens_are_the_first_six_ids_and_decode_to_nothing(tokenizer: Tokenizer) -> None:
-    numbers = [tokenizer.pad, tokenizer.begin, tokenizer.end, tokenizer.system, tokenizer.user, tokenizer.assistant]
+    numbers = [
+        tokenizer.pad,
+        tokenizer.begin,
+        tokenizer.end,
+        tokenizer.system,
+        tokenizer.user,
+        tokenizer.assistant,
+    ]
     assert numbers == [0, 1, 2, 3, 4, 5]
     assert tokenizer.decode([1, *tokenizer.encode("fox"), 2, 0, 0]) == "fox"
     assert tokenizer.bytes_per_token(numbers).tolist() == [0] * 6
@@ -98,7 +107,11 @@ def test_special_tokens_are_the_first_six_ids_and_decode_to_nothing(tokenizer: T
 def test_loaded_is_what_was_saved(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path / "model")
     loaded = load_tokenizer(tmp_path)  # a run: the tokenizer is in its model/ folder
-    assert (loaded.kind, loaded.vocab_size, loaded.merges) == (tokenizer.kind, tokenizer.vocab_size, tokenizer.merges)
+    assert (loaded.kind, loaded.vocab_size, loaded.merges) == (
+        tokenizer.kind,
+        tokenizer.vocab_size,
+        tokenizer.merges,
+    )
     assert loaded.fingerprint() == tokenizer.fingerprint()
     assert loaded.encode(TEXTS[1]) == tokenizer.encode(TEXTS[1])
     loaded.save(tmp_path / "again")
@@ -129,9 +142,17 @@ for kind in ("bytes", "characters", "bpe"):
 def test_equal_text_gives_equal_files_in_every_process() -> None:
     outputs = []
     for seed in ("0", "1", "77"):
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {
+            **os.environ,
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
         command = [sys.executable, "-c", SCRIPT]
-        outputs.append(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+        outputs.append(
+            subprocess.run(
+                command, env=environment, check=True, capture_output=True, text=True
+            ).stdout
+        )
     assert outputs[0] == outputs[1] == outputs[2]
     assert len(set(outputs[0].split())) == 3
 
@@ -140,7 +161,9 @@ def test_vocabulary_counts_special_tokens_bytes_and_merges() -> None:
     assert BYTES.vocab_size == 6 + 256
     assert BPE.vocab_size == 400
     assert CHARACTERS.vocab_size == 6 + len(set("".join(TEXTS)))
-    assert train_tokenizer("bpe", ["aaaa"], 5000).vocab_size == 262 + 2  # aa and aaaa: then nothing is left to merge
+    assert (
+        train_tokenizer("bpe", ["aaaa"], 5000).vocab_size == 262 + 2
+    )  # aa and aaaa: then nothing is left to merge
 
 
 def test_bytes_are_numbered_by_their_value() -> None:
@@ -198,7 +221,9 @@ def test_a_long_text_without_lines_encodes_whole() -> None:
 def test_encode_many_is_encode_for_each() -> None:
     texts = ["", "fox", TEXTS[1], ""]
     for tokenizer in (BYTES, BPE, CHARACTERS):
-        assert [ids.tolist() for ids in tokenizer.encode_many(texts)] == [tokenizer.encode(text) for text in texts]
+        assert [ids.tolist() for ids in tokenizer.encode_many(texts)] == [
+            tokenizer.encode(text) for text in texts
+        ]
         assert tokenizer.encode_many([]) == []
 
 
@@ -236,7 +261,14 @@ def test_a_broken_file_is_a_user_error(tokenizer: Tokenizer, tmp_path: Path) -> 
     swapped = json.loads(whole)
     vocab = swapped["model"]["vocab"]
     vocab["<|end|>"], vocab["<|user|>"] = vocab["<|user|>"], vocab["<|end|>"]
-    for broken in (whole[:-9], whole[: len(whole) // 2], b"\xff" + whole, b"[]", b"{}", json.dumps(swapped).encode()):
+    for broken in (
+        whole[:-9],
+        whole[: len(whole) // 2],
+        b"\xff" + whole,
+        b"[]",
+        b"{}",
+        json.dumps(swapped).encode(),
+    ):
         path.write_bytes(broken)
         with pytest.raises(UserError, match=r"json is (broken|not)"):
             load_tokenizer(tmp_path)
@@ -247,8 +279,13 @@ def test_a_file_under_the_wrong_kind_is_a_user_error(tmp_path: Path) -> None:
         for kind in KINDS:
             tokenizer.save(tmp_path)
             config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-            (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "fledge_kind": kind}))
-            if kind == tokenizer.kind or (tokenizer.kind, kind) == ("bytes", "bpe"):  # bytes are a BPE without merges
+            (tmp_path / "tokenizer_config.json").write_text(
+                json.dumps({**config, "fledge_kind": kind})
+            )
+            if kind == tokenizer.kind or (tokenizer.kind, kind) == (
+                "bytes",
+                "bpe",
+            ):  # bytes are a BPE without merges
                 assert load_tokenizer(tmp_path).encode("fox") == tokenizer.encode("fox")
             else:
                 with pytest.raises(UserError, match=r"json is (broken|not)"):

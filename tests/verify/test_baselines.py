@@ -1,4 +1,6 @@
-"""The optimal baseline is the least noisy of all: the variances are computed here, from autograd's scores."""
+"""The optimal baseline is the least noisy of all: the variances are computed here, from autograd's
+scores.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,20 @@ import torch
 from torch import Tensor
 
 from fledge.exact.mdp import MDP, random_mdp
-from fledge.verify.baselines import baseline_rows, constants, estimates, mean_and_variance, reward_to_go
+from fledge.verify.baselines import (
+    baseline_rows,
+    constants,
+    estimates,
+    mean_and_variance,
+    reward_to_go,
+)
 
 
 def scores(mdp: MDP, logits: Tensor) -> Tensor:
     """∇ log π of whole trajectories.  [N, S·A]"""
-    found = torch.autograd.functional.jacobian(lambda table: mdp.step_log_prob(table).sum(1), logits)
+    found = torch.autograd.functional.jacobian(
+        lambda table: mdp.step_log_prob(table).sum(1), logits
+    )
     assert isinstance(found, Tensor)
     return found.flatten(1)
 
@@ -31,7 +41,9 @@ def test_the_optimal_baseline_has_the_lowest_variance_on_100_random_processes() 
         lowest = noise(named["optimal"])
         for name, b in named.items():
             assert lowest <= noise(b) * (1 + 1e-12), name
-            assert mean_and_variance(mdp, logits, estimates(mdp, logits, b))[1] == pytest.approx(noise(b), rel=1e-9)
+            assert mean_and_variance(mdp, logits, estimates(mdp, logits, b))[1] == pytest.approx(
+                noise(b), rel=1e-9
+            )
         for apart in (-0.1, -1e-3, 1e-3, 0.1):
             assert lowest < noise(named["optimal"] + apart)
 

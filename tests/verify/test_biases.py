@@ -1,4 +1,6 @@
-"""The formulas of biased estimators, where a biased one is none: with its bias taken away each is the true gradient."""
+"""The formulas of biased estimators, where a biased one is none: with its bias taken away each is
+the true gradient.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def test_an_undiscounted_return_is_reinforce() -> None:
 
 
 @pytest.mark.parametrize(
-    ("advantage", "ratio", "slope"), [(2, 1.1, 2.2), (2, 1.3, 0), (2, 0.5, 1.0), (-2, 0.7, 0), (-2, 1.5, -3)]
+    ("advantage", "ratio", "slope"),
+    [(2, 1.1, 2.2), (2, 1.3, 0), (2, 0.5, 1.0), (-2, 0.7, 0), (-2, 1.5, -3)],
 )
 def test_the_clipped_ones_slope_is_zero_only_where_going_on_would_pay(
     advantage: float, ratio: float, slope: float

@@ -1,4 +1,6 @@
-"""A claim holds where the measurement agrees with it, and fails where it does not: in both directions."""
+"""A claim holds where the measurement agrees with it, and fails where it does not: in both
+directions.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ TRUE = torch.tensor([[1.0, -2.0, 3.0]]).double()
 CPU = Hardware()
 
 
-def measured(expected: torch.Tensor, samples: int = 2, radius: tuple[float, float] | None = None) -> Measured:
+def measured(
+    expected: torch.Tensor, samples: int = 2, radius: tuple[float, float] | None = None
+) -> Measured:
     return Measured(TRUE, expected, samples, 1.0, 1.0, 1.0, radius)
 
 
@@ -30,7 +34,10 @@ class Claims:
 def test_the_claim_is_the_objects_or_that_of_what_made_it() -> None:
     assert claim_of(Claims, Claims()) == "unbiased"
     assert claim_of(partial(partial(Claims)), Claims()) == "unbiased"
-    assert claim_of(partial(Claims, other=True), Claims(other=True)) == "biased: its settings make it so"
+    assert (
+        claim_of(partial(Claims, other=True), Claims(other=True))
+        == "biased: its settings make it so"
+    )
     assert claim_of(dict, {}) is None
     own = partial(Claims)
     own.gradient_claim = "biased: for a reason"  # pyright: ignore[reportAttributeAccessIssue]
@@ -39,13 +46,22 @@ def test_the_claim_is_the_objects_or_that_of_what_made_it() -> None:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("(G-1)/G", 0.75), ("(G−1)/G", 0.75), ("1/T", 0.5), ("(G-1)/(G*T)", 0.375), ("0.5", 0.5), ("G/(G-1)", 4 / 3)],
+    [
+        ("(G-1)/G", 0.75),
+        ("(G−1)/G", 0.75),
+        ("1/T", 0.5),
+        ("(G-1)/(G*T)", 0.375),
+        ("0.5", 0.5),
+        ("G/(G-1)", 4 / 3),
+    ],
 )
 def test_scales_are_arithmetic_of_group_and_length(text: str, value: float) -> None:
     assert scale_of(f"unbiased up to scale {text}", 4, 2) == pytest.approx(value)
 
 
-@pytest.mark.parametrize("text", ["", "K/2", "1/0", "G**2", "__import__('os')", "(G-1", "0", "True and G"])
+@pytest.mark.parametrize(
+    "text", ["", "K/2", "1/0", "G**2", "__import__('os')", "(G-1", "0", "True and G"]
+)
 def test_other_scales_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="names no scale"):
         scale_of(f"unbiased up to scale {text}", 2, 2)
@@ -80,9 +96,15 @@ def test_a_claim_of_another_form_is_refused() -> None:
 def test_a_figure_that_was_sampled_is_held_to_its_own_error() -> None:
     near, far = TRUE * 1.01, TRUE * 1.5
     size = float(TRUE.norm())
-    assert judge("X", "it", "unbiased", measured(near, radius=(0.02 * size, 0.03 * size)), 2, CPU).holds
-    assert not judge("X", "it", "unbiased", measured(far, radius=(0.02 * size, 0.03 * size)), 2, CPU).holds
-    assert judge("X", "it", "unbiased up to scale 1.5", measured(far, radius=(0.02, 0.03)), 2, CPU).holds
+    assert judge(
+        "X", "it", "unbiased", measured(near, radius=(0.02 * size, 0.03 * size)), 2, CPU
+    ).holds
+    assert not judge(
+        "X", "it", "unbiased", measured(far, radius=(0.02 * size, 0.03 * size)), 2, CPU
+    ).holds
+    assert judge(
+        "X", "it", "unbiased up to scale 1.5", measured(far, radius=(0.02, 0.03)), 2, CPU
+    ).holds
 
 
 @pytest.mark.parametrize(

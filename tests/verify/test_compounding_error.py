@@ -1,4 +1,6 @@
-"""The cost of walks beside a ditch, against closed forms, every way of erring, and matrices; the exponents follow."""
+"""The cost of walks beside a ditch, against closed forms, every way of erring, and matrices; the
+exponents follow.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,25 @@ from fledge.verify.compounding_error import cloning_cost, cost, dagger_cost, gro
 
 
 def by_every_way_of_erring(on_road: float, in_ditch: float, steps: int) -> float:
-    """All 2^T sequences of errors, each with its probability and the steps in the ditch that it leads to."""
+    """All 2^T sequences of errors, each with its probability and the steps in the ditch that it
+    leads to.
+    """
     whole = 0.0
     for errors in product((False, True), repeat=steps):
         away, chance, spent = False, 1.0, 0
         for error in errors:
             p = in_ditch if away else on_road
             chance *= p if error else 1 - p
-            away = error  # an error leads into the ditch or keeps there; without one the walker is on the road
+            # an error leads into the ditch or keeps there; without one the walker is on the road
+            away = error
             spent += away
         whole += chance * spent
     return whole
 
 
-@pytest.mark.parametrize(("on_road", "in_ditch"), [(0.1, 1.0), (0.1, 0.1), (0.3, 0.8), (0.0, 1.0), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("on_road", "in_ditch"), [(0.1, 1.0), (0.1, 0.1), (0.3, 0.8), (0.0, 1.0), (1.0, 0.0)]
+)
 def test_the_cost_is_the_sum_over_every_way_of_erring(on_road: float, in_ditch: float) -> None:
     expected = [by_every_way_of_erring(on_road, in_ditch, steps) for steps in range(1, 11)]
     np.testing.assert_allclose(cost(on_road, in_ditch, 10), expected, rtol=1e-12, atol=1e-15)
@@ -41,11 +48,15 @@ def test_cloning_and_dagger_have_closed_forms(error: float) -> None:
     if error > 1e-6:  # where the closed form does not cancel
         closed = steps - (1 - error) * (1 - (1 - error) ** steps) / error
         np.testing.assert_allclose(cloning_cost(error, 200), closed, rtol=1e-6)
-    assert bool((cloning_cost(error, 200) <= torch.from_numpy(steps**2 * error) * (1 + 1e-12)).all())
+    assert bool(
+        (cloning_cost(error, 200) <= torch.from_numpy(steps**2 * error) * (1 + 1e-12)).all()
+    )
 
 
 def test_the_exponents_are_two_and_one() -> None:
-    """Independently: log₂ of what twice as long a walk costs, from the powers of a two-state matrix."""
+    """Independently: log₂ of what twice as long a walk costs, from the powers of a two-state
+    matrix.
+    """
 
     def spent(on_road: float, in_ditch: float, steps: int) -> float:
         matrix = np.array([[1 - on_road, on_road], [1 - in_ditch, in_ditch]])
@@ -53,7 +64,9 @@ def test_the_exponents_are_two_and_one() -> None:
 
     error = 1e-6
     assert np.log2(spent(error, 1.0, 400) / spent(error, 1.0, 200)) == pytest.approx(2, abs=0.01)
-    assert np.log2(spent(error, error, 400) / spent(error, error, 200)) == pytest.approx(1, abs=1e-6)
+    assert np.log2(spent(error, error, 400) / spent(error, error, 200)) == pytest.approx(
+        1, abs=1e-6
+    )
     assert growth(cloning_cost(error, 400), 100) == pytest.approx(2, abs=0.01)
     assert growth(dagger_cost(error, 400), 100) == pytest.approx(1, abs=1e-6)
     # Once the walker is in the ditch for certain, more steps cost only themselves.
@@ -62,7 +75,9 @@ def test_the_exponents_are_two_and_one() -> None:
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 3.0])
 def test_growth_finds_the_exponent_of_a_power(exponent: float) -> None:
-    assert growth(7 * torch.arange(1, 50, dtype=torch.float64) ** exponent, 10) == pytest.approx(exponent)
+    assert growth(7 * torch.arange(1, 50, dtype=torch.float64) ** exponent, 10) == pytest.approx(
+        exponent
+    )
 
 
 def test_the_rows_hold_and_break_where_errors_are_too_many_for_the_law() -> None:

@@ -22,13 +22,18 @@ class Larger(rows.SoftActorCritic):
 
     def target(self, rows: Any) -> Tensor:
         action, logp = self.actor(rows.next_obs, rows.next_noise)
-        worth = self.target_critic.network(rows.next_obs, action).amax(0) - self.actor.log_temperature.exp() * logp
+        worth = (
+            self.target_critic.network(rows.next_obs, action).amax(0)
+            - self.actor.log_temperature.exp() * logp
+        )
         return (rows.reward + torch.where(rows.terminated, 0.0, rows.discount * worth)).detach()
 
 
 class NeverSmooth(rows.TD3):
     def target(self, rows: Any) -> Tensor:
-        return super().target(type(rows)(**dict(rows.items()) | {"next_noise": torch.zeros_like(rows.next_noise)}))
+        return super().target(
+            type(rows)(**dict(rows.items()) | {"next_noise": torch.zeros_like(rows.next_noise)})
+        )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ def test_the_rows_hold_in_both_precisions() -> None:
 
 @pytest.mark.parametrize("name", rows.RULES)
 def test_a_row_fails_where_the_rule_is_another(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package is given one more symbol, a little more mass, or another temperature than the definition."""
+    """The package is given one more symbol, a little more mass, or another temperature than the
+    definition.
+    """
     exact = rows.truncated
     changes = {"temperature": 1.1, "top_k": 2, "top_p": 0.6, "min_p": 0.5}
     wrong = {key: changes[key] for key in rows.RULES[name]}

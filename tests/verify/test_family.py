@@ -1,4 +1,6 @@
-"""Every algorithm on the table keeps its claim, exactly; and a claim one step beside it does not hold."""
+"""Every algorithm on the table keeps its claim, exactly; and a claim one step beside it does not
+hold.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def judged(entry: Entry) -> Row:
 
 @ENTRIES
 def test_the_claim_holds(entry: Entry) -> None:
-    """Unbiased ones and scaled ones to 1e-10 where their samples are enumerated; one is drawn, and held to its sampling error."""
+    """Unbiased ones and scaled ones to 1e-10 where their samples are enumerated; one is drawn, and
+    held to its sampling error.
+    """
     row = judged(entry)
     assert row.holds, row
     if entry.samples < 8:
@@ -39,7 +43,9 @@ def test_the_claim_holds(entry: Entry) -> None:
 
 @ENTRIES
 def test_no_other_claim_holds(entry: Entry) -> None:
-    """Neither the full gradient, where it is not said to be that, nor three sevenths of it, which nothing here is."""
+    """Neither the full gradient, where it is not said to be that, nor three sevenths of it, which
+    nothing here is.
+    """
     claim = judged(entry).claim
     for other in {UNBIASED, "unbiased up to scale 3/7"} - {claim}:
         assert not judged(replace(entry, claim=other, formula=None)).holds

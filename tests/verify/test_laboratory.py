@@ -20,7 +20,9 @@ COIN = Language(2, 1)
 
 
 class Plain:
-    """REINFORCE written out: r·∇log π, times `factor`; importance-weighted where `weighted`; in `steps` equal steps."""
+    """REINFORCE written out: r·∇log π, times `factor`; importance-weighted where `weighted`; in
+    `steps` equal steps.
+    """
 
     factor, weighted, steps = 1.0, False, 1
 
@@ -52,7 +54,9 @@ def test_a_known_scale_is_found(factor: float, samples: int) -> None:
     assert measured.relative_error == pytest.approx(abs(factor - 1), abs=1e-12)
     assert measured.error_after(factor) < 1e-12
     assert measured.cosine == pytest.approx(math.copysign(1, factor), abs=1e-12)
-    assert measured.relative_variance == pytest.approx(1, abs=1e-9)  # the scale is taken out of the noise
+    assert measured.relative_variance == pytest.approx(
+        1, abs=1e-9
+    )  # the scale is taken out of the noise
     assert measured.radius is None
 
 
@@ -65,7 +69,9 @@ def test_an_estimator_of_nothing() -> None:
 
 def test_a_coin_by_hand() -> None:
     """π = (¾, ¼), rewards (1, 5): one sample says ±(¼, −¼)·1 or (−¾, ¾)·5."""
-    problem = Problem(COIN, torch.tensor([[3.0, 1.0]]).double().log(), torch.tensor([1.0, 5.0]).double())
+    problem = Problem(
+        COIN, torch.tensor([[3.0, 1.0]]).double().log(), torch.tensor([1.0, 5.0]).double()
+    )
     measured = measure(Plain, problem, 1)
     mean = torch.tensor([[0.75 * 0.25 - 0.25 * 3.75, -0.75 * 0.25 + 0.25 * 3.75]]).double()
     torch.testing.assert_close(measured.true, mean)
@@ -91,7 +97,9 @@ def test_the_effective_sample_size_by_hand() -> None:
 
 
 def test_with_beta_plain_reinforce_pays_for_its_kl() -> None:
-    """The noise it is compared to is that of r − β·log π/π_ref: summed here over the listed sequences."""
+    """The noise it is compared to is that of r − β·log π/π_ref: summed here over the listed
+    sequences.
+    """
     problem = random_problem(LANGUAGE, 3, beta=0.6)
     assert problem.reference is not None
     logp, other = LANGUAGE.log_prob(problem.logits), LANGUAGE.log_prob(problem.reference)
@@ -100,7 +108,10 @@ def test_with_beta_plain_reinforce_pays_for_its_kl() -> None:
         table = problem.logits.clone().requires_grad_(True)
         [score] = torch.autograd.grad(LANGUAGE.log_prob(table)[word], table)
         x = score * (problem.reward[word] - 0.6 * (logp[word] - other[word]))
-        mean, second = mean + logp[word].exp() * x, second + float(logp[word].exp() * x.square().sum())
+        mean, second = (
+            mean + logp[word].exp() * x,
+            second + float(logp[word].exp() * x.square().sum()),
+        )
     torch.testing.assert_close(problem.gradient(), mean)
     assert problem.reinforce_variance() == pytest.approx(second - float(mean.square().sum()))
 
@@ -115,7 +126,9 @@ def test_of_several_steps_the_mean_is_taken_and_nothing_moves() -> None:
 
 
 def test_where_there_are_too_many_groups_they_are_drawn() -> None:
-    """The bounds on the sampling error hold for the unbiased estimator and not for one that is 30% too long."""
+    """The bounds on the sampling error hold for the unbiased estimator and not for one that is 30%
+    too long.
+    """
     problem = random_problem(LANGUAGE, 4)
     for seed in range(3):
         fair = measure(Plain, problem, 5, updates=400, seed=seed)
@@ -146,7 +159,9 @@ def test_the_sampling_error_is_as_often_inside_its_bound_as_the_bound_says() -> 
 def test_in_float32_the_error_is_that_of_float32() -> None:
     problem = random_problem(LANGUAGE, 1)
     single = Hardware("cpu", torch.float32)
-    error = (expected_gradient(Plain, problem, 1, single) - problem.gradient()).norm() / problem.gradient().norm()
+    error = (
+        expected_gradient(Plain, problem, 1, single) - problem.gradient()
+    ).norm() / problem.gradient().norm()
     assert 1e-10 < float(error) < single.tolerance
 
 

@@ -1,4 +1,6 @@
-"""Reward models and distillation: the rows hold in both precisions, and another divergence or margin does not."""
+"""Reward models and distillation: the rows hold in both precisions, and another divergence or
+margin does not.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ def test_the_rows_hold_in_both_precisions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "beta"), [(forward_kl, 0.0), (partial(jensen_shannon, beta=0.7), 0.3), (reverse_kl, 0.3)]
+    ("kind", "beta"),
+    [(forward_kl, 0.0), (partial(jensen_shannon, beta=0.7), 0.3), (reverse_kl, 0.3)],
 )
 def test_another_divergence_does_not_hold(kind: object, beta: float) -> None:
     assert not rows.distillation_row("L", "it", kind, beta, Hardware()).holds  # pyright: ignore[reportArgumentType]

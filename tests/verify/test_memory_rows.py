@@ -31,6 +31,8 @@ class EvenWeights(Replay):
     ("broken", "ask"),
     [(OneLess, lambda: rows.returns_row("M", 3)), (EvenWeights, rows.surprise_row)],
 )
-def test_a_row_fails_where_what_it_measures_is_broken(broken: Any, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_fails_where_what_it_measures_is_broken(
+    broken: Any, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(rows, "Replay", broken)
     assert not ask().holds

@@ -35,22 +35,30 @@ def test_every_system_of_the_section_has_a_row() -> None:
 
 
 class RewardSquared(Reinforce):
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         return super().update(batch.with_(reward=batch.reward**2), between_steps)
 
 
 class RewardSquaredEM(ExpectationMaximisation):
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         return super().update(batch.with_(reward=batch.reward**2), between_steps)
 
 
 class HalfTheRows(Supervised):
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         return super().update(batch[: len(batch) // 2], between_steps)
 
 
 class FewLessons(Distillation):
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         return super().update(batch[:3], between_steps)
 
 

@@ -1,4 +1,6 @@
-"""What the rows say is worked out here again from sums over trajectories, and is not said where it is not so."""
+"""What the rows say is worked out here again from sums over trajectories, and is not said where it
+is not so.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def action_values(mdp: MDP, logits: Tensor) -> Tensor:
 
 
 def mean_advantage(mdp: MDP, logits: Tensor, advantage: Tensor) -> Tensor:
-    """Of the trajectories that are in s at time t and do a there.  [N, H] -> [H, S, A], NaN where there are none"""
+    """Of the trajectories that are in s at time t and do a there.  [N, H] -> [H, S, A], NaN where
+    there are none
+    """
     p, (states, actions) = mdp.prob(logits), mdp.reward.shape
     found = torch.full((mdp.horizon, states, actions), torch.nan, dtype=torch.float64)
     for t in range(mdp.horizon):
@@ -62,16 +66,24 @@ def test_with_the_exact_critic_every_advantage_is_on_average_q_minus_v(seed: int
     values = torch.cat([value, torch.zeros(1, 3, dtype=torch.float64)])
     exact = q - value[..., None]
     for lam in (0.0, 0.3, 1.0):
-        torch.testing.assert_close(mean_advantage(mdp, logits, gae_advantage(mdp, values, lam)), exact, **EXACT)
+        torch.testing.assert_close(
+            mean_advantage(mdp, logits, gae_advantage(mdp, values, lam)), exact, **EXACT
+        )
     for k in (1, 2, 3, 4):
-        torch.testing.assert_close(mean_advantage(mdp, logits, k_step_advantage(mdp, values, k)), exact, **EXACT)
+        torch.testing.assert_close(
+            mean_advantage(mdp, logits, k_step_advantage(mdp, values, k)), exact, **EXACT
+        )
 
 
 def test_one_step_and_whole_episodes_are_the_two_ends_of_both_families() -> None:
     mdp, _ = random_mdp(3, 2, 4, 0.9, 1)
     values = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    torch.testing.assert_close(k_step_advantage(mdp, values, 1), gae_advantage(mdp, values, 0.0), **EXACT)
-    torch.testing.assert_close(k_step_advantage(mdp, values, 4), gae_advantage(mdp, values, 1.0), **EXACT)
+    torch.testing.assert_close(
+        k_step_advantage(mdp, values, 1), gae_advantage(mdp, values, 0.0), **EXACT
+    )
+    torch.testing.assert_close(
+        k_step_advantage(mdp, values, 4), gae_advantage(mdp, values, 1.0), **EXACT
+    )
     assert (k_step_advantage(mdp, values, 2) - gae_advantage(mdp, values, 1.0)).abs().max() > 0.1
 
 
@@ -99,7 +111,9 @@ def test_samples_of_another_policy_are_made_up_for_by_the_decisions_before_each_
 
 
 def test_the_formula_of_a_bootstrapped_gradient_is_the_true_gradient_where_it_should_be() -> None:
-    """With the exact critic at any λ, and with any critic at λ = 1; in between it is the mean over trajectories, not the gradient."""
+    """With the exact critic at any λ, and with any critic at λ = 1; in between it is the mean over
+    trajectories, not the gradient.
+    """
     mdp, logits = random_mdp(3, 2, 4, 0.9, 2)
     exact, values = mdp.gradient(logits), mdp.state_values(logits)
     wrong = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))

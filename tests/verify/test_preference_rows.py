@@ -1,4 +1,6 @@
-"""Pairs and verdicts: the rows hold, their formulas are torch's own losses, and each fails where its subject is another's."""
+"""Pairs and verdicts: the rows hold, their formulas are torch's own losses, and each fails where
+its subject is another's.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def test_the_rows_hold_in_both_precisions() -> None:
         assert len({row.id for row in made}) == len(made) == 7
 
 
-@pytest.mark.parametrize("formula", [rows.dpo_formula, rows.ipo_formula, rows.simpo_formula, rows.orpo_formula])
+@pytest.mark.parametrize(
+    "formula", [rows.dpo_formula, rows.ipo_formula, rows.simpo_formula, rows.orpo_formula]
+)
 def test_the_pulls_of_a_formula_are_the_slopes_of_its_loss(formula: rows.PairFormula) -> None:
     """By finite differences of either answer's log-probability."""
     sides = [rows.Said(-1.7, 0.4, 2), rows.Said(-3.1, -0.3, 3)]
@@ -33,17 +37,25 @@ def test_the_pulls_of_a_formula_are_the_slopes_of_its_loss(formula: rows.PairFor
         losses = []
         for sign in (1, -1):
             moved = list(sides)
-            moved[i] = rows.Said(sides[i].logp + sign * step, sides[i].ratio + sign * step, sides[i].length)
+            moved[i] = rows.Said(
+                sides[i].logp + sign * step, sides[i].ratio + sign * step, sides[i].length
+            )
             losses.append(formula(*moved)[0])
-        assert formula(*sides)[1 + i] == pytest.approx(-(losses[0] - losses[1]) / (2 * step), rel=1e-7)
+        assert formula(*sides)[1 + i] == pytest.approx(
+            -(losses[0] - losses[1]) / (2 * step), rel=1e-7
+        )
 
 
 def test_the_pairs_losses_are_torchs_logistic() -> None:
     one, other = rows.Said(-1.7, 0.4, 2), rows.Said(-3.1, -0.3, 3)
     gap = rows.BETA * (0.4 + 0.3)
-    assert rows.dpo_formula(one, other)[0] == pytest.approx(-F.logsigmoid(torch.tensor(gap).double()).item())
+    assert rows.dpo_formula(one, other)[0] == pytest.approx(
+        -F.logsigmoid(torch.tensor(gap).double()).item()
+    )
     margin = 2 * (-1.7 / 2 + 3.1 / 3) - 1
-    assert rows.simpo_formula(one, other)[0] == pytest.approx(-F.logsigmoid(torch.tensor(margin).double()).item())
+    assert rows.simpo_formula(one, other)[0] == pytest.approx(
+        -F.logsigmoid(torch.tensor(margin).double()).item()
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +63,10 @@ def test_the_pairs_losses_are_torchs_logistic() -> None:
     [
         (partial(DPO, beta=0.4), rows.dpo_formula),
         (partial(IPO, beta=rows.BETA), rows.dpo_formula),
-        (partial(DPO, beta=rows.BETA, loss=lambda one, other, beta: dpo(other, one, beta)), rows.dpo_formula),
+        (
+            partial(DPO, beta=rows.BETA, loss=lambda one, other, beta: dpo(other, one, beta)),
+            rows.dpo_formula,
+        ),
         (partial(SimPO, margin=0.5), rows.simpo_formula),
         (partial(ORPO, odds_weight=0.1), rows.orpo_formula),
     ],

@@ -1,4 +1,6 @@
-"""Updates on a process: the rows hold, their induction is the sum over trajectories, and another update does not hold."""
+"""Updates on a process: the rows hold, their induction is the sum over trajectories, and another
+update does not hold.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,12 @@ def test_the_rows_hold() -> None:
     assert all(row.holds for row in made), [row for row in made if not row.holds]
 
 
-def test_with_what_the_states_are_worth_the_actor_climbs_the_return_and_the_entropy_on_its_way() -> None:
-    """H times the mean step is ∇(E[Σ r] + c·E[Σ H], places as they come), and the critic has nothing to learn."""
+def test_with_what_the_states_are_worth_the_actor_climbs_the_return_and_the_entropy_on_its_way() -> (
+    None
+):
+    """H times the mean step is ∇(E[Σ r] + c·E[Σ H], places as they come), and the critic has
+    nothing to learn.
+    """
     mdp, logits = random_mdp(rows.STATES, rows.ACTIONS, rows.STEPS, 1.0, 3)
     actor, critic = rows.expected_steps(mdp, logits, mdp.state_values(logits))
     table = logits.clone().requires_grad_(True)
@@ -30,7 +36,9 @@ def test_with_what_the_states_are_worth_the_actor_climbs_the_return_and_the_entr
     assert critic.abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("fault", [{"gae_lambda": 0.6}, {"entropy_coefficient": -0.3}, {"value_coefficient": 0.5}])
+@pytest.mark.parametrize(
+    "fault", [{"gae_lambda": 0.6}, {"entropy_coefficient": -0.3}, {"value_coefficient": 0.5}]
+)
 def test_another_update_does_not_hold(fault: dict[str, float]) -> None:
     settings = {
         "gamma": 1.0, "gae_lambda": rows.LAMBDA, "value_coefficient": rows.VALUE, "entropy_coefficient": rows.ENTROPY,

@@ -20,7 +20,9 @@ def test_the_rows_hold() -> None:
 
 class EndsNothing(rows.DQN):
     def target(self, rows: Transitions) -> Tensor:
-        return super().target(rows.__class__(**dict(rows.items()) | {"terminated": torch.zeros_like(rows.terminated)}))
+        return super().target(
+            rows.__class__(**dict(rows.items()) | {"terminated": torch.zeros_like(rows.terminated)})
+        )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Small gymnasium environments that the tests register: each shows one thing that a world may do, well or badly."""
+"""Small gymnasium environments that the tests register: each shows one thing that a world may do,
+well or badly.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ LINE = spaces.Box(-np.inf, np.inf, (2,), dtype=np.float64)
 
 
 class Counting(gymnasium.Env):
-    """Shows how many steps were taken in this episode, and which episode it is; pays 1; never ends by itself."""
+    """Shows how many steps were taken in this episode, and which episode it is; pays 1; never ends
+    by itself.
+    """
 
     observation_space: spaces.Space = LINE
     action_space: spaces.Space = spaces.Discrete(2)
@@ -65,7 +69,9 @@ class Noisy(Counting):
 class Repeating(Counting):
     """Shows the action it was told, as numbers."""
 
-    action_space = spaces.Box(np.array([-1.0, 0.0], dtype=np.float32), np.array([1.0, np.inf], dtype=np.float32))
+    action_space = spaces.Box(
+        np.array([-1.0, 0.0], dtype=np.float32), np.array([1.0, np.inf], dtype=np.float32)
+    )
 
     def step(self, action) -> Any:
         return np.array(action, dtype=np.float64), 0.0, False, False, {}
@@ -149,7 +155,10 @@ class InADict(Counting):
     )
 
     def seen(self) -> Any:
-        return {"also": (3 + self.steps % 3, np.array([1, 0], dtype=np.int8)), "where": np.array([self.steps, -1.0])}
+        return {
+            "also": (3 + self.steps % 3, np.array([1, 0], dtype=np.int8)),
+            "where": np.array([self.steps, -1.0]),
+        }
 
 
 class GridOfBits(Counting):

@@ -1,4 +1,6 @@
-"""CartPole in a batch against gymnasium's two: the vector one through whole runs, the single one step for step, bit for bit."""
+"""CartPole in a batch against gymnasium's two: the vector one through whole runs, the single one
+step for step, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,18 @@ from fledge.worlds.world import Box, Choices
 
 
 def upright(obs: torch.Tensor) -> torch.Tensor:
-    """A hand that balances for 500 steps: pushes to where the pole falls, and back to the middle."""
+    """A hand that balances for 500 steps: pushes to where the pole falls, and back to the
+    middle.
+    """
     x, speed, angle, turning = obs.unbind(-1)
     return (0.1 * x + 0.3 * speed + 3 * angle + turning > 0).long()
 
 
 @pytest.mark.parametrize("copies", [1, 8, 100])
 def test_whole_runs_are_gymnasiums(copies):
-    """Half of the copies fall soon, the others are cut at 500 steps; new starts come in the same order."""
+    """Half of the copies fall soon, the others are cut at 500 steps; new starts come in the same
+    order.
+    """
     ours = BatchedCartPole(copies)
     theirs = gymnasium.make_vec("CartPole-v1", copies, vectorization_mode="vector_entry_point")
     obs = ours.reset(3)

@@ -1,4 +1,6 @@
-"""Code of a user's in the trainer's own process: a raise of any kind, os._exit and a fork end in a sentence, or nowhere else."""
+"""Code of a user's in the trainer's own process: a raise of any kind, os._exit and a fork end in a
+sentence, or nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,17 @@ RAISED = {
 
 
 @pytest.mark.parametrize("what", RAISED)
-def test_what_it_does_to_end_the_process_is_a_sentence_with_its_line(what: str, tmp_path: Path) -> None:
+def test_what_it_does_to_end_the_process_is_a_sentence_with_its_line(
+    what: str, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.py"
     path.write_text(f"def act():\n    global f\n    {what}\n")
     module = load_module(path)
     with pytest.raises(UserError) as told:
         call(path, "act()", module.act, "in a test")
-    assert str(told.value) == f"{path} line 3: act() {RAISED[what]} in a test; mend it and run again."
+    assert (
+        str(told.value) == f"{path} line 3: act() {RAISED[what]} in a test; mend it and run again."
+    )
 
 
 def test_a_mistake_that_is_told_in_our_own_words_stays_as_it_was() -> None:
@@ -47,7 +53,12 @@ def test_a_mistake_that_is_told_in_our_own_words_stays_as_it_was() -> None:
 
 def test_ctrl_c_stays_ctrl_c() -> None:
     with pytest.raises(KeyboardInterrupt):
-        call(Path("mine.py"), "act()", lambda: os.kill(os.getpid(), signal.SIGINT) or list(range(10**6)), "in a test")
+        call(
+            Path("mine.py"),
+            "act()",
+            lambda: os.kill(os.getpid(), signal.SIGINT) or list(range(10**6)),
+            "in a test",
+        )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -68,7 +79,9 @@ def test_a_copy_of_the_process_that_comes_back_ends_there(then: str, tmp_path: P
         "pid = call(Path('mine.py'), 'act()', act, 'in a test')\n"
         "print('back in', os.getpid(), os.waitpid(pid, 0)[1], flush=True)\n"
     )
-    ran = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    ran = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
     assert ran.communicate()[0] == f"back in {ran.pid} 0\nend of {ran.pid}\n"
 
 
@@ -77,7 +90,9 @@ def test_programs_and_processes_that_it_starts_work_as_ever(tmp_path: Path) -> N
         pid = os.fork()
         if pid == 0:
             os._exit(7)  # in a copy it is what it always was
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), subprocess.run(["true"], check=False).returncode
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), subprocess.run(
+            ["true"], check=False
+        ).returncode
 
     assert call(Path("mine.py"), "act()", act, "in a test") == (7, 0)
 

@@ -1,4 +1,6 @@
-"""Maps drawn in text: the process they make, checked place by place, and what is no map, named by line and column."""
+"""Maps drawn in text: the process they make, checked place by place, and what is no map, named by
+line and column.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def test_a_step_pays_and_an_exit_pays_besides():
     row, after, _ = mdp.entries()
     action, state = row // 11, row % 11
     expected = -0.5 + (after == 3).double() - (after == 6).double()
-    torch.testing.assert_close(mdp.payments(), torch.where((state == 3) | (state == 6), 0.0, expected))
+    torch.testing.assert_close(
+        mdp.payments(), torch.where((state == 3) | (state == 6), 0.0, expected)
+    )
     assert mdp.reward[5, ACTIONS.index("right")].item() == pytest.approx(-0.5 - 0.8)
     assert mdp.reward[2, ACTIONS.index("up")].item() == pytest.approx(-0.5 + 0.1)
     assert len(action) == len(mdp.payments())
@@ -103,7 +107,9 @@ def test_a_map_made_of_tables_is_checked_too():
         Gridworld(~first, no, torch.zeros(1, 2), first)
     with pytest.raises(UserError, match="in a wall"):
         Gridworld(yes, first, torch.zeros(1, 2), first)
-    with pytest.raises(UserError, match=r"\[\(1, 2\), \(1, 2\), \(2, 1\), \(1, 2\)\]: give \[H, W\] each"):
+    with pytest.raises(
+        UserError, match=r"\[\(1, 2\), \(1, 2\), \(2, 1\), \(1, 2\)\]: give \[H, W\] each"
+    ):
         Gridworld(yes, no, torch.zeros(2, 1), yes)
     with pytest.raises(UserError, match="bool but for the worth"):
         Gridworld(yes.float(), no, torch.zeros(1, 2), yes)

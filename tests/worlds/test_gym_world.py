@@ -1,4 +1,6 @@
-"""Gymnasium's environments as a World: the same episodes, true last observations, cut actions, and every failure in a sentence."""
+"""Gymnasium's environments as a World: the same episodes, true last observations, cut actions, and
+every failure in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -80,13 +82,17 @@ def test_the_true_last_observation_stands_before_the_step_that_begins_anew(name,
 
 
 @pytest.mark.parametrize("processes", [False, True])
-@pytest.mark.parametrize("name", ["Pendulum-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCarContinuous-v0"])
+@pytest.mark.parametrize(
+    "name", ["Pendulum-v1", "Acrobot-v1", "FrozenLake-v1", "MountainCarContinuous-v0"]
+)
 def test_it_is_what_gymnasium_steps_by_itself(name, processes):
     world = GymWorld(name, 3, processes=processes)
     theirs: Any = gymnasium.make_vec(name, 3, vectorization_mode="sync")
     theirs.action_space.seed(0)
     seen = world.reset(5)
-    assert np.array_equal(seen.numpy(), theirs.reset(seed=seeds_of(5, 3))[0].astype(seen.numpy().dtype))
+    assert np.array_equal(
+        seen.numpy(), theirs.reset(seed=seeds_of(5, 3))[0].astype(seen.numpy().dtype)
+    )
     ends = 0
     for _ in range(520 if name == "Acrobot-v1" else 210):
         action = theirs.action_space.sample()
@@ -107,7 +113,10 @@ def test_an_action_is_cut_to_the_bounds_and_the_trainer_keeps_its_own(world):
     rows = next(batches(world, [-7.0, 300.0], 2))
     assert rows.obs[:, 1:].tolist() == [[[-1.0, 300.0]] * 2] * 2
     assert rows.action.tolist() == [[[-7.0, 300.0]] * 2] * 2
-    assert world.step(torch.tensor([[0.5, -3.0], [2.0, 0.25]])).obs.tolist() == [[0.5, 0.0], [1.0, 0.25]]
+    assert world.step(torch.tensor([[0.5, -3.0], [2.0, 0.25]])).obs.tolist() == [
+        [0.5, 0.0],
+        [1.0, 0.25],
+    ]
 
 
 @pytest.mark.parametrize("world", ["Test/RepeatingChoices-v0"], indirect=True)
@@ -203,7 +212,13 @@ def test_atari_shows_four_grey_frames():
     [
         ("InAGraph", "Test/InAGraph-v0 shows a Dict with parts that have no fixed length"),
         ("ToldAText", "Test/ToldAText-v0 is told a Text.*TransformAction"),
-        ("RaisingAtBirth", "failed as it was made .OSError: no such robot, .*gym_examples.py, line [0-9]+.: mend it"),
+        (
+            "RaisingAtBirth",
+            (
+                "failed as it was made .OSError: no such robot, .*gym_examples.py, line [0-9]+.: "
+                "mend it"
+            ),
+        ),
         ("LacksAModule", "cannot be made .Box2D is not there.: install"),
     ],
 )
@@ -224,9 +239,13 @@ def test_what_cannot_be_made_in_a_process_of_its_own_is_told(capfd):
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    with pytest.raises(UserError, match=r"ALE/Pong-v5 cannot be made.*pip install 'fledge\[atari\]"):
+    with pytest.raises(
+        UserError, match=r"ALE/Pong-v5 cannot be made.*pip install 'fledge\[atari\]"
+    ):
         GymWorld("ALE/Pong-v5", 1)
-    for loaded in [name for name in sys.modules if name.startswith(("mujoco", "gymnasium.envs.mujoco"))]:
+    for loaded in [
+        name for name in sys.modules if name.startswith(("mujoco", "gymnasium.envs.mujoco"))
+    ]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, "mujoco", None)
     with pytest.raises(UserError, match=r"Ant-v5 cannot be made.*pip install 'fledge\[mujoco\]"):
@@ -298,7 +317,9 @@ def test_ctrl_c_does_not_reach_the_processes():
 def test_a_world_in_this_process_does_not_end_it(deed, said):
     world = GymWorld("mine", 2, maker=lambda: gym_examples.Misbehaving(deed))
     world.reset(0)
-    with pytest.raises(UserError, match=rf"the world mine failed in copy 0 \({said}, .*line \d+\): mend it"):
+    with pytest.raises(
+        UserError, match=rf"the world mine failed in copy 0 \({said}, .*line \d+\): mend it"
+    ):
         world.step(torch.tensor([0, 1]))
 
 

@@ -54,7 +54,10 @@ def test_processes_mean_gymnasiums_own():
         ("qqqq", "no world 'qqqq'.*give the name of one that gymnasium has"),
         ("", "no world ''"),
         ("spaces in it", "no world 'spaces in it'"),
-        ("no_such_module:World-v0", "as the module no_such_module was imported .*No module named 'no_such_module'"),
+        (
+            "no_such_module:World-v0",
+            "as the module no_such_module was imported .*No module named 'no_such_module'",
+        ),
         ("gym_examples:Test/Cutt-v0", "perhaps you meant gym_examples:Test/Cut-v0"),
         ("words:revers", "no task 'revers': perhaps you meant reverse"),
     ],
@@ -67,7 +70,9 @@ def test_an_unknown_name_gets_advice(name, said):
 def test_without_gymnasium_the_own_worlds_remain(monkeypatch):
     monkeypatch.delitem(sys.modules, "fledge.worlds.gym")
     monkeypatch.setitem(sys.modules, "gymnasium.error", None)
-    with pytest.raises(UserError, match=r"Acrobot-v1 is gymnasium's, which is not here .*: pip install gymnasium"):
+    with pytest.raises(
+        UserError, match=r"Acrobot-v1 is gymnasium's, which is not here .*: pip install gymnasium"
+    ):
         make_world("Acrobot-v1", 1)
     assert make_world("CartPole-v1", 1).reset(0).shape == (1, 4)
 
@@ -87,5 +92,7 @@ def test_a_map_whose_exit_cannot_be_reached_says_so(drawn, tmp_path):
     (tmp_path / "map.txt").write_text(drawn)
     with pytest.raises(UserError, match="no way leads from a start to an exit"):
         make_world(f"gridworld:{tmp_path / 'map.txt'}", 1)
-    (tmp_path / "map.txt").write_text(drawn.replace("#", ".") + "\n" + "." * (len(drawn.splitlines()[0]) - 1) + "-")
+    (tmp_path / "map.txt").write_text(
+        drawn.replace("#", ".") + "\n" + "." * (len(drawn.splitlines()[0]) - 1) + "-"
+    )
     assert make_world(f"gridworld:{tmp_path / 'map.txt'}", 1).copies == 1

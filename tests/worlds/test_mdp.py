@@ -1,4 +1,6 @@
-"""Tables of a process: dense and sparse say the same, what is no process is named, and a belief follows Bayes' rule."""
+"""Tables of a process: dense and sparse say the same, what is no process is named, and a belief
+follows Bayes' rule.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,10 @@ def test_a_listed_chance_of_zero_and_single_precision_are_taken():
     twice = MDP(listed, torch.zeros(1, 1), 0.5)
     assert twice.dense().tolist() == [[[1.0]]]
     zero = torch.sparse_coo_tensor(
-        torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 1]]), [1.0, 0.0, 1.0], (1, 2, 2), check_invariants=True
+        torch.tensor([[0, 0, 0], [0, 0, 1], [0, 1, 1]]),
+        [1.0, 0.0, 1.0],
+        (1, 2, 2),
+        check_invariants=True,
     )
     assert MDP(zero, torch.zeros(2, 1), 0.5).entries()[1].tolist() == [0, 1]
     nothing_paid = torch.zeros(1, 2, 2).to_sparse_coo()
@@ -67,7 +72,10 @@ def test_a_listed_chance_of_zero_and_single_precision_are_taken():
         (changed((1, 1, 2), -0.75), r"P\[1, 1, 2\] is -0.75"),
         (changed((1, 1, 1), float("nan")), r"P\[1, 1, 1\] is nan"),
         (changed((0, 1, 1), float("inf")), r"P\[0, 1, 1\] is inf"),
-        (changed((1, 2, 2), 0.0) + changed((1, 2, 0), 1.0) - P, r"state 2 is terminal, but P\[1, 2\] leaves it"),
+        (
+            changed((1, 2, 2), 0.0) + changed((1, 2, 0), 1.0) - P,
+            r"state 2 is terminal, but P\[1, 2\] leaves it",
+        ),
     ],
 )
 def test_a_table_that_is_no_process_is_named(form, table, message):
@@ -96,7 +104,13 @@ def test_a_table_that_is_no_process_is_named(form, table, message):
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_named(change, message):
-    given = {"transition": P, "reward": torch.zeros(3, 2), "gamma": 0.9, "terminal": END, "start": None} | change
+    given = {
+        "transition": P,
+        "reward": torch.zeros(3, 2),
+        "gamma": 0.9,
+        "terminal": END,
+        "start": None,
+    } | change
     with pytest.raises(UserError, match=message):
         MDP(**given)
 
@@ -105,16 +119,26 @@ def test_what_does_not_fit_is_named(change, message):
 def test_a_belief_follows_bayes_rule(form):
     """A sensor that says "end" in the end, and in 1 with chance ½: worked out by hand."""
     emission = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])
-    mdp = MDP(FORMS[form](P), torch.zeros(3, 2), 0.9, terminal=END, start=torch.tensor([0.5, 0.5, 0.0]))
+    mdp = MDP(
+        FORMS[form](P), torch.zeros(3, 2), 0.9, terminal=END, start=torch.tensor([0.5, 0.5, 0.0])
+    )
     pomdp = Pomdp(mdp, emission)
     first = pomdp.first_belief(torch.tensor([0, 1]))
     # Sign 0: ½·1 against ½·½; sign 1: only state 1 can have sent it.
-    torch.testing.assert_close(first, torch.tensor([[2 / 3, 1 / 3, 0], [0, 1, 0]], dtype=torch.float64))
+    torch.testing.assert_close(
+        first, torch.tensor([[2 / 3, 1 / 3, 0], [0, 1, 0]], dtype=torch.float64)
+    )
     after = pomdp.next_belief(first, torch.tensor([1, 0]), torch.tensor([1, 1]))
     # Going from (⅔, ⅓, 0): (1/6, ½ + 1/12, ¼); times (0, ½, 1) is (0, 7/24, 6/24).
-    torch.testing.assert_close(after, torch.tensor([[0, 7 / 13, 6 / 13], [0, 1, 0]], dtype=torch.float64))
+    torch.testing.assert_close(
+        after, torch.tensor([[0, 7 / 13, 6 / 13], [0, 1, 0]], dtype=torch.float64)
+    )
     with pytest.raises(UserError, match="sign 0 in row 1 cannot be seen"):
-        pomdp.next_belief(torch.tensor([[1.0, 0, 0], [0, 0, 1]]).double(), torch.tensor([0, 0]), torch.tensor([0, 0]))
+        pomdp.next_belief(
+            torch.tensor([[1.0, 0, 0], [0, 0, 1]]).double(),
+            torch.tensor([0, 0]),
+            torch.tensor([0, 0]),
+        )
 
 
 def test_emissions_that_are_none_are_named():

@@ -1,4 +1,6 @@
-"""A process played: its frequencies are P's, it ends and begins as every world does, and it goes on bit for bit."""
+"""A process played: its frequencies are P's, it ends and begins as every world does, and it goes on
+bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from fledge.worlds.world import Choices
 
 
 def random_process(sparse: bool) -> MDP:
-    """Four states and three actions, with outcomes that cannot happen, and a payment for each that can."""
+    """Four states and three actions, with outcomes that cannot happen, and a payment for each that
+    can.
+    """
     generator = torch.Generator().manual_seed(7)
     chance = torch.rand(3, 4, 4, dtype=torch.float64, generator=generator)
     chance = chance * (torch.rand(3, 4, 4, generator=generator) < 0.6)
@@ -29,7 +33,9 @@ def random_process(sparse: bool) -> MDP:
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_outcomes_come_as_often_as_p_says_and_pay_what_they_ought(sparse):
-    """400,000 steps. Of 12 rows by χ² and 37 outcomes at most: a false alarm in 10⁵ (each quantile at 1 − 10⁻⁶)."""
+    """400,000 steps. Of 12 rows by χ² and 37 outcomes at most: a false alarm in 10⁵ (each quantile
+    at 1 − 10⁻⁶).
+    """
     mdp = random_process(sparse)
     world = MDPWorld(mdp, 4000)
     state = world.reset(1)
@@ -44,13 +50,18 @@ def test_outcomes_come_as_often_as_p_says_and_pay_what_they_ought(sparse):
         assert not after.terminated.any()
         assert not after.truncated.any()
         assert torch.equal(after.reward, (action * 16 + state * 4 + after.obs).float())
-        count.index_put_((action, state, after.obs), torch.ones((), dtype=torch.float64), accumulate=True)
+        count.index_put_(
+            (action, state, after.obs), torch.ones((), dtype=torch.float64), accumulate=True
+        )
         state = after.obs
     chance = mdp.dense()
     assert (count[chance == 0] == 0).all()
     expected = chance * count.sum(-1, keepdim=True)
-    squares = torch.where(chance > 0, (count - expected) ** 2 / expected.clamp(min=1e-300), 0.0).sum(-1)
-    # Quantiles of χ² at 1 − 10⁻⁶ for 1, 2 and 3 degrees of freedom; a row with one outcome has no spread.
+    squares = torch.where(
+        chance > 0, (count - expected) ** 2 / expected.clamp(min=1e-300), 0.0
+    ).sum(-1)
+    # Quantiles of χ² at 1 − 10⁻⁶ for 1, 2 and 3 degrees of freedom; a row with one outcome has no
+    # spread.
     limit = torch.tensor([1e-9, 23.93, 27.63, 30.66])[(chance > 0).sum(-1) - 1]
     assert (squares < limit).all()
     assert (((first - 4000 * mdp.start) ** 2 / (4000 * mdp.start)).sum() < 30.66).item()
@@ -92,7 +103,9 @@ def test_time_is_up(limit, ends):
 
 
 def test_signs_are_drawn_from_the_state():
-    """100,000 draws of a sign with chance 0.3: within 4.5 standard deviations, a false alarm in 10⁵."""
+    """100,000 draws of a sign with chance 0.3: within 4.5 standard deviations, a false alarm in
+    10⁵.
+    """
     emission = torch.tensor([[1.0, 0, 0]] * 3 + [[0.0, 0.7, 0.3]])
     world = MDPWorld(Pomdp(corridor(3), emission), 100_000)
     assert world.observation == Choices((3,))
@@ -115,7 +128,9 @@ def test_goes_on_bit_for_bit_through_a_file(hidden):
     for action in actions[:21]:  # some copies have just been cut
         seen = world.step(action).obs
     plain, tensors = flatten(world.state_dict())
-    state = unflatten(json.loads(json.dumps(plain)), {name: tensor.clone() for name, tensor in tensors.items()})
+    state = unflatten(
+        json.loads(json.dumps(plain)), {name: tensor.clone() for name, tensor in tensors.items()}
+    )
     other.reset(99)
     assert torch.equal(other.load_state_dict(state), seen)
     for action in actions[21:]:

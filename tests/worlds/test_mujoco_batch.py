@@ -1,4 +1,6 @@
-"""The batched bodies against gymnasium's own, bit for bit through whole runs, whatever the number of threads."""
+"""The batched bodies against gymnasium's own, bit for bit through whole runs, whatever the number
+of threads.
+"""
 
 from __future__ import annotations
 
@@ -74,16 +76,23 @@ def test_states_that_a_run_seldom_meets_are_judged_as_gymnasium_does(name):
         env.unwrapped.set_state(position, speed)
         obs, reward, terminated, _, _ = env.unwrapped.step(action[i].numpy())
         assert after.obs[i].tolist() == obs.astype(np.float32).tolist()
-        assert (after.reward[i].item(), after.terminated[i].item()) == (np.float32(reward), terminated)
+        assert (after.reward[i].item(), after.terminated[i].item()) == (
+            np.float32(reward),
+            terminated,
+        )
     assert 20 < after.terminated.sum() < 280
 
 
 def test_a_walker_that_stands_is_cut_after_1000_steps():
-    """Time runs out for a body that can fall, too: the pendulum is held upright by its own speed."""
+    """Time runs out for a body that can fall, too: the pendulum is held upright by its own
+    speed.
+    """
     world = MujocoBatch("InvertedPendulum-v5", 2)
     obs = world.reset(0)
     for step in range(1, 1001):
-        after = world.step((3 * obs[:, 1:2] + 0.5 * obs[:, 3:4] + 0.1 * obs[:, :1] + 0.2 * obs[:, 2:3]) * 2)
+        after = world.step(
+            (3 * obs[:, 1:2] + 0.5 * obs[:, 3:4] + 0.1 * obs[:, :1] + 0.2 * obs[:, 2:3]) * 2
+        )
         obs = after.obs
         assert after.truncated.tolist() == [step == 1000] * 2
         assert not after.terminated.any()

@@ -1,4 +1,6 @@
-"""Worlds of one's own: out of a file, as a class, as a function that makes one, as one that is made already; and what is wrong with them."""
+"""Worlds of one's own: out of a file, as a class, as a function that makes one, as one that is made
+already; and what is wrong with them.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def goes_until(world) -> float:
 
 
 @pytest.mark.parametrize(("name", "most"), [("Dial", 3), ("short", 1), ("ready", 2)])
-def test_a_class_a_function_and_an_instance_of_a_file_are_worlds(name: str, most: int, mine: Path) -> None:
+def test_a_class_a_function_and_an_instance_of_a_file_are_worlds(
+    name: str, most: int, mine: Path
+) -> None:
     for path in ("./mine.py", "mine.py", str(mine / "mine.py")):
         world = make_world(f"{path}:{name}", 3)
         assert world.copies == 3
@@ -89,7 +93,9 @@ class Here(gymnasium.Env):
     def __init__(self, begin: int = 0) -> None:
         self.count = self.begin = begin
 
-    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict | None = None
+    ) -> tuple[np.ndarray, dict]:
         self.count = self.begin
         return np.array([self.count], np.float32), {}
 
@@ -114,7 +120,10 @@ def test_what_python_gives_is_a_world_too_and_copies_are_their_own() -> None:
         ("./mine.py:Dail", "has nothing called `Dail`: perhaps you meant mine.py:Dial"),
         ("./mine.py:number", "is a int: an environment of gymnasium, or what makes one"),
         ("./mine.py:nothing", "made a int, and an environment of gymnasium was wanted"),
-        ("./mine.py:broken", r"failed as it was made \(KeyError: 'no dial', .*mine.py, line [0-9]+\)"),
+        (
+            "./mine.py:broken",
+            r"failed as it was made \(KeyError: 'no dial', .*mine.py, line [0-9]+\)",
+        ),
         ("./mine.py:leaving", r"failed as it was made \(SystemExit: 3, .*mine.py, line [0-9]+\)"),
         ("./none.py:Dial", r"there is no .* none.py"),
         ("python:me.Mine", "was given as an object in Python"),

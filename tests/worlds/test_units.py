@@ -1,4 +1,6 @@
-"""A world told in units of its bounds is the same world: what −1, 0 and 1 stand for, which worlds are left as they are, what is cut."""
+"""A world told in units of its bounds is the same world: what −1, 0 and 1 stand for, which worlds
+are left as they are, what is cut.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,11 @@ def test_minus_one_is_the_lowest_and_one_the_highest_and_what_has_no_bounds_stay
 
 
 def test_worlds_that_need_no_unit_are_left_as_they_are() -> None:
-    for low, high in (([-1.0, -1.0], [1.0, 1.0]), ([-1.0, -math.inf], [1.0, math.inf]), ([-3.4e38], [3.4e38])):
+    for low, high in (
+        ([-1.0, -1.0], [1.0, 1.0]),
+        ([-1.0, -math.inf], [1.0, math.inf]),
+        ([-3.4e38], [3.4e38]),
+    ):
         world = Told(low, high)
         assert in_units(world) is world
     chosen = Told([0.0], [1.0])
@@ -87,10 +93,15 @@ def test_every_way_to_step_a_world_tells_it_the_same(name: str, most: float) -> 
         pytest.importorskip("mujoco")
     raw, told = GymWorld(name, 1), [make_world(name, 1), make_world(name, 1, processes=True)]
     seen = [raw.reset(3), *(world.reset(3) for world in told)]
-    assert torch.equal(seen[1], seen[0]) or name == "InvertedPendulum-v5"  # the batch draws its starts otherwise
+    assert (
+        torch.equal(seen[1], seen[0]) or name == "InvertedPendulum-v5"
+    )  # the batch draws its starts otherwise
     torch.testing.assert_close(seen[2], seen[0], rtol=0, atol=0)
     for u in torch.linspace(-1.2, 1.2, 7):
-        after = [raw.step(torch.full((1, 1), float(u) * most)), *(w.step(torch.full((1, 1), float(u))) for w in told)]
+        after = [
+            raw.step(torch.full((1, 1), float(u) * most)),
+            *(w.step(torch.full((1, 1), float(u))) for w in told),
+        ]
         torch.testing.assert_close(after[2].obs, after[0].obs, rtol=0, atol=1e-6)
         if name == "Pendulum-v1":
             torch.testing.assert_close(after[1].obs, after[0].obs, rtol=0, atol=1e-6)
@@ -107,7 +118,9 @@ def test_the_batch_of_bodies_is_told_in_units_too() -> None:
     told, bare = make_world("InvertedPendulum-v5", 2), MujocoBatch("InvertedPendulum-v5", 2)
     assert torch.equal(told.reset(1), bare.reset(1))
     for u in (0.25, -0.5, 1.0):
-        assert torch.equal(told.step(torch.full((2, 1), u)).obs, bare.step(torch.full((2, 1), 3 * u)).obs)
+        assert torch.equal(
+            told.step(torch.full((2, 1), u)).obs, bare.step(torch.full((2, 1), 3 * u)).obs
+        )
     told.close()
     bare.close()
 
@@ -127,16 +140,19 @@ def test_the_share_of_actions_that_are_cut_is_counted_over_what_was_chosen() -> 
     ):
         next(sampler)
         assert sampler.figures["cut_actions"] == 0.5
-    assert cut(torch.tensor([[[0.0], [1.0], [-1.1]]]), Box(-torch.ones(1), torch.ones(1))).tolist() == [
-        [False, False, True]
-    ]
+    assert cut(
+        torch.tensor([[[0.0], [1.0], [-1.1]]]), Box(-torch.ones(1), torch.ones(1))
+    ).tolist() == [[False, False, True]]
 
 
 def test_what_was_learned_between_other_bounds_does_not_go_on() -> None:
     wide, far = in_units(Told([-5.0], [5.0])), in_units(Told([0.0], [8.0]))
     saved = Episodes(wide, Wide(), Stopwatch(), steps=1, seed=0).state_dict()
     other = Episodes(far, Wide(), Stopwatch(), steps=1, seed=0)
-    with pytest.raises(UserError, match=r"between \[-5.0\] and \[5.0\], and told is told between \[0.0\] and \[8.0\]"):
+    with pytest.raises(
+        UserError,
+        match=r"between \[-5.0\] and \[5.0\], and told is told between \[0.0\] and \[8.0\]",
+    ):
         other.load_state_dict(saved)
     del saved["bounds"]  # as before actions had units
     with pytest.raises(UserError, match="in the world's own units, and told is told between"):

@@ -88,7 +88,11 @@ def test_a_reply_that_stops_with_its_last_symbol_has_stopped():
     word = read(world.reset(0)[0])[0]
     world.step(torch.tensor([ord(word[-1])]))
     after = world.step(torch.tensor([STOP]))
-    assert (after.reward.item(), after.terminated.item(), after.truncated.item()) == (1.0, True, False)
+    assert (after.reward.item(), after.terminated.item(), after.truncated.item()) == (
+        1.0,
+        True,
+        False,
+    )
     assert read(after.obs[0]) == (word, word[-1], True)
 
 
@@ -134,7 +138,9 @@ def test_a_symbol_that_is_none_is_told(bad):
 
 def test_a_prompt_too_long_for_the_row_is_told():
     world = WordsWorld("numbers", 1, prompt_bytes=10)
-    with pytest.raises(UserError, match=r"asks 'numbers: .*bytes, and a row has room for 10: raise `prompt_bytes`"):
+    with pytest.raises(
+        UserError, match=r"asks 'numbers: .*bytes, and a row has room for 10: raise `prompt_bytes`"
+    ):
         world.reset(0)
 
 
@@ -152,7 +158,10 @@ def test_a_task_of_the_users_own_may_speak_any_language(tmp_path):
 
 def test_a_reply_without_an_end_is_never_worth_more_than_what_it_says(tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
-    path.write_text("def prompts():\n    return ['p']\ndef score(p, c):\n    return {'aaa': -3, 'bbb': 3}.get(c, 0)\n")
+    path.write_text(
+        "def prompts():\n    return ['p']\ndef score(p, c):\n    return {'aaa': -3, 'bbb': "
+        "3}.get(c, 0)\n"
+    )
     world = WordsWorld(str(path), 2, reply_bytes=3)
     world.reset(0)
     world.step(torch.tensor([ord("a"), ord("b")]))

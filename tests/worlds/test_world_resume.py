@@ -1,4 +1,6 @@
-"""A saved world goes on bit for bit where it can, through the very files of a checkpoint, and begins anew where it cannot."""
+"""A saved world goes on bit for bit where it can, through the very files of a checkpoint, and
+begins anew where it cannot.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,17 @@ def some_actions(world: World, steps: int, seed: int) -> torch.Tensor:
 
 def through_a_file(state: dict) -> dict:
     plain, tensors = flatten(state)
-    return unflatten(json.loads(json.dumps(plain)), {name: tensor.clone() for name, tensor in tensors.items()})
+    return unflatten(
+        json.loads(json.dumps(plain)), {name: tensor.clone() for name, tensor in tensors.items()}
+    )
 
 
 def check_resume(make, before: int, after: int, at_an_end: bool = False) -> None:
-    """Acts `before` steps, saves, acts `after`; another that loads shows the same, ends and new beginnings included.
+    """Acts `before` steps, saves, acts `after`; another that loads shows the same, ends and new
+    beginnings included.
 
-    at_an_end: acts on from there until an episode ends, and saves between that and the step that begins anew.
+    at_an_end: acts on from there until an episode ends, and saves between that and the step that
+        begins anew.
     """
     first, second = make(), make()
     actions = some_actions(first, before + after, 1)
@@ -78,11 +84,15 @@ def test_a_world_of_ours_goes_on_bit_for_bit(name, at_an_end):
 
 
 def test_the_steps_already_taken_are_not_forgotten():
-    """A pole that is kept upright is cut 500 steps after its start, wherever the run was interrupted."""
+    """A pole that is kept upright is cut 500 steps after its start, wherever the run was
+    interrupted.
+    """
     world, other = make_world("CartPole-v1", 2), make_world("CartPole-v1", 2)
     obs = world.reset(0)
     for step in range(1, 501):
-        after = world.step((3 * obs[:, 2] + obs[:, 3] + 0.1 * obs[:, 0] + 0.3 * obs[:, 1] > 0).long())
+        after = world.step(
+            (3 * obs[:, 2] + obs[:, 3] + 0.1 * obs[:, 0] + 0.3 * obs[:, 1] > 0).long()
+        )
         obs = after.obs
         assert after.truncated.tolist() == [step == 500] * 2
         if step == 400:
@@ -119,7 +129,8 @@ def test_the_step_that_begins_anew_is_not_forgotten():
 
 
 @pytest.mark.parametrize(
-    ("name", "processes"), [("Test/Noisy-v0", False), ("Pendulum-v1", True), ("Test/Wrapped-v0", False)]
+    ("name", "processes"),
+    [("Test/Noisy-v0", False), ("Pendulum-v1", True), ("Test/Wrapped-v0", False)],
 )
 def test_what_cannot_be_restored_begins_anew_and_differently(name, processes):
     world = GymWorld(name, 2, processes=processes)
@@ -130,7 +141,9 @@ def test_what_cannot_be_restored_begins_anew_and_differently(name, processes):
         world.step(action)
     saved = through_a_file(world.state_dict())
     firsts.append(world.load_state_dict(saved))
-    assert torch.equal(world.load_state_dict(saved), firsts[1])  # the same every time from one checkpoint
+    assert torch.equal(
+        world.load_state_dict(saved), firsts[1]
+    )  # the same every time from one checkpoint
     assert not world.step(actions[0]).truncated.any()
     firsts.append(world.load_state_dict(through_a_file(world.state_dict())))
     world.close()

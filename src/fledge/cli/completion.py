@@ -1,4 +1,6 @@
-"""`fledge completion`: a script that lets bash, zsh or fish complete verbs, fields and their choices."""
+"""`fledge completion`: a script that lets bash, zsh or fish complete verbs, fields and their
+choices.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from fledge.runs.show import Show
 
 
 class CompletionConfig(BaseModel):
-    """Print a completion script; put `eval "$(fledge completion bash)"` into ~/.bashrc, or as the script says."""
+    """Print a completion script; put `eval "$(fledge completion bash)"` into ~/.bashrc, or as the
+    script says.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,4 +96,6 @@ def _first(table: dict[str, list[str]]) -> str:
 
 
 def _cases(table: dict[str, list[str]], form: str = 'words="{}"') -> str:
-    return "\n".join(f"    {name!r}) {form.format(' '.join(words))} ;;" for name, words in table.items())
+    return "\n".join(
+        f"    {name!r}) {form.format(' '.join(words))} ;;" for name, words in table.items()
+    )

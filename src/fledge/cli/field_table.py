@@ -27,7 +27,9 @@ def terminal(as_json: bool, *, lasting: bool = False) -> Console:
 
 
 def field_table(config: type[BaseModel]) -> Table:
-    """Every field with what it takes, its default and what it means, in groups: needed ones, the verb's own, then others'."""
+    """Every field with what it takes, its default and what it means, in groups: needed ones, the
+    verb's own, then others'.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("field", "takes", "default", "meaning"):
         table.add_column(column, overflow="fold", no_wrap=column == "field")
@@ -49,7 +51,9 @@ def field_groups(config: type[BaseModel]) -> dict[str, list[str]]:
     seen = set(needed)
     for owner in config.__mro__:
         names = [
-            name for name in config.model_fields if name in vars(owner).get("__annotations__", {}) and name not in seen
+            name
+            for name in config.model_fields
+            if name in vars(owner).get("__annotations__", {}) and name not in seen
         ]
         if names and issubclass(owner, BaseModel) and owner is not BaseModel:
             own = owner is config
@@ -60,7 +64,9 @@ def field_groups(config: type[BaseModel]) -> dict[str, list[str]]:
 
 
 def paragraphs(docstring: str) -> list[str]:
-    """Each paragraph in one line: where it breaks is for the terminal to say, not for the source."""
+    """Each paragraph in one line: where it breaks is for the terminal to say, not for the
+    source.
+    """
     return [" ".join(paragraph.split()) for paragraph in inspect.cleandoc(docstring).split("\n\n")]
 
 
@@ -85,6 +91,14 @@ def _takes(annotation: Any) -> str:
     if origin is Literal:
         return " | ".join(str(choice) for choice in get_args(annotation))
     if origin in (Union, types.UnionType):
-        return " | ".join("none" if part is type(None) else _takes(part) for part in get_args(annotation))
-    names = {"str": "text", "int": "whole number", "float": "number", "bool": "true | false", "Path": "path"}
+        return " | ".join(
+            "none" if part is type(None) else _takes(part) for part in get_args(annotation)
+        )
+    names = {
+        "str": "text",
+        "int": "whole number",
+        "float": "number",
+        "bool": "true | false",
+        "Path": "path",
+    }
     return names.get(getattr(annotation, "__name__", str(annotation)), str(annotation))

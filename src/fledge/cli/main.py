@@ -1,4 +1,6 @@
-"""The command `fledge`: finds the verb, reads its fields from a config file and the command line, and says how it went."""
+"""The command `fledge`: finds the verb, reads its fields from a config file and the command line,
+and says how it went.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,16 @@ from fledge.errors import UserError
 from fledge.readable import readable
 from fledge.system_errors import explain, out_of_memory
 
-USAGE = "fledge VERB [config.toml | a run's config.json] [--field value | field=value]… [--json] [--debug]"
+USAGE = (
+    "fledge VERB [config.toml | a run's config.json] [--field value | field=value]… [--json] "
+    "[--debug]"
+)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours, a claim that does not hold or a training that came to no number, 128 + n after signal n."""
+    """Exit 0 when done, 2 for a mistake the user can mend, 1 for ours, a claim that does not hold
+    or a training that came to no number, 128 + n after signal n.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     open_outputs()
     debug = "--debug" in words
@@ -51,7 +58,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def written_by(words: list[str]) -> Path | None:
-    """What a command line writes: its `out`, the run it resumes or reports, the folder of new runs; None if nothing."""
+    """What a command line writes: its `out`, the run it resumes or reports, the folder of new runs;
+    None if nothing.
+    """
     for before, word in zip(["", *words], words, strict=False):
         if before == "--out":
             return Path(word)
@@ -65,7 +74,9 @@ def written_by(words: list[str]) -> Path | None:
 
 
 def open_outputs() -> None:
-    """Whatever the two outputs are: closed ones lead nowhere, and what their encoding cannot say is spelled out."""
+    """Whatever the two outputs are: closed ones lead nowhere, and what their encoding cannot say is
+    spelled out.
+    """
     if sys.stdout is None:
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     if sys.stderr is None:
@@ -111,7 +122,9 @@ def overview() -> str:
 
 
 def split_verb(words: list[str]) -> tuple[str, list[str]]:
-    """The verb may be two words (`tokenizer train`). Raises UserError for one that does not exist."""
+    """The verb may be two words (`tokenizer train`). Raises UserError for one that does not
+    exist.
+    """
     for size in (2, 1):
         name = " ".join(words[:size])
         if name in VERBS:
@@ -119,24 +132,35 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
     families = [name for name in VERBS if name.split()[0] == words[0]]
     if families:
         raise UserError(
-            f"`fledge {words[0]}` needs one more word: {' or '.join('fledge ' + name for name in families)}."
+            f"`fledge {words[0]}` needs one more word: "
+            f"{' or '.join('fledge ' + name for name in families)}."
         )
-    raise UserError(f"there is no verb `{words[0]}`.{hint_for(words[0])} `fledge --help` lists them.")
+    raise UserError(
+        f"there is no verb `{words[0]}`.{hint_for(words[0])} `fledge --help` lists them."
+    )
 
 
 def hint_for(word: str) -> str:
-    """What somebody who types this word is after: the trade's own words first, then what is spelled alike."""
+    """What somebody who types this word is after: the trade's own words first, then what is spelled
+    alike.
+    """
     plain = word.lower().replace("-", "_")
     if plain in TRADE_WORDS:
         return f" {TRADE_WORDS[plain]}"
     near = difflib.get_close_matches(plain, [*VERBS, *TRADE_WORDS], n=1, cutoff=0.75)
     if not near:
         return ""
-    return f" {TRADE_WORDS[near[0]]}" if near[0] in TRADE_WORDS else f" Perhaps you meant `fledge {near[0]}`."
+    return (
+        f" {TRADE_WORDS[near[0]]}"
+        if near[0] in TRADE_WORDS
+        else f" Perhaps you meant `fledge {near[0]}`."
+    )
 
 
 def parse(name: str, verb: Verb, words: list[str]) -> Any:
-    """The config: a .toml file's fields first, then the command line's. Raises UserError naming the field that is wrong."""
+    """The config: a .toml file's fields first, then the command line's. Raises UserError naming the
+    field that is wrong.
+    """
     from_file: dict[str, Any] = {}
     given: dict[str, Any] = {}
     fields = verb.config.model_fields
@@ -146,12 +170,18 @@ def parse(name: str, verb: Verb, words: list[str]) -> Any:
         position += 1
         key, equals, value = word.removeprefix("--").partition("=")
         if word.endswith((".toml", ".json")) and not equals and not word.startswith("--"):
-            from_file |= read_toml(Path(word)) if word.endswith(".toml") else read_run_config(Path(word), name)
+            from_file |= (
+                read_toml(Path(word))
+                if word.endswith(".toml")
+                else read_run_config(Path(word), name)
+            )
             continue
         if not equals:
             if not word.startswith("--"):
                 if verb.bare is None or verb.bare in given:
-                    raise UserError(f"`{word}` is neither a field=value nor a config file: usage: {USAGE}")
+                    raise UserError(
+                        f"`{word}` is neither a field=value nor a config file: usage: {USAGE}"
+                    )
                 given[verb.bare] = word
                 continue
             if position == len(words):
@@ -164,7 +194,9 @@ def parse(name: str, verb: Verb, words: list[str]) -> Any:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             hint = f"perhaps you meant `{near[0]}`. " if near else ""
-            raise UserError(f"`{key}` is no field of `fledge {name}`: {hint}`fledge {name} --help` lists them.")
+            raise UserError(
+                f"`{key}` is no field of `fledge {name}`: {hint}`fledge {name} --help` lists them."
+            )
     return validate(name, verb, given)
 
 
@@ -175,33 +207,51 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"the config file {path} does not exist.") from None
     except (IsADirectoryError, PermissionError) as error:
-        raise UserError(f"the config file {path} cannot be read: {os.strerror(error.errno or 0).lower()}.") from None
+        raise UserError(
+            f"the config file {path} cannot be read: {os.strerror(error.errno or 0).lower()}."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"the config file {path} is not TOML: {error}.") from None
 
 
 def read_run_config(path: Path, name: str) -> dict[str, Any]:
-    """The fields in the config.json of a run, but for `out`: it names the run that is there. Raises UserError."""
+    """The fields in the config.json of a run, but for `out`: it names the run that is there. Raises
+    UserError.
+    """
     from fledge.json_file import read_json
 
     if not path.exists():
         raise UserError(f"the config file {path} does not exist.")
     written = read_json(path, dict[str, Any])
     if not isinstance(written.get("config"), dict) or not isinstance(written.get("verb"), str):
-        raise UserError(f"{path} is not the config.json of a run: give that, or a .toml file with fields.")
+        raise UserError(
+            f"{path} is not the config.json of a run: give that, or a .toml file with fields."
+        )
     if written["verb"] != name:
-        raise UserError(f"{path} is of `fledge {written['verb']}`, and this is `fledge {name}`: give one of this verb.")
+        raise UserError(
+            f"{path} is of `fledge {written['verb']}`, and this is `fledge {name}`: give one of "
+            "this verb."
+        )
     return {key: value for key, value in written["config"].items() if key != "out"}
 
 
 def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
-    """Pydantic reads numbers, paths and true/false out of the words; the word none stands for None."""
+    """Pydantic reads numbers, paths and true/false out of the words; the word none stands for
+    None.
+    """
     from pydantic import ValidationError
 
     for key, value in given.items():
         check_characters(key, value)
-    optional = {key for key, field in verb.config.model_fields.items() if type(None) in get_args(field.annotation)}
-    values = {key: None if value in ("none", "None") and key in optional else value for key, value in given.items()}
+    optional = {
+        key
+        for key, field in verb.config.model_fields.items()
+        if type(None) in get_args(field.annotation)
+    }
+    values = {
+        key: None if value in ("none", "None") and key in optional else value
+        for key, value in given.items()
+    }
     try:
         return verb.config.model_validate(values)
     except ValidationError as error:
@@ -211,24 +261,34 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
             about = verb.config.model_fields[field].description
             raise UserError(f"`fledge {name}` needs {field}=…: {about}.") from None
         said = wrong["msg"][0].lower() + wrong["msg"][1:]
-        raise UserError(f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it.") from None
+        raise UserError(
+            f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it."
+        ) from None
 
 
 def check_characters(key: str, value: Any) -> None:
-    """Raises UserError for text with what no file name and no JSON can hold: it would fail later, and in the middle."""
+    """Raises UserError for text with what no file name and no JSON can hold: it would fail later,
+    and in the middle.
+    """
     if not isinstance(value, str):
         return
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UserError(f"{key}={value!r} is not UTF-8 at character {error.start + 1}: write it in UTF-8.") from None
+        raise UserError(
+            f"{key}={value!r} is not UTF-8 at character {error.start + 1}: write it in UTF-8."
+        ) from None
     if "\0" in value:
-        raise UserError(f"{key}={value!r} has a zero byte, which no name and no text has: leave it out.")
+        raise UserError(
+            f"{key}={value!r} has a zero byte, which no name and no text has: leave it out."
+        )
 
 
 @contextmanager
 def _everything_to_standard_error() -> Iterator[None]:
-    """What code of the user's prints, from C or in a process of its own too, is not the one JSON object."""
+    """What code of the user's prints, from C or in a process of its own too, is not the one JSON
+    object.
+    """
     sys.stdout.flush()
     try:
         out = os.dup(1)
@@ -252,7 +312,10 @@ def print_help(name: str, verb: Verb) -> None:
     about = "\n\n".join(paragraphs(verb.config.__doc__ or ""))
     console.print(f"fledge {name}: {about}\n", markup=False, highlight=False)
     console.print(field_table(verb.config))
-    how = "Give them as field=value or --field value, or in a config.toml (or a run's config.json) named first."
+    how = (
+        "Give them as field=value or --field value, or in a config.toml (or a run's config.json) "
+        "named first."
+    )
     console.print(f"\n{how}\n\nExamples:", highlight=False)
     for example in verb.examples:
         console.print(f"  {example}", markup=False, highlight=False)
@@ -273,13 +336,16 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
     except KeyboardInterrupt:
         if not verb.trains:
             raise
-        return complain("stopped at once. If the run's folder is there, `fledge resume FOLDER` continues it.", 130)
+        return complain(
+            "stopped at once. If the run's folder is there, `fledge resume FOLDER` continues it.",
+            130,
+        )
     except (MemoryError, RuntimeError) as error:  # torch says a RuntimeError of its own
         if not out_of_memory(error):
             raise
         raise UserError(
-            "this takes more memory than the machine has: give a smaller rows_per_micro_batch, fewer tokens, rows, prompts or copies "
-            "a step, or a smaller model."
+            "this takes more memory than the machine has: give a smaller rows_per_micro_batch, "
+            "fewer tokens, rows, prompts or copies a step, or a smaller model."
         ) from error
     if as_json:
         print(json.dumps(numbers_or_null(result), allow_nan=False))

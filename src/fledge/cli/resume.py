@@ -1,4 +1,6 @@
-"""`fledge resume`: continue a run from its last whole checkpoint, with the configuration it was started with."""
+"""`fledge resume`: continue a run from its last whole checkpoint, with the configuration it was
+started with.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +20,26 @@ from fledge.runs.show import Show
 
 
 class ResumeConfig(BaseModel):
-    """Continue a run that was stopped or killed: it ends with the same bits as if it never had been."""
+    """Continue a run that was stopped or killed: it ends with the same bits as if it never had
+    been.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(description="the run folder")
     accept_changes: bool = Field(
-        default=False, description="go on although data, base or code have changed since; lineage.json records it"
+        default=False,
+        description="go on although data, base or code have changed since; lineage.json records it",
     )
     from_start: bool = Field(
-        default=False, description="begin again at step 0 where no checkpoint is whole; what was there is set aside"
+        default=False,
+        description="begin again at step 0 where no checkpoint is whole; what was there is set aside",
     )
 
 
 def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a folder that is no run, for a run that another process is writing, and for one whose inputs
-    have changed.
+    """Raises UserError for a folder that is no run, for a run that another process is writing, and
+    for one whose inputs have changed.
     """
     folder, start = config.run, start_folder(Run.open(config.run).lineage)
     if start != Path.cwd():  # names in its configuration are meant from there
@@ -43,7 +49,9 @@ def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
         if not run.finished or not is_as_it_was_finished(run):
             verb = VERBS.get(run.verb)
             if verb is None or not verb.trains:
-                raise UserError(f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued.")
+                raise UserError(
+                    f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued."
+                )
             settings = settings_of(run, verb.config)
             return carry_on(run, lambda: verb.function(settings, show, run), show)
         show.line(f"{config.run} is finished: there is nothing to continue.")
@@ -57,6 +65,7 @@ def settings_of(run: Run, wanted: type[BaseModel]) -> Any:
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(
-            f"{run.folder / 'config.json'} does not fit this fledge {__version__} ({'.'.join(map(str, wrong['loc']))}: "
-            f"{wrong['msg'].lower()}): continue it with the version that lineage.json names, or start a new run."
+            f"{run.folder / 'config.json'} does not fit this fledge {__version__} "
+            f"({'.'.join(map(str, wrong['loc']))}: {wrong['msg'].lower()}): continue it with the "
+            "version that lineage.json names, or start a new run."
         ) from error

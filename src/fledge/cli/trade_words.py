@@ -27,25 +27,42 @@ TRADE_WORDS = {
         for name in ("dpo", "ipo", "kto", "orpo", "simpo")
     },
     **{name: f"It is an algorithm: `fledge control algorithm={name}`." for name in ACTS},
-    **dict.fromkeys(("sft", "finetune", "fine_tune", "instruct"), "Tuning on conversations is `fledge tune`."),
+    **dict.fromkeys(
+        ("sft", "finetune", "fine_tune", "instruct"), "Tuning on conversations is `fledge tune`."
+    ),
     **dict.fromkeys(("rm", "reward_model"), "A reward model is trained by `fledge reward`."),
     **dict.fromkeys(("rlhf", "rl", "rlvr"), "Learning from a reward is `fledge align`."),
     **dict.fromkeys(
-        ("train", "pretraining"), "Training on raw text is `fledge pretrain`, on conversations `fledge tune`."
+        ("train", "pretraining"),
+        "Training on raw text is `fledge pretrain`, on conversations `fledge tune`.",
     ),
-    **dict.fromkeys(("generate", "complete", "infer", "inference"), "Completing a prompt is `fledge sample`."),
-    **dict.fromkeys(("eval", "benchmark", "perplexity", "test"), "Measuring a model is `fledge evaluate`."),
+    **dict.fromkeys(
+        ("generate", "complete", "infer", "inference"), "Completing a prompt is `fledge sample`."
+    ),
+    **dict.fromkeys(
+        ("eval", "benchmark", "perplexity", "test"), "Measuring a model is `fledge evaluate`."
+    ),
     **dict.fromkeys(("list", "ls", "status"), "Runs are listed by `fledge runs`."),
     **dict.fromkeys(("continue", "restart"), "A run is continued by `fledge resume`."),
-    **dict.fromkeys(("tokenize", "encode"), "How a text splits is shown by `fledge tokenizer show`."),
+    **dict.fromkeys(
+        ("tokenize", "encode"), "How a text splits is shown by `fledge tokenizer show`."
+    ),
     **dict.fromkeys(("distillation", "gkd"), "Teaching a student is `fledge distill`."),
-    **dict.fromkeys(("watch", "enjoy", "render"), "An agent is judged and filmed by `fledge play`."),
+    **dict.fromkeys(
+        ("watch", "enjoy", "render"), "An agent is judged and filmed by `fledge play`."
+    ),
     **dict.fromkeys(
         ("export", "convert", "merge", "save"),
-        "There is nothing to export: the folder `model` in a run is in Hugging Face's layout and opens in transformers.",
+        (
+            "There is nothing to export: the folder `model` in a run is in Hugging Face's layout "
+            "and opens in transformers."
+        ),
     ),
     **dict.fromkeys(
         ("serve", "server", "api", "deploy"),
-        "There is no server yet: talk to a run with `fledge chat`; its folder `model` opens in servers that read Hugging Face's layout.",
+        (
+            "There is no server yet: talk to a run with `fledge chat`; its folder `model` opens in "
+            "servers that read Hugging Face's layout."
+        ),
     ),
 }

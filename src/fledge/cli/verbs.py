@@ -28,28 +28,64 @@ class Verb:
 
     @property
     def function(self) -> Callable[..., dict[str, Any]]:
-        name = "".join("_" + c.lower() if c.isupper() else c for c in self.config_name.removesuffix("Config")).lstrip(
-            "_"
-        )
+        name = "".join(
+            "_" + c.lower() if c.isupper() else c for c in self.config_name.removesuffix("Config")
+        ).lstrip("_")
         return getattr(importlib.import_module(self.module), name)
 
 
 VERBS: dict[str, Verb] = {
     "demo": Verb(
-        "the whole road: pre-train, tune, reward, align, report", "fledge.recipes.language.demo", "DemoConfig", True
+        "the whole road: pre-train, tune, reward, align, report",
+        "fledge.recipes.language.demo",
+        "DemoConfig",
+        True,
     ),
-    "pretrain": Verb("train a language model on raw text", "fledge.recipes.language.pretrain", "PretrainConfig", True),
-    "tune": Verb("tune a model on conversations or a task", "fledge.recipes.language.tune", "TuneConfig", True),
-    "reward": Verb("train a reward model on preferences", "fledge.recipes.language.reward", "RewardConfig", True),
+    "pretrain": Verb(
+        "train a language model on raw text",
+        "fledge.recipes.language.pretrain",
+        "PretrainConfig",
+        True,
+    ),
+    "tune": Verb(
+        "tune a model on conversations or a task",
+        "fledge.recipes.language.tune",
+        "TuneConfig",
+        True,
+    ),
+    "reward": Verb(
+        "train a reward model on preferences",
+        "fledge.recipes.language.reward",
+        "RewardConfig",
+        True,
+    ),
     "prefer": Verb(
-        "learn from preferences: dpo, ipo, simpo, orpo, kto", "fledge.recipes.language.prefer", "PreferConfig", True
+        "learn from preferences: dpo, ipo, simpo, orpo, kto",
+        "fledge.recipes.language.prefer",
+        "PreferConfig",
+        True,
     ),
     "align": Verb(
-        "learn from a reward: reinforce, ppo, grpo, em, …", "fledge.recipes.language.align", "AlignConfig", True
+        "learn from a reward: reinforce, ppo, grpo, em, …",
+        "fledge.recipes.language.align",
+        "AlignConfig",
+        True,
     ),
-    "distill": Verb("teach a student what a teacher knows", "fledge.recipes.language.distill", "DistillConfig", True),
-    "control": Verb("train an agent in a world: ppo, dqn, …", "fledge.recipes.control.control", "ControlConfig", True),
-    "play": Verb("judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"),
+    "distill": Verb(
+        "teach a student what a teacher knows",
+        "fledge.recipes.language.distill",
+        "DistillConfig",
+        True,
+    ),
+    "control": Verb(
+        "train an agent in a world: ppo, dqn, …",
+        "fledge.recipes.control.control",
+        "ControlConfig",
+        True,
+    ),
+    "play": Verb(
+        "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
+    ),
     "ladder": Verb(
         "one gridworld by every method, beside the exact answer",
         "fledge.recipes.control.ladder",
@@ -57,9 +93,14 @@ VERBS: dict[str, Verb] = {
         bare="world",
     ),
     "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
-    "chat": Verb("talk to a model in the terminal", "fledge.recipes.look.chat", "ChatConfig", bare="base"),
+    "chat": Verb(
+        "talk to a model in the terminal", "fledge.recipes.look.chat", "ChatConfig", bare="base"
+    ),
     "evaluate": Verb(
-        "bits per byte on text, exact match on a task", "fledge.recipes.look.evaluate", "EvaluateConfig", bare="base"
+        "bits per byte on text, exact match on a task",
+        "fledge.recipes.look.evaluate",
+        "EvaluateConfig",
+        bare="base",
     ),
     "verify": Verb(
         "check every estimator, or your own FILE, by enumeration",
@@ -67,19 +108,33 @@ VERBS: dict[str, Verb] = {
         "VerifyConfig",
         bare="file",
     ),
-    "tokenizer train": Verb("train a tokenizer", "fledge.recipes.language.tokenizer", "TokenizerTrainConfig"),
+    "tokenizer train": Verb(
+        "train a tokenizer", "fledge.recipes.language.tokenizer", "TokenizerTrainConfig"
+    ),
     "tokenizer show": Verb(
         "show its merges and how it splits a text",
         "fledge.recipes.language.tokenizer",
         "TokenizerShowConfig",
         bare="tokenizer",
     ),
-    "runs": Verb("list runs, with their lineage as a tree", "fledge.recipes.look.runs", "RunsConfig", bare="root"),
-    "report": Verb("write a run's report.html", "fledge.recipes.look.report", "ReportConfig", bare="run"),
-    "completion": Verb(
-        "complete verbs and fields in bash, zsh or fish", "fledge.cli.completion", "CompletionConfig", bare="shell"
+    "runs": Verb(
+        "list runs, with their lineage as a tree",
+        "fledge.recipes.look.runs",
+        "RunsConfig",
+        bare="root",
     ),
-    "resume": Verb("continue a run that was stopped or killed", "fledge.cli.resume", "ResumeConfig", bare="run"),
+    "report": Verb(
+        "write a run's report.html", "fledge.recipes.look.report", "ReportConfig", bare="run"
+    ),
+    "completion": Verb(
+        "complete verbs and fields in bash, zsh or fish",
+        "fledge.cli.completion",
+        "CompletionConfig",
+        bare="shell",
+    ),
+    "resume": Verb(
+        "continue a run that was stopped or killed", "fledge.cli.resume", "ResumeConfig", bare="run"
+    ),
 }
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
@@ -118,8 +173,14 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         'fledge sample runs/align prompt="reverse: planet" samples=3',
         "fledge sample runs/align regex='[a-z]{6}' temperature=0",
     ),
-    "ChatConfig": ("fledge chat runs/align", "fledge chat runs/align temperature=0 max_new_tokens=64"),
-    "EvaluateConfig": ("fledge evaluate runs/align task=reverse", "fledge evaluate runs/pretrain data=python"),
+    "ChatConfig": (
+        "fledge chat runs/align",
+        "fledge chat runs/align temperature=0 max_new_tokens=64",
+    ),
+    "EvaluateConfig": (
+        "fledge evaluate runs/align task=reverse",
+        "fledge evaluate runs/pretrain data=python",
+    ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
     "TokenizerTrainConfig": (
         "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",

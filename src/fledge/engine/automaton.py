@@ -1,8 +1,10 @@
-"""From a regular expression, or a list of words, to a deterministic automaton over bytes (Thompson 1968; Rabin and Scott 1959).
+"""From a regular expression, or a list of words, to a deterministic automaton over bytes (Thompson
+1968; Rabin and Scott 1959).
 
-The language is that of `re.fullmatch(pattern, text, re.ASCII)` on the UTF-8 bytes of the text: \\d, \\w, \\s and the letters
-that (?i) pairs are the ASCII ones, `.` is any character but a newline. What no finite automaton has (backreferences,
-look-around, conditional groups) is refused, and so are atomic groups, possessive repetitions and anchors inside.
+The language is that of `re.fullmatch(pattern, text, re.ASCII)` on the UTF-8 bytes of the text: \\d,
+\\w, \\s and the letters that (?i) pairs are the ASCII ones, `.` is any character but a newline.
+What no finite automaton has (backreferences, look-around, conditional groups) is refused, and so
+are atomic groups, possessive repetitions and anchors inside.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ _op: Any = import_module("re._constants")
 
 MAX_STATES = 20_000  # of the deterministic automaton: 20 MB of table
 MAX_PIECES = 100_000  # states before it is made deterministic
-MAX_STEPS = 2_000_000  # of the construction, 1 or 2 s: (a?){5000} is small and yet would take minutes
+MAX_STEPS = (
+    2_000_000  # of the construction, 1 or 2 s: (a?){5000} is small and yet would take minutes
+)
 
 _LAST = 0x10FFFF
 _REFUSED = {
@@ -41,7 +45,9 @@ _REFUSED = {
 _DIGIT, _SPACE = ((48, 57),), ((9, 13), (32, 32))
 _WORD = ((48, 57), (65, 90), (95, 95), (97, 122))
 
-Ranges = tuple[tuple[int, int], ...]  # of code points, or of the bytes of one UTF-8 sequence; both ends included
+Ranges = tuple[
+    tuple[int, int], ...
+]  # of code points, or of the bytes of one UTF-8 sequence; both ends included
 
 
 @dataclass(frozen=True)
@@ -60,16 +66,22 @@ def of_pattern(pattern: str) -> Automaton:
         end = pieces.sequence(tree, 0, tree.state.flags, first=True, last=True)
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
-        raise UserError(f"the pattern {shown(pattern)} does not parse: {error.msg}{where}.") from None
+        raise UserError(
+            f"the pattern {shown(pattern)} does not parse: {error.msg}{where}."
+        ) from None
     except (OverflowError, ValueError) as error:  # a{99999999999}; (?u)
         raise UserError(f"the pattern {shown(pattern)} does not parse: {error}.") from None
     except RecursionError:
-        raise UserError(f"the pattern {shown(pattern)} is nested too deeply: take parentheses out of it.") from None
+        raise UserError(
+            f"the pattern {shown(pattern)} is nested too deeply: take parentheses out of it."
+        ) from None
     return pieces.determinise(end)
 
 
 def of_words(words: Iterable[bytes]) -> Automaton:
-    """The tree of the words' prefixes, which is deterministic as it stands. Raises UserError where it is too large."""
+    """The tree of the words' prefixes, which is deterministic as it stands. Raises UserError where
+    it is too large.
+    """
     after: list[dict[int, int]] = [{}, {}]
     ends: set[int] = set()
     for word in words:
@@ -77,7 +89,10 @@ def of_words(words: Iterable[bytes]) -> Automaton:
         for byte in word:
             if byte not in after[state]:
                 if len(after) >= MAX_STATES:
-                    raise UserError(f"the choices need more than {MAX_STATES:,} states: give fewer, or shorter ones.")
+                    raise UserError(
+                        f"the choices need more than {MAX_STATES:,} states: give fewer, or shorter "
+                        "ones."
+                    )
                 after[state][byte] = len(after)
                 after.append({})
             state = after[state][byte]
@@ -93,9 +108,11 @@ def shown(pattern: str) -> str:
 
 
 class _Pieces:
-    """Thompson's automaton: each piece of the pattern leads from a state to a state; nothing is read on a free step.
+    """Thompson's automaton: each piece of the pattern leads from a state to a state; nothing is
+    read on a free step.
 
-    A repetition goes back only to a state of its own, so that pieces may share the state where they begin.
+    A repetition goes back only to a state of its own, so that pieces may share the state where they
+    begin.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -116,7 +133,9 @@ class _Pieces:
         self.free[here].append(state)
         return state
 
-    def sequence(self, items: Iterable[Any], here: int, flags: int, first: bool = False, last: bool = False) -> int:
+    def sequence(
+        self, items: Iterable[Any], here: int, flags: int, first: bool = False, last: bool = False
+    ) -> int:
         """first, last: whether these items begin, or end, the whole pattern."""
         items = list(items)
         for place, (op, value) in enumerate(items, start=1):
@@ -142,7 +161,8 @@ class _Pieces:
             return here
         construct = _REFUSED.get(op, "the flag (?u:…)" if op is _op.SUBPATTERN else str(op).lower())
         raise UserError(
-            f"the pattern {shown(self.pattern)} has {construct}, which a constraint cannot follow: rewrite it without."
+            f"the pattern {shown(self.pattern)} has {construct}, which a constraint cannot follow: "
+            "rewrite it without."
         )
 
     def repeat(self, here: int, least: int, most: int, body: Iterable[Any], flags: int) -> int:
@@ -153,14 +173,18 @@ class _Pieces:
             self.free[self.sequence(body, again, flags)].append(again)
             return again
         end = self.after(here)
-        for _ in range(most - least):  # (x(x(x)?)?)?, not x?x?x?: one free step to the end from each copy
+        for _ in range(
+            most - least
+        ):  # (x(x(x)?)?)?, not x?x?x?: one free step to the end from each copy
             here = self.sequence(body, self.after(here), flags)
             self.free[here].append(end)
         return end
 
     def character(self, here: int, characters: Ranges) -> int:
         end = self.state()
-        tails: dict[tuple[int, int, int], int] = {}  # sequences that end alike share it: 8 states for `.`, not 20
+        tails: dict[
+            tuple[int, int, int], int
+        ] = {}  # sequences that end alike share it: 8 states for `.`, not 20
         for first, *rest in _utf8(characters):
             there = end
             for low, high in reversed(rest):
@@ -173,9 +197,15 @@ class _Pieces:
 
     def determinise(self, end: int) -> Automaton:
         """The subset construction, on classes of bytes that no piece tells apart."""
-        cuts = sorted({0, 256} | {cut for reads in self.reads for low, high, _ in reads for cut in (low, high + 1)})
+        cuts = sorted(
+            {0, 256}
+            | {cut for reads in self.reads for low, high, _ in reads for cut in (low, high + 1)}
+        )
         number = {cut: place for place, cut in enumerate(cuts)}
-        reads = [[(number[low], number[high + 1], there) for low, high, there in row] for row in self.reads]
+        reads = [
+            [(number[low], number[high + 1], there) for low, high, there in row]
+            for row in self.reads
+        ]
         subsets: list[frozenset[int]] = [frozenset(), self.closure({0}, end)]
         numbers = {subset: state for state, subset in enumerate(subsets)}
         raw: dict[frozenset[int], int] = {}  # before the free steps
@@ -199,7 +229,9 @@ class _Pieces:
                         raise self.too_large()
                 row[place] = raw[target]
             rows.append(row)
-        table = np.array(rows, dtype=np.int32).repeat([high - low for low, high in pairwise(cuts)], axis=1)
+        table = np.array(rows, dtype=np.int32).repeat(
+            [high - low for low, high in pairwise(cuts)], axis=1
+        )
         return Automaton(table, np.array([end in subset for subset in subsets]))
 
     def closure(self, states: Collection[int], end: int) -> frozenset[int]:
@@ -219,8 +251,9 @@ class _Pieces:
 
     def too_large(self) -> UserError:
         return UserError(
-            f"the pattern {shown(self.pattern)} is too large: its automaton passes the limit of {MAX_STATES:,} states "
-            f"({MAX_PIECES:,} before it is made deterministic, {MAX_STEPS:,} steps in the making); repeat less in it."
+            f"the pattern {shown(self.pattern)} is too large: its automaton passes the limit of "
+            f"{MAX_STATES:,} states ({MAX_PIECES:,} before it is made deterministic, {MAX_STEPS:,} "
+            "steps in the making); repeat less in it."
         )
 
 
@@ -259,12 +292,15 @@ def _others(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 @lru_cache(maxsize=1024)
 def _utf8(characters: Ranges) -> list[Ranges]:
-    """Sequences of byte ranges that together are the UTF-8 of these code points, and of no others. UTF-8 has no surrogates."""
+    """Sequences of byte ranges that together are the UTF-8 of these code points, and of no others.
+    UTF-8 has no surrogates.
+    """
     waiting, sequences = list(characters), []
     while waiting:
         low, high = waiting.pop()
-        # Two code points are the ends of one sequence if they are equally long and all bytes behind the first that differs
-        # run from their least to their greatest: cut at the lengths, around the surrogates, and where 6 n bits are not full.
+        # Two code points are the ends of one sequence if they are equally long and all bytes behind
+        # the first that differs run from their least to their greatest: cut at the lengths, around
+        # the surrogates, and where 6 n bits are not full.
         cuts = [0x80, 0x800, 0xD800, 0xE000, 0x10000]
         for bits in (6, 12, 18):
             size = 1 << bits

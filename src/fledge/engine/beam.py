@@ -1,7 +1,7 @@
 """Beam search over the networks that the engine runs, and the best of several samples.
 
-An ended hypothesis is worth its joint log-probability / length**length_penalty, which is Hugging Face's `length_penalty`; Wu et al.
-2016, eq. 14, divide by ((5 + length) / 6)**length_penalty.
+An ended hypothesis is worth its joint log-probability / length**length_penalty, which is Hugging
+Face's `length_penalty`; Wu et al. 2016, eq. 14, divide by ((5 + length) / 6)**length_penalty.
 """
 
 from __future__ import annotations
@@ -35,11 +35,14 @@ STEEPEST = 10  # length penalty, either way: lengths to a higher power leave the
 class Hypothesis(Completion):
     """A completion that was searched for. The sum of `logp` is its joint log-probability.
 
-    `logp` is under the model with the request's biases and penalties. What is forbidden (a bias of −∞, the constraint, a stop
-    before min_new_tokens) keeps its share of the mass: ranking what is left is ranking by the probability given that it is said.
+    `logp` is under the model with the request's biases and penalties. What is forbidden (a bias of
+    −∞, the constraint, a stop before min_new_tokens) keeps its share of the mass: ranking what is
+    left is ranking by the probability given that it is said.
     """
 
-    score: float = -math.inf  # joint log-probability / length**length_penalty, the stop token counted in the length
+    score: float = (
+        -math.inf
+    )  # joint log-probability / length**length_penalty, the stop token counted in the length
 
 
 @torch.inference_mode()
@@ -53,19 +56,27 @@ def beam_search(
     lanes: int = 256,
     precision: Generation = "fp32",
 ) -> list[list[Hypothesis]]:
-    """The n_best hypotheses of each request, best first; fewer where fewer were found, and one with an error where none was.
+    """The n_best hypotheses of each request, best first; fewer where fewer were found, and one with
+    an error where none was.
 
-    At every step the likeliest continuations are gone through in order until `width` of them are live; those that end before that
-    compete for n_best, as do the live ones that are cut. A request is done once no live hypothesis can be worth more than what it
-    has. With as many in the beam as there are live prefixes this is exhaustive search; with one and a length_penalty of 0, greedy.
-    lanes: hypotheses side by side; further requests wait. Raises UserError for what cannot be searched for, before anything is.
+    At every step the likeliest continuations are gone through in order until `width` of them are
+    live; those that end before that compete for n_best, as do the live ones that are cut. A request
+    is done once no live hypothesis can be worth more than what it has. With as many in the beam as
+    there are live prefixes this is exhaustive search; with one and a length_penalty of 0, greedy.
+    lanes: hypotheses side by side; further requests wait. Raises UserError for what cannot be
+        searched for, before anything is.
     """
     if width < 1:
         raise UserError(f"width={width} was given: a beam holds 1 hypothesis or more.")
     if not 1 <= n_best <= width:
-        raise UserError(f"n_best={n_best} was given: it must lie between 1 and the width of the beam, {width}.")
+        raise UserError(
+            f"n_best={n_best} was given: it must lie between 1 and the width of the beam, {width}."
+        )
     if not abs(length_penalty) <= STEEPEST:
-        raise UserError(f"length_penalty={length_penalty} was given: it must lie between {-STEEPEST} and {STEEPEST}.")
+        raise UserError(
+            f"length_penalty={length_penalty} was given: it must lie between {-STEEPEST} and "
+            f"{STEEPEST}."
+        )
     if lanes < 1:
         raise UserError(f"lanes={lanes} was given: it must be 1 or more.")
     for i, request in enumerate(requests):
@@ -75,12 +86,18 @@ def beam_search(
         except UserError as error:
             raise UserError(f"request {i}: {error}") from None
     network = fast_form(policy.network, precision)
-    rows = [Row(i, request, _read(policy, request), None, None) for i, request in enumerate(requests)]
-    rows.sort(key=lambda row: -len(row.prompt))  # of like length side by side, longest first, which costs least
+    rows = [
+        Row(i, request, _read(policy, request), None, None) for i, request in enumerate(requests)
+    ]
+    rows.sort(
+        key=lambda row: -len(row.prompt)
+    )  # of like length side by side, longest first, which costs least
     found: dict[int, list[Hypothesis]] = {}
     together = max(1, lanes // width)
     for first in range(0, len(rows), together):
-        search = _Search(policy, network, rows[first : first + together], width, n_best, length_penalty)
+        search = _Search(
+            policy, network, rows[first : first + together], width, n_best, length_penalty
+        )
         found.update(search.run())
     return [found[i] for i in range(len(requests))]
 
@@ -88,7 +105,8 @@ def beam_search(
 def best_of(
     engine: Engine, request: Request, n: int, score: Callable[[Completion], float] | None = None
 ) -> list[Completion]:
-    """n samples of the request, the best first: by `score`, a verifier's or a reward's, or by joint log-probability under the model.
+    """n samples of the request, the best first: by `score`, a verifier's or a reward's, or by joint
+    log-probability under the model.
 
     Samples that came to an error are left out; raises UserError where all did.
     """
@@ -114,29 +132,46 @@ class _Candidates:
 
 
 class _Search:
-    """R requests side by side, w ≤ width live hypotheses each, in lanes 0…R·w−1; requests that are done leave.
+    """R requests side by side, w ≤ width live hypotheses each, in lanes 0…R·w−1; requests that are
+    done leave.
 
     A request with fewer than w has some of joint log-probability −∞, which lead nowhere.
     """
 
     def __init__(
-        self, policy: TokenPolicy, network: Any, rows: Sequence[Row], width: int, n_best: int, length_penalty: float
+        self,
+        policy: TokenPolicy,
+        network: Any,
+        rows: Sequence[Row],
+        width: int,
+        n_best: int,
+        length_penalty: float,
     ) -> None:
         """rows: one for each request, that has said nothing."""
-        self.network, self.no_actions, self.device = network, no_actions(policy), policy.network.unembedding.device
+        self.network, self.no_actions, self.device = (
+            network,
+            no_actions(policy),
+            policy.network.unembedding.device,
+        )
         self.width, self.n_best, self.length_penalty = width, n_best, length_penalty
         self.context: int = policy.network.config.context
         self.asked = list(rows)  # R
-        self.found: dict[int, list[Hypothesis]] = {row.number: [] for row in rows}  # ended, best first
+        self.found: dict[int, list[Hypothesis]] = {
+            row.number: [] for row in rows
+        }  # ended, best first
         self.broken: set[int] = set()  # requests that came to logits that are no numbers
-        self.rows = [row if row.bends else None for row in rows]  # R·w, where it matters what was said
+        self.rows = [
+            row if row.bends else None for row in rows
+        ]  # R·w, where it matters what was said
         self.joint = torch.zeros(len(rows), 1, dtype=torch.float64, device=self.device)  # [R, w]
         self.said = torch.zeros(len(rows), 0, dtype=torch.long, device=self.device)  # [R·w, t]
         self.logp, self.raw_logp = self.said.double(), self.said.double()
         stops = max(len(row.request.stop) for row in rows)
         padded = [sorted(row.request.stop) + [-1] * (stops - len(row.request.stop)) for row in rows]
         self.stop = torch.tensor(padded, dtype=torch.long, device=self.device)  # [R, S]
-        self.cache = network.lanes(len(rows) * width, max(len(row.prompt) + self._most(row) for row in rows))
+        self.cache = network.lanes(
+            len(rows) * width, max(len(row.prompt) + self._most(row) for row in rows)
+        )
 
     def run(self) -> dict[int, list[Hypothesis]]:
         """The hypotheses of each request, by its number."""
@@ -154,25 +189,34 @@ class _Search:
         return min(row.request.max_new_tokens, self.context - len(row.prompt))
 
     def _open(self) -> Tensor:
-        """Read the prompts, each into its own lane.  -> hidden states of their last tokens [R, D]"""
+        """Read the prompts, each into its own lane.  -> hidden states of their last tokens [R,
+        D]
+        """
         prompts = [row.prompt for row in self.asked]
         last: list[Tensor] = [torch.empty(0)] * len(prompts)
         for part in batches([len(prompt) for prompt in prompts]):
             longest = max(len(prompts[r]) for r in part)
-            padded = torch.tensor([prompts[r] + [0] * (longest - len(prompts[r])) for r in part], device=self.device)
+            padded = torch.tensor(
+                [prompts[r] + [0] * (longest - len(prompts[r])) for r in part], device=self.device
+            )
             lanes = torch.tensor(part, device=self.device)
-            hidden = self.network.extend(padded, torch.zeros_like(lanes), lanes, longest, self.cache)
+            hidden = self.network.extend(
+                padded, torch.zeros_like(lanes), lanes, longest, self.cache
+            )
             for k, r in enumerate(part):
                 last[r] = hidden[k, len(prompts[r]) - 1]
         return torch.stack(last)
 
     def _step(self, lanes: Tensor, same: bool) -> Tensor:
-        """Read the last token of every hypothesis, after what the lane it grew in holds.  [R·w] -> hidden states [R·w, D]
+        """Read the last token of every hypothesis, after what the lane it grew in holds.  [R·w] ->
+        hidden states [R·w, D]
 
         same: every request has the lanes it had, so that they hold its prompt already.
         """
         before = self.said.shape[1] - 1
-        held = [len(row.prompt) + before for row in self.asked for _ in range(self.joint.shape[1])]  # longest first
+        held = [
+            len(row.prompt) + before for row in self.asked for _ in range(self.joint.shape[1])
+        ]  # longest first
         self.cache.reorder(lanes, held[-1] - before if same else 0, held[0])
         lengths = torch.tensor(held, device=self.device)
         return self.network.step(self.said[:, -1], lengths, held, self.cache)
@@ -181,17 +225,28 @@ class _Search:
         """raw [R·w, V], −∞ for what is no action"""
         logp, raw_logp = _chances(raw, self.rows)
         logp = self._without_stuck(logp)
-        k = self.width * (1 + self.stop.shape[1])  # `width` are live, even if each hypothesis may stop in every way
+        k = self.width * (
+            1 + self.stop.shape[1]
+        )  # `width` are live, even if each hypothesis may stop in every way
         best, token = logp.topk(min(k, logp.shape[1]))  # [R·w, k]
         total = (self.joint.view(-1, 1) + best).view(len(self.asked), -1)  # [R, w·k]
         joint, place = total.topk(min(k, total.shape[1]))
-        first = self.joint.shape[1] * torch.arange(len(self.asked), device=self.device)  # each request's first lane
-        lane, token = first[:, None] + place // best.shape[1], token.view(total.shape).gather(1, place)
+        first = self.joint.shape[1] * torch.arange(
+            len(self.asked), device=self.device
+        )  # each request's first lane
+        lane, token = (
+            first[:, None] + place // best.shape[1],
+            token.view(total.shape).gather(1, place),
+        )
         stop = (token[..., None] == self.stop[:, None]).any(-1)
-        return _Candidates(lane, token, logp[lane, token].double(), raw_logp[lane, token].double(), joint, stop)
+        return _Candidates(
+            lane, token, logp[lane, token].double(), raw_logp[lane, token].double(), joint, stop
+        )
 
     def _without_stuck(self, logp: Tensor) -> Tensor:
-        """Hypotheses without a next token have no continuations; those that are complete end.  [R·w, V] -> [R·w, V]"""
+        """Hypotheses without a next token have no continuations; those that are complete end.
+        [R·w, V] -> [R·w, V]
+        """
         best, joint = logp.amax(1), self.joint.flatten()
         stuck = ~best.isfinite()
         for lane in (stuck & (joint > -math.inf)).nonzero().flatten().tolist():
@@ -199,7 +254,11 @@ class _Search:
             if best[lane].isnan():
                 self.broken.add(self.asked[r].number)
             elif row is not None and _complete(row):
-                told = self.said[lane].tolist(), self.logp[lane].tolist(), self.raw_logp[lane].tolist()
+                told = (
+                    self.said[lane].tolist(),
+                    self.logp[lane].tolist(),
+                    self.raw_logp[lane].tolist(),
+                )
                 self._compete(r, joint[lane].item(), "stop", *told)
         return logp.masked_fill(stuck[:, None], -math.inf)
 
@@ -220,33 +279,55 @@ class _Search:
         return taken & ~ended
 
     def _keep(self, some: _Candidates, live: Tensor) -> Tensor:
-        """The requests that can still do better, and their live hypotheses.  live [R, K] -> the lanes these grew in [R·w]"""
+        """The requests that can still do better, and their live hypotheses.  live [R, K] -> the
+        lanes these grew in [R·w]
+        """
         likeliest = some.joint.masked_fill(~live, -math.inf).amax(1).tolist()
         keep = [r for r, joint in enumerate(likeliest) if not self._done(r, joint)]
         for r in set(range(len(likeliest))).difference(keep):
             self._close(self.asked[r])
         w = max(live[keep].sum(1).tolist(), default=0)
-        order = (~live[keep]).long().argsort(dim=1, stable=True)[:, :w]  # the live ones first, likeliest first
-        r, i = torch.tensor(keep, dtype=torch.long, device=self.device).repeat_interleave(w), order.flatten()
+        order = (
+            (~live[keep]).long().argsort(dim=1, stable=True)[:, :w]
+        )  # the live ones first, likeliest first
+        r, i = (
+            torch.tensor(keep, dtype=torch.long, device=self.device).repeat_interleave(w),
+            order.flatten(),
+        )
         self.said, self.logp, self.raw_logp = self._longer(some, r, i)
         self.joint = some.joint[r, i].masked_fill(~live[r, i], -math.inf).view(len(keep), w)
         self.asked, self.stop = [self.asked[one] for one in keep], self.stop[keep]
         lanes = some.lane[r, i]
         if any(row is not None for row in self.rows):
-            columns = lanes.tolist(), self.said[:, -1].tolist(), self.joint.flatten().isfinite().tolist()
-            spoken = [(self.rows[lane] if alive else None, token) for lane, token, alive in zip(*columns, strict=True)]
+            columns = (
+                lanes.tolist(),
+                self.said[:, -1].tolist(),
+                self.joint.flatten().isfinite().tolist(),
+            )
+            spoken = [
+                (self.rows[lane] if alive else None, token)
+                for lane, token, alive in zip(*columns, strict=True)
+            ]
             self.rows = [row and _after(row, token) for row, token in spoken]
         else:
             self.rows = [None] * len(lanes)
         return lanes
 
     def _longer(self, some: _Candidates, r: Tensor, i: Tensor) -> list[Tensor]:
-        """All that candidate i of request r has said, its logp and raw logp.  [N], [N] -> [N, t+1] three times"""
+        """All that candidate i of request r has said, its logp and raw logp.  [N], [N] -> [N, t+1]
+        three times
+        """
         pairs = (self.said, some.token), (self.logp, some.logp), (self.raw_logp, some.raw_logp)
         return [torch.cat([old[some.lane[r, i]], new[r, i, None]], 1) for old, new in pairs]
 
     def _compete(
-        self, r: int, joint: float, ended: Ended, tokens: list[int], logp: list[float], raw_logp: list[float]
+        self,
+        r: int,
+        joint: float,
+        ended: Ended,
+        tokens: list[int],
+        logp: list[float],
+        raw_logp: list[float],
     ) -> None:
         """With what was found for request r: the n_best stay."""
         row = self.asked[r]
@@ -256,27 +337,41 @@ class _Search:
         del self.found[row.number][self.n_best :]
 
     def _done(self, r: int, joint: float) -> bool:
-        """Whether nothing that begins with a hypothesis of this joint log-probability is worth more than what was found.
+        """Whether nothing that begins with a hypothesis of this joint log-probability is worth more
+        than what was found.
 
-        No token has log π > 0, so that it only falls; what it is divided by is largest at its own length or at the greatest.
+        No token has log π > 0, so that it only falls; what it is divided by is largest at its own
+        length or at the greatest.
         """
         row, penalty = self.asked[r], self.length_penalty
         attainable = joint / max((self.said.shape[1] + 1) ** penalty, self._most(row) ** penalty)
-        enough = len(self.found[row.number]) == self.n_best and self.found[row.number][-1].score >= attainable
+        enough = (
+            len(self.found[row.number]) == self.n_best
+            and self.found[row.number][-1].score >= attainable
+        )
         return enough or joint == -math.inf or row.number in self.broken
 
     def _close(self, row: Row) -> None:
         error = None
         if row.number in self.broken:
-            error = "the logits are not finite: a bias or penalty is too large, or a weight is no number."
+            error = (
+                "the logits are not finite: a bias or penalty is too large, or a weight is no "
+                "number."
+            )
         elif not self.found[row.number]:
-            error = "nothing can be said: the constraint, the biases and min_new_tokens leave no token."
+            error = (
+                "nothing can be said: the constraint, the biases and min_new_tokens leave no token."
+            )
         if error is not None:
-            self.found[row.number] = [Hypothesis(list(row.request.prompt), [], [], "error", error=error)]
+            self.found[row.number] = [
+                Hypothesis(list(row.request.prompt), [], [], "error", error=error)
+            ]
 
 
 def _chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, Tensor]:
-    """log π of each next token, −∞ where the row forbids it, and log π of the model itself.  [B, V] -> [B, V] twice"""
+    """log π of each next token, −∞ where the row forbids it, and log π of the model itself.  [B, V]
+    -> [B, V] twice
+    """
     plain = raw.log_softmax(-1)
     if all(row is None for row in rows):
         return plain, plain
@@ -285,7 +380,9 @@ def _chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, Tensor]:
         if row is not None:
             bend(logits[i], row)
     forbidden = logits == -math.inf
-    return torch.where(forbidden, raw, logits).log_softmax(-1).masked_fill(forbidden, -math.inf), plain
+    return torch.where(forbidden, raw, logits).log_softmax(-1).masked_fill(
+        forbidden, -math.inf
+    ), plain
 
 
 def _after(row: Row, token: int) -> Row:
@@ -297,7 +394,9 @@ def _after(row: Row, token: int) -> Row:
 
 
 def _complete(row: Row) -> bool:
-    """Whether a row that can say nothing more has said all, as the engine sees it: a request with stop tokens says one."""
+    """Whether a row that can say nothing more has said all, as the engine sees it: a request with
+    stop tokens says one.
+    """
     request = row.request
     said_all = request.constraint is not None and request.constraint.accepts(row.state)
     return said_all and not request.stop and len(row.said) >= request.min_new_tokens
@@ -311,11 +410,16 @@ def _check(request: Request) -> None:
         "alternatives": request.alternatives,
     }
     for name in (name for name, given in sampled.items() if given):
-        raise UserError(f"{name} was given, which beam search does not know: leave it out, or sample with `best_of`.")
+        raise UserError(
+            f"{name} was given, which beam search does not know: leave it out, or sample with "
+            "`best_of`."
+        )
 
 
 def _read(policy: TokenPolicy, request: Request) -> list[int]:
-    """The prompt from its last document border on, as the engine reads it: attention never crosses one."""
+    """The prompt from its last document border on, as the engine reads it: attention never crosses
+    one.
+    """
     prompt, border = list(request.prompt), getattr(policy.network, "border", None)
     if border is not None and border in prompt[1:]:
         return prompt[len(prompt) - 1 - prompt[::-1].index(border) :]

@@ -13,7 +13,9 @@ from fledge.engine.row import Row
 
 
 class Board:
-    """The first lanes are the live ones. `held` says in the host's memory what `length` says on the device."""
+    """The first lanes are the live ones. `held` says in the host's memory what `length` says on the
+    device.
+    """
 
     def __init__(self, lanes: int, positions: int, device: torch.device) -> None:
         def array(*shape: int, dtype: torch.dtype = torch.long) -> Tensor:
@@ -35,11 +37,16 @@ class Board:
         )  # fmt: skip
 
     def open(self, first: int, rows: Sequence[Row]) -> None:
-        """Rows that have said nothing, whose prompts are about to be read, into the lanes from `first` on."""
+        """Rows that have said nothing, whose prompts are about to be read, into the lanes from
+        `first` on.
+        """
         positions, device = self.tokens.shape[1], self.stop.device
         widest = max((len(row.request.stop) for row in rows), default=0)
         if widest > self.stop.shape[1]:
-            self.stop = torch.cat([self.stop, self.stop.new_full((len(self.stop), widest - self.stop.shape[1]), -1)], 1)
+            self.stop = torch.cat(
+                [self.stop, self.stop.new_full((len(self.stop), widest - self.stop.shape[1]), -1)],
+                1,
+            )
         room = [min(row.request.max_new_tokens, positions - len(row.prompt)) for row in rows]
         numbers = np.zeros((len(rows), max(room)))
         for row, n, into in zip(rows, room, numbers, strict=True):
@@ -49,7 +56,10 @@ class Board:
         self.length[some] = torch.tensor(self.held[some], device=device)
         self.count[some] = 0
         self.room[some] = torch.tensor(room, device=device)
-        padded = [sorted(row.request.stop) + [-1] * (self.stop.shape[1] - len(row.request.stop)) for row in rows]
+        padded = [
+            sorted(row.request.stop) + [-1] * (self.stop.shape[1] - len(row.request.stop))
+            for row in rows
+        ]
         self.stop[some] = torch.tensor(padded, dtype=torch.long, device=device)
         self.numbers[some, : numbers.shape[1]] = torch.from_numpy(numbers).to(device)
 
@@ -67,7 +77,9 @@ class Board:
         self.raw_logp[some].scatter_(1, place, choice.raw_logp[:, None].double())
         self.count[some] += 1
         self.current[some] = choice.token
-        over = (choice.token[:, None] == self.stop[some]).any(1) | (self.count[some] >= self.room[some])
+        over = (choice.token[:, None] == self.stop[some]).any(1) | (
+            self.count[some] >= self.room[some]
+        )
         return (over.nonzero().squeeze(1) + first).tolist()
 
     def grow(self, rows: int) -> None:
@@ -81,9 +93,12 @@ class Board:
         some = list(lanes)
         counts = self.count[some].tolist()
         longest = max(counts, default=0)
-        columns = [array[some, :longest].tolist() for array in (self.tokens, self.logp, self.raw_logp)]
+        columns = [
+            array[some, :longest].tolist() for array in (self.tokens, self.logp, self.raw_logp)
+        ]
         return [
-            (tokens[:n], logp[:n], raw_logp[:n]) for n, tokens, logp, raw_logp in zip(counts, *columns, strict=True)
+            (tokens[:n], logp[:n], raw_logp[:n])
+            for n, tokens, logp, raw_logp in zip(counts, *columns, strict=True)
         ]
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:

@@ -1,4 +1,6 @@
-"""From logits to the next tokens: every row by its own rules, the chance under what was sampled and under the model itself."""
+"""From logits to the next tokens: every row by its own rules, the chance under what was sampled and
+under the model itself.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class Choice:
     raw_logp: Tensor  # under the model, over all tokens that are actions
 
 
-def distributions(raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]) -> Tensor:
+def distributions(
+    raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]
+) -> Tensor:
     """Logits of what each row is sampled from, −∞ off the support.  raw [B, V] -> [B, V]
 
     raw: −∞ for what is no action. rules: which rows go by which rule.
@@ -42,16 +46,22 @@ def distributions(raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Seq
 
 
 def bend(logits: Tensor, row: Row) -> None:
-    """In place, what depends on what the row has said: biases, penalties, stops that come too early, the constraint.  [V]"""
+    """In place, what depends on what the row has said: biases, penalties, stops that come too
+    early, the constraint.  [V]
+    """
     request = row.request
     for token, bias in request.logit_bias.items():
         logits[token] += bias
     if request.repetition_penalty != 1:
         seen = torch.tensor(sorted({*row.prompt, *row.said}), device=logits.device)
         there = logits[seen]
-        logits[seen] = torch.where(there > 0, there / request.repetition_penalty, there * request.repetition_penalty)
+        logits[seen] = torch.where(
+            there > 0, there / request.repetition_penalty, there * request.repetition_penalty
+        )
     if request.presence_penalty and row.said:
-        logits[torch.tensor(sorted(set(row.said)), device=logits.device)] -= request.presence_penalty
+        logits[torch.tensor(sorted(set(row.said)), device=logits.device)] -= (
+            request.presence_penalty
+        )
     if len(row.said) < request.min_new_tokens:
         for token in request.stop:
             logits[token] = float("-inf")
@@ -62,9 +72,15 @@ def bend(logits: Tensor, row: Row) -> None:
 
 
 def choose(
-    raw: Tensor, logits: Tensor, uniform: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]
+    raw: Tensor,
+    logits: Tensor,
+    uniform: Tensor,
+    rows: Sequence[Row],
+    rules: Mapping[Decoding, Sequence[int]],
 ) -> Choice:
-    """raw, logits [B, V] (of `distributions`); uniform [B]. A row of −∞ alone has no token: the caller has taken it out."""
+    """raw, logits [B, V] (of `distributions`); uniform [B]. A row of −∞ alone has no token: the
+    caller has taken it out.
+    """
     greedy = [i for rule, members in rules.items() if rule.greedy for i in members]
     if len(greedy) == len(uniform):
         token = logits.argmax(-1)
@@ -81,7 +97,9 @@ def choose(
 
 
 def no_actions(policy: TokenPolicy) -> Tensor | None:
-    """The tokens that are never said: a few columns to fill, where a mask would go over them all.  [F]"""
+    """The tokens that are never said: a few columns to fill, where a mask would go over them all.
+    [F]
+    """
     return None if policy.allowed is None else (~policy.allowed).nonzero().squeeze(-1)
 
 

@@ -1,4 +1,6 @@
-"""vLLM's form of the OpenAI completions protocol: what a request becomes on the wire, and what a reply says."""
+"""vLLM's form of the OpenAI completions protocol: what a request becomes on the wire, and what a
+reply says.
+"""
 
 from __future__ import annotations
 
@@ -19,29 +21,38 @@ BIAS = 100.0  # vLLM cuts biases to ±100 without a word
 NOTHING = -9999.0  # how vLLM writes log 0, which JSON cannot
 
 
-def body(request: Request, model: str, context: int, logprobs: Logprobs, stream: bool) -> dict[str, Any]:
-    """What is sent: every field that shapes the distribution, so that no default of the server counts. Raises UserError.
+def body(
+    request: Request, model: str, context: int, logprobs: Logprobs, stream: bool
+) -> dict[str, Any]:
+    """What is sent: every field that shapes the distribution, so that no default of the server
+    counts. Raises UserError.
 
     logprobs: what the server reports.
     """
     if request.constraint is not None:
         raise UserError(
-            "a constraint was given: it keeps an automaton and not its pattern, so an outside server cannot be told it; "
-            "leave it out, or use fledge's own engine."
+            "a constraint was given: it keeps an automaton and not its pattern, so an outside "
+            "server cannot be told it; leave it out, or use fledge's own engine."
         )
-    if beyond := [bias for bias in request.logit_bias.values() if abs(bias) > BIAS and bias != -math.inf]:
-        raise UserError(f"a logit_bias of {beyond[0]} was given: an outside server takes −100 to 100, or −∞.")
+    if beyond := [
+        bias for bias in request.logit_bias.values() if abs(bias) > BIAS and bias != -math.inf
+    ]:
+        raise UserError(
+            f"a logit_bias of {beyond[0]} was given: an outside server takes −100 to 100, or −∞."
+        )
     if request.alternatives and logprobs == "processed" and not unaltered(request):
         raise UserError(
-            "alternatives were asked for under a rule that changes the distribution, and the server reports processed "
-            "log-probabilities: start it with --logprobs-mode raw_logprobs, or leave alternatives out."
+            "alternatives were asked for under a rule that changes the distribution, and the "
+            "server reports processed log-probabilities: start it with --logprobs-mode "
+            "raw_logprobs, or leave alternatives out."
         )
     rule, room = request.rule, min(request.max_new_tokens, context - len(request.prompt))
     return {
         "model": model,
         "prompt": [int(token) for token in request.prompt],
         "max_tokens": room,
-        # Without a stop token it would only silence the model's own end token, which ignore_eos makes an ordinary one.
+        # Without a stop token it would only silence the model's own end token, which ignore_eos
+        # makes an ordinary one.
         "min_tokens": min(request.min_new_tokens, room) if request.stop else 0,
         "temperature": 0.0 if rule.greedy else rule.temperature,
         "top_k": rule.top_k,  # 0 is off there too
@@ -50,7 +61,9 @@ def body(request: Request, model: str, context: int, logprobs: Logprobs, stream:
         "repetition_penalty": request.repetition_penalty,
         "presence_penalty": request.presence_penalty,
         "frequency_penalty": 0.0,
-        "logit_bias": {str(int(token)): max(bias, -BIAS) for token, bias in request.logit_bias.items()},
+        "logit_bias": {
+            str(int(token)): max(bias, -BIAS) for token, bias in request.logit_bias.items()
+        },
         "stop": list(request.stop_strings),
         "stop_token_ids": sorted(int(token) for token in request.stop),
         "ignore_eos": True,  # only what the request names ends the row
@@ -62,7 +75,9 @@ def body(request: Request, model: str, context: int, logprobs: Logprobs, stream:
 
 
 def unaltered(request: Request) -> bool:
-    """Whether what is sampled is the model's own distribution, under which raw and processed log-probabilities are one."""
+    """Whether what is sampled is the model's own distribution, under which raw and processed
+    log-probabilities are one.
+    """
     return (
         request.rule == PLAIN and request.repetition_penalty == 1 and not request.presence_penalty
         and not request.logit_bias and not (request.min_new_tokens and request.stop)
@@ -70,12 +85,16 @@ def unaltered(request: Request) -> bool:
 
 
 def server_seed(request: Request) -> int:
-    """One seed for the pair that a fledge row is drawn with: seed and sample. In [0, 2⁶³), since the server's is signed."""
+    """One seed for the pair that a fledge row is drawn with: seed and sample. In [0, 2⁶³), since
+    the server's is signed.
+    """
     return int(np.random.Philox(key=[request.seed, request.sample]).random_raw()) >> 1
 
 
 class Reply:
-    """What the server has said to one request, piece by piece of a stream; a plain reply is one piece."""
+    """What the server has said to one request, piece by piece of a stream; a plain reply is one
+    piece.
+    """
 
     def __init__(self, request: Request, vocab_size: int) -> None:
         self.request, self.vocab_size = request, vocab_size
@@ -103,13 +122,13 @@ class Reply:
             self.reason, self.stop_reason = choice["finish_reason"], choice.get("stop_reason")
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f"the server's reply lacks token ids or their log-probabilities ({error!r}): it must know `logprobs` with "
-                "`return_tokens_as_token_ids`, as vLLM does."
+                f"the server's reply lacks token ids or their log-probabilities ({error!r}): it "
+                "must know `logprobs` with `return_tokens_as_token_ids`, as vLLM does."
             ) from None
         if unknown := [token for token in tokens if not 0 <= token < self.vocab_size]:
             raise UserError(
-                f"the server said token {unknown[0]}, outside the vocabulary of {self.vocab_size}: it serves another model, "
-                "or `vocab_size` is wrong."
+                f"the server said token {unknown[0]}, outside the vocabulary of {self.vocab_size}: "
+                "it serves another model, or `vocab_size` is wrong."
             )
         self.tokens += tokens
         self.chance += chance
@@ -117,12 +136,24 @@ class Reply:
         return tokens
 
     def completion(self, logprobs: Logprobs, version: int) -> Completion:
-        request, same, unknown = self.request, unaltered(self.request), [math.nan] * len(self.tokens)
+        request, same, unknown = (
+            self.request,
+            unaltered(self.request),
+            [math.nan] * len(self.tokens),
+        )
         logp = self.chance if same or logprobs == "processed" else unknown
         if request.rule.greedy:
             logp = [0.0] * len(self.tokens)
         raw_logp = self.chance if same or logprobs == "raw" else unknown
-        return Completion(list(request.prompt), self.tokens, logp, self._ended(), raw_logp, self.alternatives, version)
+        return Completion(
+            list(request.prompt),
+            self.tokens,
+            logp,
+            self._ended(),
+            raw_logp,
+            self.alternatives,
+            version,
+        )
 
     def _ended(self) -> Ended:
         if self.reason == "stop" and self.tokens and self.tokens[-1] in self.request.stop:
@@ -132,8 +163,9 @@ class Reply:
         if self.reason == "length" and self.tokens:
             return "length"
         raise UserError(
-            f"the server ended the row for a reason of its own (finish_reason={self.reason!r}, stop_reason={self.stop_reason!r}): "
-            "see its log, or start it with --generation-config vllm."
+            f"the server ended the row for a reason of its own (finish_reason={self.reason!r}, "
+            f"stop_reason={self.stop_reason!r}): see its log, or start it with --generation-config "
+            "vllm."
         )
 
 
@@ -150,15 +182,21 @@ def _log(value: float) -> float:
 
 
 def _best(top: dict[str, float], count: int) -> list[tuple[int, float]]:
-    """The likeliest first; the token said, which the server adds where it is not among them, left out."""
-    return sorted(((_token(name), _log(value)) for name, value in top.items()), key=lambda pair: -pair[1])[:count]
+    """The likeliest first; the token said, which the server adds where it is not among them, left
+    out.
+    """
+    return sorted(
+        ((_token(name), _log(value)) for name, value in top.items()), key=lambda pair: -pair[1]
+    )[:count]
 
 
 def parsed(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise UserError(f"the server's reply is no JSON ({text[:80]!r}): is this vLLM's URL?") from None
+        raise UserError(
+            f"the server's reply is no JSON ({text[:80]!r}): is this vLLM's URL?"
+        ) from None
 
 
 def message(text: bytes) -> str:

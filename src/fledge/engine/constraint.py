@@ -1,4 +1,6 @@
-"""What a row may say: a finite automaton over bytes, run over the tokens of a vocabulary (Willard and Louf 2023, §3)."""
+"""What a row may say: a finite automaton over bytes, run over the tokens of a vocabulary (Willard
+and Louf 2023, §3).
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,23 @@ MASK_BYTES = 64 << 20  # kept masks, for each constraint: a state has one of V b
 
 
 def regex(pattern: str, vocabulary: Sequence[bytes], stop: Collection[int]) -> Constraint:
-    """The whole text said matches the pattern, read as `re.fullmatch(pattern, text, re.ASCII)` reads it.
+    """The whole text said matches the pattern, read as `re.fullmatch(pattern, text, re.ASCII)`
+    reads it.
 
-    vocabulary: the bytes of each token, b"" for special ones. stop: the tokens that end a row; what bytes they have is not said.
-    Raises UserError for a pattern that does not parse, is not regular, is too large, or cannot be said in this vocabulary.
+    vocabulary: the bytes of each token, b"" for special ones. stop: the tokens that end a row; what
+    bytes they have is not said. Raises UserError for a pattern that does not parse, is not regular,
+    is too large, or cannot be said in this vocabulary.
     """
-    return Constraint(of_pattern(pattern), vocabulary, stop, f"the pattern {shown(pattern)} matches no text")
+    return Constraint(
+        of_pattern(pattern), vocabulary, stop, f"the pattern {shown(pattern)} matches no text"
+    )
 
 
-def choice(options: Sequence[str], vocabulary: Sequence[bytes], stop: Collection[int]) -> Constraint:
-    """The whole text said is one of the options; one that the vocabulary cannot say is never chosen.
+def choice(
+    options: Sequence[str], vocabulary: Sequence[bytes], stop: Collection[int]
+) -> Constraint:
+    """The whole text said is one of the options; one that the vocabulary cannot say is never
+    chosen.
 
     Raises UserError for an empty list, or if the vocabulary can say none of them.
     """
@@ -37,46 +46,69 @@ def choice(options: Sequence[str], vocabulary: Sequence[bytes], stop: Collection
         raise UserError(
             f"the choice {error.object!r} holds half of a surrogate pair, which UTF-8 cannot write."
         ) from None
-    return Constraint(of_words(words), vocabulary, stop, f"none of the {len(options)} choices is a text")
+    return Constraint(
+        of_words(words), vocabulary, stop, f"none of the {len(options)} choices is a text"
+    )
 
 
 class Constraint:
     """Compiled once for a vocabulary, shared by rows; a row's own part is its state, an int.
 
-    A row that keeps to `allowed` is never in a dead end. Without stop tokens it still comes to states where nothing is
+    A row that keeps to `allowed` is never in a dead end. Without stop tokens it still comes to
+    states where nothing is
     allowed: those accept, and nothing can follow.
     """
 
-    def __init__(self, automaton: Automaton, vocabulary: Sequence[bytes], stop: Collection[int], what: str) -> None:
+    def __init__(
+        self, automaton: Automaton, vocabulary: Sequence[bytes], stop: Collection[int], what: str
+    ) -> None:
         """what: the beginning of "… that this vocabulary can say", for the error."""
         if not vocabulary:
-            raise UserError("an empty vocabulary was given: a constraint needs tokens to choose from.")
+            raise UserError(
+                "an empty vocabulary was given: a constraint needs tokens to choose from."
+            )
         if outside := [token for token in stop if not 0 <= token < len(vocabulary)]:
-            raise UserError(f"stop token {outside[0]} is not in the vocabulary of {len(vocabulary)} tokens.")
+            raise UserError(
+                f"stop token {outside[0]} is not in the vocabulary of {len(vocabulary)} tokens."
+            )
         self.start = 1
         self.stop, self.vocab_size = frozenset(stop), len(vocabulary)
         self._table, self._accepting = automaton.table, automaton.accepting
-        self._bytes = [b"" if token in self.stop else bytes(said) for token, said in enumerate(vocabulary)]
-        # Longest tokens first: column j, the byte j of every token that has one, then belongs to the first len(column) of them.
+        self._bytes = [
+            b"" if token in self.stop else bytes(said) for token, said in enumerate(vocabulary)
+        ]
+        # Longest tokens first: column j, the byte j of every token that has one, then belongs to
+        # the first len(column) of them.
         length = np.array([len(said) for said in self._bytes])
         order = np.argsort(-length, kind="stable")
         self._place, self._length = np.argsort(order), length[order]
         text = np.frombuffer(b"".join([self._bytes[token] for token in order]), dtype=np.uint8)
         begin = self._length.cumsum() - self._length
-        self._columns = [text[begin[: np.count_nonzero(length > j)] + j] for j in range(max(length.max(), 1))]
-        self._single = sorted({said[0] for said in self._bytes if len(said) == 1})  # bytes that are tokens
+        self._columns = [
+            text[begin[: np.count_nonzero(length > j)] + j] for j in range(max(length.max(), 1))
+        ]
+        self._single = sorted(
+            {said[0] for said in self._bytes if len(said) == 1}
+        )  # bytes that are tokens
         self._live = self._find_live()  # [S]: an accepting state can be reached by tokens
         if not self._live[self.start]:
-            raise UserError(f"{what} that this vocabulary of {len(vocabulary)} tokens can say: change one of them.")
+            raise UserError(
+                f"{what} that this vocabulary of {len(vocabulary)} tokens can say: change one of "
+                "them."
+            )
         self._masks = lru_cache(max(MASK_BYTES // len(vocabulary), 16))(self._mask)
         self._fitting = lru_cache(64)(self._fit)
 
     def allowed(self, state: int) -> Tensor:
-        """The tokens after which the text can still be completed, and the stop tokens if it is complete.  [V] bool, not to be changed"""
+        """The tokens after which the text can still be completed, and the stop tokens if it is
+        complete.  [V] bool, not to be changed
+        """
         return self._masks(state)
 
     def advance(self, state: int, token: int) -> int:
-        """The state after a token; 0, where nothing is allowed, after one that was not. A stop token says nothing."""
+        """The state after a token; 0, where nothing is allowed, after one that was not. A stop
+        token says nothing.
+        """
         if token in self.stop:
             return state if self._accepting[state] else 0
         for byte in self._bytes[token]:
@@ -92,9 +124,12 @@ class Constraint:
         return self._fitting(tokens)
 
     def _fit(self, tokens: int) -> bool:
-        # A byte at a time where that is enough: it looks at no token, and mostly there is far more room than a text needs.
+        # A byte at a time where that is enough: it looks at no token, and mostly there is far more
+        # room than a text needs.
         bytewise = self._within(tokens, lambda states: self._table[states][:, self._single])
-        return bytewise or self._within(tokens, lambda states: np.stack([self._walk(state) for state in states]))
+        return bytewise or self._within(
+            tokens, lambda states: np.stack([self._walk(state) for state in states])
+        )
 
     def _within(self, steps: int, after: Callable[[np.ndarray], np.ndarray]) -> bool:
         """Whether so many steps, or fewer, lead from the start to an accepting state."""
@@ -113,11 +148,15 @@ class Constraint:
         return torch.from_numpy(mask)
 
     def _walk(self, state: int) -> np.ndarray:
-        """The state after each token, all tokens a byte at a time; 0, which is dead, after those that say nothing.  [V]"""
+        """The state after each token, all tokens a byte at a time; 0, which is dead, after those
+        that say nothing.  [V]
+        """
         after = np.zeros(len(self._length), dtype=np.int32)
         first = self._table[state].take(self._columns[0])
         after[: len(first)] = first
-        walking = np.flatnonzero(first)  # most states let few first bytes pass: all else is work on those that did
+        walking = np.flatnonzero(
+            first
+        )  # most states let few first bytes pass: all else is work on those that did
         here = first[walking]
         for column in self._columns[1:]:
             size = walking.searchsorted(len(column))  # the others are at their ends
@@ -131,14 +170,20 @@ class Constraint:
     def _find_live(self) -> np.ndarray:
         """The states from which tokens lead to an accepting one.  [S] bool
 
-        First by tokens of one byte, all that is needed where every byte is a token. Only the other states are walked by all.
+        First by tokens of one byte, all that is needed where every byte is a token. Only the other
+        states are walked by all.
         """
         after = self._table[:, self._single]
         news = after != 0
         news[:, 1:] &= after[:, 1:] != after[:, :-1]  # neighbours mostly lead to the same state
-        live = _leading_to(self._accepting, zip(news.nonzero()[0].tolist(), after[news].tolist(), strict=True))
+        live = _leading_to(
+            self._accepting, zip(news.nonzero()[0].tolist(), after[news].tolist(), strict=True)
+        )
         rest = np.flatnonzero(~live)[1:].tolist()
-        return _leading_to(live, ((state, there) for state in rest for there in np.unique(self._walk(state)).tolist()))
+        return _leading_to(
+            live,
+            ((state, there) for state in rest for there in np.unique(self._walk(state)).tolist()),
+        )
 
 
 def _leading_to(goal: np.ndarray, steps: Iterable[tuple[int, int]]) -> np.ndarray:

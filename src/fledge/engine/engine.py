@@ -1,6 +1,8 @@
-"""The token engine: many requests in a fixed number of lanes; a finished row's lane takes the next request at once.
+"""The token engine: many requests in a fixed number of lanes; a finished row's lane takes the next
+request at once.
 
-Every row has its own rules, its own random numbers and its own end; what it says depends on none of its neighbours, nor on its lane.
+Every row has its own rules, its own random numbers and its own end; what it says depends on none of
+its neighbours, nor on its lane.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from fledge.policy import TokenPolicy
 
 TIDY_EVERY = 32  # steps: how often the lanes are put in order of length
 NONE: Mapping[int, float] = {}
-optimizer_steps = 0  # of any optimizer: a fused one writes weights and leaves their `_version` as it was
+optimizer_steps = (
+    0  # of any optimizer: a fused one writes weights and leaves their `_version` as it was
+)
 
 
 def _count(*_: Any) -> None:
@@ -39,11 +43,13 @@ register_optimizer_step_post_hook(_count)
 
 
 class Engine:
-    """`submit` requests, `advance` until nothing is live; or `run` does both. It uses the policy's weights as they are at each step.
+    """`submit` requests, `advance` until nothing is live; or `run` does both. It uses the policy's
+    weights as they are at each step.
 
-    lanes: rows side by side; more wait. positions: tokens a lane holds, by default the model's context. cache_bytes: the most that
-    the cache may take, which lowers the lanes. vocabulary: the bytes of each token, which stop strings need. remember: how many
-    finished rows are kept for prompts that begin as they did. Raises UserError where not even one lane fits.
+    lanes: rows side by side; more wait. positions: tokens a lane holds, by default the model's
+    context. cache_bytes: the most that the cache may take, which lowers the lanes. vocabulary: the
+    bytes of each token, which stop strings need. remember: how many finished rows are kept for
+    prompts that begin as they did. Raises UserError where not even one lane fits.
     """
 
     def __init__(
@@ -64,32 +70,40 @@ class Engine:
         size = len(policy.network.unembedding)
         if lanes < 1 or remember < 0:
             raise UserError(
-                f"lanes={lanes}, remember={remember} was given: lanes must be 1 or more, remember 0 or more."
+                f"lanes={lanes}, remember={remember} was given: lanes must be 1 or more, remember "
+                "0 or more."
             )
         if vocabulary is not None and len(vocabulary) < size:
             raise UserError(
-                f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give the model's own."
+                f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give "
+                "the model's own."
             )
         self.version = 0
         self.no_actions = no_actions(policy)
-        # Of each module, its own: a weight that is assigned anew is found there, and a walk through the modules costs a tenth of a step.
+        # Of each module, its own: a weight that is assigned anew is found there, and a walk through
+        # the modules costs a tenth of a step.
         self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
         self._stamp = self._weights()
         self.network: Any = fast_form(policy.network, precision)
         more = remember + 1  # the last lane is room to move rows by
         if cache_bytes is not None:
             fitting = (
-                n for n in range(lanes, 0, -1) if self.network.cache_bytes(n + more, self.positions) <= cache_bytes
+                n
+                for n in range(lanes, 0, -1)
+                if self.network.cache_bytes(n + more, self.positions) <= cache_bytes
             )
             lanes = next(fitting, 0)
             if lanes == 0:
                 least = self.network.cache_bytes(1 + more, self.positions)
                 raise UserError(
-                    f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens takes {least}, with one to move "
-                    f"rows by and {remember} to remember: give more, or fewer positions."
+                    f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens "
+                    f"takes {least}, with one to move rows by and {remember} to remember: give "
+                    "more, or fewer positions."
                 )
         self.lanes = lanes
-        self.cache_bytes: int = self.network.cache_bytes(lanes + more, self.positions)  # stated before it is taken
+        self.cache_bytes: int = self.network.cache_bytes(
+            lanes + more, self.positions
+        )  # stated before it is taken
         self.cache = self.network.lanes(lanes + more, self.positions)
         self.board = Board(lanes, self.positions, policy.network.unembedding.device)
         self.memory = Memory(lanes, remember)
@@ -103,10 +117,12 @@ class Engine:
         self._numbers = itertools.count()
 
     def submit(self, request: Request, on_token: OnToken | None = None) -> int:
-        """Queue it; its number. A request that cannot be answered ends with an error, and its neighbours go on.
+        """Queue it; its number. A request that cannot be answered ends with an error, and its
+        neighbours go on.
 
-        on_token(number, token) is called from `advance` for every token, in order, after the step that said it. What it raises
-        leaves `advance`; the engine then stands between two steps, and the next `advance` goes on as if nothing had been raised.
+        on_token(number, token) is called from `advance` for every token, in order, after the step
+        that said it. What it raises leaves `advance`; the engine then stands between two steps, and
+        the next `advance` goes on as if nothing had been raised.
         """
         number = next(self._numbers)
         try:
@@ -114,18 +130,26 @@ class Engine:
             read = self._read(request)
             if len(read) >= self.positions:
                 raise UserError(
-                    f"the prompt has {len(read)} tokens and a lane of this engine holds {self.positions}: shorten it."
+                    f"the prompt has {len(read)} tokens and a lane of this engine holds "
+                    f"{self.positions}: shorten it."
                 )
             if request.stop_strings and self.vocabulary is None:
-                raise UserError("stop strings were given and this engine has no vocabulary: give it the tokenizer's.")
+                raise UserError(
+                    "stop strings were given and this engine has no vocabulary: give it the "
+                    "tokenizer's."
+                )
             self.queue.append(Row(number, request, read, self.vocabulary, on_token))
         except UserError as error:
-            failed = Completion(list(request.prompt), [], [], "error", version=self.version, error=str(error))
+            failed = Completion(
+                list(request.prompt), [], [], "error", version=self.version, error=str(error)
+            )
             self.done.append((number, failed))
         return number
 
     def cancel(self, number: int) -> None:
-        """What it has said so far is its completion. Nothing happens to a request that has ended."""
+        """What it has said so far is its completion. Nothing happens to a request that has
+        ended.
+        """
         self._cancel_all({number})
 
     def _cancel_all(self, numbers: Collection[int]) -> None:
@@ -133,15 +157,20 @@ class Engine:
             row.cancelled |= row.number in numbers
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
-        """All of them, in their order; on_token(place among them, token). Those that may say most go first, so that all end together.
+        """All of them, in their order; on_token(place among them, token). Those that may say most
+        go first, so that all end together.
 
         If something is raised on the way, by on_token say, none of them stays in the engine.
         """
         asked = list(requests)
         place: dict[int, int] = {}  # of each number
         found: dict[int, Completion] = {}
-        others: list[tuple[int, Completion]] = []  # submitted before, and left for `advance` to give
-        announce = None if on_token is None else lambda number, token: on_token(place[number], token)
+        others: list[
+            tuple[int, Completion]
+        ] = []  # submitted before, and left for `advance` to give
+        announce = (
+            None if on_token is None else lambda number, token: on_token(place[number], token)
+        )
         try:
             for i in sorted(range(len(asked)), key=lambda i: -asked[i].max_new_tokens):
                 place[self.submit(asked[i], announce)] = i
@@ -171,7 +200,9 @@ class Engine:
         return bool(self.queue or self.live or self.done)
 
     def advance(self) -> list[tuple[int, Completion]]:
-        """One more token for every live row, after new ones have been read; what ended, by number."""
+        """One more token for every live row, after new ones have been read; what ended, by
+        number.
+        """
         with torch.inference_mode():
             self._renew()
             self._cancel()
@@ -208,25 +239,36 @@ class Engine:
             logits = logits.masked_fill(lost[:, None], 0.0)
             self.spoilt |= any(top != float("-inf") for top in stuck.values())
         choice = choose(raw, logits, board.uniform(first, len(rows)), rows, rules)
-        ended = board.write(first, choice)  # lanes whose row has come to its stop token or its limit
+        ended = board.write(
+            first, choice
+        )  # lanes whose row has come to its stop token or its limit
         self._watch(
-            [row if i not in stuck else None for i, row in enumerate(rows)] if stuck else rows, first, choice, raw
+            [row if i not in stuck else None for i, row in enumerate(rows)] if stuck else rows,
+            first,
+            choice,
+            raw,
         )
         over = {*ended, *self._heard, *(first + i for i in stuck)}
         if over:
             self._finish(sorted(over), {first + i: top for i, top in stuck.items()})
 
     def _watch(self, rows: Sequence[Row | None], first: int, choice: Choice, raw: Tensor) -> None:
-        """What rows that read themselves do with their new token; `_heard` are the lanes where a stop string came."""
+        """What rows that read themselves do with their new token; `_heard` are the lanes where a
+        stop string came.
+        """
         self._heard: list[int] = []
         watched = [(i, row) for i, row in enumerate(rows) if row is not None and row.watched]
         if not watched:
             return
-        for (i, row), token in zip(watched, choice.token[[i for i, _ in watched]].tolist(), strict=True):
+        for (i, row), token in zip(
+            watched, choice.token[[i for i, _ in watched]].tolist(), strict=True
+        ):
             if row.request.alternatives:
                 best = raw[i].log_softmax(-1).topk(row.request.alternatives)
                 pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-                row.alternatives.append([(other, logp) for other, logp in pairs if logp > float("-inf")])
+                row.alternatives.append(
+                    [(other, logp) for other, logp in pairs if logp > float("-inf")]
+                )
             if row.on_token is not None:
                 self.news.append((row.on_token, row.number, token))
             if row.take(token):
@@ -235,7 +277,8 @@ class Engine:
     def _finish(self, lanes: Sequence[int], stuck: Mapping[int, float] = NONE) -> None:
         """Take these rows out; the last live lanes move into their places.
 
-        stuck: lanes that have no next token, and their largest logit. The last token of such a row was never said.
+        stuck: lanes that have no next token, and their largest logit. The last token of such a row
+            was never said.
         """
         for lane, (tokens, logp, raw_logp) in zip(lanes, self.board.said(lanes), strict=True):
             row, error = self.live[lane], None
@@ -244,7 +287,9 @@ class Engine:
                 ended, error = self._stuck(row, stuck[lane])
             else:
                 ended = self._how(row, tokens, lane)
-            self.done.append((row.number, row.completion(ended, tokens, logp, raw_logp, self.version, error)))
+            self.done.append(
+                (row.number, row.completion(ended, tokens, logp, raw_logp, self.version, error))
+            )
             # The last token was never fed back: its keys are not in the cache.
             self.memory.leave(lane, row.prompt + tokens[:-1], self.cache)
         left = len(self.live) - len(lanes)
@@ -272,19 +317,30 @@ class Engine:
         if best != float("-inf"):
             return (
                 "error",
-                "the logits are not finite: a bias or penalty is too large, the temperature too small, or a weight is no number.",
+                (
+                    "the logits are not finite: a bias or penalty is too large, the temperature "
+                    "too small, or a weight is no number."
+                ),
             )
         said_all = request.constraint is not None and request.constraint.accepts(row.state)
         if said_all and not request.stop and len(row.said) >= request.min_new_tokens:
             return "stop", None  # the request has no stop token to say so
-        return "error", "nothing may be said next: the constraint, the biases and min_new_tokens leave no token."
+        return (
+            "error",
+            (
+                "nothing may be said next: the constraint, the biases and min_new_tokens leave no "
+                "token."
+            ),
+        )
 
     def _cancel(self) -> None:
         self._heard = []
         waiting, self.queue = self.queue, deque()
         for row in waiting:
             if row.cancelled:
-                self.done.append((row.number, row.completion("cancelled", [], [], [], self.version, None)))
+                self.done.append(
+                    (row.number, row.completion("cancelled", [], [], [], self.version, None))
+                )
             else:
                 self.queue.append(row)
         gone = [lane for lane, row in enumerate(self.live) if row.cancelled]
@@ -292,7 +348,9 @@ class Engine:
             self._finish(gone)
 
     def _admit(self) -> None:
-        """Read the next requests into the free lanes, each beginning no further back than the cache knows it, and say their first token."""
+        """Read the next requests into the free lanes, each beginning no further back than the cache
+        knows it, and say their first token.
+        """
         first = len(self.live)
         new = [self.queue.popleft() for _ in range(min(self.lanes - first, len(self.queue)))]
         self.live += new
@@ -301,11 +359,16 @@ class Engine:
         self._say(self._read_in(first), first)
 
     def _read_in(self, first: int) -> Tensor:
-        """The prompts of the rows from lane `first` on, into the cache.  -> hidden states of their last tokens [B, D]"""
+        """The prompts of the rows from lane `first` on, into the cache.  -> hidden states of their
+        last tokens [B, D]
+        """
         rows = self.live[first:]
         last: list[Tensor] = [torch.empty(0)] * len(rows)
         alike: dict[tuple[int, ...], int] = {}
-        waves: list[list[int]] = [[], []]  # lanes to read first, and those that begin as one of these does
+        waves: list[list[int]] = [
+            [],
+            [],
+        ]  # lanes to read first, and those that begin as one of these does
         copies: list[tuple[int, int]] = []
         for i, row in enumerate(rows):
             key = tuple(row.prompt)
@@ -316,9 +379,13 @@ class Engine:
             waves[self.memory.announce(first + i, row.prompt)].append(i)
         for wave in waves:
             starts = [self.memory.recall(first + i, rows[i].prompt, self.cache) for i in wave]
-            for part in batches([len(rows[i].prompt) - start for i, start in zip(wave, starts, strict=True)]):
+            for part in batches(
+                [len(rows[i].prompt) - start for i, start in zip(wave, starts, strict=True)]
+            ):
                 group, begin = [wave[k] for k in part], [starts[k] for k in part]
-                hidden = self._extend([first + i for i in group], [rows[i].prompt for i in group], begin)
+                hidden = self._extend(
+                    [first + i for i in group], [rows[i].prompt for i in group], begin
+                )
                 for k, i in enumerate(group):
                     last[i] = hidden[k]
                     self.memory.hold(first + i, rows[i].prompt)
@@ -345,7 +412,9 @@ class Engine:
         return hidden[torch.arange(len(rest), device=device), ends]
 
     def _tidy(self) -> None:
-        """The lanes in order of length, longest first: attention then reads little more than what is there."""
+        """The lanes in order of length, longest first: attention then reads little more than what
+        is there.
+        """
         order = sorted(range(len(self.live)), key=lambda lane: -(self.board.held[lane] // BLOCK))
         spare, moved = self.cache.lanes - 1, set[int]()
         for begin in range(len(order)):
@@ -366,7 +435,9 @@ class Engine:
             self.rules = by_rule(self.live)
 
     def _renew(self) -> None:
-        """The weights as they are now. Rows under way are read anew: no key in the cache is older than the weights."""
+        """The weights as they are now. Rows under way are read anew: no key in the cache is older
+        than the weights.
+        """
         stamp = self._weights()
         if stamp == self._stamp:
             return

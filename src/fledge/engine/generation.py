@@ -1,7 +1,9 @@
-"""The transformer as the token engine runs it: the same function, its weights laid out once for many small steps, and a cache by lanes.
+"""The transformer as the token engine runs it: the same function, its weights laid out once for
+many small steps, and a cache by lanes.
 
-What it does to the weights changes no value beyond rounding: each norm's gain and the 1/√d of attention are multiplied into the matrix
-that follows, and the pairs that rotary positions turn are put side by side, so that a turn is one complex product.
+What it does to the weights changes no value beyond rounding: each norm's gain and the 1/√d of
+attention are multiplied into the matrix that follows, and the pairs that rotary positions turn are
+put side by side, so that a turn is one complex product.
 """
 
 from __future__ import annotations
@@ -15,27 +17,43 @@ from torch import Tensor
 
 from fledge.engine.packed import Product, product
 
-Generation = Literal["fp32", "bf16", "int8"]  # of the weights' products; the residual stream stays in float32
+Generation = Literal[
+    "fp32", "bf16", "int8"
+]  # of the weights' products; the residual stream stays in float32
 BLOCK = 32  # positions
-# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and in float32, whose small products take
-# half the time of those in bfloat16. Above it is memory (torch 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
+# Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and in
+# float32, whose small products take half the time of those in bfloat16. Above it is memory (torch
+# 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
 SMALL = 12_000_000
 
 
 class Lanes:
-    """Keys and values of every layer for a fixed number of lanes, taken once.  layers × [blocks, 2, lanes, kv_heads, block, d]
+    """Keys and values of every layer for a fixed number of lanes, taken once.  layers × [blocks, 2,
+    lanes, kv_heads, block, d]
 
-    Positions come first, a block at a time: what n lanes hold of a block is one piece of memory. A product with it runs at the
-    memory's speed, at twice that of one with the beginnings of longer pieces (two Zen 4 cores); and no lane is read far past its end.
+    Positions come first, a block at a time: what n lanes hold of a block is one piece of memory. A
+    product with it runs at the memory's speed, at twice that of one with the beginnings of longer
+    pieces (two Zen 4 cores); and no lane is read far past its end.
     """
 
     def __init__(
-        self, layers: int, lanes: int, heads: int, positions: int, width: int, like: Tensor, block: int = BLOCK
+        self,
+        layers: int,
+        lanes: int,
+        heads: int,
+        positions: int,
+        width: int,
+        like: Tensor,
+        block: int = BLOCK,
     ) -> None:
-        """like: a tensor of the dtype and on the device. block: positions in one; no more than a multiple of 8 can fill."""
+        """like: a tensor of the dtype and on the device. block: positions in one; no more than a
+        multiple of 8 can fill.
+        """
         self.lanes, self.positions = lanes, positions
         self.block = min(block, whole(positions))
-        self.store = like.new_zeros(layers, -(-positions // self.block), 2, lanes, heads, self.block, width)
+        self.store = like.new_zeros(
+            layers, -(-positions // self.block), 2, lanes, heads, self.block, width
+        )
         self.rows = self.store.view(layers, -1, width).unbind()
 
     def _holding(self, begin: int, end: int) -> slice:
@@ -51,13 +69,17 @@ class Lanes:
             self.store[:, some, :, target] = self.store[:, some, :, source]
 
     def reorder(self, sources: Tensor, begin: int, end: int) -> None:
-        """Lane i becomes, from `begin` to `end` at least, a copy of lane sources[i] as it was: lanes may change places.  [B]"""
+        """Lane i becomes, from `begin` to `end` at least, a copy of lane sources[i] as it was:
+        lanes may change places.  [B]
+        """
         some = self._holding(begin, end)
         for store in self.store:  # a layer at a time, for the copy that the gather makes
             store[some, :, : len(sources)] = store[some][:, :, sources]
 
     def places(self, lengths: Tensor) -> Tensor:
-        """Where the first B lanes write position `lengths`: row numbers of a layer's store as [-1, d].  [B] -> [B·2·kv_heads]"""
+        """Where the first B lanes write position `lengths`: row numbers of a layer's store as [-1,
+        d].  [B] -> [B·2·kv_heads]
+        """
         _, _, _, lanes, heads, block, _ = self.store.shape
         device = lengths.device
         lane, part, head = (torch.arange(n, device=device) for n in (len(lengths), 2, heads))
@@ -69,8 +91,11 @@ class Lanes:
         """kv [B, 2·kv_heads, d]"""
         self.rows[layer].index_copy_(0, places, kv.reshape(-1, kv.shape[-1]).to(self.store.dtype))
 
-    def views(self, reach: Sequence[int], seen: int) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
-        """Of each block, up to position `seen`: every layer's keys and values.  -> [reach·kv_heads, positions, d] each
+    def views(
+        self, reach: Sequence[int], seen: int
+    ) -> list[tuple[Sequence[Tensor], Sequence[Tensor]]]:
+        """Of each block, up to position `seen`: every layer's keys and values.  -> [reach·kv_heads,
+        positions, d] each
 
         reach: how many lanes look at block 0, 1, …
         """
@@ -90,7 +115,9 @@ class Lanes:
 
     def gather(self, layer: int, lanes: Tensor, seen: int) -> Tensor:
         """The first `seen` positions of some lanes.  [B] -> [2, B, kv_heads, seen, d]"""
-        some = self.store[layer, self._holding(0, seen)][:, :, lanes]  # [blocks, 2, B, kv_heads, block, d]
+        some = self.store[layer, self._holding(0, seen)][
+            :, :, lanes
+        ]  # [blocks, 2, B, kv_heads, block, d]
         return some.permute(1, 2, 3, 0, 4, 5).flatten(3, 4)[:, :, :, :seen]
 
 
@@ -115,7 +142,10 @@ class GenerationTransformer:
         self.embedding = network.embedding.weight
         self.border = network.border
         half = c.head_width // 2
-        device, real = self.embedding.device, torch.promote_types(self.embedding.dtype, torch.float32)
+        device, real = (
+            self.embedding.device,
+            torch.promote_types(self.embedding.dtype, torch.float32),
+        )
         self.turn = turns(network.cos, network.sin, real)
         self.norm_eps = torch.tensor(c.norm_eps, dtype=real, device=device)
         self.compute = torch.bfloat16 if precision == "bf16" else self.embedding.dtype
@@ -131,8 +161,13 @@ class GenerationTransformer:
             qkv[:turned] = qkv[:turned][rows]
             norms = None
             if c.qk_norm:
-                q, k = attention.q_norm.weight[side_by_side] * scale, attention.k_norm.weight[side_by_side]
-                norms = torch.cat([q.expand(c.heads, -1), k.expand(c.kv_heads, -1)]).to(real)  # [heads + kv_heads, d]
+                q, k = (
+                    attention.q_norm.weight[side_by_side] * scale,
+                    attention.k_norm.weight[side_by_side],
+                )
+                norms = torch.cat([q.expand(c.heads, -1), k.expand(c.kv_heads, -1)]).to(
+                    real
+                )  # [heads + kv_heads, d]
             else:
                 qkv[: c.heads * c.head_width] *= scale
             gate, up = (block.gate_up.weight * block.mlp_norm.weight).chunk(2)
@@ -145,7 +180,9 @@ class GenerationTransformer:
 
     def lanes(self, lanes: int, positions: int) -> Lanes:
         c, (dtype, block) = self.config, self._layout(lanes, positions)
-        if len(self.turn) < min(positions, c.context):  # the network keeps the longer table for the next form of itself
+        if len(self.turn) < min(
+            positions, c.context
+        ):  # the network keeps the longer table for the next form of itself
             self.network.reach_position(min(positions, c.context))
             self.turn = turns(self.network.cos, self.network.sin, self.real)
         like = torch.empty(0, dtype=dtype, device=self.turn.device)
@@ -154,7 +191,16 @@ class GenerationTransformer:
     def cache_bytes(self, lanes: int, positions: int) -> int:
         """What `lanes` will take."""
         c, (dtype, block) = self.config, self._layout(lanes, positions)
-        return c.layers * 2 * lanes * c.kv_heads * -(-positions // block) * block * c.head_width * dtype.itemsize
+        return (
+            c.layers
+            * 2
+            * lanes
+            * c.kv_heads
+            * -(-positions // block)
+            * block
+            * c.head_width
+            * dtype.itemsize
+        )
 
     def _layout(self, lanes: int, positions: int) -> tuple[torch.dtype, int]:
         """The cache's dtype and how many positions are in a block."""
@@ -162,15 +208,23 @@ class GenerationTransformer:
         if self.turn.device.type != "cpu":
             return self.narrow, whole(positions)
         layer = 2 * lanes * c.kv_heads * positions * c.head_width * self.real.itemsize
-        return (self.real, whole(positions)) if layer <= SMALL else (self.narrow, min(BLOCK, whole(positions)))
+        return (
+            (self.real, whole(positions))
+            if layer <= SMALL
+            else (self.narrow, min(BLOCK, whole(positions)))
+        )
 
     def _normal(self, h: Tensor) -> Tensor:
         """h / √(mean h² + ε): as `F.rms_norm`, in half of its time.  [N, D] -> [N, D]"""
         size = torch.linalg.vector_norm(h, dim=-1, keepdim=True)
-        return (h * torch.addcmul(self.norm_eps, size, size, value=1 / h.shape[-1]).rsqrt_()).to(self.compute)
+        return (h * torch.addcmul(self.norm_eps, size, size, value=1 / h.shape[-1]).rsqrt_()).to(
+            self.compute
+        )
 
     def _project(self, x: Tensor, multiply: Product, norms: Tensor | None, turn: Tensor) -> Tensor:
-        """Queries, keys and values, turned and scaled, in the cache's precision.  [N, D], [N, 1, d/2] -> [N, heads + 2 kv_heads, d]"""
+        """Queries, keys and values, turned and scaled, in the cache's precision.  [N, D], [N, 1,
+        d/2] -> [N, heads + 2 kv_heads, d]
+        """
         c = self.config
         qkv = multiply(x).to(turn.real.dtype).view(x.shape[0], -1, c.head_width)
         qk = qkv[:, : c.heads + c.kv_heads]
@@ -185,7 +239,8 @@ class GenerationTransformer:
         return down.plus(up.times(x, gate.silu(x)), h)
 
     def step(self, tokens: Tensor, lengths: Tensor, held: Sequence[int], cache: Lanes) -> Tensor:
-        """One token for each of the first B lanes: write its key and value at `lengths`, look at what the lane holds.  [B], [B] -> [B, D]
+        """One token for each of the first B lanes: write its key and value at `lengths`, look at
+        what the lane holds.  [B], [B] -> [B, D]
 
         held: `lengths`, in the host's memory. Lanes in order of length, longest first, cost least.
         """
@@ -205,10 +260,14 @@ class GenerationTransformer:
             h = self._mlp(out.plus(y.reshape(b, -1).to(self.compute), h), gate, up, down)
         return h
 
-    def extend(self, tokens: Tensor, starts: Tensor, lanes: Tensor, longest: int, cache: Lanes) -> Tensor:
-        """Several tokens for each of some lanes, at positions `starts` and after it.  [B, T], [B], [B] -> [B, T, D]
+    def extend(
+        self, tokens: Tensor, starts: Tensor, lanes: Tensor, longest: int, cache: Lanes
+    ) -> Tensor:
+        """Several tokens for each of some lanes, at positions `starts` and after it.  [B, T], [B],
+        [B] -> [B, T, D]
 
-        longest: the largest of starts + T. Rows shorter than T are padded on the right: what is written there is overwritten later.
+        longest: the largest of starts + T. Rows shorter than T are padded on the right: what is
+            written there is overwritten later.
         """
         c, (b, t) = self.config, tokens.shape
         positions = starts[:, None] + torch.arange(t, device=tokens.device)  # [B, T]
@@ -216,31 +275,52 @@ class GenerationTransformer:
         turn = self.turn[positions.clamp(max=self.turn.shape[0] - 1).flatten()]
         h = self.embedding[tokens.flatten()].to(self.turn.real.dtype)  # [B·T, D]
         seen = min(longest, cache.positions)
-        fresh = not bool(starts.any()) and t <= cache.positions and not c.window  # nothing is held that they look at
-        # Padding looks somewhere too: of what sees nothing (beyond a window) a kernel may make NaN, and a NaN key is heard though masked.
+        fresh = (
+            not bool(starts.any()) and t <= cache.positions and not c.window
+        )  # nothing is held that they look at
+        # Padding looks somewhere too: of what sees nothing (beyond a window) a kernel may make NaN,
+        # and a NaN key is heard though masked.
         mask = (
-            None if fresh else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(cache.store.dtype)
+            None
+            if fresh
+            else self._unseen(positions.clamp(max=seen - 1), seen)[:, None].to(cache.store.dtype)
         )  # [B, 1, T, S]
         for layer, (qkv, out, gate, up, down, norms) in enumerate(self.layers):
-            projected = self._project(self._normal(h), qkv, norms, turn).view(b, t, -1, c.head_width)
+            projected = self._project(self._normal(h), qkv, norms, turn).view(
+                b, t, -1, c.head_width
+            )
             q, kv = projected.to(cache.store.dtype).split([c.heads, 2 * c.kv_heads], 2)
             cache.extend(layer, lanes, kept, kv)
-            k, v = kv.unflatten(2, (2, -1)).permute(2, 0, 3, 1, 4) if fresh else cache.gather(layer, lanes, seen)
-            y = F.scaled_dot_product_attention(
-                q.transpose(1, 2), k, v, attn_mask=mask, is_causal=fresh, scale=1.0, enable_gqa=c.heads != c.kv_heads
+            k, v = (
+                kv.unflatten(2, (2, -1)).permute(2, 0, 3, 1, 4)
+                if fresh
+                else cache.gather(layer, lanes, seen)
             )
-            h = self._mlp(out.plus(y.transpose(1, 2).reshape(b * t, -1).to(self.compute), h), gate, up, down)
+            y = F.scaled_dot_product_attention(
+                q.transpose(1, 2),
+                k,
+                v,
+                attn_mask=mask,
+                is_causal=fresh,
+                scale=1.0,
+                enable_gqa=c.heads != c.kv_heads,
+            )
+            h = self._mlp(
+                out.plus(y.transpose(1, 2).reshape(b * t, -1).to(self.compute), h), gate, up, down
+            )
         return h.view(b, t, -1)
 
     def _unseen(self, positions: Tensor, seen: int) -> Tensor:
-        """What is added to scores: 0 where a query at `positions` [B, T] may look, −∞ elsewhere.  -> [B, T, seen]"""
+        """What is added to scores: 0 where a query at `positions` [B, T] may look, −∞ elsewhere.
+        -> [B, T, seen]
+        """
         slots = torch.arange(seen, device=positions.device)
         hidden = slots > positions[..., None]
         if self.config.window:
             hidden |= slots <= positions[..., None] - self.config.window
-        return torch.zeros(hidden.shape, dtype=self.turn.real.dtype, device=hidden.device).masked_fill_(
-            hidden, float("-inf")
-        )
+        return torch.zeros(
+            hidden.shape, dtype=self.turn.real.dtype, device=hidden.device
+        ).masked_fill_(hidden, float("-inf"))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, V], in float32 or better"""
@@ -249,7 +329,9 @@ class GenerationTransformer:
 
 
 def reaches(held: Sequence[int], block: int) -> list[int]:
-    """How many lanes have to be asked for block 0, 1, …: up to the last that holds, or writes now, anything of it."""
+    """How many lanes have to be asked for block 0, 1, …: up to the last that holds, or writes now,
+    anything of it.
+    """
     found = [0] * (max(held) // block + 1)
     for lane, n in enumerate(held):
         found[n // block] = lane + 1
@@ -259,9 +341,11 @@ def reaches(held: Sequence[int], block: int) -> list[int]:
 
 
 def look_back(q: Tensor, blocks: Sequence[tuple[Tensor, Tensor]], bias: Tensor | None) -> Tensor:
-    """One query per lane on what its lane holds.  q [N, G, d], keys and values by blocks, bias [B, 1, S] -> as q
+    """One query per lane on what its lane holds.  q [N, G, d], keys and values by blocks, bias [B,
+    1, S] -> as q
 
-    N = lanes · kv_heads, G = heads / kv_heads. The first lanes may have blocks that the last have not.
+    N = lanes · kv_heads, G = heads / kv_heads. The first lanes may have blocks that the last have
+    not.
     """
     n, group, _ = q.shape
     if len(blocks) == 1:
@@ -269,13 +353,19 @@ def look_back(q: Tensor, blocks: Sequence[tuple[Tensor, Tensor]], bias: Tensor |
     else:
         seen, ragged = sum(k.shape[1] for k, _ in blocks), len(blocks[-1][0]) < n
         block = blocks[0][0].shape[1]
-        scores = (torch.zeros if ragged else torch.empty)(len(blocks), n, group, block, dtype=q.dtype, device=q.device)
+        scores = (torch.zeros if ragged else torch.empty)(
+            len(blocks), n, group, block, dtype=q.dtype, device=q.device
+        )
         for part, (keys, _) in zip(scores, blocks, strict=True):
-            torch.bmm(q[: len(keys)], keys.transpose(1, 2), out=part[: len(keys), :, : keys.shape[1]])
+            torch.bmm(
+                q[: len(keys)], keys.transpose(1, 2), out=part[: len(keys), :, : keys.shape[1]]
+            )
         scores = scores.permute(1, 2, 0, 3).flatten(2)[..., :seen]  # [N, G, S]
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if bias is not None:
-        scores = (scores.view(len(bias), -1, group, scores.shape[2]) + bias[:, None]).view(n, group, -1)
+        scores = (scores.view(len(bias), -1, group, scores.shape[2]) + bias[:, None]).view(
+            n, group, -1
+        )
     p = scores.softmax(-1).to(q.dtype)
     y = torch.bmm(p[..., : blocks[0][1].shape[1]], blocks[0][1])
     if len(blocks) > 1:

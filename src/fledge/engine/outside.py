@@ -1,4 +1,6 @@
-"""Requests answered by another engine: a server that speaks vLLM's form of the OpenAI completions protocol, over HTTP."""
+"""Requests answered by another engine: a server that speaks vLLM's form of the OpenAI completions
+protocol, over HTTP.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,16 @@ from fledge.engine.request import Completion, Request
 from fledge.engine.row import OnToken
 from fledge.errors import UserError
 
-PAUSES_S = (0.25, 0.5, 1.0, 2.0)  # before a request is sent again, after the connection broke or the server failed
+PAUSES_S = (
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+)  # before a request is sent again, after the connection broke or the server failed
 CONNECT_S = 10.0
-ANSWER_S = (
-    10.0  # for what it serves: one that accepts connections and says nothing would else be waited for like a long text
-)
+# for what it serves: one that accepts connections and says nothing would else be waited for like a
+# long text
+ANSWER_S = 10.0
 
 Task = tuple[int, Request, bytes]  # place in the list, and what is sent for it
 
@@ -31,14 +38,18 @@ Task = tuple[int, Request, bytes]  # place in the list, and what is sent for it
 class OutsideEngine:
     """`run` as `fledge.engine.engine.Engine` has it; the model and its cache are the server's.
 
-    url: of the server, with or without /v1. model: as the server calls it; None takes the only one it serves. concurrent: requests
-    under way at once. timeout: seconds of silence after which a request is given up. vocab_size, context: of the server's model.
-    logprobs: what the server was started to report (`--logprobs-mode`), "raw" being vLLM's default: log-probabilities of the model
-    itself, "processed" those of the distribution that was sampled. Where the two differ (`unaltered`), the one that is not
-    reported is NaN: `logp` of a raw server, `raw_logp` of a processed one. `logp` of a greedy rule is 0, as everywhere.
+    url: of the server, with or without /v1. model: as the server calls it; None takes the only one
+    it serves. concurrent: requests under way at once. timeout: seconds of silence after which a
+    request is given up. vocab_size, context: of the server's model.
+    logprobs: what the server was started to report (`--logprobs-mode`), "raw" being vLLM's default:
+    log-probabilities of the model itself, "processed" those of the distribution that was sampled.
+    Where the two differ (`unaltered`), the one that is not
+    reported is NaN: `logp` of a raw server, `raw_logp` of a processed one. `logp` of a greedy rule
+        is 0, as everywhere.
 
-    `version` stands in every completion. The weights on the server are the user's affair: whoever changes them sets it.
-    Raises UserError where no server answers, or where the model is to be the only one and is not.
+    `version` stands in every completion. The weights on the server are the user's affair: whoever
+    changes them sets it. Raises UserError where no server answers, or where the model is to be the
+    only one and is not.
     """
 
     def __init__(
@@ -61,7 +72,9 @@ class OutsideEngine:
         if parts.scheme not in ("http", "https") or not self.host:
             raise UserError(f"url={url!r} was given: it must look like http://localhost:8000.")
         if concurrent < 1 or not timeout > 0:
-            raise UserError(f"concurrent={concurrent} and timeout={timeout} were given: both must be above 0.")
+            raise UserError(
+                f"concurrent={concurrent} and timeout={timeout} were given: both must be above 0."
+            )
         self.url, self.path = url, parts.path.rstrip("/").removesuffix("/v1") + "/v1"
         self.secure = parts.scheme == "https"
         self.concurrent, self.timeout = concurrent, timeout
@@ -74,10 +87,11 @@ class OutsideEngine:
         self._numbers = itertools.count()
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
-        """All of them, in their order. A request that fails ends with an error, and its neighbours go on.
+        """All of them, in their order. A request that fails ends with an error, and its neighbours
+        go on.
 
-        on_token is called in the thread of the caller, with the numbers that `Engine` would give. Raises UserError where no server
-        answers at all.
+        on_token is called in the thread of the caller, with the numbers that `Engine` would give.
+        Raises UserError where no server answers at all.
         """
         requests = list(requests)
         numbers = [next(self._numbers) for _ in requests]
@@ -86,7 +100,9 @@ class OutsideEngine:
         for place, request in enumerate(requests):
             try:
                 request.check(self.vocab_size, self.context)
-                sent = body(request, self.model, self.context, self.logprobs, stream=on_token is not None)
+                sent = body(
+                    request, self.model, self.context, self.logprobs, stream=on_token is not None
+                )
                 waiting.append((place, request, json.dumps(sent).encode()))
             except UserError as error:
                 found[place] = self.failed(request, error)
@@ -107,14 +123,17 @@ class OutsideEngine:
                     raise answer
                 elif on_token is not None:
                     on_token(numbers[place], answer)
-        finally:  # also after Ctrl-C: whoever still waits is woken, and the server told that nobody listens
+        # also after Ctrl-C: whoever still waits is woken, and the server told that nobody listens
+        finally:
             over.set()
             for line in lines:
                 line.hang_up()
         return [found[place] for place in range(len(requests))]
 
     def failed(self, request: Request, error: UserError) -> Completion:
-        return Completion(list(request.prompt), [], [], "error", version=self.version, error=str(error))
+        return Completion(
+            list(request.prompt), [], [], "error", version=self.version, error=str(error)
+        )
 
     def connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection
@@ -127,12 +146,15 @@ class OutsideEngine:
         return connection
 
     def _reach(self) -> tuple[int, bytes]:
-        """Its answer to the question for its models, whatever it is: the HTTP status, and the text. Raises UserError for none."""
+        """Its answer to the question for its models, whatever it is: the HTTP status, and the text.
+        Raises UserError for none.
+        """
         try:
             connection = self.connect()
         except OSError as error:
             raise UserError(
-                f"no server answers at {self.url} ({error}): start one there, or give the URL of one."
+                f"no server answers at {self.url} ({error}): start one there, or give the URL of "
+                "one."
             ) from None
         try:
             connection.sock.settimeout(min(ANSWER_S, self.timeout))
@@ -141,24 +163,34 @@ class OutsideEngine:
             return response.status, response.read()
         except TimeoutError:
             raise UserError(
-                f"the server at {self.url} accepts connections and has said nothing for {min(ANSWER_S, self.timeout):g} s: "
-                "wait until it is ready, see what its log says, or give the URL of another."
+                f"the server at {self.url} accepts connections and has said nothing for "
+                f"{min(ANSWER_S, self.timeout):g} s: wait until it is ready, see what its log "
+                "says, or give the URL of another."
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            raise UserError(f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?") from None
+            raise UserError(
+                f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?"
+            ) from None
         finally:
             connection.close()
 
     def _only_model(self) -> str:
         status, text = self._reach()
         if status != 200:
-            raise UserError(f"{self.url} does not say what it serves (HTTP {status}): {message(text)}")
+            raise UserError(
+                f"{self.url} does not say what it serves (HTTP {status}): {message(text)}"
+            )
         try:
             names = [str(model["id"]) for model in parsed(text)["data"]]
         except (LookupError, TypeError) as error:
-            raise UserError(f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?") from None
+            raise UserError(
+                f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?"
+            ) from None
         if len(names) != 1:
-            raise UserError(f"{self.url} serves {len(names)} models ({', '.join(names)}): name one with `model`.")
+            raise UserError(
+                f"{self.url} serves {len(names)} models ({', '.join(names)}): name one with "
+                "`model`."
+            )
         return names[0]
 
 
@@ -173,9 +205,17 @@ class _Line(threading.Thread):
         over: threading.Event,
         stream: bool,
     ) -> None:
-        """answers: gets (place, token) while a row streams, and (place, Completion) or (place, Exception) at its end."""
+        """answers: gets (place, token) while a row streams, and (place, Completion) or (place,
+        Exception) at its end.
+        """
         super().__init__(daemon=True)  # a silent server must not keep the program from ending
-        self.engine, self.waiting, self.answers, self.over, self.stream = engine, waiting, answers, over, stream
+        self.engine, self.waiting, self.answers, self.over, self.stream = (
+            engine,
+            waiting,
+            answers,
+            over,
+            stream,
+        )
         self.connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
@@ -201,7 +241,9 @@ class _Line(threading.Thread):
                 sock.shutdown(socket.SHUT_RDWR)
 
     def _ask(self, place: int, request: Request, sent: bytes) -> Completion:
-        """Sends it again where the server could not help it, unless tokens of it were already passed on."""
+        """Sends it again where the server could not help it, unless tokens of it were already
+        passed on.
+        """
         for pause in (*PAUSES_S, None):
             reply = Reply(request, self.engine.vocab_size)
             try:
@@ -210,13 +252,15 @@ class _Line(threading.Thread):
             except TimeoutError:
                 self._close()
                 raise UserError(
-                    f"{self.engine.url} was silent for {self.engine.timeout} s: give a longer `timeout`, or fewer tokens or `concurrent`."
+                    f"{self.engine.url} was silent for {self.engine.timeout} s: give a longer "
+                    "`timeout`, or fewer tokens or `concurrent`."
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 self._close()
                 if pause is None or reply.tokens or self.over.wait(pause):
                     raise UserError(
-                        f"{self.engine.url} did not answer to the end ({error}): see what its log says."
+                        f"{self.engine.url} did not answer to the end ({error}): see what its log "
+                        "says."
                     ) from None
         raise AssertionError("the last pause is None")
 
@@ -225,7 +269,9 @@ class _Line(threading.Thread):
             self.connection = self.engine.connect()
             if self.over.is_set():  # hang_up may have come too early to see the connection
                 raise ConnectionAbortedError("the run is over")
-        self.connection.request("POST", f"{self.engine.path}/completions", sent, self.engine.headers)
+        self.connection.request(
+            "POST", f"{self.engine.path}/completions", sent, self.engine.headers
+        )
         response = self.connection.getresponse()
         if response.status != 200:
             said = f"HTTP {response.status}: {message(response.read())}"

@@ -1,8 +1,10 @@
-"""A matrix product for generation: a weight that no longer changes, laid out once for many products with few rows.
+"""A matrix product for generation: a weight that no longer changes, laid out once for many products
+with few rows.
 
-A product of some ten rows with a weight matrix spends most of its time bringing the matrix into the order its inner loop reads;
-oneDNN can be handed the matrix in that order. With 32 rows that is 1.2 to 2.4 times as fast (torch 2.13, two Zen 4 cores). It takes
-the memory of the weights a second time.
+A product of some ten rows with a weight matrix spends most of its time bringing the matrix into the
+order its inner loop reads; oneDNN can be handed the matrix in that order. With 32 rows that is 1.2
+to 2.4 times as fast (torch 2.13, two Zen 4 cores). It takes the memory of the weights a second
+time.
 """
 
 from __future__ import annotations
@@ -14,11 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-onednn: Any = torch.ops.mkldnn  # the operators that torch.compile, too, emits for a frozen linear layer
+onednn: Any = (
+    torch.ops.mkldnn
+)  # the operators that torch.compile, too, emits for a frozen linear layer
 
 
 class Product:
-    """x ↦ x Wᵀ, and what a transformer does to the result at once.  weight [O, I]: [N, I] -> [N, O]. Not differentiable."""
+    """x ↦ x Wᵀ, and what a transformer does to the result at once.  weight [O, I]: [N, I] -> [N,
+    O]. Not differentiable.
+    """
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight.detach()
@@ -62,8 +68,8 @@ class PackedProduct(Product):
 class QuantisedProduct(Product):
     """Weights in 8 bits, round to nearest, a scale per output row: ‖W − Ŵ‖∞ ≤ max|W_row| / 254.
 
-    On a CPU with exact 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that a row's result has nothing to do
-    with its neighbours; elsewhere x stays as it is.
+    On a CPU with exact 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that
+    a row's result has nothing to do with its neighbours; elsewhere x stays as it is.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -77,10 +83,24 @@ class QuantisedProduct(Product):
     def __call__(self, x: Tensor) -> Tensor:
         if not self.dot_products:
             return torch._weight_int8pack_mm(x, self.weight, self.scale)  # pyright: ignore[reportPrivateImportUsage]
-        step = x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(127)  # [N, 1]
+        step = (
+            x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(127)
+        )  # [N, 1]
         small = (x / step).round_().add_(128).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
-            small, 1.0, 128, self.weight, self.scale, self.zero, None, 1.0, 0, torch.float32, "none", [], ""
+            small,
+            1.0,
+            128,
+            self.weight,
+            self.scale,
+            self.zero,
+            None,
+            1.0,
+            0,
+            torch.float32,
+            "none",
+            [],
+            "",
         )
         return y.mul_(step)
 
@@ -93,17 +113,22 @@ def product(weight: Tensor, *, quantised: bool = False) -> Product:
     return PackedProduct(weight) if packable else Product(weight)
 
 
-# Both are tried and not asked: what torch says of the processor overlooks ONEDNN_MAX_CPU_ISA, and oneDNN's own conditions.
+# Both are tried and not asked: what torch says of the processor overlooks ONEDNN_MAX_CPU_ISA, and
+# oneDNN's own conditions.
 
 
 @cache
 def packs(dtype: torch.dtype) -> bool:
-    """Whether oneDNN multiplies packed weights of this type here: bfloat16 needs AVX-512, or conversions of its own."""
+    """Whether oneDNN multiplies packed weights of this type here: bfloat16 needs AVX-512, or
+    conversions of its own.
+    """
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     ones = torch.ones(16, 16, dtype=dtype)
     try:
-        onednn._linear_pointwise(ones, onednn._reorder_linear_weight(ones, None), None, "none", [], "")
+        onednn._linear_pointwise(
+            ones, onednn._reorder_linear_weight(ones, None), None, "none", [], ""
+        )
     except RuntimeError:
         return False
     return True
@@ -111,7 +136,9 @@ def packs(dtype: torch.dtype) -> bool:
 
 @cache
 def bytes_multiply_exactly() -> bool:
-    """Whether oneDNN's product of 8-bit numbers is exact here: without VNNI it adds pairs in 16 bits, which overflow."""
+    """Whether oneDNN's product of 8-bit numbers is exact here: without VNNI it adds pairs in 16
+    bits, which overflow.
+    """
     if not torch.cpu._is_vnni_supported():
         return False
     size, most = 64, torch.full((1, 64), 255, dtype=torch.uint8)

@@ -1,16 +1,21 @@
-"""Which part of a prompt need not be read: what a lane holds already, of a live row, a remembered one, or a neighbour read just before."""
+"""Which part of a prompt need not be read: what a lane holds already, of a live row, a remembered
+one, or a neighbour read just before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-OPENING = 16  # tokens: shorter common beginnings are read again, which costs less than finding and copying them
+# tokens: shorter common beginnings are read again, which costs less than finding and copying them
+OPENING = 16
 AT_A_TIME = 8192  # tokens read in one pass, padding included
 
 
 class Memory:
-    """Which tokens each lane holds, found by their first OPENING ones. Lanes from `lanes` on are the remembered rows."""
+    """Which tokens each lane holds, found by their first OPENING ones. Lanes from `lanes` on are
+    the remembered rows.
+    """
 
     def __init__(self, lanes: int, remember: int) -> None:
         self.held: dict[int, list[int]] = {}
@@ -32,14 +37,17 @@ class Memory:
                 del self.openings[tuple(tokens[:OPENING])]
 
     def announce(self, lane: int, prompt: list[int]) -> bool:
-        """The lane is about to read this prompt. True if another begins like it and ought to be waited for."""
+        """The lane is about to read this prompt. True if another begins like it and ought to be
+        waited for.
+        """
         known = tuple(prompt[:OPENING]) in self.openings
         if not known:
             self.hold(lane, prompt)
         return known
 
     def recall(self, lane: int, prompt: list[int], cache: Any) -> int:
-        """Copy what another lane holds of this prompt's beginning into `lane`; how many tokens that are. The last is always read.
+        """Copy what another lane holds of this prompt's beginning into `lane`; how many tokens that
+        are. The last is always read.
 
         The lane is not yet one to copy from: `hold` says when it is.
         """
@@ -98,7 +106,9 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def batches(lengths: Sequence[int], at_a_time: int = AT_A_TIME) -> list[list[int]]:
-    """Numbers of rows to read together: of like length, so that little is padding, and no more than fit at a time."""
+    """Numbers of rows to read together: of like length, so that little is padding, and no more than
+    fit at a time.
+    """
     found: list[list[int]] = []
     for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         group = found[-1] if found else []

@@ -19,19 +19,20 @@ Ended = Literal["stop", "stop_string", "length", "cancelled", "error"]
 class Request:
     """One row to be continued. Every field is this row's own: its neighbours may have others.
 
-    Order of the rules: logit_bias; repetition and presence penalty; no stop token before min_new_tokens; the constraint; then
-    `rule`: temperature, top-k, nucleus, min-p.
+    Order of the rules: logit_bias; repetition and presence penalty; no stop token before
+    min_new_tokens; the constraint; then `rule`: temperature, top-k, nucleus, min-p.
     """
 
     prompt: Sequence[int]
     max_new_tokens: int = 128
-    min_new_tokens: int = 0  # before these no stop token is said; a stop string may still end the row
+    min_new_tokens: int = (
+        0  # before these no stop token is said; a stop string may still end the row
+    )
     rule: Decoding = PLAIN
     stop: frozenset[int] = frozenset()  # tokens that end the row; said, and part of it
     stop_strings: tuple[str, ...] = ()  # text that ends the row, wherever token borders fall
-    repetition_penalty: float = (
-        1.0  # Keskar et al. 2019, §4.1: logits of tokens seen, prompt included, / θ if positive, · θ if not
-    )
+    # Keskar et al. 2019, §4.1: logits of tokens seen, prompt included, / θ if positive, · θ if not
+    repetition_penalty: float = 1.0
     presence_penalty: float = 0.0  # taken from the logits of tokens said in this completion
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     constraint: Constraint | None = None
@@ -42,53 +43,75 @@ class Request:
     def check(self, vocab_size: int, context: int) -> None:
         """Raises UserError, in one sentence, for what cannot be answered."""
         if self.max_new_tokens < 1:
-            raise UserError(f"max_new_tokens={self.max_new_tokens} was given: it must be 1 or more.")
+            raise UserError(
+                f"max_new_tokens={self.max_new_tokens} was given: it must be 1 or more."
+            )
         if not self.prompt:
             raise UserError("the prompt is empty: generation needs one token or more to continue.")
         if len(self.prompt) >= context:
             raise UserError(
-                f"the prompt has {len(self.prompt)} tokens and the model's context is {context}: shorten the prompt, "
-                "or train a model with a longer `context`."
+                f"the prompt has {len(self.prompt)} tokens and the model's context is {context}: "
+                "shorten the prompt, or train a model with a longer `context`."
             )
-        unknown = [token for token in (*self.prompt, *self.stop, *self.logit_bias) if not 0 <= token < vocab_size]
+        unknown = [
+            token
+            for token in (*self.prompt, *self.stop, *self.logit_bias)
+            if not 0 <= token < vocab_size
+        ]
         if unknown:
             raise UserError(f"token {unknown[0]} is not in the vocabulary of {vocab_size} tokens.")
         if not 0 <= self.min_new_tokens <= self.max_new_tokens:
             raise UserError(
-                f"min_new_tokens={self.min_new_tokens} and max_new_tokens={self.max_new_tokens} contradict each other: "
-                "the first must lie between 0 and the second."
+                f"min_new_tokens={self.min_new_tokens} and max_new_tokens={self.max_new_tokens} "
+                "contradict each other: the first must lie between 0 and the second."
             )
         if not 0 < self.repetition_penalty < float("inf"):
-            raise UserError(f"repetition_penalty={self.repetition_penalty} was given: it must be above 0 (1 is none).")
+            raise UserError(
+                f"repetition_penalty={self.repetition_penalty} was given: it must be above 0 (1 is "
+                "none)."
+            )
         if not abs(self.presence_penalty) < float("inf"):
-            raise UserError(f"presence_penalty={self.presence_penalty} was given: it must be a finite number.")
+            raise UserError(
+                f"presence_penalty={self.presence_penalty} was given: it must be a finite number."
+            )
         if any(bias != bias or bias == float("inf") for bias in self.logit_bias.values()):
-            raise UserError("a logit_bias is not a number, or +∞: give finite numbers, or −∞ to forbid a token.")
+            raise UserError(
+                "a logit_bias is not a number, or +∞: give finite numbers, or −∞ to forbid a token."
+            )
         if "" in self.stop_strings:
             raise UserError("an empty stop string was given: it would end every row at once.")
         if not 0 <= self.alternatives <= vocab_size:
-            raise UserError(f"alternatives={self.alternatives} was given: it must lie between 0 and {vocab_size}.")
+            raise UserError(
+                f"alternatives={self.alternatives} was given: it must lie between 0 and "
+                f"{vocab_size}."
+            )
         if not (0 <= self.seed < 2**64 and 0 <= self.sample < 2**64):
-            raise UserError(f"seed={self.seed}, sample={self.sample} was given: both must lie between 0 and 2^64 − 1.")
+            raise UserError(
+                f"seed={self.seed}, sample={self.sample} was given: both must lie between 0 and "
+                "2^64 − 1."
+            )
         if self.constraint is not None:
             self._check_constraint(self.constraint, vocab_size, context)
 
     def _check_constraint(self, constraint: Constraint, vocab_size: int, context: int) -> None:
-        if constraint.vocab_size > vocab_size:  # a network may have more, to fill up its matrix: they are never said
+        if (
+            constraint.vocab_size > vocab_size
+        ):  # a network may have more, to fill up its matrix: they are never said
             raise UserError(
-                f"the constraint was made for {constraint.vocab_size} tokens and the model has {vocab_size}: "
-                "make it with the model's own vocabulary."
+                f"the constraint was made for {constraint.vocab_size} tokens and the model has "
+                f"{vocab_size}: make it with the model's own vocabulary."
             )
         if constraint.stop != self.stop:
             raise UserError(
-                f"the stop tokens are {sorted(self.stop)} and those of the constraint {sorted(constraint.stop)}: "
-                "make the constraint with the stop tokens of the request."
+                f"the stop tokens are {sorted(self.stop)} and those of the constraint "
+                f"{sorted(constraint.stop)}: make the constraint with the stop tokens of the "
+                "request."
             )
         room = min(self.max_new_tokens, context - len(self.prompt))
         if not constraint.fits(room):
             raise UserError(
-                f"max_new_tokens={self.max_new_tokens} leaves room for {room} tokens, and every text that the constraint "
-                "allows takes more: raise it, or allow a shorter text."
+                f"max_new_tokens={self.max_new_tokens} leaves room for {room} tokens, and every "
+                "text that the constraint allows takes more: raise it, or allow a shorter text."
             )
 
     def uniform(self, n: int) -> np.ndarray:
@@ -97,13 +120,17 @@ class Request:
 
     def random(self) -> np.random.Generator:
         """A pure function of seed and sample."""
-        key = np.array([self.seed, self.sample], dtype=np.uint64)  # a list with one of 2^63 or more would be rounded
+        key = np.array(
+            [self.seed, self.sample], dtype=np.uint64
+        )  # a list with one of 2^63 or more would be rounded
         return np.random.Generator(np.random.Philox(key=key))
 
 
 @dataclass(frozen=True)
 class Completion:
-    """What one row added to its prompt. The stop token, where it came, is the last token: stopping is an action."""
+    """What one row added to its prompt. The stop token, where it came, is the last token: stopping
+    is an action.
+    """
 
     prompt: list[int]
     tokens: list[int]

@@ -11,7 +11,9 @@ OnToken = Callable[[int, int], None]  # (number of the request, token)
 
 
 class Row:
-    """`said` grows token by token only where something reads it (`watched`); the engine's board keeps all tokens anyhow."""
+    """`said` grows token by token only where something reads it (`watched`); the engine's board
+    keeps all tokens anyhow.
+    """
 
     def __init__(
         self,
@@ -26,13 +28,22 @@ class Row:
         self.said: list[int] = []
         self.alternatives: list[list[tuple[int, float]]] = []
         self.state = request.constraint.start if request.constraint is not None else 0
-        self.strings = StopStrings(request.stop_strings, vocabulary) if request.stop_strings and vocabulary else None
+        self.strings = (
+            StopStrings(request.stop_strings, vocabulary)
+            if request.stop_strings and vocabulary
+            else None
+        )
         self.cancelled = False
         self.bends = bool(
             request.logit_bias or request.repetition_penalty != 1 or request.presence_penalty
             or request.min_new_tokens or request.constraint is not None
         )  # fmt: skip
-        self.watched = self.bends or bool(request.alternatives) or self.strings is not None or on_token is not None
+        self.watched = (
+            self.bends
+            or bool(request.alternatives)
+            or self.strings is not None
+            or on_token is not None
+        )
 
     def take(self, token: int) -> bool:
         """The token just said; whether a stop string has come with it."""
@@ -42,7 +53,13 @@ class Row:
         return self.strings is not None and self.strings.found(token)
 
     def completion(
-        self, ended: Ended, tokens: list[int], logp: list[float], raw_logp: list[float], version: int, error: str | None
+        self,
+        ended: Ended,
+        tokens: list[int],
+        logp: list[float],
+        raw_logp: list[float],
+        version: int,
+        error: str | None,
     ) -> Completion:
         prompt = list(self.request.prompt)
         return Completion(prompt, tokens, logp, ended, raw_logp, self.alternatives, version, error)

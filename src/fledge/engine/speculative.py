@@ -1,7 +1,9 @@
-"""Speculative decoding: a cheap guess of the next few tokens, checked by the model in one pass; what is said has the model's distribution.
+"""Speculative decoding: a cheap guess of the next few tokens, checked by the model in one pass;
+what is said has the model's distribution.
 
-Leviathan, Kalman and Matias 2023, algorithm 1. The guess is a smaller model's, or what followed the same words earlier in the row
-(prompt look-up, https://github.com/apoorvumang/prompt-lookup-decoding).
+Leviathan, Kalman and Matias 2023, algorithm 1. The guess is a smaller model's, or what followed the
+same words earlier in the row (prompt look-up,
+https://github.com/apoorvumang/prompt-lookup-decoding).
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ ACCEPT, GUESS, DRAW = range(3)  # what a row's random numbers are for, at each t
 
 
 class _Row:
-    """One request under way. Its random numbers are a pure function of seed and sample, three a token."""
+    """One request under way. Its random numbers are a pure function of seed and sample, three a
+    token.
+    """
 
     def __init__(self, number: int, request: Request, room: int, ahead: int) -> None:
         self.number, self.request, self.room = number, request, room
@@ -40,7 +44,9 @@ class _Row:
     def said(self) -> int:
         return len(self.logp)
 
-    def take(self, tokens: Sequence[int], logp: Sequence[float], raw_logp: Sequence[float]) -> Ended | None:
+    def take(
+        self, tokens: Sequence[int], logp: Sequence[float], raw_logp: Sequence[float]
+    ) -> Ended | None:
         """As many as come before its end; whether that was it."""
         for token, chance, raw in zip(tokens, logp, raw_logp, strict=True):
             self.text.append(token)
@@ -68,7 +74,9 @@ class _Guess:
 class _Reader:
     """A model's cache of the rows' text, kept up with what was said."""
 
-    def __init__(self, policy: TokenPolicy, precision: Generation, lanes: int, positions: int) -> None:
+    def __init__(
+        self, policy: TokenPolicy, precision: Generation, lanes: int, positions: int
+    ) -> None:
         self.network: Any = fast_form(policy.network, precision)
         self.cache = self.network.lanes(lanes, positions)
         self.no_actions = no_actions(policy)
@@ -76,15 +84,21 @@ class _Reader:
         self.held = [0] * lanes
 
     def read(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What it has not read of each row's text.  -> raw logits after each token of that, a [t, V] a row"""
+        """What it has not read of each row's text.  -> raw logits after each token of that, a [t,
+        V] a row
+        """
         rest = [list(text[n:]) for text, n in zip(texts, self.held, strict=True)]
         found: list[Tensor] = [torch.empty(0)] * len(rest)
         for part in batches([len(row) for row in rest]):
             longest = max(len(rest[i]) for i in part)
-            padded = torch.tensor([rest[i] + [0] * (longest - len(rest[i])) for i in part], device=self.device)
+            padded = torch.tensor(
+                [rest[i] + [0] * (longest - len(rest[i])) for i in part], device=self.device
+            )
             starts = torch.tensor([self.held[i] for i in part], device=self.device)
             end = max(self.held[i] for i in part) + longest
-            hidden = self.network.extend(padded, starts, torch.tensor(part, device=self.device), end, self.cache)
+            hidden = self.network.extend(
+                padded, starts, torch.tensor(part, device=self.device), end, self.cache
+            )
             for k, i in enumerate(part):
                 found[i] = hidden[k, : len(rest[i])]
         logits = raw_logits(self.network, torch.cat(found), self.no_actions)
@@ -99,10 +113,12 @@ class _Reader:
 
 
 class Speculator:
-    """`run` requests as an engine does, several tokens a pass. `proposed` and `accepted` count the guesses.
+    """`run` requests as an engine does, several tokens a pass. `proposed` and `accepted` count the
+    guesses.
 
-    draft: a smaller policy over the same tokens; without one, prompt look-up. ahead: tokens guessed at a time. lanes: rows side by
-    side. What a row says depends on its request alone. Raises UserError for a draft of other tokens or a shorter context.
+    draft: a smaller policy over the same tokens; without one, prompt look-up. ahead: tokens guessed
+    at a time. lanes: rows side by side. What a row says depends on its request alone. Raises
+    UserError for a draft of other tokens or a shorter context.
     """
 
     def __init__(
@@ -117,14 +133,17 @@ class Speculator:
         if ahead < 1 or lanes < 1:
             raise UserError(f"ahead={ahead}, lanes={lanes} was given: both must be 1 or more.")
         size, context = policy.network.config.vocab_size, policy.network.config.context
-        if draft is not None and (draft.network.config.vocab_size, draft.network.config.context >= context) != (
+        if draft is not None and (
+            draft.network.config.vocab_size,
+            draft.network.config.context >= context,
+        ) != (
             size,
             True,
         ):
             own = draft.network.config
             raise UserError(
-                f"the draft model has {own.vocab_size} tokens and a context of {own.context}, the model {size} and {context}: "
-                "a draft needs the same tokens and as long a context."
+                f"the draft model has {own.vocab_size} tokens and a context of {own.context}, the "
+                f"model {size} and {context}: a draft needs the same tokens and as long a context."
             )
         self.policy, self.draft, self.ahead, self.lanes = policy, draft, ahead, lanes
         self.precision: Generation = precision
@@ -132,7 +151,9 @@ class Speculator:
 
     @torch.inference_mode()
     def run(self, requests: Sequence[Request]) -> list[Completion]:
-        """All of them, in their order. A request that cannot be answered ends with an error, and its neighbours go on."""
+        """All of them, in their order. A request that cannot be answered ends with an error, and
+        its neighbours go on.
+        """
         found: dict[int, Completion] = {}
         rows: list[_Row] = []
         config = self.policy.network.config
@@ -153,19 +174,30 @@ class Speculator:
     def _group(self, rows: list[_Row]) -> dict[int, Completion]:
         positions = max(len(row.text) + row.room for row in rows) + self.ahead + 1
         model = _Reader(self.policy, self.precision, len(rows), positions)
-        draft = None if self.draft is None else _Reader(self.draft, self.precision, len(rows), positions)
+        draft = (
+            None
+            if self.draft is None
+            else _Reader(self.draft, self.precision, len(rows), positions)
+        )
         found: dict[int, Completion] = {}
         while rows:
             guess = self._guess(rows, draft)
             ended = self._check_guess(rows, model, guess)
             stay = [i for i, end in enumerate(ended) if end is None]
-            found |= {row.number: row.completion(end) for row, end in zip(rows, ended, strict=True) if end is not None}
+            found |= {
+                row.number: row.completion(end)
+                for row, end in zip(rows, ended, strict=True)
+                if end is not None
+            }
             rows = [rows[i] for i in stay]
             for reader in (model, draft):
                 if (
                     reader is not None and rows
                 ):  # guesses that were refused are read over; the last token is always to be read
-                    held = [min(reader.held[i], len(row.text) - 1) for i, row in zip(stay, rows, strict=True)]
+                    held = [
+                        min(reader.held[i], len(row.text) - 1)
+                        for i, row in zip(stay, rows, strict=True)
+                    ]
                     reader.keep(stay, held)
         return found
 
@@ -174,8 +206,12 @@ class Speculator:
         if draft is None:
             found = [look_up(row.text, self.ahead) for row in rows]
             longest = max(1, *map(len, found))
-            token = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in found], device=device)
-            there = torch.tensor([[j < len(tokens) for j in range(longest)] for tokens in found], device=device)
+            token = torch.tensor(
+                [tokens + [0] * (longest - len(tokens)) for tokens in found], device=device
+            )
+            there = torch.tensor(
+                [[j < len(tokens) for j in range(longest)] for tokens in found], device=device
+            )
             q = torch.zeros(*token.shape, size, dtype=torch.float64, device=device)
             return _Guess(token, q.scatter_(2, token[..., None], there[..., None].double()))
         texts, tokens, chances = [list(row.text) for row in rows], [], []
@@ -190,14 +226,20 @@ class Speculator:
                 text.append(one)
         return _Guess(torch.stack(tokens, 1), torch.stack(chances, 1))
 
-    def _check_guess(self, rows: Sequence[_Row], model: _Reader, guess: _Guess) -> list[Ended | None]:
-        """Each row says what is accepted of the guess, and one token more; how it ended, if it did."""
+    def _check_guess(
+        self, rows: Sequence[_Row], model: _Reader, guess: _Guess
+    ) -> list[Ended | None]:
+        """Each row says what is accepted of the guess, and one token more; how it ended, if it
+        did.
+        """
         texts = [row.text + tokens for row, tokens in zip(rows, guess.token.tolist(), strict=True)]
         k, device = guess.token.shape[1], guess.token.device
         raw = torch.stack([after[-k - 1 :] for after in model.read(texts)])  # [B, K+1, V]
         rules = [row.request.rule for row in rows for _ in range(k + 1)]
         p = distribution(raw.flatten(0, 1), rules).view_as(raw)
-        uniform = torch.stack([row.uniform[row.said : row.said + k + 1] for row in rows]).to(device)  # [B, K+1, 3]
+        uniform = torch.stack([row.uniform[row.said : row.said + k + 1] for row in rows]).to(
+            device
+        )  # [B, K+1, 3]
         px, qx = (x.gather(2, guess.token[..., None]).squeeze(2) for x in (p[:, :k], guess.q))
         yes = (uniform[:, :k, ACCEPT] * qx < px) & (qx > 0)
         count = yes.long().cumprod(1).sum(1)  # [B]
@@ -206,20 +248,27 @@ class Speculator:
         rest = (p[who, count] - refused).clamp_(min=0)
         rest = torch.where(rest.sum(1, keepdim=True) > 0, rest, p[who, count])
         last = draw(rest.log(), uniform[who, count, DRAW])[0]
-        token = torch.cat([guess.token, torch.zeros_like(last[:, None])], 1).scatter_(1, count[:, None], last[:, None])
+        token = torch.cat([guess.token, torch.zeros_like(last[:, None])], 1).scatter_(
+            1, count[:, None], last[:, None]
+        )
         logp, raw_logp = (
-            x.gather(2, token[..., None]).squeeze(2).tolist() for x in (p.log(), raw.double().log_softmax(2))
+            x.gather(2, token[..., None]).squeeze(2).tolist()
+            for x in (p.log(), raw.double().log_softmax(2))
         )
         self.proposed += int((guess.q.sum(2) > 0).sum())
         self.accepted += int(count.sum())
         ended: list[Ended | None] = []
-        for row, n, tokens, *told in zip(rows, (count + 1).tolist(), token.tolist(), logp, raw_logp, strict=True):
+        for row, n, tokens, *told in zip(
+            rows, (count + 1).tolist(), token.tolist(), logp, raw_logp, strict=True
+        ):
             ended.append(row.take(tokens[:n], *(numbers[:n] for numbers in told)))
         return ended
 
 
 def distribution(raw: Tensor, rules: Sequence[Decoding]) -> Tensor:
-    """What each row is sampled from; for a greedy rule all the mass is on the likeliest.  raw [N, V] -> [N, V] float64"""
+    """What each row is sampled from; for a greedy rule all the mass is on the likeliest.  raw [N,
+    V] -> [N, V] float64
+    """
     p = torch.empty(raw.shape, dtype=torch.float64, device=raw.device)
     for rule in set(rules):
         some = [i for i, other in enumerate(rules) if other == rule]
@@ -232,7 +281,9 @@ def distribution(raw: Tensor, rules: Sequence[Decoding]) -> Tensor:
 
 
 def look_up(text: Sequence[int], ahead: int) -> list[int]:
-    """What followed the latest earlier place where the last tokens stand, of the longest match of at most LONGEST_MATCH."""
+    """What followed the latest earlier place where the last tokens stand, of the longest match of
+    at most LONGEST_MATCH.
+    """
     for n in range(min(LONGEST_MATCH, len(text) - 1), 0, -1):
         last = text[-n:]
         for begin in range(len(text) - n - 1, -1, -1):
@@ -255,4 +306,6 @@ def _check(policy: TokenPolicy, request: Request) -> None:
     }
     for name, there in given.items():
         if there:
-            raise UserError(f"{name} was given, which speculative decoding does not know: use the engine.")
+            raise UserError(
+                f"{name} was given, which speculative decoding does not know: use the engine."
+            )

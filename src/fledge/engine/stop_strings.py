@@ -8,7 +8,9 @@ from fledge.errors import UserError
 
 
 class StopStrings:
-    """Watches one row. Bytes are compared, so that a character cut in two by tokens is still found."""
+    """Watches one row. Bytes are compared, so that a character cut in two by tokens is still
+    found.
+    """
 
     def __init__(self, strings: Sequence[str], vocabulary: Sequence[bytes]) -> None:
         self._strings = _encoded(strings)
@@ -20,7 +22,9 @@ class StopStrings:
         self._found = False
 
     def found(self, token: int) -> bool:
-        """Takes the row's next token; whether the text said so far, with this one, contains a stop string."""
+        """Takes the row's next token; whether the text said so far, with this one, contains a stop
+        string.
+        """
         text = self._tail + self._vocabulary[token]
         self._found = self._found or any(string in text for string in self._strings)
         self._tail = text[max(len(text) - self._keep, 0) :]
@@ -38,5 +42,6 @@ def _encoded(strings: Sequence[str]) -> list[bytes]:
         return [string.encode() for string in strings]
     except UnicodeEncodeError as error:
         raise UserError(
-            f"the stop string {error.object!r} holds half of a surrogate pair, which UTF-8 cannot write."
+            f"the stop string {error.object!r} holds half of a surrogate pair, which UTF-8 cannot "
+            "write."
         ) from None

@@ -1,7 +1,9 @@
-"""The episodes that an agent is judged by: whole ones, each in a copy of its own, without exploring; and what their mean may be.
+"""The episodes that an agent is judged by: whole ones, each in a copy of its own, without
+exploring; and what their mean may be.
 
-A run has two kinds, told apart by their seeds: those of its evaluations steer (the best agent is kept by them, `stop_at_return` ends by
-them), and those of the end are played once, by the agent that was kept, and are its result.
+A run has two kinds, told apart by their seeds: those of its evaluations steer (the best agent is
+kept by them, `stop_at_return` ends by them), and those of the end are played once, by the agent
+that was kept, and are its result.
 """
 
 from __future__ import annotations
@@ -45,8 +47,12 @@ class Played:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where 95 % of the means of as many episodes, drawn from these with replacement, lie: the percentile bootstrap."""
-        drawn = np.random.default_rng(0).integers(len(self.returns), size=(RESAMPLES, len(self.returns)))
+        """Where 95 % of the means of as many episodes, drawn from these with replacement, lie: the
+        percentile bootstrap.
+        """
+        drawn = np.random.default_rng(0).integers(
+            len(self.returns), size=(RESAMPLES, len(self.returns))
+        )
         low, high = np.quantile(self.returns.numpy()[drawn].mean(1), [0.025, 0.975])
         return float(low), float(high)
 
@@ -62,7 +68,9 @@ class _Playing:
 
 
 def play_episodes(world: World, acts: Callable[[Tensor], Tensor], seed: int) -> Played:
-    """One episode in each copy. acts: obs [n, *O] -> action [n, *A]. Raises UserError for one that does not end."""
+    """One episode in each copy. acts: obs [n, *O] -> action [n, *A]. Raises UserError for one that
+    does not end.
+    """
     rows = next(WholeEpisodes(world, _Playing(acts), Stopwatch(), seed=seed))
     lengths = rows.chosen.sum(1).double()
     return Played(rows.reward.double().sum(1), lengths, rows.obs[:, :-1][rows.chosen])

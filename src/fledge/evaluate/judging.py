@@ -1,4 +1,6 @@
-"""How good a policy is at a task, and how far from where it began: answers to held-out prompts, some kept as samples."""
+"""How good a policy is at a task, and how far from where it began: answers to held-out prompts,
+some kept as samples.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
 
 
 def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
-    """The different ones among the first `number` examples: a file repeats its few, and saying one again proves nothing."""
+    """The different ones among the first `number` examples: a file repeats its few, and saying one
+    again proves nothing.
+    """
     return list(dict.fromkeys(task.example(i, split) for i in range(number)))
 
 
@@ -37,7 +41,8 @@ def judge_task(
     step: int = 0,
     cut_reward: float = MOST,
 ) -> dict[str, float]:
-    """exact_match and true_score (the dense one), means over greedy answers; with a run, some of them become samples.
+    """exact_match and true_score (the dense one), means over greedy answers; with a run, some of
+    them become samples.
 
     cut_reward: the most that an answer scores which never stopped, as in training.
     """
@@ -53,8 +58,16 @@ def judge_task(
         for example, text, score, exact in list(
             zip(examples, texts, marks["reward"], marks["exact_match"], strict=True)
         )[:KEPT]:
-            row = {"step": step, "prompt": example.prompt, "completion": text, "score": score, "exact": bool(exact)}
-            run.samples.write(row | ({"answer": example.answer} if example.answer is not None else {}))
+            row = {
+                "step": step,
+                "prompt": example.prompt,
+                "completion": text,
+                "score": score,
+                "exact": bool(exact),
+            }
+            run.samples.write(
+                row | ({"answer": example.answer} if example.answer is not None else {})
+            )
     return {
         "exact_match": sum(marks["exact_match"]) / len(examples),
         "true_score": sum(marks["reward"]) / len(examples),
@@ -62,14 +75,23 @@ def judge_task(
 
 
 def judge_kl(
-    policy: TokenPolicy, reference: TokenPolicy, tokenizer: Tokenizer, task: Task, max_new_tokens: int, seed: int
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    tokenizer: Tokenizer,
+    task: Task,
+    max_new_tokens: int,
+    seed: int,
 ) -> float:
-    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts, the same draws each time.
+    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts,
+    the same draws each time.
 
-    Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as in training (`untruncated`).
+    Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as
+    in training (`untruncated`).
     """
     reference = untruncated(reference)
-    prompts = [prompt_tokens(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)]
+    prompts = [
+        prompt_tokens(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)
+    ]
     completions = generate(
         policy,
         prompts,
@@ -77,5 +99,7 @@ def judge_kl(
         stop=tokenizer.end,
         generator=generator_for(seed, "evaluation", "kl"),
     )
-    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(policy.network.unembedding.device)
+    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(
+        policy.network.unembedding.device
+    )
     return float(stepwise_kl(policy, reference, rows).mean())

@@ -1,6 +1,8 @@
-"""A Markov decision process so small that every trajectory can be written down: exact value and exact policy gradient.
+"""A Markov decision process so small that every trajectory can be written down: exact value and
+exact policy gradient.
 
-Nothing here is sampled or estimated, and nothing is shared with `weigh`, `fit` or the algorithms: it is what they are held to.
+Nothing here is sampled or estimated, and nothing is shared with `weigh`, `fit` or the algorithms:
+it is what they are held to.
 """
 
 from __future__ import annotations
@@ -12,29 +14,34 @@ MOST_STATES, MOST_ACTIONS, LONGEST = 4, 3, 4  # 20,736 trajectories
 
 
 class MDP:
-    """P[a, s, s'], R[s, a], a distribution of the first state [S], γ, and a horizon H after which nothing counts.
+    """P[a, s, s'], R[s, a], a distribution of the first state [S], γ, and a horizon H after which
+    nothing counts.
 
-    A trajectory is s_0 a_0 s_1 … a_{H−1}: all N with a probability above zero are listed in `state` and `action` [N, H]. A policy
-    is a table of logits [S, A]. Raises ValueError for a process that is none, naming the row that is wrong, and for one too large.
+    A trajectory is s_0 a_0 s_1 … a_{H−1}: all N with a probability above zero are listed in `state`
+    and `action` [N, H]. A policy is a table of logits [S, A]. Raises ValueError for a process that
+    is none, naming the row that is wrong, and for one too large.
     """
 
-    def __init__(self, transition: Tensor, reward: Tensor, start: Tensor, gamma: float, horizon: int) -> None:
+    def __init__(
+        self, transition: Tensor, reward: Tensor, start: Tensor, gamma: float, horizon: int
+    ) -> None:
         states, actions = reward.shape
         if states > MOST_STATES or actions > MOST_ACTIONS or not 1 <= horizon <= LONGEST:
             raise ValueError(
-                f"{states} states, {actions} actions and {horizon} steps were given: enumeration takes {MOST_STATES}, "
-                f"{MOST_ACTIONS} and 1 to {LONGEST}."
+                f"{states} states, {actions} actions and {horizon} steps were given: enumeration "
+                f"takes {MOST_STATES}, {MOST_ACTIONS} and 1 to {LONGEST}."
             )
         if transition.shape != (actions, states, states) or start.shape != (states,):
             raise ValueError(
-                f"P is {tuple(transition.shape)} and start {tuple(start.shape)}: beside R [S, A] {tuple(reward.shape)} they must be "
-                f"[A, S, S] and [S]."
+                f"P is {tuple(transition.shape)} and start {tuple(start.shape)}: beside R [S, A] "
+                f"{tuple(reward.shape)} they must be [A, S, S] and [S]."
             )
         for name, table in (("P", transition), ("start", start[None])):
             wrong = (((table.sum(-1) - 1).abs() > 1e-9) | (table < 0).any(-1)).nonzero()
             if len(wrong):
                 raise ValueError(
-                    f"{name}{wrong[0].tolist()} is no distribution: its entries must be ≥ 0 and add up to 1."
+                    f"{name}{wrong[0].tolist()} is no distribution: its entries must be ≥ 0 and "
+                    "add up to 1."
                 )
         self.transition, self.reward, self.start = (x.double() for x in (transition, reward, start))
         self.gamma, self.horizon = gamma, horizon
@@ -63,7 +70,9 @@ class MDP:
         return (self.prob(logits) * self.back).sum()
 
     def state_values(self, logits: Tensor) -> Tensor:
-        """V_t(s) with H − t steps to go, by V_t = Σ_a π (R + γ P V_{t+1}) (Sutton & Barto 2018, eq. 4.5).  [S, A] -> [H+1, S]"""
+        """V_t(s) with H − t steps to go, by V_t = Σ_a π (R + γ P V_{t+1}) (Sutton & Barto 2018, eq.
+        4.5).  [S, A] -> [H+1, S]
+        """
         policy = logits.softmax(-1)
         values = [logits.new_zeros(logits.shape[0])]
         for _ in range(self.horizon):
@@ -77,15 +86,21 @@ class MDP:
         return torch.autograd.grad(self.value(table), table)[0]
 
     def step_scores(self, logits: Tensor) -> Tensor:
-        """∇ log π(a_t|s_t) of every step with respect to the logits: 1{s=s_t}·(1{a=a_t} − π(a|s)).  [S, A] -> [N, H, S, A]"""
+        """∇ log π(a_t|s_t) of every step with respect to the logits: 1{s=s_t}·(1{a=a_t} − π(a|s)).
+        [S, A] -> [N, H, S, A]
+        """
         states, actions = logits.shape
         here = torch.eye(states, dtype=logits.dtype)[self.state]  # [N, H, S]
         done = torch.eye(actions, dtype=logits.dtype)[self.action]  # [N, H, A]
         return here[..., None] * (done[:, :, None, :] - logits.softmax(-1))
 
 
-def random_mdp(states: int, actions: int, horizon: int, gamma: float, seed: int) -> tuple[MDP, Tensor]:
-    """A process with rewards around 1 and a policy for it, both drawn at random.  -> MDP, logits [S, A]"""
+def random_mdp(
+    states: int, actions: int, horizon: int, gamma: float, seed: int
+) -> tuple[MDP, Tensor]:
+    """A process with rewards around 1 and a policy for it, both drawn at random.  -> MDP, logits
+    [S, A]
+    """
     random = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=random)  # noqa: E731
     transition, start = draw(actions, states, states).softmax(-1), draw(states).softmax(-1)

@@ -1,4 +1,6 @@
-"""A mixture of normal distributions on a line, and EM for it in closed form: small enough to follow by hand."""
+"""A mixture of normal distributions on a line, and EM for it in closed form: small enough to follow
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Mixture:
         return float(self.joint(x).logsumexp(1).sum())
 
     def em_step(self, x: Tensor) -> Mixture:
-        """Responsibilities, then weighted means (Dempster, Laird & Rubin 1977, §4.3; Bishop 2006, eqs. 9.23–9.27)."""
+        """Responsibilities, then weighted means (Dempster, Laird & Rubin 1977, §4.3; Bishop 2006,
+        eqs. 9.23–9.27).
+        """
         responsibility = self.joint(x).softmax(1)  # [N, K]
         count = responsibility.sum(0)
         mean = responsibility.T @ x / count

@@ -1,4 +1,6 @@
-"""What an estimator is put before: a language, a policy over it, a reward, and the true gradient by enumeration."""
+"""What an estimator is put before: a language, a policy over it, a reward, and the true gradient by
+enumeration.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from fledge.exact.enumerable import Language, policy_gradient
 
 @dataclass(frozen=True)
 class Problem:
-    """A language, a policy, a reward for every sequence: ∇(E[r] − β·KL(π‖π_ref)) is what an estimator should find. Float64, CPU."""
+    """A language, a policy, a reward for every sequence: ∇(E[r] − β·KL(π‖π_ref)) is what an
+    estimator should find. Float64, CPU.
+    """
 
     language: Language
     logits: Tensor  # [P, V]: the policy
@@ -22,7 +26,9 @@ class Problem:
     beta: float = 0.0
     behaviour: Tensor | None = None  # [P, V]: who sampled, where that was not the policy
     after: Tensor | None = (
-        None  # [P, V]: where an update's first step has brought the policy; it is its second that is asked
+        # [P, V]: where an update's first step has brought the policy; it is its second that is
+        # asked
+        None
     )
     temperature: float = 1.0  # of all that is said
 
@@ -43,14 +49,19 @@ class Problem:
         """The true one.  [P, V]"""
         reference = None if self.reference is None else self.log_prob(self.reference)
         said = self.fitted / self.temperature
-        return policy_gradient(self.language, said, self.reward, reference, self.beta) / self.temperature
+        return (
+            policy_gradient(self.language, said, self.reward, reference, self.beta)
+            / self.temperature
+        )
 
     def prob(self) -> Tensor:
         """How often each sequence is sampled.  [S]"""
         return self.log_prob(self.logits if self.behaviour is None else self.behaviour).exp()
 
     def effective_share(self) -> float:
-        """(Σ μ w)² / Σ μ w² with w = π/μ: the effective sample size of the importance weights, as a share of the samples."""
+        """(Σ μ w)² / Σ μ w² with w = π/μ: the effective sample size of the importance weights, as a
+        share of the samples.
+        """
         policy, behaviour = self.log_prob(self.fitted).exp(), self.prob()
         return float(1 / (policy.square() / behaviour).sum())
 
@@ -74,13 +85,21 @@ def random_problem(
     second_step: bool = False,
     temperature: float = 1.0,
 ) -> Problem:
-    """Policy, rewards around 2, reference and sampler drawn at random. With β = 0 there is no reference."""
+    """Policy, rewards around 2, reference and sampler drawn at random. With β = 0 there is no
+    reference.
+    """
     random = torch.Generator().manual_seed(seed)
-    table = lambda: torch.randn(len(language.prefixes), language.vocabulary, dtype=torch.float64, generator=random)  # noqa: E731
+
+    def table() -> torch.Tensor:
+        size = (len(language.prefixes), language.vocabulary)
+        return torch.randn(size, dtype=torch.float64, generator=random)
+
     logits, reference, other = table(), table(), table()
     reward = 2 + torch.randn(len(language.sequences), dtype=torch.float64, generator=random)
     # An actor half as far from the policy as an unrelated one.
     behaviour = logits + 0.5 * (other - logits) if off_policy else None
     # Far enough that ratios are clipped on either side.
     after = logits + 0.7 * table() if second_step else None
-    return Problem(language, logits, reward, reference if beta else None, beta, behaviour, after, temperature)
+    return Problem(
+        language, logits, reward, reference if beta else None, beta, behaviour, after, temperature
+    )

@@ -1,6 +1,8 @@
-"""config.json of a model in Hugging Face's layout: read with types and bounds, understood as `transformers` does, and written.
+"""config.json of a model in Hugging Face's layout: read with types and bounds, understood as
+`transformers` does, and written.
 
-Nothing in it is believed further than that: whether the sizes are true is asked of the weights (`models.weights_file`).
+Nothing in it is believed further than that: whether the sizes are true is asked of the weights
+(`models.weights_file`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class _Part(BaseModel):
 
 
 class Rope(_Part):
-    """How positions turn; earlier versions of `transformers` wrote `type` and kept the theta beside."""
+    """How positions turn; earlier versions of `transformers` wrote `type` and kept the theta
+    beside.
+    """
 
     rope_type: str | None = None
     type: str | None = None
@@ -41,7 +45,9 @@ class RewardScale(_Part):
 
 
 class ModelConfig(_Part):
-    """What fledge reads of a config.json. What is missing has the value that `transformers` 5.24 gives it."""
+    """What fledge reads of a config.json. What is missing has the value that `transformers` 5.24
+    gives it.
+    """
 
     model_type: Literal["llama", "mistral", "qwen3"]
     architectures: list[str] | None = None
@@ -68,7 +74,9 @@ class ModelConfig(_Part):
     @property
     def scalar(self) -> bool:
         """Whether it is a reward model's."""
-        return bool(self.architectures) and self.architectures[0].endswith("ForSequenceClassification")
+        return bool(self.architectures) and self.architectures[0].endswith(
+            "ForSequenceClassification"
+        )
 
 
 def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
@@ -81,13 +89,18 @@ def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
 def network_config(config: ModelConfig, folder: Path) -> TransformerConfig:
     """The sizes of fledge's network. Raises UserError for what it cannot compute."""
     if config.hidden_act != "silu":
-        raise UserError(f"{folder} has hidden_act={config.hidden_act}: fledge reads models with hidden_act=silu.")
+        raise UserError(
+            f"{folder} has hidden_act={config.hidden_act}: fledge reads models with "
+            "hidden_act=silu."
+        )
     rope = config.rope_parameters or Rope()
     scaling = config.rope_scaling or Rope()
     kinds = (rope.rope_type, rope.type, scaling.rope_type, scaling.type)
     kind = next((kind for kind in kinds if kind not in (None, "default")), None)
     if kind is not None:
-        raise UserError(f"{folder} scales its rotary positions ({kind}): fledge reads unscaled ones.")
+        raise UserError(
+            f"{folder} scales its rotary positions ({kind}): fledge reads unscaled ones."
+        )
     qwen = config.model_type == "qwen3"
     unsaid = 128 if qwen and "head_dim" not in config.model_fields_set else 0
     try:
@@ -111,7 +124,9 @@ def network_config(config: ModelConfig, folder: Path) -> TransformerConfig:
 
 
 def _window(config: ModelConfig, folder: Path) -> int:
-    """0 where every token looks at all before it. Raises UserError where some layers slide and others do not."""
+    """0 where every token looks at all before it. Raises UserError where some layers slide and
+    others do not.
+    """
     window = 4096 if "sliding_window" not in config.model_fields_set else config.sliding_window or 0
     if config.model_type == "mistral":
         return window
@@ -121,18 +136,31 @@ def _window(config: ModelConfig, folder: Path) -> int:
         slides = {kind == "sliding_attention" for kind in config.layer_types}
     else:
         first = 28 if config.max_window_layers is None else config.max_window_layers
-        slides = {False} if first >= config.num_hidden_layers else {True} if first == 0 else {False, True}
+        slides = (
+            {False}
+            if first >= config.num_hidden_layers
+            else {True}
+            if first == 0
+            else {False, True}
+        )
     if len(slides) > 1:
         raise UserError(
-            f"{folder} slides its window in some layers only: fledge reads models that do in all or in none."
+            f"{folder} slides its window in some layers only: fledge reads models that do in all "
+            "or in none."
         )
     return window if True in slides else 0
 
 
 def written_config(c: TransformerConfig, tokenizer: Tokenizer, scalar: bool) -> dict[str, Any]:
-    """config.json of a network of fledge's: Llama, with normalised queries and keys Qwen3, with a window Mistral."""
+    """config.json of a network of fledge's: Llama, with normalised queries and keys Qwen3, with a
+    window Mistral.
+    """
     family = "Qwen3" if c.qk_norm else "Mistral" if c.window else "Llama"
-    window = {"sliding_window": c.window, "use_sliding_window": True, "max_window_layers": 0} if c.window else {}
+    window = (
+        {"sliding_window": c.window, "use_sliding_window": True, "max_window_layers": 0}
+        if c.window
+        else {}
+    )
     return {
         "architectures": [f"{family}For{'SequenceClassification' if scalar else 'CausalLM'}"],
         "model_type": family.lower(),

@@ -1,7 +1,9 @@
-"""A model as a folder in Hugging Face's layout: config.json, model.safetensors and the tokenizer, written whole or not at all.
+"""A model as a folder in Hugging Face's layout: config.json, model.safetensors and the tokenizer,
+written whole or not at all.
 
-Plain models are LlamaForCausalLM, those with normalised queries and keys Qwen3ForCausalLM, reward models
-LlamaForSequenceClassification or Qwen3ForSequenceClassification with one label: `transformers` loads what fledge writes.
+Plain models are LlamaForCausalLM, those with normalised queries and keys Qwen3ForCausalLM, reward
+models LlamaForSequenceClassification or Qwen3ForSequenceClassification with one label:
+`transformers` loads what fledge writes.
 """
 
 from __future__ import annotations
@@ -46,58 +48,86 @@ class Loaded:
     config: dict[str, Any]  # config.json, fledge's own entries included
 
     def policy(self, chunk: int = 1024) -> TokenPolicy:
-        return TokenPolicy(self.network, actions(self.tokenizer, self.network.config.vocab_size), chunk=chunk)
+        return TokenPolicy(
+            self.network, actions(self.tokenizer, self.network.config.vocab_size), chunk=chunk
+        )
 
 
 def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
-    """The tokens a policy may say: text and the stop token, no other special, no row of the embedding without a token.
+    """The tokens a policy may say: text and the stop token, no other special, no row of the
+    embedding without a token.
 
     rows: V of the network, by default as many as the tokenizer has tokens.  [V] bool
     """
     tokens = tokenizer.vocab_size
     allowed = torch.arange(tokens if rows is None else rows) < tokens
-    for special in (tokenizer.pad, tokenizer.begin, tokenizer.system, tokenizer.user, tokenizer.assistant):
+    for special in (
+        tokenizer.pad,
+        tokenizer.begin,
+        tokenizer.system,
+        tokenizer.user,
+        tokenizer.assistant,
+    ):
         allowed[special] = False
     return allowed
 
 
 def find_model(path: Path) -> Path:
-    """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError for anything else."""
+    """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError
+    for anything else.
+    """
     for folder in (standing_model(path / "model"), standing_model(path)):
         if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
             return folder
     if not path.exists():
-        raise UserError(f"{path} does not exist: give a run such as runs/pretrain, or a model folder.")
+        raise UserError(
+            f"{path} does not exist: give a run such as runs/pretrain, or a model folder."
+        )
     if (path / "model.safetensors.index.json").exists():
         raise UserError(
-            f"the model in {path} is in several shards: save it again in one file, model.safetensors, which fledge reads."
+            f"the model in {path} is in several shards: save it again in one file, "
+            "model.safetensors, which fledge reads."
         )
-    raise UserError(f"{path} holds no model (model.safetensors with its config.json): {how_to_have_a_model(path)}")
+    raise UserError(
+        f"{path} holds no model (model.safetensors with its config.json): "
+        f"{how_to_have_a_model(path)}"
+    )
 
 
 def save_model(
-    folder: Path, network: Transformer, tokenizer: Tokenizer, *, scalar: ScalarModel | None = None, **notes: Any
+    folder: Path,
+    network: Transformer,
+    tokenizer: Tokenizer,
+    *,
+    scalar: ScalarModel | None = None,
+    **notes: Any,
 ) -> None:
-    """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the earlier folder intact."""
+    """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the
+    earlier folder intact.
+    """
     weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network)}
     if scalar is not None:
         weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
     config = written_config(network.config, tokenizer, scalar is not None) | notes
     with written_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
-        (beside / "config.json").write_text(json_text(config, str(folder / "config.json"), indent=2) + "\n")
+        (beside / "config.json").write_text(
+            json_text(config, str(folder / "config.json"), indent=2) + "\n"
+        )
         tokenizer.save(beside)
 
 
 def load_model(path: Path) -> Loaded:
     """The model of a run or a model folder.
 
-    Raises UserError for one that is missing, damaged or not of a known kind, and for a reward model.
+    Raises UserError for one that is missing, damaged or not of a known kind, and for a reward
+    model.
     """
     loaded, score = _load(find_model(path))
     if score is not None:
         raise UserError(
-            f"{path} is a reward model, which scores texts and writes none: give the model it was made from."
+            f"{path} is a reward model, which scores texts and writes none: give the model it was "
+            "made from."
         )
     return loaded
 
@@ -113,7 +143,9 @@ def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
 
 
 def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
-    """The model, and the weights of its scores where it is a reward model. Everything is checked before it is made."""
+    """The model, and the weights of its scores where it is a reward model. Everything is checked
+    before it is made.
+    """
     check_model(folder)
     config, raw = read_config(folder)
     sizes = network_config(config, folder)
@@ -132,13 +164,15 @@ def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:
     """Raises UserError for a tokenizer of another model.
 
-    Rows that no token has are legal where they fill an embedding up to a multiple of 64, as many models' do for the speed
-    of their products (Qwen's 151,665 tokens have 151,936 rows): nobody says them.
+    Rows that no token has are legal where they fill an embedding up to a multiple of 64, as many
+    models' do for the speed of their products (Qwen's 151,665 tokens have 151,936 rows): nobody
+    says them.
     """
     tokens = tokenizer.vocab_size
     padding = rows - tokens
     if padding != 0 and not (0 < padding < _MOST_PADDING and rows % _PADDED_TO == 0):
         raise UserError(
-            f"the tokenizer in {folder} has {tokens:,} tokens and the model's embedding {rows:,} rows: they belong to two "
-            "models. Put the model's own tokenizer.json and tokenizer_config.json back."
+            f"the tokenizer in {folder} has {tokens:,} tokens and the model's embedding {rows:,} "
+            "rows: they belong to two models. Put the model's own tokenizer.json and "
+            "tokenizer_config.json back."
         )

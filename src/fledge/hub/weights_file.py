@@ -1,4 +1,6 @@
-"""model.safetensors of a model: its header against what config.json asks for, before anything is made; names ours and theirs."""
+"""model.safetensors of a model: its header against what config.json asks for, before anything is
+made; names ours and theirs.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,11 @@ _SAME = {
 }
 # our fused name -> the names it joins, along the first axis
 _FUSED = {
-    "attention.qkv.weight": ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
+    "attention.qkv.weight": (
+        "self_attn.q_proj.weight",
+        "self_attn.k_proj.weight",
+        "self_attn.v_proj.weight",
+    ),
     "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
 }
 
@@ -48,12 +54,16 @@ class Held(NamedTuple):
 
 def read_header(path: Path) -> dict[str, Held]:
     """Name to dtype and shape of every tensor, of which none is read. Raises UserError."""
-    with open_regular(path):  # the library says of a file that may not be read that it does not exist
+    with open_regular(
+        path
+    ):  # the library says of a file that may not be read that it does not exist
         pass
     try:
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return {name: Held(one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
+            return {
+                name: Held(one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()
+            }
     except SafetensorError as error:
         raise _damaged(path, error) from error
 
@@ -70,9 +80,11 @@ def _damaged(path: Path, error: SafetensorError) -> UserError:
     return UserError(f"{path} is damaged ({error}): write it again, or use another run.")
 
 
-def check_header(header: Mapping[str, Held], config: TransformerConfig, scalar: bool, path: Path) -> None:
-    """Raises UserError where the weights are not those of such a network: at the first that differs, so that sizes like
-    10⁹ in a config.json cost nothing."""
+def check_header(
+    header: Mapping[str, Held], config: TransformerConfig, scalar: bool, path: Path
+) -> None:
+    """Raises UserError where the weights are not those of such a network: at the first that
+    differs, so that sizes like 10⁹ in a config.json cost nothing."""
     used = {SCORE, _HEAD} if config.tied else {SCORE}
     for name, shape in _asked_for(config):
         _check_tensor(header, name, shape, path)
@@ -83,19 +95,27 @@ def check_header(header: Mapping[str, Held], config: TransformerConfig, scalar: 
         _check_tensor(header, _HEAD, (config.vocab_size, config.width), path)
     left = sorted(name for name in header.keys() - used if not name.endswith("rotary_emb.inv_freq"))
     if left:
-        raise UserError(f"{path} has {left[0]}, which fledge's network has no place for: it would be another model.")
+        raise UserError(
+            f"{path} has {left[0]}, which fledge's network has no place for: it would be another "
+            "model."
+        )
 
 
-def _check_tensor(header: Mapping[str, Held], name: str, shape: tuple[int, ...], path: Path) -> None:
+def _check_tensor(
+    header: Mapping[str, Held], name: str, shape: tuple[int, ...], path: Path
+) -> None:
     held = header.get(name)
     if held is None:
         raise UserError(f"{path} has no {name}: the weights do not fit their config.json.")
     if held.shape != shape:
-        raise UserError(f"{name} in {path} is {held.shape}, config.json asks for {shape}: they are of two models.")
+        raise UserError(
+            f"{name} in {path} is {held.shape}, config.json asks for {shape}: they are of two "
+            "models."
+        )
     if held.dtype not in _DTYPES:
         raise UserError(
-            f"{name} in {path} is of dtype {held.dtype}: fledge reads weights in {', '.join(_DTYPES)}. "
-            "Save the model again in one of these."
+            f"{name} in {path} is of dtype {held.dtype}: fledge reads weights in "
+            f"{', '.join(_DTYPES)}. Save the model again in one of these."
         )
 
 
@@ -125,8 +145,8 @@ def _asked_for(c: TransformerConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def has_own_head(weights: Mapping[str, Tensor]) -> bool:
-    """Whether a file holds an output layer that is another than its embedding. `transformers` (5.24) then uses it, also
-    where config.json says that they are one."""
+    """Whether a file holds an output layer that is another than its embedding. `transformers`
+    (5.24) then uses it, also where config.json says that they are one."""
     if _HEAD not in weights:
         return False
     return not torch.equal(weights[_HEAD].double(), weights[_EMBEDDING].double())
@@ -139,13 +159,17 @@ def to_hugging_face(network: Transformer) -> Iterator[tuple[str, Tensor]]:
         tensor = tensor.detach().cpu()
         if ours in _FUSED:
             pieces = tensor.split(_sizes(network.config, ours))
-            yield from ((prefix + theirs, piece) for theirs, piece in zip(_FUSED[ours], pieces, strict=True))
+            yield from (
+                (prefix + theirs, piece) for theirs, piece in zip(_FUSED[ours], pieces, strict=True)
+            )
         else:
             yield prefix + _SAME[ours], tensor
 
 
 def from_hugging_face(weights: Mapping[str, Tensor], network: Transformer) -> dict[str, Tensor]:
-    """The state of `network` from their tensors, which `check_header` has compared with its config."""
+    """The state of `network` from their tensors, which `check_header` has compared with its
+    config.
+    """
     state: dict[str, Tensor] = {}
     for name, own in network.state_dict().items():
         prefix, ours = _parts(name)

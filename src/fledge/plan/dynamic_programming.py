@@ -1,7 +1,8 @@
-"""Value iteration: all states at once, on V and on Q; one at a time, in turn (Gauss–Seidel); and the most urgent state first.
+"""Value iteration: all states at once, on V and on Q; one at a time, in turn (Gauss–Seidel); and
+the most urgent state first.
 
-Bellman 1957 (Sutton & Barto 2018, eq. 4.10); Gauss–Seidel: Puterman 1994, section 6.3.3; prioritised sweeping: Moore & Atkeson 1993, with
-the model known. Large maps: grid_iteration.py.
+Bellman 1957 (Sutton & Barto 2018, eq. 4.10); Gauss–Seidel: Puterman 1994, section 6.3.3;
+prioritised sweeping: Moore & Atkeson 1993, with the model known. Large maps: grid_iteration.py.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from fledge.worlds.mdp import MDP
 def value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     """V ← max_a (R + γ P V) from 0 until V is within `tolerance` of V*, as `Approach` has it.
 
-    One product of P with V a sweep, sparse where P is. Raises UserError if the tolerance cannot be reached.
+    One product of P with V a sweep, sparse where P is. Raises UserError if the tolerance cannot be
+    reached.
     """
     return _sweep(mdp, torch.zeros(mdp.states, dtype=torch.float64), 0, tolerance)
 
@@ -44,7 +46,8 @@ def _sweep(mdp: MDP, value: torch.Tensor, sweeps: float, tolerance: float) -> So
 
 
 def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
-    """Q ← R + γ P max_a′ Q from 0: what Q-learning does, with the expectation in place of a sample. V* is its maximum.
+    """Q ← R + γ P max_a′ Q from 0: what Q-learning does, with the expectation in place of a sample.
+    V* is its maximum.
 
     Raises UserError if the tolerance cannot be reached.
     """
@@ -55,7 +58,12 @@ def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
         residual, q, sweeps = float((better - q).abs().max()), better, sweeps + 1
         largest = float(q.abs().max())
         if approach.near(residual, largest, sweeps):
-            return Solution(q.amax(1), greedy(mdp, q, tolerance), sweeps, error_bound(residual, largest, mdp.gamma))
+            return Solution(
+                q.amax(1),
+                greedy(mdp, q, tolerance),
+                sweeps,
+                error_bound(residual, largest, mdp.gamma),
+            )
 
 
 class Place(NamedTuple):
@@ -88,10 +96,11 @@ def places(mdp: MDP) -> list[Place]:
 
 
 def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
-    """V(s) ← max_a (R + γ P V) for one state after the other, there and back in turn, until V is within `tolerance` of V*.
+    """V(s) ← max_a (R + γ P V) for one state after the other, there and back in turn, until V is
+    within `tolerance` of V*.
 
-    A sweep is a γ-contraction towards V*, as one of value iteration is, so that the same bound holds for what it changed. Raises UserError
-    if the tolerance cannot be reached.
+    A sweep is a γ-contraction towards V*, as one of value iteration is, so that the same bound
+    holds for what it changed. Raises UserError if the tolerance cannot be reached.
     """
     every = list(enumerate(places(mdp)))
     value, sweeps, approach = np.zeros(mdp.states), 0, Approach(mdp.gamma, tolerance)
@@ -108,10 +117,11 @@ def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
 
 
 def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
-    """The state whose value is most wrong by its own equation is backed up next, until none is wrong by more than `tolerance` allows.
+    """The state whose value is most wrong by its own equation is backed up next, until none is
+    wrong by more than `tolerance` allows.
 
-    Worth it where few states change at a time. At γ = 1 whole sweeps follow, for only they show how much is still to come. Raises
-    UserError if the tolerance cannot be reached.
+    Worth it where few states change at a time. At γ = 1 whole sweeps follow, for only they show how
+    much is still to come. Raises UserError if the tolerance cannot be reached.
     """
     every = places(mdp)
     before: list[list[int]] = [[] for _ in every]  # the states that may lead here

@@ -1,9 +1,12 @@
-"""Value iteration on a large gridworld, by a stencil in the processor's cache, with a certificate of the error.
+"""Value iteration on a large gridworld, by a stencil in the processor's cache, with a certificate
+of the error.
 
-Three things make it fast. Places are held in four planes by the parity of row and column: the neighbours of one colour of the chequered
-map all have the other, so new values are used within the sweep (Gauss–Seidel, red and black; Young 1954). Planes are cut into tiles that
-fit the cache, and the tile where values may still change most is swept next (prioritised sweeping; Moore & Atkeson 1993): asynchronous
-value iteration converges in any order (Bertsekas 1982). And what is iterated is X = γ(V − V∞), V∞ = step/(1 − γ) being the worth of
+Three things make it fast. Places are held in four planes by the parity of row and column: the
+neighbours of one colour of the chequered map all have the other, so new values are used within the
+sweep (Gauss–Seidel, red and black; Young 1954). Planes are cut into tiles that fit the cache, and
+the tile where values may still change most is swept next (prioritised sweeping; Moore & Atkeson
+1993): asynchronous value iteration converges in any order (Bertsekas 1982). And what is iterated is
+X = γ(V − V∞), V∞ = step/(1 − γ) being the worth of
 walking for ever: the step reward drops out, and whoever wants no exit is right from the start.
 """
 
@@ -20,10 +23,18 @@ from fledge.errors import UserError
 from fledge.plan.bellman import ROUNDING
 from fledge.worlds.gridworld import MOVES, Gridworld
 
-TILE = 64  # rows and columns of a tile in each plane: 4 × 33 kB of values, and as much again for what is in between
+# rows and columns of a tile in each plane: 4 × 33 kB of values, and as much again for what is in
+# between
+TILE = 64
 SWEEPS = 12  # over a tile before the next one has its turn; 8 to 16 take about as long
-BORDER = 0.3  # of a tile's largest change, what its neighbours may see of it: only an order of work hangs on it
-COLOURS = ((0, 0), (1, 1), (0, 1), (1, 0))  # parities of row and column; the first two are red, the others black
+# of a tile's largest change, what its neighbours may see of it: only an order of work hangs on it
+BORDER = 0.3
+COLOURS = (
+    (0, 0),
+    (1, 1),
+    (0, 1),
+    (1, 0),
+)  # parities of row and column; the first two are red, the others black
 
 
 @dataclass(frozen=True)
@@ -44,29 +55,35 @@ class Part(NamedTuple):
     right: np.ndarray
     below: np.ndarray
     left: np.ndarray
-    bounces: list[tuple[int, np.ndarray]]  # which of those four have walls among them, and where [N] bool
-    kept: np.ndarray  # the places in `own` that a sweep must leave as they are: exits, and what is the next strip's
+    bounces: list[
+        tuple[int, np.ndarray]
+    ]  # which of those four have walls among them, and where [N] bool
+    # the places in `own` that a sweep must leave as they are: exits, and what is the next strip's
+    kept: np.ndarray
     live: np.ndarray  # [N] float64: 1 where it counts, else 0
     spare: np.ndarray  # [3, N] to work in
 
 
 def solve_gridworld(grid: Gridworld, tolerance: float = 1e-6) -> GridSolution:
-    """V* of a gridworld with γ < 1, to `tolerance`: memory linear in the places, no matrix, one core.
+    """V* of a gridworld with γ < 1, to `tolerance`: memory linear in the places, no matrix, one
+    core.
 
-    The bound is a certificate: V is one Bellman backup of all places from U, and ‖V − V*‖ ≤ γ/(1 − γ) · ‖V − U‖ (Puterman 1994, theorem
-    6.3.3). Raises UserError for γ = 1, and for a tolerance finer than float64 can tell.
+    The bound is a certificate: V is one Bellman backup of all places from U, and ‖V − V*‖ ≤ γ/(1 −
+    γ) · ‖V − U‖ (Puterman 1994, theorem 6.3.3). Raises UserError for γ = 1, and for a tolerance
+    finer than float64 can tell.
     """
     if grid.gamma == 1:
         raise UserError(
-            "a map is solved here with gamma below 1, where an error bound exists: use value_iteration(grid.mdp())."
+            "a map is solved here with gamma below 1, where an error bound exists: use "
+            "value_iteration(grid.mdp())."
         )
     for_ever = grid.step_reward / (1 - grid.gamma)
     largest = abs(for_ever) + float(grid.worth.abs().max())
     allowed = tolerance * (1 - grid.gamma) - ROUNDING * largest  # of X in one backup
     if not allowed > ROUNDING * largest:
         raise UserError(
-            f"a tolerance of {tolerance:g} is finer than float64 can tell of values up to {largest:.3g}: give "
-            f"{4 * ROUNDING * largest / (1 - grid.gamma):.1g} or more."
+            f"a tolerance of {tolerance:g} is finer than float64 can tell of values up to "
+            f"{largest:.3g}: give {4 * ROUNDING * largest / (1 - grid.gamma):.1g} or more."
         )
     planes = _Planes(grid, for_ever)
     planes.pending[1:-1, 1:-1] = np.inf
@@ -89,7 +106,9 @@ def solve_gridworld(grid: Gridworld, tolerance: float = 1e-6) -> GridSolution:
 
 
 def _neighbours(x: np.ndarray) -> list[np.ndarray]:
-    """Of every place, what is above, to the right, below and to the left; beyond the edge is zero.  [H, W] -> 4 × [H, W]"""
+    """Of every place, what is above, to the right, below and to the left; beyond the edge is zero.
+    [H, W] -> 4 × [H, W]
+    """
     edged = np.pad(x, 1)
     H, W = x.shape
     return [edged[1 + i : 1 + i + H, 1 + j : 1 + j + W] for i, j in MOVES]
@@ -98,7 +117,10 @@ def _neighbours(x: np.ndarray) -> list[np.ndarray]:
 def _backup(grid: Gridworld, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """max_a Σ p X and its first action, of all places at once.  [H, W] -> [H, W], [H, W] long"""
     floor = grid.floor.numpy()
-    around = [np.where(free, there, x) for free, there in zip(_neighbours(floor), _neighbours(x), strict=True)]
+    around = [
+        np.where(free, there, x)
+        for free, there in zip(_neighbours(floor), _neighbours(x), strict=True)
+    ]
     best, policy = np.full_like(x, -np.inf), np.zeros(x.shape, dtype=np.int64)
     for a in range(4):
         aside = around[a - 1] + around[(a + 1) % 4]
@@ -109,9 +131,11 @@ def _backup(grid: Gridworld, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class _Planes:
-    """X by colour, in strips of columns [2, 2, strips, rows + 2, columns + 1], so that a tile is one flat piece of each plane.
+    """X by colour, in strips of columns [2, 2, strips, rows + 2, columns + 1], so that a tile is
+    one flat piece of each plane.
 
-    The extra column of a strip is a copy of the neighbouring strip's: to the left for odd columns, to the right for even ones.
+    The extra column of a strip is a copy of the neighbouring strip's: to the left for odd columns,
+    to the right for even ones.
     """
 
     def __init__(self, grid: Gridworld, for_ever: float) -> None:
@@ -130,7 +154,9 @@ class _Planes:
             for band in range(self.bands)
             for strip in range(self.strips)
         }
-        self.pending = np.zeros((self.bands + 2, self.strips + 2))  # by how much a sweep may change a tile; edged
+        self.pending = np.zeros(
+            (self.bands + 2, self.strips + 2)
+        )  # by how much a sweep may change a tile; edged
         self.backups = 0
 
     def _laid_out(self, x: np.ndarray) -> np.ndarray:
@@ -152,14 +178,24 @@ class _Planes:
         return whole[: self.shape[0], : self.shape[1]]
 
     def _parts(
-        self, band: int, strip: int, blocked: list[np.ndarray], live: np.ndarray, exits: np.ndarray, spare: np.ndarray
+        self,
+        band: int,
+        strip: int,
+        blocked: list[np.ndarray],
+        live: np.ndarray,
+        exits: np.ndarray,
+        spare: np.ndarray,
     ) -> list[Part]:
         wide = self.columns + 1
         begin, end = self._rows(band).start * wide, self._rows(band).stop * wide
         parts = []
         for a, b in COLOURS:
-            own, beside, over = (self.x[i, j, strip].reshape(-1) for i, j in ((a, b), (a, 1 - b), (1 - a, b)))
-            walls = [(k, wall[a, b, strip].reshape(-1)[begin:end]) for k, wall in enumerate(blocked)]
+            own, beside, over = (
+                self.x[i, j, strip].reshape(-1) for i, j in ((a, b), (a, 1 - b), (1 - a, b))
+            )
+            walls = [
+                (k, wall[a, b, strip].reshape(-1)[begin:end]) for k, wall in enumerate(blocked)
+            ]
             counts = live[a, b, strip].reshape(-1)[begin:end]
             kept = exits[a, b, strip].reshape(-1)[begin:end].copy()
             kept.reshape(-1, wide)[:, (1 - b) * self.columns] = True
@@ -183,7 +219,9 @@ class _Planes:
         return slice(1 + band * self.tall, 1 + min(self.rows, (band + 1) * self.tall))
 
     def sweep_what_is_pending(self, enough: float) -> None:
-        """Tile after tile, the one first that may change most, until none changes by more than `enough` in a sweep."""
+        """Tile after tile, the one first that may change most, until none changes by more than
+        `enough` in a sweep.
+        """
         while True:
             row, column = divmod(int(self.pending.argmax()), self.strips + 2)
             if self.pending[row, column] <= enough:
@@ -200,7 +238,9 @@ class _Planes:
                 self._sweep(parts)
             self.pending[row, column] = self._sweep(parts, measure=True)
             for i, j in MOVES:
-                self.pending[row + i, column + j] = max(self.pending[row + i, column + j], BORDER * first)
+                self.pending[row + i, column + j] = max(
+                    self.pending[row + i, column + j], BORDER * first
+                )
 
     def _borrow(self, band: int, strip: int) -> None:
         """Copy the columns beside a tile from the neighbouring strips."""

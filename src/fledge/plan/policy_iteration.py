@@ -1,4 +1,6 @@
-"""The value of a policy, by linear algebra and by sweeps, and policy iteration on it (Howard 1960; Sutton & Barto 2018, section 4.3)."""
+"""The value of a policy, by linear algebra and by sweeps, and policy iteration on it (Howard 1960;
+Sutton & Barto 2018, section 4.3).
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,16 @@ MOST_STATES = 10_000  # whose S² numbers fit in 0.8 GB, and are solved in half 
 
 
 def policy_value(mdp: MDP, policy: Tensor) -> Tensor:
-    """V^π = (I − γ P_π)⁻¹ R_π, over the states that are not terminal.  [S] actions or [S, A] chances -> [S]
+    """V^π = (I − γ P_π)⁻¹ R_π, over the states that are not terminal.  [S] actions or [S, A]
+    chances -> [S]
 
-    Raises UserError at γ = 1 if π does not end from everywhere, naming a state, and for more than 10,000 states.
+    Raises UserError at γ = 1 if π does not end from everywhere, naming a state, and for more than
+    10,000 states.
     """
     if mdp.states > MOST_STATES:
         raise UserError(
-            f"a linear solve in {mdp.states} states wants {mdp.states}² numbers: it takes {MOST_STATES} states at most. Use "
-            "policy_value_by_sweeps."
+            f"a linear solve in {mdp.states} states wants {mdp.states}² numbers: it takes "
+            f"{MOST_STATES} states at most. Use policy_value_by_sweeps."
         )
     chance = as_probabilities(mdp, policy)  # [S, A]
     row, after, moves = mdp.entries()
@@ -42,13 +46,16 @@ def policy_value(mdp: MDP, policy: Tensor) -> Tensor:
     inside = under[open_][:, open_]
     value = torch.zeros(mdp.states, dtype=torch.float64)
     value[open_] = torch.linalg.solve(
-        torch.eye(len(inside), dtype=torch.float64) - mdp.gamma * inside, (chance * mdp.reward).sum(1)[open_]
+        torch.eye(len(inside), dtype=torch.float64) - mdp.gamma * inside,
+        (chance * mdp.reward).sum(1)[open_],
     )
     return value
 
 
 def _check_ends(under: Tensor, terminal: Tensor) -> None:
-    """I − P_π is singular just where a terminal state is out of reach, whatever the digits say.  [S, S], [S]"""
+    """I − P_π is singular just where a terminal state is out of reach, whatever the digits say.
+    [S, S], [S]
+    """
     ends = terminal
     while True:
         further = ends | (under @ ends.double() > 0)
@@ -57,13 +64,15 @@ def _check_ends(under: Tensor, terminal: Tensor) -> None:
         ends = further
     if not bool(ends.all()):
         raise UserError(
-            f"from state {int((~ends).nonzero()[0])} this policy never ends: at gamma = 1 its value is no solution of a linear equation. Give "
-            "a gamma below 1, or a policy that reaches a terminal state from everywhere."
+            f"from state {int((~ends).nonzero()[0])} this policy never ends: at gamma = 1 its "
+            "value is no solution of a linear equation. Give a gamma below 1, or a policy that "
+            "reaches a terminal state from everywhere."
         )
 
 
 def policy_value_by_sweeps(mdp: MDP, policy: Tensor, tolerance: float = 1e-10) -> Tensor:
-    """V ← R_π + γ P_π V from 0 until it is within `tolerance`, as `Approach` has it.  [S] actions or [S, A] chances -> [S]
+    """V ← R_π + γ P_π V from 0 until it is within `tolerance`, as `Approach` has it.  [S] actions
+    or [S, A] chances -> [S]
 
     Raises UserError if that cannot be reached.
     """
@@ -77,7 +86,8 @@ def policy_value_by_sweeps(mdp: MDP, policy: Tensor, tolerance: float = 1e-10) -
 
 
 def policy_iteration(mdp: MDP) -> Solution:
-    """π ← greedy for V^π until none is better; it begins with a policy that ends, so that γ = 1 has a value from the start.
+    """π ← greedy for V^π until none is better; it begins with a policy that ends, so that γ = 1 has
+    a value from the start.
 
     Raises UserError as `policy_value` does.
     """

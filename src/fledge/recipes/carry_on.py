@@ -1,4 +1,6 @@
-"""Continues a run that is open for writing: what it was started from is held against what is there now, then its recipe goes on."""
+"""Continues a run that is open for writing: what it was started from is held against what is there
+now, then its recipe goes on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ from fledge.runs.whole_folder import standing
 
 
 def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str, Any]:
-    """The summary of a run that is open for writing: read if it is finished and whole, else continued by `go`.
+    """The summary of a run that is open for writing: read if it is finished and whole, else
+    continued by `go`.
 
     A finished run whose model is lost or damaged has it written again from its last checkpoint, and
     keeps its summary; one that begins again gets a new one. Raises UserError where what it was
@@ -32,11 +35,15 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
         return summary
     if summary is not None:
         if run.checkpoints.steps():
-            show.line(f"the model of {run.folder} is lost or damaged: it is written again from the last checkpoint.")
+            show.line(
+                f"the model of {run.folder} is lost or damaged: it is written again from the last "
+                "checkpoint."
+            )
         elif not run.allowed.restart:
             raise UserError(
-                f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint to write it from: put "
-                f"one of them back, or `fledge resume {run.folder} from_start=true` trains it again."
+                f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint "
+                f"to write it from: put one of them back, or `fledge resume {run.folder} "
+                "from_start=true` trains it again."
             )
         run.kept_summary = summary
     check_inputs(run, show)
@@ -48,7 +55,8 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
 def is_as_it_was_finished(run: Run) -> bool:
     """Whether a finished run has the model that it wrote, if it is of a kind that writes one.
 
-    Raises UserError where it has, and its best agent is damaged or lost: no checkpoint is of that moment.
+    Raises UserError where it has, and its best agent is damaged or lost: no checkpoint is of that
+    moment.
     """
     writes_one = hashes_of(run.model_folder).exists() or bool(run.checkpoints.steps())
     if writes_one and not model_is_whole(run.folder):
@@ -58,7 +66,8 @@ def is_as_it_was_finished(run: Run) -> bool:
 
 
 def check_inputs(run: Run, show: Show) -> None:
-    """Raises UserError where a file that the run was started from is not what it was, unless that is allowed.
+    """Raises UserError where a file that the run was started from is not what it was, unless that
+    is allowed.
 
     Names are looked up from the present folder. What is allowed is recorded in lineage.json. What
     the run has a copy of may change: it is not read any more.
@@ -95,13 +104,16 @@ def refusal(run: Run, changes: list[Change]) -> str:
     started = Path(run.lineage.get("started_in") or ".")
     where = f", looked for from {Path.cwd()} since {started}, where the run was started, is gone"
     return (
-        f"{differing(changes)}{'' if started.is_dir() else where}: `{run.folder}` was started with another, and would end "
-        "with other bits. Put back what was there, or give accept_changes=true to go on with what is there now."
+        f"{differing(changes)}{'' if started.is_dir() else where}: `{run.folder}` was started with "
+        "another, and would end with other bits. Put back what was there, or give "
+        "accept_changes=true to go on with what is there now."
     )
 
 
 def use_threads(run: Run, show: Show) -> None:
-    """As many threads as the run was started with: a sum that is split among others has other last bits."""
+    """As many threads as the run was started with: a sum that is split among others has other last
+    bits.
+    """
     before, now = run.lineage.get("threads", torch.get_num_threads()), torch.get_num_threads()
     if before == now:
         return
@@ -109,4 +121,7 @@ def use_threads(run: Run, show: Show) -> None:
         torch.set_num_threads(before)
         show.line(f"{before} threads, as when the run was started (here they would be {now})")
     else:
-        show.line(f"the run was started with {before} threads and has {now} here: its last bits may be others")
+        show.line(
+            f"the run was started with {before} threads and has {now} here: its last bits may be "
+            "others"
+        )

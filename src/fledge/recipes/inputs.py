@@ -1,4 +1,6 @@
-"""Which files a run reads: those of its lineage, so that a change of any of them is noticed when it is continued."""
+"""Which files a run reads: those of its lineage, so that a change of any of them is noticed when it
+is continued.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,17 @@ _OWN_CODE = re.compile(r"(.+\.py):\w+")  # FILE.py:Class, as `algorithm` and `wo
 
 
 def files_of(config: Mapping[str, Any]) -> FilesOf:
-    """`files_read` as the fields of a run choose, which say whether hidden texts and linked folders are read."""
-    return partial(files_read, hidden=config.get("hidden", False), links=config.get("links", "follow"))
+    """`files_read` as the fields of a run choose, which say whether hidden texts and linked folders
+    are read.
+    """
+    return partial(
+        files_read, hidden=config.get("hidden", False), links=config.get("links", "follow")
+    )
 
 
 def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
-    """The files behind a name that a user gave: text, a task, a map, code of his own; none for what is built in.
+    """The files behind a name that a user gave: text, a task, a map, code of his own; none for what
+    is built in.
 
     A folder is its text files, in the order of names; a .py file brings the modules beside it that
     it imports, with the packages around them; `gridworld:map.txt`, `words:task.jsonl` and
@@ -51,7 +58,9 @@ def _with_imports(path: Path) -> list[Path]:
 
 
 def _and_imports(files: list[Path], root: Path) -> list[Path]:
-    """Files of Python and the modules of `root`, where Python looks, that they import, and so on."""
+    """Files of Python and the modules of `root`, where Python looks, that they import, and so
+    on.
+    """
     read, waiting = list(files), list(files)
     while waiting:
         for module in _imported(waiting.pop(), root):
@@ -63,7 +72,9 @@ def _and_imports(files: list[Path], root: Path) -> list[Path]:
 
 
 def _module_files(root: Path, module: tuple[str, ...]) -> Iterator[Path]:
-    """What Python runs to import a module of `root`: the __init__.py of each package, its own file."""
+    """What Python runs to import a module of `root`: the __init__.py of each package, its own
+    file.
+    """
     for end in range(1, len(module) + 1):
         place = root.joinpath(*module[:end])
         package, alone = place / "__init__.py", place.with_suffix(".py")

@@ -1,4 +1,6 @@
-"""Tells learners how much of a run each batch is, so that their schedules end where the run does; and which steps were not made."""
+"""Tells learners how much of a run each batch is, so that their schedules end where the run does;
+and which steps were not made.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from fledge.runs.show import Show
 
 @dataclass(frozen=True)
 class Pace:
-    """A learner, how many optimizer steps it makes on a batch, and after how many world steps the first one comes."""
+    """A learner, how many optimizer steps it makes on a batch, and after how many world steps the
+    first one comes.
+    """
 
     learner: Learner
     steps: float
@@ -21,9 +25,13 @@ class Pace:
 
 
 class Paced:
-    """An algorithm of which every batch takes its share of the schedules, however many optimizer steps come of it."""
+    """An algorithm of which every batch takes its share of the schedules, however many optimizer
+    steps come of it.
+    """
 
-    def __init__(self, algorithm: Any, paces: Sequence[Pace], units: Callable[[Pace], float]) -> None:
+    def __init__(
+        self, algorithm: Any, paces: Sequence[Pace], units: Callable[[Pace], float]
+    ) -> None:
         """units: how much of its learner's schedule the batch in hand is."""
         self.algorithm, self.paces, self.units = algorithm, paces, units
 
@@ -31,7 +39,9 @@ class Paced:
     def unfinished(self) -> Any:
         return self.algorithm.unfinished
 
-    def update(self, batch: Any, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Any, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         if self.unfinished is None:
             for pace in self.paces:
                 pace.learner.clock.pace(self.units(pace), pace.steps)
@@ -50,14 +60,16 @@ def by_batches(algorithm: Any, learner: Learner, steps: int) -> Paced:
 
 
 def by_world_steps(algorithm: Any, paces: Sequence[Pace], sampler: Any) -> Paced:
-    """Schedules in the world steps that the sampler's batches hold: how many batches there will be nobody knows, for the steps that
-    only begin an episode anew count for nothing.
+    """Schedules in the world steps that the sampler's batches hold: how many batches there will be
+    nobody knows, for the steps that only begin an episode anew count for nothing.
     """
 
     def units(pace: Pace) -> float:
         before, last = sampler.taken - sampler.figures["steps_taken"], pace.learner.schedule.steps
         place = [min(last, max(0, taken - pace.after)) for taken in (before, sampler.taken)]
-        return place[1] - place[0]  # the last batch may hold more than was asked for: its end is the schedule's
+        return (
+            place[1] - place[0]
+        )  # the last batch may hold more than was asked for: its end is the schedule's
 
     return Paced(algorithm, paces, units)
 
@@ -67,5 +79,6 @@ def say_skipped(run: Run, show: Show) -> None:
     skipped = sum(row.get("steps_skipped", 0) for row in run.metrics.each())
     if skipped:
         show.line(
-            f"{skipped:,.0f} optimizer steps were not made: their rows had nothing to learn from (`steps_skipped` in metrics.jsonl)."
+            f"{skipped:,.0f} optimizer steps were not made: their rows had nothing to learn from "
+            "(`steps_skipped` in metrics.jsonl)."
         )

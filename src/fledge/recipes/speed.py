@@ -1,4 +1,6 @@
-"""How fast this machine trains: precision and compilation are chosen by measuring, and recorded in the run."""
+"""How fast this machine trains: precision and compilation are chosen by measuring, and recorded in
+the run.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,21 @@ COMPILE_PAYS_AFTER_S = 600.0
 
 
 def choose_speed(
-    run: Run, config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, show: Show, *, equal_rows: bool = False
+    run: Run,
+    config: TrainingConfig,
+    policy: TokenPolicy,
+    batch: Trajectories,
+    show: Show,
+    *,
+    equal_rows: bool = False,
 ) -> str:
-    """The precision, "fp32" or "bf16", measured on a copy of the policy with a typical batch; compiles the network if chosen.
+    """The precision, "fp32" or "bf16", measured on a copy of the policy with a typical batch;
+    compiles the network if chosen.
 
-    What is not forced by the config is the fastest; machine.json keeps it, and a run that is continued uses what stands there.
-    equal_rows: every batch has the same shape, so that a network is compiled once: only then is compiling tried unasked, and
-    only if the run is long.
+    What is not forced by the config is the fastest; machine.json keeps it, and a run that is
+    continued uses what stands there.
+    equal_rows: every batch has the same shape, so that a network is compiled once: only then is
+    compiling tried unasked, and only if the run is long.
     """
     run.machine = _kept(run, show)
     if run.machine is None:
@@ -43,7 +53,9 @@ def choose_speed(
 
 
 def _kept(run: Run, show: Show) -> dict[str, Any] | None:
-    """What was chosen when the run began, from machine.json, else from a checkpoint: another precision has other bits."""
+    """What was chosen when the run began, from machine.json, else from a checkpoint: another
+    precision has other bits.
+    """
     record = run.folder / "machine.json"
     lost = "is missing"
     try:
@@ -57,7 +69,10 @@ def _kept(run: Run, show: Show) -> dict[str, Any] | None:
         return None  # nothing has been computed that would have to be continued
     kept = newest[1].get("machine")
     if kept is None:
-        show.line(f"{record} {lost}: the precision is measured anew, and if it comes out as another, so do the bits")
+        show.line(
+            f"{record} {lost}: the precision is measured anew, and if it comes out as another, so "
+            "do the bits"
+        )
         return None
     show.line(f"{record} {lost}: {kept['precision']}, as the checkpoint says")
     write_json(record, kept)
@@ -88,7 +103,9 @@ def _measure(
     }
 
 
-def _seconds(config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool) -> float:
+def _seconds(
+    config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool
+) -> float:
     """A forward and backward pass on a copy: the best of three after one to warm up."""
     twin = copy.deepcopy(policy)
     learner = config.learner(twin, precision)
@@ -99,7 +116,9 @@ def _seconds(config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, p
     for _ in range(4):
         began = time.perf_counter()
         with learner.autocast():
-            total(nll(twin.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0).backward()
+            total(
+                nll(twin.log_prob(batch.obs, batch.action, batch.chosen)), batch.chosen, 1.0
+            ).backward()
         if learner.device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)

@@ -27,10 +27,13 @@ TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and Adam
 class TrainingConfig(BaseModel):
     """The fields of every recipe that trains."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
+    )
 
     out: Path | None = Field(
-        default=None, description="run folder; by default the first free of runs/VERB, runs/VERB-2, …"
+        default=None,
+        description="run folder; by default the first free of runs/VERB, runs/VERB-2, …",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random number in the run")
     steps: int = Field(default=1000, ge=1, description="optimizer steps (updates, for align)")
@@ -38,13 +41,21 @@ class TrainingConfig(BaseModel):
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="cosine", description="of the learning rate after its rise"
     )
-    warmup_steps: int = Field(default=20, ge=0, description="optimizer steps over which the learning rate rises")
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on matrices only")
-    clip: float = Field(default=1.0, ge=0, description="the gradient is scaled down to this norm; 0 never")
-    rows_per_micro_batch: int | None = Field(
-        default=None, ge=1, description="rows differentiated at a time: memory only, never the numbers"
+    warmup_steps: int = Field(
+        default=20, ge=0, description="optimizer steps over which the learning rate rises"
     )
-    evaluate_every: int = Field(default=0, ge=0, description="steps between evaluations; 0: only before and after")
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on matrices only")
+    clip: float = Field(
+        default=1.0, ge=0, description="the gradient is scaled down to this norm; 0 never"
+    )
+    rows_per_micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="rows differentiated at a time: memory only, never the numbers",
+    )
+    evaluate_every: int = Field(
+        default=0, ge=0, description="steps between evaluations; 0: only before and after"
+    )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="of matrix products; auto measures this machine"
@@ -52,10 +63,14 @@ class TrainingConfig(BaseModel):
     compile: Literal["auto", "yes", "no"] = Field(
         default="auto", description="torch.compile; auto: if the run is long and it is faster"
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: a GPU if there is one"
+    )
 
     def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
-        schedule = Schedule(self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule)
+        schedule = Schedule(
+            self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule
+        )
         return Learner(
             module,
             schedule,
@@ -67,7 +82,9 @@ class TrainingConfig(BaseModel):
 
     def on(self) -> torch.device:
         return torch.device(
-            "cuda" if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available()) else "cpu"
+            "cuda"
+            if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+            else "cpu"
         )
 
 
@@ -83,7 +100,8 @@ class Called(Protocol[Config]):
 
 
 def closes_what_it_opens(recipe: Recipe[Config]) -> Called[Config]:
-    """The recipe with a stack of what is closed when it returns or raises; `open_run` puts a new run there.
+    """The recipe with a stack of what is closed when it returns or raises; `open_run` puts a new
+    run there.
 
     So the run can be opened again at once, and a hundred runs in one process have no more files
     open than one.
@@ -108,12 +126,14 @@ def open_run(
     data: list[str] | None = None,
     copied: list[str] | None = None,
 ) -> Run:
-    """The run to continue if one was given, which its giver closes; else a new one, put on `opened`.
+    """The run to continue if one was given, which its giver closes; else a new one, put on
+    `opened`.
 
     began: by `time.perf_counter`, when the work on it began. data: names of rows, tasks, worlds and
     code of the user's. copied: those of texts and files that `keep_shards` will take into the run.
 
-    From here on the generators that a process shares, from which code of the user's draws, follow the seed.
+    From here on the generators that a process shares, from which code of the user's draws, follow
+    the seed.
     """
     seed_generators(config.seed)
     if run is not None:
@@ -129,7 +149,8 @@ def open_run(
 
 @contextmanager
 def removed_if_it_cannot_begin(run: Run) -> Iterator[None]:
-    """A new run that a mistake of the user's ends in here is taken back: nothing of it could be continued.
+    """A new run that a mistake of the user's ends in here is taken back: nothing of it could be
+    continued.
 
     Of a run that is continued nothing is removed, whatever it lacks.
     """
@@ -149,6 +170,7 @@ def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
     needed = TRAINING_BYTES_A_PARAMETER * sizes.parameters
     if needed > memory:
         raise UserError(
-            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train and this machine has "
-            f"{memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a smaller `width`."
+            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train "
+            f"and this machine has {memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a "
+            "smaller `width`."
         )

@@ -1,4 +1,6 @@
-"""One run as the report shows it: its pictures, samples before and after, timings, settings and files."""
+"""One run as the report shows it: its pictures, samples before and after, timings, settings and
+files.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ _SHOWN_SAMPLES = 12
 
 @dataclass(frozen=True)
 class Drawn:
-    """One chart of the page. `legend` is empty for a single line, whose name the title already says."""
+    """One chart of the page. `legend` is empty for a single line, whose name the title already
+    says.
+    """
 
     title: str
     unit: str
@@ -69,7 +73,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prompt with its completions at the first and the last sampled step (`after` None where it was sampled once)."""
+    """A prompt with its completions at the first and the last sampled step (`after` None where it
+    was sampled once).
+    """
 
     prompt: str
     answer: str | None
@@ -127,7 +133,11 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
     in_world = max((row["world_steps"] for row in rows if "world_steps" in row), default=0)
     if in_world:
         done = f"{in_world:,.0f} steps in the world"
-        speed = f"{in_world / seconds:,.0f} steps in the world per second, learning included" if seconds else None
+        speed = (
+            f"{in_world / seconds:,.0f} steps in the world per second, learning included"
+            if seconds
+            else None
+        )
     status = "finished" if run.finished else "unfinished"
     return Chapter(
         anchor=anchor,
@@ -168,7 +178,9 @@ def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
         for name, value in after.items()
         if is_number(value) and is_number(before.get(name))
     ]
-    single = [(name, value) for name, value in summary.items() if is_number(value) and name not in after]
+    single = [
+        (name, value) for name, value in summary.items() if is_number(value) and name not in after
+    ]
     return changes + [(label(name), value_text(name, value)) for name, value in single]
 
 
@@ -184,19 +196,24 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
     pictures = []
     for picture in PICTURES:
         names = sorted(
-            (name for name in found if base(name) in picture.bases), key=lambda name: (name != base(name), name)
+            (name for name in found if base(name) in picture.bases),
+            key=lambda name: (name != base(name), name),
         )
         if names:
             if picture.title == "Loss" and not_of_text:
                 picture = replace(picture, unit="")
             elif over != "step":  # a world has no tokens
-                picture = replace(picture, unit=picture.unit.replace("nats per token", "nats per step"))
+                picture = replace(
+                    picture, unit=picture.unit.replace("nats per token", "nats per step")
+                )
             pictures.append(_draw(picture, {name: found.pop(name) for name in names}, over))
     more = []
     for name, pairs in found.items():
         words = label(name)
         low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
-        more.append(_draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}, over))
+        more.append(
+            _draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}, over)
+        )
     return pictures, more
 
 
@@ -206,12 +223,18 @@ def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]], 
         points = [(x, y) for x, y in pairs if y is not None]
         values = [y for _, y in points]
         series.append(Series(label(name), [x for x, _ in points], values))
-        change = f"{value_text(name, values[0])} → {value_text(name, values[-1])}" if len(values) > 1 else None
+        change = (
+            f"{value_text(name, values[0])} → {value_text(name, values[-1])}"
+            if len(values) > 1
+            else None
+        )
         lost = len(pairs) - len(points)
         not_numbers = f" ({lost} not a number)" if lost else ""
         captions.append((label(name), f"{change or value_text(name, values[0])}{not_numbers}"))
     single = len(captions) == 1
-    caption = captions[0][1] if single else " · ".join(f"{name} {change}" for name, change in captions)
+    caption = (
+        captions[0][1] if single else " · ".join(f"{name} {change}" for name, change in captions)
+    )
     svg = line_chart(
         series,
         x_label=over,
@@ -226,7 +249,9 @@ def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]], 
 
 
 def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """Each prompt at the first and the last step it was sampled; those sampled at two steps come first."""
+    """Each prompt at the first and the last step it was sampled; those sampled at two steps come
+    first.
+    """
     by_prompt: dict[str, dict[int, list[Row]]] = {}
     for row in rows:
         if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
@@ -257,21 +282,42 @@ def _answer(row: Row) -> Answer:
 
 def _named(config: dict[str, Any]) -> dict[str, str]:
     """What a sentence may name."""
-    return {"world": str(config.get("world")), "algorithm": str(config.get("compare") or config.get("algorithm"))}
+    return {
+        "world": str(config.get("world")),
+        "algorithm": str(config.get("compare") or config.get("algorithm")),
+    }
 
 
 def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
     seconds: dict[str, float] = {}
     for row in rows:
         for name, value in row.items():
-            if name not in ("step", "tokens_per_second", "total") and isinstance(value, int | float):
+            if name not in ("step", "tokens_per_second", "total") and isinstance(
+                value, int | float
+            ):
                 seconds[name] = seconds.get(name, 0.0) + value
     order = [name for name in ("generate", "score", "fit", "evaluate") if name in seconds]
     order += sorted(seconds.keys() - {*order, "other"}) + (["other"] if "other" in seconds else [])
     total = sum(seconds.values())
-    speeds = [row["tokens_per_second"] for row in rows if isinstance(row.get("tokens_per_second"), int | float)]
-    speed = f"{statistics.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)" if speeds else None
-    return [Phase(name, duration(seconds[name]), seconds[name] / total) for name in order if total > 0], speed, total
+    speeds = [
+        row["tokens_per_second"]
+        for row in rows
+        if isinstance(row.get("tokens_per_second"), int | float)
+    ]
+    speed = (
+        f"{statistics.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)"
+        if speeds
+        else None
+    )
+    return (
+        [
+            Phase(name, duration(seconds[name]), seconds[name] / total)
+            for name in order
+            if total > 0
+        ],
+        speed,
+        total,
+    )
 
 
 def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -281,13 +327,17 @@ def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             settings += _flat(value, f"{prefix}{key}.")
         else:
             settings.append(
-                (f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+                (
+                    f"{prefix}{key}",
+                    value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+                )
             )
     return settings
 
 
 def list_files(folder: Path) -> list[tuple[str, int, str]]:
-    """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report, nothing hidden.
+    """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report,
+    nothing hidden.
 
     Folders that are links are not entered: a link to a folder above would never end.
     """
@@ -301,7 +351,9 @@ def list_files(folder: Path) -> list[tuple[str, int, str]]:
             continue
         if os.path.isdir(path) and not os.path.islink(path):
             if not os.path.lexists(path / "lineage.json"):
-                listed += [(f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)]
+                listed += [
+                    (f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)
+                ]
         elif os.path.isfile(path):
             try:
                 listed.append((path.name, path.stat().st_size, sha256(path)))

@@ -1,4 +1,6 @@
-"""Small line charts as inline SVG: nice ticks, raw values faint behind a smooth line, colours from the style sheet."""
+"""Small line charts as inline SVG: nice ticks, raw values faint behind a smooth line, colours from
+the style sheet.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _POINTS = 300  # as many as a chart this wide can show
 
 @dataclass(frozen=True)
 class Series:
-    """One line: `x` ascending, `y` finite, as long as `x`. low, high: an interval around `y`, empty for none."""
+    """One line: `x` ascending, `y` finite, as long as `x`. low, high: an interval around `y`, empty
+    for none.
+    """
 
     name: str
     x: Sequence[float]
@@ -41,7 +45,9 @@ class _Scale:
 
 
 def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers in [low, high], apart by 1, 2 or 5 times a power of ten. Requires low < high."""
+    """About `count` round numbers in [low, high], apart by 1, 2 or 5 times a power of ten. Requires
+    low < high.
+    """
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
@@ -63,7 +69,9 @@ def tick_text(value: float, ticks: Sequence[float], *, percent: bool = False) ->
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Means under a Gaussian a sixtieth of the series wide: symmetric, so that nothing seems later than it was."""
+    """Means under a Gaussian a sixtieth of the series wide: symmetric, so that nothing seems later
+    than it was.
+    """
     width = max(1.0, len(values) / 60)
     reach = math.ceil(2.5 * width)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
@@ -72,7 +80,9 @@ def smooth(values: Sequence[float]) -> list[float]:
 
 
 def thin(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
-    """At most `_POINTS` points that still show every peak: the lowest and highest of each stretch."""
+    """At most `_POINTS` points that still show every peak: the lowest and highest of each
+    stretch.
+    """
     if len(x) <= _POINTS:
         return list(zip(x, y, strict=True))
     kept: set[int] = {0, len(x) - 1}
@@ -92,7 +102,9 @@ def line_chart(
     high: float | None = None,
     percent: bool = False,
 ) -> Markup:
-    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at least."""
+    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at
+    least.
+    """
     values = [y for one in series for y in (*one.y, *one.low, *one.high)]
     bottom, top = _reach(values + [bound for bound in (low, high) if bound is not None], low, high)
     ticks = nice_ticks(bottom, top)
@@ -101,14 +113,22 @@ def line_chart(
     y_scale = _Scale(bottom, top, HEIGHT - _BOTTOM, _TOP)
     x_scale = _x_scale([x for one in series for x in one.x], left, WIDTH - _RIGHT)
     parts = [_grid(y_scale, ticks, texts, left), _x_axis(x_scale, x_label)]
-    parts += [_band(one, x_scale, y_scale, f"s{number}") for number, one in enumerate(series, 1) if one.low]
+    parts += [
+        _band(one, x_scale, y_scale, f"s{number}")
+        for number, one in enumerate(series, 1)
+        if one.low
+    ]
     for number, one in enumerate(series, 1):
         parts.append(_line(one, x_scale, y_scale, f"s{number}"))
     return _svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
 
 
-def two_scale_chart(left_series: Series, right_series: Series, *, x_label: str, description: str) -> Markup:
-    """Two figures over the same x, each on an axis of its own, in its colour. `x` need not ascend: a path in time."""
+def two_scale_chart(
+    left_series: Series, right_series: Series, *, x_label: str, description: str
+) -> Markup:
+    """Two figures over the same x, each on an axis of its own, in its colour. `x` need not ascend:
+    a path in time.
+    """
     scales = []
     for one in (left_series, right_series):
         bottom, top = _reach(list(one.y), None, None)
@@ -122,20 +142,29 @@ def two_scale_chart(left_series: Series, right_series: Series, *, x_label: str, 
     for (at, anchor, name), scale, of, words in zip(sides, scales, ticks, texts, strict=True):
         for tick, word in zip(of, words, strict=True):
             parts.append(
-                f'<text class="{name}" x="{at:.1f}" y="{scale(tick) + 4:.1f}" text-anchor="{anchor}">{word}</text>'
+                f'<text class="{name}" x="{at:.1f}" y="{scale(tick) + 4:.1f}" '
+                f'text-anchor="{anchor}">{word}</text>'
             )
     for one, scale, name in zip((left_series, right_series), scales, ("s1", "s2"), strict=True):
-        dots = "".join(f'<circle cx="{x_scale(x):.1f}" cy="{scale(y):.1f}" r="1.6"/>' for x, y in _evenly(one))
+        dots = "".join(
+            f'<circle cx="{x_scale(x):.1f}" cy="{scale(y):.1f}" r="1.6"/>' for x, y in _evenly(one)
+        )
         middle = smooth(one.y) if len(one.y) >= _SMOOTHED_FROM else list(one.y)
         path = _path(
-            _evenly(Series(one.name, smooth(one.x) if len(one.x) >= _SMOOTHED_FROM else one.x, middle)), x_scale, scale
+            _evenly(
+                Series(one.name, smooth(one.x) if len(one.x) >= _SMOOTHED_FROM else one.x, middle)
+            ),
+            x_scale,
+            scale,
         )
         parts.append(f'<g class="dots {name}">{dots}</g><path class="line {name}" d="{path}"/>')
     return _svg(parts, (), x_scale, scales[0], x_label, description)
 
 
 def _reach(values: list[float], low: float | None, high: float | None) -> tuple[float, float]:
-    """The y range: all values, a little air, and exactly `low` or `high` where nothing goes beyond them."""
+    """The y range: all values, a little air, and exactly `low` or `high` where nothing goes beyond
+    them.
+    """
     least, most = min(values), max(values)
     if _is_point(least, most):
         air = abs(least) * 0.1 or 0.5
@@ -145,7 +174,9 @@ def _reach(values: list[float], low: float | None, high: float | None) -> tuple[
 
 
 def _is_point(low: float, high: float) -> bool:
-    """Whether floats between the two are too few for ticks: those of one value but for rounding, and denormal ones."""
+    """Whether floats between the two are too few for ticks: those of one value but for rounding,
+    and denormal ones.
+    """
     return high - low <= max(1e-300, 1e-12 * max(abs(low), abs(high)))
 
 
@@ -159,7 +190,9 @@ def _grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: flo
     lines = []
     for tick, text in zip(ticks, texts, strict=True):
         y = scale(tick)
-        lines.append(f'<line class="grid" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        lines.append(
+            f'<line class="grid" x1="{left:.1f}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
         lines.append(f'<text x="{left - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     return "".join(lines)
 
@@ -167,17 +200,27 @@ def _grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: flo
 def _x_axis(scale: _Scale, label: str) -> str:
     base = HEIGHT - _BOTTOM
     ticks = nice_ticks(scale.low, scale.high)
-    parts = [f'<line class="axis" x1="{scale.start:.1f}" x2="{scale.end:.1f}" y1="{base}" y2="{base}"/>']
+    parts = [
+        f'<line class="axis" x1="{scale.start:.1f}" x2="{scale.end:.1f}" y1="{base}" y2="{base}"/>'
+    ]
     for tick in ticks:
         text = tick_text(tick, ticks)
-        parts.append(f'<text x="{scale(tick):.1f}" y="{base + 15}" text-anchor="middle">{text}</text>')
+        parts.append(
+            f'<text x="{scale(tick):.1f}" y="{base + 15}" text-anchor="middle">{text}</text>'
+        )
     middle = (scale.start + scale.end) / 2
-    parts.append(f'<text class="name" x="{middle:.1f}" y="{HEIGHT - 4}" text-anchor="middle">{escape(label)}</text>')
+    parts.append(
+        f'<text class="name" x="{middle:.1f}" y="{HEIGHT - 4}" '
+        f'text-anchor="middle">{escape(label)}</text>'
+    )
     return "".join(parts)
 
 
 def _band(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
-    edge = [*zip(one.x, one.high, strict=True), *zip(reversed(one.x), reversed(one.low), strict=True)]
+    edge = [
+        *zip(one.x, one.high, strict=True),
+        *zip(reversed(one.x), reversed(one.low), strict=True),
+    ]
     return f'<path class="band {name}" d="{_path(edge, x_scale, y_scale)}Z"/>'
 
 
@@ -187,7 +230,8 @@ def _line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
         means = _path(_evenly(Series(one.name, one.x, smooth(one.y))), x_scale, y_scale)
         return f'<path class="raw {name}" d="{raw}"/><path class="line {name}" d="{means}"/>'
     dots = "".join(
-        f'<circle cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="2.4"/>' for x, y in zip(one.x, one.y, strict=True)
+        f'<circle cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="2.4"/>'
+        for x, y in zip(one.x, one.y, strict=True)
     )
     return f'<path class="line {name}" d="{raw}"/><g class="points {name}">{dots}</g>'
 
@@ -213,7 +257,10 @@ def _svg(
     percent: bool = False,
 ) -> Markup:
     """The whole picture; `data-chart` carries the points for the page's hover script."""
-    points = [{"name": one.name, "points": [[x, float(f"{y:.4g}")] for x, y in _evenly(one)]} for one in series]
+    points = [
+        {"name": one.name, "points": [[x, float(f"{y:.4g}")] for x, y in _evenly(one)]}
+        for one in series
+    ]
     chart = {
         "series": points,
         "x": [x_scale.low, x_scale.high, round(x_scale.start, 1), round(x_scale.end, 1)],

@@ -24,9 +24,13 @@ class Member:
 
 
 def parents_of(run: Run) -> list[Path]:
-    """The folders that `run` started from, absolute; the first is the one whose weights it moved."""
+    """The folders that `run` started from, absolute; the first is the one whose weights it
+    moved.
+    """
     here = run.folder.resolve()
-    return [Path(os.path.normpath(here / parent["path"])) for parent in run.lineage.get("parents", [])]
+    return [
+        Path(os.path.normpath(here / parent["path"])) for parent in run.lineage.get("parents", [])
+    ]
 
 
 def ancestry(run: Run) -> list[Run]:
@@ -53,7 +57,10 @@ def family(runs: Iterable[Run]) -> list[Member]:
         parents = parents_of(member.run) if member.run else []
         member.also = parents[1:]
         if parents and member.run and place in _upwards(parents[0], under):
-            circle = f"{member.folder / 'lineage.json'} makes this run its own ancestor: put the original file back."
+            circle = (
+                f"{member.folder / 'lineage.json'} makes this run its own ancestor: put the "
+                "original file back."
+            )
             member.run.damage += [circle] if circle not in member.run.damage else []
             parents = []
         if not parents:
@@ -74,13 +81,18 @@ def _upwards(place: Path | None, under: dict[Path, Path]) -> Iterator[Path]:
 
 
 def guided(members: list[Member]) -> Iterator[tuple[str, Member]]:
-    """Every member, parents before children, with the lines of the tree that stand before its name."""
-    # A stack of its own: a run that started from a run that started from a run … may go on for thousands.
+    """Every member, parents before children, with the lines of the tree that stand before its
+    name.
+    """
+    # A stack of its own: a run that started from a run that started from a run … may go on for
+    # thousands.
     waiting = [("", "", member) for member in reversed(members)]
     while waiting:
         guide, below, member = waiting.pop()
         yield guide, member
-        children = list(reversed(member.children))  # the last one is pushed first, and closes the line
+        children = list(
+            reversed(member.children)
+        )  # the last one is pushed first, and closes the line
         waiting += [
             (below + ("├─ " if place else "└─ "), below + ("│  " if place else "   "), child)
             for place, child in enumerate(children)

@@ -1,4 +1,6 @@
-"""What the figures of a run are called, how their values are written, and which of them belong in one picture."""
+"""What the figures of a run are called, how their values are written, and which of them belong in
+one picture.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One chart: the figures it takes (a `held_out_` one goes with its like), and where its axis must reach."""
+    """One chart: the figures it takes (a `held_out_` one goes with its like), and where its axis
+    must reach.
+    """
 
     title: str
     bases: tuple[str, ...]
@@ -68,14 +72,18 @@ PICTURES = (
     Picture("Reward", ("reward",)),
     Picture("True score", ("true_score", "score"), low=0, high=1),
     Picture("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
-    Picture("KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0),
+    Picture(
+        "KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0
+    ),
     Picture("Entropy", ("entropy",), "nats per token", low=0),
 )
 
 
 def base(name: str) -> str:
     """The figure without what it was measured on: `validation_loss` is a `loss`."""
-    return next((name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name)
+    return next(
+        (name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name
+    )
 
 
 def label(name: str) -> str:
@@ -84,17 +92,23 @@ def label(name: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a chart can hold it: the difference of two floats near the end of their range is infinite."""
+    """Whether a chart can hold it: the difference of two floats near the end of their range is
+    infinite.
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def is_share(name: str) -> bool:
-    """Whether the figure is a share of a whole, between 0 and 1; an `aligned_exact_match` is one too."""
+    """Whether the figure is a share of a whole, between 0 and 1; an `aligned_exact_match` is one
+    too.
+    """
     return any(name == share or name.endswith(f"_{share}") for share in _SHARES)
 
 
 def value_text(name: str, value: Any) -> str:
-    """A value with as many digits as are worth reading: `43.8 %` (unbreakable), `2.41`, `3.0e-04`, `4 min 12 s`."""
+    """A value with as many digits as are worth reading: `43.8 %` (unbreakable), `2.41`, `3.0e-04`,
+    `4 min 12 s`.
+    """
     if value is None:
         return "not a number"
     if not is_number(value):
@@ -136,7 +150,8 @@ def size_text(size: int) -> str:
 
 
 def columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
-    """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping is left out.
+    """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping
+    is left out.
 
     Where a row counts steps in a world, those are its step.
     """
@@ -147,13 +162,20 @@ def columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
         for name, value in row.items():
             if name not in _BOOKKEEPING and (value is None or is_number(value)):
                 found.setdefault(name, []).append((row.get("world_steps", row["step"]), value))
-    return {name: pairs for name, pairs in found.items() if any(value is not None for _, value in pairs)}
+    return {
+        name: pairs for name, pairs in found.items() if any(value is not None for _, value in pairs)
+    }
 
 
 def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
-    """The figure that matters most and its last value: test before validation before trained-on, a success before a loss."""
+    """The figure that matters most and its last value: test before validation before trained-on, a
+    success before a loss.
+    """
     found = columns(rows)
-    last = {name: next(value for _, value in reversed(pairs) if value is not None) for name, pairs in found.items()}
+    last = {
+        name: next(value for _, value in reversed(pairs) if value is not None)
+        for name, pairs in found.items()
+    }
     for wanted in (
         "exact_match",
         "evaluation_return",
@@ -166,7 +188,8 @@ def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
     ):
         names = [name for name in last if base(name) == wanted]
         if names:
-            # The test part's, read once at the end, then one that steered, then one that was trained on.
+            # The test part's, read once at the end, then one that steered, then one that was
+            # trained on.
             name = min(names, key=lambda n: (not n.startswith("test_"), n == wanted))
             return name, last[name]
     return None

@@ -1,7 +1,9 @@
-"""Pictures of an agent at work: one episode of one environment, drawn step by step, as PNG and as an animation that browsers play.
+"""Pictures of an agent at work: one episode of one environment, drawn step by step, as PNG and as
+an animation that browsers play.
 
-The animation is APNG, PNG with further frames (W3C PNG, third edition, 2025, section 11.3.6): every frame after the first is only the
-rectangle that has changed. Written here, so that a report needs no picture library.
+The animation is APNG, PNG with further frames (W3C PNG, third edition, 2025, section 11.3.6): every
+frame after the first is only the rectangle that has changed. Written here, so that a report needs
+no picture library.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class Film:
-    """frames: [H, W, 3] uint8 each, the first before anything was done. seconds: for which each is shown."""
+    """frames: [H, W, 3] uint8 each, the first before anything was done. seconds: for which each is
+    shown.
+    """
 
     frames: list[np.ndarray]
     seconds: float
@@ -48,12 +52,19 @@ class _NotDrawn(Exception):
 
 
 def film(
-    given: str | Maker, best: Callable[[Tensor], Tensor], *, seed: int, longest: int = 500, every: int = 2
+    given: str | Maker,
+    best: Callable[[Tensor], Tensor],
+    *,
+    seed: int,
+    longest: int = 500,
+    every: int = 2,
 ) -> tuple[Film | None, str]:
-    """One episode of an environment of gymnasium's, or of one's own, under `best`, at most `longest` steps, every `every`-th of them drawn.
+    """One episode of an environment of gymnasium's, or of one's own, under `best`, at most
+    `longest` steps, every `every`-th of them drawn.
 
-    best: obs [1, *O] -> action [1, *A]. Returns the film and "", or None and a sentence that says why there is none: no library that
-    draws, no OpenGL, an environment that has no pictures, or that fails as it is drawn.
+    best: obs [1, *O] -> action [1, *A]. Returns the film and "", or None and a sentence that says
+    why there is none: no library that draws, no OpenGL, an environment that has no pictures, or
+    that fails as it is drawn.
     """
     world, name = None, name_of(given)
     try:
@@ -99,9 +110,13 @@ def _world(name: str, maker: Maker | None) -> GymWorld:
 
 @contextmanager
 def _without_a_screen() -> Iterator[None]:
-    """On a Linux machine that shows nothing, MuJoCo draws by EGL and pygame to nowhere, unless the user has said otherwise."""
+    """On a Linux machine that shows nothing, MuJoCo draws by EGL and pygame to nowhere, unless the
+    user has said otherwise.
+    """
     wanted = {}
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if sys.platform == "linux" and not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    ):
         wanted = {"MUJOCO_GL": "egl", "SDL_VIDEODRIVER": "dummy"}
     mine = [variable for variable in wanted if variable not in os.environ]
     os.environ.update({variable: wanted[variable] for variable in mine})
@@ -119,8 +134,12 @@ def _drawn(world: GymWorld) -> np.ndarray:
         try:
             drawn = world.picture()
         except DependencyNotInstalled as error:
-            raise _NotDrawn(f"{error}. In a clone of fledge: pip install -e '.[classic]'") from error
-        except BaseException as error:  # whatever is raised: a run must not end for want of a picture
+            raise _NotDrawn(
+                f"{error}. In a clone of fledge: pip install -e '.[classic]'"
+            ) from error
+        except (
+            BaseException
+        ) as error:  # whatever is raised: a run must not end for want of a picture
             if is_interrupt(error):
                 raise
             raise _NotDrawn(f"{deed(error).removeprefix('raised ')}.") from error
@@ -130,7 +149,8 @@ def _drawn(world: GymWorld) -> np.ndarray:
 
 
 def smaller(frame: np.ndarray, largest: int = LARGEST) -> np.ndarray:
-    """The frame with its longer side at most `largest`, every k × k pixels made one; what is left at the edges is cut.
+    """The frame with its longer side at most `largest`, every k × k pixels made one; what is left
+    at the edges is cut.
 
     [H, W, 3] -> [H // k, W // k, 3]
     """
@@ -148,12 +168,16 @@ def png(frame: np.ndarray) -> bytes:
 
 
 def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
-    """Frames [H, W, 3] uint8, each shown for `seconds`, again and again -> the file's content; readers without APNG show the first.
+    """Frames [H, W, 3] uint8, each shown for `seconds`, again and again -> the file's content;
+    readers without APNG show the first.
 
     Raises ValueError for no frames or frames of several sizes.
     """
     if not frames or any(frame.shape != frames[0].shape for frame in frames):
-        raise ValueError(f"{len(frames)} frames of {len({f.shape for f in frames})} sizes: one or more of one size.")
+        raise ValueError(
+            f"{len(frames)} frames of {len({f.shape for f in frames})} sizes: one or more of one "
+            "size."
+        )
     delay = Fraction(seconds).limit_denominator(1000)
     file = SIGNATURE + _header(frames[0]) + _chunk(b"acTL", struct.pack(">II", len(frames), 0))
     number = 0  # of the chunks that make up the animation, in order
@@ -161,7 +185,10 @@ def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
         top, left, part = (0, 0, frame) if i == 0 else _changed(frames[i - 1], frame)
         place = struct.pack(">IIII", part.shape[1], part.shape[0], left, top)
         file += _chunk(
-            b"fcTL", struct.pack(">I", number) + place + struct.pack(">HHBB", *delay.as_integer_ratio(), 0, 0)
+            b"fcTL",
+            struct.pack(">I", number)
+            + place
+            + struct.pack(">HHBB", *delay.as_integer_ratio(), 0, 0),
         )
         number += 1
         if i == 0:
@@ -173,12 +200,18 @@ def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
 
 
 def _changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.ndarray]:
-    """Top, left and content of the smallest rectangle that holds every change; one pixel where there is none."""
+    """Top, left and content of the smallest rectangle that holds every change; one pixel where
+    there is none.
+    """
     differs = (before != after).any(2)
     if not differs.any():
         return 0, 0, after[:1, :1]
     rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
-    return int(rows[0]), int(columns[0]), after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return (
+        int(rows[0]),
+        int(columns[0]),
+        after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1],
+    )
 
 
 def _header(frame: np.ndarray) -> bytes:
@@ -186,11 +219,18 @@ def _header(frame: np.ndarray) -> bytes:
 
 
 def _packed(part: np.ndarray) -> bytes:
-    """Rows as they are (filter 0): on drawn scenes the other filters made files larger (Hopper: 84 kB, 94 to 123 with them)."""
+    """Rows as they are (filter 0): on drawn scenes the other filters made files larger (Hopper: 84
+    kB, 94 to 123 with them).
+    """
     rows = np.zeros((part.shape[0], 1 + 3 * part.shape[1]), dtype=np.uint8)
     rows[:, 1:] = part.reshape(part.shape[0], -1)
     return zlib.compress(rows.tobytes(), 6)
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )

@@ -1,6 +1,7 @@
 """Pictures of a gridworld: values as colours and the policy as arrows, in the terminal and as SVG.
 
-Blue is worth more than nothing and orange less, the stronger the colour the more; both are told apart by those who see no red or green.
+Blue is worth more than nothing and orange less, the stronger the colour the more; both are told
+apart by those who see no red or green.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ MOST_NUMBERS = 900  # places beyond which numbers are not to be read
 
 
 def in_terminal(grid: Gridworld, value: Tensor, policy: Tensor | None = None) -> Text:
-    """A line of text for each row of the map; rich colours it on a terminal and leaves it plain in a pipe.
+    """A line of text for each row of the map; rich colours it on a terminal and leaves it plain in
+    a pipe.
 
-    value: [H, W]. policy: [H, W], the number of an action or −1 for none. Raises UserError where the shapes are others.
+    value: [H, W]. policy: [H, W], the number of an action or −1 for none. Raises UserError where
+        the shapes are others.
     """
     _check(grid, value, policy)
     picture, shown, most = Text(), _shown(grid, value), _most(grid, value)
@@ -45,18 +48,21 @@ def in_terminal(grid: Gridworld, value: Tensor, policy: Tensor | None = None) ->
 def as_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: str = "") -> str:
     """The picture as an SVG document; numbers only where there is room for them, exits in a frame.
 
-    value: [H, W]. policy: [H, W], the number of an action or −1 for none. Raises UserError where the shapes are others, and for more than
-    40,000 places.
+    value: [H, W]. policy: [H, W], the number of an action or −1 for none. Raises UserError where
+    the shapes are others, and for more than 40,000 places.
     """
     _check(grid, value, policy)
     H, W = value.shape
     if H * W > MOST_PLACES:
-        raise UserError(f"the map has {H} × {W} places: an SVG holds {MOST_PLACES} at most. Draw a part of it.")
+        raise UserError(
+            f"the map has {H} × {W} places: an SVG holds {MOST_PLACES} at most. Draw a part of it."
+        )
     side = SIDE if H * W <= MOST_NUMBERS else SMALL_SIDE
     shown, most = _shown(grid, value), _most(grid, value)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W * side} {H * side}" width="{W * side}" height="{H * side}" '
-        f'role="img" font-family="sans-serif" text-anchor="middle">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W * side} {H * side}" '
+        f'width="{W * side}" height="{H * side}" role="img" font-family="sans-serif" '
+        'text-anchor="middle">',
         f"<title>{escape(title or 'values and policy of a gridworld')}</title>",
     ]
     for i in range(H):
@@ -65,7 +71,8 @@ def as_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: 
             free = bool(grid.floor[i, j])
             colour = _colour(worth, most) if free else WALL
             parts.append(
-                f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="rgb({_rgb(colour)})" stroke="#fff"/>'
+                f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="rgb({_rgb(colour)})" '
+                'stroke="#fff"/>'
             )
             sign, ink = _sign(grid, policy, i, j), f"rgb({_rgb(_ink(colour))})"
             if free and side == SIDE:
@@ -82,7 +89,10 @@ def _label(sign: str, number: str, x: int, y: int, ink: str) -> list[str]:
     if sign in ARROWS:
         parts.append(_arrow(sign, x + half, y + half - 8, 14, ink))
     elif sign == EXIT:
-        frame = f'<rect x="{x + 4}" y="{y + 4}" width="{inner}" height="{inner}" fill="none" stroke="{ink}" stroke-width="2"/>'
+        frame = (
+            f'<rect x="{x + 4}" y="{y + 4}" width="{inner}" height="{inner}" fill="none" '
+            f'stroke="{ink}" stroke-width="2"/>'
+        )
         parts.append(frame)
     return parts
 
@@ -91,8 +101,9 @@ def _arrow(sign: str, x: float, y: float, reach: float, ink: str) -> str:
     """An arrow through (x, y): drawn upwards and turned, so that there is one to draw."""
     r = reach
     return (
-        f'<path d="M0 {r:g}V{-r:g}M{-0.5 * r:g} {-0.4 * r:g}L0 {-r:g}L{0.5 * r:g} {-0.4 * r:g}" transform="translate({x:g} {y:g}) '
-        f'rotate({90 * ARROWS.index(sign)})" fill="none" stroke="{ink}" stroke-width="{max(1.0, r / 7):.2g}"/>'
+        f'<path d="M0 {r:g}V{-r:g}M{-0.5 * r:g} {-0.4 * r:g}L0 {-r:g}L{0.5 * r:g} {-0.4 * r:g}" '
+        f'transform="translate({x:g} {y:g}) rotate({90 * ARROWS.index(sign)})" fill="none" '
+        f'stroke="{ink}" stroke-width="{max(1.0, r / 7):.2g}"/>'
     )
 
 
@@ -100,8 +111,8 @@ def _check(grid: Gridworld, value: Tensor, policy: Tensor | None) -> None:
     for name, given in (("value", value), ("policy", policy)):
         if given is not None and given.shape != grid.floor.shape:
             raise UserError(
-                f"the {name} is {tuple(given.shape)}, the map {tuple(grid.floor.shape)}: bring what is by state onto the map with "
-                "`grid.on_map`."
+                f"the {name} is {tuple(given.shape)}, the map {tuple(grid.floor.shape)}: bring "
+                "what is by state onto the map with `grid.on_map`."
             )
 
 

@@ -1,7 +1,9 @@
-"""Did the policy learn to please its reward model rather than to be right? Both scores over the way from the start.
+"""Did the policy learn to please its reward model rather than to be right? Both scores over the way
+from the start.
 
-After Gao, Schulman & Hilton (2023), "Scaling laws for reward model overoptimization", arXiv:2210.10760: with
-d = √KL(π‖π_start) on the x axis, the reward model's score keeps rising while the true score turns down.
+After Gao, Schulman & Hilton (2023), "Scaling laws for reward model overoptimization",
+arXiv:2210.10760: with d = √KL(π‖π_start) on the x axis, the reward model's score keeps rising while
+the true score turns down.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ _NEEDED = ("kl_k1", "reward_model_score", "true_score")
 
 @dataclass(frozen=True)
 class Overoptimisation:
-    """The picture, what it says in a sentence, and whether the true score turned down while the reward model's rose."""
+    """The picture, what it says in a sentence, and whether the true score turned down while the
+    reward model's rose.
+    """
 
     svg: Markup
     sentence: str
@@ -29,11 +33,15 @@ class Overoptimisation:
 
 
 def overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
-    """From metrics rows that have `kl_k1`, `reward_model_score` and `true_score`; None with fewer than three such rows."""
+    """From metrics rows that have `kl_k1`, `reward_model_score` and `true_score`; None with fewer
+    than three such rows.
+    """
     whole = [row for row in rows if all(is_number(row.get(name)) for name in _NEEDED)]
     if len(whole) < 3:
         return None
-    distance = [math.sqrt(max(0.0, row["kl_k1"])) for row in whole]  # an estimate of a KL near 0 may fall below it
+    distance = [
+        math.sqrt(max(0.0, row["kl_k1"])) for row in whole
+    ]  # an estimate of a KL near 0 may fall below it
     proxy = [row["reward_model_score"] for row in whole]
     true = [row["true_score"] for row in whole]
     happened, sentence = _judge(distance, proxy, true)
@@ -46,13 +54,18 @@ def overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
     return Overoptimisation(svg, sentence, happened)
 
 
-def _judge(distance: Sequence[float], proxy: Sequence[float], true: Sequence[float]) -> tuple[bool, str]:
-    """The smoothed true score's highest point against its end. A fall counts from 0.02 on, and from three times what
-    noise is left after smoothing (which averages over about a twentieth of the steps)."""
+def _judge(
+    distance: Sequence[float], proxy: Sequence[float], true: Sequence[float]
+) -> tuple[bool, str]:
+    """The smoothed true score's highest point against its end. A fall counts from 0.02 on, and from
+    three times what noise is left after smoothing (which averages over about a twentieth of the
+    steps)."""
     proxy_means, true_means = smooth(proxy), smooth(true)
     peak = max(range(len(true)), key=true_means.__getitem__)
     fall = true_means[peak] - true_means[-1]
-    scatter = math.sqrt(sum((t - m) ** 2 for t, m in zip(true, true_means, strict=True)) / len(true))
+    scatter = math.sqrt(
+        sum((t - m) ** 2 for t, m in zip(true, true_means, strict=True)) / len(true)
+    )
     noise = scatter / math.sqrt(max(1.0, len(true) / 20))
     rose = proxy_means[-1] - proxy_means[peak]
     if fall <= max(0.02, 3 * noise):
@@ -66,6 +79,7 @@ def _judge(distance: Sequence[float], proxy: Sequence[float], true: Sequence[flo
             "and the reward model's score fell with it."
         )
     return True, (
-        f"Over-optimised: beyond √KL = {distance[peak]:.1f} the true score fell from {true_means[peak]:.2f} to "
-        f"{true_means[-1]:.2f} while the reward model's score still rose by {rose:.2f}."
+        f"Over-optimised: beyond √KL = {distance[peak]:.1f} the true score fell from "
+        f"{true_means[peak]:.2f} to {true_means[-1]:.2f} while the reward model's score still rose "
+        f"by {rose:.2f}."
     )

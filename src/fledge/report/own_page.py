@@ -1,4 +1,6 @@
-"""A page where the user wants it: written over an earlier one of the same kind, and over nothing else."""
+"""A page where the user wants it: written over an earlier one of the same kind, and over nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,21 @@ from fledge.runs.atomic import write_text
 
 Kind = Literal["report", "verify", "ladder"]
 _HEAD = 4096  # bytes, in which a page of ours says what it is
-_MARK = '<meta name="generator" content="fledge'  # as each template has it, with its kind and the closing quote
+# as each template has it, with its kind and the closing quote
+_MARK = '<meta name="generator" content="fledge'
 _BEFORE_THERE_WAS_A_MARK = " · fledge</title>"
 
 
 def check_page(path: Path, kind: Kind) -> None:
-    """Raises UserError where `path` is there and is no page that `fledge KIND` wrote: to be asked before the work is done."""
+    """Raises UserError where `path` is there and is no page that `fledge KIND` wrote: to be asked
+    before the work is done.
+    """
     if not os.path.lexists(path):
         return
     if not path.is_file() or not _is_ours(path, kind):
         raise UserError(
-            f"`{path}` is there already and is no page of `fledge {kind}`: choose another `out`, or remove it."
+            f"`{path}` is there already and is no page of `fledge {kind}`: choose another `out`, "
+            "or remove it."
         )
 
 

@@ -1,4 +1,6 @@
-"""A page that opens anywhere without a network: a template filled, with the style and the script of the reports inside it."""
+"""A page that opens anywhere without a network: a template filled, with the style and the script of
+the reports inside it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from fledge.report.figures import size_text
 
 
 def render_page(package: str, template: str, content: dict[str, Any]) -> str:
-    """The page as text. The template lies in `package`; beside the content it is given `style`, `script` and `script_digest`."""
+    """The page as text. The template lies in `package`; beside the content it is given `style`,
+    `script` and `script_digest`.
+    """
     script = _read("fledge.report", "report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = jinja2.Environment(
@@ -24,7 +28,9 @@ def render_page(package: str, template: str, content: dict[str, Any]) -> str:
     environment.filters["size"] = size_text
     page = environment.from_string(_read(package, template))
     style = Markup(_read("fledge.report", "report.css"))
-    return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(READABLE)
+    return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(
+        READABLE
+    )
 
 
 def _read(package: str, name: str) -> str:

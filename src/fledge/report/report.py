@@ -1,4 +1,6 @@
-"""report.html: one self-contained page about a run or a whole road, built from the run folder alone."""
+"""report.html: one self-contained page about a run or a whole road, built from the run folder
+alone.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ from fledge.runs.folder import Run, find_runs
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of the road's table. `learned` holds (figure, before, after), either of the two values perhaps missing."""
+    """A row of the road's table. `learned` holds (figure, before, after), either of the two values
+    perhaps missing.
+    """
 
     name: str
     anchor: str | None
@@ -40,9 +44,11 @@ class Node:
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the page about `folder` (a run, or a folder of runs) to `out`, else to its report.html, atomically.
+    """Write the page about `folder` (a run, or a folder of runs) to `out`, else to its report.html,
+    atomically.
 
-    A part that is damaged is left out, and named. Raises UserError where there is no run, OSError where it cannot be written.
+    A part that is damaged is left out, and named. Raises UserError where there is no run, OSError
+    where it cannot be written.
     """
     out = folder / "report.html" if out is None else out
     check_page(out, "report")
@@ -60,7 +66,9 @@ def render(folder: Path) -> str:
     stages: list[dict[str, Any]] = summary.get("stages", [])
     told = _in_order([run for run in runs if run is not root] or runs, folder, stages)
     is_road = told != [root]
-    tree = family(told if is_road else ancestry(told[0])[::-1])  # first: the chapters tell whose lineage is damaged
+    tree = family(
+        told if is_road else ancestry(told[0])[::-1]
+    )  # first: the chapters tell whose lineage is damaged
     anchors = {run.folder.resolve(): f"run-{number}" for number, run in enumerate(told, 1)}
     chapters = [chapter(run, _name(run, folder), anchors[run.folder.resolve()]) for run in told]
     by_name = {one.name: one.anchor for one in chapters}
@@ -72,7 +80,9 @@ def render(folder: Path) -> str:
         "status": chapters[0].status if not is_road else "finished" if finished else "unfinished",
         "about": chapter(root, folder.resolve().name, "road") if root and is_road else None,
         "comparison": comparison(summary) if summary.get("compared") else None,
-        "tiles": [] if not is_road else [(label(k), value_text(k, v)) for k, v in summary.items() if is_number(v)],
+        "tiles": []
+        if not is_road
+        else [(label(k), value_text(k, v)) for k, v in summary.items() if is_number(v)],
         "stages": _stages(stages, by_name),
         "lineage": [_node(member, folder, anchors) for member in tree],
         "chapters": chapters,
@@ -92,8 +102,15 @@ def comparison(summary: dict[str, Any]) -> Drawn:
         f"{name} {one['return'][-1]:.1f} ({one['low'][-1]:.1f} to {one['high'][-1]:.1f})"
         for name, one in summary["compared"].items()
     )
-    svg = line_chart(series, x_label="steps in the world", description=f"Return over steps in the world: {caption}")
-    unit = f"interquartile mean over {summary.get('seeds', 'several')} seeds, with a 95% bootstrap interval"
+    svg = line_chart(
+        series,
+        x_label="steps in the world",
+        description=f"Return over steps in the world: {caption}",
+    )
+    unit = (
+        f"interquartile mean over {summary.get('seeds', 'several')} seeds, with a 95% bootstrap "
+        "interval"
+    )
     return Drawn("Return", unit, svg, [one.name for one in series], caption)
 
 
@@ -105,7 +122,13 @@ def _name(run: Run, folder: Path) -> str:
 def _in_order(runs: list[Run], folder: Path, stages: list[dict[str, Any]]) -> list[Run]:
     """As the road went: the order of its stages, else of the runs' beginnings."""
     places = {stage.get("run"): place for place, stage in enumerate(stages)}
-    return sorted(runs, key=lambda run: (places.get(_name(run, folder), len(places)), run.lineage.get("started", "")))
+    return sorted(
+        runs,
+        key=lambda run: (
+            places.get(_name(run, folder), len(places)),
+            run.lineage.get("started", ""),
+        ),
+    )
 
 
 def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]) -> str:
@@ -125,7 +148,10 @@ def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]
 
 
 def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage]:
-    longest = max((stage["seconds"] for stage in stages if is_number(stage.get("seconds"))), default=1) or 1
+    longest = (
+        max((stage["seconds"] for stage in stages if is_number(stage.get("seconds"))), default=1)
+        or 1
+    )
     rows = []
     for stage in stages:
         before, after = stage.get("before") or {}, stage.get("after") or {}
@@ -139,7 +165,15 @@ def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage
         ]
         seconds = stage["seconds"] if is_number(stage.get("seconds")) else 0.0
         name = str(stage.get("name", "stage"))
-        rows.append(Stage(name, anchors.get(str(stage.get("run"))), duration(seconds), seconds / longest, learned))
+        rows.append(
+            Stage(
+                name,
+                anchors.get(str(stage.get("run"))),
+                duration(seconds),
+                seconds / longest,
+                learned,
+            )
+        )
     return rows
 
 
@@ -149,7 +183,13 @@ def _node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
     name = folder.resolve().name if name == "." else name
     children = [_node(child, folder, anchors) for child in member.children]
     if member.run is None:
-        return Node(name, None, "not part of this folder" if os.path.exists(here) else "no longer there", "", children)
+        return Node(
+            name,
+            None,
+            "not part of this folder" if os.path.exists(here) else "no longer there",
+            "",
+            children,
+        )
     others = ", ".join(os.path.relpath(parent, folder.resolve()) for parent in member.also)
     best = headline(member.run.part(member.run.metrics.rows, []))
     figure = f"{label(best[0])} {value_text(*best)}" if best else ""

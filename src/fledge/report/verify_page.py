@@ -25,7 +25,9 @@ class Picture:
 
 
 def verify_page(rows: list[Row], file: Path | None, hardware: Hardware, seconds: float) -> str:
-    """As text. Estimators, whose rows have a noise, stand in a table of their own with a bar for it."""
+    """As text. Estimators, whose rows have a noise, stand in a table of their own with a bar for
+    it.
+    """
     estimators = [row for row in rows if row.noise is not None]
     others = [row for row in rows if row.noise is None]
     broken = [row for row in rows if not row.holds]
@@ -37,8 +39,12 @@ def verify_page(rows: list[Row], file: Path | None, hardware: Hardware, seconds:
         "estimators": estimators,
         "widest": most if 0 < most < float("inf") else 1.0,
         "optima": [picture(curve) for row in others for curve in row.curves],
-        "gradients": [picture(curve) for row in estimators if not row.on_diagonal for curve in row.curves],
-        "diagonal": [picture(curve) for row in estimators if row.on_diagonal for curve in row.curves],
+        "gradients": [
+            picture(curve) for row in estimators if not row.on_diagonal for curve in row.curves
+        ],
+        "diagonal": [
+            picture(curve) for row in estimators if row.on_diagonal for curve in row.curves
+        ],
         "tiles": [
             ("rows", str(len(rows))),
             ("hold", str(len(rows) - len(broken))),

@@ -1,4 +1,6 @@
-"""Counts what a file of rows holds: how many were read, which cannot be used and why, and which keys were passed over."""
+"""Counts what a file of rows holds: how many were read, which cannot be used and why, and which
+keys were passed over.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ Truncate = Literal["no", "left", "right"]
 
 
 class Unusable(Exception):
-    """A row that has a known shape and cannot be used all the same; the reason is the same few words for every such row."""
+    """A row that has a known shape and cannot be used all the same; the reason is the same few
+    words for every such row.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -23,7 +27,9 @@ class Unusable(Exception):
 
 @dataclass(frozen=True)
 class Reading:
-    """What the user said about rows that are not as they should be. truncate: None where rows cannot be cut."""
+    """What the user said about rows that are not as they should be. truncate: None where rows
+    cannot be cut.
+    """
 
     bad_rows: Literal["refuse", "skip"] = "refuse"
     ignore_keys: str = ""
@@ -36,9 +42,13 @@ class Reading:
 
 
 class Census:
-    """The count of one file. `rows` and `lines` are what its parts and their numbers are called in sentences."""
+    """The count of one file. `rows` and `lines` are what its parts and their numbers are called in
+    sentences.
+    """
 
-    def __init__(self, source: str, reading: Reading, *, rows: str = "rows", lines: str = "lines") -> None:
+    def __init__(
+        self, source: str, reading: Reading, *, rows: str = "rows", lines: str = "lines"
+    ) -> None:
         self.source, self.reading, self.rows, self.lines = source, reading, rows, lines
         self.read = self.truncated = 0
         self.passed_over: Counter[str] = Counter()
@@ -59,16 +69,21 @@ class Census:
             first.append(line)
 
     def settle(self) -> None:
-        """Raises UserError, in one sentence, if rows cannot be used and were not to be skipped, or if no row is left."""
+        """Raises UserError, in one sentence, if rows cannot be used and were not to be skipped, or
+        if no row is left.
+        """
         if not self.read:
             raise UserError(f"{self.source} is empty: it holds no {self.rows}")
         if not self.left_out:
             return
-        cuts = self.reading.truncate == "no" and any(reason.startswith("longer") for reason in self._left_out)
+        cuts = self.reading.truncate == "no" and any(
+            reason.startswith("longer") for reason in self._left_out
+        )
         cut = ", or cut long ones with truncate=left or right" if cuts else ""
         if self.left_out == self.read:
             raise UserError(
-                f"none of the {self.read} {self.rows} of {self.source} can be used ({self._reasons()}): mend them{cut}"
+                f"none of the {self.read} {self.rows} of {self.source} can be used "
+                f"({self._reasons()}): mend them{cut}"
             )
         if self.reading.bad_rows == "refuse":
             raise UserError(
@@ -77,16 +92,20 @@ class Census:
             )
 
     def notes(self) -> list[str]:
-        """What a user should be told of rows left out, rows that were cut and keys that were not read: a line each."""
+        """What a user should be told of rows left out, rows that were cut and keys that were not
+        read: a line each.
+        """
         said = []
         if self.left_out:
             said.append(
-                f"{self.left_out} of the {self.read} {self.rows} of {self.source} are left out ({self._reasons()})."
+                f"{self.left_out} of the {self.read} {self.rows} of {self.source} are left out "
+                f"({self._reasons()})."
             )
         if self.truncated:
             side = self.reading.truncate
             said.append(
-                f"{self.truncated} of the {self.read} {self.rows} of {self.source} are cut on the {side} to fit the context."
+                f"{self.truncated} of the {self.read} {self.rows} of {self.source} are cut on the "
+                f"{side} to fit the context."
             )
         if self.passed_over:
             keys = ", ".join(sorted(self.passed_over))
@@ -109,6 +128,8 @@ class Census:
         for reason, count in self._left_out.most_common():
             first = self._first[reason]
             numbers = ", ".join(map(str, first)) + (", …" if count > len(first) else "")
-            unit = self.lines if count > 1 else self.lines.removesuffix("s").replace("entrie", "entry")
+            unit = (
+                self.lines if count > 1 else self.lines.removesuffix("s").replace("entrie", "entry")
+            )
             parts.append(f"{reason}: {count}, {unit} {numbers}")
         return "; ".join(parts)

@@ -13,21 +13,24 @@ from fledge.rows.turns import SPEAKERS, Conversation, as_context, read_turn, rea
 ANSWERS = ("completion", "answer", "response")
 LISTS = ("messages", "conversations")
 SHAPES = (
-    "A row is `prompt` and `completion` (or `answer`, or `response`), `instruction` and `output`, `messages`, or "
-    "`conversations`."
+    "A row is `prompt` and `completion` (or `answer`, or `response`), `instruction` and `output`, "
+    "`messages`, or `conversations`."
 )
 
 
 def conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversation:
-    """The conversation of one row, which has one of these shapes; each may have `system` and `tools` too:
+    """The conversation of one row, which has one of these shapes; each may have `system` and
+    `tools` too:
 
         {"messages": [{"role": ..., "content": ...}, ...]}                 OpenAI, Mistral
         {"conversations": [{"from": "human", "value": ...}, ...]}          ShareGPT
-        {"prompt": ..., "completion" or "answer" or "response": ...}       text or lists of turns (TRL)
+        {"prompt": ..., "completion" or "answer" or "response": ...}       text or lists of turns
+        (TRL)
         {"instruction": ..., "input": ..., "output": ..., "history": [[..., ...], ...]}     Alpaca
 
-    Trained is what the assistant says, without turns marked `weight` 0 or `train` false, and without those of a `prompt`.
-    Raises UserError for another shape, and Unusable for a conversation that nothing can be learnt from.
+    Trained is what the assistant says, without turns marked `weight` 0 or `train` false, and
+    without those of a `prompt`. Raises UserError for another shape, and Unusable for a conversation
+    that nothing can be learnt from.
     """
     fields = Fields(row, where, census)
     if any(name in fields for name in LISTS):
@@ -39,7 +42,8 @@ def conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversa
         present = [name for name in ANSWERS if name in fields]
         if "prompt" in fields and not present:
             raise UserError(
-                f"{where} has a `prompt` and no `completion` (or `answer`, or `response`): add what is to be said"
+                f"{where} has a `prompt` and no `completion` (or `answer`, or `response`): add "
+                "what is to be said"
             )
         if "prompt" not in fields:
             raise UserError(f"{where} has no `prompt`; it has {fields.names}. {SHAPES}")
@@ -51,9 +55,11 @@ def conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversa
 
 
 def listed_turns(fields: Fields) -> Conversation:
-    """The turns of `messages` or `conversations`; a `prompt` beside them may only repeat how they begin.
+    """The turns of `messages` or `conversations`; a `prompt` beside them may only repeat how they
+    begin.
 
-    ShareGPT's turns alternate (LLaMA-Factory): human and observation on one side, gpt and function_call on the other.
+    ShareGPT's turns alternate (LLaMA-Factory): human and observation on one side, gpt and
+    function_call on the other.
     """
     field = LISTS[0] if LISTS[0] in fields else LISTS[1]
     turns = fields.take(field)
@@ -62,7 +68,8 @@ def listed_turns(fields: Fields) -> Conversation:
         prompt = fields.take("prompt")
         if not begins_with(messages, prompt, fields):
             raise UserError(
-                f"the `prompt` of {fields.where} is not what its `{field}` begin with: take one of them out"
+                f"the `prompt` of {fields.where} is not what its `{field}` begin with: take one of "
+                "them out"
             )
     if field == "conversations":
         _check_sides(turns)
@@ -70,7 +77,9 @@ def listed_turns(fields: Fields) -> Conversation:
 
 
 def begins_with(turns: Conversation, prompt: object, fields: Fields) -> bool:
-    """Whether turns repeat a prompt: a text as what the user says first, a list of turns as their beginning."""
+    """Whether turns repeat a prompt: a text as what the user says first, a list of turns as their
+    beginning.
+    """
     if isinstance(prompt, str):
         first = next((turn for turn in turns if turn["role"] != "system"), None)
         return first is not None and first["role"] == "user" and first["content"] == prompt
@@ -79,7 +88,9 @@ def begins_with(turns: Conversation, prompt: object, fields: Fields) -> bool:
 
 
 def asked_turns(fields: Fields) -> Conversation:
-    """What comes before an answer: `prompt` as text or turns, or `instruction` and `input`; `history` before either."""
+    """What comes before an answer: `prompt` as text or turns, or `instruction` and `input`;
+    `history` before either.
+    """
     turns = _history(fields)
     if "instruction" in fields:
         said = [fields.text("instruction")]
@@ -115,7 +126,9 @@ def check_trainable(turns: Conversation) -> None:
 
 
 def check_answer(turns: Conversation) -> None:
-    """Raises Unusable for turns that do not end with the assistant's, or of which none is to be trained, or an empty one."""
+    """Raises Unusable for turns that do not end with the assistant's, or of which none is to be
+    trained, or an empty one.
+    """
     if turns[-1]["role"] != "assistant":
         raise Unusable(f"the last turn is the {turns[-1]['role']}'s")
     trained = [turn for turn in turns if turn["role"] == "assistant" and turn.get("train", True)]
@@ -126,16 +139,27 @@ def check_answer(turns: Conversation) -> None:
 
 
 def _history(fields: Fields) -> Conversation:
-    """Alpaca's `history`, pairs of what was asked and answered before (LLaMA-Factory); those answers are trained too."""
+    """Alpaca's `history`, pairs of what was asked and answered before (LLaMA-Factory); those
+    answers are trained too.
+    """
     history = fields.take("history")
     if history is None:
         return []
     if not isinstance(history, list):
-        raise UserError(f"the `history` of {fields.where} is {shown(history)}: write [[asked, answered], ...]")
+        raise UserError(
+            f"the `history` of {fields.where} is {shown(history)}: write [[asked, answered], ...]"
+        )
     turns: Conversation = []
     for pair in history:
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise UserError(f"the `history` of {fields.where} has {shown(pair)}: write [asked, answered], two strings")
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(text, str) for text in pair)
+        ):
+            raise UserError(
+                f"the `history` of {fields.where} has {shown(pair)}: write [asked, answered], two "
+                "strings"
+            )
         turns.append({"role": "user", "content": pair[0]})
         turns.append({"role": "assistant", "content": pair[1]})
     return turns

@@ -1,4 +1,6 @@
-"""One object of a row, whose keys are taken one by one: a key that nobody took is an error, so that nothing is dropped in silence."""
+"""One object of a row, whose keys are taken one by one: a key that nobody took is an error, so that
+nothing is dropped in silence.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.rows.census import Census
 
-# Keys that say where a row comes from, or what somebody thought of it, and hold nothing that a model could be trained on.
+# Keys that say where a row comes from, or what somebody thought of it, and hold nothing that a
+# model could be trained on.
 METADATA = frozenset((
     "_id", "category", "conversation_id", "created_at", "data_source", "dataset", "difficulty", "generator", "id", "idx",
     "index", "lang", "language", "level", "license", "meta", "metadata", "model", "model_name", "origin",
@@ -22,14 +25,16 @@ METADATA = frozenset((
 class Fields:
     """The keys of an object that are still to be read; a key whose value is null counts as absent.
 
-    where: the object's place, for messages. names: its keys, as a sentence lists them. Keys that the user named in
-    `ignore_keys` are absent too.
+    where: the object's place, for messages. names: its keys, as a sentence lists them. Keys that
+    the user named in `ignore_keys` are absent too.
     """
 
     def __init__(self, row: Mapping[str, Any], where: str, census: Census) -> None:
         self.where, self.census = where, census
         given = {key: value for key, value in row.items() if value is not None}
-        self._left = {key: value for key, value in given.items() if key not in census.reading.ignored}
+        self._left = {
+            key: value for key, value in given.items() if key not in census.reading.ignored
+        }
         self._known: set[str] = set()
         for key in given.keys() - self._left.keys():
             census.pass_over(key)
@@ -55,7 +60,8 @@ class Fields:
         value = self.take(name)
         if not isinstance(value, str):
             raise UserError(
-                f"the `{name}` of {self.where} is not a string, it is {shown(value)}: write it in quotation marks"
+                f"the `{name}` of {self.where} is not a string, it is {shown(value)}: write it in "
+                "quotation marks"
             )
         return value
 
@@ -64,7 +70,9 @@ class Fields:
         return self.text(name) if name in self else absent
 
     def close(self) -> None:
-        """What is left is metadata, and is counted. Raises UserError, with the nearest known key, for anything else."""
+        """What is left is metadata, and is counted. Raises UserError, with the nearest known key,
+        for anything else.
+        """
         for name in self._left:
             if name in METADATA:
                 self.census.pass_over(name)
@@ -72,8 +80,8 @@ class Fields:
             near = difflib.get_close_matches(str(name), self._known - {name}, n=1)
             perhaps = f" (perhaps you meant `{near[0]}`)" if near else ""
             raise UserError(
-                f"{self.where} has the key `{name}`, which is not read{perhaps}: take it out, or leave it unread "
-                f"with ignore_keys={name}"
+                f"{self.where} has the key `{name}`, which is not read{perhaps}: take it out, or "
+                f"leave it unread with ignore_keys={name}"
             )
 
 

@@ -1,4 +1,6 @@
-"""One row of preferences: two answers to one prompt, the preferred and the rejected one; or one answer with a verdict."""
+"""One row of preferences: two answers to one prompt, the preferred and the rejected one; or one
+answer with a verdict.
+"""
 
 from __future__ import annotations
 
@@ -48,33 +50,42 @@ class Judged:
 
 
 def preference(row: Mapping[str, Any], where: str, census: Census) -> Preference:
-    """The pair of one row, which has one of these shapes; each may have `system`, `tools` and `history` too:
+    """The pair of one row, which has one of these shapes; each may have `system`, `tools` and
+    `history` too:
 
-        {"prompt": ..., "chosen": ..., "rejected": ...}               text or lists of turns each (TRL)
-        {"chosen": [...], "rejected": [...]}                          lists of turns that begin with the prompt
-        {"prompt": ..., "chosen": [...], "rejected": [...]}           lists that repeat the prompt (UltraFeedback)
+        {"prompt": ..., "chosen": ..., "rejected": ...}               text or lists of turns each
+        (TRL)
+        {"chosen": [...], "rejected": [...]}                          lists of turns that begin with
+        the prompt
+        {"prompt": ..., "chosen": [...], "rejected": [...]}           lists that repeat the prompt
+        (UltraFeedback)
         {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", ...}           transcripts (HH-RLHF)
-        {"instruction": ..., "input": ..., "chosen": ..., "rejected": ...}
-        {"conversations" or "messages": [...], "chosen": {"from": "gpt", "value": ...}, "rejected": {...}}
+        {"instruction": ..., "input": ..., "chosen": ..., "rejected": ...} {"conversations" or
+        "messages": [...], "chosen": {"from": "gpt", "value": ...}, "rejected": {...}}
 
-    Raises UserError for another shape, and Unusable for sides that do not compare two answers to one prompt.
+    Raises UserError for another shape, and Unusable for sides that do not compare two answers to
+    one prompt.
     """
     fields = Fields(row, where, census)
     for name in SIDES:
         if name not in fields:
             if is_single(row):
                 raise UserError(
-                    f"{where} has no `{name}`, it is a single answer: only `fledge prefer algorithm=kto` reads "
-                    "these, with a `label` and from a file of nothing else"
+                    f"{where} has no `{name}`, it is a single answer: only `fledge prefer "
+                    "algorithm=kto` reads these, with a `label` and from a file of nothing else"
                 )
-            raise UserError(f"{where} has no `{name}`: a pair has `prompt`, `chosen` and `rejected`")
+            raise UserError(
+                f"{where} has no `{name}`: a pair has `prompt`, `chosen` and `rejected`"
+            )
     answers = [fields.peek(name) for name in SIDES]
     _drop_copy(fields, answers)
     asked = _prompt(fields)
     sides = [_side(fields, name, asked) for name in SIDES]
     system, tools = fields.text_or("system", ""), fields.take("tools")
     fields.close()
-    (prompt, preferred), (other, rejected) = (_last(with_system(side, system, tools, where)) for side in sides)
+    (prompt, preferred), (other, rejected) = (
+        _last(with_system(side, system, tools, where)) for side in sides
+    )
     if prompt != other:
         raise Unusable("two sides with different prompts")
     if preferred == rejected:
@@ -83,9 +94,11 @@ def preference(row: Mapping[str, Any], where: str, census: Census) -> Preference
 
 
 def judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
-    """The answer of one row and its verdict, which has one of the shapes of `conversation` and beside it
+    """The answer of one row and its verdict, which has one of the shapes of `conversation` and
+    beside it
 
-        "label" (TRL) or "kto_tag" (LLaMA-Factory): true (wanted) or false; or 1 and 0, "true" and "false"
+        "label" (TRL) or "kto_tag" (LLaMA-Factory): true (wanted) or false; or 1 and 0, "true" and
+        "false"
 
     Raises UserError for another shape, and Unusable for one that does not end with an answer.
     """
@@ -93,7 +106,8 @@ def judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
     for name in SIDES:
         if name in fields:
             raise UserError(
-                f"{where} has `{name}`, as in a pair, and the file begins with single answers: make two files"
+                f"{where} has `{name}`, as in a pair, and the file begins with single answers: "
+                "make two files"
             )
     wanted = _verdict(fields)
     if any(name in fields for name in LISTS):
@@ -104,7 +118,10 @@ def judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
         answer = next((name for name in ANSWERS if name in fields), ANSWERS[0])
         for name in ("prompt", answer):
             if name not in fields:
-                raise UserError(f"{where} has no `{name}`: a single answer has `prompt`, `completion` and `label`")
+                raise UserError(
+                    f"{where} has no `{name}`: a single answer has `prompt`, `completion` and "
+                    "`label`"
+                )
         turns = [*asked_turns(fields), *answer_turns(fields, answer)]
     turns = with_given_system(fields, turns)
     fields.close()
@@ -118,7 +135,9 @@ def is_single(row: Mapping[str, Any]) -> bool:
 
 
 def _prompt(fields: Fields) -> Conversation | str | None:
-    """What both sides answer: turns; the text of a prompt, which turns may repeat; or None where the sides hold it."""
+    """What both sides answer: turns; the text of a prompt, which turns may repeat; or None where
+    the sides hold it.
+    """
     if any(name in fields for name in LISTS):
         return listed_turns(fields)
     if "instruction" in fields or "history" in fields or isinstance(fields.peek("prompt"), list):
@@ -128,14 +147,20 @@ def _prompt(fields: Fields) -> Conversation | str | None:
 
 def _side(fields: Fields, name: str, asked: Conversation | str | None) -> Conversation:
     """The whole conversation of one side."""
-    before: Conversation = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked or []
+    before: Conversation = (
+        [{"role": "user", "content": asked}] if isinstance(asked, str) else asked or []
+    )
     answer = fields.peek(name)
     if asked is None and isinstance(answer, str):
         return _transcript(fields.text(name), name, fields.where)
     turns = answer_turns(fields, name)
     if not isinstance(answer, list) or turns[0]["role"] == "assistant":
         return [*before, *turns]
-    if asked is None or (begins_with(turns, asked, fields) if isinstance(asked, str) else turns[: len(asked)] == asked):
+    if asked is None or (
+        begins_with(turns, asked, fields)
+        if isinstance(asked, str)
+        else turns[: len(asked)] == asked
+    ):
         return turns
     raise Unusable("a prompt that its own answers do not repeat")
 
@@ -153,9 +178,14 @@ def _transcript(text: str, name: str, where: str) -> Conversation:
     if len(pieces) < 5:
         raise UserError(f"{where} has no `prompt`: a pair has `prompt`, `chosen` and `rejected`")
     if pieces[0].strip():
-        raise UserError(f"the `{name}` of {where} begins with {shown(pieces[0])}, before its first Human or Assistant")
+        raise UserError(
+            f"the `{name}` of {where} begins with {shown(pieces[0])}, before its first Human or "
+            "Assistant"
+        )
     said = zip(pieces[1::2], pieces[2::2], strict=True)
-    return [{"role": "user" if who == "Human" else "assistant", "content": what} for who, what in said]
+    return [
+        {"role": "user" if who == "Human" else "assistant", "content": what} for who, what in said
+    ]
 
 
 def _drop_copy(fields: Fields, answers: list[Any]) -> None:
@@ -167,11 +197,15 @@ def _drop_copy(fields: Fields, answers: list[Any]) -> None:
 def _verdict(fields: Fields) -> bool:
     name = next((name for name in LABELS if name in fields), None)
     if name is None:
-        raise UserError(f"{fields.where} has no `label`: a single answer has `prompt`, `completion` and `label`")
+        raise UserError(
+            f"{fields.where} has no `label`: a single answer has `prompt`, `completion` and `label`"
+        )
     value = fields.take(name)
     plain = value.strip().lower() if isinstance(value, str) else value
     if plain in ("true", "false"):
         return plain == "true"
     if isinstance(plain, int | float) and plain in (0, 1):  # true and false are numbers too
         return bool(plain)
-    raise UserError(f"the `{name}` of {fields.where} is {shown(value)}: write true (wanted) or false")
+    raise UserError(
+        f"the `{name}` of {fields.where} is {shown(value)}: write true (wanted) or false"
+    )

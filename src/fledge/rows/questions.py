@@ -11,14 +11,17 @@ from fledge.rows.conversations import conversation
 
 
 def question(row: Mapping[str, Any], where: str, census: Census) -> tuple[str, str]:
-    """(prompt, answer) of a row of any shape that `conversation` reads, whose prompt is one turn of the user's.
+    """(prompt, answer) of a row of any shape that `conversation` reads, whose prompt is one turn of
+    the user's.
 
-    Raises UserError for a row of another shape, or with more turns than these two, and Unusable for an empty answer.
+    Raises UserError for a row of another shape, or with more turns than these two, and Unusable for
+    an empty answer.
     """
     turns = conversation(row, where, census)
     if [turn["role"] for turn in turns] != ["user", "assistant"]:
         roles = ", ".join(turn["role"] for turn in turns)
         raise UserError(
-            f"{where} has the turns {roles}, and a task asks one question: give one turn of the user's and one answer"
+            f"{where} has the turns {roles}, and a task asks one question: give one turn of the "
+            "user's and one answer"
         )
     return turns[0]["content"], turns[1]["content"]

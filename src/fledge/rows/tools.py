@@ -1,6 +1,8 @@
-"""Tools, calls and results as text, in the tags of Hermes and Qwen: our chat template has no roles of their own for them.
+"""Tools, calls and results as text, in the tags of Hermes and Qwen: our chat template has no roles
+of their own for them.
 
-What tools there are stands in the system's turn, a call is what the assistant says, a result is what the user says next:
+What tools there are stands in the system's turn, a call is what the assistant says, a result is
+what the user says next:
 
     <tools>            <tool_call>                                 <tool_response>
     {"name": ...}      {"name": ..., "arguments": {...}}           ...
@@ -22,12 +24,16 @@ def tools_text(tools: object, where: str) -> str:
     if isinstance(listed, str):  # a description in plain words
         return f"<tools>\n{listed}\n</tools>" if listed else ""
     if not isinstance(listed, list):
-        raise UserError(f"the `tools` of {where} are {shown(tools)}: write a list of tools, or its JSON as a string")
+        raise UserError(
+            f"the `tools` of {where} are {shown(tools)}: write a list of tools, or its JSON as a "
+            "string"
+        )
     return "\n".join(["<tools>", *(_json(tool) for tool in listed), "</tools>"]) if listed else ""
 
 
 def calls_text(calls: object, where: str) -> str:
-    """The calls of one turn in OpenAI's format: [{"type": "function", "function": {"name": ..., "arguments": ...}}, ...].
+    """The calls of one turn in OpenAI's format: [{"type": "function", "function": {"name": ...,
+    "arguments": ...}}, ...].
 
     The ids that link a call with its result are not said: their order says as much.
     """

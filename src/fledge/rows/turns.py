@@ -1,4 +1,6 @@
-"""Turns of a conversation, as OpenAI, ShareGPT, Mistral and axolotl write them, read into messages of three roles."""
+"""Turns of a conversation, as OpenAI, ShareGPT, Mistral and axolotl write them, read into messages
+of three roles.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 
 
 class Message(TypedDict):
-    """One turn. `train` False: context only, though the assistant said it; absent: its role decides."""
+    """One turn. `train` False: context only, though the assistant said it; absent: its role
+    decides.
+    """
 
     role: Role
     content: str
@@ -24,7 +28,8 @@ class Message(TypedDict):
 
 Conversation = list[Message]
 
-# What each speaker is called in the formats that are read. A call is the assistant's, a tool's result is told by the user.
+# What each speaker is called in the formats that are read. A call is the assistant's, a tool's
+# result is told by the user.
 SPEAKERS: dict[str, Role] = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "tool": "user", "function": "user", "observation": "user",
@@ -36,12 +41,18 @@ FLAGS = ("weight", "train", "training")  # OpenAI and Mistral; axolotl's two
 
 
 def read_turns(turns: object, field: str, where: str, census: Census) -> Conversation:
-    """The messages of a list of turns, {"role": ..., "content": ...} or {"from": ..., "value": ...} each.
+    """The messages of a list of turns, {"role": ..., "content": ...} or {"from": ..., "value": ...}
+    each.
 
-    Results of tools that follow one another are one turn of the user's. Raises UserError for anything else.
+    Results of tools that follow one another are one turn of the user's. Raises UserError for
+    anything else.
     """
     if not isinstance(turns, list) or not turns:
-        keys = '"from": ..., "value": ...' if field == "conversations" else '"role": ..., "content": ...'
+        keys = (
+            '"from": ..., "value": ...'
+            if field == "conversations"
+            else '"role": ..., "content": ...'
+        )
         raise UserError(f"the `{field}` of {where} is not a list of turns: write [{{{keys}}}, ...]")
     messages: Conversation = []
     was_result = False
@@ -58,7 +69,9 @@ def read_turns(turns: object, field: str, where: str, census: Census) -> Convers
 
 
 def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
-    """(who speaks, as the row calls it; the message). Raises UserError, naming the turn, for what cannot be said."""
+    """(who speaks, as the row calls it; the message). Raises UserError, naming the turn, for what
+    cannot be said.
+    """
     if not isinstance(turn, dict):
         raise UserError(f'{where} is not an object: write {{"role": ..., "content": ...}}')
     fields = Fields(turn, where, census)
@@ -72,12 +85,15 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
     fields.take("tool_call_id")  # links a result with its call, as their order does
     if name is not None and (speaker not in RESULTS or not isinstance(name, str)):
         raise UserError(
-            f"{where} has the `name` {shown(name)}, which the chat template cannot say: write it into the `{what}`"
+            f"{where} has the `name` {shown(name)}, which the chat template cannot say: write it "
+            f"into the `{what}`"
         )
     if calls == []:  # an export of OpenAI's API writes it where there are none
         calls = None
     if calls is not None and role != "assistant":
-        raise UserError(f"{where} has `tool_calls` and is the {speaker}'s: only the assistant calls tools")
+        raise UserError(
+            f"{where} has `tool_calls` and is the {speaker}'s: only the assistant calls tools"
+        )
     content = _content(fields, what, where, needed=calls is None)
     if speaker in RESULTS:
         content = result_text(content, name)
@@ -88,7 +104,8 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
     trained = _is_trained(fields, where)
     if trained and role != "assistant":
         raise UserError(
-            f"{where} is the {speaker}'s and is marked to be trained: only the assistant's turns are; take the mark out"
+            f"{where} is the {speaker}'s and is marked to be trained: only the assistant's turns "
+            "are; take the mark out"
         )
     fields.close()
     message: Message = {"role": role, "content": content}
@@ -105,7 +122,9 @@ def with_system(turns: Conversation, system: str, tools: object, where: str) -> 
     listed = "" if tools is None else tools_text(tools, where)
     own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
     if own is not None and system not in ("", own):
-        raise UserError(f"{where} has a `system` and turns that begin with another one: take one of them out")
+        raise UserError(
+            f"{where} has a `system` and turns that begin with another one: take one of them out"
+        )
     said = "\n\n".join(part for part in (own or system, listed) if part)
     if said == (own or ""):
         return turns
@@ -114,7 +133,10 @@ def with_system(turns: Conversation, system: str, tools: object, where: str) -> 
 
 def as_context(turns: Sequence[Message]) -> Conversation:
     """The same turns, of which none is trained."""
-    return [cast(Message, {**turn, "train": False}) if turn["role"] == "assistant" else turn for turn in turns]
+    return [
+        cast(Message, {**turn, "train": False}) if turn["role"] == "assistant" else turn
+        for turn in turns
+    ]
 
 
 def _content(fields: Fields, what: str, where: str, *, needed: bool) -> str:
@@ -135,19 +157,27 @@ def _part(part: object, what: str, where: str) -> str:
         given = cast(Mapping[str, Any], part)
         if given.get("type", "text") == "text" and isinstance(given.get("text"), str):
             return given["text"]
-    raise UserError(f"the `{what}` of {where} has the part {shown(part)}: only parts of type text are read")
+    raise UserError(
+        f"the `{what}` of {where} has the part {shown(part)}: only parts of type text are read"
+    )
 
 
 def _is_trained(fields: Fields, where: str) -> bool | None:
-    """What the turn's own mark says; None without one. Raises UserError for a mark that is neither, and for two that differ."""
+    """What the turn's own mark says; None without one. Raises UserError for a mark that is neither,
+    and for two that differ.
+    """
     marks: set[bool] = set()
     for name in FLAGS:
         value = fields.take(name)
         if value is None:
             continue
         if not isinstance(value, int | float) or value not in (0, 1):
-            raise UserError(f"the `{name}` of {where} is {shown(value)}: it is 0 or 1, false or true")
+            raise UserError(
+                f"the `{name}` of {where} is {shown(value)}: it is 0 or 1, false or true"
+            )
         marks.add(bool(value))
     if len(marks) > 1:
-        raise UserError(f"{where} has two marks of which one says that it is trained and one that it is not")
+        raise UserError(
+            f"{where} has two marks of which one says that it is trained and one that it is not"
+        )
     return marks.pop() if marks else None

@@ -13,7 +13,9 @@ from fledge.json_file import json_text
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write beside `path`, sync, rename over it. Raises OSError, the old file intact and nothing left beside it."""
+    """Write beside `path`, sync, rename over it. Raises OSError, the old file intact and nothing
+    left beside it.
+    """
     beside = path.parent / f".{path.name}.{os.getpid()}.partial"
     try:
         with beside.open("wb") as file:
@@ -27,12 +29,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`write_bytes` in UTF-8. A half of a surrogate pair, which UTF-8 cannot say, is written as `?`."""
+    """`write_bytes` in UTF-8. A half of a surrogate pair, which UTF-8 cannot say, is written as
+    `?`.
+    """
     write_bytes(path, text.encode("utf-8", errors="replace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON that any reader takes: raises Diverged for NaN and infinities."""
+    """Write `value` as indented JSON that any reader takes: raises Diverged for NaN and
+    infinities.
+    """
     write_text(path, json_text(value, str(path), indent=2) + "\n")
 
 
@@ -43,11 +49,14 @@ def sha256(path: Path) -> str:
 
 
 _known: dict[Path, tuple[tuple[int, ...], str]] = {}
-_SETTLED_NS = 2_000_000_000  # a file written less than this ago may be written again within one tick of its clock
+# a file written less than this ago may be written again within one tick of its clock
+_SETTLED_NS = 2_000_000_000
 
 
 def known_sha256(path: Path) -> str:
-    """`sha256`, remembered for as long as the file is the same: weights of gigabytes are read once a process."""
+    """`sha256`, remembered for as long as the file is the same: weights of gigabytes are read once
+    a process.
+    """
     path = path.absolute()
     status = path.stat()
     stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -1,4 +1,6 @@
-"""Checkpoints that outlive a kill, a full disk and a flipped bit: written beside, renamed, verified when read."""
+"""Checkpoints that outlive a kill, a full disk and a flipped bit: written beside, renamed, verified
+when read.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,19 @@ _LEFT = re.compile(r"\.(\d{8,})\.(partial|removed)")
 
 
 class CheckpointDamaged(Exception):
-    """A checkpoint that cannot be believed; the message says in a few words what is wrong with it."""
+    """A checkpoint that cannot be believed; the message says in a few words what is wrong with
+    it.
+    """
 
 
-def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = None, owner: str | None = None) -> None:
-    """Write `state` as tensors.safetensors, state.json and, last, manifest.json with their sizes and sha256.
+def save_state(
+    folder: Path, state: dict[Any, Any], *, score: float | None = None, owner: str | None = None
+) -> None:
+    """Write `state` as tensors.safetensors, state.json and, last, manifest.json with their sizes
+    and sha256.
 
-    `owner`: the id of the run. `state` is whatever `runs.state.flatten` takes. Everything is synced to disk before this returns. Raises OSError.
+    `owner`: the id of the run. `state` is whatever `runs.state.flatten` takes. Everything is synced
+    to disk before this returns. Raises OSError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     plain, tensors = flatten(state)
@@ -43,13 +51,18 @@ def save_state(folder: Path, state: dict[Any, Any], *, score: float | None = Non
     sync(files[0])
     write_bytes(files[1], json.dumps(plain, allow_nan=False).encode())
     held = {file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)} for file in files}
-    manifest = {"score": score if score is not None and math.isfinite(score) else None, "run": owner, "files": held}
+    manifest = {
+        "score": score if score is not None and math.isfinite(score) else None,
+        "run": owner,
+        "files": held,
+    }
     write_bytes(folder / "manifest.json", json.dumps(manifest, indent=2).encode())
     sync(folder)
 
 
 def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
-    """Read what `save_state` wrote, tensors on the CPU. Raises CheckpointDamaged, or PermissionError.
+    """Read what `save_state` wrote, tensors on the CPU. Raises CheckpointDamaged, or
+    PermissionError.
 
     What another run than `owner` saved is damage too: it fits this one by chance at best.
     """
@@ -60,12 +73,15 @@ def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
         for name, held in manifest["files"].items():
             size = (folder / name).stat().st_size
             if size != held["bytes"]:
-                raise CheckpointDamaged(f"{name} has {size:,} bytes, {held['bytes']:,} were written")
+                raise CheckpointDamaged(
+                    f"{name} has {size:,} bytes, {held['bytes']:,} were written"
+                )
             if sha256(folder / name) != held["sha256"]:
                 raise CheckpointDamaged(f"the content of {name} has changed since it was written")
         plain = json.loads((folder / "state.json").read_bytes())
         with safe_open(folder / "tensors.safetensors", "pt") as file:
-            # Cloned: the library maps the file, and a state must not hang on a file that a later save removes.
+            # Cloned: the library maps the file, and a state must not hang on a file that a later
+            # save removes.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
         return unflatten(plain, tensors)
     except PermissionError:
@@ -74,7 +90,14 @@ def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
         raise CheckpointDamaged(f"{Path(str(error.filename)).name} is missing") from error
     except OSError as error:
         raise CheckpointDamaged(f"it cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        SafetensorError,
+    ) as error:
         raise CheckpointDamaged(f"its files do not fit together: {error}") from error
 
 
@@ -88,19 +111,25 @@ def _manifest(folder: Path) -> Manifest:
 
 
 class Checkpoints:
-    """The checkpoints of one run, `folder/STEP` each: the last `keep_last`, and the best by score, are kept."""
+    """The checkpoints of one run, `folder/STEP` each: the last `keep_last`, and the best by score,
+    are kept.
+    """
 
     def __init__(self, folder: Path, keep_last: int = 2, owner: str | None = None):
         if keep_last < 1:
-            raise ValueError(f"keep_last={keep_last}: at least 1 checkpoint must be kept to continue from.")
+            raise ValueError(
+                f"keep_last={keep_last}: at least 1 checkpoint must be kept to continue from."
+            )
         self.folder = folder
         self.keep_last = keep_last
         self.owner = owner
 
     def save(self, step: int, state: dict[Any, Any], score: float | None = None) -> None:
-        """Write the checkpoint of `step`, then remove those no longer kept. `score`: higher is better.
+        """Write the checkpoint of `step`, then remove those no longer kept. `score`: higher is
+        better.
 
-        Raises OSError (disk full, folder not writable) with every earlier checkpoint intact and no half one left.
+        Raises OSError (disk full, folder not writable) with every earlier checkpoint intact and no
+        half one left.
         """
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True)
@@ -115,7 +144,9 @@ class Checkpoints:
         return sorted(self._folders())
 
     def best(self) -> int | None:
-        """The step with the highest score (the earliest of equals), None where no checkpoint has a score."""
+        """The step with the highest score (the earliest of equals), None where no checkpoint has a
+        score.
+        """
         scores = {step: self._score(folder) for step, folder in sorted(self._folders().items())}
         scored = {step: score for step, score in scores.items() if score is not None}
         return max(scored, key=scored.__getitem__) if scored else None
@@ -125,7 +156,9 @@ class Checkpoints:
         return load_state(self._folders().get(step, self.folder / f"{step:08d}"), owner=self.owner)
 
     def latest(self, notice: Callable[[str], None]) -> tuple[int, dict[Any, Any]] | None:
-        """The newest whole checkpoint with its step, or None; `notice` hears of each damaged one passed over."""
+        """The newest whole checkpoint with its step, or None; `notice` hears of each damaged one
+        passed over.
+        """
         passed: list[str] = []
         for step in reversed(self.steps()):
             try:
@@ -141,13 +174,21 @@ class Checkpoints:
         return None
 
     def _folders(self) -> dict[int, Path]:
-        """Step to folder. A kill between the two renames of `save` leaves the earlier one under its hidden name."""
+        """Step to folder. A kill between the two renames of `save` leaves the earlier one under its
+        hidden name.
+        """
         names = os.listdir(self.folder) if self.folder.is_dir() else []
-        hidden = {int(found[1]): self.folder / found[0] for name in names if (found := _REPLACED.fullmatch(name))}
+        hidden = {
+            int(found[1]): self.folder / found[0]
+            for name in names
+            if (found := _REPLACED.fullmatch(name))
+        }
         return hidden | {int(name): self.folder / name for name in names if _FINAL.fullmatch(name)}
 
     def _tidy(self) -> None:
-        """Undo what a killed save left: put back one that was moved aside, remove the half written and removed."""
+        """Undo what a killed save left: put back one that was moved aside, remove the half written
+        and removed.
+        """
         for name in os.listdir(self.folder):
             if replaced := _REPLACED.fullmatch(name):
                 recover(self.folder / replaced[1], FILES)
@@ -155,9 +196,9 @@ class Checkpoints:
                 remove_files(self.folder / name, FILES)
 
     def _prune(self, saved: int) -> None:
-        """Remove all but the last ones up to `saved` and the best. Those after `saved` belong to a future that may be
-        damaged and is about to be rewritten: they must not push out the ones that are known to be whole. One into which
-        somebody has put something else is kept."""
+        """Remove all but the last ones up to `saved` and the best. Those after `saved` belong to a
+        future that may be damaged and is about to be rewritten: they must not push out the ones
+        that are known to be whole. One into which somebody has put something else is kept."""
         past = [step for step in self.steps() if step <= saved]
         kept = {*past[-self.keep_last :], self.best()}
         for step in past:

@@ -1,4 +1,6 @@
-"""An output that may be closed while a run goes on: what cannot be said any more is dropped, and the run is not."""
+"""An output that may be closed while a run goes on: what cannot be said any more is dropped, and
+the run is not.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any, TextIO
 
 
 class Lasting:
-    """Standard output or error as it is when used; a closed pipe, terminal or file is silence from then on."""
+    """Standard output or error as it is when used; a closed pipe, terminal or file is silence from
+    then on.
+    """
 
     def __init__(self, name: str) -> None:
         self._name, self._closed = name, False
@@ -32,9 +36,14 @@ class Lasting:
             return
         try:
             say()
-        except (OSError, ValueError):  # a pipe without a reader, a terminal that is gone, a stream that was closed
+        except (
+            OSError,
+            ValueError,
+        ):  # a pipe without a reader, a terminal that is gone, a stream that was closed
             self._closed = True
-            with suppress(OSError, ValueError):  # what waits in the buffer is written to nowhere when the process ends
+            with suppress(
+                OSError, ValueError
+            ):  # what waits in the buffer is written to nowhere when the process ends
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,6 @@
-"""A run is a folder: made once, written by one process at a time, opened by anybody, finished by its summary.json."""
+"""A run is a folder: made once, written by one process at a time, opened by anybody, finished by
+its summary.json.
+"""
 
 from __future__ import annotations
 
@@ -46,11 +48,14 @@ class Run:
 
     `create` and `open(writing=True)` hold its lock until `close`, or until nobody has the run.
 
-    damage: a sentence for each part that was asked for and is not what it should be; that part reads as empty.
+    damage: a sentence for each part that was asked for and is not what it should be; that part
+        reads as empty.
     """
 
     def __init__(self, folder: Path):
-        """Look at `folder`, whatever state it is in; `open` is the one that raises for a damaged one."""
+        """Look at `folder`, whatever state it is in; `open` is the one that raises for a damaged
+        one.
+        """
         self.folder = folder
         self.damage: list[str] = []
         written = self.part(lambda: _if_there(folder / "config.json", Written), None)
@@ -58,7 +63,9 @@ class Run:
             self.damage.append(f"{folder} has no config.json: put the original file back.")
         self.verb: str = written["verb"] if written else "?"
         self.config: dict[str, Any] = written.get("config", {}) if written else {}
-        self.lineage: dict[str, Any] = {**(self.part(lambda: _if_there(folder / "lineage.json", Lineage), None) or {})}
+        self.lineage: dict[str, Any] = {
+            **(self.part(lambda: _if_there(folder / "lineage.json", Lineage), None) or {})
+        }
         self.metrics = Log(folder / "metrics.jsonl", Figures)
         self.timings = Log(folder / "timings.jsonl", Seconds)
         self.samples = Log(folder / "samples.jsonl", Figures)
@@ -66,8 +73,12 @@ class Run:
         self.model_folder = folder / "model"
         self._let_go: Callable[[], object] | None = None  # of the lock
         self.allowed = Allowed()
-        self.kept_summary: dict[str, Any] | None = None  # of a finished run whose model is only written again
-        self.machine: dict[str, Any] | None = None  # how it computes, once that is chosen; kept in its checkpoints
+        self.kept_summary: dict[str, Any] | None = (
+            None  # of a finished run whose model is only written again
+        )
+        self.machine: dict[str, Any] | None = (
+            None  # how it computes, once that is chosen; kept in its checkpoints
+        )
         self.began = time.perf_counter()  # in this process
         self.seconds_before = 0.0  # of earlier processes, up to the checkpoint that it goes on from
         self._made: Place | None = None  # only where this process made the run
@@ -86,9 +97,11 @@ class Run:
         command: str | None = None,
         files_of: FilesOf = every_file,
     ) -> Run:
-        """Make and lock the folder, write lineage.json and config.json. None: the first free of runs/VERB, runs/VERB-2.
+        """Make and lock the folder, write lineage.json and config.json. None: the first free of
+        runs/VERB, runs/VERB-2.
 
-        Raises UserError where a given folder already holds something, OSError where it cannot be written.
+        Raises UserError where a given folder already holds something, OSError where it cannot be
+        written.
         """
         if folder is None:
             folder, made_folder = free_folder(verb), True
@@ -102,7 +115,8 @@ class Run:
                 verb, command, seed, parents, data, copied=copied, folder=folder, files_of=files_of
             )  # fmt: skip
             write_json(folder / "lineage.json", lineage | {"threads": torch.get_num_threads()})
-            # config.json last: with it the folder is a run, and a kill before it leaves one that `create` takes again.
+            # config.json last: with it the folder is a run, and a kill before it leaves one that
+            # `create` takes again.
             write_json(folder / "config.json", {"verb": verb, "config": config})
         except BaseException:
             place.take_back()
@@ -117,12 +131,14 @@ class Run:
     def open(cls, folder: Path, *, writing: bool = False) -> Run:
         """Open a run; `writing` takes its lock.
 
-        Raises UserError where it is no run, where its config.json or lineage.json is damaged, and where another process
-        writes it.
+        Raises UserError where it is no run, where its config.json or lineage.json is damaged, and
+        where another process writes it.
         """
         folder = Path(folder)
         if not is_run(folder):
-            raise UserError(f"`{folder}` is not a run: {_what_is_missing(folder)}.{_nearby(folder)}")
+            raise UserError(
+                f"`{folder}` is not a run: {_what_is_missing(folder)}.{_nearby(folder)}"
+            )
         run = cls(folder)
         if run.damage:
             raise UserError(run.damage[0])
@@ -132,7 +148,9 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any] | None:
-        """What `finish` wrote, None while the run is unfinished. Raises UserError where it is damaged."""
+        """What `finish` wrote, None while the run is unfinished. Raises UserError where it is
+        damaged.
+        """
         again = f"remove it: `fledge resume {self.folder}` writes it again"
         summary = _if_there(self.folder / "summary.json", Summary, again)
         return None if summary is None else {**summary}
@@ -147,9 +165,11 @@ class Run:
         return self.seconds_before + time.perf_counter() - self.began
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Write summary.json, whole or not at all: the run is finished. Raises Diverged for NaN or infinity.
+        """Write summary.json, whole or not at all: the run is finished. Raises Diverged for NaN or
+        infinity.
 
-        One that had finished before, and only writes its model again, keeps the summary it has: its seconds are true.
+        One that had finished before, and only writes its model again, keeps the summary it has: its
+        seconds are true.
         """
         if self.kept_summary is None:
             write_json(self.folder / "summary.json", summary)
@@ -176,19 +196,26 @@ class Run:
         return None
 
     def part(self, read: Callable[[], Part], otherwise: Part) -> Part:
-        """What `read` returns; where that part of the folder is damaged, `otherwise`, and `damage` tells of it."""
+        """What `read` returns; where that part of the folder is damaged, `otherwise`, and `damage`
+        tells of it.
+        """
         try:
             return read()
         except UserError as error:
             sentence = str(error)
         except OSError as error:
-            sentence = f"{error.filename or self.folder} cannot be read ({(error.strerror or str(error)).lower()})."
+            sentence = (
+                f"{error.filename or self.folder} cannot be read "
+                f"({(error.strerror or str(error)).lower()})."
+            )
         if sentence not in self.damage:
             self.damage.append(sentence)
         return otherwise
 
     def size(self) -> int:
-        """Bytes of every file in the folder, without those of the runs inside it. A link counts as itself."""
+        """Bytes of every file in the folder, without those of the runs inside it. A link counts as
+        itself.
+        """
         total = 0
         for name, below, files in os.walk(self.folder):
             below[:] = [folder for folder in below if not is_run(Path(name, folder))]
@@ -198,13 +225,20 @@ class Run:
         return total
 
     def log_offsets(self) -> dict[str, int]:
-        """How many bytes each log holds, synced to disk; a checkpoint keeps this for `return_to`."""
+        """How many bytes each log holds, synced to disk; a checkpoint keeps this for
+        `return_to`.
+        """
         return {name: log.offset() for name, log in self._logs().items()}
 
     def return_to(
-        self, step: int, offsets: dict[str, int], remembered: list[dict[str, Any]] | None, notice: Callable[[str], None]
+        self,
+        step: int,
+        offsets: dict[str, int],
+        remembered: list[dict[str, Any]] | None,
+        notice: Callable[[str], None],
     ) -> None:
-        """Forget the rows after the checkpoint of `step`: what came between it and a kill is made again.
+        """Forget the rows after the checkpoint of `step`: what came between it and a kill is made
+        again.
 
         A log that does not fit it is mended, and `notice` hears of it. remembered: the rows of
         metrics.jsonl that the checkpoint keeps; None in one of a version that kept none, whose
@@ -218,9 +252,11 @@ class Run:
                 log.rewind(offset)
 
     def set_aside(self) -> list[str]:
-        """Rename whatever the run has come to, so that it can begin again and nothing is lost; the new names.
+        """Rename whatever the run has come to, so that it can begin again and nothing is lost; the
+        new names.
 
-        A finished run is unfinished from here on: what it ends with is another result, with other figures.
+        A finished run is unfinished from here on: what it ends with is another result, with other
+        figures.
         """
         self.kept_summary = None
         for log in self._logs().values():
@@ -234,14 +270,18 @@ class Run:
         return kept
 
     def close(self) -> None:
-        """Close the logs and let others write. The kernel does the same when the process ends in any way."""
+        """Close the logs and let others write. The kernel does the same when the process ends in
+        any way.
+        """
         for log in self._logs().values():
             log.close()
         if self._let_go is not None:
             self._let_go()
 
     def take_back(self) -> None:
-        """Remove what this process has made of a run that cannot begin. A run that was there before is left as it is."""
+        """Remove what this process has made of a run that cannot begin. A run that was there before
+        is left as it is.
+        """
         if self._made is not None:
             self._made.take_back()
         self.close()
@@ -260,23 +300,31 @@ class Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `folder` is a run, whole or damaged: one whose config.json is broken or lost has the rest of its files."""
+    """Whether `folder` is a run, whole or damaged: one whose config.json is broken or lost has the
+    rest of its files.
+    """
     if verb_of(folder) is not None:
         return True
     rest = ("config.json", "metrics.jsonl", "checkpoints", "summary.json")
     # lineage.json alone is what a kill during `create` leaves.
-    return os.path.lexists(folder / "lineage.json") and any(os.path.lexists(folder / name) for name in rest)
+    return os.path.lexists(folder / "lineage.json") and any(
+        os.path.lexists(folder / name) for name in rest
+    )
 
 
 def find_runs(root: Path) -> list[Run]:
-    """Every run at or below `root` (a road's stages are runs inside its folder), sorted by path, damaged ones too."""
+    """Every run at or below `root` (a road's stages are runs inside its folder), sorted by path,
+    damaged ones too.
+    """
     folders: list[Path] = []
     for name, below, _ in os.walk(root):
         is_one = is_run(Path(name))
         if is_one:
             folders.append(Path(name))
         inside = ("checkpoints", "model") if is_one else ()
-        below[:] = [folder for folder in below if not folder.startswith(".") and folder not in inside]
+        below[:] = [
+            folder for folder in below if not folder.startswith(".") and folder not in inside
+        ]
     return [Run(folder) for folder in sorted(folders)]
 
 
@@ -303,13 +351,23 @@ def _what_is_missing(folder: Path) -> str:
         return "it is a file, and a run is a folder"
     if not (folder / "config.json").is_file():
         return "it has no config.json"
-    run = f" (it is the model of the run `{folder.parent}`)" if verb_of(folder.parent) is not None else ""
+    run = (
+        f" (it is the model of the run `{folder.parent}`)"
+        if verb_of(folder.parent) is not None
+        else ""
+    )
     return f"its config.json has no `verb`{run}"
 
 
 def _nearby(folder: Path) -> str:
-    """A sentence with up to five runs below the folder, else below the nearest folder above it that exists."""
+    """A sentence with up to five runs below the folder, else below the nearest folder above it that
+    exists.
+    """
     near = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
     runs = [run.folder for run in find_runs(near)] if near != Path("/") else []
     names = ", ".join(f"`{os.path.relpath(run)}`" for run in runs[:5])
-    return f" Runs nearby: {names}{' …' if len(runs) > 5 else ''}." if runs else " There is no run nearby."
+    return (
+        f" Runs nearby: {names}{' …' if len(runs) > 5 else ''}."
+        if runs
+        else " There is no run nearby."
+    )

@@ -1,4 +1,6 @@
-"""The rows of metrics.jsonl that a run's summary is made of, kept in its checkpoints too: a lost log does not cost them."""
+"""The rows of metrics.jsonl that a run's summary is made of, kept in its checkpoints too: a lost
+log does not cost them.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,13 @@ class Landmarks:
 
     def in_order(self) -> list[Row]:
         """Each row once, by step; of one step the update first, as in the log."""
-        order = ("first update", "last update", "first evaluation", "best evaluation", "last evaluation")
+        order = (
+            "first update",
+            "last update",
+            "first evaluation",
+            "best evaluation",
+            "last evaluation",
+        )
         rows: list[Row] = []
         for name in order:
             if name in self.rows and self.rows[name] not in rows:

@@ -1,4 +1,6 @@
-"""Where a run comes from: parents by the hash of their weights, data by the hash of its files, versions, commit."""
+"""Where a run comes from: parents by the hash of their weights, data by the hash of its files,
+versions, commit.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ def describe(
     folder: Path | None = None,
     files_of: FilesOf = every_file,
 ) -> dict[str, Any]:
-    """What lineage.json says. `command` None: this process's command line. `folder`: the run's own, for relative paths.
+    """What lineage.json says. `command` None: this process's command line. `folder`: the run's own,
+    for relative paths.
 
     A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path
     is what `files_of` takes, or several of these with commas between; `copied` are those that the
@@ -54,7 +57,8 @@ def describe(
     the embedded prose. Raises OSError for what cannot be read.
     """
     lineage: dict[str, Any] = {
-        "id": uuid.uuid4().hex,  # its checkpoints bear it, so that those of another run are told apart
+        # its checkpoints bear it, so that those of another run are told apart
+        "id": uuid.uuid4().hex,
         "verb": verb,
         "command": command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "seed": seed,
@@ -77,7 +81,9 @@ def describe_inputs(
     folder: Path | None,
     files_of: FilesOf,
 ) -> dict[str, list[dict[str, Any]]]:
-    """`parents` and `data` with their hashes, and `inputs`: the names as they were given, which a resume looks up again."""
+    """`parents` and `data` with their hashes, and `inputs`: the names as they were given, which a
+    resume looks up again.
+    """
     models: list[dict[str, Any]] = []
     files: list[dict[str, Any]] = []
     inputs: list[dict[str, Any]] = []
@@ -94,7 +100,9 @@ def describe_inputs(
 
 
 def git_commit() -> str | None:
-    """The commit of the work tree around the current folder, `-dirty` where it has changes; None outside of one."""
+    """The commit of the work tree around the current folder, `-dirty` where it has changes; None
+    outside of one.
+    """
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -114,7 +122,9 @@ def is_of_a_run(folder: Path) -> bool:
 
 
 def verb_of(folder: Path) -> str | None:
-    """The verb in a run's config.json; None where `folder` is not a run (a model's config.json has no verb)."""
+    """The verb in a run's config.json; None where `folder` is not a run (a model's config.json has
+    no verb).
+    """
     try:
         return read_json(folder / "config.json", Named)["verb"]
     except (FileNotFoundError, UserError):
@@ -129,7 +139,9 @@ def weights_of(path: Path) -> Path | None:
 
 
 def model_hashes(path: Path) -> dict[str, str]:
-    """Name to sha256 of the weights of a run or a model folder, and of the files beside them that are read with them."""
+    """Name to sha256 of the weights of a run or a model folder, and of the files beside them that
+    are read with them.
+    """
     weights = weights_of(path)
     if weights is None:
         return {}
@@ -159,7 +171,9 @@ def _described(files: list[Path]) -> list[dict[str, Any]]:
 def _names(data: str) -> list[str]:
     if Path(data).exists():
         return [data]
-    return [name.strip() for name in data.split(",") if name.strip()]  # several, as the corpus reader takes them
+    return [
+        name.strip() for name in data.split(",") if name.strip()
+    ]  # several, as the corpus reader takes them
 
 
 def _parent(parent: Path, folder: Path | None) -> dict[str, Any]:

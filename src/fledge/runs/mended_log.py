@@ -1,4 +1,6 @@
-"""A log that does not fit its checkpoint, because rows are lost or were changed: the readable ones go on, nothing is thrown away."""
+"""A log that does not fit its checkpoint, because rows are lost or were changed: the readable ones
+go on, nothing is thrown away.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ def fits(log: Log, offset: int) -> bool:
 
 
 def mend(log: Log, step: int, remembered: list[dict[str, Any]]) -> str:
-    """Make the log hold its readable rows up to `step` and those of `remembered` that it lacks; a sentence about it.
+    """Make the log hold its readable rows up to `step` and those of `remembered` that it lacks; a
+    sentence about it.
 
     A file of which anything would be lost is moved aside and stays. Raises OSError.
     """
@@ -46,12 +49,21 @@ def mend(log: Log, step: int, remembered: list[dict[str, Any]]) -> str:
     rows += [(row["step"], encoded(row)) for row in remembered if encoded(row) not in known]
     mended = b"".join(line for _, line in sorted(rows, key=lambda row: row[0]))
     if not there:
-        said = f"{log.path} is missing: of the steps up to {step} it holds no more than the checkpoint remembers"
+        said = (
+            f"{log.path} is missing: of the steps up to {step} it holds no more than the "
+            "checkpoint remembers"
+        )
     elif content is not None and mended.startswith(content[: content.rfind(b"\n") + 1]):
-        said = f"{log.path} is shorter than its checkpoint knew: of its rows up to step {step} some are lost"
+        said = (
+            f"{log.path} is shorter than its checkpoint knew: of its rows up to step {step} some "
+            "are lost"
+        )
     else:
         aside = set_aside(log.path, "damaged")
-        said = f"{log.path} is damaged or was changed: its readable rows go on, and it is kept as {aside}"
+        said = (
+            f"{log.path} is damaged or was changed: its readable rows go on, and it is kept as "
+            f"{aside}"
+        )
     write_bytes(log.path, mended)
     return said
 
@@ -59,7 +71,9 @@ def mend(log: Log, step: int, remembered: list[dict[str, Any]]) -> str:
 def set_aside(path: Path, why: str) -> Path:
     """Rename a file or folder to the first free of NAME.WHY, NAME.WHY-2, …; the new name."""
     number = 1
-    while os.path.lexists(aside := path.with_name(f"{path.name}.{why}{'' if number == 1 else f'-{number}'}")):
+    while os.path.lexists(
+        aside := path.with_name(f"{path.name}.{why}{'' if number == 1 else f'-{number}'}")
+    ):
         number += 1
     path.rename(aside)
     return aside

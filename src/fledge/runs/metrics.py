@@ -1,4 +1,6 @@
-"""A log of JSON lines that survives kill -9: a row is one line is one write, and a torn last line is cut."""
+"""A log of JSON lines that survives kill -9: a row is one line is one write, and a torn last line
+is cut.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _LONGEST = 2**26  # bytes of a line: a row of samples is a prompt and its comple
 
 
 class Log:
-    """Append-only rows in `path`. The file is opened at the first write, offset or rewind; reading never touches it."""
+    """Append-only rows in `path`. The file is opened at the first write, offset or rewind; reading
+    never touches it.
+    """
 
     def __init__(self, path: Path, shape: type[Any] = dict[str, Any]):
         """shape: of a row, for those who read."""
@@ -30,32 +34,41 @@ class Log:
         self._close: Callable[[], object] | None = None  # also where nobody has the log any more
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one row; NaN and infinities become null. Raises OSError: earlier rows intact, no half line."""
+        """Append one row; NaN and infinities become null. Raises OSError: earlier rows intact, no
+        half line.
+        """
         line = encoded(row)
         descriptor = self._open()
         start = os.fstat(descriptor).st_size
         try:
             written = os.write(descriptor, line)
-            while written < len(line):  # a disk that fills up takes a part first; the next write says so
+            while written < len(
+                line
+            ):  # a disk that fills up takes a part first; the next write says so
                 written += os.write(descriptor, line[written:])
         except OSError:
             os.ftruncate(descriptor, start)
             raise
 
     def offset(self) -> int:
-        """Bytes of the rows so far, synced to disk: a checkpoint that says this number finds these rows again."""
+        """Bytes of the rows so far, synced to disk: a checkpoint that says this number finds these
+        rows again.
+        """
         descriptor = self._open()
         os.fsync(descriptor)
         return os.fstat(descriptor).st_size
 
     def rewind(self, offset: int) -> None:
-        """Forget every row after `offset` bytes. Raises UserError where the file is shorter, or no row ends there."""
+        """Forget every row after `offset` bytes. Raises UserError where the file is shorter, or no
+        row ends there.
+        """
         descriptor = self._open()
         size = os.fstat(descriptor).st_size
         if offset > size or (offset and os.pread(descriptor, 1, offset - 1) != b"\n"):
             raise UserError(
-                f"{self.path} does not fit its checkpoint, which knew {offset:,} bytes of it: it has {size:,} now, or "
-                "lines were changed by hand. Put the original file back, or start a new run."
+                f"{self.path} does not fit its checkpoint, which knew {offset:,} bytes of it: it "
+                f"has {size:,} now, or lines were changed by hand. Put the original file back, or "
+                "start a new run."
             )
         os.ftruncate(descriptor, offset)
         os.fsync(descriptor)
@@ -116,8 +129,11 @@ def read_log(path: Path, shape: type[Any] = dict[str, Any]) -> Iterator[dict[str
             line = file.readline(_LONGEST + 1)
             if len(line) > _LONGEST:
                 raise UserError(
-                    f"line {number} of {path} has more than {_LONGEST:,} bytes: mend the line or remove it."
+                    f"line {number} of {path} has more than {_LONGEST:,} bytes: mend the line or "
+                    "remove it."
                 )
             if not line.endswith(b"\n"):
                 break
-            yield parse_json(line, shape, f"line {number} of {path}", mend="mend the line or remove it")
+            yield parse_json(
+                line, shape, f"line {number} of {path}", mend="mend the line or remove it"
+            )

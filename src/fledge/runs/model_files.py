@@ -1,4 +1,6 @@
-"""A run's model/ and best/: written whole, with hashes beside them by which damage is noticed when they are read."""
+"""A run's model/ and best/: written whole, with hashes beside them by which damage is noticed when
+they are read.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,17 @@ _LINE = re.compile(r"([0-9a-f]{64})  [^/]+/(.+)")
 
 
 def hashes_of(folder: Path) -> Path:
-    """Beside a model's folder, as sha256sum writes it: `cd RUN && sha256sum -c model.sha256` checks it too."""
+    """Beside a model's folder, as sha256sum writes it: `cd RUN && sha256sum -c model.sha256` checks
+    it too.
+    """
     place = place_of(folder)
     return place.with_name(f"{place.name}.sha256")
 
 
 @contextmanager
 def written_model(folder: Path) -> Iterator[Path]:
-    """A folder to write a model's files into, which then takes the place of `folder`; a run's own also gets its hashes.
+    """A folder to write a model's files into, which then takes the place of `folder`; a run's own
+    also gets its hashes.
 
     Raises OSError, the earlier model intact.
     """
@@ -52,7 +57,9 @@ def remove_model(folder: Path) -> None:
 
 
 def standing_model(folder: Path) -> Path:
-    """Where a model folder stands: in a run, a kill while it was replaced may have left it under another name."""
+    """Where a model folder stands: in a run, a kill while it was replaced may have left it under
+    another name.
+    """
     return standing(folder) if is_of_a_run(folder) else folder
 
 
@@ -77,16 +84,23 @@ def check_model(folder: Path) -> None:
     if not damage.is_file():
         raise UserError(f"{damage} is gone: {_how_to_mend(folder)}")
     agent = (folder / "agent.json").exists()  # which is read from its run alone
-    meant = "" if agent else f" If the change was meant, copy {folder} to a folder of its own and give that."
+    meant = (
+        ""
+        if agent
+        else f" If the change was meant, copy {folder} to a folder of its own and give that."
+    )
     raise UserError(
-        f"{damage} is not what the run wrote (it is damaged, or was changed): {_how_to_mend(folder)}{meant}"
+        f"{damage} is not what the run wrote (it is damaged, or was changed): "
+        f"{_how_to_mend(folder)}{meant}"
     )
 
 
 def how_to_have_a_model(path: Path) -> str:
     """What a user does about a folder without a model."""
     if verb_of(path) is None:
-        return "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
+        return (
+            "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
+        )
     if not (path / "summary.json").is_file():
         return f"a run has one when it is finished; `fledge resume {path}` finishes it."
     return _how_to_mend(path / "model")
@@ -97,12 +111,14 @@ def _how_to_mend(folder: Path) -> str:
     run, checkpoints = place.parent, place.parent / "checkpoints"
     if place.name == "best":
         return (
-            f"put it back from a copy, or remove {place} and {hashes_of(place)} to have the run's last agent alone: "
-            "no checkpoint is of that moment."
+            f"put it back from a copy, or remove {place} and {hashes_of(place)} to have the run's "
+            "last agent alone: no checkpoint is of that moment."
         )
     if checkpoints.is_dir() and any(folder.name.isdigit() for folder in checkpoints.iterdir()):
         return f"`fledge resume {run}` writes the model again from the run's last checkpoint."
-    return "no checkpoint of the run is left to write it from, so train it anew, or put the file back."
+    return (
+        "no checkpoint of the run is left to write it from, so train it anew, or put the file back."
+    )
 
 
 def _first_damage(folder: Path) -> Path | None:
@@ -115,7 +131,9 @@ def _first_damage(folder: Path) -> Path | None:
 
 
 def _hashes(folder: Path) -> dict[str, set[str]]:
-    """File name to what it may be: one hash, and a second one where a kill came while the folder was replaced."""
+    """File name to what it may be: one hash, and a second one where a kill came while the folder
+    was replaced.
+    """
     allowed: dict[str, set[str]] = {}
     for line in _text(hashes_of(folder)).splitlines():
         if match := _LINE.fullmatch(line):

@@ -1,4 +1,6 @@
-"""The place of a new run: a folder that is free, its lock, and how a run that cannot begin is taken back from it."""
+"""The place of a new run: a folder that is free, its lock, and how a run that cannot begin is taken
+back from it.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,15 @@ def _let_go_in_a_child() -> None:
     _held.clear()
 
 
-# A child that outlives its parent, as a judge in a process of its own may by a moment, would hold the lock on.
+# A child that outlives its parent, as a judge in a process of its own may by a moment, would hold
+# the lock on.
 os.register_at_fork(after_in_child=_let_go_in_a_child)
 _LONGEST_LOCK = 32  # bytes: a process number and the end of its line
 _PARTIAL = re.compile(r"\.(lineage|config)\.json\.\d+\.partial")
 
-# What a run writes before its first step, in the order in which it is taken back: without its config.json a
-# folder is no run, so a kill in between leaves nothing that could be mistaken for one.
+# What a run writes before its first step, in the order in which it is taken back: without its
+# config.json a folder is no run, so a kill in between leaves nothing that could be mistaken for
+# one.
 _BEFORE_THE_FIRST_STEP = (
     "config.json", "machine.json", "shards/*.bin", "shards/*.json", "shards/*.partial", "lineage.json",
 )  # fmt: skip
@@ -46,7 +50,8 @@ class Place:
     made_lock: bool
 
     def take_back(self) -> None:
-        """Remove what a run writes before its first step, name by name; whatever else is there stays.
+        """Remove what a run writes before its first step, name by name; whatever else is there
+        stays.
 
         Never by folder: a folder may hold what others put there, before or since.
         """
@@ -80,13 +85,16 @@ def free_folder(verb: str) -> Path:
 def given_folder(folder: Path) -> bool:
     """Make the folder a user named; whether it was not there before.
 
-    Raises UserError where it holds anything, hidden names as well: `.git` is somebody's work. What a kill while a
-    run was made has left does not count.
+    Raises UserError where it holds anything, hidden names as well: `.git` is somebody's work. What
+    a kill while a run was made has left does not count.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"`{folder}` is a file, and a run is a folder: choose another `out`.")
     if verb_of(folder) is not None:
-        raise UserError(f"`{folder}` exists: `fledge resume {folder}` continues that run, or choose another `out`.")
+        raise UserError(
+            f"`{folder}` exists: `fledge resume {folder}` continues that run, or choose another "
+            "`out`."
+        )
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -97,7 +105,9 @@ def given_folder(folder: Path) -> bool:
     ours = _left_by_a_kill(folder, names)
     others = sorted(name for name in names if name not in ours)
     if others:
-        raise UserError(f"`{folder}` exists and is not empty: choose another `out`. It holds {others[0]}.")
+        raise UserError(
+            f"`{folder}` exists and is not empty: choose another `out`. It holds {others[0]}."
+        )
     return False
 
 
@@ -127,7 +137,8 @@ def _is_our_lineage(path: Path) -> bool:
 
 
 def take_lock(folder: Path) -> tuple[int, bool]:
-    """A lock that the kernel releases when the process ends, also by kill -9, and whether its file was made for it.
+    """A lock that the kernel releases when the process ends, also by kill -9, and whether its file
+    was made for it.
 
     Raises UserError where another process holds it.
     """
@@ -139,9 +150,14 @@ def take_lock(folder: Path) -> tuple[int, bool]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, _LONGEST_LOCK, 0).decode("ascii", errors="replace").strip() or "another one"
+        holder = (
+            os.pread(descriptor, _LONGEST_LOCK, 0).decode("ascii", errors="replace").strip()
+            or "another one"
+        )
         os.close(descriptor)
-        raise UserError(f"`{folder}` is being written by process {holder}: wait for it, or stop it first.") from None
+        raise UserError(
+            f"`{folder}` is being written by process {holder}: wait for it, or stop it first."
+        ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     _held.add(descriptor)

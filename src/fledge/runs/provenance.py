@@ -1,4 +1,6 @@
-"""What a run was started from, held against what is there now: on other inputs it would end with other bits."""
+"""What a run was started from, held against what is there now: on other inputs it would end with
+other bits.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ class Change:
 def start_folder(lineage: dict[str, Any]) -> Path:
     """The folder that a run's relative names are meant from: the one it was started in.
 
-    The present one where that is gone, or lacks what the run reads while the present one has it: projects are moved.
+    The present one where that is gone, or lacks what the run reads while the present one has it:
+    projects are moved.
     """
     here = Path.cwd()
     started = Path(lineage.get("started_in") or here)
@@ -59,14 +62,18 @@ def find_changes(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> li
     return list(_changes_by_name(lineage, files_of))
 
 
-def accepted(folder: Path, lineage: dict[str, Any], changes: list[Change], files_of: FilesOf) -> dict[str, Any]:
+def accepted(
+    folder: Path, lineage: dict[str, Any], changes: list[Change], files_of: FilesOf
+) -> dict[str, Any]:
     """The lineage with what is there now, and under `accepted` what was taken in, and when.
 
     What it says of what was copied stays, as long as none of the changes is of that: the run reads
     its copy.
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    taken = [{"when": when, "path": each.path, "was": each.was, "now": each.now} for each in changes]
+    taken = [
+        {"when": when, "path": each.path, "was": each.was, "now": each.now} for each in changes
+    ]
     if "inputs" in lineage:
         keep_copied = not any(change.copied for change in changes)
         now = _inputs_now(folder, lineage, files_of, keep_copied)
@@ -106,9 +113,13 @@ def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
     for parent in lineage.get("parents", []):
         weights = weights_of(folder / parent["path"])
         was = parent.get("model_sha256")
-        yield from _compared({str(weights or parent["path"]): was} if was else {}, [weights] if weights else [])
+        yield from _compared(
+            {str(weights or parent["path"]): was} if was else {}, [weights] if weights else []
+        )
     entries = lineage.get("data", [])
-    yield from _compared_data(entries, [Path(entry["path"]) for entry in entries if Path(entry["path"]).is_file()])
+    yield from _compared_data(
+        entries, [Path(entry["path"]) for entry in entries if Path(entry["path"]).is_file()]
+    )
 
 
 def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Change]:
@@ -118,7 +129,11 @@ def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Cha
             weights, now = weights_of(place), model_hashes(place)
             for name, was in given["files"].items():
                 if now.get(name) != was:
-                    yield Change(str(weights.with_name(name) if weights else place / name), was, now.get(name))
+                    yield Change(
+                        str(weights.with_name(name) if weights else place / name),
+                        was,
+                        now.get(name),
+                    )
             continue
         files = [] if is_embedded(given) else files_of(given["data"])
         for change in _compared_data(known, [file for file in files if file.is_file()]):
@@ -128,8 +143,12 @@ def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Cha
 def _compared_data(entries: list[dict[str, Any]], files: list[Path]) -> Iterator[Change]:
     for entry in entries:
         if "python" in entry and entry["python"] != platform.python_version():
-            yield Change(f"the prose of Python {entry['python']}", entry["python"], platform.python_version())
-    yield from _compared({entry["path"]: entry["sha256"] for entry in entries if "sha256" in entry}, files)
+            yield Change(
+                f"the prose of Python {entry['python']}", entry["python"], platform.python_version()
+            )
+    yield from _compared(
+        {entry["path"]: entry["sha256"] for entry in entries if "sha256" in entry}, files
+    )
 
 
 def _compared(known: dict[str, str], files: list[Path]) -> Iterator[Change]:

@@ -1,4 +1,6 @@
-"""The shapes of the JSON files in a run folder: what is promised of each. Names beyond these are kept as they are."""
+"""The shapes of the JSON files in a run folder: what is promised of each. Names beyond these are
+kept as they are.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ _OPEN = ConfigDict(extra="allow")
 
 
 def _text(value: Any) -> str:
-    # Pydantic's own `str` refuses half of a surrogate pair, which a file name that is not UTF-8 gives a command line.
+    # Pydantic's own `str` refuses half of a surrogate pair, which a file name that is not UTF-8
+    # gives a command line.
     if not isinstance(value, str):
         raise ValueError("should be text")
     return value
@@ -88,7 +91,9 @@ class Data(TypedDict):
 
 @with_config(_OPEN)
 class ModelGiven(TypedDict):
-    """One of lineage.json's `inputs`: a run or model folder by the name it was given, and the hashes of its files."""
+    """One of lineage.json's `inputs`: a run or model folder by the name it was given, and the
+    hashes of its files.
+    """
 
     model: Place
     files: dict[str, Text]
@@ -150,7 +155,9 @@ def _compared(value: Any) -> dict[str, Any]:
             for point in (curve if isinstance(curve, list) else [None])
         )
         if not numbers or len(lengths) != 1 or 0 in lengths:
-            raise ValueError(f"should hold `world_steps`, `return`, `low` and `high` of {name!r}, of one length")
+            raise ValueError(
+                f"should hold `world_steps`, `return`, `low` and `high` of {name!r}, of one length"
+            )
     return value
 
 
@@ -194,7 +201,9 @@ class Held(TypedDict):
 
 @with_config(_OPEN)
 class Manifest(TypedDict):
-    """manifest.json of a checkpoint; `score`: higher is better; `run`: the `id` in the lineage of the run that made it."""
+    """manifest.json of a checkpoint; `score`: higher is better; `run`: the `id` in the lineage of
+    the run that made it.
+    """
 
     files: dict[str, Held]
     score: NotRequired[float | None]

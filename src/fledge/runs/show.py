@@ -1,4 +1,6 @@
-"""What a person sees while a run goes on: lines, tables, and a progress bar with speed, time left and the one figure that matters."""
+"""What a person sees while a run goes on: lines, tables, and a progress bar with speed, time left
+and the one figure that matters.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from fledge.readable import readable
 
@@ -27,12 +36,14 @@ class Show:
     def say(self, text: str) -> None:
         """Words as they are, without a line break of our own: whoever wrote them.
 
-        Into a pipe or a file exactly (but for what its encoding cannot say). On a terminal what would steer it is shown
-        as an escape, and a tab as spaces.
+        Into a pipe or a file exactly (but for what its encoding cannot say). On a terminal what
+        would steer it is shown as an escape, and a tab as spaces.
         """
         file = self.console.file
         if file.isatty():
-            self.console.print(readable(text), end="", markup=False, emoji=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                readable(text), end="", markup=False, emoji=False, highlight=False, soft_wrap=True
+            )
             return
         encoding = getattr(file, "encoding", None) or "utf-8"
         file.write(text.encode(encoding, "backslashreplace").decode(encoding))
@@ -78,7 +89,9 @@ class Watch:
             show, what, steps, figure, unit, bar, task,
         )  # fmt: skip
         self.value = ""
-        self.began: tuple[float, int] | None = None  # when, and at which step, counting the speed began
+        self.began: tuple[float, int] | None = (
+            None  # when, and at which step, counting the speed began
+        )
         self.told = time.monotonic()
 
     def line(self, text: str) -> None:

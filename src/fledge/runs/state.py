@@ -1,7 +1,9 @@
-"""A nested state as plain JSON and a flat table of tensors, and back, without a loss and without pickle.
+"""A nested state as plain JSON and a flat table of tensors, and back, without a loss and without
+pickle.
 
-JSON says str, bool, None, lists, small integers and finite floats (exactly: Python writes the shortest digits that read
-back the same). What it cannot say stands as an object with one key that begins with `$`.
+JSON says str, bool, None, lists, small integers and finite floats (exactly: Python writes the
+shortest digits that read back the same). What it cannot say stands as an object with one key that
+begins with `$`.
 """
 
 from __future__ import annotations
@@ -12,23 +14,31 @@ from typing import Any
 import numpy as np
 import torch
 
-# JSON readers elsewhere hold integers as doubles, which lose digits beyond 2^53: larger ones go as hexadecimal.
+# JSON readers elsewhere hold integers as doubles, which lose digits beyond 2^53: larger ones go as
+# hexadecimal.
 _LARGEST_PLAIN = 2**53
 
 
 def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
     """Split `state` into what JSON can say and the tensors by name.
 
-    Takes nested dicts (keys str or int), lists, tuples, tensors, numpy arrays, numbers, str, bool and None. A
-    tensor met twice (tied weights) is kept once and comes back as one. Raises TypeError, naming the place, for others.
+    Takes nested dicts (keys str or int), lists, tuples, tensors, numpy arrays, numbers, str, bool
+    and None. A tensor met twice (tied weights) is kept once and comes back as one. Raises
+    TypeError, naming the place, for others.
     """
     tensors: dict[str, torch.Tensor] = {}
     names: dict[tuple[Any, ...], str] = {}
     storages: set[int] = set()
 
     def keep(tensor: torch.Tensor, where: str) -> str:
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.dtype == torch.complex128:
-            raise TypeError(f"state{where}: safetensors cannot hold a {tensor.layout} tensor of {tensor.dtype}.")
+        if (
+            tensor.layout != torch.strided
+            or tensor.is_quantized
+            or tensor.dtype == torch.complex128
+        ):
+            raise TypeError(
+                f"state{where}: safetensors cannot hold a {tensor.layout} tensor of {tensor.dtype}."
+            )
         same = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         if tensor.numel() and same in names:
             return names[same]
@@ -38,7 +48,8 @@ def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
         names[same] = name
         held = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
         if held.numel() and held.untyped_storage().data_ptr() in storages:
-            held = held.clone()  # a different view of memory already kept: safetensors wants each name to have its own
+            # a different view of memory already kept: safetensors wants each name to have its own
+            held = held.clone()
         storages.add(held.untyped_storage().data_ptr())
         tensors[name] = held
         return name
@@ -55,8 +66,11 @@ def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
         if isinstance(value, torch.Tensor):
             return {"$tensor": keep(value, where)}
         if isinstance(value, np.ndarray):
-            # torch.tensor copies: a numpy array may be read-only or of the other byte order, from_numpy takes neither.
-            return {"$array": keep(torch.tensor(value.astype(value.dtype.newbyteorder("="))), where)}
+            # torch.tensor copies: a numpy array may be read-only or of the other byte order,
+            # from_numpy takes neither.
+            return {
+                "$array": keep(torch.tensor(value.astype(value.dtype.newbyteorder("="))), where)
+            }
         if isinstance(value, list):
             return [plain(item, f"{where}.{i}") for i, item in enumerate(value)]
         if isinstance(value, tuple):
@@ -69,7 +83,8 @@ def flatten(state: dict[Any, Any]) -> tuple[Any, dict[str, torch.Tensor]]:
                 return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
             return {"$items": [[key, plain(item, f"{where}.{key}")] for key, item in value.items()]}
         raise TypeError(
-            f"state{where} is a {type(value).__name__}: only tensors, numbers, text and nests of them are saved."
+            f"state{where} is a {type(value).__name__}: only tensors, numbers, text and nests of "
+            "them are saved."
         )
 
     return plain(state, ""), tensors

@@ -1,7 +1,9 @@
-"""A folder of files that is replaced whole: written beside, synced, renamed; what others put into it stays in it.
+"""A folder of files that is replaced whole: written beside, synced, renamed; what others put into
+it stays in it.
 
-Three names: `NAME` is the folder; `.NAME.partial` is being written; `.NAME.replaced` was moved aside for it, since a folder
-cannot be renamed over a full one. A kill between the two renames leaves the last: `standing` finds it, `recover` puts it back.
+Three names: `NAME` is the folder; `.NAME.partial` is being written; `.NAME.replaced` was moved
+aside for it, since a folder cannot be renamed over a full one. A kill between the two renames
+leaves the last: `standing` finds it, `recover` puts it back.
 """
 
 from __future__ import annotations
@@ -24,17 +26,21 @@ def standing(place: Path) -> Path:
 
 
 def place_of(folder: Path) -> Path:
-    """Where a folder belongs that `standing` found: its own name, also while it lies moved aside."""
+    """Where a folder belongs that `standing` found: its own name, also while it lies moved
+    aside.
+    """
     aside = _REPLACED.fullmatch(folder.name)
     return folder.with_name(aside[1]) if aside else folder
 
 
 @contextmanager
 def replaced_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
-    """A folder to write files called `names` into; at the end of the block it takes the place of `place`, synced.
+    """A folder to write files called `names` into; at the end of the block it takes the place of
+    `place`, synced.
 
-    Whatever ends the process at whatever moment, one whole folder stands (see `standing`). Files of other names that lie in
-    the old one move into the new one. Raises OSError, the old one intact and nothing half written left.
+    Whatever ends the process at whatever moment, one whole folder stands (see `standing`). Files of
+    other names that lie in the old one move into the new one. Raises OSError, the old one intact
+    and nothing half written left.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     recover(place, names)
@@ -85,7 +91,9 @@ def remove_files(folder: Path, names: Collection[str]) -> None:
 
 
 def holds_only(folder: Path, names: Collection[str]) -> bool:
-    """Whether nothing but files called `names`, or what a killed write of them left, is in a folder."""
+    """Whether nothing but files called `names`, or what a killed write of them left, is in a
+    folder.
+    """
     return not _others(folder, names)
 
 

@@ -1,7 +1,9 @@
-"""Rows of conversation for tuning, and pairs and verdicts of them for preferences; rows of like length stand side by side.
+"""Rows of conversation for tuning, and pairs and verdicts of them for preferences; rows of like
+length stand side by side.
 
-Padding is what makes tuning slow: a step's rows are sorted by length before they are cut into micro-batches, which changes the
-memory and the seconds, never the gradient. With `window` > 1 whole steps are formed of rows of like length too.
+Padding is what makes tuning slow: a step's rows are sorted by length before they are cut into
+micro-batches, which changes the memory and the seconds, never the gradient. With `window` > 1 whole
+steps are formed of rows of like length too.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class Rows(Protocol):
 
 
 class Shuffled:
-    """A list read again and again, each pass in an order of its own: index i is a pure function of (seed, i)."""
+    """A list read again and again, each pass in an order of its own: index i is a pure function of
+    (seed, i).
+    """
 
     size: int | None
 
@@ -55,7 +59,9 @@ class Endless:
 
 
 class Sides:
-    """The answers of pairs one by one, as (row, wanted): the preferred one of a pair, then its rejected one."""
+    """The answers of pairs one by one, as (row, wanted): the preferred one of a pair, then its
+    rejected one.
+    """
 
     def __init__(self, pairs: Sequence[tuple[Row, Row]]) -> None:
         self.pairs = pairs
@@ -69,7 +75,8 @@ class Sides:
 
 
 class ConversationRows:
-    """Batches of rows_per_step rows, without end or of `rows_in_all` rows: the last batch has what is left of them.
+    """Batches of rows_per_step rows, without end or of `rows_in_all` rows: the last batch has what
+    is left of them.
 
     The whole position is one integer: steps given so far.
     """
@@ -94,11 +101,15 @@ class ConversationRows:
         return self
 
     def _steps(self, number: int) -> list[list[Row]]:
-        """The steps of one window: its rows sorted by length, cut into steps, the steps shuffled."""
+        """The steps of one window: its rows sorted by length, cut into steps, the steps
+        shuffled.
+        """
         if self._window is None or self._window[0] != number:
             places = batch_places(number, self.rows_per_step * self.window, self.rows_in_all)
             rows = sorted(map(self.rows, places), key=lambda row: len(row[0]))
-            steps = [rows[a : a + self.rows_per_step] for a in range(0, len(rows), self.rows_per_step)]
+            steps = [
+                rows[a : a + self.rows_per_step] for a in range(0, len(rows), self.rows_per_step)
+            ]
             random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 1, number]))
             self._window = (number, [steps[i] for i in random.permutation(len(steps))])
         return self._window[1]
@@ -120,25 +131,39 @@ class ConversationRows:
 
 
 def batch_places(number: int, size: int, in_all: int | None) -> range:
-    """The places of batch `number` of `size` rows each; the last one ends where all rows do, if they end."""
+    """The places of batch `number` of `size` rows each; the last one ends where all rows do, if
+    they end.
+    """
     end = (number + 1) * size
     return range(number * size, end if in_all is None else min(end, in_all))
 
 
 class PairRows:
-    """Batches of pairs_per_step pairs of rows, without end or of `rows_in_all` pairs: the last has what is left of them.
+    """Batches of pairs_per_step pairs of rows, without end or of `rows_in_all` pairs: the last has
+    what is left of them.
 
     The whole position is one integer: pairs given so far.
     """
 
-    def __init__(self, pairs: Rows, *, pairs_per_step: int, pad: int = 0, rows_in_all: int | None = None) -> None:
-        self.pairs, self.pairs_per_step, self.pad, self.rows_in_all = pairs, pairs_per_step, pad, rows_in_all
+    def __init__(
+        self, pairs: Rows, *, pairs_per_step: int, pad: int = 0, rows_in_all: int | None = None
+    ) -> None:
+        self.pairs, self.pairs_per_step, self.pad, self.rows_in_all = (
+            pairs,
+            pairs_per_step,
+            pad,
+            rows_in_all,
+        )
         self.position = 0
         self.figures: dict[str, float] = {}
 
     def __next__(self) -> Pairs:
-        places = batch_places(self.position // self.pairs_per_step, self.pairs_per_step, self.rows_in_all)
-        batch = sorted(map(self.pairs, places), key=lambda pair: max(len(pair[0][0]), len(pair[1][0])))
+        places = batch_places(
+            self.position // self.pairs_per_step, self.pairs_per_step, self.rows_in_all
+        )
+        batch = sorted(
+            map(self.pairs, places), key=lambda pair: max(len(pair[0][0]), len(pair[1][0]))
+        )
         self.position += len(places)
         if self.pairs.size is not None:
             self.figures = {"epoch": self.position / self.pairs.size}
@@ -153,24 +178,37 @@ class PairRows:
 
 def pair_rows(pairs: Sequence[tuple[Row, Row]], pad: int = 0) -> Pairs:
     """Pairs of (ids, chosen) rows as two sets of trajectories."""
-    sides = [from_rows([p[side][0] for p in pairs], [p[side][1] for p in pairs], pad) for side in (0, 1)]
+    sides = [
+        from_rows([p[side][0] for p in pairs], [p[side][1] for p in pairs], pad) for side in (0, 1)
+    ]
     return Pairs(sides[0], sides[1])
 
 
 class JudgedRows:
-    """Batches of rows_per_step answers with a verdict each: a reward of 1 (wanted) or −1 on the last token.
+    """Batches of rows_per_step answers with a verdict each: a reward of 1 (wanted) or −1 on the
+    last token.
 
-    `rows` gives (row, wanted), without end or `rows_in_all` of them: the last batch has what is left. The whole position is
+    `rows` gives (row, wanted), without end or `rows_in_all` of them: the last batch has what is
+    left. The whole position is
     one integer: rows given so far.
     """
 
-    def __init__(self, rows: Rows, *, rows_per_step: int, pad: int = 0, rows_in_all: int | None = None) -> None:
-        self.rows, self.rows_per_step, self.pad, self.rows_in_all = rows, rows_per_step, pad, rows_in_all
+    def __init__(
+        self, rows: Rows, *, rows_per_step: int, pad: int = 0, rows_in_all: int | None = None
+    ) -> None:
+        self.rows, self.rows_per_step, self.pad, self.rows_in_all = (
+            rows,
+            rows_per_step,
+            pad,
+            rows_in_all,
+        )
         self.position = 0
         self.figures: dict[str, float] = {}
 
     def __next__(self) -> Trajectories:
-        places = batch_places(self.position // self.rows_per_step, self.rows_per_step, self.rows_in_all)
+        places = batch_places(
+            self.position // self.rows_per_step, self.rows_per_step, self.rows_in_all
+        )
         batch = sorted(map(self.rows, places), key=lambda item: len(item[0][0]))
         self.position += len(places)
         if self.rows.size is not None:

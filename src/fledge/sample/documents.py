@@ -1,4 +1,6 @@
-"""Rows of running text for pre-training: every window of the token stream once a pass, in a shuffled order."""
+"""Rows of running text for pre-training: every window of the token stream once a pass, in a
+shuffled order.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,22 @@ from fledge.trajectories import Trajectories
 
 
 class DocumentRows:
-    """Endless batches of rows_per_step rows × context tokens. The whole position is one integer: rows given so far.
+    """Endless batches of rows_per_step rows × context tokens. The whole position is one integer:
+    rows given so far.
 
-    Pass e cuts the stream into windows from an offset of its own and visits them in an order of its own, both computed from
-    (seed, e). Documents lie back to back in a row; the token that opens one is never a target: nothing foretells it.
+    Pass e cuts the stream into windows from an offset of its own and visits them in an order of its
+    own, both computed from (seed, e). Documents lie back to back in a row; the token that opens one
+    is never a target: nothing foretells it.
     """
 
-    def __init__(self, stream: TokenStream, begin: int, *, rows_per_step: int, context: int, seed: int) -> None:
+    def __init__(
+        self, stream: TokenStream, begin: int, *, rows_per_step: int, context: int, seed: int
+    ) -> None:
         self.stream, self.begin, self.rows, self.context = stream, begin, rows_per_step, context
         self.key = seed_for(seed, "data", "documents")
-        self.windows = (len(stream) - 2) // context  # whole windows left after an offset, in every pass
+        self.windows = (
+            len(stream) - 2
+        ) // context  # whole windows left after an offset, in every pass
         if self.windows > 1:
             self.windows -= 1
         if self.windows < 1:
@@ -45,7 +53,8 @@ class DocumentRows:
             random = np.random.Generator(np.random.Philox(key=self.key, counter=[0, 0, 0, number]))
             spare = len(self.stream) - 1 - self.windows * self.context
             offset = int(random.integers(0, spare + 1))
-            # Four bytes a window, the one thing in memory that grows with the text; shuffled as `permutation` would.
+            # Four bytes a window, the one thing in memory that grows with the text; shuffled as
+            # `permutation` would.
             order = np.arange(self.windows, dtype=np.uint32 if self.windows < 2**32 else np.int64)
             random.shuffle(order)
             self._pass = (number, offset, order)

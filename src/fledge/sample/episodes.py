@@ -1,4 +1,6 @@
-"""Trajectories out of a world: an actor in all of its copies at once, T steps a batch, episodes running on from batch to batch."""
+"""Trajectories out of a world: an actor in all of its copies at once, T steps a batch, episodes
+running on from batch to batch.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,17 @@ class Actor(Protocol):
 
 
 def cut_share(rows: Trajectories, world: World) -> dict[str, float]:
-    """`cut_actions`: the share of what was chosen that the world moved to its bounds. {} where actions are choices."""
+    """`cut_actions`: the share of what was chosen that the world moved to its bounds. {} where
+    actions are choices.
+    """
     if not isinstance(world.action, Box) or not bool(rows.chosen.any()):
         return {}
     return {"cut_actions": float(cut(rows.action, world.action)[rows.chosen].float().mean())}
 
 
 def _held(after: Step, held: Tensor, before: Tensor) -> Step:
-    """As if the copies that are held had not been stepped: with the last of the steps that were asked for, some of them are one too many.
+    """As if the copies that are held had not been stepped: with the last of the steps that were
+    asked for, some of them are one too many.
 
     held [n] bool, before [n, *O]
     """
@@ -44,14 +49,22 @@ def _held(after: Step, held: Tensor, before: Tensor) -> Step:
         return after
     kept = held.view(-1, *[1] * (before.ndim - 1))
     reward = torch.where(held, 0.0, after.reward)
-    return Step(torch.where(kept, before, after.obs), reward, after.terminated & ~held, after.truncated & ~held)
+    return Step(
+        torch.where(kept, before, after.obs),
+        reward,
+        after.terminated & ~held,
+        after.truncated & ~held,
+    )
 
 
 class Episodes:
-    """Endless batches of `world.copies` rows of `steps` steps. Row i is copy i; obs holds every true last observation.
+    """Endless batches of `world.copies` rows of `steps` steps. Row i is copy i; obs holds every
+    true last observation.
 
-    The step after an end only begins anew: it is not `chosen`. Row i of the next batch goes on where this one's row i stopped.
-    State: the world's and what it is told, who has just ended, the returns so far, what is not counted in yet, the scale and the generator.
+    The step after an end only begins anew: it is not `chosen`. Row i of the next batch goes on
+    where this one's row i stopped.
+    State: the world's and what it is told, who has just ended, the returns so far, what is not
+        counted in yet, the scale and the generator.
     """
 
     def __init__(
@@ -66,11 +79,20 @@ class Episodes:
         encoder: Encoder | None = None,
         limit: int | None = None,
     ) -> None:
-        """limit: how many steps are chosen, ever; the last batch, of up to twice its length, ends with them. scale: of the rewards that are learned from; the returns in `figures` are the world's own.
+        """limit: how many steps are chosen, ever; the last batch, of up to twice its length, ends
+        with them. scale: of the rewards that are learned from; the returns in `figures` are the
+        world's own.
 
-        encoder: the actor's, whose statistics count a batch in when the next one is asked for: while it is learned from they stay.
+        encoder: the actor's, whose statistics count a batch in when the next one is asked for:
+            while it is learned from they stay.
         """
-        self.world, self.actor, self.stopwatch, self.steps, self.scale = world, actor, stopwatch, steps, scale
+        self.world, self.actor, self.stopwatch, self.steps, self.scale = (
+            world,
+            actor,
+            stopwatch,
+            steps,
+            scale,
+        )
         self.limit = limit
         self.encoder = encoder if encoder is not None and encoder.normalise else None
         self.moments: Tensor | None = None  # of the observations that are not counted in yet
@@ -78,7 +100,10 @@ class Episodes:
         self.figures: dict[str, float] = {}
         self.obs = world.reset(seed_for(seed, "worlds"))  # [n, *O]
         self.over = torch.zeros(world.copies, dtype=torch.bool)  # whose episode has just ended
-        self.earned, self.length = torch.zeros(world.copies, dtype=torch.float64), torch.zeros(world.copies)
+        self.earned, self.length = (
+            torch.zeros(world.copies, dtype=torch.float64),
+            torch.zeros(world.copies),
+        )
         self.returns: deque[float] = deque(maxlen=RECENT)
         self.lengths: deque[float] = deque(maxlen=RECENT)
         self.taken = 0  # steps that were chosen, in all copies together
@@ -124,7 +149,8 @@ class Episodes:
     def _left(self) -> int | None:
         """How many steps the last batch is to have, None for any other.
 
-        Less than a whole batch is never left for another one: it might have fewer rows than an algorithm makes optimizer steps.
+        Less than a whole batch is never left for another one: it might have fewer rows than an
+        algorithm makes optimizer steps.
         """
         left = None if self.limit is None else self.limit - self.taken
         return left if left is not None and 0 < left < 2 * self.steps * self.world.copies else None
@@ -144,7 +170,9 @@ class Episodes:
                 self.lengths.append(float(length[i, t]))
                 earned[i], length[i] = earned[i] - earned[i, t], length[i] - length[i, t]
             self.earned, self.length = earned[:, -1], length[:, -1].float()
-        self.figures = {"world_steps": float(self.taken), "steps_taken": float(taken)} | cut_share(rows, self.world)
+        self.figures = {"world_steps": float(self.taken), "steps_taken": float(taken)} | cut_share(
+            rows, self.world
+        )
         if self.returns:
             self.figures["episode_return"] = sum(self.returns) / len(self.returns)
             self.figures["episode_length"] = sum(self.lengths) / len(self.lengths)
@@ -170,7 +198,9 @@ class Episodes:
         self.obs = self.world.load_state_dict(state["world"])
         self.over, self.earned, self.length = state["over"], state["earned"], state["length"]
         if not self.world.restorable:  # all copies have begun anew
-            self.over, self.earned, self.length = (torch.zeros_like(x) for x in (self.over, self.earned, self.length))
+            self.over, self.earned, self.length = (
+                torch.zeros_like(x) for x in (self.over, self.earned, self.length)
+            )
         self.moments = state["moments"]
         if self.scale is not None:
             self.scale.load_state_dict(state["scale"])

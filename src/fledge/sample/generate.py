@@ -1,4 +1,6 @@
-"""Completions of many prompts at once, in their order: the token engine for whoever wants all of them before going on."""
+"""Completions of many prompts at once, in their order: the token engine for whoever wants all of
+them before going on.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +27,13 @@ def generate(
     on_token: Callable[[int, int], None] | None = None,
     engine: Engine | None = None,
 ) -> list[Completion]:
-    """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the policy's own rule.
+    """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the
+    policy's own rule.
 
-    stop: the token that ends a row, −1 for none. One number is taken from the generator, the seed of all rows: what a row says depends on it and on the row's place only.
-    on_token(row, token) is called as tokens come. engine: one of this policy to go on with, if it has the positions. Raises UserError for an empty prompt or one that leaves no room in the context.
+    stop: the token that ends a row, −1 for none. One number is taken from the generator, the seed
+    of all rows: what a row says depends on it and on the row's place only. on_token(row, token) is
+    called as tokens come. engine: one of this policy to go on with, if it has the positions. Raises
+    UserError for an empty prompt or one that leaves no room in the context.
     """
     if not prompts:
         return []
@@ -38,7 +43,14 @@ def generate(
         engine = Engine(policy, lanes=min(LANES, len(prompts) * samples), positions=positions)
     rows = [prompt for prompt in prompts for _ in range(samples)]
     requests = [
-        Request(prompt, max_new_tokens, rule=policy.rule, stop=frozenset({stop} - {-1}), seed=seed, sample=row)
+        Request(
+            prompt,
+            max_new_tokens,
+            rule=policy.rule,
+            stop=frozenset({stop} - {-1}),
+            seed=seed,
+            sample=row,
+        )
         for row, prompt in enumerate(rows)
     ]
     found = engine.run(requests, on_token)

@@ -1,6 +1,8 @@
-"""STaR's rationalisation: prompts that no sample solved are asked again with the answer as a hint (Zelikman et al. 2022, §3.2).
+"""STaR's rationalisation: prompts that no sample solved are asked again with the answer as a hint
+(Zelikman et al. 2022, §3.2).
 
-What is right then is learnt as if the hint had not been there: in the rows the plain prompt stands before it.
+What is right then is learnt as if the hint had not been there: in the rows the plain prompt stands
+before it.
 """
 
 from __future__ import annotations
@@ -24,13 +26,16 @@ LOOKED_AT = 64  # examples that are searched for an answer before a run begins
 
 
 class Hints:
-    """Batches of Rollouts in which right hinted answers have taken the place of wrong ones, in groups without a success.
+    """Batches of Rollouts in which right hinted answers have taken the place of wrong ones, in
+    groups without a success.
 
-    A success is a reward of `threshold` or more. The figures of Rollouts stay those of what was sampled without a hint;
-    hinted_groups is the share of groups that were asked again, hinted_kept the share of those where a hinted answer was right.
-    What the algorithm says of its batch (kl, entropy, kept, log_success …) is over all its rows, the hinted ones among them.
+    A success is a reward of `threshold` or more. The figures of Rollouts stay those of what was
+    sampled without a hint; hinted_groups is the share of groups that were asked again, hinted_kept
+    the share of those where a hinted answer was right. What the algorithm says of its batch (kl,
+    entropy, kept, log_success …) is over all its rows, the hinted ones among them.
 
-    A prompt without an answer, or too long with its hint, is not asked again. State: that of the Rollouts.
+    A prompt without an answer, or too long with its hint, is not asked again. State: that of the
+    Rollouts.
     """
 
     def __init__(self, rollouts: Rollouts, hint: str, threshold: float) -> None:
@@ -40,13 +45,19 @@ class Hints:
 
     def __next__(self) -> Trajectories:
         groups = self.rollouts.draw()
-        hinted = {i: tokens for i, group in enumerate(groups) if (tokens := self.hinted_prompt(group)) is not None}
+        hinted = {
+            i: tokens
+            for i, group in enumerate(groups)
+            if (tokens := self.hinted_prompt(group)) is not None
+        }
         swapped = [[False] * len(group.completions) for group in groups]
         solved = 0
         if hinted:
             plain = [groups[i].completions[0].prompt for i in hinted for _ in groups[i].completions]
             said = self.rollouts.answer(list(hinted.values()))
-            said = [as_if_asked(prompt, c, self.context) for prompt, c in zip(plain, said, strict=True)]
+            said = [
+                as_if_asked(prompt, c, self.context) for prompt, c in zip(plain, said, strict=True)
+            ]
             again = self.rollouts.judge([groups[i].example for i in hinted], said)
             for i, other in zip(hinted, again, strict=True):
                 swapped[i] = [reward >= self.threshold for reward in other.marks["reward"]]
@@ -56,7 +67,9 @@ class Hints:
             "hinted_groups": len(hinted) / len(groups),
             "hinted_kept": solved / max(1, len(hinted)),
         }
-        return self.with_own_logp(group_rows(groups), torch.tensor([mark for marks in swapped for mark in marks]))
+        return self.with_own_logp(
+            group_rows(groups), torch.tensor([mark for marks in swapped for mark in marks])
+        )
 
     def hinted_prompt(self, group: Group) -> list[int] | None:
         """What to ask again, where an answer is known, none was right and there is room."""
@@ -66,8 +79,12 @@ class Hints:
         return tokens if len(tokens) < self.context else None
 
     @torch.no_grad()
-    def with_own_logp(self, batch: Trajectories, rows: Tensor, at_a_time: int = 128) -> Trajectories:
-        """The batch with the policy's log π(y|x) of some rows [B], in place of that of the question they were sampled for."""
+    def with_own_logp(
+        self, batch: Trajectories, rows: Tensor, at_a_time: int = 128
+    ) -> Trajectories:
+        """The batch with the policy's log π(y|x) of some rows [B], in place of that of the question
+        they were sampled for.
+        """
         assert batch.logp is not None
         policy, logp, place = self.rollouts.policy, batch.logp.clone(), rows.nonzero().squeeze(1)
         with self.rollouts.stopwatch.phase("score"):
@@ -91,15 +108,23 @@ def with_hint(hint: str, example: Example) -> str:
 
 
 def as_if_asked(prompt: list[int], said: Completion, context: int) -> Completion:
-    """The completion behind another prompt. What does not fit the context is cut, and an answer that was cut never stopped."""
+    """The completion behind another prompt. What does not fit the context is cut, and an answer
+    that was cut never stopped.
+    """
     room = context - len(prompt)
     fits = len(said.tokens) <= room
-    return Completion(prompt, said.tokens[:room], said.logp[:room], "stop" if said.stopped and fits else "length")
+    return Completion(
+        prompt, said.tokens[:room], said.logp[:room], "stop" if said.stopped and fits else "length"
+    )
 
 
 def mixed(group: Group, other: Group, take: Sequence[bool]) -> Group:
-    """The answers of one group, and in the places that are marked those of the other to the same prompt."""
-    completions = [b if t else a for a, b, t in zip(group.completions, other.completions, take, strict=True)]
+    """The answers of one group, and in the places that are marked those of the other to the same
+    prompt.
+    """
+    completions = [
+        b if t else a for a, b, t in zip(group.completions, other.completions, take, strict=True)
+    ]
     marks = {
         name: [b if t else a for a, b, t in zip(values, other.marks[name], take, strict=True)]
         for name, values in group.marks.items()
@@ -108,12 +133,17 @@ def mixed(group: Group, other: Group, take: Sequence[bool]) -> Group:
 
 
 def check_hint(hint: str, task: Task) -> None:
-    """Raises UserError for a template without {prompt} or {answer}, and for a task that knows no answers."""
+    """Raises UserError for a template without {prompt} or {answer}, and for a task that knows no
+    answers.
+    """
     for part in ("{prompt}", "{answer}"):
         if part not in hint:
-            raise UserError(f"hint={hint!r} has no {part}: a hint holds {{prompt}} and {{answer}}, such as {HINT!r}.")
+            raise UserError(
+                f"hint={hint!r} has no {part}: a hint holds {{prompt}} and {{answer}}, such as "
+                f"{HINT!r}."
+            )
     if all(task.example(i, "train").answer is None for i in range(LOOKED_AT)):
         raise UserError(
-            f"a hint tells the answer, and the examples of {task.name} have none: give each prompt its `answer`, "
-            "or use algorithm=rest_em."
+            f"a hint tells the answer, and the examples of {task.name} have none: give each prompt "
+            "its `answer`, or use algorithm=rest_em."
         )

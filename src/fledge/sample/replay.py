@@ -1,6 +1,8 @@
-"""A memory of what happened, drawn from again and again: single steps out of trajectories, evenly or by how much they surprised.
+"""A memory of what happened, drawn from again and again: single steps out of trajectories, evenly
+or by how much they surprised.
 
-Lin 1992; Mnih et al. 2015, "Methods"; by priority: Schaul et al. 2016; several steps at once: Sutton & Barto 2018, eq. 7.1.
+Lin 1992; Mnih et al. 2015, "Methods"; by priority: Schaul et al. 2016; several steps at once:
+Sutton & Barto 2018, eq. 7.1.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from fledge.errors import UserError
 from fledge.sample.sum_tree import SumTree
 from fledge.trajectories import Trajectories
 
-SMALLEST_SURPRISE = 1e-6  # ε of Schaul et al. 2016, §3.3: what is known by heart is still drawn now and then
+SMALLEST_SURPRISE = (
+    1e-6  # ε of Schaul et al. 2016, §3.3: what is known by heart is still drawn now and then
+)
 HELD = ("obs", "action", "reward", "terminated", "ended", "chosen")  # [slots, copies, …] each
 PLACES = ("head", "filled", "oldest", "count", "highest")
 
@@ -55,9 +59,11 @@ class Transitions:
 
 @dataclass(frozen=True)
 class Surprise:
-    """Steps are drawn with P(i) ∝ (|δ_i| + ε)^α (Schaul et al. 2016, eq. 1); new ones as likely as the likeliest ever was.
+    """Steps are drawn with P(i) ∝ (|δ_i| + ε)^α (Schaul et al. 2016, eq. 1); new ones as likely as
+    the likeliest ever was.
 
-    β, the exponent of the importance weights (N·P(i))^−β, rises in a line from `beta` to 1 over the run.
+    β, the exponent of the importance weights (N·P(i))^−β, rises in a line from `beta` to 1 over the
+    run.
     """
 
     alpha: float = 0.6
@@ -65,15 +71,19 @@ class Surprise:
 
 
 class Replay:
-    """The last `capacity` steps of all copies together; steps that nobody chose take their room but are never drawn.
+    """The last `capacity` steps of all copies together; steps that nobody chose take their room but
+    are never drawn.
 
-    Every observation is kept once, as it came (uint8 stays uint8): bytes = capacity × (observation + action + 15; 16 to 32 more by
-    surprise). A million pictures of 84 × 84 × 4 are 28 GB. Row i of a batch goes on where row i of the last one stopped; where it
-    does not (a world that had to begin anew), the last observation is kept too, and nothing reaches across.
+    Every observation is kept once, as it came (uint8 stays uint8): bytes = capacity × (observation
+    + action + 15; 16 to 32 more by surprise). A million pictures of 84 × 84 × 4 are 28 GB. Row i of
+    a batch goes on where row i of the last one stopped; where it does not (a world that had to
+    begin anew), the last observation is kept too, and nothing reaches across.
     State: all that is held, whose turn it is to be forgotten, and the generator.
     """
 
-    def __init__(self, capacity: int, *, generator: torch.Generator, surprise: Surprise | None = None) -> None:
+    def __init__(
+        self, capacity: int, *, generator: torch.Generator, surprise: Surprise | None = None
+    ) -> None:
         self.capacity, self.generator, self.surprise = capacity, generator, surprise
         self.copies = 0
 
@@ -81,12 +91,19 @@ class Replay:
         """For steps like these.  [time, copies, *O], [time, copies, *A]"""
         copies = obs.shape[1]
         slots = self.capacity // copies + 1  # one more for what was seen last and not acted upon
-        wanted = slots * copies * (obs[0, 0].nbytes + action[0, 0].nbytes + (47 if self.surprise else 15))
+        wanted = (
+            slots
+            * copies
+            * (obs[0, 0].nbytes + action[0, 0].nbytes + (47 if self.surprise else 15))
+        )
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if wanted > there:  # asked here: the system hands out more than it has, and kills the run when it is used
+        if (
+            wanted > there
+        ):  # asked here: the system hands out more than it has, and kills the run when it is used
             raise UserError(
-                f"`capacity` is {self.capacity:,} steps with observations of {obs[0, 0].nbytes:,} bytes: they want "
-                f"{wanted / 2**30:,.1f} GiB, and this machine has {there / 2**30:,.1f}. Lower `capacity`."
+                f"`capacity` is {self.capacity:,} steps with observations of {obs[0, 0].nbytes:,} "
+                f"bytes: they want {wanted / 2**30:,.1f} GiB, and this machine has "
+                f"{there / 2**30:,.1f}. Lower `capacity`."
             )
         self.copies, self.slots = copies, slots
         size = (slots, copies)
@@ -107,31 +124,45 @@ class Replay:
     def push(self, batch: Trajectories) -> int:
         """Add the steps of a batch and forget the oldest for them.  -> how many were chosen
 
-        Raises UserError for a batch that does not fit in, one of another shape than the first, and a capacity beyond the machine's memory.
+        Raises UserError for a batch that does not fit in, one of another shape than the first, and
+        a capacity beyond the machine's memory.
         """
-        obs, action = batch.obs.transpose(0, 1).numpy(), batch.action.transpose(0, 1).numpy()  # time comes first here
+        obs, action = (
+            batch.obs.transpose(0, 1).numpy(),
+            batch.action.transpose(0, 1).numpy(),
+        )  # time comes first here
         steps = len(action)
         if not self.copies:
             self._allocate(obs, action)
         if obs.shape[1:] != self.obs.shape[1:] or action.shape[1:] != self.action.shape[1:]:
             raise UserError(
-                f"a batch of observations {obs.shape[1:]} and actions {action.shape[1:]} was given, each with the copies first: "
-                f"this memory holds {self.obs.shape[1:]} and {self.action.shape[1:]}. Give every world a memory of its own."
+                f"a batch of observations {obs.shape[1:]} and actions {action.shape[1:]} was "
+                f"given, each with the copies first: this memory holds {self.obs.shape[1:]} and "
+                f"{self.action.shape[1:]}. Give every world a memory of its own."
             )
         if steps + 2 > self.slots:
             raise UserError(
-                f"a batch of {steps} steps in {self.copies} copies was given, `capacity` is {self.capacity}: raise it to "
-                f"{(steps + 1) * self.copies} or more."
+                f"a batch of {steps} steps in {self.copies} copies was given, `capacity` is "
+                f"{self.capacity}: raise it to {(steps + 1) * self.copies} or more."
             )
         if self.filled and not np.array_equal(self.obs[self.head], obs[0]):
             self._forget_for(1)
-            self.head = (self.head + 1) % self.slots  # what was seen last stays, and nothing was done there
+            self.head = (
+                self.head + 1
+            ) % self.slots  # what was seen last stays, and nothing was done there
         self._forget_for(steps)
         place = (self.head + np.arange(steps + 1)) % self.slots
         during, self.head = place[:-1], int(place[-1])
         terminated, chosen = batch.terminated.T.numpy(), batch.chosen.T.numpy()
-        self.obs[place], self.action[during], self.reward[during] = obs, action, batch.reward.T.numpy()
-        self.terminated[during], self.ended[during] = terminated, terminated | batch.truncated.T.numpy()
+        self.obs[place], self.action[during], self.reward[during] = (
+            obs,
+            action,
+            batch.reward.T.numpy(),
+        )
+        self.terminated[during], self.ended[during] = (
+            terminated,
+            terminated | batch.truncated.T.numpy(),
+        )
         self.chosen[during], self.chosen[self.head] = chosen, False
         new = (during[:, None] * self.copies + np.arange(self.copies))[chosen]  # [N], oldest first
         self.order[(self.oldest + self.count + np.arange(len(new))) % len(self.order)] = new
@@ -146,17 +177,21 @@ class Replay:
         if gone:
             lost = int(self.chosen[(self.head - self.filled + np.arange(gone)) % self.slots].sum())
             if self.priorities:
-                self.priorities.set(self.order[(self.oldest + np.arange(lost)) % len(self.order)], 0.0)
+                self.priorities.set(
+                    self.order[(self.oldest + np.arange(lost)) % len(self.order)], 0.0
+                )
             self.oldest, self.count = (self.oldest + lost) % len(self.order), self.count - lost
         self.filled += steps - gone
 
     def draw(self, rows: int, gamma: float, n_step: int = 1, *, gone: float = 0.0) -> Transitions:
         """`rows` steps with replacement, each with the rewards of up to `n_step` steps from there.
 
-        gone: the share of the run that is over, by which the importance weights of surprise come to count in full.
+        gone: the share of the run that is over, by which the importance weights of surprise come to
+            count in full.
 
-        The rewards stop with the episode, and before a step that nobody chose or that has not been made yet: what the last of them
-        led to is then `next_obs`. Raises ValueError if there is nothing to draw.
+        The rewards stop with the episode, and before a step that nobody chose or that has not been
+        made yet: what the last of them led to is then `next_obs`. Raises ValueError if there is
+        nothing to draw.
         """
         if not len(self):
             raise ValueError("nothing has been pushed yet: there is nothing to draw.")
@@ -164,15 +199,24 @@ class Replay:
             index, weight = self._by_surprise(self.priorities, rows, gone)
         else:
             nth = torch.randint(self.count, (rows,), generator=self.generator).numpy()
-            index, weight = self.order.take((self.oldest + nth) % len(self.order)), np.ones(rows, np.float32)
+            index, weight = (
+                self.order.take((self.oldest + nth) % len(self.order)),
+                np.ones(rows, np.float32),
+            )
         if n_step == 1:
-            last, reward, discount = index, self.reward.take(index), np.full(rows, gamma, np.float32)
+            last, reward, discount = (
+                index,
+                self.reward.take(index),
+                np.full(rows, gamma, np.float32),
+            )
         else:
             last, reward, discount = self._several(index, gamma, n_step)
         seen, done = (x.reshape(-1, *x.shape[2:]) for x in (self.obs, self.action))
         after = (last + self.copies) % len(self.order)
         found = (seen.take(index, 0), done.take(index, 0), reward, seen.take(after, 0), discount)
-        return Transitions(*map(torch.from_numpy, (*found, self.terminated.take(last), weight, index)))
+        return Transitions(
+            *map(torch.from_numpy, (*found, self.terminated.take(last), weight, index))
+        )
 
     def _several(
         self, index: NDArray[Any], gamma: float, n_step: int
@@ -188,17 +232,25 @@ class Replay:
         last = (index + self.copies * (k - 1)) % len(self.order)
         return last, reward.astype(np.float32), power[k].astype(np.float32)
 
-    def _by_surprise(self, priorities: SumTree, rows: int, gone: float) -> tuple[NDArray[Any], NDArray[Any]]:
-        """One step from each of `rows` equal parts of all the priority there is (Schaul et al. 2016, B.2.1).  -> [N], [N]"""
+    def _by_surprise(
+        self, priorities: SumTree, rows: int, gone: float
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """One step from each of `rows` equal parts of all the priority there is (Schaul et al.
+        2016, B.2.1).  -> [N], [N]
+        """
         assert self.surprise is not None
-        part = torch.rand(rows, generator=self.generator, dtype=torch.float64).numpy() + np.arange(rows)
+        part = torch.rand(rows, generator=self.generator, dtype=torch.float64).numpy() + np.arange(
+            rows
+        )
         index = priorities.find(np.asarray(part * (priorities.total / rows), np.float64))
         beta = self.surprise.beta + (1 - self.surprise.beta) * min(1.0, gone)
         weight = (priorities.numbers.take(index) * (self.count / priorities.total)) ** -beta
         return index, (weight / weight.max()).astype(np.float32)
 
     def surprised(self, index: Tensor, error: Tensor) -> None:
-        """By how much each step that was drawn last was off, |δ|: how likely it is to be drawn again.  [N], [N]"""
+        """By how much each step that was drawn last was off, |δ|: how likely it is to be drawn
+        again.  [N], [N]
+        """
         if self.priorities:
             assert self.surprise is not None
             priority = (error.abs().double().numpy() + SMALLEST_SURPRISE) ** self.surprise.alpha
@@ -212,7 +264,9 @@ class Replay:
             state |= {name: torch.from_numpy(getattr(self, name)[:used]) for name in HELD}
             state |= {name: getattr(self, name) for name in PLACES}
             state |= {"capacity": self.capacity, "order": torch.from_numpy(self.order)}
-            state["priorities"] = torch.from_numpy(self.priorities.numbers) if self.priorities else None
+            state["priorities"] = (
+                torch.from_numpy(self.priorities.numbers) if self.priorities else None
+            )
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -223,7 +277,8 @@ class Replay:
             return
         if state["capacity"] != self.capacity:
             raise UserError(
-                f"`capacity` is {self.capacity:,}, that of the saved memory {state['capacity']:,}: give the same to continue from it."
+                f"`capacity` is {self.capacity:,}, that of the saved memory {state['capacity']:,}: "
+                "give the same to continue from it."
             )
         self._allocate(state["obs"].numpy(), state["action"].numpy())
         for name in HELD:

@@ -1,7 +1,9 @@
-"""Rewards in units of the returns' spread, so that one learning rate fits worlds that pay in different coin.
+"""Rewards in units of the returns' spread, so that one learning rate fits worlds that pay in
+different coin.
 
-Huang et al. 2022, "The 37 implementation details of PPO", continuous details 8 and 9: divided by the running standard deviation of
-the discounted return, and cut at ±10. The statistics change once a batch, and are state; they are each process's own, of the copies
+Huang et al. 2022, "The 37 implementation details of PPO", continuous details 8 and 9: divided by
+the running standard deviation of the discounted return, and cut at ±10. The statistics change once
+a batch, and are state; they are each process's own, of the copies
 that it acts in: where ranks learn together, each scales what it saw.
 """
 
@@ -20,7 +22,9 @@ ROUNDING = 1e-12  # of the mean: the spread that equal numbers may show in float
 
 
 class RewardScale:
-    """gamma: of the discounted return. State: count, mean and sum of squares of the returns seen, and each copy's return so far."""
+    """gamma: of the discounted return. State: count, mean and sum of squares of the returns seen,
+    and each copy's return so far.
+    """
 
     def __init__(self, copies: int, gamma: float) -> None:
         self.gamma = gamma

@@ -1,4 +1,6 @@
-"""Trajectories out of the policy itself: prompts from a task, completions from the token engine, a reward on the last token."""
+"""Trajectories out of the policy itself: prompts from a task, completions from the token engine, a
+reward on the last token.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ ROUND = 64  # positions of an engine: a multiple, so that one serves many batche
 
 
 class Scorer(Protocol):
-    """What a batch of completions is worth; figures by name, one list per figure, `reward` among them."""
+    """What a batch of completions is worth; figures by name, one list per figure, `reward` among
+    them.
+    """
 
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
@@ -47,7 +51,9 @@ class Group:
 
     @property
     def is_equal(self) -> bool:
-        """Whether all answers earned the same, in the float32 that is trained on: then nothing in the group can be compared."""
+        """Whether all answers earned the same, in the float32 that is trained on: then nothing in
+        the group can be compared.
+        """
         reward = torch.tensor(self.marks["reward"], dtype=torch.float32)
         return bool(difference(reward.max(), reward.min()) == 0)
 
@@ -55,11 +61,13 @@ class Group:
 class Rollouts:
     """Endless on-policy batches of prompts_per_step × samples_per_prompt rows.
 
-    redraws: DAPO's dynamic sampling (Yu et al. 2025, eq. 11). In up to so many further rounds, groups that earned the same throughout
-    give way to groups of the task's next prompts. The paper goes on until the batch is full; here the last round's groups stay
-    whatever they earned, so that a batch has its full size also where nothing can be told apart.
+    redraws: DAPO's dynamic sampling (Yu et al. 2025, eq. 11). In up to so many further rounds,
+    groups that earned the same throughout give way to groups of the task's next prompts. The paper
+    goes on until the batch is full; here the last round's groups stay whatever they earned, so that
+    a batch has its full size also where nothing can be told apart.
 
-    State: the number of the next prompt, and the generator of the draws. A row that ran out of room is marked `truncated`.
+    State: the number of the next prompt, and the generator of the draws. A row that ran out of room
+        is marked `truncated`.
     """
 
     def __init__(
@@ -78,20 +86,30 @@ class Rollouts:
         precision: Generation = "fp32",
     ) -> None:
         """precision: of generation."""
-        self.policy, self.tokenizer, self.task, self.scorer, self.stopwatch = policy, tokenizer, task, scorer, stopwatch
+        self.policy, self.tokenizer, self.task, self.scorer, self.stopwatch = (
+            policy,
+            tokenizer,
+            task,
+            scorer,
+            stopwatch,
+        )
         self.prompts_per_step, self.samples_per_prompt = prompts_per_step, samples_per_prompt
         self.max_new_tokens, self.redraws = max_new_tokens, redraws
         self.generator = generator_for(seed, "samples")
         self.position = 0
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
-        self._engine: Engine | None = None  # it follows the weights; a new one is made for other lengths
+        self._engine: Engine | None = (
+            None  # it follows the weights; a new one is made for other lengths
+        )
 
     def __next__(self) -> Trajectories:
         return group_rows(self.draw())
 
     def draw(self) -> list[Group]:
-        """One batch as groups; `figures` are means over everything that was drawn for it, what others replaced included."""
+        """One batch as groups; `figures` are means over everything that was drawn for it, what
+        others replaced included.
+        """
         batch = self.next_groups(self.prompts_per_step)
         drawn = list(batch)
         for _ in range(self.redraws):
@@ -111,7 +129,9 @@ class Rollouts:
         """Answers to the task's next prompts."""
         examples = [self.task.example(self.position + i, "train") for i in range(number)]
         self.position += number
-        return self.judge(examples, self.answer([prompt_tokens(self.tokenizer, e.prompt) for e in examples]))
+        return self.judge(
+            examples, self.answer([prompt_tokens(self.tokenizer, e.prompt) for e in examples])
+        )
 
     def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
         """samples_per_prompt completions of each prompt, side by side."""
@@ -127,12 +147,16 @@ class Rollouts:
             )
 
     def _engine_for(self, prompts: Sequence[Sequence[int]]) -> Engine:
-        """A function of these prompts and the settings alone, so that a resumed run computes with the same shapes."""
+        """A function of these prompts and the settings alone, so that a resumed run computes with
+        the same shapes.
+        """
         needed = max(map(len, prompts)) + self.max_new_tokens
         positions = min(-(-needed // ROUND) * ROUND, self.policy.network.config.context)
         if self._engine is None or self._engine.positions != positions:
             lanes = min(LANES, self.prompts_per_step * self.samples_per_prompt)
-            self._engine = Engine(self.policy, lanes=lanes, positions=positions, precision=self.precision)
+            self._engine = Engine(
+                self.policy, lanes=lanes, positions=positions, precision=self.precision
+            )
         return self._engine
 
     def judge(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Group]:
@@ -144,7 +168,11 @@ class Rollouts:
             marks = self.scorer(each, completions, texts)
         cuts = [slice(i * size, (i + 1) * size) for i in range(len(examples))]
         return [
-            Group(example, list(completions[cut]), {name: list(values[cut]) for name, values in marks.items()})
+            Group(
+                example,
+                list(completions[cut]),
+                {name: list(values[cut]) for name, values in marks.items()},
+            )
             for example, cut in zip(examples, cuts, strict=True)
         ]
 
@@ -158,10 +186,15 @@ class Rollouts:
 
 def group_figures(groups: Sequence[Group]) -> dict[str, float]:
     """Means over all answers, and how many tokens they have."""
-    marks = {name: [value for group in groups for value in group.marks[name]] for name in groups[0].marks}
+    marks = {
+        name: [value for group in groups for value in group.marks[name]] for name in groups[0].marks
+    }
     completions = [completion for group in groups for completion in group.completions]
     tokens = sum(len(c.tokens) for c in completions)
-    return {f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v) for name, v in marks.items()} | {
+    return {
+        f"sampled_{name}" if name == "exact_match" else name: sum(v) / len(v)
+        for name, v in marks.items()
+    } | {
         "stop_rate": sum(c.stopped for c in completions) / len(completions),
         "completion_tokens": tokens / len(completions),
         "tokens": float(tokens),
@@ -172,14 +205,20 @@ def group_rows(groups: Sequence[Group]) -> Trajectories:
     """The rows of groups 0, 1, …, side by side."""
     completions = [completion for group in groups for completion in group.completions]
     reward = [worth for group in groups for worth in group.marks["reward"]]
-    return rollout_rows(completions, reward, [i for i, group in enumerate(groups) for _ in group.completions])
+    return rollout_rows(
+        completions, reward, [i for i, group in enumerate(groups) for _ in group.completions]
+    )
 
 
-def rollout_rows(completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]) -> Trajectories:
-    """Completions and what each is worth, as trajectories: the reward stands on the last token. Token ids in, token ids out.
+def rollout_rows(
+    completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]
+) -> Trajectories:
+    """Completions and what each is worth, as trajectories: the reward stands on the last token.
+    Token ids in, token ids out.
 
-    The reward is the verdict on the whole completion, so every row ends with it: `terminated`, and `truncated` too where the length
-    limit cut it. A critic's value after the cut would pay the row twice, and by a number that nothing ever trains.
+    The reward is the verdict on the whole completion, so every row ends with it: `terminated`, and
+    `truncated` too where the length limit cut it. A critic's value after the cut would pay the row
+    twice, and by a number that nothing ever trains.
 
     Raises UserError for a reward that is not finite.
     """
@@ -195,7 +234,11 @@ def rollout_rows(completions: Sequence[Completion], reward: Sequence[float], gro
         chosen[i, first : last + 1] = True
         logp[i, first : last + 1] = torch.as_tensor(c.logp)
         if not torch.isfinite(torch.tensor(float(reward[i]))):
-            raise UserError(f"the reward of completion {i} is {reward[i]}: a reward must be a finite number.")
+            raise UserError(
+                f"the reward of completion {i} is {reward[i]}: a reward must be a finite number."
+            )
         worth[i, last] = reward[i]
         terminated[i, last], truncated[i, last] = True, not c.stopped
-    return Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=torch.tensor(group))
+    return Trajectories(
+        obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=torch.tensor(group)
+    )

@@ -1,4 +1,6 @@
-"""A binary tree of sums over many numbers: one is changed, or drawn in proportion to its size, in log₂ n steps (Schaul et al. 2016, B.2.1)."""
+"""A binary tree of sums over many numbers: one is changed, or drawn in proportion to its size, in
+log₂ n steps (Schaul et al. 2016, B.2.1).
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ Numbers = NDArray[np.float64]
 
 
 class SumTree:
-    """n numbers ≥ 0, all 0 at first. Every sum is made anew from its two parts, so that rounding errors never add up.
+    """n numbers ≥ 0, all 0 at first. Every sum is made anew from its two parts, so that rounding
+    errors never add up.
 
-    Node 1 is the sum of all; node i has the parts 2i and 2i + 1; number j is node `width` + j. float64, 16 bytes for each number,
-    up to 32 where n is just above a power of two.
+    Node 1 is the sum of all; node i has the parts 2i and 2i + 1; number j is node `width` + j.
+    float64, 16 bytes for each number, up to 32 where n is just above a power of two.
     """
 
     def __init__(self, size: int) -> None:
@@ -32,7 +35,9 @@ class SumTree:
         return float(self.nodes[1])
 
     def set(self, place: Places, number: Numbers | float) -> None:
-        """What stands at these places from now on; where a place is named twice, the last counts.  [N], [N]"""
+        """What stands at these places from now on; where a place is named twice, the last counts.
+        [N], [N]
+        """
         node = place + self.width
         self.nodes[node] = number
         for _ in range(self.depth):
@@ -41,12 +46,15 @@ class SumTree:
             self.nodes[node] = self.nodes.take(left) + self.nodes.take(left + 1)
 
     def find(self, mass: Numbers) -> Places:
-        """Where the running sum over the numbers passes each mass, 0 ≤ mass < total: never at a number that is 0.  [N] -> [N]"""
+        """Where the running sum over the numbers passes each mass, 0 ≤ mass < total: never at a
+        number that is 0.  [N] -> [N]
+        """
         node, left_over = np.ones(len(mass), dtype=np.int64), mass.copy()
         for _ in range(self.depth):
             node <<= 1
             left = self.nodes.take(node)
-            # A mass that rounding has brought up to the total would otherwise walk off into numbers that are 0.
+            # A mass that rounding has brought up to the total would otherwise walk off into numbers
+            # that are 0.
             right = (left_over >= left) & (self.nodes.take(node + 1) > 0)
             left_over -= left * right
             node += right

@@ -1,4 +1,5 @@
-"""Trajectories that are whole episodes: every copy of a world begins anew, acts until its episode ends, and waits for the others.
+"""Trajectories that are whole episodes: every copy of a world begins anew, acts until its episode
+ends, and waits for the others.
 
 For estimators that want the return of what an action began (REINFORCE), and for judging a policy.
 """
@@ -26,8 +27,8 @@ LONGEST = 100_000  # steps: a world whose episodes never end has no whole ones
 class WholeEpisodes:
     """Endless batches of one episode a copy, padded on the right to the longest.
 
-    State: the generator; how many steps were taken, which tells the starts of one batch from those of another; and what is not
-    counted in yet.
+    State: the generator; how many steps were taken, which tells the starts of one batch from those
+    of another; and what is not counted in yet.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class WholeEpisodes:
         longest: int = LONGEST,
         encoder: Encoder | None = None,
     ) -> None:
-        """longest: steps after which an episode that goes on is an error. encoder: as of `Episodes`."""
+        """longest: steps after which an episode that goes on is an error. encoder: as of
+        `Episodes`.
+        """
         self.encoder = encoder if encoder is not None and encoder.normalise else None
         self.moments: Tensor | None = None  # of the observations that are not counted in yet
         self.world, self.actor, self.stopwatch, self.longest = world, actor, stopwatch, longest
@@ -60,8 +63,9 @@ class WholeEpisodes:
             while not over.all():
                 if len(steps) == self.longest:
                     raise UserError(
-                        f"an episode of {self.world.name} went on after {self.longest:,} steps: evaluations, and algorithms that learn from "
-                        "returns, want episodes that end. Give the world a time limit, as gymnasium's `max_episode_steps` does."
+                        f"an episode of {self.world.name} went on after {self.longest:,} steps: "
+                        "evaluations, and algorithms that learn from returns, want episodes that "
+                        "end. Give the world a time limit, as gymnasium's `max_episode_steps` does."
                     )
                 action, logp = self.actor.act(seen, self.generator)
                 after = self.world.step(action)

@@ -1,7 +1,9 @@
-"""Trajectories out of worker processes: each acts in worlds of its own, by weights that may be a few updates old, and nobody waits.
+"""Trajectories out of worker processes: each acts in worlds of its own, by weights that may be a
+few updates old, and nobody waits.
 
-As in Espeholt et al. 2018 (IMPALA), §3: actors send whole batches with the log-probabilities they acted by, and fetch the weights before
-each. Which batch comes first is the operating system's choice, so two runs differ, and a run that is continued does too.
+As in Espeholt et al. 2018 (IMPALA), §3: actors send whole batches with the log-probabilities they
+acted by, and fetch the weights before each. Which batch comes first is the operating system's
+choice, so two runs differ, and a run that is continued does too.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ from fledge.user_code import deed
 from fledge.worlds.make import make_world
 from fledge.worlds.units import check_bounds
 
-END_S = 2.0  # for workers to end when they are told to: one that is stopped does not hear it, and is killed
+# for workers to end when they are told to: one that is stopped does not hear it, and is killed
+END_S = 2.0
 WAITING = 1  # batches of each worker that may lie ready: more would only be older
 
 
@@ -42,11 +45,14 @@ class SharedActor(Actor, Protocol):
 
 
 class Workers:
-    """Endless batches, each of one worker's `copies` rows of `steps` steps, in the order in which they come.
+    """Endless batches, each of one worker's `copies` rows of `steps` steps, in the order in which
+    they come.
 
-    The module's weights move to shared memory; the learner changes them there. figures: `lag`, the batches that were learned from
-    between the fetching of a batch's weights and the batch; `workers`, those that live; episode_return and episode_length, theirs.
-    A worker that dies is told of in a line, and the others go on without it: a new one would begin as it did, with the same end.
+    The module's weights move to shared memory; the learner changes them there. figures: `lag`, the
+    batches that were learned from between the fetching of a batch's weights and the batch;
+    `workers`, those that live; episode_return and episode_length, theirs. A worker that dies is
+    told of in a line, and the others go on without it: a new one would begin as it did, with the
+    same end.
     """
 
     def __init__(
@@ -63,17 +69,21 @@ class Workers:
         limit: int | None = None,
         say: Callable[[str], Any] = warnings.warn,
     ) -> None:
-        """bounds: of the world's actions, as `units.bounds_of` says them. limit: how many steps are handed out, ever.
+        """bounds: of the world's actions, as `units.bounds_of` says them. limit: how many steps are
+        handed out, ever.
         say: is told when a worker has died.
         """
         self.world, self.bounds, self.limit = world, bounds, limit
         self.stopwatch, self.figures, self.taken = stopwatch, {}, 0
         module.share_memory()
         context = multiprocessing.get_context("spawn")
-        self.version = torch.zeros(1, dtype=torch.long).share_memory_()  # batches that were handed out
+        self.version = torch.zeros(
+            1, dtype=torch.long
+        ).share_memory_()  # batches that were handed out
         self.returns: dict[int, tuple[float, float]] = {}
         self.say, self.processes = say, []
-        # A pipe for each, and not a queue for all: one that dies while it writes leaves no lock behind that others wait for.
+        # A pipe for each, and not a queue for all: one that dies while it writes leaves no lock
+        # behind that others wait for.
         self.links: dict[int, Any] = {}  # of those that live; who was heard last stands last
         with _deaf_to_ctrl_c():
             for i in range(workers):
@@ -92,7 +102,11 @@ class Workers:
         if kind == "error":
             self.close()
             raise UserError(content)
-        rows = Trajectories(**{k: None if v is None else torch.from_numpy(v) for k, v in content.items()})  # pyright: ignore
+        tensors: dict[str, Any] = {
+            name: None if value is None else torch.from_numpy(value)
+            for name, value in content.items()
+        }
+        rows = Trajectories(**tensors)
         rows = rows if self.limit is None else first_steps(rows, self.limit - self.taken)
         taken = int(rows.chosen.sum())
         self.taken += taken
@@ -105,13 +119,17 @@ class Workers:
             "workers": float(len(self.links)),
         } | {name: figures[name] for name in ("cut_actions",) if name in figures}
         if self.returns:
-            means = [sum(each) / len(self.returns) for each in zip(*self.returns.values(), strict=True)]
+            means = [
+                sum(each) / len(self.returns) for each in zip(*self.returns.values(), strict=True)
+            ]
             self.figures |= {"episode_return": means[0], "episode_length": means[1]}
         self.version += 1
         return rows
 
     def _wait(self) -> Any:
-        """Who sent it, and what: of those that have something, whoever was not heard for longest."""
+        """Who sent it, and what: of those that have something, whoever was not heard for
+        longest.
+        """
         while True:
             sentinels = {who: self.processes[who].sentinel for who in self.links}
             ready = wait([*self.links.values(), *sentinels.values()])
@@ -140,7 +158,9 @@ class Workers:
         self.returns.pop(who, None)
         process = self.processes[who]
         process.join(END_S)
-        how = f"ended with code {process.exitcode} and left no word: the machine may be out of memory"
+        how = (
+            f"ended with code {process.exitcode} and left no word: the machine may be out of memory"
+        )
         if not self.links:
             self.close()
             raise UserError(f"the last worker process {how}. Give fewer `workers` or `copies`.")
@@ -172,7 +192,8 @@ class Workers:
 def first_steps(rows: Trajectories, most: int) -> Trajectories:
     """The first `most` steps that were chosen, in the order of time, copy by copy.
 
-    What a row's last step led to stands behind it to the row's end: from there a critic says what would have come.
+    What a row's last step led to stands behind it to the row's end: from there a critic says what
+    would have come.
     """
     number = rows.chosen.T.flatten().cumsum(0).view(rows.chosen.T.shape).T  # [B, T]: 1, 2, …
     kept = rows.with_(chosen=rows.chosen & (number <= most)).trim()
@@ -183,8 +204,12 @@ def first_steps(rows: Trajectories, most: int) -> Trajectories:
 
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
-    """What is started meanwhile ignores SIGINT from its first moment: the learner answers it, saves, and then ends the workers."""
-    if threading.current_thread() is not threading.main_thread():  # which alone may say what a signal does
+    """What is started meanwhile ignores SIGINT from its first moment: the learner answers it,
+    saves, and then ends the workers.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # which alone may say what a signal does
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -195,7 +220,13 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def work(
-    world: str, copies: int, module: SharedActor, steps: int, seed: int, version: torch.Tensor, link: Connection
+    world: str,
+    copies: int,
+    module: SharedActor,
+    steps: int,
+    seed: int,
+    version: torch.Tensor,
+    link: Connection,
 ) -> None:
     """What a worker does until the learner ends it, or has ended itself without a word."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -210,7 +241,8 @@ def work(
             when = int(version)
             actor.load_state_dict(module.state_dict())
             rows = next(sampler)
-            # As bytes: a tensor's memory would be gone with a worker that dies before it is fetched.
+            # As bytes: a tensor's memory would be gone with a worker that dies before it is
+            # fetched.
             sent = {name: None if value is None else value.numpy() for name, value in rows.items()}
             try:
                 while untaken >= WAITING:
@@ -234,4 +266,7 @@ def complaint(error: BaseException) -> str:
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
     said = deed(error).removeprefix("raised ")
-    return f"a worker failed ({said}, {where.filename}, line {where.lineno}). What was saved before is intact."
+    return (
+        f"a worker failed ({said}, {where.filename}, line {where.lineno}). What was saved before "
+        "is intact."
+    )

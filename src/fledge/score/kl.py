@@ -1,4 +1,6 @@
-"""KL(π‖π_ref) of a completion, exact at every step: a sum over all next tokens, sampled only in which steps are reached."""
+"""KL(π‖π_ref) of a completion, exact at every step: a sum over all next tokens, sampled only in
+which steps are reached.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,26 @@ from fledge.trajectories import Trajectories
 
 @torch.no_grad()
 def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories) -> Tensor:
-    """Σ_t Σ_v π(v|s_t)·log π(v|s_t)/π_ref(v|s_t) over each row's chosen steps, in nats, under the decoding rules.  -> [B]
+    """Σ_t Σ_v π(v|s_t)·log π(v|s_t)/π_ref(v|s_t) over each row's chosen steps, in nats, under the
+    decoding rules.  -> [B]
 
-    Its mean over completions sampled from π estimates KL(π‖π_ref) without bias, and usually with less noise than k1, the same sum with
-    the sampled token alone: by the chain rule E_y Σ_t KL_t is the KL of whole sequences (Cover & Thomas 2006, Theorem 2.5.3).
+    Its mean over completions sampled from π estimates KL(π‖π_ref) without bias, and usually with
+    less noise than k1, the same sum with
+    the sampled token alone: by the chain rule E_y Σ_t KL_t is the KL of whole sequences (Cover &
+        Thomas 2006, Theorem 2.5.3).
     """
-    mine, other = (p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference))  # [N, D] each
+    mine, other = (
+        p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference)
+    )  # [N, D] each
     steps = []
     for a, b in zip(mine.split(policy.chunk), other.split(policy.chunk), strict=True):
         logp, logq = policy.logits(a).log_softmax(-1), reference.logits(b).log_softmax(-1)  # [n, V]
         p, q = logp.exp(), logq.exp()
-        # p·log(p/q) − p + q is never below 0, and adds up to the same, for p and q both add up to 1: rounding makes no negative KL.
+        # p·log(p/q) − p + q is never below 0, and adds up to the same, for p and q both add up to
+        # 1: rounding makes no negative KL.
         each = torch.where(p > 0, p * (logp - logq) - p, 0.0) + q
         steps.append(each.clamp(min=0.0).sum(-1))
-    found = torch.zeros(rows.chosen.shape, dtype=steps[0].dtype if steps else mine.dtype, device=mine.device)
+    found = torch.zeros(
+        rows.chosen.shape, dtype=steps[0].dtype if steps else mine.dtype, device=mine.device
+    )
     return found.masked_scatter(rows.chosen, torch.cat(steps) if steps else found[:0]).sum(1)

@@ -1,4 +1,6 @@
-"""The coefficient β of the KL penalty: fixed, or steered towards a target (Ziegler et al. 2019, §2.2)."""
+"""The coefficient β of the KL penalty: fixed, or steered towards a target (Ziegler et al. 2019,
+§2.2).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from typing import Any
 
 @dataclass
 class KLControl:
-    """β stays as it is without a target; with one, e = clip(KL/target − 1, ±0.2) and β ← β·(1 + gain·e) once a batch.
+    """β stays as it is without a target; with one, e = clip(KL/target − 1, ±0.2) and β ← β·(1 +
+    gain·e) once a batch.
 
     KL in nats per completion. gain: the source's K_β.
     """

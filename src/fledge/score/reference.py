@@ -1,4 +1,6 @@
-"""What a frozen reference says of a batch, once and without a gradient, and what a whole answer's log-probability is."""
+"""What a frozen reference says of a batch, once and without a gradient, and what a whole answer's
+log-probability is.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def refer(reference: TokenPolicy, rows: Trajectories, learner: Learner) -> Refer
     Asked in pieces of the learner's size, which change memory and nothing else.
     """
     rows = rows.to(learner.device)
-    return Referred(**dict(rows.items()), reference_logp=log_prob_in_pieces(untruncated(reference), rows, learner))
+    return Referred(
+        **dict(rows.items()),
+        reference_logp=log_prob_in_pieces(untruncated(reference), rows, learner),
+    )
 
 
 def answer_logp(policy: TokenPolicy, rows: Trajectories) -> Tensor:

@@ -1,4 +1,6 @@
-"""A learned reward: the reward model's number at the last real token, with the task's true verdict beside it where there is one."""
+"""A learned reward: the reward model's number at the last real token, with the task's true verdict
+beside it where there is one.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ from fledge.trajectories import from_rows
 
 
 class RewardModelScore:
-    """reward = (r(x, y) − mean) / std, the two taken from the reward model's training pairs: β keeps its meaning between models.
+    """reward = (r(x, y) − mean) / std, the two taken from the reward model's training pairs: β
+    keeps its meaning between models.
 
-    The true score is only looked at, never trained on: it shows when the policy wins the model's favour and loses the task.
+    The true score is only looked at, never trained on: it shows when the policy wins the model's
+    favour and loses the task.
     """
 
     def __init__(
@@ -30,7 +34,9 @@ class RewardModelScore:
         rows: int = 256,
         cut_reward: float = MOST,
     ) -> None:
-        """cut_reward: the most that an answer earns which never stopped; its figure is not capped."""
+        """cut_reward: the most that an answer earns which never stopped; its figure is not
+        capped.
+        """
         self.model, self.mean, self.std, self.truth, self.rows = model, mean, std, truth, rows
         self.cut_reward = cut_reward
 
@@ -51,7 +57,10 @@ class RewardModelScore:
         out = []
         for a in range(0, len(completions), self.rows):
             rows = [c.prompt + c.tokens for c in completions[a : a + self.rows]]
-            own = [[i >= len(c.prompt) for i in range(len(row))] for c, row in zip(completions[a:], rows, strict=False)]
+            own = [
+                [i >= len(c.prompt) for i in range(len(row))]
+                for c, row in zip(completions[a:], rows, strict=False)
+            ]
             batch = from_rows(rows, own).to(self.model.network.unembedding.device)
             out.append(self.model.score(batch.obs, batch.last()))
         return torch.cat(out)

@@ -1,4 +1,6 @@
-"""What the trainer knows of a batch before it learns from it: log-probabilities, the KL to the reference, groups, and their figures."""
+"""What the trainer knows of a batch before it learns from it: log-probabilities, the KL to the
+reference, groups, and their figures.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,15 @@ def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) ->
         return torch.cat([policy.log_prob(part.obs, part.action, part.chosen) for part in parts])
 
 
-def as_trained(policy: Policy, batch: Trajectories, learner: Learner) -> tuple[Trajectories, dict[str, float]]:
-    """The batch with `logp` the trainer's own, so that ratios start at exactly 1; with its drift and entropy.
+def as_trained(
+    policy: Policy, batch: Trajectories, learner: Learner
+) -> tuple[Trajectories, dict[str, float]]:
+    """The batch with `logp` the trainer's own, so that ratios start at exactly 1; with its drift
+    and entropy.
 
-    What engine and trainer differ by is not made up for by a weight: it is a figure, and bounded per token (`check_drift`), so that over
-    a row it may add up to as many times the bound as the row has tokens.
+    What engine and trainer differ by is not made up for by a weight: it is a figure, and bounded
+    per token (`check_drift`), so that over a row it may add up to as many times the bound as the
+    row has tokens.
 
     Raises UserError when the samples did not come from this policy.
     """
@@ -43,12 +49,14 @@ def as_trained(policy: Policy, batch: Trajectories, learner: Learner) -> tuple[T
 def kl_to(
     reference: Policy | None, batch: Trajectories, learner: Learner, weight: Tensor | None = None
 ) -> tuple[Tensor, dict[str, float]]:
-    """log π/π_ref per step [B, T], and two estimates of the KL in nats per completion, `kl_k1` and `kl_k3`.
+    """log π/π_ref per step [B, T], and two estimates of the KL in nats per completion, `kl_k1` and
+    `kl_k3`.
 
     k1 is the one without bias, and its noise may fall below 0, which no KL does; k3 never does.
-    `batch.logp` must be the policy's. weight [B]: the importance of each row, where the samples are another policy's.
-    Under top-k or top-p the reference is `untruncated`: k1 then estimates the KL from it of the policy as it samples, which is above 0
-    from the first step on (the mass that is cut off); k3 leaves out what of the reference is off the policy's support, and lies below.
+    `batch.logp` must be the policy's. weight [B]: the importance of each row, where the samples are
+    another policy's. Under top-k or top-p the reference is `untruncated`: k1 then estimates the KL
+    from it of the policy as it samples, which is above 0 from the first step on (the mass that is
+    cut off); k3 leaves out what of the reference is off the policy's support, and lies below.
     """
     if reference is None:
         return torch.zeros_like(batch.reward), {"kl_k1": 0.0, "kl_k3": 0.0}
@@ -58,13 +66,19 @@ def kl_to(
     each = {name: torch.where(batch.chosen, kl, 0.0) for name, kl in each.items()}  # [B, T]
     row = torch.ones_like(batch.logp[:, 0]) if weight is None else weight
     rows = learner.count_rows(batch)
-    return each["kl_k1"], {name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()}
+    return each["kl_k1"], {
+        name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()
+    }
 
 
-def kl_seen(policy: Policy, reference: Policy | None, batch: Trajectories, learner: Learner) -> dict[str, float]:
-    """`kl_to`'s figures where no gradient wants the KL: from one row of each group, which costs a group's size less.
+def kl_seen(
+    policy: Policy, reference: Policy | None, batch: Trajectories, learner: Learner
+) -> dict[str, float]:
+    """`kl_to`'s figures where no gradient wants the KL: from one row of each group, which costs a
+    group's size less.
 
-    Rows of a group are alike before they are drawn, so the estimate is as unbiased as that of all of them, and noisier.
+    Rows of a group are alike before they are drawn, so the estimate is as unbiased as that of all
+    of them, and noisier.
     """
     group = groups(batch)
     if reference is None:
@@ -77,11 +91,13 @@ def kl_seen(policy: Policy, reference: Policy | None, batch: Trajectories, learn
 
 
 def untruncated(reference: Policy) -> Any:
-    """The one reference there is, of KLs and of preferences alike: with a probability for every action, at its temperature.
+    """The one reference there is, of KLs and of preferences alike: with a probability for every
+    action, at its temperature.
 
-    On a support of its own it would have none for what the policy says elsewhere; put there by force, action by action, its numbers
-    are no distribution's, and the log-ratio is no KL. A policy that is cut off to a support S and paid r − β·log π/π_ref does best
-    with π ∝ π_ref·exp(r/β) on S: what the reference has beyond it goes into the normaliser.
+    On a support of its own it would have none for what the policy says elsewhere; put there by
+    force, action by action, its numbers are no distribution's, and the log-ratio is no KL. A policy
+    that is cut off to a support S and paid r − β·log π/π_ref does best with π ∝ π_ref·exp(r/β) on
+    S: what the reference has beyond it goes into the normaliser.
     """
     if isinstance(reference, TokenPolicy) and reference.rule.truncates:
         return reference.with_rule(Decoding(reference.rule.temperature))
@@ -91,7 +107,9 @@ def untruncated(reference: Policy) -> Any:
 def groups(batch: Trajectories) -> Tensor:
     """Which rows answer the same prompt; a batch that does not say is one group.  -> [B]"""
     return (
-        batch.group if batch.group is not None else torch.zeros(len(batch), dtype=torch.long, device=batch.obs.device)
+        batch.group
+        if batch.group is not None
+        else torch.zeros(len(batch), dtype=torch.long, device=batch.obs.device)
     )
 
 
@@ -101,7 +119,9 @@ def earned(batch: Trajectories) -> Tensor:
 
 
 def mean_over_groups(x: Tensor, group: Tensor, learner: Learner) -> float:
-    """The mean over all groups of a number that is the same in each row of a group.  [B], [B] -> number"""
+    """The mean over all groups of a number that is the same in each row of a group.  [B], [B] ->
+    number
+    """
     _, index, size = group.unique(return_inverse=True, return_counts=True)
     share = 1 / size[index].double()  # of its group, for each row
     return float(learner.sum((share * x).sum()) / learner.sum(share.sum()).clamp(min=1))

@@ -1,4 +1,6 @@
-"""The task's own verdict as the reward: its score, and whether the answer is right; asked once for each completion."""
+"""The task's own verdict as the reward: its score, and whether the answer is right; asked once for
+each completion.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ class Verifier:
     def __call__(
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
-        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no answer: it is not right, and
-        earns `cut_reward` at most.
+        """reward: the task's score; exact_match: is it right, 0 or 1. What never stopped is no
+        answer: it is not right, and earns `cut_reward` at most.
 
         judge_failed, where the judge can fail: did it, on this answer, 0 or 1.
         """

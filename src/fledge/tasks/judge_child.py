@@ -1,8 +1,10 @@
-"""The process in which a judge of the user's runs: reads requests from its trainer, a JSON line each, and answers in JSON lines.
+"""The process in which a judge of the user's runs: reads requests from its trainer, a JSON line
+each, and answers in JSON lines.
 
-It is run as a file, `python -P judge_child.py CHANNEL FAULTS MEMORY_BYTES SECONDS`: CHANNEL is a socket, FAULTS a pipe to which
-faulthandler writes where the code was when it hung or crashed. Requests: first {"file", "seed", "path"}; then {"ask": [[prompt,
-completion], …]}, answered by a line for each call of the file's function; {"state": true}; {"restore": state}. Imports nothing
+It is run as a file, `python -P judge_child.py CHANNEL FAULTS MEMORY_BYTES SECONDS`: CHANNEL is a
+socket, FAULTS a pipe to which faulthandler writes where the code was when it hung or crashed.
+Requests: first {"file", "seed", "path"}; then {"ask": [[prompt, completion], …]}, answered by a
+line for each call of the file's function; {"state": true}; {"restore": state}. Imports nothing
 heavy: torch comes only with the user's file.
 """
 
@@ -20,22 +22,32 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = (
-    5.0  # beyond the limit: the trainer ends a call that takes too long, this process only if the trainer is gone
-)
+# beyond the limit: the trainer ends a call that takes too long, this process only if the trainer is
+# gone
+PATIENCE_S = 5.0
 
 
 def main() -> None:
-    channel, faults, memory, seconds = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+    channel, faults, memory, seconds = (
+        int(sys.argv[1]),
+        int(sys.argv[2]),
+        int(sys.argv[3]),
+        float(sys.argv[4]),
+    )
     os.dup2(2, 1)  # what the file prints, from C too, is for the person who looks on
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     faulthandler.enable(faults)
-    faulthandler.register(signal.SIGUSR1, faults, all_threads=True)  # the trainer asks where the code hangs
+    faulthandler.register(
+        signal.SIGUSR1, faults, all_threads=True
+    )  # the trainer asks where the code hangs
     faulthandler.register(signal.SIGTERM, faults, all_threads=False, chain=True)
     for limit, value in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-    # The file may close what is not its own, or leave no memory: the trainer sees this process end, and says so.
+        resource.setrlimit(
+            limit, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard)
+        )
+    # The file may close what is not its own, or leave no memory: the trainer sees this process end,
+    # and says so.
     with suppress(OSError, MemoryError):
         serve(socket.socket(fileno=channel), seconds)
 
@@ -54,7 +66,9 @@ def serve(channel: socket.socket, seconds: float) -> None:
     def trouble(error: UserError) -> dict[str, str]:
         """A mistake in the code ends the run; what is no ordinary exception costs an answer."""
         cause = error.__cause__
-        ordinary = cause is None or (isinstance(cause, Exception) and not isinstance(cause, MemoryError))
+        ordinary = cause is None or (
+            isinstance(cause, Exception) and not isinstance(cause, MemoryError)
+        )
         return {"mistake" if ordinary else "failure": str(error)}
 
     follow_imports()
@@ -73,7 +87,8 @@ def serve(channel: socket.socket, seconds: float) -> None:
             restore_generators(request["restore"])
         else:
             for prompts, completions in calls(request["ask"], judge.whole):
-                # So that a call which never ends does not outlive the trainer. A file with an alarm of its own loses only this.
+                # So that a call which never ends does not outlive the trainer. A file with an alarm
+                # of its own loses only this.
                 signal.setitimer(signal.ITIMER_REAL, seconds + PATIENCE_S)
                 try:
                     verdicts = judge.judge(prompts, completions)

@@ -1,7 +1,9 @@
-"""A judge of the user's in a process of its own: asked over a socket, limited in time and memory, and begun anew where it dies.
+"""A judge of the user's in a process of its own: asked over a socket, limited in time and memory,
+and begun anew where it dies.
 
-What the file does to its process (a loop, an exit, a crash, 6 GB, another folder, closed files) reaches the trainer as one
-failed answer, with the file and the line. No pickle: a line of JSON each way.
+What the file does to its process (a loop, an exit, a crash, 6 GB, another folder, closed files)
+reaches the trainer as one failed answer, with the file and the line. No pickle: a line of JSON each
+way.
 """
 
 from __future__ import annotations
@@ -31,8 +33,11 @@ from fledge.tasks.examples import Verdict
 from fledge.user_code import read_source, shortened
 
 BEGINNING_S = 60.0  # for the interpreter to begin: no code of the user's has run by then
-LOADING_CALLS = 4  # the file is imported and its prompts listed within so many times the limit of a call
-LOOK_S = 0.1  # between two looks at whether the process lives: one that it forked may hold the socket open
+LOADING_CALLS = (
+    4  # the file is imported and its prompts listed within so many times the limit of a call
+)
+# between two looks at whether the process lives: one that it forked may hold the socket open
+LOOK_S = 0.1
 FAULT_S = 0.5  # for a process that hangs to say where
 # A run ends when its judge fails on so many answers, if these are more than this share of all.
 FEWEST_FAILURES, FAILED_SHARE = 8, 0.1
@@ -40,7 +45,8 @@ FEWEST_FAILURES, FAILED_SHARE = 8, 0.1
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: of one call of score() or scores(). memory_gb: that the process may take. failed_score: of an answer it failed on.
+    """seconds: of one call of score() or scores(). memory_gb: that the process may take.
+    failed_score: of an answer it failed on.
 
     say: is told, once, of the first answer that the judge failed on.
     """
@@ -52,14 +58,17 @@ class Limits:
 
 
 class Failure(Exception):
-    """The judge's process hung, died, or ran into something that is no ordinary exception: the sentence that says where."""
+    """The judge's process hung, died, or ran into something that is no ordinary exception: the
+    sentence that says where.
+    """
 
 
 class JudgeProcess:
     """`OwnJudge` of a file, in a process of its own.
 
-    Raises UserError for a file that is no task, hangs or dies while it is loaded; later where the file raises an ordinary
-    exception, where its first answer fails, and where too many do. `pairs`: each prompt with its answer or None.
+    Raises UserError for a file that is no task, hangs or dies while it is loaded; later where the
+    file raises an ordinary exception, where its first answer fails, and where too many do. `pairs`:
+    each prompt with its answer or None.
     """
 
     def __init__(self, path: Path, seed: int, limits: Limits) -> None:
@@ -71,9 +80,11 @@ class JudgeProcess:
         self._begin()
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
-        """[B], [B] -> [B]. An answer that the judge fails on has the failed score, and `failure` says why.
+        """[B], [B] -> [B]. An answer that the judge fails on has the failed score, and `failure`
+        says why.
 
-        Raises UserError where too many failed of all, or each one of these: nothing could be learned from them.
+        Raises UserError where too many failed of all, or each one of these: nothing could be
+        learned from them.
         """
         waiting = list(zip(prompts, completions, strict=True))
         verdicts: list[Verdict] = []
@@ -83,26 +94,36 @@ class JudgeProcess:
                 for each in self._ask(rest):
                     verdicts += each
                     self.judged += sum(verdict.failure is None for verdict in each)
-            except Failure as failure:  # the process is gone, and what it had not answered is asked again but for one
+            # the process is gone, and what it had not answered is asked again but for one
+            except Failure as failure:
                 cost = len(rest) if self.whole else 1
                 verdicts += self._failed(str(failure), cost)
                 self._begin_again()
         if len(verdicts) >= FEWEST_FAILURES and all(verdict.failure for verdict in verdicts):
             raise UserError(
-                f"{verdicts[0].failure}; so ended all {len(verdicts)} answers of a batch: mend it, or {self._ease}."
+                f"{verdicts[0].failure}; so ended all {len(verdicts)} answers of a batch: mend it, "
+                f"or {self._ease}."
             )
         return verdicts
 
     def state_dict(self) -> dict[str, Any]:
-        """The generators that the file draws from. What else it keeps, a counter or a cache, begins anew with the process."""
-        state = self._told({"state": True}, "while the state of its generators was asked for")["state"]
+        """The generators that the file draws from. What else it keeps, a counter or a cache, begins
+        anew with the process.
+        """
+        state = self._told({"state": True}, "while the state of its generators was asked for")[
+            "state"
+        ]
         counts = {"restarts": self.restarts, "judged": self.judged, "failed": self.failed}
         return counts | {"generators": state}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.restarts = state["restarts"]
-        # Of all answers a share may fail, not of those since the run was last continued. Older checkpoints have no counts.
-        self.judged, self.failed = state.get("judged", self.judged), state.get("failed", self.failed)
+        # Of all answers a share may fail, not of those since the run was last continued. Older
+        # checkpoints have no counts.
+        self.judged, self.failed = (
+            state.get("judged", self.judged),
+            state.get("failed", self.failed),
+        )
         self._send({"restore": state["generators"]})
 
     def close(self) -> None:
@@ -125,7 +146,9 @@ class JudgeProcess:
                 yield [Verdict(score, right) for score, right in answer["verdicts"]]
 
     def _failed(self, failure: str, number: int) -> list[Verdict]:
-        """The verdicts on answers that it failed on. Raises UserError if there are too many of them."""
+        """The verdicts on answers that it failed on. Raises UserError if there are too many of
+        them.
+        """
         if self.judged == 0:
             raise UserError(f"{failure}; mend it, or {self._ease}.")
         if self.failed == 0:
@@ -136,7 +159,9 @@ class JudgeProcess:
         self.failed += number
         asked = self.judged + self.failed
         if self.failed >= FEWEST_FAILURES and self.failed > FAILED_SHARE * asked:
-            raise UserError(f"{failure}; so ended {self.failed} of {asked} answers: mend it, or {self._ease}.")
+            raise UserError(
+                f"{failure}; so ended {self.failed} of {asked} answers: mend it, or {self._ease}."
+            )
         return [Verdict(self.limits.failed_score, False, failure)] * number
 
     @property
@@ -149,8 +174,12 @@ class JudgeProcess:
         errors = None if _is_open(2) else subprocess.DEVNULL
         ours, theirs = socket.socketpair()
         faults, write_faults = os.pipe()
-        # Where whoever started the trainer has closed its output, one of these may have the number that is printed to.
-        numbers = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3) for number in (theirs.fileno(), write_faults)]
+        # Where whoever started the trainer has closed its output, one of these may have the number
+        # that is printed to.
+        numbers = [
+            fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+            for number in (theirs.fileno(), write_faults)
+        ]
         sizes = [int(self.limits.memory_gb * 1e9), self.limits.seconds]
         try:
             self.process = subprocess.Popen(
@@ -160,7 +189,8 @@ class JudgeProcess:
                 stdout=subprocess.DEVNULL,  # until the process makes it its standard error
                 stderr=errors,
                 pass_fds=numbers,
-                start_new_session=True,  # Ctrl-C is the trainer's to answer, and one signal ends all that it forks
+                # Ctrl-C is the trainer's to answer, and one signal ends all that it forks
+                start_new_session=True,
             )
         finally:
             theirs.close()
@@ -191,7 +221,9 @@ class JudgeProcess:
         self._begin()
 
     def _told(self, request: dict[str, Any], when: str) -> dict[str, Any]:
-        """An answer that the user's code has no part in; a process that died meanwhile is begun anew."""
+        """An answer that the user's code has no part in; a process that died meanwhile is begun
+        anew.
+        """
         try:
             self._send(request)
             return self._receive(self.limits.seconds, when)
@@ -207,11 +239,20 @@ class JudgeProcess:
             self._socket.sendall((json.dumps(request) + "\n").encode())
 
     def _receive(self, seconds: float, when: str, who: str = "") -> dict[str, Any]:
-        """The next line. Raises UserError for a mistake in the file, and Failure for a process that hangs or dies."""
+        """The next line. Raises UserError for a mistake in the file, and Failure for a process that
+        hangs or dies.
+        """
         until = time.monotonic() + seconds
         while b"\n" not in self._buffer:
-            dead = self.process.poll() is not None  # before the look at the socket: it may have answered and died
-            if select.select([self._socket], [], [], 0 if dead else max(0.0, min(LOOK_S, until - time.monotonic())))[0]:
+            dead = (
+                self.process.poll() is not None
+            )  # before the look at the socket: it may have answered and died
+            if select.select(
+                [self._socket],
+                [],
+                [],
+                0 if dead else max(0.0, min(LOOK_S, until - time.monotonic())),
+            )[0]:
                 data = self._read()
                 if data:
                     self._buffer += data

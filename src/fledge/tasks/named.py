@@ -1,4 +1,6 @@
-"""Finds a task by its name or its file, mixes several into one, and checks that its judge can be trusted."""
+"""Finds a task by its name or its file, mixes several into one, and checks that its judge can be
+trusted.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from fledge.splits import SPLITS, Split
 from fledge.tasks.examples import Example, Task, Verdict, draw
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.user_tasks import Admit, AnswerFileTask, PythonTask, answer_file_task, python_task
-from fledge.tasks.words import NUMBER_LENGTHS, NUMBER_TASKS, WORD_LENGTHS, WORD_TASKS, NumberTask, WordTask
+from fledge.tasks.words import (
+    NUMBER_LENGTHS,
+    NUMBER_TASKS,
+    WORD_LENGTHS,
+    WORD_TASKS,
+    NumberTask,
+    WordTask,
+)
 
 __all__ = [
     "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "censuses", "check_task", "finite_rows", "load_task",
@@ -30,9 +39,11 @@ RUBBISH = ("", "???", "~~~~~~~~")
 
 @dataclass(frozen=True)
 class Mixture:
-    """Several tasks in turn: among k examples in a row each task has one, in an order that depends on the seed.
+    """Several tasks in turn: among k examples in a row each task has one, in an order that depends
+    on the seed.
 
-    Example i of the mixture is example i // k of one of its parts, so a part made of rows visits each once a pass.
+    Example i of the mixture is example i // k of one of its parts, so a part made of rows visits
+    each once a pass.
     """
 
     name: str
@@ -54,7 +65,10 @@ class Mixture:
 
     def example(self, index: int, split: Split) -> Example:
         turn, place = divmod(index, len(self.parts))
-        waiting, uniform = list(self.parts), draw(f"{self.seed} mixture {split} {turn}", 8 * len(self.parts))
+        waiting, uniform = (
+            list(self.parts),
+            draw(f"{self.seed} mixture {split} {turn}", 8 * len(self.parts)),
+        )
         for _ in range(place):
             uniform, choice = divmod(uniform, len(waiting))
             waiting.pop(choice)
@@ -75,9 +89,14 @@ class Mixture:
         for part in self.parts:
             part.load_state_dict(state[part.name])
 
-    def _by_part(self, examples: Sequence[Example], completions: Sequence[str]) -> list[tuple[Task, list[int]]]:
+    def _by_part(
+        self, examples: Sequence[Example], completions: Sequence[str]
+    ) -> list[tuple[Task, list[int]]]:
         if len(examples) != len(completions):
-            raise ValueError(f"{len(examples)} examples came with {len(completions)} completions: give one for each.")
+            raise ValueError(
+                f"{len(examples)} examples came with {len(completions)} completions: give one for "
+                "each."
+            )
         places: dict[str, list[int]] = {part.name: [] for part in self.parts}
         for i, example in enumerate(examples):
             places[example.task].append(i)
@@ -94,27 +113,42 @@ def load_task(
     reading: Reading = Reading(),  # noqa: B008 (frozen)
     admit: Admit = lambda _: None,
 ) -> Task:
-    """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins ("words"), or a file
-    of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files too.
+    """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins
+    ("words"), or a file of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files
+    too.
 
-    shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1 to 3 digits unless
-    given. Files have the lengths they have. limits: of the process in which a .py file runs; None runs it in this one.
-    reading, admit: what is to become of rows of files that cannot be used, and of examples that `admit` finds Unusable.
+    shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1
+    to 3 digits unless given. Files have the lengths they have. limits: of the process in which a
+    .py file runs; None runs it in this one.
+    reading, admit: what is to become of rows of files that cannot be used, and of examples that
+        `admit` finds Unusable.
 
-    Raises UserError for an unknown name (with the nearest one), lengths that make no range, and a file that is no task.
+    Raises UserError for an unknown name (with the nearest one), lengths that make no range, and a
+    file that is no task.
     """
     names = []
-    for name in [spec] if os.path.isfile(spec) else spec.split(","):  # a path that holds a comma is taken whole
+    for name in (
+        [spec] if os.path.isfile(spec) else spec.split(",")
+    ):  # a path that holds a comma is taken whole
         names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
-    parts = tuple(single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names)
+    parts = tuple(
+        single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names
+    )
     for part in parts:
         if [other.name for other in parts].count(part.name) > 1:
-            raise UserError(f"the task {spec!r} names {part.name} twice: name each part of a mixture once.")
+            raise UserError(
+                f"the task {spec!r} names {part.name} twice: name each part of a mixture once."
+            )
     return parts[0] if len(parts) == 1 else Mixture(spec, parts, seed)
 
 
 def single_task(
-    name: str, seed: int, ends: tuple[int | None, int | None], limits: Limits | None, reading: Reading, admit: Admit
+    name: str,
+    seed: int,
+    ends: tuple[int | None, int | None],
+    limits: Limits | None,
+    reading: Reading,
+    admit: Admit,
 ) -> Task:
     """One built-in task or one file."""
     if name in WORD_TASKS:
@@ -128,10 +162,14 @@ def single_task(
         return answer_file_task(str(path), seed, reading, admit)
     known = f"{', '.join(BUILT_IN)}, or words for all of them"
     if path.suffix or "/" in name:
-        raise UserError(f"the task {name!r} is neither a .py nor a .jsonl file: give one of these, or {known}.")
+        raise UserError(
+            f"the task {name!r} is neither a .py nor a .jsonl file: give one of these, or {known}."
+        )
     near = difflib.get_close_matches(name.lower(), [*BUILT_IN, "words"], n=1)
     perhaps = f"perhaps you meant {near[0]}; " if near else ""
-    raise UserError(f"there is no task {name!r}: {perhaps}give {known}, or a .py or .jsonl file of your own.")
+    raise UserError(
+        f"there is no task {name!r}: {perhaps}give {known}, or a .py or .jsonl file of your own."
+    )
 
 
 def censuses(task: Task) -> list[Census]:
@@ -142,12 +180,20 @@ def censuses(task: Task) -> list[Census]:
 
 
 def finite_rows(task: Task) -> int | None:
-    """How many rows one pass over the training split has; None where it has no end, or where several tasks take turns."""
-    return len(task.rows.by_split["train"]) if isinstance(task, AnswerFileTask | PythonTask) else None
+    """How many rows one pass over the training split has; None where it has no end, or where
+    several tasks take turns.
+    """
+    return (
+        len(task.rows.by_split["train"]) if isinstance(task, AnswerFileTask | PythonTask) else None
+    )
 
 
-def lengths(unit: str, usual: tuple[int, int], shortest: int | None, longest: int | None) -> tuple[int, int]:
-    """The range of lengths; an end that is not given is the usual one, moved as far as the other end pushes it."""
+def lengths(
+    unit: str, usual: tuple[int, int], shortest: int | None, longest: int | None
+) -> tuple[int, int]:
+    """The range of lengths; an end that is not given is the usual one, moved as far as the other
+    end pushes it.
+    """
     low, high = usual
     if shortest is not None:
         low, high = shortest, max(high, shortest)
@@ -155,18 +201,20 @@ def lengths(unit: str, usual: tuple[int, int], shortest: int | None, longest: in
         low, high = low if shortest is not None else min(low, longest), longest
     if not 1 <= low <= high <= LONGEST_ALLOWED:
         raise UserError(
-            f"lengths from {low} to {high} {unit} make no range: `shortest` is at least 1, and `longest` at least "
-            f"`shortest` and at most {LONGEST_ALLOWED}."
+            f"lengths from {low} to {high} {unit} make no range: `shortest` is at least 1, and "
+            f"`longest` at least `shortest` and at most {LONGEST_ALLOWED}."
         )
     return low, high
 
 
 def check_task(task: Task, examples_per_split: int = 8) -> None:
-    """The start-up check, on the first examples of each split: does the judge tell right from wrong?
+    """The start-up check, on the first examples of each split: does the judge tell right from
+    wrong?
 
-    Where the answer is known it must be right, and score more than the same answer with every character changed and more
-    than rubbish, neither of which may be right. Where only a function knows what is right, it must give such texts
-    finite numbers; on none may it hang or die. Raises UserError with one sentence for the first example that fails.
+    Where the answer is known it must be right, and score more than the same answer with every
+    character changed and more than rubbish, neither of which may be right. Where only a function
+    knows what is right, it must give such texts finite numbers; on none may it hang or die. Raises
+    UserError with one sentence for the first example that fails.
     """
     for split in SPLITS:
         examples = [task.example(i, split) for i in range(examples_per_split)]
@@ -175,31 +223,42 @@ def check_task(task: Task, examples_per_split: int = 8) -> None:
             for reply, verdict in zip(replies, verdicts, strict=True):
                 if verdict.failure is not None:
                     raise UserError(
-                        f"{verdict.failure}, which was answered {reply!r} to see whether the judge stands; mend it."
+                        f"{verdict.failure}, which was answered {reply!r} to see whether the judge "
+                        "stands; mend it."
                     )
                 if not math.isfinite(verdict.score):
-                    raise UserError(f"{at} {reply!r} scores {verdict.score}: a score is a finite number; mend it.")
+                    raise UserError(
+                        f"{at} {reply!r} scores {verdict.score}: a score is a finite number; mend "
+                        "it."
+                    )
             if example.answer is None:
                 continue
             right = verdicts[0]
             if not right.right:
                 raise UserError(
-                    f"{at} its own answer {example.answer!r} scores {right.score:.3g} and is not called right; mend it."
+                    f"{at} its own answer {example.answer!r} scores {right.score:.3g} and is not "
+                    "called right; mend it."
                 )
             for number, (reply, verdict) in enumerate(zip(replies[1:], verdicts[1:], strict=True)):
                 if number > 0 and reply[:1] == example.answer.strip()[:1]:
-                    continue  # an answer may begin like rubbish, and then that earns a part of its score
+                    # an answer may begin like rubbish, and then that earns a part of its score
+                    continue
                 what = "the wrong" if number == 0 else "the rubbish"
                 if verdict.score >= right.score:
                     raise UserError(
-                        f"{at} {what} {reply!r} scores {verdict.score:.3g} and the right {replies[0]!r} {right.score:.3g}."
+                        f"{at} {what} {reply!r} scores {verdict.score:.3g} and the right "
+                        f"{replies[0]!r} {right.score:.3g}."
                     )
                 if verdict.right:
                     raise UserError(f"{at} {what} {reply!r} is called right; mend it.")
 
 
-def judged_replies(task: Task, examples: Sequence[Example]) -> list[tuple[Example, list[str], list[Verdict]]]:
-    """For each example a right reply (the prompt where none is known), a wrong one and rubbish, judged in one call."""
+def judged_replies(
+    task: Task, examples: Sequence[Example]
+) -> list[tuple[Example, list[str], list[Verdict]]]:
+    """For each example a right reply (the prompt where none is known), a wrong one and rubbish,
+    judged in one call.
+    """
     right = [example.prompt if example.answer is None else example.answer for example in examples]
     replies = [[reply, corrupted(reply), *RUBBISH] for reply in right]
     asked = [example for example, several in zip(examples, replies, strict=True) for _ in several]
@@ -211,8 +270,12 @@ def judged_replies(task: Task, examples: Sequence[Example]) -> list[tuple[Exampl
 
 
 def corrupted(answer: str) -> str:
-    """The answer with each letter and digit replaced by its successor (z by a, 9 by 0), all else by # or @."""
+    """The answer with each letter and digit replaced by its successor (z by a, 9 by 0), all else by
+    # or @.
+    """
     after = {}
     for alphabet in (ascii_lowercase, ascii_uppercase, digits):
         after.update(zip(alphabet, alphabet[1:] + alphabet[0], strict=True))
-    return "".join(after.get(character, "@" if character == "#" else "#") for character in answer.strip())
+    return "".join(
+        after.get(character, "@" if character == "#" else "#") for character in answer.strip()
+    )

@@ -1,8 +1,10 @@
-"""The user's own task: a Python file with `prompts()` and `score(prompt, completion)`, or a .jsonl with answers.
+"""The user's own task: a Python file with `prompts()` and `score(prompt, completion)`, or a .jsonl
+with answers.
 
-Rows are finite, so a task made of them cycles: each pass over a split visits every row once, in an order that depends
-on the seed and the number of the pass. A row is held out by a hash of its prompt, so the split does not move when rows
-are added; where there are too few to split, all serve for training and for testing, and `note` says so.
+Rows are finite, so a task made of them cycles: each pass over a split visits every row once, in an
+order that depends on the seed and the number of the pass. A row is held out by a hash of its
+prompt, so the split does not move when rows are added; where there are too few to split, all serve
+for training and for testing, and `note` says so.
 """
 
 from __future__ import annotations
@@ -44,18 +46,25 @@ class Rows:
         rows = self.by_split[checked(split)]
         turn, place = divmod(index, len(rows))
         if (split, turn) not in self._orders:
-            # Raw Philox words: their stream is fixed, whereas numpy may change how it shuffles from version to version.
-            words = np.random.Philox(key=draw(f"{self.seed} rows {split} {turn}", 64) % 2**128).random_raw(len(rows))
-            self._orders = {k: v for k, v in self._orders.items() if k[0] != split}  # one pass of each split is enough
+            # Raw Philox words: their stream is fixed, whereas numpy may change how it shuffles from
+            # version to version.
+            words = np.random.Philox(
+                key=draw(f"{self.seed} rows {split} {turn}", 64) % 2**128
+            ).random_raw(len(rows))
+            self._orders = {
+                k: v for k, v in self._orders.items() if k[0] != split
+            }  # one pass of each split is enough
             self._orders[split, turn] = np.argsort(words, kind="stable")
         return rows[self._orders[split, turn][place]]
 
 
-def rows_of(path: Path, census: Census, entries: Iterable[tuple[int, Any]], make: Maker, seed: int) -> Rows:
+def rows_of(
+    path: Path, census: Census, entries: Iterable[tuple[int, Any]], make: Maker, seed: int
+) -> Rows:
     """By the prompts, as `fledge.splits` has it; too few different prompts serve for all splits.
 
-    entries: each with its number. make: the example of an entry; Unusable where it cannot be used, which is counted.
-    Raises UserError if there are any of these, and they are not to be skipped.
+    entries: each with its number. make: the example of an entry; Unusable where it cannot be used,
+    which is counted. Raises UserError if there are any of these, and they are not to be skipped.
     """
     examples = []
     for number, entry in entries:
@@ -69,8 +78,9 @@ def rows_of(path: Path, census: Census, entries: Iterable[tuple[int, Any]], make
     if sides is None:
         different = len({prompt_key(e.prompt) for e in examples})
         note = (
-            f"{path} has only {different} different prompts, so all are used for training and for testing, and its "
-            f"test score says nothing about new prompts (give {FEWEST_TO_SPLIT} or more to hold some out)."
+            f"{path} has only {different} different prompts, so all are used for training and for "
+            f"testing, and its test score says nothing about new prompts (give {FEWEST_TO_SPLIT} "
+            "or more to hold some out)."
         )
         return Rows(dict.fromkeys(SPLITS, examples), note, seed, census)
     by_split: dict[Split, list[Example]] = {split: [] for split in SPLITS}
@@ -99,10 +109,11 @@ class AnswerFileTask(Answered):
 
 
 def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> AnswerFileTask:
-    """Reads a .jsonl, one object a line, with a prompt and its answer in any shape that `fledge tune` reads.
+    """Reads a .jsonl, one object a line, with a prompt and its answer in any shape that `fledge
+    tune` reads.
 
-    Raises UserError, with the number of the line, for a line that is not JSON or has another shape, and, counted, for lines
-    that cannot be used.
+    Raises UserError, with the number of the line, for a line that is not JSON or has another shape,
+    and, counted, for lines that cannot be used.
     """
     path = Path(name)
     census = Census(name, reading)
@@ -111,7 +122,10 @@ def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> An
         where = f"{path} line {number}"
         prompt, answer = question(row, where, census)
         if not is_text(prompt) or not is_text(answer):
-            raise UserError(f"{where} holds half of a surrogate pair, which is no character: repair or remove it.")
+            raise UserError(
+                f"{where} holds half of a surrogate pair, which is no character: repair or remove "
+                "it."
+            )
         example = Example(prompt, answer, name)
         admit(example)
         return example
@@ -120,7 +134,9 @@ def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> An
 
 
 def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every line of a .jsonl that is not blank, with its number. Raises UserError for one that is no JSON object."""
+    """Every line of a .jsonl that is not blank, with its number. Raises UserError for one that is
+    no JSON object.
+    """
     # Not splitlines(): JSON allows U+2028 inside a string, and that is no end of a line.
     for number, line in enumerate(read_source(path).split("\n"), start=1):
         if not line.strip():
@@ -129,18 +145,28 @@ def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(line)
         except json.JSONDecodeError as error:
             what = f"{error.msg} at column {error.colno}"
-            raise UserError(f"{path} line {number} is not JSON ({what}): mend or remove that line.") from error
-        except (ValueError, RecursionError) as error:  # an integer of 5,000 digits, brackets 1,000 deep
-            raise UserError(f"{path} line {number} cannot be read ({error}): mend or remove that line.") from error
+            raise UserError(
+                f"{path} line {number} is not JSON ({what}): mend or remove that line."
+            ) from error
+        except (
+            ValueError,
+            RecursionError,
+        ) as error:  # an integer of 5,000 digits, brackets 1,000 deep
+            raise UserError(
+                f"{path} line {number} cannot be read ({error}): mend or remove that line."
+            ) from error
         if not isinstance(row, dict):
             raise UserError(
-                f'{path} line {number} is not an object: write {{"prompt": "…", "answer": "…"}} on each line.'
+                f'{path} line {number} is not an object: write {{"prompt": "…", "answer": "…"}} on '
+                "each line."
             )
         yield number, row
 
 
 class Judge(Protocol):
-    """A file of the user's that lists prompts and judges completions, in this process or in one of its own."""
+    """A file of the user's that lists prompts and judges completions, in this process or in one of
+    its own.
+    """
 
     @property
     def pairs(self) -> Sequence[tuple[str, str | None]]: ...
@@ -151,7 +177,9 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class PythonTask:
-    """Prompts and a judge from a Python file, which may fail on an answer where it has a process of its own."""
+    """Prompts and a judge from a Python file, which may fail on an answer where it has a process of
+    its own.
+    """
 
     name: str
     rows: Rows
@@ -175,7 +203,10 @@ class PythonTask:
         Raises UserError where the file raises, returns what is no score, or fails too often.
         """
         if len(examples) != len(completions):
-            raise ValueError(f"{len(examples)} examples came with {len(completions)} completions: give one for each.")
+            raise ValueError(
+                f"{len(examples)} examples came with {len(completions)} completions: give one for "
+                "each."
+            )
         return self.own.judge([e.prompt for e in examples], list(completions))
 
     def state_dict(self) -> dict[str, Any]:
@@ -185,10 +216,14 @@ class PythonTask:
         self.own.load_state_dict(state)
 
 
-def python_task(name: str, seed: int, limits: Limits | None, reading: Reading, admit: Admit) -> PythonTask:
-    """A Python file with prompts() and score(), as `OwnJudge` has them; without limits it runs in this process.
+def python_task(
+    name: str, seed: int, limits: Limits | None, reading: Reading, admit: Admit
+) -> PythonTask:
+    """A Python file with prompts() and score(), as `OwnJudge` has them; without limits it runs in
+    this process.
 
-    Raises UserError where the file lacks one of them, raises, hangs, dies, or returns something else.
+    Raises UserError where the file lacks one of them, raises, hangs, dies, or returns something
+    else.
     """
     path = Path(name)
     own: Judge
@@ -203,4 +238,9 @@ def python_task(name: str, seed: int, limits: Limits | None, reading: Reading, a
         admit(example)
         return example
 
-    return PythonTask(name, rows_of(path, census, enumerate(own.pairs), make, seed), own, can_fail=limits is not None)
+    return PythonTask(
+        name,
+        rows_of(path, census, enumerate(own.pairs), make, seed),
+        own,
+        can_fail=limits is not None,
+    )

@@ -1,16 +1,20 @@
-"""The built-in tasks, endless and seeded: reverse, sort, upper, last (of a word), numbers (in order) and add.
+"""The built-in tasks, endless and seeded: reverse, sort, upper, last (of a word), numbers (in
+order) and add.
 
     reverse: planet → tenalp        sort: planet → aelnpt        numbers: 41 7 230 → 7 41 230
     upper: planet → PLANET          last: planet → t             add: 37 + 58 → 95
 
-Words are random lower-case letters and numbers are random digits, every length in the range equally likely: that range
-is the curriculum. The split is decided by what the letters or numbers are, whatever their order: a word that
-is held out for `reverse` is held out for every task and with all its anagrams, and 58 + 37 with 37 + 58. So learning
-by heart does not help: no tested word, and no tested answer of `sort`, `numbers` or `reverse`, was trained on.
+Words are random lower-case letters and numbers are random digits, every length in the range equally
+likely: that range is the curriculum. The split is decided by what the letters or numbers are,
+whatever their order: a word that is held out for `reverse` is held out for every task and with all
+its anagrams, and 58 + 37 with 37 + 58. So learning
+by heart does not help: no tested word, and no tested answer of `sort`, `numbers` or `reverse`, was
+    trained on.
 
-Lengths are drawn before the content, and content is drawn again until it lies in the wanted split. So all splits have
-the same mixture of lengths, and short contents stay apart too, though there are few: some of the 26 one-letter words,
-of the 55 sums and of the 220 triples of one-digit numbers are held out on either side (a test counts them) and come again and again.
+Lengths are drawn before the content, and content is drawn again until it lies in the wanted split.
+So all splits have the same mixture of lengths, and short contents stay apart too, though there are
+few: some of the 26 one-letter words, of the 55 sums and of the 220 triples of one-digit numbers are
+held out on either side (a test counts them) and come again and again.
 """
 
 from __future__ import annotations
@@ -70,7 +74,9 @@ def numbers_of(lengths: list[int], uniform: int) -> list[int]:
 
 
 def word_split(word: str) -> Split:
-    """By the letters, whatever their order. The key's first word is chosen: by it each split has one-letter words."""
+    """By the letters, whatever their order. The key's first word is chosen: by it each split has
+    one-letter words.
+    """
     return split_of("letters: " + "".join(sorted(word)))
 
 
@@ -81,7 +87,9 @@ def numbers_split(numbers: list[int]) -> Split:
 
 @dataclass(frozen=True)
 class WordTask(Answered):
-    """A question about one word of `shortest` to `longest` letters; `name` is a key of WORD_TASKS."""
+    """A question about one word of `shortest` to `longest` letters; `name` is a key of
+    WORD_TASKS.
+    """
 
     name: str
     seed: int
@@ -91,17 +99,22 @@ class WordTask(Answered):
     holds_out: bool = True
 
     def example(self, index: int, split: Split) -> Example:
-        """The word at `index`, drawn again until it lies in the split (twenty draws on average for one held out)."""
+        """The word at `index`, drawn again until it lies in the split (twenty draws on average for
+        one held out).
+        """
         key = f"{self.seed} {self.name} {checked(split)} {index}"
         length = self.shortest + draw(key, 16) % (self.longest - self.shortest + 1)
-        tries = (word_of(length, draw(f"{key} {attempt}", 5 * length)) for attempt in itertools.count())  # log2(26) < 5
+        tries = (
+            word_of(length, draw(f"{key} {attempt}", 5 * length)) for attempt in itertools.count()
+        )  # log2(26) < 5
         word = next(word for word in tries if word_split(word) == split)
         return Example(f"{self.name}: {word}", WORD_TASKS[self.name](word), self.name)
 
 
 @dataclass(frozen=True)
 class NumberTask(Answered):
-    """A question about some numbers of `shortest` to `longest` digits each; `name` is a key of NUMBER_TASKS.
+    """A question about some numbers of `shortest` to `longest` digits each; `name` is a key of
+    NUMBER_TASKS.
 
     A number of one digit is 0 to 9; a longer one never begins with 0.
     """
@@ -114,7 +127,9 @@ class NumberTask(Answered):
     holds_out: bool = True
 
     def example(self, index: int, split: Split) -> Example:
-        """The numbers at `index`, drawn again until they lie in the split (twenty draws on average for one held out)."""
+        """The numbers at `index`, drawn again until they lie in the split (twenty draws on average
+        for one held out).
+        """
         rule = NUMBER_TASKS[self.name]
         key = f"{self.seed} {self.name} {checked(split)} {index}"
         rest, lengths = draw(key, 16 * rule.count), []
@@ -122,6 +137,10 @@ class NumberTask(Answered):
             rest, extra = divmod(rest, self.longest - self.shortest + 1)
             lengths.append(self.shortest + extra)
         bits = 4 * sum(lengths)  # log2(10) < 4
-        tries = (numbers_of(lengths, draw(f"{key} {attempt}", bits)) for attempt in itertools.count())
+        tries = (
+            numbers_of(lengths, draw(f"{key} {attempt}", bits)) for attempt in itertools.count()
+        )
         numbers = next(n for n in tries if numbers_split(n) == split)
-        return Example(f"{self.name}: {rule.between.join(map(str, numbers))}", rule.answer(numbers), self.name)
+        return Example(
+            f"{self.name}: {rule.between.join(map(str, numbers))}", rule.answer(numbers), self.name
+        )

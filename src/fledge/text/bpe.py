@@ -1,12 +1,15 @@
-"""Byte-level byte-pair encoding: learns the merges from text, and replays them on one word to show how it splits.
+"""Byte-level byte-pair encoding: learns the merges from text, and replays them on one word to show
+how it splits.
 
-Sennrich, Haddow and Birch 2016, arXiv:1508.07909, algorithm 1, over bytes instead of characters as in GPT-2
-(https://github.com/openai/gpt-2/blob/master/src/encoder.py), whose rule for cutting text into words is used too.
+Sennrich, Haddow and Birch 2016, arXiv:1508.07909, algorithm 1, over bytes instead of characters as
+in GPT-2 (https://github.com/openai/gpt-2/blob/master/src/encoder.py), whose rule for cutting text
+into words is used too.
 
-Why the merges are not learned by the `tokenizers` library: it breaks ties by token id, so the order of its merges
-depends on how its vocabulary was numbered, and "the car, the cat, the rat" begins with h+e. Here the greater pair wins,
-byte by byte: a rule one can state. The time is much the same (8.6 MB of novels, 4,000 merges: 3 s on one core, where
-the library takes 2 s on two).
+Why the merges are not learned by the `tokenizers` library: it breaks ties by token id, so the order
+of its merges depends on how its vocabulary was numbered, and "the car, the cat, the rat" begins
+with h+e. Here the greater pair wins,
+byte by byte: a rule one can state. The time is much the same (8.6 MB of novels, 4,000 merges: 3 s
+on one core, where the library takes 2 s on two).
 """
 
 from __future__ import annotations
@@ -28,13 +31,16 @@ _Pair = tuple[int, int]
 MOST_WORDS = 1 << 20
 """Different words that are counted at most: about 150 MB, which a gigabyte of prose just fills."""
 
-# Unicode's White_Space. Python's own \s also takes the control bytes 1C to 1F, which GPT-2's does not.
+# Unicode's White_Space. Python's own \s also takes the control bytes 1C to 1F, which GPT-2's does
+# not.
 _SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
 
 @lru_cache(maxsize=1)
 def word_pattern() -> re.Pattern[str]:
-    """GPT-2's rule for words: a contraction; letters, digits or signs with at most one space before them; or spaces."""
+    """GPT-2's rule for words: a contraction; letters, digits or signs with at most one space before
+    them; or spaces.
+    """
     letter, number = _category("L"), _category("N")
     return re.compile(
         rf"'(?:[sdmt]|ll|ve|re)| ?[{letter}]+| ?[{number}]+| ?[^{_SPACE}{letter}{number}]+"
@@ -43,7 +49,9 @@ def word_pattern() -> re.Pattern[str]:
 
 
 def _category(initial: str) -> str:
-    """The inside of a regular expression's [...] for all characters whose general category starts with `initial`."""
+    """The inside of a regular expression's [...] for all characters whose general category starts
+    with `initial`.
+    """
     ranges: list[list[int]] = []
     for code in range(0x110000):
         if unicodedata.category(chr(code))[0] != initial:
@@ -57,10 +65,18 @@ def _category(initial: str) -> str:
 
 @lru_cache(maxsize=1)
 def printable_bytes() -> tuple[str, ...]:
-    """GPT-2's printable character for each of the 256 bytes: itself where it can be seen, else from U+0100 upwards."""
-    seen = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    """GPT-2's printable character for each of the 256 bytes: itself where it can be seen, else from
+    U+0100 upwards.
+    """
+    seen = {
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    }
     hidden = [byte for byte in range(256) if byte not in seen]
-    return tuple(chr(byte) if byte in seen else chr(0x100 + hidden.index(byte)) for byte in range(256))
+    return tuple(
+        chr(byte) if byte in seen else chr(0x100 + hidden.index(byte)) for byte in range(256)
+    )
 
 
 def spell(token: bytes) -> str:
@@ -88,8 +104,9 @@ class WordCounts(Counter[str]):
 def count_words(texts: Iterable[str], most: int = MOST_WORDS) -> WordCounts:
     """How often each word stands in the texts. No word crosses from one text to the next.
 
-    Exact for up to `most` different words. Whenever there are more, the rarest so far are forgotten until half as many
-    are left, of equally rare ones those that came last (as in lossy counting: Manku and Motwani 2002, VLDB).
+    Exact for up to `most` different words. Whenever there are more, the rarest so far are forgotten
+    until half as many are left, of equally rare ones those that came last (as in lossy counting:
+    Manku and Motwani 2002, VLDB).
     """
     counts = WordCounts()
     for text in texts:
@@ -102,7 +119,9 @@ def count_words(texts: Iterable[str], most: int = MOST_WORDS) -> WordCounts:
 def _without_rarest(counts: WordCounts, most: int) -> WordCounts:
     kept, forgotten = WordCounts(), counts.forgotten + len(counts) - most
     least = heapq.nlargest(most, counts.values())[-1]
-    equal = most - sum(times > least for times in counts.values())  # places left for words that stand `least` times
+    equal = most - sum(
+        times > least for times in counts.values()
+    )  # places left for words that stand `least` times
     for word, times in counts.items():
         if times > least or (times == least and equal > 0):
             kept[word] = times
@@ -112,19 +131,25 @@ def _without_rarest(counts: WordCounts, most: int) -> WordCounts:
 
 
 def learn_merges(words: Mapping[str, int], count: int) -> list[Merge]:
-    """The merges in order, until they make `count` new tokens: each time the most frequent adjacent pair.
+    """The merges in order, until they make `count` new tokens: each time the most frequent adjacent
+    pair.
 
-    On equal counts the greater pair, the left side first, compared byte by byte. Fewer when no pair is left.
+    On equal counts the greater pair, the left side first, compared byte by byte. Fewer when no pair
+    is left.
 
-    words: word -> how often it stands in the text. The result does not depend on the order of the words.
+    words: word -> how often it stands in the text. The result does not depend on the order of the
+        words.
     """
     table = _WordTable(words)
-    token = [bytes((byte,)) for byte in range(256)]  # the numbers in the table -> what they stand for
+    token = [
+        bytes((byte,)) for byte in range(256)
+    ]  # the numbers in the table -> what they stand for
     number = {each: place for place, each in enumerate(token)}
     pair_count, words_with = table.count_pairs()
 
-    # The heap is lazy: an entry whose count is no longer the pair's count is skipped when it comes up, and a changed
-    # pair is pushed anew. Looking for the maximum in the whole table would be a pass over tens of thousands of pairs.
+    # The heap is lazy: an entry whose count is no longer the pair's count is skipped when it comes
+    # up, and a changed pair is pushed anew. Looking for the maximum in the whole table would be a
+    # pass over tens of thousands of pairs.
     def entry(pair: _Pair) -> tuple[int, bytes, bytes, _Pair]:
         return -pair_count[pair], _descending(token[pair[0]]), _descending(token[pair[1]]), pair
 
@@ -147,7 +172,9 @@ def learn_merges(words: Mapping[str, int], count: int) -> list[Merge]:
         for index in words_with.pop(pair):
             before = table.word(index)
             after = merge_word(before, pair, merged)
-            if len(after) == len(before):  # an earlier merge has already taken one side of the pair away
+            if len(after) == len(
+                before
+            ):  # an earlier merge has already taken one side of the pair away
                 continue
             times = table.times[index]
             for old in pairwise(before):
@@ -169,7 +196,9 @@ def learn_merges(words: Mapping[str, int], count: int) -> list[Merge]:
 
 
 class _WordTable:
-    """All words as numbers in one row, which takes a tenth of the memory of a list of tokens a word."""
+    """All words as numbers in one row, which takes a tenth of the memory of a list of tokens a
+    word.
+    """
 
     def __init__(self, words: Mapping[str, int]) -> None:
         self.times = array("q", words.values())
@@ -212,9 +241,11 @@ def _remember(words_with: dict[_Pair, array[int]], pair: _Pair, index: int) -> N
 
 @lru_cache(maxsize=1 << 16)
 def _descending(token: bytes) -> bytes:
-    """A key under which greater tokens come first: every byte turned round, and an end mark above all of them.
+    """A key under which greater tokens come first: every byte turned round, and an end mark above
+    all of them.
 
-    Two bytes for each byte, so that the end mark (01 00) is above any turned byte (00 xx) and a prefix comes last.
+    Two bytes for each byte, so that the end mark (01 00) is above any turned byte (00 xx) and a
+    prefix comes last.
     """
     return b"".join(bytes((0, 255 - byte)) for byte in token) + b"\x01\x00"
 
@@ -234,9 +265,11 @@ def merge_word(word: Sequence[Token], pair: tuple[Token, Token], merged: Token) 
 
 
 def trace_word(word: bytes, ranks: Mapping[Merge, int]) -> list[tuple[Merge, list[bytes]]]:
-    """The merges that apply to one word, in the order they apply, each with the pieces the word then consists of.
+    """The merges that apply to one word, in the order they apply, each with the pieces the word
+    then consists of.
 
-    ranks: merge -> its place in the order of learning. The last pieces are how the tokenizer splits the word.
+    ranks: merge -> its place in the order of learning. The last pieces are how the tokenizer splits
+        the word.
     """
     pieces = [bytes((byte,)) for byte in word]
     steps: list[tuple[Merge, list[bytes]]] = []

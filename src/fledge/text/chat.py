@@ -1,4 +1,5 @@
-"""The chat template: a conversation as token ids, and which of them a tuned model is to write itself.
+"""The chat template: a conversation as token ids, and which of them a tuned model is to write
+itself.
 
 <|begin|> <|user|> Hello <|end|> <|assistant|> Hello. <|end|>
                                                ~~~~~~~~~~~~~  chosen
@@ -24,22 +25,29 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-"""The same as `render`, in jinja for tokenizer_config.json. It is only as safe as its reader: a program that renders to
-text and then looks for special tokens in it can be deceived by a user who types them; `render` cannot."""
+"""The same as `render`, in jinja for tokenizer_config.json. It is only as safe as its reader: a
+program that renders to text and then looks for special tokens in it can be deceived by a user who
+types them; `render` cannot."""
 
 
-def render(tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = False) -> tuple[list[int], list[bool]]:
+def render(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, reply: bool = False
+) -> tuple[list[int], list[bool]]:
     """The ids of a conversation, and for each whether the assistant chose it.
 
-    Chosen are the tokens of the assistant's contents and the <|end|> that closes them: stopping is an action too; of a
-    turn whose `train` is False none is. With `reply` the ids end in <|assistant|>, a prompt that waits for its completion.
-    Raises UserError for an unknown role, or a text without ids.
+    Chosen are the tokens of the assistant's contents and the <|end|> that closes them: stopping is
+    an action too; of a turn whose `train` is False none is. With `reply` the ids end in
+    <|assistant|>, a prompt that waits for its completion. Raises UserError for an unknown role, or
+    a text without ids.
     """
     role_id = dict(zip(ROLES, (tokenizer.system, tokenizer.user, tokenizer.assistant), strict=True))
     ids, chosen = [tokenizer.begin], [False]
     for message in messages:
         if message["role"] not in role_id:
-            raise UserError(f"the role {message['role']!r} of a message is unknown: it is one of {', '.join(ROLES)}")
+            raise UserError(
+                f"the role {message['role']!r} of a message is unknown: it is one of "
+                f"{', '.join(ROLES)}"
+            )
         content = [*tokenizer.encode(message["content"]), tokenizer.end]
         ids += [role_id[message["role"]], *content]
         trained = message["role"] == "assistant" and message.get("train", True)

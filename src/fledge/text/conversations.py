@@ -16,11 +16,14 @@ from fledge.text.rows import read_each
 from fledge.text.tokenizer import Tokenizer
 
 
-def read_conversations(path: Path, tokenizer: Tokenizer, context: int, reading: Reading) -> tuple[PackedRows, Census]:
-    """The conversations of a .jsonl or .jsonl.gz file, one a line, that fit the context, and the count of its rows.
+def read_conversations(
+    path: Path, tokenizer: Tokenizer, context: int, reading: Reading
+) -> tuple[PackedRows, Census]:
+    """The conversations of a .jsonl or .jsonl.gz file, one a line, that fit the context, and the
+    count of its rows.
 
-    Raises UserError for a file that cannot be read, for a row of another shape, naming the line, and for rows that cannot
-    be used, counted by their reasons, unless they are to be skipped.
+    Raises UserError for a file that cannot be read, for a row of another shape, naming the line,
+    and for rows that cannot be used, counted by their reasons, unless they are to be skipped.
     """
     path = path.expanduser()
     check_suffix(path)
@@ -45,4 +48,7 @@ def rows_from_jsonl(path: str | Path) -> list[Conversation]:
 def check_suffix(path: Path) -> None:
     """Raises UserError for a file that is there and is no .jsonl."""
     if path.exists() and not is_suffixed(path, (".jsonl",)):
-        raise UserError(f"{path} is of a kind that is not read: conversations come from .jsonl or .jsonl.gz files")
+        raise UserError(
+            f"{path} is of a kind that is not read: conversations come from .jsonl or .jsonl.gz "
+            "files"
+        )

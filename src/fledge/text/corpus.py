@@ -1,6 +1,8 @@
-"""A corpus in its splits: one reading finds the copies and the splits, later ones stream the documents of a split.
+"""A corpus in its splits: one reading finds the copies and the splits, later ones stream the
+documents of a split.
 
-What is kept in memory of a document is 25 bytes (and twice that while the copies are looked for), never its text.
+What is kept in memory of a document is 25 bytes (and twice that while the copies are looked for),
+never its text.
 """
 
 from __future__ import annotations
@@ -15,7 +17,14 @@ import numpy as np
 
 from fledge.errors import UserError
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, split_of_digest
-from fledge.text.documents import AnyDocument, Document, LongDocument, Part, data_files, read_documents
+from fledge.text.documents import (
+    AnyDocument,
+    Document,
+    LongDocument,
+    Part,
+    data_files,
+    read_documents,
+)
 from fledge.text.folders import Links, Passed
 
 
@@ -31,10 +40,14 @@ class Choice:
 
 
 class Corpus:
-    """The user's documents without copies, in their splits; each way of asking for them reads the files anew."""
+    """The user's documents without copies, in their splits; each way of asking for them reads the
+    files anew.
+    """
 
     def __init__(self, data: str, choice: Choice | None = None) -> None:
-        """Reads everything once. Raises UserError as `read_documents` does, or for files that change meanwhile."""
+        """Reads everything once. Raises UserError as `read_documents` does, or for files that
+        change meanwhile.
+        """
         self.data, self.choice = data, choice or Choice()
         self._files = self._state()
         self.passed = Passed()
@@ -56,9 +69,9 @@ class Corpus:
         self.rule: Literal["hash", "cut"] = self._choose_rule()
         """How the text is split: by each document's hash, or by cutting it.
 
-        It is cut where there are fewer documents than `FEWEST_TO_SPLIT`, or where hashes would leave a split without any:
-        a single book has a validation set too. A cut takes the first 90% of all characters to train, the next 5% to
-        validation, the rest to test."""
+        It is cut where there are fewer documents than `FEWEST_TO_SPLIT`, or where hashes would
+        leave a split without any: a single book has a validation set too. A cut takes the first 90%
+        of all characters to train, the next 5% to validation, the rest to test."""
 
     def __len__(self) -> int:
         """The number of documents, copies left out."""
@@ -68,8 +81,12 @@ class Corpus:
         """What a user should know of what was not taken, a sentence each."""
         said = [str(self.passed)] if str(self.passed) else []
         if self.duplicates:
-            number = "1 document is" if self.duplicates == 1 else f"{self.duplicates:,} documents are"
-            said.append(f"{number} left out of the data as copies of others (duplicates=keep takes them)")
+            number = (
+                "1 document is" if self.duplicates == 1 else f"{self.duplicates:,} documents are"
+            )
+            said.append(
+                f"{number} left out of the data as copies of others (duplicates=keep takes them)"
+            )
         return said
 
     def documents(self) -> Iterator[Document | LongDocument]:
@@ -80,7 +97,9 @@ class Corpus:
         self._check()
 
     def split(self, *wanted: Split) -> Iterator[tuple[Split, AnyDocument]]:
-        """The documents of the splits that are wanted (all, if none is named) with their split, in the order of reading."""
+        """The documents of the splits that are wanted (all, if none is named) with their split, in
+        the order of reading.
+        """
         chosen = wanted or SPLITS
         parts = self._hashed() if self.rule == "hash" else self._cut()
         for split, document in parts:
@@ -125,7 +144,9 @@ class Corpus:
         digest = hashlib.sha256()
         for file in data_files(self.data, hidden=self.choice.hidden, links=self.choice.links):
             status = file.stat() if file.exists() else None
-            digest.update(repr((str(file), status and (status.st_size, status.st_mtime_ns))).encode())
+            digest.update(
+                repr((str(file), status and (status.st_size, status.st_mtime_ns))).encode()
+            )
         return digest.digest()
 
     def _check(self) -> None:
@@ -134,11 +155,15 @@ class Corpus:
 
 
 def _changed(data: str) -> UserError:
-    return UserError(f"the files of {data} changed while they were read: begin again when nothing writes to them")
+    return UserError(
+        f"the files of {data} changed while they were read: begin again when nothing writes to them"
+    )
 
 
 class _Fingerprint:
-    """What one reading of a document finds out. The text's own hash, and the one that white space does not change."""
+    """What one reading of a document finds out. The text's own hash, and the one that white space
+    does not change.
+    """
 
     def __init__(self, chunks: Iterable[str]) -> None:
         text, normal = hashlib.sha256(), hashlib.sha256()
@@ -160,7 +185,9 @@ class _Fingerprint:
 
 def _first_of_each(digests: np.ndarray) -> np.ndarray:
     """[N] bool: whether a row of numbers [N, 2] stands there for the first time."""
-    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones stay in the order in which they came
+    order = np.lexsort(
+        (digests[:, 1], digests[:, 0])
+    )  # stable: equal ones stay in the order in which they came
     ordered = digests[order]
     again = np.zeros(len(digests), dtype=bool)
     again[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)

@@ -1,4 +1,6 @@
-"""Text to learn from: reads the user's files or the embedded default, document by document and a long one in pieces."""
+"""Text to learn from: reads the user's files or the embedded default, document by document and a
+long one in pieces.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Document:
-    """One text, and where it is from: a path, a path with a line, or the name of a Python module."""
+    """One text, and where it is from: a path, a path with a line, or the name of a Python
+    module.
+    """
 
     text: str
     source: str
@@ -32,7 +36,9 @@ class Document:
 
 @dataclass(frozen=True)
 class LongDocument:
-    """A document that is a whole file, read from it each time it is asked for and never held: as `Document` else."""
+    """A document that is a whole file, read from it each time it is asked for and never held: as
+    `Document` else.
+    """
 
     source: str
 
@@ -78,13 +84,15 @@ AnyDocument = Document | LongDocument | Part
 def read_documents(
     data: str, *, hidden: bool = False, links: Links = "follow", passed: Passed | None = None
 ) -> Iterator[Document | LongDocument]:
-    """The documents of a file, of a folder (with the folders in it, in the order of names), or of the word "python".
+    """The documents of a file, of a folder (with the folders in it, in the order of names), or of
+    the word "python".
 
-    Several of these may stand with commas between. "python" is the prose of the Python installation; a folder of that
-    name is "./python". A .txt or .md file is one document, a line of a .jsonl file (its `text`) is one; blank ones are
-    passed over. In a folder, names that begin with a dot are not read unless `hidden`, linked folders are unless `links`
-    says skip; `passed` counts what was not read.
-    Raises UserError for what is missing, empty, of another kind, or broken, naming file and line.
+    Several of these may stand with commas between. "python" is the prose of the Python
+    installation; a folder of that name is "./python". A .txt or .md file is one document, a line of
+    a .jsonl file (its `text`) is one; blank ones are passed over. In a folder, names that begin
+    with a dot are not read unless `hidden`, linked folders are unless `links` says skip; `passed`
+    counts what was not read. Raises UserError for what is missing, empty, of another kind, or
+    broken, naming file and line.
     """
     passed = passed if passed is not None else Passed()
     for name in _names(data):
@@ -111,18 +119,23 @@ def data_files(data: str, *, hidden: bool = False, links: Links = "follow") -> I
 
 
 def _names(data: str) -> list[str]:
-    names = [data] if Path(data).exists() else [name.strip() for name in data.split(",") if name.strip()]
+    names = (
+        [data]
+        if Path(data).exists()
+        else [name.strip() for name in data.split(",") if name.strip()]
+    )
     if not names:
         raise UserError(
-            'no data was given: name a file, a folder, or "python" for the prose of this Python installation'
+            'no data was given: name a file, a folder, or "python" for the prose of this Python '
+            "installation"
         )
     return names
 
 
 @lru_cache(maxsize=1)
 def _embedded() -> tuple[Document, ...]:
-    # Two megabytes, kept because gathering them takes seconds and a corpus is read several times. Copies are none of
-    # the user's, who is told of those in his files.
+    # Two megabytes, kept because gathering them takes seconds and a corpus is read several times.
+    # Copies are none of the user's, who is told of those in his files.
     by_words: dict[str, Document] = {}
     for text, source in python_prose():
         by_words.setdefault(" ".join(text.split()), Document(text, source))
@@ -134,10 +147,14 @@ def _files(path: Path, hidden: bool, links: Links, passed: Passed) -> list[Path]
         files = text_files(path, passed, hidden=hidden, links=links)
         if not files:
             said = f"; {passed}" if str(passed) else ""
-            raise UserError(f"the folder {path} holds no text: no file in it ends in {suffix_list()}{said}")
+            raise UserError(
+                f"the folder {path} holds no text: no file in it ends in {suffix_list()}{said}"
+            )
         return files
     if path.exists() and not is_suffixed(path, SUFFIXES):
-        raise UserError(f"{path} is of a kind that is not read: the name must end in {suffix_list()}")
+        raise UserError(
+            f"{path} is of a kind that is not read: the name must end in {suffix_list()}"
+        )
     return [path]
 
 
@@ -150,7 +167,11 @@ def _read_file(path: Path) -> Iterator[Document | LongDocument]:
         where = f"line {line} of {path}"
         if "text" not in row:
             has = ", ".join(f"`{field}`" for field in row) or "nothing"
-            raise UserError(f"{where} has no `text` (it has {has}): each row must hold its text in that field")
+            raise UserError(
+                f"{where} has no `text` (it has {has}): each row must hold its text in that field"
+            )
         if not isinstance(row["text"], str):
-            raise UserError(f"the `text` of {where} is not a string: write the text in quotation marks")
+            raise UserError(
+                f"the `text` of {where} is not a string: write the text in quotation marks"
+            )
         yield Document(row["text"], f"{path}:{line}")

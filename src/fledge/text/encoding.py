@@ -11,7 +11,9 @@ from fledge.text.documents import AnyDocument
 from fledge.text.tokenizer import Tokenizer
 
 BATCH = 1 << 18
-"""Characters encoded at a time: enough to keep all cores busy. The BPE encoder takes 100 bytes and more for each."""
+"""Characters encoded at a time: enough to keep all cores busy. The BPE encoder takes 100 bytes and
+more for each.
+"""
 
 Key = TypeVar("Key")
 
@@ -27,8 +29,8 @@ def encode_documents(
 ) -> Iterator[tuple[Key, np.ndarray, int]]:
     """(key, int64 ids, UTF-8 bytes of their text) for what is in a batch of each key.
 
-    The ids of a key, joined, are its documents in order, each as <|begin|> its tokens <|end|>. A document may go on in
-    the next batch; <|begin|> stands nowhere else, for text cannot spell it.
+    The ids of a key, joined, are its documents in order, each as <|begin|> its tokens <|end|>. A
+    document may go on in the next batch; <|begin|> stands nowhere else, for text cannot spell it.
     Raises UserError for a text that has no ids here.
     """
     batch: dict[Key, list[_Piece]] = {}
@@ -52,8 +54,12 @@ def _pieces(document: AnyDocument, tokenizer: Tokenizer) -> Iterator[_Piece]:
         text, opens = following, False
 
 
-def _encode(batch: dict[Key, list[_Piece]], tokenizer: Tokenizer) -> Iterator[tuple[Key, np.ndarray, int]]:
-    encoded = iter(tokenizer.encode_many([piece.text for pieces in batch.values() for piece in pieces]))
+def _encode(
+    batch: dict[Key, list[_Piece]], tokenizer: Tokenizer
+) -> Iterator[tuple[Key, np.ndarray, int]]:
+    encoded = iter(
+        tokenizer.encode_many([piece.text for pieces in batch.values() for piece in pieces])
+    )
     begin, end = np.array([tokenizer.begin]), np.array([tokenizer.end])
     for key, pieces in batch.items():
         rows: list[np.ndarray] = []

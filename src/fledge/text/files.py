@@ -20,7 +20,9 @@ CHUNK = 1 << 20
 """Bytes that are read of a file at a time."""
 
 LONGEST_ROW = 1 << 24
-"""Bytes of the longest row of a .jsonl file: a row is held whole, and a few times over while its JSON is read."""
+"""Bytes of the longest row of a .jsonl file: a row is held whole, and a few times over while its
+JSON is read.
+"""
 
 
 def is_suffixed(path: Path, suffixes: tuple[str, ...]) -> bool:
@@ -30,31 +32,44 @@ def is_suffixed(path: Path, suffixes: tuple[str, ...]) -> bool:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """The bytes of a file, decompressed if its name ends in .gz. Raises UserError where it cannot be read."""
+    """The bytes of a file, decompressed if its name ends in .gz. Raises UserError where it cannot
+    be read.
+    """
     try:
         if not (S_ISREG(mode := path.stat().st_mode) or S_ISDIR(mode)):
             raise UserError(
-                f"{path} is a pipe or a device and no file: text is read more than once, so save it to a file first"
+                f"{path} is a pipe or a device and no file: text is read more than once, so save "
+                "it to a file first"
             )
         with path.open("rb") as plain:
             if not path.name.lower().endswith(".gz"):
                 yield plain
             else:
                 # Without a buffer around it, gzip answers each line from Python.
-                with gzip.open(plain) as packed, io.BufferedReader(cast(Any, packed), CHUNK) as file:
+                with (
+                    gzip.open(plain) as packed,
+                    io.BufferedReader(cast(Any, packed), CHUNK) as file,
+                ):
                     yield file
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{path} does not exist: check the spelling, relative to the folder you are in") from None
+        raise UserError(
+            f"{path} does not exist: check the spelling, relative to the folder you are in"
+        ) from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder where a file is wanted: name the file in it") from None
     except PermissionError:
-        raise UserError(f"{path} may not be read: change its permissions, or copy it to where you may") from None
+        raise UserError(
+            f"{path} may not be read: change its permissions, or copy it to where you may"
+        ) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is not a whole gzip file ({error}): compress or copy it again") from None
+        raise UserError(
+            f"{path} is not a whole gzip file ({error}): compress or copy it again"
+        ) from None
 
 
 def read_chunks(path: Path) -> Iterator[str]:
-    """The text of a file in pieces of about `CHUNK` bytes, without a byte order mark at its start and otherwise as it is.
+    """The text of a file in pieces of about `CHUNK` bytes, without a byte order mark at its start
+    and otherwise as it is.
 
     Raises UserError for a file that cannot be read, or that is not UTF-8 (with byte and line).
     """
@@ -75,7 +90,8 @@ def read_chunks(path: Path) -> Iterator[str]:
 
 
 def _decode(content: bytes, path: Path, start: int, line: int, *, final: bool) -> tuple[str, int]:
-    """The text of some bytes of a file that begin at byte `start` and at line `line` of it, and how many bytes it takes.
+    """The text of some bytes of a file that begin at byte `start` and at line `line` of it, and how
+    many bytes it takes.
 
     final: no more come, so that half a character at the end is an error too.
     """
@@ -88,18 +104,19 @@ def _decode(content: bytes, path: Path, start: int, line: int, *, final: bool) -
         if start == 0 and content[:2] in (b"\xff\xfe", b"\xfe\xff"):
             hint = " It looks like UTF-16."
         raise UserError(
-            f"{path} is not UTF-8: byte {content[error.start]:#04x} at byte offset {place} (line {line}) "
-            f"cannot be read.{hint} Save the file as UTF-8."
+            f"{path} is not UTF-8: byte {content[error.start]:#04x} at byte offset {place} (line "
+            f"{line}) cannot be read.{hint} Save the file as UTF-8."
         ) from None
     return text.removeprefix("\ufeff") if start == 0 else text, used
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The line number (from 1) and the object of every line of a .jsonl file, read line by line; blank ones left out.
+    """The line number (from 1) and the object of every line of a .jsonl file, read line by line;
+    blank ones left out.
 
-    Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line of more than
-    `LONGEST_ROW` bytes, for one that is not a JSON object, and for half of a surrogate pair, which JSON can spell and
-    UTF-8 cannot.
+    Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line
+    of more than `LONGEST_ROW` bytes, for one that is not a JSON object, and for half of a surrogate
+    pair, which JSON can spell and UTF-8 cannot.
     """
     start = 0
     with open_bytes(path) as file:
@@ -109,8 +126,9 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 return
             if len(content) > LONGEST_ROW:
                 raise UserError(
-                    f"line {line} of {path} is longer than {LONGEST_ROW / 2**20:.0f} MiB, the most that one row may have: "
-                    "divide it into several rows, or put a long text into a .txt file, which is read in pieces"
+                    f"line {line} of {path} is longer than {LONGEST_ROW / 2**20:.0f} MiB, the most "
+                    "that one row may have: divide it into several rows, or put a long text into "
+                    "a .txt file, which is read in pieces"
                 )
             text, _ = _decode(content, path, start, line, final=True)
             start += len(content)
@@ -122,18 +140,25 @@ def _row(text: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(text)
     except RecursionError:
-        raise UserError(f"{where} is nested too deep to be read: make it one flat JSON object") from None
+        raise UserError(
+            f"{where} is nested too deep to be read: make it one flat JSON object"
+        ) from None
     except ValueError as error:
-        raise UserError(f"{where} is not JSON ({error}): each line must be one whole JSON object") from None
+        raise UserError(
+            f"{where} is not JSON ({error}): each line must be one whole JSON object"
+        ) from None
     if not isinstance(row, dict):
-        raise UserError(f'{where} is {_json_name(row)} where an object is wanted, such as {{"text": "..."}}')
+        raise UserError(
+            f'{where} is {_json_name(row)} where an object is wanted, such as {{"text": "..."}}'
+        )
     if "\\ud" in text.lower():
         try:
             json.dumps(row, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             half = ord(error.object[error.start])
             raise UserError(
-                f"{where} holds half of a surrogate pair (\\u{half:04x}), which is no character: repair or remove it"
+                f"{where} holds half of a surrogate pair (\\u{half:04x}), which is no character: "
+                "repair or remove it"
             ) from None
     return row
 

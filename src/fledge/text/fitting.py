@@ -1,7 +1,10 @@
-"""Makes rows of tokens fit the context: refused, or cut on one side, and never so that nothing is left to train on.
+"""Makes rows of tokens fit the context: refused, or cut on one side, and never so that nothing is
+left to train on.
 
-truncate=right   the end of the row goes (TRL's keep_start); what is left of an answer has no <|end|> to learn from
-truncate=left    the beginning goes, after <|begin|> (TRL's keep_end); of a pair or a single answer the prompt's only,
+truncate=right   the end of the row goes (TRL's keep_start); what is left of an answer has no
+<|end|> to learn from
+truncate=left    the beginning goes, after <|begin|> (TRL's keep_end); of a pair or a single answer
+the prompt's only,
                  equally much on both sides
 """
 
@@ -14,7 +17,9 @@ from fledge.text.packed import Row
 
 
 def fit(row: Row, context: int, census: Census) -> Row:
-    """The row, cut if it must be. Raises Unusable where it is too long and may not be cut, or where that leaves nothing."""
+    """The row, cut if it must be. Raises Unusable where it is too long and may not be cut, or where
+    that leaves nothing.
+    """
     ids, own = row
     if len(ids) <= context:
         return row
@@ -32,7 +37,9 @@ def fit(row: Row, context: int, census: Census) -> Row:
 
 
 def fit_answers(rows: Sequence[Row], context: int, census: Census) -> list[Row]:
-    """One answer, or two to the same prompt, whose masks are on the answers: cut together. Raises Unusable as `fit` does."""
+    """One answer, or two to the same prompt, whose masks are on the answers: cut together. Raises
+    Unusable as `fit` does.
+    """
     longest = max(len(ids) for ids, _ in rows)
     if longest <= context:
         return list(rows)

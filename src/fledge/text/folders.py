@@ -1,4 +1,6 @@
-"""Lists the text files in the user's folders, and counts what it passes over: hidden names, links, files of other kinds."""
+"""Lists the text files in the user's folders, and counts what it passes over: hidden names, links,
+files of other kinds.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,24 @@ class Passed:
     """Documents and rows without any text."""
 
     def __str__(self) -> str:
-        """One sentence with what to do where it was not meant so; empty where everything was read."""
+        """One sentence with what to do where it was not meant so; empty where everything was
+        read.
+        """
         parts = []
         if self.hidden_files or self.hidden_folders:
-            named = _joined(_number(self.hidden_files, "hidden file"), _number(self.hidden_folders, "hidden folder"))
+            named = _joined(
+                _number(self.hidden_files, "hidden file"),
+                _number(self.hidden_folders, "hidden folder"),
+            )
             parts.append(f"{named} (hidden=true reads them)")
         if self.links:
             parts.append(f"{_number(self.links, 'link')} (links=follow reads them)")
         parts += [
-            _number(self.loops, "link to a folder that is read already", "links to folders that are read already"),
+            _number(
+                self.loops,
+                "link to a folder that is read already",
+                "links to folders that are read already",
+            ),
             _number(self.broken_links, "link to nothing", "links to nothing"),
             _number(self.blank, "blank text"),
         ]
@@ -50,7 +61,9 @@ class Passed:
             kinds = [f"{times:,} {suffix}" for suffix, times in self.others.most_common(4)]
             rest = len(self.others) - len(kinds)
             kinds += [f"{rest} kinds more"] if rest else []
-            parts.append(f"{_number(self.others.total(), 'file')} of other kinds ({', '.join(kinds)})")
+            parts.append(
+                f"{_number(self.others.total(), 'file')} of other kinds ({', '.join(kinds)})"
+            )
         said = _joined(*parts)
         return f"passed over in the data: {said}" if said else ""
 
@@ -65,11 +78,15 @@ def _joined(*parts: str) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def text_files(folder: Path, passed: Passed, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
-    """The text files in a folder and the folders in it, in the order of names; the rest is counted in `passed`.
+def text_files(
+    folder: Path, passed: Passed, *, hidden: bool = False, links: Links = "follow"
+) -> list[Path]:
+    """The text files in a folder and the folders in it, in the order of names; the rest is counted
+    in `passed`.
 
-    A folder that is reached in several ways is read once: by its own path if that lies in `folder`, else by the first of
-    the links to it. A link to a folder around `folder` is a loop. Raises UserError for a folder that may not be read.
+    A folder that is reached in several ways is read once: by its own path if that lies in `folder`,
+    else by the first of the links to it. A link to a folder around `folder` is a loop. Raises
+    UserError for a folder that may not be read.
     """
     files: list[Path] = []
     waiting, linked = [folder], []
@@ -89,7 +106,9 @@ def text_files(folder: Path, passed: Passed, *, hidden: bool = False, links: Lin
             elif entry.name.startswith(".") and not hidden:
                 passed.hidden_folders += os.path.isdir(entry)
                 passed.hidden_files += not os.path.isdir(entry)
-            elif os.path.isdir(entry):  # which is False, where entry.is_dir() raises, for a link to itself
+            elif os.path.isdir(
+                entry
+            ):  # which is False, where entry.is_dir() raises, for a link to itself
                 (linked if entry.is_symlink() else waiting).append(inside / entry.name)
             elif not os.path.exists(entry):
                 passed.broken_links += 1
@@ -113,7 +132,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except PermissionError:
         raise UserError(
-            f"the folder {folder} may not be read: change its permissions, or move it out of the data"
+            f"the folder {folder} may not be read: change its permissions, or move it out of the "
+            "data"
         ) from None
 
 

@@ -1,4 +1,6 @@
-"""Many rows of token ids and masks in three flat arrays: five bytes a token, where lists of Python's own numbers take forty."""
+"""Many rows of token ids and masks in three flat arrays: five bytes a token, where lists of
+Python's own numbers take forty.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ Row = tuple[list[int], list[bool]]  # token ids, and which of them are trained
 
 
 class PackedRows(Sequence[Row]):
-    """Rows by number; each access makes the lists of one row anew. `take` gives some of them over the same arrays."""
+    """Rows by number; each access makes the lists of one row anew. `take` gives some of them over
+    the same arrays.
+    """
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._ids, self._own = array("i"), bytearray()
@@ -23,7 +27,9 @@ class PackedRows(Sequence[Row]):
     def append(self, row: Row) -> None:
         ids, own = row
         if len(ids) != len(own):
-            raise ValueError(f"a row of {len(ids)} tokens has {len(own)} mask entries: they must be equal.")
+            raise ValueError(
+                f"a row of {len(ids)} tokens has {len(own)} mask entries: they must be equal."
+            )
         self._starts.append(len(self._ids))
         self._ids.extend(ids)
         self._own.extend(own)
@@ -47,7 +53,9 @@ class PackedRows(Sequence[Row]):
         return np.array(self._ends, dtype=np.int64) - np.array(self._starts, dtype=np.int64)
 
     def take(self, places: Iterable[int]) -> PackedRows:
-        """The rows at these places, in their order, over the same arrays: neither side may be appended to afterwards."""
+        """The rows at these places, in their order, over the same arrays: neither side may be
+        appended to afterwards.
+        """
         some = PackedRows()
         some._ids, some._own = self._ids, self._own
         for place in places:

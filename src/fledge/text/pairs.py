@@ -1,4 +1,6 @@
-"""Reads a file of preferences as token ids: pairs of answers to one prompt, or single answers with a verdict each."""
+"""Reads a file of preferences as token ids: pairs of answers to one prompt, or single answers with
+a verdict each.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,22 @@ def pairs_from_jsonl(
 ) -> PackedPairs:
     """(preferred, rejected) rows of ids and masks; the mask is on the last answer only.
 
-    census: counts the rows, and says what to do with those that cannot be used; by default these are refused.
-    Raises UserError for a file that cannot be read, for a row of another shape, naming the line, and for rows that cannot
-    be used, counted by their reasons, unless they are to be skipped.
+    census: counts the rows, and says what to do with those that cannot be used; by default these
+    are refused. Raises UserError for a file that cannot be read, for a row of another shape, naming
+    the line, and for rows that cannot be used, counted by their reasons, unless they are to be
+    skipped.
     """
     census = census or Census(str(path), Reading(), rows="pairs")
     preferred, rejected = PackedRows(), PackedRows()
 
     def use(row: dict[str, Any], where: str) -> None:
         pair = preference(row, where, census)
-        sides = [answer_row(tokenizer, pair.prompt, answer) for answer in (pair.preferred, pair.rejected)]
-        for kept, side in zip((preferred, rejected), fit_answers(sides, context, census), strict=True):
+        sides = [
+            answer_row(tokenizer, pair.prompt, answer) for answer in (pair.preferred, pair.rejected)
+        ]
+        for kept, side in zip(
+            (preferred, rejected), fit_answers(sides, context, census), strict=True
+        ):
             kept.append(side)
 
     read_each(Path(path).expanduser(), census, use)
@@ -42,7 +49,9 @@ def pairs_from_jsonl(
 def judged_from_jsonl(
     path: str | Path, tokenizer: Tokenizer, context: int = NO_LIMIT, census: Census | None = None
 ) -> PackedAnswers:
-    """(row, wanted), one answer each. Raises as above, and for a file in which all answers have the same label."""
+    """(row, wanted), one answer each. Raises as above, and for a file in which all answers have the
+    same label.
+    """
     census = census or Census(str(path), Reading(), rows="answers")
     rows, wanted = PackedRows(), []
 
@@ -54,12 +63,17 @@ def judged_from_jsonl(
     read_each(Path(path).expanduser(), census, use)
     if len(set(wanted)) == 1:
         only = json.dumps(wanted[0])
-        raise UserError(f"all answers of {path} have the label {only}: give wanted (true) and unwanted ones (false)")
+        raise UserError(
+            f"all answers of {path} have the label {only}: give wanted (true) and unwanted ones "
+            "(false)"
+        )
     return PackedAnswers(rows, wanted)
 
 
 def is_judged(path: str | Path) -> bool:
-    """Whether the file's first row is one answer with a verdict. Raises UserError for a file whose first row cannot be read."""
+    """Whether the file's first row is one answer with a verdict. Raises UserError for a file whose
+    first row cannot be read.
+    """
     first = next(json_rows(Path(path).expanduser()), None)
     return first is not None and is_single(first[1])
 

@@ -1,7 +1,9 @@
-"""The embedded default corpus: the prose of this Python installation, about 2 MB of English, read in place.
+"""The embedded default corpus: the prose of this Python installation, about 2 MB of English, read
+in place.
 
-It is the language reference that `help()` shows, the docstrings of the standard library's sources, and those of the
-modules built into the interpreter. Equal installations give equal text in equal order.
+It is the language reference that `help()` shows, the docstrings of the standard library's sources,
+and those of the modules built into the interpreter. Equal installations give equal text in equal
+order.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from pathlib import Path
 SHORTEST = 60
 """Docstrings with fewer characters are left out: most of them only repeat a name."""
 
-# Tests and demonstrations, programs for editing and installing, other people's packages, and tables of characters.
+# Tests and demonstrations, programs for editing and installing, other people's packages, and tables
+# of characters.
 _SKIPPED = {
     "test", "tests", "idle_test", "idlelib", "turtledemo", "lib2to3", "ensurepip", "encodings", "pydoc_data",
     "site-packages", "dist-packages", "__pycache__",
@@ -29,7 +32,8 @@ _SKIPPED = {
 def python_prose() -> Iterator[tuple[str, str]]:
     """Pairs of a text and its source (a module's name), each text once.
 
-    Where an installation lacks one of the three parts (small ones come without sources), the others are what there is.
+    Where an installation lacks one of the three parts (small ones come without sources), the others
+    are what there is.
     """
     seen: set[str] = set()
     for part in (_reference(), _sources(), _built_in()):
@@ -72,28 +76,44 @@ def _sources() -> Iterator[tuple[str, str]]:
 
 
 def _docstrings(path: Path) -> Iterator[str]:
-    """The docstrings of the module, and of its classes and functions in the order of their lines."""
+    """The docstrings of the module, and of its classes and functions in the order of their
+    lines.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some old sources hold escapes that the parser warns of
         try:
             tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError, OSError):  # a template, or a file that this user may not read
+        except (
+            SyntaxError,
+            ValueError,
+            OSError,
+        ):  # a template, or a file that this user may not read
             return
     if docstring := ast.get_docstring(tree):
         yield docstring
-    inner = (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef))
+    inner = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+    )
     for node in sorted(inner, key=lambda node: node.lineno):
         if docstring := ast.get_docstring(node):
             yield docstring
 
 
 def _built_in() -> Iterator[tuple[str, str]]:
-    """Only functions and types written in C, and not those of `sys`: programs replace its hooks while they run."""
+    """Only functions and types written in C, and not those of `sys`: programs replace its hooks
+    while they run.
+    """
     for name in sorted(set(sys.builtin_module_names) - {"sys"}):
         for _, value in sorted(vars(importlib.import_module(name)).items()):
-            if isinstance(value, types.BuiltinFunctionType | type) and isinstance(value.__doc__, str):
+            if isinstance(value, types.BuiltinFunctionType | type) and isinstance(
+                value.__doc__, str
+            ):
                 yield value.__doc__, name
             if isinstance(value, type):
                 for _, member in sorted(vars(value).items()):
-                    if isinstance(member, types.MethodDescriptorType) and isinstance(member.__doc__, str):
+                    if isinstance(member, types.MethodDescriptorType) and isinstance(
+                        member.__doc__, str
+                    ):
                         yield member.__doc__, name

@@ -13,9 +13,11 @@ NO_LIMIT = 2**31 - 1  # a context of so many tokens holds every row
 
 
 def read_each(path: Path, census: Census, use: Callable[[dict[str, Any], str], None]) -> None:
-    """`use` gets every row and its place; those that it finds Unusable are counted, and settled at the end.
+    """`use` gets every row and its place; those that it finds Unusable are counted, and settled at
+    the end.
 
-    Raises UserError for a file that cannot be read or has no rows, and for unusable rows that are not to be skipped.
+    Raises UserError for a file that cannot be read or has no rows, and for unusable rows that are
+    not to be skipped.
     """
     for line, row in json_rows(path):
         census.read += 1

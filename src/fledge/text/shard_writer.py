@@ -1,4 +1,6 @@
-"""Writes token shards, the files that `shards` describes: as the ids come, and so that no half of it is ever believed."""
+"""Writes token shards, the files that `shards` describes: as the ids come, and so that no half of
+it is ever believed.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,9 @@ def write_shards(
 ) -> None:
     """Encode documents, each with its split, as `Corpus.split` gives them, into `folder`.
 
-    shard_tokens: how many tokens a file holds at most. Documents may cross over its end: readers see one stream.
-    Raises OSError (disk full, say) and leaves a folder that `TokenStream` refuses; writing again starts afresh.
+    shard_tokens: how many tokens a file holds at most. Documents may cross over its end: readers
+    see one stream. Raises OSError (disk full, say) and leaves a folder that `TokenStream` refuses;
+    writing again starts afresh.
     """
     if shard_tokens < 1:
         raise ValueError(f"shard_tokens={shard_tokens}: a shard holds 1 token or more")
@@ -42,7 +45,9 @@ def write_shards(
     dtype = "<u2" if tokenizer.vocab_size <= 2**16 else "<u4"
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(closing(_SplitWriter(folder, split, np.dtype(dtype), shard_tokens)))
+            split: stack.enter_context(
+                closing(_SplitWriter(folder, split, np.dtype(dtype), shard_tokens))
+            )
             for split in SPLITS
         }
         for split, ids, text_bytes in encode_documents(documents, tokenizer):

@@ -1,7 +1,9 @@
-"""Token shards: a corpus as ids on disk, written so that no half of it is ever believed, and read piece by piece.
+"""Token shards: a corpus as ids on disk, written so that no half of it is ever believed, and read
+piece by piece.
 
 index.json                  written last: a folder without it is not finished
-train-00000.bin ...         ids, uint16 or uint32, little endian; each document is <|begin|> its tokens <|end|>
+train-00000.bin ...         ids, uint16 or uint32, little endian; each document is <|begin|> its
+tokens <|end|>
 train-documents.bin         where each document starts in the split, uint64, little endian
 """
 
@@ -54,18 +56,22 @@ class Index(TypedDict):
 
 
 def read_index(folder: Path) -> Index:
-    """The index of a finished folder of shards. Raises UserError for a folder without one, or a broken one."""
+    """The index of a finished folder of shards. Raises UserError for a folder without one, or a
+    broken one.
+    """
     try:
         return read_json(folder / "index.json", Index, mend=MEND)
     except FileNotFoundError:
         raise UserError(
-            f"{folder} holds no finished token shards (it has no index.json): writing them was broken off, or the "
-            "folder is another one; `fledge resume` of the run that they belong to writes them"
+            f"{folder} holds no finished token shards (it has no index.json): writing them was "
+            "broken off, or the folder is another one; `fledge resume` of the run that they "
+            "belong to writes them"
         ) from None
 
 
 def find_damage(folder: str | Path) -> str | None:
-    """What is wrong with the shards in a folder, having read them whole and compared them with their hashes; or None.
+    """What is wrong with the shards in a folder, having read them whole and compared them with
+    their hashes; or None.
 
     A tokenizer beside them is to be the one that wrote them.
     """
@@ -78,7 +84,9 @@ def find_damage(folder: str | Path) -> str | None:
         if not (folder / "tokenizer.json").exists():
             return None
         if load_tokenizer(folder).fingerprint() != index["tokenizer_sha256"]:
-            return f"{folder / 'tokenizer.json'} is not the tokenizer that wrote the shards beside it"
+            return (
+                f"{folder / 'tokenizer.json'} is not the tokenizer that wrote the shards beside it"
+            )
     except UserError as error:
         return str(error)
     except OSError as error:
@@ -89,19 +97,22 @@ def find_damage(folder: str | Path) -> str | None:
 def gives_the_same(again: Path, damaged: Path) -> bool:
     """Whether shards that were written again are what damaged ones were.
 
-    Each file has the hash that the old index names, or the one that the old file has: then it was the index that was
-    damaged. Raises UserError where the old index cannot be read.
+    Each file has the hash that the old index names, or the one that the old file has: then it was
+    the index that was damaged. Raises UserError where the old index cannot be read.
     """
     named = _digests(read_index(damaged))
     return all(
-        digest == named.get(name) or ((damaged / name).exists() and digest == _sha256(damaged / name))
+        digest == named.get(name)
+        or ((damaged / name).exists() and digest == _sha256(damaged / name))
         for name, digest in _digests(read_index(again)).items()
     )
 
 
 def _digests(index: Index) -> dict[str, str]:
     """File -> sha256."""
-    files = [file for entry in index["splits"].values() for file in (*entry["shards"], entry["starts"])]
+    files = [
+        file for entry in index["splits"].values() for file in (*entry["shards"], entry["starts"])
+    ]
     return {file["file"]: file["sha256"] for file in files}
 
 
@@ -111,20 +122,25 @@ def _sha256(path: Path) -> str:
 
 
 class TokenStream:
-    """All tokens of one split as one long row, of which nothing is held: a slice is read from disk when it is asked for.
+    """All tokens of one split as one long row, of which nothing is held: a slice is read from disk
+    when it is asked for.
 
-    len(stream) is the number of tokens; stream[a:b] -> int64 [b - a], across shards, clipped at the ends like a list.
+    len(stream) is the number of tokens; stream[a:b] -> int64 [b - a], across shards, clipped at the
+    ends like a list.
     """
 
     def __init__(self, folder: str | Path, split: Split) -> None:
-        """Raises UserError for a folder that is not finished, or a file whose size is not what the index says.
+        """Raises UserError for a folder that is not finished, or a file whose size is not what the
+        index says.
 
         What the files hold is believed: `find_damage` compares it.
         """
         self._folder = Path(folder)
         index = read_index(self._folder)
         if split not in index["splits"]:
-            raise UserError(f"{self._folder / 'index.json'} says nothing of the split {split}: {MEND}")
+            raise UserError(
+                f"{self._folder / 'index.json'} says nothing of the split {split}: {MEND}"
+            )
         entry = index["splits"][split]
         self.vocab_size: int = index["vocab_size"]
         """Of the tokenizer that wrote the shards."""
@@ -164,7 +180,9 @@ class TokenStream:
         stop = max(start, stop)
         result = np.empty(stop - start, dtype=np.int64)
         first = max(int(np.searchsorted(self._starts, start, side="right")) - 1, 0)
-        for path, (left, right) in zip(self._shards[first:], pairwise(self._starts[first:]), strict=True):
+        for path, (left, right) in zip(
+            self._shards[first:], pairwise(self._starts[first:]), strict=True
+        ):
             if left >= stop:
                 break
             low, high = max(start, left), min(stop, right)
@@ -172,8 +190,9 @@ class TokenStream:
         return result
 
     def _read(self, path: Path, start: int, count: int) -> np.ndarray:
-        # Not a memory map: the pages that training has touched would count as the process's own memory, up to all of
-        # the text, and a file that is cut off meanwhile would kill the process.
+        # Not a memory map: the pages that training has touched would count as the process's own
+        # memory, up to all of the text, and a file that is cut off meanwhile would kill the
+        # process.
         offset = int(start) * self._dtype.itemsize
         ids = np.fromfile(path, dtype=self._dtype, count=int(count), offset=offset)
         if len(ids) < count:

@@ -1,7 +1,8 @@
-"""Text to token ids and back: bytes, characters or byte-level BPE behind one interface, in Hugging Face's file format.
+"""Text to token ids and back: bytes, characters or byte-level BPE behind one interface, in Hugging
+Face's file format.
 
-The first six ids of every tokenizer are the special tokens. No text can forge them: the encoder never sees them, so
-"<|end|>" typed by a user is seven ordinary characters, before and after saving.
+The first six ids of every tokenizer are the special tokens. No text can forge them: the encoder
+never sees them, so "<|end|>" typed by a user is seven ordinary characters, before and after saving.
 """
 
 from __future__ import annotations
@@ -49,12 +50,15 @@ Kind = Literal["bytes", "characters", "bpe"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 BYTE_VOCABULARY = len(SPECIAL) + 256
-"""The special tokens and the 256 bytes: the vocabulary of the bytes kind, and the least one of the bpe kind."""
+"""The special tokens and the 256 bytes: the vocabulary of the bytes kind, and the least one of the
+bpe kind.
+"""
 
 DEFAULT_BPE_VOCABULARY = 4096
 
-# Characters after which a long text is cut before it goes to the BPE encoder, which works on a list of texts with all
-# cores: 8.7 MB of novels at 7 MB/s on two cores, and at 1.4 MB/s uncut. Pieces of 2^16 are no faster.
+# Characters after which a long text is cut before it goes to the BPE encoder, which works on a list
+# of texts with all cores: 8.7 MB of novels at 7 MB/s on two cores, and at 1.4 MB/s uncut. Pieces of
+# 2^16 are no faster.
 _PIECE = 1 << 13
 
 
@@ -65,13 +69,17 @@ class _Written(TypedDict, total=False):
 
 
 class Tokenizer(ABC):
-    """What all three kinds share. Built from the text of a tokenizer.json only: what encodes is what was saved."""
+    """What all three kinds share. Built from the text of a tokenizer.json only: what encodes is
+    what was saved.
+    """
 
     kind: ClassVar[Kind]
     pad, begin, end, system, user, assistant = range(len(SPECIAL))
 
     def __init__(self, file: str, ordinary: Sequence[bytes]) -> None:
-        """file: the text of tokenizer.json; ordinary: the bytes of each token that is not special, by id from 6 on."""
+        """file: the text of tokenizer.json; ordinary: the bytes of each token that is not special,
+        by id from 6 on.
+        """
         self._file = file
         self._token = [b""] * len(SPECIAL) + list(ordinary)
         self._length = np.array([len(token) for token in self._token], dtype=np.int64)
@@ -93,18 +101,23 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The ids of the text; never one of a special token. Raises UserError for a text that has no ids here."""
+        """The ids of the text; never one of a special token. Raises UserError for a text that has
+        no ids here.
+        """
 
     def encode_many(self, texts: Iterable[str]) -> list[np.ndarray]:
         """`encode` for many texts, with all cores: one int64 array of ids a text."""
         return [np.array(self.encode(text), dtype=np.int64) for text in texts]
 
     def cut(self, chunks: Iterable[str]) -> Iterator[str]:
-        """Pieces of bounded length of a text that comes in chunks; their ids, joined, are those of the whole text."""
+        """Pieces of bounded length of a text that comes in chunks; their ids, joined, are those of
+        the whole text.
+        """
         return iter(chunks)
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes the ids stand for, special tokens dropped. A token may end in the middle of a character.
+        """The bytes the ids stand for, special tokens dropped. A token may end in the middle of a
+        character.
 
         Raises ValueError for an id that is not in the vocabulary.
         """
@@ -113,11 +126,15 @@ class Tokenizer(ABC):
         return b"".join([self._token[number] for number in numbers])
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text the ids stand for, special tokens dropped; bytes that are not UTF-8 become U+FFFD."""
+        """The text the ids stand for, special tokens dropped; bytes that are not UTF-8 become
+        U+FFFD.
+        """
         return self.decode_bytes(ids).decode("utf-8", errors="replace")
 
     def bytes_per_token(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The number of UTF-8 bytes each id stands for, special tokens 0: int64, of the shape of ids."""
+        """The number of UTF-8 bytes each id stands for, special tokens 0: int64, of the shape of
+        ids.
+        """
         numbers = np.asarray(ids, dtype=np.int64)
         self._check((numbers.min(), numbers.max()) if numbers.size else ())
         return self._length[numbers]
@@ -125,7 +142,9 @@ class Tokenizer(ABC):
     def _check(self, ids: Sequence[int]) -> None:
         if ids and (min(ids) < 0 or max(ids) >= self.vocab_size):
             wrong = min(ids) if min(ids) < 0 else max(ids)
-            raise ValueError(f"id {int(wrong)} is not in this vocabulary of {self.vocab_size} tokens")
+            raise ValueError(
+                f"id {int(wrong)} is not in this vocabulary of {self.vocab_size} tokens"
+            )
 
     def save(self, folder: str | Path) -> None:
         """Write and sync tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
@@ -138,7 +157,11 @@ class Tokenizer(ABC):
             "bos_token": SPECIAL[self.begin],
             "eos_token": SPECIAL[self.end],
             "pad_token": SPECIAL[self.pad],
-            "additional_special_tokens": [SPECIAL[self.system], SPECIAL[self.user], SPECIAL[self.assistant]],
+            "additional_special_tokens": [
+                SPECIAL[self.system],
+                SPECIAL[self.user],
+                SPECIAL[self.assistant],
+            ],
             "clean_up_tokenization_spaces": False,
             "chat_template": CHAT_TEMPLATE,
         }
@@ -166,7 +189,10 @@ class ByteTokenizer(Tokenizer):
         return [byte + len(SPECIAL) for byte in _utf8(text)]
 
     def encode_many(self, texts: Iterable[str]) -> list[np.ndarray]:
-        return [np.frombuffer(_utf8(text), dtype=np.uint8).astype(np.int64) + len(SPECIAL) for text in texts]
+        return [
+            np.frombuffer(_utf8(text), dtype=np.uint8).astype(np.int64) + len(SPECIAL)
+            for text in texts
+        ]
 
 
 class CharacterTokenizer(Tokenizer):
@@ -177,7 +203,9 @@ class CharacterTokenizer(Tokenizer):
     def __init__(self, file: str) -> None:
         characters = read_characters(file)
         super().__init__(file, [character.encode("utf-8") for character in characters])
-        self._id = {character: number for number, character in enumerate(characters, start=len(SPECIAL))}
+        self._id = {
+            character: number for number, character in enumerate(characters, start=len(SPECIAL))
+        }
 
     def encode(self, text: str) -> list[int]:
         try:
@@ -185,20 +213,25 @@ class CharacterTokenizer(Tokenizer):
         except KeyError:
             place = next(place for place, character in enumerate(text) if character not in self._id)
             raise UserError(
-                f"the tokenizer does not know the character {text[place]!r} (U+{ord(text[place]):04X}) of "
-                f"{text[max(place - 20, 0) : place + 20]!r}: its {len(self._id)} characters are those of its training "
-                "text. Train one on a text that has it, or use kind=bytes or kind=bpe, which know every character."
+                f"the tokenizer does not know the character {text[place]!r} "
+                f"(U+{ord(text[place]):04X}) of {text[max(place - 20, 0) : place + 20]!r}: its "
+                f"{len(self._id)} characters are those of its training text. Train one on a text "
+                "that has it, or use kind=bytes or kind=bpe, which know every character."
             ) from None
 
 
 class BpeTokenizer(Tokenizer):
-    """Bytes, and merges of bytes: ids 6 to 261 are the bytes, the others in the order in which they were learned."""
+    """Bytes, and merges of bytes: ids 6 to 261 are the bytes, the others in the order in which they
+    were learned.
+    """
 
     kind = "bpe"
 
     def __init__(self, file: str) -> None:
         self._merges = read_merges(file)
-        super().__init__(file, [unspell(token) for token in bpe_vocabulary(self._merges)][len(SPECIAL) :])
+        super().__init__(
+            file, [unspell(token) for token in bpe_vocabulary(self._merges)][len(SPECIAL) :]
+        )
         self._encoder = bpe_encoder(self._merges)
 
     @property
@@ -221,9 +254,14 @@ class BpeTokenizer(Tokenizer):
             _utf8(text)
             pieces.extend(self.cut([text]) if len(text) > _PIECE else [text])
             ends.append(len(pieces))
-        encoded = [np.array(piece.ids, dtype=np.int64) for piece in self._encoder.encode_batch_fast(pieces)]
+        encoded = [
+            np.array(piece.ids, dtype=np.int64) for piece in self._encoder.encode_batch_fast(pieces)
+        ]
         empty = [np.zeros(0, dtype=np.int64)]
-        return [np.concatenate(empty + encoded[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+        return [
+            np.concatenate(empty + encoded[start:end])
+            for start, end in zip([0, *ends], ends, strict=False)
+        ]
 
 
 def _utf8(text: str) -> bytes:
@@ -231,8 +269,8 @@ def _utf8(text: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(
-            f"the text holds half of a surrogate pair (U+{ord(text[error.start]):04X}) at position {error.start}, "
-            "which UTF-8 cannot write: repair or remove that character"
+            f"the text holds half of a surrogate pair (U+{ord(text[error.start]):04X}) at position "
+            f"{error.start}, which UTF-8 cannot write: repair or remove that character"
         ) from None
 
 
@@ -242,7 +280,9 @@ def words_apart(chunks: Iterable[str]) -> Iterator[str]:
 
 
 def from_merges(merges: Sequence[Merge]) -> Tokenizer:
-    """The byte-level BPE tokenizer of these merges, in the order of learning (GPT-2's published ones, for example)."""
+    """The byte-level BPE tokenizer of these merges, in the order of learning (GPT-2's published
+    ones, for example).
+    """
     return _from_file(bpe_file(merges), "bpe")
 
 
@@ -254,9 +294,11 @@ def train_tokenizer(
 ) -> Tokenizer:
     """A tokenizer for the texts; equal texts give equal files.
 
-    texts: no word goes from one to the next, so of a document in pieces they are those of `words_apart`.
-    vocab_size: special tokens included; for bpe only (default 4,096), the others have the size they need. A text with
-    fewer pairs to merge gives a smaller one. say: told where words were left out. Raises UserError for a size that cannot be, ValueError for the kind.
+    texts: no word goes from one to the next, so of a document in pieces they are those of
+        `words_apart`.
+    vocab_size: special tokens included; for bpe only (default 4,096), the others have the size they
+    need. A text with fewer pairs to merge gives a smaller one. say: told where words were left out.
+    Raises UserError for a size that cannot be, ValueError for the kind.
     """
     if kind == "bpe":
         size = DEFAULT_BPE_VOCABULARY if vocab_size is None else vocab_size
@@ -268,8 +310,9 @@ def train_tokenizer(
         words = count_words(_utf8(text).decode("utf-8") for text in texts)
         if words.forgotten and say:
             say(
-                f"the text has more than {MOST_WORDS:,} different words: the merges are learned from the most frequent "
-                f"{len(words):,} (rare ones were forgotten {words.forgotten:,} times while counting)"
+                f"the text has more than {MOST_WORDS:,} different words: the merges are learned "
+                f"from the most frequent {len(words):,} (rare ones were forgotten "
+                f"{words.forgotten:,} times while counting)"
             )
         return from_merges(learn_merges(words, size - BYTE_VOCABULARY))
     if kind == "bytes":
@@ -281,8 +324,8 @@ def train_tokenizer(
         raise ValueError(f"kind={kind!r} is no kind of tokenizer: it is bytes, characters or bpe")
     if vocab_size not in (None, tokenizer.vocab_size):
         raise UserError(
-            f"vocab_size={vocab_size} does not go with kind={kind}, whose vocabulary is {tokenizer.vocab_size} here: "
-            "leave vocab_size out, or use kind=bpe"
+            f"vocab_size={vocab_size} does not go with kind={kind}, whose vocabulary is "
+            f"{tokenizer.vocab_size} here: leave vocab_size out, or use kind=bpe"
         )
     return tokenizer
 
@@ -290,7 +333,8 @@ def train_tokenizer(
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer of a folder that holds tokenizer.json, or of a run (its model/ folder).
 
-    Raises UserError where there is none, where it is broken, or where it is not one that fledge wrote.
+    Raises UserError where there is none, where it is broken, or where it is not one that fledge
+    wrote.
     """
     folder = Path(folder)
     for place in (folder, folder / "model"):
@@ -298,20 +342,22 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
             break
     else:
         raise UserError(
-            f"{folder} holds no tokenizer.json, and no model/tokenizer.json either: give the folder of a run or of "
-            "`fledge tokenizer train`"
+            f"{folder} holds no tokenizer.json, and no model/tokenizer.json either: give the "
+            "folder of a run or of `fledge tokenizer train`"
         )
     try:
         file = read_bytes(place / "tokenizer.json", mend=MEND).decode("utf-8")
         kind = read_json(place / "tokenizer_config.json", _Written, mend=MEND).get("fledge_kind")
     except FileNotFoundError:
-        raise UserError(f"{place} has a tokenizer.json and no tokenizer_config.json beside it: copy both") from None
+        raise UserError(
+            f"{place} has a tokenizer.json and no tokenizer_config.json beside it: copy both"
+        ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{place / 'tokenizer.json'} is broken ({error}): {MEND}") from None
     if kind not in KINDS:
         raise UserError(
-            f"the tokenizer in {place} was not written by fledge (its tokenizer_config.json has no `fledge_kind`): "
-            "train one with `fledge tokenizer train`"
+            f"the tokenizer in {place} was not written by fledge (its tokenizer_config.json has no "
+            "`fledge_kind`): train one with `fledge tokenizer train`"
         )
     try:
         return _from_file(file, kind)

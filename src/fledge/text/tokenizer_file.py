@@ -1,6 +1,8 @@
-"""The tokenizer.json of all three kinds, in Hugging Face's format: written from merges or characters, and read back.
+"""The tokenizer.json of all three kinds, in Hugging Face's format: written from merges or
+characters, and read back.
 
-The ids follow from these alone: 0 to 5 the special tokens, then 256 bytes and the merges in order, or the characters.
+The ids follow from these alone: 0 to 5 the special tokens, then 256 bytes and the merges in order,
+    or the characters.
 Format: https://huggingface.co/docs/tokenizers.
 """
 
@@ -46,20 +48,28 @@ class _BpeFile(TypedDict):
 def bpe_vocabulary(merges: Sequence[Merge]) -> dict[str, int]:
     """The spelling of each token -> its id. Two merges that make the same token share its id.
 
-    Raises ValueError for merges out of order, or that spell a special token: text could then forge it.
+    Raises ValueError for merges out of order, or that spell a special token: text could then forge
+    it.
     """
     vocabulary = _numbered([*SPECIAL, *printable_bytes()])
     for left, right in merges:
         if not (spell(left) in vocabulary and spell(right) in vocabulary):
-            raise ValueError(f"the merge of {left!r} and {right!r} comes before the merges that make them")
+            raise ValueError(
+                f"the merge of {left!r} and {right!r} comes before the merges that make them"
+            )
         if spell(left + right) in SPECIAL:
-            raise ValueError(f"the merge of {left!r} and {right!r} spells a special token, which text could then forge")
+            raise ValueError(
+                f"the merge of {left!r} and {right!r} spells a special token, which text could "
+                "then forge"
+            )
         vocabulary.setdefault(spell(left + right), len(vocabulary))
     return vocabulary
 
 
 def bpe_encoder(merges: Sequence[Merge]) -> tokenizers.Tokenizer:
-    """The library's byte-level BPE with these merges; it has not been told of special tokens, so it cannot find any."""
+    """The library's byte-level BPE with these merges; it has not been told of special tokens, so it
+    cannot find any.
+    """
     spelled = [(spell(left), spell(right)) for left, right in merges]
     encoder = tokenizers.Tokenizer(models.BPE(vocab=bpe_vocabulary(merges), merges=spelled))
     encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -68,23 +78,32 @@ def bpe_encoder(merges: Sequence[Merge]) -> tokenizers.Tokenizer:
 
 
 def bpe_file(merges: Sequence[Merge]) -> str:
-    """Byte-level BPE of these merges; without any, plain bytes. Raises ValueError as `bpe_vocabulary` does."""
+    """Byte-level BPE of these merges; without any, plain bytes. Raises ValueError as
+    `bpe_vocabulary` does.
+    """
     return _with_special(bpe_encoder(merges))
 
 
 def characters_file(characters: Sequence[str]) -> str:
-    """One token a character. The library raises for an unknown one; its BPE would drop it silently."""
-    # `<unk>` is the library's default name for what this vocabulary does not have, and the reason why it raises.
-    encoder = tokenizers.Tokenizer(models.WordLevel(vocab=_numbered([*SPECIAL, *characters]), unk_token="<unk>"))
+    """One token a character. The library raises for an unknown one; its BPE would drop it
+    silently.
+    """
+    # `<unk>` is the library's default name for what this vocabulary does not have, and the reason
+    # why it raises.
+    encoder = tokenizers.Tokenizer(
+        models.WordLevel(vocab=_numbered([*SPECIAL, *characters]), unk_token="<unk>")
+    )
     encoder.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), behavior="isolated")
     encoder.decoder = decoders.Fuse()
     return _with_special(encoder)
 
 
 def _with_special(encoder: tokenizers.Tokenizer) -> str:
-    # Not `normalized`: a special token is found only as it is spelled. Other programs that read the file look for them
-    # in text, for the sake of the chat template; fledge's own encoder does not.
-    encoder.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    # Not `normalized`: a special token is found only as it is spelled. Other programs that read the
+    # file look for them in text, for the sake of the chat template; fledge's own encoder does not.
+    encoder.add_special_tokens(
+        [tokenizers.AddedToken(token, special=True, normalized=False) for token in SPECIAL]
+    )
     return encoder.to_str(pretty=True) + "\n"
 
 
@@ -105,9 +124,15 @@ def read_merges(file: str) -> list[Merge]:
 
 
 def read_characters(file: str) -> list[str]:
-    """The characters of a tokenizer.json of that kind, in the order of their ids. Raises as `read_merges` does."""
-    vocabulary = parse_json(file.encode(), _WordsFile, "tokenizer.json", mend=MEND)["model"]["vocab"]
+    """The characters of a tokenizer.json of that kind, in the order of their ids. Raises as
+    `read_merges` does.
+    """
+    vocabulary = parse_json(file.encode(), _WordsFile, "tokenizer.json", mend=MEND)["model"][
+        "vocab"
+    ]
     characters = sorted(set(vocabulary) - set(SPECIAL))
-    if vocabulary != _numbered([*SPECIAL, *characters]) or any(len(character) != 1 for character in characters):
+    if vocabulary != _numbered([*SPECIAL, *characters]) or any(
+        len(character) != 1 for character in characters
+    ):
         raise ValueError("its vocabulary is not special tokens and single characters in order")
     return characters

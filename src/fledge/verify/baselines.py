@@ -1,7 +1,9 @@
-"""How noisy REINFORCE is on a process that can be enumerated, with each baseline that one number can be.
+"""How noisy REINFORCE is on a process that can be enumerated, with each baseline that one number
+can be.
 
-The estimate from one trajectory is g·(G − b), g = Σ_t ∇log π(a_t|s_t), G the return. Every b leaves its mean as it is; its total
-variance is a parabola in b whose lowest point is b* = E[‖g‖² G] / E[‖g‖²] (Greensmith, Bartlett & Baxter 2004, theorem 8).
+The estimate from one trajectory is g·(G − b), g = Σ_t ∇log π(a_t|s_t), G the return. Every b leaves
+its mean as it is; its total variance is a parabola in b whose lowest point is b* = E[‖g‖² G] /
+E[‖g‖²] (Greensmith, Bartlett & Baxter 2004, theorem 8).
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ def estimates(mdp: MDP, logits: Tensor, baseline: float) -> Tensor:
 
 
 def mean_and_variance(mdp: MDP, logits: Tensor, estimate: Tensor) -> tuple[Tensor, float]:
-    """Over all trajectories: the expected estimate [S, A], and its total variance E‖x‖² − ‖E x‖².  estimate [N, S, A]"""
+    """Over all trajectories: the expected estimate [S, A], and its total variance E‖x‖² − ‖E x‖².
+    estimate [N, S, A]
+    """
     p = mdp.prob(logits)
     mean = torch.einsum("n,nsa->sa", p, estimate)
     return mean, float((p * estimate.square().sum((1, 2))).sum() - mean.square().sum())
@@ -36,12 +40,15 @@ def constants(mdp: MDP, logits: Tensor) -> dict[str, float]:
 def variances(mdp: MDP, logits: Tensor) -> dict[str, float]:
     """Of the estimate from one trajectory, by baseline."""
     return {
-        name: mean_and_variance(mdp, logits, estimates(mdp, logits, b))[1] for name, b in constants(mdp, logits).items()
+        name: mean_and_variance(mdp, logits, estimates(mdp, logits, b))[1]
+        for name, b in constants(mdp, logits).items()
     }
 
 
 def reward_to_go(mdp: MDP, logits: Tensor) -> Tensor:
-    """Σ_t ∇log π(a_t|s_t) γ^t (G_t − V_t(s_t)): past rewards left out, the state's value as baseline.  [S, A] -> [N, S, A]"""
+    """Σ_t ∇log π(a_t|s_t) γ^t (G_t − V_t(s_t)): past rewards left out, the state's value as
+    baseline.  [S, A] -> [N, S, A]
+    """
     ahead = (mdp.worth * mdp.discount).flip(1).cumsum(1).flip(1)  # γ^t G_t  [N, H]
     steps = torch.arange(mdp.horizon)
     expected = mdp.discount * mdp.state_values(logits)[steps, mdp.state]  # [N, H]
@@ -49,14 +56,18 @@ def reward_to_go(mdp: MDP, logits: Tensor) -> Tensor:
 
 
 def baseline_rows(processes: int = 100) -> list[Row]:
-    """R6: the expected gradient with each baseline, and the order of the variances, on random processes of 3 states and 3 steps."""
+    """R6: the expected gradient with each baseline, and the order of the variances, on random
+    processes of 3 states and 3 steps.
+    """
     worst, excess, seen = 0.0, -float("inf"), {}
     for seed in range(processes):
         mdp, logits = random_mdp(3, 2, 3, 0.9, seed)
         exact = mdp.gradient(logits)
         found = {name: estimates(mdp, logits, b) for name, b in constants(mdp, logits).items()}
         found["state value, reward-to-go"] = reward_to_go(mdp, logits)
-        measured = {name: mean_and_variance(mdp, logits, estimate) for name, estimate in found.items()}
+        measured = {
+            name: mean_and_variance(mdp, logits, estimate) for name, estimate in found.items()
+        }
         for name, (mean, variance) in measured.items():
             worst = max(worst, float((mean - exact).norm() / exact.norm()))
             seen.setdefault(name, []).append(variance / measured["none"][1])

@@ -1,7 +1,9 @@
-"""What a biased estimator is on average, written down: the credit of every step of every batch there could have been.
+"""What a biased estimator is on average, written down: the credit of every step of every batch
+there could have been.
 
-One update adds Σ_i Σ_t c_it·∇log π(y_it|y_i,<t) to the policy, and c is all that an algorithm has to say. Here it is worked out in
-plain numbers, one answer after the other, by the formulas of the papers; nothing is shared with `weigh`, `fit` or the algorithms.
+One update adds Σ_i Σ_t c_it·∇log π(y_it|y_i,<t) to the policy, and c is all that an algorithm has
+to say. Here it is worked out in plain numbers, one answer after the other, by the formulas of the
+papers; nothing is shared with `weigh`, `fit` or the algorithms.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class Answer:
 Credit = Callable[[Sequence[Answer]], list[list[float]]]  # of one group of answers: c of every step
 
 
-def expected(problem: Problem, samples: int, credit: Credit, critic: Tensor | None = None) -> Tensor:
+def expected(
+    problem: Problem, samples: int, credit: Credit, critic: Tensor | None = None
+) -> Tensor:
     """The mean of Σ c·∇log π over all groups of `samples` answers.  critic [P] -> [P, V]"""
     language = problem.language
     fitted = problem.logits if problem.after is None else problem.after
@@ -51,7 +55,9 @@ def expected(problem: Problem, samples: int, credit: Credit, critic: Tensor | No
         mass = math.prod(chance[i] for i in group)
         for i, own in zip(group, credit([answers[i] for i in group]), strict=True):
             weight[i, : len(own)] += mass * torch.tensor(own, dtype=steps.dtype)
-    mask = torch.tensor([[t < len(word) for t in range(language.length)] for word in language.sequences])
+    mask = torch.tensor(
+        [[t < len(word) for t in range(language.length)] for word in language.sequences]
+    )
     return torch.autograd.grad((weight * torch.where(mask, steps, 0.0)).sum(), table)[0]
 
 
@@ -90,7 +96,9 @@ def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
 
 
 def clipped(advantage: float, ratio: float, low: float, high: float) -> float:
-    """The slope of min(ρA, clip(ρ)A) along log π: ρA, and 0 where the clipped one is the smaller (Schulman et al. 2017, eq. 7)."""
+    """The slope of min(ρA, clip(ρ)A) along log π: ρA, and 0 where the clipped one is the smaller
+    (Schulman et al. 2017, eq. 7).
+    """
     beyond = ratio > 1 + high if advantage > 0 else ratio < 1 - low
     return 0.0 if beyond else ratio * advantage
 
@@ -104,30 +112,46 @@ def ppo(
     low: float = 0.2,
     high: float = 0.2,
 ) -> list[list[float]]:
-    """Â_t = Σ_l λ^l δ_(t+l) (Schulman et al. 2016, eq. 16, γ = 1), whitened over the batch's steps; the mean over those."""
+    """Â_t = Σ_l λ^l δ_(t+l) (Schulman et al. 2016, eq. 16, γ = 1), whitened over the batch's steps;
+    the mean over those.
+    """
     advantage: list[list[float]] = []
     for answer in group:
         worth = [-beta * kl for kl in answer.kl]
         worth[-1] += answer.reward
         after = [*answer.value[1:], 0.0]
-        delta = [r + following - here for r, following, here in zip(worth, after, answer.value, strict=True)]
+        delta = [
+            r + following - here
+            for r, following, here in zip(worth, after, answer.value, strict=True)
+        ]
         advantage.append(
-            [sum(gae_lambda**k * later for k, later in enumerate(delta[t:])) for t in range(answer.length)]
+            [
+                sum(gae_lambda**k * later for k, later in enumerate(delta[t:]))
+                for t in range(answer.length)
+            ]
         )
     if whitened:
         mean, deviation = mean_and_deviation([each for own in advantage for each in own])
         advantage = [[(each - mean) / (deviation or 1.0) for each in own] for own in advantage]
     count = tokens(group)
     return [
-        [clipped(each, ratio, low, high) / count for each, ratio in zip(own, answer.ratio, strict=True)]
+        [
+            clipped(each, ratio, low, high) / count
+            for each, ratio in zip(own, answer.ratio, strict=True)
+        ]
         for own, answer in zip(advantage, group, strict=True)
     ]
 
 
 def group_advantage(
-    group: Sequence[Answer], beta: float = 0.0, divided: bool = True, late: Callable[[int], float] = lambda length: 0.0
+    group: Sequence[Answer],
+    beta: float = 0.0,
+    divided: bool = True,
+    late: Callable[[int], float] = lambda length: 0.0,
 ) -> list[list[float]]:
-    """(r − mean)/deviation (Shao et al. 2024, §4.1.2), less β times what the KL still costs beyond the group's mean."""
+    """(r − mean)/deviation (Shao et al. 2024, §4.1.2), less β times what the KL still costs beyond
+    the group's mean.
+    """
     worth = [answer.reward + late(answer.length) for answer in group]
     mean, deviation = mean_and_deviation(worth)
     cost = sum(answer.kl_to_go(0) for answer in group) / len(group)
@@ -148,13 +172,20 @@ def grpo(
     drop_equal: bool = False,
     late: Callable[[int], float] = lambda length: 0.0,
 ) -> list[list[float]]:
-    """The mean over a row's tokens, then over rows (Shao et al. 2024, eq. 3); `by_tokens` over all (Yu et al. 2025, eq. 8)."""
+    """The mean over a row's tokens, then over rows (Shao et al. 2024, eq. 3); `by_tokens` over all
+    (Yu et al. 2025, eq. 8).
+    """
     if drop_equal and len({answer.reward for answer in group}) == 1:
         return [[0.0] * answer.length for answer in group]
     made = []
     for own, answer in zip(group_advantage(group, beta, late=late), group, strict=True):
         count = tokens(group) if by_tokens else answer.length * len(group)
-        made.append([clipped(each, ratio, low, high) / count for each, ratio in zip(own, answer.ratio, strict=True)])
+        made.append(
+            [
+                clipped(each, ratio, low, high) / count
+                for each, ratio in zip(own, answer.ratio, strict=True)
+            ]
+        )
     return made
 
 
@@ -162,7 +193,9 @@ dapo = partial(grpo, high=0.28, by_tokens=True, drop_equal=True)
 
 
 def gspo(group: Sequence[Answer]) -> list[list[float]]:
-    """One ratio for a whole answer, the geometric mean of its steps' (Zheng et al. 2025, eqs. 5–7), within 1 − 3e-4 and 1 + 4e-4."""
+    """One ratio for a whole answer, the geometric mean of its steps' (Zheng et al. 2025, eqs. 5–7),
+    within 1 − 3e-4 and 1 + 4e-4.
+    """
     made = []
     for own, answer in zip(group_advantage(group), group, strict=True):
         ratio = math.prod(answer.ratio) ** (1 / answer.length)
@@ -171,29 +204,42 @@ def gspo(group: Sequence[Answer]) -> list[list[float]]:
 
 
 def cispo(group: Sequence[Answer]) -> list[list[float]]:
-    """The ratio is a weight, held within 0 and 5, and every token keeps its gradient (MiniMax 2025, eqs. 4 and 5)."""
+    """The ratio is a weight, held within 0 and 5, and every token keeps its gradient (MiniMax 2025,
+    eqs. 4 and 5).
+    """
     rows = zip(group_advantage(group), group, strict=True)
     return [
-        [min(ratio, 5.0) * each / tokens(group) for each, ratio in zip(own, answer.ratio, strict=True)]
+        [
+            min(ratio, 5.0) * each / tokens(group)
+            for each, ratio in zip(own, answer.ratio, strict=True)
+        ]
         for own, answer in rows
     ]
 
 
 def whole_rows(weights: Callable[[Sequence[Answer]], list[float]]) -> Credit:
     """A weight for each answer is that of all its steps."""
-    return lambda group: [[weight] * answer.length for weight, answer in zip(weights(group), group, strict=True)]
+    return lambda group: [
+        [weight] * answer.length for weight, answer in zip(weights(group), group, strict=True)
+    ]
 
 
-def reward_weighted(group: Sequence[Answer], temperature: float = 1.0, beta: float = 0.0) -> list[float]:
+def reward_weighted(
+    group: Sequence[Answer], temperature: float = 1.0, beta: float = 0.0
+) -> list[float]:
     """exp(r/τ) over their sum (Peters & Schaal 2007, eq. 8), the KL's price counted as reward."""
     mass = [math.exp((answer.reward - beta * sum(answer.kl)) / temperature) for answer in group]
     return [each / sum(mass) for each in mass]
 
 
-def advantage_weighted(group: Sequence[Answer], temperature: float = 1.0, cap: float = 20.0) -> list[float]:
+def advantage_weighted(
+    group: Sequence[Answer], temperature: float = 1.0, cap: float = 20.0
+) -> list[float]:
     """min(exp((r − mean)/τ), cap), a mean over rows (Peng et al. 2019, algorithm 1)."""
     mean = sum(answer.reward for answer in group) / len(group)
-    return [min(math.exp((answer.reward - mean) / temperature), cap) / len(group) for answer in group]
+    return [
+        min(math.exp((answer.reward - mean) / temperature), cap) / len(group) for answer in group
+    ]
 
 
 def right_ones(group: Sequence[Answer], threshold: float) -> list[float]:
@@ -215,7 +261,9 @@ def best_ones(group: Sequence[Answer]) -> list[float]:
 
 
 def online_dpo(group: Sequence[Answer], beta: float = 0.1) -> list[list[float]]:
-    """β·σ(−β·(log π/π_ref(best) − log π/π_ref(worst))) on the best, the same against the worst (Rafailov et al. 2023, eq. 7)."""
+    """β·σ(−β·(log π/π_ref(best) − log π/π_ref(worst))) on the best, the same against the worst
+    (Rafailov et al. 2023, eq. 7).
+    """
     rewards = [answer.reward for answer in group]
     best, worst = rewards.index(max(rewards)), rewards.index(min(rewards))
     gap = beta * (sum(group[best].kl) - sum(group[worst].kl))
@@ -225,7 +273,9 @@ def online_dpo(group: Sequence[Answer], beta: float = 0.1) -> list[list[float]]:
 
 
 def off_policy(group: Sequence[Answer], truncate_at: float, beta: float = 0.0) -> list[list[float]]:
-    """Σ_{s≥t} min(w_s, c)·r_s, w_s the product of the ratios up to s (Precup et al. 2000; Ionides 2008); the mean over rows."""
+    """Σ_{s≥t} min(w_s, c)·r_s, w_s the product of the ratios up to s (Precup et al. 2000; Ionides
+    2008); the mean over rows.
+    """
     made = []
     for answer in group:
         weight = [min(math.prod(answer.ratio[: s + 1]), truncate_at) for s in range(answer.length)]
@@ -238,9 +288,14 @@ def off_policy(group: Sequence[Answer], truncate_at: float, beta: float = 0.0) -
 
 
 def discounted(group: Sequence[Answer], gamma: float) -> list[list[float]]:
-    """γ^(steps from t to the reward)·r, as if every step were the first (Sutton & Barto 2018, §13.3 without their γ^t)."""
+    """γ^(steps from t to the reward)·r, as if every step were the first (Sutton & Barto 2018, §13.3
+    without their γ^t).
+    """
     return [
-        [gamma ** (answer.length - 1 - t) * answer.reward / len(group) for t in range(answer.length)]
+        [
+            gamma ** (answer.length - 1 - t) * answer.reward / len(group)
+            for t in range(answer.length)
+        ]
         for answer in group
     ]
 

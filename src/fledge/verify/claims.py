@@ -1,8 +1,10 @@
 """What an algorithm says of its own gradient, and whether the measurement agrees.
 
-An algorithm (its class, the object, or the function that makes it) carries the attribute `gradient_claim`, one of three sentences:
-"unbiased", "unbiased up to scale (G-1)/G" with any arithmetic of G (samples of a group), B (rows of a batch) and T (steps of a
-sequence), or "biased: " and why. The first two are checked; the third is held to its formula where one is known (the package's own
+An algorithm (its class, the object, or the function that makes it) carries the attribute
+`gradient_claim`, one of three sentences: "unbiased", "unbiased up to scale (G-1)/G" with any
+arithmetic of G (samples of a group), B (rows of a batch) and T (steps of a sequence), or "biased: "
+and why. The first two are checked; the third is held to its formula where one is known (the
+package's own
 algorithms: verify/biases.py), and where none is its figure is shown.
 """
 
@@ -24,11 +26,17 @@ from fledge.verify.rows import Curve, Noise, Row
 SCALED = "unbiased up to scale "
 # Scales that a reader knows by name: what the statement says beside the number.
 _NAMED = ("(G−1)/G", "1/G", "1/T", "(G−1)/(G·T)", "1/(G·T)", "G/(G−1)", "G", "T", "(B−1)/B")
-_OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
 
 
 def claim_of(make: Any, algorithm: Any) -> str | None:
-    """The attribute of a function or `functools.partial` that made the algorithm, else the algorithm's own.
+    """The attribute of a function or `functools.partial` that made the algorithm, else the
+    algorithm's own.
 
     What an algorithm says may depend on its settings, so that a class alone does not know it.
     """
@@ -42,17 +50,22 @@ def claim_of(make: Any, algorithm: Any) -> str | None:
 
 
 def scale_of(claim: str, samples: int, length: int, groups: int = 1) -> float:
-    """The number that a scale is, with G = samples, B = groups·G and T = length. Raises UserError where it is no arithmetic of these."""
+    """The number that a scale is, with G = samples, B = groups·G and T = length. Raises UserError
+    where it is no arithmetic of these.
+    """
     known = {"G": samples, "B": groups * samples, "T": length}
     text = claim.removeprefix(SCALED).strip()
     try:
-        value = _compute(ast.parse(text.replace("−", "-").replace("·", "*"), mode="eval").body, known)
+        value = _compute(
+            ast.parse(text.replace("−", "-").replace("·", "*"), mode="eval").body, known
+        )
         if value:
             return value
     except (SyntaxError, ValueError, ZeroDivisionError):
         pass
     raise UserError(
-        f'the claim "{claim}" names no scale: write a number made of G, B and T, such as "unbiased up to scale (G-1)/G".'
+        f'the claim "{claim}" names no scale: write a number made of G, B and T, such as "unbiased '
+        'up to scale (G-1)/G".'
     )
 
 
@@ -73,21 +86,28 @@ def statement(measured: Measured, length: int, tolerance: float) -> str:
     error, scale = measured.relative_error, measured.scale
     if noise is not None:
         found = "no bias seen" if error <= noise[1] else f"biased, cosine {measured.cosine:.3f}"
-        return f"{found}: relative error {error:.3f}, of which sampling explains {noise[0]:.3f} (95%)"
+        return (
+            f"{found}: relative error {error:.3f}, of which sampling explains {noise[0]:.3f} (95%)"
+        )
     if error <= tolerance:
         return "unbiased"
     if not float(measured.expected.norm()):
         return "biased: the expected gradient is zero"
     if scale and measured.error_after(scale) <= tolerance:
         return f"unbiased up to scale {scale:.4g}{_name(scale, measured, length)}"
-    return f"biased: relative error {error:.3g}, cosine {measured.cosine:.3f}; {measured.error_after(scale):.3g} remains at the best scale, {scale:.3g}"
+    return (
+        f"biased: relative error {error:.3g}, cosine {measured.cosine:.3f}; "
+        f"{measured.error_after(scale):.3g} remains at the best scale, {scale:.3g}"
+    )
 
 
 def _name(scale: float, measured: Measured, length: int) -> str:
     for name in _NAMED:
         if "−1" in name and measured.samples == 1:
             continue
-        if abs(scale_of(SCALED + name, measured.samples, length, measured.groups) - scale) < 1e-4 * abs(scale):
+        if abs(
+            scale_of(SCALED + name, measured.samples, length, measured.groups) - scale
+        ) < 1e-4 * abs(scale):
             return f" = {name}"
     return ""
 
@@ -102,7 +122,8 @@ def judge(
     note: str = "",
     formula: Tensor | None = None,
 ) -> Row:
-    """The row of an estimator on sequences of up to `length` steps. Raises UserError for a claim of no known form.
+    """The row of an estimator on sequences of up to `length` steps. Raises UserError for a claim of
+    no known form.
 
     formula: what a biased estimator should be on average, [P, V].
     """
@@ -113,13 +134,17 @@ def judge(
     elif claim is None or claim.startswith("biased:"):
         figure, bound = measured.relative_error, None
     elif claim == "unbiased" or claim.startswith(SCALED):
-        scale = 1.0 if claim == "unbiased" else scale_of(claim, measured.samples, length, measured.groups)
+        scale = (
+            1.0
+            if claim == "unbiased"
+            else scale_of(claim, measured.samples, length, measured.groups)
+        )
         figure, noise = measured.error_after(scale), measured.noise(scale)
         bound = hardware.tolerance if noise is None else noise[1]
     else:
         raise UserError(
-            f'{subject} has the gradient_claim "{claim}": it must be "unbiased", "unbiased up to scale (G-1)/G", or '
-            f'"biased: " and why.'
+            f'{subject} has the gradient_claim "{claim}": it must be "unbiased", "unbiased up to '
+            'scale (G-1)/G", or "biased: " and why.'
         )
     said = statement(measured, length, hardware.tolerance)
     return Row(
@@ -135,9 +160,14 @@ def judge(
 
 
 def parity(subject: str, measured: Measured) -> Curve:
-    """Every component of the expected gradient over that of the true one: an unbiased estimator lies on the diagonal."""
+    """Every component of the expected gradient over that of the true one: an unbiased estimator
+    lies on the diagonal.
+    """
     order = measured.true.flatten().argsort()
     true, expected = (x.flatten()[order].tolist() for x in (measured.true, measured.expected))
     lines = {"expected": (true, expected), "exact": ([true[0], true[-1]], [true[0], true[-1]])}
-    caption = f"{measured.samples * measured.groups} sample{'s' * (measured.samples * measured.groups > 1)} an update"
+    caption = (
+        f"{measured.samples * measured.groups} "
+        f"sample{'s' * (measured.samples * measured.groups > 1)} an update"
+    )
     return Curve(subject, "", "component of the true gradient", lines, caption)

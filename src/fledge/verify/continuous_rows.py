@@ -1,6 +1,8 @@
-"""SAC and TD3 beside their formulas: what their critics are drawn to, where their actors climb, and how the lagging networks follow.
+"""SAC and TD3 beside their formulas: what their critics are drawn to, where their actors climb, and
+how the lagging networks follow.
 
-Networks are taken as they are; what is worked out again is what the algorithms make of them. Real actions live in float32, and so do
+Networks are taken as they are; what is worked out again is what the algorithms make of them. Real
+actions live in float32, and so do
 their networks: the rows allow for its rounding.
 """
 
@@ -18,7 +20,15 @@ from fledge.models.control.twin_critic import TwinCritic
 from fledge.sample.replay import Transitions
 from fledge.stopwatch import Stopwatch
 from fledge.verify.rows import Row
-from fledge.verify.value_rows import GAMMA, STATES, Everything, recorded, relative, seeded, some_batch
+from fledge.verify.value_rows import (
+    GAMMA,
+    STATES,
+    Everything,
+    recorded,
+    relative,
+    seeded,
+    some_batch,
+)
 from fledge.worlds.world import Box, Choices
 
 FLOAT32 = 1e-4  # relative, after a few hundred sums in float32
@@ -32,7 +42,9 @@ def real_transitions(n: int = 24) -> Transitions:
     action = REACH.low + (REACH.high - REACH.low) * torch.rand(n, 2, generator=random)
     reward, weight = torch.randn(n, generator=random), 0.5 + torch.rand(n, generator=random)
     ended = torch.rand(n, generator=random) < 1 / 3
-    return Transitions(obs, action, reward, after, torch.full((n,), GAMMA), ended, weight, torch.arange(n))
+    return Transitions(
+        obs, action, reward, after, torch.full((n,), GAMMA), ended, weight, torch.arange(n)
+    )
 
 
 def moved(module: nn.Module, seed: int) -> None:
@@ -42,8 +54,12 @@ def moved(module: nn.Module, seed: int) -> None:
             parameter += 0.3 * torch.randn(parameter.shape, generator=seeded(seed))
 
 
-def twin_slopes(critic: TwinCritic, rows: Transitions, target: Tensor) -> tuple[list[Tensor], Tensor]:
-    """∇ of the mean of ½w(Q₁ − y)² + ½w(Q₂ − y)², and the mean of |Q − y| of both.  -> gradients, [N]"""
+def twin_slopes(
+    critic: TwinCritic, rows: Transitions, target: Tensor
+) -> tuple[list[Tensor], Tensor]:
+    """∇ of the mean of ½w(Q₁ − y)² + ½w(Q₂ − y)², and the mean of |Q − y| of both.  -> gradients,
+    [N]
+    """
     q = critic(rows.obs, rows.action)
     loss = (0.5 * rows.weight * ((q[0] - target) ** 2 + (q[1] - target) ** 2)).mean()
     gradients = torch.autograd.grad(loss, list(critic.parameters()))
@@ -51,7 +67,9 @@ def twin_slopes(critic: TwinCritic, rows: Transitions, target: Tensor) -> tuple[
 
 
 def sac_row() -> Row:
-    """The density of a squashed normal by torch's own transformed distributions, in units of the bounds."""
+    """The density of a squashed normal by torch's own transformed distributions, in units of the
+    bounds.
+    """
     rows, random = real_transitions(), seeded(42)
     space = Choices((STATES,))
     actor = GaussianActor(space, REACH, generator=random, widths=(8,))
@@ -74,7 +92,9 @@ def sac_row() -> Row:
     def acted(obs: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_std = actor.numbers(obs)
         normal = distributions.Normal(mean, log_std.exp())
-        unit = distributions.TransformedDistribution(normal, [distributions.TanhTransform(cache_size=1)])
+        unit = distributions.TransformedDistribution(
+            normal, [distributions.TanhTransform(cache_size=1)]
+        )
         squashed = (mean + log_std.exp() * drawn).tanh()
         return centre + reach * squashed, unit.log_prob(squashed.clamp(-1 + 1e-7, 1 - 1e-7)).sum(-1)
 
@@ -89,10 +109,15 @@ def sac_row() -> Row:
     alpha = actor.log_temperature.exp().detach()
     loss = (alpha * logp - torch.where(first < second, first, second)).mean()
     wanted = list(torch.autograd.grad(loss, list(actor.network.parameters())))
-    surplus = -(logp.detach() - 2.0).mean()  # of the log of the temperature; wanted: −1 nat for each part of the action
+    surplus = -(
+        logp.detach() - 2.0
+    ).mean()  # of the log of the temperature; wanted: −1 nat for each part of the action
     own = dict(zip((id(p) for p in fits[0][0].parameters), fits[0][1][0], strict=True))
     network = [own[id(p)] for p in actor.network.parameters()]
-    halfway = [0.75 * old + 0.25 * new for old, new in zip(lagging.parameters(), critic.parameters(), strict=True)]
+    halfway = [
+        0.75 * old + 0.25 * new
+        for old, new in zip(lagging.parameters(), critic.parameters(), strict=True)
+    ]
     error = max(
         relative(fits[1][1][0], slopes), relative(network, wanted), relative(memory.errors, [errors]),
         relative([own[id(actor.log_temperature)]], [surplus]), abs(figures["entropy"] + float(logp.detach().mean())),
@@ -127,11 +152,17 @@ def td3_row() -> Row:
         noise = 0.4 * torch.randn((len(rows), 2), generator=drawn)
         with torch.no_grad():
             unit = (lagging_actor(rows.next_obs) - centre) / reach
-            unit = torch.minimum(torch.maximum(unit + noise.clip(-0.5, 0.5), torch.tensor(-1.0)), torch.tensor(1.0))
+            unit = torch.minimum(
+                torch.maximum(unit + noise.clip(-0.5, 0.5), torch.tensor(-1.0)), torch.tensor(1.0)
+            )
             first, second = lagging_critic(rows.next_obs, centre + reach * unit)
-            target = rows.reward + GAMMA * (~rows.terminated) * torch.where(first < second, first, second)
+            target = rows.reward + GAMMA * (~rows.terminated) * torch.where(
+                first < second, first, second
+            )
         slopes, errors = twin_slopes(critic, rows, target)
-        error = max(error, relative(fits[1][1][step], slopes), relative([memory.errors[step]], [errors]))
+        error = max(
+            error, relative(fits[1][1][step], slopes), relative([memory.errors[step]], [errors])
+        )
     loss = -critic(rows.obs, actor(rows.obs))[0].mean()
     wanted = torch.autograd.grad(loss, list(actor.parameters()))
     halves = [

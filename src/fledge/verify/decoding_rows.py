@@ -1,4 +1,6 @@
-"""What is really sampled, beside the rule's definition: temperature, top-k, top-p, min-p, a penalty, the draw, and log-probabilities."""
+"""What is really sampled, beside the rule's definition: temperature, top-k, top-p, min-p, a
+penalty, the draw, and log-probabilities.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,17 @@ DRAWS = 4000  # numbers that cut 0 to 1 into equal parts
 def tables(hardware: Hardware, rows: int = 40, vocabulary: int = 6) -> torch.Tensor:
     """Logits of every temper, from nearly even to nearly certain.  -> [N, V]"""
     random = torch.Generator().manual_seed(71)
-    made = torch.randn(rows, vocabulary, dtype=torch.float64, generator=random) * torch.linspace(0.1, 4, rows)[:, None]
+    made = (
+        torch.randn(rows, vocabulary, dtype=torch.float64, generator=random)
+        * torch.linspace(0.1, 4, rows)[:, None]
+    )
     return made.to(hardware.device, hardware.dtype)
 
 
 def rule_row(number: int, name: str, hardware: Hardware) -> Row:
-    """The distribution by sorting and adding up, what the draw makes of evenly spaced numbers, and log-probability with its gradient."""
+    """The distribution by sorting and adding up, what the draw makes of evenly spaced numbers, and
+    log-probability with its gradient.
+    """
     logits, rule = tables(hardware), Decoding(**RULES[name])
     exact = truncated(logits.double().cpu(), **RULES[name])
     p = exact.softmax(-1)
@@ -39,7 +46,9 @@ def rule_row(number: int, name: str, hardware: Hardware) -> Row:
     even = (torch.arange(DRAWS, dtype=torch.float64) + 0.5) / DRAWS
     drawn = 0.0
     for i in range(len(logits)):
-        action, logp = draw(restrict(logits[i : i + 1], rule).expand(DRAWS, -1), even.to(hardware.device))
+        action, logp = draw(
+            restrict(logits[i : i + 1], rule).expand(DRAWS, -1), even.to(hardware.device)
+        )
         share = torch.bincount(action.cpu(), minlength=p.shape[1]) / DRAWS
         drawn = max(drawn, float((share - p[i]).abs().max()))
         error = max(error, float((logp.double().cpu().exp() - p[i][action.cpu()]).abs().max()))
@@ -49,7 +58,11 @@ def rule_row(number: int, name: str, hardware: Hardware) -> Row:
     logp, entropy = log_prob(hidden, one, own.to(hardware.device), rule, chunk=7, entropy=True)
     table = logits.double().cpu().requires_grad_(True)
     inside = exact > -torch.inf
-    said = (table / RULES[name].get("temperature", 1.0)).masked_fill(~inside, -torch.inf).log_softmax(-1)
+    said = (
+        (table / RULES[name].get("temperature", 1.0))
+        .masked_fill(~inside, -torch.inf)
+        .log_softmax(-1)
+    )
     spread = -torch.where(inside, said.exp() * said.masked_fill(~inside, 0.0), 0.0).sum(-1)
     mine = said.gather(-1, own[:, None]).squeeze(-1)
     slopes = (
@@ -57,19 +70,33 @@ def rule_row(number: int, name: str, hardware: Hardware) -> Row:
         torch.autograd.grad((mine + 0.3 * spread).sum(), table)[0],
     )
     pairs = ((logp, mine), (entropy, spread), slopes)
-    error = max(error, *(float((a.detach().double().cpu() - b.detach()).abs().max()) for a, b in pairs))
+    error = max(
+        error, *(float((a.detach().double().cpu() - b.detach()).abs().max()) for a, b in pairs)
+    )
     bound = 1 / DRAWS + hardware.tolerance
-    statement = f"distribution, log-probability, entropy and their gradient to {error:.1e}; draws within {drawn:.1e}"
+    statement = (
+        f"distribution, log-probability, entropy and their gradient to {error:.1e}; draws within "
+        f"{drawn:.1e}"
+    )
     figure = error if drawn <= bound else drawn
     return Row(
-        f"D{number}", f"decoding, {name}", "is the rule by its definition", figure, hardware.tolerance, statement
+        f"D{number}",
+        f"decoding, {name}",
+        "is the rule by its definition",
+        figure,
+        hardware.tolerance,
+        statement,
     )
 
 
 def penalty_row(hardware: Hardware) -> Row:
-    """What stands in the prompt or was said is divided by 1.5 where above 0, else multiplied (Keskar et al. 2019, §4.1)."""
+    """What stands in the prompt or was said is divided by 1.5 where above 0, else multiplied
+    (Keskar et al. 2019, §4.1).
+    """
     logits = tables(hardware)
-    request = Request(prompt=[1, 4], repetition_penalty=1.5, presence_penalty=0.25, logit_bias={2: 0.5})
+    request = Request(
+        prompt=[1, 4], repetition_penalty=1.5, presence_penalty=0.25, logit_bias={2: 0.5}
+    )
     error = 0.0
     for row in logits:
         found = row.clone()
@@ -82,10 +109,22 @@ def penalty_row(hardware: Hardware) -> Row:
             exact[token] = exact[token] / 1.5 if exact[token] > 0 else exact[token] * 1.5
         for token in (0, 4):
             exact[token] -= 0.25
-        error = max(error, float((found - torch.tensor(exact, dtype=torch.float64).to(found)).abs().max()))
+        error = max(
+            error, float((found - torch.tensor(exact, dtype=torch.float64).to(found)).abs().max())
+        )
     statement = f"logits to {error:.1e}"
-    return Row("D6", "decoding, penalties and a bias", "are their definition", error, hardware.tolerance, statement)
+    return Row(
+        "D6",
+        "decoding, penalties and a bias",
+        "are their definition",
+        error,
+        hardware.tolerance,
+        statement,
+    )
 
 
 def decoding_rows(hardware: Hardware) -> list[Row]:
-    return [*(rule_row(n, name, hardware) for n, name in enumerate(RULES, 1)), penalty_row(hardware)]
+    return [
+        *(rule_row(n, name, hardware) for n, name in enumerate(RULES, 1)),
+        penalty_row(hardware),
+    ]

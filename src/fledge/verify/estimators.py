@@ -1,4 +1,6 @@
-"""Algorithms made up for the bench: with the one setting that a row is about, and with critics and guesses that know nothing."""
+"""Algorithms made up for the bench: with the one setting that a row is about, and with critics and
+guesses that know nothing.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,14 @@ from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.verify.laboratory import Make
 
-# Sequences of one or two symbols; all of three; too many for groups of eight; and few enough for two groups.
-STOPPING, FIXED, LARGE, TINY = Language(3, 2, stop=0), Language(2, 3), Language(3, 3, stop=0), Language(2, 2, stop=0)
+# Sequences of one or two symbols; all of three; too many for groups of eight; and few enough for
+# two groups.
+STOPPING, FIXED, LARGE, TINY = (
+    Language(3, 2, stop=0),
+    Language(2, 3),
+    Language(3, 3, stop=0),
+    Language(2, 2, stop=0),
+)
 
 
 def reinforce(baseline: str) -> Make:
@@ -28,7 +36,9 @@ def reinforce(baseline: str) -> Make:
 
 def wrong_critic(language: Language) -> Tensor:
     """A number drawn for each prefix, which nothing is worth.  -> [P]"""
-    return torch.randn(len(language.prefixes), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return torch.randn(
+        len(language.prefixes), dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
 
 
 def with_critic(policy: TokenPolicy, language: Language | None) -> SharedCritic:
@@ -39,7 +49,9 @@ def with_critic(policy: TokenPolicy, language: Language | None) -> SharedCritic:
     if language is not None:
         with torch.no_grad():
             head.linear.weight.fill_(3.0)  # of what comes after an end too, where nobody should ask
-            head.linear.weight[0, policy.network.row_of(language)] = wrong_critic(language).to(table)
+            head.linear.weight[0, policy.network.row_of(language)] = wrong_critic(language).to(
+                table
+            )
     return SharedCritic(policy, head)
 
 
@@ -55,18 +67,28 @@ def ppo(
     whiten: bool = False,
     steps: int = 1,
 ) -> PPO:
-    """All rows in each of its optimizer steps; at the first the ratio is 1 and nothing is clipped."""
+    """All rows in each of its optimizer steps; at the first the ratio is 1 and nothing is
+    clipped.
+    """
     settings = PPOSettings(
-        gae_lambda=gae_lambda, value_coefficient=0.0, updates_per_step=steps, epochs=steps, whiten_advantage=whiten
+        gae_lambda=gae_lambda,
+        value_coefficient=0.0,
+        updates_per_step=steps,
+        epochs=steps,
+        whiten_advantage=whiten,
     )
     both, generator = with_critic(policy, critic), torch.Generator().manual_seed(0)
     return PPO(both, learner, stopwatch, settings, generator=generator, reference=reference, kl=kl)
 
 
-def reinforce_with_a_critic(policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch) -> Reinforce:
+def reinforce_with_a_critic(
+    policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch
+) -> Reinforce:
     """Whose value coefficient is 0: it never learns."""
     both = with_critic(policy, STOPPING)
-    return Reinforce(policy, learner, stopwatch, baseline="value", actor_critic=both, value_coefficient=0.0)
+    return Reinforce(
+        policy, learner, stopwatch, baseline="value", actor_critic=both, value_coefficient=0.0
+    )
 
 
 def wrong_guess(
@@ -79,6 +101,10 @@ def wrong_guess(
 ) -> ControlVariate:
     """With a Q̂ that knows nothing: it may make the estimate noisier, never wrong."""
     table = policy.network.table
-    guess = torch.nn.Linear(table.shape[1], table.shape[0], bias=False).to(learner.device, table.dtype)
+    guess = torch.nn.Linear(table.shape[1], table.shape[0], bias=False).to(
+        learner.device, table.dtype
+    )
     torch.nn.init.normal_(guess.weight, generator=torch.Generator().manual_seed(5))
-    return ControlVariate(policy, learner, stopwatch, action_value=guess, reference=reference, kl=kl)
+    return ControlVariate(
+        policy, learner, stopwatch, action_value=guess, reference=reference, kl=kl
+    )

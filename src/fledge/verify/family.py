@@ -1,4 +1,5 @@
-"""The algorithms on the table of `fledge verify`: one line each says what is put on the bench, and on which language.
+"""The algorithms on the table of `fledge verify`: one line each says what is put on the bench, and
+on which language.
 
 A new estimator is one more line. Without a `claim` the algorithm's own `gradient_claim` is checked.
 """
@@ -59,7 +60,11 @@ class Entry:
     temperature: float = 1.0
 
     def problem(self) -> Problem:
-        settings = {"off_policy": self.off_policy, "second_step": self.second_step, "temperature": self.temperature}
+        settings = {
+            "off_policy": self.off_policy,
+            "second_step": self.second_step,
+            "temperature": self.temperature,
+        }
         return random_problem(self.language, seed=7, beta=self.beta, **settings)
 
     def expected(self) -> Tensor | None:
@@ -70,21 +75,32 @@ class Entry:
         return biases.expected(self.problem(), self.samples, self.formula, critic)
 
     def measure(self, hardware: Hardware, updates: int) -> Measured:
-        return measure(self.make, self.problem(), self.samples, groups=self.groups, updates=updates, hardware=hardware)
+        return measure(
+            self.make,
+            self.problem(),
+            self.samples,
+            groups=self.groups,
+            updates=updates,
+            hardware=hardware,
+        )
 
     def judged(self, id: str, measured: Measured, hardware: Hardware) -> Row:
         problem = self.problem()
         claim = self.claim or claim_of(self.make, Bench(problem, self.make, hardware).build())
         share = measured.effective
         note = f"; effective sample size {share:.0%} of the samples" if self.off_policy else ""
-        return judge(id, self.subject, claim, measured, self.language.length, hardware, note, self.expected())
+        return judge(
+            id, self.subject, claim, measured, self.language.length, hardware, note, self.expected()
+        )
 
     def row(self, id: str, hardware: Hardware, updates: int) -> Row:
         return self.judged(id, self.measure(hardware, updates), hardware)
 
 
 UNBIASED, SHRUNK = "unbiased", "unbiased up to scale (G-1)/G"
-BY_TOKENS = "biased: a mean over tokens weighs a sample down by the length of the others and its own"
+BY_TOKENS = (
+    "biased: a mean over tokens weighs a sample down by the length of the others and its own"
+)
 WHITENED = "biased: the advantage is divided by its own spread"
 BOOTSTRAPPED = "biased: with λ < 1 a wrong critic stands in for rewards"
 CLIPPED = "biased: from the second step on the ratio is clipped"
@@ -102,7 +118,12 @@ FAMILY: tuple[Entry, ...] = (
     Entry("reinforce, batch mean", reinforce("batch")),
     Entry("reinforce, batch mean, two groups", reinforce("batch"), groups=2, language=TINY),
     Entry("reinforce, no baseline, KL in the reward", reinforce("none"), UNBIASED, beta=BETA),
-    Entry("reinforce, leave one out, KL in the reward", reinforce("leave_one_out"), UNBIASED, beta=BETA),
+    Entry(
+        "reinforce, leave one out, KL in the reward",
+        reinforce("leave_one_out"),
+        UNBIASED,
+        beta=BETA,
+    ),
     Entry("reinforce, group mean, KL in the reward", reinforce("group"), SHRUNK, beta=BETA),
     Entry(
         "reinforce, leave one out, KL, temperature ½",
@@ -130,7 +151,11 @@ FAMILY: tuple[Entry, ...] = (
     Entry("rloo", rloo),
     Entry("off-policy, weights per decision", OffPolicy, off_policy=True),
     Entry("off-policy, weights per decision, KL", OffPolicy, off_policy=True, beta=BETA),
-    Entry("off-policy, weights per trajectory", partial(OffPolicy, weights="trajectory"), off_policy=True),
+    Entry(
+        "off-policy, weights per trajectory",
+        partial(OffPolicy, weights="trajectory"),
+        off_policy=True,
+    ),
     Entry(
         "off-policy, a constant baseline, temperature ½",
         partial(OffPolicy, baseline_value=1.0),
@@ -150,11 +175,26 @@ FAMILY: tuple[Entry, ...] = (
         beta=BETA,
         formula=partial(biases.off_policy, truncate_at=1.0, beta=BETA),
     ),
-    Entry("off-policy, second step", partial(OffPolicy, epochs=2), UNBIASED, off_policy=True, second_step=True),
-    Entry("ppo, first step, equal lengths", ppo, "unbiased up to scale 1/T", language=FIXED),
-    Entry("ppo, first step, equal lengths, KL", ppo, "unbiased up to scale 1/T", language=FIXED, beta=BETA),
     Entry(
-        "ppo, first step, a wrong critic, λ = 1", partial(ppo, critic=FIXED), "unbiased up to scale 1/T", language=FIXED
+        "off-policy, second step",
+        partial(OffPolicy, epochs=2),
+        UNBIASED,
+        off_policy=True,
+        second_step=True,
+    ),
+    Entry("ppo, first step, equal lengths", ppo, "unbiased up to scale 1/T", language=FIXED),
+    Entry(
+        "ppo, first step, equal lengths, KL",
+        ppo,
+        "unbiased up to scale 1/T",
+        language=FIXED,
+        beta=BETA,
+    ),
+    Entry(
+        "ppo, first step, a wrong critic, λ = 1",
+        partial(ppo, critic=FIXED),
+        "unbiased up to scale 1/T",
+        language=FIXED,
     ),
     Entry(
         "ppo, first step, a wrong critic, λ = ½",
@@ -205,10 +245,16 @@ FAMILY: tuple[Entry, ...] = (
     Entry("gspo", gspo, formula=biases.gspo),
     Entry("gspo, second step", partial(gspo, **SAME_ROWS), second_step=True, formula=biases.gspo),
     Entry("cispo", cispo, formula=biases.cispo),
-    Entry("cispo, second step", partial(cispo, **SAME_ROWS), second_step=True, formula=biases.cispo),
+    Entry(
+        "cispo, second step", partial(cispo, **SAME_ROWS), second_step=True, formula=biases.cispo
+    ),
     Entry("control variate, a wrong guess", wrong_guess),
     Entry("control variate, a wrong guess, KL", wrong_guess, beta=BETA),
-    Entry("reward-weighted regression", RewardWeighted, formula=biases.whole_rows(biases.reward_weighted)),
+    Entry(
+        "reward-weighted regression",
+        RewardWeighted,
+        formula=biases.whole_rows(biases.reward_weighted),
+    ),
     Entry(
         "reward-weighted regression, over the batch, KL",
         partial(RewardWeighted, weights="batch", temperature=0.5),
@@ -222,7 +268,9 @@ FAMILY: tuple[Entry, ...] = (
         second_step=True,
         formula=biases.whole_rows(biases.reward_weighted),
     ),
-    Entry("advantage-weighted regression", awr, formula=biases.whole_rows(biases.advantage_weighted)),
+    Entry(
+        "advantage-weighted regression", awr, formula=biases.whole_rows(biases.advantage_weighted)
+    ),
     Entry(
         "advantage-weighted regression, weights end at 2",
         partial(awr, temperature=0.5, weight_cap=2.0),
@@ -244,19 +292,38 @@ FAMILY: tuple[Entry, ...] = (
     ),
     Entry("best of n", best_of_n, samples=3, formula=biases.whole_rows(biases.best_ones)),
     Entry("online dpo", OnlineDPO, PAIRED, beta=BETA, formula=biases.online_dpo),
-    Entry("online dpo, groups of 3", OnlineDPO, PAIRED, samples=3, language=TINY, beta=BETA, formula=biases.online_dpo),
-    Entry("online dpo, temperature ½", OnlineDPO, PAIRED, beta=BETA, temperature=0.5, formula=biases.online_dpo),
+    Entry(
+        "online dpo, groups of 3",
+        OnlineDPO,
+        PAIRED,
+        samples=3,
+        language=TINY,
+        beta=BETA,
+        formula=biases.online_dpo,
+    ),
+    Entry(
+        "online dpo, temperature ½",
+        OnlineDPO,
+        PAIRED,
+        beta=BETA,
+        temperature=0.5,
+        formula=biases.online_dpo,
+    ),
 )
 
 
-def family_rows(hardware: Hardware, updates: int, entries: tuple[Entry, ...] = FAMILY) -> Iterator[Row]:
+def family_rows(
+    hardware: Hardware, updates: int, entries: tuple[Entry, ...] = FAMILY
+) -> Iterator[Row]:
     """The rows as they are measured."""
     for number, entry in enumerate(entries, 1):
         yield entry.row(f"A{number}", hardware, updates)
 
 
 def own_entries(name: str, make: Any) -> tuple[Entry, ...]:
-    """What is asked of an algorithm that nothing is known of: groups of two and three, and with the KL where it takes one."""
+    """What is asked of an algorithm that nothing is known of: groups of two and three, and with the
+    KL where it takes one.
+    """
     entries = [Entry(name, make), Entry(f"{name}, groups of 3", make, samples=3)]
     if {"reference", "kl"} <= set(inspect.signature(make).parameters):
         entries.append(Entry(f"{name}, with KL", make, beta=BETA))

@@ -1,7 +1,9 @@
-"""What an algorithm's gradient is on average, and how noisy: summed over everything that could have been sampled.
+"""What an algorithm's gradient is on average, and how noisy: summed over everything that could have
+been sampled.
 
-The algorithm runs as it is, through its own `update`, with a learner whose optimizer writes the gradient down and does not move.
-What it is held to is computed by `exact.enumerable` alone, in float64 on the CPU, whatever the device and dtype under test.
+The algorithm runs as it is, through its own `update`, with a learner whose optimizer writes the
+gradient down and does not move. What it is held to is computed by `exact.enumerable` alone, in
+float64 on the CPU, whatever the device and dtype under test.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.verify.table import TableNetwork, spoken
 
-# make(policy, learner, stopwatch) gives an algorithm: anything with update(batch). Where it takes the keywords `reference` and
-# `kl`, as the package's own algorithms do, it is given the problem's.
+# make(policy, learner, stopwatch) gives an algorithm: anything with update(batch). Where it takes
+# the keywords `reference` and `kl`, as the package's own algorithms do, it is given the problem's.
 Make = Callable[..., Any]
 
 LARGEST_SPACE = 1000  # batches that are enumerated: about a second; more are sampled
@@ -55,7 +57,9 @@ class Measured:
     variance: float  # total, of one update's estimate
     reinforce_variance: float  # of plain REINFORCE with as many samples
     effective: float
-    radius: tuple[float, float] | None = None  # 95% and 99.9% bounds on ‖mean − expectation‖; None: enumerated
+    radius: tuple[float, float] | None = (
+        None  # 95% and 99.9% bounds on ‖mean − expectation‖; None: enumerated
+    )
     groups: int = 1  # of one update
 
     @property
@@ -65,7 +69,11 @@ class Measured:
 
     def error_after(self, scale: float) -> float:
         """‖E ĝ/scale − g‖ / ‖g‖, infinite where the scale is 0."""
-        return float((self.expected / scale - self.true).norm() / self.true.norm()) if scale else math.inf
+        return (
+            float((self.expected / scale - self.true).norm() / self.true.norm())
+            if scale
+            else math.inf
+        )
 
     def error_from(self, formula: Tensor) -> float:
         """‖E ĝ − formula‖ / ‖formula‖.  [P, V]"""
@@ -83,7 +91,9 @@ class Measured:
 
     @property
     def relative_variance(self) -> float:
-        """Total variance over plain REINFORCE's, once both point equally far along the true gradient."""
+        """Total variance over plain REINFORCE's, once both point equally far along the true
+        gradient.
+        """
         return self.variance / self.scale**2 / self.reinforce_variance if self.scale else math.inf
 
     def noise(self, scale: float = 1.0) -> tuple[float, float] | None:
@@ -110,39 +120,58 @@ class Bench:
         self.columns = network.row_of(language)
         self.reference = None
         if problem.reference is not None:
-            other = TableNetwork(language.vocabulary, language.length).hold(language, problem.reference)
-            self.reference = TokenPolicy(other, rule=rule).to(hardware.device, hardware.dtype).frozen_copy()
+            other = TableNetwork(language.vocabulary, language.length).hold(
+                language, problem.reference
+            )
+            self.reference = (
+                TokenPolicy(other, rule=rule).to(hardware.device, hardware.dtype).frozen_copy()
+            )
         acting = problem.logits if problem.behaviour is None else problem.behaviour
         self.step_logp = problem.step_log_prob(acting).to(hardware.device, hardware.dtype)
         self.reward = problem.reward.to(hardware.device, hardware.dtype)
 
     def _keep(self) -> None:
         gradient = self.policy.network.table.grad
-        self.taken.append(torch.zeros_like(self.policy.network.table) if gradient is None else gradient.clone())
+        self.taken.append(
+            torch.zeros_like(self.policy.network.table) if gradient is None else gradient.clone()
+        )
         if self.problem.after is not None:
             self.policy.network.hold(self.problem.language, self.problem.after)
 
     def _skip(self) -> dict[str, float]:
-        """A step that is not made, for want of any gradient, adds nothing and counts in the mean."""
+        """A step that is not made, for want of any gradient, adds nothing and counts in the
+        mean.
+        """
         self._keep()
         return {"steps_skipped": 1.0}
 
     def build(self) -> Any:
         """The algorithm, new; where it takes a `reference` and a `kl`, with the problem's."""
-        given = {"reference": self.reference, "kl": KLControl(self.problem.beta)} if self.reference is not None else {}
+        given = (
+            {"reference": self.reference, "kl": KLControl(self.problem.beta)}
+            if self.reference is not None
+            else {}
+        )
         taken = inspect.signature(self.make).parameters
         return self.make(
-            self.policy, self.learner, Stopwatch(), **{name: each for name, each in given.items() if name in taken}
+            self.policy,
+            self.learner,
+            Stopwatch(),
+            **{name: each for name, each in given.items() if name in taken},
         )
 
     def ascent(self, words: Sequence[int], groups: int = 1) -> Tensor:
-        """What one update of a fresh algorithm on these sequences, in equal groups, adds to the table: the mean of its steps.  [P, V]
+        """What one update of a fresh algorithm on these sequences, in equal groups, adds to the
+        table: the mean of its steps.  [P, V]
 
-        Where the problem says where the first step leads, it is the last step's. Raises ValueError where it makes no optimizer step.
+        Where the problem says where the first step leads, it is the last step's. Raises ValueError
+        where it makes no optimizer step.
         """
         group = torch.arange(groups).repeat_interleave(len(words) // groups)
         opening = self.problem.language.vocabulary
-        return self.update(spoken(self.problem.language, words, opening, self.reward, self.step_logp, group))[0]
+        return self.update(
+            spoken(self.problem.language, words, opening, self.reward, self.step_logp, group)
+        )[0]
 
     def update(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         """The same on any batch, with the figures that the algorithm reports of it."""
@@ -152,12 +181,16 @@ class Bench:
             self.policy.network.hold(self.problem.language, self.problem.logits)
         figures = self.build().update(batch)
         if not self.taken:
-            raise ValueError("update(batch) made no optimizer step: call learner.step(loss, batch) in it.")
+            raise ValueError(
+                "update(batch) made no optimizer step: call learner.step(loss, batch) in it."
+            )
         taken = self.taken if self.problem.after is None else self.taken[-1:]
         return -torch.stack(taken).mean(0)[:, self.columns].T.double().cpu(), figures
 
 
-def expected_gradient(make: Make, problem: Problem, samples: int = 1, hardware: Hardware = Hardware()) -> Tensor:
+def expected_gradient(
+    make: Make, problem: Problem, samples: int = 1, hardware: Hardware = Hardware()
+) -> Tensor:
     """E ĝ by the sum over all groups of `samples` sequences.  [P, V]"""
     return _enumerate(Bench(problem, make, hardware), samples)[0]
 
@@ -172,7 +205,9 @@ def measure(
     hardware: Hardware = Hardware(),
     seed: int = 0,
 ) -> Measured:
-    """One update sees `groups` groups of `samples` sequences. Where there are too many batches to enumerate, `updates` of them are drawn."""
+    """One update sees `groups` groups of `samples` sequences. Where there are too many batches to
+    enumerate, `updates` of them are drawn.
+    """
     bench = Bench(problem, make, hardware)
     radius = None
     with torch.random.fork_rng():
@@ -182,7 +217,16 @@ def measure(
         else:
             expected, variance, radius = _sample(bench, samples, groups, updates, seed)
     plain = problem.reinforce_variance() / (samples * groups)
-    return Measured(problem.gradient(), expected, samples, variance, plain, problem.effective_share(), radius, groups)
+    return Measured(
+        problem.gradient(),
+        expected,
+        samples,
+        variance,
+        plain,
+        problem.effective_share(),
+        radius,
+        groups,
+    )
 
 
 def _enumerate(bench: Bench, samples: int, groups: int = 1) -> tuple[Tensor, float]:
@@ -200,17 +244,25 @@ def _enumerate(bench: Bench, samples: int, groups: int = 1) -> tuple[Tensor, flo
 def _sample(
     bench: Bench, samples: int, groups: int, updates: int, seed: int
 ) -> tuple[Tensor, float, tuple[float, float]]:
-    """Mean and total variance over batches drawn at random, and how far the mean may lie from the expectation.
+    """Mean and total variance over batches drawn at random, and how far the mean may lie from the
+    expectation.
 
-    The bounds are quantiles of ‖x‖/√N, x normal with the estimates' covariance: the central limit theorem.
+    The bounds are quantiles of ‖x‖/√N, x normal with the estimates' covariance: the central limit
+    theorem.
     """
     random = torch.Generator().manual_seed(seed)
     rows = samples * groups
-    words = torch.multinomial(bench.problem.prob(), updates * rows, replacement=True, generator=random)
-    found = torch.stack([bench.ascent(row.tolist(), groups).flatten() for row in words.view(updates, rows)])  # [N, P·V]
+    words = torch.multinomial(
+        bench.problem.prob(), updates * rows, replacement=True, generator=random
+    )
+    found = torch.stack(
+        [bench.ascent(row.tolist(), groups).flatten() for row in words.view(updates, rows)]
+    )  # [N, P·V]
     mean = found.mean(0)
     apart = found - mean
-    spread = torch.linalg.eigvalsh(apart.T @ apart / (updates - 1)).clamp(min=0)  # of the covariance, [P·V]
+    spread = torch.linalg.eigvalsh(apart.T @ apart / (updates - 1)).clamp(
+        min=0
+    )  # of the covariance, [P·V]
     draws = torch.randn(RESAMPLES, len(spread), dtype=torch.float64, generator=random)
     lengths = (draws.square() @ spread / updates).sqrt()
     usual, widest = (float(lengths.quantile(share)) for share in (0.95, 0.999))

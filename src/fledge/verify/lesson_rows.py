@@ -1,4 +1,6 @@
-"""A reward model on pairs and a student of a teacher's whole distribution, each beside its gradient written down."""
+"""A reward model on pairs and a student of a teacher's whole distribution, each beside its gradient
+written down.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,16 @@ from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
 from fledge.verify.laboratory import Bench, Hardware
-from fledge.verify.preference_rows import BETA, LANGUAGE, PREFERRED, REJECTED, furthest, pairs_of, relative, sigmoid
+from fledge.verify.preference_rows import (
+    BETA,
+    LANGUAGE,
+    PREFERRED,
+    REJECTED,
+    furthest,
+    pairs_of,
+    relative,
+    sigmoid,
+)
 from fledge.verify.rows import Row
 from fledge.verify.table import TableNetwork, spoken
 
@@ -35,11 +46,15 @@ class TableOfScores(nn.Module):
         self.places.requires_grad_(False)
 
     def score(self, tokens: Tensor, last: Tensor) -> Tensor:
-        return self.numbers[self.places.place(tokens)[torch.arange(len(tokens), device=tokens.device), last]]
+        return self.numbers[
+            self.places.place(tokens)[torch.arange(len(tokens), device=tokens.device), last]
+        ]
 
 
 def reward_model_row(hardware: Hardware) -> Row:
-    """−log σ(r(y_w) − r(y_l) − margin): the score of each answer is pulled by σ of the gap that is missing (Ouyang et al. 2022, eq. 1)."""
+    """−log σ(r(y_w) − r(y_l) − margin): the score of each answer is pulled by σ of the gap that is
+    missing (Ouyang et al. 2022, eq. 1).
+    """
     model, margin = TableOfScores(24).to(hardware.device, hardware.dtype), 0.25
     learner = Learner(model, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
     taken: list[Tensor] = []
@@ -50,10 +65,14 @@ def reward_model_row(hardware: Hardware) -> Row:
 
     learner.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
-    sides = [spoken(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)]
+    sides = [
+        spoken(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)
+    ]
     figures = RewardModel(model, learner, Stopwatch(), margin=margin).update(Pairs(*sides))  # pyright: ignore[reportArgumentType]
     number = {word: i for i, word in enumerate(_heap_order())}
-    score = {i: float(model.numbers[number[word]].detach()) for i, word in enumerate(LANGUAGE.sequences)}
+    score = {
+        i: float(model.numbers[number[word]].detach()) for i, word in enumerate(LANGUAGE.sequences)
+    }
     wanted = torch.zeros_like(taken[0])
     gaps = [score[w] - score[r] for w, r in zip(PREFERRED, REJECTED, strict=True)]
     for w, r, gap in zip(PREFERRED, REJECTED, gaps, strict=True):
@@ -66,7 +85,14 @@ def reward_model_row(hardware: Hardware) -> Row:
     }
     error = max(relative(taken[0], wanted), furthest(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
-    return Row("L1", "reward model", "the gradient is that of its formula", error, hardware.tolerance, statement)
+    return Row(
+        "L1",
+        "reward model",
+        "the gradient is that of its formula",
+        error,
+        hardware.tolerance,
+        statement,
+    )
 
 
 def _heap_order() -> list[tuple[int, ...]]:
@@ -82,29 +108,46 @@ def _heap_order() -> list[tuple[int, ...]]:
 def distillation_row(
     id: str, name: str, kind: Callable[[Tensor, Tensor], Tensor], beta: float, hardware: Hardware
 ) -> Row:
-    """The mean over all steps of β·KL(T‖m) + (1 − β)·KL(S‖m), m = βT + (1 − β)S (Agarwal et al. 2024, eq. 1); β = 0: KL(S‖T)."""
+    """The mean over all steps of β·KL(T‖m) + (1 − β)·KL(S‖m), m = βT + (1 − β)S (Agarwal et al.
+    2024, eq. 1); β = 0: KL(S‖T).
+    """
     problem = random_problem(LANGUAGE, seed=25, beta=BETA)
     assert problem.reference is not None
-    teacher = TokenPolicy(TableNetwork(3, 2).hold(LANGUAGE, problem.reference)).to(hardware.device, hardware.dtype)
-    bench = Bench(problem, partial(Distillation, teacher=teacher.frozen_copy(), kind=kind), hardware)
+    teacher = TokenPolicy(TableNetwork(3, 2).hold(LANGUAGE, problem.reference)).to(
+        hardware.device, hardware.dtype
+    )
+    bench = Bench(
+        problem, partial(Distillation, teacher=teacher.frozen_copy(), kind=kind), hardware
+    )
     words = list(range(len(LANGUAGE.sequences)))
     found, figures = bench.update(pairs_of(bench, words, words).preferred)
     student = problem.logits.clone().requires_grad_(True)
     s, t = student.softmax(-1), problem.reference.softmax(-1)
     middle = beta * t + (1 - beta) * s if beta else t
-    apart = beta * (t * (t / middle).log()).sum(-1) + (1 - beta) * (s * (s / middle).log()).sum(-1)  # [P]
+    apart = beta * (t * (t / middle).log()).sum(-1) + (1 - beta) * (s * (s / middle).log()).sum(
+        -1
+    )  # [P]
     number = {prefix: i for i, prefix in enumerate(LANGUAGE.prefixes)}
     steps = [number[word[:k]] for word in LANGUAGE.sequences for k in range(len(word))]
     loss = apart[steps].mean()
     exact = -torch.autograd.grad(loss, student)[0]
     error = max(relative(found, exact), furthest(figures, {"loss": loss.item()}))
     statement = f"gradient and loss over all sequences to {error:.1e}"
-    return Row(id, f"distillation, {name}", "the gradient is that of its formula", error, hardware.tolerance, statement)
+    return Row(
+        id,
+        f"distillation, {name}",
+        "the gradient is that of its formula",
+        error,
+        hardware.tolerance,
+        statement,
+    )
 
 
 def lesson_rows(hardware: Hardware) -> list[Row]:
     return [
         reward_model_row(hardware),
         distillation_row("L2", "from the student's side", reverse_kl, 0.0, hardware),
-        distillation_row("L3", "from between the two", partial(jensen_shannon, beta=0.3), 0.3, hardware),
+        distillation_row(
+            "L3", "from between the two", partial(jensen_shannon, beta=0.3), 0.3, hardware
+        ),
     ]

@@ -1,4 +1,6 @@
-"""What comes out of a replay memory, beside the history that went in: returns of several steps, and how often and how heavy by surprise."""
+"""What comes out of a replay memory, beside the history that went in: returns of several steps, and
+how often and how heavy by surprise.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ FLOAT32 = 1e-6  # relative: rewards are kept in float32
 
 
 def history(copies: int = 3, steps: int = 14) -> Trajectories:
-    """Every observation has a number of its own; ends of both kinds, and steps that nobody chose after them."""
+    """Every observation has a number of its own; ends of both kinds, and steps that nobody chose
+    after them.
+    """
     random = torch.Generator().manual_seed(81)
     ended = torch.rand(copies, steps, generator=random) < 0.25
     cut = torch.rand(copies, steps, generator=random) < 0.5
@@ -31,7 +35,9 @@ def history(copies: int = 3, steps: int = 14) -> Trajectories:
 
 
 def by_hand(batch: Trajectories, i: int, t: int, n: int) -> tuple[float, int, float, bool]:
-    """Σ γ^k r_k over up to n steps, what was seen after them, γ^k, and whether the world ended there."""
+    """Σ γ^k r_k over up to n steps, what was seen after them, γ^k, and whether the world ended
+    there.
+    """
     total, k = 0.0, 0
     while True:
         total += GAMMA**k * float(batch.reward[i, t + k])
@@ -55,7 +61,11 @@ def returns_row(id: str, n: int) -> Row:
         reward, after, discount, terminated = by_hand(batch, i, t, n)
         same = int(drawn.action[j]) == int(batch.action[i, t]) and int(drawn.next_obs[j]) == after
         same &= bool(drawn.terminated[j]) is terminated and float(drawn.weight[j]) == 1
-        wrong = max(abs(float(drawn.reward[j]) - reward), abs(float(drawn.discount[j]) - discount), float(not same))
+        wrong = max(
+            abs(float(drawn.reward[j]) - reward),
+            abs(float(drawn.discount[j]) - discount),
+            float(not same),
+        )
         error = max(error, wrong)
     every = batch.obs[:, :-1][batch.chosen].tolist()
     figure = error if met == set(every) else math.inf
@@ -66,12 +76,16 @@ def returns_row(id: str, n: int) -> Row:
 
 
 def surprise_row() -> Row:
-    """Priorities of whole parts: of as many draws as there are parts, each step is drawn exactly as often as it has parts.
+    """Priorities of whole parts: of as many draws as there are parts, each step is drawn exactly as
+    often as it has parts.
 
-    P(i) ∝ (|δ| + ε)^α, and the weight is (N·P(i))^−β over the largest, β on its way from 0.4 to 1 (Schaul et al. 2016, §3.3 and 3.4).
+    P(i) ∝ (|δ| + ε)^α, and the weight is (N·P(i))^−β over the largest, β on its way from 0.4 to 1
+    (Schaul et al. 2016, §3.3 and 3.4).
     """
     batch, alpha = history(1, 6), 0.5
-    memory = Replay(100, generator=torch.Generator().manual_seed(83), surprise=Surprise(alpha=alpha, beta=0.4))
+    memory = Replay(
+        100, generator=torch.Generator().manual_seed(83), surprise=Surprise(alpha=alpha, beta=0.4)
+    )
     memory.push(batch)
     drawn = memory.draw(200, GAMMA)
     index = {int(number): int(place) for number, place in zip(drawn.obs, drawn.index, strict=True)}
@@ -79,7 +93,9 @@ def surprise_row() -> Row:
     parts = [1 + k % 3 for k in range(len(numbers))]
     error = float(drawn.weight.sub(1).abs().max())  # new steps are all as likely
     places = torch.tensor([index[number] for number in numbers])
-    memory.surprised(places, torch.tensor([part ** (1 / alpha) - 1e-6 for part in parts], dtype=torch.float64))
+    memory.surprised(
+        places, torch.tensor([part ** (1 / alpha) - 1e-6 for part in parts], dtype=torch.float64)
+    )
     for gone, beta in ((0.0, 0.4), (0.5, 0.7), (1.0, 1.0), (1.25, 1.0)):
         again = memory.draw(sum(parts), GAMMA, gone=gone)
         error = max(error, of_surprise(again, numbers, parts, beta))
@@ -94,7 +110,9 @@ def of_surprise(drawn: Transitions, numbers: list[int], parts: list[int], beta: 
     counts = [int((drawn.obs == number).sum()) for number in numbers]
     chance = [part / sum(parts) for part in parts]
     raw = [(len(parts) * p) ** -beta for p in chance]
-    weight: dict[int, float] = {number: each / max(raw) for number, each in zip(numbers, raw, strict=True)}
+    weight: dict[int, float] = {
+        number: each / max(raw) for number, each in zip(numbers, raw, strict=True)
+    }
     apart: Tensor = drawn.weight - torch.tensor([weight[int(number)] for number in drawn.obs])
     return max(float(apart.abs().max()), float(counts != parts))
 

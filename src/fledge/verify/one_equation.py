@@ -1,8 +1,10 @@
-"""The special cases of one equation, each beside the exact answer it must reach: rows U1 to U7 of `fledge verify`.
+"""The special cases of one equation, each beside the exact answer it must reach: rows U1 to U7 of
+`fledge verify`.
 
-min over q, θ of −α·H(q) + β·D(q, p_θ) − E_q[f]: maximum likelihood, EM, the policy gradient, RLHF, reward-augmented likelihood,
-posterior regularisation and distillation differ in f, α and β only. What is measured is the package's own losses and algorithms,
-but for U2.2, whose closed form is measured alone; what they are measured against is enumeration.
+min over q, θ of −α·H(q) + β·D(q, p_θ) − E_q[f]: maximum likelihood, EM, the policy gradient, RLHF,
+reward-augmented likelihood, posterior regularisation and distillation differ in f, α and β only.
+What is measured is the package's own losses and algorithms, but for U2.2, whose closed form is
+measured alone; what they are measured against is enumeration.
 """
 
 from __future__ import annotations
@@ -45,14 +47,18 @@ def seeded(seed: int) -> torch.Generator:
 
 
 def u1_maximum_likelihood(hardware: Hardware) -> Row:
-    """A data set in which every sequence stands up to four times: loss and gradient against H(data, p) by enumeration."""
+    """A data set in which every sequence stands up to four times: loss and gradient against H(data,
+    p) by enumeration.
+    """
     problem = random_problem(LANGUAGE, seed=1)
     times = torch.randint(0, 5, problem.reward.shape, generator=seeded(2))
     data = times.double() / times.sum()
     words = [word for word, n in enumerate(times.tolist()) for _ in range(n)]
     tokens = sum(len(LANGUAGE.sequences[word]) for word in words)
     table = problem.logits.clone().requires_grad_(True)
-    exact = -(data * LANGUAGE.log_prob(table)).sum() * len(words) / tokens  # per token, as the loss is
+    exact = (
+        -(data * LANGUAGE.log_prob(table)).sum() * len(words) / tokens
+    )  # per token, as the loss is
     slope = torch.autograd.grad(exact, table)[0]
     figures: list[float] = []
 
@@ -68,7 +74,10 @@ def u1_maximum_likelihood(hardware: Hardware) -> Row:
     ascent = Bench(problem, make, hardware).ascent(words)
     loss_error = abs(figures[0] - exact.item()) / exact.item()
     error = max(loss_error, float((ascent + slope).norm() / slope.norm()))
-    said = f"loss {figures[0]:.6f}, cross entropy {exact.item():.6f} nats per token; largest relative error of loss and gradient {error:.1e}"
+    said = (
+        f"loss {figures[0]:.6f}, cross entropy {exact.item():.6f} nats per token; largest relative "
+        f"error of loss and gradient {error:.1e}"
+    )
     return Row("U1", "maximum likelihood", "equals the cross entropy to 1e-6", error, 1e-6, said)
 
 
@@ -78,9 +87,11 @@ def largest_fall(values: list[float]) -> float:
 
 
 def u2_posterior(hardware: Hardware) -> Row:
-    """EM towards sequences judged right, every M-step taken to its end: it must leave the policy at the posterior.
+    """EM towards sequences judged right, every M-step taken to its end: it must leave the policy at
+    the posterior.
 
-    Each sequence is sampled once and earns S·π(y)·p(o=1|y): as if it had come exactly as often as it is likely.
+    Each sequence is sampled once and earns S·π(y)·p(o=1|y): as if it had come exactly as often as
+    it is likely.
     """
     problem = random_problem(LANGUAGE, seed=3)
     success, sequences = problem.reward.sigmoid(), range(len(LANGUAGE.sequences))
@@ -88,12 +99,16 @@ def u2_posterior(hardware: Hardware) -> Row:
     found, apart = [log_success(LANGUAGE.log_prob(read()), success).item()], 0.0
     for _ in range(5):
         before = read()
-        learner = Learner(policy, Schedule(0.1, 200, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0)
+        learner = Learner(
+            policy, Schedule(0.1, 200, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
+        )
         algorithm = ExpectationMaximisation(
             policy, learner, Stopwatch(), keep="posterior", updates_per_step=200, epochs=200
         )
         earned = len(sequences) * LANGUAGE.log_prob(before).exp() * success
-        rewards, steps = (x.to(hardware.device, hardware.dtype) for x in (earned, LANGUAGE.step_log_prob(before)))
+        rewards, steps = (
+            x.to(hardware.device, hardware.dtype) for x in (earned, LANGUAGE.step_log_prob(before))
+        )
         algorithm.update(spoken(LANGUAGE, sequences, LANGUAGE.vocabulary, rewards, steps))
         posterior = LANGUAGE.log_prob(em_step(LANGUAGE, before, success))
         apart = max(apart, kl(posterior, LANGUAGE.log_prob(read())).item())
@@ -113,12 +128,16 @@ def _speaker(logits: Tensor, hardware: Hardware) -> tuple[TokenPolicy, Callable[
 
 
 def u2_mixture(hardware: Hardware) -> Row:
-    """Three normal distributions from a bad start, on 120 points drawn from three: the closed form alone, which no algorithm uses."""
+    """Three normal distributions from a bad start, on 120 points drawn from three: the closed form
+    alone, which no algorithm uses.
+    """
     random = seeded(4)
     centres = torch.tensor([-2.0, 0.5, 3.0], dtype=torch.float64).repeat_interleave(40)
     x = centres + 0.7 * torch.randn(120, dtype=torch.float64, generator=random)
     third = torch.full((3,), 1 / 3, dtype=torch.float64)
-    mixture = Mixture(third, torch.tensor([0.0, 0.1, 0.2], dtype=torch.float64), torch.ones_like(third))
+    mixture = Mixture(
+        third, torch.tensor([0.0, 0.1, 0.2], dtype=torch.float64), torch.ones_like(third)
+    )
     found = []
     for _ in range(41):
         found.append(mixture.log_likelihood(x) / len(x))
@@ -131,23 +150,35 @@ def u2_mixture(hardware: Hardware) -> Row:
 def _em_curve(subject: str, found: list[float]) -> tuple[Curve, str]:
     """The log-likelihood after every step, and the same in words."""
     steps = [float(step) for step in range(len(found))]
-    curve = Curve(subject, "nats", "EM step", {"log-likelihood": (steps, found)}, "EM: it never falls")
-    said = f"from {found[0]:.4f} to {found[-1]:.4f} in {len(found) - 1} steps, largest fall {largest_fall(found):.1e}"
+    curve = Curve(
+        subject, "nats", "EM step", {"log-likelihood": (steps, found)}, "EM: it never falls"
+    )
+    said = (
+        f"from {found[0]:.4f} to {found[-1]:.4f} in {len(found) - 1} steps, largest fall "
+        f"{largest_fall(found):.1e}"
+    )
     return curve, said
 
 
 def u3_policy_gradient(hardware: Hardware) -> Row:
-    measured = measure(partial(Reinforce, baseline="none"), random_problem(LANGUAGE, seed=5), 1, hardware=hardware)
-    said = f"relative error {measured.relative_error:.1e} over all {len(LANGUAGE.sequences)} samples, cosine {measured.cosine:.6f}"
+    measured = measure(
+        partial(Reinforce, baseline="none"), random_problem(LANGUAGE, seed=5), 1, hardware=hardware
+    )
+    said = (
+        f"relative error {measured.relative_error:.1e} over all {len(LANGUAGE.sequences)} samples, "
+        f"cosine {measured.cosine:.6f}"
+    )
     return Row(
         "U3", "policy gradient", "REINFORCE's expected gradient is the exact one", measured.relative_error, hardware.tolerance, said
     )  # fmt: skip
 
 
 def u4_regularised_optimum(hardware: Hardware) -> Row:
-    """Natural-gradient ascent along REINFORCE's expected gradient with the KL in its reward, each step by enumeration.
+    """Natural-gradient ascent along REINFORCE's expected gradient with the KL in its reward, each
+    step by enumeration.
 
-    θ ← θ + F⁻¹∇J/(2β): half the step that Cen et al. 2022 (eq. 18) show to be soft policy iteration, so that the way is seen.
+    θ ← θ + F⁻¹∇J/(2β): half the step that Cen et al. 2022 (eq. 18) show to be soft policy
+    iteration, so that the way is seen.
     """
     beta = 0.5
     start = random_problem(SMALL, seed=6, beta=beta)
@@ -163,14 +194,23 @@ def u4_regularised_optimum(hardware: Hardware) -> Row:
         fisher = score.T @ (SMALL.log_prob(table).exp()[:, None] * score)  # E[∇log π ∇log πᵀ]
         step = torch.linalg.pinv(fisher, rtol=1e-9, hermitian=True) @ gradient.flatten()
         table = table + step.view_as(table) / (2 * beta)
-    return _arrival("U4", "KL-regularised RL (RLHF)", "reaches π* ∝ π_ref·exp(r/β)", found, FIT_BOUND, "ascent step")
+    return _arrival(
+        "U4",
+        "KL-regularised RL (RLHF)",
+        "reaches π* ∝ π_ref·exp(r/β)",
+        found,
+        FIT_BOUND,
+        "ascent step",
+    )
 
 
 def _arrival(id: str, subject: str, claim: str, found: list[float], bound: float, unit: str) -> Row:
     """KL to the closed form after every step, on its way to zero."""
     steps = [float(step) for step in range(len(found))]
     heights = torch.tensor(found, dtype=torch.float64).clamp(min=1e-16).log10().tolist()
-    curve = Curve(subject, "log₁₀ nats", unit, {"KL": (steps, heights)}, "KL divergence from the closed form")
+    curve = Curve(
+        subject, "log₁₀ nats", unit, {"KL": (steps, heights)}, "KL divergence from the closed form"
+    )
     figure = max(0.0, found[-1])  # rounding may leave a KL just below zero
     said = f"KL from {found[0]:.2f} to {figure:.1e} nats in {len(found) - 1} steps"
     return Row(id, subject, claim, figure, bound, said, curves=(curve,))
@@ -180,15 +220,30 @@ def u5_reward_augmented(hardware: Hardware) -> Row:
     """q ∝ exp(r/τ) (Norouzi et al. 2016, eq. 5), fitted by weighted nll."""
     reward = random_problem(LANGUAGE, seed=9).reward
     _, found = fit_weighted(LANGUAGE, (reward / 0.8).softmax(0), hardware)
-    return _arrival("U5.1", "reward-augmented likelihood", "p = q ∝ exp(r/τ)", found, FIT_BOUND, "optimizer step")
+    return _arrival(
+        "U5.1",
+        "reward-augmented likelihood",
+        "p = q ∝ exp(r/τ)",
+        found,
+        FIT_BOUND,
+        "optimizer step",
+    )
 
 
 def u5_label_smoothing(hardware: Hardware) -> Row:
-    """r = 1 for the label and 0 elsewhere: exp(r/τ) over V labels is smoothing by ε = V/(exp(1/τ) + V − 1) (Szegedy et al. 2016, §7)."""
+    """r = 1 for the label and 0 elsewhere: exp(r/τ) over V labels is smoothing by ε = V/(exp(1/τ) +
+    V − 1) (Szegedy et al. 2016, §7).
+    """
     labels, tau = 5, 0.4
-    q = (F.one_hot(torch.tensor(2), labels).double() / tau).softmax(0).to(hardware.device, hardware.dtype)
+    q = (
+        (F.one_hot(torch.tensor(2), labels).double() / tau)
+        .softmax(0)
+        .to(hardware.device, hardware.dtype)
+    )
     epsilon = labels / (math.exp(1 / tau) + labels - 1)
-    logits = torch.randn(1, labels, dtype=torch.float64, generator=seeded(10)).to(hardware.device, hardware.dtype)
+    logits = torch.randn(1, labels, dtype=torch.float64, generator=seeded(10)).to(
+        hardware.device, hardware.dtype
+    )
     ours, theirs = (logits.clone().requires_grad_(True) for _ in range(2))
     weighted = total(nll(ours.log_softmax(-1), q), torch.ones_like(ours, dtype=torch.bool), 1.0)
     label = torch.tensor([2], device=hardware.device)
@@ -196,21 +251,30 @@ def u5_label_smoothing(hardware: Hardware) -> Row:
     slopes = torch.autograd.grad(weighted, ours)[0], torch.autograd.grad(smoothed, theirs)[0]
     loss_error = abs(weighted.item() - smoothed.item()) / smoothed.item()
     error = max(loss_error, float((slopes[0] - slopes[1]).norm() / slopes[1].norm()))
-    said = f"τ = {tau} is ε = {epsilon:.4f}: loss and gradient of torch's smoothed cross entropy to {error:.1e}"
+    said = (
+        f"τ = {tau} is ε = {epsilon:.4f}: loss and gradient of torch's smoothed cross entropy to "
+        f"{error:.1e}"
+    )
     return Row("U5.2", "label smoothing", "nll under q ∝ exp(1{y=y*}/τ)", error, 1e-6, said)
 
 
 def u5_reweighting(hardware: Hardware) -> Row:
-    """Data weighted by w: the fitted model is data·w, normalised; what the data never says is unlearnt."""
+    """Data weighted by w: the fitted model is data·w, normalised; what the data never says is
+    unlearnt.
+    """
     random = seeded(11)
     data = torch.randint(1, 6, (len(LANGUAGE.sequences),), generator=random).double()
     weight = torch.rand(len(data), dtype=torch.float64, generator=random)
     _, found = fit_weighted(LANGUAGE, data * weight / (data * weight).sum(), hardware)
-    return _arrival("U5.3", "data re-weighting", "p = data·w, normalised", found, FIT_BOUND, "optimizer step")
+    return _arrival(
+        "U5.3", "data re-weighting", "p = data·w, normalised", found, FIT_BOUND, "optimizer step"
+    )
 
 
 def u6_posterior_regularisation(hardware: Hardware) -> Row:
-    """At most 1.2 symbols on average, and the symbol 2 first in at most 3%: the projection, then a model fitted to it."""
+    """At most 1.2 symbols on average, and the symbol 2 first in at most 3%: the projection, then a
+    model fitted to it.
+    """
     logp = LANGUAGE.log_prob(random_problem(LANGUAGE, seed=12).logits)
     length = [float(len(word)) for word in LANGUAGE.sequences]
     opens = [float(word[0] == 2) for word in LANGUAGE.sequences]
@@ -228,17 +292,31 @@ def u6_posterior_regularisation(hardware: Hardware) -> Row:
         "posterior regularisation", "log₁₀", "dual step", {"violation": (steps, heights)}, "largest |E_q[φ] − b| of the ascent"
     )  # fmt: skip
     said = (
-        f"E[length] {before[0]:.3f} → {after[0]:.3f} (≤ {bound[0]:.1f}), p(2 first) {before[1]:.3f} → {after[1]:.3f} (≤ {bound[1]:.2f}); "
-        f"λ = {projection.multiplier[0]:.2f}, {projection.multiplier[1]:.2f}; violation, slackness and KL of the fitted model at most {figure:.1e}"
+        f"E[length] {before[0]:.3f} → {after[0]:.3f} (≤ {bound[0]:.1f}), p(2 first) "
+        f"{before[1]:.3f} → {after[1]:.3f} (≤ {bound[1]:.2f}); λ = {projection.multiplier[0]:.2f}, "
+        f"{projection.multiplier[1]:.2f}; violation, slackness and KL of the fitted model at most "
+        f"{figure:.1e}"
     )
-    return Row("U6", "posterior regularisation", "q ∝ p·exp(−λφ) meets E[φ] ≤ b", figure, 1e-5, said, curves=(curve,))
+    return Row(
+        "U6",
+        "posterior regularisation",
+        "q ∝ p·exp(−λφ) meets E[φ] ≤ b",
+        figure,
+        1e-5,
+        said,
+        curves=(curve,),
+    )
 
 
 def u7_distillation(hardware: Hardware) -> Row:
     """A student of the teacher's own capacity, taught on every sequence."""
     lesson = random_problem(LANGUAGE, seed=13)
-    (teacher, _), (student, read) = (_speaker(table, hardware) for table in (lesson.logits, lesson.logits.flip(1)))
-    learner = Learner(student, Schedule(0.1, 400, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0)
+    (teacher, _), (student, read) = (
+        _speaker(table, hardware) for table in (lesson.logits, lesson.logits.flip(1))
+    )
+    learner = Learner(
+        student, Schedule(0.1, 400, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
+    )
     algorithm = Distillation(student, learner, Stopwatch(), teacher=teacher.frozen_copy())
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
     every = spoken(LANGUAGE, range(len(nothing)), LANGUAGE.vocabulary, nothing)
@@ -247,7 +325,9 @@ def u7_distillation(hardware: Hardware) -> Row:
         found.append(kl(LANGUAGE.log_prob(lesson.logits), LANGUAGE.log_prob(read())).item())
         if step < 400:
             algorithm.update(every)
-    return _arrival("U7", "distillation", "KL(teacher‖student) < 1e-4", found, 1e-4, "optimizer step")
+    return _arrival(
+        "U7", "distillation", "KL(teacher‖student) < 1e-4", found, 1e-4, "optimizer step"
+    )
 
 
 SECTION_0: tuple[Callable[[Hardware], Row], ...] = (

@@ -1,4 +1,6 @@
-"""What a user's Python file brings to the table of `fledge verify`: its algorithms, and its loss."""
+"""What a user's Python file brings to the table of `fledge verify`: its algorithms, and its
+loss.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ WANTED = "a class with update(batch), or a function loss(logp, batch) that retur
 
 
 class OwnLoss:
-    """One optimizer step along a loss per step of the user's own: summed over the chosen steps, a mean over rows."""
+    """One optimizer step along a loss per step of the user's own: summed over the chosen steps, a
+    mean over rows.
+    """
 
     def __init__(
         self,
@@ -44,9 +48,14 @@ class OwnLoss:
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)  # [B, T]
             per_step = self.loss(logp, part)
             if not isinstance(per_step, Tensor) or per_step.shape != logp.shape:
-                given = tuple(per_step.shape) if isinstance(per_step, Tensor) else type(per_step).__name__
+                given = (
+                    tuple(per_step.shape)
+                    if isinstance(per_step, Tensor)
+                    else type(per_step).__name__
+                )
                 raise ValueError(
-                    f"loss(logp, batch) returned {given}: it must be a tensor [B, T], here {tuple(logp.shape)}"
+                    f"loss(logp, batch) returned {given}: it must be a tensor [B, T], here "
+                    f"{tuple(logp.shape)}"
                 )
             return total(per_step, part.chosen, rows), {}
 
@@ -54,9 +63,11 @@ class OwnLoss:
 
 
 def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], Row]]]:
-    """The rows to measure, by name. Raises UserError for a file that cannot be read, is wrong, or brings nothing to verify.
+    """The rows to measure, by name. Raises UserError for a file that cannot be read, is wrong, or
+    brings nothing to verify.
 
-    What goes wrong in the user's code while a row is measured becomes a UserError with the file and the line.
+    What goes wrong in the user's code while a row is measured becomes a UserError with the file and
+    the line.
     """
     if path.suffix != ".py":
         raise UserError(f"{path} is no Python file: give a .py file with {WANTED}.")
@@ -65,7 +76,9 @@ def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Ca
     if not path.read_bytes().strip():
         raise UserError(f"{path} is empty: it needs {WANTED}.")
     module = load_module(path)
-    found = call(path, "the file", lambda: list(_makes(module)), "as it was searched for algorithms")
+    found = call(
+        path, "the file", lambda: list(_makes(module)), "as it was searched for algorithms"
+    )
     if not found:
         raise UserError(f"{path} has nothing to verify: it needs {WANTED}.")
     entries = [(name, entry) for name, make in found for entry in own_entries(name, make)]
@@ -79,7 +92,9 @@ def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Ca
 
 
 def own_row(path: Path, name: str, measure: Callable[[], Row]) -> Row:
-    """Raises UserError where it goes wrong, a loss that is no number among it: here that is the file's mistake."""
+    """Raises UserError where it goes wrong, a loss that is no number among it: here that is the
+    file's mistake.
+    """
     try:
         return call(path, name, measure, "while it was verified")
     except Diverged as error:
@@ -93,5 +108,7 @@ def _makes(module: ModuleType) -> Iterator[tuple[str, Make]]:
             yield name, value
         elif own and name == "loss" and inspect.isfunction(value):
             make: Any = partial(OwnLoss, loss=value)
-            make.gradient_claim = getattr(value, "gradient_claim", getattr(module, "gradient_claim", None))
+            make.gradient_claim = getattr(
+                value, "gradient_claim", getattr(module, "gradient_claim", None)
+            )
             yield name, make

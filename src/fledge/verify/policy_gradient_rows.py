@@ -1,8 +1,10 @@
-"""The mean of what a critic and importance weights make of every trajectory there is, beside the exact policy gradient.
+"""The mean of what a critic and importance weights make of every trajectory there is, beside the
+exact policy gradient.
 
-An estimate is Σ_t γ^t·Â_t·∇log π(a_t|s_t), its Â from `weigh`. With the exact critic, V_t(s) for t steps done, GAE is unbiased for any λ
-and so is every k-step return (Schulman et al. 2016); with a wrong one only λ = 1 on whole episodes is. Rewards
-weighted by the decisions before them make up for samples of another policy (Precup et al. 2000).
+An estimate is Σ_t γ^t·Â_t·∇log π(a_t|s_t), its Â from `weigh`. With the exact critic, V_t(s) for t
+steps done, GAE is unbiased for any λ and so is every k-step return (Schulman et al. 2016); with a
+wrong one only λ = 1 on whole episodes is. Rewards weighted by the decisions before them make up for
+samples of another policy (Precup et al. 2000).
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ LAMBDAS = (0.0, 0.5, 0.95, 1.0)
 
 
 def critic_of(mdp: MDP, values: Tensor) -> Tensor:
-    """What a critic says along every trajectory; after the last step, which ends it, nothing.  values [H+1, S] -> [N, H+1]"""
+    """What a critic says along every trajectory; after the last step, which ends it, nothing.
+    values [H+1, S] -> [N, H+1]
+    """
     steps = torch.arange(mdp.horizon)
-    return torch.cat([values[steps, mdp.state], torch.zeros(len(mdp.back), 1, dtype=values.dtype)], 1)
+    return torch.cat(
+        [values[steps, mdp.state], torch.zeros(len(mdp.back), 1, dtype=values.dtype)], 1
+    )
 
 
 def estimate(mdp: MDP, logits: Tensor, advantage: Tensor) -> Tensor:
@@ -33,11 +39,15 @@ def gae_advantage(mdp: MDP, values: Tensor, lam: float) -> Tensor:
     """Every trajectory as one episode that ends with its last step.  values [H+1, S] -> [N, H]"""
     chosen = torch.ones_like(mdp.worth, dtype=torch.bool)
     ends = chosen & (torch.arange(mdp.horizon) == mdp.horizon - 1)
-    return gae(mdp.worth, critic_of(mdp, values), chosen, ends, torch.zeros_like(ends), mdp.gamma, lam)[0]
+    return gae(
+        mdp.worth, critic_of(mdp, values), chosen, ends, torch.zeros_like(ends), mdp.gamma, lam
+    )[0]
 
 
 def k_step_advantage(mdp: MDP, values: Tensor, k: int) -> Tensor:
-    """In rows of at most k steps, as a sampler cuts them: each runs on into the next, and only the last one ends.  [H+1, S] -> [N, H]"""
+    """In rows of at most k steps, as a sampler cuts them: each runs on into the next, and only the
+    last one ends.  [H+1, S] -> [N, H]
+    """
     value, rows = critic_of(mdp, values), []
     for a in range(0, mdp.horizon, k):
         b = min(a + k, mdp.horizon)
@@ -57,13 +67,18 @@ def off_policy_advantage(mdp: MDP, logits: Tensor, behaviour: Tensor) -> Tensor:
 
 
 def bootstrapped_gradient(mdp: MDP, logits: Tensor, values: Tensor, lam: float) -> Tensor:
-    """The mean of the estimate for any critic, state by state and without `weigh`: Σ_t γ^t Σ_s d_t(s) Σ_a π(a|s) D_t(s,a)·∇log π(a|s).
+    """The mean of the estimate for any critic, state by state and without `weigh`: Σ_t γ^t Σ_s
+    d_t(s) Σ_a π(a|s) D_t(s,a)·∇log π(a|s).
 
-    D_t(s,a) = R + γ P V_{t+1} − V_t(s) + γλ P Σ_a' π D_{t+1} is what GAE makes of a step on average, d_t how often s is seen at time t;
-    after the last step both V and D are 0.  [S, A], [H+1, S] -> [S, A]
+    D_t(s,a) = R + γ P V_{t+1} − V_t(s) + γλ P Σ_a' π D_{t+1} is what GAE makes of a step on
+    average, d_t how often s is seen at time t; after the last step both V and D are 0.  [S, A],
+    [H+1, S] -> [S, A]
     """
     policy = logits.softmax(-1)
-    later, ahead = torch.zeros(len(policy), dtype=policy.dtype), torch.zeros(len(policy), dtype=policy.dtype)
+    later, ahead = (
+        torch.zeros(len(policy), dtype=policy.dtype),
+        torch.zeros(len(policy), dtype=policy.dtype),
+    )
     credit: list[Tensor] = []
     for t in reversed(range(mdp.horizon)):
         beyond = mdp.gamma * (later + lam * ahead)  # of the state that follows, [S]
@@ -80,11 +95,15 @@ def bootstrapped_gradient(mdp: MDP, logits: Tensor, values: Tensor, lam: float) 
 
 
 def policy_gradient_rows(processes: int = 100) -> list[Row]:
-    """R7 and R9: largest relative errors of the expected gradient on random processes of 3 states and 4 steps."""
+    """R7 and R9: largest relative errors of the expected gradient on random processes of 3 states
+    and 4 steps.
+    """
     worst: dict[str, float] = {}
     bias = 0.0
 
-    def note(name: str, mdp: MDP, exact: Tensor, acting: Tensor, logits: Tensor, advantage: Tensor) -> None:
+    def note(
+        name: str, mdp: MDP, exact: Tensor, acting: Tensor, logits: Tensor, advantage: Tensor
+    ) -> None:
         mean = mean_and_variance(mdp, acting, estimate(mdp, logits, advantage))[0]
         worst[name] = max(worst.get(name, 0.0), float((mean - exact).norm() / exact.norm()))
 
@@ -92,7 +111,9 @@ def policy_gradient_rows(processes: int = 100) -> list[Row]:
         mdp, logits = random_mdp(3, 2, 4, 0.9, seed)
         _, behaviour = random_mdp(3, 2, 4, 0.9, seed + processes)
         exact, values = mdp.gradient(logits), mdp.state_values(logits)
-        wrong = values + torch.randn(values.shape, dtype=values.dtype, generator=torch.Generator().manual_seed(seed))
+        wrong = values + torch.randn(
+            values.shape, dtype=values.dtype, generator=torch.Generator().manual_seed(seed)
+        )
         for lam in LAMBDAS:
             note("gae", mdp, exact, logits, logits, gae_advantage(mdp, values, lam))
         for k in range(1, mdp.horizon + 1):
@@ -101,9 +122,17 @@ def policy_gradient_rows(processes: int = 100) -> list[Row]:
         biased = bootstrapped_gradient(mdp, logits, wrong, 0.5)
         note("bootstrapped", mdp, biased, logits, logits, gae_advantage(mdp, wrong, 0.5))
         bias = max(bias, float((biased - exact).norm() / exact.norm()))
-        note("off-policy", mdp, exact, behaviour, logits, off_policy_advantage(mdp, logits, behaviour))
+        note(
+            "off-policy",
+            mdp,
+            exact,
+            behaviour,
+            logits,
+            off_policy_advantage(mdp, logits, behaviour),
+        )
     said = {
-        name: f"expected gradient is the exact one: largest relative error {error:.1e}" for name, error in worst.items()
+        name: f"expected gradient is the exact one: largest relative error {error:.1e}"
+        for name, error in worst.items()
     }
     return [
         Row("R7.1", "off-policy, weights per decision, 100 random MDPs", "unbiased", worst["off-policy"], 1e-10, said["off-policy"]),
@@ -113,6 +142,7 @@ def policy_gradient_rows(processes: int = 100) -> list[Row]:
         Row(
             "R9.4", "actor–critic, wrong critic, GAE with λ = 0.5", "biased: a wrong critic stands in for rewards",
             worst["bootstrapped"], 1e-10,
-            f"expected gradient off the exact one by up to {bias:.2f}, and off its formula by up to {worst['bootstrapped']:.1e}",
+            (f"expected gradient off the exact one by up to {bias:.2f}, and off its formula by up "
+f"to {worst['bootstrapped']:.1e}"),
         ),
     ]  # fmt: skip

@@ -1,6 +1,8 @@
-"""Losses on pairs and on verdicts, each beside its gradient written down, and DPO and IPO at rest at their optimum.
+"""Losses on pairs and on verdicts, each beside its gradient written down, and DPO and IPO at rest
+at their optimum.
 
-A loss pulls at whole answers: its gradient is Σ_y c(y)·∇log π(y), and c is worked out here in plain numbers from the papers' formulas.
+A loss pulls at whole answers: its gradient is Σ_y c(y)·∇log π(y), and c is worked out here in plain
+    numbers from the papers' formulas.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ BETA = 0.5
 
 @dataclass(frozen=True)
 class Said:
-    """What is known of one answer: its log-probability, that above the reference, and its length."""
+    """What is known of one answer: its log-probability, that above the reference, and its
+    length.
+    """
 
     logp: float
     ratio: float
@@ -42,7 +46,8 @@ class Said:
         return self.logp / self.length
 
 
-# Of a preferred and a rejected answer: the loss, how strongly each is pulled up, and the gap that is reported.
+# Of a preferred and a rejected answer: the loss, how strongly each is pulled up, and the gap that
+# is reported.
 PairFormula = Callable[[Said, Said], tuple[float, float, float, float]]
 
 
@@ -71,10 +76,14 @@ def simpo_formula(one: Said, other: Said) -> tuple[float, float, float, float]:
 
 
 def orpo_formula(one: Said, other: Said) -> tuple[float, float, float, float]:
-    """−mean(y_w) − λ·log σ(log of the ratio of odds) with λ = 0.3 (Hong et al. 2024, eqs. 6 and 7)."""
+    """−mean(y_w) − λ·log σ(log of the ratio of odds) with λ = 0.3 (Hong et al. 2024, eqs. 6 and
+    7).
+    """
     odds = [side.mean - math.log(1 - math.exp(side.mean)) for side in (one, other)]
     gap = odds[0] - odds[1]
-    rises = [1 / (1 - math.exp(side.mean)) for side in (one, other)]  # of the log odds with the mean
+    rises = [
+        1 / (1 - math.exp(side.mean)) for side in (one, other)
+    ]  # of the log odds with the mean
     pull = 0.3 * sigmoid(-gap)
     loss = -one.mean - 0.3 * math.log(sigmoid(gap))
     return loss, (1 + pull * rises[0]) / one.length, -pull * rises[1] / other.length, gap
@@ -103,10 +112,14 @@ def furthest(found: dict[str, float], exact: dict[str, float]) -> float:
     return max(abs(found[name] - value) / max(1.0, abs(value)) for name, value in exact.items())
 
 
-def pairs_of(bench: Bench, preferred: Sequence[int], rejected: Sequence[int], weight: Tensor | None = None) -> Pairs:
+def pairs_of(
+    bench: Bench, preferred: Sequence[int], rejected: Sequence[int], weight: Tensor | None = None
+) -> Pairs:
     """weight [pairs]"""
     language, nothing = bench.problem.language, torch.zeros_like(bench.reward)
-    sides = [spoken(language, words, language.vocabulary, nothing) for words in (preferred, rejected)]
+    sides = [
+        spoken(language, words, language.vocabulary, nothing) for words in (preferred, rejected)
+    ]
     if weight is not None:
         counts = weight.to(nothing)[:, None].expand(sides[0].chosen.shape)
         sides[0] = sides[0].with_(weight=counts)
@@ -133,11 +146,16 @@ def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: 
     }
     error = max(relative(found, pull(problem, coefficient)), furthest(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
-    return Row(id, subject, "the gradient is that of its formula", error, hardware.tolerance, statement)
+    return Row(
+        id, subject, "the gradient is that of its formula", error, hardware.tolerance, statement
+    )
 
 
-def rest_row(id: str, subject: str, make: Make, worth: Tensor, share: Tensor, hardware: Hardware) -> Row:
-    """All pairs there are, each as often as it is preferred, in a policy at π_ref·exp(worth/β)/Z: nothing is left that pulls.
+def rest_row(
+    id: str, subject: str, make: Make, worth: Tensor, share: Tensor, hardware: Hardware
+) -> Row:
+    """All pairs there are, each as often as it is preferred, in a policy at π_ref·exp(worth/β)/Z:
+    nothing is left that pulls.
 
     worth [S], share [S, S]: how often the first of two is preferred.
     """
@@ -150,19 +168,29 @@ def rest_row(id: str, subject: str, make: Make, worth: Tensor, share: Tensor, ha
     weight = torch.stack([share[i, j] for i, j in every])
     left = bench.update(pairs_of(bench, [i for i, _ in every], [j for _, j in every], weight))[0]
     figure = float(left.norm())
-    statement = f"at π_ref·exp(·/β)/Z a gradient of {figure:.1e} is left, over all {len(every)} pairs"
+    statement = (
+        f"at π_ref·exp(·/β)/Z a gradient of {figure:.1e} is left, over all {len(every)} pairs"
+    )
     return Row(id, subject, "rests at its optimum", figure, hardware.tolerance, statement)
 
 
 def kto_row(hardware: Hardware) -> Row:
-    """λ·(1 − σ(±β(r − z₀))) with z₀ the mean log π/π_ref, no less than 0 (Ethayarajh et al. 2024, eq. 8; all prompts are one)."""
+    """λ·(1 − σ(±β(r − z₀))) with z₀ the mean log π/π_ref, no less than 0 (Ethayarajh et al. 2024,
+    eq. 8; all prompts are one).
+    """
     problem = random_problem(LANGUAGE, seed=23, beta=BETA)
-    words, wanted, weights = (0, 3, 5, 1, 6), (True, False, True, True, False), {True: 1.0, False: 1.5}
+    words, wanted, weights = (
+        (0, 3, 5, 1, 6),
+        (True, False, True, True, False),
+        {True: 1.0, False: 1.5},
+    )
     make = partial(KTO, beta=BETA, undesirable_weight=weights[False])
     bench, said = Bench(problem, make, hardware), answers(problem)
     rows = spoken(LANGUAGE, words, LANGUAGE.vocabulary, torch.zeros_like(bench.reward))
     verdict = torch.where(torch.tensor(wanted), 1.0, -1.0).to(bench.reward)[:, None]
-    ends = (torch.arange(1, rows.chosen.shape[1] + 1) == rows.last().cpu()[:, None]).to(verdict.device)
+    ends = (torch.arange(1, rows.chosen.shape[1] + 1) == rows.last().cpu()[:, None]).to(
+        verdict.device
+    )
     found, figures = bench.update(rows.with_(reward=torch.where(ends, verdict, 0.0)))
     anchor = max(0.0, sum(said[w].ratio for w in words) / len(words))
     coefficient, loss = [0.0] * len(said), 0.0
@@ -171,7 +199,10 @@ def kto_row(hardware: Hardware) -> Row:
         right = sigmoid(sign * BETA * (said[w].ratio - anchor))
         loss += weights[good] * (1 - right) / len(words)
         coefficient[w] += sign * weights[good] * BETA * right * (1 - right) / len(words)
-    sides = {good: [said[w] for w, own in zip(words, wanted, strict=True) if own is good] for good in (True, False)}
+    sides = {
+        good: [said[w] for w, own in zip(words, wanted, strict=True) if own is good]
+        for good in (True, False)
+    }
     means = {good: sum(one.ratio for one in own) / len(own) for good, own in sides.items()}
     exact = {
         "loss": loss,
@@ -181,8 +212,12 @@ def kto_row(hardware: Hardware) -> Row:
         "rejected_logp": sum(one.logp for one in sides[False]) / len(sides[False]),
     }
     error = max(relative(found, pull(problem, coefficient)), furthest(figures, exact))
-    statement = f"gradient, loss, reference point {anchor:.3f} and figures of five verdicts to {error:.1e}"
-    return Row("P5", "kto", "the gradient is that of its formula", error, hardware.tolerance, statement)
+    statement = (
+        f"gradient, loss, reference point {anchor:.3f} and figures of five verdicts to {error:.1e}"
+    )
+    return Row(
+        "P5", "kto", "the gradient is that of its formula", error, hardware.tolerance, statement
+    )
 
 
 def preference_rows(hardware: Hardware) -> list[Row]:
@@ -194,6 +229,20 @@ def preference_rows(hardware: Hardware) -> list[Row]:
         pair_row("P3", "simpo", SimPO, simpo_formula, hardware),
         pair_row("P4", "orpo", partial(ORPO, odds_weight=0.3), orpo_formula, hardware),
         kto_row(hardware),
-        rest_row("P6", "dpo, preferences of a reward", partial(DPO, beta=BETA), reward, preferred, hardware),
-        rest_row("P7", "ipo, preferences of any kind", partial(IPO, beta=BETA), preferred.mean(1), preferred, hardware),
+        rest_row(
+            "P6",
+            "dpo, preferences of a reward",
+            partial(DPO, beta=BETA),
+            reward,
+            preferred,
+            hardware,
+        ),
+        rest_row(
+            "P7",
+            "ipo, preferences of any kind",
+            partial(IPO, beta=BETA),
+            preferred.mean(1),
+            preferred,
+            hardware,
+        ),
     ]

@@ -1,6 +1,8 @@
-"""Actor and critic on a process that can be written down: the mean of their updates over all trajectories, and the natural gradient's step.
+"""Actor and critic on a process that can be written down: the mean of their updates over all
+trajectories, and the natural gradient's step.
 
-The state that they see is the place and the time, so that a table can hold what there is to know; the critic is wrong, so that it shows.
+The state that they see is the place and the time, so that a table can hold what there is to know;
+the critic is wrong, so that it shows.
 """
 
 from __future__ import annotations
@@ -13,7 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
-from fledge.algorithms.policy.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
+from fledge.algorithms.policy.natural_gradient import (
+    FixedRate,
+    NaturalGradient,
+    NaturalGradientSettings,
+)
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.algorithms.policy.trpo import TrustRegion
 from fledge.exact.mdp import MDP, random_mdp
@@ -51,19 +57,26 @@ def trajectory(mdp: MDP, number: int) -> Trajectories:
     obs = (state + STATES * torch.arange(STEPS + 1))[None]
     chosen = torch.ones(1, STEPS, dtype=torch.bool)
     ends = torch.arange(STEPS)[None] == STEPS - 1
-    return Trajectories(obs, mdp.action[number][None], chosen, mdp.worth[number][None], ends, torch.zeros_like(ends))
+    return Trajectories(
+        obs, mdp.action[number][None], chosen, mdp.worth[number][None], ends, torch.zeros_like(ends)
+    )
 
 
 def expected_steps(mdp: MDP, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """What a mean over the steps of Â·∇log π + c·∇H adds to the logits, and −½v·∇(V − R̂)² to the values, over all trajectories.
+    """What a mean over the steps of Â·∇log π + c·∇H adds to the logits, and −½v·∇(V − R̂)² to the
+    values, over all trajectories.
 
-    By induction, as in `bootstrapped_gradient`, γ = 1: D_t is the mean of Â at a step, V + D that of the critic's target.
-    [S, A], [H+1, S] -> the same
+    By induction, as in `bootstrapped_gradient`, γ = 1: D_t is the mean of Â at a step, V + D that
+    of the critic's target. [S, A], [H+1, S] -> the same
     """
     policy = logits.softmax(-1)
     later, ahead, credit = torch.zeros(STATES).double(), torch.zeros(STATES).double(), []
     for t in reversed(range(STEPS)):
-        step = mdp.reward + torch.einsum("asn,n->sa", mdp.transition, later + LAMBDA * ahead) - values[t][:, None]
+        step = (
+            mdp.reward
+            + torch.einsum("asn,n->sa", mdp.transition, later + LAMBDA * ahead)
+            - values[t][:, None]
+        )
         later, ahead = values[t], (policy * step).sum(-1)
         credit.insert(0, step)
     seen, actor, critic = mdp.start, torch.zeros_like(logits), torch.zeros_like(values)
@@ -102,10 +115,15 @@ def ppo_of_steps(tables: Tables, learner: Any, stopwatch: Stopwatch) -> PPO:
 
 
 def natural_row(id: str, subject: str, trust_region: bool) -> Row:
-    """The table of a softmax: F has a block d(s)·(diag π − π πᵀ) for each state, and the step solves (F + δ·1)x = ∇J."""
+    """The table of a softmax: F has a block d(s)·(diag π − π πᵀ) for each state, and the step
+    solves (F + δ·1)x = ∇J.
+    """
     mdp, logits = random_mdp(STATES, ACTIONS, STEPS, 1.0, seed=69)
     both: Any = ActorCritic(
-        Choices((STATES,)), Choices((ACTIONS,)), generator=seeded(65), actor=nn.Linear(STATES, ACTIONS, bias=False)
+        Choices((STATES,)),
+        Choices((ACTIONS,)),
+        generator=seeded(65),
+        actor=nn.Linear(STATES, ACTIONS, bias=False),
     )
     with torch.no_grad():
         both.actor.weight.copy_(logits.T)
@@ -117,21 +135,32 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
     batch = Trajectories(obs, action, torch.ones_like(ends), reward, ends, torch.zeros_like(ends))
     learner, _ = recorded(both.critic)
     step = TrustRegion(kl_limit=LIMIT) if trust_region else FixedRate(0.7)
-    settings = NaturalGradientSettings(1.0, 1.0, damping=0.01, solver_steps=20, critic_updates=1, critic_epochs=1)
-    figures = NaturalGradient(both, learner, Stopwatch(), settings, generator=seeded(66), step=step).update(batch)
+    settings = NaturalGradientSettings(
+        1.0, 1.0, damping=0.01, solver_steps=20, critic_updates=1, critic_epochs=1
+    )
+    figures = NaturalGradient(
+        both, learner, Stopwatch(), settings, generator=seeded(66), step=step
+    ).update(batch)
     found = (both.actor.weight.detach().T - logits).double().flatten()
     pi, count = logits.softmax(-1), rows * STEPS
     to_go = mdp.worth.flip(1).cumsum(1).flip(1)
     credit = (to_go - to_go.mean()) / to_go.std()
-    fisher, gradient = torch.zeros(2, 2, 2, 2, dtype=torch.float64), torch.zeros(STATES, ACTIONS, dtype=torch.float64)
+    fisher, gradient = (
+        torch.zeros(2, 2, 2, 2, dtype=torch.float64),
+        torch.zeros(STATES, ACTIONS, dtype=torch.float64),
+    )
     for s in range(STATES):
         here = state == s
         fisher[s, :, s, :] = here.sum() / count * (torch.diag(pi[s]) - pi[s][:, None] * pi[s])
         for a in range(ACTIONS):
-            gradient[s, a] = (credit[here] * ((action[here] == a).double() - pi[s, a])).sum() / count
+            gradient[s, a] = (
+                credit[here] * ((action[here] == a).double() - pi[s, a])
+            ).sum() / count
     curved = fisher.view(4, 4) + 0.01 * torch.eye(4, dtype=torch.float64)
     direction = torch.linalg.solve(curved, gradient.flatten())
-    whole = direction * (2 * LIMIT / (direction @ curved @ direction)).sqrt()  # by the quadratic model
+    whole = (
+        direction * (2 * LIMIT / (direction @ curved @ direction)).sqrt()
+    )  # by the quadratic model
 
     def measured(step: Tensor) -> tuple[float, float]:
         """The gain over the batch, and the KL from the old policy over its states."""
@@ -144,19 +173,32 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
         shares = [0.8**k for k in range(10)]
         wanted = whole * next(share for share in shares if measured(share * whole)[1] <= LIMIT)
     gain, kl = measured(wanted)
-    error = max(relative([found], [wanted]), abs(figures["policy_kl"] - kl), abs(figures["policy_gain"] - gain))
+    error = max(
+        relative([found], [wanted]),
+        abs(figures["policy_kl"] - kl),
+        abs(figures["policy_gain"] - gain),
+    )
     claim = "as far along F⁻¹∇J as the KL may be" if trust_region else "goes along F⁻¹∇J"
     said = f"step, gain {gain:.3f} and KL {kl:.4f} by a linear system, to {error:.1e}"
     return Row(id, subject, claim, error, 1e-5, said)
 
 
 def process_rows() -> list[Row]:
-    settings = {"gamma": 1.0, "gae_lambda": LAMBDA, "value_coefficient": VALUE, "entropy_coefficient": ENTROPY}
+    settings = {
+        "gamma": 1.0,
+        "gae_lambda": LAMBDA,
+        "value_coefficient": VALUE,
+        "entropy_coefficient": ENTROPY,
+    }
     return [
         update_row(
-            "R10.1", "actor–critic (A2C), a wrong critic, an entropy bonus", partial(AdvantageActorCritic, **settings)
+            "R10.1",
+            "actor–critic (A2C), a wrong critic, an entropy bonus",
+            partial(AdvantageActorCritic, **settings),
         ),
-        update_row("R10.2", "ppo by steps, first step, a wrong critic, an entropy bonus", ppo_of_steps),
+        update_row(
+            "R10.2", "ppo by steps, first step, a wrong critic, an entropy bonus", ppo_of_steps
+        ),
         natural_row("R10.3", "natural gradient", trust_region=False),
         natural_row("R10.4", "trpo", trust_region=True),
     ]

@@ -1,4 +1,6 @@
-"""A row of the table that `fledge verify` prints: what is claimed, what was measured, and whether it holds."""
+"""A row of the table that `fledge verify` prints: what is claimed, what was measured, and whether
+it holds.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Curve:
-    """A picture of how a row's figure came about: lines by name, each as (x, y) with x ascending."""
+    """A picture of how a row's figure came about: lines by name, each as (x, y) with x
+    ascending.
+    """
 
     title: str
     unit: str
@@ -23,13 +27,17 @@ class Noise:
     """What an estimator's row says beside its bias."""
 
     samples: int  # G, of a group
-    variance: float  # total variance of one update's gradient after scaling, as a multiple of plain REINFORCE's
-    effective: float  # effective sample size of the importance weights, as a share of the samples: 1 on policy
+    # total variance of one update's gradient after scaling, as a multiple of plain REINFORCE's
+    variance: float
+    # effective sample size of the importance weights, as a share of the samples: 1 on policy
+    effective: float
 
 
 @dataclass(frozen=True)
 class Row:
-    """`holds` says whether the figure is at most `bound`; without a bound there is nothing to break."""
+    """`holds` says whether the figure is at most `bound`; without a bound there is nothing to
+    break.
+    """
 
     id: str
     subject: str

@@ -1,4 +1,6 @@
-"""The student step on an enumerable language: fit a table to any distribution over sequences, by the package's own loss and learner."""
+"""The student step on an enumerable language: fit a table to any distribution over sequences, by
+the package's own loss and learner.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,19 @@ from fledge.verify.laboratory import Hardware
 from fledge.verify.table import TableNetwork, spoken
 
 
-def fit_weighted(language: Language, q: Tensor, hardware: Hardware, steps: int = 400) -> tuple[Tensor, list[float]]:
-    """The student step: minimise E_q[nll] with the package's policy, learner and loss, every sequence weighted by q.
+def fit_weighted(
+    language: Language, q: Tensor, hardware: Hardware, steps: int = 400
+) -> tuple[Tensor, list[float]]:
+    """The student step: minimise E_q[nll] with the package's policy, learner and loss, every
+    sequence weighted by q.
 
     q [S] -> the fitted log-probabilities [S], and KL(q‖p) before each step and after the last.
     """
     network = TableNetwork(language.vocabulary, language.length, seed=8)
     policy = TokenPolicy(network).to(hardware.device, hardware.dtype)
-    learner = Learner(policy, Schedule(0.1, steps, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0)
+    learner = Learner(
+        policy, Schedule(0.1, steps, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
+    )
     everything = range(len(language.sequences))
     rows = spoken(language, everything, language.vocabulary, q.to(hardware.device, hardware.dtype))
     weights = q.to(hardware.device, hardware.dtype)[:, None].expand(rows.chosen.shape)
@@ -28,7 +35,9 @@ def fit_weighted(language: Language, q: Tensor, hardware: Hardware, steps: int =
 
     def loss(part: Trajectories) -> tuple[Tensor, dict[str, Tensor]]:
         assert part.weight is not None
-        return total(nll(policy.log_prob(part.obs, part.action, part.chosen), part.weight), part.chosen, 1.0), {}
+        return total(
+            nll(policy.log_prob(part.obs, part.action, part.chosen), part.weight), part.chosen, 1.0
+        ), {}
 
     def read() -> Tensor:
         return language.log_prob(network.logits(language).detach().double().cpu())

@@ -1,4 +1,6 @@
-"""The policy that an enumerable language is spoken with: a network that is a table of logits, and sequences as trajectories."""
+"""The policy that an enumerable language is spoken with: a network that is a table of logits, and
+sequences as trajectories.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,12 @@ class TableWalk:
         lanes = torch.arange(len(tokens), device=tokens.device)
         return self.extend(tokens[:, None], lengths, lanes, 0, cache)[:, 0]
 
-    def extend(self, tokens: Tensor, starts: Tensor, lanes: Tensor, longest: int, cache: Places) -> Tensor:
-        """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B, T]"""
+    def extend(
+        self, tokens: Tensor, starts: Tensor, lanes: Tensor, longest: int, cache: Places
+    ) -> Tensor:
+        """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B,
+        T]
+        """
         found = []
         for t in range(tokens.shape[1]):
             at = (starts + t).clamp(max=cache.positions - 1)
@@ -62,18 +68,25 @@ class TableWalk:
 
 
 class TableNetwork(nn.Module):
-    """Logits of their own for every prefix: a policy over symbols 0…V−1 that can be any distribution there is.
+    """Logits of their own for every prefix: a policy over symbols 0…V−1 that can be any
+    distribution there is.
 
-    A row is one opening token, which is not looked at, and up to `length` symbols. Prefixes are numbered like a heap with V
-    children to a node; the hidden state is the number of the prefix, one-hot. With `markov` a prefix is only its length and its
-    last symbol.
+    A row is one opening token, which is not looked at, and up to `length` symbols. Prefixes are
+    numbered like a heap with V children to a node; the hidden state is the number of the prefix,
+    one-hot. With `markov` a prefix is only its length and its last symbol.
     """
 
-    def __init__(self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False) -> None:
+    def __init__(
+        self, vocabulary: int, length: int, seed: int = 0, scale: float = 1.0, markov: bool = False
+    ) -> None:
         super().__init__()
         self.vocabulary, self.markov = vocabulary, markov
-        self.config = SimpleNamespace(context=length + 1, vocab_size=vocabulary + 1)  # with the opening token
-        self.width = 1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
+        self.config = SimpleNamespace(
+            context=length + 1, vocab_size=vocabulary + 1
+        )  # with the opening token
+        self.width = (
+            1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
+        )
         random = torch.Generator().manual_seed(seed)
         table = scale * torch.randn(vocabulary, self.width, generator=random, dtype=torch.float64)
         self.table = nn.Parameter(table)  # [V, prefixes]
@@ -128,7 +141,8 @@ def spoken(
     step_logp: Tensor | None = None,
     group: Tensor | None = None,
 ) -> Trajectories:
-    """The sequences with these numbers as trajectories, where `reward` is; the reward of each stands on its last symbol.
+    """The sequences with these numbers as trajectories, where `reward` is; the reward of each
+    stands on its last symbol.
 
     reward [S], step_logp [S, T], group [B]
     """
@@ -143,6 +157,12 @@ def spoken(
         chosen[i, : len(word)] = True
         worth[i, len(word) - 1] = reward[number]
         terminated[i, len(word) - 1], truncated[i, len(word) - 1] = True, word[-1] != language.stop
-    logp = None if step_logp is None else step_logp[torch.as_tensor(words, device=step_logp.device)].detach()
-    made = Trajectories(obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=group)
+    logp = (
+        None
+        if step_logp is None
+        else step_logp[torch.as_tensor(words, device=step_logp.device)].detach()
+    )
+    made = Trajectories(
+        obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=group
+    )
     return made.to(reward.device)

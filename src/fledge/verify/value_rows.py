@@ -1,4 +1,6 @@
-"""DQN and tables of values beside Bellman's equation: targets and gradients on a process that can be written down."""
+"""DQN and tables of values beside Bellman's equation: targets and gradients on a process that can
+be written down.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class TableQ(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.table = nn.Parameter(2 * torch.randn(STATES, ACTIONS, dtype=torch.float64, generator=seeded(seed)))
+        self.table = nn.Parameter(
+            2 * torch.randn(STATES, ACTIONS, dtype=torch.float64, generator=seeded(seed))
+        )
 
     def forward(self, obs: Tensor) -> Tensor:
         return self.table[obs]
@@ -68,7 +72,9 @@ def recorded(module: nn.Module) -> tuple[Learner, list[list[Tensor]]]:
     taken: list[list[Tensor]] = []
 
     def keep() -> None:
-        taken.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in learner.parameters])
+        taken.append(
+            [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in learner.parameters]
+        )
 
     learner.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
     return learner, taken
@@ -76,14 +82,21 @@ def recorded(module: nn.Module) -> tuple[Learner, list[list[Tensor]]]:
 
 def relative(found: Any, exact: Any) -> float:
     """‖found − exact‖ / ‖exact‖ of all numbers together."""
-    one, other = (torch.cat([x.detach().double().flatten() for x in side]) for side in (found, exact))
+    one, other = (
+        torch.cat([x.detach().double().flatten() for x in side]) for side in (found, exact)
+    )
     return float((one - other).norm() / other.norm())
 
 
 def every_transition(weight: Tensor | None = None) -> tuple[Transitions, Tensor]:
-    """Each state, action and next state once, arriving in the last state ends it; and how likely each is.  -> [N], [N]"""
+    """Each state, action and next state once, arriving in the last state ends it; and how likely
+    each is.  -> [N], [N]
+    """
     mdp, _ = random_mdp(STATES, ACTIONS, 1, GAMMA, seed=31)
-    s, a, after = (x.flatten() for x in torch.meshgrid(*map(torch.arange, (STATES, ACTIONS, STATES)), indexing="ij"))
+    s, a, after = (
+        x.flatten()
+        for x in torch.meshgrid(*map(torch.arange, (STATES, ACTIONS, STATES)), indexing="ij")
+    )
     n = len(s)
     ones = torch.ones(n, dtype=torch.float64) if weight is None else weight
     rows = Transitions(
@@ -128,7 +141,8 @@ def dqn_rows() -> Iterator[Row]:
             for a in range(ACTIONS):
                 own = (rows.obs == s) & (rows.action == a)
                 backup = float(rows.reward[own][0]) + GAMMA * sum(
-                    p * future[n] for p, n in zip(chance[own].tolist(), rows.next_obs[own].tolist(), strict=True)
+                    p * future[n]
+                    for p, n in zip(chance[own].tolist(), rows.next_obs[own].tolist(), strict=True)
                 )
                 backups = max(backups, abs(float((chance[own] * said[own]).sum()) - backup))
         figures = algorithm.update(some_batch())
@@ -137,10 +151,14 @@ def dqn_rows() -> Iterator[Row]:
             zip(rows.obs.tolist(), rows.action.tolist(), rows.next_obs.tolist(), strict=True)
         ):
             error = float(q[s, a]) - float(rows.reward[i]) - GAMMA * future[after]
-            gradient[s, a] += float(weight[i]) * max(-1.0, min(1.0, error)) / len(rows)  # Huber's slope
+            gradient[s, a] += (
+                float(weight[i]) * max(-1.0, min(1.0, error)) / len(rows)
+            )  # Huber's slope
             errors.append(abs(error))
         steps = max(
-            steps, relative(taken[0], [gradient]), relative(memory.errors, [torch.tensor(errors, dtype=torch.float64)])
+            steps,
+            relative(taken[0], [gradient]),
+            relative(memory.errors, [torch.tensor(errors, dtype=torch.float64)]),
         )
         steps = max(steps, abs(figures["td_error"] - sum(errors) / len(errors)))
         steps = max(steps, float(memory.asked[0] != (GAMMA, 1)))
@@ -162,24 +180,34 @@ def dqn_rows() -> Iterator[Row]:
 
 
 def quarters() -> Trajectories:
-    """From two states into two others, each as often as its chance in quarters says; a step, and it is cut there."""
+    """From two states into two others, each as often as its chance in quarters says; a step, and it
+    is cut there.
+    """
     after = {(0, 0): (2, 2, 2, 3), (0, 1): (2, 3, 3, 3), (1, 0): (2, 2, 3, 3), (1, 1): (3, 3, 3, 3)}
     each = [(s, a, n) for (s, a), nexts in after.items() for n in nexts]
     s, a, n = (torch.tensor(column) for column in zip(*each, strict=True))
-    yes, no = torch.ones(len(each), 1, dtype=torch.bool), torch.zeros(len(each), 1, dtype=torch.bool)
+    yes, no = (
+        torch.ones(len(each), 1, dtype=torch.bool),
+        torch.zeros(len(each), 1, dtype=torch.bool),
+    )
     reward = (s + 2 * a + 0.5).double()[:, None]
     return Trajectories(torch.stack([s, n], 1), a[:, None], yes, reward, no, yes)
 
 
 def tabular_row() -> Row:
-    """The mean of the targets from states that are taught to states that are not: Bellman's backup for each method's worth."""
+    """The mean of the targets from states that are taught to states that are not: Bellman's backup
+    for each method's worth.
+    """
     batch, epsilon = quarters(), 0.1
     known = torch.tensor([[1.0, 4.0], [-2.0, 0.5]], dtype=torch.float64)  # Q of the states 2 and 3
     mixed = [(1 - epsilon) * max(row) + epsilon * sum(row) / 2 for row in known.tolist()]
     worths: dict[str, tuple[Callable[..., Any], list[float]]] = {
         "q-learning": (q_learning, [max(row) for row in known.tolist()]),
         "expected sarsa": (expected_sarsa, mixed),
-        "monte carlo": (MonteCarlo, [0.0, 0.0]),  # what would have come after a cut counts as nothing
+        "monte carlo": (
+            MonteCarlo,
+            [0.0, 0.0],
+        ),  # what would have come after a cut counts as nothing
     }
     error = 0.0
     for make, worth in worths.values():
@@ -188,7 +216,12 @@ def tabular_row() -> Row:
         make(table, Stopwatch(), gamma=GAMMA).update(batch)
         for s in range(2):
             for a in range(2):
-                own = ((batch.obs[:, 0] == s) & (batch.action[:, 0] == a)).nonzero().flatten().tolist()
+                own = (
+                    ((batch.obs[:, 0] == s) & (batch.action[:, 0] == a))
+                    .nonzero()
+                    .flatten()
+                    .tolist()
+                )
                 future = sum(worth[int(batch.obs[i, 1]) - 2] for i in own) / len(own)
                 error = max(error, abs(float(table.q[s, a]) - (s + 2 * a + 0.5 + GAMMA * future)))
         error = max(error, relative([table.q[2:]], [known]))

@@ -1,1 +1,3 @@
-"""Where experience is made: processes in tables, gridworlds, gymnasium, and verifiable text tasks."""
+"""Where experience is made: processes in tables, gridworlds, gymnasium, and verifiable text
+tasks.
+"""

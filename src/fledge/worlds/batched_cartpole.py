@@ -1,8 +1,10 @@
-"""CartPole-v1 for many copies at once: a pole on a cart, to be kept upright (Barto, Sutton and Anderson 1983, as gymnasium has it).
+"""CartPole-v1 for many copies at once: a pole on a cart, to be kept upright (Barto, Sutton and
+Anderson 1983, as gymnasium has it).
 
-Arithmetic in float64 and in the order of gymnasium's, so that both go through the same states bit for bit; a test holds them together.
-The work is done in numpy, one row of memory per quantity: measured on one core, a step of 8 copies takes 20 µs so and 58 µs in torch,
-one of 4096 copies 220 µs and 130 µs, and training has few copies.
+Arithmetic in float64 and in the order of gymnasium's, so that both go through the same states bit
+for bit; a test holds them together. The work is done in numpy, one row of memory per quantity:
+measured on one core, a step of 8 copies takes 20 µs so and 58 µs in torch, one of 4096 copies 220
+µs and 130 µs, and training has few copies.
 """
 
 from __future__ import annotations
@@ -21,17 +23,19 @@ from fledge.worlds.world import Box, Choices, Space, Step
 FARTHEST_M, STEEPEST = 2.4, 12 * 2 * math.pi / 360
 LONGEST = 500  # steps
 START = 0.05  # every quantity starts between −START and START
-# As arrays without a dimension, which numpy takes in half the time that it needs for a number of Python's.
+# As arrays without a dimension, which numpy takes in half the time that it needs for a number of
+# Python's.
 GRAVITY, POLE_KG, TOTAL_KG, HALF_POLE_M, STEP_S = map(np.array, (9.8, 0.1, 0.1 + 1.0, 0.5, 0.02))
 POLE_KG_M, FOUR_THIRDS = np.array(0.1 * 0.5), np.array(4.0 / 3.0)
 FORCE_N = np.array([-10.0, 10.0])  # of action 0, of action 1
 
 
 class BatchedCartPole:
-    """Observation [4]: cart position (m) and velocity, pole angle (rad) and angular velocity. Action: 0 pushes left, 1 right.
+    """Observation [4]: cart position (m) and velocity, pole angle (rad) and angular velocity.
+    Action: 0 pushes left, 1 right.
 
-    Every step is worth 1. Terminated where the cart is out of ±2.4 m or the pole of ±12°; truncated after 500 steps. All copies
-    draw their starts from one generator.
+    Every step is worth 1. Terminated where the cart is out of ±2.4 m or the pole of ±12°; truncated
+    after 500 steps. All copies draw their starts from one generator.
     """
 
     name = "CartPole-v1"
@@ -82,7 +86,9 @@ class BatchedCartPole:
         return Step(self._observed(), *told)
 
     def _accelerate(self, push: np.ndarray) -> None:
-        """rate[1], rate[3] become the accelerations of cart and pole (Florian 2007, eqs. 23 and 24). push [n], in newton, is used up."""
+        """rate[1], rate[3] become the accelerations of cart and pole (Florian 2007, eqs. 23 and
+        24). push [n], in newton, is used up.
+        """
         add, subtract, multiply, divide = np.add, np.subtract, np.multiply, np.divide
         cosine, sine, spare = self.work
         angle, turning = self.state[2], self.state[3]
@@ -108,7 +114,9 @@ class BatchedCartPole:
         divide(cart, TOTAL_KG, cart)
         subtract(push, cart, cart)
 
-    def _begin_anew(self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray) -> None:
+    def _begin_anew(
+        self, reward: np.ndarray, terminated: np.ndarray, truncated: np.ndarray
+    ) -> None:
         over = self.over
         self.state[:, over] = self.generator.uniform(-START, START, (4, int(over.sum())))
         self.elapsed[over] = 0
@@ -128,7 +136,11 @@ class BatchedCartPole:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Tensor:
-        self.state[:], self.over[:], self.elapsed[:] = state["state"], state["over"], state["elapsed"]
+        self.state[:], self.over[:], self.elapsed[:] = (
+            state["state"],
+            state["over"],
+            state["elapsed"],
+        )
         self.generator.bit_generator.state = state["generator"]
         return self._observed()
 

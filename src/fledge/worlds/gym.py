@@ -1,7 +1,9 @@
-"""Gymnasium's environments as a World: classic control, MuJoCo, Atari, and whatever else is registered.
+"""Gymnasium's environments as a World: classic control, MuJoCo, Atari, and whatever else is
+registered.
 
-Atari (Mnih et al. 2015, with the sticky actions of Machado et al. 2018) is seen through gymnasium's own wrappers, as uint8 [4, 84, 84]:
-the last four of the grey frames, every fourth one, two of them merged against flicker. Rewards are not cut, and a lost life is no end.
+Atari (Mnih et al. 2015, with the sticky actions of Machado et al. 2018) is seen through gymnasium's
+own wrappers, as uint8 [4, 84, 84]: the last four of the grey frames, every fourth one, two of them
+merged against flicker. Rewards are not cut, and a lost life is no end.
 """
 
 from __future__ import annotations
@@ -31,22 +33,32 @@ from fledge.worlds.own import Maker, look_in_current_folder, made, out_of_file
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
-EXTRAS = {"gymnasium.envs.mujoco": "mujoco", "ale_py": "atari", "gymnasium.envs.classic_control": "classic"}
+EXTRAS = {
+    "gymnasium.envs.mujoco": "mujoco",
+    "ale_py": "atari",
+    "gymnasium.envs.classic_control": "classic",
+}
 
 
 def seeds_of(seed: int, copies: int, begun: int = 0) -> list[int]:
-    """A seed for each copy, different ones for every run's seed and every time that the copies have begun anew.
+    """A seed for each copy, different ones for every run's seed and every time that the copies have
+    begun anew.
 
-    Not seed, seed + 1, …, as gymnasium has it: the copies of two runs would begin alike, and five seeds be one and a half.
+    Not seed, seed + 1, …, as gymnasium has it: the copies of two runs would begin alike, and five
+    seeds be one and a half.
     """
     return np.random.SeedSequence(seed, spawn_key=(begun,)).generate_state(copies).tolist()
 
 
-def make_environment(name: str, pictures: bool = False, maker: Maker | None = None) -> gymnasium.Env:
-    """One environment: gymnasium's `name`, a file's `./mine.py:World`, or what `maker` makes. `pictures`: it can be drawn, as RGB.
+def make_environment(
+    name: str, pictures: bool = False, maker: Maker | None = None
+) -> gymnasium.Env:
+    """One environment: gymnasium's `name`, a file's `./mine.py:World`, or what `maker` makes.
+    `pictures`: it can be drawn, as RGB.
 
-    What shows a Dict or a Tuple is flattened: numbers as they are, choices as one-hot, in the order of `gymnasium.spaces.flatten`.
-    Raises UserError for a missing extra or one that fails to start; what gymnasium raises for an unknown name travels.
+    What shows a Dict or a Tuple is flattened: numbers as they are, choices as one-hot, in the order
+    of `gymnasium.spaces.flatten`. Raises UserError for a missing extra or one that fails to start;
+    what gymnasium raises for an unknown name travels.
     """
     in_file = file_of(name)
     if maker is None and in_file is not None:
@@ -57,8 +69,8 @@ def make_environment(name: str, pictures: bool = False, maker: Maker | None = No
         return environment
     if not isinstance(spaces.flatten_space(seen), spaces.Box):
         raise UserError(
-            f"{name} shows a {type(seen).__name__} with parts that have no fixed length (Graph, Sequence): wrap it so that it shows "
-            "numbers or choices."
+            f"{name} shows a {type(seen).__name__} with parts that have no fixed length (Graph, "
+            "Sequence): wrap it so that it shows numbers or choices."
         )
     return FlattenObservation(environment)
 
@@ -98,25 +110,38 @@ def _made(name: str, known: str, place: str, render_mode: str | None) -> gymnasi
 def missing(name: str, place: str, error: ImportError | DependencyNotInstalled) -> UserError:
     """The sentence about something that is not installed. place: the module of the environment."""
     extra = next((extra for module, extra in EXTRAS.items() if place.startswith(module)), None)
-    what = f"pip install 'fledge[{extra}]', or -e '.[{extra}]' in a clone" if extra else "install what it asks for"
+    what = (
+        f"pip install 'fledge[{extra}]', or -e '.[{extra}]' in a clone"
+        if extra
+        else "install what it asks for"
+    )
     return UserError(f"the world {name} cannot be made ({error}): {what}")
 
 
 class GymWorld:
-    """`copies` of the environment that gymnasium calls `name` ("module:Name-v0" imports the module first), or of one's own.
+    """`copies` of the environment that gymnasium calls `name` ("module:Name-v0" imports the module
+    first), or of one's own.
 
-    Restorable where it is known what the state is (classic control, MuJoCo) and the copies are in this process. Elsewhere all copies
-    begin anew when a run is resumed, with seeds that have not been used.
+    Restorable where it is known what the state is (classic control, MuJoCo) and the copies are in
+    this process. Elsewhere all copies begin anew when a run is resumed, with seeds that have not
+    been used.
     """
 
     def __init__(
-        self, name: str, copies: int, *, processes: bool = False, pictures: bool = False, maker: Maker | None = None
+        self,
+        name: str,
+        copies: int,
+        *,
+        processes: bool = False,
+        pictures: bool = False,
+        maker: Maker | None = None,
     ) -> None:
-        """processes: a process for each copy, for environments whose step takes more than half a millisecond. pictures: for `picture`.
+        """processes: a process for each copy, for environments whose step takes more than half a
+        millisecond. pictures: for `picture`.
         maker: makes an environment, or is one that is copied; without it the name says which.
 
-        Raises UserError for spaces that are not supported, a missing extra, and an environment that fails as it is made; what
-        gymnasium raises for an unknown name travels.
+        Raises UserError for spaces that are not supported, a missing extra, and an environment that
+        fails as it is made; what gymnasium raises for an unknown name travels.
         """
         self.name, self.copies = name, copies
         kind = InProcesses if processes else InTurn
@@ -147,7 +172,8 @@ class GymWorld:
         if not np.isfinite(reward).all():
             copy = int(np.flatnonzero(~np.isfinite(reward))[0])
             raise UserError(
-                f"copy {copy} of {self.name} gave the reward {after.reward[copy]}: mend it, or choose another."
+                f"copy {copy} of {self.name} gave the reward {after.reward[copy]}: mend it, or "
+                "choose another."
             )
         ended = (torch.from_numpy(after.terminated), torch.from_numpy(after.truncated))
         return Step(self.obs, torch.from_numpy(reward), *ended)
@@ -157,7 +183,8 @@ class GymWorld:
         return self._tell(action)
 
     def show(self, seen: Any) -> tuple[Tensor, bool]:
-        """What an environment of this kind has shown, one or several, as this world shows it [n, *O]; and whether it was one.
+        """What an environment of this kind has shown, one or several, as this world shows it [n,
+        *O]; and whether it was one.
 
         Raises UserError for what is none of its observations.
         """
@@ -166,7 +193,9 @@ class GymWorld:
         try:
             if isinstance(env, FlattenObservation):
                 one, space = not isinstance(seen, list), env.env.observation_space
-                flat: list[Any] = [spaces.flatten(space, each) for each in ([seen] if one else seen)]
+                flat: list[Any] = [
+                    spaces.flatten(space, each) for each in ([seen] if one else seen)
+                ]
                 rows = np.stack(flat)
             else:
                 rows = np.asarray(seen)
@@ -178,7 +207,8 @@ class GymWorld:
             ) from error
         if rows.shape[1:] != self.inside.seen.shape:
             raise UserError(
-                f"an observation {np.shape(seen)} was given, and {self.name} shows {self.inside.seen.shape}: give one, or several."
+                f"an observation {np.shape(seen)} was given, and {self.name} shows "
+                f"{self.inside.seen.shape}: give one, or several."
             )
         return self._checked(rows), one
 
@@ -187,7 +217,9 @@ class GymWorld:
             with np.errstate(over="ignore"):
                 found = self._show(seen)
         except (TypeError, ValueError) as error:
-            raise UserError(f"{self.name} shows what is no number ({error}): mend it, or choose another.") from error
+            raise UserError(
+                f"{self.name} shows what is no number ({error}): mend it, or choose another."
+            ) from error
         rows = found.reshape(len(found), -1)
         if isinstance(self.observation, Choices):
             wrong = (rows < 0) | (rows >= torch.tensor(self.observation.sizes))
@@ -198,23 +230,30 @@ class GymWorld:
         if bool(wrong.any()):
             copy, place = wrong.nonzero()[0].tolist()
             wanted = (
-                "one of its space's choices was" if isinstance(self.observation, Choices) else "numbers of float32 were"
+                "one of its space's choices was"
+                if isinstance(self.observation, Choices)
+                else "numbers of float32 were"
             )
             raise UserError(
-                f"copy {copy} of {self.name} shows {seen.reshape(len(found), -1)[copy, place]} at place {place} of its observation, "
-                f"and {wanted} wanted: mend it, or choose another."
+                f"copy {copy} of {self.name} shows {seen.reshape(len(found), -1)[copy, place]} at "
+                f"place {place} of its observation, and {wanted} wanted: mend it, or choose "
+                "another."
             )
         return found
 
     def picture(self) -> np.ndarray:
-        """The first copy as it looks now, [H, W, 3] uint8. Needs `pictures`, and no `processes`; what the environment raises travels."""
+        """The first copy as it looks now, [H, W, 3] uint8. Needs `pictures`, and no `processes`;
+        what the environment raises travels.
+        """
         assert isinstance(self.inside, InTurn)
         drawn: Any = self.inside.envs[0].render()
         return np.asarray(drawn)
 
     @property
     def frames_per_second(self) -> float:
-        """How many of its steps are one second, by what the environment says of itself; 30 where it says nothing."""
+        """How many of its steps are one second, by what the environment says of itself; 30 where it
+        says nothing.
+        """
         assert isinstance(self.inside, InTurn)
         return float(self.inside.envs[0].metadata.get("render_fps") or 30)
 

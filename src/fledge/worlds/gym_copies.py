@@ -1,8 +1,10 @@
-"""Copies of one gymnasium environment: one after the other in this process, or each in a process of its own.
+"""Copies of one gymnasium environment: one after the other in this process, or each in a process of
+its own.
 
-Both begin anew in the step after an end, with reward 0 and no flag (gymnasium's NEXT_STEP). What an environment raises comes out as a
-UserError with its message. Measured on two cores, a step of 8 HalfCheetahs takes 0.3 ms in one process and 1.7 ms in 8: processes pay
-where one copy's step takes more than half a millisecond.
+Both begin anew in the step after an end, with reward 0 and no flag (gymnasium's NEXT_STEP). What an
+environment raises comes out as a UserError with its message. Measured on two cores, a step of 8
+HalfCheetahs takes 0.3 ms in one process and 1.7 ms in 8: processes pay where one copy's step takes
+more than half a millisecond.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def failure(name: str, where: str, error: BaseException) -> str:
 
 
 class InTurn:
-    """One after the other. `envs` are theirs to look into, `over` says whose episode has just ended."""
+    """One after the other. `envs` are theirs to look into, `over` says whose episode has just
+    ended.
+    """
 
     def __init__(self, name: str, make: Callable[[], gymnasium.Env], copies: int) -> None:
         self.name = name
@@ -85,7 +89,8 @@ class InTurn:
         for i, seen in enumerate(obs):
             if np.shape(seen) != wanted:
                 raise UserError(
-                    f"copy {i} of the world {self.name} shows {np.shape(seen)}, and its space says {wanted}: mend the environment."
+                    f"copy {i} of the world {self.name} shows {np.shape(seen)}, and its space says "
+                    f"{wanted}: mend the environment."
                 )
         return np.array(obs)
 
@@ -103,13 +108,17 @@ class InProcesses:
 
         def make_there() -> gymnasium.Env:
             if multiprocessing.parent_process() is not None:
-                # Ctrl-C reaches every process of the terminal, and whoever runs the loop finishes its step and saves.
+                # Ctrl-C reaches every process of the terminal, and whoever runs the loop finishes
+                # its step and saves.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
             return make()
 
         try:
             self.vector = AsyncVectorEnv([make_there] * copies)
-        except (EOFError, OSError) as error:  # the first was made here and did well, so another has failed there
+        except (
+            EOFError,
+            OSError,
+        ) as error:  # the first was made here and did well, so another has failed there
             raise failed(name, "as its processes began", error) from error
         self.seen, self.told = self.vector.single_observation_space, self.vector.single_action_space
 
@@ -124,10 +133,14 @@ class InProcesses:
     def _ask(self, question: Callable[[], tuple]) -> tuple:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns of the traceback that it is about to raise
+                warnings.simplefilter(
+                    "ignore"
+                )  # it warns of the traceback that it is about to raise
                 return question()
         except EOFError as error:
-            raise failed(self.name, "as one of its processes was ended from outside", error) from error
+            raise failed(
+                self.name, "as one of its processes was ended from outside", error
+            ) from error
         except Exception as error:
             raise failed(self.name, "in a process of its own", error) from error
 
@@ -135,7 +148,8 @@ class InProcesses:
         """Ends the processes, whatever state they are in."""
         if self.vector.closed:
             return
-        # gymnasium waits for each without a limit, and one that is stopped does not hear that it is to end.
+        # gymnasium waits for each without a limit, and one that is stopped does not hear that it is
+        # to end.
         for process in self.vector.processes:
             process.terminate()
         until = time.monotonic() + END_S
@@ -147,7 +161,7 @@ class InProcesses:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that a step is under way
                 self.vector.close(terminate=True)
-        except (
-            Exception
-        ):  # a process that died by itself has left a pipe without an end, and that is no reason to keep the others
+        # a process that died by itself has left a pipe without an end, and that is no reason to
+        # keep the others
+        except Exception:
             self.vector.closed = True

@@ -1,7 +1,8 @@
-"""The whole state of one gymnasium environment, where it is known what that is: classic control and MuJoCo.
+"""The whole state of one gymnasium environment, where it is known what that is: classic control and
+MuJoCo.
 
-Everything that the next step depends on is here: of a MuJoCo body also the positions of its parts as the last substep left them, which
-some rewards take as "before".
+Everything that the next step depends on is here: of a MuJoCo body also the positions of its parts
+as the last substep left them, which some rewards take as "before".
 """
 
 from __future__ import annotations
@@ -15,14 +16,18 @@ import numpy as np
 
 
 def is_known(env: gymnasium.Env) -> bool:
-    """Whether `state_of` has all of it: for gymnasium's own classes, under nothing but the wrappers that `make` puts on."""
+    """Whether `state_of` has all of it: for gymnasium's own classes, under nothing but the wrappers
+    that `make` puts on.
+    """
     from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
     while isinstance(env, gymnasium.Wrapper):
         if not isinstance(env, OrderEnforcing | TimeLimit):
             return False
         env = env.env
-    return type(env).__module__.startswith(("gymnasium.envs.classic_control.", "gymnasium.envs.mujoco."))
+    return type(env).__module__.startswith(
+        ("gymnasium.envs.classic_control.", "gymnasium.envs.mujoco.")
+    )
 
 
 def state_of(env: gymnasium.Env) -> dict[str, Any]:
@@ -39,7 +44,12 @@ def state_of(env: gymnasium.Env) -> dict[str, Any]:
     kind = mujoco.mjtState.mjSTATE_INTEGRATION.value
     row = np.empty(mujoco.mj_stateSize(inside.model, kind))
     mujoco.mj_getState(inside.model, inside.data, row, kind)
-    return {**state, "state": row, "bodies": inside.data.xpos.copy(), "masses": inside.data.xipos.copy()}
+    return {
+        **state,
+        "state": row,
+        "bodies": inside.data.xpos.copy(),
+        "masses": inside.data.xipos.copy(),
+    }
 
 
 def bring_back(env: gymnasium.Env, state: Mapping[str, Any]) -> None:
@@ -54,7 +64,9 @@ def bring_back(env: gymnasium.Env, state: Mapping[str, Any]) -> None:
         inside.state = state["state"].copy()
         return
     mujoco = importlib.import_module("mujoco")
-    mujoco.mj_setState(inside.model, inside.data, state["state"], mujoco.mjtState.mjSTATE_INTEGRATION.value)
+    mujoco.mj_setState(
+        inside.model, inside.data, state["state"], mujoco.mjtState.mjSTATE_INTEGRATION.value
+    )
     inside.data.xpos[:], inside.data.xipos[:] = state["bodies"], state["masses"]
 
 

@@ -1,4 +1,6 @@
-"""Finds a world by its name: fledge's own first, then whatever gymnasium has, then the nearest name as advice."""
+"""Finds a world by its name: fledge's own first, then whatever gymnasium has, then the nearest name
+as advice.
+"""
 
 from __future__ import annotations
 
@@ -35,13 +37,15 @@ def gridworld(map_file: str | None, copies: int) -> World:
             text = Path(map_file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"the map {map_file} cannot be read ({error}): give a text file with '.', '#', 'S', '+' and '-'."
+                f"the map {map_file} cannot be read ({error}): give a text file with '.', '#', "
+                "'S', '+' and '-'."
             ) from error
     grid = read_gridworld(text, gamma=GRID_GAMMA)
     if not grid.exit_is_reached():
         raise UserError(
-            f"no way leads from a start to an exit on the map of {name}: nothing but time would end an episode, and all would earn the "
-            "same. Draw an exit that can be reached: '+' pays 1, '-' costs 1, digits pay themselves."
+            f"no way leads from a start to an exit on the map of {name}: nothing but time would "
+            "end an episode, and all would earn the same. Draw an exit that can be reached: '+' "
+            "pays 1, '-' costs 1, digits pay themselves."
         )
     return MDPWorld(grid.mdp(), copies, time_limit=GRID_STEPS, name=name)
 
@@ -56,7 +60,8 @@ OWN: dict[str, Callable[[int], World]] = {
 FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
 
 
-FROM_PYTHON = "python:"  # before the name of a world that was given as an object: no other process can find it
+# before the name of a world that was given as an object: no other process can find it
+FROM_PYTHON = "python:"
 
 
 def name_of(given: Any) -> str:
@@ -68,20 +73,24 @@ def name_of(given: Any) -> str:
 
 
 def file_of(name: str) -> tuple[Path, str] | None:
-    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other name."""
+    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other
+    name.
+    """
     path, colon, wanted = name.rpartition(":")
     return (Path(path), wanted) if colon and path.endswith(".py") else None
 
 
 def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> World:
-    """`copies` of a world by its name: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld", "words:reverse", "my_module:Mine-v0",
-    "./mine.py:World"; or of your own environment of gymnasium: its class, a function that makes one, or one that is copied.
+    """`copies` of a world by its name: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld",
+    "words:reverse", "my_module:Mine-v0", "./mine.py:World"; or of your own environment of
+    gymnasium: its class, a function that makes one, or one that is copied.
 
-    Actions of numbers are told in units of their bounds (`units.in_units`). processes: each copy in a process of its own, for
-    environments of gymnasium whose step takes more than half a millisecond.
+    Actions of numbers are told in units of their bounds (`units.in_units`). processes: each copy in
+    a process of its own, for environments of gymnasium whose step takes more than half a
+    millisecond.
 
-    Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to install it), spaces that are not
-    supported, and fewer than one copy.
+    Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to
+    install it), spaces that are not supported, and fewer than one copy.
     """
     name = name_of(given)
     if copies < 1:
@@ -91,7 +100,8 @@ def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> W
     family, colon, rest = name.partition(":")
     if colon and family in FAMILIES:
         return FAMILIES[family](rest, copies)
-    # Here, and not above: the worlds of ours do without gymnasium, which takes half a second to load.
+    # Here, and not above: the worlds of ours do without gymnasium, which takes half a second to
+    # load.
     try:
         from gymnasium.error import Error
 
@@ -101,7 +111,9 @@ def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> W
             f"the world {name} is gymnasium's, which is not here ({error}): pip install gymnasium"
         ) from error
     if given == name and name.startswith(FROM_PYTHON):
-        raise UserError(f"the world {name} was given as an object in Python: only there can it be given again.")
+        raise UserError(
+            f"the world {name} was given as an object in Python: only there can it be given again."
+        )
     maker = None if isinstance(given, str) else given
     try:
         return in_units(GymWorld(name, copies, processes=processes, maker=maker))
@@ -119,9 +131,12 @@ def unknown(name: str, error: Exception) -> UserError:
         latest[base(known)] = known
     near = difflib.get_close_matches(base(own), latest, n=1)
     if near:
-        return UserError(f"there is no world {name!r}: perhaps you meant {module}{colon}{latest[near[0]]}.")
+        return UserError(
+            f"there is no world {name!r}: perhaps you meant {module}{colon}{latest[near[0]]}."
+        )
     return UserError(
-        f"there is no world {name!r} ({error}): give the name of one that gymnasium has, such as CartPole-v1."
+        f"there is no world {name!r} ({error}): give the name of one that gymnasium has, such as "
+        "CartPole-v1."
     )
 
 

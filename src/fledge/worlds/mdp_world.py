@@ -1,4 +1,5 @@
-"""A process of tables as a world: what learns from experience acts in it, while solvers read the same tables.
+"""A process of tables as a world: what learns from experience acts in it, while solvers read the
+same tables.
 
 The work is done in numpy, whose small arrays cost a quarter of torch's (as in batched_cartpole.py).
 """
@@ -18,10 +19,12 @@ from fledge.worlds.world import Choices, Space, Step
 
 
 class MDPWorld:
-    """The observation is the number of the state, or of a sign of it where the process is a Pomdp; the action is one of A.
+    """The observation is the number of the state, or of a sign of it where the process is a Pomdp;
+    the action is one of A.
 
-    Terminated in a terminal state; truncated after `time_limit` steps, if there is one. A step pays what its outcome pays where the process
-    knows that, its expectation otherwise. All copies draw from one generator, three numbers each a step whatever happens.
+    Terminated in a terminal state; truncated after `time_limit` steps, if there is one. A step pays
+    what its outcome pays where the process knows that, its expectation otherwise. All copies draw
+    from one generator, three numbers each a step whatever happens.
 
     Raises UserError for a limit below 1.
     """
@@ -29,7 +32,12 @@ class MDPWorld:
     restorable = True
 
     def __init__(
-        self, process: MDP | Pomdp, copies: int, *, time_limit: int | None = None, name: str = "process"
+        self,
+        process: MDP | Pomdp,
+        copies: int,
+        *,
+        time_limit: int | None = None,
+        name: str = "process",
     ) -> None:
         if time_limit is not None and time_limit < 1:
             raise UserError(f"time_limit is {time_limit}: give 1 step or more, or none.")
@@ -40,11 +48,16 @@ class MDPWorld:
         self.action: Space = Choices((self.mdp.actions,))
         row, after, chance = (x.numpy() for x in self.mdp.entries())
         self.after, self.pays = after, self.mdp.payments().float().numpy()  # [N] each
-        self.begins = np.searchsorted(row, np.arange(self.mdp.actions * self.mdp.states + 1))  # [A·S+1]
-        # All chances in one rising line, so that one search draws for all copies, however many states may follow.
+        self.begins = np.searchsorted(
+            row, np.arange(self.mdp.actions * self.mdp.states + 1)
+        )  # [A·S+1]
+        # All chances in one rising line, so that one search draws for all copies, however many
+        # states may follow.
         self.upto = np.concatenate([[0.0], chance.cumsum()])  # [N+1]
         self.first = self.mdp.start.cumsum(0).numpy()  # [S]
-        self.sign = process.emission.cumsum(1).numpy() if isinstance(process, Pomdp) else None  # [S, O]
+        self.sign = (
+            process.emission.cumsum(1).numpy() if isinstance(process, Pomdp) else None
+        )  # [S, O]
         self.terminal = self.mdp.terminal.numpy()  # [S]
         self.generator = torch.Generator()
         self.state, self.seen, self.elapsed = np.zeros((3, copies), dtype=np.int64)  # [n] each
@@ -61,7 +74,10 @@ class MDPWorld:
         """Raises UserError for an action that is none of the A."""
         chosen = action.numpy()
         if chosen.min() < 0 or chosen.max() >= self.mdp.actions:
-            raise UserError(f"{self.name} was told {action.tolist()}: give 0 to {self.mdp.actions - 1} to each copy.")
+            raise UserError(
+                f"{self.name} was told {action.tolist()}: give 0 to {self.mdp.actions - 1} to each "
+                "copy."
+            )
         uniform = self._uniform()
         outcome = self._outcome(chosen, uniform[0])
         reward, state, elapsed = self.pays[outcome], self.after[outcome], self.elapsed + 1
@@ -72,7 +88,9 @@ class MDPWorld:
         terminated = self.terminal[state]  # nothing starts in a terminal state
         truncated = ~terminated & (elapsed == (self.time_limit or -1))
         self.over = terminated | truncated
-        return Step(self._observed(uniform[2]), *map(torch.from_numpy, (reward, terminated, truncated)))
+        return Step(
+            self._observed(uniform[2]), *map(torch.from_numpy, (reward, terminated, truncated))
+        )
 
     def _uniform(self) -> np.ndarray:
         """For what follows, for a start, for a sign.  -> [3, n] float64"""
@@ -84,7 +102,9 @@ class MDPWorld:
         begin, end = self.begins[row], self.begins[row + 1]
         low, high = self.upto[begin], self.upto[end]
         place = np.searchsorted(self.upto, low + uniform * (high - low), side="right") - 1
-        return np.minimum(np.maximum(place, begin), end - 1)  # rounding must not lead into another row
+        return np.minimum(
+            np.maximum(place, begin), end - 1
+        )  # rounding must not lead into another row
 
     def _started(self, uniform: np.ndarray) -> np.ndarray:
         """s ~ start.  [n] -> [n]"""

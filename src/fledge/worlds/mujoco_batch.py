@@ -1,8 +1,10 @@
-"""MuJoCo's simpler bodies in gymnasium (HalfCheetah, Hopper, Walker2d, Swimmer, InvertedPendulum, all v5), n copies in one call.
+"""MuJoCo's simpler bodies in gymnasium (HalfCheetah, Hopper, Walker2d, Swimmer, InvertedPendulum,
+all v5), n copies in one call.
 
-The model files are gymnasium's, and the stepping is `mujoco.batch`, which keeps a row of state for each copy and shares the copies out
-among threads. Observation, reward and end are arithmetic over those rows; a test holds every world to gymnasium's own, bit for bit. Ant
-and the humanoids observe forces that are no part of the state: they are left to `worlds.gym`.
+The model files are gymnasium's, and the stepping is `mujoco.batch`, which keeps a row of state for
+each copy and shares the copies out among threads. Observation, reward and end are arithmetic over
+those rows; a test holds every world to gymnasium's own, bit for bit. Ant and the humanoids observe
+forces that are no part of the state: they are left to `worlds.gym`.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from fledge.errors import UserError
 from fledge.worlds.world import Box, Space, Step
 
 LONGEST = 1000  # steps
-WANTED = "MuJoCo 4 or later, for its `mujoco.batch`, and gymnasium: pip install 'fledge[mujoco]', or -e '.[mujoco]' in a clone"
+WANTED = (
+    "MuJoCo 4 or later, for its `mujoco.batch`, and gymnasium: pip install 'fledge[mujoco]', or -e "
+    "'.[mujoco]' in a clone"
+)
 
 
 @dataclass(frozen=True)
 class Body:
-    """How gymnasium shows one model and what it pays: forward · velocity + alive · (all is in range) − effort · Σ action²."""
+    """How gymnasium shows one model and what it pays: forward · velocity + alive · (all is in
+    range) − effort · Σ action².
+    """
 
     file: str
     substeps: int  # of the simulation, for one of ours
@@ -46,10 +53,23 @@ class Body:
 BODIES = {
     "HalfCheetah-v5": Body("half_cheetah.xml", 5, 0.1, normal_speeds=True, effort=0.1),
     "Hopper-v5": Body(
-        "hopper.xml", 4, 5e-3, fastest=10, alive=1.0, effort=1e-3, range={1: (0.7, np.inf), 2: (-0.2, 0.2)}, widest=100
+        "hopper.xml",
+        4,
+        5e-3,
+        fastest=10,
+        alive=1.0,
+        effort=1e-3,
+        range={1: (0.7, np.inf), 2: (-0.2, 0.2)},
+        widest=100,
     ),
     "Walker2d-v5": Body(
-        "walker2d_v5.xml", 4, 5e-3, fastest=10, alive=1.0, effort=1e-3, range={1: (0.8, 2.0), 2: (-1.0, 1.0)}
+        "walker2d_v5.xml",
+        4,
+        5e-3,
+        fastest=10,
+        alive=1.0,
+        effort=1e-3,
+        range={1: (0.8, 2.0), 2: (-1.0, 1.0)},
     ),
     "Swimmer-v5": Body("swimmer.xml", 4, 0.1, hidden=2, effort=1e-4),
     "InvertedPendulum-v5": Body(
@@ -60,7 +80,9 @@ BODIES = {
 
 @contextmanager
 def unheard_warnings() -> Iterator[None]:
-    """Without what MuJoCo says of gymnasium's model files as it reads them: it would go into a file in the user's folder."""
+    """Without what MuJoCo says of gymnasium's model files as it reads them: it would go into a file
+    in the user's folder.
+    """
     mujoco = importlib.import_module("mujoco")
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)
@@ -79,11 +101,17 @@ class MujocoBatch:
     restorable = True
 
     def __init__(self, name: str, copies: int) -> None:
-        """Raises UserError where MuJoCo is missing or too old. Raises KeyError for a name that is not in BODIES."""
+        """Raises UserError where MuJoCo is missing or too old. Raises KeyError for a name that is
+        not in BODIES.
+        """
         try:
-            gymnasium, mujoco, batch = map(importlib.import_module, ("gymnasium", "mujoco", "mujoco.batch"))
+            gymnasium, mujoco, batch = map(
+                importlib.import_module, ("gymnasium", "mujoco", "mujoco.batch")
+            )
         except ImportError as error:
-            raise UserError(f"the world {name} cannot be made ({error}): it needs {WANTED}") from error
+            raise UserError(
+                f"the world {name} cannot be made ({error}): it needs {WANTED}"
+            ) from error
         self.name, self.copies, self.body = name, copies, BODIES[name]
         folder = Path(str(gymnasium.__file__)).parent / "envs" / "mujoco" / "assets"
         with unheard_warnings():
@@ -114,8 +142,8 @@ class MujocoBatch:
         done = action.numpy()  # [n, nu]
         if not np.isfinite(done).all():
             raise UserError(
-                f"{self.name} was told {done[~np.isfinite(done).all(1)][0].tolist()}: actions are numbers, and the policy that gives "
-                "others has diverged; lower its learning rate."
+                f"{self.name} was told {done[~np.isfinite(done).all(1)][0].tolist()}: actions are "
+                "numbers, and the policy that gives others has diverged; lower its learning rate."
             )
         done = np.minimum(np.maximum(done, self.low), self.high)
         self.control[:] = done
@@ -136,13 +164,17 @@ class MujocoBatch:
         return Step(self._observed(), *told)
 
     def _judged(self, before: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Reward and end out of coordinate 0 before the step [n] and what was done [n, nu].  -> [n] float64, [n] bool"""
+        """Reward and end out of coordinate 0 before the step [n] and what was done [n, nu].  -> [n]
+        float64, [n] bool
+        """
         body = self.body
         healthy = np.ones(self.copies, dtype=bool)
         for place, (low, high) in body.range.items():
             healthy &= (low < self.position[:, place]) & (self.position[:, place] < high)
         if body.widest < np.inf:
-            healthy &= (np.abs(self.position[:, 2:]) < body.widest).all(1) & (np.abs(self.speed) < body.widest).all(1)
+            healthy &= (np.abs(self.position[:, 2:]) < body.widest).all(1) & (
+                np.abs(self.speed) < body.widest
+            ).all(1)
         velocity = (self.position[:, 0] - before) / self.seconds
         # The cost in float32, as gymnasium has it: its actions are.
         cost = np.float32(body.effort) * np.square(done).sum(1)
@@ -151,7 +183,8 @@ class MujocoBatch:
     def _begin_anew(self, copies: np.ndarray) -> None:
         """Copies [k] start near the model's own pose, each with its own random numbers."""
         self.batch.state[copies] = self.pose
-        # Gymnasium solves for the forces here already, which gives the first step a better guess and no other result.
+        # Gymnasium solves for the forces here already, which gives the first step a better guess
+        # and no other result.
         for i in copies.tolist():
             generator, noise = self.generators[i], self.body.noise
             self.position[i] += generator.uniform(-noise, noise, self.position.shape[1])
@@ -166,7 +199,12 @@ class MujocoBatch:
         seen[:, : self.shown] = self.position[:, self.body.hidden :]
         seen[:, self.shown :] = self.speed
         if self.body.fastest < np.inf:
-            np.clip(seen[:, self.shown :], -self.body.fastest, self.body.fastest, out=seen[:, self.shown :])
+            np.clip(
+                seen[:, self.shown :],
+                -self.body.fastest,
+                self.body.fastest,
+                out=seen[:, self.shown :],
+            )
         return torch.from_numpy(seen)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Environments that the user wrote: in a file (`./mine.py:World`), as a class or another factory, or one that is made already."""
+"""Environments that the user wrote: in a file (`./mine.py:World`), as a class or another factory,
+or one that is made already.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,15 @@ from fledge.errors import UserError
 from fledge.user_code import load_module, told_as
 from fledge.worlds.gym_copies import failure
 
-# What makes an environment, or one that is copied for every copy of the world. A factory may take `render_mode`.
+# What makes an environment, or one that is copied for every copy of the world. A factory may take
+# `render_mode`.
 Maker = Callable[..., gymnasium.Env] | gymnasium.Env
 
 
 def out_of_file(path: Path, wanted: str) -> Maker:
-    """Raises UserError for a file that cannot be read or raises, and one that has no such environment in it."""
+    """Raises UserError for a file that cannot be read or raises, and one that has no such
+    environment in it.
+    """
     try:
         changed = path.stat().st_mtime_ns
     except OSError:
@@ -31,7 +36,11 @@ def out_of_file(path: Path, wanted: str) -> Maker:
     module = _module(path, changed)
     if not hasattr(module, wanted):
         kinds = [name for name, held in vars(module).items() if _is_own_class(held, module)]
-        hint = f"perhaps you meant {path}:{kinds[0]}" if kinds else "write a class of gymnasium.Env there"
+        hint = (
+            f"perhaps you meant {path}:{kinds[0]}"
+            if kinds
+            else "write a class of gymnasium.Env there"
+        )
         raise UserError(f"{path} has nothing called `{wanted}`: {hint}.")
     return getattr(module, wanted)
 
@@ -43,13 +52,18 @@ def _module(path: Path, changed: int) -> ModuleType:
 
 
 def _is_own_class(held: Any, module: ModuleType) -> bool:
-    return isinstance(held, type) and issubclass(held, gymnasium.Env) and held.__module__ == module.__name__
+    return (
+        isinstance(held, type)
+        and issubclass(held, gymnasium.Env)
+        and held.__module__ == module.__name__
+    )
 
 
 def made(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
     """One environment. `pictures`: drawn as RGB, where the factory takes a `render_mode`.
 
-    Raises UserError where the factory raises, makes something else, or an instance cannot be copied.
+    Raises UserError where the factory raises, makes something else, or an instance cannot be
+    copied.
     """
     if isinstance(maker, gymnasium.Env):
         where = "as it was copied; give its class, or a function that makes one,"
@@ -57,15 +71,16 @@ def made(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
             return copy.deepcopy(maker)
     if not callable(maker):
         raise UserError(
-            f"{name} is a {type(maker).__name__}: an environment of gymnasium, or what makes one, was wanted."
+            f"{name} is a {type(maker).__name__}: an environment of gymnasium, or what makes one, "
+            "was wanted."
         )
     draws = pictures and _takes_render_mode(maker)
     with told_as(lambda error: failure(name, "as it was made", error)):
         environment = maker(render_mode="rgb_array") if draws else maker()
     if not isinstance(environment, gymnasium.Env):
         raise UserError(
-            f"{name} made a {type(environment).__name__}, and an environment of gymnasium was wanted: let it be a class of "
-            "gymnasium.Env, or a function that returns one."
+            f"{name} made a {type(environment).__name__}, and an environment of gymnasium was "
+            "wanted: let it be a class of gymnasium.Env, or a function that returns one."
         )
     return environment
 
@@ -79,7 +94,9 @@ def _takes_render_mode(maker: Callable[..., Any]) -> bool:
 
 
 def look_in_current_folder() -> None:
-    """Modules in the folder that the user stands in are found as `python -m` finds them; the command `fledge` alone would not."""
+    """Modules in the folder that the user stands in are found as `python -m` finds them; the
+    command `fledge` alone would not.
+    """
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)

@@ -1,8 +1,10 @@
-"""What a world is: copies of it side by side that are seen, acted upon, and begin anew by themselves.
+"""What a world is: copies of it side by side that are seen, acted upon, and begin anew by
+themselves.
 
-Every world answers in the same words. An episode ends by itself (`terminated`) or because time is up (`truncated`); the observation that
-comes with the end is the episode's true last one. The next `step` only begins anew: what is done then reaches nobody, its reward is 0,
-and its observation is the first of the next episode. That step is nobody's choice: whoever writes it down marks it so.
+Every world answers in the same words. An episode ends by itself (`terminated`) or because time is
+up (`truncated`); the observation that comes with the end is the episode's true last one. The next
+`step` only begins anew: what is done then reaches nobody, its reward is 0, and its observation is
+the first of the next episode. That step is nobody's choice: whoever writes it down marks it so.
 """
 
 from __future__ import annotations
@@ -13,12 +15,16 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
-SMALLEST_PICTURE = 36  # pixels of a side: below that a convolution of three layers has nothing left to look at
+SMALLEST_PICTURE = (
+    36  # pixels of a side: below that a convolution of three layers has nothing left to look at
+)
 
 
 @dataclass(frozen=True)
 class Choices:
-    """One of n, or several such at once. sizes (4,): a tensor [] of integers 0…3 each; sizes (3, 3): [2] of 0…2 each."""
+    """One of n, or several such at once. sizes (4,): a tensor [] of integers 0…3 each; sizes (3,
+    3): [2] of 0…2 each.
+    """
 
     sizes: tuple[int, ...]
 
@@ -56,7 +62,9 @@ class Step(NamedTuple):
 
 
 class World(Protocol):
-    """`copies` of one world side by side. Not differentiable. Tensors that it gives are the caller's to keep."""
+    """`copies` of one world side by side. Not differentiable. Tensors that it gives are the
+    caller's to keep.
+    """
 
     @property
     def name(self) -> str: ...
@@ -72,12 +80,16 @@ class World(Protocol):
         ...
 
     def step(self, action: Tensor) -> Step:
-        """[n, *A] -> what became of it. Raises UserError if the world fails, or shows what is no number."""
+        """[n, *A] -> what became of it. Raises UserError if the world fails, or shows what is no
+        number.
+        """
         ...
 
     @property
     def restorable(self) -> bool:
-        """Whether `load_state_dict` brings back exactly where `state_dict` was taken; if not, all copies begin anew there."""
+        """Whether `load_state_dict` brings back exactly where `state_dict` was taken; if not, all
+        copies begin anew there.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]: ...

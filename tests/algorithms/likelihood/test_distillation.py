@@ -1,4 +1,6 @@
-"""A student of the teacher's own capacity becomes the teacher, by every kind of distillation: KL < 1e-4 by enumeration."""
+"""A student of the teacher's own capacity becomes the teacher, by every kind of distillation: KL <
+1e-4 by enumeration.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ from tests.subjects import TableNetwork, learner, rollouts, seeded, spoken
 LANGUAGE = Language(3, 3, stop=0)  # 3 symbols, 3 steps: 15 sequences, 7 prefixes
 WORDS = range(len(LANGUAGE.sequences))
 OPENING = 3
-KINDS: dict[str, Divergence] = {"forward": forward_kl, "reverse": reverse_kl, "jsd": partial(jensen_shannon, beta=0.3)}
+KINDS: dict[str, Divergence] = {
+    "forward": forward_kl,
+    "reverse": reverse_kl,
+    "jsd": partial(jensen_shannon, beta=0.3),
+}
 
 
 def table(seed: int) -> TokenPolicy:
@@ -40,7 +46,9 @@ def read(actor: TokenPolicy) -> Tensor:
 
 
 def proportional(teacher: TokenPolicy, rows: int) -> Trajectories:
-    """The teacher's answers as often as it gives them, in expectation: each sequence round(rows·π(y)) times."""
+    """The teacher's answers as often as it gives them, in expectation: each sequence
+    round(rows·π(y)) times.
+    """
     times = (rows * read(teacher).exp()).round().long().tolist()
     words = [i for i in WORDS for _ in range(times[i])]
     return spoken(LANGUAGE, words, OPENING, torch.zeros(len(WORDS)))
@@ -54,7 +62,14 @@ class Answers:
         self.figures: dict[str, float] = {"rows": float(rows)}
 
     def __next__(self) -> Trajectories:
-        said = generate(self.actor, [[OPENING]], max_new_tokens=3, stop=0, samples=self.rows, generator=self.random)
+        said = generate(
+            self.actor,
+            [[OPENING]],
+            max_new_tokens=3,
+            stop=0,
+            samples=self.rows,
+            generator=self.random,
+        )
         return rollout_rows(said, [0.0] * len(said), [0] * len(said))
 
 
@@ -85,7 +100,11 @@ def test_sequence_level_distillation() -> None:
         batch = proportional(teacher, 3000)
         return lambda: batch
 
-    expect_the_teacher(*taught(lambda student, fit, teacher: Supervised(student, fit, Stopwatch()), lessons, steps=150))
+    expect_the_teacher(
+        *taught(
+            lambda student, fit, teacher: Supervised(student, fit, Stopwatch()), lessons, steps=150
+        )
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -93,7 +112,9 @@ def test_token_level_distillation_on_given_rows(name: str) -> None:
     every = spoken(LANGUAGE, WORDS, OPENING, torch.zeros(len(WORDS)))
     expect_the_teacher(
         *taught(
-            lambda student, fit, teacher: Distillation(student, fit, Stopwatch(), teacher=teacher, kind=KINDS[name]),
+            lambda student, fit, teacher: Distillation(
+                student, fit, Stopwatch(), teacher=teacher, kind=KINDS[name]
+            ),
             lambda student, teacher: lambda: every,
         )
     )
@@ -102,15 +123,25 @@ def test_token_level_distillation_on_given_rows(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_on_policy_distillation(name: str, share: float) -> None:
-    """Rows that the student samples as it goes, with the teacher's own between them (GKD's λ = ½) and without (λ = 1)."""
+    """Rows that the student samples as it goes, with the teacher's own between them (GKD's λ = ½)
+    and without (λ = 1).
+    """
 
     def lessons(student: TokenPolicy, teacher: TokenPolicy) -> Callable[[], Trajectories]:
-        sampler = Either(Answers(student, 3), Answers(teacher, 4), names=("student", "teacher"), share=share, seed=0)
+        sampler = Either(
+            Answers(student, 3),
+            Answers(teacher, 4),
+            names=("student", "teacher"),
+            share=share,
+            seed=0,
+        )
         return lambda: next(sampler)
 
     expect_the_teacher(
         *taught(
-            lambda student, fit, teacher: Distillation(student, fit, Stopwatch(), teacher=teacher, kind=KINDS[name]),
+            lambda student, fit, teacher: Distillation(
+                student, fit, Stopwatch(), teacher=teacher, kind=KINDS[name]
+            ),
             lessons,
             steps=250,
         )

@@ -1,4 +1,6 @@
-"""EM on a language that is written down: the E-step is the posterior, the M-step's optimum is known, and log p(o=1) never falls."""
+"""EM on a language that is written down: the E-step is the posterior, the M-step's optimum is
+known, and log p(o=1) never falls.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em
+from fledge.algorithms.likelihood.expectation_maximisation import (
+    ExpectationMaximisation,
+    best_of_n,
+    rest_em,
+)
 from fledge.errors import UserError
 from fledge.exact.enumerable import Language, kl
 from fledge.learner import Learner, Schedule
@@ -38,7 +44,9 @@ def log_success(policy: TokenPolicy) -> Tensor:
 
 
 def all_there_is(policy: TokenPolicy, success: Tensor = SUCCESS) -> Trajectories:
-    """Every sequence once, its reward S·π(y)·p(o=1|y): as if samples came exactly as often as they are likely."""
+    """Every sequence once, its reward S·π(y)·p(o=1|y): as if samples came exactly as often as they
+    are likely.
+    """
     with torch.no_grad():
         reward = S * log_prob(policy).exp() * success
         steps = LANGUAGE.step_log_prob(policy.network.logits(LANGUAGE))
@@ -46,31 +54,41 @@ def all_there_is(policy: TokenPolicy, success: Tensor = SUCCESS) -> Trajectories
 
 
 def exact_em_step(policy: TokenPolicy) -> Tensor:
-    """log of the M-step's optimum on a table, which can be any distribution: the posterior itself.  [S]"""
+    """log of the M-step's optimum on a table, which can be any distribution: the posterior itself.
+    [S]
+    """
     with torch.no_grad():
         return (log_prob(policy) + SUCCESS.log()).log_softmax(0)
 
 
 def table(rate: float, updates: int) -> tuple[TokenPolicy, Learner]:
     policy = TokenPolicy(TableNetwork(3, 3, seed=1))
-    return policy, Learner(policy, Schedule(rate, updates, shape="cosine", final=0.01), weight_decay=0.0, clip=0.0)
+    return policy, Learner(
+        policy, Schedule(rate, updates, shape="cosine", final=0.01), weight_decay=0.0, clip=0.0
+    )
 
 
 def test_the_gradient_is_that_of_log_p() -> None:
     """At the first step of the M-step, ∇ E_q[log π] = ∇ log p(o=1) (Fisher's identity)."""
     policy, fit = table(0.1, 1)
     gradients = Gradients(fit)
-    figures = ExpectationMaximisation(policy, fit, Stopwatch(), keep="posterior").update(all_there_is(policy))
+    figures = ExpectationMaximisation(policy, fit, Stopwatch(), keep="posterior").update(
+        all_there_is(policy)
+    )
     (exact,) = torch.autograd.grad(log_success(policy), fit.parameters)
     torch.testing.assert_close(-gradients.flat, exact.flatten(), **EXACT)
     assert figures["log_success"] == pytest.approx(log_success(policy).item(), rel=1e-12)
-    assert figures["bound"] == pytest.approx(figures["log_success"])  # the bound touches where q is the posterior
+    assert figures["bound"] == pytest.approx(
+        figures["log_success"]
+    )  # the bound touches where q is the posterior
 
 
 def test_the_m_step_arrives_at_the_posterior() -> None:
     policy, fit = table(0.1, 400)
     best = exact_em_step(policy)
-    algorithm = ExpectationMaximisation(policy, fit, Stopwatch(), keep="posterior", updates_per_step=400, epochs=400)
+    algorithm = ExpectationMaximisation(
+        policy, fit, Stopwatch(), keep="posterior", updates_per_step=400, epochs=400
+    )
     far = kl(best, log_prob(policy)).item()
     algorithm.update(all_there_is(policy))
     assert far > 0.1
@@ -96,12 +114,16 @@ def test_log_p_never_falls_and_never_lies_under_the_bound(updates: int) -> None:
 
 
 def test_with_samples_it_comes_near_the_exact_step() -> None:
-    """ReST-EM on 4,000 real samples with right or wrong as their reward: the posterior within 0.02 nats."""
+    """ReST-EM on 4,000 real samples with right or wrong as their reward: the posterior within 0.02
+    nats.
+    """
     policy, fit = table(0.1, 200)
     right = (SUCCESS > 0.6).double()
     posterior = (log_prob(policy) + right.log()).log_softmax(0).detach()
     number = {word: i for i, word in enumerate(LANGUAGE.sequences)}
-    completions = generate(policy, [[3]], max_new_tokens=3, stop=0, samples=4000, generator=seeded(7))
+    completions = generate(
+        policy, [[3]], max_new_tokens=3, stop=0, samples=4000, generator=seeded(7)
+    )
     reward = [float(right[number[tuple(completion.tokens)]]) for completion in completions]
     batch = rollout_rows(completions, reward, [0] * 4000)
     figures = rest_em(policy, fit, Stopwatch(), updates_per_step=200, epochs=200).update(batch)
@@ -111,8 +133,12 @@ def test_with_samples_it_comes_near_the_exact_step() -> None:
 
 
 def test_in_pairs_right_answers_pull_as_hard_as_they_are_rare() -> None:
-    """The exact gradient of E[r] for one prompt, (1 − (1−p)²)/p times: not the reward's own where prompts differ in p."""
-    subject = Enumeration(partial(ExpectationMaximisation, threshold=0.5), reward=lambda reward: (reward > 0).double())
+    """The exact gradient of E[r] for one prompt, (1 − (1−p)²)/p times: not the reward's own where
+    prompts differ in p.
+    """
+    subject = Enumeration(
+        partial(ExpectationMaximisation, threshold=0.5), reward=lambda reward: (reward > 0).double()
+    )
     p = float((subject.p * subject.reward).sum())
     found = subject.expected(2)
     torch.testing.assert_close(found, subject.exact() * (1 - (1 - p) ** 2) / p, **EXACT)
@@ -120,14 +146,19 @@ def test_in_pairs_right_answers_pull_as_hard_as_they_are_rare() -> None:
 
 
 def test_in_pairs_the_posteriors_expected_gradient_is_the_stated_one() -> None:
-    """E[Σ_i w_i ∇log π(y_i)], w each answer's share of the pair's success; its bias against the gradient of E[r]."""
+    """E[Σ_i w_i ∇log π(y_i)], w each answer's share of the pair's success; its bias against the
+    gradient of E[r].
+    """
     subject = Enumeration(partial(ExpectationMaximisation, keep="posterior"), reward=torch.sigmoid)
     share = subject.reward[:, None] / (subject.reward[:, None] + subject.reward)
     found = subject.expected(2)
-    torch.testing.assert_close(found, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT)
-    assert (relative_error(found, subject.exact()), cosine(found, subject.exact())) == pytest.approx(
-        (0.248, 0.975), abs=1e-3
+    torch.testing.assert_close(
+        found, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT
     )
+    assert (
+        relative_error(found, subject.exact()),
+        cosine(found, subject.exact()),
+    ) == pytest.approx((0.248, 0.975), abs=1e-3)
 
 
 def right_or_wrong() -> Trajectories:
@@ -164,7 +195,9 @@ def test_with_right_or_wrong_as_reward_all_ways_to_keep_are_one() -> None:
 def test_prompts_without_a_right_answer_do_not_count() -> None:
     batch = right_or_wrong()
     solved = (torch.arange(16) // 2 % 4 != 1).nonzero().squeeze(1)
-    torch.testing.assert_close(gradient(batch[solved])[1], gradient(batch)[1], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        gradient(batch[solved])[1], gradient(batch)[1], rtol=1e-10, atol=1e-12
+    )
 
 
 def test_where_nothing_is_right_nothing_moves() -> None:
@@ -196,7 +229,9 @@ def test_best_of_n_keeps_the_best_of_each_group_whatever_it_is_worth() -> None:
     kept = batch[best]
     logp = actor.log_prob(kept.obs, kept.action, kept.chosen).sum(1).mean()
     plain = torch.autograd.grad(-logp, [p for p in actor.parameters() if p.requires_grad])
-    torch.testing.assert_close(found, torch.cat([g.flatten() for g in plain]), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        found, torch.cat([g.flatten() for g in plain]), rtol=1e-10, atol=1e-12
+    )
 
 
 def test_a_negative_reward_is_no_probability() -> None:

@@ -1,4 +1,6 @@
-"""Where a step led, by a double loop; what is learned is the posterior of the action given the place reached; and goals are reached."""
+"""Where a step led, by a double loop; what is learned is the posterior of the action given the
+place reached; and goals are reached.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fledge.algorithms.likelihood.goal_cloning import Aimed, GoalCloning, beside, reached, with_goals
+from fledge.algorithms.likelihood.goal_cloning import (
+    Aimed,
+    GoalCloning,
+    beside,
+    reached,
+    with_goals,
+)
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
@@ -41,15 +49,22 @@ class PairTable(nn.Module):
 def cloning(rate: float = 0.05, steps: int = 1, **kwargs: Any) -> GoalCloning:
     world = Line(1)
     policy = ActorCritic(
-        with_goals(world.observation, world.observation), world.action, generator=seeded(0), actor=PairTable(7, 3)
+        with_goals(world.observation, world.observation),
+        world.action,
+        generator=seeded(0),
+        actor=PairTable(7, 3),
     )
-    fit = Learner(policy, Schedule(rate, steps, shape="linear", final=0.01), weight_decay=0.0, clip=0.0)
+    fit = Learner(
+        policy, Schedule(rate, steps, shape="linear", final=0.01), weight_decay=0.0, clip=0.0
+    )
     anywhere = lambda n, generator: torch.randint(7, (n,), generator=generator)  # noqa: E731
     return GoalCloning(policy, fit, Stopwatch(), goals=anywhere, generator=seeded(1), **kwargs)
 
 
 def rows(seed: int, size: int = 6, steps: int = 9) -> Trajectories:
-    """Ends of both kinds, and after each the step that only begins anew; garbage in the flags of what is not chosen."""
+    """Ends of both kinds, and after each the step that only begins anew; garbage in the flags of
+    what is not chosen.
+    """
     random = seeded(seed)
     terminated, truncated = torch.rand(2, size, steps, generator=random) < 0.2
     chosen = torch.ones(size, steps, dtype=torch.bool)
@@ -58,7 +73,12 @@ def rows(seed: int, size: int = 6, steps: int = 9) -> Trajectories:
             chosen[b, t] = False
     obs = torch.arange(size * (steps + 1)).view(size, steps + 1)
     return Trajectories(
-        obs, torch.zeros(size, steps, dtype=torch.long), chosen, torch.zeros(size, steps), terminated, truncated
+        obs,
+        torch.zeros(size, steps, dtype=torch.long),
+        chosen,
+        torch.zeros(size, steps),
+        terminated,
+        truncated,
     )
 
 
@@ -100,8 +120,12 @@ def every_walk() -> Trajectories:
 
 
 @pytest.mark.parametrize("relabel", ["final", "future"])
-def test_what_is_learned_is_the_posterior_of_the_action_given_the_place_reached(relabel: Any) -> None:
-    """p(a|s, g) counted over every walk and, for `future`, every later place: to 0.03 wherever three walks or more went."""
+def test_what_is_learned_is_the_posterior_of_the_action_given_the_place_reached(
+    relabel: Any,
+) -> None:
+    """p(a|s, g) counted over every walk and, for `future`, every later place: to 0.03 wherever
+    three walks or more went.
+    """
     batch = every_walk()
     counts: Counter[tuple[int, int, int]] = Counter()
     for b, t in product(range(27), range(3)):
@@ -121,14 +145,18 @@ def test_what_is_learned_is_the_posterior_of_the_action_given_the_place_reached(
         whole = sum(counts[s, g, a] for a in range(3))
         if whole >= 18:
             for a in range(3):
-                assert learned[s, g, a].item() == pytest.approx(counts[s, g, a] / whole, abs=0.03), (s, g, a)
+                assert learned[s, g, a].item() == pytest.approx(
+                    counts[s, g, a] / whole, abs=0.03
+                ), (s, g, a)
     never = [(s, g) for s, g in product(range(7), repeat=2) if (s, g) not in seen]
     for s, g in never:
         assert not table[s * 7 + g].any()
 
 
 def test_every_goal_is_reached() -> None:
-    """From the middle in three steps; the two ends want three right steps, of which chance finds 1 in 27."""
+    """From the middle in three steps; the two ends want three right steps, of which chance finds 1
+    in 27.
+    """
     made = cloning(rate=0.1, steps=400, updates_per_step=40)
     episodes = Episodes(Line(32), made, Stopwatch(), steps=8, seed=0)
     for _ in range(10):
@@ -181,7 +209,10 @@ def test_a_part_of_what_is_observed_may_be_the_goal() -> None:
     assert made.labelled.obs is not None
     assert made.labelled.obs.tolist() == [[0, 1, 6], [2, 3, 6], [4, 5, 6]]
     assert with_goals(Choices((3,)), Choices((4, 5))) == Choices((3, 4, 5))
-    assert beside(torch.tensor([1, 2]), torch.tensor([[3, 4], [5, 6]])).tolist() == [[1, 3, 4], [2, 5, 6]]
+    assert beside(torch.tensor([1, 2]), torch.tensor([[3, 4], [5, 6]])).tolist() == [
+        [1, 3, 4],
+        [2, 5, 6],
+    ]
     with pytest.raises(UserError, match="observations are Box and goals Choices"):
         with_goals(space, Choices((2,)))
 
@@ -200,7 +231,9 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(tmp_path: Path) -> None
         """The process ends here."""
 
     def between_steps() -> None:
-        save_state(tmp_path / "state", {"algorithm": broken.state_dict(), "episodes": other.state_dict()})
+        save_state(
+            tmp_path / "state", {"algorithm": broken.state_dict(), "episodes": other.state_dict()}
+        )
         raise Stop
 
     with pytest.raises(Stop):
@@ -215,7 +248,9 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(tmp_path: Path) -> None
 
 
 def test_the_aim_is_where_the_best_paid_row_came_to() -> None:
-    """Rows that earn 1, 3 and 2 and end at the places 12, 22 and 31; a worse batch changes nothing; it is in the checkpoint."""
+    """Rows that earn 1, 3 and 2 and end at the places 12, 22 and 31; a worse batch changes nothing;
+    it is in the checkpoint.
+    """
     policy = ActorCritic(Choices((40, 40)), Choices((2,)), generator=seeded(0))
     fit = Learner(policy, Schedule(1e-2, 10))
     made = [
@@ -230,14 +265,18 @@ def test_the_aim_is_where_the_best_paid_row_came_to() -> None:
     reward = torch.tensor([[1.0, 0, 9], [1, 2, 9], [2, 9, 9]])
     no = torch.zeros(3, 3, dtype=torch.bool)
     for worse in (0.0, 0.5):
-        made[0].update(Trajectories(obs + round(10 * worse), no.long(), chosen, reward - worse, no, no))
+        made[0].update(
+            Trajectories(obs + round(10 * worse), no.long(), chosen, reward - worse, no, no)
+        )
         aim = made[0].aim
         assert aim is not None
         assert (aim.goal.item(), aim.paid.item()) == (22, 3)
     second = made[1].aim
     assert second is not None
     nobody = chosen & torch.tensor([[False], [True], [True]])
-    made[1].update(Trajectories(obs, no.long(), nobody, torch.where(nobody, reward - 9, torch.nan), no, no))
+    made[1].update(
+        Trajectories(obs, no.long(), nobody, torch.where(nobody, reward - 9, torch.nan), no, no)
+    )
     assert (second.goal.item(), second.paid.item()) == (
         31,
         -7,

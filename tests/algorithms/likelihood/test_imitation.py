@@ -1,4 +1,6 @@
-"""Cloning and DAgger, learned and walked on a road with a ditch, cost what the theory says; who acts, what is kept, and resuming."""
+"""Cloning and DAgger, learned and walked on a road with a ditch, cost what the theory says; who
+acts, what is kept, and resuming.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,14 @@ class Steering:
 
 
 def walker() -> ActorCritic:
-    """A table that is wrong in 2999 of 3000 cases, both on the road and in the ditch: the worst that theory thinks of."""
+    """A table that is wrong in 2999 of 3000 cases, both on the road and in the ditch: the worst
+    that theory thinks of.
+    """
     both = ActorCritic(
-        Road(1, 1).observation, Road(1, 1).action, generator=seeded(0), actor=nn.Linear(2, 2, bias=False)
+        Road(1, 1).observation,
+        Road(1, 1).action,
+        generator=seeded(0),
+        actor=nn.Linear(2, 2, bias=False),
     )
     table = both.actor.weight
     assert isinstance(table, Tensor)
@@ -52,7 +59,9 @@ def walker() -> ActorCritic:
 
 def imitator(make: Callable[..., DAgger], **settings: Any) -> DAgger:
     policy = walker()
-    return make(policy, Sober(), learner(policy, rate=0.1), Stopwatch(), generator=seeded(1), **settings)
+    return make(
+        policy, Sober(), learner(policy, rate=0.1), Stopwatch(), generator=seeded(1), **settings
+    )
 
 
 def errors(policy: ActorCritic) -> tuple[float, float]:
@@ -65,7 +74,9 @@ def errors(policy: ActorCritic) -> tuple[float, float]:
 
 def walked(policy: ActorCritic, copies: int, steps: int) -> Tensor:
     """Steps in the ditch of as many walks.  [copies]"""
-    return -next(Episodes(Road(copies, steps), policy, Stopwatch(), steps=steps, seed=7)).reward.sum(1)
+    return -next(
+        Episodes(Road(copies, steps), policy, Stopwatch(), steps=steps, seed=7)
+    ).reward.sum(1)
 
 
 def expected(on_road: float, in_ditch: float, steps: int) -> np.ndarray:
@@ -75,8 +86,12 @@ def expected(on_road: float, in_ditch: float, steps: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("make", [behavioural_cloning, DAgger])
-def test_on_the_road_cloning_pays_for_every_error_until_the_end_and_dagger_once(make: Callable[..., DAgger]) -> None:
-    """4000 walks of 40 steps with the learned table: their mean within 4 standard errors (false alarm 6e-5) of the exact cost."""
+def test_on_the_road_cloning_pays_for_every_error_until_the_end_and_dagger_once(
+    make: Callable[..., DAgger],
+) -> None:
+    """4000 walks of 40 steps with the learned table: their mean within 4 standard errors (false
+    alarm 6e-5) of the exact cost.
+    """
     made = imitator(make, updates_per_step=4)
     episodes = Episodes(Road(32, 40), made, Stopwatch(), steps=82, seed=3)
     on_road, in_ditch, figures = 1.0, 1.0, {}
@@ -101,7 +116,9 @@ def test_on_the_road_cloning_pays_for_every_error_until_the_end_and_dagger_once(
 
 
 def test_the_expert_takes_its_share_of_the_steps() -> None:
-    """A policy that does the opposite everywhere tells the two apart. 20,000 lots: within 4 standard errors, false alarm 6e-5."""
+    """A policy that does the opposite everywhere tells the two apart. 20,000 lots: within 4
+    standard errors, false alarm 6e-5.
+    """
     made = imitator(DAgger, decay=0.5)
     with torch.no_grad():
         made.policy.actor.weight.copy_(torch.tensor([[-50.0, 50.0], [50.0, -50.0]]))  # pyright: ignore[reportCallIssue]
@@ -127,7 +144,9 @@ def test_what_was_chosen_is_labelled_and_kept_and_nothing_else() -> None:
     first, second = next(episodes), next(episodes)
     assert not first.chosen.all()
     made.update(first)
-    figures = made.update(second.with_(action=torch.full_like(second.action, 9), reward=second.reward + torch.nan))
+    figures = made.update(
+        second.with_(action=torch.full_like(second.action, 9), reward=second.reward + torch.nan)
+    )
     seen = torch.cat([batch.obs[:, :-1][batch.chosen] for batch in (first, second)])
     assert made.labelled.obs is not None
     assert made.labelled.action is not None
@@ -143,7 +162,9 @@ def test_disagreement_is_a_share_of_steps_or_a_distance() -> None:
         made.policy.actor.weight.copy_(torch.tensor([[8.0, 8.0], [0.0, 0.0]]))  # pyright: ignore[reportCallIssue]
     obs = torch.tensor([[0, 1, 1, 0, 1]])
     no = torch.zeros(1, 4, dtype=torch.bool)
-    batch = Trajectories(obs, obs[:, :-1], torch.tensor([[True, True, False, True]]), torch.zeros(1, 4), no, no)
+    batch = Trajectories(
+        obs, obs[:, :-1], torch.tensor([[True, True, False, True]]), torch.zeros(1, 4), no, no
+    )
     # Action 0 everywhere is wrong in the ditch alone, where one of the three chosen steps was.
     assert made.label(batch)["disagreement"] == pytest.approx(1 / 3)
     box = Box(torch.full((1,), -9.0), torch.full((1,), 9.0))
@@ -188,7 +209,9 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])
-def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(stop_after: int, tmp_path: Path) -> None:
+def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
+    stop_after: int, tmp_path: Path
+) -> None:
     """Through a checkpoint on disk; then further batches, acted out by either."""
 
     def begun() -> tuple[DAgger, Episodes]:
@@ -205,7 +228,10 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(sto
         nonlocal made
         made += 1
         if made == stop_after:
-            save_state(tmp_path / "state", {"algorithm": broken.state_dict(), "episodes": other.state_dict()})
+            save_state(
+                tmp_path / "state",
+                {"algorithm": broken.state_dict(), "episodes": other.state_dict()},
+            )
             raise Stop
 
     with pytest.raises(Stop):

@@ -1,4 +1,6 @@
-"""Maximum likelihood finds the frequencies of the data, and learns by heart what leaves no choice."""
+"""Maximum likelihood finds the frequencies of the data, and learns by heart what leaves no
+choice.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,20 @@ def test_a_table_learns_the_frequencies_of_the_data() -> None:
     network = TableNetwork(3, 2)
     policy = TokenPolicy(network)
     algorithm = Supervised(
-        policy, Learner(policy, Schedule(0.1, 600, shape="cosine", final=0.0), weight_decay=0.0), Stopwatch()
+        policy,
+        Learner(policy, Schedule(0.1, 600, shape="cosine", final=0.0), weight_decay=0.0),
+        Stopwatch(),
     )
     figures: dict[str, float] = {}
     for _ in range(600):
         figures = algorithm.update(batch)
     first, after_zero = network.table[:, 0].softmax(0), network.table[:, 1].softmax(0)
-    torch.testing.assert_close(first, torch.tensor([0.9, 0.1, 0.0], dtype=torch.float64), rtol=0, atol=2e-3)
-    torch.testing.assert_close(after_zero, torch.tensor([0.0, 6 / 9, 3 / 9], dtype=torch.float64), rtol=0, atol=2e-3)
+    torch.testing.assert_close(
+        first, torch.tensor([0.9, 0.1, 0.0], dtype=torch.float64), rtol=0, atol=2e-3
+    )
+    torch.testing.assert_close(
+        after_zero, torch.tensor([0.0, 6 / 9, 3 / 9], dtype=torch.float64), rtol=0, atol=2e-3
+    )
     # the loss is the mean over trained tokens: the entropy of the data
     entropy = torch.distributions.Categorical(torch.tensor([6.0, 3.0, 1.0])).entropy() / 2
     assert abs(figures["loss"] - entropy.item()) < 1e-3
@@ -33,7 +41,9 @@ def test_a_table_learns_the_frequencies_of_the_data() -> None:
 
 
 def test_a_transformer_learns_to_copy() -> None:
-    """The prompt is given, the copy is trained: 4 random symbols of 8, which chance gets right once in 4,096."""
+    """The prompt is given, the copy is trained: 4 random symbols of 8, which chance gets right once
+    in 4,096.
+    """
     policy = policy_of(transformer(0, width=48, heads=4, kv_heads=4, mlp_width=96))
     algorithm = Supervised(policy, learner(policy, rate=4e-3, clip=1.0), Stopwatch())
     random = seeded(0)

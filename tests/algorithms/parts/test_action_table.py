@@ -1,4 +1,6 @@
-"""The table's actor: how often it does what, what it numbers, how fast it learns; and every tabular method cut, ended and resumed."""
+"""The table's actor: how often it does what, what it numbers, how fast it learns; and every tabular
+method cut, ended and resumed.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_rates():
 
 
 def test_exploring_falls_with_what_was_taught():
-    table = ActionTable(Choices((1,)), Choices((2,)), exploration=Exploration(1.0, 0.0, world_steps=100))
+    table = ActionTable(
+        Choices((1,)), Choices((2,)), exploration=Exploration(1.0, 0.0, world_steps=100)
+    )
     assert table.epsilon == 1.0
     table.taught = 75
     assert table.epsilon == 0.25
@@ -96,7 +100,10 @@ def test_the_mean_of_all_targets_is_the_default():
     )
     world = MDPWorld(halves, 3)
     table, stopwatch = ActionTable(world.observation, world.action), Stopwatch()
-    learner, episodes = q_learning(table, stopwatch, gamma=1.0), Episodes(world, table, stopwatch, steps=8, seed=0)
+    learner, episodes = (
+        q_learning(table, stopwatch, gamma=1.0),
+        Episodes(world, table, stopwatch, steps=8, seed=0),
+    )
     learner.update(next(episodes))
     assert table.q[0, 0].item() == 0.5
     assert table.visits[0, 0].item() == 12
@@ -105,7 +112,8 @@ def test_the_mean_of_all_targets_is_the_default():
 @pytest.mark.parametrize("method", EVERY)
 @pytest.mark.parametrize("cut", [True, False])
 def test_time_that_is_up_is_not_the_end(method, cut):
-    """A world that pays 1 a step and is cut after 10 is worth 1/(1 − γ) = 10 to whoever bootstraps; one that ends, (1 − γ¹⁰)/(1 − γ).
+    """A world that pays 1 a step and is cut after 10 is worth 1/(1 − γ) = 10 to whoever bootstraps;
+    one that ends, (1 − γ¹⁰)/(1 − γ).
 
     Monte Carlo believes what it saw, and no more.
     """
@@ -119,8 +127,14 @@ def test_time_that_is_up_is_not_the_end(method, cut):
         pay[10] = 0.0
         mdp = MDP(go[None], pay, 0.9, terminal=torch.arange(11) == 10, start=torch.eye(11)[0])
     world = MDPWorld(mdp, 4, time_limit=10)
-    table, stopwatch = ActionTable(world.observation, world.action, rate=constant_rate(0.5)), Stopwatch()
-    learner, episodes = EVERY[method](table, stopwatch, gamma=0.9), Episodes(world, table, stopwatch, steps=11, seed=0)
+    table, stopwatch = (
+        ActionTable(world.observation, world.action, rate=constant_rate(0.5)),
+        Stopwatch(),
+    )
+    learner, episodes = (
+        EVERY[method](table, stopwatch, gamma=0.9),
+        Episodes(world, table, stopwatch, steps=11, seed=0),
+    )
     for _ in range(80):
         learner.update(next(episodes))
     if cut and method == "every visit":
@@ -142,13 +156,19 @@ def test_resumes_bit_for_bit_through_a_file(method):
             ActionTable(world.observation, world.action, exploration=Exploration(1.0, 0.1, 500)),
             Stopwatch(),
         )
-        return table, EVERY[method](table, stopwatch, gamma=0.9), Episodes(world, table, stopwatch, steps=7, seed=3)
+        return (
+            table,
+            EVERY[method](table, stopwatch, gamma=0.9),
+            Episodes(world, table, stopwatch, steps=7, seed=3),
+        )
 
     table, learner, episodes = everything()
     for _ in range(10):
         learner.update(next(episodes))
     plain, tensors = flatten({"learner": learner.state_dict(), "episodes": episodes.state_dict()})
-    state = unflatten(json.loads(json.dumps(plain)), {name: tensor.clone() for name, tensor in tensors.items()})
+    state = unflatten(
+        json.loads(json.dumps(plain)), {name: tensor.clone() for name, tensor in tensors.items()}
+    )
     other, again, others = everything()
     again.load_state_dict(state["learner"])
     others.load_state_dict(state["episodes"])
@@ -163,11 +183,16 @@ def test_resumes_bit_for_bit_through_a_file(method):
 
 @pytest.mark.parametrize("method", EVERY)
 def test_nobody_looks_in_while_a_table_is_half_taught(method):
-    """A table has no optimizer steps to stop between: what it was taught and the batch it was taught by are saved together, or neither."""
+    """A table has no optimizer steps to stop between: what it was taught and the batch it was
+    taught by are saved together, or neither.
+    """
     looked = []
     world = MDPWorld(read_gridworld(CLASSIC, gamma=0.9).mdp(), 2)
     table, stopwatch = ActionTable(world.observation, world.action), Stopwatch()
-    learner, episodes = EVERY[method](table, stopwatch, gamma=0.9), Episodes(world, table, stopwatch, steps=4, seed=0)
+    learner, episodes = (
+        EVERY[method](table, stopwatch, gamma=0.9),
+        Episodes(world, table, stopwatch, steps=4, seed=0),
+    )
     learner.update(next(episodes), lambda: looked.append(table.taught))
     assert table.taught == 8
     assert not looked

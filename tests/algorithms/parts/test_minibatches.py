@@ -42,7 +42,9 @@ def test_fewer_rows_than_updates_and_epochs_that_do_not_divide_are_refused() -> 
 def test_figures_are_means_over_the_steps_that_were_made() -> None:
     losses = iter([1.0, 2.0, 6.0, 100.0])
     plan = begun(4, 1)
-    figures = plan.run(lambda rows: {"loss": next(losses)}, lambda: None, enough=lambda step: step["loss"] > 5)
+    figures = plan.run(
+        lambda rows: {"loss": next(losses)}, lambda: None, enough=lambda step: step["loss"] > 5
+    )
     assert figures == {"loss": 3.0, "updates": 3}
     assert plan.batch is None
 
@@ -58,16 +60,22 @@ def test_rows_that_do_not_count_are_left_out_but_for_those_a_step_needs() -> Non
     assert not only(BATCH, torch.zeros(16, dtype=torch.bool), at_least=2).chosen.any()
 
 
-def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that_were_skipped() -> None:
+def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that_were_skipped() -> (
+    None
+):
     batch = rollouts(policy())
     ends = torch.arange(1, 13) == batch.last()[:, None]
-    batch = batch.with_(reward=(ends & (torch.arange(16) == 3)[:, None]).double())  # one right answer
+    batch = batch.with_(
+        reward=(ends & (torch.arange(16) == 3)[:, None]).double()
+    )  # one right answer
     found = []
     for pieces in (1, 8):
         actor = policy()
         fit = learner(actor)
         Gradients(fit)
-        found.append(ExpectationMaximisation(actor, fit, Stopwatch(), updates_per_step=pieces).update(batch))
+        found.append(
+            ExpectationMaximisation(actor, fit, Stopwatch(), updates_per_step=pieces).update(batch)
+        )
     assert found[1]["updates"] == 1
     for name in ("loss", "grad_norm"):
         assert found[1][name] == pytest.approx(found[0][name])

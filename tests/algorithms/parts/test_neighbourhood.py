@@ -1,4 +1,6 @@
-"""The Fisher matrix, by enumeration and by formula, is the Hessian of the KL and what its products say; the gradient is the score's."""
+"""The Fisher matrix, by enumeration and by formula, is the Hessian of the KL and what its products
+say; the gradient is the score's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ import pytest
 import torch
 from torch import Tensor, distributions
 
-from fledge.algorithms.parts.neighbourhood import Neighbourhood, conjugate_gradient, policy_parameters
+from fledge.algorithms.parts.neighbourhood import (
+    Neighbourhood,
+    conjugate_gradient,
+    policy_parameters,
+)
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.trajectories import Trajectories
 from tests.algorithms.heads import EXACT, HEADS, actor_critic, distribution, flat, kl, said, samples
@@ -15,9 +21,13 @@ from tests.subjects import learner, seeded
 
 
 def fisher_by_definition(name: str, both: ActorCritic, batch: Trajectories) -> Tensor:
-    """E[∇log π ∇log πᵀ], the mean over states and the sum over all actions; of a Gaussian Jᵀ diag(1/σ², 2) J.  -> [P, P]"""
+    """E[∇log π ∇log πᵀ], the mean over states and the sum over all actions; of a Gaussian Jᵀ
+    diag(1/σ², 2) J.  -> [P, P]
+    """
     here = flat(policy_parameters(both))
-    slope = torch.autograd.functional.jacobian(lambda at: said(both, batch, at), here)  # [N, size, P]
+    slope = torch.autograd.functional.jacobian(
+        lambda at: said(both, batch, at), here
+    )  # [N, size, P]
     assert isinstance(slope, Tensor)
     numbers = said(both, batch, here)
     if name == "Gaussian":
@@ -29,7 +39,9 @@ def fisher_by_definition(name: str, both: ActorCritic, batch: Trajectories) -> T
         assert isinstance(part, distributions.Categorical)
         p = part.probs
         for a in range(p.shape[1]):
-            score = (torch.eye(p.shape[1], dtype=torch.float64)[a] - p)[:, None] @ slope[:, first : first + p.shape[1]]
+            score = (torch.eye(p.shape[1], dtype=torch.float64)[a] - p)[:, None] @ slope[
+                :, first : first + p.shape[1]
+            ]
             whole += torch.einsum("n,np,nq->pq", p[:, a], score[:, 0], score[:, 0]) / len(p)
         first += p.shape[1]
     return whole
@@ -42,11 +54,15 @@ def test_the_fisher_matrix_is_the_hessian_of_the_kl_and_what_the_products_say(na
     exact = fisher_by_definition(name, both, batch)
     here = flat(policy_parameters(both))
     old = said(both, batch, here)
-    hessian = torch.autograd.functional.hessian(lambda at: kl(name, old, said(both, batch, at)), here)
+    hessian = torch.autograd.functional.hessian(
+        lambda at: kl(name, old, said(both, batch, at)), here
+    )
     assert isinstance(hessian, Tensor)
     torch.testing.assert_close(hessian, exact, **EXACT)
     near = Neighbourhood(both, batch, learner(both.critic))
-    products = torch.stack([near.fisher(unit, 0.0) for unit in torch.eye(len(here), dtype=torch.float64)])
+    products = torch.stack(
+        [near.fisher(unit, 0.0) for unit in torch.eye(len(here), dtype=torch.float64)]
+    )
     torch.testing.assert_close(products, exact, **EXACT)
     assert exact.norm() > 0.1
     unit = torch.ones_like(here)
@@ -72,7 +88,10 @@ def test_the_gradient_is_the_mean_score_times_the_advantage(name: str) -> None:
 @pytest.mark.parametrize("size", [1, 5, 20])
 def test_conjugate_gradient_solves_in_as_many_steps_as_there_are_unknowns(size: int) -> None:
     root = torch.randn(size, size, generator=seeded(size), dtype=torch.float64)
-    matrix, wanted = root @ root.T / size + torch.eye(size), torch.randn(size, generator=seeded(9), dtype=torch.float64)
+    matrix, wanted = (
+        root @ root.T / size + torch.eye(size),
+        torch.randn(size, generator=seeded(9), dtype=torch.float64),
+    )
     found = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=1e-12)
     np.testing.assert_allclose(found, np.linalg.solve(matrix, wanted), rtol=0, atol=1e-8)
     assert not conjugate_gradient(lambda v: matrix @ v, torch.zeros_like(wanted), size).any()

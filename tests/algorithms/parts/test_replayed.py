@@ -1,4 +1,6 @@
-"""A batch pays for so many optimizer steps, none before learning starts, and what they said is averaged over those that said it."""
+"""A batch pays for so many optimizer steps, none before learning starts, and what they said is
+averaged over those that said it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from tests.subjects import seeded
 def batch(chosen: int) -> Trajectories:
     """Six steps, of which so many were chosen."""
     no = torch.zeros(1, 6, dtype=torch.bool)
-    return Trajectories(torch.zeros(1, 7), torch.zeros(1, 6), torch.arange(6)[None] < chosen, torch.zeros(1, 6), no, no)
+    return Trajectories(
+        torch.zeros(1, 7),
+        torch.zeros(1, 6),
+        torch.arange(6)[None] < chosen,
+        torch.zeros(1, 6),
+        no,
+        no,
+    )
 
 
 def steps(updates_per_step: int = 4, learning_starts: int = 0) -> Replayed:

@@ -1,4 +1,6 @@
-"""A target network begins as its leader, stays where it is, and then catches up or follows at its rate; no gradient reaches it."""
+"""A target network begins as its leader, stays where it is, and then catches up or follows at its
+rate; no gradient reaches it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_it_lags_until_it_is_told() -> None:
 
 
 def test_a_normaliser_is_the_leaders_own() -> None:
-    """A part that has statistics and no parameters: both look through the same glasses at once, in whatever steps they follow."""
+    """A part that has statistics and no parameters: both look through the same glasses at once, in
+    whatever steps they follow.
+    """
     first = torch.nn.Sequential(torch.nn.BatchNorm1d(3, affine=False), torch.nn.Linear(3, 2)).eval()
     target, x = TargetNetwork(first), torch.randn(5, 3, generator=seeded(1))
     normaliser = first[0]
@@ -58,6 +62,8 @@ def test_it_is_not_differentiated_and_its_state_is_its_own() -> None:
         first.weight.mul_(3)
     target.catch_up()
     other.load_state_dict(target.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(held(other.network), held(target.network), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(held(other.network), held(target.network), strict=True)
+    )
     other.follow(1.0)  # and still follows its own leader
     torch.testing.assert_close(other.network.weight, second.weight)  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,4 +1,6 @@
-"""Actor–critic and PPO on worlds: what their critics come to believe, and that steps cut into pieces are the same step."""
+"""Actor–critic and PPO on worlds: what their critics come to believe, and that steps cut into
+pieces are the same step.
+"""
 
 from __future__ import annotations
 
@@ -44,15 +46,23 @@ MAKES: dict[str, Make] = {
 
 
 def made(name: str, world: Any, rate: float, **settings: Any) -> tuple[ActorCritic, Any]:
-    policy = ActorCritic(world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,))
-    fit = Learner(policy, Schedule(rate, 10_000), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, **settings)
+    policy = ActorCritic(
+        world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,)
+    )
+    fit = Learner(
+        policy, Schedule(rate, 10_000), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, **settings
+    )
     return policy, MAKES[name](policy, fit)
 
 
 @pytest.mark.parametrize("ends", [False, True])
 @pytest.mark.parametrize("name", MAKES)
-def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(name: str, ends: bool) -> None:
-    """Ten places, reward 1 a step: cut after a round, every place is worth 1/(1−γ); ended, place i is worth (1 − γ^{10−i})/(1−γ)."""
+def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(
+    name: str, ends: bool
+) -> None:
+    """Ten places, reward 1 a step: cut after a round, every place is worth 1/(1−γ); ended, place i
+    is worth (1 − γ^{10−i})/(1−γ).
+    """
     world = Circle(4, ends=ends)
     policy, algorithm = made(name, world, 1e-2)
     sampler = Episodes(world, policy, Stopwatch(), steps=22, seed=0)
@@ -68,9 +78,13 @@ def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(n
 
 
 @pytest.mark.parametrize("name", MAKES)
-def test_the_step_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_chosen(name: str) -> None:
+def test_the_step_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_chosen(
+    name: str,
+) -> None:
     world = make_world("CartPole-v1", 4)
-    base = ActorCritic(world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,))
+    base = ActorCritic(
+        world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,)
+    )
     sampler = Episodes(world, base, Stopwatch(), steps=60, seed=0)
     batch = next(sampler)
     assert not batch.chosen.all()  # some episodes ended
@@ -86,7 +100,9 @@ def test_the_step_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_ch
 
 
 def test_the_gradient_is_that_of_the_formula_written_down_step_by_step() -> None:
-    """One update of the actor with a critic that does not learn: −mean over steps of Â·∇log π, by a loop over rows and times."""
+    """One update of the actor with a critic that does not learn: −mean over steps of Â·∇log π, by a
+    loop over rows and times.
+    """
     world = make_world("CartPole-v1", 3)
     policy, algorithm = made("actor-critic", world, 1e-3)
     algorithm.value_coefficient = 0.0
@@ -96,14 +112,17 @@ def test_the_gradient_is_that_of_the_formula_written_down_step_by_step() -> None
         value = twin.value(batch.obs)
         advantage = gae_by_sums(batch, value, GAMMA, 0.5)
     terms = [
-        -advantage[i, t] * twin.log_prob(batch.obs[i : i + 1, t : t + 2], batch.action[i : i + 1, t : t + 1]).sum()
+        -advantage[i, t]
+        * twin.log_prob(batch.obs[i : i + 1, t : t + 2], batch.action[i : i + 1, t : t + 1]).sum()
         for i, t in batch.chosen.nonzero().tolist()
     ]
     (torch.stack(terms).sum() / len(terms)).backward()
     wanted = [p.grad for p in twin.actor.parameters()]
     seen: list[torch.Tensor] = []
     algorithm.learner.optimizer.register_step_pre_hook(
-        lambda *_: seen.extend(p.grad.clone() for p in policy.actor.parameters() if p.grad is not None)
+        lambda *_: seen.extend(
+            p.grad.clone() for p in policy.actor.parameters() if p.grad is not None
+        )
     )
     algorithm.update(batch)
     for a, b in zip(seen, wanted, strict=True):
@@ -123,19 +142,26 @@ def test_samples_of_an_older_policy_count_by_their_truncated_ratio() -> None:
             policy, Learner(policy, Schedule(1e-3, 10)), Stopwatch(), gamma=GAMMA, truncate_at=cut
         )
         weights[name] = algorithm.weigh(rows)[0].weight
-    ratio = torch.where(torch.arange(20) % 2 == 0, 1.2, torch.tensor(-0.5).exp())  # e^0.5 is cut to 1.2
-    torch.testing.assert_close(weights["older"], weights["own"] * torch.where(batch.chosen, ratio, 1.0))
+    ratio = torch.where(
+        torch.arange(20) % 2 == 0, 1.2, torch.tensor(-0.5).exp()
+    )  # e^0.5 is cut to 1.2
+    torch.testing.assert_close(
+        weights["older"], weights["own"] * torch.where(batch.chosen, ratio, 1.0)
+    )
 
 
 def test_a_batch_of_steps_is_the_batch_of_rows() -> None:
-    """`as_steps` loses nothing that counts: the mean loss over single steps is that over the rows."""
+    """`as_steps` loses nothing that counts: the mean loss over single steps is that over the
+    rows.
+    """
     world = make_world("CartPole-v1", 3)
     policy, _ = made("ppo", world, 1e-3)
     batch = next(Episodes(world, policy, Stopwatch(), steps=50, seed=2))
     steps = batch.as_steps()
     assert len(steps) == int(batch.chosen.sum())
     losses = [
-        total(nll(policy.log_prob(rows.obs, rows.action)), rows.chosen, rows.chosen.sum()) for rows in (batch, steps)
+        total(nll(policy.log_prob(rows.obs, rows.action)), rows.chosen, rows.chosen.sum())
+        for rows in (batch, steps)
     ]
     torch.testing.assert_close(losses[0], losses[1])
     assert torch.equal(steps.obs[:, 1], batch.obs[:, 1:][batch.chosen])  # what came of each step
@@ -143,13 +169,17 @@ def test_a_batch_of_steps_is_the_batch_of_rows() -> None:
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
-    """Two updates, with and without: the gradients differ by −c times that of the mean entropy, which torch's distributions say."""
+    """Two updates, with and without: the gradients differ by −c times that of the mean entropy,
+    which torch's distributions say.
+    """
     found = []
     for coefficient in (0.0, 0.3):
         both = actor_critic(name)
         fit = learner(both)
         gradients = Gradients(fit)
-        AdvantageActorCritic(both, fit, Stopwatch(), entropy_coefficient=coefficient).update(samples(both))
+        AdvantageActorCritic(both, fit, Stopwatch(), entropy_coefficient=coefficient).update(
+            samples(both)
+        )
         found.append(gradients.taken[0])
     both = actor_critic(name)
     own, batch = policy_parameters(both), samples(both)
@@ -163,10 +193,14 @@ def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
 
 
 def test_reinforce_with_a_critic_weighs_by_the_return_less_the_value() -> None:
-    """The whole return, no λ: Σ γ^k r to the end of the episode, and the critic only where time cut it off."""
+    """The whole return, no λ: Σ γ^k r to the end of the episode, and the critic only where time cut
+    it off.
+    """
     both = actor_critic("one choice")
     batch = samples(both)
-    algorithm = Reinforce(both, learner(both), Stopwatch(), baseline="value", actor_critic=both, gamma=GAMMA)
+    algorithm = Reinforce(
+        both, learner(both), Stopwatch(), baseline="value", actor_critic=both, gamma=GAMMA
+    )
     weighed = algorithm.weigh(batch, batch.reward)
     with torch.no_grad():
         value = both.value(batch.obs)
@@ -187,7 +221,9 @@ def by_ppo(both: ActorCritic, batch: Trajectories) -> Trajectories:
 
 def by_natural(both: ActorCritic, batch: Trajectories) -> Trajectories:
     settings = NaturalGradientSettings(1.0, 1.0, whiten_advantage=False)
-    return NaturalGradient(both, learner(both.critic), Stopwatch(), settings, generator=seeded(0)).weigh(batch)[0]
+    return NaturalGradient(
+        both, learner(both.critic), Stopwatch(), settings, generator=seeded(0)
+    ).weigh(batch)[0]
 
 
 def by_reinforce(both: ActorCritic, batch: Trajectories) -> Trajectories:

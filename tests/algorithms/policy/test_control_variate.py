@@ -1,4 +1,6 @@
-"""Whatever the guess Q̂(s, a) is, the expected gradient is the exact one; a good guess takes the variance away."""
+"""Whatever the guess Q̂(s, a) is, the expected gradient is the exact one; a good guess takes the
+variance away.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,22 @@ from fledge.sample.rollouts import rollout_rows
 from fledge.stopwatch import Stopwatch
 from tests.algorithms.enumeration import EXACT, Enumeration
 from tests.every_algorithm import policy
-from tests.subjects import Gradients, TableNetwork, figures_close, learner, rollouts, seeded, spoil, spoken
+from tests.subjects import (
+    Gradients,
+    TableNetwork,
+    figures_close,
+    learner,
+    rollouts,
+    seeded,
+    spoil,
+    spoken,
+)
 
 
 class Guess(nn.Module):
-    """A table of its own for every prefix, fixed: hidden states of a table are one-hot.  [N, prefixes] -> [N, V]"""
+    """A table of its own for every prefix, fixed: hidden states of a table are one-hot.  [N,
+    prefixes] -> [N, V]
+    """
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
@@ -48,20 +61,30 @@ def test_any_guess_leaves_the_expected_gradient_as_it_is(stop: int | None, beta:
 
 
 def test_the_true_action_values_leave_no_noise_of_the_last_step() -> None:
-    """Q(s, a) of every place, by enumeration: what is left is only that of which places are visited."""
+    """Q(s, a) of every place, by enumeration: what is left is only that of which places are
+    visited.
+    """
     subject = Enumeration(Reinforce)
     table = torch.zeros_like(subject.network.table.detach())
     columns = subject.network.row_of(subject.language)
     for place, prefix in enumerate(subject.language.prefixes):
         for symbol in range(3):
-            here = [i for i, w in enumerate(subject.language.sequences) if w[: len(prefix) + 1] == (*prefix, symbol)]
-            table[symbol, columns[place]] = (subject.p[here] * subject.reward[here]).sum() / subject.p[here].sum()
+            here = [
+                i
+                for i, w in enumerate(subject.language.sequences)
+                if w[: len(prefix) + 1] == (*prefix, symbol)
+            ]
+            table[symbol, columns[place]] = (
+                subject.p[here] * subject.reward[here]
+            ).sum() / subject.p[here].sum()
     known = variance(partial(ControlVariate, action_value=Guess(table)))
     assert known < 0.7 * variance(partial(Reinforce, baseline="none"))
 
 
 def test_an_action_that_was_sampled_stays_on_the_support() -> None:
-    """One just off it, as after rounding, has the log-probability that every other algorithm trains on, and a finite loss."""
+    """One just off it, as after rounding, has the log-probability that every other algorithm trains
+    on, and a finite loss.
+    """
     actor = TokenPolicy(TableNetwork(3, 2, seed=1), rule=Decoding(top_k=2))
     language = Language(3, 2, 0)
     off = truncated(actor.network.logits(language).detach(), top_k=2)
@@ -88,7 +111,9 @@ def whole(micro: int | None, spoiled: float | None = None) -> tuple[Tensor, dict
     fit = learner(SharedCritic(actor, head), rows_per_micro_batch=micro)
     gradients = Gradients(fit)
     batch = rollouts(actor) if spoiled is None else spoil(rollouts(actor), spoiled)
-    figures = ControlVariate(actor, fit, Stopwatch(), action_value=head, reference=policy(5)).update(batch)
+    figures = ControlVariate(
+        actor, fit, Stopwatch(), action_value=head, reference=policy(5)
+    ).update(batch)
     return gradients.flat, figures
 
 
@@ -108,7 +133,9 @@ def test_policy_and_guess_learn_together() -> None:
     algorithm = ControlVariate(actor, fit, Stopwatch(), action_value=head)
     random, losses, scores = seeded(0), [], []
     for _ in range(120):
-        completions = generate(actor, [[3]], max_new_tokens=2, stop=-1, samples=64, generator=random)
+        completions = generate(
+            actor, [[3]], max_new_tokens=2, stop=-1, samples=64, generator=random
+        )
         reward = [completion.tokens.count(2) / 2 for completion in completions]
         batch = rollout_rows(completions, reward, [0] * 64)
         losses.append(algorithm.update(batch.with_(reward=batch.reward.double()))["value_loss"])
@@ -118,7 +145,9 @@ def test_policy_and_guess_learn_together() -> None:
 
 
 def test_what_the_guess_learns_moves_its_own_numbers_alone() -> None:
-    """Of a trunk that both look at: its gradient is the same whether the guess learns little or much."""
+    """Of a trunk that both look at: its gradient is the same whether the guess learns little or
+    much.
+    """
     found = []
     for coefficient in (0.0, 50.0):
         actor = policy()
@@ -127,7 +156,9 @@ def test_what_the_guess_learns_moves_its_own_numbers_alone() -> None:
         nn.init.zeros_(guess.bias)
         fit = learner(SharedCritic(actor, guess))
         gradients = Gradients(fit)
-        algorithm = ControlVariate(actor, fit, Stopwatch(), action_value=guess, value_coefficient=coefficient)
+        algorithm = ControlVariate(
+            actor, fit, Stopwatch(), action_value=guess, value_coefficient=coefficient
+        )
         algorithm.update(rollouts(actor))
         of = dict(zip(map(id, fit.parameters), gradients.taken[0], strict=True))
         found.append(([of[id(p)] for p in actor.parameters()], of[id(guess.weight)]))

@@ -1,4 +1,6 @@
-"""GRPO's gradient, averaged over everything that could have been sampled: exactly (G−1)/G without divisions; with them, a known bias."""
+"""GRPO's gradient, averaged over everything that could have been sampled: exactly (G−1)/G without
+divisions; with them, a known bias.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,13 @@ from tests.subjects import Gradients, learner, rollouts, seeded, spoken
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
 @pytest.mark.parametrize(("size", "length"), [(2, 2), (3, 2), (2, 3)])
-def test_dr_grpo_is_the_exact_gradient_times_g_minus_1_over_g(size: int, length: int, beta: float) -> None:
+def test_dr_grpo_is_the_exact_gradient_times_g_minus_1_over_g(
+    size: int, length: int, beta: float
+) -> None:
     subject = Enumeration(dr_grpo, length=length, beta=beta)
-    torch.testing.assert_close(subject.expected(size), subject.exact(beta) * (size - 1) / size, **EXACT)
+    torch.testing.assert_close(
+        subject.expected(size), subject.exact(beta) * (size - 1) / size, **EXACT
+    )
     assert subject.algorithm.gradient_claim == "unbiased up to scale (G-1)/G"
 
 
@@ -43,10 +49,13 @@ def test_dr_grpo_is_reinforce_with_the_groups_mean() -> None:
 def normalised(subject: Enumeration, divide_by_std: bool = True) -> Tensor:
     """The advantage of sequence i beside sequence j, written out for groups of two.  [S, S]"""
     gap = (subject.reward[:, None] - subject.reward) / 2  # r_i minus the mean of r_i and r_j
-    return gap.sign() / 2**0.5 if divide_by_std else gap  # the standard deviation of two numbers is |r_i − r_j|/√2
+    return (
+        gap.sign() / 2**0.5 if divide_by_std else gap
+    )  # the standard deviation of two numbers is |r_i − r_j|/√2
 
 
-# average, std, and the bias it makes: relative error and cosine of the expected gradient beside the exact one.
+# average, std, and the bias it makes: relative error and cosine of the expected gradient beside the
+# exact one.
 BIASES = [
     ("row", True, 0.579, 0.877),
     ("row", False, 0.637, 0.964),
@@ -56,17 +65,28 @@ BIASES = [
 
 
 @pytest.mark.parametrize(("average", "std", "error", "angle"), BIASES)
-def test_each_division_has_its_stated_bias(average: Any, std: bool, error: float, angle: float) -> None:
-    """The formula for groups of two: E[½ A_i Σ_t ∇log π(y_t) / |y_i|], with |y_i| + |y_j| below for a mean over tokens."""
+def test_each_division_has_its_stated_bias(
+    average: Any, std: bool, error: float, angle: float
+) -> None:
+    """The formula for groups of two: E[½ A_i Σ_t ∇log π(y_t) / |y_i|], with |y_i| + |y_j| below for
+    a mean over tokens.
+    """
     subject = Enumeration(partial(GRPO, average=average, divide_by_std=std), length=2)
     length = subject.chosen.sum(1).double()
-    below = {"row": 2 * length[:, None].expand(7, 7), "token": length[:, None] + length, "sum": torch.full((7, 7), 2.0)}
+    below = {
+        "row": 2 * length[:, None].expand(7, 7),
+        "token": length[:, None] + length,
+        "sum": torch.full((7, 7), 2.0),
+    }
     each = subject.p[:, None] * subject.p * normalised(subject, std) / below[average]  # [S, S]
     found = subject.expected(2)
-    torch.testing.assert_close(found, 2 * subject.pull(each.sum(1)), **EXACT)  # twice: as the first and as the second
-    assert (relative_error(found, subject.exact()), cosine(found, subject.exact())) == pytest.approx(
-        (error, angle), abs=1e-3
-    )
+    torch.testing.assert_close(
+        found, 2 * subject.pull(each.sum(1)), **EXACT
+    )  # twice: as the first and as the second
+    assert (
+        relative_error(found, subject.exact()),
+        cosine(found, subject.exact()),
+    ) == pytest.approx((error, angle), abs=1e-3)
     divisors = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[average]
     divisors = ["the group's standard deviation"] * std + divisors
     claim = subject.algorithm.gradient_claim
@@ -79,13 +99,16 @@ def test_the_kl_is_not_divided_by_the_groups_spread() -> None:
         plain = Enumeration(GRPO, beta=beta)
         scaled = Enumeration(GRPO, beta=beta, reward=lambda reward: 100 * reward)
         torch.testing.assert_close(scaled.expected(2), plain.expected(2), **EXACT)
-    # and where all rewards are equal, β·KL alone is left: (G−1)/G of its gradient, over each row's length
+    # and where all rewards are equal, β·KL alone is left: (G−1)/G of its gradient, over each row's
+    # length
     flat = Enumeration(partial(GRPO, average="sum"), beta=0.7, reward=torch.zeros_like)
     torch.testing.assert_close(flat.expected(2), flat.exact(0.7) / 2, **EXACT)
 
 
 def test_dapo_drops_groups_without_spread_from_the_denominator() -> None:
-    """Half of the groups are all right or all wrong: with and without them the gradient is the same."""
+    """Half of the groups are all right or all wrong: with and without them the gradient is the
+    same.
+    """
     actor = policy()
     batch = rollouts(actor)
     ends = torch.arange(1, 13) == batch.last()[:, None]
@@ -115,10 +138,13 @@ def test_a_batch_of_which_nothing_is_left_moves_nothing_and_is_a_step() -> None:
 
 def test_answers_near_the_limit_are_punished_in_a_line() -> None:
     length = torch.tensor([1, 6, 7, 8, 9, 10, 12])
-    torch.testing.assert_close(overlong_penalty(length, 10, 4), torch.tensor([0, 0, -0.25, -0.5, -0.75, -1, -1]))
+    torch.testing.assert_close(
+        overlong_penalty(length, 10, 4), torch.tensor([0, 0, -0.25, -0.5, -0.75, -1, -1])
+    )
     # two answers of which only the length differs: the shorter one is now the better one
     subject = Enumeration(
-        partial(dapo, length_limit=2, length_buffer=1, drop_equal_groups=False), reward=torch.zeros_like
+        partial(dapo, length_limit=2, length_buffer=1, drop_equal_groups=False),
+        reward=torch.zeros_like,
     )
     words = [subject.language.sequences.index(word) for word in ((0,), (1, 2))]
     batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp)
@@ -126,7 +152,9 @@ def test_answers_near_the_limit_are_punished_in_a_line() -> None:
     torch.testing.assert_close(weight[:, 0], torch.tensor([0.5, -0.5]).double() * 2**0.5)
 
 
-@pytest.mark.parametrize(("limit", "given", "buffer"), [(100, None, 20), (3, None, 1), (100, 0, 1), (100, 7, 7)])
+@pytest.mark.parametrize(
+    ("limit", "given", "buffer"), [(100, None, 20), (3, None, 1), (100, 0, 1), (100, 7, 7)]
+)
 def test_the_buffer_before_the_limit_is_what_was_given_or_a_fifth_and_at_least_one(
     limit: int, given: int | None, buffer: int
 ) -> None:
@@ -136,7 +164,9 @@ def test_the_buffer_before_the_limit_is_what_was_given_or_a_fifth_and_at_least_o
 
 
 def moved(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log-probabilities of a policy that has moved, those of the old one, one advantage a row, and what was chosen."""
+    """Log-probabilities of a policy that has moved, those of the old one, one advantage a row, and
+    what was chosen.
+    """
     random = seeded(seed)
     chosen = torch.rand(6, 5, generator=random) < 0.7
     chosen[:, 0] = True
@@ -153,9 +183,13 @@ def test_gspos_gradient_is_that_of_the_papers_sequence_ratio(seed: int) -> None:
     length = chosen.sum(1).double()
     each, ratio = clipped_sequence_ratio(logp, old, advantage, chosen, 0.1, 0.2)
     (found,) = torch.autograd.grad(total(each / length[:, None], chosen, 6), logp)
-    s = ((logp.exp().prod(1) / old.exp().prod(1)) ** (1 / length)).clone()  # eq. 7, of products of probabilities
+    s = (
+        (logp.exp().prod(1) / old.exp().prod(1)) ** (1 / length)
+    ).clone()  # eq. 7, of products of probabilities
     a = advantage[:, 0]
-    (paper,) = torch.autograd.grad(torch.minimum(s * a, s.clamp(0.9, 1.2) * a).mean(), logp)  # eq. 5
+    (paper,) = torch.autograd.grad(
+        torch.minimum(s * a, s.clamp(0.9, 1.2) * a).mean(), logp
+    )  # eq. 5
     torch.testing.assert_close(-found, torch.where(chosen, paper, 0.0), **EXACT)
     torch.testing.assert_close(ratio[:, 0], s.detach())
     assert ((ratio < 0.9) | (ratio > 1.2)).any()
@@ -164,9 +198,13 @@ def test_gspos_gradient_is_that_of_the_papers_sequence_ratio(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_cispo_clips_the_weight_and_keeps_every_tokens_gradient(seed: int) -> None:
     logp, old, advantage, chosen = moved(seed)
-    (found,) = torch.autograd.grad(clipped_weight(logp, old, advantage, chosen, 1.0, 0.2)[0].sum(), logp)
+    (found,) = torch.autograd.grad(
+        clipped_weight(logp, old, advantage, chosen, 1.0, 0.2)[0].sum(), logp
+    )
     torch.testing.assert_close(-found, (logp - old).exp().clamp(max=1.2).detach() * advantage)
-    (clipped,) = torch.autograd.grad(clipped_token_ratio(logp, old, advantage, chosen, 0.2, 0.2)[0].sum(), logp)
+    (clipped,) = torch.autograd.grad(
+        clipped_token_ratio(logp, old, advantage, chosen, 0.2, 0.2)[0].sum(), logp
+    )
     assert (clipped == 0)[chosen].any()
     assert (found != 0)[chosen].all()
 
@@ -174,16 +212,23 @@ def test_cispo_clips_the_weight_and_keeps_every_tokens_gradient(seed: int) -> No
 def test_at_the_first_step_they_are_grpo_with_the_same_mean() -> None:
     pairs: list[tuple[Any, Any]] = [(gspo, "row"), (cispo, "token")]
     for make, average in pairs:
-        subject, grpo = Enumeration(make, beta=0.7), Enumeration(partial(GRPO, average=average), beta=0.7)
+        subject, grpo = (
+            Enumeration(make, beta=0.7),
+            Enumeration(partial(GRPO, average=average), beta=0.7),
+        )
         torch.testing.assert_close(subject.expected(2), grpo.expected(2), **EXACT)
 
 
 def test_equal_rewards_in_float32_are_no_advantage() -> None:
-    """The mean of eight times 0.7 is not quite 0.7, and the spread not quite 0: their ratio must not become an advantage."""
+    """The mean of eight times 0.7 is not quite 0.7, and the spread not quite 0: their ratio must
+    not become an advantage.
+    """
     for worth in (0.7, 0.1, 1 / 3, 123.456):
         batch = rollouts(policy())[:7]
         ends = torch.arange(1, 13) == batch.last()[:, None]
-        batch = batch.with_(reward=torch.where(ends, worth, 0.0).float(), group=torch.zeros(7, dtype=torch.long))
+        batch = batch.with_(
+            reward=torch.where(ends, worth, 0.0).float(), group=torch.zeros(7, dtype=torch.long)
+        )
         actor = policy()
         weight = GRPO(actor, learner(actor), Stopwatch()).weigh(batch, torch.zeros(7, 12)).weight
         assert weight is not None

@@ -1,4 +1,6 @@
-"""The natural gradient's step solves its linear system, is the same in pieces, and goes on after a stop; critics know cut from ended."""
+"""The natural gradient's step solves its linear system, is the same in pieces, and goes on after a
+stop; critics know cut from ended.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fledge.algorithms.policy.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
+from fledge.algorithms.policy.natural_gradient import (
+    FixedRate,
+    NaturalGradient,
+    NaturalGradientSettings,
+)
 from fledge.algorithms.policy.trpo import trpo
 from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
@@ -26,7 +32,9 @@ from tests.subjects import GARBAGE, learner, seeded
 
 
 def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
-    """Softmax of a table over five places: F is a block d(s)·(diag π − π πᵀ) for each, and the advantage here is the reward."""
+    """Softmax of a table over five places: F is a block d(s)·(diag π − π πᵀ) for each, and the
+    advantage here is the reward.
+    """
     table = nn.Linear(5, 3, bias=False)
     both = actor_critic("one choice", width=5, actor=table)
     with torch.no_grad():
@@ -37,7 +45,9 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
     pi = torch.softmax(
         table.weight.detach().T / math.sqrt(1 + 1e-8), -1
     ).numpy()  # the encoder divides by a spread of 1
-    seen, done, reward = (x[batch.chosen].numpy() for x in (place[:, :-1], batch.action, batch.reward))
+    seen, done, reward = (
+        x[batch.chosen].numpy() for x in (place[:, :-1], batch.action, batch.reward)
+    )
     fisher, gradient = np.zeros((15, 15)), np.zeros(15)
     for s, a, r in zip(seen, done, reward, strict=True):
         block = slice(3 * s, 3 * s + 3)
@@ -49,7 +59,9 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
         both,
         learner(both.critic, rate=0.0),
         Stopwatch(),
-        NaturalGradientSettings(0.0, 0.0, whiten_advantage=False, damping=1e-3, solver_steps=40, critic_updates=10),
+        NaturalGradientSettings(
+            0.0, 0.0, whiten_advantage=False, damping=1e-3, solver_steps=40, critic_updates=10
+        ),
         generator=seeded(0),
         step=FixedRate(0.7),
     )
@@ -61,7 +73,9 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
 
 
 def gae_by_sums(batch: Trajectories, value: Tensor, gamma: float, lam: float) -> Tensor:
-    """Schulman et al. 2016, eq. 16, as it is written: Â_t = Σ_l (γλ)^l δ_{t+l}, up to the end of the episode.  -> [B, T]"""
+    """Schulman et al. 2016, eq. 16, as it is written: Â_t = Σ_l (γλ)^l δ_{t+l}, up to the end of
+    the episode.  -> [B, T]
+    """
     found = torch.zeros_like(batch.reward)
     for b, t in batch.chosen.nonzero().tolist():
         own = [s for s in range(t, batch.chosen.shape[1]) if batch.chosen[b, s]]
@@ -83,11 +97,15 @@ def test_the_advantage_is_that_of_gae_brought_to_mean_0_and_spread_1() -> None:
     expected = gae_by_sums(batch, value, 0.9, 0.7)
     plain, _ = algorithm(both, gamma=0.9, gae_lambda=0.7, whiten_advantage=False).weigh(batch)
     torch.testing.assert_close(plain.weight, expected, **EXACT)
-    torch.testing.assert_close(plain.target, torch.where(batch.chosen, expected + value[:, :-1], 0.0), **EXACT)
+    torch.testing.assert_close(
+        plain.target, torch.where(batch.chosen, expected + value[:, :-1], 0.0), **EXACT
+    )
     inside = expected[batch.chosen]
     whitened, _ = algorithm(both, gamma=0.9, gae_lambda=0.7).weigh(batch)
     assert whitened.weight is not None
-    torch.testing.assert_close(whitened.weight[batch.chosen], (inside - inside.mean()) / inside.std(), **EXACT)
+    torch.testing.assert_close(
+        whitened.weight[batch.chosen], (inside - inside.mean()) / inside.std(), **EXACT
+    )
 
 
 @pytest.mark.parametrize("make", [NaturalGradient, trpo])
@@ -120,7 +138,9 @@ class Stop(Exception):
 def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     name: str, stop_after: int, tmp_path: Path
 ) -> None:
-    """Through a checkpoint on disk, the statistics of observations included; then a second batch."""
+    """Through a checkpoint on disk, the statistics of observations included; then a second
+    batch.
+    """
     straight, broken, resumed = (algorithm(actor_critic(name, seed=seed)) for seed in (0, 0, 5))
     batch = samples(straight.actor_critic)
     first = straight.update(batch)
@@ -137,7 +157,10 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
         broken.update(batch, between_steps)
     resumed.load_state_dict(load_state(tmp_path / "state"))
     assert resumed.unfinished is not None
-    assert resumed.unfinished.chosen.shape == (int(batch.chosen.sum()), 1)  # the critic takes single steps
+    assert resumed.unfinished.chosen.shape == (
+        int(batch.chosen.sum()),
+        1,
+    )  # the critic takes single steps
     assert resumed.update(resumed.unfinished) == first
     assert resumed.unfinished is None
     for _ in range(2):
@@ -161,7 +184,9 @@ def test_a_gradient_that_is_no_number_leaves_everything_as_it_was() -> None:
     both = actor_critic("Gaussian")
     made, batch = algorithm(both), samples(both)
     reward = batch.reward.clone()
-    reward[batch.chosen.nonzero(as_tuple=True)[0][0], batch.chosen.nonzero(as_tuple=True)[1][0]] = math.inf
+    reward[batch.chosen.nonzero(as_tuple=True)[0][0], batch.chosen.nonzero(as_tuple=True)[1][0]] = (
+        math.inf
+    )
     before = flat(both.parameters())
     with pytest.raises(UserError, match="training cannot go on"):
         made.update(batch.with_(reward=reward))
@@ -179,10 +204,14 @@ def test_a_learner_of_the_policy_too_is_refused() -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(ends: bool) -> None:
-    """V = 1/(1−γ) in all places where each round is only cut; (1 − γ^(10−k))/(1−γ) where it ends after the tenth place."""
+    """V = 1/(1−γ) in all places where each round is only cut; (1 − γ^(10−k))/(1−γ) where it ends
+    after the tenth place.
+    """
     world = Circle(16, ends=ends)
     both = ActorCritic(world.observation, world.action, generator=seeded(0), widths=(32,))
-    fit = Learner(both.critic, Schedule(3e-2, 40 * 20, shape="cosine", final=0.01), weight_decay=0.0, clip=0.0)
+    fit = Learner(
+        both.critic, Schedule(3e-2, 40 * 20, shape="cosine", final=0.01), weight_decay=0.0, clip=0.0
+    )
     settings = NaturalGradientSettings(gamma=0.9, critic_updates=20, critic_epochs=5)
     made = trpo(both, fit, Stopwatch(), settings, generator=seeded(1))
     episodes = Episodes(world, both, Stopwatch(), steps=22, seed=0)

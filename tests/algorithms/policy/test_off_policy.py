@@ -1,4 +1,6 @@
-"""Samples of another policy, weighted: averaged over all of them, the exact gradient; truncated, the bias that truncation must have."""
+"""Samples of another policy, weighted: averaged over all of them, the exact gradient; truncated,
+the bias that truncation must have.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from tests.subjects import Gradients, learner, rollouts, seeded, spoken
 
 @pytest.mark.parametrize("weights", ["trajectory", "decision"])
 @pytest.mark.parametrize("stop", [None, 0])
-@pytest.mark.parametrize(("beta", "baseline_value"), [(0.0, 0.0), (0.7, 0.0), (0.0, 3.0), (0.7, -1.0)])
+@pytest.mark.parametrize(
+    ("beta", "baseline_value"), [(0.0, 0.0), (0.7, 0.0), (0.0, 3.0), (0.7, -1.0)]
+)
 def test_the_expected_gradient_is_the_exact_one(
     weights: Any, stop: int | None, beta: float, baseline_value: float
 ) -> None:
@@ -39,7 +43,9 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
     for weights in ("trajectory", "decision"):
         subject = Enumeration(partial(OffPolicy, weights=weights), 3, 3, 0, off_policy=True)
         opened = {word[: t + 1] for word in subject.language.sequences for t in range(len(word))}
-        worth = dict(zip(sorted(opened), torch.randn(len(opened), generator=seeded(5)).tolist(), strict=True))
+        worth = dict(
+            zip(sorted(opened), torch.randn(len(opened), generator=seeded(5)).tolist(), strict=True)
+        )
         estimates = []
         for i, word in enumerate(subject.language.sequences):
             earned = [worth[word[: t + 1]] for t in range(len(word))]
@@ -47,7 +53,9 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
             batch = spoken(subject.language, [i], 3, subject.reward, subject.step_logp)
             reward = torch.tensor([earned + [0.0] * (3 - len(word))], dtype=torch.float64)
             subject.algorithm.update(batch.with_(reward=reward))
-            estimates.append(-subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T)
+            estimates.append(
+                -subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T
+            )
         found.append(torch.stack(estimates))
         mean = (subject.acting[:, None, None] * found[-1]).sum(0)
         torch.testing.assert_close(mean, subject.exact(), **EXACT)
@@ -57,7 +65,9 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
 @pytest.mark.parametrize(("truncate_at", "error"), [(2.0, 0.713), (1.0, 0.771), (0.2, 0.862)])
 def test_truncation_has_its_stated_bias(truncate_at: float, error: float) -> None:
     """Σ_y μ(y)·min(π/μ, c)·r(y)·∇log π(y), by the enumeration alone."""
-    subject = Enumeration(partial(OffPolicy, weights="trajectory", truncate_at=truncate_at), 3, 3, 0, off_policy=True)
+    subject = Enumeration(
+        partial(OffPolicy, weights="trajectory", truncate_at=truncate_at), 3, 3, 0, off_policy=True
+    )
     found = subject.expected()
     kept = torch.minimum(subject.p, truncate_at * subject.acting) * subject.reward
     torch.testing.assert_close(found, subject.pull(kept), **EXACT)
@@ -79,12 +89,16 @@ def test_on_the_policys_own_samples_it_is_reinforce() -> None:
 
 
 def test_from_the_second_step_on_a_batch_counts_as_an_older_policys() -> None:
-    """Two steps on one batch are the two steps of two calls, of which the second is told what acted: the policy before the first."""
+    """Two steps on one batch are the two steps of two calls, of which the second is told what
+    acted: the policy before the first.
+    """
     batch, found = rollouts(policy()), []
     for at_once in (True, False):
         actor = policy()
         algorithm = OffPolicy(actor, learner(actor), Stopwatch(), epochs=2 if at_once else 1)
-        assert algorithm.gradient_claim.startswith("biased: from its second step" if at_once else "unbiased")
+        assert algorithm.gradient_claim.startswith(
+            "biased: from its second step" if at_once else "unbiased"
+        )
         figures = [algorithm.update(batch) for _ in range(1 if at_once else 2)]
         assert figures[-1]["effective_sample_size"] < 16 - 1e-6
         assert figures[0]["updates"] == (2 if at_once else 1)
@@ -101,13 +115,17 @@ def test_samples_from_far_away_are_taken_and_counted_for_what_they_are_worth() -
     ratio = torch.where(batch.chosen, logp - batch.logp, 0.0).sum(1).exp()
     figures = OffPolicy(actor, learner(actor), Stopwatch()).update(batch)
     assert figures["drift"] > 0.1  # which no on-policy algorithm would take
-    assert figures["effective_sample_size"] == pytest.approx(float(ratio.sum() ** 2 / ratio.square().sum()), rel=1e-6)
+    assert figures["effective_sample_size"] == pytest.approx(
+        float(ratio.sum() ** 2 / ratio.square().sum()), rel=1e-6
+    )
     with pytest.raises(UserError, match="log-probabilities"):
         OffPolicy(actor, learner(actor), Stopwatch()).update(batch.with_(logp=None))
 
 
 def test_the_kl_that_is_reported_is_the_policys_own() -> None:
-    """Weighted to what the policy would have sampled: its expectation is KL(π‖π_ref), by enumeration."""
+    """Weighted to what the policy would have sampled: its expectation is KL(π‖π_ref), by
+    enumeration.
+    """
     subject = Enumeration(OffPolicy, 3, 2, 0, beta=0.7, off_policy=True)
     mean = dict.fromkeys(("kl_k1", "kl_k3"), 0.0)
     for i in range(len(subject.p)):
@@ -124,8 +142,12 @@ def test_weights_are_running_products_and_the_effective_size_counts_the_heavy_on
     logp = torch.tensor([[0.5, 0.25, 0.9]]).log()
     behaviour = torch.tensor([[0.25, 0.5, 0.3]]).log()
     chosen = torch.tensor([[True, True, False]])
-    torch.testing.assert_close(importance_weights(logp, behaviour, chosen), torch.tensor([[2.0, 1.0, 1.0]]))
-    torch.testing.assert_close(importance_weights(logp, behaviour, chosen, 1.5), torch.tensor([[1.5, 1.0, 1.0]]))
+    torch.testing.assert_close(
+        importance_weights(logp, behaviour, chosen), torch.tensor([[2.0, 1.0, 1.0]])
+    )
+    torch.testing.assert_close(
+        importance_weights(logp, behaviour, chosen, 1.5), torch.tensor([[1.5, 1.0, 1.0]])
+    )
     assert effective_sample_size(torch.tensor([1.0, 1.0, 1.0, 1.0])) == pytest.approx(4)
     assert effective_sample_size(torch.tensor([5.0, 0.0, 0.0])) == pytest.approx(1)
     assert effective_sample_size(torch.zeros(3)) == 0
@@ -139,7 +161,9 @@ def test_rules_that_cut_off_are_refused(rule: Decoding) -> None:
 
 
 def test_a_temperature_keeps_it_exact() -> None:
-    """At another temperature the samples are another policy's again, and the gradient is that of the policy as it would sample."""
+    """At another temperature the samples are another policy's again, and the gradient is that of
+    the policy as it would sample.
+    """
     subject = Enumeration(OffPolicy, 3, 2, 0, off_policy=True)
     subject.algorithm.policy.rule = Decoding(temperature=0.6)
     table = subject.table.clone().requires_grad_(True)

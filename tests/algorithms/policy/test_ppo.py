@@ -1,4 +1,6 @@
-"""PPO's bookkeeping: KL, early stop, and an update that is broken off between two optimizer steps and continued."""
+"""PPO's bookkeeping: KL, early stop, and an update that is broken off between two optimizer steps
+and continued.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def weights(case: Case) -> torch.Tensor:
 def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     stop_after: int, shared: bool, tmp_path: Path
 ) -> None:
-    """All of it through a checkpoint on disk: weights, optimizer, order of rows, text, β, figures so far; then a second batch."""
+    """All of it through a checkpoint on disk: weights, optimizer, order of rows, text, β, figures
+    so far; then a second batch.
+    """
     straight = alive(shared=shared)
     first = straight.algorithm.update(straight.batch)
     broken = alive(shared=shared)
@@ -83,7 +87,9 @@ def test_an_update_between_batches_continues_with_the_same_bits(tmp_path: Path) 
 
 
 def test_a_policy_that_has_moved_far_enough_ends_the_update() -> None:
-    """The first step is made at ratio 1, where the KL is 0; the second is the first that can see one."""
+    """The first step is made at ratio 1, where the KL is 0; the second is the first that can see
+    one.
+    """
     case = alive(target_kl=1e-9)
     steps = 0
 
@@ -122,7 +128,9 @@ def test_the_kl_is_the_completions_k1_and_steers_beta_once_a_batch() -> None:
     figures = case.algorithm.update(batch)
     assert figures["kl_k1"] == pytest.approx(expected, rel=1e-9)
     assert figures["kl_coefficient"] == 0.1
-    assert case.algorithm.kl.beta == pytest.approx(0.1 * (1 + 0.1 * max(-0.2, min(0.2, expected / 0.5 - 1))))
+    assert case.algorithm.kl.beta == pytest.approx(
+        0.1 * (1 + 0.1 * max(-0.2, min(0.2, expected / 0.5 - 1)))
+    )
 
 
 def test_the_kl_penalty_stands_in_the_reward_of_every_token() -> None:
@@ -130,7 +138,9 @@ def test_the_kl_penalty_stands_in_the_reward_of_every_token() -> None:
     batch, reference = case.batch, case.algorithm.reference
     judged, _, _ = case.algorithm.score(batch)
     gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
-    torch.testing.assert_close(judged.reward, torch.where(batch.chosen, batch.reward - 0.1 * gap, 0.0))
+    torch.testing.assert_close(
+        judged.reward, torch.where(batch.chosen, batch.reward - 0.1 * gap, 0.0)
+    )
 
 
 def test_advantages_are_whitened_over_the_whole_batch() -> None:
@@ -158,9 +168,17 @@ def test_under_top_k_and_top_p_the_kl_is_measured_from_the_whole_reference(rule:
     algorithm.reference = algorithm.reference.with_rule(rule)
     _, _, kl = algorithm.score(batch)
     with torch.no_grad():
-        logits = algorithm.reference.hidden(batch.obs[:, :-1]) @ algorithm.reference.network.unembedding.T
+        logits = (
+            algorithm.reference.hidden(batch.obs[:, :-1])
+            @ algorithm.reference.network.unembedding.T
+        )
         logits[..., :2] = -torch.inf  # what is no action
-        whole = (logits / rule.temperature).log_softmax(-1).gather(-1, batch.action[..., None]).squeeze(-1)
+        whole = (
+            (logits / rule.temperature)
+            .log_softmax(-1)
+            .gather(-1, batch.action[..., None])
+            .squeeze(-1)
+        )
         mine = algorithm.actor_critic.policy.log_prob(batch.obs, batch.action, batch.chosen)
     torch.testing.assert_close(kl[batch.chosen], (mine - whole)[batch.chosen], rtol=1e-9, atol=1e-9)
 

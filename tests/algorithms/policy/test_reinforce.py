@@ -1,4 +1,6 @@
-"""REINFORCE's gradient, averaged over everything that could have been sampled, is the exact policy gradient."""
+"""REINFORCE's gradient, averaged over everything that could have been sampled, is the exact policy
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def test_a_constant_baseline_leaves_it_too() -> None:
 
 @pytest.mark.parametrize("baseline", ["group", "batch"])
 @pytest.mark.parametrize("size", [2, 3])
-def test_a_baseline_that_holds_the_row_itself_scales_the_gradient(baseline: Baseline, size: int) -> None:
+def test_a_baseline_that_holds_the_row_itself_scales_the_gradient(
+    baseline: Baseline, size: int
+) -> None:
     subject = Enumeration(reinforce(baseline))
     torch.testing.assert_close(subject.expected(size), subject.exact() * (size - 1) / size, **EXACT)
     scale = {"group": "(G-1)/G", "batch": "(B-1)/B"}[baseline]
@@ -63,11 +67,20 @@ def test_a_baseline_that_holds_the_row_itself_scales_the_gradient(baseline: Base
 
 
 @pytest.mark.parametrize(("baseline", "scale"), [("group", 1 / 2), ("batch", 3 / 4)])
-def test_of_two_groups_of_two_the_group_or_all_four_rows_scale_it(baseline: Baseline, scale: float) -> None:
+def test_of_two_groups_of_two_the_group_or_all_four_rows_scale_it(
+    baseline: Baseline, scale: float
+) -> None:
     subject = Enumeration(reinforce(baseline), 2, 2, 0)
     found = torch.zeros_like(subject.table)
     for words in product(range(len(subject.p)), repeat=4):
-        batch = spoken(subject.language, words, 2, subject.reward, subject.step_logp, torch.tensor([0, 0, 1, 1]))
+        batch = spoken(
+            subject.language,
+            words,
+            2,
+            subject.reward,
+            subject.step_logp,
+            torch.tensor([0, 0, 1, 1]),
+        )
         subject.algorithm.update(batch)
         taken = -subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T
         found += math.prod(float(subject.p[i]) for i in words) * taken
@@ -91,22 +104,33 @@ def test_the_weight_of_the_optimal_baseline_is_the_squared_norm_of_a_tables_grad
     words = range(len(subject.p))
     batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp)
     norms = score_norm(subject.algorithm.policy, batch, subject.algorithm.learner)
-    squares = [subject.pull(torch.eye(len(subject.p), dtype=torch.float64)[i]).square().sum() for i in words]
+    squares = [
+        subject.pull(torch.eye(len(subject.p), dtype=torch.float64)[i]).square().sum()
+        for i in words
+    ]
     torch.testing.assert_close(norms, torch.stack(squares))
 
 
 def test_no_constant_baseline_has_less_variance_than_the_optimal_one() -> None:
-    """On 100 random languages and rewards, by enumeration: b* beats none, the mean reward, and its own neighbours on either side."""
+    """On 100 random languages and rewards, by enumeration: b* beats none, the mean reward, and its
+    own neighbours on either side.
+    """
     for seed in range(100):
         subject = Enumeration(partial(Reinforce, baseline="constant"), 2, 2, 0, seed=10 * seed)
         words = range(len(subject.p))
         one = torch.eye(len(words), dtype=torch.float64)
-        squares = torch.stack([subject.pull(one[i]).square().sum() for i in words])  # ‖∇log π(y)‖², [S]
+        squares = torch.stack(
+            [subject.pull(one[i]).square().sum() for i in words]
+        )  # ‖∇log π(y)‖², [S]
         best = float((subject.p * squares * subject.reward).sum() / (subject.p * squares).sum())
         mean = float((subject.p * subject.reward).sum())
 
-        def second_moment(baseline: float, subject: Enumeration = subject, words: range = words) -> float:
-            """The expected gradient is the same for all, so that this orders as the variance does."""
+        def second_moment(
+            baseline: float, subject: Enumeration = subject, words: range = words
+        ) -> float:
+            """The expected gradient is the same for all, so that this orders as the variance
+            does.
+            """
             subject.algorithm.baseline_value = baseline
             return sum(float(subject.p[i] * subject.ascent(i).square().sum()) for i in words)
 
@@ -119,7 +143,9 @@ def test_the_kl_that_is_reported_is_the_completions_k1_and_steers_beta() -> None
     policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
     batch = rollouts(policy)
     control = KLControl(0.1, target=0.5)
-    figures = Reinforce(policy, learner(policy), Stopwatch(), reference=reference, kl=control).update(batch)
+    figures = Reinforce(
+        policy, learner(policy), Stopwatch(), reference=reference, kl=control
+    ).update(batch)
     assert batch.logp is not None
     gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
     expected = torch.where(batch.chosen, gap, 0.0).sum(1).mean().item()
@@ -137,7 +163,9 @@ def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() ->
         fit = learner(policy, rows_per_micro_batch=3)
         gradients, batch = Gradients(fit), rollouts(policy)
         batch = batch.with_(logp=None) if drop else batch
-        figures = Reinforce(policy, fit, Stopwatch(), reference=reference, kl=KLControl(5.0)).update(batch)
+        figures = Reinforce(
+            policy, fit, Stopwatch(), reference=reference, kl=KLControl(5.0)
+        ).update(batch)
         found.append((gradients.flat, figures["kl_k1"], figures["kl_k3"]))
     assert found[0][1] > 0.1
     for one, other in zip(*found, strict=True):
@@ -145,13 +173,17 @@ def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() ->
 
 
 def test_in_bfloat16_a_policy_is_at_distance_zero_from_itself_and_drift_is_still_seen() -> None:
-    """The samples' own log-probabilities are float32: beside a bfloat16 reference they made a KL of rounding errors."""
+    """The samples' own log-probabilities are float32: beside a bfloat16 reference they made a KL of
+    rounding errors.
+    """
     policy = policy_of(transformer())
     batch = rollouts(policy)
     assert batch.logp is not None
     fit = learner(policy, precision="bf16")
     Gradients(fit)
-    algorithm = Reinforce(policy, fit, Stopwatch(), reference=policy.frozen_copy(), kl=KLControl(0.1))
+    algorithm = Reinforce(
+        policy, fit, Stopwatch(), reference=policy.frozen_copy(), kl=KLControl(0.1)
+    )
     figures = algorithm.update(batch)
     assert (figures["kl_k1"], figures["kl_k3"]) == (0.0, 0.0)
     assert 1e-4 < figures["drift"] < 0.1
@@ -163,7 +195,9 @@ def test_in_bfloat16_a_policy_is_at_distance_zero_from_itself_and_drift_is_still
 def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_the_whole_reference(
     rule: dict[str, float],
 ) -> None:
-    """By enumeration: the figure's expectation, and the gradient of E[r] − β·KL with the support held as it is."""
+    """By enumeration: the figure's expectation, and the gradient of E[r] − β·KL with the support
+    held as it is.
+    """
     beta, start = 0.7, Enumeration(reinforce("none"), beta=0.7)
     language, reward, table = start.language, start.reward, start.table.clone().requires_grad_(True)
     inside = truncated(start.table, **rule) > -torch.inf  # pyright: ignore[reportArgumentType]
@@ -181,7 +215,9 @@ def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_t
     fit = learner(actor)
     gradients = Gradients(fit)
     reference = start.algorithm.reference.with_rule(actor.rule)
-    algorithm = Reinforce(actor, fit, Stopwatch(), reference=reference, kl=KLControl(beta), baseline="none")
+    algorithm = Reinforce(
+        actor, fit, Stopwatch(), reference=reference, kl=KLControl(beta), baseline="none"
+    )
     mean, found = 0.0, torch.zeros_like(start.table)
     for i, weight in zip(said.tolist(), p.tolist(), strict=True):
         steps = language.step_log_prob(spoken_table.detach())
@@ -202,11 +238,15 @@ def test_samples_of_another_policy_are_refused() -> None:
 def test_it_learns_to_say_what_is_rewarded() -> None:
     """Reward: the share of the four tokens that are 7. Chance is 1 in 9."""
     policy = policy_of(transformer())
-    algorithm = Reinforce(policy, learner(policy, rate=1e-2, clip=1.0), Stopwatch(), baseline="leave_one_out")
+    algorithm = Reinforce(
+        policy, learner(policy, rate=1e-2, clip=1.0), Stopwatch(), baseline="leave_one_out"
+    )
     random = seeded(0)
     scores = []
     for _ in range(60):
-        completions = generate(policy, [[1]], max_new_tokens=4, stop=-1, samples=64, generator=random)
+        completions = generate(
+            policy, [[1]], max_new_tokens=4, stop=-1, samples=64, generator=random
+        )
         reward = [completion.tokens.count(7) / 4 for completion in completions]
         algorithm.update(rollout_rows(completions, reward, [0] * 64))
         scores.append(sum(reward) / 64)

@@ -1,4 +1,6 @@
-"""Reward-weighted regression climbs log E[exp(r/β)], and what that is in expectation over groups is written down."""
+"""Reward-weighted regression climbs log E[exp(r/β)], and what that is in expectation over groups is
+written down.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +19,15 @@ from tests.subjects import Gradients, learner, rollouts
 
 @pytest.mark.parametrize("weights", ["group", "batch"])
 def test_in_pairs_the_expected_gradient_is_the_stated_one(weights: Any) -> None:
-    """E[Σ_i w_i ∇log π(y_i)], w the softmax of r/β within the pair: 2·Σ_i p_i Σ_j p_j σ((r_i − r_j)/β)·∇log π(y_i)."""
+    """E[Σ_i w_i ∇log π(y_i)], w the softmax of r/β within the pair: 2·Σ_i p_i Σ_j p_j σ((r_i −
+    r_j)/β)·∇log π(y_i).
+    """
     subject = Enumeration(partial(RewardWeighted, weights=weights, temperature=0.5))
     found = subject.expected(2)
     share = torch.sigmoid((subject.reward[:, None] - subject.reward) / 0.5)  # [S, S]
-    torch.testing.assert_close(found, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT)
+    torch.testing.assert_close(
+        found, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT
+    )
     assert relative_error(found, subject.exact()) == pytest.approx(0.379, abs=1e-3)
     assert cosine(found, subject.exact()) == pytest.approx(0.985, abs=1e-3)
 
@@ -44,28 +50,35 @@ def test_awr_weighs_by_the_advantage_over_the_mean_and_caps_the_weight() -> None
 
 
 def test_awr_s_baseline_is_the_mean_of_the_rows_own_group() -> None:
-    """Two groups by hand, means 2 and 13: neither the mean of all rows, nor that of the others, nor the largest."""
+    """Two groups by hand, means 2 and 13: neither the mean of all rows, nor that of the others, nor
+    the largest.
+    """
     actor = policy()
     algorithm = awr(actor, learner(actor), Stopwatch(), temperature=2.0)
-    weight = algorithm.weigh(torch.tensor([1.0, 10.0, 3.0, 16.0]).double(), torch.tensor([5, 2, 5, 2]))
+    weight = algorithm.weigh(
+        torch.tensor([1.0, 10.0, 3.0, 16.0]).double(), torch.tensor([5, 2, 5, 2])
+    )
     torch.testing.assert_close(weight, torch.tensor([-0.5, -1.5, 0.5, 1.5]).double().exp())
 
 
 def test_a_weight_without_a_cap_is_held_at_e_to_the_60() -> None:
     actor = policy()
     algorithm = RewardWeighted(actor, learner(actor), Stopwatch(), weights="advantage")
-    weight = algorithm.weigh(torch.tensor([118.0, 0.0, 400.0, 0.0]).double(), torch.tensor([0, 0, 1, 1]))
+    weight = algorithm.weigh(
+        torch.tensor([118.0, 0.0, 400.0, 0.0]).double(), torch.tensor([0, 0, 1, 1])
+    )
     torch.testing.assert_close(weight.log(), torch.tensor([59.0, -59.0, 60.0, -200.0]).double())
 
 
 def test_many_samples_climb_the_log_of_the_mean_of_exp_reward() -> None:
     """All sequences as often as the policy says them: exactly ∇ log Σ_y π(y)·exp(r(y)/β)."""
     subject = Enumeration(partial(RewardWeighted, weights="batch", temperature=0.5), 2, 2, None)
-    with (
-        torch.no_grad()
-    ):  # probabilities in eighths, so that 64 rows hold every sequence exactly as often as it is likely
+    # probabilities in eighths, so that 64 rows hold every sequence exactly as often as it is likely
+    with torch.no_grad():
         columns = subject.network.row_of(subject.language)
-        subject.network.table[:, columns] = torch.tensor([[0.25, 0.5, 0.125], [0.75, 0.5, 0.875]]).double().log()
+        subject.network.table[:, columns] = (
+            torch.tensor([[0.25, 0.5, 0.125], [0.75, 0.5, 0.875]]).double().log()
+        )
     subject.table = subject.network.logits(subject.language).detach()
     subject.step_logp = subject.language.step_log_prob(subject.table)
     p = subject.language.log_prob(subject.table).exp()
@@ -101,9 +114,13 @@ def test_equal_rewards_are_maximum_likelihood() -> None:
     actor = policy()
     fit, batch = learner(actor), rollouts(actor)
     gradients = Gradients(fit)
-    figures = RewardWeighted(actor, fit, Stopwatch()).update(batch.with_(reward=torch.zeros_like(batch.reward)))
+    figures = RewardWeighted(actor, fit, Stopwatch()).update(
+        batch.with_(reward=torch.zeros_like(batch.reward))
+    )
     assert figures["effective_sample_size"] == pytest.approx(16)
     assert figures["zero_spread_groups"] == 1
     logp = actor.log_prob(batch.obs, batch.action, batch.chosen)
     plain = torch.autograd.grad(-logp.sum(1).mean(), fit.parameters)
-    torch.testing.assert_close(gradients.flat, torch.cat([g.flatten() for g in plain]), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        gradients.flat, torch.cat([g.flatten() for g in plain]), rtol=1e-10, atol=1e-12
+    )

@@ -1,4 +1,6 @@
-"""RLHF by PPO arrives where its mathematics says: π* ∝ π_ref·exp(r/β); and text mixed in keeps what pre-training taught."""
+"""RLHF by PPO arrives where its mathematics says: π* ∝ π_ref·exp(r/β); and text mixed in keeps what
+pre-training taught.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +25,20 @@ from tests.every_algorithm import Repeat
 from tests.subjects import TableNetwork, learner, network_logits, policy_of, seeded, transformer
 
 BETA = 0.5
-LANGUAGE = Language(4, 3, stop=0)  # 4 symbols, 3 steps: 40 sequences, of which 27 are cut by the length limit
+LANGUAGE = Language(
+    4, 3, stop=0
+)  # 4 symbols, 3 steps: 40 sequences, of which 27 are cut by the length limit
 OPENING = 4
 
 
 def table_policy() -> tuple[TokenPolicy, Callable[[TokenPolicy], Tensor], nn.Module]:
     """A policy, a way to read it as a table [P, V], and a critic's head."""
     network = TableNetwork(4, 3, seed=1)
-    return TokenPolicy(network), lambda policy: policy.network.logits(LANGUAGE), ScalarHead(network.width).double()
+    return (
+        TokenPolicy(network),
+        lambda policy: policy.network.logits(LANGUAGE),
+        ScalarHead(network.width).double(),
+    )
 
 
 def transformer_policy() -> tuple[TokenPolicy, Callable[[TokenPolicy], Tensor], nn.Module]:
@@ -53,7 +61,9 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
     steps: int,
     settings: dict[str, float],
 ) -> None:
-    """KL(π‖π*) < 1e-3 by enumeration, from about 1 at the start; samples, rewards and fitting go through the real code."""
+    """KL(π‖π*) < 1e-3 by enumeration, from about 1 at the start; samples, rewards and fitting go
+    through the real code.
+    """
     policy, read, head = make()
     reward = torch.randn(len(LANGUAGE.sequences), dtype=torch.float64, generator=seeded(11))
     number = {word: i for i, word in enumerate(LANGUAGE.sequences)}
@@ -65,27 +75,40 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
     schedule = Schedule(rate, steps * given.updates_per_step, shape="cosine", final=0.01)
     fit = Learner(both, schedule, weight_decay=0.0)
     reference = policy.frozen_copy()
-    algorithm = PPO(both, fit, Stopwatch(), given, generator=seeded(3), reference=reference, kl=KLControl(BETA))
+    algorithm = PPO(
+        both, fit, Stopwatch(), given, generator=seeded(3), reference=reference, kl=KLControl(BETA)
+    )
     random, figures = seeded(7), {}
     for _ in range(steps):
-        completions = generate(policy, [[OPENING]], max_new_tokens=3, stop=0, samples=400, generator=random)
+        completions = generate(
+            policy, [[OPENING]], max_new_tokens=3, stop=0, samples=400, generator=random
+        )
         worth = [float(reward[number[tuple(completion.tokens)]]) for completion in completions]
         figures = algorithm.update(rollout_rows(completions, worth, [0] * len(worth)))
     with torch.no_grad():
         near = kl(LANGUAGE.log_prob(read(policy)), best)
     assert far > 0.5
     assert near < 1e-3
-    # The figure that the log shows is the KL that the enumeration finds: π* is E[log π*/π_ref] from the reference.
+    # The figure that the log shows is the KL that the enumeration finds: π* is E[log π*/π_ref] from
+    # the reference.
     with torch.no_grad():
         exact = kl(best, LANGUAGE.log_prob(read(reference)))
-    assert figures["kl_k1"] == pytest.approx(exact.item(), abs=0.25)  # 400 samples: four deviations and a half
+    assert figures["kl_k1"] == pytest.approx(
+        exact.item(), abs=0.25
+    )  # 400 samples: four deviations and a half
 
 
 def text(random: torch.Generator) -> Trajectories:
-    """Rows opened by token 3, in which every token of 4…11 is followed by the next or the one after it, as a coin says."""
+    """Rows opened by token 3, in which every token of 4…11 is followed by the next or the one after
+    it, as a coin says.
+    """
     obs = torch.full((64, 9), 3)
     for t in range(1, 9):
-        step = torch.randint(1, 3, (64,), generator=random) if t > 1 else torch.randint(0, 8, (64,), generator=random)
+        step = (
+            torch.randint(1, 3, (64,), generator=random)
+            if t > 1
+            else torch.randint(0, 8, (64,), generator=random)
+        )
         obs[:, t] = 4 + (obs[:, t - 1] - 4 + step) % 8
     yes = torch.ones(64, 8, dtype=torch.bool)
     return Trajectories(obs, obs[:, 1:], yes, torch.zeros(64, 8), ~yes, ~yes)
@@ -93,7 +116,9 @@ def text(random: torch.Generator) -> Trajectories:
 
 @pytest.mark.parametrize("coefficient", [0.0, 2.0])
 def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: float) -> None:
-    """The reward is for saying tokens of the upper half to another prompt. Without the text that unlearns it; with it, nothing is lost."""
+    """The reward is for saying tokens of the upper half to another prompt. Without the text that
+    unlearns it; with it, nothing is lost.
+    """
     policy = policy_of(transformer(0, vocab_size=12, width=32, mlp_width=64))
     book = text(seeded(0))
     teacher = Supervised(policy, learner(policy, rate=5e-3, clip=1.0), Stopwatch())
@@ -108,10 +133,14 @@ def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: floa
     both = SharedCritic(policy, ScalarHead(32))
     settings = PPOSettings(ptx_coefficient=coefficient)
     fit = Learner(both, Schedule(4e-3, 160, shape="linear", final=0.0), weight_decay=0.0)
-    algorithm = PPO(both, fit, Stopwatch(), settings, generator=seeded(3), pretraining=(policy, Repeat(book)))
+    algorithm = PPO(
+        both, fit, Stopwatch(), settings, generator=seeded(3), pretraining=(policy, Repeat(book))
+    )
     random, scores, figures = seeded(7), [], {}
     for _ in range(40):
-        completions = generate(policy, [[2]], max_new_tokens=6, stop=-1, samples=64, generator=random)
+        completions = generate(
+            policy, [[2]], max_new_tokens=6, stop=-1, samples=64, generator=random
+        )
         reward = [sum(token >= 8 for token in completion.tokens) / 6 for completion in completions]
         figures = algorithm.update(rollout_rows(completions, reward, [0] * 64))
         scores.append(sum(reward) / 64)

@@ -1,4 +1,6 @@
-"""A step of TRPO keeps its promise on the KL, a line search that fails leaves no trace, two processes agree, and CartPole is learnt."""
+"""A step of TRPO keeps its promise on the KL, a line search that fails leaves no trace, two
+processes agree, and CartPole is learnt.
+"""
 
 from __future__ import annotations
 
@@ -31,24 +33,34 @@ class Hopeful(Neighbourhood):
 def surroundings(name: str) -> tuple[ActorCritic, Trajectories, Neighbourhood, Tensor]:
     both = actor_critic(name)
     batch = samples(both)
-    return both, batch, Neighbourhood(both, batch, learner(both.critic)), flat(policy_parameters(both))
+    return (
+        both,
+        batch,
+        Neighbourhood(both, batch, learner(both.critic)),
+        flat(policy_parameters(both)),
+    )
 
 
 @pytest.mark.parametrize("limit", [1e-4, 0.01, 0.3])
 @HEADS
 def test_the_step_stays_within_the_limit_and_gains(name: str, limit: float) -> None:
-    """KL by torch's own distributions, before and after; the gain as the figures and the gradient tell it."""
+    """KL by torch's own distributions, before and after; the gain as the figures and the gradient
+    tell it.
+    """
     both, batch, near, here = surroundings(name)
     numbers = said(both, batch, here)
     gradient = near.gradient()
-    direction = torch.linalg.solve(torch.stack([near.fisher(e, 0.1) for e in torch.eye(len(here)).double()]), gradient)
+    direction = torch.linalg.solve(
+        torch.stack([near.fisher(e, 0.1) for e in torch.eye(len(here)).double()]), gradient
+    )
     figures = TrustRegion(limit)(near, direction, 0.1)
     there = flat(policy_parameters(both))
     measured = float(kl(name, numbers, said(both, batch, there)))
     assert figures["policy_kl"] == pytest.approx(measured, rel=1e-9)
     assert 0.2 * limit < measured <= limit
     assert figures["policy_gain"] > 0
-    # As long as the quadratic model wants it, or a power of `shrink` of that; and for a short step gain is gradient times step.
+    # As long as the quadratic model wants it, or a power of `shrink` of that; and for a short step
+    # gain is gradient times step.
     step = there - here
     whole = direction * (2 * limit / (direction @ gradient)).sqrt()
     torch.testing.assert_close(step, figures["step_share"] * whole, rtol=1e-6, atol=1e-9)
@@ -65,9 +77,13 @@ def test_a_step_too_long_at_first_is_shortened_until_it_fits(name: str) -> None:
     near = Hopeful(both, batch, learner(both.critic))
     figures = TrustRegion(kl_limit=0.05, attempts=30, shrink=0.7)(near, near.gradient(), 0.1)
     assert 0 < figures["step_share"] < 0.5
-    measured = float(kl(name, said(both, batch, here), said(both, batch, flat(policy_parameters(both)))))
+    measured = float(
+        kl(name, said(both, batch, here), said(both, batch, flat(policy_parameters(both))))
+    )
     assert measured <= 0.05
-    longer = here + (flat(policy_parameters(both)) - here) / 0.7  # the attempt before was refused with a reason
+    longer = (
+        here + (flat(policy_parameters(both)) - here) / 0.7
+    )  # the attempt before was refused with a reason
     assert float(kl(name, said(both, batch, here), said(both, batch, longer))) > 0.05
 
 
@@ -78,7 +94,9 @@ def test_a_search_that_fails_leaves_the_policy_bit_for_bit_as_it_was(name: str, 
     with torch.no_grad():  # numbers that adding and taking away again would not bring back
         for parameter in policy_parameters(both):
             parameter.view(-1)[0] = 1e-17
-    near = (Hopeful if why == "too far" else Neighbourhood)(both, samples(both), learner(both.critic))
+    near = (Hopeful if why == "too far" else Neighbourhood)(
+        both, samples(both), learner(both.critic)
+    )
     here, gradient = flat(policy_parameters(both)), near.gradient()
     direction, region = {
         "no gain": (-gradient, TrustRegion()),
@@ -122,16 +140,21 @@ RANKS = (slice(0, 2), slice(2, 6))
 
 def _one_rank(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
     both = actor_critic("Gaussian")
     figures = algorithm(both, critic_updates=1, critic_epochs=1).update(samples(both)[RANKS[rank]])
     torch.save((both.state_dict(), figures), f"{folder}/{rank}.pt")
-    distributed.barrier()  # nobody leaves while the other may still ask: gloo aborts then, now and again
+    # nobody leaves while the other may still ask: gloo aborts then, now and again
+    distributed.barrier()
     distributed.destroy_process_group()
 
 
 def test_two_processes_take_the_step_that_one_does(tmp_path: Path) -> None:
-    """Through real processes and gloo: weights, statistics of observations and figures, on both ranks."""
+    """Through real processes and gloo: weights, statistics of observations and figures, on both
+    ranks.
+    """
     both = actor_critic("Gaussian")
     figures = algorithm(both, critic_updates=1, critic_epochs=1).update(samples(both))
     multiprocessing.start_processes(_one_rank, args=(str(tmp_path),), nprocs=2, start_method="fork")  # pyright: ignore[reportPrivateImportUsage]
@@ -144,12 +167,24 @@ def test_two_processes_take_the_step_that_one_does(tmp_path: Path) -> None:
 
 
 def test_cartpole_is_learnt() -> None:
-    """Mean return of the last 100 episodes ≥ 195, which is what CartPole-v0 called solved; 25,000 steps suffice, 60,000 are allowed."""
+    """Mean return of the last 100 episodes ≥ 195, which is what CartPole-v0 called solved; 25,000
+    steps suffice, 60,000 are allowed.
+    """
     world = make_world("CartPole-v1", 16)
     both = ActorCritic(world.observation, world.action, generator=seeded(0))
-    fit = Learner(both.critic, Schedule(5e-3, 1000, shape="constant"), betas=(0.9, 0.999), weight_decay=0.0, clip=0.5)
-    settings = NaturalGradientSettings(gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5)
-    made = trpo(both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(1))
+    fit = Learner(
+        both.critic,
+        Schedule(5e-3, 1000, shape="constant"),
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+        clip=0.5,
+    )
+    settings = NaturalGradientSettings(
+        gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5
+    )
+    made = trpo(
+        both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(1)
+    )
     episodes = Episodes(world, both, Stopwatch(), steps=64, seed=0)
     while episodes.figures.get("episode_return", 0) < 195:
         made.update(next(episodes))

@@ -1,4 +1,6 @@
-"""Preferences: each loss is its paper's formula, and what it has its optimum at is what the paper says."""
+"""Preferences: each loss is its paper's formula, and what it has its optimum at is what the paper
+says.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,10 @@ def test_losses_on_pairs_are_their_formulas() -> None:
 def test_the_odds_ratio_is_its_formula() -> None:
     w, l = -W.abs().numpy() - 0.01, -L.abs().numpy() - 0.01  # noqa: E741
     odds = lambda logp: np.exp(logp) / (1 - np.exp(logp))  # noqa: E731
-    close(odds_ratio(torch.as_tensor(w), torch.as_tensor(l)), -np.log(sigmoid(np.log(odds(w) / odds(l)))))
+    close(
+        odds_ratio(torch.as_tensor(w), torch.as_tensor(l)),
+        -np.log(sigmoid(np.log(odds(w) / odds(l)))),
+    )
 
 
 def test_the_odds_of_an_answer_known_by_heart_are_finite() -> None:
@@ -76,8 +81,14 @@ def test_the_odds_of_an_answer_known_by_heart_are_finite() -> None:
 
 
 def test_kto_and_its_gradient_are_their_formulas() -> None:
-    """v' = ±λ·β·σ(x)(1 − σ(x)): the loss falls with the log-ratio of what is wanted and rises with that of what is not."""
-    ratio, beta, anchor = W.clone().requires_grad_(True), 0.4, torch.tensor(0.3, dtype=torch.float64)
+    """v' = ±λ·β·σ(x)(1 − σ(x)): the loss falls with the log-ratio of what is wanted and rises with
+    that of what is not.
+    """
+    ratio, beta, anchor = (
+        W.clone().requires_grad_(True),
+        0.4,
+        torch.tensor(0.3, dtype=torch.float64),
+    )
     wanted = torch.arange(9) % 2 == 0
     loss = kto(ratio, wanted, anchor, beta, desirable_weight=1.5, undesirable_weight=0.5)
     gradient = torch.autograd.grad(loss.sum(), ratio)[0]
@@ -114,7 +125,11 @@ def test_each_algorithm_minimises_the_mean_of_its_formula() -> None:
         (DPO, {"reference": other, "beta": 0.2}, -np.log(sigmoid(0.2 * gap))),
         (IPO, {"reference": other, "beta": 0.2}, (gap - 2.5) ** 2),
         (SimPO, {"beta": 2.0, "margin": 0.5}, -np.log(sigmoid(2 * w / nw - 2 * l / nl - 0.5))),
-        (ORPO, {"odds_weight": 0.3}, -w / nw - 0.3 * np.log(sigmoid(np.log(odds(w / nw) / odds(l / nl))))),
+        (
+            ORPO,
+            {"odds_weight": 0.3},
+            -w / nw - 0.3 * np.log(sigmoid(np.log(odds(w / nw) / odds(l / nl)))),
+        ),
     ]
     for make, settings, rows in wanted:
         moving = policy()
@@ -136,19 +151,31 @@ def test_kto_minimises_the_mean_of_its_formula() -> None:
     w, r = logps(actor, batch)[0], logps(other, batch)[0]
     swapped = mismatched(questions_and_answers(batch))
     anchor = max(0.0, (logps(actor, swapped)[0] - logps(other, swapped)[0]).mean())
-    good = np.array([float(row[mine].sum()) > 0 for row, mine in zip(batch.reward, batch.chosen, strict=True)])
+    good = np.array(
+        [float(row[mine].sum()) > 0 for row, mine in zip(batch.reward, batch.chosen, strict=True)]
+    )
     gain = np.where(good, 1, -1) * 0.2 * (w - r - anchor)
     algorithm = KTO(
-        actor, learner(actor), Stopwatch(), reference=other, beta=0.2, desirable_weight=1.5, undesirable_weight=0.5
+        actor,
+        learner(actor),
+        Stopwatch(),
+        reference=other,
+        beta=0.2,
+        desirable_weight=1.5,
+        undesirable_weight=0.5,
     )
     figures = algorithm.update(batch)
     assert figures["reference_point"] == pytest.approx(anchor, abs=1e-6)
-    assert figures["loss"] == pytest.approx((np.where(good, 1.5, 0.5) * (1 - sigmoid(gain))).mean(), rel=1e-6)
+    assert figures["loss"] == pytest.approx(
+        (np.where(good, 1.5, 0.5) * (1 - sigmoid(gain))).mean(), rel=1e-6
+    )
     assert 0.2 < good.mean() < 0.8
 
 
 def test_ktos_reference_point_is_never_negative() -> None:
-    """Of the policy as the reference, and the reference as the policy: one of the two means is below zero."""
+    """Of the policy as the reference, and the reference as the policy: one of the two means is
+    below zero.
+    """
     batch = rollouts(policy())
     points = []
     for actor, other in ((policy(), policy(5)), (policy(5), policy())):
@@ -178,7 +205,9 @@ def test_mismatched_rows_hold_a_prompt_and_its_neighbours_answer() -> None:
 
 
 def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
-    """Answers 10 to 15, of which 10, 11, 12 and 14 are to prompt 5: the nearest one to another prompt, the earlier of two."""
+    """Answers 10 to 15, of which 10, 11, 12 and 14 are to prompt 5: the nearest one to another
+    prompt, the earlier of two.
+    """
     asked, said = [5, 5, 5, 6, 5, 7], [10, 11, 12, 13, 14, 15]
     rows = [[1, q, a, 2] for q, a in zip(asked, said, strict=True)]
     found = mismatched(answered(rows, [[False, False, True, True]] * 6))
@@ -195,12 +224,21 @@ def test_mismatched_rows_do_not_depend_on_where_ranks_cut() -> None:
     whole = mismatched(rows)
     for cut in (1, 5, 8, 15):
         parts = mismatched(rows, 0, cut), mismatched(rows, cut, 16 - cut)
-        said = [row[mask].tolist() for part in parts for row, mask in zip(part.action, part.chosen, strict=True)]
-        assert said == [row[mask].tolist() for row, mask in zip(whole.action, whole.chosen, strict=True)]
+        said = [
+            row[mask].tolist()
+            for part in parts
+            for row, mask in zip(part.action, part.chosen, strict=True)
+        ]
+        assert said == [
+            row[mask].tolist() for row, mask in zip(whole.action, whole.chosen, strict=True)
+        ]
 
 
 def test_verdicts_become_rewards_of_either_sign() -> None:
-    rows = [(([1, 5, 7, 2], [False, False, True, True]), True), (([1, 5, 2], [False, False, True]), False)]
+    rows = [
+        (([1, 5, 7, 2], [False, False, True, True]), True),
+        (([1, 5, 2], [False, False, True]), False),
+    ]
     sampler = JudgedRows(Shuffled(rows, 0), rows_per_step=4)
     batch = next(sampler)
     assert is_wanted(batch).tolist() == [False, False, True, True]  # the shorter ones stand first
@@ -214,15 +252,23 @@ def test_verdicts_become_rewards_of_either_sign() -> None:
 
 
 def every_pair(weight: Tensor) -> Pairs:
-    """Each ordered pair of sequences, with how often it counts as (preferred, rejected).  weight [S, S] -> S² pairs"""
+    """Each ordered pair of sequences, with how often it counts as (preferred, rejected).  weight
+    [S, S] -> S² pairs
+    """
     first, second = zip(*[(i, j) for i in WORDS for j in WORDS], strict=True)
     none = torch.zeros(len(WORDS), dtype=torch.float64)
     preferred, rejected = (spoken(LANGUAGE, words, OPENING, none) for words in (first, second))
-    return Pairs(preferred.with_(weight=weight.flatten()[:, None].expand(-1, LANGUAGE.length)), rejected)
+    return Pairs(
+        preferred.with_(weight=weight.flatten()[:, None].expand(-1, LANGUAGE.length)), rejected
+    )
 
 
-def settle(make: Callable[..., Any], batch: Any, steps: int = 800, **settings: Any) -> tuple[Tensor, Tensor]:
-    """log π of every sequence where the algorithm comes to rest, and log π_ref where it began.  [S], [S]"""
+def settle(
+    make: Callable[..., Any], batch: Any, steps: int = 800, **settings: Any
+) -> tuple[Tensor, Tensor]:
+    """log π of every sequence where the algorithm comes to rest, and log π_ref where it began.
+    [S], [S]
+    """
     network = TableNetwork(LANGUAGE.vocabulary, LANGUAGE.length, seed=1)
     actor = TokenPolicy(network)
     with torch.no_grad():
@@ -236,11 +282,15 @@ def settle(make: Callable[..., Any], batch: Any, steps: int = 800, **settings: A
 
 
 REWARD = normal(len(WORDS), seed=11)
-BRADLEY_TERRY = torch.sigmoid(REWARD[:, None] - REWARD[None])  # [S, S]: how often row is preferred to column
+BRADLEY_TERRY = torch.sigmoid(
+    REWARD[:, None] - REWARD[None]
+)  # [S, S]: how often row is preferred to column
 
 
 def test_dpo_rests_at_the_optimum_of_the_reward_its_preferences_come_from() -> None:
-    """Rafailov et al. 2023, theorem 1: π_ref·exp(r/β)/Z, and the reward it implies is r but for a constant."""
+    """Rafailov et al. 2023, theorem 1: π_ref·exp(r/β)/Z, and the reward it implies is r but for a
+    constant.
+    """
     beta = 0.5
     logp, reference = settle(DPO, every_pair(BRADLEY_TERRY), beta=beta)
     best = optimum(REWARD, reference, beta)
@@ -253,16 +303,24 @@ def test_dpo_rests_at_the_optimum_of_the_reward_its_preferences_come_from() -> N
 
 @pytest.mark.parametrize("certain", [False, True])
 def test_ipo_rests_at_the_optimum_of_the_share_of_answers_each_one_beats(certain: bool) -> None:
-    """With both answers drawn uniformly, least squares over h(y) − h(y') = ±1/(2β) gives log π/π_ref(y) = p(y ≻ μ)/β but for a
-    constant: gaps of (p(y ≻ μ) − p(y' ≻ μ))/β, for two answers (p − ½)/β twice. It stays finite where preferences are certain.
+    """With both answers drawn uniformly, least squares over h(y) − h(y') = ±1/(2β) gives log
+    π/π_ref(y) = p(y ≻ μ)/β but for a
+    constant: gaps of (p(y ≻ μ) − p(y' ≻ μ))/β, for two answers (p − ½)/β twice. It stays finite
+        where preferences are certain.
     """
     beta = 0.5
-    share = (REWARD[:, None] > REWARD[None]).double() + 0.5 * torch.eye(len(WORDS)) if certain else BRADLEY_TERRY
+    share = (
+        (REWARD[:, None] > REWARD[None]).double() + 0.5 * torch.eye(len(WORDS))
+        if certain
+        else BRADLEY_TERRY
+    )
     logp, reference = settle(IPO, every_pair(share), beta=beta)
     beats = share.mean(1)  # p(y ≻ μ), [S]
     assert kl(logp, optimum(beats, reference, beta)) < 1e-6
     ratio = logp - reference
-    torch.testing.assert_close(ratio - ratio.mean(), (beats - beats.mean()) / beta, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        ratio - ratio.mean(), (beats - beats.mean()) / beta, rtol=0, atol=1e-3
+    )
 
 
 def test_ipo_between_two_answers_leaves_a_gap_of_p_less_a_half_over_beta() -> None:
@@ -274,7 +332,9 @@ def test_ipo_between_two_answers_leaves_a_gap_of_p_less_a_half_over_beta() -> No
 
 
 def test_online_dpo_moves_towards_what_the_verifier_rewards() -> None:
-    """Real samples: the expected reward rises from its start by half of what there is to gain, and KL stays finite."""
+    """Real samples: the expected reward rises from its start by half of what there is to gain, and
+    KL stays finite.
+    """
     network = TableNetwork(LANGUAGE.vocabulary, LANGUAGE.length, seed=1)
     actor = TokenPolicy(network)
     number = {word: i for i, word in enumerate(LANGUAGE.sequences)}
@@ -288,7 +348,9 @@ def test_online_dpo_moves_towards_what_the_verifier_rewards() -> None:
     algorithm = OnlineDPO(actor, fit, Stopwatch(), reference=actor.frozen_copy(), beta=0.1)
     random, figures = seeded(3), {}
     for _ in range(100):
-        said = generate(actor, [[OPENING]] * 16, max_new_tokens=2, stop=0, samples=4, generator=random)
+        said = generate(
+            actor, [[OPENING]] * 16, max_new_tokens=2, stop=0, samples=4, generator=random
+        )
         reward = [float(REWARD[number[tuple(each.tokens)]]) for each in said]
         figures = algorithm.update(rollout_rows(said, reward, [i // 4 for i in range(64)]))
     assert worth() > (before + float(REWARD.max())) / 2
@@ -312,7 +374,9 @@ def test_online_dpo_pairs_the_best_with_the_worst_and_drops_groups_without_sprea
     looks = [Gradients(fit) for fit in fits]
     figures = OnlineDPO(one, fits[0], Stopwatch(), reference=policy(5), beta=0.2).update(batch)
     rows = torch.tensor([2, 11]), torch.tensor([1, 9])
-    same = DPO(other, fits[1], Stopwatch(), reference=policy(5), beta=0.2).update(Pairs(batch[rows[0]], batch[rows[1]]))
+    same = DPO(other, fits[1], Stopwatch(), reference=policy(5), beta=0.2).update(
+        Pairs(batch[rows[0]], batch[rows[1]])
+    )
     torch.testing.assert_close(looks[0].flat, looks[1].flat, rtol=1e-10, atol=1e-12)
     assert figures["zero_spread_groups"] == pytest.approx(1 / 3)
     assert {name: figures[name] for name in same} == pytest.approx(same)
@@ -344,7 +408,9 @@ def test_an_algorithm_that_is_resumed_goes_on_bit_for_bit(name: str) -> None:
             batch = case.batch
             if isinstance(batch, Trajectories):  # sampled from the policy as it is now
                 with torch.no_grad():
-                    batch = batch.with_(logp=case.algorithm.policy.log_prob(batch.obs, batch.action, batch.chosen))
+                    batch = batch.with_(
+                        logp=case.algorithm.policy.log_prob(batch.obs, batch.action, batch.chosen)
+                    )
             case.algorithm.update(batch)
         return torch.cat([p.detach().flatten() for p in case.learner.parameters])
 
@@ -363,7 +429,9 @@ def test_a_fresh_policy_has_the_losses_of_no_preference() -> None:
     ]
     for make, batch, loss in wanted:
         actor = policy()
-        figures = make(actor, learner(actor), Stopwatch(), reference=policy(), beta=0.1).update(batch)
+        figures = make(actor, learner(actor), Stopwatch(), reference=policy(), beta=0.1).update(
+            batch
+        )
         assert figures["loss"] == pytest.approx(loss, abs=1e-9)
         assert figures["reward_gap"] == pytest.approx(0.0, abs=1e-9)
 

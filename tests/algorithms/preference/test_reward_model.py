@@ -27,8 +27,15 @@ def pairs(count: int, random: Random) -> Pairs:
     """The better one of two random answers is the one whose tokens are worth more."""
     found = []
     for one, other in zip(answers(count, random), answers(count, random), strict=True):
-        better, worse = sorted((one, other), key=lambda answer: -sum(WORTH[token] for token in answer))
-        found.append(tuple(([1, *answer, 2], [False] + [True] * (len(answer) + 1)) for answer in (better, worse)))
+        better, worse = sorted(
+            (one, other), key=lambda answer: -sum(WORTH[token] for token in answer)
+        )
+        found.append(
+            tuple(
+                ([1, *answer, 2], [False] + [True] * (len(answer) + 1))
+                for answer in (better, worse)
+            )
+        )
     return pair_rows(found)
 
 
@@ -56,5 +63,7 @@ def test_a_margin_asks_for_a_wider_gap() -> None:
     losses = []
     for margin in (0.0, 2.0):
         model = ScalarModel(transformer())
-        losses.append(RewardModel(model, learner(model), Stopwatch(), margin=margin).update(batch)["loss"])
+        losses.append(
+            RewardModel(model, learner(model), Stopwatch(), margin=margin).update(batch)["loss"]
+        )
     assert losses == pytest.approx([math.log(2), math.log1p(math.exp(2))], abs=1e-6)

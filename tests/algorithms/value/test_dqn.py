@@ -1,4 +1,6 @@
-"""DQN's targets by hand, Q* of a small process by linear algebra, what truncation and termination are worth, and exact resumption."""
+"""DQN's targets by hand, Q* of a small process by linear algebra, what truncation and termination
+are worth, and exact resumption.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,9 @@ def test_the_target_is_the_formula_and_only_termination_ends_it(double: bool) ->
     """Q and Q⁻ as tables that disagree about the best action in state 1."""
     algorithm = dqn(Choices((3,)), double=double)
     set_table(algorithm.network, torch.tensor([[4.0, 3.0], [0.0, 1.0], [2.0, 0.0]]))
-    set_table(algorithm.target_network.network, torch.tensor([[10.0, 20.0], [50.0, 30.0], [70.0, 80.0]]))
+    set_table(
+        algorithm.target_network.network, torch.tensor([[10.0, 20.0], [50.0, 30.0], [70.0, 80.0]])
+    )
     if double:  # the action that Q likes, at Q⁻'s price: 30 in state 1, 10 in state 0
         expected = [1 + 0.9 * 30, 2, -1 + 0.81 * 10, 0.5]
     else:
@@ -95,11 +99,17 @@ def test_the_target_is_the_formula_and_only_termination_ends_it(double: bool) ->
 def random_process(states: int, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     """P [A, S, S], R [S, A] and γ."""
     random = np.random.default_rng(seed)
-    return random.dirichlet(np.full(states, 0.5), (2, states)), random.uniform(-0.5, 0.5, (states, 2)), 0.8
+    return (
+        random.dirichlet(np.full(states, 0.5), (2, states)),
+        random.uniform(-0.5, 0.5, (states, 2)),
+        0.8,
+    )
 
 
 def optimal_q(transition: np.ndarray, reward: np.ndarray, gamma: float) -> np.ndarray:
-    """Q* by trying every deterministic policy: V = (I − γP_π)⁻¹R_π, and the best of them in every state.  -> [S, A]"""
+    """Q* by trying every deterministic policy: V = (I − γP_π)⁻¹R_π, and the best of them in every
+    state.  -> [S, A]
+    """
     S = len(reward)
     best = np.full(S, -np.inf)
     for number in range(2**S):
@@ -110,13 +120,17 @@ def optimal_q(transition: np.ndarray, reward: np.ndarray, gamma: float) -> np.nd
 
 
 @pytest.mark.parametrize(
-    ("double", "surprise"), [(True, None), (False, None), (True, Surprise())], ids=["double", "single", "surprise"]
+    ("double", "surprise"),
+    [(True, None), (False, None), (True, Surprise())],
+    ids=["double", "single", "surprise"],
 )
 def test_a_table_converges_to_q_star(double: bool, surprise: Surprise | None) -> None:
-    """5 states, 2 actions, γ = 0.8, all actions at random: within 0.05, where Q* spreads over more than 1.
+    """5 states, 2 actions, γ = 0.8, all actions at random: within 0.05, where Q* spreads over more
+    than 1.
 
-    One step at a time: returns of several are the policy's that acted. Rewards and γ keep errors below 1, where Huber's loss is the
-    square and its minimum the mean; the rate falls to 0, so that the noise of the outcomes is averaged away.
+    One step at a time: returns of several are the policy's that acted. Rewards and γ keep errors
+    below 1, where Huber's loss is the square and its minimum the mean; the rate falls to 0, so that
+    the noise of the outcomes is averaged away.
     """
     transition, reward, gamma = random_process(5, seed=4)
     expected = optimal_q(transition, reward, gamma)
@@ -146,7 +160,9 @@ def test_a_table_converges_to_q_star(double: bool, surprise: Surprise | None) ->
 @pytest.mark.parametrize("n_step", [1, 3])
 @pytest.mark.parametrize("terminates", [True, False], ids=["terminated", "truncated"])
 def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool, n_step: int) -> None:
-    """γ = 0.9: 10 everywhere where time is up after ten steps, the finite sum where the world ends; within 0.02."""
+    """γ = 0.9: 10 everywhere where time is up after ten steps, the finite sum where the world ends;
+    within 0.02.
+    """
     algorithm = dqn(
         Choices((LENGTH + 1,)),
         schedule=Schedule(0.1, 1000, shape="linear", final=0.0),
@@ -155,7 +171,9 @@ def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool, n_
         updates_per_step=50,
         target_every=10,
     )
-    episodes = Episodes(Ten(4, terminates=terminates, action=TWO), algorithm, Stopwatch(), steps=11, seed=0)
+    episodes = Episodes(
+        Ten(4, terminates=terminates, action=TWO), algorithm, Stopwatch(), steps=11, seed=0
+    )
     for _ in range(20):
         algorithm.update(next(episodes))
     seen = torch.arange(LENGTH) if terminates else torch.zeros(LENGTH, dtype=torch.long)
@@ -166,10 +184,18 @@ def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool, n_
 
 
 def test_it_balances_the_pole_within_20_000_steps() -> None:
-    """CartPole-v1 with the settings of its own: 475 or more in 20 episodes that are not its own. Seeds 0 to 9 took 5,500 to 10,600."""
+    """CartPole-v1 with the settings of its own: 475 or more in 20 episodes that are not its own.
+    Seeds 0 to 9 took 5,500 to 10,600.
+    """
     world, judge = BatchedCartPole(8), BatchedCartPole(20)
     network = QNetwork(world.observation, world.action, generator=seeded(0))
-    learner = Learner(network, Schedule(2.3e-3, 6000, shape="linear"), betas=(0.9, 0.999), weight_decay=0.0, clip=10.0)
+    learner = Learner(
+        network,
+        Schedule(2.3e-3, 6000, shape="linear"),
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+        clip=10.0,
+    )
     algorithm = DQN(network, learner, Stopwatch(), replay=Replay(100_000, generator=seeded(0)))
     episodes = Episodes(world, algorithm, Stopwatch(), steps=32, seed=0)
     earned = torch.zeros(20)
@@ -185,14 +211,20 @@ def test_it_balances_the_pole_within_20_000_steps() -> None:
 
 
 def test_epsilon_falls_in_a_line_with_the_world_steps_and_is_how_often_anything_is_done() -> None:
-    """20,000 actions at ε = 0.4 of three, of which the network likes the second: χ², false alarm 1 in 10,000."""
+    """20,000 actions at ε = 0.4 of three, of which the network likes the second: χ², false alarm 1
+    in 10,000.
+    """
     exploration = Exploration(0.9, 0.1, 400)
-    assert [exploration.epsilon(n) for n in (0, 100, 400, 9999)] == pytest.approx([0.9, 0.7, 0.1, 0.1])
+    assert [exploration.epsilon(n) for n in (0, 100, 400, 9999)] == pytest.approx(
+        [0.9, 0.7, 0.1, 0.1]
+    )
     network = QNetwork(Choices((2,)), Choices((3,)), generator=seeded(0), widths=())
     set_table(network, torch.tensor([[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]]))
     learner = Learner(network, Schedule(0.1, 10))
     memory = Replay(100, generator=seeded(0))
-    algorithm = DQN(network, learner, Stopwatch(), replay=memory, exploration=Exploration(0.4, 0.4, 1))
+    algorithm = DQN(
+        network, learner, Stopwatch(), replay=memory, exploration=Exploration(0.4, 0.4, 1)
+    )
     action, logp = algorithm.act(torch.zeros(20_000, dtype=torch.long), seeded(3))
     assert logp is None
     count = {a: int((action == a).sum()) for a in range(3)}
@@ -202,11 +234,20 @@ def test_epsilon_falls_in_a_line_with_the_world_steps_and_is_how_often_anything_
 
 def test_nothing_is_learned_before_learning_starts_and_epsilon_counts_chosen_steps_only() -> None:
     algorithm = dqn(
-        Choices((LENGTH + 1,)), learning_starts=41, updates_per_step=3, exploration=Exploration(1.0, 0.0, 80)
+        Choices((LENGTH + 1,)),
+        learning_starts=41,
+        updates_per_step=3,
+        exploration=Exploration(1.0, 0.0, 80),
     )
-    episodes = Episodes(Ten(4, terminates=True, action=TWO), algorithm, Stopwatch(), steps=11, seed=0)
+    episodes = Episodes(
+        Ten(4, terminates=True, action=TWO), algorithm, Stopwatch(), steps=11, seed=0
+    )
     first, second = algorithm.update(next(episodes)), algorithm.update(next(episodes))
-    assert first == {"updates": 0, "remembered": 40, "epsilon": 0.5}  # 44 steps, 4 of which only begin anew
+    assert first == {
+        "updates": 0,
+        "remembered": 40,
+        "epsilon": 0.5,
+    }  # 44 steps, 4 of which only begin anew
     assert second["updates"] == algorithm.learner.steps == 3
     assert second["remembered"] == 80
     assert second["epsilon"] == 0
@@ -217,7 +258,9 @@ def test_nothing_is_learned_before_learning_starts_and_epsilon_counts_chosen_ste
 def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     stop_after: int, surprise: Surprise | None, tmp_path: Path
 ) -> None:
-    """All of it through a checkpoint on disk: both networks, optimizer, memory, ε, draws, figures so far; then acting and a second batch."""
+    """All of it through a checkpoint on disk: both networks, optimizer, memory, ε, draws, figures
+    so far; then acting and a second batch.
+    """
     kind: dict[str, Any] = {
         "surprise": surprise,
         "widths": (8, 8),
@@ -252,7 +295,9 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     obs = torch.arange(LENGTH).repeat(20)
     assert torch.equal(resumed.act(obs, seeded(5))[0], straight.act(obs, seeded(5))[0])
     assert resumed.update(batches[2]) == straight.update(batches[2])
-    for mine, theirs in zip(resumed.network.parameters(), straight.network.parameters(), strict=True):
+    for mine, theirs in zip(
+        resumed.network.parameters(), straight.network.parameters(), strict=True
+    ):
         assert torch.equal(mine, theirs)
     held = [algorithm.target_network.network.state_dict() for algorithm in (resumed, straight)]
     assert all(torch.equal(held[0][name], held[1][name]) for name in held[1])
@@ -260,24 +305,39 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
 
 def test_micro_batches_never_change_the_numbers() -> None:
     whole, cut = (
-        dqn(Choices((LENGTH + 1,)), widths=(8,), updates_per_step=3, surprise=Surprise(), micro=m) for m in (None, 5)
+        dqn(Choices((LENGTH + 1,)), widths=(8,), updates_per_step=3, surprise=Surprise(), micro=m)
+        for m in (None, 5)
     )
-    batch = next(Episodes(Ten(4, terminates=True, action=TWO), whole, Stopwatch(), steps=16, seed=0))
+    batch = next(
+        Episodes(Ten(4, terminates=True, action=TWO), whole, Stopwatch(), steps=16, seed=0)
+    )
     figures_close(cut.update(batch), whole.update(batch), 1e-4)
     for mine, theirs in zip(cut.network.parameters(), whole.network.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
     for memory in (cut.steps.replay, whole.steps.replay):
         assert memory.priorities is not None
-    np.testing.assert_allclose(cut.steps.replay.priorities.numbers, whole.steps.replay.priorities.numbers, rtol=1e-3)  # pyright: ignore[reportOptionalMemberAccess]
+    of_cut, of_whole = cut.steps.replay.priorities, whole.steps.replay.priorities
+    assert of_cut is not None
+    assert of_whole is not None
+    np.testing.assert_allclose(of_cut.numbers, of_whole.numbers, rtol=1e-3)
 
 
 def test_the_loss_is_hubers_weighted_and_the_error_goes_back_to_the_memory() -> None:
-    """One step on a memory of one transition: δ = 3 costs |δ| − ½, and its priority becomes (3 + ε)^α."""
-    algorithm = dqn(Choices((2,)), surprise=Surprise(alpha=0.5), updates_per_step=1, rows_per_update=6)
+    """One step on a memory of one transition: δ = 3 costs |δ| − ½, and its priority becomes (3 +
+    ε)^α.
+    """
+    algorithm = dqn(
+        Choices((2,)), surprise=Surprise(alpha=0.5), updates_per_step=1, rows_per_update=6
+    )
     set_table(algorithm.network, torch.tensor([[2.0, 0.0], [0.0, 0.0]]))
     no = torch.zeros(1, 1, dtype=torch.bool)
     step = Trajectories(
-        torch.tensor([[0, 1]]), torch.zeros(1, 1, dtype=torch.long), ~no, torch.full((1, 1), 5.0), ~no, no
+        torch.tensor([[0, 1]]),
+        torch.zeros(1, 1, dtype=torch.long),
+        ~no,
+        torch.full((1, 1), 5.0),
+        ~no,
+        no,
     )
     figures = algorithm.update(step)
     assert figures["loss"] == pytest.approx(2.5)
@@ -288,20 +348,30 @@ def test_the_loss_is_hubers_weighted_and_the_error_goes_back_to_the_memory() -> 
     assert memory.priorities.numbers[0] == pytest.approx(3**0.5, rel=1e-5)
 
 
-@pytest.mark.parametrize("setting", ["n_step", "rows_per_update", "target_every", "updates_per_step"])
+@pytest.mark.parametrize(
+    "setting", ["n_step", "rows_per_update", "target_every", "updates_per_step"]
+)
 def test_settings_that_cannot_be_are_refused(setting: str) -> None:
     settings: dict[str, Any] = {setting: 0}
     with pytest.raises(UserError, match=rf"`{setting}` is 0"):
         dqn(Choices((2,)), **settings)
 
 
-def test_importance_weights_count_in_full_where_the_schedule_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    algorithm = dqn(Choices((LENGTH + 1,)), schedule=Schedule(0.03, 8), surprise=Surprise(), updates_per_step=4)
+def test_importance_weights_count_in_full_where_the_schedule_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    algorithm = dqn(
+        Choices((LENGTH + 1,)), schedule=Schedule(0.03, 8), surprise=Surprise(), updates_per_step=4
+    )
     draw, gone = algorithm.steps.replay.draw, []
     monkeypatch.setattr(
-        algorithm.steps.replay, "draw", lambda *given, **named: gone.append(named["gone"]) or draw(*given, **named)
+        algorithm.steps.replay,
+        "draw",
+        lambda *given, **named: gone.append(named["gone"]) or draw(*given, **named),
     )
-    episodes = Episodes(Ten(4, terminates=True, action=TWO), algorithm, Stopwatch(), steps=11, seed=0)
+    episodes = Episodes(
+        Ten(4, terminates=True, action=TWO), algorithm, Stopwatch(), steps=11, seed=0
+    )
     for _ in range(2):
         algorithm.update(next(episodes))
     assert gone == [step / 8 for step in range(8)]

@@ -1,4 +1,6 @@
-"""Monte Carlo control: returns worked out by hand, episodes across batches, and what it converges to."""
+"""Monte Carlo control: returns worked out by hand, episodes across batches, and what it converges
+to.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,16 @@ from fledge.worlds.gridworld import read_gridworld
 from tests.algorithms.value.test_tabular import CLIFF, batch, fixed_point, table, taught_by
 
 
-# γ = ½, α = ½: rewards 4, 2, 8 have returns 4 + 1 + 2 = 7, 2 + 4 = 6 and 8. State 0 with action 0 comes first and last.
+# γ = ½, α = ½: rewards 4, 2, 8 have returns 4 + 1 + 2 = 7, 2 + 4 = 6 and 8. State 0 with action 0
+# comes first and last.
 @pytest.mark.parametrize(("first_visit", "expected"), [(True, 3.5), (False, 0.5 * 4 + 3.5)])
 def test_returns_by_hand(first_visit, expected):
     """Every visit counts from the last to the first: 0 → ½·8 = 4, then ½·4 + ½·7."""
     taught = table(3, 2)
     learner = MonteCarlo(taught, Stopwatch(), gamma=0.5, first_visit=first_visit)
-    figures = learner.update(batch([0, 1, 0, 2, 0], [0, 1, 0, 1], [4.0, 2.0, 8.0, 99.0], terminated=[2], unchosen=[3]))
+    figures = learner.update(
+        batch([0, 1, 0, 2, 0], [0, 1, 0, 1], [4.0, 2.0, 8.0, 99.0], terminated=[2], unchosen=[3])
+    )
     assert taught.q[0].tolist() == [expected, 0.0]
     assert taught.q[1].tolist() == [0.0, 3.0]
     assert taught.visits.tolist() == [[1 if first_visit else 2, 0], [0, 1], [0, 0]]
@@ -46,7 +51,9 @@ def test_an_episode_of_a_world_that_began_anew_is_forgotten():
 
 
 def test_copies_end_one_by_one():
-    """Two rows with their ends at different times are taught in the order of time: ½·8, then ½·4 + ½·2."""
+    """Two rows with their ends at different times are taught in the order of time: ½·8, then ½·4 +
+    ½·2.
+    """
     taught = table(1, 1)
     no = torch.zeros(2, 2, dtype=torch.bool)
     over = torch.tensor([[False, True], [True, False]])
@@ -60,9 +67,11 @@ def test_copies_end_one_by_one():
 
 @pytest.mark.parametrize("first_visit", [True, False])
 def test_converges_to_the_value_of_acting_greedily_but_for_epsilon(first_visit):
-    """The cliff, γ = 0.9, 400,000 steps, ε = 0.5, α = n^−0.8: the best ε-soft policy's Q within 0.2, values from −1.9 to 1; seed 0.
+    """The cliff, γ = 0.9, 400,000 steps, ε = 0.5, α = n^−0.8: the best ε-soft policy's Q within
+    0.2, values from −1.9 to 1; seed 0.
 
-    Over seeds 0 to 7 the largest error was 0.08, so that a false alarm is rarer than 10⁻⁴. Every visit is biased, which shows little here.
+    Over seeds 0 to 7 the largest error was 0.08, so that a false alarm is rarer than 10⁻⁴. Every
+    visit is biased, which shows little here.
     """
     mdp = read_gridworld(CLIFF, exits={"X": -2.0}, gamma=0.9, slip=0.1, step_reward=-0.04).mdp()
     taught = taught_by(

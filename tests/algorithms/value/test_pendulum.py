@@ -36,9 +36,13 @@ def mean_return(algorithm: Any, judge: World) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "acts"), [(SoftActorCritic, GaussianActor), (TD3, DeterministicActor)])
+@pytest.mark.parametrize(
+    ("kind", "acts"), [(SoftActorCritic, GaussianActor), (TD3, DeterministicActor)]
+)
 def test_it_swings_a_pendulum_up_within_12_000_steps(kind: Any, acts: Any) -> None:
-    """Mean return of 10 episodes that are not its own: −1,200 and below at first, −300 or more within 12,000 steps of 4 copies."""
+    """Mean return of 10 episodes that are not its own: −1,200 and below at first, −300 or more
+    within 12,000 steps of 4 copies.
+    """
     world, judge = make_world("Pendulum-v1", 4), make_world("Pendulum-v1", 10)
     spaces, random = (world.observation, world.action), seeded(0)
     actor = acts(*spaces, generator=random, widths=(64, 64))

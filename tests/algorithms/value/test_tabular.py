@@ -1,4 +1,6 @@
-"""Q-learning, SARSA and expected SARSA: single steps worked out by hand, what they converge to worked out by NumPy, cuts, ends, resuming."""
+"""Q-learning, SARSA and expected SARSA: single steps worked out by hand, what they converge to
+worked out by NumPy, cuts, ends, resuming.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +22,28 @@ from fledge.worlds.mdp import MDP
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.world import Choices
 
-METHODS: dict[str, Callable[..., Any]] = {"q": q_learning, "sarsa": sarsa, "expected": expected_sarsa}
-# The short way to +1 passes three places worth −2: whoever goes on exploring had better take the long one.
+METHODS: dict[str, Callable[..., Any]] = {
+    "q": q_learning,
+    "sarsa": sarsa,
+    "expected": expected_sarsa,
+}
+# The short way to +1 passes three places worth −2: whoever goes on exploring had better take the
+# long one.
 CLIFF = ".....\n.....\nSXXX+"
 
 
 def table(states: int, actions: int, epsilon: float = 0.2, rate: float = 0.5) -> ActionTable:
     return ActionTable(
-        Choices((states,)), Choices((actions,)), rate=constant_rate(rate), exploration=Exploration(epsilon, epsilon)
+        Choices((states,)),
+        Choices((actions,)),
+        rate=constant_rate(rate),
+        exploration=Exploration(epsilon, epsilon),
     )
 
 
-def batch(states: list[int], actions: list[int], rewards: list[float], **ends: list[int]) -> Trajectories:
+def batch(
+    states: list[int], actions: list[int], rewards: list[float], **ends: list[int]
+) -> Trajectories:
     """One row. ends: the steps that are terminated, truncated or not chosen."""
     marks = {
         name: torch.tensor([[t in ends.get(name, []) for t in range(len(actions))]])
@@ -43,15 +55,17 @@ def batch(states: list[int], actions: list[int], rewards: list[float], **ends: l
     )  # fmt: skip
 
 
-# γ = 0.9, α = ½, ε = 0.2; Q[0] = (1, 2), Q[1] = (4, 8), Q[2] = 0. The worth of state 1 is 8, or Q of what is done there (action 0: 4), or
-# 0.8·8 + 0.2·6 = 7.6.
+# γ = 0.9, α = ½, ε = 0.2; Q[0] = (1, 2), Q[1] = (4, 8), Q[2] = 0. The worth of state 1 is 8, or Q
+# of what is done there (action 0: 4), or 0.8·8 + 0.2·6 = 7.6.
 @pytest.mark.parametrize(("method", "worth"), [("q", 8.0), ("sarsa", 4.0), ("expected", 7.6)])
 def test_steps_by_hand(method, worth):
     taught = table(3, 2)
     taught.q[:] = torch.tensor([[1.0, 2.0], [4.0, 8.0], [0.0, 0.0]])
     learner = METHODS[method](taught, Stopwatch(), gamma=0.9)
     # 0 –0→ 1 –0→ 2 (the end); then a step that only begins anew.
-    figures = learner.update(batch([0, 1, 2, 0], [0, 0, 1], [1.0, 3.0, 99.0], terminated=[1], unchosen=[2]))
+    figures = learner.update(
+        batch([0, 1, 2, 0], [0, 0, 1], [1.0, 3.0, 99.0], terminated=[1], unchosen=[2])
+    )
     first = 0.5 * (1 + 1 + 0.9 * worth)
     assert taught.q[0].tolist() == pytest.approx([first, 2.0])
     assert taught.q[1].tolist() == pytest.approx([0.5 * (4 + 3), 8.0])
@@ -88,7 +102,9 @@ def test_batches_may_be_cut_anywhere(method):
         taught = table(4, 2)
         learner = METHODS[method](taught, Stopwatch(), gamma=0.9)
         for a in range(0, 40, size):
-            fields = {k: v[:, a : a + size] for k, v in rows.items() if v is not None and k != "obs"}
+            fields = {
+                k: v[:, a : a + size] for k, v in rows.items() if v is not None and k != "obs"
+            }
             learner.update(Trajectories(rows.obs[:, a : a + size + 1], **fields))
         tables.append(taught)
     for other in tables[1:]:
@@ -97,7 +113,9 @@ def test_batches_may_be_cut_anywhere(method):
 
 
 def test_a_world_that_began_anew_unasked_hides_the_next_action():
-    """Between the batches the copy left state 1 for state 0: what is done in 0 says nothing of 1."""
+    """Between the batches the copy left state 1 for state 0: what is done in 0 says nothing of
+    1.
+    """
     taught = table(2, 2)
     taught.q[1] = torch.tensor([4.0, 8.0])
     learner = sarsa(taught, Stopwatch(), gamma=0.9)
@@ -107,18 +125,27 @@ def test_a_world_that_began_anew_unasked_hides_the_next_action():
 
 
 def fixed_point(mdp: MDP, epsilon: float) -> torch.Tensor:
-    """Q = R + γ P [(1 − ε) max_a Q + ε mean_a Q], by 3000 sweeps in NumPy: Q* for ε = 0, else what ε-greedy learners on it see."""
+    """Q = R + γ P [(1 − ε) max_a Q + ε mean_a Q], by 3000 sweeps in NumPy: Q* for ε = 0, else what
+    ε-greedy learners on it see.
+    """
     chance, reward = mdp.dense().numpy(), mdp.reward.numpy()
     q = np.zeros_like(reward)
     for _ in range(3000):
-        q = reward + mdp.gamma * np.einsum("asn,n->sa", chance, (1 - epsilon) * q.max(1) + epsilon * q.mean(1))
+        q = reward + mdp.gamma * np.einsum(
+            "asn,n->sa", chance, (1 - epsilon) * q.max(1) + epsilon * q.mean(1)
+        )
     return torch.from_numpy(q)
 
 
-def taught_by(make: Callable[..., Any], mdp: MDP, epsilon: float, updates: int, seed: int, rate: float) -> ActionTable:
+def taught_by(
+    make: Callable[..., Any], mdp: MDP, epsilon: float, updates: int, seed: int, rate: float
+) -> ActionTable:
     world = MDPWorld(mdp, 64, time_limit=100)
     taught = ActionTable(
-        world.observation, world.action, rate=falling_rate(rate), exploration=Exploration(epsilon, epsilon)
+        world.observation,
+        world.action,
+        rate=falling_rate(rate),
+        exploration=Exploration(epsilon, epsilon),
     )
     stopwatch = Stopwatch()
     learner, episodes = (
@@ -132,10 +159,11 @@ def taught_by(make: Callable[..., Any], mdp: MDP, epsilon: float, updates: int, 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_converges_to_what_it_ought(method):
-    """The cliff, γ = 0.9, 400,000 steps, ε = 0.5, α = n^−0.8: every Q within 0.2 where values reach from −1.9 to 1; seed 0.
+    """The cliff, γ = 0.9, 400,000 steps, ε = 0.5, α = n^−0.8: every Q within 0.2 where values reach
+    from −1.9 to 1; seed 0.
 
-    Over seeds 1 to 20 the largest error of each method was 0.06 to 0.08, so that a false alarm is rarer than 10⁻⁴. Q-learning's goal is
-    Q* however it acts; that of the others lies 0.69 from it.
+    Over seeds 1 to 20 the largest error of each method was 0.06 to 0.08, so that a false alarm is
+    rarer than 10⁻⁴. Q-learning's goal is Q* however it acts; that of the others lies 0.69 from it.
     """
     mdp = read_gridworld(CLIFF, exits={"X": -2.0}, gamma=0.9, slip=0.1, step_reward=-0.04).mdp()
     live = ~mdp.terminal

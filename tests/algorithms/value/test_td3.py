@@ -1,4 +1,6 @@
-"""TD3's targets by hand, what truncation and termination are worth, the delayed actor, and exact resumption."""
+"""TD3's targets by hand, what truncation and termination are worth, the delayed actor, and exact
+resumption.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.world import Choices
-from tests.algorithms.small_worlds import LENGTH, ONE_NUMBER, Hill, KnownHill, Ten, step_from_known_values
+from tests.algorithms.small_worlds import (
+    LENGTH,
+    ONE_NUMBER,
+    Hill,
+    KnownHill,
+    Ten,
+    step_from_known_values,
+)
 from tests.subjects import figures_close, seeded
 
 STEPS = Choices((LENGTH + 1,))
@@ -28,13 +37,22 @@ class Stop(Exception):
     """The process ends here."""
 
 
-def td3(*, seed: int = 0, micro: int | None = None, critic: TwinCritic | None = None, **settings: Any) -> TD3:
+def td3(
+    *, seed: int = 0, micro: int | None = None, critic: TwinCritic | None = None, **settings: Any
+) -> TD3:
     random = seeded(seed)
     actor = DeterministicActor(STEPS, ONE_NUMBER, generator=random, widths=(16,))
     critic = critic or TwinCritic(STEPS, ONE_NUMBER, generator=random, widths=(32,))
     schedule = Schedule(0.01, 1000, shape="linear", final=0.0)
     actor_learner, critic_learner = (
-        Learner(module, schedule, betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, rows_per_micro_batch=micro)
+        Learner(
+            module,
+            schedule,
+            betas=(0.9, 0.999),
+            weight_decay=0.0,
+            clip=0.0,
+            rows_per_micro_batch=micro,
+        )
         for module in (actor, critic)
     )
     return TD3(
@@ -57,10 +75,16 @@ def trained(algorithm: TD3, world: Ten, updates: int) -> TD3:
 
 
 def one_batch(algorithm: TD3, steps: int = 16) -> Any:
-    return next(Episodes(Ten(4, terminates=True, action=ONE_NUMBER), algorithm, Stopwatch(), steps=steps, seed=0))
+    return next(
+        Episodes(
+            Ten(4, terminates=True, action=ONE_NUMBER), algorithm, Stopwatch(), steps=steps, seed=0
+        )
+    )
 
 
-def test_the_target_is_the_smaller_critic_at_the_smoothed_action_and_only_termination_ends_it() -> None:
+def test_the_target_is_the_smaller_critic_at_the_smoothed_action_and_only_termination_ends_it() -> (
+    None
+):
     algorithm = td3()
     with torch.no_grad():
         for p in algorithm.target_critic.network.parameters():
@@ -85,13 +109,17 @@ def test_the_target_is_the_smaller_critic_at_the_smoothed_action_and_only_termin
         assert float(action[0]) == 1
         first, second = algorithm.target_critic.network(rows.next_obs, action)
     worth = torch.where(first < second, first, second)
-    expected = torch.stack([1 + 0.9 * worth[0], torch.tensor(2.0), 3 + 0.9 * worth[2], torch.tensor(4.0)])
+    expected = torch.stack(
+        [1 + 0.9 * worth[0], torch.tensor(2.0), 3 + 0.9 * worth[2], torch.tensor(4.0)]
+    )
     torch.testing.assert_close(algorithm.target(rows), expected)
 
 
 @pytest.mark.parametrize("terminates", [True, False], ids=["terminated", "truncated"])
 def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool) -> None:
-    """2 everywhere where time is up after ten steps, the finite sum where the world ends: there nothing is left to learn."""
+    """2 everywhere where time is up after ten steps, the finite sum where the world ends: there
+    nothing is left to learn.
+    """
     before, after, figures = step_from_known_values(td3, terminates, off=0.0)
     assert figures["value_loss"] == 0
     assert torch.equal(after, before)
@@ -104,7 +132,9 @@ def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool) ->
 
 
 def test_it_climbs_a_known_hill_to_the_top_and_finds_one_that_it_does_not_know() -> None:
-    """Q = −(a − 0.3)²: 0.3 to 0.001. Where r is that, and nothing else counts: within 0.15, where rectified critics are nearly flat."""
+    """Q = −(a − 0.3)²: 0.3 to 0.001. Where r is that, and nothing else counts: within 0.15, where
+    rectified critics are nearly flat.
+    """
     anywhere = torch.zeros(1, dtype=torch.long)
     knows = trained(td3(critic=KnownHill()), Ten(8, terminates=False, action=ONE_NUMBER), 12)
     assert float(knows.best(anywhere)) == pytest.approx(0.3, abs=0.001)
@@ -115,13 +145,21 @@ def test_it_climbs_a_known_hill_to_the_top_and_finds_one_that_it_does_not_know()
 def test_actor_and_targets_move_at_every_third_step_and_the_critics_at_each() -> None:
     algorithm = td3(updates_per_step=8, policy_every=3, target_rate=0.25)
     moved: list[tuple[bool, ...]] = []
-    parts = (algorithm.actor, algorithm.target_actor.network, algorithm.target_critic.network, algorithm.critic)
+    parts = (
+        algorithm.actor,
+        algorithm.target_actor.network,
+        algorithm.target_critic.network,
+        algorithm.critic,
+    )
     before = [[p.clone() for p in part.parameters()] for part in parts]
 
     def look() -> None:
         now = [[p.clone() for p in part.parameters()] for part in parts]
         moved.append(
-            tuple(any(not torch.equal(a, b) for a, b in zip(*x, strict=True)) for x in zip(now, before, strict=True))
+            tuple(
+                any(not torch.equal(a, b) for a, b in zip(*x, strict=True))
+                for x in zip(now, before, strict=True)
+            )
         )
         before[:] = now
 
@@ -146,10 +184,16 @@ def test_the_targets_noise_is_cut_and_the_actors_stays_within_the_bounds() -> No
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 5])
-def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(stop_after: int, tmp_path: Path) -> None:
-    """All of it through a checkpoint on disk: actor, critics, both targets, optimizers, memory, noise; then acting and a second batch."""
+def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
+    stop_after: int, tmp_path: Path
+) -> None:
+    """All of it through a checkpoint on disk: actor, critics, both targets, optimizers, memory,
+    noise; then acting and a second batch.
+    """
     straight, broken, resumed = (td3(seed=s, updates_per_step=5) for s in (0, 0, 7))
-    episodes = Episodes(Ten(4, terminates=True, action=ONE_NUMBER), straight, Stopwatch(), steps=16, seed=0)
+    episodes = Episodes(
+        Ten(4, terminates=True, action=ONE_NUMBER), straight, Stopwatch(), steps=16, seed=0
+    )
     batches = [next(episodes) for _ in range(3)]
     for algorithm in (straight, broken):
         algorithm.update(batches[0])
@@ -173,7 +217,9 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(sto
     assert torch.equal(resumed.act(obs, seeded(5))[0], straight.act(obs, seeded(5))[0])
     assert resumed.update(batches[2]) == straight.update(batches[2])
     for name in ("actor", "critic"):
-        pairs = zip(getattr(resumed, name).parameters(), getattr(straight, name).parameters(), strict=True)
+        pairs = zip(
+            getattr(resumed, name).parameters(), getattr(straight, name).parameters(), strict=True
+        )
         assert all(torch.equal(a, b) for a, b in pairs)
 
 

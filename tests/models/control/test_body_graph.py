@@ -1,4 +1,6 @@
-"""The tree, the observations and the motors of a body are those that another parser and the world itself find."""
+"""The tree, the observations and the motors of a body are those that another parser and the world
+itself find.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ WORLDS = pytest.mark.parametrize("world", BODIES)
 
 
 def joints_of(file: Path) -> tuple[dict[str, str], list[str], list[float]]:
-    """By xml.etree: the joint above each joint, "" for the root's own; the joint of each motor, in order; and its gear."""
+    """By xml.etree: the joint above each joint, "" for the root's own; the joint of each motor, in
+    order; and its gear.
+    """
     above: dict[str, str] = {}
 
     def visit(body: ElementTree.Element, carried_by: str, root: bool) -> None:
@@ -52,7 +56,9 @@ def test_the_tree_and_the_motors_are_those_of_the_file(world: str) -> None:
     assert parents(body) == {joint: other for joint, other in above.items() if other}
     assert list(body.names[1:]) == [joint for joint, other in above.items() if other]
     root = [joint for joint, other in above.items() if not other]
-    assert [body.names[i] for i in body.driven] == [body.names[0] if joint in root else joint for joint in motors]
+    assert [body.names[i] for i in body.driven] == [
+        body.names[0] if joint in root else joint for joint in motors
+    ]
     for node, gear in zip(body.driven, gears, strict=True):
         if node and 0 not in body.driven:
             assert body.shape[node - 1, 9].item() == pytest.approx(gear / max(gears))
@@ -60,7 +66,9 @@ def test_the_tree_and_the_motors_are_those_of_the_file(world: str) -> None:
 
 @WORLDS
 def test_every_observation_is_of_the_node_that_the_world_says(world: str) -> None:
-    """The world's first observation, against MuJoCo's own positions and speeds of each joint, by name."""
+    """The world's first observation, against MuJoCo's own positions and speeds of each joint, by
+    name.
+    """
     with unheard_warnings():
         made = gymnasium.make(world)
     inside = made.unwrapped
@@ -82,19 +90,29 @@ def test_the_shapes_of_the_cheetahs_joints_are_those_drawn_in_its_file() -> None
         assert joint[:3].tolist() == [0, 1, 0]
     torch.testing.assert_close(row["bthigh"][3:6], torch.tensor([-0.5, 0, 0]) / 0.5)
     torch.testing.assert_close(row["fshin"][3], torch.tensor(-0.14 / 0.5))
-    torch.testing.assert_close(row["fshin"][5], torch.tensor(-0.24 / 0.25))  # the longest way down is the back shin's
+    torch.testing.assert_close(
+        row["fshin"][5], torch.tensor(-0.24 / 0.25)
+    )  # the longest way down is the back shin's
     torch.testing.assert_close(row["bfoot"][6:8], torch.tensor([-0.4 / 1.2, 0.785 / 1.05]))
     assert row["bthigh"][8] == 1
     assert row["bthigh"][8] > row["bshin"][8] > row["bfoot"][8]
 
 
 def test_a_leg_behind_a_leg_and_a_leg_without_a_joint_between(tmp_path: Path) -> None:
-    """Two joints on one body hang on one another; a body that has none is passed over. The longest way is counted in joints."""
+    """Two joints on one body hang on one another; a body that has none is passed over. The longest
+    way is counted in joints.
+    """
     body = read_body(chain(tmp_path, BEHIND), 0)
     assert body.names == ("trunk", "one", "two", "three", "other")
     assert body.parent == (-1, 0, 1, 2, 0)
     assert body.observed == ((0, 1, 6, 7), (2, 8), (3, 9), (4, 10), (5, 11))
-    assert read_body(chain(tmp_path, BEHIND), 1).observed == ((0, 5, 6), (1, 7), (2, 8), (3, 9), (4, 10))
+    assert read_body(chain(tmp_path, BEHIND), 1).observed == (
+        (0, 5, 6),
+        (1, 7),
+        (2, 8),
+        (3, 9),
+        (4, 10),
+    )
     assert body.diameter == 4
     assert body.driven == (3, 1)
 
@@ -112,10 +130,15 @@ def test_an_ant_is_read_where_its_contact_forces_are_not_observed() -> None:
     [
         (GOOD.replace('type="hinge" name="one"', 'type="ball" name="one"'), "one .* no hinge"),
         (
-            GOOD.replace("</worldbody>", '<body><joint name="lone"/><geom size="1"/></body></worldbody>'),
+            GOOD.replace(
+                "</worldbody>", '<body><joint name="lone"/><geom size="1"/></body></worldbody>'
+            ),
             "lone .* trunk",
         ),
-        (GOOD.replace('<motor joint="one"/>', '<motor joint="one"/><motor joint="one"/>'), "one on a node"),
+        (
+            GOOD.replace('<motor joint="one"/>', '<motor joint="one"/><motor joint="one"/>'),
+            "one on a node",
+        ),
         (GOOD.replace('<motor joint="one"/>', ""), "at least one"),
         (GOOD.replace('<motor joint="one"/>', '<motor site="here"/>'), "drives no joint"),
         ("<mujoco><worldbody/></mujoco>", "no joint"),
@@ -131,14 +154,18 @@ def test_bodies_that_do_not_fit_are_refused_by_name(given: str, says: str, tmp_p
             read_body(chain(tmp_path, GOOD), hidden)
 
 
-def test_nothing_is_left_in_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_left_in_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """MuJoCo writes what it thinks of gymnasium's files into a file where the user is."""
     monkeypatch.chdir(tmp_path)
     body_of("HalfCheetah-v5")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_world_without_a_body_and_a_machine_without_mujoco(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_world_without_a_body_and_a_machine_without_mujoco(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(UserError, match=r"world=CartPole-v1.*HalfCheetah-v5"):
         body_of("CartPole-v1")
     monkeypatch.setitem(sys.modules, "mujoco", None)

@@ -1,4 +1,6 @@
-"""The graph policy follows its body: nodes in another order, branches exchanged, more joints; and it learns."""
+"""The graph policy follows its body: nodes in another order, branches exchanged, more joints; and
+it learns.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ def exchanged(body: BodyGraph, pairs: dict[str, str]) -> list[int]:
 
 
 def test_a_file_with_legs_and_motors_in_another_order_is_the_same_policy(tmp_path: Path) -> None:
-    """The cheetah's front leg written before its back leg: the same observations by name give the same actions by name."""
+    """The cheetah's front leg written before its back leg: the same observations by name give the
+    same actions by name.
+    """
     tree = ElementTree.parse(ASSETS / "half_cheetah.xml")
     torso, motors = tree.find("worldbody/body"), tree.find("actuator")
     assert torso is not None
@@ -63,7 +67,11 @@ def test_a_file_with_legs_and_motors_in_another_order_is_the_same_policy(tmp_pat
     one, other = body_of("HalfCheetah-v5"), read_body(tmp_path / "other.xml", 1)
     assert one.names != other.names
     assert front.attrib["name"] == "fthigh"
-    place = {(name, i): p for name, places in zip(one.names, one.observed, strict=True) for i, p in enumerate(places)}
+    place = {
+        (name, i): p
+        for name, places in zip(one.names, one.observed, strict=True)
+        for i, p in enumerate(places)
+    }
     obs = observations(6, 17)
     moved = torch.empty_like(obs)
     for name, places in zip(other.names, other.observed, strict=True):
@@ -110,10 +118,16 @@ def test_the_number_of_parameters_does_not_depend_on_that_of_joints(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("world", "width", "actions"), [("HalfCheetah-v5", 17, 6), ("Hopper-v5", 11, 3), ("Swimmer-v5", 8, 2)]
+    ("world", "width", "actions"),
+    [("HalfCheetah-v5", 17, 6), ("Hopper-v5", 11, 3), ("Swimmer-v5", 8, 2)],
 )
-def test_as_an_actor_it_acts_and_every_parameter_has_a_gradient(world: str, width: int, actions: int) -> None:
-    observed, done = Box(-torch.ones(width), torch.ones(width)), Box(-torch.ones(actions), torch.ones(actions))
+def test_as_an_actor_it_acts_and_every_parameter_has_a_gradient(
+    world: str, width: int, actions: int
+) -> None:
+    observed, done = (
+        Box(-torch.ones(width), torch.ones(width)),
+        Box(-torch.ones(actions), torch.ones(actions)),
+    )
     actor = graph_policy_for(world, generator=seeded(0))
     both = ActorCritic(observed, done, generator=seeded(1), actor=actor, normalise=True)
     obs = torch.randn(5, 2, width, generator=seeded(2))
@@ -134,13 +148,32 @@ def test_observations_of_another_body_are_refused() -> None:
 
 
 def test_a_pendulum_is_held_upright() -> None:
-    """By TRPO: a mean return of 100 steps, for which 25,000 steps suffice and 60,000 are allowed; at first it falls after 6."""
+    """By TRPO: a mean return of 100 steps, for which 25,000 steps suffice and 60,000 are allowed;
+    at first it falls after 6.
+    """
     world = make_world("InvertedPendulum-v5", 16)
     actor = graph_policy_for("InvertedPendulum-v5", generator=seeded(0))
-    both = ActorCritic(world.observation, world.action, generator=seeded(1), actor=actor, normalise=True, log_std=-0.5)
-    fit = Learner(both.critic, Schedule(5e-3, 1000, shape="constant"), betas=(0.9, 0.999), weight_decay=0.0, clip=0.5)
-    settings = NaturalGradientSettings(gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5)
-    made = trpo(both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(2))
+    both = ActorCritic(
+        world.observation,
+        world.action,
+        generator=seeded(1),
+        actor=actor,
+        normalise=True,
+        log_std=-0.5,
+    )
+    fit = Learner(
+        both.critic,
+        Schedule(5e-3, 1000, shape="constant"),
+        betas=(0.9, 0.999),
+        weight_decay=0.0,
+        clip=0.5,
+    )
+    settings = NaturalGradientSettings(
+        gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5
+    )
+    made = trpo(
+        both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(2)
+    )
     episodes = Episodes(world, both, Stopwatch(), steps=64, seed=0, encoder=both.encoder)
     made.update(next(episodes))
     assert episodes.figures["episode_return"] < 20

@@ -1,4 +1,6 @@
-"""A Q-network is a table where it has no hidden layer, the papers' convolution over pictures, and V + A − mean A where it duels."""
+"""A Q-network is a table where it has no hidden layer, the papers' convolution over pictures, and V
++ A − mean A where it duels.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_a_perceptron_written_out(layer_norm: bool) -> None:
 
 
 def test_the_convolution_is_the_papers() -> None:
-    """1,687,206 numbers for 4 frames of 84 × 84 and 6 actions, as in the network of Mnih et al. 2015 (three convolutions, 512, 6)."""
+    """1,687,206 numbers for 4 frames of 84 × 84 and 6 actions, as in the network of Mnih et al.
+    2015 (three convolutions, 512, 6).
+    """
     q = network(pictures(4, 84, 84), actions=6, widths=(512,), layer_norm=False)
     assert sum(p.numel() for p in q.parameters()) == 1_687_206
     obs = torch.randint(0, 256, (2, 4, 84, 84), generator=seeded(0), dtype=torch.uint8)
@@ -54,7 +58,9 @@ def test_the_convolution_is_the_papers() -> None:
 
 
 def test_pictures_are_scaled_to_0_1() -> None:
-    """One place of the first convolution by hand: rows and columns 8 to 15 of a picture whose bytes are divided by 255."""
+    """One place of the first convolution by hand: rows and columns 8 to 15 of a picture whose bytes
+    are divided by 255.
+    """
     q = network(pictures(2, 40, 36), widths=(16,))
     first = next(module for module in q.modules() if isinstance(module, torch.nn.Conv2d))
     seen = torch.randint(0, 256, (1, 2, 40, 36), generator=seeded(0), dtype=torch.uint8)
@@ -62,7 +68,9 @@ def test_pictures_are_scaled_to_0_1() -> None:
     first.register_forward_hook(lambda *seen: taken.append(seen[2]))
     q(seen)
     assert first.bias is not None
-    by_hand = (first.weight[5].double() * seen[0, :, 8:16, 8:16].double() / 255).sum() + first.bias[5]
+    by_hand = (first.weight[5].double() * seen[0, :, 8:16, 8:16].double() / 255).sum() + first.bias[
+        5
+    ]
     assert taken[0][0, 5, 2, 2].item() == pytest.approx(by_hand.item(), rel=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""Two critics that differ, see actions in units of their bounds, and can be asked without being taught."""
+"""Two critics that differ, see actions in units of their bounds, and can be asked without being
+taught.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A number per position: zero before it has learned anything, float32 or better, read at the last real token."""
+"""A number per position: zero before it has learned anything, float32 or better, read at the last
+real token.
+"""
 
 from __future__ import annotations
 

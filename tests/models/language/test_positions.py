@@ -19,7 +19,9 @@ def turned(x: torch.Tensor, position: int, length: int = 4096) -> torch.Tensor:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 2000), st.sampled_from([2, 8, 64]))
+@given(
+    st.integers(0, 2000), st.integers(0, 2000), st.integers(0, 2000), st.sampled_from([2, 8, 64])
+)
 def test_inner_products_depend_on_the_distance_only(m: int, n: int, shift: int, width: int) -> None:
     q, k = torch.randn(2, width, generator=seeded(width)) / width**0.5  # about unit length
     here = turned(q, m) @ turned(k, n)

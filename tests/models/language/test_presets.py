@@ -17,8 +17,12 @@ def test_every_preset_is_a_whole_set_of_sizes(name: str) -> None:
 
 
 def test_fields_that_are_given_replace_the_presets() -> None:
-    config = transformer_config("nano", 100, width=96, context=None, heads=6, tied=False, qk_norm=True)
-    expected = TransformerConfig(100, context=128, layers=3, width=96, heads=6, kv_heads=6, tied=False, qk_norm=True)
+    config = transformer_config(
+        "nano", 100, width=96, context=None, heads=6, tied=False, qk_norm=True
+    )
+    expected = TransformerConfig(
+        100, context=128, layers=3, width=96, heads=6, kv_heads=6, tied=False, qk_norm=True
+    )
     assert config == expected
 
 

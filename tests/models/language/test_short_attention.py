@@ -1,4 +1,6 @@
-"""Attention in plain products is the attention that PyTorch computes, forwards and backwards, whatever is taken together."""
+"""Attention in plain products is the attention that PyTorch computes, forwards and backwards,
+whatever is taken together.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,11 @@ def test_values_and_gradients_equal_fused_attention(
 def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is() -> None:
     exact = F.scaled_dot_product_attention(*inputs(torch.float64), is_causal=True)
     near = (short_attention(*inputs(torch.bfloat16), None) - exact).abs().max()
-    fused = (F.scaled_dot_product_attention(*inputs(torch.bfloat16), is_causal=True) - exact).abs().max()
+    fused = (
+        (F.scaled_dot_product_attention(*inputs(torch.bfloat16), is_causal=True) - exact)
+        .abs()
+        .max()
+    )
     assert near < 2 * fused
 
 

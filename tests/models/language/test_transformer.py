@@ -1,4 +1,6 @@
-"""A token sees what came before it in its own document, and nothing else; and sees the same through the cache."""
+"""A token sees what came before it in its own document, and nothing else; and sees the same through
+the cache.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def test_changing_a_token_never_changes_what_comes_before(kind: dict[str, Any], 
     other[:, t] = (other[:, t] + 1) % 11
     before, after = network(row), network(other)
     assert torch.equal(before[:, :t], after[:, :t])
-    assert ((before[:, t:] - after[:, t:]).abs().amax(-1) > 1e-6).all()  # and everything from there on sees it
+    assert (
+        (before[:, t:] - after[:, t:]).abs().amax(-1) > 1e-6
+    ).all()  # and everything from there on sees it
 
 
 def test_the_gradient_of_a_position_reaches_itself_and_the_past_only() -> None:
@@ -63,12 +67,16 @@ def test_attention_never_crosses_the_border_of_a_document(kind: dict[str, Any]) 
 
 
 def test_a_packed_document_says_what_it_says_alone_up_to_its_shifted_positions() -> None:
-    """Rotary attention depends on distances only, so a document in the middle of a row reads as at its start."""
+    """Rotary attention depends on distances only, so a document in the middle of a row reads as at
+    its start.
+    """
     network = transformer(border=1, dtype=torch.float64)
     row = tokens(1, 16)
     row[0, 0] = row[0, 7] = 1
     packed = network(row, network.document_mask(row))[:, 7:]
-    torch.testing.assert_close(packed, network(row[:, 7:]), rtol=1e-5, atol=1e-5)  # the rotary table is float32
+    torch.testing.assert_close(
+        packed, network(row[:, 7:]), rtol=1e-5, atol=1e-5
+    )  # the rotary table is float32
 
 
 def test_rows_of_one_document_need_no_mask() -> None:
@@ -103,7 +111,10 @@ def test_a_tied_network_has_one_matrix_for_reading_and_writing() -> None:
     tied, untied = transformer(), transformer(tied=False)
     assert tied.unembedding is tied.embedding.weight
     assert untied.unembedding is not untied.embedding.weight
-    assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters()) == 11 * 16
+    assert (
+        sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters())
+        == 11 * 16
+    )
 
 
 def test_a_fresh_network_depends_on_its_generator_alone_and_is_unsure_of_everything() -> None:

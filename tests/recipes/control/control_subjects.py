@@ -1,4 +1,6 @@
-"""Every algorithm of `fledge control` as its run would make it, small, in a world that it can act in."""
+"""Every algorithm of `fledge control` as its run would make it, small, in a world that it can act
+in.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,14 @@ def subject(algorithm: str, expert: Path | None = None, **fields: Any) -> Iterat
         built = kind.build(making)
         if kind.workers:  # one, in this process: what it sends is the same
             kind = replace(kind, workers=False)
-        yield Subject(config, kind, world, built, kind.sampler(world, built, Stopwatch(), config), making.paces)
+        yield Subject(
+            config,
+            kind,
+            world,
+            built,
+            kind.sampler(world, built, Stopwatch(), config),
+            making.paces,
+        )
 
 
 def an_expert(folder: Path) -> Path:

@@ -1,4 +1,6 @@
-"""A finished run's agent from Python: it does what the run's own player does, in the world's own words, for every algorithm."""
+"""A finished run's agent from Python: it does what the run's own player does, in the world's own
+words, for every algorithm.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +35,17 @@ def trained(out: Path, **fields: Any) -> dict[str, Any]:
 class Everything(gymnasium.Env):
     """Shows a Dict; is told a number from 10 to 30; six steps; pays for numbers above 25."""
 
-    observation_space = spaces.Dict({"left": spaces.Discrete(7), "far": spaces.Box(-1, 1, (2,), np.float32)})
+    observation_space = spaces.Dict(
+        {"left": spaces.Discrete(7), "far": spaces.Box(-1, 1, (2,), np.float32)}
+    )
     action_space: spaces.Space = spaces.Box(10, 30, (1,), np.float32)
 
     def seen(self) -> dict[str, Any]:
         return {"left": self.left, "far": np.array([self.left / 6, -1], np.float32)}
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict, dict]:
         self.left = 6
         return self.seen(), {}
 
@@ -67,11 +73,18 @@ ONE_OF_EACH_KIND = {"ppo", "reinforce", "dqn", "q_learning", "sac", "dagger", "g
         if name != "async"
     ],
 )
-def test_it_does_what_the_runs_own_player_does(algorithm: str, experts: Path, tmp_path: Path) -> None:
+def test_it_does_what_the_runs_own_player_does(
+    algorithm: str, experts: Path, tmp_path: Path
+) -> None:
     """Alone and in a row alike; numbers in the world's own units, inside its bounds."""
     chooses = Choices in KINDS[algorithm].actions
     world = "gridworld" if chooses else Everything
-    trained(tmp_path / "run", algorithm=algorithm, world=world, expert=experts if algorithm in IMITATORS else None)
+    trained(
+        tmp_path / "run",
+        algorithm=algorithm,
+        world=world,
+        expert=experts if algorithm in IMITATORS else None,
+    )
     agent = load_agent(tmp_path / "run", "last", world=None if chooses else Everything)
     assert agent.card is not None
     assert agent.card.world_steps >= 96
@@ -111,8 +124,12 @@ def drawn(agent: Agent, obs: Any, n: int) -> np.ndarray:
     return np.stack([agent.act(obs, deterministic=False) for _ in range(n)])
 
 
-def test_what_is_drawn_is_drawn_from_its_distribution_by_its_seed(experts: Path, tmp_path: Path) -> None:
-    """4,000 actions in one state, each frequency within 5 standard errors (of 4 actions, wrong once in 400,000); the same by one seed."""
+def test_what_is_drawn_is_drawn_from_its_distribution_by_its_seed(
+    experts: Path, tmp_path: Path
+) -> None:
+    """4,000 actions in one state, each frequency within 5 standard errors (of 4 actions, wrong once
+    in 400,000); the same by one seed.
+    """
     agent = load_agent(experts, "last", seed=3)
     policy: Any = agent.built.module
     with torch.no_grad():
@@ -132,7 +149,9 @@ def test_what_is_drawn_is_drawn_from_its_distribution_by_its_seed(experts: Path,
 
 def test_what_is_no_observation_or_no_agent_says_so(experts: Path, tmp_path: Path) -> None:
     agent = load_agent(experts)
-    with pytest.raises(UserError, match=r"an observation \(2, 3\) was given, and gridworld shows \(\)"):
+    with pytest.raises(
+        UserError, match=r"an observation \(2, 3\) was given, and gridworld shows \(\)"
+    ):
         agent.act(np.zeros((2, 3), int))
     with pytest.raises(UserError, match="gridworld does not show such things"):
         agent.act({"a": object()})

@@ -1,4 +1,6 @@
-"""On one grid of world steps: which evaluation stands at each point, whatever lengths the batches had."""
+"""On one grid of world steps: which evaluation stands at each point, whatever lengths the batches
+had.
+"""
 
 from __future__ import annotations
 
@@ -21,4 +23,11 @@ def test_the_last_point_is_the_last_evaluation_however_far_the_last_batch_went()
 
 def test_a_batch_counts_for_the_point_it_has_just_passed() -> None:
     """62,000 is nearer to 60,000 than to 80,000, and what nobody evaluated since stands on."""
-    assert on_grid(ROWS, np.array([0, 20_000, 40_000, 60_000, 80_000, 100_000])).tolist() == [20, 20, 20, 200, 200, 500]
+    assert on_grid(ROWS, np.array([0, 20_000, 40_000, 60_000, 80_000, 100_000])).tolist() == [
+        20,
+        20,
+        20,
+        200,
+        200,
+        500,
+    ]

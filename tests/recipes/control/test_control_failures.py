@@ -1,4 +1,6 @@
-"""A world that fails while an agent learns in it: one sentence, and the run can go on from its last checkpoint."""
+"""A world that fails while an agent learns in it: one sentence, and the run can go on from its last
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from fledge.runs.show import Show
 
 
 class Fragile(gymnasium.Env):
-    """Ten steps an episode; from its `breaks_at`-th step on, all copies together, it raises or shows what is no number."""
+    """Ten steps an episode; from its `breaks_at`-th step on, all copies together, it raises or
+    shows what is no number.
+    """
 
     observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
     action_space = gymnasium.spaces.Discrete(2)
@@ -30,7 +34,9 @@ class Fragile(gymnasium.Env):
     def __init__(self, render_mode: str | None = None) -> None:
         self.render_mode = render_mode
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)
         self.count = 0
         return np.zeros(2, np.float32), {}
@@ -47,12 +53,15 @@ class Fragile(gymnasium.Env):
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("raises", "the motor is on fire"), ("shows nan", "shows nan at place 1 of its observation")]
+    ("how", "said"),
+    [("raises", "the motor is on fire"), ("shows nan", "shows nan at place 1 of its observation")],
 )
 def test_a_world_that_breaks_leaves_the_checkpoint_as_it_was(
     how: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(gymnasium.registry, "Fragile-v0", EnvSpec("Fragile-v0", lambda **given: Fragile(**given)))
+    monkeypatch.setitem(
+        gymnasium.registry, "Fragile-v0", EnvSpec("Fragile-v0", lambda **given: Fragile(**given))
+    )
     monkeypatch.setattr(Fragile, "steps", 0)
     monkeypatch.setattr(Fragile, "breaks_at", 400)
     monkeypatch.setattr(Fragile, "how", how)
@@ -76,7 +85,9 @@ def test_a_world_that_breaks_leaves_the_checkpoint_as_it_was(
     with Run.open(tmp_path / "run", writing=True) as again:
         summary = control(config, show, again)
         steps = [row["step"] for row in again.metrics.rows() if "loss" in row]
-    assert f"continuing {tmp_path / 'run'} from step {saved[0]}" in said_aloud.getvalue().replace("\n", " ")
+    assert f"continuing {tmp_path / 'run'} from step {saved[0]}" in said_aloud.getvalue().replace(
+        "\n", " "
+    )
     assert again.failure is None
     assert not (tmp_path / "run" / "failed.txt").exists()
     assert steps == list(range(1, len(steps) + 1))  # nothing was begun anew, and nothing is missing

@@ -1,4 +1,6 @@
-"""One world in four units is one world: whatever learns in it does the same, and says the same of itself, to the last bit."""
+"""One world in four units is one world: whatever learns in it does the same, and says the same of
+itself, to the last bit.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,15 @@ from safetensors.torch import load_file
 from fledge.recipes.control.control import ControlConfig, control
 from fledge.runs.show import Show
 
-# Around 0 by powers of two every number of float32 has its like. Around 256 it has none, but the world only asks on which side of
-# three quarters an action lies, and of some 300 actions none comes that near (10⁻⁷ of the width) but once in 30,000 runs.
-UNITS = {"One": (-1.0, 1.0), "Wide": (-2048.0, 2048.0), "Tiny": (-(2.0**-10), 2.0**-10), "Far": (128.0, 384.0)}
+# Around 0 by powers of two every number of float32 has its like. Around 256 it has none, but the
+# world only asks on which side of three quarters an action lies, and of some 300 actions none comes
+# that near (10⁻⁷ of the width) but once in 30,000 runs.
+UNITS = {
+    "One": (-1.0, 1.0),
+    "Wide": (-2048.0, 2048.0),
+    "Tiny": (-(2.0**-10), 2.0**-10),
+    "Far": (128.0, 384.0),
+}
 
 
 class Knob(gymnasium.Env):
@@ -31,7 +39,9 @@ class Knob(gymnasium.Env):
         self.low, self.high, self.render_mode, self.count = low, high, render_mode, 0
         self.action_space = gymnasium.spaces.Box(low, high, (1,), np.float32)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         self.count = 0
         return np.zeros(1, np.float32), {}
 
@@ -44,11 +54,15 @@ class Knob(gymnasium.Env):
 @pytest.fixture(autouse=True)
 def knobs(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, (low, high) in UNITS.items():
-        made = EnvSpec(f"{name}Knob-v0", lambda **given: Knob(**given), kwargs={"low": low, "high": high})
+        made = EnvSpec(
+            f"{name}Knob-v0", lambda **given: Knob(**given), kwargs={"low": low, "high": high}
+        )
         monkeypatch.setitem(gymnasium.registry, f"{name}Knob-v0", made)
 
 
-def learned(folder: Path, name: str, algorithm: str, **more: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def learned(
+    folder: Path, name: str, algorithm: str, **more: Any
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Every figure of a run, and its weights."""
     config = ControlConfig(
         world=f"{name}Knob-v0", algorithm=algorithm, steps=160, seed=3, copies=2, steps_per_batch=40, rows_per_update=20,
@@ -76,16 +90,22 @@ def test_one_world_in_other_units_is_learned_alike(algorithm: str, tmp_path: Pat
     units = UNITS if algorithm == "ppo" else ("One", "Wide", "Tiny")
     each = [learned(tmp_path, name, algorithm) for name in units]
     rows, weights = each[0]
-    assert any(0 < row.get("episode_return", 0) < 20 for row in rows)  # the unit matters to what is paid
+    assert any(
+        0 < row.get("episode_return", 0) < 20 for row in rows
+    )  # the unit matters to what is paid
     assert all("cut_actions" in row for row in rows if "steps_taken" in row)
     for others, theirs in each[1:]:
         assert others == rows
         assert theirs.keys() == weights.keys()
-        assert all(np.array_equal(theirs[key], weights[key]) for key in weights if "bounds" not in key)
+        assert all(
+            np.array_equal(theirs[key], weights[key]) for key in weights if "bounds" not in key
+        )
 
 
 def test_an_expert_of_another_unit_is_asked_in_units(tmp_path: Path) -> None:
-    """What it would do is in units of the bounds like what is done: cloning in wide units is cloning in small ones."""
+    """What it would do is in units of the bounds like what is done: cloning in wide units is
+    cloning in small ones.
+    """
     each = []
     for name in ("One", "Wide"):
         learned(tmp_path, name, "ppo")

@@ -1,4 +1,6 @@
-"""Held out means held out: by prompt, once each, with rows of every kind on each side, or not at all and said so."""
+"""Held out means held out: by prompt, once each, with rows of every kind on each side, or not at
+all and said so.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +21,26 @@ def row(prompt: str, answer: str) -> list[int]:
 
 def test_the_opening_is_the_prompt_however_the_conversation_goes_on() -> None:
     later = [{"role": "user", "content": "And then?"}, {"role": "assistant", "content": "x"}]
-    turns = [{"role": "user", "content": " What Now"}, {"role": "assistant", "content": "a"}, *later]
+    turns = [
+        {"role": "user", "content": " What Now"},
+        {"role": "assistant", "content": "a"},
+        *later,
+    ]
     long = render(TOKENIZER, turns)[0]  # pyright: ignore[reportArgumentType]
     assert opening(TOKENIZER, long) == opening(TOKENIZER, row("what now", "b")) == "what now"
 
 
-@given(st.lists(st.tuples(st.integers(0, 59), st.integers(0, 2), st.booleans()), min_size=1, max_size=120))
-def test_no_prompt_stands_on_two_sides_and_no_row_is_lost(drawn: list[tuple[int, int, bool]]) -> None:
-    rows = [(row(f"question {prompt}", f"answer {answer}"), wanted) for prompt, answer, wanted in drawn]
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 59), st.integers(0, 2), st.booleans()), min_size=1, max_size=120
+    )
+)
+def test_no_prompt_stands_on_two_sides_and_no_row_is_lost(
+    drawn: list[tuple[int, int, bool]],
+) -> None:
+    rows = [
+        (row(f"question {prompt}", f"answer {answer}"), wanted) for prompt, answer, wanted in drawn
+    ]
     divided = divide_rows(rows, lambda r: (r[0], (r[1],)), TOKENIZER, kind=lambda r: r[1])
     parts = [divided.train, divided.validation, divided.test]
     if divided.note:

@@ -1,4 +1,6 @@
-"""A mean over nothing is no number: figures are left out or refused, where a 0 would be a perfect score."""
+"""A mean over nothing is no number: figures are left out or refused, where a 0 would be a perfect
+score.
+"""
 
 from __future__ import annotations
 
@@ -42,14 +44,18 @@ def test_a_table_that_was_taught_nothing_has_no_error() -> None:
 
 
 @pytest.mark.parametrize("score", [0.0, 0.3, -1e5, 1e-9])
-def test_a_reward_model_that_says_one_thing_has_no_scale_and_one_that_says_two_has_one(score: float) -> None:
+def test_a_reward_model_that_says_one_thing_has_no_scale_and_one_that_says_two_has_one(
+    score: float,
+) -> None:
     assert scale_of(torch.full((64,), score))["std"] == 1.0
     two = score + torch.tensor([-1.0, 1.0]) * max(1e-7, 1e-3 * abs(score))
     assert scale_of(two)["std"] == pytest.approx(2**0.5 * max(1e-7, 1e-3 * abs(score)), rel=0.01)
 
 
 def test_a_few_windows_speak_for_the_whole_text(tmp_path: Path) -> None:
-    """Half of the text is a's, half b's, and the loss over 8 windows is the mean of both: of 0.5 within the windows at borders."""
+    """Half of the text is a's, half b's, and the loss over 8 windows is the mean of both: of 0.5
+    within the windows at borders.
+    """
     tokenizer = train_tokenizer("bytes", [])
 
     def loss(text: str, rows: int) -> float:
@@ -60,5 +66,9 @@ def test_a_few_windows_speak_for_the_whole_text(tmp_path: Path) -> None:
     policy = policy_of(transformer(vocab_size=tokenizer.vocab_size, context=16))
     alone = [loss(letter * 1601, 8) for letter in "ab"]
     assert abs(alone[0] - alone[1]) > 0.1
-    assert loss("a" * 800 + "b" * 801, 8) == pytest.approx(sum(alone) / 2, abs=abs(alone[0] - alone[1]) / 16)
-    assert loss("a" * 800 + "b" * 801, 1000) == pytest.approx(sum(alone) / 2, abs=abs(alone[0] - alone[1]) / 16)
+    assert loss("a" * 800 + "b" * 801, 8) == pytest.approx(
+        sum(alone) / 2, abs=abs(alone[0] - alone[1]) / 16
+    )
+    assert loss("a" * 800 + "b" * 801, 1000) == pytest.approx(
+        sum(alone) / 2, abs=abs(alone[0] - alone[1]) / 16
+    )

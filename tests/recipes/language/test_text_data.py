@@ -1,4 +1,6 @@
-"""A run's text is written once, checked when the run is continued, and written again from what it was made of or not at all."""
+"""A run's text is written once, checked when the run is continued, and written again from what it
+was made of or not at all.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,12 @@ def test_whole_shards_are_left_alone_and_the_text_is_not_read(text: Path, tmp_pa
     assert kept.fingerprint() == BYTES.fingerprint()
 
 
-@pytest.mark.parametrize("name", ["train-00000.bin", "validation-00000.bin", "tokenizer.json", "index.json"])
-def test_damaged_shards_are_written_again_from_the_same_text(name: str, text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["train-00000.bin", "validation-00000.bin", "tokenizer.json", "index.json"]
+)
+def test_damaged_shards_are_written_again_from_the_same_text(
+    name: str, text: Path, tmp_path: Path
+) -> None:
     shards = tmp_path / "shards"
     keep(shards, text)
     before = contents(shards)
@@ -65,7 +71,9 @@ def test_damaged_shards_are_written_again_from_the_same_text(name: str, text: Pa
     assert contents(shards) == before
 
 
-def test_a_damaged_index_is_written_again_wherever_the_damage_is(text: Path, tmp_path: Path) -> None:
+def test_a_damaged_index_is_written_again_wherever_the_damage_is(
+    text: Path, tmp_path: Path
+) -> None:
     shards = tmp_path / "shards"
     keep(shards, text)
     before = contents(shards)
@@ -74,18 +82,24 @@ def test_a_damaged_index_is_written_again_wherever_the_damage_is(text: Path, tmp
         content[place] ^= 1
         (shards / "index.json").write_bytes(content)
         keep(shards, text)
-        if contents(shards) != before:  # white space or a name of a field beside: nothing that counts
+        if (
+            contents(shards) != before
+        ):  # white space or a name of a field beside: nothing that counts
             assert whole_tokenizer(shards) is not None
 
 
-def test_damaged_shards_of_a_text_that_has_changed_are_left_as_they_are(text: Path, tmp_path: Path) -> None:
+def test_damaged_shards_of_a_text_that_has_changed_are_left_as_they_are(
+    text: Path, tmp_path: Path
+) -> None:
     shards = tmp_path / "shards"
     keep(shards, text)
     damage(shards, "train-00000.bin")
     before = contents(shards)
     whole = text.read_text()
     text.write_text(whole.replace("sentence 7.", "sentence 8."))
-    with pytest.raises(UserError, match=r"train-00000\.bin is not as it was written, and .*put it back as it was"):
+    with pytest.raises(
+        UserError, match=r"train-00000\.bin is not as it was written, and .*put it back as it was"
+    ):
         keep(shards, text)
     assert contents(shards) == before
     text.write_text(whole)
@@ -159,4 +173,8 @@ def test_the_index_vouches_for_nothing_that_a_power_cut_could_take(
     disk.names.clear()
     keep(shards, text)
     assert (disk.vouched, disk.holds(shards)) == (3, True)
-    assert {file.name for file in shards.iterdir()} >= {"index.json", "tokenizer.json", "train-00000.bin"}
+    assert {file.name for file in shards.iterdir()} >= {
+        "index.json",
+        "tokenizer.json",
+        "train-00000.bin",
+    }

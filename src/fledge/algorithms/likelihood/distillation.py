@@ -1,8 +1,10 @@
-"""Distillation: at every step of a row the student's distribution over all tokens is drawn to the teacher's.
+"""Distillation: at every step of a row the student's distribution over all tokens is drawn to the
+teacher's.
 
-sample: data, the teacher, or the student (on-policy: GKD, Agarwal et al. 2024, section 3 and algorithm 1).  score: the teacher's
-distribution.  weigh: –.  fit: a divergence per token, its mean over all chosen tokens of the step. The gradient does not pass through
-the sampling. Sequence-level distillation (Kim & Rush 2016, eq. 5) is `Supervised` on the teacher's own answers.
+sample: data, the teacher, or the student (on-policy: GKD, Agarwal et al. 2024, section 3 and
+algorithm 1).  score: the teacher's distribution.  weigh: –.  fit: a divergence per token, its mean
+over all chosen tokens of the step. The gradient does not pass through the sampling. Sequence-level
+distillation (Kim & Rush 2016, eq. 5) is `Supervised` on the teacher's own answers.
 """
 
 from __future__ import annotations
@@ -36,8 +38,12 @@ class Distillation:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.teacher, self.kind = teacher, kind
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step, none where no token is chosen. loss: the divergence in nats per chosen token."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step, none where no token is chosen. loss: the divergence in nats per
+        chosen token.
+        """
         count = self.learner.count(batch.chosen)
         if not self.learner.any(batch.chosen):
             return self.learner.skip()
@@ -55,10 +61,14 @@ class Distillation:
         self.learner.load_state_dict(state["learner"])
 
 
-def apart(kind: Divergence, teacher: TokenPolicy, student: TokenPolicy, rows: Trajectories) -> Tensor:
+def apart(
+    kind: Divergence, teacher: TokenPolicy, student: TokenPolicy, rows: Trajectories
+) -> Tensor:
     """The divergence at each chosen step, row by row.  -> [N]"""
     with torch.no_grad():
         teacher_hidden = teacher.hidden(rows.obs[:, :-1])[rows.chosen]  # [N, D']
     hidden = student.hidden(rows.obs[:, :-1])[rows.chosen]  # [N, D]
     weights = teacher.network.unembedding.detach(), student.network.unembedding
-    return divergence(kind, teacher_hidden, weights[0], hidden, weights[1], student.allowed, chunk=student.chunk)
+    return divergence(
+        kind, teacher_hidden, weights[0], hidden, weights[1], student.allowed, chunk=student.chunk
+    )

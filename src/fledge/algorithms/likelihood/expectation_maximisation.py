@@ -1,8 +1,10 @@
-"""EM for reasoning: imitate your own correct answers; log p(o=1|x), the log-probability of being right, is what rises.
+"""EM for reasoning: imitate your own correct answers; log p(o=1|x), the log-probability of being
+right, is what rises.
 
-sample: policy, in groups.  score: p(o=1|x,y), the success of each answer.  weigh (E-step): q(y|x) ∝ p(o=1|x,y)·π(y|x), which for
-samples of π is each row's share of its group's success.  fit (M-step): nll, Σ_y q(y|x)·(−log π(y|x)), mean over prompts.
-Singh et al. 2024 (ReST-EM), §3; Dayan & Hinton 1997. Prompts without any success have no posterior and do not count.
+sample: policy, in groups.  score: p(o=1|x,y), the success of each answer.  weigh (E-step): q(y|x) ∝
+p(o=1|x,y)·π(y|x), which for samples of π is each row's share of its group's success.  fit (M-step):
+nll, Σ_y q(y|x)·(−log π(y|x)), mean over prompts. Singh et al. 2024 (ReST-EM), §3; Dayan & Hinton
+1997. Prompts without any success have no posterior and do not count.
 """
 
 from __future__ import annotations
@@ -52,11 +54,13 @@ class ExpectationMaximisation:
         epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """keep: "correct" answers, with a reward of `threshold` or more; the "best" of them in each group; or all, in proportion to
-        their reward ("posterior"). restart_from_base: each M-step starts from the weights that this object was made with,
-        and from the start of the learner's schedule; where nothing was right there is none, and the policy stays as it is.
+        """keep: "correct" answers, with a reward of `threshold` or more; the "best" of them in each
+        group; or all, in proportion to their reward ("posterior"). restart_from_base: each M-step
+        starts from the weights that this object was made with, and from the start of the learner's
+        schedule; where nothing was right there is none, and the policy stays as it is.
 
-        The KL to the reference is measured, not punished: EM has no such term, and β changes nothing.
+        The KL to the reference is measured, not punished: EM has no such term, and β changes
+        nothing.
         """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
@@ -70,7 +74,9 @@ class ExpectationMaximisation:
     def unfinished(self) -> Trajectories | None:
         return self.minibatches.batch
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """One E-step, and all optimizer steps of the M-step."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
@@ -96,7 +102,8 @@ class ExpectationMaximisation:
         if self.keep == "posterior":
             if bool((reward < 0).any()):
                 raise UserError(
-                    f"a reward of {float(reward.min()):g} is no probability: keep=posterior wants 0 or more."
+                    f"a reward of {float(reward.min()):g} is no probability: keep=posterior wants "
+                    "0 or more."
                 )
             return batch, reward, figures
         right = reward >= self.threshold
@@ -107,7 +114,8 @@ class ExpectationMaximisation:
     def weigh(
         self, batch: Trajectories, success: Tensor, figures: dict[str, float]
     ) -> tuple[Trajectories, dict[str, float]]:
-        """The rows of the posterior, with their mean weight 1; log_success: log of the group's mean success, over groups that had one.
+        """The rows of the posterior, with their mean weight 1; log_success: log of the group's mean
+        success, over groups that had one.
 
         Where none had, there is no such figure: 0 would say that everything succeeded.
         """
@@ -129,7 +137,9 @@ class ExpectationMaximisation:
         return only(batch.with_(weight=weight), kept, at_least=self.minibatches.pieces), figures
 
     def fit(self, batch: Trajectories) -> dict[str, float]:
-        """One optimizer step of the M-step. A row's weight is on its whole log π(y): the mean is over rows, the sum over tokens."""
+        """One optimizer step of the M-step. A row's weight is on its whole log π(y): the mean is
+        over rows, the sum over tokens.
+        """
         rows = self.learner.count(batch.chosen.any(1))
 
         def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -140,28 +150,38 @@ class ExpectationMaximisation:
         return self.learner.step(loss, batch)
 
     def gain(self, kept: Trajectories) -> float:
-        """Σ_y q(y|x)·(log π_new − log π_old)(y|x), mean over prompts: by so much the bound on log p(o=1|x) rose above log_success."""
+        """Σ_y q(y|x)·(log π_new − log π_old)(y|x), mean over prompts: by so much the bound on log
+        p(o=1|x) rose above log_success.
+        """
         kept = kept.to(self.learner.device)
         assert kept.logp is not None
         assert kept.weight is not None
         rose = kept.weight * (log_prob_in_pieces(self.policy, kept, self.learner) - kept.logp)
-        return float(self.learner.sum(total(rose, kept.chosen, 1.0)) / self.learner.count(kept.chosen.any(1)))
+        return float(
+            self.learner.sum(total(rose, kept.chosen, 1.0)) / self.learner.count(kept.chosen.any(1))
+        )
 
     def state_dict(self) -> dict[str, Any]:
         parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}
         return {name: part.state_dict() for name, part in parts.items()} | {"base": self.base}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, part in {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}.items():
+        for name, part in {
+            "learner": self.learner,
+            "kl": self.kl,
+            "minibatches": self.minibatches,
+        }.items():
             part.load_state_dict(state[name])
         self.base = None if state["base"] is None else dict(state["base"])
 
 
-# The best of the group whatever it is worth, as with a reward model, whose scores have no threshold.
+# The best of the group whatever it is worth, as with a reward model, whose scores have no
+# threshold.
 best_of_n = partial(ExpectationMaximisation, keep="best", threshold=float("-inf"))
 
 # Singh et al. 2024, §3: the M-step starts from the base model each time.
 rest_em = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)
 
-# Zelikman et al. 2022, algorithm 1: from the base model each time, too. What makes it STaR is its sampler, which hints (sample/hints.py).
+# Zelikman et al. 2022, algorithm 1: from the base model each time, too. What makes it STaR is its
+# sampler, which hints (sample/hints.py).
 star = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)

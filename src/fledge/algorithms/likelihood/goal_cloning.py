@@ -1,7 +1,9 @@
-"""Learn how to get anywhere from having got somewhere: what was done on the way to s_T was right for whoever wants to be at s_T.
+"""Learn how to get anywhere from having got somewhere: what was done on the way to s_T was right
+for whoever wants to be at s_T.
 
-sample: policy, told goals at random.  score: –.  weigh: 1.  fit: nll of log π(a|s, g), g the place that was reached in the end.
-Ghosh et al. 2021 (GCSL) and, from an expert's episodes, Ding et al. 2019, which take g from all places reached later on.
+sample: policy, told goals at random.  score: –.  weigh: 1.  fit: nll of log π(a|s, g), g the place
+that was reached in the end. Ghosh et al. 2021 (GCSL) and, from an expert's episodes, Ding et al.
+2019, which take g from all places reached later on.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ Relabel = Literal["final", "future"]
 
 
 def with_goals(observation: Space, goal: Space) -> Space:
-    """The space of an observation with a goal beside it, as `beside` makes them: what the policy is to be made for.
+    """The space of an observation with a goal beside it, as `beside` makes them: what the policy is
+    to be made for.
 
     Raises UserError where one is numbers and the other choices.
     """
@@ -37,8 +40,8 @@ def with_goals(observation: Space, goal: Space) -> Space:
         low, high = zip(*both, strict=True)
         return Box(torch.cat(low), torch.cat(high))
     raise UserError(
-        f"observations are {type(observation).__name__} and goals {type(goal).__name__}: a goal is to be what an observation is; "
-        "give a `goal_of` that keeps its kind."
+        f"observations are {type(observation).__name__} and goals {type(goal).__name__}: a goal is "
+        "to be what an observation is; give a `goal_of` that keeps its kind."
     )
 
 
@@ -48,10 +51,12 @@ def beside(obs: Tensor, goal: Tensor) -> Tensor:
 
 
 def reached(batch: Trajectories, relabel: Relabel, generator: torch.Generator) -> Tensor:
-    """Of every step, the place in `obs` that it is taken to have been headed for.  -> [B, T], each in 1…T
+    """Of every step, the place in `obs` that it is taken to have been headed for.  -> [B, T], each
+    in 1…T
 
-    final: the last observation of its episode, or of the row where that runs on. future: any after the step up to that one, each as
-    likely as the others. Means nothing where a step was not chosen.
+    final: the last observation of its episode, or of the row where that runs on. future: any after
+    the step up to that one, each as likely as the others. Means nothing where a step was not
+    chosen.
     """
     steps = batch.chosen.shape[1]
     ended = (batch.terminated | batch.truncated) & batch.chosen
@@ -84,7 +89,9 @@ class GoalSeeker:
 
 
 class Aimed(nn.Module):
-    """The policy on its way to where the best-paid row so far came to an end: which goal is worth reaching, only the rewards can tell."""
+    """The policy on its way to where the best-paid row so far came to an end: which goal is worth
+    reaching, only the rewards can tell.
+    """
 
     goal: Tensor
     paid: Tensor
@@ -109,7 +116,9 @@ class Aimed(nn.Module):
 
 
 class GoalCloning:
-    """Acts towards goals drawn anew for each batch, and learns from all it ever did, whatever that led to."""
+    """Acts towards goals drawn anew for each batch, and learns from all it ever did, whatever that
+    led to.
+    """
 
     def __init__(
         self,
@@ -125,16 +134,24 @@ class GoalCloning:
         updates_per_step: int = 32,
         rows_per_update: int = 64,
     ) -> None:
-        """policy: made for `with_goals(…)`. goals: n -> [n, *G]. goal_of: what of an observation is a goal, [n, *O] -> [n, *G].
+        """policy: made for `with_goals(…)`. goals: n -> [n, *G]. goal_of: what of an observation is
+        a goal, [n, *O] -> [n, *G].
 
         generator: of what is learned from. aim: is told what every row earned.
         """
         self.aim = aim
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
-        self.goals, self.goal_of, self.generator, self.rows_per_update = goals, goal_of, generator, rows_per_update
+        self.goals, self.goal_of, self.generator, self.rows_per_update = (
+            goals,
+            goal_of,
+            generator,
+            rows_per_update,
+        )
         self.relabel: Relabel = relabel
         self.told: Tensor | None = (
-            None  # the goals of this batch [n, *G]; no state, for nothing is saved while a batch is acted out
+            # the goals of this batch [n, *G]; no state, for nothing is saved while a batch is acted
+            # out
+            None
         )
         self.labelled = Labelled()
         self.minibatches = Minibatches(updates_per_step, 1, generator)
@@ -155,8 +172,12 @@ class GoalCloning:
         """[*G]"""
         return GoalSeeker(self.policy, goal)
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Keep a batch with where it led, then `updates_per_step` optimizer steps. loss: nats per step."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """Keep a batch with where it led, then `updates_per_step` optimizer steps. loss: nats per
+        step.
+        """
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 figures = self.label(batch)
@@ -168,11 +189,17 @@ class GoalCloning:
         """Puts beside every step where it led. The next batch is told other goals."""
         row = torch.arange(len(batch), device=batch.obs.device)[:, None]
         if self.aim is not None:
-            end = (batch.chosen * torch.arange(1, batch.chosen.shape[1] + 1, device=row.device)).amax(1)  # [B]
+            end = (
+                batch.chosen * torch.arange(1, batch.chosen.shape[1] + 1, device=row.device)
+            ).amax(1)  # [B]
             earned = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]
-            earned = torch.where(end > 0, earned, -torch.inf)  # a row in which nobody chose anything led nowhere
+            earned = torch.where(
+                end > 0, earned, -torch.inf
+            )  # a row in which nobody chose anything led nowhere
             self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), earned)
-        goal = self.goal_of(batch.obs[row, reached(batch, self.relabel, self.generator)][batch.chosen])  # [N, *G]
+        goal = self.goal_of(
+            batch.obs[row, reached(batch, self.relabel, self.generator)][batch.chosen]
+        )  # [N, *G]
         self.labelled.add(beside(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen])
         self.told = None
         return {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}
@@ -185,5 +212,9 @@ class GoalCloning:
             part.load_state_dict(state[name])
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"learner": self.learner, "labelled": self.labelled, "minibatches": self.minibatches}
+        parts = {
+            "learner": self.learner,
+            "labelled": self.labelled,
+            "minibatches": self.minibatches,
+        }
         return parts if self.aim is None else parts | {"aim": self.aim}

@@ -1,7 +1,8 @@
 """Do as the expert does: behavioural cloning where the expert goes, DAgger where the learner goes.
 
-sample: β·expert + (1 − β)·policy.  score: the expert says what it would have done.  weigh: 1.  fit: nll, on all steps labelled so far.
-Ross, Gordon & Bagnell 2011, algorithm 3.1. On trajectories that an expert has left behind, behavioural cloning is `Supervised` itself.
+sample: β·expert + (1 − β)·policy.  score: the expert says what it would have done.  weigh: 1.  fit:
+nll, on all steps labelled so far. Ross, Gordon & Bagnell 2011, algorithm 3.1. On trajectories that
+an expert has left behind, behavioural cloning is `Supervised` itself.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ class Expert(Protocol):
 
 
 class DAgger:
-    """Acts, is told by the expert what would have been right at every step it took, and learns from all it was ever told.
+    """Acts, is told by the expert what would have been right at every step it took, and learns from
+    all it was ever told.
 
-    Of batch i, counted from 0, the expert takes a share of decay^i of the steps, at random. Decay 0 is the version without a
+    Of batch i, counted from 0, the expert takes a share of decay^i of the steps, at random. Decay 0
+    is the version without a
     parameter: the expert acts in the first batch and never again.
     """
 
@@ -49,7 +52,9 @@ class DAgger:
         updates_per_step: int = 32,
         rows_per_update: int = 64,
     ) -> None:
-        """generator: of what is learned from. rows_per_update: steps, drawn from all that are labelled, in one optimizer step."""
+        """generator: of what is learned from. rows_per_update: steps, drawn from all that are
+        labelled, in one optimizer step.
+        """
         self.policy, self.expert, self.learner, self.stopwatch = policy, expert, learner, stopwatch
         self.generator, self.decay, self.rows_per_update = generator, decay, rows_per_update
         self.labelled = Labelled()
@@ -69,22 +74,29 @@ class DAgger:
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
-        """The expert or the policy, by lot for each copy.  [n, *O] -> action [n, *A], and no log-probability"""
+        """The expert or the policy, by lot for each copy.  [n, *O] -> action [n, *A], and no
+        log-probability
+        """
         own, _ = self.policy.act(obs, generator)
         if self.expert_share == 0:
             return own, None
         lot = torch.rand(len(obs), generator=generator).to(obs.device) < self.expert_share  # [n]
-        return torch.where(lot.view(-1, *[1] * (own.ndim - 1)), self.expert.best(obs).to(own.dtype), own), None
+        return torch.where(
+            lot.view(-1, *[1] * (own.ndim - 1)), self.expert.best(obs).to(own.dtype), own
+        ), None
 
     def best(self, obs: Tensor) -> Tensor:
         """What the policy finds likeliest.  [n, *O] -> [n, *A]"""
         return self.policy.best(obs)
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """Label a batch, then `updates_per_step` optimizer steps.
 
-        disagreement: where the batch went, the share of steps at which the policy would have done something else than the expert;
-        of real numbers, the root of the mean squared difference of their parts. loss: nats per step.
+        disagreement: where the batch went, the share of steps at which the policy would have done
+        something else than the expert; of real numbers, the root of the mean squared difference of
+        their parts. loss: nats per step.
         """
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
@@ -98,14 +110,23 @@ class DAgger:
         """Asks the expert about every step that was taken, and keeps what it says."""
         obs = batch.obs[:, :-1][batch.chosen]  # [N, *O]
         right, own = self.expert.best(obs), self.policy.best(obs)
-        wrong = (own - right).square() if own.is_floating_point() else (own != right).view(len(obs), -1).any(1)
-        figures, asked = {"expert_share": self.expert_share}, self.learner.sum(torch.tensor(float(wrong.numel())))
+        wrong = (
+            (own - right).square()
+            if own.is_floating_point()
+            else (own != right).view(len(obs), -1).any(1)
+        )
+        figures, asked = (
+            {"expert_share": self.expert_share},
+            self.learner.sum(torch.tensor(float(wrong.numel()))),
+        )
         if asked:  # where nobody did anything, nobody agreed
             mean = self.learner.sum(wrong.double().sum()) / asked
             figures["disagreement"] = float(mean.sqrt() if own.is_floating_point() else mean)
         self.labelled.add(obs, right)
         self.batches += 1
-        return figures | {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}
+        return figures | {
+            "labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))
+        }
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -1,6 +1,7 @@
 """Maximum likelihood: pre-training, instruction tuning, behavioural cloning.
 
-sample: data.  score: –.  weigh: 1.  fit: nll.  The mean is over all trained tokens of the optimizer step.
+sample: data.  score: –.  weigh: 1.  fit: nll.  The mean is over all trained tokens of the optimizer
+    step.
 """
 
 from __future__ import annotations
@@ -23,8 +24,12 @@ class Supervised:
     def __init__(self, policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch) -> None:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step on the batch, none where no token of it is trained. loss: nats per trained token."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step on the batch, none where no token of it is trained. loss: nats per
+        trained token.
+        """
         count = self.learner.count(batch.chosen)
         if not self.learner.any(batch.chosen):
             return self.learner.skip()

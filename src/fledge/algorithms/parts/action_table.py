@@ -1,4 +1,6 @@
-"""Q[s, a] as a table, and the ε-greedy actor over it: what tabular learning fills in and acts by (Sutton & Barto 2018, section 2.2)."""
+"""Q[s, a] as a table, and the ε-greedy actor over it: what tabular learning fills in and acts by
+(Sutton & Barto 2018, section 2.2).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from fledge.algorithms.value.dqn import Exploration
 from fledge.errors import UserError
 from fledge.worlds.world import Choices, Space
 
-Rate = Callable[[int], float]  # of learning, by how often this pair has been seen, this time counted: 1, 2, …
+Rate = Callable[
+    [int], float
+]  # of learning, by how often this pair has been seen, this time counted: 1, 2, …
 LARGEST = 100_000_000  # entries: two tables of 0.8 GB
 
 
@@ -23,14 +27,18 @@ def constant_rate(alpha: float) -> Rate:
 
 
 def falling_rate(power: float = 1.0) -> Rate:
-    """visits^−power: 1 is the mean of all targets; between ½ and 1 comes sooner to Q* (Even-Dar & Mansour 2003)."""
+    """visits^−power: 1 is the mean of all targets; between ½ and 1 comes sooner to Q* (Even-Dar &
+    Mansour 2003).
+    """
     return lambda visits: visits**-power
 
 
 class ActionTable:
-    """Q [S, A] in float64, from `initial`; visits [S, A]; and the steps it was taught, on which ε hangs.
+    """Q [S, A] in float64, from `initial`; visits [S, A]; and the steps it was taught, on which ε
+    hangs.
 
-    Observations are one choice or several at once, numbered row by row. Raises UserError for other spaces.
+    Observations are one choice or several at once, numbered row by row. Raises UserError for other
+    spaces.
     """
 
     def __init__(
@@ -42,17 +50,24 @@ class ActionTable:
         exploration: Exploration | None = None,
         initial: float = 0.0,
     ) -> None:
-        """rate: of learning, the mean of all targets unless given. exploration: 0.1 of all actions unless given."""
-        if not isinstance(observation, Choices) or not isinstance(action, Choices) or len(action.sizes) != 1:
+        """rate: of learning, the mean of all targets unless given. exploration: 0.1 of all actions
+        unless given.
+        """
+        if (
+            not isinstance(observation, Choices)
+            or not isinstance(action, Choices)
+            or len(action.sizes) != 1
+        ):
             raise UserError(
-                f"a table was asked for over {observation} and {action}: it takes observations that are choices and actions that are one "
-                "choice. Take DQN or PPO for the rest."
+                f"a table was asked for over {observation} and {action}: it takes observations "
+                "that are choices and actions that are one choice. Take DQN or PPO for the rest."
             )
         self.sizes = observation.sizes
         if math.prod(self.sizes) * action.sizes[0] > LARGEST:
             raise UserError(
-                f"a table over {observation} and {action} would have {math.prod(self.sizes) * action.sizes[0]:.3g} entries: {LARGEST:,} are "
-                "the most. Give dqn or ppo."
+                f"a table over {observation} and {action} would have "
+                f"{math.prod(self.sizes) * action.sizes[0]:.3g} entries: {LARGEST:,} are the most. "
+                "Give dqn or ppo."
             )
         self.q = torch.full((math.prod(self.sizes), action.sizes[0]), initial, dtype=torch.float64)
         self.visits = torch.zeros(self.q.shape, dtype=torch.long)
@@ -103,7 +118,9 @@ class ActionTable:
 
 
 class Writing:
-    """The table's memory as Python reads and writes it, one number at a time: measured, forty times as fast as through a tensor."""
+    """The table's memory as Python reads and writes it, one number at a time: measured, forty times
+    as fast as through a tensor.
+    """
 
     def __init__(self, table: ActionTable) -> None:
         self.table, self.actions = table, table.q.shape[1]
@@ -125,7 +142,9 @@ class Writing:
         self.moves += 1
 
     def figures(self) -> dict[str, float]:
-        error = {"error": self.moved / self.moves} if self.moves else {}  # nothing was taught: that is no error of 0
+        error = (
+            {"error": self.moved / self.moves} if self.moves else {}
+        )  # nothing was taught: that is no error of 0
         return error | {
             "epsilon": self.table.epsilon,
             "seen_pairs": float((self.table.visits > 0).double().mean()),

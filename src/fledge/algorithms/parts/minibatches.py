@@ -1,4 +1,6 @@
-"""The optimizer steps of one update: which rows each of them takes, how far they have come and what they said; all of it is saved."""
+"""The optimizer steps of one update: which rows each of them takes, how far they have come and what
+they said; all of it is saved.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ from fledge.trajectories import Trajectories
 
 
 class Minibatches:
-    """Cuts a weighed batch into `updates_per_step` optimizer steps: `epochs` passes over all rows, each in a fresh random order.
+    """Cuts a weighed batch into `updates_per_step` optimizer steps: `epochs` passes over all rows,
+    each in a fresh random order.
 
-    batch: what an update is in the middle of, or None. generator: of the orders; seeded with 0 unless given.
+    batch: what an update is in the middle of, or None. generator: of the orders; seeded with 0
+        unless given.
     """
 
     def __init__(
@@ -26,7 +30,9 @@ class Minibatches:
         kind: type[Trajectories] = Trajectories,
     ) -> None:
         if epochs < 1 or updates_per_step < 1 or updates_per_step % epochs:
-            raise ValueError(f"updates_per_step={updates_per_step} must be a multiple of epochs={epochs}.")
+            raise ValueError(
+                f"updates_per_step={updates_per_step} must be a multiple of epochs={epochs}."
+            )
         self.steps = updates_per_step
         self.pieces, self.epochs, self.kind = updates_per_step // epochs, epochs, kind
         self.generator = generator or torch.Generator().manual_seed(0)
@@ -34,16 +40,21 @@ class Minibatches:
 
     def _clear(self) -> None:
         self.batch: Any = None  # of `kind`
-        self._shuffled: tuple[int, Any] | None = None  # an epoch's number and the batch in its order
+        self._shuffled: tuple[int, Any] | None = (
+            None  # an epoch's number and the batch in its order
+        )
         self.order: list[Tensor] = []  # the rows of each optimizer step
         self.position = 0  # optimizer steps made on this batch
         self.figures: dict[str, float] = {}  # of this batch, so far
 
     def begin(self, batch: Trajectories, figures: Mapping[str, float]) -> None:
-        """figures: what was found out before the first step. Raises UserError for fewer rows than steps in an epoch."""
+        """figures: what was found out before the first step. Raises UserError for fewer rows than
+        steps in an epoch.
+        """
         if len(batch) < self.pieces:
             raise UserError(
-                f"{len(batch)} rows cannot be cut into {self.pieces} updates per epoch: give fewer updates, or more rows to each."
+                f"{len(batch)} rows cannot be cut into {self.pieces} updates per epoch: give fewer "
+                "updates, or more rows to each."
             )
         orders = [torch.randperm(len(batch), generator=self.generator) for _ in range(self.epochs)]
         self.order = [rows for order in orders for rows in order.tensor_split(self.pieces)]
@@ -55,9 +66,11 @@ class Minibatches:
         between_steps: Callable[[], None],
         enough: Callable[[dict[str, float]], bool] = lambda step: False,
     ) -> dict[str, float]:
-        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps made, and how many
+        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means
+        over the steps made, and how many
 
-        `between_steps` is called after each: a good moment to save and stop. `enough` looks at a step's figures and ends early.
+        `between_steps` is called after each: a good moment to save and stop. `enough` looks at a
+        step's figures and ends early.
         steps_skipped: pieces that had nothing to teach, of which no step was made.
         """
         while self.position < len(self.order):
@@ -84,7 +97,9 @@ class Minibatches:
         return self.position - int(self.figures.get("steps_skipped", 0))
 
     def _piece(self) -> Any:
-        """The rows of the next optimizer step, cut out of a batch that is put in order once an epoch."""
+        """The rows of the next optimizer step, cut out of a batch that is put in order once an
+        epoch.
+        """
         epoch, place = divmod(self.position, self.pieces)
         orders = self.order[epoch * self.pieces : (epoch + 1) * self.pieces]
         if self._shuffled is None or self._shuffled[0] != epoch:
@@ -103,15 +118,21 @@ class Minibatches:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.batch = None if state["batch"] is None else self.kind(**state["batch"])
-        self.order, self.position, self.figures = list(state["order"]), state["position"], dict(state["figures"])
+        self.order, self.position, self.figures = (
+            list(state["order"]),
+            state["position"],
+            dict(state["figures"]),
+        )
         self.generator.set_state(state["generator"])
         self._shuffled = None
 
 
 def only(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:
-    """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which nothing is chosen.
+    """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which
+    nothing is chosen.
 
-    So every rank takes part in every optimizer step, whatever it dropped; one in which no rank has anything is not made.
+    So every rank takes part in every optimizer step, whatever it dropped; one in which no rank has
+    anything is not made.
     """
     kept = batch.with_(chosen=batch.chosen & rows[:, None])
     place = rows.nonzero().squeeze(1)

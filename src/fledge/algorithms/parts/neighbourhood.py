@@ -1,7 +1,8 @@
-"""The surroundings of a policy as a batch of samples sees them: gain, KL and gradient of policies nearby, and the Fisher matrix.
+"""The surroundings of a policy as a batch of samples sees them: gain, KL and gradient of policies
+nearby, and the Fisher matrix.
 
-The matrix F = E[∇log π ∇log πᵀ] is never written down: products with it come from the KL by double backward, and what solves it from
-conjugate gradient (Schulman et al. 2015, appendix C).
+The matrix F = E[∇log π ∇log πᵀ] is never written down: products with it come from the KL by double
+backward, and what solves it from conjugate gradient (Schulman et al. 2015, appendix C).
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from fledge.trajectories import Trajectories
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], wanted: Tensor, steps: int, tolerance: float = 1e-5
 ) -> Tensor:
-    """x with A·x ≈ `wanted`, A symmetric and positive definite, given only as v ↦ A·v (Hestenes & Stiefel 1952).  [P] -> [P]
+    """x with A·x ≈ `wanted`, A symmetric and positive definite, given only as v ↦ A·v (Hestenes &
+    Stiefel 1952).  [P] -> [P]
 
     Exact after P steps; ends early where ‖wanted − A·x‖ ≤ tolerance·‖wanted‖.
     """
@@ -39,10 +41,12 @@ def conjugate_gradient(
 
 
 class Neighbourhood:
-    """The policy as it was when this was made, and what the batch says of policies near it: gain, KL, gradient, Fisher matrix.
+    """The policy as it was when this was made, and what the batch says of policies near it: gain,
+    KL, gradient, Fisher matrix.
 
-    All are means over the steps that were chosen, in the whole batch and on all ranks; rows are asked `learner.rows_per_micro_batch`
-    at a time. P counts the numbers of the actor and, for a Gaussian, of its spread. batch: `weight` holds the advantage.
+    All are means over the steps that were chosen, in the whole batch and on all ranks; rows are
+    asked `learner.rows_per_micro_batch` at a time. P counts the numbers of the actor and, for a
+    Gaussian, of its spread. batch: `weight` holds the advantage.
     """
 
     def __init__(self, actor_critic: ActorCritic, batch: Trajectories, learner: Learner) -> None:
@@ -55,14 +59,26 @@ class Neighbourhood:
 
     @torch.no_grad()
     def _piece(self, part: Trajectories) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Encoded observations [N, width], actions [N, *A], advantages [N]; and what the policy said: numbers [N, size], log π [N]."""
+        """Encoded observations [N, width], actions [N, *A], advantages [N]; and what the policy
+        said: numbers [N, size], log π [N].
+        """
         assert part.weight is not None
         encoded = self.policy.encoder(part.obs[:, :-1][part.chosen])
         numbers, action = self.policy.numbers(encoded), part.action[part.chosen]
-        return encoded, action, part.weight[part.chosen], numbers, self.policy.head.log_prob(numbers, action)
+        return (
+            encoded,
+            action,
+            part.weight[part.chosen],
+            numbers,
+            self.policy.head.log_prob(numbers, action),
+        )
 
-    def _gain(self, encoded: Tensor, action: Tensor, advantage: Tensor, old_logp: Tensor) -> tuple[Tensor, Tensor]:
-        """A piece's share of E[(π/π_old − 1)·Â], and the numbers that the policy says now [N, size]."""
+    def _gain(
+        self, encoded: Tensor, action: Tensor, advantage: Tensor, old_logp: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A piece's share of E[(π/π_old − 1)·Â], and the numbers that the policy says now [N,
+        size].
+        """
         numbers = self.policy.numbers(encoded)
         ratio = (self.policy.head.log_prob(numbers, action) - old_logp).clamp(-20, 20).exp()
         return ((ratio - 1) * advantage).sum() / self.count, numbers
@@ -70,18 +86,24 @@ class Neighbourhood:
     def gradient(self) -> Tensor:
         """∇ of the expected gain, E[∇log π·Â] where the policy has not moved.  -> [P]"""
         return self._sum(
-            self._gain(encoded, action, advantage, logp)[0] for encoded, action, advantage, _, logp in self.pieces
+            self._gain(encoded, action, advantage, logp)[0]
+            for encoded, action, advantage, _, logp in self.pieces
         )
 
     def fisher(self, vector: Tensor, damping: float) -> Tensor:
-        """(F + damping·1)·vector, F the Hessian of KL(π_old‖π) where the policy has not moved.  [P] -> [P]"""
+        """(F + damping·1)·vector, F the Hessian of KL(π_old‖π) where the policy has not moved.  [P]
+        -> [P]
+        """
 
         def slope(encoded: Tensor, old: Tensor) -> Tensor:
             """∇KL·vector, whose gradient is a piece's share of the product."""
             kl = self.policy.head.kl(old, self.policy.numbers(encoded)).sum() / self.count
             return _flat(torch.autograd.grad(kl, self.parameters, create_graph=True)) @ vector
 
-        return self._sum(slope(encoded, old) for encoded, _, _, old, _ in self.pieces) + damping * vector
+        return (
+            self._sum(slope(encoded, old) for encoded, _, _, old, _ in self.pieces)
+            + damping * vector
+        )
 
     def _sum(self, shares: Iterable[Tensor]) -> Tensor:
         """The gradients of all shares, added up over pieces and ranks.  -> [P]"""
@@ -92,7 +114,9 @@ class Neighbourhood:
 
     @torch.no_grad()
     def measure(self) -> tuple[float, float]:
-        """The expected gain and E[KL(π_old‖π)] of the policy as it stands now: both 0 where it has not moved."""
+        """The expected gain and E[KL(π_old‖π)] of the policy as it stands now: both 0 where it has
+        not moved.
+        """
         found = torch.zeros(2, dtype=torch.float64, device=self.count.device)
         for encoded, action, advantage, old, logp in self.pieces:
             gain, numbers = self._gain(encoded, action, advantage, logp)

@@ -1,4 +1,6 @@
-"""The optimizer steps of one update out of a memory: what was seen goes in, and so many draws come out; all of it is saved."""
+"""The optimizer steps of one update out of a memory: what was seen goes in, and so many draws come
+out; all of it is saved.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,25 @@ from fledge.trajectories import Trajectories
 
 
 class Replayed:
-    """Owes `updates_per_step` optimizer steps for every batch of experience, none before `learning_starts` world steps were seen.
+    """Owes `updates_per_step` optimizer steps for every batch of experience, none before
+    `learning_starts` world steps were seen.
 
-    batch: what an update is in the middle of, or None; it has been pushed then, and is kept only for whoever asks.
+    batch: what an update is in the middle of, or None; it has been pushed then, and is kept only
+        for whoever asks.
     """
 
     def __init__(self, replay: Replay, updates_per_step: int, learning_starts: int) -> None:
         """Raises UserError for no optimizer step at all."""
         if updates_per_step < 1:
             raise UserError(
-                f"`updates_per_step` is {updates_per_step}: nothing would be learned. Give 1 or more optimizer steps a batch."
+                f"`updates_per_step` is {updates_per_step}: nothing would be learned. Give 1 or "
+                "more optimizer steps a batch."
             )
-        self.replay, self.updates_per_step, self.learning_starts = replay, updates_per_step, learning_starts
+        self.replay, self.updates_per_step, self.learning_starts = (
+            replay,
+            updates_per_step,
+            learning_starts,
+        )
         self.world_steps = 0  # that were chosen, ever
         self._clear()
 
@@ -40,11 +49,14 @@ class Replayed:
         self.world_steps += self.replay.push(batch)
         self.batch = batch
 
-    def run(self, fit: Callable[[], dict[str, float]], between_steps: Callable[[], None]) -> dict[str, float]:
-        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means over the steps made, and how many
+    def run(
+        self, fit: Callable[[], dict[str, float]], between_steps: Callable[[], None]
+    ) -> dict[str, float]:
+        """The optimizer steps that are left, then nothing is unfinished.  -> the figures: means
+        over the steps made, and how many
 
-        `between_steps` is called after each: a good moment to save and stop. A figure that not every step has is the mean of those
-        that have it.
+        `between_steps` is called after each: a good moment to save and stop. A figure that not
+        every step has is the mean of those that have it.
         """
         while self.started and self.made < self.updates_per_step:
             step = fit()

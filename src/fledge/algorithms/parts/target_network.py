@@ -12,13 +12,17 @@ from torch import nn
 
 
 class TargetNetwork:
-    """θ⁻, begun as a copy of θ. Nothing is differentiated through it; buffers are followed like parameters.
+    """θ⁻, begun as a copy of θ. Nothing is differentiated through it; buffers are followed like
+    parameters.
 
-    A part without parameters is not copied but shared: observations are normalised as they are for θ, not as they were.
+    A part without parameters is not copied but shared: observations are normalised as they are for
+    θ, not as they were.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        shared = {id(part): part for part in network.modules() if next(part.parameters(), None) is None}
+        shared = {
+            id(part): part for part in network.modules() if next(part.parameters(), None) is None
+        }
         self.network = copy.deepcopy(network, shared).requires_grad_(False)
         held = zip(
             chain(self.network.parameters(), self.network.buffers()),
@@ -26,7 +30,9 @@ class TargetNetwork:
             strict=True,
         )
         # The same memory, without history; a shared part stands where its owner moves it.
-        self.pairs = [(mine.detach(), theirs.detach()) for mine, theirs in held if mine is not theirs]
+        self.pairs = [
+            (mine.detach(), theirs.detach()) for mine, theirs in held if mine is not theirs
+        ]
 
     @torch.no_grad()
     def catch_up(self) -> None:

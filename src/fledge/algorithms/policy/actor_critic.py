@@ -1,9 +1,12 @@
-"""Actor–critic: what turned out better than the critic expected becomes likelier, and the critic learns what it turned out to be.
+"""Actor–critic: what turned out better than the critic expected becomes likelier, and the critic
+learns what it turned out to be.
 
-sample: policy, T steps in n copies of a world.  score: reward.  weigh: GAE (λ = 0 the one-step TD error, λ = 1 the return).
-fit: nll with signed weights + value error − entropy bonus, one optimizer step a batch. n = T = 1 is the online form, n > 1 the parallel
-synchronous one (A2C). Mnih et al. 2016, §4 and supplement S3. Where workers lag behind, the policy gradient's own ρ of Espeholt et al.
-2018, §4.2: what came later in a row, and the critic's target, stay the older policy's.
+sample: policy, T steps in n copies of a world.  score: reward.  weigh: GAE (λ = 0 the one-step TD
+    error, λ = 1 the return).
+fit: nll with signed weights + value error − entropy bonus, one optimizer step a batch. n = T = 1 is
+the online form, n > 1 the parallel synchronous one (A2C). Mnih et al. 2016, §4 and supplement S3.
+Where workers lag behind, the policy gradient's own ρ of Espeholt et al. 2018, §4.2: what came later
+in a row, and the critic's target, stay the older policy's.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ from fledge.weigh import explained_variance, gae, log_ratio
 
 
 class AdvantageActorCritic:
-    gradient_claim = "biased: a learned critic bootstraps, the mean is over steps, and of an older policy's rows only the step is reweighed"
+    gradient_claim = (
+        "biased: a learned critic bootstraps, the mean is over steps, and of an older policy's "
+        "rows only the step is reweighed"
+    )
     unfinished = None  # one optimizer step per batch: the samples are the current policy's
 
     def __init__(
@@ -38,13 +44,19 @@ class AdvantageActorCritic:
         entropy_coefficient: float = 0.0,
         truncate_at: float | None = None,
     ) -> None:
-        """truncate_at: the largest importance weight of a step, where samples are those of an older policy; None: they are its own."""
+        """truncate_at: the largest importance weight of a step, where samples are those of an older
+        policy; None: they are its own.
+        """
         self.actor_critic, self.learner, self.stopwatch = actor_critic, learner, stopwatch
         self.gamma, self.gae_lambda, self.truncate_at = gamma, gae_lambda, truncate_at
         self.value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step; none on a batch in which nobody chose anything: worlds began anew, and a step would be momentum alone."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step; none on a batch in which nobody chose anything: worlds began anew,
+        and a step would be momentum alone.
+        """
         batch = batch.to(self.learner.device)
         if not float(self.learner.sum(batch.chosen.sum())):
             return {}
@@ -77,8 +89,12 @@ class AdvantageActorCritic:
         ends = (batch.chosen, batch.terminated, batch.truncated)
         advantage, target = gae(batch.reward, value, *ends, self.gamma, self.gae_lambda)
         figures = {
-            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
-            "entropy": float(self.learner.sum(total(-logp, batch.chosen, self.learner.count(batch.chosen)))),
+            "explained_variance": explained_variance(
+                value[:, :-1], target, batch.chosen, self.learner.sum
+            ),
+            "entropy": float(
+                self.learner.sum(total(-logp, batch.chosen, self.learner.count(batch.chosen)))
+            ),
         }
         if self.truncate_at is not None:
             assert batch.logp is not None

@@ -1,4 +1,5 @@
-"""CISPO: every token keeps its gradient, only its importance weight is clipped (MiniMax-M1 2025, eqs. 4–5).
+"""CISPO: every token keeps its gradient, only its importance weight is clipped (MiniMax-M1 2025,
+eqs. 4–5).
 
 sample: policy, in groups.  score, weigh: as GRPO.  fit: nll with weight sg(clip(ratio))·advantage.
 The mean is over all tokens of the step; eq. 4 divides within each prompt.

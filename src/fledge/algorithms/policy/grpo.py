@@ -1,9 +1,11 @@
 """GRPO: a completion is better or worse than the others to the same prompt; no critic.
 
-sample: policy, in groups.  score: reward, β·k1.  weigh: (reward − group mean) / group std − β·(k1 to go − group mean).
-fit: clipped ratio.  Shao et al. 2024 (DeepSeekMath), eq. 3. The paper's KL is k3 in the loss, whose gradient is that of the other
-direction; here k1 takes its place in the credit, beside the divided reward, where its gradient is right: exactly at the first step
-on a batch. At later ones it is still the old policy's k1, times the clipped ratio, as the reward is.
+sample: policy, in groups.  score: reward, β·k1.  weigh: (reward − group mean) / group std − β·(k1
+    to go − group mean).
+fit: clipped ratio.  Shao et al. 2024 (DeepSeekMath), eq. 3. The paper's KL is k3 in the loss, whose
+gradient is that of the other direction; here k1 takes its place in the credit, beside the divided
+reward, where its gradient is right: exactly at the first step on a batch. At later ones it is still
+the old policy's k1, times the clipped ratio, as the reward is.
 """
 
 from __future__ import annotations
@@ -24,16 +26,32 @@ from fledge.score.rollout_figures import drift, drift_is_small, sampled_entropy
 from fledge.score.scoring import as_trained, earned, groups, kl_seen, kl_to, zero_spread_groups
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.weigh import difference, equal_in_group, group_mean, group_spread, log_ratio, overlong_penalty, reward_to_go
+from fledge.weigh import (
+    difference,
+    equal_in_group,
+    group_mean,
+    group_spread,
+    log_ratio,
+    overlong_penalty,
+    reward_to_go,
+)
 
 Average = Literal["row", "token", "sum"]
 
 
 class Surrogate(Protocol):
-    """What is minimised per step, and the ratio that it clips. A new algorithm is often only a new one of these."""
+    """What is minimised per step, and the ratio that it clips. A new algorithm is often only a new
+    one of these.
+    """
 
     def __call__(
-        self, logp: Tensor, old_logp: Tensor, advantage: Tensor, chosen: Tensor, low: float, high: float
+        self,
+        logp: Tensor,
+        old_logp: Tensor,
+        advantage: Tensor,
+        chosen: Tensor,
+        low: float,
+        high: float,
     ) -> tuple[Tensor, Tensor]:
         """Each [B, T] -> loss [B, T], ratio [B, T]"""
         ...
@@ -43,7 +61,9 @@ def clipped_token_ratio(
     logp: Tensor, old_logp: Tensor, advantage: Tensor, chosen: Tensor, low: float, high: float
 ) -> tuple[Tensor, Tensor]:
     """PPO's, token by token."""
-    return clipped_ratio(logp, old_logp, advantage, low, high), log_ratio(logp, old_logp, chosen).exp()
+    return clipped_ratio(logp, old_logp, advantage, low, high), log_ratio(
+        logp, old_logp, chosen
+    ).exp()
 
 
 class GRPO:
@@ -69,22 +89,34 @@ class GRPO:
         epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """average: "row" is the mean over a row's tokens, then over rows; "token" over all tokens of the step; "sum" over rows only.
+        """average: "row" is the mean over a row's tokens, then over rows; "token" over all tokens
+        of the step; "sum" over rows only.
 
-        drop_equal_groups: groups that all earned the same do not count. length_limit, length_buffer: of `overlong_penalty`, tokens;
-        the buffer is a fifth of the limit unless given, and at least 1.
+        drop_equal_groups: groups that all earned the same do not count. length_limit,
+        length_buffer: of `overlong_penalty`, tokens; the buffer is a fifth of the limit unless
+        given, and at least 1.
         """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.surrogate, self.clip_low, self.clip_high = surrogate, clip_low, clip_high
-        self.divide_by_std, self.average, self.drop_equal_groups = divide_by_std, average, drop_equal_groups
+        self.divide_by_std, self.average, self.drop_equal_groups = (
+            divide_by_std,
+            average,
+            drop_equal_groups,
+        )
         self.length_limit = length_limit
-        self.length_buffer = max(1, (length_limit or 0) // 5 if length_buffer is None else length_buffer)
+        self.length_buffer = max(
+            1, (length_limit or 0) // 5 if length_buffer is None else length_buffer
+        )
         self.minibatches = Minibatches(updates_per_step, epochs, generator)
-        length = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[average]
+        length = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[
+            average
+        ]
         divisors = ["the group's standard deviation"] * divide_by_std + length
         if divisors:
-            self.gradient_claim = f"biased: {' and '.join(divisors)} {'divides' if len(divisors) == 1 else 'divide'}"
+            self.gradient_claim = (
+                f"biased: {' and '.join(divisors)} {'divides' if len(divisors) == 1 else 'divide'}"
+            )
         elif drop_equal_groups or length_limit is not None:
             self.gradient_claim = "biased: groups are dropped or lengths punished"
         else:
@@ -100,10 +132,14 @@ class GRPO:
 
     @property
     def one_step(self) -> bool:
-        """Then the old policy is the one that learns, and says what it thought of the samples while it does."""
+        """Then the old policy is the one that learns, and says what it thought of the samples while
+        it does.
+        """
         return self.minibatches.steps == 1
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """All optimizer steps on one batch of samples."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
@@ -115,7 +151,9 @@ class GRPO:
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
-        """The batch with the old policy's log-probabilities, and log π/π_ref per step [B, T], 0 where no gradient wants it."""
+        """The batch with the old policy's log-probabilities, and log π/π_ref per step [B, T], 0
+        where no gradient wants it.
+        """
         figures: dict[str, float] = {}
         if self.penalised or not self.one_step or batch.logp is None:
             batch, figures = as_trained(self.policy, batch, self.learner)
@@ -124,27 +162,44 @@ class GRPO:
         if self.penalised:
             kl, distance = kl_to(self.reference, batch, self.learner)
         else:
-            kl, distance = torch.zeros_like(batch.reward), kl_seen(self.policy, self.reference, batch, self.learner)
-        spread = {"zero_spread_groups": zero_spread_groups(batch, self.learner), "kl_coefficient": self.kl.beta}
+            kl, distance = (
+                torch.zeros_like(batch.reward),
+                kl_seen(self.policy, self.reference, batch, self.learner),
+            )
+        spread = {
+            "zero_spread_groups": zero_spread_groups(batch, self.learner),
+            "kl_coefficient": self.kl.beta,
+        }
         return batch, kl, figures | distance | spread
 
     def weigh(self, batch: Trajectories, kl: Tensor) -> Trajectories:
-        """With the advantage of every step as its `weight`; the KL is not divided, so β keeps its meaning in every group."""
+        """With the advantage of every step as its `weight`; the KL is not divided, so β keeps its
+        meaning in every group.
+        """
         group, reward = groups(batch), earned(batch)  # [B], [B]
         ends = (batch.chosen, batch.terminated, batch.truncated)
         late = torch.zeros_like(reward)  # [B]
         if self.length_limit is not None:
-            late = overlong_penalty(batch.chosen.sum(1), self.length_limit, self.length_buffer).to(reward.dtype)
+            late = overlong_penalty(batch.chosen.sum(1), self.length_limit, self.length_buffer).to(
+                reward.dtype
+            )
         worth = reward + late
-        advantage = difference(reward_to_go(batch.reward, *ends) + late[:, None], group_mean(worth, group)[:, None])
+        advantage = difference(
+            reward_to_go(batch.reward, *ends) + late[:, None], group_mean(worth, group)[:, None]
+        )
         if self.divide_by_std:
-            # Asked of the numbers themselves: the spread of equal ones is a rounding error, and dividing by it would make it 1.
+            # Asked of the numbers themselves: the spread of equal ones is a rounding error, and
+            # dividing by it would make it 1.
             flat = equal_in_group(worth, group)
             advantage = advantage / torch.where(flat, 1.0, group_spread(worth, group))[:, None]
         distance = reward_to_go(kl, *ends) - group_mean(kl.sum(1), group)[:, None]
-        weighed = batch.with_(weight=torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0))
+        weighed = batch.with_(
+            weight=torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0)
+        )
         if self.drop_equal_groups:
-            weighed = only(weighed, ~equal_in_group(reward, group), at_least=self.minibatches.pieces)
+            weighed = only(
+                weighed, ~equal_in_group(reward, group), at_least=self.minibatches.pieces
+            )
         return weighed
 
     def fit(self, batch: Trajectories) -> dict[str, float]:
@@ -156,7 +211,9 @@ class GRPO:
             assert part.weight is not None
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             old_logp = logp.detach() if self.one_step else part.logp
-            each, ratio = self.surrogate(logp, old_logp, part.weight, part.chosen, self.clip_low, self.clip_high)
+            each, ratio = self.surrogate(
+                logp, old_logp, part.weight, part.chosen, self.clip_low, self.clip_high
+            )
             outside = ((ratio < 1 - self.clip_low) | (ratio > 1 + self.clip_high)).float()
             marks = {
                 "clip_fraction": total(outside, part.chosen, tokens),
@@ -175,15 +232,20 @@ class GRPO:
         return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, part in {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}.items():
+        for name, part in {
+            "learner": self.learner,
+            "kl": self.kl,
+            "minibatches": self.minibatches,
+        }.items():
             part.load_state_dict(state[name])
 
 
-# Liu et al. 2025, "Understanding R1-Zero-Like Training", §3.2: neither division. Their constant, the generation budget, is 1 here:
-# it only scales the learning rate.
+# Liu et al. 2025, "Understanding R1-Zero-Like Training", §3.2: neither division. Their constant,
+# the generation budget, is 1 here: it only scales the learning rate.
 dr_grpo = partial(GRPO, divide_by_std=False, average="sum")
 
-# Yu et al. 2025, eqs. 8–13. The mean is over all tokens of the step; eq. 8 divides within each prompt.
-# Over-long shaping starts when `length_limit` is given (their L_max; the buffer is a fifth of it, as theirs).
-# Their dynamic sampling is the sampler's (`redraws` of sample/rollouts.py); groups that are without spread even so are dropped here.
+# Yu et al. 2025, eqs. 8–13. The mean is over all tokens of the step; eq. 8 divides within each
+# prompt. Over-long shaping starts when `length_limit` is given (their L_max; the buffer is a fifth
+# of it, as theirs). Their dynamic sampling is the sampler's (`redraws` of sample/rollouts.py);
+# groups that are without spread even so are dropped here.
 dapo = partial(GRPO, average="token", clip_low=0.2, clip_high=0.28, drop_equal_groups=True)

@@ -1,7 +1,9 @@
-"""The policy takes a step of its own, without AdamW: θ ← θ + α·F⁻¹∇J, steepest ascent where distance is the KL between policies.
+"""The policy takes a step of its own, without AdamW: θ ← θ + α·F⁻¹∇J, steepest ascent where
+distance is the KL between policies.
 
-sample: policy.  score: reward.  weigh: GAE, whitened.  fit: one policy step a batch, then the critic by regression through the Learner.
-Kakade 2002, "A Natural Policy Gradient": F = E[∇log π ∇log πᵀ], with damping on its diagonal.
+sample: policy.  score: reward.  weigh: GAE, whitened.  fit: one policy step a batch, then the
+critic by regression through the Learner. Kakade 2002, "A Natural Policy Gradient": F = E[∇log π
+∇log πᵀ], with damping on its diagonal.
 """
 
 from __future__ import annotations
@@ -15,7 +17,11 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.parts.minibatches import Minibatches
-from fledge.algorithms.parts.neighbourhood import Neighbourhood, conjugate_gradient, policy_parameters
+from fledge.algorithms.parts.neighbourhood import (
+    Neighbourhood,
+    conjugate_gradient,
+    policy_parameters,
+)
 from fledge.errors import Diverged
 from fledge.fit import total, value_error
 from fledge.learner import Learner
@@ -30,7 +36,9 @@ class PolicyStep(Protocol):
     """How far to go along a natural gradient. Another algorithm is another one of these."""
 
     def __call__(self, near: Neighbourhood, direction: Tensor, damping: float) -> dict[str, float]:
-        """Moves the policy along direction [P], or leaves it as it was.  -> policy_gain, policy_kl and more"""
+        """Moves the policy along direction [P], or leaves it as it was.  -> policy_gain, policy_kl
+        and more
+        """
         ...
 
 
@@ -58,7 +66,9 @@ class NaturalGradientSettings:
 
 
 class NaturalGradient:
-    """Of an `ActorCritic` of any head. The learner is the critic's alone: `Learner(actor_critic.critic, …)`."""
+    """Of an `ActorCritic` of any head. The learner is the critic's alone:
+    `Learner(actor_critic.critic, …)`.
+    """
 
     def __init__(
         self,
@@ -70,13 +80,21 @@ class NaturalGradient:
         generator: torch.Generator,
         step: PolicyStep = FixedRate(),
     ) -> None:
-        """generator: of the order in which the critic sees the rows. Raises ValueError for a learner of the policy's parameters."""
+        """generator: of the order in which the critic sees the rows. Raises ValueError for a
+        learner of the policy's parameters.
+        """
         mine = {id(p) for p in policy_parameters(actor_critic)}
         if any(id(p) in mine for p in learner.parameters):
             raise ValueError(
-                "the learner was given parameters of the policy, which takes steps of its own here: give it `actor_critic.critic`."
+                "the learner was given parameters of the policy, which takes steps of its own "
+                "here: give it `actor_critic.critic`."
             )
-        self.actor_critic, self.learner, self.stopwatch, self.settings = actor_critic, learner, stopwatch, settings
+        self.actor_critic, self.learner, self.stopwatch, self.settings = (
+            actor_critic,
+            learner,
+            stopwatch,
+            settings,
+        )
         self.step = step
         self.minibatches = Minibatches(settings.critic_updates, settings.critic_epochs, generator)
 
@@ -85,10 +103,14 @@ class NaturalGradient:
         """Steps [N, 1] that the policy has learned from and the critic has not done with."""
         return self.minibatches.batch
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """The policy's step, then the critic's. loss, grad_norm, learning_rate: the critic's, means over its steps.
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """The policy's step, then the critic's. loss, grad_norm, learning_rate: the critic's, means
+        over its steps.
 
-        Raises UserError where the gradient is no number, or the samples are another policy's; the policy is then as it was.
+        Raises UserError where the gradient is no number, or the samples are another policy's; the
+        policy is then as it was.
         """
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
@@ -102,14 +124,22 @@ class NaturalGradient:
 
     @torch.no_grad()
     def weigh(self, batch: Trajectories) -> tuple[Trajectories, dict[str, float]]:
-        """With the advantage of every step as its `weight` and the critic's `target`, both [B, T]."""
+        """With the advantage of every step as its `weight` and the critic's `target`, both [B,
+        T].
+        """
         s, ends = self.settings, (batch.chosen, batch.terminated, batch.truncated)
         value = self.actor_critic.value(batch.obs)  # [B, T+1]
         advantage, target = gae(batch.reward, value, *ends, s.gamma, s.gae_lambda)
-        figures = {"explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum)}
+        figures = {
+            "explained_variance": explained_variance(
+                value[:, :-1], target, batch.chosen, self.learner.sum
+            )
+        }
         if batch.logp is not None:
             logp = self.actor_critic.log_prob(batch.obs, batch.action, batch.chosen)
-            figures["drift"] = float(self.learner.sum(drift(logp, batch, self.learner.count(batch.chosen))))
+            figures["drift"] = float(
+                self.learner.sum(drift(logp, batch, self.learner.count(batch.chosen)))
+            )
             figures["entropy"] = sampled_entropy(batch, self.learner)
             check_drift(figures["drift"])
         if s.whiten_advantage:
@@ -120,18 +150,23 @@ class NaturalGradient:
         """The policy's step, from weighed steps [N, 1]."""
         s, near = self.settings, Neighbourhood(self.actor_critic, steps, self.learner)
         gradient = near.gradient()
-        direction = conjugate_gradient(lambda v: near.fisher(v, s.damping), gradient, s.solver_steps)
+        direction = conjugate_gradient(
+            lambda v: near.fisher(v, s.damping), gradient, s.solver_steps
+        )
         if not bool(direction.isfinite().all()):
             raise Diverged(
-                f"the policy's gradient is {float(gradient.norm()):.4g} and its natural gradient {float(direction.norm()):.4g}: "
-                "training cannot go on from here. The last checkpoint is intact; try a higher `damping`."
+                f"the policy's gradient is {float(gradient.norm()):.4g} and its natural gradient "
+                f"{float(direction.norm()):.4g}: training cannot go on from here. The last "
+                "checkpoint is intact; try a higher `damping`."
             )
         figures = self.step(near, direction, s.damping)
         if not all(map(math.isfinite, figures.values())):
             near.back()
             raise Diverged(
-                f"a step along the policy's natural gradient, of norm {float(direction.norm()):.4g}, led to weights that cannot be computed "
-                "with: training cannot go on from here. The last checkpoint is intact; try a lower `natural_rate`, or trpo."
+                "a step along the policy's natural gradient, of norm "
+                f"{float(direction.norm()):.4g}, led to weights that cannot be computed with: "
+                "training cannot go on from here. The last checkpoint is intact; try a lower "
+                "`natural_rate`, or trpo."
             )
         return {"policy_grad_norm": float(gradient.norm()), **figures}
 
@@ -147,10 +182,18 @@ class NaturalGradient:
         return self.learner.step(loss, steps)
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"learner": self.learner, "actor_critic": self.actor_critic, "minibatches": self.minibatches}
+        parts = {
+            "learner": self.learner,
+            "actor_critic": self.actor_critic,
+            "minibatches": self.minibatches,
+        }
         return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        parts = {"learner": self.learner, "actor_critic": self.actor_critic, "minibatches": self.minibatches}
+        parts = {
+            "learner": self.learner,
+            "actor_critic": self.actor_critic,
+            "minibatches": self.minibatches,
+        }
         for name, part in parts.items():
             part.load_state_dict(state[name])

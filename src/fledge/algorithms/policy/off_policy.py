@@ -1,9 +1,11 @@
-"""REINFORCE on samples of another policy μ, each weighted by how much likelier this policy makes it (Precup et al. 2000).
+"""REINFORCE on samples of another policy μ, each weighted by how much likelier this policy makes it
+(Precup et al. 2000).
 
 sample: any policy whose log-probabilities were kept.  score: reward − β·log(π/π_ref).
-weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, all rows in each optimizer step; from the second
-step on one batch the policy's own samples are an older one's, too.
-Top-k and top-p are refused: μ, cut off elsewhere, would never say some of what π says, and no weight can make up for that.
+weigh: importance weights × (reward-to-go − baseline).  fit: nll with signed weights, all rows in
+each optimizer step; from the second step on one batch the policy's own samples are an older one's,
+too. Top-k and top-p are refused: μ, cut off elsewhere, would never say some of what π says, and no
+weight can make up for that.
 """
 
 from __future__ import annotations
@@ -44,34 +46,49 @@ class OffPolicy:
         gamma: float = 1.0,
         epochs: int = 1,
     ) -> None:
-        """epochs: optimizer steps on one batch of samples, all its rows in each. weights: the whole trajectory's, or at each reward that of the decisions up to it, which varies less. truncate_at: bias for variance.
+        """epochs: optimizer steps on one batch of samples, all its rows in each. weights: the whole
+        trajectory's, or at each reward that of the decisions up to it, which varies less.
+        truncate_at: bias for variance.
 
         Raises UserError for a rule with top-k or top-p.
         """
         if isinstance(policy, TokenPolicy) and policy.rule.truncates:
             raise UserError(
-                f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy weights want a probability for every "
-                "token under both policies. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
+                f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy "
+                "weights want a probability for every token under both policies. Give top_k=0, "
+                "top_p=1 and min_p=0; the temperature is free."
             )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
-        self.weights, self.truncate_at, self.baseline_value, self.gamma = weights, truncate_at, baseline_value, gamma
+        self.weights, self.truncate_at, self.baseline_value, self.gamma = (
+            weights,
+            truncate_at,
+            baseline_value,
+            gamma,
+        )
         self.minibatches = Minibatches(epochs, epochs)
         if truncate_at is not None:
             self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
         elif epochs > 1:
             self.gradient_claim = (
-                "biased: from its second step on one batch the policy has been fitted to those samples"
+                "biased: from its second step on one batch the policy has been fitted to those "
+                "samples"
             )
         elif gamma != 1:
-            self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
+            self.gradient_claim = (
+                "biased: rewards are discounted from each step, not from the start"
+            )
 
     @property
     def unfinished(self) -> Trajectories | None:
         return self.minibatches.batch
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """All optimizer steps on one batch of samples. `between_steps` is called after each: a good moment to save and stop."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """All optimizer steps on one batch of samples. `between_steps` is called after each: a good
+        moment to save and stop.
+        """
         if self.unfinished is None:
             self.minibatches.begin(batch.to(self.learner.device), {})
         figures = self.minibatches.run(self.fit, between_steps)
@@ -94,13 +111,15 @@ class OffPolicy:
             return figures | self.learner.step(loss, batch)
 
     def score(self, batch: Trajectories) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """The importance weight up to each step [B, T], and the reward with the KL penalty in it [B, T].
+        """The importance weight up to each step [B, T], and the reward with the KL penalty in it
+        [B, T].
 
         drift: here the distance between the two policies, which may be as large as it likes.
         """
         if batch.logp is None:
             raise UserError(
-                "off-policy samples came without the log-probabilities of whoever acted: keep them (`logp`)."
+                "off-policy samples came without the log-probabilities of whoever acted: keep them "
+                "(`logp`)."
             )
         logp = log_prob_in_pieces(self.policy, batch, self.learner)
         tokens = self.learner.count(batch.chosen)
@@ -116,7 +135,9 @@ class OffPolicy:
         return weight, batch.reward - self.kl.beta * kl, figures
 
     def entropy(self, batch: Trajectories, weight: Tensor) -> float:
-        """−log π of the samples, nats per token, weighted to what this policy would have sampled."""
+        """−log π of the samples, nats per token, weighted to what this policy would have
+        sampled.
+        """
         assert batch.logp is not None
         part, whole = (total(x, batch.chosen, 1.0) for x in (-weight * batch.logp, weight))
         return float(self.learner.sum(part) / self.learner.sum(whole))

@@ -1,7 +1,9 @@
-"""PPO, and with a reference and pre-training text the whole of RLHF: E[r(x, y) − β·log(π/π_ref)] + γ_ptx·E_text[log π].
+"""PPO, and with a reference and pre-training text the whole of RLHF: E[r(x, y) − β·log(π/π_ref)] +
+γ_ptx·E_text[log π].
 
-sample: policy.  score: reward − β·k1 per token.  weigh: GAE, whitened.  fit: clipped ratio + value error − entropy bonus.
-Schulman et al. 2017, eqs. 7 and 9; per-token KL and β: Ziegler et al. 2019; γ_ptx: Ouyang et al. 2022, eq. 2.
+sample: policy.  score: reward − β·k1 per token.  weigh: GAE, whitened.  fit: clipped ratio + value
+error − entropy bonus. Schulman et al. 2017, eqs. 7 and 9; per-token KL and β: Ziegler et al. 2019;
+γ_ptx: Ouyang et al. 2022, eq. 2.
 """
 
 from __future__ import annotations
@@ -31,13 +33,17 @@ class ActorCritic(Protocol):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T], and the value of every observation given.  obs [B, T or T+1, *O]"""
+        """Log-probability [B, T], entropy [B, T], and the value of every observation given.  obs
+        [B, T or T+1, *O]
+        """
         ...
 
 
 @dataclass(frozen=True)
 class Judged(Trajectories):
-    """Trajectories with `weight` the advantage, `target` the value target, and what actor and critic said before the update."""
+    """Trajectories with `weight` the advantage, `target` the value target, and what actor and
+    critic said before the update.
+    """
 
     old_logp: Tensor | None = None  # [B, T]
     old_value: Tensor | None = None  # [B, T]
@@ -55,13 +61,19 @@ class PPOSettings:
     whiten_advantage: bool = True
     epochs: int = 1  # passes over each batch of samples
     updates_per_step: int = 4  # optimizer steps over each batch of samples, all epochs together
-    target_kl: float | None = None  # nats per token between new and old policy that end the update early
+    target_kl: float | None = (
+        None  # nats per token between new and old policy that end the update early
+    )
     ptx_coefficient: float = 0.0
-    rows: Literal["trajectories", "steps"] = "trajectories"  # what a batch is cut into for its optimizer steps
+    rows: Literal["trajectories", "steps"] = (
+        "trajectories"  # what a batch is cut into for its optimizer steps
+    )
 
 
 class PPO:
-    gradient_claim = "biased: a learned critic bootstraps, advantages are whitened, and the mean is over tokens"
+    gradient_claim = (
+        "biased: a learned critic bootstraps, advantages are whitened, and the mean is over tokens"
+    )
 
     def __init__(
         self,
@@ -76,20 +88,33 @@ class PPO:
         pretraining: tuple[TokenPolicy, Iterator[Trajectories]] | None = None,
     ) -> None:
         """pretraining: the policy and an endless supply of text rows for the γ_ptx term."""
-        self.actor_critic, self.learner, self.stopwatch, self.settings = actor_critic, learner, stopwatch, settings
+        self.actor_critic, self.learner, self.stopwatch, self.settings = (
+            actor_critic,
+            learner,
+            stopwatch,
+            settings,
+        )
         self.reference, self.kl, self.pretraining = reference, kl or KLControl(0.0), pretraining
-        self.minibatches = Minibatches(settings.updates_per_step, settings.epochs, generator, Judged)
+        self.minibatches = Minibatches(
+            settings.updates_per_step, settings.epochs, generator, Judged
+        )
 
     @property
     def unfinished(self) -> Judged | None:
         return self.minibatches.batch
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """All optimizer steps on one batch of samples. `between_steps` is called after each: a good moment to save and stop."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """All optimizer steps on one batch of samples. `between_steps` is called after each: a good
+        moment to save and stop.
+        """
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 judged, figures = self.weigh(*self.score(batch.to(self.learner.device)))
-            self.minibatches.begin(judged.as_steps() if self.settings.rows == "steps" else judged, figures)
+            self.minibatches.begin(
+                judged.as_steps() if self.settings.rows == "steps" else judged, figures
+            )
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
         if self.reference is not None:
@@ -101,7 +126,9 @@ class PPO:
 
     @torch.no_grad()
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor]:
-        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref [B, T], as in `kl_to`."""
+        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref
+        [B, T], as in `kl_to`.
+        """
         other = None if self.reference is None else untruncated(self.reference)
         rows = self.learner.rows_per_micro_batch or len(batch)
         logps, values, references = [], [], []
@@ -116,27 +143,45 @@ class PPO:
         logp, value = torch.cat(logps), torch.cat(values)
         kl = kl_k1(logp, torch.cat(references)) if references else torch.zeros_like(logp)
         kl = torch.where(batch.chosen, kl, 0.0)
-        scored = batch.with_(reward=torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0))
+        scored = batch.with_(
+            reward=torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0)
+        )
         judged = Judged(**dict(scored.items()), old_logp=logp, old_value=value[:, :-1])
         return judged, value, kl
 
     @torch.no_grad()
-    def weigh(self, batch: Trajectories, value: Tensor, kl: Tensor) -> tuple[Judged, dict[str, float]]:
+    def weigh(
+        self, batch: Trajectories, value: Tensor, kl: Tensor
+    ) -> tuple[Judged, dict[str, float]]:
         """GAE with the whole batch in hand, whitened once, before it is cut."""
         assert isinstance(batch, Judged)
         assert batch.old_logp is not None
         s = self.settings
         advantage, target = gae(
-            batch.reward, value, batch.chosen, batch.terminated, batch.truncated, s.gamma, s.gae_lambda
+            batch.reward,
+            value,
+            batch.chosen,
+            batch.terminated,
+            batch.truncated,
+            s.gamma,
+            s.gae_lambda,
         )
         rows = self.learner.count_rows(batch)
-        distance = {} if self.reference is None else {"kl_k1": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
+        distance = (
+            {}
+            if self.reference is None
+            else {"kl_k1": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
+        )
         figures = {
             **{name: float(self.learner.sum(each.sum()) / rows) for name, each in distance.items()},
             "entropy": sampled_entropy(batch.with_(logp=batch.old_logp), self.learner),
             **({} if self.reference is None else {"kl_coefficient": self.kl.beta}),
-            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen, self.learner.sum),
-            "drift": float(self.learner.sum(drift(batch.old_logp, batch, self.learner.count(batch.chosen)))),
+            "explained_variance": explained_variance(
+                value[:, :-1], target, batch.chosen, self.learner.sum
+            ),
+            "drift": float(
+                self.learner.sum(drift(batch.old_logp, batch, self.learner.count(batch.chosen)))
+            ),
         }
         check_drift(figures["drift"])
         if s.whiten_advantage:
@@ -149,15 +194,26 @@ class PPO:
         count = self.learner.count(batch.chosen)
 
         def loss(rows: Judged) -> tuple[Tensor, Mapping[str, Tensor]]:
-            advantage, target, old_logp, old_value = rows.weight, rows.target, rows.old_logp, rows.old_value
+            advantage, target, old_logp, old_value = (
+                rows.weight,
+                rows.target,
+                rows.old_logp,
+                rows.old_value,
+            )
             assert advantage is not None
             assert target is not None
             assert old_logp is not None
             logp, entropy, value = self.actor_critic.evaluate(
                 rows.obs[:, :-1], rows.action, rows.chosen, entropy=s.entropy_coefficient != 0
             )
-            policy_loss = total(clipped_ratio(logp, old_logp, advantage, s.clip_low, s.clip_high), rows.chosen, count)
-            value_loss = total(value_error(value, target, old_value, s.value_clip), rows.chosen, count)
+            policy_loss = total(
+                clipped_ratio(logp, old_logp, advantage, s.clip_low, s.clip_high),
+                rows.chosen,
+                count,
+            )
+            value_loss = total(
+                value_error(value, target, old_value, s.value_clip), rows.chosen, count
+            )
             ratio = (logp.detach() - old_logp).exp()
             outside = ((ratio < 1 - s.clip_low) | (ratio > 1 + s.clip_high)).float()
             marks = {
@@ -185,7 +241,9 @@ class PPO:
         count = self.learner.count(text.chosen)
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            plain = total(nll(policy.log_prob(rows.obs, rows.action, rows.chosen)), rows.chosen, count)
+            plain = total(
+                nll(policy.log_prob(rows.obs, rows.action, rows.chosen)), rows.chosen, count
+            )
             return self.settings.ptx_coefficient * plain, {"pretraining_loss": plain}
 
         return [(loss, text)]

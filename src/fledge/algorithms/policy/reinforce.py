@@ -1,10 +1,12 @@
 """REINFORCE: raise the log-probability of what was done by how much better than expected it was.
 
-sample: policy.  score: reward − β·log(π/π_ref).  weigh: reward-to-go − baseline.  fit: nll with signed weights.
-Williams 1992; the leave-one-out baseline is Kool et al. 2019. The loss is a mean over rows, a sum over steps: its gradient is
-the gradient of the expected return, unbiased but for `group`, which scales it by (G−1)/G, and `batch`, by (B−1)/B. `optimal` is
-b* = E[‖g‖² r]/E[‖g‖²], the constant of least variance (Greensmith et al. 2004), estimated from the other rows. `value` is a critic's
-V(s_t), learned beside the policy; where time cuts an episode off, it also says what would have come.
+sample: policy.  score: reward − β·log(π/π_ref).  weigh: reward-to-go − baseline.  fit: nll with
+signed weights. Williams 1992; the leave-one-out baseline is Kool et al. 2019. The loss is a mean
+over rows, a sum over steps: its gradient is the gradient of the expected return, unbiased but for
+`group`, which scales it by (G−1)/G, and `batch`, by (B−1)/B. `optimal` is b* = E[‖g‖² r]/E[‖g‖²],
+the constant of least variance (Greensmith et al. 2004), estimated from the other rows. `value` is a
+critic's V(s_t), learned beside the policy; where time cuts an episode off, it also says what would
+have come.
 """
 
 from __future__ import annotations
@@ -34,13 +36,16 @@ class Scored(Policy, Protocol):
     """A policy that knows how much a step would move it."""
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
-        """‖∇ log π(a_t|s_t)‖² with respect to the numbers that make the distribution, 0 where not chosen.  [B, T+1, *O] … -> [B, T]"""
+        """‖∇ log π(a_t|s_t)‖² with respect to the numbers that make the distribution, 0 where not
+        chosen.  [B, T+1, *O] … -> [B, T]
+        """
         ...
 
 
 class Reinforce:
     gradient_claim = "unbiased"
-    unfinished = None  # one optimizer step per batch, as the estimator asks: the samples are the current policy's
+    # one optimizer step per batch, as the estimator asks: the samples are the current policy's
+    unfinished = None
 
     def __init__(
         self,
@@ -57,33 +62,50 @@ class Reinforce:
         gamma: float = 1.0,
         sampled_in_fp32: bool = False,
     ) -> None:
-        """baseline_value: of the `constant` baseline. actor_critic: the policy together with the critic of `value`.
+        """baseline_value: of the `constant` baseline. actor_critic: the policy together with the
+        critic of `value`.
 
-        sampled_in_fp32: the samples' log-probabilities are what a trainer in float32 would find, which saves a forward pass of the KL.
+        sampled_in_fp32: the samples' log-probabilities are what a trainer in float32 would find,
+            which saves a forward pass of the KL.
         """
         if (actor_critic is None) == (baseline == "value"):
             raise ValueError(
-                f"baseline={baseline!r} and actor_critic={actor_critic}: a critic belongs to baseline='value'."
+                f"baseline={baseline!r} and actor_critic={actor_critic}: a critic belongs to "
+                "baseline='value'."
             )
         self.actor_critic, self.value_coefficient = actor_critic, value_coefficient
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.baseline: Baseline = baseline
-        self.baseline_value, self.gamma, self.sampled_in_fp32 = baseline_value, gamma, sampled_in_fp32
+        self.baseline_value, self.gamma, self.sampled_in_fp32 = (
+            baseline_value,
+            gamma,
+            sampled_in_fp32,
+        )
         if gamma != 1:
-            self.gradient_claim = "biased: rewards are discounted from each step, not from the start"
+            self.gradient_claim = (
+                "biased: rewards are discounted from each step, not from the start"
+            )
         elif baseline == "value":
-            self.gradient_claim = "biased: where time cuts an episode off, a learned critic says what would have come"
+            self.gradient_claim = (
+                "biased: where time cuts an episode off, a learned critic says what would have come"
+            )
         elif baseline in ("group", "batch"):
-            self.gradient_claim = f"unbiased up to scale {'(G-1)/G' if baseline == 'group' else '(B-1)/B'}"
+            self.gradient_claim = (
+                f"unbiased up to scale {'(G-1)/G' if baseline == 'group' else '(B-1)/B'}"
+            )
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
             reward, distance = self.score(batch)  # reward [B, T]
             batch = self.weigh(batch, reward)
         rows = self.learner.count_rows(batch)
-        figures = {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
+        figures = (
+            {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
+        )
         tokens = self.learner.count(
             batch.chosen
         )  # of all rows: what a critic foretold to the last place counts as well
@@ -94,12 +116,18 @@ class Reinforce:
             assert part.weight is not None
             if self.actor_critic is None:
                 logp = self.policy.log_prob(part.obs, part.action, part.chosen)
-                return total(nll(logp, part.weight), part.chosen, rows), {"drift": drift(logp, part, scored)}
+                return total(nll(logp, part.weight), part.chosen, rows), {
+                    "drift": drift(logp, part, scored)
+                }
             assert part.target is not None
             logp, _, value = self.actor_critic.evaluate(part.obs[:, :-1], part.action, part.chosen)
             value_loss = total(value_error(value, part.target), part.chosen, tokens)
             policy_loss = total(nll(logp, part.weight), part.chosen, rows)
-            marks = {"drift": drift(logp, part, scored), "policy_loss": policy_loss, "value_loss": value_loss}
+            marks = {
+                "drift": drift(logp, part, scored),
+                "policy_loss": policy_loss,
+                "value_loss": value_loss,
+            }
             return policy_loss + self.value_coefficient * value_loss, marks
 
         with self.stopwatch.phase("fit"):
@@ -109,20 +137,24 @@ class Reinforce:
         return figures
 
     def score(self, batch: Trajectories) -> tuple[Tensor, dict[str, float]]:
-        """The reward with the KL penalty in it, per step [B, T], and the two estimates of the KL of `kl_to`."""
+        """The reward with the KL penalty in it, per step [B, T], and the two estimates of the KL of
+        `kl_to`.
+        """
         exact = self.sampled_in_fp32 and self.learner.precision == "fp32"
         if self.reference is not None and (batch.logp is None or not exact):
-            # Both sides of the KL from the trainer: in every precision a policy is at distance 0 from itself.
+            # Both sides of the KL from the trainer: in every precision a policy is at distance 0
+            # from itself.
             batch = batch.with_(logp=log_prob_in_pieces(self.policy, batch, self.learner))
         kl, distance = kl_to(self.reference, batch, self.learner)
         return batch.reward - self.kl.beta * kl, distance
 
     @torch.no_grad()
     def weigh(self, batch: Trajectories, reward: Tensor) -> Trajectories:
-        """The batch with reward-to-go minus the baseline as its `weight`, and the critic's `target` where there is one. reward [B, T]
+        """The batch with reward-to-go minus the baseline as its `weight`, and the critic's `target`
+        where there is one. reward [B, T]
 
-        A baseline is made of what whole rows earned, discounted from their first step: late in a row, where less is to come, it is too
-        high, which is noise and no bias.
+        A baseline is made of what whole rows earned, discounted from their first step: late in a
+        row, where less is to come, it is too high, which is noise and no bias.
         """
         ends = (batch.chosen, batch.terminated, batch.truncated)
         if self.actor_critic is not None:
@@ -139,17 +171,27 @@ class Reinforce:
         elif self.baseline == "optimal":
             size = score_norm(self.policy, batch, self.learner)  # [B]
             others = leave_one_out_mean(size, group)
-            weighted = leave_one_out_mean(size * score, group) / torch.where(others > 0, others, 1.0)
+            weighted = leave_one_out_mean(size * score, group) / torch.where(
+                others > 0, others, 1.0
+            )
             expected = torch.where(others > 0, weighted, leave_one_out_mean(score, group))
         elif self.baseline == "group":
             expected = group_mean(score, group)
         elif self.baseline == "batch":
             rows = self.learner.count_rows(batch)
             rough = (self.learner.sum(score.sum()) / rows).to(score.dtype)
-            expected = (rough + self.learner.sum((score - rough).sum()) / rows).to(score.dtype).expand_as(score)
+            expected = (
+                (rough + self.learner.sum((score - rough).sum()) / rows)
+                .to(score.dtype)
+                .expand_as(score)
+            )
         else:
-            expected = torch.full_like(score, self.baseline_value if self.baseline == "constant" else 0.0)
-        return batch.with_(weight=torch.where(batch.chosen, difference(back, expected[:, None]), 0.0))
+            expected = torch.full_like(
+                score, self.baseline_value if self.baseline == "constant" else 0.0
+            )
+        return batch.with_(
+            weight=torch.where(batch.chosen, difference(back, expected[:, None]), 0.0)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
@@ -160,9 +202,11 @@ class Reinforce:
 
 
 def with_a_gradient(batch: Trajectories) -> Trajectories:
-    """The rows with an advantage anywhere. The others, which earned exactly what was expected, would add zeros to the gradient.
+    """The rows with an advantage anywhere. The others, which earned exactly what was expected,
+    would add zeros to the gradient.
 
-    Keeps the first row of a batch without any, so that this rank takes part in a step of the others.
+    Keeps the first row of a batch without any, so that this rank takes part in a step of the
+    others.
     """
     assert batch.weight is not None
     rows = (batch.weight != 0).any(1).nonzero().squeeze(1)
@@ -171,7 +215,8 @@ def with_a_gradient(batch: Trajectories) -> Trajectories:
 
 @torch.no_grad()
 def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
-    """‖∇ log π(y)‖² with respect to the numbers that make each step's distribution, Σ_t of `Scored.score_norm`.  -> [B]
+    """‖∇ log π(y)‖² with respect to the numbers that make each step's distribution, Σ_t of
+    `Scored.score_norm`.  -> [B]
 
     The norm with respect to all parameters would take a backward pass for every row.
     """

@@ -1,7 +1,9 @@
-"""Reward-weighted regression: imitate your own samples, the better the more, with weights exp(r/β) (Peters & Schaal 2007).
+"""Reward-weighted regression: imitate your own samples, the better the more, with weights exp(r/β)
+(Peters & Schaal 2007).
 
-sample: policy.  score: reward − β_KL·log(π/π_ref), summed over the row.  weigh: exp of it, normalised.  fit: nll.
-As a case of it, advantage-weighted regression (Peng et al. 2019, Algorithm 1).
+sample: policy.  score: reward − β_KL·log(π/π_ref), summed over the row.  weigh: exp of it,
+normalised.  fit: nll. As a case of it, advantage-weighted regression (Peng et al. 2019, Algorithm
+1).
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class RewardWeighted:
         epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """weights: exp(r/temperature) with mean 1 in each group or in the batch; or exp of the advantage over the group's mean, as it is.
+        """weights: exp(r/temperature) with mean 1 in each group or in the batch; or exp of the
+        advantage over the group's mean, as it is.
 
         weight_cap: the largest weight a row may have.
         """
@@ -57,14 +60,18 @@ class RewardWeighted:
     def unfinished(self) -> Trajectories | None:
         return self.minibatches.batch
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """All optimizer steps on one batch of samples."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 batch, score, figures = self.score(batch.to(self.learner.device))
             weight = self.weigh(score, groups(batch))  # [B]
             figures["effective_sample_size"] = effective_sample_size(weight, self.learner.sum)
-            self.minibatches.begin(batch.with_(weight=weight[:, None].expand_as(batch.reward)), figures)
+            self.minibatches.begin(
+                batch.with_(weight=weight[:, None].expand_as(batch.reward)), figures
+            )
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
         self.kl.observe(figures["kl_k1"])
@@ -74,7 +81,10 @@ class RewardWeighted:
         """The batch, and what each whole row is worth after the KL penalty [B]."""
         batch, figures = as_trained(self.policy, batch, self.learner)
         kl, distance = kl_to(self.reference, batch, self.learner)
-        spread = {"zero_spread_groups": zero_spread_groups(batch, self.learner), "kl_coefficient": self.kl.beta}
+        spread = {
+            "zero_spread_groups": zero_spread_groups(batch, self.learner),
+            "kl_coefficient": self.kl.beta,
+        }
         return batch, earned(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
 
     def weigh(self, score: Tensor, group: Tensor) -> Tensor:
@@ -109,7 +119,11 @@ class RewardWeighted:
         return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, part in {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}.items():
+        for name, part in {
+            "learner": self.learner,
+            "kl": self.kl,
+            "minibatches": self.minibatches,
+        }.items():
             part.load_state_dict(state[name])
 
 

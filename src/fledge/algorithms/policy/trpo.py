@@ -1,7 +1,9 @@
-"""TRPO: the policy takes a step of its own, without AdamW, as far along the natural gradient as its KL from the old policy may be.
+"""TRPO: the policy takes a step of its own, without AdamW, as far along the natural gradient as its
+KL from the old policy may be.
 
-sample: policy.  score: reward.  weigh: GAE, whitened.  fit: maximise E[π/π_old·Â] with E[KL(π_old‖π)] ≤ δ; the critic by regression.
-Schulman et al. 2015, "Trust Region Policy Optimization", eq. 14; the step's length and the line search are appendix C's.
+sample: policy.  score: reward.  weigh: GAE, whitened.  fit: maximise E[π/π_old·Â] with
+E[KL(π_old‖π)] ≤ δ; the critic by regression. Schulman et al. 2015, "Trust Region Policy
+Optimization", eq. 14; the step's length and the line search are appendix C's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from fledge.algorithms.policy.natural_gradient import NaturalGradient
 
 @dataclass(frozen=True)
 class TrustRegion:
-    """As far as ½ sᵀFs = `kl_limit` by the quadratic model, then back by `shrink` at a time until KL and gain say yes.
+    """As far as ½ sᵀFs = `kl_limit` by the quadratic model, then back by `shrink` at a time until
+    KL and gain say yes.
 
     Where none of `attempts` lengths does, the policy is left as it was, bit for bit.
     """
@@ -27,7 +30,9 @@ class TrustRegion:
     shrink: float = 0.8
 
     def __call__(self, near: Neighbourhood, direction: Tensor, damping: float) -> dict[str, float]:
-        """policy_gain, policy_kl: of the step that was taken. step_share: of the whole step, 0 where none was taken."""
+        """policy_gain, policy_kl: of the step that was taken. step_share: of the whole step, 0
+        where none was taken.
+        """
         curvature = direction @ near.fisher(direction, damping)  # 0 where there is nothing to gain
         if curvature > 0:
             whole = direction * (2 * self.kl_limit / curvature).sqrt()

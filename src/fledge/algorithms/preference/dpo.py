@@ -1,9 +1,12 @@
-"""DPO: the policy is its own reward model, r(x, y) = β·log π/π_ref, and learns from pairs what a reward model would.
+"""DPO: the policy is its own reward model, r(x, y) = β·log π/π_ref, and learns from pairs what a
+reward model would.
 
-sample: pairs.  score: log-probability under the reference.  weigh: – (or a weight per pair).  fit: pairwise logistic on log π/π_ref.
-DPO: Rafailov et al. 2023, eq. 7; its optimum, where preferences are Bradley–Terry in r, is π_ref·exp(r/β)/Z (eq. 4). IPO: Azar et
-al. 2024, eq. 17, a square in place of the logistic: with both answers drawn from μ its optimum is π_ref·exp(p(y ≻ μ)/β)/Z (section
-5), which stays near the reference also where every pair is certain.
+sample: pairs.  score: log-probability under the reference.  weigh: – (or a weight per pair).  fit:
+    pairwise logistic on log π/π_ref.
+DPO: Rafailov et al. 2023, eq. 7; its optimum, where preferences are Bradley–Terry in r, is
+π_ref·exp(r/β)/Z (eq. 4). IPO: Azar et al. 2024, eq. 17, a square in place of the logistic: with
+both answers drawn from μ its optimum is π_ref·exp(p(y ≻ μ)/β)/Z (section 5), which stays near the
+reference also where every pair is certain.
 """
 
 from __future__ import annotations
@@ -41,13 +44,19 @@ class DPO:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.beta, self.loss = reference, beta, loss
 
-    def update(self, batch: Pairs, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step. A `weight` on the preferred rows, the same at all their steps, is how often each pair counts.
+    def update(
+        self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step. A `weight` on the preferred rows, the same at all their steps, is how
+        often each pair counts.
 
         None where no pair counts.
         """
         with self.stopwatch.phase("score"):
-            sides = (refer(self.reference, side, self.learner) for side in (batch.preferred, batch.rejected))
+            sides = (
+                refer(self.reference, side, self.learner)
+                for side in (batch.preferred, batch.rejected)
+            )
             batch = Pairs(*sides)
         count = self.learner.sum(pair_weight(batch).double().sum())
         if not count:
@@ -62,7 +71,12 @@ class DPO:
             preferred_ratio = preferred_logp - preferred.reference_answer
             rejected_ratio = rejected_logp - rejected.reference_answer
             weight = pair_weight(pairs) / count
-            marks = pair_figures(preferred_logp, rejected_logp, self.beta * (preferred_ratio - rejected_ratio), weight)
+            marks = pair_figures(
+                preferred_logp,
+                rejected_logp,
+                self.beta * (preferred_ratio - rejected_ratio),
+                weight,
+            )
             marks["preferred_log_ratio"] = (weight * preferred_ratio).sum()
             return (weight * self.loss(preferred_ratio, rejected_ratio, self.beta)).sum(), marks
 
@@ -80,15 +94,21 @@ IPO = partial(DPO, loss=ipo)
 
 
 def pair_weight(pairs: Pairs) -> Tensor:
-    """How often each pair counts: what stands as `weight` at the preferred row's last chosen step, or once.  -> [B]"""
+    """How often each pair counts: what stands as `weight` at the preferred row's last chosen step,
+    or once.  -> [B]
+    """
     rows = pairs.preferred
     if rows.weight is None:
         return torch.ones(len(rows), device=rows.chosen.device)
     return rows.weight.gather(1, rows.last()[:, None] - 1).squeeze(1)
 
 
-def pair_figures(preferred_logp: Tensor, rejected_logp: Tensor, gap: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """Shares of the figures that every loss on pairs reports; a tie is half right.  [B] each, the weights divided by the count"""
+def pair_figures(
+    preferred_logp: Tensor, rejected_logp: Tensor, gap: Tensor, weight: Tensor
+) -> dict[str, Tensor]:
+    """Shares of the figures that every loss on pairs reports; a tie is half right.  [B] each, the
+    weights divided by the count
+    """
     right = (gap > 0).to(gap.dtype) + 0.5 * (gap == 0).to(gap.dtype)
     return {
         "pair_accuracy": (weight * right).sum(),

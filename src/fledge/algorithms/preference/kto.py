@@ -1,8 +1,11 @@
-"""KTO: answers that are wanted or not, one by one; each is worth its log π/π_ref above a reference point, and less the further off.
+"""KTO: answers that are wanted or not, one by one; each is worth its log π/π_ref above a reference
+point, and less the further off.
 
-sample: answers with a verdict (a positive reward: wanted).  score: log-probability under the reference.  weigh: λ_D or λ_U.
-fit: λ_y − v(x, y) (Ethayarajh et al. 2024, eq. 8). The reference point z₀ = max(0, mean log π/π_ref of mismatched answers), section
-4.1's estimate of KL(π‖π_ref), is taken once per batch and has no gradient. Mismatched: each prompt with the answer to another one.
+sample: answers with a verdict (a positive reward: wanted).  score: log-probability under the
+    reference.  weigh: λ_D or λ_U.
+fit: λ_y − v(x, y) (Ethayarajh et al. 2024, eq. 8). The reference point z₀ = max(0, mean log π/π_ref
+of mismatched answers), section 4.1's estimate of KL(π‖π_ref), is taken once per batch and has no
+gradient. Mismatched: each prompt with the answer to another one.
 """
 
 from __future__ import annotations
@@ -39,14 +42,16 @@ class KTO:
     ) -> None:
         if policy.rule.truncates:
             raise UserError(
-                "KTO's reference point asks for answers to other prompts, which a policy under top-k, top-p or min-p never gives: leave "
-                "them out; the temperature is free."
+                "KTO's reference point asks for answers to other prompts, which a policy under "
+                "top-k, top-p or min-p never gives: leave them out; the temperature is free."
             )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.beta = reference, beta
         self.desirable_weight, self.undesirable_weight = desirable_weight, undesirable_weight
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """One optimizer step."""
         with self.stopwatch.phase("score"):
             anchor = self.anchor(batch)
@@ -60,7 +65,9 @@ class KTO:
             desirable = is_wanted(rows)
             logp = answer_logp(self.policy, rows)  # [B]
             ratio = logp - rows.reference_answer
-            each = kto(ratio, desirable, anchor, self.beta, self.desirable_weight, self.undesirable_weight)
+            each = kto(
+                ratio, desirable, anchor, self.beta, self.desirable_weight, self.undesirable_weight
+            )
             reward = self.beta * ratio
             marks = {}
             if both[0]:
@@ -68,7 +75,9 @@ class KTO:
             if both[1]:
                 marks["rejected_logp"] = torch.where(desirable, 0.0, logp).sum() / unwanted
             if all(both):
-                marks["reward_gap"] = torch.where(desirable, reward / wanted, -reward / unwanted).sum()
+                marks["reward_gap"] = torch.where(
+                    desirable, reward / wanted, -reward / unwanted
+                ).sum()
             return each.sum() / count, marks
 
         with self.stopwatch.phase("fit"):
@@ -78,11 +87,20 @@ class KTO:
         """z₀, over all ranks.  -> []"""
         each = self.learner.gather(questions_and_answers(batch))
         rows = mismatched(
-            [row for rank in each for row in rank], first=sum(map(len, each[: self.learner.rank])), count=len(batch)
+            [row for rank in each for row in rank],
+            first=sum(map(len, each[: self.learner.rank])),
+            count=len(batch),
         )
-        policy, reference = (refer(each, rows, self.learner).reference_answer for each in (self.policy, self.reference))
+        policy, reference = (
+            refer(each, rows, self.learner).reference_answer
+            for each in (self.policy, self.reference)
+        )
         log_ratio = policy - reference  # [B]
-        return (self.learner.sum(log_ratio.sum()) / self.learner.count_rows(rows)).clamp(min=0.0).to(log_ratio.dtype)
+        return (
+            (self.learner.sum(log_ratio.sum()) / self.learner.count_rows(rows))
+            .clamp(min=0.0)
+            .to(log_ratio.dtype)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict()}
@@ -103,24 +121,35 @@ Answered = tuple[list[int], list[int], list[bool]]
 def questions_and_answers(batch: Trajectories) -> list[Answered]:
     """Each row cut before its answer's first token."""
     obs, chosen, last = batch.obs.tolist(), batch.chosen.tolist(), batch.last().tolist()
-    first = batch.chosen.int().argmax(1).tolist()  # the step of the answer's first token, which is token first + 1
+    first = (
+        batch.chosen.int().argmax(1).tolist()
+    )  # the step of the answer's first token, which is token first + 1
     cuts = zip(obs, chosen, first, last, strict=True)
     return [(row[: a + 1], row[a + 1 : b + 1], own[a:b]) for row, own, a, b in cuts]
 
 
 def mismatched(rows: Sequence[Answered], first: int = 0, count: int | None = None) -> Trajectories:
-    """`count` prompts from number `first` on, each with the answer of the nearest row whose prompt differs, the one before it of two.
+    """`count` prompts from number `first` on, each with the answer of the nearest row whose prompt
+    differs, the one before it of two.
 
-    rows: those of all ranks, so that it does not matter where they are cut. Where all prompts are the same nothing can be mismatched,
-    and each takes the answer of the row before it: z₀ is then that of answers to the prompt itself.
-    No row becomes longer than the longer of the two: what is over is cut. Raises ValueError for a single row, which has no neighbour.
+    rows: those of all ranks, so that it does not matter where they are cut. Where all prompts are
+    the same nothing can be mismatched, and each takes the answer of the row before it: z₀ is then
+    that of answers to the prompt itself. No row becomes longer than the longer of the two: what is
+    over is cut. Raises ValueError for a single row, which has no neighbour.
     """
     if len(rows) < 2:
-        raise ValueError("KTO's reference point needs 2 rows or more a step: one row has no neighbour.")
+        raise ValueError(
+            "KTO's reference point needs 2 rows or more a step: one row has no neighbour."
+        )
     tokens, own = [], []
     for i in range(first, len(rows) if count is None else first + count):
         prompt, answer, _ = rows[i]
-        near = (j for distance in range(1, len(rows)) for j in (i - distance, i + distance) if 0 <= j < len(rows))
+        near = (
+            j
+            for distance in range(1, len(rows))
+            for j in (i - distance, i + distance)
+            if 0 <= j < len(rows)
+        )
         other = rows[next((j for j in near if rows[j][0] != prompt), i - 1)]
         longest = max(len(prompt) + len(answer), len(other[0]) + len(other[1]))
         tokens.append((prompt + other[1])[:longest])

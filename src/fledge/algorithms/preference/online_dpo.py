@@ -1,7 +1,9 @@
-"""Online DPO: the pairs are the policy's own, the best and the worst of several answers to each prompt.
+"""Online DPO: the pairs are the policy's own, the best and the worst of several answers to each
+prompt.
 
-sample: policy, in groups.  score: verifier.  weigh: –.  fit: DPO's, on one pair a group (Guo et al. 2024, algorithm 1, where an
-annotator ranks two answers; best and worst of more: Xiong et al. 2024). A group whose answers all earned the same makes no pair.
+sample: policy, in groups.  score: verifier.  weigh: –.  fit: DPO's, on one pair a group (Guo et al.
+2024, algorithm 1, where an annotator ranks two answers; best and worst of more: Xiong et al. 2024).
+A group whose answers all earned the same makes no pair.
 """
 
 from __future__ import annotations
@@ -34,11 +36,20 @@ class OnlineDPO:
         beta: float = 0.1,
         loss: PairLoss = dpo,
     ) -> None:
-        self.policy, self.learner, self.stopwatch, self.reference = policy, learner, stopwatch, reference
+        self.policy, self.learner, self.stopwatch, self.reference = (
+            policy,
+            learner,
+            stopwatch,
+            reference,
+        )
         self.dpo = DPO(policy, learner, stopwatch, reference=reference, beta=beta, loss=loss)
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step. zero_spread_groups: the share of groups whose answers all earned the same, which are left out."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step. zero_spread_groups: the share of groups whose answers all earned the
+        same, which are left out.
+        """
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
             batch, figures = as_trained(self.policy, batch, self.learner)
@@ -46,9 +57,13 @@ class OnlineDPO:
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
         best, worst, spread = best_and_worst(batch)
         kept = spread.nonzero().squeeze(1)
-        if not len(kept):  # a pair that counts for nothing, so that this rank takes part in the step of the others
+        if not len(
+            kept
+        ):  # a pair that counts for nothing, so that this rank takes part in the step of the others
             kept = torch.zeros(1, dtype=torch.long, device=spread.device)
-        weight = spread[kept, None].to(batch.reward.dtype).expand(-1, batch.chosen.shape[1])  # [pairs, T]
+        weight = (
+            spread[kept, None].to(batch.reward.dtype).expand(-1, batch.chosen.shape[1])
+        )  # [pairs, T]
         pairs = Pairs(batch[best[kept]].with_(weight=weight), batch[worst[kept]])
         return self.dpo.update(pairs) | figures
 
@@ -60,7 +75,9 @@ class OnlineDPO:
 
 
 def best_and_worst(batch: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
-    """The numbers of the rows that earned most and least in each group, the first of equals, and whether they differ.  -> [G] each"""
+    """The numbers of the rows that earned most and least in each group, the first of equals, and
+    whether they differ.  -> [G] each
+    """
     if batch.group is None:
         raise ValueError("online DPO compares the answers to one prompt: the batch has no `group`.")
     score = earned(batch)  # [B]

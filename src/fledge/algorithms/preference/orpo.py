@@ -1,7 +1,8 @@
-"""ORPO: maximum likelihood of the preferred answer, and a bonus where its odds are higher than the rejected one's.
+"""ORPO: maximum likelihood of the preferred answer, and a bonus where its odds are higher than the
+rejected one's.
 
-sample: pairs.  score: –.  weigh: –.  fit: nll + λ·odds ratio (Hong et al. 2024, eqs. 6 and 7). Both terms are means over an answer's
-tokens, then over pairs; no reference.
+sample: pairs.  score: –.  weigh: –.  fit: nll + λ·odds ratio (Hong et al. 2024, eqs. 6 and 7). Both
+terms are means over an answer's tokens, then over pairs; no reference.
 """
 
 from __future__ import annotations
@@ -24,13 +25,27 @@ class ORPO:
     unfinished = None
 
     def __init__(
-        self, policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch, *, odds_weight: float = 0.1
+        self,
+        policy: TokenPolicy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        odds_weight: float = 0.1,
     ) -> None:
         """odds_weight: λ."""
-        self.policy, self.learner, self.stopwatch, self.odds_weight = policy, learner, stopwatch, odds_weight
+        self.policy, self.learner, self.stopwatch, self.odds_weight = (
+            policy,
+            learner,
+            stopwatch,
+            odds_weight,
+        )
 
-    def update(self, batch: Pairs, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step. reward_gap: the log of the ratio of odds. likelihood_loss: the first term."""
+    def update(
+        self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step. reward_gap: the log of the ratio of odds. likelihood_loss: the first
+        term.
+        """
         count = self.learner.count_rows(batch)
 
         def loss(pairs: Pairs) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -39,7 +54,10 @@ class ORPO:
             preferred_mean = preferred_logp / answer_tokens(pairs.preferred)
             rejected_mean = rejected_logp / answer_tokens(pairs.rejected)
             likelihood = -preferred_mean.sum() / count
-            share = likelihood + self.odds_weight * odds_ratio(preferred_mean, rejected_mean).sum() / count
+            share = (
+                likelihood
+                + self.odds_weight * odds_ratio(preferred_mean, rejected_mean).sum() / count
+            )
             gap = log_odds(preferred_mean) - log_odds(rejected_mean)
             marks = pair_figures(preferred_logp, rejected_logp, gap, 1 / count)
             return share, marks | {"likelihood_loss": likelihood}

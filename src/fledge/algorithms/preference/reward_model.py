@@ -1,4 +1,5 @@
-"""A reward model from preferences: −log σ(r(x, y_w) − r(x, y_l)), the score read at the last real token.
+"""A reward model from preferences: −log σ(r(x, y_w) − r(x, y_l)), the score read at the last real
+token.
 
 sample: pairs.  score: –.  weigh: –.  fit: pairwise logistic (Ouyang et al. 2022, eq. 1).
 """
@@ -20,11 +21,17 @@ from fledge.trajectories import Pairs
 class RewardModel:
     unfinished = None
 
-    def __init__(self, model: ScalarModel, learner: Learner, stopwatch: Stopwatch, *, margin: float = 0.0) -> None:
+    def __init__(
+        self, model: ScalarModel, learner: Learner, stopwatch: Stopwatch, *, margin: float = 0.0
+    ) -> None:
         self.model, self.learner, self.stopwatch, self.margin = model, learner, stopwatch, margin
 
-    def update(self, batch: Pairs, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """One optimizer step. pair_accuracy: the share of pairs ranked as preferred; a tie is half right."""
+    def update(
+        self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """One optimizer step. pair_accuracy: the share of pairs ranked as preferred; a tie is half
+        right.
+        """
         count = self.learner.count_rows(batch)
 
         def loss(pairs: Pairs) -> tuple[Tensor, Mapping[str, Tensor]]:

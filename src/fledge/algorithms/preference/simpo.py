@@ -1,6 +1,8 @@
-"""SimPO: the mean log-probability of a token is the reward, so that length earns nothing and no reference is needed.
+"""SimPO: the mean log-probability of a token is the reward, so that length earns nothing and no
+reference is needed.
 
-sample: pairs.  score: –.  weigh: –.  fit: pairwise logistic on β·log π(y)/|y| with a margin γ (Meng et al. 2024, eq. 6).
+sample: pairs.  score: –.  weigh: –.  fit: pairwise logistic on β·log π(y)/|y| with a margin γ (Meng
+    et al. 2024, eq. 6).
 """
 
 from __future__ import annotations
@@ -23,12 +25,20 @@ class SimPO:
     unfinished = None
 
     def __init__(
-        self, policy: TokenPolicy, learner: Learner, stopwatch: Stopwatch, *, beta: float = 2.0, margin: float = 1.0
+        self,
+        policy: TokenPolicy,
+        learner: Learner,
+        stopwatch: Stopwatch,
+        *,
+        beta: float = 2.0,
+        margin: float = 1.0,
     ) -> None:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.beta, self.margin = beta, margin
 
-    def update(self, batch: Pairs, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """One optimizer step."""
         count = self.learner.count_rows(batch)
 

@@ -1,8 +1,11 @@
-"""DQN: it does not fit `weigh`, because what is learned is a target, not a weight: Q(s, a) is drawn towards r + γ max Q⁻(s′, ·).
+"""DQN: it does not fit `weigh`, because what is learned is a target, not a weight: Q(s, a) is drawn
+towards r + γ max Q⁻(s′, ·).
 
-sample: ε-greedily, into a memory, and evenly (or by surprise) out of it.  score: –.  weigh: –.  fit: Huber's loss.
-Mnih et al. 2015, algorithm 1; double: van Hasselt et al. 2016, eq. 4 with θ⁻ as the second network; dueling: models/control/q_network.py;
-by surprise: Schaul et al. 2016, algorithm 1; n steps: Sutton & Barto 2018, eq. 7.1 with max Q⁻ at the end, uncorrected.
+sample: ε-greedily, into a memory, and evenly (or by surprise) out of it.  score: –.  weigh: –.
+fit: Huber's loss. Mnih et al. 2015, algorithm 1; double: van Hasselt et al. 2016, eq. 4 with θ⁻ as
+the second network; dueling: models/control/q_network.py;
+by surprise: Schaul et al. 2016, algorithm 1; n steps: Sutton & Barto 2018, eq. 7.1 with max Q⁻ at
+    the end, uncorrected.
 """
 
 from __future__ import annotations
@@ -27,7 +30,9 @@ from fledge.trajectories import Trajectories
 
 @dataclass(frozen=True)
 class Exploration:
-    """ε: the share of actions that are any action, falling in a line from `first` to `last` over `world_steps`."""
+    """ε: the share of actions that are any action, falling in a line from `first` to `last` over
+    `world_steps`.
+    """
 
     first: float = 1.0
     last: float = 0.04
@@ -55,17 +60,24 @@ class DQN:
         exploration: Exploration | None = None,
         learning_starts: int = 1_000,
     ) -> None:
-        """updates_per_step: optimizer steps for each batch of experience. target_every: optimizer steps between two copies of θ to θ⁻.
+        """updates_per_step: optimizer steps for each batch of experience. target_every: optimizer
+        steps between two copies of θ to θ⁻.
 
-        learning_starts: world steps before the first optimizer step. The defaults are for batches of 8 copies × 32 steps. Without layer
-        norm `target_every` must be 32 or more. Raises UserError for a setting that cannot be.
+        learning_starts: world steps before the first optimizer step. The defaults are for batches
+        of 8 copies × 32 steps. Without layer norm `target_every` must be 32 or more. Raises
+        UserError for a setting that cannot be.
         """
         wrong = {"rows_per_update": rows_per_update, "target_every": target_every, "n_step": n_step}
         for name, value in wrong.items():
             if value < 1:
                 raise UserError(f"`{name}` is {value}: it must be 1 or more.")
         self.network, self.learner, self.stopwatch = network, learner, stopwatch
-        self.gamma, self.n_step, self.rows_per_update, self.double = gamma, n_step, rows_per_update, double
+        self.gamma, self.n_step, self.rows_per_update, self.double = (
+            gamma,
+            n_step,
+            rows_per_update,
+            double,
+        )
         self.target_every, self.exploration = target_every, exploration or Exploration()
         self.target_network = TargetNetwork(network)
         self.steps = Replayed(replay, updates_per_step, learning_starts)
@@ -89,8 +101,12 @@ class DQN:
         anything = (chance[1] * self.network.choices).long()
         return torch.where(chance[0] < self.epsilon, anything, self.best(obs)), None
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after each. epsilon: from here on."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after
+        each. epsilon: from here on.
+        """
         with self.stopwatch.phase("fit"):
             if self.unfinished is None:
                 self.steps.begin(batch)
@@ -98,7 +114,9 @@ class DQN:
 
     @torch.no_grad()
     def target(self, rows: Transitions) -> Tensor:
-        """R + γ^k Q⁻(s′, a′), a′ the best by Q (double) or by Q⁻; only R where the world ended.  -> [N]"""
+        """R + γ^k Q⁻(s′, a′), a′ the best by Q (double) or by Q⁻; only R where the world ended.  ->
+        [N]
+        """
         future = self.target_network.network(rows.next_obs)  # [N, A]
         judge = self.network(rows.next_obs) if self.double else future
         worth = future.gather(-1, judge.argmax(-1, keepdim=True)).squeeze(-1)
@@ -126,9 +144,17 @@ class DQN:
         return figures
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {"learner": self.learner, "target_network": self.target_network, "steps": self.steps}
+        parts = {
+            "learner": self.learner,
+            "target_network": self.target_network,
+            "steps": self.steps,
+        }
         return {name: part.state_dict() for name, part in parts.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        for name, part in {"learner": self.learner, "target_network": self.target_network, "steps": self.steps}.items():
+        for name, part in {
+            "learner": self.learner,
+            "target_network": self.target_network,
+            "steps": self.steps,
+        }.items():
             part.load_state_dict(state[name])

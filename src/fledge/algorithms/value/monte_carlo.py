@@ -1,7 +1,9 @@
-"""Monte Carlo control, in a table: an action is worth what came after it, no more is believed than was seen to the end.
+"""Monte Carlo control, in a table: an action is worth what came after it, no more is believed than
+was seen to the end.
 
-sample: ε-greedily, whole episodes.  score: –.  weigh: reward to go.  fit: Q[s, a] ← Q[s, a] + α (G − Q[s, a]); no gradient, no Learner.
-Sutton & Barto 2018, section 5.4 (first visits) and, for every visit, Singh & Sutton 1996. Where an episode spans several batches the
+sample: ε-greedily, whole episodes.  score: –.  weigh: reward to go.  fit: Q[s, a] ← Q[s, a] + α (G
+− Q[s, a]); no gradient, no Learner. Sutton & Barto 2018, section 5.4 (first visits) and, for every
+visit, Singh & Sutton 1996. Where an episode spans several batches the
 policy has changed under it: batches that are long beside an episode keep that small.
 """
 
@@ -16,17 +18,27 @@ from fledge.trajectories import Trajectories
 
 
 class MonteCarlo:
-    """Teaches an episode when it has ended, from its last step to its first; episodes under way are in the state.
+    """Teaches an episode when it has ended, from its last step to its first; episodes under way are
+    in the state.
 
-    first_visit: only the first time of a state and action in an episode counts, which is unbiased; else every time. What would have come
-    after a truncation counts 0, as in `weigh.reward_to_go`.
+    first_visit: only the first time of a state and action in an episode counts, which is unbiased;
+    else every time. What would have come after a truncation counts 0, as in `weigh.reward_to_go`.
     """
 
     gradient_claim = "no policy gradient: a table of values, drawn towards the returns"
 
-    def __init__(self, table: ActionTable, stopwatch: Stopwatch, *, gamma: float, first_visit: bool = True) -> None:
-        self.table, self.stopwatch, self.gamma, self.first_visit = table, stopwatch, gamma, first_visit
-        self.under_way: list[list[list[Any]]] = []  # of each copy: its steps so far, each state, action, reward
+    def __init__(
+        self, table: ActionTable, stopwatch: Stopwatch, *, gamma: float, first_visit: bool = True
+    ) -> None:
+        self.table, self.stopwatch, self.gamma, self.first_visit = (
+            table,
+            stopwatch,
+            gamma,
+            first_visit,
+        )
+        self.under_way: list[
+            list[list[Any]]
+        ] = []  # of each copy: its steps so far, each state, action, reward
         self.last: list[int] = []  # of each copy: the state in which the last batch left it
 
     @property
@@ -34,15 +46,21 @@ class MonteCarlo:
         """An update has no middle."""
         return None
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         """Every episode that ends in the batch, in the order in which they end."""
         with self.stopwatch.phase("fit"):
             writing, episodes = Writing(self.table), 0
             state = self.table.states(batch.obs).T.tolist()  # [T+1, B]
-            action, reward, chosen = (x.T.tolist() for x in (batch.action, batch.reward, batch.chosen))
+            action, reward, chosen = (
+                x.T.tolist() for x in (batch.action, batch.reward, batch.chosen)
+            )
             ended = (batch.terminated | batch.truncated).T.tolist()  # [T, B]
             self.under_way = self.under_way or [[] for _ in range(len(batch))]
-            for steps, left, found in zip(self.under_way, self.last or state[0], state[0], strict=True):
+            for steps, left, found in zip(
+                self.under_way, self.last or state[0], state[0], strict=True
+            ):
                 if left != found:  # a world that could not be restored has begun anew
                     steps.clear()
             self.last = state[-1]

@@ -1,8 +1,10 @@
-"""SAC: it does not fit `weigh`, because the gradient goes through the action: the actor climbs the critics' own slope.
+"""SAC: it does not fit `weigh`, because the gradient goes through the action: the actor climbs the
+critics' own slope.
 
-sample: the actor, into a memory, and out of it.  score, weigh: –.  fit: squared error of the critics; then α·log π(a|s) − min Q(s, a)
-differentiated through a; then the temperature α. Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications",
-algorithm 1, with the smaller of two critics in both objectives, and the temperature's on log α.
+sample: the actor, into a memory, and out of it.  score, weigh: –.  fit: squared error of the
+critics; then α·log π(a|s) − min Q(s, a) differentiated through a; then the temperature α. Haarnoja
+et al. 2018, "Soft Actor-Critic Algorithms and Applications", algorithm 1, with the smaller of two
+critics in both objectives, and the temperature's on log α.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from fledge.trajectories import Trajectories
 
 @dataclass(frozen=True)
 class Noisy(Transitions):
-    """With the noise that each row's actions are made of, drawn before the rows are cut: micro-batches never change the numbers."""
+    """With the noise that each row's actions are made of, drawn before the rows are cut:
+    micro-batches never change the numbers.
+    """
 
     noise: Tensor  # [N, width]: of the action in `obs`
     next_noise: Tensor  # [N, width]: of the action in `next_obs`
@@ -51,14 +55,18 @@ class SoftActorCritic:
         learning_starts: int = 1_000,
         begins_trained: bool = False,
     ) -> None:
-        """updates_per_step: optimizer steps of actor and critics for each batch of experience. learning_starts: world steps before that,
-        which are made at random but by an actor that `begins_trained`. target_entropy: nats, in units of the action's bounds; −1 for each part of the action unless given.
+        """updates_per_step: optimizer steps of actor and critics for each batch of experience.
+        learning_starts: world steps before that, which are made at random but by an actor that
+        `begins_trained`. target_entropy: nats, in units of the action's bounds; −1 for each part of
+        the action unless given.
         generator: of the noise. Raises UserError for a setting that cannot be.
         """
         self.actor, self.critic, self.stopwatch = actor, critic, stopwatch
         self.actor_learner, self.critic_learner = actor_learner, critic_learner
         self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
-        self.target_entropy = -float(actor.bounds.width) if target_entropy is None else target_entropy
+        self.target_entropy = (
+            -float(actor.bounds.width) if target_entropy is None else target_entropy
+        )
         self.generator, self.begins_trained = generator, begins_trained
         self.target_critic = TargetNetwork(critic)
         self.steps = Replayed(replay, updates_per_step, learning_starts)
@@ -74,15 +82,21 @@ class SoftActorCritic:
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
-        """Anywhere between the bounds until learning starts, then as the actor would.  [n, *O] -> [n, *A]"""
+        """Anywhere between the bounds until learning starts, then as the actor would.  [n, *O] ->
+        [n, *A]
+        """
         if not (self.steps.started or self.begins_trained):
             return self.actor.bounds.anywhere(len(obs), generator).cpu(), None
         noise = torch.randn((len(obs), self.actor.bounds.width), generator=generator)
         device = self.actor_learner.device
         return self.actor(obs.to(device), noise.to(device))[0].cpu(), None
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after each of critics and actor together."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after
+        each of critics and actor together.
+        """
         with self.stopwatch.phase("fit"):
             if self.unfinished is None:
                 self.steps.begin(batch)
@@ -90,13 +104,20 @@ class SoftActorCritic:
 
     @torch.no_grad()
     def target(self, rows: Noisy) -> Tensor:
-        """r + γ (min Q⁻(s′, a′) − α log π(a′|s′)), a′ the actor's; only r where the world ended.  -> [N]"""
+        """r + γ (min Q⁻(s′, a′) − α log π(a′|s′)), a′ the actor's; only r where the world ended.
+        -> [N]
+        """
         action, logp = self.actor(rows.next_obs, rows.next_noise)
-        worth = self.target_critic.network(rows.next_obs, action).amin(0) - self.actor.log_temperature.exp() * logp
+        worth = (
+            self.target_critic.network(rows.next_obs, action).amin(0)
+            - self.actor.log_temperature.exp() * logp
+        )
         return rows.reward + torch.where(rows.terminated, 0.0, rows.discount * worth)
 
     def fit(self) -> dict[str, float]:
-        """One optimizer step of the critics, one of actor and temperature, and the target follows."""
+        """One optimizer step of the critics, one of actor and temperature, and the target
+        follows.
+        """
         drawn = self.steps.replay.draw(self.rows_per_update, self.gamma)
         noise = torch.randn((2, len(drawn), self.actor.bounds.width), generator=self.generator)
         noisy = Noisy(**dict(drawn.items()), noise=noise[0], next_noise=noise[1])
@@ -107,7 +128,9 @@ class SoftActorCritic:
             q = self.critic(rows.obs, rows.action)  # [2, N]
             error = q - self.target(rows)
             errors.append(error.detach().abs().mean(0))
-            return (0.5 * rows.weight * error.square()).sum() / count, {"q": q.mean(0).sum() / count}
+            return (0.5 * rows.weight * error.square()).sum() / count, {
+                "q": q.mean(0).sum() / count
+            }
 
         def actor_loss(rows: Noisy) -> tuple[Tensor, Mapping[str, Tensor]]:
             action, logp = self.actor(rows.obs, rows.noise)
@@ -115,7 +138,9 @@ class SoftActorCritic:
                 worth = self.critic(rows.obs, action).amin(0)  # [N]
             temperature = self.actor.log_temperature.exp().detach()
             climbing = (temperature * logp - worth).sum() / count
-            surplus = -self.actor.log_temperature * (logp.detach() + self.target_entropy).sum() / count
+            surplus = (
+                -self.actor.log_temperature * (logp.detach() + self.target_entropy).sum() / count
+            )
             return climbing + surplus, {"policy_loss": climbing, "entropy": -logp.sum() / count}
 
         value = self.critic_learner.step(critic_loss, noisy)
@@ -134,7 +159,9 @@ class SoftActorCritic:
         } | ({"steps_skipped": value["steps_skipped"]} if "steps_skipped" in value else {})
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts()} | {"generator": self.generator.get_state()}
+        return {name: part.state_dict() for name, part in self._parts()} | {
+            "generator": self.generator.get_state()
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, part in self._parts():
@@ -142,4 +169,7 @@ class SoftActorCritic:
         self.generator.set_state(state["generator"])
 
     def _parts(self) -> list[tuple[str, Any]]:
-        return [(name, getattr(self, name)) for name in ("actor_learner", "critic_learner", "target_critic", "steps")]
+        return [
+            (name, getattr(self, name))
+            for name in ("actor_learner", "critic_learner", "target_critic", "steps")
+        ]

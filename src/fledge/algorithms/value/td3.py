@@ -1,8 +1,10 @@
-"""TD3: it does not fit `weigh`, because the gradient goes through the action: SAC with one action for each state and no entropy.
+"""TD3: it does not fit `weigh`, because the gradient goes through the action: SAC with one action
+for each state and no entropy.
 
-sample: the actor and noise, into a memory, and out of it.  score, weigh: –.  fit: squared error of two critics; every second time
-−Q₁(s, π(s)) differentiated through the action. Fujimoto et al. 2018, algorithm 1. Where SAC's distribution tries things and smooths
-the target, noise of a fixed size does so here.
+sample: the actor and noise, into a memory, and out of it.  score, weigh: –.  fit: squared error of
+two critics; every second time −Q₁(s, π(s)) differentiated through the action. Fujimoto et al. 2018,
+algorithm 1. Where SAC's distribution tries things and smooths the target, noise of a fixed size
+does so here.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ from fledge.trajectories import Trajectories
 
 @dataclass(frozen=True)
 class Smoothed(Transitions):
-    """With the noise of each row's next action, drawn before the rows are cut: micro-batches never change the numbers."""
+    """With the noise of each row's next action, drawn before the rows are cut: micro-batches never
+    change the numbers.
+    """
 
     next_noise: Tensor  # [N, width]
 
@@ -54,12 +58,16 @@ class TD3:
         learning_starts: int = 1_000,
         begins_trained: bool = False,
     ) -> None:
-        """updates_per_step: optimizer steps of the critics for each batch of experience; the actor and the targets move at every
-        `policy_every`-th of them. acting_noise, target_noise: standard deviations in units of the bounds, −1 to 1.
-        learning_starts: world steps before that, which are made at random but by an actor that `begins_trained`. Raises UserError for a setting that cannot be.
+        """updates_per_step: optimizer steps of the critics for each batch of experience; the actor
+        and the targets move at every `policy_every`-th of them. acting_noise, target_noise:
+        standard deviations in units of the bounds, −1 to 1.
+        learning_starts: world steps before that, which are made at random but by an actor that
+            `begins_trained`. Raises UserError for a setting that cannot be.
         """
         if policy_every < 1:
-            raise UserError(f"`policy_every` is {policy_every}: the actor would never learn. Give 1 or more.")
+            raise UserError(
+                f"`policy_every` is {policy_every}: the actor would never learn. Give 1 or more."
+            )
         self.actor, self.critic, self.stopwatch = actor, critic, stopwatch
         self.actor_learner, self.critic_learner = actor_learner, critic_learner
         self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
@@ -80,15 +88,23 @@ class TD3:
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
-        """Anywhere between the bounds until learning starts, then π(s) and noise, within them.  [n, *O] -> [n, *A]"""
+        """Anywhere between the bounds until learning starts, then π(s) and noise, within them.  [n,
+        *O] -> [n, *A]
+        """
         if not (self.steps.started or self.begins_trained):
             return self.actor.bounds.anywhere(len(obs), generator).cpu(), None
-        noise = self.acting_noise * torch.randn((len(obs), self.actor.bounds.width), generator=generator)
+        noise = self.acting_noise * torch.randn(
+            (len(obs), self.actor.bounds.width), generator=generator
+        )
         device = self.actor_learner.device
         return self.actor(obs.to(device), noise.to(device)).cpu(), None
 
-    def update(self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
-        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after each of the critics'."""
+    def update(
+        self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """Remember the batch, then the optimizer steps it pays for. `between_steps` is called after
+        each of the critics'.
+        """
         with self.stopwatch.phase("fit"):
             if self.unfinished is None:
                 self.steps.begin(batch)
@@ -102,9 +118,13 @@ class TD3:
         return rows.reward + torch.where(rows.terminated, 0.0, rows.discount * worth)
 
     def fit(self) -> dict[str, float]:
-        """One optimizer step of the critics, and at every `policy_every`-th one of the actor, whom the targets follow."""
+        """One optimizer step of the critics, and at every `policy_every`-th one of the actor, whom
+        the targets follow.
+        """
         drawn = self.steps.replay.draw(self.rows_per_update, self.gamma)
-        noise = self.target_noise * torch.randn((len(drawn), self.actor.bounds.width), generator=self.generator)
+        noise = self.target_noise * torch.randn(
+            (len(drawn), self.actor.bounds.width), generator=self.generator
+        )
         bound = self.most_target_noise
         smoothed = Smoothed(**dict(drawn.items()), next_noise=noise.clamp(-bound, bound))
         count = self.critic_learner.count_rows(drawn)
@@ -114,7 +134,9 @@ class TD3:
             q = self.critic(rows.obs, rows.action)  # [2, N]
             error = q - self.target(rows)
             errors.append(error.detach().abs().mean(0))
-            return (0.5 * rows.weight * error.square()).sum() / count, {"q": q.mean(0).sum() / count}
+            return (0.5 * rows.weight * error.square()).sum() / count, {
+                "q": q.mean(0).sum() / count
+            }
 
         def actor_loss(rows: Smoothed) -> tuple[Tensor, Mapping[str, Tensor]]:
             with self.critic.held_still():
@@ -122,7 +144,9 @@ class TD3:
 
         value = self.critic_learner.step(critic_loss, smoothed)
         named = ("q", "grad_norm", "learning_rate", "steps_skipped")
-        figures = {name: value[name] for name in named if name in value} | {"value_loss": value["loss"]}
+        figures = {name: value[name] for name in named if name in value} | {
+            "value_loss": value["loss"]
+        }
         learner = self.critic_learner
         # A critic that is right has nothing to learn and makes no step, and the actor still has.
         if (learner.steps + learner.skipped) % self.policy_every == 0:
@@ -134,7 +158,9 @@ class TD3:
         return figures
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts()} | {"generator": self.generator.get_state()}
+        return {name: part.state_dict() for name, part in self._parts()} | {
+            "generator": self.generator.get_state()
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, part in self._parts():

@@ -1,7 +1,8 @@
-"""From a network's numbers to a distribution over actions: one choice, several choices at once, or a diagonal Gaussian.
+"""From a network's numbers to a distribution over actions: one choice, several choices at once, or
+a diagonal Gaussian.
 
-Each head is formulas without state: `numbers` [N, size] come from a network. Sums over the parts of an action are taken here, so that
-every log-probability is that of the whole action.
+Each head is formulas without state: `numbers` [N, size] come from a network. Sums over the parts of
+an action are taken here, so that every log-probability is that of the whole action.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class OneChoice:
 
 
 class SeveralChoices:
-    """Independent categorical distributions, one for each part of the action; the numbers are their logits side by side."""
+    """Independent categorical distributions, one for each part of the action; the numbers are their
+    logits side by side.
+    """
 
     def __init__(self, sizes: tuple[int, ...]) -> None:
         self.sizes, self.size = list(sizes), sum(sizes)
@@ -90,15 +93,19 @@ class SeveralChoices:
         return torch.stack([part.entropy(own) for part, own in each]).sum(0)
 
     def kl(self, numbers: Tensor, other: Tensor) -> Tensor:
-        each = zip(self.parts, numbers.split(self.sizes, -1), other.split(self.sizes, -1), strict=True)
+        each = zip(
+            self.parts, numbers.split(self.sizes, -1), other.split(self.sizes, -1), strict=True
+        )
         return torch.stack([part.kl(own, theirs) for part, own, theirs in each]).sum(0)
 
 
 class DiagonalGaussian:
-    """Independent normal distributions; the numbers are the means, then the logarithms of the standard deviations.
+    """Independent normal distributions; the numbers are the means, then the logarithms of the
+    standard deviations.
 
-    Means, spreads, log-probabilities and entropies are in the units that the world is told in: of its bounds, −1 to 1, after
-    `worlds.units`. An action is not cut to the bounds: the world's side does that, and the log-probability is of what was drawn.
+    Means, spreads, log-probabilities and entropies are in the units that the world is told in: of
+    its bounds, −1 to 1, after `worlds.units`. An action is not cut to the bounds: the world's side
+    does that, and the log-probability is of what was drawn.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:

@@ -1,7 +1,9 @@
-"""Policy and critic over a world's observations: two perceptrons, or a network of your own for either.
+"""Policy and critic over a world's observations: two perceptrons, or a network of your own for
+either.
 
-Observations are brought to mean 0 and spread 1 by running statistics that are part of the policy, so that they are saved and travel
-with it; they only change between batches, so that a ratio of new to old policy starts at 1.
+Observations are brought to mean 0 and spread 1 by running statistics that are part of the policy,
+so that they are saved and travel with it; they only change between batches, so that a ratio of new
+to old policy starts at 1.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from fledge.worlds.world import Box, Choices, Space
 
 
 class Encoder(nn.Module):
-    """Observations as vectors: numbers normalised if asked for, choices as one-hot.  [N, *O] -> [N, width]
+    """Observations as vectors: numbers normalised if asked for, choices as one-hot.  [N, *O] -> [N,
+    width]
 
-    Their mean and variance are counted as if one observation of mean 0 and variance 1 had come first: so a handful has a spread.
-    They are of what this process saw; ranks that learn together do not put theirs together.
+    Their mean and variance are counted as if one observation of mean 0 and variance 1 had come
+    first: so a handful has a spread. They are of what this process saw; ranks that learn together
+    do not put theirs together.
     """
 
     mean: Tensor
@@ -53,7 +57,9 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def observe(self, moments: Tensor) -> None:
-        """Count observations in, by their `moments_of` (Chan et al. 1979, eq. 2.1b).  [2·width + 1]"""
+        """Count observations in, by their `moments_of` (Chan et al. 1979, eq. 2.1b).  [2·width +
+        1]
+        """
         n, mean, variance = moments[0], *moments[1:].chunk(2)
         whole = self.count + n
         away = mean - self.mean
@@ -64,13 +70,17 @@ class Encoder(nn.Module):
 
 
 def moments_of(obs: Tensor) -> Tensor:
-    """How many, their mean and their variance: all that a running statistic asks of them.  [N, *O] -> [2·width + 1] float64"""
+    """How many, their mean and their variance: all that a running statistic asks of them.  [N, *O]
+    -> [2·width + 1] float64
+    """
     x = obs.flatten(1).double()
     return torch.cat([x.new_tensor([len(x)]), x.mean(0), x.var(0, correction=0)])
 
 
 class ActorCritic(nn.Module):
-    """π(a|s) and V(s), with separate trunks. A Gaussian's spread is one number for each part of the action, the same in all states."""
+    """π(a|s) and V(s), with separate trunks. A Gaussian's spread is one number for each part of the
+    action, the same in all states.
+    """
 
     def __init__(
         self,
@@ -83,7 +93,8 @@ class ActorCritic(nn.Module):
         log_std: float = 0.0,
         actor: nn.Module | None = None,
     ) -> None:
-        """actor: a network of your own from encoded observations [N, width] to the head's means or logits. log_std: of the start.
+        """actor: a network of your own from encoded observations [N, width] to the head's means or
+        logits. log_std: of the start.
 
         widths: of the hidden layers, tanh, of actor and critic alike.
         """
@@ -114,7 +125,9 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def best(self, obs: Tensor) -> Tensor:
         """The likeliest action.  [n, *O] -> [n, *A]"""
-        return self.head.mode(self.numbers(self.encoder(obs.to(self.encoder.mean.device)))).to(obs.device)
+        return self.head.mode(self.numbers(self.encoder(obs.to(self.encoder.mean.device)))).to(
+            obs.device
+        )
 
     def log_prob(self, obs: Tensor, action: Tensor, chosen: Tensor | None = None) -> Tensor:
         """[B, T+1, *O], [B, T, *A] -> [B, T]"""
@@ -123,7 +136,9 @@ class ActorCritic(nn.Module):
         return self.head.log_prob(numbers, action.flatten(0, 1)).view(b, t)
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
-        """‖∇ log π(a_t|s_t)‖² with respect to the head's numbers, 0 where not chosen.  [B, T+1, *O], [B, T, *A] -> [B, T]"""
+        """‖∇ log π(a_t|s_t)‖² with respect to the head's numbers, 0 where not chosen.  [B, T+1,
+        *O], [B, T, *A] -> [B, T]
+        """
         b, t = action.shape[:2]
         with torch.enable_grad():
             numbers = self.numbers(self.encoder(obs[:, :t].flatten(0, 1))).detach().requires_grad_()
@@ -139,7 +154,9 @@ class ActorCritic(nn.Module):
     def evaluate(
         self, obs: Tensor, action: Tensor, chosen: Tensor, *, entropy: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability [B, T], entropy [B, T] (zeros unless asked for), and the value of every observation given [B, T or T+1]."""
+        """Log-probability [B, T], entropy [B, T] (zeros unless asked for), and the value of every
+        observation given [B, T or T+1].
+        """
         (b, t), seen = action.shape[:2], obs.shape[1]
         encoded = self.encoder(obs.flatten(0, 1))
         out, value = self.actor(encoded), self.critic(encoded).view(b, seen)

@@ -1,4 +1,6 @@
-"""Perceptrons of several layers with orthogonal weights, as policies and critics over vectors start from them."""
+"""Perceptrons of several layers with orthogonal weights, as policies and critics over vectors start
+from them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 
 
 class Tanh(nn.Module):
-    """tanh x = 2σ(2x) − 1, to 2e-7: on CPUs a quarter of the time of torch's own, which is a third of a small network's."""
+    """tanh x = 2σ(2x) − 1, to 2e-7: on CPUs a quarter of the time of torch's own, which is a third
+    of a small network's.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.rsub((2 * x).sigmoid(), -1, alpha=-2)
@@ -26,8 +30,9 @@ def mlp(
 ) -> nn.Sequential:
     """widths: of the input, the hidden layers and the output. The last layer has no activation.
 
-    Orthogonal matrices of gain √2, `last_gain` for the last, and biases of 0 (Huang et al. 2022, "The 37 implementation details of
-    PPO", detail 2: 0.01 for a policy, 1 for a critic).  [N, widths[0]] -> [N, widths[-1]]
+    Orthogonal matrices of gain √2, `last_gain` for the last, and biases of 0 (Huang et al. 2022,
+    "The 37 implementation details of PPO", detail 2: 0.01 for a policy, 1 for a critic).  [N,
+    widths[0]] -> [N, widths[-1]]
     """
     layers: list[nn.Module] = []
     for i, (inside, outside) in enumerate(itertools.pairwise(widths)):

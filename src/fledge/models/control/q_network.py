@@ -1,9 +1,11 @@
-"""What every action is worth, Q(s, ·): a perceptron over vectors and choices, or the convolution over pictures of Mnih et al. 2015.
+"""What every action is worth, Q(s, ·): a perceptron over vectors and choices, or the convolution
+over pictures of Mnih et al. 2015.
 
 Pictures are uint8, channels first: 84 × 84 with the last 4 frames as channels are [4, 84, 84].
-Hidden layers are normalised unless asked not to (Gallici et al. 2024, "Simplifying Deep Temporal Difference Learning"): without it
-the papers' networks diverge on CartPole wherever the target network lags by fewer than some 32 optimizer steps, Q being 10,000 and
-more where 100 is the most there is; with it the lag may be 8, and 475 is reached in 600 optimizer steps instead of 3,000.
+Hidden layers are normalised unless asked not to (Gallici et al. 2024, "Simplifying Deep Temporal
+Difference Learning"): without it the papers' networks diverge on CartPole wherever the target
+network lags by fewer than some 32 optimizer steps, Q being 10,000 and more where 100 is the most
+there is; with it the lag may be 8, and 475 is reached in 600 optimizer steps instead of 3,000.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from fledge.worlds.world import SMALLEST_PICTURE, Box, Choices, Space
 
 
 class Pictures(nn.Module):
-    """Three convolutions: 32 of 8 × 8 every 4 pixels, 64 of 4 × 4 every 2, 64 of 3 × 3 (Mnih et al. 2015, "Model architecture")."""
+    """Three convolutions: 32 of 8 × 8 every 4 pixels, 64 of 4 × 4 every 2, 64 of 3 × 3 (Mnih et al.
+    2015, "Model architecture").
+    """
 
     def __init__(self, shape: tuple[int, ...], generator: torch.Generator) -> None:
         """shape: [channels, height, width]. Raises UserError for pictures that are too small."""
@@ -29,8 +33,9 @@ class Pictures(nn.Module):
         channels, *sides = shape
         if min(sides) < SMALLEST_PICTURE:
             raise UserError(
-                f"pictures of {shape[1]} × {shape[2]} pixels were given: the convolution wants {SMALLEST_PICTURE} × {SMALLEST_PICTURE} "
-                "or more, channels first. Enlarge them, or give the world's observations as vectors."
+                f"pictures of {shape[1]} × {shape[2]} pixels were given: the convolution wants "
+                f"{SMALLEST_PICTURE} × {SMALLEST_PICTURE} or more, channels first. Enlarge them, "
+                "or give the world's observations as vectors."
             )
         layers: list[nn.Module] = []
         for (inside, outside), size, stride in zip(
@@ -49,22 +54,40 @@ class Pictures(nn.Module):
         return self.layers(obs.float() / 255).flatten(1)
 
 
-def encoder_for(observation: Space, generator: torch.Generator, normalise: bool = False) -> Pictures | Encoder:
-    """From observations to vectors [N, width]: pictures by convolution; all else as it is, numbers normalised if asked for."""
-    pictures = isinstance(observation, Box) and observation.low.dtype == torch.uint8 and len(observation.shape) == 3
+def encoder_for(
+    observation: Space, generator: torch.Generator, normalise: bool = False
+) -> Pictures | Encoder:
+    """From observations to vectors [N, width]: pictures by convolution; all else as it is, numbers
+    normalised if asked for.
+    """
+    pictures = (
+        isinstance(observation, Box)
+        and observation.low.dtype == torch.uint8
+        and len(observation.shape) == 3
+    )
     return Pictures(observation.shape, generator) if pictures else Encoder(observation, normalise)
 
 
 def hidden(
-    widths: Sequence[int], *, generator: torch.Generator, layer_norm: bool, outputs: int | None = None
+    widths: Sequence[int],
+    *,
+    generator: torch.Generator,
+    layer_norm: bool,
+    outputs: int | None = None,
 ) -> nn.Sequential:
-    """Layers from widths[0] on, each normalised if asked for, then rectified; after them a linear one where `outputs` are wanted.
+    """Layers from widths[0] on, each normalised if asked for, then rectified; after them a linear
+    one where `outputs` are wanted.
 
-    Orthogonal matrices, of gain √2 under a rectifier and 1 at the end, and biases of 0.  [N, widths[0]] -> [N, widths[-1] or outputs]
+    Orthogonal matrices, of gain √2 under a rectifier and 1 at the end, and biases of 0.  [N,
+    widths[0]] -> [N, widths[-1] or outputs]
     """
     layers: list[nn.Module] = []
     for inside, outside in itertools.pairwise(widths):
-        layers += [nn.Linear(inside, outside), *([nn.LayerNorm(outside)] if layer_norm else []), nn.ReLU()]
+        layers += [
+            nn.Linear(inside, outside),
+            *([nn.LayerNorm(outside)] if layer_norm else []),
+            nn.ReLU(),
+        ]
     if outputs is not None:
         layers.append(nn.Linear(widths[-1], outputs))
     for layer in layers:
@@ -76,10 +99,11 @@ def hidden(
 
 
 class QNetwork(nn.Module):
-    """Q(s, ·) of one choice out of A. Without hidden layers it is a table over choices, and linear over vectors.
+    """Q(s, ·) of one choice out of A. Without hidden layers it is a table over choices, and linear
+    over vectors.
 
-    dueling: the last hidden layer and the output stand twice, for A(s, ·) and for V(s), and Q = V + A − mean A
-    (Wang et al. 2016, eq. 9).
+    dueling: the last hidden layer and the output stand twice, for A(s, ·) and for V(s), and Q = V +
+    A − mean A (Wang et al. 2016, eq. 9).
     """
 
     def __init__(
@@ -93,20 +117,29 @@ class QNetwork(nn.Module):
         layer_norm: bool = True,
         normalise: bool = False,
     ) -> None:
-        """widths: of the hidden layers; (512,) after the convolution of pictures in the papers. normalise: numbers that are observed.
+        """widths: of the hidden layers; (512,) after the convolution of pictures in the papers.
+        normalise: numbers that are observed.
 
         Raises UserError for actions that are not one choice, and for pictures that are too small.
         """
         super().__init__()
         if not isinstance(action, Choices) or len(action.sizes) != 1:
             raise UserError(
-                f"actions {action} were given: a Q-network wants one choice out of n. Use PPO, or SAC and TD3 where actions are real numbers."
+                f"actions {action} were given: a Q-network wants one choice out of n. Use PPO, or "
+                "SAC and TD3 where actions are real numbers."
             )
         encoder, self.choices = encoder_for(observation, generator, normalise), action.sizes[0]
         shared = (encoder.width, *widths[:-1])
-        self.trunk = nn.Sequential(encoder, hidden(shared, generator=generator, layer_norm=layer_norm))
+        self.trunk = nn.Sequential(
+            encoder, hidden(shared, generator=generator, layer_norm=layer_norm)
+        )
         self.streams = nn.ModuleList(
-            hidden((shared[-1], *widths[-1:]), generator=generator, layer_norm=layer_norm, outputs=outputs)
+            hidden(
+                (shared[-1], *widths[-1:]),
+                generator=generator,
+                layer_norm=layer_norm,
+                outputs=outputs,
+            )
             for outputs in ((self.choices, 1) if dueling else (self.choices,))
         )
 

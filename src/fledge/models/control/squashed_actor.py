@@ -1,7 +1,9 @@
-"""Actors for real numbers between bounds: tanh of a Gaussian, with the density that it really has, and tanh of one number.
+"""Actors for real numbers between bounds: tanh of a Gaussian, with the density that it really has,
+and tanh of one number.
 
-Haarnoja et al. 2018 ("Soft Actor-Critic Algorithms and Applications"), appendix C; the one without noise: Fujimoto et al. 2018.
-Networks and densities are in units of the bounds, −1 to 1, so that nothing learned depends on the world's; actions are the world's own.
+Haarnoja et al. 2018 ("Soft Actor-Critic Algorithms and Applications"), appendix C; the one without
+noise: Fujimoto et al. 2018. Networks and densities are in units of the bounds, −1 to 1, so that
+nothing learned depends on the world's; actions are the world's own.
 """
 
 from __future__ import annotations
@@ -32,10 +34,15 @@ class Bounds(nn.Module):
     def __init__(self, action: Space) -> None:
         """Raises UserError for actions that are not real numbers between finite bounds."""
         super().__init__()
-        if not isinstance(action, Box) or not action.bounded or not bool((action.low < action.high).all()):
+        if (
+            not isinstance(action, Box)
+            or not action.bounded
+            or not bool((action.low < action.high).all())
+        ):
             raise UserError(
-                f"actions {action} were given: real numbers, each between a lower and a higher finite bound, are wanted. Use DQN for "
-                "one choice out of n, or PPO for numbers without bounds."
+                f"actions {action} were given: real numbers, each between a lower and a higher "
+                "finite bound, are wanted. Use DQN for one choice out of n, or PPO for numbers "
+                "without bounds."
             )
         low, high = action.low.float(), action.high.float()
         self.shape, self.width = action.shape, low.numel()
@@ -52,13 +59,16 @@ class Bounds(nn.Module):
 
     def anywhere(self, n: int, generator: torch.Generator) -> Tensor:
         """Even over the whole box.  -> [n, *A]"""
-        return self.to_world(2 * torch.rand((n, self.width), generator=generator).to(self.centre.device) - 1)
+        return self.to_world(
+            2 * torch.rand((n, self.width), generator=generator).to(self.centre.device) - 1
+        )
 
 
 class GaussianActor(nn.Module):
     """a = centre + reach · tanh(u), u normal with a mean and a spread of its own in every state.
 
-    It carries the temperature α, what a nat of its entropy is worth in reward, which is learned with it.
+    It carries the temperature α, what a nat of its entropy is worth in reward, which is learned
+    with it.
     """
 
     def __init__(
@@ -70,7 +80,8 @@ class GaussianActor(nn.Module):
         widths: Sequence[int] = (256, 256),
         encoder: Encoder | None = None,
     ) -> None:
-        """widths: of the hidden layers. encoder: normalises what actor and critics see alike; without it they see it as it is.
+        """widths: of the hidden layers. encoder: normalises what actor and critics see alike;
+        without it they see it as it is.
 
         Raises UserError as `Bounds` does.
         """
@@ -86,14 +97,17 @@ class GaussianActor(nn.Module):
         return mean, log_std.clamp(LEAST_LOG_STD, MOST_LOG_STD)
 
     def forward(self, obs: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """The action that standard normal noise makes, differentiable, and its log-density in units of the bounds.
+        """The action that standard normal noise makes, differentiable, and its log-density in units
+        of the bounds.
 
         log π(a|s) = log N(u) − Σ log(1 − tanh² u).  [N, *O], [N, width] -> [N, *A], [N]
         """
         mean, log_std = self.numbers(obs)
         u = torch.addcmul(mean, log_std.exp(), noise)
         normal = -0.5 * noise.square() - log_std - 0.5 * LOG_2PI
-        squeezed = 2 * (math.log(2) - u - F.softplus(-2 * u))  # log(1 − tanh² u), also where tanh² rounds to 1
+        squeezed = 2 * (
+            math.log(2) - u - F.softplus(-2 * u)
+        )  # log(1 − tanh² u), also where tanh² rounds to 1
         return self.bounds.to_world(u.tanh()), (normal - squeezed).sum(-1)
 
     def best(self, obs: Tensor) -> Tensor:
@@ -113,7 +127,8 @@ class DeterministicActor(nn.Module):
         widths: Sequence[int] = (256, 256),
         encoder: Encoder | None = None,
     ) -> None:
-        """widths: of the hidden layers. encoder: normalises what actor and critics see alike; without it they see it as it is.
+        """widths: of the hidden layers. encoder: normalises what actor and critics see alike;
+        without it they see it as it is.
 
         Raises UserError as `Bounds` does.
         """

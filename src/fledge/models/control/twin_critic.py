@@ -1,4 +1,6 @@
-"""Two critics of the same state and action, Q₁ and Q₂: the smaller of them is less often too large (Fujimoto et al. 2018, eq. 10)."""
+"""Two critics of the same state and action, Q₁ and Q₂: the smaller of them is less often too large
+(Fujimoto et al. 2018, eq. 10).
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,17 @@ class TwinCritic(nn.Module):
         widths: Sequence[int] = (256, 256),
         encoder: Encoder | None = None,
     ) -> None:
-        """widths: of the hidden layers. encoder: normalises what actor and critics see alike; without it they see it as it is.
+        """widths: of the hidden layers. encoder: normalises what actor and critics see alike;
+        without it they see it as it is.
 
         Raises UserError as `Bounds` does.
         """
         super().__init__()
         self.bounds, self.encoder = Bounds(action), encoder or Encoder(observation, normalise=False)
         sizes = (self.encoder.width + self.bounds.width, *widths, 1)
-        self.networks = nn.ModuleList(mlp(sizes, generator=generator, activation=nn.ReLU) for _ in range(2))
+        self.networks = nn.ModuleList(
+            mlp(sizes, generator=generator, activation=nn.ReLU) for _ in range(2)
+        )
 
     def forward(self, obs: Tensor, action: Tensor) -> Tensor:
         """[N, *O], [N, *A] -> [2, N]"""

@@ -1,4 +1,6 @@
-"""A number per position on top of a trunk: the critic of PPO, and the reward model, which reads it at the last real token."""
+"""A number per position on top of a trunk: the critic of PPO, and the reward model, which reads it
+at the last real token.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from fledge.models.language.transformer import Transformer
 
 
 class ScalarHead(nn.Module):
-    """A linear map to one number. It starts at zero, so that a fresh critic predicts 0 and a fresh reward model prefers nothing.
+    """A linear map to one number. It starts at zero, so that a fresh critic predicts 0 and a fresh
+    reward model prefers nothing.
 
     A reward model has no bias: a constant cancels in every comparison.
     """

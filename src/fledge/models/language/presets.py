@@ -10,21 +10,45 @@ from fledge.models.language.transformer import TransformerConfig
 
 # parameters without the embeddings stand behind each line
 PRESETS: dict[str, dict[str, int | bool | float]] = {
-    "nano": {"layers": 3, "width": 64, "heads": 4, "kv_heads": 4, "context": 128},  # 0.15 M: learns words in seconds
+    "nano": {
+        "layers": 3,
+        "width": 64,
+        "heads": 4,
+        "kv_heads": 4,
+        "context": 128,
+    },  # 0.15 M: learns words in seconds
     "tiny": {"layers": 4, "width": 128, "heads": 4, "kv_heads": 4, "context": 256},  # 0.8 M
     "mini": {"layers": 6, "width": 256, "heads": 4, "kv_heads": 4, "context": 256},  # 4.7 M
     "small": {"layers": 12, "width": 512, "heads": 8, "kv_heads": 4, "context": 1024},  # 34 M
-    "base": {"layers": 12, "width": 768, "heads": 12, "kv_heads": 4, "context": 2048, "tied": False},  # 78 M
-    "large": {"layers": 24, "width": 1024, "heads": 16, "kv_heads": 8, "context": 2048, "tied": False},  # 278 M
+    "base": {
+        "layers": 12,
+        "width": 768,
+        "heads": 12,
+        "kv_heads": 4,
+        "context": 2048,
+        "tied": False,
+    },  # 78 M
+    "large": {
+        "layers": 24,
+        "width": 1024,
+        "heads": 16,
+        "kv_heads": 8,
+        "context": 2048,
+        "tied": False,
+    },  # 278 M
 }
 
 
 def transformer_config(preset: str, vocab_size: int, **fields: Any) -> TransformerConfig:
-    """The preset's sizes with the given fields (None: not given) in their place. Raises UserError for an unknown name."""
+    """The preset's sizes with the given fields (None: not given) in their place. Raises UserError
+    for an unknown name.
+    """
     if preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f" Perhaps you meant {near[0]}." if near else ""
-        raise UserError(f"model={preset} is no preset: it must be one of {', '.join(PRESETS)}.{hint}")
+        raise UserError(
+            f"model={preset} is no preset: it must be one of {', '.join(PRESETS)}.{hint}"
+        )
     given = {name: value for name, value in fields.items() if value is not None}
     if "heads" in given and "kv_heads" not in given:
         given["kv_heads"] = given["heads"]

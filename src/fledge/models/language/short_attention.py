@@ -1,8 +1,10 @@
-"""Attention over rows of up to some hundred tokens in bfloat16 on a CPU, as plain matrix products: 1.6 to 7 times PyTorch's own there.
+"""Attention over rows of up to some hundred tokens in bfloat16 on a CPU, as plain matrix products:
+1.6 to 7 times PyTorch's own there.
 
-softmax(Q Kᵀ / √d) V (Vaswani et al. 2017, eq. 1). The fused kernel's backward pass is slow in bfloat16 on short rows: 14 ms
-against 2 ms for 64 rows of 32 tokens and 4 heads of 32, 40 ms against 23 ms for 16 rows of 256 tokens and 4 heads of 64 (torch 2.13,
-one Zen 4 core). Like it, this keeps no [T, T] array for the backward pass: it is computed again, a few rows at a time.
+softmax(Q Kᵀ / √d) V (Vaswani et al. 2017, eq. 1). The fused kernel's backward pass is slow in
+bfloat16 on short rows: 14 ms against 2 ms for 64 rows of 32 tokens and 4 heads of 32, 40 ms against
+23 ms for 16 rows of 256 tokens and 4 heads of 64 (torch 2.13, one Zen 4 core). Like it, this keeps
+no [T, T] array for the backward pass: it is computed again, a few rows at a time.
 """
 
 from __future__ import annotations
@@ -12,21 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LONGEST = 512  # tokens; at 1,024 the fused kernel, which never looks above the diagonal, has caught up
+LONGEST = (
+    512  # tokens; at 1,024 the fused kernel, which never looks above the diagonal, has caught up
+)
 AT_A_TIME = 2**19  # scores per thread: a megabyte, which stays in a core's cache
 
 
 def suits(q: Tensor, k: Tensor) -> bool:
     """Whether this is the faster way for whole rows of queries q and keys k."""
-    return q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] == k.shape[2] <= LONGEST
+    return (
+        q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] == k.shape[2] <= LONGEST
+    )
 
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """mask: None is causal; else bool [B, 1, T, T], True where attention is allowed.  [B, heads, T, d] three times -> the same"""
+    """mask: None is causal; else bool [B, 1, T, T], True where attention is allowed.  [B, heads, T,
+    d] three times -> the same
+    """
     return _forward(q, k, v, mask)
 
 
-# As operators of their own they are one node each to torch.compile, which would otherwise unroll their loops.
+# As operators of their own they are one node each to torch.compile, which would otherwise unroll
+# their loops.
 @torch.library.custom_op("fledge::short_attention", mutates_args=())
 def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     y = _like(q)
@@ -37,7 +46,9 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @torch.library.custom_op("fledge::short_attention_backward", mutates_args=())
-def _backward(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     g_q, g_k, g_v = _like(q), _like(k), _like(v)
     scale = q.shape[-1] ** -0.5
     with torch.autocast("cpu", enabled=False):
@@ -57,18 +68,24 @@ def _weights(q: Tensor, k: Tensor, bias: Tensor) -> Tensor:
 
 
 def _pieces(q: Tensor, mask: Tensor | None) -> list[tuple[slice, Tensor]]:
-    """Rows to take together, and what is added to their scores: 0 where attention is allowed, −∞ elsewhere."""
+    """Rows to take together, and what is added to their scores: 0 where attention is allowed, −∞
+    elsewhere.
+    """
     b, heads, t, _ = q.shape
     if mask is None:
         mask = torch.ones(t, t, dtype=torch.bool, device=q.device).tril()[None, None]
-    bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(~mask, float("-inf"))
+    bias = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill_(
+        ~mask, float("-inf")
+    )
     bias = bias.expand(b, 1, t, t)
     size = max(1, AT_A_TIME * torch.get_num_threads() // (heads * t * t))
     return [(slice(a, a + size), bias[a : a + size]) for a in range(0, b, size)]
 
 
 def _like(x: Tensor) -> Tensor:
-    """Room for [B, heads, T, d] that lies in memory as [B, T, heads, d]: the projections before and after read it as it is."""
+    """Room for [B, heads, T, d] that lies in memory as [B, T, heads, d]: the projections before and
+    after read it as it is.
+    """
     b, heads, t, d = x.shape
     return x.new_empty(b, t, heads, d).transpose(1, 2)
 
@@ -79,7 +96,9 @@ def _(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 @_backward.register_fake
-def _(g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     return _like(q), _like(k), _like(v)
 
 

@@ -1,8 +1,9 @@
 """A trained agent in its folder and back: weights and `agent.json`, who it is.
 
-A run of `fledge control` has two at most: `model/`, as it was after the last step, and `best/`, as it was at the
-evaluation that it did best in, where that was not the last one. What is in `best/` is told by its own card alone: the
-log may be that of another way, where a run went on from before that evaluation.
+A run of `fledge control` has two at most: `model/`, as it was after the last step, and `best/`, as
+it was at the evaluation that it did best in, where that was not the last one. What is in `best/` is
+told by its own card alone: the log may be that of another way, where a run went on from before that
+evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,13 @@ from fledge.recipes.control.builders import Built
 from fledge.runs.folder import Run
 from fledge.runs.lineage import is_of_a_run
 from fledge.runs.mended_log import set_aside
-from fledge.runs.model_files import MODEL_FILES, check_model, hashes_of, standing_model, written_model
+from fledge.runs.model_files import (
+    MODEL_FILES,
+    check_model,
+    hashes_of,
+    standing_model,
+    written_model,
+)
 from fledge.runs.whole_folder import recover
 from fledge.system_errors import out_of_memory
 from fledge.tensor_file import write_tensors
@@ -35,9 +42,11 @@ WEIGHTS, CRITIC, CARD = "model.safetensors", "critic.safetensors", "agent.json"
 
 
 class Card(BaseModel):
-    """agent.json. bounds: what −1 and 1 stand for in each part of an action, null where the world is told as it is.
+    """agent.json. bounds: what −1 and 1 stand for in each part of an action, null where the world
+    is told as it is.
 
-    spread: of the returns that rewards were divided by, as `RewardScale` counts it; the critic's values are in its units.
+    spread: of the returns that rewards were divided by, as `RewardScale` counts it; the critic's
+        values are in its units.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -105,14 +114,17 @@ def _whole(module: torch.nn.Module) -> dict[str, Tensor]:
 def find_agent(given: Path, which: Which | None = None) -> tuple[Run, Path]:
     """The run, and the folder of its agent. given: a run, or an agent's folder in it.
 
-    which: best is the last one too where no evaluation was better. Raises UserError where there is none.
+    which: best is the last one too where no evaluation was better. Raises UserError where there is
+        none.
     """
     given = Path(given)
     if which is None and is_of_a_run(given):
         given, which = given.parent, "best" if given.name == "best" else "last"
     run = Run.open(given)
     best, last = (standing_model(given / name) for name in ("best", "model"))
-    had_one = (best / WEIGHTS).is_file() or hashes_of(best).exists()  # a lost one is not the last one
+    had_one = (best / WEIGHTS).is_file() or hashes_of(
+        best
+    ).exists()  # a lost one is not the last one
     folder = best if which == "best" and had_one else last
     if run.verb != "control" or not (last / WEIGHTS).is_file():
         raise UserError(f"{given} holds no agent: give a finished run of `fledge control`.")
@@ -121,24 +133,33 @@ def find_agent(given: Path, which: Which | None = None) -> tuple[Run, Path]:
 
 
 def read_card(folder: Path) -> Card | None:
-    """None for an agent of a time before there were any. Raises UserError for one that cannot be read."""
+    """None for an agent of a time before there were any. Raises UserError for one that cannot be
+    read.
+    """
     try:
         return Card.model_validate_json((folder / CARD).read_bytes())
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        raise UserError(f"{folder / CARD} is damaged: train the agent anew, or put the file back.") from error
+        raise UserError(
+            f"{folder / CARD} is damaged: train the agent anew, or put the file back."
+        ) from error
 
 
 def put_in(built: Built, folder: Path, world: World) -> Card | None:
     """The weights of an agent's folder, into networks made for it.
 
-    Raises UserError where they do not fit, are damaged, or have learned to act between other bounds.
+    Raises UserError where they do not fit, are damaged, or have learned to act between other
+    bounds.
     """
     card, now = read_card(folder), bounds_of(world)
     saved = None
     if card is not None and card.bounds is not None and now is not None:
-        saved = _bounds(card.bounds).view(now.shape) if len(card.bounds[0]) == now[0].numel() else torch.empty(2, 0)
+        saved = (
+            _bounds(card.bounds).view(now.shape)
+            if len(card.bounds[0]) == now[0].numel()
+            else torch.empty(2, 0)
+        )
     check_bounds(saved, now, world.name)
     try:
         built.module.load_state_dict(load_file(folder / WEIGHTS))
@@ -148,8 +169,8 @@ def put_in(built: Built, folder: Path, world: World) -> Card | None:
         if out_of_memory(error):
             raise
         raise UserError(
-            f"{folder} holds an agent of another version of fledge or of {world.name}, or a broken file "
-            f"({' '.join(str(error).split())[:200]}): train it anew."
+            f"{folder} holds an agent of another version of fledge or of {world.name}, or a broken "
+            f"file ({' '.join(str(error).split())[:200]}): train it anew."
         ) from error
     return card
 
@@ -157,4 +178,6 @@ def put_in(built: Built, folder: Path, world: World) -> Card | None:
 def _bounds(ends: list[list[float | None]]) -> Tensor:
     """[2, A]"""
     infinite = (-math.inf, math.inf)
-    return torch.tensor([[far if x is None else x for x in end] for far, end in zip(infinite, ends, strict=True)])
+    return torch.tensor(
+        [[far if x is None else x for x in end] for far, end in zip(infinite, ends, strict=True)]
+    )

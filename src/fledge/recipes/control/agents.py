@@ -1,4 +1,6 @@
-"""A finished run's agent for Python: numpy in, numpy out, as the world's own environment shows and is told."""
+"""A finished run's agent for Python: numpy in, numpy out, as the world's own environment shows and
+is told.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +21,21 @@ from fledge.worlds.make import make_world
 from fledge.worlds.world import Box, World
 
 
-def load_agent(run: Path | str, which: Which = "best", *, world: Any = None, seed: int = 0) -> Agent:
+def load_agent(
+    run: Path | str, which: Which = "best", *, world: Any = None, seed: int = 0
+) -> Agent:
     """The agent of a finished run of `fledge control`: `agent.act(obs)` plays.
 
-    which: best, by its evaluations, or last. world: where the run's was an object of Python's, that object. seed: as of `Agent`.
-    Raises UserError for a folder without an agent, a world that is not here, and weights that do not fit.
+    which: best, by its evaluations, or last. world: where the run's was an object of Python's, that
+    object. seed: as of `Agent`. Raises UserError for a folder without an agent, a world that is not
+    here, and weights that do not fit.
     """
     found, folder = find_agent(Path(run), which)
     one = make_world(world or found.config["world"], 1)
     try:
-        built, card = load_built(found, folder, one, torch.device("cpu"), ControlConfig.model_validate)
+        built, card = load_built(
+            found, folder, one, torch.device("cpu"), ControlConfig.model_validate
+        )
     except BaseException:
         one.close()
         raise
@@ -36,18 +43,22 @@ def load_agent(run: Path | str, which: Which = "best", *, world: Any = None, see
 
 
 class Agent:
-    """Who acts for a finished run. `card` says which agent it is, `world` is one copy that it knows its spaces from."""
+    """Who acts for a finished run. `card` says which agent it is, `world` is one copy that it knows
+    its spaces from.
+    """
 
     def __init__(self, built: Built, world: World, card: Card | None, seed: int = 0) -> None:
-        """seed: of what is drawn where it does not play what it thinks best. card: None for runs of a time without."""
+        """seed: of what is drawn where it does not play what it thinks best. card: None for runs of
+        a time without.
+        """
         self.built, self.world, self.card = built, world, card
         self.generator = torch.Generator().manual_seed(seed)
 
     def act(self, obs: Any, *, deterministic: bool = True) -> Any:
         """One observation -> one action; [n, …] or a list of n -> [n, …].
 
-        deterministic: the action that it thinks best; else one drawn from its distribution, where it has one.
-        Raises UserError for an observation that is not the world's.
+        deterministic: the action that it thinks best; else one drawn from its distribution, where
+        it has one. Raises UserError for an observation that is not the world's.
         """
         seen, one = _several(self.world, obs)
         action = self.built.player.best(seen) if deterministic else self.draw(seen)
@@ -58,7 +69,9 @@ class Agent:
         return told[0] if one else told
 
     def draw(self, seen: Tensor) -> Tensor:
-        """As it acted while it learned, of the algorithms that learn a distribution.  [n, *O] -> [n, *A], in units of the bounds"""
+        """As it acted while it learned, of the algorithms that learn a distribution.  [n, *O] ->
+        [n, *A], in units of the bounds
+        """
         module = self.built.module
         with torch.no_grad():
             if isinstance(module, GaussianActor):
@@ -86,12 +99,15 @@ def _several(world: World, obs: Any) -> tuple[Tensor, bool]:
         kept = torch.as_tensor(np.asarray(obs))
         seen = kept.float() if kept.is_floating_point() else kept
     except (TypeError, ValueError) as error:
-        raise UserError(f"{world.name} does not show such things ({error}): give what its `step` returns.") from error
+        raise UserError(
+            f"{world.name} does not show such things ({error}): give what its `step` returns."
+        ) from error
     shape = world.observation.shape
     if tuple(seen.shape) == shape:
         return seen[None], True
     if tuple(seen.shape[1:]) == shape:
         return seen, False
     raise UserError(
-        f"an observation {tuple(seen.shape)} was given, and {world.name} shows {shape}: give one, or several in a row."
+        f"an observation {tuple(seen.shape)} was given, and {world.name} shows {shape}: give one, "
+        "or several in a row."
     )

@@ -1,4 +1,6 @@
-"""What each algorithm of `fledge control` is made of: networks, learner, memory, out of the settings of a run."""
+"""What each algorithm of `fledge control` is made of: networks, learner, memory, out of the
+settings of a run.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ from torch import Tensor, nn
 
 from fledge.algorithms.parts.action_table import ActionTable, falling_rate
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
-from fledge.algorithms.policy.natural_gradient import FixedRate, NaturalGradient, NaturalGradientSettings
+from fledge.algorithms.policy.natural_gradient import (
+    FixedRate,
+    NaturalGradient,
+    NaturalGradientSettings,
+)
 from fledge.algorithms.policy.off_policy import OffPolicy
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.algorithms.policy.reinforce import Reinforce
@@ -42,7 +48,8 @@ class Player(Protocol):
 
 @dataclass(frozen=True)
 class Built:
-    """An algorithm, who acts for it, who plays for it, the module whose weights are the result, and the statistics that grow.
+    """An algorithm, who acts for it, who plays for it, the module whose weights are the result, and
+    the statistics that grow.
 
     critic: what else another run must have to go on from here, where it is a network of its own.
     """
@@ -57,7 +64,9 @@ class Built:
 
 @dataclass(frozen=True)
 class Making:
-    """What a builder is given. settings: every field of the run. paces: what it says of the learners that it made."""
+    """What a builder is given. settings: every field of the run. paces: what it says of the
+    learners that it made.
+    """
 
     world: World
     settings: Any
@@ -88,10 +97,14 @@ class Making:
         return graph_policy_for(self.world.name, generator=generator)
 
     def learner(self, module: nn.Module, steps_per_batch: float = 1, after: int = 0) -> Learner:
-        """Its schedule is in world steps, the only length of a run that is known beforehand. after: those before it learns at all."""
+        """Its schedule is in world steps, the only length of a run that is known beforehand. after:
+        those before it learns at all.
+        """
         s = self.settings
         schedule = Schedule(s.learning_rate, s.steps - after, shape=s.schedule, final=0.0)
-        learner = Learner(module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip)
+        learner = Learner(
+            module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip
+        )
         self.paces.append(Pace(learner, steps_per_batch, after))
         return learner
 
@@ -107,7 +120,9 @@ def exploration(settings: Any) -> Exploration:
     """From any action to hardly any; who goes on from an agent explores no more than at its end."""
     s = settings
     first = 1.0 if s.base is None else s.last_epsilon
-    return Exploration(first=first, last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps))
+    return Exploration(
+        first=first, last=s.last_epsilon, world_steps=int(s.exploration_share * s.steps)
+    )
 
 
 def build_ppo(m: Making) -> Built:
@@ -146,7 +161,9 @@ def build_reinforce(m: Making) -> Built:
 
 
 def build_importance(m: Making) -> Built:
-    """REINFORCE several times over on one batch, with weights for what has changed since it was sampled."""
+    """REINFORCE several times over on one batch, with weights for what has changed since it was
+    sampled.
+    """
     s, policy = m.settings, m.actor_critic()
     algorithm = OffPolicy(
         policy, m.learner(policy, s.epochs), m.stopwatch, weights=s.importance, truncate_at=s.truncate_at,
@@ -198,13 +215,29 @@ def build_off_policy(m: Making, entropy: bool) -> Built:
     critic_learner = m.learner(critic, s.updates_per_batch, after=s.learning_starts)
     actor: nn.Module
     if entropy:
-        actor = GaussianActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
+        actor = GaussianActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(
+            m.device
+        )
         actor_learner = m.learner(actor, s.updates_per_batch, after=s.learning_starts)
-        algorithm: Any = SoftActorCritic(actor, critic, actor_learner, critic_learner, m.stopwatch, **common)
+        algorithm: Any = SoftActorCritic(
+            actor, critic, actor_learner, critic_learner, m.stopwatch, **common
+        )
     else:
-        actor = DeterministicActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
-        actor_learner = m.learner(actor, s.updates_per_batch / POLICY_EVERY, after=s.learning_starts)
-        algorithm = TD3(actor, critic, actor_learner, critic_learner, m.stopwatch, policy_every=POLICY_EVERY, **common)
+        actor = DeterministicActor(*spaces, generator=random, widths=s.widths, encoder=encoder).to(
+            m.device
+        )
+        actor_learner = m.learner(
+            actor, s.updates_per_batch / POLICY_EVERY, after=s.learning_starts
+        )
+        algorithm = TD3(
+            actor,
+            critic,
+            actor_learner,
+            critic_learner,
+            m.stopwatch,
+            policy_every=POLICY_EVERY,
+            **common,
+        )
     return Built(algorithm, algorithm, algorithm, actor, encoder, critic)
 
 
@@ -218,5 +251,7 @@ class _Values(nn.Module):
 
 def build_tabular(m: Making, method: Callable[..., Any]) -> Built:
     s = m.settings
-    table = ActionTable(m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=exploration(s))
+    table = ActionTable(
+        m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=exploration(s)
+    )
     return Built(method(table, m.stopwatch, gamma=s.gamma), table, table, _Values(table))

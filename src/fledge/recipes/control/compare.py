@@ -1,4 +1,6 @@
-"""`fledge control compare=ppo,dqn,…`: several algorithms, several seeds, one picture with intervals. Every run is a run of its own."""
+"""`fledge control compare=ppo,dqn,…`: several algorithms, several seeds, one picture with
+intervals. Every run is a run of its own.
+"""
 
 from __future__ import annotations
 
@@ -30,20 +32,28 @@ def compare(
     control: Callable[..., dict[str, Any]],
     prepared: Callable[[Any], Any],
 ) -> dict[str, Any]:
-    """control: trains one agent. prepared: its settings in full, or a UserError, before anything is trained.
+    """control: trains one agent. prepared: its settings in full, or a UserError, before anything is
+    trained.
 
     A comparison that is continued skips what is finished.
     """
     names = [name.strip() for name in config.compare.split(",")]
     for name in names:
-        prepared(config.model_copy(update={"compare": None, "algorithm": name, "expert": expert_for(name, config)}))
+        prepared(
+            config.model_copy(
+                update={"compare": None, "algorithm": name, "expert": expert_for(name, config)}
+            )
+        )
     if len(set(names)) != len(names):
         raise UserError(
-            f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of them that often."
+            f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of "
+            "them that often."
         )
     if run is not None:
         return compare_in(run, names, config, show, control)
-    with Run.create(config.out, "control", config.model_dump(mode="json"), seed=config.seed) as made:
+    with Run.create(
+        config.out, "control", config.model_dump(mode="json"), seed=config.seed
+    ) as made:
         return compare_in(made, names, config, show, control)
 
 
@@ -74,7 +84,9 @@ def compare_in(
                 raise stopped.of(str(run.folder)) from None
             found[name].append(summary)
             curves[name].append(on_grid(rows, grid))
-    summary = told(config, run, found, {name: np.stack(each) for name, each in curves.items()}, grid)
+    summary = told(
+        config, run, found, {name: np.stack(each) for name, each in curves.items()}, grid
+    )
     run.finish(summary)
     page = write_report(run.folder)
     show.print(table(summary))
@@ -90,7 +102,9 @@ def expert_for(name: str, config: Any) -> Path | None:
 def one(
     config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]], allowed: Allowed
 ) -> tuple[dict[str, Any], Rows]:
-    """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else trained."""
+    """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else
+    trained.
+    """
     if verb_of(folder) is None:
         summary = control(config, show)
     else:
@@ -102,16 +116,24 @@ def one(
 
 
 def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
-    """The last evaluation at or before each number of world steps; a batch that overshoots it by less than half a gap counts for it,
-    and for the last number whatever came last.
+    """The last evaluation at or before each number of world steps; a batch that overshoots it by
+    less than half a gap counts for it, and for the last number whatever came last.
     """
-    judged = [(row["world_steps"], row["evaluation_return"]) for row in rows if "evaluation_return" in row]
+    judged = [
+        (row["world_steps"], row["evaluation_return"]) for row in rows if "evaluation_return" in row
+    ]
     latest = np.append((grid[:-1] + grid[1:]) / 2, np.inf)
-    return np.array([[value for steps, value in judged if steps <= at][-1] for at in latest], dtype=np.float64)
+    return np.array(
+        [[value for steps, value in judged if steps <= at][-1] for at in latest], dtype=np.float64
+    )
 
 
 def told(
-    config: Any, run: Run, found: dict[str, list[dict[str, Any]]], curves: dict[str, np.ndarray], grid: np.ndarray
+    config: Any,
+    run: Run,
+    found: dict[str, list[dict[str, Any]]],
+    curves: dict[str, np.ndarray],
+    grid: np.ndarray,
 ) -> dict[str, Any]:
     compared = {}
     for name, returns in curves.items():

@@ -14,7 +14,14 @@ from fledge.errors import UserError
 from fledge.evaluate.judged_episodes import Played, play_episodes, steering_seed
 from fledge.generators import seed_generators
 from fledge.loop import train
-from fledge.recipes.control.agent_files import Card, card_for, find_agent, keep_best, put_in, whole_best
+from fledge.recipes.control.agent_files import (
+    Card,
+    card_for,
+    find_agent,
+    keep_best,
+    put_in,
+    whole_best,
+)
 from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.compare import compare
 from fledge.recipes.control.config import ControlConfig, settled
@@ -30,12 +37,17 @@ from fledge.worlds.make import make_world, name_of
 from fledge.worlds.units import parts_of_its_own
 from fledge.worlds.world import Box, World
 
-FAR = 50.0  # times 1, up or down: Pendulum, Acrobot and MuJoCo's bodies show numbers of up to 30 and learn
-SMALL = 256  # units of the widest hidden layer: up to there a second thread gains a fifth at best, and beside another process loses all
+# times 1, up or down: Pendulum, Acrobot and MuJoCo's bodies show numbers of up to 30 and learn
+FAR = 50.0
+# units of the widest hidden layer: up to there a second thread gains a fifth at best, and beside
+# another process loses all
+SMALL = 256
 
 
 def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
-    """Raises UserError for an unknown algorithm or world, settings that do not go together, and a world that fails."""
+    """Raises UserError for an unknown algorithm or world, settings that do not go together, and a
+    world that fails.
+    """
     began = time.perf_counter()
     if config.compare is not None:
         return compare(config, show, run, control, prepared)
@@ -45,17 +57,24 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     assert config.steps_per_batch is not None
     assert config.gamma is not None
     device = torch.device(
-        "cuda" if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available()) else "cpu"
+        "cuda"
+        if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+        else "cpu"
     )
     with ExitStack() as worlds:
         world, judge_world = (
-            worlds.enter_context(closing(make_world(config.world, n, processes=config.world_process == "own")))
+            worlds.enter_context(
+                closing(make_world(config.world, n, processes=config.world_process == "own"))
+            )
             for n in (config.copies, config.evaluation_episodes)
         )
         making = Making(world, config, stopwatch, device)
         built = kind.build(making)
         if config.normalise and built.encoder is None:
-            raise UserError(f"algorithm={config.algorithm} takes observations as they are: leave normalise=true out.")
+            raise UserError(
+                f"algorithm={config.algorithm} takes observations as they are: leave "
+                "normalise=true out."
+            )
         base = None if config.base is None else find_agent(config.base)
         expert = None if config.expert is None else find_agent(config.expert, "best")
         card = None if base is None else begin_from(built, *base, world)
@@ -76,19 +95,25 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
             )
             run.began = began
             worlds.callback(run.close)
-        show.line(f"control: {config.algorithm} in {world.name}, {config.steps:,} steps → {run.folder}")
+        show.line(
+            f"control: {config.algorithm} in {world.name}, {config.steps:,} steps → {run.folder}"
+        )
         parts = parts_of_its_own(world.action)
         if bool(parts.any()):
             show.line(
-                f"Of an action the parts {parts.nonzero().flatten().tolist()} have no bounds on both sides: they are learned in the "
-                "world's own units, all others from −1 to 1."
+                f"Of an action the parts {parts.nonzero().flatten().tolist()} have no bounds on "
+                "both sides: they are learned in the world's own units, all others from −1 to 1."
             )
         if run.checkpoints.steps():
             if kind.workers:
-                show.line("Workers do not wait for each other, so no run of theirs ends with the same bits.")
+                show.line(
+                    "Workers do not wait for each other, so no run of theirs ends with the same "
+                    "bits."
+                )
             elif not world.restorable:
                 show.line(
-                    f"{world.name} cannot be put back where it was: its episodes begin anew, so the run ends with other bits."
+                    f"{world.name} cannot be put back where it was: its episodes begin anew, so "
+                    "the run ends with other bits."
                 )
         with threads_for(config, device):
             algorithm = by_world_steps(built.algorithm, making.paces, sampler)
@@ -97,7 +122,9 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
 
 
 def prepared(config: ControlConfig) -> ControlConfig:
-    """The settings in full. Raises UserError for an unknown algorithm or world, and for settings that do not go together."""
+    """The settings in full. Raises UserError for an unknown algorithm or world, and for settings
+    that do not go together.
+    """
     kind = kind_for(config.algorithm)
     with closing(make_world(config.world, 1)) as probe:
         config = settled(config, kind, kind_of_world(probe))
@@ -106,10 +133,13 @@ def prepared(config: ControlConfig) -> ControlConfig:
 
 
 def begin_from(built: Built, run: Run, folder: Path, world: World) -> Card | None:
-    """The agent of a finished run goes on: its weights, and what its observations and rewards were divided by."""
+    """The agent of a finished run goes on: its weights, and what its observations and rewards were
+    divided by.
+    """
     if run.config["world"] != world.name:
         raise UserError(
-            f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
+            f"{folder} was trained in {run.config['world']}, and this is {world.name}: give a run "
+            "of the same world."
         )
     card = put_in(built, folder, world)
     for name in ("target_network", "target_actor", "target_critic"):
@@ -125,13 +155,16 @@ def say_if_far(world: World, played: Played, show: Show) -> None:
     size = float(played.obs.double().square().mean().sqrt())
     if size > FAR or 0 < size < 1 / FAR:
         show.line(
-            f"Observations in {world.name} are of the order of {size:.2g}, and networks learn from numbers near 1: give normalise=true."
+            f"Observations in {world.name} are of the order of {size:.2g}, and networks learn from "
+            "numbers near 1: give normalise=true."
         )
 
 
 @contextmanager
 def threads_for(config: ControlConfig, device: torch.device) -> Iterator[None]:
-    """One thread for a small network, and so the same bits whatever threads there are; worlds keep those they were made with."""
+    """One thread for a small network, and so the same bits whatever threads there are; worlds keep
+    those they were made with.
+    """
     before = torch.get_num_threads()
     if device.type == "cpu" and config.network == "mlp" and max(config.widths or (0,)) <= SMALL:
         torch.set_num_threads(1)
@@ -145,40 +178,67 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
     """Raises UserError for what cannot work together, before anything is computed."""
     if not isinstance(world.action, kind.actions):
         raise UserError(
-            f"algorithm={config.algorithm} is for {'real numbers' if Box in kind.actions else 'one action of several'}, and "
-            f"{config.world} wants {'real numbers' if isinstance(world.action, Box) else 'one of several'}: give ppo."
+            f"algorithm={config.algorithm} is for "
+            f"{'real numbers' if Box in kind.actions else 'one action of several'}, and "
+            f"{config.world} wants "
+            f"{'real numbers' if isinstance(world.action, Box) else 'one of several'}: give ppo."
         )
     if kind.tables and kind_of_world(world) != "tables":
         raise UserError(
-            f"algorithm={config.algorithm} fills a table, and {config.world} has no states to count: give dqn or ppo."
+            f"algorithm={config.algorithm} fills a table, and {config.world} has no states to "
+            "count: give dqn or ppo."
         )
     if kind_of_world(world) == "pictures" and config.algorithm != "dqn":
-        raise UserError(f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them.")
+        raise UserError(
+            f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them."
+        )
     assert config.copies is not None
     if config.copies > config.steps:
-        raise UserError(f"copies={config.copies} and steps={config.steps}: give as many steps as copies, or more.")
+        raise UserError(
+            f"copies={config.copies} and steps={config.steps}: give as many steps as copies, or "
+            "more."
+        )
     if kind.remembers and config.steps <= config.learning_starts:
         raise UserError(
-            f"steps={config.steps} and learning_starts={config.learning_starts}: nothing would be learned. Give more steps, or a smaller "
-            "learning_starts."
+            f"steps={config.steps} and learning_starts={config.learning_starts}: nothing would be "
+            "learned. Give more steps, or a smaller learning_starts."
         )
     imitates = config.algorithm in IMITATORS
     if imitates and config.expert is None:
         raise UserError(
-            f"algorithm={config.algorithm} was given without an expert: give expert=RUN, a finished run of `fledge control` in this world."
+            f"algorithm={config.algorithm} was given without an expert: give expert=RUN, a "
+            "finished run of `fledge control` in this world."
         )
     if config.expert is not None and not imitates:
-        raise UserError(f"algorithm={config.algorithm} asks no expert: leave expert={config.expert} out.")
+        raise UserError(
+            f"algorithm={config.algorithm} asks no expert: leave expert={config.expert} out."
+        )
     if config.network == "graph" and not kind.actor_critic:
-        raise UserError(f"algorithm={config.algorithm} has networks of its own: leave network=graph out, or give ppo.")
+        raise UserError(
+            f"algorithm={config.algorithm} has networks of its own: leave network=graph out, or "
+            "give ppo."
+        )
     if (kind.whole_episodes or kind.workers) and config.scale_rewards:
-        raise UserError(f"algorithm={config.algorithm} takes rewards as they are: leave scale_rewards=true out.")
+        raise UserError(
+            f"algorithm={config.algorithm} takes rewards as they are: leave scale_rewards=true out."
+        )
     if kind.workers and not isinstance(config.world, str):
-        raise UserError("workers look for their world by its name: give it as ./FILE.py:World, or algorithm=a2c.")
+        raise UserError(
+            "workers look for their world by its name: give it as ./FILE.py:World, or "
+            "algorithm=a2c."
+        )
     if kind.workers and config.normalise:
-        raise UserError("workers have no statistics in common: leave normalise=true out, or give algorithm=a2c.")
-    if config.algorithm == "reinforce" and config.baseline in ("leave_one_out", "optimal") and config.copies < 2:
-        raise UserError("copies=1 leaves no other episode to compare with: give 2 or more, or baseline=value.")
+        raise UserError(
+            "workers have no statistics in common: leave normalise=true out, or give algorithm=a2c."
+        )
+    if (
+        config.algorithm == "reinforce"
+        and config.baseline in ("leave_one_out", "optimal")
+        and config.copies < 2
+    ):
+        raise UserError(
+            "copies=1 leaves no other episode to compare with: give 2 or more, or baseline=value."
+        )
 
 
 def learn(
@@ -199,7 +259,10 @@ def learn(
 
     def due() -> bool:
         """Whether the last batch has passed a multiple of `evaluate_every` world steps."""
-        return every > 0 and sampler.taken // every > (sampler.taken - sampler.figures["steps_taken"]) // every
+        return (
+            every > 0
+            and sampler.taken // every > (sampler.taken - sampler.figures["steps_taken"]) // every
+        )
 
     def evaluate(step: int) -> dict[str, float]:
         played = play_episodes(judge_world, built.player.best, steering_seed(config.seed))
@@ -215,7 +278,10 @@ def learn(
         }
 
     def enough(evaluation: dict[str, float]) -> bool:
-        return config.stop_at_return is not None and evaluation["evaluation_return"] >= config.stop_at_return
+        return (
+            config.stop_at_return is not None
+            and evaluation["evaluation_return"] >= config.stop_at_return
+        )
 
     with show.progress("control", config.steps, "episode_return") as bar:
         watch = InWorldSteps(bar)

@@ -1,4 +1,6 @@
-"""The algorithms of `fledge control` by name: how each samples, and its own settings for a kind of world."""
+"""The algorithms of `fledge control` by name: how each samples, and its own settings for a kind of
+world.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def build_imitation(m: Making, decay: float) -> Built:
 
 
 def build_goal_cloning(m: Making) -> Built:
-    """Goals are places it has been to; what a finished run plays is the way to the end of the best episode that it saw."""
+    """Goals are places it has been to; what a finished run plays is the way to the end of the best
+    episode that it saw.
+    """
     s, place = m.settings, m.world.observation
     policy = m.actor_critic(with_goals(place, place))
     aim = Aimed(policy, place).to(m.device)
@@ -61,7 +65,11 @@ def build_goal_cloning(m: Making) -> Built:
         known = algorithm.labelled.obs  # [N, O + O]
         if known is None:
             return aim.goal.expand(n, *place.shape)
-        drawn = known[torch.randint(len(known), (n,), generator=generator)].chunk(2, -1)[1].view(n, *place.shape)
+        drawn = (
+            known[torch.randint(len(known), (n,), generator=generator)]
+            .chunk(2, -1)[1]
+            .view(n, *place.shape)
+        )
         drawn[: n // 2] = aim.goal
         return drawn
 
@@ -72,7 +80,9 @@ def build_goal_cloning(m: Making) -> Built:
     return Built(algorithm, algorithm, aim, aim)
 
 
-def load_player(folder: Path, world: World, device: torch.device, settings_of: Callable[[Any], Any]) -> Player:
+def load_player(
+    folder: Path, world: World, device: torch.device, settings_of: Callable[[Any], Any]
+) -> Player:
     """Who plays for a finished run: its best agent. The rest as `load_built`."""
     run, best = find_agent(folder, "best")
     return load_built(run, best, world, device, settings_of)[0].player
@@ -81,14 +91,16 @@ def load_player(folder: Path, world: World, device: torch.device, settings_of: C
 def load_built(
     run: Run, folder: Path, world: World, device: torch.device, settings_of: Callable[[Any], Any]
 ) -> tuple[Built, Card | None]:
-    """A finished run's agent out of one of its folders. settings_of: its config as this version reads it; it raises ValueError for what
-    it cannot. What has imitated somebody is asked alone: its algorithm is None.
+    """A finished run's agent out of one of its folders. settings_of: its config as this version
+    reads it; it raises ValueError for what it cannot. What has imitated somebody is asked alone:
+    its algorithm is None.
 
     Raises UserError for an agent of another world, of another version, or that is damaged.
     """
     if run.config["world"] != world.name:
         raise UserError(
-            f"{run.folder} was trained in {run.config['world']}, and this is {world.name}: give a run of the same world."
+            f"{run.folder} was trained in {run.config['world']}, and this is {world.name}: give a "
+            "run of the same world."
         )
     try:
         making = Making(world, settings_of(run.config | {"world": world.name}), Stopwatch(), device)
@@ -106,11 +118,13 @@ def load_built(
 
 @dataclass(frozen=True)
 class Kind:
-    """build: what makes it. settings: its own values of the fields; of a kind of world, on top of them.
+    """build: what makes it. settings: its own values of the fields; of a kind of world, on top of
+    them.
 
-    whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples in processes. tables: it wants
-    observations that are choices. actor_critic: whether its policy is one, so that
-    `network` may choose another. remembers: it learns from a replay memory. actions: what it can do.
+    whole_episodes: one a copy and batch, in place of `steps_per_batch` steps. workers: it samples
+    in processes. tables: it wants observations that are choices. actor_critic: whether its policy
+    is one, so that `network` may choose another. remembers: it learns from a replay memory.
+    actions: what it can do.
     """
 
     build: Callable[[Making], Built]
@@ -124,9 +138,16 @@ class Kind:
     remembers: bool = False
 
     def sampler(
-        self, world: World, built: Built, stopwatch: Stopwatch, settings: Any, say: Callable[[str], Any] = warnings.warn
+        self,
+        world: World,
+        built: Built,
+        stopwatch: Stopwatch,
+        settings: Any,
+        say: Callable[[str], Any] = warnings.warn,
     ) -> Any:
-        """Batches for this algorithm, out of this world. `close` those that have it. say: is told when a worker dies."""
+        """Batches for this algorithm, out of this world. `close` those that have it. say: is told
+        when a worker dies.
+        """
         s = settings
         if self.workers:
             return Workers(
@@ -257,7 +278,9 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of_world(world: World) -> str:
-    """bodies: real-numbered actions; pictures; tables: observations that are choices; vectors: the rest."""
+    """bodies: real-numbered actions; pictures; tables: observations that are choices; vectors: the
+    rest.
+    """
     if isinstance(world.observation, Choices):
         return "tables"
     if world.observation.low.dtype == torch.uint8 and len(world.observation.shape) == 3:

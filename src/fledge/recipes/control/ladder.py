@@ -1,6 +1,8 @@
-"""`fledge ladder gridworld`: one gridworld by linear algebra, by sweeps, by tables, by policy gradients and by networks.
+"""`fledge ladder gridworld`: one gridworld by linear algebra, by sweeps, by tables, by policy
+gradients and by networks.
 
-Every rung's policy is judged exactly: V^π by a linear solve, beside V*. What learns from samples is judged as samples go by.
+Every rung's policy is judged exactly: V^π by a linear solve, beside V*. What learns from samples is
+judged as samples go by.
 """
 
 from __future__ import annotations
@@ -19,7 +21,12 @@ from torch import Tensor
 from fledge import __version__
 from fledge.errors import UserError
 from fledge.plan.bellman import Solution
-from fledge.plan.dynamic_programming import gauss_seidel, prioritised_sweeping, q_value_iteration, value_iteration
+from fledge.plan.dynamic_programming import (
+    gauss_seidel,
+    prioritised_sweeping,
+    q_value_iteration,
+    value_iteration,
+)
 from fledge.plan.policy_iteration import policy_iteration, policy_value
 from fledge.recipes.control.builders import Making
 from fledge.recipes.control.control import ControlConfig, settled
@@ -52,18 +59,27 @@ TIME_LIMIT = 200  # steps of an episode
 
 
 class LadderConfig(BaseModel):
-    """The same gridworld solved exactly and learned from samples, each rung with its distance to the exact answer."""
+    """The same gridworld solved exactly and learned from samples, each rung with its distance to
+    the exact answer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     world: str = Field(
         default="gridworld",
-        description="gridworld, the classic 4 × 3 one, or a text file with a map of '.', '#', 'S', '+' and '-'",
+        description=(
+            "gridworld, the classic 4 × 3 one, or a text file with a map of '.', '#', 'S', '+' and "
+            "'-'"
+        ),
     )
     step_reward: float = Field(default=-0.04, ge=-1e6, le=1e6, description="what each step pays")
-    slip: float = Field(default=0.2, ge=0, le=1, description="the chance of going to one of the two sides")
+    slip: float = Field(
+        default=0.2, ge=0, le=1, description="the chance of going to one of the two sides"
+    )
     gamma: float = Field(default=0.99, gt=0, lt=1, description="discount per step")
-    samples: int = Field(default=40_000, ge=1_000, description="steps in the world for each learner")
+    samples: int = Field(
+        default=40_000, ge=1_000, description="steps in the world for each learner"
+    )
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number")
     out: Path = Field(default=Path("ladder.html"), description="the page to write, with pictures")
 
@@ -72,11 +88,14 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a map that is none, and a folder that is not there."""
     if not config.out.parent.is_dir():
         raise UserError(
-            f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, or choose another."
+            f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, "
+            "or choose another."
         )
     check_page(config.out, "ladder")
     began = time.perf_counter()
-    grid = read_gridworld(map_text(config.world), step_reward=config.step_reward, slip=config.slip, gamma=config.gamma)
+    grid = read_gridworld(
+        map_text(config.world), step_reward=config.step_reward, slip=config.slip, gamma=config.gamma
+    )
     mdp = grid.mdp()
     best = policy_iteration(mdp)
     show.print(in_terminal(grid, *on_map(grid, best)))
@@ -99,7 +118,9 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
             learned.append(climb(name, config, mdp, best.value))
             watch.step(len(exact) + len(learned), {"lost": learned[-1]["lost"]})
     show.print(table(exact, learned))
-    write_page(config.out, page(config, grid, best, exact, learned, time.perf_counter() - began), "ladder")
+    write_page(
+        config.out, page(config, grid, best, exact, learned, time.perf_counter() - began), "ladder"
+    )
     show.line(f"The page: {config.out}")
     return {
         "verb": "ladder",
@@ -119,18 +140,23 @@ def map_text(world: str) -> str:
         return Path(world).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"the map {world} cannot be read ({error}): give `gridworld`, or a text file with '.', '#', 'S', '+' and '-'."
+            f"the map {world} cannot be read ({error}): give `gridworld`, or a text file with '.', "
+            "'#', 'S', '+' and '-'."
         ) from error
 
 
 def on_map(grid: Gridworld, found: Solution) -> tuple[Tensor, Tensor]:
-    """V* and the best actions where they belong, −1 where there is nothing to do.  -> [H, W], [H, W]"""
+    """V* and the best actions where they belong, −1 where there is nothing to do.  -> [H, W], [H,
+    W]
+    """
     policy = grid.on_map(found.policy, -1)
     return grid.on_map(found.value, 0.0), torch.where(grid.exits, -1, policy)
 
 
 def loss_of(mdp: MDP, policy: Tensor, best: Tensor) -> tuple[float, float]:
-    """V* − V^π from where episodes start, and in the worst state, which a good policy may never see.  policy [S] long"""
+    """V* − V^π from where episodes start, and in the worst state, which a good policy may never
+    see.  policy [S] long
+    """
     lost = best - policy_value(mdp, policy)
     return float(mdp.start @ lost), float(lost.max())
 
@@ -140,7 +166,12 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     began = time.perf_counter()
     kind, stopwatch = kind_for(name), Stopwatch()
     given = ControlConfig(
-        algorithm=name, world="gridworld", steps=config.samples, seed=config.seed, gamma=config.gamma, copies=8
+        algorithm=name,
+        world="gridworld",
+        steps=config.samples,
+        seed=config.seed,
+        gamma=config.gamma,
+        copies=8,
     )
     settings = settled(given, kind, "tables")
     assert settings.copies is not None
@@ -183,7 +214,8 @@ def table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Table:
             f"{one['seconds']:.3f}" if one["seconds"] < 0.1 else f"{one['seconds']:.1f}",
         )
     found.caption = (
-        "loses: V* − V^π of the greedy policy from where episodes start; at worst: in any state, also one it never sees"
+        "loses: V* − V^π of the greedy policy from where episodes start; at worst: in any state, "
+        "also one it never sees"
     )
     found.caption_justify = "left"
     return found
@@ -203,10 +235,19 @@ def page(
         series = [Series(name, *curves[name]) for name in names]
         caption = " · ".join(f"{name} {curves[name][1][-1]:.3f}" for name in names)
         svg = line_chart(
-            series, x_label="steps in the world", description=f"{title}: distance to V*: {caption}", low=0.0
+            series,
+            x_label="steps in the world",
+            description=f"{title}: distance to V*: {caption}",
+            low=0.0,
         )
         pictures.append(
-            {"title": title, "unit": "V* − V^π from the start", "legend": names, "caption": caption, "svg": svg}
+            {
+                "title": title,
+                "unit": "V* − V^π from the start",
+                "legend": names,
+                "caption": caption,
+                "svg": svg,
+            }
         )
     content = {
         "title": f"ladder {config.world}",

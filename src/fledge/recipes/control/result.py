@@ -1,4 +1,6 @@
-"""What a run of `fledge control` leaves: its last agent, its best, what the kept one earns in episodes that steered nothing, a film."""
+"""What a run of `fledge control` leaves: its last agent, its best, what the kept one earns in
+episodes that steered nothing, a film.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +22,37 @@ from fledge.worlds.world import World
 
 
 def finish(
-    config: ControlConfig, run: Run, built: Built, last: dict[str, float], sampler: Any, judge_world: World, show: Show
+    config: ControlConfig,
+    run: Run,
+    built: Built,
+    last: dict[str, float],
+    sampler: Any,
+    judge_world: World,
+    show: Show,
 ) -> dict[str, Any]:
     """Agents, result, film and summary."""
     steps, folder = sampler.taken, run.model_folder
     with written_model(folder) as beside:
-        write_agent(beside, built, card_for(config, judge_world, sampler, last["evaluation_return"]))
+        write_agent(
+            beside, built, card_for(config, judge_world, sampler, last["evaluation_return"])
+        )
     best = kept_beside(run, last["evaluation_return"], show)
     result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
     if best is not None:
         put_in(built, best[0], judge_world)
         result["best"] = play_episodes(judge_world, built.player.best, result_seed(config.seed))
     pictured = filmed(config, run, built, show) if config.pictures else ""
-    first = next(row["evaluation_return"] for row in run.metrics.each() if "evaluation_return" in row)
+    first = next(
+        row["evaluation_return"] for row in run.metrics.each() if "evaluation_return" in row
+    )
     kept = "last" if best is None else "best"
-    run.metrics.write({"step": last["step"], "world_steps": float(steps), "test_evaluation_return": result[kept].mean})
+    run.metrics.write(
+        {
+            "step": last["step"],
+            "world_steps": float(steps),
+            "test_evaluation_return": result[kept].mean,
+        }
+    )
     summary = {
         "verb": "control",
         "run": str(run.folder),
@@ -44,7 +62,9 @@ def finish(
         "steps": steps,
         "seconds": run.seconds,
         "evaluation_return": last["evaluation_return"],
-        "best_evaluation_return": last["evaluation_return"] if best is None else best[1].evaluation_return,
+        "best_evaluation_return": last["evaluation_return"]
+        if best is None
+        else best[1].evaluation_return,
         "best_steps": int(steps if best is None else best[1].world_steps),
         "kept": kept,
         "test_return": result[kept].mean,
@@ -57,16 +77,17 @@ def finish(
     run.finish(summary)
     say_skipped(run, show)
     show.line(
-        f"control: return {first:.1f} → {last['evaluation_return']:.1f} "
-        f"(mean of {config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after {steps:,} steps, in "
-        f"{summary['seconds']:.1f} s{pictured}."
+        f"control: return {first:.1f} → {last['evaluation_return']:.1f} (mean of "
+        f"{config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after "
+        f"{steps:,} steps, in {summary['seconds']:.1f} s{pictured}."
     )
     if best is None:
         show.line(f"Kept: the last agent, in {folder}; {told(result['last'])}.")
     else:
         show.line(
-            f"Kept: the best agent, of step {best[1].world_steps:,} with {best[1].evaluation_return:.1f}, in {best[0]}; "
-            f"{told(result['best'])}, the last one, in {folder}, {result['last'].mean:.1f}."
+            f"Kept: the best agent, of step {best[1].world_steps:,} with "
+            f"{best[1].evaluation_return:.1f}, in {best[0]}; {told(result['best'])}, the last one, "
+            f"in {folder}, {result['last'].mean:.1f}."
         )
     show.line(f"Next: fledge play run={run.folder}, or fledge report run={run.folder}")
     return summary
@@ -74,11 +95,16 @@ def finish(
 
 def told(played: Played) -> str:
     low, high = played.interval
-    return f"in {len(played.returns)} other episodes it earned {played.mean:.1f} (95 %: {low:.1f} to {high:.1f})"
+    return (
+        f"in {len(played.returns)} other episodes it earned {played.mean:.1f} (95 %: {low:.1f} to "
+        f"{high:.1f})"
+    )
 
 
 def kept_beside(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
-    """Folder and card of the best agent, None where no evaluation was better than the last one: then that is the best."""
+    """Folder and card of the best agent, None where no evaluation was better than the last one:
+    then that is the best.
+    """
     best = whole_best(run, show.line)
     if best is not None and best[1].evaluation_return > last:
         return best
@@ -87,8 +113,12 @@ def kept_beside(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
 
 
 def filmed(config: ControlConfig, run: Run, built: Built, show: Show) -> str:
-    """What the last line says of the film of the agent as it is now; why there is none is said at once."""
-    made, why = film(config.world, built.player.best, seed=seed_for(config.seed, "evaluation", "film"))
+    """What the last line says of the film of the agent as it is now; why there is none is said at
+    once.
+    """
+    made, why = film(
+        config.world, built.player.best, seed=seed_for(config.seed, "evaluation", "film")
+    )
     if made is None:
         show.line(why)
         return ""

@@ -1,4 +1,6 @@
-"""`fledge align`: reinforcement learning on completions, rewarded by a task's verifier or by a reward model."""
+"""`fledge align`: reinforcement learning on completions, rewarded by a task's verifier or by a
+reward model.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,12 @@ from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
 from fledge.recipes.pacing import by_batches, say_skipped
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import TrainingConfig, closes_what_it_opens, open_run, removed_if_it_cannot_begin
+from fledge.recipes.training import (
+    TrainingConfig,
+    closes_what_it_opens,
+    open_run,
+    removed_if_it_cannot_begin,
+)
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows
@@ -57,11 +64,18 @@ from fledge.trajectories import Trajectories, from_rows
 
 
 class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
-    """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones likelier."""
+    """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
+    likelier.
+    """
 
-    base: Path = Field(description="the run or model folder to start from; the reference of the KL, too")
+    base: Path = Field(
+        description="the run or model folder to start from; the reference of the KL, too"
+    )
     task: str = Field(
-        description="where prompts come from, and the true score: reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+        description=(
+            "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
+            "last, words, or a .jsonl or .py of your own"
+        )
     )
     reward: Path | None = Field(
         default=None,
@@ -69,36 +83,56 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     )
     cut_reward: float = Field(
         default=0.0,
-        description="the most that an answer cut at max_new_tokens earns, whoever judges (a reward model's scores are 0 on average)",
+        description=(
+            "the most that an answer cut at max_new_tokens earns, whoever judges (a reward model's "
+            "scores are 0 on average)"
+        ),
     )
     algorithm: str = Field(
         default="reinforce",
         description=f"one of {', '.join(NAMES)}; or FILE.py:Class for one of your own",
     )
-    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    shortest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+    longest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
     prompts_per_step: int = Field(default=64, ge=1, description="different prompts a step")
     samples_per_prompt: int = Field(default=8, ge=1, description="answers sampled to each")
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer")
     temperature: float = Field(
-        default=1.0, gt=0, description="of the sampled distribution, which is the one that is trained"
+        default=1.0,
+        gt=0,
+        description="of the sampled distribution, which is the one that is trained",
     )
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
     min_p: float = Field(
-        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="drops tokens less than this times as likely as the likeliest",
     )
     generation: Generation = Field(
         default="fp32",
-        description="precision of the samples' generation; the trainer scores them at its own, and logs the drift between the two",
+        description=(
+            "precision of the samples' generation; the trainer scores them at its own, and logs "
+            "the drift between the two"
+        ),
     )
     kl_coefficient: float = Field(
         default=0.02,
         ge=0,
-        description="β: reward lost per nat of log π/π_base; the em family measures the KL and does not punish it",
+        description=(
+            "β: reward lost per nat of log π/π_base; the em family measures the KL and does not "
+            "punish it"
+        ),
     )
     kl_target: float | None = Field(
-        default=None, gt=0, description="nats an answer; steers β towards it (adaptive), instead of a fixed β"
+        default=None,
+        gt=0,
+        description="nats an answer; steers β towards it (adaptive), instead of a fixed β",
     )
     baseline: Literal["none", "constant", "batch", "group", "leave_one_out", "optimal"] = Field(
         default="leave_one_out", description="of reinforce; a critic's values are ppo's"
@@ -113,7 +147,10 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     redraws: int | None = Field(
         default=None,
         ge=0,
-        description="dapo: rounds in which prompts whose answers all earned the same give way to the next prompts; its own: 3",
+        description=(
+            "dapo: rounds in which prompts whose answers all earned the same give way to the next "
+            "prompts; its own: 3"
+        ),
     )
     hint: str | None = Field(
         default=None,
@@ -122,11 +159,18 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     pairs: int | None = Field(
         default=None,
         ge=8,
-        description="dpo, ipo, kto, orpo, simpo: how many pairs of the base's own answers to learn from; their own: 4096",
+        description=(
+            "dpo, ipo, kto, orpo, simpo: how many pairs of the base's own answers to learn from; "
+            "their own: 4096"
+        ),
     )
-    threshold: float = Field(default=1.0, description="em, star: the reward from which an answer is right")
+    threshold: float = Field(
+        default=1.0, description="em, star: the reward from which an answer is right"
+    )
     reward_temperature: float | None = Field(
-        default=None, gt=0, description="rwr, awr: an answer weighs exp(reward / this); their own: 1"
+        default=None,
+        gt=0,
+        description="rwr, awr: an answer weighs exp(reward / this); their own: 1",
     )
     weight_cap: float | None = Field(
         default=None, gt=0, description="rwr, awr: the largest weight; their own: none, 20"
@@ -136,19 +180,27 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
         description="off_policy, which learns from the base's answers: what an importance weight is of",
     )
     truncate_at: float | None = Field(
-        default=None, gt=0, description="off_policy: the largest importance weight, bias for variance; none: any"
+        default=None,
+        gt=0,
+        description="off_policy: the largest importance weight, bias for variance; none: any",
     )
     gamma: float = Field(default=1.0, gt=0, le=1, description="discount per token")
     gae_lambda: float = Field(default=0.95, ge=0, le=1, description="of ppo's advantage estimation")
     updates_per_step: int | None = Field(
         default=None,
         ge=1,
-        description="optimizer steps over each batch of samples; by default in each of its epochs 4 for ppo, 8 for rest_em and star, else 1",
+        description=(
+            "optimizer steps over each batch of samples; by default in each of its epochs 4 for "
+            "ppo, 8 for rest_em and star, else 1"
+        ),
     )
     epochs: int | None = Field(
         default=None,
         ge=1,
-        description="passes over each batch of samples, within updates_per_step; by default 4 for rest_em and star, else 1",
+        description=(
+            "passes over each batch of samples, within updates_per_step; by default 4 for rest_em "
+            "and star, else 1"
+        ),
     )
     clip_low: float | None = Field(
         default=None,
@@ -162,30 +214,45 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
         description="the ratio counts up to 1 + this; ppo, grpo 0.2; dapo 0.28; gspo 0.0004; cispo 4",
     )
     value_clip: float | None = Field(
-        default=0.2, gt=0, description="ppo: the value may move this far from its old one; none: freely"
+        default=0.2,
+        gt=0,
+        description="ppo: the value may move this far from its old one; none: freely",
     )
     value_coefficient: float = Field(
         default=0.5, ge=0, description="ppo, control_variate: of the value error in the loss"
     )
     entropy_coefficient: float = Field(default=0.0, ge=0, description="ppo: of the entropy bonus")
     update_kl: float | None = Field(
-        default=0.05, gt=0, description="ppo: nats a token between new and old policy that end a step's updates early"
+        default=0.05,
+        gt=0,
+        description="ppo: nats a token between new and old policy that end a step's updates early",
     )
     critic: Literal["shared", "separate"] = Field(
-        default="shared", description="ppo: a value head on the policy's trunk, or a network of its own"
+        default="shared",
+        description="ppo: a value head on the policy's trunk, or a network of its own",
     )
-    ptx_coefficient: float = Field(default=0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in")
-    ptx_data: str = Field(default="python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)")
-    ptx_tokens_per_step: int = Field(default=2048, ge=2, description="ppo: tokens of that text an optimizer step")
+    ptx_coefficient: float = Field(
+        default=0.0, ge=0, description="ppo: γ_ptx, of the pre-training loss mixed in"
+    )
+    ptx_data: str = Field(
+        default="python", description="ppo: the text of that loss (as in `fledge pretrain data=…`)"
+    )
+    ptx_tokens_per_step: int = Field(
+        default=2048, ge=2, description="ppo: tokens of that text an optimizer step"
+    )
     evaluation_prompts: int = Field(
-        default=256, ge=1, description="validation prompts an evaluation answers, greedily, and test prompts at the end"
+        default=256,
+        ge=1,
+        description="validation prompts an evaluation answers, greedily, and test prompts at the end",
     )
     steps: int = Field(default=100, ge=1, description="batches of samples")
     learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="linear", description="of the learning rate after its rise"
     )
-    warmup_steps: int = Field(default=5, ge=0, description="optimizer steps over which the learning rate rises")
+    warmup_steps: int = Field(
+        default=5, ge=0, description="optimizer steps over which the learning rate rises"
+    )
     stop_at_exact_match: float | None = Field(
         default=None, gt=0, le=1, description="end as soon as an evaluation reaches this"
     )
@@ -196,19 +263,26 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
     began = time.perf_counter()
     fields = AlignConfig.model_fields
-    check_algorithm(config.algorithm, {name for name in fields if getattr(config, name) != fields[name].default})
+    check_algorithm(
+        config.algorithm, {name for name in fields if getattr(config, name) != fields[name].default}
+    )
     if config.algorithm in FROM_PAIRS:
         return prefer(as_preferences(config), show, run)
     base = load_model(config.base)
     tokenizer = base.tokenizer
     task = open_task(config, tokenizer, base.network.config.context, show)
-    prompts = [prompt_tokens(tokenizer, task.example(i, "train").prompt) for i in range(config.prompts_per_step)]
+    prompts = [
+        prompt_tokens(tokenizer, task.example(i, "train").prompt)
+        for i in range(config.prompts_per_step)
+    ]
     check_sizes(config, base, prompts)
     sampling = sampler_settings(config)
     if "hint" in sampling:
         check_hint(sampling["hint"], task)
     policy = (
-        base.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p)).to(config.on())
+        base.policy()
+        .with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p))
+        .to(config.on())
     )
     reference = policy.frozen_copy()
     truth = Verifier(task, cut_reward=config.cut_reward)
@@ -225,7 +299,10 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     with removed_if_it_cannot_begin(run):
         if config.ptx_coefficient:
             keep_shards(
-                run.folder / "shards", lambda: read_corpus(config.ptx_data, show.line), base.tokenizer, show.line
+                run.folder / "shards",
+                lambda: read_corpus(config.ptx_data, show.line),
+                base.tokenizer,
+                show.line,
             )
         algorithm = make_algorithm(config, policy, reference, base, run, stopwatch, precision)
     kind = KINDS.get(config.algorithm)
@@ -237,24 +314,45 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     )  # fmt: skip
     if "hint" in sampling:
         sampler = Hints(rollouts, sampling["hint"], config.threshold)
-    rewarded_by = f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
-    show.line(f"align: {config.base} by {config.algorithm}, rewarded by {rewarded_by} → {run.folder}")
+    rewarded_by = (
+        f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
+    )
+    show.line(
+        f"align: {config.base} by {config.algorithm}, rewarded by {rewarded_by} → {run.folder}"
+    )
 
     steering = draw_questions(task, "validation", config.evaluation_prompts)
 
     def evaluate(step: int) -> dict[str, float]:
         found = judge_task(
-            policy, tokenizer, task, steering, config.max_new_tokens, run, step, cut_reward=config.cut_reward
+            policy,
+            tokenizer,
+            task,
+            steering,
+            config.max_new_tokens,
+            run,
+            step,
+            cut_reward=config.cut_reward,
         )
-        found["kl_exact"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
+        found["kl_exact"] = judge_kl(
+            policy, reference, tokenizer, task, config.max_new_tokens, config.seed
+        )
         text = ptx_stream(config, run, "validation")
         if text is not None:
             context = min(256, base.network.config.context)
-            found["validation_loss"] = held_out_loss(policy.with_rule(Decoding()), text, tokenizer, context, 32)[0]
-        return {f"greedy_{name}" if name == "true_score" else name: value for name, value in found.items()}
+            found["validation_loss"] = held_out_loss(
+                policy.with_rule(Decoding()), text, tokenizer, context, 32
+            )[0]
+        return {
+            f"greedy_{name}" if name == "true_score" else name: value
+            for name, value in found.items()
+        }
 
     def enough(evaluation: dict[str, float]) -> bool:
-        return config.stop_at_exact_match is not None and evaluation["exact_match"] >= config.stop_at_exact_match
+        return (
+            config.stop_at_exact_match is not None
+            and evaluation["exact_match"] >= config.stop_at_exact_match
+        )
 
     with show.progress("align", config.steps, "reward") as watch:
         last = train(
@@ -264,7 +362,9 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
         )  # fmt: skip
     save_model(run.model_folder, base.network, tokenizer)
     tested = draw_questions(task, "test", config.evaluation_prompts)
-    test = judge_task(policy, tokenizer, task, tested, config.max_new_tokens, cut_reward=config.cut_reward)
+    test = judge_task(
+        policy, tokenizer, task, tested, config.max_new_tokens, cut_reward=config.cut_reward
+    )
     read_test(run, last["step"], test)
     before = next(run.metrics.each())
     updates = (row for row in run.metrics.each() if "kl_k1" in row)
@@ -302,13 +402,19 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
 
 
 def what_rose(*figures: Mapping[str, float]) -> str:
-    """The share of right answers, or the mean score where none was right: a judge may give points and call nothing right."""
+    """The share of right answers, or the mean score where none was right: a judge may give points
+    and call nothing right.
+    """
     return "exact_match" if any(each["exact_match"] for each in figures) else "greedy_true_score"
 
 
 def typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
-    """Rows of the size that a step will train on, to measure speed with: prompts and as many stop tokens as an answer may take."""
-    room = [min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts]
+    """Rows of the size that a step will train on, to measure speed with: prompts and as many stop
+    tokens as an answer may take.
+    """
+    room = [
+        min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts
+    ]
     rows = [prompt + [base.tokenizer.end] * n for prompt, n in zip(prompts, room, strict=True)]
     chosen = [[False] * len(prompt) + [True] * n for prompt, n in zip(prompts, room, strict=True)]
     return from_rows(rows * config.samples_per_prompt, chosen * config.samples_per_prompt)
@@ -329,15 +435,24 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
         compares = True
     if compares and config.samples_per_prompt < 2:
         other = ", or baseline=batch" if config.algorithm == "reinforce" else ""
-        raise UserError(f"samples_per_prompt=1 leaves no other answer to compare with: give 2 or more{other}.")
+        raise UserError(
+            f"samples_per_prompt=1 leaves no other answer to compare with: give 2 or more{other}."
+        )
     if config.algorithm == "online_dpo" and not config.kl_coefficient:
-        raise UserError("kl_coefficient=0 was given: it is online_dpo's β, which must be above 0 (0.1 is usual).")
+        raise UserError(
+            "kl_coefficient=0 was given: it is online_dpo's β, which must be above 0 (0.1 is "
+            "usual)."
+        )
     if config.algorithm == "off_policy" and (config.top_k or config.top_p < 1):
         raise UserError(
-            f"top_k={config.top_k}, top_p={config.top_p} were given: off_policy weighs the base's answers, and wants a probability for "
-            "every token. Give top_k=0, top_p=1 and min_p=0; the temperature is free."
+            f"top_k={config.top_k}, top_p={config.top_p} were given: off_policy weighs the base's "
+            "answers, and wants a probability for every token. Give top_k=0, top_p=1 and min_p=0; "
+            "the temperature is free."
         )
-    rows, (updates, epochs) = config.prompts_per_step * config.samples_per_prompt, optimizer_steps(config)
+    rows, (updates, epochs) = (
+        config.prompts_per_step * config.samples_per_prompt,
+        optimizer_steps(config),
+    )
     if updates % epochs or rows % (updates // epochs):
         raise UserError(
             f"updates_per_step={updates} in epochs={epochs} does not cut the {rows} rows of a step "
@@ -346,7 +461,9 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
 
 
 def as_preferences(config: AlignConfig) -> PreferConfig:
-    """The same run as `fledge prefer` has it: what the user gave keeps its value, the rest takes prefer's own defaults."""
+    """The same run as `fledge prefer` has it: what the user gave keeps its value, the rest takes
+    prefer's own defaults.
+    """
     given = config.model_dump(include=config.model_fields_set)
     if config.pairs is None:
         given.pop("pairs", None)
@@ -356,16 +473,24 @@ def as_preferences(config: AlignConfig) -> PreferConfig:
     unknown = sorted(given.keys() - (PreferConfig.model_fields.keys() - {"epochs"}))
     if unknown:
         raise UserError(
-            f"{unknown[0]} says nothing to algorithm={config.algorithm}, which learns from pairs: see `fledge prefer --help`."
+            f"{unknown[0]} says nothing to algorithm={config.algorithm}, which learns from pairs: "
+            "see `fledge prefer --help`."
         )
     return PreferConfig(**given)
 
 
-def learned_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
-    """The reward model's score. Raises UserError if it reads other tokens than the policy writes."""
+def learned_scorer(
+    path: Path, base: Loaded, truth: Verifier, config: AlignConfig
+) -> RewardModelScore:
+    """The reward model's score. Raises UserError if it reads other tokens than the policy
+    writes.
+    """
     model, loaded = load_reward_model(path)
     if loaded.tokenizer.fingerprint() != base.tokenizer.fingerprint():
-        raise UserError(f"the reward model {path} has another tokenizer than {config.base}: train it on the same base.")
+        raise UserError(
+            f"the reward model {path} has another tokenizer than {config.base}: train it on the "
+            "same base."
+        )
     model = model.to(config.on()).requires_grad_(False).eval()
     scale = loaded.config.get("fledge_reward", {"mean": 0.0, "std": 1.0})
     return RewardModelScore(model, **scale, truth=truth, cut_reward=config.cut_reward)
@@ -380,7 +505,10 @@ def make_algorithm(
     stopwatch: Stopwatch,
     precision: str,
 ) -> Algorithm:
-    kl, (updates, epochs) = KLControl(config.kl_coefficient, config.kl_target), optimizer_steps(config)
+    kl, (updates, epochs) = (
+        KLControl(config.kl_coefficient, config.kl_target),
+        optimizer_steps(config),
+    )
     if config.algorithm != "ppo":
         module: nn.Module = policy
         named: dict[str, Any] = {
@@ -418,7 +546,9 @@ def make_algorithm(
         plain = policy.with_rule(Decoding())
         pretraining = (
             plain,
-            DocumentRows(text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed),
+            DocumentRows(
+                text, base.tokenizer.begin, rows_per_step=rows, context=context, seed=config.seed
+            ),
         )
     settings = PPOSettings(
         gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low or 0.2, clip_high=config.clip_high or 0.2,
@@ -434,6 +564,8 @@ def make_algorithm(
     return by_batches(ppo, learner, updates)
 
 
-def ptx_stream(config: AlignConfig, run: Run, split: Literal["train", "validation"]) -> TokenStream | None:
+def ptx_stream(
+    config: AlignConfig, run: Run, split: Literal["train", "validation"]
+) -> TokenStream | None:
     """The text of the pre-training term, which is in the run; None without such a term."""
     return TokenStream(run.folder / "shards", split) if config.ptx_coefficient else None

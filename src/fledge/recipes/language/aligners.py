@@ -1,4 +1,6 @@
-"""The algorithms of `fledge align` by name: what builds each, and which fields of the command line are its own settings."""
+"""The algorithms of `fledge align` by name: what builds each, and which fields of the command line
+are its own settings.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation, best_of_n, rest_em, star
+from fledge.algorithms.likelihood.expectation_maximisation import (
+    ExpectationMaximisation,
+    best_of_n,
+    rest_em,
+    star,
+)
 from fledge.algorithms.policy.cispo import cispo
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.grpo import GRPO, dapo, dr_grpo
@@ -28,11 +35,13 @@ from fledge.user_code import call, load_module
 
 @dataclass(frozen=True)
 class Kind:
-    """make: (policy, learner, stopwatch, *, reference, kl, …settings) -> Algorithm. settings: field of AlignConfig -> argument.
+    """make: (policy, learner, stopwatch, *, reference, kl, …settings) -> Algorithm. settings: field
+    of AlignConfig -> argument.
 
-    sampler: fields of AlignConfig that say how it samples -> what they are where the user gives none. pieces: what each pass over a
-    batch is cut into, and epochs: how many passes there are, where the user gives neither. restarts: every batch is a training of
-    its own, from the base, with the whole of the schedule.
+    sampler: fields of AlignConfig that say how it samples -> what they are where the user gives
+        none. pieces: what each pass over a
+    batch is cut into, and epochs: how many passes there are, where the user gives neither.
+    restarts: every batch is a training of its own, from the base, with the whole of the schedule.
     """
 
     make: Callable[..., Any]
@@ -57,7 +66,8 @@ STEPS = own("updates_per_step", "epochs")
 CLIP = STEPS | own("clip_low", "clip_high")
 WEIGHTED = STEPS | own("weight_cap", reward_temperature="temperature")
 
-# An M-step begins at the base and its result is the policy: in one optimizer step, as others make on a batch, it learns nothing.
+# An M-step begins at the base and its result is the policy: in one optimizer step, as others make
+# on a batch, it learns nothing.
 M_STEP: dict[str, Any] = {"pieces": 8, "epochs": 4, "restarts": True}
 
 KINDS: dict[str, Kind] = {
@@ -80,7 +90,13 @@ KINDS: dict[str, Kind] = {
     "best_of_n": Kind(best_of_n, STEPS),
     "online_dpo": Kind(OnlineDPO, {"kl_coefficient": "beta"}),
 }  # fmt: skip
-FROM_PAIRS = ("dpo", "ipo", "kto", "orpo", "simpo")  # made of the base's own answers, then as `fledge prefer`
+FROM_PAIRS = (
+    "dpo",
+    "ipo",
+    "kto",
+    "orpo",
+    "simpo",
+)  # made of the base's own answers, then as `fledge prefer`
 PPO_SETTINGS = {
     "gamma", "gae_lambda", "updates_per_step", "epochs", "clip_low", "clip_high", "value_clip", "value_coefficient",
     "entropy_coefficient", "update_kl", "critic", "ptx_coefficient", "ptx_data", "ptx_tokens_per_step",
@@ -100,7 +116,9 @@ ALL_SETTINGS = set().union(*map(settings_of, NAMES)) - EVERYONES
 
 
 def check_algorithm(name: str, given: set[str]) -> None:
-    """Raises UserError for an algorithm that is not known, and for settings that were given to one that has none such."""
+    """Raises UserError for an algorithm that is not known, and for settings that were given to one
+    that has none such.
+    """
     if name not in NAMES and ".py:" not in name:
         near = difflib.get_close_matches(name, NAMES, 1)
         hint = f"perhaps you meant {near[0]}" if near else "give FILE.py:Class for one of your own"
@@ -111,12 +129,16 @@ def check_algorithm(name: str, given: set[str]) -> None:
 
 
 def optimizer_steps(config: Any) -> tuple[int, int]:
-    """On one batch of samples, and in how many passes over it: what is given, else the algorithm's own.
+    """On one batch of samples, and in how many passes over it: what is given, else the algorithm's
+    own.
 
-    epochs alone: each pass in as many pieces as the algorithm cuts it, fewer where that does not divide the rows.
+    epochs alone: each pass in as many pieces as the algorithm cuts it, fewer where that does not
+        divide the rows.
     """
     kind = KINDS.get(config.algorithm)
-    pieces, passes = (kind.pieces, kind.epochs) if kind else (4 if config.algorithm == "ppo" else 1, 1)
+    pieces, passes = (
+        (kind.pieces, kind.epochs) if kind else (4 if config.algorithm == "ppo" else 1, 1)
+    )
     epochs = config.epochs or (passes if config.updates_per_step is None else 1)
     pieces = math.gcd(pieces, config.prompts_per_step * config.samples_per_prompt)
     return config.updates_per_step or epochs * pieces, epochs
@@ -129,11 +151,15 @@ def build(kind: Kind, config: Any, *parts: Any, **named: Any) -> Any:
     if kind.several_steps:
         values["updates_per_step"], values["epochs"] = optimizer_steps(config)
     given = {argument: value for argument, value in values.items() if value is not None}
-    return kind.make(*parts, **{name: value for name, value in named.items() if name in accepted}, **given)
+    return kind.make(
+        *parts, **{name: value for name, value in named.items() if name in accepted}, **given
+    )
 
 
 def sampler_settings(config: Any) -> dict[str, Any]:
-    """How the config's algorithm samples, beyond what every one does: what is given, and the rest its own defaults."""
+    """How the config's algorithm samples, beyond what every one does: what is given, and the rest
+    its own defaults.
+    """
     usual = KINDS[config.algorithm].sampler if config.algorithm in KINDS else {}
     given = {name: getattr(config, name) for name in usual}
     return {name: usual[name] if value is None else value for name, value in given.items()}
@@ -144,19 +170,33 @@ class Own:
 
     unfinished = None  # it makes one step, or all of them, between two saves
 
-    def __init__(self, algorithm: Any, learner: Learner, reference: Any, kl: Any, path: Path) -> None:
-        self.algorithm, self.learner, self.reference, self.kl, self.path = algorithm, learner, reference, kl, path
+    def __init__(
+        self, algorithm: Any, learner: Learner, reference: Any, kl: Any, path: Path
+    ) -> None:
+        self.algorithm, self.learner, self.reference, self.kl, self.path = (
+            algorithm,
+            learner,
+            reference,
+            kl,
+            path,
+        )
 
-    def update(self, batch: Any, between_steps: Callable[[], None] = lambda: None) -> dict[str, float]:
+    def update(
+        self, batch: Any, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
         batch = batch.to(self.learner.device)
         distance = kl_to(self.reference, batch, self.learner)[1]
         figures = call(self.path, "update", self.algorithm.update, "on a batch of samples", batch)
         if not isinstance(figures, Mapping):
             given = type(figures).__name__
             raise UserError(
-                f"{self.path}: update(batch) returned {given}: return a dict of figures, as learner.step does."
+                f"{self.path}: update(batch) returned {given}: return a dict of figures, as "
+                "learner.step does."
             )
-        plain: Callable[[], dict[str, float]] = lambda: {str(n): float(v) for n, v in figures.items()}  # noqa: E731
+
+        def plain() -> dict[str, float]:
+            return {str(name): float(value) for name, value in figures.items()}
+
         return distance | call(self.path, "update", plain, "as its figures were read")
 
     def state_dict(self) -> dict[str, Any]:
@@ -173,22 +213,36 @@ class Own:
 
 
 def own_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **named: Any) -> Own:
-    """FILE.py:Class, built as Class(policy, learner, stopwatch) with reference= and kl= if it takes them.
+    """FILE.py:Class, built as Class(policy, learner, stopwatch) with reference= and kl= if it takes
+    them.
 
     Raises UserError for a file or a class that is not there, and for what goes wrong in it.
     """
     file, _, wanted = name.rpartition(":")
     path = Path(file)
     if not path.is_file():
-        raise UserError(f"there is no file {path}: give algorithm=FILE.py:Class for one of your own.")
+        raise UserError(
+            f"there is no file {path}: give algorithm=FILE.py:Class for one of your own."
+        )
     module = load_module(path)
     found: Any = getattr(module, wanted, None)
     if not callable(getattr(found, "update", None)):
-        classes = [key for key, value in vars(module).items() if inspect.isclass(value) and hasattr(value, "update")]
+        classes = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and hasattr(value, "update")
+        ]
         raise UserError(
-            f"{path} has no class {wanted} with update(batch)" + (f": it has {', '.join(classes)}." if classes else ".")
+            f"{path} has no class {wanted} with update(batch)"
+            + (f": it has {', '.join(classes)}." if classes else ".")
         )
     accepted = inspect.signature(found).parameters
     passed = {key: value for key, value in named.items() if key in accepted}
     build_it: Callable[[], Any] = lambda: found(policy, learner, stopwatch, **passed)  # noqa: E731
-    return Own(call(path, wanted, build_it, "while it was made"), learner, named["reference"], named["kl"], path)
+    return Own(
+        call(path, wanted, build_it, "while it was made"),
+        learner,
+        named["reference"],
+        named["kl"],
+        path,
+    )

@@ -1,4 +1,6 @@
-"""`fledge demo`: the whole road, from the text on this machine to an aligned model, in one command."""
+"""`fledge demo`: the whole road, from the text on this machine to an aligned model, in one
+command.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,16 @@ ANSWER_TOKENS = 12  # eight letters, the end, and room to be wrong
 
 
 class DemoConfig(BaseModel):
-    """Raise a small model end to end: pre-train on this Python's own prose, tune it to reverse words, train a reward model on its
-    answers, align it twice (by the reward model, by the verifier), and write a report. No network; minutes on two cores.
+    """Raise a small model end to end: pre-train on this Python's own prose, tune it to reverse
+    words, train a reward model on its answers, align it twice (by the reward model, by the
+    verifier), and write a report. No network; minutes on two cores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     out: Path | None = Field(
-        default=None, description="run folder; by default the first free of runs/demo, runs/demo-2, …"
+        default=None,
+        description="run folder; by default the first free of runs/demo, runs/demo-2, …",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random number in the run")
 
@@ -44,10 +48,17 @@ Stage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]
 
 
 def stages(folder: Path, seed: int) -> list[Stage]:
-    """Name, recipe and configuration of each stage. The same fields on the command line give the same runs."""
+    """Name, recipe and configuration of each stage. The same fields on the command line give the
+    same runs.
+    """
     numbers: dict[str, Any] = {"seed": seed, "compile": "no"}
     answers: dict[str, Any] = {**numbers, "task": TASK, "max_new_tokens": ANSWER_TOKENS}
-    aligned: dict[str, Any] = {**answers, "base": folder / "tune", "schedule": "linear", "evaluate_every": 10}
+    aligned: dict[str, Any] = {
+        **answers,
+        "base": folder / "tune",
+        "schedule": "linear",
+        "evaluate_every": 10,
+    }
     return [
         ("pretrain", pretrain, PretrainConfig(
             **numbers, out=folder / "pretrain", tokenizer="bytes", layers=3, width=128, heads=4, context=256, row_tokens=128,
@@ -61,7 +72,8 @@ def stages(folder: Path, seed: int) -> list[Stage]:
         ("reward", reward, RewardConfig(
             **answers, out=folder / "reward", base=folder / "tune", pairs=3072, steps=150, learning_rate=1e-3, evaluate_every=30,
         )),
-        # A weak penalty: the policy finds what the reward model likes and the task does not, which the report shows over the KL.
+        # A weak penalty: the policy finds what the reward model likes and the task does not, which
+        # the report shows over the KL.
         ("align by reward model", align, AlignConfig(
             **aligned, out=folder / "align-reward", reward=folder / "reward", algorithm="ppo", steps=30, learning_rate=2e-4,
             kl_coefficient=0.05,
@@ -75,7 +87,9 @@ def stages(folder: Path, seed: int) -> list[Stage]:
 
 @closes_what_it_opens
 def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
-    """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what is finished."""
+    """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what
+    is finished.
+    """
     if run is None:
         fields = config.model_dump(mode="json")
         run = opened.enter_context(Run.create(config.out, "demo", fields, seed=config.seed))
@@ -112,7 +126,11 @@ def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> 
     }
     run.finish(summary)
     page = report(ReportConfig(run=run.folder), show)["report"]
-    summary = {**summary, "seconds": summary["seconds"] + time.perf_counter() - began, "report": str(page)}
+    summary = {
+        **summary,
+        "seconds": summary["seconds"] + time.perf_counter() - began,
+        "report": str(page),
+    }
     run.finish(summary)
     show.print(road_table(summary))
     aligned = run.folder / "align-verifier"
@@ -122,7 +140,11 @@ def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> 
 
 
 def stage(
-    recipe: Callable[..., dict[str, Any]], settings: TrainingConfig, folder: Path, show: Show, allowed: Allowed
+    recipe: Callable[..., dict[str, Any]],
+    settings: TrainingConfig,
+    folder: Path,
+    show: Show,
+    allowed: Allowed,
 ) -> dict[str, Any]:
     """The summary of one stage: read if it is finished, continued if it was begun, else run."""
     if verb_of(folder) is None:
@@ -135,13 +157,17 @@ def stage(
 
 
 def answered_prompt(folder: Path) -> str:
-    """The last validation prompt that the run answered right: what is suggested must be what it can do."""
+    """The last validation prompt that the run answered right: what is suggested must be what it can
+    do.
+    """
     right = [row["prompt"] for row in Run.open(folder).samples.rows() if row.get("exact")]
     return right[-1] if right else f"{TASK}: planet"
 
 
 def road_table(summary: dict[str, Any]) -> Table:
-    """What each stage took and what it learned: before and after on what steered, and once on the test part."""
+    """What each stage took and what it learned: before and after on what steered, and once on the
+    test part.
+    """
     names = {
         "validation_bits_per_byte": "bits per byte",
         "exact_match": "exact match",
@@ -151,7 +177,10 @@ def road_table(summary: dict[str, Any]) -> Table:
         "kl": "KL from tuned, nats",
     }
     table = Table(
-        title=f"\nThe road in {summary['seconds'] / 60:.1f} minutes", title_justify="left", box=None, pad_edge=False
+        title=f"\nThe road in {summary['seconds'] / 60:.1f} minutes",
+        title_justify="left",
+        box=None,
+        pad_edge=False,
     )
     table.add_column("stage", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
@@ -164,9 +193,15 @@ def road_table(summary: dict[str, Any]) -> Table:
         for name, label in names.items():
             if name in each["after"]:
                 shares = name in ("exact_match", "pair_accuracy")
-                figures = {**each, "test": {name: each["test"].get(name.removeprefix("validation_"))}}
+                figures = {
+                    **each,
+                    "test": {name: each["test"].get(name.removeprefix("validation_"))},
+                }
                 cells = (figures[side][name] for side in ("before", "after", "test"))
-                texts = ("" if cell is None else f"{cell:.1%}" if shares else f"{cell:.2f}" for cell in cells)
+                texts = (
+                    "" if cell is None else f"{cell:.1%}" if shares else f"{cell:.2f}"
+                    for cell in cells
+                )
                 table.add_row(*head, label, *texts)
                 head = ("", "")
     return table

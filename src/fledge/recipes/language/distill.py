@@ -1,4 +1,6 @@
-"""`fledge distill`: a student learns to say what a teacher says, on text, on conversations, or on a task's prompts."""
+"""`fledge distill`: a student learns to say what a teacher says, on text, on conversations, or on a
+task's prompts.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,12 @@ from fledge.recipes.language.text_data import keep_shards, read_corpus
 from fledge.recipes.language.tune import by_length, conversation_loss, divide_conversations
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import check_memory, closes_what_it_opens, open_run, removed_if_it_cannot_begin
+from fledge.recipes.training import (
+    check_memory,
+    closes_what_it_opens,
+    open_run,
+    removed_if_it_cannot_begin,
+)
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -52,12 +59,24 @@ from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories, from_rows
 
-SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
+SIZES = (
+    "layers",
+    "width",
+    "heads",
+    "kv_heads",
+    "mlp_width",
+    "context",
+    "tied",
+    "qk_norm",
+    "rope_theta",
+)
 AT_A_TIME = 32  # rows of an evaluation
 
 
 class DistillConfig(JudgeFields, RowsConfig):
-    """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or its own answers (sequence)."""
+    """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or
+    its own answers (sequence).
+    """
 
     teacher: Path = Field(description="the run or model folder to learn from")
     student: Path | None = Field(
@@ -65,32 +84,56 @@ class DistillConfig(JudgeFields, RowsConfig):
     )
     data: str | None = Field(
         default=None,
-        description="conversations (a .jsonl as for `fledge tune`) or text (a .txt, .md, a folder, or python, as for `fledge pretrain`)",
+        description=(
+            "conversations (a .jsonl as for `fledge tune`) or text (a .txt, .md, a folder, or "
+            "python, as for `fledge pretrain`)"
+        ),
     )
     task: str | None = Field(
         default=None, description="in place of data: teacher and student answer this task's prompts"
     )
-    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    shortest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+    longest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
     kind: Literal["sequence", "forward", "reverse", "jsd"] = Field(
         default="forward",
-        description="sequence: likelihood of the teacher's answers; else a divergence per token: forward KL, reverse KL, Jensen–Shannon",
+        description=(
+            "sequence: likelihood of the teacher's answers; else a divergence per token: forward "
+            "KL, reverse KL, Jensen–Shannon"
+        ),
     )
-    jsd_beta: float = Field(default=0.5, gt=0, lt=1, description="jsd: the teacher's share of the mixture")
+    jsd_beta: float = Field(
+        default=0.5, gt=0, lt=1, description="jsd: the teacher's share of the mixture"
+    )
     on_policy: float = Field(
-        default=0.0, ge=0, le=1, description="share of the steps whose answers are the student's own (GKD; with task)"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the steps whose answers are the student's own (GKD; with task)",
     )
     teacher_temperature: float = Field(
-        default=1.0, ge=0, description="of the answers the teacher samples; 0: its likeliest ones (with task)"
+        default=1.0,
+        ge=0,
+        description="of the answers the teacher samples; 0: its likeliest ones (with task)",
     )
     rows_per_step: int = Field(
-        default=64, ge=1, description="rows an optimizer step: answers, conversations or windows of text"
+        default=64,
+        ge=1,
+        description="rows an optimizer step: answers, conversations or windows of text",
     )
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer (with task)")
-    evaluation_prompts: int = Field(default=256, ge=1, description="held-out prompts an evaluation answers (with task)")
-    evaluation_rows: int = Field(default=64, ge=1, description="rows of held-out text an evaluation reads (with text)")
+    evaluation_prompts: int = Field(
+        default=256, ge=1, description="held-out prompts an evaluation answers (with task)"
+    )
+    evaluation_rows: int = Field(
+        default=64, ge=1, description="rows of held-out text an evaluation reads (with text)"
+    )
     model: str = Field(
-        default="nano", description="preset of a fresh student's sizes: nano, tiny, mini, small, base, large"
+        default="nano",
+        description="preset of a fresh student's sizes: nano, tiny, mini, small, base, large",
     )
     layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
@@ -99,10 +142,14 @@ class DistillConfig(JudgeFields, RowsConfig):
         default=None, ge=1, description="in place of the preset's; by default as many as heads"
     )
     mlp_width: int | None = Field(default=None, ge=1, description="in place of 8/3 of the width")
-    context: int | None = Field(default=None, ge=2, le=2**20, description="tokens, in place of the teacher's")
+    context: int | None = Field(
+        default=None, ge=2, le=2**20, description="tokens, in place of the teacher's"
+    )
     tied: bool | None = Field(default=None, description="one matrix for embedding and unembedding")
     qk_norm: bool | None = Field(default=None, description="normalise queries and keys")
-    rope_theta: float | None = Field(default=None, gt=0, description="base of the rotary frequencies")
+    rope_theta: float | None = Field(
+        default=None, gt=0, description="base of the rotary frequencies"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,8 +158,12 @@ class Lessons:
 
     sampler: Sampler
     typical: Trajectories  # a step's rows, to measure speed with
-    held_out: dict[Split, list[Trajectories]]  # validation and test; both empty where nothing is held out
-    measure: Callable[[TokenPolicy, Split, Run | None, int], dict[str, float]]  # beside the divergence
+    held_out: dict[
+        Split, list[Trajectories]
+    ]  # validation and test; both empty where nothing is held out
+    measure: Callable[
+        [TokenPolicy, Split, Run | None, int], dict[str, float]
+    ]  # beside the divergence
     items: dict[str, int]  # how many different prompts, conversations or windows those hold
     what: str  # one of them
     rows: int | None = None  # of one epoch; None where the lessons have no end
@@ -121,7 +172,9 @@ class Lessons:
 
 
 @closes_what_it_opens
-def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
+def distill(
+    config: DistillConfig, show: Show, run: Run | None, opened: ExitStack
+) -> dict[str, Any]:
     """Raises UserError for a teacher, a student, data or a task that do not go together."""
     began = time.perf_counter()
     check_settings(config, new=run is None)
@@ -159,7 +212,8 @@ def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStac
     precision = choose_speed(run, config, student, lessons.typical, show)
     show.line(
         f"distill: {config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
-        f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M) by {config.kind}, {precision} → {run.folder}"
+        f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M) by "
+        f"{config.kind}, {precision} → {run.folder}"
     )
 
     def evaluate(step: int) -> dict[str, float]:
@@ -179,7 +233,8 @@ def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStac
     test = {"teacher_kl": mean_kl(teacher, student, lessons.held_out["test"])} if measured else {}
     if measured:
         test |= {
-            name.removeprefix("validation_"): value for name, value in lessons.measure(student, "test", None, 0).items()
+            name.removeprefix("validation_"): value
+            for name, value in lessons.measure(student, "test", None, 0).items()
         }
     read_test(run, config.steps, test)
     first, figures = next(run.metrics.each()), [name for name in last if name != "step"]
@@ -219,34 +274,44 @@ def distill(config: DistillConfig, show: Show, run: Run | None, opened: ExitStac
 def check_settings(config: DistillConfig, *, new: bool) -> None:
     """Raises UserError for settings that do not go together."""
     if (config.data is None) == (config.task is None):
-        raise UserError("distill needs either data=FILE or task=NAME (such as reverse): give one of them.")
+        raise UserError(
+            "distill needs either data=FILE or task=NAME (such as reverse): give one of them."
+        )
     if config.kind == "sequence" and config.on_policy:
         raise UserError(
-            "kind=sequence learns the teacher's own answers, on_policy=… the student's: choose forward, reverse or jsd."
+            "kind=sequence learns the teacher's own answers, on_policy=… the student's: choose "
+            "forward, reverse or jsd."
         )
     if config.data is not None and (config.kind == "sequence" or config.on_policy):
         what = "kind=sequence" if config.kind == "sequence" else "on_policy"
-        raise UserError(f"{what} needs prompts to answer: give task=NAME or task=FILE.jsonl in place of data.")
+        raise UserError(
+            f"{what} needs prompts to answer: give task=NAME or task=FILE.jsonl in place of data."
+        )
     idle = sorted(config.model_fields_set & {*SIZES, "model"}) if new and config.student else []
     if idle:
-        raise UserError(f"student={config.student} brings its own sizes: leave out {', '.join(idle)}.")
+        raise UserError(
+            f"student={config.student} brings its own sizes: leave out {', '.join(idle)}."
+        )
 
 
 def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
-    """The student's network, fresh or loaded. Raises UserError for one that reads other tokens, or other lengths, than the teacher."""
+    """The student's network, fresh or loaded. Raises UserError for one that reads other tokens, or
+    other lengths, than the teacher.
+    """
     if config.student is not None:
         loaded = load_model(config.student)
         if loaded.tokenizer.fingerprint() != teacher.tokenizer.fingerprint():
             raise UserError(
-                f"the student {config.student} has another tokenizer than {config.teacher}, so their distributions cannot be "
-                "compared: leave out `student` for a fresh one, or pre-train it with "
-                f"tokenizer={teacher.folder}."
+                f"the student {config.student} has another tokenizer than {config.teacher}, so "
+                "their distributions cannot be compared: leave out `student` for a fresh one, or "
+                f"pre-train it with tokenizer={teacher.folder}."
             )
         network = loaded.network
         if network.config.vocab_size != teacher.network.config.vocab_size:
             raise UserError(
-                f"the student {config.student} has {network.config.vocab_size:,} rows of embedding and {config.teacher} "
-                f"{teacher.network.config.vocab_size:,}: leave out `student` for a fresh one of the teacher's size."
+                f"the student {config.student} has {network.config.vocab_size:,} rows of embedding "
+                f"and {config.teacher} {teacher.network.config.vocab_size:,}: leave out `student` "
+                "for a fresh one of the teacher's size."
             )
     else:
         given = {name: getattr(config, name) for name in SIZES}
@@ -258,14 +323,18 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
     ours, theirs = network.config.context, teacher.network.config.context
     if config.task is not None and ours != theirs:
         raise UserError(
-            f"the student's context is {ours} tokens and the teacher's {theirs}: with a task each reads the other's answers, "
-            "so they must be the same."
+            f"the student's context is {ours} tokens and the teacher's {theirs}: with a task each "
+            "reads the other's answers, so they must be the same."
         )
     return network
 
 
 def make_algorithm(
-    config: DistillConfig, teacher: TokenPolicy, student: TokenPolicy, stopwatch: Stopwatch, precision: str
+    config: DistillConfig,
+    teacher: TokenPolicy,
+    student: TokenPolicy,
+    stopwatch: Stopwatch,
+    precision: str,
 ) -> Algorithm:
     learner = config.learner(student, precision)
     if config.kind == "sequence":
@@ -290,7 +359,9 @@ def task_lessons(
     stopwatch: Stopwatch,
     show: Show,
 ) -> Lessons:
-    """Answers of teacher and student to the task's prompts; held out are the teacher's to the test split's."""
+    """Answers of teacher and student to the task's prompts; held out are the teacher's to the test
+    split's.
+    """
     assert config.task is not None
     task = open_task(config, tokenizer, teacher.network.config.context, show)
     rollouts = partial(
@@ -303,7 +374,8 @@ def task_lessons(
         names=("student", "teacher"), share=config.on_policy, seed=config.seed,
     )  # fmt: skip
     questions: dict[Split, list[Example]] = {
-        split: draw_questions(task, split, config.evaluation_prompts) for split in ("validation", "test")
+        split: draw_questions(task, split, config.evaluation_prompts)
+        for split in ("validation", "test")
     }
     held_out: dict[Split, Trajectories] = {}
     for split, examples in questions.items():
@@ -311,10 +383,14 @@ def task_lessons(
             teacher, [prompt_tokens(tokenizer, example.prompt) for example in examples], max_new_tokens=config.max_new_tokens,
             stop=tokenizer.end, generator=generator_for(config.seed, "evaluation", f"teacher {split}"),
         )  # fmt: skip
-        held_out[split] = rollout_rows(completions, [0.0] * len(examples), list(range(len(examples))))
+        held_out[split] = rollout_rows(
+            completions, [0.0] * len(examples), list(range(len(examples)))
+        )
 
     def measure(policy: TokenPolicy, split: Split, run: Run | None, step: int) -> dict[str, float]:
-        return judge_task(policy, tokenizer, task, questions[split], config.max_new_tokens, run, step)
+        return judge_task(
+            policy, tokenizer, task, questions[split], config.max_new_tokens, run, step
+        )
 
     return Lessons(
         sampler, held_out["validation"][: config.rows_per_step], {split: in_pieces(rows) for split, rows in held_out.items()},
@@ -323,11 +399,17 @@ def task_lessons(
 
 
 def conversation_lessons(
-    config: DistillConfig, teacher: TokenPolicy, student: TokenPolicy, tokenizer: Tokenizer, show: Show
+    config: DistillConfig,
+    teacher: TokenPolicy,
+    student: TokenPolicy,
+    tokenizer: Tokenizer,
+    show: Show,
 ) -> Lessons:
     """The assistant's tokens in a file of conversations, as `fledge tune` reads it."""
     context = min(policy.network.config.context for policy in (teacher, student))
-    divided, census = divide_conversations(Path(config.data or ""), tokenizer, context, config.reading, show)
+    divided, census = divide_conversations(
+        Path(config.data or ""), tokenizer, context, config.reading, show
+    )
     rows = Shuffled(divided.train, config.seed)
     some = [rows(i) for i in range(config.rows_per_step)]
     kept: dict[Split, Sequence[Row]] = {
@@ -336,7 +418,9 @@ def conversation_lessons(
     held_out: dict[Split, list[Trajectories]] = {}
     for split, part in kept.items():
         pieces = [part[a : a + AT_A_TIME] for a in range(0, len(part), AT_A_TIME)]
-        held_out[split] = [from_rows([ids for ids, _ in piece], [own for _, own in piece]) for piece in pieces]
+        held_out[split] = [
+            from_rows([ids for ids, _ in piece], [own for _, own in piece]) for piece in pieces
+        ]
     return Lessons(
         ConversationRows(
             rows,
@@ -346,7 +430,9 @@ def conversation_lessons(
         ),
         from_rows([ids for ids, _ in some], [own for _, own in some]),
         held_out,
-        lambda policy, split, run, step: {"validation_loss": conversation_loss(policy, kept[split])},
+        lambda policy, split, run, step: {
+            "validation_loss": conversation_loss(policy, kept[split])
+        },
         {split: len(part) for split, part in kept.items()},
         "row",
         len(divided.train),
@@ -355,24 +441,42 @@ def conversation_lessons(
 
 
 def text_lessons(
-    config: DistillConfig, teacher: TokenPolicy, student: TokenPolicy, tokenizer: Tokenizer, run: Run, show: Show
+    config: DistillConfig,
+    teacher: TokenPolicy,
+    student: TokenPolicy,
+    tokenizer: Tokenizer,
+    run: Run,
+    show: Show,
 ) -> Lessons:
-    """Windows of running text, every token of them, as `fledge pretrain` reads it; written into the run the first time."""
+    """Windows of running text, every token of them, as `fledge pretrain` reads it; written into the
+    run the first time.
+    """
     context = min(policy.network.config.context for policy in (teacher, student))
     shards = run.folder / "shards"
     keep_shards(shards, lambda: read_corpus(config.data or "", show.line), tokenizer, show.line)
     stream = TokenStream(shards, "train")
     documents = partial(
-        DocumentRows, stream, tokenizer.begin, rows_per_step=config.rows_per_step, context=context, seed=config.seed
+        DocumentRows,
+        stream,
+        tokenizer.begin,
+        rows_per_step=config.rows_per_step,
+        context=context,
+        seed=config.seed,
     )
-    kept: dict[Split, TokenStream] = {split: TokenStream(shards, split) for split in ("validation", "test")}
+    kept: dict[Split, TokenStream] = {
+        split: TokenStream(shards, split) for split in ("validation", "test")
+    }
     kept_rows: dict[Split, torch.Tensor] = {}
     for split, text in kept.items():
         length = min(context, len(text) - 1)
         if length < 1:
-            raise UserError(f"the {split} part of {config.data} has {len(text)} tokens: give more text.")
+            raise UserError(
+                f"the {split} part of {config.data} has {len(text)} tokens: give more text."
+            )
         starts = windows(text, length, config.evaluation_rows)
-        kept_rows[split] = torch.stack([torch.from_numpy(text[start : start + length + 1]) for start in starts])
+        kept_rows[split] = torch.stack(
+            [torch.from_numpy(text[start : start + length + 1]) for start in starts]
+        )
 
     def measure(policy: TokenPolicy, split: Split, run: Run | None, step: int) -> dict[str, float]:
         length = kept_rows[split].shape[1] - 1
@@ -399,5 +503,8 @@ def mean_kl(teacher: TokenPolicy, student: TokenPolicy, rows: list[Trajectories]
         nats += float(apart(forward_kl, teacher, student, part).double().sum())
         tokens += int(part.chosen.sum())
     if not tokens:
-        raise UserError("no held-out row has a chosen token: there is nothing to compare teacher and student by.")
+        raise UserError(
+            "no held-out row has a chosen token: there is nothing to compare teacher and student "
+            "by."
+        )
     return nats / tokens

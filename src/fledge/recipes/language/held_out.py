@@ -1,4 +1,6 @@
-"""Rows of a file by the split of the prompt they answer, and the one reading of the test part when training is over."""
+"""Rows of a file by the split of the prompt they answer, and the one reading of the test part when
+training is over.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Divided(Generic[T]):
-    """Rows to learn from, rows that steer, rows for the end; a row held out stands there once, however often it came.
+    """Rows to learn from, rows that steer, rows for the end; a row held out stands there once,
+    however often it came.
 
-    note: what the user should be told where nothing is held out; then validation and test are empty.
+    note: what the user should be told where nothing is held out; then validation and test are
+        empty.
     """
 
     train: Sequence[T]
@@ -35,9 +39,11 @@ def divide_rows(
     tokenizer: Tokenizer,
     kind: Callable[[T], Hashable] = lambda row: None,
 ) -> Divided[T]:
-    """Prompt by prompt: all answers to one prompt stand on its side, and each side has rows of every kind.
+    """Prompt by prompt: all answers to one prompt stand on its side, and each side has rows of
+    every kind.
 
-    ids: all that tells a row from others, as integers; the first sequence begins with the prompt's tokens.
+    ids: all that tells a row from others, as integers; the first sequence begins with the prompt's
+        tokens.
     """
     keys = [opening(tokenizer, ids(row)[0]) for row in rows]
     sides = divide(keys)
@@ -45,7 +51,7 @@ def divide_rows(
         prompts = "one prompt" if len(set(keys)) == 1 else f"{len(set(keys))} different prompts"
         return Divided(
             rows, [], [], f"its rows answer {prompts}, too few to hold some out ({FEWEST_TO_SPLIT} are "
-            "usually enough), so what is learned is not measured"
+"usually enough), so what is learned is not measured"
         )  # fmt: skip
     places: dict[Split, list[int]] = {split: [] for split in SPLITS}
     seen: set[tuple[tuple[int, ...], ...]] = set()
@@ -69,7 +75,9 @@ def take(rows: Sequence[T], places: Sequence[int]) -> Sequence[T]:
 
 
 def spread_kinds(sides: dict[str, Split], keys: Sequence[str], kinds: Sequence[Hashable]) -> bool:
-    """Move prompts out of training until each side has rows of every kind; False where there are not enough."""
+    """Move prompts out of training until each side has rows of every kind; False where there are
+    not enough.
+    """
     prompts = defaultdict(set)  # of each kind
     for key, kind in zip(keys, kinds, strict=True):
         prompts[kind].add(key)
@@ -82,7 +90,9 @@ def spread_kinds(sides: dict[str, Split], keys: Sequence[str], kinds: Sequence[H
 
 
 def opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """What was said before the assistant first spoke: whatever grew from it stays together, and with it a task's prompt."""
+    """What was said before the assistant first spoke: whatever grew from it stays together, and
+    with it a task's prompt.
+    """
     first = next((i for i, token in enumerate(ids) if token == tokenizer.assistant), len(ids))
     return prompt_key(tokenizer.decode(ids[:first]))
 
@@ -90,7 +100,9 @@ def opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:
     """Log the figures of the test part, which nothing was chosen by: the result of the run."""
     if figures:
-        run.metrics.write({"step": int(step), **{f"test_{name}": value for name, value in figures.items()}})
+        run.metrics.write(
+            {"step": int(step), **{f"test_{name}": value for name, value in figures.items()}}
+        )
 
 
 def result_line(
@@ -106,10 +118,19 @@ def result_line(
 ) -> str:
     """One sentence: the test part's figure, read once, and how the one that steered rose.
 
-    items: how many different things validation and test hold. apart: False where both are what was trained on.
+    items: how many different things validation and test hold. apart: False where both are what was
+        trained on.
     """
     words, rose = label(name), f"{value_text(name, before)} → {value_text(name, after)}"
-    validation, tested = (f"{number:,} {what}" if number == 1 else f"{number:,} {what}s" for number in items)
+    validation, tested = (
+        f"{number:,} {what}" if number == 1 else f"{number:,} {what}s" for number in items
+    )
     if not apart:
-        return f"{verb}: {words} {rose} on {validation}, the same that it was trained on: none is held out."
-    return f"{verb}: {words} {value_text(name, test)} on {tested} of the test part, read once; {rose} on {validation} that steered."
+        return (
+            f"{verb}: {words} {rose} on {validation}, the same that it was trained on: none is "
+            "held out."
+        )
+    return (
+        f"{verb}: {words} {value_text(name, test)} on {tested} of the test part, read once; {rose} "
+        f"on {validation} that steered."
+    )

@@ -1,4 +1,6 @@
-"""The fields of every recipe that takes a task: where a task file of the user's runs, and what it may take."""
+"""The fields of every recipe that takes a task: where a task file of the user's runs, and what it
+may take.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ class JudgeFields(BaseModel):
 
     judge_process: Literal["own", "trainer"] = Field(
         default="own",
-        description="where a task file (.py) runs: in a process of its own, or without limits in the trainer's; what it keeps, "
-        "a counter or a cache, is in no checkpoint",
+        description="where a task file (.py) runs: in a process of its own, or without limits in the "
+        "trainer's; what it keeps, a counter or a cache, is in no checkpoint",
     )
     judge_seconds: float = Field(
         default=30.0,
@@ -24,10 +26,15 @@ class JudgeFields(BaseModel):
         le=1e6,
         description="a call of its score() or scores() may take; to load it, 4 times as many",
     )
-    judge_memory_gb: float = Field(default=4.0, gt=0, le=1e6, description="gigabytes that its process may take")
+    judge_memory_gb: float = Field(
+        default=4.0, gt=0, le=1e6, description="gigabytes that its process may take"
+    )
     judge_failed_score: float = Field(
         default=0.0,
-        description="of an answer on which the judge hangs or dies; judge_failed is the share of such answers",
+        description=(
+            "of an answer on which the judge hangs or dies; judge_failed is the share of such "
+            "answers"
+        ),
     )
 
     def limits(self, show: Show) -> Limits | None:

@@ -1,4 +1,6 @@
-"""Pairs of answers for the recipes that learn from preferences: read from a file, or made of the base's own answers by a task's judge."""
+"""Pairs of answers for the recipes that learn from preferences: read from a file, or made of the
+base's own answers by a task's judge.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,22 @@ class PairsConfig(JudgeFields, RowsConfig):
     """The fields that say where pairs come from."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
-    data: Path | None = Field(default=None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`")
+    data: Path | None = Field(
+        default=None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`"
+    )
     task: str | None = Field(
         default=None,
-        description="in place of data: the base answers this task's prompts, and the task's judge ranks the answers",
+        description=(
+            "in place of data: the base answers this task's prompts, and the task's judge ranks "
+            "the answers"
+        ),
     )
-    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    shortest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+    longest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
     pairs: int = Field(default=4096, ge=8, description="how many to make (with task)")
     samples_per_prompt: int = Field(
         default=4,
@@ -59,7 +70,9 @@ class PairsConfig(JudgeFields, RowsConfig):
 
 @dataclass(frozen=True)
 class Preferences:
-    """Pairs (Pair), or answers (Judged), of kto only, by split; the task if one made them; the count of each file that was read."""
+    """Pairs (Pair), or answers (Judged), of kto only, by split; the task if one made them; the
+    count of each file that was read.
+    """
 
     kind: Literal["pairs", "answers"]
     divided: Divided[Any]
@@ -68,20 +81,34 @@ class Preferences:
 
 
 def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show) -> Preferences:
-    """Pairs of a file, or of a task's prompts. Raises UserError for data or a task that cannot be used."""
+    """Pairs of a file, or of a task's prompts. Raises UserError for data or a task that cannot be
+    used.
+    """
     if (config.data is None) == (config.task is None):
-        raise UserError(f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
+        raise UserError(
+            f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them."
+        )
     if config.data is not None:
-        return file_pairs(config.data, base.tokenizer, base.network.config.context, config.reading, show)
+        return file_pairs(
+            config.data, base.tokenizer, base.network.config.context, config.reading, show
+        )
     task = open_task(config, base.tokenizer, base.network.config.context, show)
     policy = base.policy().to(config.on())
     fewer = max(64, config.pairs // 8)
     numbers: dict[Split, int] = {"train": config.pairs, "validation": fewer, "test": fewer}
-    made = {split: task_pairs(policy, base.tokenizer, task, split, number, config) for split, number in numbers.items()}
+    made = {
+        split: task_pairs(policy, base.tokenizer, task, split, number, config)
+        for split, number in numbers.items()
+    }
     if not (made["validation"] and made["test"]):
-        note = f"{config.base} answers its held-out prompts all alike, so what is learned is not measured"
+        note = (
+            f"{config.base} answers its held-out prompts all alike, so what is learned is not "
+            "measured"
+        )
         return Preferences("pairs", Divided(made["train"], [], [], note), task, censuses(task))
-    return Preferences("pairs", Divided(made["train"], made["validation"], made["test"]), task, censuses(task))
+    return Preferences(
+        "pairs", Divided(made["train"], made["validation"], made["test"]), task, censuses(task)
+    )
 
 
 def row_of(completion: Completion) -> Row:
@@ -94,19 +121,36 @@ ROUNDS = 8  # in which a held-out prompt is asked until its answers differ in sc
 
 
 def task_pairs(
-    policy: TokenPolicy, tokenizer: Tokenizer, task: Task, split: Split, number: int, config: PairsConfig
+    policy: TokenPolicy,
+    tokenizer: Tokenizer,
+    task: Task,
+    split: Split,
+    number: int,
+    config: PairsConfig,
 ) -> list[Pair]:
-    """The best and the worst of several answers to each prompt; prompts whose answers all score alike make no pair.
+    """The best and the worst of several answers to each prompt; prompts whose answers all score
+    alike make no pair.
 
-    To learn from: exactly `number`. Held out: one pair a prompt at most, so that pairs are as different as prompts are.
-    Raises UserError if the base's answers hardly ever differ in score.
+    To learn from: exactly `number`. Held out: one pair a prompt at most, so that pairs are as
+    different as prompts are. Raises UserError if the base's answers hardly ever differ in score.
     """
-    ask = partial(answer_pairs, policy, tokenizer, Verifier(task), config, generator_for(config.seed, "samples", split))
+    ask = partial(
+        answer_pairs,
+        policy,
+        tokenizer,
+        Verifier(task),
+        config,
+        generator_for(config.seed, "samples", split),
+    )
     pairs: list[Pair] = []
     if split != "train":
         waiting = draw_questions(task, split, number)
         for _ in range(ROUNDS):
-            made = [pair for a in range(0, len(waiting), AT_A_TIME) for pair in ask(waiting[a : a + AT_A_TIME])]
+            made = [
+                pair
+                for a in range(0, len(waiting), AT_A_TIME)
+                for pair in ask(waiting[a : a + AT_A_TIME])
+            ]
             pairs += [pair for pair in made if pair is not None]
             waiting = [example for example, pair in zip(waiting, made, strict=True) if pair is None]
         return pairs
@@ -117,8 +161,8 @@ def task_pairs(
         pairs += [pair for pair in made if pair is not None]
         if asked >= 20 * AT_A_TIME and len(pairs) < asked / 100:
             raise UserError(
-                f"only {len(pairs)} of {asked} prompts of {config.task} got answers of different score from {config.base}: "
-                "tune it on the task first."
+                f"only {len(pairs)} of {asked} prompts of {config.task} got answers of different "
+                f"score from {config.base}: tune it on the task first."
             )
     return pairs[:number]
 
@@ -131,14 +175,18 @@ def answer_pairs(
     generator: torch.Generator,
     examples: Sequence[Example],
 ) -> list[Pair | None]:
-    """The best and the worst of samples_per_prompt answers to each example; None where all score alike."""
+    """The best and the worst of samples_per_prompt answers to each example; None where all score
+    alike.
+    """
     g = config.samples_per_prompt
     completions = generate(
         policy, [prompt_tokens(tokenizer, example.prompt) for example in examples], stop=tokenizer.end,
         max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
     )  # fmt: skip
     texts = [tokenizer.decode(completion.tokens) for completion in completions]
-    score = verifier([example for example in examples for _ in range(g)], completions, texts)["reward"]
+    score = verifier([example for example in examples for _ in range(g)], completions, texts)[
+        "reward"
+    ]
     pairs: list[Pair | None] = []
     for a in range(0, len(score), g):
         order = sorted(range(a, a + g), key=score.__getitem__)
@@ -148,27 +196,36 @@ def answer_pairs(
     return pairs
 
 
-def file_pairs(path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show) -> Preferences:
+def file_pairs(
+    path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
+) -> Preferences:
     """Pairs of a file, by the split of their prompt. Raises UserError for fewer than 8."""
     census = Census(str(path), reading, rows="pairs")
     pairs = pairs_from_jsonl(path, tokenizer, context, census)
     tell([census], show)
     if len(pairs) < 8:
-        raise UserError(f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: 8 or more are needed.")
+        raise UserError(
+            f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: 8 or more are "
+            "needed."
+        )
     divided = divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
     return Preferences("pairs", divided, None, [census])
 
 
-def file_judged(path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show) -> Preferences:
-    """Single answers of a file, by the split of their prompt. Raises UserError for fewer than 4 of either kind."""
+def file_judged(
+    path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
+) -> Preferences:
+    """Single answers of a file, by the split of their prompt. Raises UserError for fewer than 4 of
+    either kind.
+    """
     census = Census(str(path), reading, rows="answers")
     answers = judged_from_jsonl(path, tokenizer, context, census)
     tell([census], show)
     wanted = sum(answers.wanted)
     if min(wanted, len(answers) - wanted) < 4:
         raise UserError(
-            f"{path} has {wanted} wanted and {len(answers) - wanted} unwanted answers that fit a context of {context} "
-            "tokens: 4 or more of each are needed."
+            f"{path} has {wanted} wanted and {len(answers) - wanted} unwanted answers that fit a "
+            f"context of {context} tokens: 4 or more of each are needed."
         )
     ids = lambda judged: (judged[0][0], (judged[1],))  # noqa: E731
     divided = divide_rows(answers, ids, tokenizer, kind=lambda judged: judged[1])

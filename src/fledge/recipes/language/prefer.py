@@ -1,4 +1,6 @@
-"""`fledge prefer`: a policy straight from preferences, without a reward model and without sampling while it learns."""
+"""`fledge prefer`: a policy straight from preferences, without a reward model and without sampling
+while it learns.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,14 @@ from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.policy import TokenPolicy
 from fledge.recipes.language.held_out import read_test, result_line
-from fledge.recipes.language.pairs import Judged, Pair, PairsConfig, Preferences, file_judged, read_or_make_pairs
+from fledge.recipes.language.pairs import (
+    Judged,
+    Pair,
+    PairsConfig,
+    Preferences,
+    file_judged,
+    read_or_make_pairs,
+)
 from fledge.recipes.language.rows import rows_summary
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
@@ -40,35 +49,59 @@ from fledge.text.pairs import is_judged
 from fledge.trajectories import from_rows
 
 BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
-OWN = {"margin": ("simpo",), "desirable_weight": ("kto",), "undesirable_weight": ("kto",)}  # whose setting it is
+OWN = {
+    "margin": ("simpo",),
+    "desirable_weight": ("kto",),
+    "undesirable_weight": ("kto",),
+}  # whose setting it is
 
 
 class PreferConfig(PairsConfig):
-    """Learn from pairs of answers, one preferred to the other (kto: or single ones), without a reward model."""
+    """Learn from pairs of answers, one preferred to the other (kto: or single ones), without a
+    reward model.
+    """
 
     data: Path | None = Field(
         default=None,
-        description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`; or for kto single answers: with `prompt`, `completion` and `label`, true (wanted) or false",
+        description=(
+            "pairs: a .jsonl with `prompt`, `chosen` and `rejected`; or for kto single answers: "
+            "with `prompt`, `completion` and `label`, true (wanted) or false"
+        ),
     )
     algorithm: Literal["dpo", "ipo", "simpo", "orpo", "kto"] = Field(
         default="dpo",
-        description="dpo, ipo, kto stay near the base; simpo and orpo do without it; kto takes each answer by itself",
+        description=(
+            "dpo, ipo, kto stay near the base; simpo and orpo do without it; kto takes each answer "
+            "by itself"
+        ),
     )
     beta: float | None = Field(
         default=None,
         gt=0,
-        description="dpo, ipo, kto: how dear it is to leave the base (0.1); simpo: scale of the reward (2); orpo: λ, weight of the odds ratio (0.1)",
+        description=(
+            "dpo, ipo, kto: how dear it is to leave the base (0.1); simpo: scale of the reward "
+            "(2); orpo: λ, weight of the odds ratio (0.1)"
+        ),
     )
-    margin: float = Field(default=1.0, ge=0, description="simpo: γ, by how much the preferred reward must lead")
-    desirable_weight: float = Field(default=1.0, ge=0, description="kto: λ_D, of the preferred answers")
-    undesirable_weight: float = Field(default=1.0, ge=0, description="kto: λ_U, of the rejected ones")
+    margin: float = Field(
+        default=1.0, ge=0, description="simpo: γ, by how much the preferred reward must lead"
+    )
+    desirable_weight: float = Field(
+        default=1.0, ge=0, description="kto: λ_D, of the preferred answers"
+    )
+    undesirable_weight: float = Field(
+        default=1.0, ge=0, description="kto: λ_U, of the rejected ones"
+    )
     evaluation_prompts: int = Field(
         default=256,
         ge=1,
         description="validation prompts an evaluation answers, and test prompts at the end (with task)",
     )
     stop_at_exact_match: float | None = Field(
-        default=None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
+        default=None,
+        gt=0,
+        le=1,
+        description="end as soon as an evaluation reaches this (with task)",
     )
     learning_rate: float = Field(default=3e-4, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -78,7 +111,9 @@ class PreferConfig(PairsConfig):
 
 @closes_what_it_opens
 def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
-    """Raises UserError for a base, data or a task that cannot be used, and for a setting of another algorithm."""
+    """Raises UserError for a base, data or a task that cannot be used, and for a setting of another
+    algorithm.
+    """
     began = time.perf_counter()
     if run is None:
         check_settings(config)
@@ -96,24 +131,33 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     run = open_run(run, opened, "prefer", config, began, parents=[config.base], data=given)
     policy = base.policy().to(config.on())
     reference = policy.frozen_copy()
-    rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]  # preferred ones, or single answers
+    rows = [
+        train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)
+    ]  # preferred ones, or single answers
     typical = from_rows([ids for ids, _ in rows], [own for _, own in rows])
     precision = choose_speed(run, config, policy, typical, show)
     stopwatch = Stopwatch()
     held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
     show.line(
-        f"prefer: {len(train_on)} {preferences.kind}, {held_out}, {config.base} by {config.algorithm}, {precision} → {run.folder}"
+        f"prefer: {len(train_on)} {preferences.kind}, {held_out}, {config.base} by "
+        f"{config.algorithm}, {precision} → {run.folder}"
     )
     kind = PairJudge if preferences.kind == "pairs" else AnswerJudge
     parts = (divided.validation, divided.test)
-    judge, last_judge = (kind(config, policy, reference, part) if part else dict[str, float] for part in parts)
-    steering = draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
+    judge, last_judge = (
+        kind(config, policy, reference, part) if part else dict[str, float] for part in parts
+    )
+    steering = (
+        draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
+    )
 
     def evaluate(step: int) -> dict[str, float]:
         found = {f"validation_{name}": value for name, value in judge().items()}
         if task is not None:
             found |= judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
-            found["kl"] = judge_kl(policy, reference, tokenizer, task, config.max_new_tokens, config.seed)
+            found["kl"] = judge_kl(
+                policy, reference, tokenizer, task, config.max_new_tokens, config.seed
+            )
         return found
 
     def better(evaluation: dict[str, float]) -> float:
@@ -121,10 +165,13 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
 
     def enough(evaluation: dict[str, float]) -> bool:
         return (
-            config.stop_at_exact_match is not None and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+            config.stop_at_exact_match is not None
+            and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
         )
 
-    algorithm = make_algorithm(config, policy, reference, config.learner(policy, precision), stopwatch)
+    algorithm = make_algorithm(
+        config, policy, reference, config.learner(policy, precision), stopwatch
+    )
     with show.progress("prefer", config.steps, "loss") as watch:
         last = train(
             algorithm, make_sampler(config, learnt, rows_per_step), run, stopwatch, watch, steps=config.steps,
@@ -161,9 +208,16 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
         ("exact_match", "prompt", "_prompts"),
     ):
         if name in last:
-            read, numbers = name.removeprefix("validation_"), (items[f"validation{end}"], items[f"test{end}"])
+            read, numbers = (
+                name.removeprefix("validation_"),
+                (items[f"validation{end}"], items[f"test{end}"]),
+            )
             apart = task is None or task.holds_out
-            show.line(result_line("prefer", read, first[name], last[name], test[read], numbers, what, apart=apart))
+            show.line(
+                result_line(
+                    "prefer", read, first[name], last[name], test[read], numbers, what, apart=apart
+                )
+            )
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
 
@@ -172,11 +226,17 @@ def check_settings(config: PreferConfig) -> None:
     """Raises UserError for a setting that the algorithm does not have: it would do nothing."""
     for name in sorted(config.model_fields_set & OWN.keys()):
         if config.algorithm not in OWN[name]:
-            raise UserError(f"{name} is a setting of algorithm={OWN[name][0]}: {config.algorithm} has none.")
+            raise UserError(
+                f"{name} is a setting of algorithm={OWN[name][0]}: {config.algorithm} has none."
+            )
 
 
 def make_algorithm(
-    config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, learner: Learner, stopwatch: Stopwatch
+    config: PreferConfig,
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    learner: Learner,
+    stopwatch: Stopwatch,
 ) -> Algorithm:
     beta = config.beta or BETA[config.algorithm]
     makers: dict[str, Any] = {
@@ -194,20 +254,33 @@ def make_algorithm(
 
 def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferences:
     """Raises UserError for data or a task that cannot be used."""
-    if config.algorithm == "kto" and config.task is None and config.data is not None and is_judged(config.data):
-        return file_judged(config.data, base.tokenizer, base.network.config.context, config.reading, show)
+    if (
+        config.algorithm == "kto"
+        and config.task is None
+        and config.data is not None
+        and is_judged(config.data)
+    ):
+        return file_judged(
+            config.data, base.tokenizer, base.network.config.context, config.reading, show
+        )
     return read_or_make_pairs(config, base, "prefer", show)
 
 
-def rows_to_learn_from(config: PreferConfig, preferences: Preferences) -> tuple[int, Sequence[Any] | Sides]:
-    """(how many a step, and which): pairs; for kto answers one by one, so that neighbours answer different prompts."""
+def rows_to_learn_from(
+    config: PreferConfig, preferences: Preferences
+) -> tuple[int, Sequence[Any] | Sides]:
+    """(how many a step, and which): pairs; for kto answers one by one, so that neighbours answer
+    different prompts.
+    """
     train_on = preferences.divided.train
     if config.algorithm != "kto":
         return config.pairs_per_step, train_on
     return 2 * config.pairs_per_step, Sides(train_on) if preferences.kind == "pairs" else train_on
 
 
-def make_sampler(config: PreferConfig, answers: Sequence[Any] | Sides, rows_per_step: int) -> Sampler:
+def make_sampler(
+    config: PreferConfig, answers: Sequence[Any] | Sides, rows_per_step: int
+) -> Sampler:
     rows, in_all = Shuffled(answers, config.seed), config.rows_in_all(len(answers))
     if config.algorithm != "kto":
         return PairRows(rows, pairs_per_step=rows_per_step, rows_in_all=in_all)
@@ -215,10 +288,16 @@ def make_sampler(config: PreferConfig, answers: Sequence[Any] | Sides, rows_per_
 
 
 class PairJudge:
-    """How the reward that the policy implies ranks held-out pairs: the share as preferred (a tie is half right), and the mean gap."""
+    """How the reward that the policy implies ranks held-out pairs: the share as preferred (a tie is
+    half right), and the mean gap.
+    """
 
     def __init__(
-        self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, pairs: Sequence[Pair]
+        self,
+        config: PreferConfig,
+        policy: TokenPolicy,
+        reference: TokenPolicy,
+        pairs: Sequence[Pair],
     ) -> None:
         self.algorithm, self.beta = config.algorithm, config.beta or BETA[config.algorithm]
         self.policy, self.pairs = policy, pairs
@@ -238,8 +317,12 @@ class PairJudge:
 
 
 @torch.no_grad()
-def answers(policy: TokenPolicy, pairs: Sequence[Pair], at_a_time: int = 128) -> tuple[Tensor, Tensor]:
-    """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N], [2, N]"""
+def answers(
+    policy: TokenPolicy, pairs: Sequence[Pair], at_a_time: int = 128
+) -> tuple[Tensor, Tensor]:
+    """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N], [2,
+    N]
+    """
     logp, tokens = [], []
     for a in range(0, len(pairs), at_a_time):
         batch = pair_rows(pairs[a : a + at_a_time]).to(policy.network.unembedding.device)
@@ -252,12 +335,17 @@ def answers(policy: TokenPolicy, pairs: Sequence[Pair], at_a_time: int = 128) ->
 class AnswerJudge:
     """How the reward that the policy implies tells held-out answers apart.
 
-    pair_accuracy: the share of all pairs of a wanted and an unwanted answer, whatever their prompts, in which the wanted
-    one has more (a tie is half right): the area under the ROC curve. reward_gap: the difference of the two means.
+    pair_accuracy: the share of all pairs of a wanted and an unwanted answer, whatever their
+    prompts, in which the wanted one has more (a tie is half right): the area under the ROC curve.
+    reward_gap: the difference of the two means.
     """
 
     def __init__(
-        self, config: PreferConfig, policy: TokenPolicy, reference: TokenPolicy, held_out: Sequence[Judged]
+        self,
+        config: PreferConfig,
+        policy: TokenPolicy,
+        reference: TokenPolicy,
+        held_out: Sequence[Judged],
     ) -> None:
         self.beta, self.policy = config.beta or BETA[config.algorithm], policy
         self.rows = [row for row, _ in held_out]
@@ -274,7 +362,9 @@ class AnswerJudge:
 
 
 def share_ahead(high: Tensor, low: Tensor) -> float:
-    """P(h > l) + ½·P(h = l) for h and l drawn from the two, by sorting: all pairs of large ones would not fit.  [N], [M] -> number"""
+    """P(h > l) + ½·P(h = l) for h and l drawn from the two, by sorting: all pairs of large ones
+    would not fit.  [N], [M] -> number
+    """
     ranked = low.sort().values
     below, upto = torch.searchsorted(ranked, high), torch.searchsorted(ranked, high, right=True)
     return float((below + upto).double().mean() / (2 * len(low)))

@@ -42,23 +42,32 @@ from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, wo
 
 
 class PretrainConfig(TrainingConfig, TextFields):
-    """Train a language model on raw text: next-token likelihood, documents packed without attention across their borders."""
+    """Train a language model on raw text: next-token likelihood, documents packed without attention
+    across their borders.
+    """
 
     data: str = Field(
         default="python",
-        description="a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this Python installation",
+        description=(
+            "a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this "
+            "Python installation"
+        ),
     )
     base: Path | None = Field(
         default=None, description="a run or model folder to continue from; by default a fresh model"
     )
-    tokenizer: str = Field(default="bpe", description="bytes, characters, bpe, or a folder with a trained tokenizer")
+    tokenizer: str = Field(
+        default="bpe", description="bytes, characters, bpe, or a folder with a trained tokenizer"
+    )
     vocab_size: int | None = Field(
         default=None,
         ge=7,
         le=1_000_000,
         description="of a bpe tokenizer trained here, special tokens included (4096 by default)",
     )
-    model: str = Field(default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large")
+    model: str = Field(
+        default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
+    )
     layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
     heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
@@ -66,17 +75,23 @@ class PretrainConfig(TrainingConfig, TextFields):
         default=None, ge=1, description="in place of the preset's; by default as many as heads"
     )
     mlp_width: int | None = Field(default=None, ge=1, description="in place of 8/3 of the width")
-    context: int | None = Field(default=None, ge=2, le=2**20, description="tokens, in place of the preset's")
+    context: int | None = Field(
+        default=None, ge=2, le=2**20, description="tokens, in place of the preset's"
+    )
     tied: bool | None = Field(default=None, description="one matrix for embedding and unembedding")
     qk_norm: bool | None = Field(default=None, description="normalise queries and keys")
-    rope_theta: float | None = Field(default=None, gt=0, description="base of the rotary frequencies")
+    rope_theta: float | None = Field(
+        default=None, gt=0, description="base of the rotary frequencies"
+    )
     row_tokens: int | None = Field(
         default=None, ge=2, description="tokens a row trained on; by default the model's context"
     )
     tokens_per_step: int = Field(
         default=4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens"
     )
-    evaluation_rows: int = Field(default=64, ge=1, description="rows of held-out text an evaluation reads")
+    evaluation_rows: int = Field(
+        default=64, ge=1, description="rows of held-out text an evaluation reads"
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="cosine", description="of the learning rate after its rise"
     )
@@ -85,22 +100,34 @@ class PretrainConfig(TrainingConfig, TextFields):
 
 
 @closes_what_it_opens
-def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
+def pretrain(
+    config: PretrainConfig, show: Show, run: Run | None, opened: ExitStack
+) -> dict[str, Any]:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     began = time.perf_counter()
     base = load_model(config.base) if config.base else None
     if base and run is None:
         check_nothing_else_is_chosen(config)
     corpus, tokenizer = None, whole_tokenizer(run.folder / "shards") if run else None
-    if tokenizer is None:  # a run that is continued has its text and tokenizer already, if nothing has happened to them
+    if (
+        tokenizer is None
+        # a run that is continued has its text and tokenizer already, if nothing has happened to
+        # them
+    ):
         corpus = config.read(config.data, show.line)
         tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
     network = (base.network if base else fresh_network(config, tokenizer)).to(config.on())
     row_tokens = config.row_tokens or network.config.context
     if row_tokens > network.config.context:
-        raise UserError(f"row_tokens={row_tokens} is more than the model's context of {network.config.context} tokens.")
+        raise UserError(
+            f"row_tokens={row_tokens} is more than the model's context of {network.config.context} "
+            "tokens."
+        )
     if config.tokens_per_step % row_tokens:
-        raise UserError(f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens of a row.")
+        raise UserError(
+            f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens "
+            "of a row."
+        )
     rows = config.tokens_per_step // row_tokens
     run = open_run(
         run,
@@ -118,18 +145,26 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
         stream, held_out, tested = (TokenStream(shards, split) for split in SPLITS)
         if min(len(held_out), len(tested)) < 2:
             raise UserError(
-                f"{config.data} is too short to hold out a part to steer by and one to test by: give more text."
+                f"{config.data} is too short to hold out a part to steer by and one to test by: "
+                "give more text."
             )
-        sampler = DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
+        sampler = DocumentRows(
+            stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed
+        )
 
     policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
-    typical = next(DocumentRows(stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed))
+    typical = next(
+        DocumentRows(
+            stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed
+        )
+    )
     precision = choose_speed(run, config, policy, typical, show, equal_rows=True)
     learner = config.learner(policy, precision)
     stopwatch = Stopwatch()
     show.line(
-        f"pretrain: {network.config.parameters / 1e6:.2f} M parameters on {len(stream) / 1e6:.2f} M tokens "
-        f"({stream.bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {precision} → {run.folder}"
+        f"pretrain: {network.config.parameters / 1e6:.2f} M parameters on {len(stream) / 1e6:.2f} "
+        f"M tokens ({stream.bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {precision} → "
+        f"{run.folder}"
     )
 
     def evaluate(step: int) -> dict[str, float]:
@@ -137,7 +172,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
             policy, [[tokenizer.begin]], max_new_tokens=min(120, network.config.context - 1), stop=tokenizer.end,
             generator=generator_for(config.seed, "evaluation", "sample"), samples=2,
         ):  # fmt: skip
-            run.samples.write({"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)})
+            run.samples.write(
+                {"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)}
+            )
         loss, bits = held_out_loss(policy, held_out, tokenizer, row_tokens, config.evaluation_rows)
         return {"validation_loss": loss, "validation_bits_per_byte": bits}
 
@@ -151,7 +188,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
     loss, bits = held_out_loss(policy, tested, tokenizer, row_tokens, config.evaluation_rows)
     test, name = {"loss": loss, "bits_per_byte": bits}, "validation_bits_per_byte"
     read_test(run, config.steps, test)
-    steering, last_read = (len(windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested))
+    steering, last_read = (
+        len(windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested)
+    )
     first = next(run.metrics.each())
     summary = {
         "verb": "pretrain",
@@ -168,54 +207,83 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None, opened: ExitSt
     run.finish(summary)
     say_skipped(run, show)
     items = (steering, last_read)
-    show.line(result_line("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window"))
+    show.line(
+        result_line("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window")
+    )
     show.line(f"Next: fledge tune base={run.folder} data=FILE.jsonl")
     return summary
 
 
-_SIZES = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied", "qk_norm", "rope_theta")
+_SIZES = (
+    "layers",
+    "width",
+    "heads",
+    "kv_heads",
+    "mlp_width",
+    "context",
+    "tied",
+    "qk_norm",
+    "rope_theta",
+)
 
 
 def fresh_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
-    """A network of the sizes asked for. Raises UserError for sizes that do not fit together, or into memory."""
-    sizes = transformer_config(config.model, tokenizer.vocab_size, **{name: getattr(config, name) for name in _SIZES})
+    """A network of the sizes asked for. Raises UserError for sizes that do not fit together, or
+    into memory.
+    """
+    sizes = transformer_config(
+        config.model, tokenizer.vocab_size, **{name: getattr(config, name) for name in _SIZES}
+    )
     check_memory(sizes, config.on())
-    return Transformer(sizes, border=tokenizer.begin, generator=generator_for(config.seed, "weights"))
+    return Transformer(
+        sizes, border=tokenizer.begin, generator=generator_for(config.seed, "weights")
+    )
 
 
 def trained_tokenizer(config: PretrainConfig) -> list[str]:
     """The files of a tokenizer that was trained before, if one is used."""
     folder = Path(config.tokenizer)
     places = (folder, folder / "model")
-    return [str(place / "tokenizer.json") for place in places if (place / "tokenizer.json").is_file()][:1]
+    return [
+        str(place / "tokenizer.json") for place in places if (place / "tokenizer.json").is_file()
+    ][:1]
 
 
 def check_nothing_else_is_chosen(config: PretrainConfig) -> None:
-    """Raises UserError for sizes or a tokenizer given beside a base, which has its own: they would do nothing."""
+    """Raises UserError for sizes or a tokenizer given beside a base, which has its own: they would
+    do nothing.
+    """
     idle = sorted(config.model_fields_set & {*_SIZES, "model", "tokenizer", "vocab_size"})
     if idle:
-        raise UserError(f"base={config.base} brings its own sizes and tokenizer: leave out {', '.join(idle)}.")
+        raise UserError(
+            f"base={config.base} brings its own sizes and tokenizer: leave out {', '.join(idle)}."
+        )
 
 
 def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokenizer:
     """A fresh tokenizer of the kind asked for, or the trained one in the folder named.
 
-    Merges are learned from the training text; an alphabet of characters is the whole corpus's, or the rest could not be read.
+    Merges are learned from the training text; an alphabet of characters is the whole corpus's, or
+    the rest could not be read.
     """
     if config.tokenizer in ("bytes", "characters", "bpe"):
         kind: Any = config.tokenizer
         documents = corpus.split(*(SPLITS if kind == "characters" else ("train",)))
         texts = (
-            () if kind == "bytes" else (text for _, document in documents for text in words_apart(document.chunks()))
+            ()
+            if kind == "bytes"
+            else (text for _, document in documents for text in words_apart(document.chunks()))
         )
         return train_tokenizer(kind, texts, config.vocab_size, show.line)
     return load_tokenizer(config.tokenizer)
 
 
 def windows(stream: TokenStream, context: int, rows: int) -> list[int]:
-    """Where the windows begin that an evaluation reads: `rows` of them evenly apart, or all if there are fewer; a short text is one.
+    """Where the windows begin that an evaluation reads: `rows` of them evenly apart, or all if
+    there are fewer; a short text is one.
 
-    Evenly, for a corpus is in the order of its files: its first windows alone would say how well the first files are told.
+    Evenly, for a corpus is in the order of its files: its first windows alone would say how well
+    the first files are told.
     """
     whole = max(1, (len(stream) - 1) // context)
     number = min(rows, whole)
@@ -226,7 +294,9 @@ def windows(stream: TokenStream, context: int, rows: int) -> list[int]:
 def held_out_loss(
     policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
 ) -> tuple[float, float]:
-    """Mean nats per token and bits per UTF-8 byte over `rows` windows of a stream (all if there are fewer)."""
+    """Mean nats per token and bits per UTF-8 byte over `rows` windows of a stream (all if there are
+    fewer).
+    """
     context = min(context, len(stream) - 1)
     if context < 1:
         raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
@@ -234,7 +304,9 @@ def held_out_loss(
     device = policy.network.unembedding.device
     nats, tokens, size = 0.0, 0, 0
     for a in range(0, len(starts), 16):
-        obs = torch.stack([torch.from_numpy(stream[start : start + context + 1]) for start in starts[a : a + 16]])
+        obs = torch.stack(
+            [torch.from_numpy(stream[start : start + context + 1]) for start in starts[a : a + 16]]
+        )
         batch = text_rows(obs, tokenizer.begin).to(device)
         logp = policy.log_prob(batch.obs, batch.action, batch.chosen)
         nats -= float(logp.double().sum())

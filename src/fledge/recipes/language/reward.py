@@ -1,4 +1,6 @@
-"""`fledge reward`: a reward model from pairs of answers, read from a file or made by a task that judges the model's own samples."""
+"""`fledge reward`: a reward model from pairs of answers, read from a file or made by a task that
+judges the model's own samples.
+"""
 
 from __future__ import annotations
 
@@ -29,9 +31,13 @@ from fledge.weigh import difference
 
 
 class RewardConfig(PairsConfig):
-    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected)), the score read at the last token."""
+    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected)), the score read at
+    the last token.
+    """
 
-    margin: float = Field(default=0.0, ge=0, description="by how much the preferred score must lead")
+    margin: float = Field(
+        default=0.0, ge=0, description="by how much the preferred score must lead"
+    )
 
 
 @closes_what_it_opens
@@ -47,7 +53,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     pairs = divided.train
     if divided.note:
         show.line(f"{config.data or config.task}: {divided.note}.")
-    config = config.with_epochs(len(pairs), config.pairs_per_step, str(config.data or config.task), show)
+    config = config.with_epochs(
+        len(pairs), config.pairs_per_step, str(config.data or config.task), show
+    )
     given = [str(config.data or config.task)]
     run = open_run(run, opened, "reward", config, began, parents=[config.base], data=given)
     model = ScalarModel(network).to(config.on())
@@ -55,9 +63,13 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)
     stopwatch = Stopwatch()
     held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
-    show.line(f"reward: {len(pairs)} pairs, {held_out}, from {config.base}, {precision} → {run.folder}")
+    show.line(
+        f"reward: {len(pairs)} pairs, {held_out}, from {config.base}, {precision} → {run.folder}"
+    )
     sampler = PairRows(
-        Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step, rows_in_all=config.rows_in_all(len(pairs))
+        Shuffled(pairs, config.seed),
+        pairs_per_step=config.pairs_per_step,
+        rows_in_all=config.rows_in_all(len(pairs)),
     )
 
     def evaluate(step: int) -> dict[str, float]:
@@ -92,13 +104,19 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     if test:
         items, apart = (len(divided.validation), len(divided.test)), task is None or task.holds_out
         read = test["pair_accuracy"]
-        show.line(result_line("reward", "pair_accuracy", first[name], last[name], read, items, "pair", apart=apart))
+        show.line(
+            result_line(
+                "reward", "pair_accuracy", first[name], last[name], read, items, "pair", apart=apart
+            )
+        )
     show.line(f"Next: fledge align base={config.base} reward={run.folder} task=…")
     return summary
 
 
 @torch.no_grad()
-def pair_scores(model: ScalarModel, pairs: Sequence[Pair], at_a_time: int = 128) -> tuple[torch.Tensor, torch.Tensor]:
+def pair_scores(
+    model: ScalarModel, pairs: Sequence[Pair], at_a_time: int = 128
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the preferred and of the rejected answers, [N] each."""
     found: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     for a in range(0, len(pairs), at_a_time):
@@ -115,6 +133,8 @@ def pair_accuracy(model: ScalarModel, pairs: Sequence[Pair]) -> float:
 
 
 def scale_of(scores: Tensor) -> dict[str, float]:
-    """Mean and standard deviation, by which rewards are brought to one scale; 1 where scores differ by rounding errors alone.  [N]"""
+    """Mean and standard deviation, by which rewards are brought to one scale; 1 where scores differ
+    by rounding errors alone.  [N]
+    """
     same = bool(difference(scores.max(), scores.min()) == 0)
     return {"mean": float(scores.mean()), "std": 1.0 if same else float(scores.std())}

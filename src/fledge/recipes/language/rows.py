@@ -1,4 +1,6 @@
-"""The fields of recipes that read rows, how many steps their epochs are, and what is said and kept of rows left out."""
+"""The fields of recipes that read rows, how many steps their epochs are, and what is said and kept
+of rows left out.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,12 @@ class ReadingFields(BaseModel):
     """What to do with rows that are not as they should be."""
 
     bad_rows: Literal["refuse", "skip"] = Field(
-        default="refuse", description="rows that cannot be used: refuse the file, or leave them out and count them"
+        default="refuse",
+        description="rows that cannot be used: refuse the file, or leave them out and count them",
     )
-    ignore_keys: str = Field(default="", description="keys of the rows to leave unread, with a comma between them")
+    ignore_keys: str = Field(
+        default="", description="keys of the rows to leave unread, with a comma between them"
+    )
 
     @property
     def reading(self) -> Reading:
@@ -30,34 +35,45 @@ class RowsConfig(ReadingFields, TrainingConfig):
     """The fields of recipes that learn from rows again and again."""
 
     truncate: Literal["no", "left", "right"] = Field(
-        default="no", description="rows longer than the context: bad rows, or the side on which they are cut"
+        default="no",
+        description="rows longer than the context: bad rows, or the side on which they are cut",
     )
-    epochs: int | None = Field(default=None, ge=1, description="passes over the training rows, in place of steps")
+    epochs: int | None = Field(
+        default=None, ge=1, description="passes over the training rows, in place of steps"
+    )
 
     @property
     def reading(self) -> Reading:
         return Reading(self.bad_rows, self.ignore_keys, self.truncate)
 
     def check_epochs(self) -> None:
-        """Raises UserError where a new run was given both a number of steps and a number of epochs."""
+        """Raises UserError where a new run was given both a number of steps and a number of
+        epochs.
+        """
         if self.epochs is not None and "steps" in self.model_fields_set:
             raise UserError(
-                f"steps={self.steps} and epochs={self.epochs} were both given, and either says when to end: give one of them."
+                f"steps={self.steps} and epochs={self.epochs} were both given, and either says "
+                "when to end: give one of them."
             )
 
     def with_epochs(self, rows: int | None, rows_per_step: int, source: str, show: Show) -> Self:
         """The same with as many steps as the epochs take, said in one line.
 
-        rows: to train on, or None where they have no end: then UserError is raised if epochs were asked for.
+        rows: to train on, or None where they have no end: then UserError is raised if epochs were
+            asked for.
         """
         if self.epochs is None:
             return self
         if rows is None:
             raise UserError(
-                f"epochs={self.epochs} was given, and {source} has examples without end: give steps in its place."
+                f"epochs={self.epochs} was given, and {source} has examples without end: give "
+                "steps in its place."
             )
         steps = -(-self.epochs * rows // rows_per_step)
-        show.line(f"epochs={self.epochs} of {rows:,} rows to train on, {rows_per_step} a step, are {steps:,} steps.")
+        show.line(
+            f"epochs={self.epochs} of {rows:,} rows to train on, {rows_per_step} a step, are "
+            f"{steps:,} steps."
+        )
         return self.model_copy(update={"steps": steps})
 
     def rows_in_all(self, rows: int | None) -> int | None:

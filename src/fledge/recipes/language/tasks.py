@@ -1,4 +1,6 @@
-"""Opens a task for a recipe: every prompt of its files is held against the context before anything is computed."""
+"""Opens a task for a recipe: every prompt of its files is held against the context before anything
+is computed.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +36,22 @@ class Asks(Protocol):
     def limits(self, show: Show) -> Limits | None: ...
 
 
-def open_task(config: Asks, tokenizer: Tokenizer, context: int, show: Show, *, answered: bool = False) -> Task:
+def open_task(
+    config: Asks, tokenizer: Tokenizer, context: int, show: Show, *, answered: bool = False
+) -> Task:
     """The task, checked; what the user should know of it is said.
 
-    answered: its rows are to be learnt with their answers. Raises UserError for a task that cannot be used, and for one
-    with prompts that leave no room for an answer, counted, unless they are to be skipped.
+    answered: its rows are to be learnt with their answers. Raises UserError for a task that cannot
+    be used, and for one with prompts that leave no room for an answer, counted, unless they are to
+    be skipped.
     """
     assert config.task is not None
     reading = config.reading
     if not answered:
         if reading.truncate in ("left", "right"):
             raise UserError(
-                f"truncate={reading.truncate} cuts rows that are read with their answers, and {config.task} is asked for "
-                "its prompts alone: leave it out."
+                f"truncate={reading.truncate} cuts rows that are read with their answers, and "
+                f"{config.task} is asked for its prompts alone: leave it out."
             )
         reading = replace(reading, truncate=None)
 
@@ -74,5 +79,9 @@ def example_row(tokenizer: Tokenizer, example: Example) -> Row:
     """Asked and answered. The example must have an answer."""
     assert example.answer is not None
     return render(
-        tokenizer, [{"role": "user", "content": example.prompt}, {"role": "assistant", "content": example.answer}]
+        tokenizer,
+        [
+            {"role": "user", "content": example.prompt},
+            {"role": "assistant", "content": example.answer},
+        ],
     )

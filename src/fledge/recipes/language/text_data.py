@@ -1,4 +1,6 @@
-"""What every recipe that reads running text has in common: which of it is read, and its token shards in the run folder."""
+"""What every recipe that reads running text has in common: which of it is read, and its token
+shards in the run folder.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,15 @@ from fledge.text.tokenizer import Tokenizer, load_tokenizer
 class TextFields(BaseModel):
     """Which of the texts that are found are read."""
 
-    hidden: bool = Field(default=False, description="read files and folders whose name begins with a dot, too")
-    links: Links = Field(default="follow", description="to folders and files in a folder of text: follow or skip")
+    hidden: bool = Field(
+        default=False, description="read files and folders whose name begins with a dot, too"
+    )
+    links: Links = Field(
+        default="follow", description="to folders and files in a folder of text: follow or skip"
+    )
     duplicates: Literal["drop", "keep"] = Field(
-        default="drop", description="documents that stood before, whatever their white space: drop or keep"
+        default="drop",
+        description="documents that stood before, whatever their white space: drop or keep",
     )
 
     def read(self, data: str, say: Callable[[str], None]) -> Corpus:
@@ -44,7 +51,9 @@ def read_corpus(data: str, say: Callable[[str], None], choice: Choice | None = N
 
 
 def whole_tokenizer(shards: Path) -> Tokenizer | None:
-    """The tokenizer beside shards that are as they were written; None where they are not, or none are there."""
+    """The tokenizer beside shards that are as they were written; None where they are not, or none
+    are there.
+    """
     return load_tokenizer(shards) if find_loss(shards) is None else None
 
 
@@ -63,10 +72,14 @@ def holds_to_its_text(shards: Path) -> bool:
     return True
 
 
-def keep_shards(shards: Path, corpus: Callable[[], Corpus], tokenizer: Tokenizer, say: Callable[[str], None]) -> None:
-    """Have the text of a run as whole shards in its folder: what is there and as it was written is left alone.
+def keep_shards(
+    shards: Path, corpus: Callable[[], Corpus], tokenizer: Tokenizer, say: Callable[[str], None]
+) -> None:
+    """Have the text of a run as whole shards in its folder: what is there and as it was written is
+    left alone.
 
-    What is damaged is written again. Raises UserError where that gives other shards: the text is not what it was.
+    What is damaged is written again. Raises UserError where that gives other shards: the text is
+    not what it was.
     """
     again = shards / "again"
     if again.exists():  # of a mending that was broken off
@@ -87,19 +100,26 @@ def _write(folder: Path, corpus: Corpus, tokenizer: Tokenizer) -> None:
 
 
 def _mend(
-    shards: Path, again: Path, corpus: Corpus, tokenizer: Tokenizer, damage: str, say: Callable[[str], None]
+    shards: Path,
+    again: Path,
+    corpus: Corpus,
+    tokenizer: Tokenizer,
+    damage: str,
+    say: Callable[[str], None],
 ) -> None:
     say(f"{damage}: the text is read and written again")
     _write(again, corpus, tokenizer)
     try:
         same = gives_the_same(again, shards)
-    except UserError:  # the index cannot be read: the hashes in lineage.json are all that vouches for the text
+    except (
+        UserError
+    ):  # the index cannot be read: the hashes in lineage.json are all that vouches for the text
         same = True
     if not same:
         shutil.rmtree(again)
         raise UserError(
-            f"{damage}, and {corpus.data} no longer gives the text that was there: put it back as it was and resume, "
-            "or start a new run"
+            f"{damage}, and {corpus.data} no longer gives the text that was there: put it back as "
+            "it was and resume, or start a new run"
         )
     (shards / "index.json").unlink()  # until the other files are those that it names
     for file in again.iterdir():

@@ -13,7 +13,14 @@ from fledge.recipes.language.text_data import TextFields
 from fledge.text.bpe import trace_word, word_pattern
 from fledge.text.corpus import Corpus
 from fledge.text.encoding import encode_documents
-from fledge.text.tokenizer import SPECIAL, Kind, Tokenizer, load_tokenizer, train_tokenizer, words_apart
+from fledge.text.tokenizer import (
+    SPECIAL,
+    Kind,
+    Tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+    words_apart,
+)
 
 
 class Show(Protocol):
@@ -25,7 +32,8 @@ class Show(Protocol):
 class TokenizerTrainConfig(TextFields):
     """Train a tokenizer on your text and write it in Hugging Face's format.
 
-    Equal text gives an equal file. The special tokens are ids 0 to 5 of every tokenizer, and no text can forge them.
+    Equal text gives an equal file. The special tokens are ids 0 to 5 of every tokenizer, and no
+    text can forge them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,7 +44,8 @@ class TokenizerTrainConfig(TextFields):
         '"python" is the prose of this Python installation.',
     )
     kind: Kind = Field(
-        default="bpe", description="bytes (262 tokens), characters (those of the text) or bpe (merges of bytes)."
+        default="bpe",
+        description="bytes (262 tokens), characters (those of the text) or bpe (merges of bytes).",
     )
     vocab_size: int | None = Field(
         default=None,
@@ -45,7 +54,8 @@ class TokenizerTrainConfig(TextFields):
         description="Tokens, special ones included; for bpe only, which takes 4096 unless told.",
     )
     out: str = Field(
-        default="tokenizer", description="The folder to write tokenizer.json and tokenizer_config.json into."
+        default="tokenizer",
+        description="The folder to write tokenizer.json and tokenizer_config.json into.",
     )
 
 
@@ -71,21 +81,28 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
     }
     show.line(f"text: {text_bytes:,} bytes, {len(corpus):,} document{'s' * (len(corpus) != 1)}")
     if config.vocab_size is not None and tokenizer.vocab_size < config.vocab_size:
-        show.line(f"the text has nothing left to merge after {tokenizer.vocab_size:,} of {config.vocab_size:,} tokens")
+        show.line(
+            f"the text has nothing left to merge after {tokenizer.vocab_size:,} of "
+            f"{config.vocab_size:,} tokens"
+        )
     show.line(
-        f"wrote {Path(config.out) / 'tokenizer.json'}: {tokenizer.kind}, {tokenizer.vocab_size:,} tokens, "
-        f"{result['bytes_per_token']:.2f} bytes of this text a token, {result['seconds']:.1f} s"
+        f"wrote {Path(config.out) / 'tokenizer.json'}: {tokenizer.kind}, {tokenizer.vocab_size:,} "
+        f"tokens, {result['bytes_per_token']:.2f} bytes of this text a token, "
+        f"{result['seconds']:.1f} s"
     )
     show.line(f'look at it: fledge tokenizer show {config.out} text="the cat"')
     return result
 
 
 def check_out(folder: Path) -> None:
-    """Raises UserError where a tokenizer written into `folder` would take the place of one that something depends on."""
+    """Raises UserError where a tokenizer written into `folder` would take the place of one that
+    something depends on.
+    """
     for part in ("model.safetensors", "index.json", "config.json"):
         if (folder / part).exists():
             raise UserError(
-                f"`{folder}` holds {part}, and what reads it goes by the tokenizer beside it: choose another `out`."
+                f"`{folder}` holds {part}, and what reads it goes by the tokenizer beside it: "
+                "choose another `out`."
             )
     if not (folder / "tokenizer.json").exists():
         return
@@ -93,33 +110,42 @@ def check_out(folder: Path) -> None:
         load_tokenizer(folder)
     except UserError:
         raise UserError(
-            f"`{folder}` holds a tokenizer.json that `fledge tokenizer train` has not written: choose another `out`."
+            f"`{folder}` holds a tokenizer.json that `fledge tokenizer train` has not written: "
+            "choose another `out`."
         ) from None
 
 
 def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:
     """The tokens and the UTF-8 bytes of the documents."""
     tokens = text_bytes = 0
-    for _, ids, size in encode_documents(((None, document) for document in corpus.documents()), tokenizer):
+    for _, ids, size in encode_documents(
+        ((None, document) for document in corpus.documents()), tokenizer
+    ):
         tokens += int((ids >= len(SPECIAL)).sum())
         text_bytes += size
     return tokens, text_bytes
 
 
 class TokenizerShowConfig(BaseModel):
-    """Show the merges a tokenizer has learned, in order, and how it splits a text: each merge, then each token."""
+    """Show the merges a tokenizer has learned, in order, and how it splits a text: each merge, then
+    each token.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tokenizer: str = Field(description="The folder of a tokenizer, or of a run.")
     text: str = Field(default="", description="The text to split.")
     merges: int = Field(
-        default=1000, ge=0, description="How many of the learned merges to show, from the first one on."
+        default=1000,
+        ge=0,
+        description="How many of the learned merges to show, from the first one on.",
     )
 
 
 def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError where there is no tokenizer, or where it does not know a character of the text."""
+    """Raises UserError where there is no tokenizer, or where it does not know a character of the
+    text.
+    """
     tokenizer = load_tokenizer(config.tokenizer)
     ids = tokenizer.encode(config.text)
     shown = tokenizer.merges[: config.merges]
@@ -127,10 +153,14 @@ def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
     if tokenizer.kind == "bpe":
         show.line(f"{len(tokenizer.merges):,} merges, in the order in which they were learned:")
         for number, (left, right) in enumerate(shown, start=1):
-            show.line(f"{number:6}  {readable(left)!r} + {readable(right)!r} -> {readable(left + right)!r}")
+            show.line(
+                f"{number:6}  {readable(left)!r} + {readable(right)!r} -> "
+                f"{readable(left + right)!r}"
+            )
         if len(shown) < len(tokenizer.merges):
             show.line(
-                f"        and {len(tokenizer.merges) - len(shown):,} more: merges={len(tokenizer.merges)} shows all"
+                f"        and {len(tokenizer.merges) - len(shown):,} more: "
+                f"merges={len(tokenizer.merges)} shows all"
             )
     result: dict[str, Any] = {
         "kind": tokenizer.kind,
@@ -139,7 +169,9 @@ def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
     }
     if config.text:
         result["steps"] = _show_steps(tokenizer, config.text, show)
-        result["tokens"] = [{"id": number, "piece": readable(tokenizer.decode_bytes([number]))} for number in ids]
+        result["tokens"] = [
+            {"id": number, "piece": readable(tokenizer.decode_bytes([number]))} for number in ids
+        ]
         show.line(f"{config.text!r} is {len(ids)} tokens:")
         for token in result["tokens"]:
             show.line(f"{token['id']:8}  {token['piece']!r}")

@@ -1,4 +1,6 @@
-"""`fledge tune`: instruction tuning on conversations, from a file or from a task that knows its answers."""
+"""`fledge tune`: instruction tuning on conversations, from a file or from a task that knows its
+answers.
+"""
 
 from __future__ import annotations
 
@@ -38,32 +40,51 @@ from fledge.trajectories import from_rows
 
 
 class TuneConfig(JudgeFields, RowsConfig):
-    """Tune a model on conversations: likelihood of the assistant's tokens and of the token that ends them, nothing else."""
+    """Tune a model on conversations: likelihood of the assistant's tokens and of the token that
+    ends them, nothing else.
+    """
 
     base: Path = Field(description="the run or model folder to start from")
     data: Path | None = Field(
         default=None,
-        description="a .jsonl of conversations: `messages`, `conversations`, `prompt` and `completion`, or `instruction` and `output`",
+        description=(
+            "a .jsonl of conversations: `messages`, `conversations`, `prompt` and `completion`, or "
+            "`instruction` and `output`"
+        ),
     )
     task: str | None = Field(
         default=None,
-        description="in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl or .py of your own",
+        description=(
+            "in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl "
+            "or .py of your own"
+        ),
     )
-    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    shortest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+    longest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
     rows_per_step: int = Field(default=64, ge=1, description="conversations an optimizer step")
     window: int = Field(
-        default=8, ge=1, description="steps formed together of rows of like length; 1 leaves the order quite random"
+        default=8,
+        ge=1,
+        description="steps formed together of rows of like length; 1 leaves the order quite random",
     )
     stop_at_exact_match: float | None = Field(
-        default=None, gt=0, le=1, description="end as soon as an evaluation reaches this (with task)"
+        default=None,
+        gt=0,
+        le=1,
+        description="end as soon as an evaluation reaches this (with task)",
     )
     evaluation_prompts: int = Field(
         default=256,
         ge=1,
         description="validation prompts an evaluation answers, and test prompts at the end (with task)",
     )
-    max_new_tokens: int = Field(default=64, ge=1, description="of an answer in evaluation (with task)")
+    max_new_tokens: int = Field(
+        default=64, ge=1, description="of an answer in evaluation (with task)"
+    )
 
 
 @closes_what_it_opens
@@ -71,7 +92,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
     """Raises UserError for a base, data or a task that cannot be used."""
     began = time.perf_counter()
     if (config.data is None) == (config.task is None):
-        raise UserError("tune needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them.")
+        raise UserError(
+            "tune needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them."
+        )
     if run is None:
         config.check_epochs()
     base = load_model(config.base)
@@ -88,7 +111,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         rows: Rows = Endless(row)
     else:
         assert config.data is not None
-        data, census = divide_conversations(config.data, tokenizer, network.config.context, config.reading, show)
+        data, census = divide_conversations(
+            config.data, tokenizer, network.config.context, config.reading, show
+        )
         rows, files, size = Shuffled(data.train, config.seed), [census], len(data.train)
     config = config.with_epochs(size, config.rows_per_step, str(config.data or config.task), show)
     given = [str(config.data or config.task)]
@@ -105,7 +130,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
     stopwatch = Stopwatch()
     show.line(f"tune: {config.base} on {config.data or config.task}, {precision} → {run.folder}")
 
-    steering = draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
+    steering = (
+        draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
+    )
 
     def evaluate(step: int) -> dict[str, float]:
         if task is not None:
@@ -118,7 +145,8 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
 
     def enough(evaluation: dict[str, float]) -> bool:
         return (
-            config.stop_at_exact_match is not None and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+            config.stop_at_exact_match is not None
+            and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
         )
 
     with show.progress("tune", config.steps, "exact_match" if task else "loss") as watch:
@@ -131,7 +159,10 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
     save_model(run.model_folder, network, tokenizer)
     if task is not None:
         tested = draw_questions(task, "test", config.evaluation_prompts)
-        test, items = judge_task(policy, tokenizer, task, tested, config.max_new_tokens), (len(steering), len(tested))
+        test, items = (
+            judge_task(policy, tokenizer, task, tested, config.max_new_tokens),
+            (len(steering), len(tested)),
+        )
     else:
         assert data is not None
         test = {"loss": conversation_loss(policy, data.test)} if data.test else {}
@@ -157,7 +188,14 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         apart = task is None or task.holds_out
         show.line(
             result_line(
-                "tune", name.removeprefix("validation_"), first[name], last[name], read, items, what, apart=apart
+                "tune",
+                name.removeprefix("validation_"),
+                first[name],
+                last[name],
+                read,
+                items,
+                what,
+                apart=apart,
             )
         )
     show.line(f"Next: fledge chat base={run.folder}")
@@ -175,22 +213,25 @@ class TaskRow:
         example = self.task.example(index, "train")
         if example.answer is None:
             raise UserError(
-                f"the task {example.task} has no answer to {example.prompt!r}: tuning needs answers, aligning only a score."
+                f"the task {example.task} has no answer to {example.prompt!r}: tuning needs "
+                "answers, aligning only a score."
             )
         row = example_row(self.tokenizer, example)
         try:
             return fit(row, self.context, self.census)
         except Unusable:
             raise UserError(
-                f"an example of {example.task} has {len(row[0])} tokens and the model's context is {self.context}: "
-                "shorten it, or pre-train with a longer `context`."
+                f"an example of {example.task} has {len(row[0])} tokens and the model's context is "
+                f"{self.context}: shorten it, or pre-train with a longer `context`."
             ) from None
 
 
 def divide_conversations(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
 ) -> tuple[Divided[Row], Census]:
-    """Rows to train on and rows held out, prompt by prompt. Raises UserError as `read_conversations` does."""
+    """Rows to train on and rows held out, prompt by prompt. Raises UserError as
+    `read_conversations` does.
+    """
     rows, census = read_conversations(path, tokenizer, context, reading)
     tell([census], show)
     divided = divide_rows(rows, lambda row: row, tokenizer)
@@ -206,16 +247,21 @@ def by_length(rows: Sequence[Row]) -> Sequence[Row]:
 
 @torch.no_grad()
 def conversation_loss(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 32) -> float:
-    """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would be a perfect score."""
+    """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would
+    be a perfect score.
+    """
     nats, tokens = 0.0, 0
     ordered = by_length(rows)
     for a in range(0, len(ordered), at_a_time):
         part = ordered[a : a + at_a_time]
-        batch = from_rows([ids for ids, _ in part], [own for _, own in part]).to(policy.network.unembedding.device)
+        batch = from_rows([ids for ids, _ in part], [own for _, own in part]).to(
+            policy.network.unembedding.device
+        )
         nats -= float(policy.log_prob(batch.obs, batch.action, batch.chosen).double().sum())
         tokens += int(batch.chosen.sum())
     if not tokens:
         raise UserError(
-            f"none of the {len(rows)} held-out rows has a token that is trained: there is nothing to measure."
+            f"none of the {len(rows)} held-out rows has a token that is trained: there is nothing "
+            "to measure."
         )
     return nats / tokens

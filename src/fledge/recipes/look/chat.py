@@ -37,7 +37,10 @@ class ChatConfig(BaseModel):
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
     min_p: float = Field(
-        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="drops tokens less than this times as likely as the likeliest",
     )
     seed: int = Field(default=0, ge=0, description="of the draws")
 
@@ -45,14 +48,22 @@ class ChatConfig(BaseModel):
 def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     """Reads lines from standard input, so a pipe can talk too."""
     model = load_model(config.base)
-    policy = model.policy().with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p))
-    engine = Engine(policy, lanes=1, remember=1)  # an answer goes on from what the last one left in the cache
+    policy = model.policy().with_rule(
+        Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
+    )
+    engine = Engine(
+        policy, lanes=1, remember=1
+    )  # an answer goes on from what the last one left in the cache
     generator = generator_for(config.seed, "samples")
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")  # a byte that is not UTF-8 spoils its character, not the conversation
+        sys.stdin.reconfigure(
+            errors="replace"
+        )  # a byte that is not UTF-8 spoils its character, not the conversation
     if interactive:
-        show.line(f"{config.base}: write a line and press Enter. An empty line ends, /new starts afresh.")
+        show.line(
+            f"{config.base}: write a line and press Enter. An empty line ends, /new starts afresh."
+        )
         if not config.memory:
             show.line("Each line stands alone; memory=true keeps the conversation.")
     opening: Conversation = [{"role": "system", "content": config.system}] if config.system else []
@@ -72,7 +83,12 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
         turns.append({"role": "user", "content": line.rstrip("\n")})
         try:
             turns = fitting(model, turns, len(opening))
-            turns.append({"role": "assistant", "content": answer(engine, model, turns, config, generator, show)})
+            turns.append(
+                {
+                    "role": "assistant",
+                    "content": answer(engine, model, turns, config, generator, show),
+                }
+            )
         except UserError as error:  # one line that cannot be answered does not end the conversation
             show.line(str(error))
             turns = list(opening)
@@ -84,13 +100,20 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
 def fitting(model: Loaded, turns: Conversation, opening: int) -> Conversation:
     """Without the oldest exchanges, where the conversation has outgrown the context."""
     context = model.network.config.context
-    while len(turns) - opening > 2 and len(render(model.tokenizer, turns, reply=True)[0]) >= context:
+    while (
+        len(turns) - opening > 2 and len(render(model.tokenizer, turns, reply=True)[0]) >= context
+    ):
         turns = turns[:opening] + turns[opening + 2 :]
     return turns
 
 
 def answer(
-    engine: Engine, model: Loaded, turns: Conversation, config: ChatConfig, generator: torch.Generator, show: Show
+    engine: Engine,
+    model: Loaded,
+    turns: Conversation,
+    config: ChatConfig,
+    generator: torch.Generator,
+    show: Show,
 ) -> str:
     """One answer, printed as it comes: bytes wait until they are whole characters."""
     tokenizer = model.tokenizer

@@ -26,29 +26,43 @@ from fledge.text.tokenizer import Tokenizer
 
 
 class EvaluateConfig(JudgeFields, ReadingFields, TextFields):
-    """Measure a model: bits per byte on text it is given, exact match and score on a task's test prompts."""
+    """Measure a model: bits per byte on text it is given, exact match and score on a task's test
+    prompts.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: Path = Field(description="the run or model folder to measure")
     data: str | None = Field(
-        default=None, description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+        default=None,
+        description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)",
     )
-    whole: bool = Field(default=False, description="measure on all of the text, not on its held-out test part")
+    whole: bool = Field(
+        default=False, description="measure on all of the text, not on its held-out test part"
+    )
     task: str | None = Field(
-        default=None, description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+        default=None,
+        description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own",
     )
-    shortest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
-    longest: int | None = Field(default=None, ge=1, description="letters a word, digits a number, of built-in tasks")
+    shortest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+    longest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
     prompts: int = Field(default=512, ge=1, description="test prompts of the task")
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer to a task")
     seed: int = Field(default=0, ge=0, description="of the task's prompts")
 
 
 def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged where no number comes out."""
+    """Raises UserError where neither data nor a task is given, or they cannot be read; Diverged
+    where no number comes out.
+    """
     if config.data is None and config.task is None:
-        raise UserError("evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both.")
+        raise UserError(
+            "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
+        )
     model = load_model(config.base)
     found: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
@@ -56,8 +70,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         test = (document for _, document in corpus.split("test"))
         found |= text_loss(model, corpus.documents() if config.whole else test)
         show.line(
-            f"{found['bits_per_byte']:.3f} bits per byte ({found['nats_per_token']:.3f} nats per token) "
-            f"on {found['bytes']:,} bytes of {config.data}"
+            f"{found['bits_per_byte']:.3f} bits per byte ({found['nats_per_token']:.3f} nats per "
+            f"token) on {found['bytes']:,} bytes of {config.data}"
         )
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
@@ -65,18 +79,30 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         found |= judge_task(model.policy(), model.tokenizer, task, examples, config.max_new_tokens)
         found["prompts"] = len(examples)
         different = "1 prompt" if len(examples) == 1 else f"{len(examples)} different prompts"
-        part = f"the test part of {config.task}" if task.holds_out else f"{config.task}, which holds none out"
-        show.line(f"{found['exact_match']:.1%} exact match, score {found['true_score']:.3f}, on {different} of {part}")
+        part = (
+            f"the test part of {config.task}"
+            if task.holds_out
+            else f"{config.task}, which holds none out"
+        )
+        show.line(
+            f"{found['exact_match']:.1%} exact match, score {found['true_score']:.3f}, on "
+            f"{different} of {part}"
+        )
     return found
 
 
 @torch.no_grad()
 def text_loss(
-    model: Loaded, documents: Iterable[AnyDocument], rows_at_a_time: int = 16, tokens_waiting: int = 2**20
+    model: Loaded,
+    documents: Iterable[AnyDocument],
+    rows_at_a_time: int = 16,
+    tokens_waiting: int = 2**20,
 ) -> dict[str, float]:
-    """Every token of every document once, each document in windows of the context: nats per token and bits per byte.
+    """Every token of every document once, each document in windows of the context: nats per token
+    and bits per byte.
 
-    Windows of the same length wait for each other until there are `rows_at_a_time`, or more than `tokens_waiting` in all.
+    Windows of the same length wait for each other until there are `rows_at_a_time`, or more than
+    `tokens_waiting` in all.
     """
     tokenizer, policy, context = model.tokenizer, model.policy(), model.network.config.context
     nats, tokens, size, waiting = 0.0, 0, 0, 0
@@ -106,8 +132,8 @@ def text_loss(
         raise UserError("the text to measure on is empty: give more text, or whole=true.")
     if not math.isfinite(nats):
         raise Diverged(
-            f"{model.folder} gives the text {nats} nats, which is no number: its weights overflow, or hold values that are "
-            "none. Use a run from before that."
+            f"{model.folder} gives the text {nats} nats, which is no number: its weights overflow, "
+            "or hold values that are none. Use a run from before that."
         )
     return {
         "nats_per_token": nats / tokens,
@@ -117,12 +143,18 @@ def text_loss(
     }
 
 
-def _windows(documents: Iterable[AnyDocument], tokenizer: Tokenizer, context: int) -> Iterator[np.ndarray]:
-    """Each document's tokens with its ends, in windows of context + 1, of which the last token opens the next window."""
+def _windows(
+    documents: Iterable[AnyDocument], tokenizer: Tokenizer, context: int
+) -> Iterator[np.ndarray]:
+    """Each document's tokens with its ends, in windows of context + 1, of which the last token
+    opens the next window.
+    """
     row = np.zeros(0, dtype=np.int64)
     for _, ids, _ in encode_documents(((None, document) for document in documents), tokenizer):
         for part in np.split(ids, np.flatnonzero(ids == tokenizer.begin)):
-            if len(part) and part[0] == tokenizer.begin:  # what is left of the document before is its end
+            if (
+                len(part) and part[0] == tokenizer.begin
+            ):  # what is left of the document before is its end
                 if len(row) > 1:
                     yield row
                 row = part

@@ -1,4 +1,6 @@
-"""`fledge play`: the agent of a finished run in fresh episodes: what it earns, how long it lasts, and a film of it."""
+"""`fledge play`: the agent of a finished run in fresh episodes: what it earns, how long it lasts,
+and a film of it.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,21 @@ class PlayConfig(BaseModel):
 
     run: Path = Field(description="a finished run of `fledge control`")
     which: Literal["best", "last"] = Field(
-        default="best", description="its best agent, by its evaluations, or as it was after the last step"
+        default="best",
+        description="its best agent, by its evaluations, or as it was after the last step",
     )
-    episodes: int = Field(default=20, ge=1, description="one in each copy of the world, side by side")
+    episodes: int = Field(
+        default=20, ge=1, description="one in each copy of the world, side by side"
+    )
     seed: int = Field(
-        default=0, ge=0, lt=2**31, description="of the episodes: none that a run learned from or was judged by"
+        default=0,
+        ge=0,
+        lt=2**31,
+        description="of the episodes: none that a run learned from or was judged by",
     )
     deterministic: bool = Field(
-        default=True, description="false: actions are drawn from the agent's distribution, where it has one"
+        default=True,
+        description="false: actions are drawn from the agent's distribution, where it has one",
     )
     film: Path | None = Field(
         default=None, description="a file for a film of one more episode: .png (animated) or .html"
@@ -47,12 +56,18 @@ class PlayConfig(BaseModel):
 
 
 def play(config: PlayConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a run without an agent, a world that is not here or fails, and a film that cannot be made."""
+    """Raises UserError for a run without an agent, a world that is not here or fails, and a film
+    that cannot be made.
+    """
     if config.film is not None and config.film.suffix not in (".png", ".html"):
-        raise UserError(f"film={config.film} was given: a film is an animated .png, or an .html page with it.")
+        raise UserError(
+            f"film={config.film} was given: a film is an animated .png, or an .html page with it."
+        )
     run, folder = find_agent(config.run, config.which)
     with closing(make_world(run.config["world"], config.episodes)) as world:
-        built, card = load_built(run, folder, world, torch.device("cpu"), ControlConfig.model_validate)
+        built, card = load_built(
+            run, folder, world, torch.device("cpu"), ControlConfig.model_validate
+        )
         agent = Agent(built, world, card, seed_for(config.seed, "actor", "play"))
         acts = built.player.best if config.deterministic else agent.draw
         played = play_episodes(world, acts, seed_for(config.seed, "evaluation", "play"))
@@ -78,9 +93,10 @@ def play(config: PlayConfig, show: Show) -> dict[str, Any]:
     }
     of = "" if card is None else f" of step {card.world_steps:,}"
     show.line(
-        f"{result['algorithm']} in {result['world']}, the {result['which']} agent{of}: return {played.mean:.1f} in {config.episodes} "
-        f"episodes (95 %: {low:.1f} to {high:.1f}; each {played.returns.min():.1f} to {played.returns.max():.1f}), "
-        f"{result['mean_length']:.0f} steps long."
+        f"{result['algorithm']} in {result['world']}, the {result['which']} agent{of}: return "
+        f"{played.mean:.1f} in {config.episodes} episodes (95 %: {low:.1f} to {high:.1f}; each "
+        f"{played.returns.min():.1f} to {played.returns.max():.1f}), {result['mean_length']:.0f} "
+        "steps long."
     )
     return result
 
@@ -101,4 +117,7 @@ def shoot(config: PlayConfig, world: str, acts: Any, show: Show) -> None:
         ).encode()
     config.film.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(config.film, content)
-    show.line(f"One episode, {made.earned:.1f}{'' if made.whole else ' so far'}, is filmed in {config.film}.")
+    show.line(
+        f"One episode, {made.earned:.1f}{'' if made.whole else ' so far'}, is filmed in "
+        f"{config.film}."
+    )

@@ -12,17 +12,23 @@ from fledge.runs.show import Show
 
 
 class ReportConfig(BaseModel):
-    """Write report.html: curves, lineage, samples before and after, timings, settings and hashes, in one file."""
+    """Write report.html: curves, lineage, samples before and after, timings, settings and hashes,
+    in one file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(description="the run's folder, or a folder of runs such as the demo's")
-    out: Path | None = Field(default=None, description="the file to write, in place of report.html in that folder")
+    out: Path | None = Field(
+        default=None, description="the file to write, in place of report.html in that folder"
+    )
 
 
 def report(config: ReportConfig, show: Show) -> dict[str, Any]:
     """Raises UserError where `run` holds no run."""
     written = write_report(config.run, config.out)
     size = written.stat().st_size
-    show.line(f"report: {written} ({size / 1000:,.0f} kB). Open it in a browser; it needs nothing else.")
+    show.line(
+        f"report: {written} ({size / 1000:,.0f} kB). Open it in a browser; it needs nothing else."
+    )
     return {"report": str(written), "bytes": size}

@@ -22,7 +22,9 @@ _STATUS = {True: ("finished", "green"), False: ("unfinished", "yellow")}
 
 
 class RunsConfig(BaseModel):
-    """List runs: what each is, whether it finished, how far it came, and which run it started from."""
+    """List runs: what each is, whether it finished, how far it came, and which run it started
+    from.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,14 +35,16 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     """Raises UserError where `root` is no folder."""
     if not config.root.is_dir():
         raise UserError(
-            f"`{config.root}` is no folder: give the one that holds your runs, as in `fledge runs root=runs`."
+            f"`{config.root}` is no folder: give the one that holds your runs, as in `fledge runs "
+            "root=runs`."
         )
     members = list(guided(family(find_runs(config.root))))
     rows = [_row(member.run, config.root) for _, member in members if member.run is not None]
     if not rows:
         show.line(f"There is no run under {config.root} yet. `fledge demo` makes a road of six.")
         return {"root": str(config.root), "runs": []}
-    # Where it is narrow, age and size go first: how far a run came and how good it is are what one looks for.
+    # Where it is narrow, age and size go first: how far a run came and how good it is are what one
+    # looks for.
     narrow = show.console.width < 100
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
@@ -71,7 +75,14 @@ def _row(run: Run, root: Path) -> dict[str, Any]:
         "finished": run.finished,
         "damage": list(run.damage),
         "steps": int(
-            max((row.get("world_steps", row["step"]) for row in logged if row.get("step") is not None), default=0)
+            max(
+                (
+                    row.get("world_steps", row["step"])
+                    for row in logged
+                    if row.get("step") is not None
+                ),
+                default=0,
+            )
         ),
         "figure": figure[0] if figure else None,
         "value": figure[1] if figure else None,
@@ -87,7 +98,9 @@ def _cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -
         where = "not under this folder" if os.path.exists(member.folder) else "no longer there"
         return [Text(guide + cell(name), style="dim"), Text(where, style="dim")]
     also = ", ".join(os.path.relpath(parent, root.resolve()) for parent in member.also)
-    figure = f"{label(row['figure'])} {value_text(row['figure'], row['value'])}" if row["figure"] else ""
+    figure = (
+        f"{label(row['figure'])} {value_text(row['figure'], row['value'])}" if row["figure"] else ""
+    )
     age = datetime.now(UTC) - datetime.fromisoformat(row["started"]) if row["started"] else None
     status, style = ("damaged", "red") if row["damage"] else _STATUS[row["finished"]]
     return [

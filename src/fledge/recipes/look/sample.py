@@ -1,4 +1,6 @@
-"""`fledge sample`: completions of a prompt, by sampling under any of the engine's rules, by beam search, or from a server."""
+"""`fledge sample`: completions of a prompt, by sampling under any of the engine's rules, by beam
+search, or from a server.
+"""
 
 from __future__ import annotations
 
@@ -41,13 +43,17 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class SampleConfig(BaseModel):
-    """Complete a prompt, several times: as an answer in a conversation, or (raw) as running text."""
+    """Complete a prompt, several times: as an answer in a conversation, or (raw) as running
+    text.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: Path = Field(description="the run or model folder that speaks")
     prompt: str = Field(default="", description="what it is given")
-    raw: bool = Field(default=False, description="continue the prompt as text, without the chat template")
+    raw: bool = Field(
+        default=False, description="continue the prompt as text, without the chat template"
+    )
     samples: int = Field(default=1, ge=1, description="how many completions")
     max_new_tokens: int = Field(default=128, ge=1, description="of each")
     min_new_tokens: int = Field(default=0, ge=0, description="no end before these")
@@ -55,34 +61,59 @@ class SampleConfig(BaseModel):
     top_k: int = Field(default=0, ge=0, description="0 keeps every token")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
     min_p: float = Field(
-        default=0.0, ge=0, le=1, description="drops tokens less than this times as likely as the likeliest"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="drops tokens less than this times as likely as the likeliest",
     )
     repetition_penalty: float = Field(
-        default=1.0, gt=0, description="divides positive logits of tokens that were there, multiplies negative ones"
+        default=1.0,
+        gt=0,
+        description="divides positive logits of tokens that were there, multiplies negative ones",
     )
-    presence_penalty: float = Field(default=0.0, description="taken from the logits of tokens that were said")
-    stop: Texts = Field(default=(), description='text that ends a completion, and is not shown; or ["one", "two"]')
-    regex: str | None = Field(default=None, description="a regular expression that the whole completion matches")
-    choices: Texts | None = Field(default=None, description='["yes", "no"]: the completion is one of these')
+    presence_penalty: float = Field(
+        default=0.0, description="taken from the logits of tokens that were said"
+    )
+    stop: Texts = Field(
+        default=(), description='text that ends a completion, and is not shown; or ["one", "two"]'
+    )
+    regex: str | None = Field(
+        default=None, description="a regular expression that the whole completion matches"
+    )
+    choices: Texts | None = Field(
+        default=None, description='["yes", "no"]: the completion is one of these'
+    )
     alternatives: int = Field(
         default=0, ge=0, description="with --json: how many likely tokens to tell of at each step"
     )
-    best_of: int = Field(default=1, ge=1, description="sample this many, keep the `samples` likeliest of them")
+    best_of: int = Field(
+        default=1, ge=1, description="sample this many, keep the `samples` likeliest of them"
+    )
     beams: int = Field(
-        default=1, ge=1, description="more than 1: beam search of this width; `samples` are the best of it"
+        default=1,
+        ge=1,
+        description="more than 1: beam search of this width; `samples` are the best of it",
     )
     length_penalty: float = Field(
         default=1.0, description="of beam search: log-probability / length to this power ranks"
     )
     lookup: bool = Field(
-        default=False, description="speculative decoding, guessing what followed the same words before"
+        default=False,
+        description="speculative decoding, guessing what followed the same words before",
     )
-    draft: Path | None = Field(default=None, description="speculative decoding, guessing by this smaller model")
-    ahead: int = Field(default=4, ge=1, description="tokens guessed at a time (with lookup or draft)")
+    draft: Path | None = Field(
+        default=None, description="speculative decoding, guessing by this smaller model"
+    )
+    ahead: int = Field(
+        default=4, ge=1, description="tokens guessed at a time (with lookup or draft)"
+    )
     precision: Generation = Field(default="fp32", description="of the weights as they generate")
     server: str | None = Field(
         default=None,
-        description="http://…: an OpenAI-compatible server (vLLM) that speaks for base; base gives the tokenizer",
+        description=(
+            "http://…: an OpenAI-compatible server (vLLM) that speaks for base; base gives the "
+            "tokenizer"
+        ),
     )
     served_model: str | None = Field(
         default=None, description="what the server calls it; by default the only one it has"
@@ -91,7 +122,9 @@ class SampleConfig(BaseModel):
 
 
 def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a prompt that leaves no room in the context, and for settings that contradict each other."""
+    """Raises UserError for a prompt that leaves no room in the context, and for settings that
+    contradict each other.
+    """
     check(config)
     model = load_model(config.base)
     tokenizer = model.tokenizer
@@ -104,7 +137,9 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
         raise UserError(wrong[0])
     said = []
     for one in completions:
-        text = cut(tokenizer.decode_bytes(one.tokens), config.stop).decode("utf-8", errors="replace")
+        text = cut(tokenizer.decode_bytes(one.tokens), config.stop).decode(
+            "utf-8", errors="replace"
+        )
         told = {
             "completion": text,
             "tokens": len(one.tokens),
@@ -115,11 +150,18 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
         if isinstance(one, Hypothesis):
             told["score"] = one.score
         if config.alternatives:
-            told["alternatives"] = [[(tokenizer.decode([t]), logp) for t, logp in step] for step in one.alternatives]
+            told["alternatives"] = [
+                [(tokenizer.decode([t]), logp) for t, logp in step] for step in one.alternatives
+            ]
         said.append(told)
         mark = f"{one.score:.3f}" if isinstance(one, Hypothesis) else str(len(said))
         show.line(text if len(completions) == 1 else f"[{mark}] {text}")
-    return {"base": str(config.base), "prompt": config.prompt, "completions": said, "seconds": seconds} | figures
+    return {
+        "base": str(config.base),
+        "prompt": config.prompt,
+        "completions": said,
+        "seconds": seconds,
+    } | figures
 
 
 def check(config: SampleConfig) -> None:
@@ -136,18 +178,30 @@ def check(config: SampleConfig) -> None:
         raise UserError(f"{given[0]} and {given[1]} were given: choose one of them.")
     for name, most in (("beams", config.beams), ("best_of", config.best_of)):
         if ways[name] and config.samples > most:
-            raise UserError(f"samples={config.samples} was given with {name}={most}: there are no more than {most}.")
+            raise UserError(
+                f"samples={config.samples} was given with {name}={most}: there are no more than "
+                f"{most}."
+            )
     if config.regex is not None and config.choices is not None:
         raise UserError("regex and choices were given: choose one of them.")
     if config.choices == ():
-        raise UserError('choices=[] leaves nothing to say: give one or more, such as choices=["yes", "no"].')
+        raise UserError(
+            'choices=[] leaves nothing to say: give one or more, such as choices=["yes", "no"].'
+        )
     if "" in config.stop:
-        raise UserError("stop has an empty text, which stands everywhere: leave it out, or give a text to end at.")
+        raise UserError(
+            "stop has an empty text, which stands everywhere: leave it out, or give a text to end "
+            "at."
+        )
 
 
 def request_of(config: SampleConfig, model: Loaded) -> Request:
     tokenizer = model.tokenizer
-    ids = [tokenizer.begin, *tokenizer.encode(config.prompt)] if config.raw else prompt_tokens(tokenizer, config.prompt)
+    ids = (
+        [tokenizer.begin, *tokenizer.encode(config.prompt)]
+        if config.raw
+        else prompt_tokens(tokenizer, config.prompt)
+    )
     stop, constraint = frozenset({tokenizer.end}), None
     if config.regex is not None:
         constraint = regex(config.regex, spelt(model), stop)
@@ -158,7 +212,9 @@ def request_of(config: SampleConfig, model: Loaded) -> Request:
         config.max_new_tokens,
         config.min_new_tokens,
         # beam search ranks, and draws nothing
-        Decoding() if config.beams > 1 else Decoding(config.temperature, config.top_k, config.top_p, config.min_p),
+        Decoding()
+        if config.beams > 1
+        else Decoding(config.temperature, config.top_k, config.top_p, config.min_p),
         stop,
         config.stop,
         config.repetition_penalty,
@@ -190,23 +246,33 @@ def complete(
         return found, {}
     if config.server is not None:
         sizes = model.network.config
-        outside = OutsideEngine(config.server, config.served_model, vocab_size=sizes.vocab_size, context=sizes.context)
+        outside = OutsideEngine(
+            config.server, config.served_model, vocab_size=sizes.vocab_size, context=sizes.context
+        )
         return outside.run(requests), {}
     if config.lookup or config.draft is not None:
         draft = None if config.draft is None else load_model(config.draft)
         if draft is not None and draft.tokenizer.fingerprint() != tokenizer.fingerprint():
             raise UserError(
-                f"the draft {config.draft} has another tokenizer than {config.base}: it cannot guess for it."
+                f"the draft {config.draft} has another tokenizer than {config.base}: it cannot "
+                "guess for it."
             )
         speculator = Speculator(
-            policy, draft=None if draft is None else draft.policy(), ahead=config.ahead, precision=config.precision
+            policy,
+            draft=None if draft is None else draft.policy(),
+            ahead=config.ahead,
+            precision=config.precision,
         )
         found = speculator.run(requests)
         return found, {"guessed": speculator.proposed, "accepted": speculator.accepted}
     # A cache for what is said here: some models promise contexts of millions of tokens.
     positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
     engine = Engine(
-        policy, lanes=min(64, drawn), positions=positions, precision=config.precision, vocabulary=spelt(model)
+        policy,
+        lanes=min(64, drawn),
+        positions=positions,
+        precision=config.precision,
+        vocabulary=spelt(model),
     )
     found = engine.run(requests)
     if config.best_of > 1:

@@ -1,4 +1,6 @@
-"""`fledge verify`: every claim about a gradient or an optimum, measured against enumeration; also those of a file of your own."""
+"""`fledge verify`: every claim about a gradient or an optimum, measured against enumeration; also
+those of a file of your own.
+"""
 
 from __future__ import annotations
 
@@ -37,34 +39,47 @@ from fledge.verify.value_rows import value_rows
 
 
 class VerifyConfig(BaseModel):
-    """Check what is claimed: is an algorithm's expected gradient the true one, up to what scale, how biased, how noisy?
+    """Check what is claimed: is an algorithm's expected gradient the true one, up to what scale,
+    how biased, how noisy?
 
-    Without FILE: the special cases of the one equation, and every algorithm. With FILE, a .py of your own: each class in it with
-    update(batch), made as Class(policy, learner, stopwatch), and its function loss(logp, batch), which returns a tensor [B, T]. What
-    they claim stands in their attribute gradient_claim: "unbiased", "unbiased up to scale (G-1)/G" or "biased: why".
-    Exit code 1 where a claim does not hold.
+    Without FILE: the special cases of the one equation, and every algorithm. With FILE, a .py of
+    your own: each class in it with update(batch), made as Class(policy, learner, stopwatch), and
+    its function loss(logp, batch), which returns a tensor [B, T]. What they claim stands in their
+    attribute gradient_claim: "unbiased", "unbiased up to scale (G-1)/G" or "biased: why". Exit code
+    1 where a claim does not hold.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: Path | None = Field(default=None, description="a .py file of your own with an algorithm or a loss")
+    file: Path | None = Field(
+        default=None, description="a .py file of your own with an algorithm or a loss"
+    )
     out: Path = Field(default=Path("verify.html"), description="the page to write, with plots")
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where the algorithms under test compute")
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu", description="where the algorithms under test compute"
+    )
     dtype: Literal["float64", "float32"] = Field(
-        default="float64", description="of the algorithms under test: errors up to 1e-10, or 1e-4, count as rounding"
+        default="float64",
+        description="of the algorithms under test: errors up to 1e-10, or 1e-4, count as rounding",
     )
     samples: int = Field(
-        default=2000, ge=100, le=1_000_000, description="updates drawn where there are too many batches to enumerate"
+        default=2000,
+        ge=100,
+        le=1_000_000,
+        description="updates drawn where there are too many batches to enumerate",
     )
 
 
 def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a device or folder that is not there, a file that is wrong, and a claim of no known form."""
+    """Raises UserError for a device or folder that is not there, a file that is wrong, and a claim
+    of no known form.
+    """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device=cuda was given, but torch finds no GPU here: give device=cpu.")
     if not config.out.parent.is_dir():
         raise UserError(
-            f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, or choose another."
+            f"out={config.out} cannot be written: there is no folder {config.out.parent}. Make it, "
+            "or choose another."
         )
     check_page(config.out, "verify")
     hardware = Hardware(config.device, getattr(torch, config.dtype))
@@ -72,7 +87,10 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     if config.file is None:
         work = package_rows(hardware, config.samples)
     else:
-        work = [(name, lambda row=row: [row()]) for name, row in own_rows(config.file, hardware, config.samples)]
+        work = [
+            (name, lambda row=row: [row()])
+            for name, row in own_rows(config.file, hardware, config.samples)
+        ]
     rows: list[Row] = []
     with one_thread(), show.progress("verify", len(work), "worst") as watch:
         for step, (_, measure) in enumerate(work, 1):
@@ -83,14 +101,18 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     for row in broken:
         show.line(f"✗ {row.subject} claims “{row.claim}”, but is {row.statement}")
     told = f"{len(rows) - len(broken)} of {len(rows)} rows hold"
-    write_page(config.out, verify_page(rows, config.file, hardware, time.perf_counter() - began), "verify")
+    write_page(
+        config.out, verify_page(rows, config.file, hardware, time.perf_counter() - began), "verify"
+    )
     show.line(f"{told}, {time.perf_counter() - began:.0f} s. Page: {config.out}")
     return {"holds": not broken, "rows": [row.as_json() for row in rows]}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """For tensors of a few dozen numbers: handing them to other threads takes longer than the sums, and slows other programs."""
+    """For tensors of a few dozen numbers: handing them to other threads takes longer than the sums,
+    and slows other programs.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -100,10 +122,15 @@ def one_thread() -> Iterator[None]:
 
 
 def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], list[Row]]]]:
-    """What is measured without a file: section 0, baselines, worlds, data of preferences, memories, decoding, and the estimators."""
+    """What is measured without a file: section 0, baselines, worlds, data of preferences, memories,
+    decoding, and the estimators.
+    """
     section0 = [(row.__name__, lambda row=row: [row(hardware)]) for row in SECTION_0]
     family = [
-        (entry.subject, lambda entry=entry, number=number: [entry.row(f"A{number}", hardware, updates)])
+        (
+            entry.subject,
+            lambda entry=entry, number=number: [entry.row(f"A{number}", hardware, updates)],
+        )
         for number, entry in enumerate(FAMILY, 1)
     ]
     worlds = [
@@ -147,6 +174,9 @@ def table(rows: list[Row]) -> Table:
         cells += ([f"{row.noise.variance:.2f}" if row.noise else ""]) if noisy else []
         shown.add_row(*(said if isinstance(said, Text) else Text(readable(said)) for said in cells))
     if noisy:
-        shown.caption = "noise: total variance of one update, as a multiple of plain REINFORCE's with as many samples"
+        shown.caption = (
+            "noise: total variance of one update, as a multiple of plain REINFORCE's with as many "
+            "samples"
+        )
         shown.caption_justify = "left"
     return shown
