@@ -101,10 +101,10 @@ class Enumeration:
         return torch.autograd.grad((each * steps).sum(), table)[0]
 
 
-def relative_error(found: Tensor, exact: Tensor) -> float:
-    """‖found − exact‖ / ‖exact‖: the bias as a number."""
-    return float((found - exact).norm() / exact.norm())
+def relative_error(measured: Tensor, exact: Tensor) -> float:
+    """‖measured − exact‖ / ‖exact‖: the bias as a number."""
+    return float((measured - exact).norm() / exact.norm())
 
 
-def cosine(found: Tensor, exact: Tensor) -> float:
-    return float((found * exact).sum() / found.norm() / exact.norm())
+def cosine(measured: Tensor, exact: Tensor) -> float:
+    return float((measured * exact).sum() / measured.norm() / exact.norm())

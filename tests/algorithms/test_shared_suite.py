@@ -165,15 +165,15 @@ def test_a_truncated_row_is_credited_like_a_terminated_one(name: str) -> None:
     """Nobody here has a critic, so that what a cut row would still have earned counts as nothing
     (PPO's does not).
     """
-    found = []
+    gradients = []
     for swap in (False, True):
         made = case(name)
         if swap:
             made.batch = made.batch.with_(
                 terminated=made.batch.truncated, truncated=made.batch.terminated
             )
-        found.append(made.gradient()[0])
-    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+        gradients.append(made.gradient()[0])
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
@@ -194,10 +194,10 @@ def test_credit_does_not_cross_an_end(name: str, end: str) -> None:
         )
         algorithm = made.algorithm
         given = (torch.ones_like(reward), reward) if isinstance(algorithm, OffPolicy) else (reward,)
-        found = algorithm.weigh(batch, *given)
-        found = found.weight if isinstance(found, Trajectories) else found
-        assert found is not None
-        credit.append(found[:, : step + 1])
+        weighed = algorithm.weigh(batch, *given)
+        weighed = weighed.weight if isinstance(weighed, Trajectories) else weighed
+        assert weighed is not None
+        credit.append(weighed[:, : step + 1])
     torch.testing.assert_close(credit[0], credit[1], rtol=0, atol=0)
 
 
@@ -300,13 +300,13 @@ def _one_rank(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
     )
-    found = {}
+    results = {}
     for name in FAMILY:
         made = case(name, RANKS[rank], 4)
         gradient, figures = made.gradient()
-        found[name] = (gradient, figures | {"next_kl_coefficient": made.algorithm.kl.beta})
-    found["kto"] = EVERY["kto"](ODD_RANKS[rank], 4).gradient()
-    torch.save(found, f"{folder}/{rank}.pt")
+        results[name] = (gradient, figures | {"next_kl_coefficient": made.algorithm.kl.beta})
+    results["kto"] = EVERY["kto"](ODD_RANKS[rank], 4).gradient()
+    torch.save(results, f"{folder}/{rank}.pt")
     # nobody leaves while the other may still ask: gloo aborts then, now and again
     distributed.barrier()
     distributed.destroy_process_group()

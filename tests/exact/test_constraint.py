@@ -1,5 +1,5 @@
 """The projection is the nearest distribution that keeps to the constraints: nearer than any other
-that was found.
+that was tried.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_one_coin_by_hand() -> None:
     """p(1) = 0.8 is to be at most 0.5: λ = log 4."""
-    found = project(
+    projection = project(
         torch.tensor([0.2, 0.8]).double().log(),
         torch.tensor([[0.0, 1.0]]).double(),
         torch.tensor([0.5]),
     )
-    torch.testing.assert_close(found.logq.exp(), torch.tensor([0.5, 0.5]).double())
-    assert found.multiplier.item() == pytest.approx(math.log(4))
+    torch.testing.assert_close(projection.logq.exp(), torch.tensor([0.5, 0.5]).double())
+    assert projection.multiplier.item() == pytest.approx(math.log(4))
 
 
 def test_no_feasible_distribution_is_nearer() -> None:
     logp, feature = draw(12, seed=1).log_softmax(0), draw(2, 12, seed=2)
     bound = feature @ logp.exp() - torch.tensor([0.3, 0.1])
-    found = project(logp, feature, bound)
-    q = found.logq.exp()
+    projection = project(logp, feature, bound)
+    q = projection.logq.exp()
     assert float((feature @ q - bound).max()) < 1e-9
-    assert float((found.multiplier * (feature @ q - bound)).abs().max()) < 1e-9
-    distance = float((q * (found.logq - logp)).sum())
+    assert float((projection.multiplier * (feature @ q - bound)).abs().max()) < 1e-9
+    distance = float((q * (projection.logq - logp)).sum())
     nearer = 0
     for seed in range(2000):
-        other = (found.logq + 0.2 * draw(12, seed=seed)).softmax(0)
+        other = (projection.logq + 0.2 * draw(12, seed=seed)).softmax(0)
         if bool((feature @ other <= bound).all()):
             nearer += 1
             assert float((other * (other.log() - logp)).sum()) >= distance
@@ -46,9 +46,9 @@ def test_no_feasible_distribution_is_nearer() -> None:
 
 def test_a_constraint_that_is_met_already_changes_nothing() -> None:
     logp, feature = draw(6).log_softmax(0), draw(1, 6, seed=3)
-    found = project(logp, feature, feature @ logp.exp() + 0.1)
-    torch.testing.assert_close(found.logq, logp)
-    assert found.multiplier.item() == 0
+    projection = project(logp, feature, feature @ logp.exp() + 0.1)
+    torch.testing.assert_close(projection.logq, logp)
+    assert projection.multiplier.item() == 0
 
 
 def test_what_cannot_be_met_is_refused() -> None:

@@ -159,8 +159,8 @@ def test_exact_em_never_lowers_the_log_probability_of_success(stop: int | None) 
 )
 def test_truncated_distributions_by_hand(rule: dict[str, float], kept: list[float]) -> None:
     logits = torch.tensor([[0.4, 0.1, 0.3, 0.2]], dtype=torch.float64).log() + 3
-    found = truncated(logits, **rule).softmax(-1)[0]  # pyright: ignore[reportArgumentType]
-    torch.testing.assert_close(found, torch.tensor(kept, dtype=torch.float64))
+    p = truncated(logits, **rule).softmax(-1)[0]  # pyright: ignore[reportArgumentType]
+    torch.testing.assert_close(p, torch.tensor(kept, dtype=torch.float64))
 
 
 def test_what_is_never_said_counts_nothing_in_a_kl() -> None:
@@ -169,9 +169,9 @@ def test_what_is_never_said_counts_nothing_in_a_kl() -> None:
     """
     logits = torch.tensor([0.0, -math.inf], dtype=torch.float64, requires_grad=True)
     half = torch.tensor([0.5, 0.5], dtype=torch.float64).log()
-    found = kl(logits.log_softmax(0), half)
-    assert found.item() == pytest.approx(math.log(2))
-    assert torch.autograd.grad(found, logits)[0].tolist() == [0.0, 0.0]
+    divergence = kl(logits.log_softmax(0), half)
+    assert divergence.item() == pytest.approx(math.log(2))
+    assert torch.autograd.grad(divergence, logits)[0].tolist() == [0.0, 0.0]
     reward = torch.tensor([3.0, 5.0], dtype=torch.float64)
     assert objective(logits.log_softmax(0), reward, half, 0.5).item() == pytest.approx(
         3 - 0.5 * math.log(2)

@@ -60,11 +60,11 @@ MOST_ROWS_S = (
 
 def files() -> list[str]:
     package = SOURCES / "fledge"
-    found: list[Path] = []
+    paths: list[Path] = []
     for module in MODULES:
         path = package / module
-        found += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return [str(path.relative_to(package)) for path in found]
+        paths += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return [str(path.relative_to(package)) for path in paths]
 
 
 def every_mutant() -> dict[str, list[Mutant]]:

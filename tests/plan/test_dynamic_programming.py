@@ -43,9 +43,9 @@ def test_every_method_finds_the_best_of_all_policies(states, actions, gamma, end
     best = torch.from_numpy(best_values(mdp))
     room = 1e-8 * max(1.0, float(best.abs().max()))
     for process in (mdp, sparse(mdp)):
-        found = {method.__name__: method(process, tolerance=room / 2) for method in BY_SWEEPS}
-        found["policy_iteration"] = policy_iteration(process)
-        for name, solution in found.items():
+        solutions = {method.__name__: method(process, tolerance=room / 2) for method in BY_SWEEPS}
+        solutions["policy_iteration"] = policy_iteration(process)
+        for name, solution in solutions.items():
             error = float((solution.value - best).abs().max())
             assert error <= room, name
             assert error <= solution.error_bound, name

@@ -20,11 +20,11 @@ from fledge.verify.baselines import (
 
 def scores(mdp: MDP, logits: Tensor) -> Tensor:
     """∇ log π of whole trajectories.  [N, S·A]"""
-    found = torch.autograd.functional.jacobian(
+    jacobian = torch.autograd.functional.jacobian(
         lambda table: mdp.step_log_prob(table).sum(1), logits
     )
-    assert isinstance(found, Tensor)
-    return found.flatten(1)
+    assert isinstance(jacobian, Tensor)
+    return jacobian.flatten(1)
 
 
 def test_the_optimal_baseline_has_the_lowest_variance_on_100_random_processes() -> None:

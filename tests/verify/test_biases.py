@@ -19,20 +19,20 @@ STOPPING, FIXED = Language(3, 2, stop=0), Language(2, 3)
 
 def test_ppo_without_clip_spread_or_wrong_critic_is_the_gradient_over_the_length() -> None:
     problem = random_problem(FIXED, seed=3, beta=0.4)
-    found = biases.expected(problem, 2, partial(biases.ppo, beta=0.4))
-    torch.testing.assert_close(3 * found, problem.gradient(), rtol=1e-10, atol=1e-12)
+    ascent = biases.expected(problem, 2, partial(biases.ppo, beta=0.4))
+    torch.testing.assert_close(3 * ascent, problem.gradient(), rtol=1e-10, atol=1e-12)
 
 
 def test_weights_without_an_end_make_up_for_another_sampler() -> None:
     problem = random_problem(STOPPING, seed=3, beta=0.4, off_policy=True)
-    found = biases.expected(problem, 2, partial(biases.off_policy, truncate_at=1e9, beta=0.4))
-    torch.testing.assert_close(found, problem.gradient(), rtol=1e-10, atol=1e-12)
+    ascent = biases.expected(problem, 2, partial(biases.off_policy, truncate_at=1e9, beta=0.4))
+    torch.testing.assert_close(ascent, problem.gradient(), rtol=1e-10, atol=1e-12)
 
 
 def test_an_undiscounted_return_is_reinforce() -> None:
     problem = random_problem(STOPPING, seed=3)
-    found = biases.expected(problem, 1, partial(biases.discounted, gamma=1.0))
-    torch.testing.assert_close(found, problem.gradient(), rtol=1e-10, atol=1e-12)
+    ascent = biases.expected(problem, 1, partial(biases.discounted, gamma=1.0))
+    torch.testing.assert_close(ascent, problem.gradient(), rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ from fledge.verify.one_equation import SECTION_0
 @pytest.mark.parametrize("row", SECTION_0, ids=lambda row: row.__name__)
 def test_every_row_holds(row: Any) -> None:
     for dtype in (torch.float64, torch.float32):
-        found = row(Hardware("cpu", dtype))
-        assert found.holds, found
-    assert {"U1", "U2", "U3", "U4", "U5", "U6", "U7"} >= {found.id.partition(".")[0]}
+        measured = row(Hardware("cpu", dtype))
+        assert measured.holds, measured
+    assert {"U1", "U2", "U3", "U4", "U5", "U6", "U7"} >= {measured.id.partition(".")[0]}
 
 
 def test_every_system_of_the_section_has_a_row() -> None:
-    found = {row.__name__[:2].upper() for row in SECTION_0}
-    assert found == {f"U{number}" for number in range(1, 8)}
+    systems = {row.__name__[:2].upper() for row in SECTION_0}
+    assert systems == {f"U{number}" for number in range(1, 8)}
 
 
 class RewardSquared(Reinforce):

@@ -27,7 +27,7 @@ EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 def action_values(mdp: MDP, logits: Tensor) -> Tensor:
     """Q_t(s, a) by induction, here in loops.  -> [H, S, A]"""
     states, actions = mdp.reward.shape
-    policy, ahead, found = logits.softmax(-1), [0.0] * states, []
+    policy, ahead, tables = logits.softmax(-1), [0.0] * states, []
     for _ in range(mdp.horizon):
         q = [
             [
@@ -38,8 +38,8 @@ def action_values(mdp: MDP, logits: Tensor) -> Tensor:
             for s in range(states)
         ]
         ahead = [sum(float(policy[s, a]) * q[s][a] for a in range(actions)) for s in range(states)]
-        found.append(q)
-    return torch.tensor(found[::-1], dtype=torch.float64)
+        tables.append(q)
+    return torch.tensor(tables[::-1], dtype=torch.float64)
 
 
 def mean_advantage(mdp: MDP, logits: Tensor, advantage: Tensor) -> Tensor:
@@ -47,13 +47,13 @@ def mean_advantage(mdp: MDP, logits: Tensor, advantage: Tensor) -> Tensor:
     there are none
     """
     p, (states, actions) = mdp.prob(logits), mdp.reward.shape
-    found = torch.full((mdp.horizon, states, actions), torch.nan, dtype=torch.float64)
+    mean = torch.full((mdp.horizon, states, actions), torch.nan, dtype=torch.float64)
     for t in range(mdp.horizon):
         for s in range(states):
             for a in range(actions):
                 here = (mdp.state[:, t] == s) & (mdp.action[:, t] == a)
-                found[t, s, a] = (p * advantage[:, t])[here].sum() / p[here].sum()
-    return found
+                mean[t, s, a] = (p * advantage[:, t])[here].sum() / p[here].sum()
+    return mean
 
 
 @pytest.mark.parametrize("seed", range(5))

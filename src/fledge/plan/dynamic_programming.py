@@ -85,14 +85,14 @@ def places(mdp: MDP) -> list[Place]:
     order = np.argsort(state, kind="stable")
     ends = np.searchsorted(state[order], np.arange(mdp.states + 1))
     reward = mdp.reward.numpy()
-    found = []
+    listed = []
     for s in range(mdp.states):
         own = order[ends[s] : ends[s + 1]]
         following, column = np.unique(after[own], return_inverse=True)
         table = np.zeros((mdp.actions, len(following)))
         table[action[own], column] = mdp.gamma * chance[own]
-        found.append(Place(reward[s], table, following))
-    return found
+        listed.append(Place(reward[s], table, following))
+    return listed
 
 
 def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
@@ -151,7 +151,7 @@ def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
             if error > 0 and error != wrong[t]:
                 heapq.heappush(queue, (-error, t))
             wrong[t] = error
-    found = torch.from_numpy(value)
+    values = torch.from_numpy(value)
     if mdp.gamma == 1:
-        return _sweep(mdp, found, backups / mdp.states, tolerance)
-    return account(mdp, found, backups / mdp.states, tolerance)
+        return _sweep(mdp, values, backups / mdp.states, tolerance)
+    return account(mdp, values, backups / mdp.states, tolerance)

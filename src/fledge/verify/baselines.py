@@ -63,10 +63,10 @@ def baseline_rows(processes: int = 100) -> list[Row]:
     for seed in range(processes):
         mdp, logits = random_mdp(3, 2, 3, 0.9, seed)
         exact = mdp.gradient(logits)
-        found = {name: estimates(mdp, logits, b) for name, b in constants(mdp, logits).items()}
-        found["state value, reward-to-go"] = reward_to_go(mdp, logits)
+        candidates = {name: estimates(mdp, logits, b) for name, b in constants(mdp, logits).items()}
+        candidates["state value, reward-to-go"] = reward_to_go(mdp, logits)
         measured = {
-            name: mean_and_variance(mdp, logits, estimate) for name, estimate in found.items()
+            name: mean_and_variance(mdp, logits, estimate) for name, estimate in candidates.items()
         }
         for name, (mean, variance) in measured.items():
             worst = max(worst, float((mean - exact).norm() / exact.norm()))

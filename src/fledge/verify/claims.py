@@ -85,10 +85,8 @@ def statement(measured: Measured, length: int, tolerance: float) -> str:
     noise = measured.noise()
     error, scale = measured.relative_error, measured.scale
     if noise is not None:
-        found = "no bias seen" if error <= noise[1] else f"biased, cosine {measured.cosine:.3f}"
-        return (
-            f"{found}: relative error {error:.3f}, of which sampling explains {noise[0]:.3f} (95%)"
-        )
+        verdict = "no bias seen" if error <= noise[1] else f"biased, cosine {measured.cosine:.3f}"
+        return f"{verdict}: relative error {error:.3f}, of which sampling explains {noise[0]:.3f} (95%)"
     if error <= tolerance:
         return "unbiased"
     if not float(measured.expected.norm()):

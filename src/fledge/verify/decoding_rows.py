@@ -41,8 +41,8 @@ def rule_row(number: int, name: str, hardware: Hardware) -> Row:
     logits, rule = tables(hardware), Decoding(**RULES[name])
     exact = truncated(logits.double().cpu(), **RULES[name])
     p = exact.softmax(-1)
-    found = restrict(logits, rule).double().cpu().softmax(-1)
-    error = float((found - p).abs().max())
+    measured = restrict(logits, rule).double().cpu().softmax(-1)
+    error = float((measured - p).abs().max())
     even = (torch.arange(DRAWS, dtype=torch.float64) + 0.5) / DRAWS
     drawn = 0.0
     for i in range(len(logits)):
@@ -99,10 +99,10 @@ def penalty_row(hardware: Hardware) -> Row:
     )
     error = 0.0
     for row in logits:
-        found = row.clone()
+        measured = row.clone()
         sampled = Sampled(0, request, [1, 4], None, None)
         sampled.said = [0, 4]
-        bend(found, sampled)
+        bend(measured, sampled)
         exact = row.tolist()
         exact[2] += 0.5
         for token in (0, 1, 4):
@@ -110,7 +110,8 @@ def penalty_row(hardware: Hardware) -> Row:
         for token in (0, 4):
             exact[token] -= 0.25
         error = max(
-            error, float((found - torch.tensor(exact, dtype=torch.float64).to(found)).abs().max())
+            error,
+            float((measured - torch.tensor(exact, dtype=torch.float64).to(measured)).abs().max()),
         )
     statement = f"logits to {error:.1e}"
     return Row(

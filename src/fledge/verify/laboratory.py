@@ -255,11 +255,11 @@ def _sample(
     words = torch.multinomial(
         bench.problem.prob(), updates * rows, replacement=True, generator=random
     )
-    found = torch.stack(
+    ascents = torch.stack(
         [bench.ascent(row.tolist(), groups).flatten() for row in words.view(updates, rows)]
     )  # [N, P·V]
-    mean = found.mean(0)
-    apart = found - mean
+    mean = ascents.mean(0)
+    apart = ascents - mean
     spread = torch.linalg.eigvalsh(apart.T @ apart / (updates - 1)).clamp(
         min=0
     )  # of the covariance, [P·V]

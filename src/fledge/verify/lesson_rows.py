@@ -120,7 +120,7 @@ def distillation_row(
         problem, partial(Distillation, teacher=teacher.frozen_copy(), kind=kind), hardware
     )
     words = list(range(len(LANGUAGE.sequences)))
-    found, figures = bench.update(pairs_of(bench, words, words).preferred)
+    ascent, figures = bench.update(pairs_of(bench, words, words).preferred)
     student = problem.logits.clone().requires_grad_(True)
     s, t = student.softmax(-1), problem.reference.softmax(-1)
     middle = beta * t + (1 - beta) * s if beta else t
@@ -131,7 +131,7 @@ def distillation_row(
     steps = [number[word[:k]] for word in LANGUAGE.sequences for k in range(len(word))]
     loss = apart[steps].mean()
     exact = -torch.autograd.grad(loss, student)[0]
-    error = max(relative(found, exact), furthest(figures, {"loss": loss.item()}))
+    error = max(relative(ascent, exact), furthest(figures, {"loss": loss.item()}))
     statement = f"gradient and loss over all sequences to {error:.1e}"
     return Row(
         id,

@@ -96,7 +96,7 @@ def u2_posterior(hardware: Hardware) -> Row:
     problem = random_problem(LANGUAGE, seed=3)
     success, sequences = problem.reward.sigmoid(), range(len(LANGUAGE.sequences))
     policy, read = _speaker(problem.logits, hardware)
-    found, apart = [log_success(LANGUAGE.log_prob(read()), success).item()], 0.0
+    likelihoods, apart = [log_success(LANGUAGE.log_prob(read()), success).item()], 0.0
     for _ in range(5):
         before = read()
         learner = Learner(
@@ -112,10 +112,10 @@ def u2_posterior(hardware: Hardware) -> Row:
         algorithm.update(spoken(LANGUAGE, sequences, LANGUAGE.vocabulary, rewards, steps))
         posterior = LANGUAGE.log_prob(em_step(LANGUAGE, before, success))
         apart = max(apart, kl(posterior, LANGUAGE.log_prob(read())).item())
-        found.append(log_success(LANGUAGE.log_prob(read()), success).item())
-    curve, said = _em_curve("EM for answers judged right, log p(o=1)", found)
+        likelihoods.append(log_success(LANGUAGE.log_prob(read()), success).item())
+    curve, said = _em_curve("EM for answers judged right, log p(o=1)", likelihoods)
     return Row(
-        "U2.1", curve.title, "each step ends at the posterior, and log p never falls", max(apart, largest_fall(found)), FIT_BOUND,
+        "U2.1", curve.title, "each step ends at the posterior, and log p never falls", max(apart, largest_fall(likelihoods)), FIT_BOUND,
         f"{said}; KL from the posterior at most {apart:.1e} nats", curves=(curve,),
     )  # fmt: skip
 
@@ -138,24 +138,24 @@ def u2_mixture(hardware: Hardware) -> Row:
     mixture = Mixture(
         third, torch.tensor([0.0, 0.1, 0.2], dtype=torch.float64), torch.ones_like(third)
     )
-    found = []
+    likelihoods = []
     for _ in range(41):
-        found.append(mixture.log_likelihood(x) / len(x))
+        likelihoods.append(mixture.log_likelihood(x) / len(x))
         mixture = mixture.em_step(x)
-    curve, said = _em_curve("EM of a mixture of three normals, log p(x) per point", found)
+    curve, said = _em_curve("EM of a mixture of three normals, log p(x) per point", likelihoods)
     claim = "the log-likelihood never falls (closed form)"
-    return Row("U2.2", curve.title, claim, largest_fall(found), 1e-12, said, curves=(curve,))
+    return Row("U2.2", curve.title, claim, largest_fall(likelihoods), 1e-12, said, curves=(curve,))
 
 
-def _em_curve(subject: str, found: list[float]) -> tuple[Curve, str]:
+def _em_curve(subject: str, likelihoods: list[float]) -> tuple[Curve, str]:
     """The log-likelihood after every step, and the same in words."""
-    steps = [float(step) for step in range(len(found))]
+    steps = [float(step) for step in range(len(likelihoods))]
     curve = Curve(
-        subject, "nats", "EM step", {"log-likelihood": (steps, found)}, "EM: it never falls"
+        subject, "nats", "EM step", {"log-likelihood": (steps, likelihoods)}, "EM: it never falls"
     )
     said = (
-        f"from {found[0]:.4f} to {found[-1]:.4f} in {len(found) - 1} steps, largest fall "
-        f"{largest_fall(found):.1e}"
+        f"from {likelihoods[0]:.4f} to {likelihoods[-1]:.4f} in {len(likelihoods) - 1} steps, largest fall "
+        f"{largest_fall(likelihoods):.1e}"
     )
     return curve, said
 
@@ -184,9 +184,9 @@ def u4_regularised_optimum(hardware: Hardware) -> Row:
     start = random_problem(SMALL, seed=6, beta=beta)
     assert start.reference is not None
     best = optimum(start.reward, SMALL.log_prob(start.reference), beta)
-    table, found = start.logits, []
+    table, distances = start.logits, []
     for _ in range(31):
-        found.append(kl(SMALL.log_prob(table), best).item())
+        distances.append(kl(SMALL.log_prob(table), best).item())
         here = Problem(SMALL, table, start.reward, start.reference, beta)
         gradient = expected_gradient(partial(Reinforce, baseline="none"), here, 1, hardware)
         score: Any = torch.autograd.functional.jacobian(SMALL.log_prob, table)  # [S, P, V]
@@ -198,33 +198,35 @@ def u4_regularised_optimum(hardware: Hardware) -> Row:
         "U4",
         "KL-regularised RL (RLHF)",
         "reaches π* ∝ π_ref·exp(r/β)",
-        found,
+        distances,
         FIT_BOUND,
         "ascent step",
     )
 
 
-def _arrival(id: str, subject: str, claim: str, found: list[float], bound: float, unit: str) -> Row:
+def _arrival(
+    id: str, subject: str, claim: str, distances: list[float], bound: float, unit: str
+) -> Row:
     """KL to the closed form after every step, on its way to zero."""
-    steps = [float(step) for step in range(len(found))]
-    heights = torch.tensor(found, dtype=torch.float64).clamp(min=1e-16).log10().tolist()
+    steps = [float(step) for step in range(len(distances))]
+    heights = torch.tensor(distances, dtype=torch.float64).clamp(min=1e-16).log10().tolist()
     curve = Curve(
         subject, "log₁₀ nats", unit, {"KL": (steps, heights)}, "KL divergence from the closed form"
     )
-    figure = max(0.0, found[-1])  # rounding may leave a KL just below zero
-    said = f"KL from {found[0]:.2f} to {figure:.1e} nats in {len(found) - 1} steps"
+    figure = max(0.0, distances[-1])  # rounding may leave a KL just below zero
+    said = f"KL from {distances[0]:.2f} to {figure:.1e} nats in {len(distances) - 1} steps"
     return Row(id, subject, claim, figure, bound, said, curves=(curve,))
 
 
 def u5_reward_augmented(hardware: Hardware) -> Row:
     """q ∝ exp(r/τ) (Norouzi et al. 2016, eq. 5), fitted by weighted nll."""
     reward = random_problem(LANGUAGE, seed=9).reward
-    _, found = fit_weighted(LANGUAGE, (reward / 0.8).softmax(0), hardware)
+    _, distances = fit_weighted(LANGUAGE, (reward / 0.8).softmax(0), hardware)
     return _arrival(
         "U5.1",
         "reward-augmented likelihood",
         "p = q ∝ exp(r/τ)",
-        found,
+        distances,
         FIT_BOUND,
         "optimizer step",
     )
@@ -265,9 +267,14 @@ def u5_reweighting(hardware: Hardware) -> Row:
     random = seeded(11)
     data = torch.randint(1, 6, (len(LANGUAGE.sequences),), generator=random).double()
     weight = torch.rand(len(data), dtype=torch.float64, generator=random)
-    _, found = fit_weighted(LANGUAGE, data * weight / (data * weight).sum(), hardware)
+    _, distances = fit_weighted(LANGUAGE, data * weight / (data * weight).sum(), hardware)
     return _arrival(
-        "U5.3", "data re-weighting", "p = data·w, normalised", found, FIT_BOUND, "optimizer step"
+        "U5.3",
+        "data re-weighting",
+        "p = data·w, normalised",
+        distances,
+        FIT_BOUND,
+        "optimizer step",
     )
 
 
@@ -320,13 +327,13 @@ def u7_distillation(hardware: Hardware) -> Row:
     algorithm = Distillation(student, learner, Stopwatch(), teacher=teacher.frozen_copy())
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
     every = spoken(LANGUAGE, range(len(nothing)), LANGUAGE.vocabulary, nothing)
-    found = []
+    distances = []
     for step in range(401):
-        found.append(kl(LANGUAGE.log_prob(lesson.logits), LANGUAGE.log_prob(read())).item())
+        distances.append(kl(LANGUAGE.log_prob(lesson.logits), LANGUAGE.log_prob(read())).item())
         if step < 400:
             algorithm.update(every)
     return _arrival(
-        "U7", "distillation", "KL(teacher‖student) < 1e-4", found, 1e-4, "optimizer step"
+        "U7", "distillation", "KL(teacher‖student) < 1e-4", distances, 1e-4, "optimizer step"
     )
 
 

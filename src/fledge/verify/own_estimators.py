@@ -76,12 +76,12 @@ def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Ca
     if not path.read_bytes().strip():
         raise UserError(f"{path} is empty: it needs {WANTED}.")
     module = load_module(path)
-    found = call(
+    makers = call(
         path, "the file", lambda: list(_makes(module)), "as it was searched for algorithms"
     )
-    if not found:
+    if not makers:
         raise UserError(f"{path} has nothing to verify: it needs {WANTED}.")
-    entries = [(name, entry) for name, make in found for entry in own_entries(name, make)]
+    entries = [(name, entry) for name, make in makers for entry in own_entries(name, make)]
     return [
         (
             entry.subject,

@@ -103,13 +103,13 @@ def pull(problem: Problem, coefficient: Sequence[float]) -> Tensor:
     return torch.autograd.grad(whole, table)[0]
 
 
-def relative(found: Tensor, exact: Tensor) -> float:
-    return float((found - exact).norm() / exact.norm())
+def relative(measured: Tensor, exact: Tensor) -> float:
+    return float((measured - exact).norm() / exact.norm())
 
 
-def furthest(found: dict[str, float], exact: dict[str, float]) -> float:
+def furthest(measured: dict[str, float], exact: dict[str, float]) -> float:
     """Of the figures that are known, the largest relative error."""
-    return max(abs(found[name] - value) / max(1.0, abs(value)) for name, value in exact.items())
+    return max(abs(measured[name] - value) / max(1.0, abs(value)) for name, value in exact.items())
 
 
 def pairs_of(
@@ -130,7 +130,7 @@ def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: 
     """One update on four pairs: gradient, loss and the figures of pairs."""
     problem = random_problem(LANGUAGE, seed=21, beta=BETA)
     bench, said = Bench(problem, make, hardware), answers(problem)
-    found, figures = bench.update(pairs_of(bench, PREFERRED, REJECTED))
+    ascent, figures = bench.update(pairs_of(bench, PREFERRED, REJECTED))
     told = [formula(said[w], said[r]) for w, r in zip(PREFERRED, REJECTED, strict=True)]
     coefficient = [0.0] * len(said)
     for w, r, (_, up, down, _) in zip(PREFERRED, REJECTED, told, strict=True):
@@ -144,7 +144,7 @@ def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: 
         "preferred_logp": mean(said[w].logp for w in PREFERRED),
         "rejected_logp": mean(said[r].logp for r in REJECTED),
     }
-    error = max(relative(found, pull(problem, coefficient)), furthest(figures, exact))
+    error = max(relative(ascent, pull(problem, coefficient)), furthest(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
     return Row(
         id, subject, "the gradient is that of its formula", error, hardware.tolerance, statement
@@ -191,7 +191,7 @@ def kto_row(hardware: Hardware) -> Row:
     ends = (torch.arange(1, rows.chosen.shape[1] + 1) == rows.last().cpu()[:, None]).to(
         verdict.device
     )
-    found, figures = bench.update(rows.with_(reward=torch.where(ends, verdict, 0.0)))
+    ascent, figures = bench.update(rows.with_(reward=torch.where(ends, verdict, 0.0)))
     anchor = max(0.0, sum(said[w].ratio for w in words) / len(words))
     coefficient, loss = [0.0] * len(said), 0.0
     for w, good in zip(words, wanted, strict=True):
@@ -211,7 +211,7 @@ def kto_row(hardware: Hardware) -> Row:
         "preferred_logp": sum(one.logp for one in sides[True]) / len(sides[True]),
         "rejected_logp": sum(one.logp for one in sides[False]) / len(sides[False]),
     }
-    error = max(relative(found, pull(problem, coefficient)), furthest(figures, exact))
+    error = max(relative(ascent, pull(problem, coefficient)), furthest(figures, exact))
     statement = (
         f"gradient, loss, reference point {anchor:.3f} and figures of five verdicts to {error:.1e}"
     )

@@ -141,7 +141,7 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
     figures = NaturalGradient(
         both, learner, Stopwatch(), settings, generator=seeded(66), step=step
     ).update(batch)
-    found = (both.actor.weight.detach().T - logits).double().flatten()
+    moved = (both.actor.weight.detach().T - logits).double().flatten()
     pi, count = logits.softmax(-1), rows * STEPS
     to_go = mdp.worth.flip(1).cumsum(1).flip(1)
     credit = (to_go - to_go.mean()) / to_go.std()
@@ -174,7 +174,7 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
         wanted = whole * next(share for share in shares if measured(share * whole)[1] <= LIMIT)
     gain, kl = measured(wanted)
     error = max(
-        relative([found], [wanted]),
+        relative([moved], [wanted]),
         abs(figures["policy_kl"] - kl),
         abs(figures["policy_gain"] - gain),
     )

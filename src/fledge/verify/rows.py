@@ -54,7 +54,7 @@ class Row:
 
     @property
     def on_diagonal(self) -> bool:
-        """Whether an estimator was found unbiased as it is."""
+        """Whether an estimator came out unbiased as it is."""
         return self.statement.startswith("unbiased") and "scale" not in self.statement
 
     def as_json(self) -> dict[str, Any]:

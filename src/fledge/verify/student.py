@@ -42,9 +42,9 @@ def fit_weighted(
     def read() -> Tensor:
         return language.log_prob(network.logits(language).detach().double().cpu())
 
-    found = []
+    distances = []
     seen = q > 0
     for _ in range(steps):
-        found.append((q[seen] * (q[seen].log() - read()[seen])).sum().item())
+        distances.append((q[seen] * (q[seen].log() - read()[seen])).sum().item())
         learner.step(loss, rows)
-    return read(), [*found, (q[seen] * (q[seen].log() - read()[seen])).sum().item()]
+    return read(), [*distances, (q[seen] * (q[seen].log() - read()[seen])).sum().item()]

@@ -53,14 +53,14 @@ class TableWalk:
         """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B,
         T]
         """
-        found = []
+        numbers = []
         for t in range(tokens.shape[1]):
             at = (starts + t).clamp(max=cache.positions - 1)
             before = cache.store[lanes, (at - 1).clamp(min=0)]
             here = torch.where(starts + t == 0, 0, self.network.child(before, tokens[:, t]))
             cache.store[lanes, at] = here
-            found.append(here)
-        return torch.stack(found, 1)
+            numbers.append(here)
+        return torch.stack(numbers, 1)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N] -> [N, V]"""

@@ -80,10 +80,10 @@ def recorded(module: nn.Module) -> tuple[Learner, list[list[Tensor]]]:
     return learner, taken
 
 
-def relative(found: Any, exact: Any) -> float:
-    """‖found − exact‖ / ‖exact‖ of all numbers together."""
+def relative(measured: Any, exact: Any) -> float:
+    """‖measured − exact‖ / ‖exact‖ of all numbers together."""
     one, other = (
-        torch.cat([x.detach().double().flatten() for x in side]) for side in (found, exact)
+        torch.cat([x.detach().double().flatten() for x in side]) for side in (measured, exact)
     )
     return float((one - other).norm() / other.norm())
 

@@ -215,18 +215,18 @@ class GymWorld:
     def _checked(self, seen: np.ndarray) -> Tensor:
         try:
             with np.errstate(over="ignore"):
-                found = self._show(seen)
+                numbers = self._show(seen)
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.name} shows what is no number ({error}): mend it, or choose another."
             ) from error
-        rows = found.reshape(len(found), -1)
+        rows = numbers.reshape(len(numbers), -1)
         if isinstance(self.observation, Choices):
             wrong = (rows < 0) | (rows >= torch.tensor(self.observation.sizes))
-        elif found.is_floating_point():
+        elif numbers.is_floating_point():
             wrong = ~rows.isfinite()
         else:
-            return found  # a picture, in which every byte is a number
+            return numbers  # a picture, in which every byte is a number
         if bool(wrong.any()):
             copy, place = wrong.nonzero()[0].tolist()
             wanted = (
@@ -235,11 +235,11 @@ class GymWorld:
                 else "numbers of float32 were"
             )
             raise UserError(
-                f"copy {copy} of {self.name} shows {seen.reshape(len(found), -1)[copy, place]} at "
+                f"copy {copy} of {self.name} shows {seen.reshape(len(numbers), -1)[copy, place]} at "
                 f"place {place} of its observation, and {wanted} wanted: mend it, or choose "
                 "another."
             )
-        return found
+        return numbers
 
     def picture(self) -> np.ndarray:
         """The first copy as it looks now, [H, W, 3] uint8. Needs `pictures`, and no `processes`;

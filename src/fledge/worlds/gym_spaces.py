@@ -31,14 +31,14 @@ def shown(space: spaces.Space, name: str) -> tuple[Space, Show]:
         return _box(space), lambda seen: torch.from_numpy(
             np.ascontiguousarray(seen, dtype=np.float32)
         )
-    found = _choices(space)
-    if found is None:
+    discrete = _choices(space)
+    if discrete is None:
         raise UserError(
             f"{name} shows a {type(space).__name__}, and numbers (Box) or choices (Discrete, "
             "MultiDiscrete) were wanted: give it an observation that can be flattened into these, "
             "or wrap it so."
         )
-    choices, first = found
+    choices, first = discrete
     return choices, lambda seen: torch.from_numpy(
         (seen - first).astype(np.int64).reshape(-1, *choices.shape)
     )
@@ -69,14 +69,14 @@ def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
             return (np.rint(done) if whole else done).astype(space.dtype)
 
         return _box(space), cut
-    found = _choices(space)
-    if found is None:
+    discrete = _choices(space)
+    if discrete is None:
         raise UserError(
             f"{name} is told a {type(space).__name__}, and numbers (Box) or choices (Discrete, "
             "MultiDiscrete) were wanted: register it anew within "
             "gymnasium.wrappers.TransformAction."
         )
-    choices, first = found
+    choices, first = discrete
     return choices, lambda action: (
         action.numpy().reshape(-1, *(space.shape or ())) + first
     ).astype(space.dtype)

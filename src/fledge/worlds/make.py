@@ -147,5 +147,5 @@ def base(name: str) -> str:
 
 def version(name: str) -> int:
     """The number after -v, 0 where there is none."""
-    found = re.search(r"-v(\d+)$", name)
-    return int(found[1]) if found else 0
+    ending = re.search(r"-v(\d+)$", name)
+    return int(ending[1]) if ending else 0

@@ -94,7 +94,7 @@ def _takes_render_mode(maker: Callable[..., Any]) -> bool:
 
 
 def look_in_current_folder() -> None:
-    """Modules in the folder that the user stands in are found as `python -m` finds them; the
+    """Modules in the folder that the user stands in are imported as under `python -m`; the
     command `fledge` alone would not.
     """
     here = os.getcwd()

@@ -140,9 +140,9 @@ def test_in_pairs_right_answers_pull_as_hard_as_they_are_rare() -> None:
         partial(ExpectationMaximisation, threshold=0.5), reward=lambda reward: (reward > 0).double()
     )
     p = float((subject.p * subject.reward).sum())
-    found = subject.expected(2)
-    torch.testing.assert_close(found, subject.exact() * (1 - (1 - p) ** 2) / p, **EXACT)
-    assert relative_error(found, subject.exact()) == pytest.approx(0.168, abs=1e-3)
+    ascent = subject.expected(2)
+    torch.testing.assert_close(ascent, subject.exact() * (1 - (1 - p) ** 2) / p, **EXACT)
+    assert relative_error(ascent, subject.exact()) == pytest.approx(0.168, abs=1e-3)
 
 
 def test_in_pairs_the_posteriors_expected_gradient_is_the_stated_one() -> None:
@@ -151,13 +151,13 @@ def test_in_pairs_the_posteriors_expected_gradient_is_the_stated_one() -> None:
     """
     subject = Enumeration(partial(ExpectationMaximisation, keep="posterior"), reward=torch.sigmoid)
     share = subject.reward[:, None] / (subject.reward[:, None] + subject.reward)
-    found = subject.expected(2)
+    ascent = subject.expected(2)
     torch.testing.assert_close(
-        found, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT
+        ascent, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT
     )
     assert (
-        relative_error(found, subject.exact()),
-        cosine(found, subject.exact()),
+        relative_error(ascent, subject.exact()),
+        cosine(ascent, subject.exact()),
     ) == pytest.approx((0.248, 0.975), abs=1e-3)
 
 
@@ -223,14 +223,14 @@ def test_best_of_n_keeps_the_best_of_each_group_whatever_it_is_worth() -> None:
     batch = rollouts(policy())
     worth = torch.where(batch.chosen, batch.reward, 0.0).sum(1)
     best = torch.stack([row + worth[row : row + 2].argmax() for row in range(0, 16, 2)])
-    figures, found = gradient(batch, best_of_n)
+    figures, slope = gradient(batch, best_of_n)
     assert figures["kept"] == 0.5
     actor = policy()
     kept = batch[best]
     logp = actor.log_prob(kept.obs, kept.action, kept.chosen).sum(1).mean()
     plain = torch.autograd.grad(-logp, [p for p in actor.parameters() if p.requires_grad])
     torch.testing.assert_close(
-        found, torch.cat([g.flatten() for g in plain]), rtol=1e-10, atol=1e-12
+        slope, torch.cat([g.flatten() for g in plain]), rtol=1e-10, atol=1e-12
     )
 
 

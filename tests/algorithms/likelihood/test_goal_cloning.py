@@ -167,10 +167,10 @@ def test_every_goal_is_reached() -> None:
         for _ in range(3):
             place = world.step(seeker.best(place)).obs
         assert place.item() == goal
-        found, logp = seeker.act(torch.full((500,), 3), seeded(goal))
+        actions, logp = seeker.act(torch.full((500,), 3), seeded(goal))
         assert logp.shape == (500,)
         if goal in (0, 6):
-            assert (found == (0 if goal == 0 else 2)).double().mean() > 0.8
+            assert (actions == (0 if goal == 0 else 2)).double().mean() > 0.8
 
 
 def test_goals_are_told_for_a_batch_and_then_others() -> None:

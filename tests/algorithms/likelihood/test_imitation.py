@@ -128,8 +128,8 @@ def test_the_expert_takes_its_share_of_the_steps() -> None:
         assert made.expert_share == share
         action, logp = made.act(place, seeded(batches))
         assert logp is None
-        found = (action == place).double().mean().item()
-        assert abs(found - share) <= 4 * (share * (1 - share) / 20_000) ** 0.5
+        frequency = (action == place).double().mean().item()
+        assert abs(frequency - share) <= 4 * (share * (1 - share) / 20_000) ** 0.5
     for decay, later in ((0.0, 0.0), (1.0, 1.0)):
         made = imitator(DAgger, decay=decay)
         assert made.expert_share == 1

@@ -68,14 +68,14 @@ def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that
     batch = batch.with_(
         reward=(ends & (torch.arange(16) == 3)[:, None]).double()
     )  # one right answer
-    found = []
+    figures = []
     for pieces in (1, 8):
         actor = policy()
         fit = learner(actor)
         Gradients(fit)
-        found.append(
+        figures.append(
             ExpectationMaximisation(actor, fit, Stopwatch(), updates_per_step=pieces).update(batch)
         )
-    assert found[1]["updates"] == 1
+    assert figures[1]["updates"] == 1
     for name in ("loss", "grad_norm"):
-        assert found[1][name] == pytest.approx(found[0][name])
+        assert figures[1][name] == pytest.approx(figures[0][name])

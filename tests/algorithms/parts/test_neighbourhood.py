@@ -92,8 +92,8 @@ def test_conjugate_gradient_solves_in_as_many_steps_as_there_are_unknowns(size: 
         root @ root.T / size + torch.eye(size),
         torch.randn(size, generator=seeded(9), dtype=torch.float64),
     )
-    found = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=1e-12)
-    np.testing.assert_allclose(found, np.linalg.solve(matrix, wanted), rtol=0, atol=1e-8)
+    solution = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=1e-12)
+    np.testing.assert_allclose(solution, np.linalg.solve(matrix, wanted), rtol=0, atol=1e-8)
     assert not conjugate_gradient(lambda v: matrix @ v, torch.zeros_like(wanted), size).any()
     rough = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=0.5)
     assert (wanted - matrix @ rough).norm() <= 0.5 * wanted.norm()

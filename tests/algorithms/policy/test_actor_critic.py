@@ -70,11 +70,11 @@ def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(
         if step == 200:
             algorithm.learner.schedule = Schedule(1e-3, 10_000)
         algorithm.update(next(sampler))
-    found = policy.value(torch.arange(10)[None])[0].double()
+    learnt = policy.value(torch.arange(10)[None])[0].double()
     exact = torch.full((10,), 1 / (1 - GAMMA), dtype=torch.float64)
     if ends:
         exact = (1 - GAMMA ** (10 - torch.arange(10).double())) / (1 - GAMMA)
-    assert float((found - exact).detach().abs().max()) < 0.05 * 1 / (1 - GAMMA)
+    assert float((learnt - exact).detach().abs().max()) < 0.05 * 1 / (1 - GAMMA)
 
 
 @pytest.mark.parametrize("name", MAKES)
@@ -88,15 +88,15 @@ def test_the_step_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_ch
     sampler = Episodes(world, base, Stopwatch(), steps=60, seed=0)
     batch = next(sampler)
     assert not batch.chosen.all()  # some episodes ended
-    found = []
+    weights = []
     for rows, garbage in ((None, 0.0), (7, 0.0), (None, 1e9)):
         policy, algorithm = made(name, world, 1e-3, rows_per_micro_batch=rows)
         policy.load_state_dict(base.state_dict())
         soiled = batch.with_(reward=torch.where(batch.chosen, batch.reward, garbage))
         algorithm.update(soiled)
-        found.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
-    torch.testing.assert_close(found[1], found[0], atol=1e-6, rtol=1e-5)
-    assert torch.equal(found[2], found[0])
+        weights.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
+    torch.testing.assert_close(weights[1], weights[0], atol=1e-6, rtol=1e-5)
+    assert torch.equal(weights[2], weights[0])
 
 
 def test_the_gradient_is_that_of_the_formula_written_down_step_by_step() -> None:
@@ -172,7 +172,7 @@ def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
     """Two updates, with and without: the gradients differ by −c times that of the mean entropy,
     which torch's distributions say.
     """
-    found = []
+    slopes = []
     for coefficient in (0.0, 0.3):
         both = actor_critic(name)
         fit = learner(both)
@@ -180,14 +180,14 @@ def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
         AdvantageActorCritic(both, fit, Stopwatch(), entropy_coefficient=coefficient).update(
             samples(both)
         )
-        found.append(gradients.taken[0])
+        slopes.append(gradients.taken[0])
     both = actor_critic(name)
     own, batch = policy_parameters(both), samples(both)
     encoded = both.encoder(batch.obs[:, :-1][batch.chosen])
     spread = sum(each.entropy() for each in distribution(name, both.numbers(encoded)))
     wanted = torch.autograd.grad(-0.3 * spread.mean(), own)  # pyright: ignore[reportAttributeAccessIssue]
     trained = [id(parameter) for parameter in learner(both).parameters]
-    bonus = {number: after - before for number, before, after in zip(trained, *found, strict=True)}
+    bonus = {number: after - before for number, before, after in zip(trained, *slopes, strict=True)}
     for parameter, gradient in zip(own, wanted, strict=True):
         torch.testing.assert_close(bonus[id(parameter)], gradient, rtol=1e-9, atol=1e-12)
 

@@ -148,7 +148,7 @@ def test_what_the_guess_learns_moves_its_own_numbers_alone() -> None:
     """Of a trunk that both look at: its gradient is the same whether the guess learns little or
     much.
     """
-    found = []
+    slopes = []
     for coefficient in (0.0, 50.0):
         actor = policy()
         guess = nn.Linear(16, 11).double()
@@ -161,7 +161,7 @@ def test_what_the_guess_learns_moves_its_own_numbers_alone() -> None:
         )
         algorithm.update(rollouts(actor))
         of = dict(zip(map(id, fit.parameters), gradients.taken[0], strict=True))
-        found.append(([of[id(p)] for p in actor.parameters()], of[id(guess.weight)]))
-    for little, much in zip(found[0][0], found[1][0], strict=True):
+        slopes.append(([of[id(p)] for p in actor.parameters()], of[id(guess.weight)]))
+    for little, much in zip(slopes[0][0], slopes[1][0], strict=True):
         torch.testing.assert_close(much, little, rtol=1e-10, atol=1e-12)
-    assert found[0][1].abs().max() == 0 < found[1][1].abs().max()
+    assert slopes[0][1].abs().max() == 0 < slopes[1][1].abs().max()

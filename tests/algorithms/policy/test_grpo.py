@@ -79,13 +79,13 @@ def test_each_division_has_its_stated_bias(
         "sum": torch.full((7, 7), 2.0),
     }
     each = subject.p[:, None] * subject.p * normalised(subject, std) / below[average]  # [S, S]
-    found = subject.expected(2)
+    ascent = subject.expected(2)
     torch.testing.assert_close(
-        found, 2 * subject.pull(each.sum(1)), **EXACT
+        ascent, 2 * subject.pull(each.sum(1)), **EXACT
     )  # twice: as the first and as the second
     assert (
-        relative_error(found, subject.exact()),
-        cosine(found, subject.exact()),
+        relative_error(ascent, subject.exact()),
+        cosine(ascent, subject.exact()),
     ) == pytest.approx((error, angle), abs=1e-3)
     divisors = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[average]
     divisors = ["the group's standard deviation"] * std + divisors
@@ -182,7 +182,7 @@ def test_gspos_gradient_is_that_of_the_papers_sequence_ratio(seed: int) -> None:
     logp, old, advantage, chosen = moved(seed)
     length = chosen.sum(1).double()
     each, ratio = clipped_sequence_ratio(logp, old, advantage, chosen, 0.1, 0.2)
-    (found,) = torch.autograd.grad(total(each / length[:, None], chosen, 6), logp)
+    (slope,) = torch.autograd.grad(total(each / length[:, None], chosen, 6), logp)
     s = (
         (logp.exp().prod(1) / old.exp().prod(1)) ** (1 / length)
     ).clone()  # eq. 7, of products of probabilities
@@ -190,7 +190,7 @@ def test_gspos_gradient_is_that_of_the_papers_sequence_ratio(seed: int) -> None:
     (paper,) = torch.autograd.grad(
         torch.minimum(s * a, s.clamp(0.9, 1.2) * a).mean(), logp
     )  # eq. 5
-    torch.testing.assert_close(-found, torch.where(chosen, paper, 0.0), **EXACT)
+    torch.testing.assert_close(-slope, torch.where(chosen, paper, 0.0), **EXACT)
     torch.testing.assert_close(ratio[:, 0], s.detach())
     assert ((ratio < 0.9) | (ratio > 1.2)).any()
 
@@ -198,15 +198,15 @@ def test_gspos_gradient_is_that_of_the_papers_sequence_ratio(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_cispo_clips_the_weight_and_keeps_every_tokens_gradient(seed: int) -> None:
     logp, old, advantage, chosen = moved(seed)
-    (found,) = torch.autograd.grad(
+    (slope,) = torch.autograd.grad(
         clipped_weight(logp, old, advantage, chosen, 1.0, 0.2)[0].sum(), logp
     )
-    torch.testing.assert_close(-found, (logp - old).exp().clamp(max=1.2).detach() * advantage)
+    torch.testing.assert_close(-slope, (logp - old).exp().clamp(max=1.2).detach() * advantage)
     (clipped,) = torch.autograd.grad(
         clipped_token_ratio(logp, old, advantage, chosen, 0.2, 0.2)[0].sum(), logp
     )
     assert (clipped == 0)[chosen].any()
-    assert (found != 0)[chosen].all()
+    assert (slope != 0)[chosen].all()
 
 
 def test_at_the_first_step_they_are_grpo_with_the_same_mean() -> None:

@@ -76,17 +76,19 @@ def gae_by_sums(batch: Trajectories, value: Tensor, gamma: float, lam: float) ->
     """Schulman et al. 2016, eq. 16, as it is written: Â_t = Σ_l (γλ)^l δ_{t+l}, up to the end of
     the episode.  -> [B, T]
     """
-    found = torch.zeros_like(batch.reward)
+    advantage = torch.zeros_like(batch.reward)
     for b, t in batch.chosen.nonzero().tolist():
         own = [s for s in range(t, batch.chosen.shape[1]) if batch.chosen[b, s]]
         for i, s in enumerate(own):
             ended, cut = bool(batch.terminated[b, s]), bool(batch.truncated[b, s])
             later = own[i + 1] if i + 1 < len(own) else batch.chosen.shape[1]
             ahead = 0.0 if ended else float(value[b, s + 1 if cut else later])
-            found[b, t] += (gamma * lam) ** i * (batch.reward[b, s] + gamma * ahead - value[b, s])
+            advantage[b, t] += (gamma * lam) ** i * (
+                batch.reward[b, s] + gamma * ahead - value[b, s]
+            )
             if ended or cut:
                 break
-    return found
+    return advantage
 
 
 def test_the_advantage_is_that_of_gae_brought_to_mean_0_and_spread_1() -> None:
@@ -113,7 +115,7 @@ def test_the_advantage_is_that_of_gae_brought_to_mean_0_and_spread_1() -> None:
 def test_an_update_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_chosen(
     name: str, make: Callable[..., NaturalGradient]
 ) -> None:
-    found = []
+    outcomes = []
     for micro, garbage in [(None, None), (1, None), (4, None), *((None, kind) for kind in GARBAGE)]:
         both = actor_critic(name)
         batch = samples(both)
@@ -122,11 +124,11 @@ def test_an_update_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_c
             logp = torch.where(batch.chosen, batch.logp, garbage)  # pyright: ignore[reportArgumentType,reportCallIssue]
             batch = batch.with_(reward=spoilt, logp=logp, weight=None)
         figures = algorithm(both, make, micro).update(batch)
-        found.append((flat(both.parameters()), flat(both.buffers()), figures["policy_kl"]))
-    for weights, seen, distance in found[1:]:
-        torch.testing.assert_close(weights, found[0][0], rtol=1e-8, atol=1e-9)
-        torch.testing.assert_close(seen, found[0][1], **EXACT)
-        assert distance == pytest.approx(found[0][2], rel=1e-8)
+        outcomes.append((flat(both.parameters()), flat(both.buffers()), figures["policy_kl"]))
+    for weights, seen, distance in outcomes[1:]:
+        torch.testing.assert_close(weights, outcomes[0][0], rtol=1e-8, atol=1e-9)
+        torch.testing.assert_close(seen, outcomes[0][1], **EXACT)
+        assert distance == pytest.approx(outcomes[0][2], rel=1e-8)
 
 
 class Stop(Exception):

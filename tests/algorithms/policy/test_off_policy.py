@@ -39,7 +39,7 @@ def test_the_expected_gradient_is_the_exact_one(
 
 def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
     """Every step earns, by the symbols so far: both are exact, by other numbers for each sample."""
-    found = []
+    per_sample = []
     for weights in ("trajectory", "decision"):
         subject = Enumeration(partial(OffPolicy, weights=weights), 3, 3, 0, off_policy=True)
         opened = {word[: t + 1] for word in subject.language.sequences for t in range(len(word))}
@@ -56,10 +56,10 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
             estimates.append(
                 -subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T
             )
-        found.append(torch.stack(estimates))
-        mean = (subject.acting[:, None, None] * found[-1]).sum(0)
+        per_sample.append(torch.stack(estimates))
+        mean = (subject.acting[:, None, None] * per_sample[-1]).sum(0)
         torch.testing.assert_close(mean, subject.exact(), **EXACT)
-    assert (found[0] - found[1]).abs().max() > 0.1
+    assert (per_sample[0] - per_sample[1]).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("truncate_at", "error"), [(2.0, 0.713), (1.0, 0.771), (0.2, 0.862)])
@@ -68,10 +68,10 @@ def test_truncation_has_its_stated_bias(truncate_at: float, error: float) -> Non
     subject = Enumeration(
         partial(OffPolicy, weights="trajectory", truncate_at=truncate_at), 3, 3, 0, off_policy=True
     )
-    found = subject.expected()
+    ascent = subject.expected()
     kept = torch.minimum(subject.p, truncate_at * subject.acting) * subject.reward
-    torch.testing.assert_close(found, subject.pull(kept), **EXACT)
-    assert relative_error(found, subject.exact()) == pytest.approx(error, abs=1e-3)
+    torch.testing.assert_close(ascent, subject.pull(kept), **EXACT)
+    assert relative_error(ascent, subject.exact()) == pytest.approx(error, abs=1e-3)
     assert subject.algorithm.gradient_claim == f"biased: importance weights end at {truncate_at:g}"
 
 
@@ -92,7 +92,7 @@ def test_from_the_second_step_on_a_batch_counts_as_an_older_policys() -> None:
     """Two steps on one batch are the two steps of two calls, of which the second is told what
     acted: the policy before the first.
     """
-    batch, found = rollouts(policy()), []
+    batch, weights = rollouts(policy()), []
     for at_once in (True, False):
         actor = policy()
         algorithm = OffPolicy(actor, learner(actor), Stopwatch(), epochs=2 if at_once else 1)
@@ -102,8 +102,8 @@ def test_from_the_second_step_on_a_batch_counts_as_an_older_policys() -> None:
         figures = [algorithm.update(batch) for _ in range(1 if at_once else 2)]
         assert figures[-1]["effective_sample_size"] < 16 - 1e-6
         assert figures[0]["updates"] == (2 if at_once else 1)
-        found.append(torch.cat([p.detach().flatten() for p in actor.parameters()]))
-    torch.testing.assert_close(found[0], found[1], rtol=1e-6, atol=1e-8)
+        weights.append(torch.cat([p.detach().flatten() for p in actor.parameters()]))
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-6, atol=1e-8)
 
 
 def test_samples_from_far_away_are_taken_and_counted_for_what_they_are_worth() -> None:

@@ -71,7 +71,7 @@ def test_of_two_groups_of_two_the_group_or_all_four_rows_scale_it(
     baseline: Baseline, scale: float
 ) -> None:
     subject = Enumeration(reinforce(baseline), 2, 2, 0)
-    found = torch.zeros_like(subject.table)
+    ascent = torch.zeros_like(subject.table)
     for words in product(range(len(subject.p)), repeat=4):
         batch = spoken(
             subject.language,
@@ -83,8 +83,8 @@ def test_of_two_groups_of_two_the_group_or_all_four_rows_scale_it(
         )
         subject.algorithm.update(batch)
         taken = -subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T
-        found += math.prod(float(subject.p[i]) for i in words) * taken
-    torch.testing.assert_close(found, scale * subject.exact(), **EXACT)
+        ascent += math.prod(float(subject.p[i]) for i in words) * taken
+    torch.testing.assert_close(ascent, scale * subject.exact(), **EXACT)
 
 
 def test_with_the_kl_in_the_reward_the_expected_gradient_is_that_of_reward_minus_beta_kl() -> None:
@@ -157,7 +157,7 @@ def test_the_kl_that_is_reported_is_the_completions_k1_and_steers_beta() -> None
 
 def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() -> None:
     """What the trainer says of the samples is what the engine said: the same update."""
-    found = []
+    outcomes = []
     for drop in (False, True):
         policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
         fit = learner(policy, rows_per_micro_batch=3)
@@ -166,9 +166,9 @@ def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() ->
         figures = Reinforce(
             policy, fit, Stopwatch(), reference=reference, kl=KLControl(5.0)
         ).update(batch)
-        found.append((gradients.flat, figures["kl_k1"], figures["kl_k3"]))
-    assert found[0][1] > 0.1
-    for one, other in zip(*found, strict=True):
+        outcomes.append((gradients.flat, figures["kl_k1"], figures["kl_k3"]))
+    assert outcomes[0][1] > 0.1
+    for one, other in zip(*outcomes, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-4)
 
 
@@ -218,13 +218,13 @@ def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_t
     algorithm = Reinforce(
         actor, fit, Stopwatch(), reference=reference, kl=KLControl(beta), baseline="none"
     )
-    mean, found = 0.0, torch.zeros_like(start.table)
+    mean, ascent = 0.0, torch.zeros_like(start.table)
     for i, weight in zip(said.tolist(), p.tolist(), strict=True):
         steps = language.step_log_prob(spoken_table.detach())
         mean += weight * algorithm.update(spoken(language, [i], 3, reward, steps))["kl_k1"]
-        found -= weight * gradients.taken[-1][0][:, start.network.row_of(language)].T
+        ascent -= weight * gradients.taken[-1][0][:, start.network.row_of(language)].T
     assert mean == pytest.approx(exact, rel=1e-9)
-    torch.testing.assert_close(found, slope, **EXACT)
+    torch.testing.assert_close(ascent, slope, **EXACT)
 
 
 def test_samples_of_another_policy_are_refused() -> None:

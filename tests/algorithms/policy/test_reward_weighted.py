@@ -23,13 +23,13 @@ def test_in_pairs_the_expected_gradient_is_the_stated_one(weights: Any) -> None:
     r_j)/β)·∇log π(y_i).
     """
     subject = Enumeration(partial(RewardWeighted, weights=weights, temperature=0.5))
-    found = subject.expected(2)
+    ascent = subject.expected(2)
     share = torch.sigmoid((subject.reward[:, None] - subject.reward) / 0.5)  # [S, S]
     torch.testing.assert_close(
-        found, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT
+        ascent, 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1)), **EXACT
     )
-    assert relative_error(found, subject.exact()) == pytest.approx(0.379, abs=1e-3)
-    assert cosine(found, subject.exact()) == pytest.approx(0.985, abs=1e-3)
+    assert relative_error(ascent, subject.exact()) == pytest.approx(0.379, abs=1e-3)
+    assert cosine(ascent, subject.exact()) == pytest.approx(0.985, abs=1e-3)
 
 
 def test_the_kl_penalty_counts_as_reward() -> None:

@@ -51,8 +51,8 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 W, L = normal(9, seed=1), normal(9, seed=2)  # of the preferred and the rejected answers
 
 
-def close(found: Tensor, wanted: np.ndarray) -> None:
-    np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-12, atol=1e-14)
+def close(measured: Tensor, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(measured.numpy(), wanted, rtol=1e-12, atol=1e-14)
 
 
 def test_losses_on_pairs_are_their_formulas() -> None:
@@ -191,13 +191,13 @@ def answered(rows: list[list[int]], own: list[list[bool]]) -> list[Any]:
 def test_mismatched_rows_hold_a_prompt_and_its_neighbours_answer() -> None:
     rows = [[1, 5, 7, 8, 2], [1, 6, 9, 2], [1, 4, 4, 4, 3, 2]]
     own = [[False] * 2 + [True] * 3, [False] * 2 + [True] * 2, [False] * 4 + [True] * 2]
-    found = mismatched(answered(rows, own))
+    mixed = mismatched(answered(rows, own))
     wanted = from_rows(
         [[1, 5, 9, 2], [1, 6, 7, 8, 2], [1, 4, 4, 4, 9, 2]],
         [[False] * 2 + [True] * 2, [False] * 2 + [True] * 3, [False] * 4 + [True] * 2],
     )
-    assert found.obs.tolist() == wanted.obs.tolist()
-    assert found.chosen.tolist() == wanted.chosen.tolist()
+    assert mixed.obs.tolist() == wanted.obs.tolist()
+    assert mixed.chosen.tolist() == wanted.chosen.tolist()
     long = mismatched(answered([rows[2], [1, 7, 8, 9, 2]], [own[2], [False] + [True] * 4]))
     assert long.obs.tolist()[0] == [1, 4, 4, 4, 7, 8]  # cut to the longer of the two
     with pytest.raises(ValueError, match="one row has no neighbour"):
@@ -210,9 +210,9 @@ def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
     """
     asked, said = [5, 5, 5, 6, 5, 7], [10, 11, 12, 13, 14, 15]
     rows = [[1, q, a, 2] for q, a in zip(asked, said, strict=True)]
-    found = mismatched(answered(rows, [[False, False, True, True]] * 6))
-    assert found.obs[:, 1].tolist() == asked
-    assert found.obs[:, 2].tolist() == [13, 13, 13, 12, 13, 14]
+    mixed = mismatched(answered(rows, [[False, False, True, True]] * 6))
+    assert mixed.obs[:, 1].tolist() == asked
+    assert mixed.obs[:, 2].tolist() == [13, 13, 13, 12, 13, 14]
     alone = mismatched(
         answered(rows[:3], [[False, False, True, True]] * 3)
     )  # all to one prompt: nothing can be mismatched

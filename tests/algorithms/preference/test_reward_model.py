@@ -25,18 +25,18 @@ def answers(count: int, random: Random) -> list[list[int]]:
 
 def pairs(count: int, random: Random) -> Pairs:
     """The better one of two random answers is the one whose tokens are worth more."""
-    found = []
+    ranked = []
     for one, other in zip(answers(count, random), answers(count, random), strict=True):
         better, worse = sorted(
             (one, other), key=lambda answer: -sum(WORTH[token] for token in answer)
         )
-        found.append(
+        ranked.append(
             tuple(
                 ([1, *answer, 2], [False] + [True] * (len(answer) + 1))
                 for answer in (better, worse)
             )
         )
-    return pair_rows(found)
+    return pair_rows(ranked)
 
 
 def test_it_recovers_a_known_rewards_ranking() -> None:

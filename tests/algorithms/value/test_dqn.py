@@ -152,8 +152,8 @@ def test_a_table_converges_to_q_star(double: bool, surprise: Surprise | None) ->
     for _ in range(100):
         algorithm.update(next(episodes))
     with torch.no_grad():
-        found = algorithm.network(torch.arange(5)).numpy()
-    assert np.abs(found - expected).max() < 0.05
+        learnt = algorithm.network(torch.arange(5)).numpy()
+    assert np.abs(learnt - expected).max() < 0.05
     assert algorithm.best(torch.arange(5)).tolist() == expected.argmax(1).tolist()
 
 
@@ -178,9 +178,9 @@ def test_what_is_cut_off_counts_and_what_has_ended_does_not(terminates: bool, n_
         algorithm.update(next(episodes))
     seen = torch.arange(LENGTH) if terminates else torch.zeros(LENGTH, dtype=torch.long)
     with torch.no_grad():
-        found = algorithm.network(seen)
+        learnt = algorithm.network(seen)
     expected = values_of_ten(0.9, terminates)[:, None].expand(-1, 2)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+    torch.testing.assert_close(learnt, expected, rtol=0, atol=0.02)
 
 
 def test_it_balances_the_pole_within_20_000_steps() -> None:

@@ -148,16 +148,16 @@ def test_on_a_known_hill_mean_spread_and_temperature_are_those_of_the_closed_for
     with torch.no_grad():
         action, logp = algorithm.actor(obs, torch.randn((20_000, 1), generator=seeded(0)))
     sigma = math.exp(-1 - 0.5 * math.log(2 * math.pi * math.e))
-    found = (
+    moments = (
         action.mean(),
         action.std(),
         -logp.mean(),
         algorithm.actor.log_temperature.detach().exp(),
     )
-    assert float(found[0]) == pytest.approx(0.3, abs=0.005)
-    assert float(found[1]) == pytest.approx(sigma, rel=0.02)
-    assert float(found[2]) == pytest.approx(-1, abs=0.02)
-    assert float(found[3]) == pytest.approx(2 * sigma**2, rel=0.05)
+    assert float(moments[0]) == pytest.approx(0.3, abs=0.005)
+    assert float(moments[1]) == pytest.approx(sigma, rel=0.02)
+    assert float(moments[2]) == pytest.approx(-1, abs=0.02)
+    assert float(moments[3]) == pytest.approx(2 * sigma**2, rel=0.05)
 
 
 def test_it_climbs_a_hill_that_it_has_to_find() -> None:

@@ -31,12 +31,12 @@ def test_inner_products_depend_on_the_distance_only(m: int, n: int, shift: int, 
 
 def test_each_pair_is_turned_by_position_times_its_frequency() -> None:
     x = torch.tensor([1.0, 2.0, 3.0, 4.0])  # the pairs (1, 3) and (2, 4)
-    found = turned(x, 7)
+    rotated = turned(x, 7)
     for i, frequency in enumerate([1.0, 10_000 ** (-2 / 4)]):
         c, s = math.cos(7 * frequency), math.sin(7 * frequency)
         a, b = float(x[i]), float(x[i + 2])
-        assert found[i].item() == pytest.approx(a * c - b * s, abs=1e-6)
-        assert found[i + 2].item() == pytest.approx(a * s + b * c, abs=1e-6)
+        assert rotated[i].item() == pytest.approx(a * c - b * s, abs=1e-6)
+        assert rotated[i + 2].item() == pytest.approx(a * s + b * c, abs=1e-6)
 
 
 def test_rotation_keeps_lengths_and_position_zero_is_the_identity() -> None:

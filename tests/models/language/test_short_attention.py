@@ -36,13 +36,13 @@ def test_values_and_gradients_equal_fused_attention(
     monkeypatch.setattr(module, "AT_A_TIME", at_a_time)
     mask = documents() if masked else None
     slope = torch.randn(5, 3, 7, 4, dtype=torch.float64, generator=seeded(9))
-    found, expected = inputs(torch.float64), inputs(torch.float64)
-    y = short_attention(*found, mask)
+    ours, expected = inputs(torch.float64), inputs(torch.float64)
+    y = short_attention(*ours, mask)
     z = F.scaled_dot_product_attention(*expected, attn_mask=mask, is_causal=mask is None)
     torch.testing.assert_close(y, z)
     (y * slope).sum().backward()
     (z * slope).sum().backward()
-    for a, b in zip(found, expected, strict=True):
+    for a, b in zip(ours, expected, strict=True):
         torch.testing.assert_close(a.grad, b.grad)
 
 

@@ -48,7 +48,7 @@ class Minibatches:
         self.figures: dict[str, float] = {}  # of this batch, so far
 
     def begin(self, batch: Trajectories, figures: Mapping[str, float]) -> None:
-        """figures: what was found out before the first step. Raises UserError for fewer rows than
+        """figures: what was measured before the first step. Raises UserError for fewer rows than
         steps in an epoch.
         """
         if len(batch) < self.pieces:

@@ -25,7 +25,7 @@ def conjugate_gradient(
 
     Exact after P steps; ends early where ‖wanted − A·x‖ ≤ tolerance·‖wanted‖.
     """
-    found, left = torch.zeros_like(wanted), wanted.clone()
+    solution, left = torch.zeros_like(wanted), wanted.clone()
     towards, size = left.clone(), left @ left
     enough = tolerance**2 * size
     for _ in range(steps):
@@ -33,11 +33,11 @@ def conjugate_gradient(
             break
         image = product(towards)
         far = size / (towards @ image)
-        found = found + far * towards
+        solution = solution + far * towards
         left = left - far * image
         before, size = size, left @ left
         towards = left + size / before * towards
-    return found
+    return solution
 
 
 class Neighbourhood:
@@ -117,11 +117,11 @@ class Neighbourhood:
         """The expected gain and E[KL(π_old‖π)] of the policy as it stands now: both 0 where it has
         not moved.
         """
-        found = torch.zeros(2, dtype=torch.float64, device=self.count.device)
+        means = torch.zeros(2, dtype=torch.float64, device=self.count.device)
         for encoded, action, advantage, old, logp in self.pieces:
             gain, numbers = self._gain(encoded, action, advantage, logp)
-            found += torch.stack([gain, self.policy.head.kl(old, numbers).sum() / self.count])
-        gain, kl = self.learner.sum(found).tolist()
+            means += torch.stack([gain, self.policy.head.kl(old, numbers).sum() / self.count])
+        gain, kl = self.learner.sum(means).tolist()
         return gain, kl
 
     @torch.no_grad()

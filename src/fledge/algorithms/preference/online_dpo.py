@@ -81,10 +81,10 @@ def best_and_worst(batch: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
     if batch.group is None:
         raise ValueError("online DPO compares the answers to one prompt: the batch has no `group`.")
     score = earned(batch)  # [B]
-    found = []
+    pairs = []
     for name in batch.group.unique():
         rows = (batch.group == name).nonzero().squeeze(1)
         best, worst = rows[score[rows].argmax()], rows[score[rows].argmin()]
-        found.append(torch.stack([best, worst, (score[best] > score[worst]).long()]))
-    best, worst, spread = torch.stack(found, 1)
+        pairs.append(torch.stack([best, worst, (score[best] > score[worst]).long()]))
+    best, worst, spread = torch.stack(pairs, 1)
     return best, worst, spread.bool()

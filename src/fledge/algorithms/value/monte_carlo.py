@@ -58,10 +58,10 @@ class MonteCarlo:
             )
             ended = (batch.terminated | batch.truncated).T.tolist()  # [T, B]
             self.under_way = self.under_way or [[] for _ in range(len(batch))]
-            for steps, left, found in zip(
+            for steps, left, first in zip(
                 self.under_way, self.last or state[0], state[0], strict=True
             ):
-                if left != found:  # a world that could not be restored has begun anew
+                if left != first:  # a world that could not be restored has begun anew
                     steps.clear()
             self.last = state[-1]
             for t in range(len(action)):
