@@ -124,7 +124,7 @@ def mean_over_groups(x: Tensor, group: Tensor, learner: Learner) -> float:
     """
     _, index, size = group.unique(return_inverse=True, return_counts=True)
     share = 1 / size[index].double()  # of its group, for each row
-    return float(learner.sum((share * x).sum()) / learner.sum(share.sum()).clamp(min=1))
+    return float(learner.sum((share * x).sum()) / learner.sum(share.sum()))
 
 
 def zero_spread_groups(batch: Trajectories, learner: Learner) -> float:
