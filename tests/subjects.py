@@ -19,7 +19,7 @@ from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
 from fledge.verify.table import TableNetwork as TableNetwork
-from fledge.verify.table import spoken as spoken
+from fledge.verify.table import speak as speak
 
 GARBAGE = (math.nan, math.inf, -math.inf, 1e30)
 

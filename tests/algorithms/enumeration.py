@@ -16,7 +16,7 @@ from fledge.exact.enumerable import Language, policy_gradient
 from fledge.policy import TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
-from tests.subjects import Gradients, TableNetwork, learner, seeded, spoken
+from tests.subjects import Gradients, TableNetwork, learner, seeded, speak
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -75,7 +75,7 @@ class Enumeration:
         """What one update on these sequences, as one group, adds to the table.  [P, V]"""
         group = torch.zeros(len(words), dtype=torch.long)
         self.algorithm.update(
-            spoken(
+            speak(
                 self.language, words, self.language.vocabulary, self.reward, self.step_logp, group
             )
         )

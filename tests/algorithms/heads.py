@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, distributions, nn
 
-from fledge.algorithms.parts.neighbourhood import policy_parameters
+from fledge.algorithms.parts.fisher_vector_product import policy_parameters
 from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGradientSettings
 from fledge.algorithms.policy.trpo import trpo
 from fledge.models.control.actor_critic import ActorCritic

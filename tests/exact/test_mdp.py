@@ -7,16 +7,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.exact.mdp import MDP, random_mdp
+from fledge.exact.mdp import EnumeratedMDP, random_mdp
 
 UNIFORM = torch.zeros(2, 2, dtype=torch.float64)
 
 
-def two_states() -> MDP:
+def two_states() -> EnumeratedMDP:
     """Action 0 stays, action 1 goes to the other state; being in state 1 is worth 1."""
     stay, go = torch.eye(2), torch.eye(2).flip(0)
     reward = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
-    return MDP(torch.stack([stay, go]), reward, torch.tensor([1.0, 0.0]), 0.5, 2)
+    return EnumeratedMDP(torch.stack([stay, go]), reward, torch.tensor([1.0, 0.0]), 0.5, 2)
 
 
 def test_two_steps_by_hand() -> None:
@@ -67,10 +67,10 @@ def test_a_table_that_is_no_process_is_named() -> None:
     wrong = mdp.transition.clone()
     wrong[1, 0, 0] = 0.5
     with pytest.raises(ValueError, match=r"P\[1, 0\] is no distribution"):
-        MDP(wrong, mdp.reward, mdp.start, 1.0, 2)
+        EnumeratedMDP(wrong, mdp.reward, mdp.start, 1.0, 2)
     with pytest.raises(ValueError, match="start"):
-        MDP(mdp.transition, mdp.reward, torch.tensor([0.5, 0.4]), 1.0, 2)
+        EnumeratedMDP(mdp.transition, mdp.reward, torch.tensor([0.5, 0.4]), 1.0, 2)
     with pytest.raises(ValueError, match="must be"):
-        MDP(mdp.transition[:1], mdp.reward, mdp.start, 1.0, 2)
+        EnumeratedMDP(mdp.transition[:1], mdp.reward, mdp.start, 1.0, 2)
     with pytest.raises(ValueError, match="5 steps"):
-        MDP(mdp.transition, mdp.reward, mdp.start, 1.0, 5)
+        EnumeratedMDP(mdp.transition, mdp.reward, mdp.start, 1.0, 5)

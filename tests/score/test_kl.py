@@ -11,7 +11,7 @@ from fledge.exact.enumerable import Language, kl
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.score.kl import stepwise_kl
-from tests.subjects import TableNetwork, policy_of, rollouts, spoken, transformer
+from tests.subjects import TableNetwork, policy_of, rollouts, speak, transformer
 
 
 @pytest.mark.parametrize("stop", [None, 0])
@@ -19,7 +19,7 @@ def test_its_mean_over_everything_is_the_exact_kl(stop: int | None) -> None:
     language = Language(3, 3, stop)
     networks = [TableNetwork(3, 3, seed=seed) for seed in (1, 2)]
     logp, other = (language.log_prob(network.logits(language)).detach() for network in networks)
-    rows = spoken(
+    rows = speak(
         language, range(len(language.sequences)), 3, torch.zeros(len(logp), dtype=torch.float64)
     )
     found = stepwise_kl(TokenPolicy(networks[0], chunk=5), TokenPolicy(networks[1]), rows)

@@ -30,7 +30,7 @@ from fledge.score.scoring import kl_to
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories
 from tests.algorithms.enumeration import EXACT
-from tests.subjects import Gradients, TableNetwork, learner, seeded, spoken
+from tests.subjects import Gradients, TableNetwork, learner, seeded, speak
 
 LANGUAGE = Language(4, 2)  # 16 sequences
 BETA, TEMPERATURE, OFF = 0.7, 0.6, -40.0
@@ -84,7 +84,7 @@ class Cut:
     def rows(self, words: list[int]) -> Trajectories:
         group = torch.arange(len(words))
         with torch.no_grad():
-            blank = spoken(
+            blank = speak(
                 LANGUAGE, words, 4, self.reward, torch.zeros(16, 2, dtype=torch.float64), group
             )
             return blank.with_(logp=self.policy.log_prob(blank.obs, blank.action, blank.chosen))
@@ -245,7 +245,7 @@ def on_a_table(name: str, heat: float, rule: Decoding) -> tuple[Tensor, dict[str
     look = Gradients(fit)
     words, group = [0, 3, 5, 6, 9, 11, 12, 15], torch.arange(8) // 4
     reward = torch.randn(16, dtype=torch.float64, generator=seeded(3))
-    batch = spoken(LANGUAGE, words, 4, reward, torch.zeros(16, 2, dtype=torch.float64), group)
+    batch = speak(LANGUAGE, words, 4, reward, torch.zeros(16, 2, dtype=torch.float64), group)
     with torch.no_grad():
         batch = batch.with_(logp=policy.log_prob(batch.obs, batch.action, batch.chosen))
     if name == "ppo":

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fledge.exact.mdp import MDP, random_mdp
+from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.verify.baselines import (
     baseline_rows,
     constants,
@@ -18,7 +18,7 @@ from fledge.verify.baselines import (
 )
 
 
-def scores(mdp: MDP, logits: Tensor) -> Tensor:
+def scores(mdp: EnumeratedMDP, logits: Tensor) -> Tensor:
     """∇ log π of whole trajectories.  [N, S·A]"""
     jacobian = torch.autograd.functional.jacobian(
         lambda table: mdp.step_log_prob(table).sum(1), logits
@@ -33,7 +33,9 @@ def test_the_optimal_baseline_has_the_lowest_variance_on_100_random_processes() 
         p, score = mdp.prob(logits), scores(mdp, logits)
         named = constants(mdp, logits)
 
-        def noise(b: float, p: Tensor = p, score: Tensor = score, mdp: MDP = mdp) -> float:
+        def noise(
+            b: float, p: Tensor = p, score: Tensor = score, mdp: EnumeratedMDP = mdp
+        ) -> float:
             x = score * (mdp.back - b)[:, None]
             mean = p @ x
             return float(p @ (x - mean).square().sum(1))

@@ -24,8 +24,8 @@ def measured(subject: str) -> Measured:
     return entry.measure(Hardware(), 300)
 
 
-def judged(entry: Entry) -> Row:
-    return entry.judged("A", measured(entry.subject), Hardware())
+def judge_entry(entry: Entry) -> Row:
+    return entry.judge("A", measured(entry.subject), Hardware())
 
 
 @ENTRIES
@@ -33,12 +33,14 @@ def test_the_claim_holds(entry: Entry) -> None:
     """Unbiased ones and scaled ones to 1e-10 where their samples are enumerated; one is drawn, and
     held to its sampling error.
     """
-    row = judged(entry)
+    row = judge_entry(entry)
     assert row.holds, row
     if entry.samples < 8:
         assert row.bound == 1e-10
     if entry.formula is not None:
-        assert judged(replace(entry, formula=None)).figure > 0.01  # what is said to be biased is
+        assert (
+            judge_entry(replace(entry, formula=None)).figure > 0.01
+        )  # what is said to be biased is
 
 
 @ENTRIES
@@ -46,16 +48,16 @@ def test_no_other_claim_holds(entry: Entry) -> None:
     """Neither the full gradient, where it is not said to be that, nor three sevenths of it, which
     nothing here is.
     """
-    claim = judged(entry).claim
+    claim = judge_entry(entry).claim
     for other in {UNBIASED, "unbiased up to scale 3/7"} - {claim}:
-        assert not judged(replace(entry, claim=other, formula=None)).holds
+        assert not judge_entry(replace(entry, claim=other, formula=None)).holds
 
 
 def test_a_bias_is_held_to_its_formula() -> None:
     """GRPO's is not DAPO's, nor its own with another clip or a KL that is not there."""
     (grpo,) = (entry for entry in FAMILY if entry.subject == "grpo, second step, KL")
     for wrong in (biases.dapo, partial(biases.grpo, beta=grpo.beta, low=0.3), biases.grpo):
-        assert not judged(replace(grpo, formula=wrong)).holds
+        assert not judge_entry(replace(grpo, formula=wrong)).holds
 
 
 def test_it_runs_in_float32_too() -> None:

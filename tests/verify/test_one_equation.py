@@ -1,4 +1,6 @@
-"""Section 0's rows hold, in float64 and float32; and each fails when what it measures is broken."""
+"""The rows of one equation hold, in float64 and float32; and each fails when what it measures is
+broken.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import fledge.verify.one_equation as section0
+import fledge.verify.one_equation as one_equation
 import fledge.verify.student as student
 from fledge.algorithms.likelihood.distillation import Distillation
 from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation
@@ -18,10 +20,10 @@ from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.fit import nll
 from fledge.trajectories import Trajectories
 from fledge.verify.laboratory import Hardware
-from fledge.verify.one_equation import SECTION_0
+from fledge.verify.one_equation import ONE_EQUATION
 
 
-@pytest.mark.parametrize("row", SECTION_0, ids=lambda row: row.__name__)
+@pytest.mark.parametrize("row", ONE_EQUATION, ids=lambda row: row.__name__)
 def test_every_row_holds(row: Any) -> None:
     for dtype in (torch.float64, torch.float32):
         measured = row(Hardware("cpu", dtype))
@@ -29,8 +31,8 @@ def test_every_row_holds(row: Any) -> None:
     assert {"U1", "U2", "U3", "U4", "U5", "U6", "U7"} >= {measured.id.partition(".")[0]}
 
 
-def test_every_system_of_the_section_has_a_row() -> None:
-    systems = {row.__name__[:2].upper() for row in SECTION_0}
+def test_every_system_of_the_equation_has_a_row() -> None:
+    systems = {row.__name__[:2].upper() for row in ONE_EQUATION}
     assert systems == {f"U{number}" for number in range(1, 8)}
 
 
@@ -74,13 +76,15 @@ def squared(logp: Tensor, weight: Tensor | float = 1.0) -> Tensor:
 @pytest.mark.parametrize(
     ("module", "name", "broken", "rows"),
     [
-        (section0, "Supervised", HalfTheRows, ["u1_maximum_likelihood"]),
-        (section0, "Reinforce", RewardSquared, ["u3_policy_gradient", "u4_regularised_optimum"]),
-        (section0, "nll", squared, ["u5_label_smoothing"]),
-        (student, "nll", squared, ["u5_reward_augmented", "u5_reweighting", "u6_posterior_regularisation"]),
-        (section0, "ExpectationMaximisation", RewardSquaredEM, ["u2_posterior"]),
-        (section0, "ExpectationMaximisation", OneStep, ["u2_posterior"]),
-        (section0, "Distillation", FewLessons, ["u7_distillation"]),
+        (one_equation, "Supervised", HalfTheRows, ["u1_maximum_likelihood"]),
+        (one_equation, "Reinforce", RewardSquared, ["u3_policy_gradient", "u4_regularised_optimum"]),
+        (one_equation, "nll", squared, ["u5_label_smoothing"]),
+        (student, "nll", squared, [
+            "u5_reward_augmented", "u5_reweighting", "u6_posterior_regularisation",
+        ]),
+        (one_equation, "ExpectationMaximisation", RewardSquaredEM, ["u2_posterior"]),
+        (one_equation, "ExpectationMaximisation", OneStep, ["u2_posterior"]),
+        (one_equation, "Distillation", FewLessons, ["u7_distillation"]),
     ],
 )  # fmt: skip
 def test_a_row_fails_where_what_it_measures_is_broken(
@@ -88,4 +92,4 @@ def test_a_row_fails_where_what_it_measures_is_broken(
 ) -> None:
     monkeypatch.setattr(module, name, broken)
     for row in rows:
-        assert not getattr(section0, row)(Hardware()).holds, row
+        assert not getattr(one_equation, row)(Hardware()).holds, row

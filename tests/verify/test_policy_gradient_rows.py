@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fledge.exact.mdp import MDP, random_mdp
+from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.verify.policy_gradient_rows import (
     bootstrapped_gradient,
     estimate,
@@ -24,7 +24,7 @@ from fledge.verify.policy_gradient_rows import (
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
 
 
-def action_values(mdp: MDP, logits: Tensor) -> Tensor:
+def action_values(mdp: EnumeratedMDP, logits: Tensor) -> Tensor:
     """Q_t(s, a) by induction, here in loops.  -> [H, S, A]"""
     states, actions = mdp.reward.shape
     policy, ahead, tables = logits.softmax(-1), [0.0] * states, []
@@ -42,7 +42,7 @@ def action_values(mdp: MDP, logits: Tensor) -> Tensor:
     return torch.tensor(tables[::-1], dtype=torch.float64)
 
 
-def mean_advantage(mdp: MDP, logits: Tensor, advantage: Tensor) -> Tensor:
+def mean_advantage(mdp: EnumeratedMDP, logits: Tensor, advantage: Tensor) -> Tensor:
     """Of the trajectories that are in s at time t and do a there.  [N, H] -> [H, S, A], NaN where
     there are none
     """

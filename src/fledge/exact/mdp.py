@@ -13,7 +13,7 @@ from torch import Tensor
 MOST_STATES, MOST_ACTIONS, LONGEST = 4, 3, 4  # 20,736 trajectories
 
 
-class MDP:
+class EnumeratedMDP:
     """P[a, s, s'], R[s, a], a distribution of the first state [S], γ, and a horizon H after which
     nothing counts.
 
@@ -97,11 +97,13 @@ class MDP:
 
 def random_mdp(
     states: int, actions: int, horizon: int, gamma: float, seed: int
-) -> tuple[MDP, Tensor]:
-    """A process with rewards around 1 and a policy for it, both drawn at random.  -> MDP, logits
+) -> tuple[EnumeratedMDP, Tensor]:
+    """A process with rewards around 1 and a policy for it, both drawn at random.  -> EnumeratedMDP, logits
     [S, A]
     """
     random = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=random)  # noqa: E731
     transition, start = draw(actions, states, states).softmax(-1), draw(states).softmax(-1)
-    return MDP(transition, 1 + draw(states, actions), start, gamma, horizon), draw(states, actions)
+    return EnumeratedMDP(transition, 1 + draw(states, actions), start, gamma, horizon), draw(
+        states, actions
+    )

@@ -138,15 +138,15 @@ def greedy(mdp: MDP, q: Tensor, tolerance: float = 0.0) -> Tensor:
         return policy
     best = q.amax(1, keepdim=True)
     first = torch.nn.functional.one_hot(policy, mdp.actions).bool()
-    _, ends = towards_the_end(mdp, first)
+    _, ends = find_way_to_end(mdp, first)
     if bool(ends.all()):
         return policy
     as_good = q >= best - TIE * best.abs().clamp(min=1) - tolerance
-    leading, ends = towards_the_end(mdp, as_good)
+    leading, ends = find_way_to_end(mdp, as_good)
     return torch.where(ends, leading, policy)
 
 
-def towards_the_end(mdp: MDP, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def find_way_to_end(mdp: MDP, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """In each state an action that may bring it one step nearer to a terminal one, 0 where none
     does; and whether one does.
 

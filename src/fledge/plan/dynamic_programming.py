@@ -78,7 +78,7 @@ class Place(NamedTuple):
         return (self.reward + self.chance @ value[self.after]).max()
 
 
-def places(mdp: MDP) -> list[Place]:
+def list_places(mdp: MDP) -> list[Place]:
     """All states. -> S places"""
     row, after, chance = (x.numpy() for x in mdp.entries())
     action, state = np.divmod(row, mdp.states)
@@ -102,7 +102,7 @@ def gauss_seidel(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     A sweep is a γ-contraction towards V*, as one of value iteration is, so that the same bound
     holds for what it changed. Raises UserError if the tolerance cannot be reached.
     """
-    every = list(enumerate(places(mdp)))
+    every = list(enumerate(list_places(mdp)))
     value, sweeps, approach = np.zeros(mdp.states), 0, Approach(mdp.gamma, tolerance)
     while True:
         change = 0.0
@@ -123,7 +123,7 @@ def prioritised_sweeping(mdp: MDP, tolerance: float = 1e-8) -> Solution:
     Worth it where few states change at a time. At γ = 1 whole sweeps follow, for only they show how
     much is still to come. Raises UserError if the tolerance cannot be reached.
     """
-    every = places(mdp)
+    every = list_places(mdp)
     before: list[list[int]] = [[] for _ in every]  # the states that may lead here
     for s, place in enumerate(every):
         for t in place.after:

@@ -145,9 +145,9 @@ class _Planes:
         self.rows, across = (-(-side // 2) for side in self.shape)
         self.strips, self.bands = -(-across // TILE), -(-self.rows // TILE)
         self.columns, self.tall = -(-across // self.strips), -(-self.rows // self.bands)
-        self.x = self._laid_out(np.where(exits, grid.worth.numpy() - grid.gamma * for_ever, 0.0))
-        blocked = [self._laid_out(~free & self.live) for free in _neighbours(floor)]
-        live, exits = self._laid_out(self.live), self._laid_out(exits)
+        self.x = self._lay_out(np.where(exits, grid.worth.numpy() - grid.gamma * for_ever, 0.0))
+        blocked = [self._lay_out(~free & self.live) for free in _neighbours(floor)]
+        live, exits = self._lay_out(self.live), self._lay_out(exits)
         spare = np.empty((3, self.tall * (self.columns + 1)))
         self.tiles = {
             (band, strip): self._parts(band, strip, blocked, live, exits, spare)
@@ -159,7 +159,7 @@ class _Planes:
         )  # by how much a sweep may change a tile; edged
         self.backups = 0
 
-    def _laid_out(self, x: np.ndarray) -> np.ndarray:
+    def _lay_out(self, x: np.ndarray) -> np.ndarray:
         """[H, W] -> [2, 2, strips, rows + 2, columns + 1], zero where nothing is."""
         whole = np.zeros((2 * self.rows, 2 * self.strips * self.columns), dtype=x.dtype)
         whole[: x.shape[0], : x.shape[1]] = x

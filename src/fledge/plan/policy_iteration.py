@@ -15,8 +15,8 @@ from fledge.plan.bellman import (
     account,
     action_values,
     as_probabilities,
+    find_way_to_end,
     policy_backup,
-    towards_the_end,
 )
 from fledge.worlds.mdp import MDP
 
@@ -91,7 +91,7 @@ def policy_iteration(mdp: MDP) -> Solution:
 
     Raises UserError as `policy_value` does.
     """
-    (policy, _), tried = towards_the_end(mdp), 0
+    (policy, _), tried = find_way_to_end(mdp), 0
     while True:
         value, tried = policy_value(mdp, policy), tried + 1
         q = action_values(mdp, value)  # [S, A]

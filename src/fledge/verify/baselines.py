@@ -11,16 +11,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fledge.exact.mdp import MDP, random_mdp
+from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.verify.rows import Row
 
 
-def estimates(mdp: MDP, logits: Tensor, baseline: float) -> Tensor:
+def estimates(mdp: EnumeratedMDP, logits: Tensor, baseline: float) -> Tensor:
     """g·(G − b) of every trajectory.  [S, A] -> [N, S, A]"""
     return mdp.step_scores(logits).sum(1) * (mdp.back - baseline)[:, None, None]
 
 
-def mean_and_variance(mdp: MDP, logits: Tensor, estimate: Tensor) -> tuple[Tensor, float]:
+def mean_and_variance(mdp: EnumeratedMDP, logits: Tensor, estimate: Tensor) -> tuple[Tensor, float]:
     """Over all trajectories: the expected estimate [S, A], and its total variance E‖x‖² − ‖E x‖².
     estimate [N, S, A]
     """
@@ -29,7 +29,7 @@ def mean_and_variance(mdp: MDP, logits: Tensor, estimate: Tensor) -> tuple[Tenso
     return mean, float((p * estimate.square().sum((1, 2))).sum() - mean.square().sum())
 
 
-def constants(mdp: MDP, logits: Tensor) -> dict[str, float]:
+def constants(mdp: EnumeratedMDP, logits: Tensor) -> dict[str, float]:
     """The baselines by name: none, a constant 1, the mean return, and the optimal one."""
     p = mdp.prob(logits)
     size = p * mdp.step_scores(logits).sum(1).square().sum((1, 2))  # p(τ)·‖g‖²  [N]
@@ -37,7 +37,7 @@ def constants(mdp: MDP, logits: Tensor) -> dict[str, float]:
     return {"none": 0.0, "constant": 1.0, "mean": mean, "optimal": optimal}
 
 
-def variances(mdp: MDP, logits: Tensor) -> dict[str, float]:
+def variances(mdp: EnumeratedMDP, logits: Tensor) -> dict[str, float]:
     """Of the estimate from one trajectory, by baseline."""
     return {
         name: mean_and_variance(mdp, logits, estimates(mdp, logits, b))[1]
@@ -45,7 +45,7 @@ def variances(mdp: MDP, logits: Tensor) -> dict[str, float]:
     }
 
 
-def reward_to_go(mdp: MDP, logits: Tensor) -> Tensor:
+def reward_to_go(mdp: EnumeratedMDP, logits: Tensor) -> Tensor:
     """Σ_t ∇log π(a_t|s_t) γ^t (G_t − V_t(s_t)): past rewards left out, the state's value as
     baseline.  [S, A] -> [N, S, A]
     """

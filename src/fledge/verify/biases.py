@@ -217,7 +217,7 @@ def cispo(group: Sequence[Answer]) -> list[list[float]]:
     ]
 
 
-def whole_rows(weights: Callable[[Sequence[Answer]], list[float]]) -> Credit:
+def spread_over_steps(weights: Callable[[Sequence[Answer]], list[float]]) -> Credit:
     """A weight for each answer is that of all its steps."""
     return lambda group: [
         [weight] * answer.length for weight, answer in zip(weights(group), group, strict=True)
@@ -242,19 +242,19 @@ def advantage_weighted(
     ]
 
 
-def right_ones(group: Sequence[Answer], threshold: float) -> list[float]:
+def weigh_right_answers(group: Sequence[Answer], threshold: float) -> list[float]:
     """Those that earned the threshold, alike (Singh et al. 2024, eq. 5); none where none did."""
     right = [answer.reward >= threshold for answer in group]
     return [float(each) / max(1, sum(right)) for each in right]
 
 
-def in_proportion(group: Sequence[Answer]) -> list[float]:
+def weigh_by_reward(group: Sequence[Answer]) -> list[float]:
     """p(o=1|y) over its sum, the reward being that chance (Dayan & Hinton 1997, eq. 4)."""
     total = sum(answer.reward for answer in group)
     return [answer.reward / total if total else 0.0 for answer in group]
 
 
-def best_ones(group: Sequence[Answer]) -> list[float]:
+def weigh_best_answers(group: Sequence[Answer]) -> list[float]:
     """The best of the group; equals share."""
     best = [answer.reward == max(other.reward for other in group) for answer in group]
     return [each / sum(best) for each in best]

@@ -24,10 +24,10 @@ from fledge.verify.value_rows import (
     GAMMA,
     STATES,
     Everything,
-    recorded,
+    make_batch,
+    record_gradients,
     relative,
     seeded,
-    some_batch,
 )
 from fledge.worlds.world import Box, Choices
 
@@ -47,7 +47,7 @@ def real_transitions(n: int = 24) -> Transitions:
     )
 
 
-def moved(module: nn.Module, seed: int) -> None:
+def disturb(module: nn.Module, seed: int) -> None:
     """Its numbers somewhere else."""
     with torch.no_grad():
         for parameter in module.parameters():
@@ -74,18 +74,18 @@ def sac_row() -> Row:
     space = Choices((STATES,))
     actor = GaussianActor(space, REACH, generator=random, widths=(8,))
     critic = TwinCritic(space, REACH, generator=random, widths=(8,))
-    moved(actor, 43)
+    disturb(actor, 43)
     with torch.no_grad():
         actor.log_temperature.fill_(-0.7)
-    fits = recorded(actor), recorded(critic)
+    fits = record_gradients(actor), record_gradients(critic)
     memory = Everything(rows)
     algorithm = SoftActorCritic(
         actor, critic, fits[0][0], fits[1][0], Stopwatch(), replay=memory, generator=seeded(44), gamma=GAMMA,  # pyright: ignore[reportArgumentType]
         updates_per_step=1, target_rate=0.25, learning_starts=0,
     )  # fmt: skip
-    moved(algorithm.target_critic.network, 45)
+    disturb(algorithm.target_critic.network, 45)
     lagging = copy.deepcopy(algorithm.target_critic.network)
-    figures = algorithm.update(some_batch())
+    figures = algorithm.update(make_batch())
     noise = torch.randn((2, len(rows), 2), generator=seeded(44))
     centre, reach = (REACH.high + REACH.low) / 2, (REACH.high - REACH.low) / 2
 
@@ -134,18 +134,18 @@ def td3_row() -> Row:
     space = Choices((STATES,))
     actor = DeterministicActor(space, REACH, generator=random, widths=(8,))
     critic = TwinCritic(space, REACH, generator=random, widths=(8,))
-    moved(actor, 53)
-    fits = recorded(actor), recorded(critic)
+    disturb(actor, 53)
+    fits = record_gradients(actor), record_gradients(critic)
     memory = Everything(rows)
     algorithm = TD3(
         actor, critic, fits[0][0], fits[1][0], Stopwatch(), replay=memory, generator=seeded(54), gamma=GAMMA,  # pyright: ignore[reportArgumentType]
         updates_per_step=2, target_rate=0.25, policy_every=2, target_noise=0.4, most_target_noise=0.5, learning_starts=0,
     )  # fmt: skip
-    moved(algorithm.target_critic.network, 55)
-    moved(algorithm.target_actor.network, 56)
+    disturb(algorithm.target_critic.network, 55)
+    disturb(algorithm.target_actor.network, 56)
     parts = algorithm.target_critic.network, algorithm.target_actor.network
     lagging_critic, lagging_actor = (copy.deepcopy(part) for part in parts)
-    figures = algorithm.update(some_batch())
+    figures = algorithm.update(make_batch())
     centre, reach = (REACH.high + REACH.low) / 2, (REACH.high - REACH.low) / 2
     error, drawn = 0.0, seeded(54)
     for step in range(2):  # the targets are still where they were at the second

@@ -7,7 +7,6 @@ A new estimator is one more line. Without a `claim` the algorithm's own `gradien
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -84,7 +83,7 @@ class Entry:
             hardware=hardware,
         )
 
-    def judged(self, id: str, measured: Measured, hardware: Hardware) -> Row:
+    def judge(self, id: str, measured: Measured, hardware: Hardware) -> Row:
         problem = self.problem()
         claim = self.claim or claim_of(self.make, Bench(problem, self.make, hardware).build())
         share = measured.effective
@@ -94,7 +93,7 @@ class Entry:
         )
 
     def row(self, id: str, hardware: Hardware, updates: int) -> Row:
-        return self.judged(id, self.measure(hardware, updates), hardware)
+        return self.judge(id, self.measure(hardware, updates), hardware)
 
 
 UNBIASED, SHRUNK = "unbiased", "unbiased up to scale (G-1)/G"
@@ -253,44 +252,55 @@ FAMILY: tuple[Entry, ...] = (
     Entry(
         "reward-weighted regression",
         RewardWeighted,
-        formula=biases.whole_rows(biases.reward_weighted),
+        formula=biases.spread_over_steps(biases.reward_weighted),
     ),
     Entry(
         "reward-weighted regression, over the batch, KL",
         partial(RewardWeighted, weights="batch", temperature=0.5),
         beta=BETA,
-        formula=biases.whole_rows(partial(biases.reward_weighted, temperature=0.5, beta=BETA)),
+        formula=biases.spread_over_steps(
+            partial(biases.reward_weighted, temperature=0.5, beta=BETA)
+        ),
     ),
     Entry(
         "reward-weighted regression, second step",
         partial(RewardWeighted, **SAME_ROWS),
         EARLIER,
         second_step=True,
-        formula=biases.whole_rows(biases.reward_weighted),
+        formula=biases.spread_over_steps(biases.reward_weighted),
     ),
     Entry(
-        "advantage-weighted regression", awr, formula=biases.whole_rows(biases.advantage_weighted)
+        "advantage-weighted regression",
+        awr,
+        formula=biases.spread_over_steps(biases.advantage_weighted),
     ),
     Entry(
         "advantage-weighted regression, weights end at 2",
         partial(awr, temperature=0.5, weight_cap=2.0),
         samples=3,
         language=TINY,
-        formula=biases.whole_rows(partial(biases.advantage_weighted, temperature=0.5, cap=2.0)),
+        formula=biases.spread_over_steps(
+            partial(biases.advantage_weighted, temperature=0.5, cap=2.0)
+        ),
     ),
     Entry(
         "em, the right ones kept",
         partial(ExpectationMaximisation, threshold=2.0),
         samples=3,
-        formula=biases.whole_rows(partial(biases.right_ones, threshold=2.0)),
+        formula=biases.spread_over_steps(partial(biases.weigh_right_answers, threshold=2.0)),
     ),
     Entry(
         "em, all in proportion to their reward",
         partial(ExpectationMaximisation, keep="posterior"),
         language=FIXED,
-        formula=biases.whole_rows(biases.in_proportion),
+        formula=biases.spread_over_steps(biases.weigh_by_reward),
     ),
-    Entry("best of n", best_of_n, samples=3, formula=biases.whole_rows(biases.best_ones)),
+    Entry(
+        "best of n",
+        best_of_n,
+        samples=3,
+        formula=biases.spread_over_steps(biases.weigh_best_answers),
+    ),
     Entry("online dpo", OnlineDPO, PAIRED, beta=BETA, formula=biases.online_dpo),
     Entry(
         "online dpo, groups of 3",
@@ -310,14 +320,6 @@ FAMILY: tuple[Entry, ...] = (
         formula=biases.online_dpo,
     ),
 )
-
-
-def family_rows(
-    hardware: Hardware, updates: int, entries: tuple[Entry, ...] = FAMILY
-) -> Iterator[Row]:
-    """The rows as they are measured."""
-    for number, entry in enumerate(entries, 1):
-        yield entry.row(f"A{number}", hardware, updates)
 
 
 def own_entries(name: str, make: Any) -> tuple[Entry, ...]:

@@ -24,7 +24,7 @@ from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
-from fledge.verify.table import TableNetwork, spoken
+from fledge.verify.table import TableNetwork, speak
 
 # make(policy, learner, stopwatch) gives an algorithm: anything with update(batch). Where it takes
 # the keywords `reference` and `kl`, as the package's own algorithms do, it is given the problem's.
@@ -170,7 +170,7 @@ class Bench:
         group = torch.arange(groups).repeat_interleave(len(words) // groups)
         opening = self.problem.language.vocabulary
         return self.update(
-            spoken(self.problem.language, words, opening, self.reward, self.step_logp, group)
+            speak(self.problem.language, words, opening, self.reward, self.step_logp, group)
         )[0]
 
     def update(self, batch: Any) -> tuple[Tensor, dict[str, float]]:

@@ -25,13 +25,13 @@ from fledge.verify.preference_rows import (
     LANGUAGE,
     PREFERRED,
     REJECTED,
-    furthest,
+    compare_figures,
     pairs_of,
     relative,
     sigmoid,
 )
 from fledge.verify.rows import Row
-from fledge.verify.table import TableNetwork, spoken
+from fledge.verify.table import TableNetwork, speak
 
 
 class TableOfScores(nn.Module):
@@ -66,7 +66,7 @@ def reward_model_row(hardware: Hardware) -> Row:
     learner.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
     sides = [
-        spoken(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)
+        speak(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)
     ]
     figures = RewardModel(model, learner, Stopwatch(), margin=margin).update(Pairs(*sides))  # pyright: ignore[reportArgumentType]
     number = {word: i for i, word in enumerate(_heap_order())}
@@ -83,7 +83,7 @@ def reward_model_row(hardware: Hardware) -> Row:
         "pair_accuracy": sum(gap > 0 for gap in gaps) / len(gaps),
         "reward_gap": sum(gaps) / len(gaps),
     }
-    error = max(relative(taken[0], wanted), furthest(figures, exact))
+    error = max(relative(taken[0], wanted), compare_figures(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
     return Row(
         "L1",
@@ -131,7 +131,7 @@ def distillation_row(
     steps = [number[word[:k]] for word in LANGUAGE.sequences for k in range(len(word))]
     loss = apart[steps].mean()
     exact = -torch.autograd.grad(loss, student)[0]
-    error = max(relative(ascent, exact), furthest(figures, {"loss": loss.item()}))
+    error = max(relative(ascent, exact), compare_figures(figures, {"loss": loss.item()}))
     statement = f"gradient and loss over all sequences to {error:.1e}"
     return Row(
         id,

@@ -34,7 +34,7 @@ def history(copies: int = 3, steps: int = 14) -> Trajectories:
     return Trajectories(obs, action, chosen, reward, ended & ~cut, ended & cut)
 
 
-def by_hand(batch: Trajectories, i: int, t: int, n: int) -> tuple[float, int, float, bool]:
+def sum_by_hand(batch: Trajectories, i: int, t: int, n: int) -> tuple[float, int, float, bool]:
     """Σ γ^k r_k over up to n steps, what was seen after them, γ^k, and whether the world ended
     there.
     """
@@ -58,7 +58,7 @@ def returns_row(id: str, n: int) -> Row:
     for j, number in enumerate(drawn.obs.tolist()):
         i, t = divmod(number, width)
         met.add(number)
-        reward, after, discount, terminated = by_hand(batch, i, t, n)
+        reward, after, discount, terminated = sum_by_hand(batch, i, t, n)
         same = int(drawn.action[j]) == int(batch.action[i, t]) and int(drawn.next_obs[j]) == after
         same &= bool(drawn.terminated[j]) is terminated and float(drawn.weight[j]) == 1
         wrong = max(
@@ -98,14 +98,14 @@ def surprise_row() -> Row:
     )
     for gone, beta in ((0.0, 0.4), (0.5, 0.7), (1.0, 1.0), (1.25, 1.0)):
         again = memory.draw(sum(parts), GAMMA, gone=gone)
-        error = max(error, of_surprise(again, numbers, parts, beta))
+        error = max(error, measure_draws(again, numbers, parts, beta))
     return Row(
         "M3", "replay, by surprise", "as often as |δ|^α, as heavy as (N·P)^−β", error, FLOAT32,
         f"{len(numbers)} steps of {sum(parts)} parts, four draws: counts and weights to {error:.1e}",
     )  # fmt: skip
 
 
-def of_surprise(drawn: Transitions, numbers: list[int], parts: list[int], beta: float) -> float:
+def measure_draws(drawn: Transitions, numbers: list[int], parts: list[int], beta: float) -> float:
     """The largest error of counts and weights."""
     counts = [int((drawn.obs == number).sum()) for number in numbers]
     chance = [part / sum(parts) for part in parts]

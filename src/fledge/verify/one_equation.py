@@ -10,7 +10,7 @@ measured alone; what they are measured against is enumeration.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -35,7 +35,7 @@ from fledge.trajectories import Trajectories
 from fledge.verify.laboratory import Bench, Hardware, expected_gradient, measure
 from fledge.verify.rows import Curve, Row
 from fledge.verify.student import fit_weighted
-from fledge.verify.table import TableNetwork, spoken
+from fledge.verify.table import TableNetwork, speak
 
 LANGUAGE = Language(3, 3, stop=0)  # 15 sequences of 1 to 3 symbols
 SMALL = Language(3, 2, stop=0)  # 7 sequences
@@ -109,7 +109,7 @@ def u2_posterior(hardware: Hardware) -> Row:
         rewards, steps = (
             x.to(hardware.device, hardware.dtype) for x in (earned, LANGUAGE.step_log_prob(before))
         )
-        algorithm.update(spoken(LANGUAGE, sequences, LANGUAGE.vocabulary, rewards, steps))
+        algorithm.update(speak(LANGUAGE, sequences, LANGUAGE.vocabulary, rewards, steps))
         posterior = LANGUAGE.log_prob(em_step(LANGUAGE, before, success))
         apart = max(apart, kl(posterior, LANGUAGE.log_prob(read())).item())
         likelihoods.append(log_success(LANGUAGE.log_prob(read()), success).item())
@@ -326,7 +326,7 @@ def u7_distillation(hardware: Hardware) -> Row:
     )
     algorithm = Distillation(student, learner, Stopwatch(), teacher=teacher.frozen_copy())
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
-    every = spoken(LANGUAGE, range(len(nothing)), LANGUAGE.vocabulary, nothing)
+    every = speak(LANGUAGE, range(len(nothing)), LANGUAGE.vocabulary, nothing)
     distances = []
     for step in range(401):
         distances.append(kl(LANGUAGE.log_prob(lesson.logits), LANGUAGE.log_prob(read())).item())
@@ -337,7 +337,7 @@ def u7_distillation(hardware: Hardware) -> Row:
     )
 
 
-SECTION_0: tuple[Callable[[Hardware], Row], ...] = (
+ONE_EQUATION: tuple[Callable[[Hardware], Row], ...] = (
     u1_maximum_likelihood,
     u2_posterior,
     u2_mixture,
@@ -349,9 +349,3 @@ SECTION_0: tuple[Callable[[Hardware], Row], ...] = (
     u6_posterior_regularisation,
     u7_distillation,
 )
-
-
-def section0_rows(hardware: Hardware) -> Iterator[Row]:
-    """The rows as they are measured."""
-    for row in SECTION_0:
-        yield row(hardware)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fledge.exact.mdp import MDP, random_mdp
+from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.verify.baselines import mean_and_variance
 from fledge.verify.rows import Row
 from fledge.weigh import gae, importance_weights, reward_to_go
@@ -20,7 +20,7 @@ from fledge.weigh import gae, importance_weights, reward_to_go
 LAMBDAS = (0.0, 0.5, 0.95, 1.0)
 
 
-def critic_of(mdp: MDP, values: Tensor) -> Tensor:
+def critic_of(mdp: EnumeratedMDP, values: Tensor) -> Tensor:
     """What a critic says along every trajectory; after the last step, which ends it, nothing.
     values [H+1, S] -> [N, H+1]
     """
@@ -30,12 +30,12 @@ def critic_of(mdp: MDP, values: Tensor) -> Tensor:
     )
 
 
-def estimate(mdp: MDP, logits: Tensor, advantage: Tensor) -> Tensor:
+def estimate(mdp: EnumeratedMDP, logits: Tensor, advantage: Tensor) -> Tensor:
     """Σ_t γ^t·Â_t·∇log π(a_t|s_t) of every trajectory.  [S, A], [N, H] -> [N, S, A]"""
     return torch.einsum("nt,ntsa->nsa", mdp.discount * advantage, mdp.step_scores(logits))
 
 
-def gae_advantage(mdp: MDP, values: Tensor, lam: float) -> Tensor:
+def gae_advantage(mdp: EnumeratedMDP, values: Tensor, lam: float) -> Tensor:
     """Every trajectory as one episode that ends with its last step.  values [H+1, S] -> [N, H]"""
     chosen = torch.ones_like(mdp.worth, dtype=torch.bool)
     ends = chosen & (torch.arange(mdp.horizon) == mdp.horizon - 1)
@@ -44,7 +44,7 @@ def gae_advantage(mdp: MDP, values: Tensor, lam: float) -> Tensor:
     )[0]
 
 
-def k_step_advantage(mdp: MDP, values: Tensor, k: int) -> Tensor:
+def k_step_advantage(mdp: EnumeratedMDP, values: Tensor, k: int) -> Tensor:
     """In rows of at most k steps, as a sampler cuts them: each runs on into the next, and only the
     last one ends.  [H+1, S] -> [N, H]
     """
@@ -58,7 +58,7 @@ def k_step_advantage(mdp: MDP, values: Tensor, k: int) -> Tensor:
     return torch.cat(rows, 1)
 
 
-def off_policy_advantage(mdp: MDP, logits: Tensor, behaviour: Tensor) -> Tensor:
+def off_policy_advantage(mdp: EnumeratedMDP, logits: Tensor, behaviour: Tensor) -> Tensor:
     """Σ_{s≥t} γ^(s−t) w_s r_s, w_s the ratio of all decisions up to s.  [S, A], [S, A] -> [N, H]"""
     chosen = torch.ones_like(mdp.worth, dtype=torch.bool)
     ends = chosen & (torch.arange(mdp.horizon) == mdp.horizon - 1)
@@ -66,7 +66,7 @@ def off_policy_advantage(mdp: MDP, logits: Tensor, behaviour: Tensor) -> Tensor:
     return reward_to_go(weight * mdp.worth, chosen, ends, torch.zeros_like(ends), mdp.gamma)
 
 
-def bootstrapped_gradient(mdp: MDP, logits: Tensor, values: Tensor, lam: float) -> Tensor:
+def bootstrapped_gradient(mdp: EnumeratedMDP, logits: Tensor, values: Tensor, lam: float) -> Tensor:
     """The mean of the estimate for any critic, state by state and without `weigh`: Σ_t γ^t Σ_s
     d_t(s) Σ_a π(a|s) D_t(s,a)·∇log π(a|s).
 
@@ -102,7 +102,12 @@ def policy_gradient_rows(processes: int = 100) -> list[Row]:
     bias = 0.0
 
     def note(
-        name: str, mdp: MDP, exact: Tensor, acting: Tensor, logits: Tensor, advantage: Tensor
+        name: str,
+        mdp: EnumeratedMDP,
+        exact: Tensor,
+        acting: Tensor,
+        logits: Tensor,
+        advantage: Tensor,
     ) -> None:
         mean = mean_and_variance(mdp, acting, estimate(mdp, logits, advantage))[0]
         worst[name] = max(worst.get(name, 0.0), float((mean - exact).norm() / exact.norm()))

@@ -24,7 +24,7 @@ from fledge.exact.problem import Problem, random_problem
 from fledge.trajectories import Pairs
 from fledge.verify.laboratory import Bench, Hardware, Make
 from fledge.verify.rows import Row
-from fledge.verify.table import spoken
+from fledge.verify.table import speak
 
 LANGUAGE = Language(3, 2, stop=0)  # 7 sequences of one or two symbols
 PREFERRED, REJECTED = (0, 5, 2, 6), (3, 1, 4, 0)  # answers of unequal length on either side
@@ -107,7 +107,7 @@ def relative(measured: Tensor, exact: Tensor) -> float:
     return float((measured - exact).norm() / exact.norm())
 
 
-def furthest(measured: dict[str, float], exact: dict[str, float]) -> float:
+def compare_figures(measured: dict[str, float], exact: dict[str, float]) -> float:
     """Of the figures that are known, the largest relative error."""
     return max(abs(measured[name] - value) / max(1.0, abs(value)) for name, value in exact.items())
 
@@ -118,7 +118,7 @@ def pairs_of(
     """weight [pairs]"""
     language, nothing = bench.problem.language, torch.zeros_like(bench.reward)
     sides = [
-        spoken(language, words, language.vocabulary, nothing) for words in (preferred, rejected)
+        speak(language, words, language.vocabulary, nothing) for words in (preferred, rejected)
     ]
     if weight is not None:
         counts = weight.to(nothing)[:, None].expand(sides[0].chosen.shape)
@@ -144,7 +144,7 @@ def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: 
         "preferred_logp": mean(said[w].logp for w in PREFERRED),
         "rejected_logp": mean(said[r].logp for r in REJECTED),
     }
-    error = max(relative(ascent, pull(problem, coefficient)), furthest(figures, exact))
+    error = max(relative(ascent, pull(problem, coefficient)), compare_figures(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
     return Row(
         id, subject, "the gradient is that of its formula", error, hardware.tolerance, statement
@@ -186,7 +186,7 @@ def kto_row(hardware: Hardware) -> Row:
     )
     make = partial(KTO, beta=BETA, undesirable_weight=weights[False])
     bench, said = Bench(problem, make, hardware), answers(problem)
-    rows = spoken(LANGUAGE, words, LANGUAGE.vocabulary, torch.zeros_like(bench.reward))
+    rows = speak(LANGUAGE, words, LANGUAGE.vocabulary, torch.zeros_like(bench.reward))
     verdict = torch.where(torch.tensor(wanted), 1.0, -1.0).to(bench.reward)[:, None]
     ends = (torch.arange(1, rows.chosen.shape[1] + 1) == rows.last().cpu()[:, None]).to(
         verdict.device
@@ -211,7 +211,7 @@ def kto_row(hardware: Hardware) -> Row:
         "preferred_logp": sum(one.logp for one in sides[True]) / len(sides[True]),
         "rejected_logp": sum(one.logp for one in sides[False]) / len(sides[False]),
     }
-    error = max(relative(ascent, pull(problem, coefficient)), furthest(figures, exact))
+    error = max(relative(ascent, pull(problem, coefficient)), compare_figures(figures, exact))
     statement = (
         f"gradient, loss, reference point {anchor:.3f} and figures of five verdicts to {error:.1e}"
     )

@@ -22,12 +22,12 @@ from fledge.algorithms.policy.natural_gradient import (
 )
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.algorithms.policy.trpo import TrustRegion
-from fledge.exact.mdp import MDP, random_mdp
+from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.verify.rows import Row
-from fledge.verify.value_rows import recorded, relative, seeded
+from fledge.verify.value_rows import record_gradients, relative, seeded
 from fledge.worlds.world import Choices
 
 STATES, ACTIONS, STEPS = 2, 2, 3  # 64 trajectories
@@ -51,7 +51,7 @@ class Tables(nn.Module):
         return logp.gather(-1, action[..., None]).squeeze(-1), spread, self.values.flatten()[obs]
 
 
-def trajectory(mdp: MDP, number: int) -> Trajectories:
+def trajectory(mdp: EnumeratedMDP, number: int) -> Trajectories:
     """One row, which ends with its last step."""
     state = torch.cat([mdp.state[number], torch.zeros(1, dtype=torch.long)])
     obs = (state + STATES * torch.arange(STEPS + 1))[None]
@@ -62,7 +62,7 @@ def trajectory(mdp: MDP, number: int) -> Trajectories:
     )
 
 
-def expected_steps(mdp: MDP, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def expected_steps(mdp: EnumeratedMDP, logits: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """What a mean over the steps of Â·∇log π + c·∇H adds to the logits, and −½v·∇(V − R̂)² to the
     values, over all trajectories.
 
@@ -96,7 +96,7 @@ def update_row(id: str, subject: str, make: Callable[..., Any]) -> Row:
     actor, critic = torch.zeros_like(logits), torch.zeros_like(values)
     for number, p in enumerate(chance.tolist()):
         tables = Tables(logits, values)
-        learner, taken = recorded(tables)
+        learner, taken = record_gradients(tables)
         make(tables, learner, Stopwatch()).update(trajectory(mdp, number))
         actor -= p * taken[0][0]
         critic -= p * taken[0][1]
@@ -133,7 +133,7 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
     rows, ends = len(state), torch.arange(STEPS).expand(len(state), -1) == STEPS - 1
     obs = torch.cat([state, state[:, :1]], 1)
     batch = Trajectories(obs, action, torch.ones_like(ends), reward, ends, torch.zeros_like(ends))
-    learner, _ = recorded(both.critic)
+    learner, _ = record_gradients(both.critic)
     step = TrustRegion(kl_limit=LIMIT) if trust_region else FixedRate(0.7)
     settings = NaturalGradientSettings(
         1.0, 1.0, damping=0.01, solver_steps=20, critic_updates=1, critic_epochs=1

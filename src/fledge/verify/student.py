@@ -12,7 +12,7 @@ from fledge.learner import Learner, Schedule
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
 from fledge.verify.laboratory import Hardware
-from fledge.verify.table import TableNetwork, spoken
+from fledge.verify.table import TableNetwork, speak
 
 
 def fit_weighted(
@@ -29,7 +29,7 @@ def fit_weighted(
         policy, Schedule(0.1, steps, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
     )
     everything = range(len(language.sequences))
-    rows = spoken(language, everything, language.vocabulary, q.to(hardware.device, hardware.dtype))
+    rows = speak(language, everything, language.vocabulary, q.to(hardware.device, hardware.dtype))
     weights = q.to(hardware.device, hardware.dtype)[:, None].expand(rows.chosen.shape)
     rows = rows.with_(weight=weights)
 

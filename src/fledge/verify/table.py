@@ -133,7 +133,7 @@ class TableNetwork(nn.Module):
         return self
 
 
-def spoken(
+def speak(
     language: Language,
     words: Sequence[int],
     opening: int,

@@ -66,7 +66,7 @@ class Everything:
         self.errors.append(error)
 
 
-def recorded(module: nn.Module) -> tuple[Learner, list[list[Tensor]]]:
+def record_gradients(module: nn.Module) -> tuple[Learner, list[list[Tensor]]]:
     """A learner that writes its gradients down and moves nothing."""
     learner = Learner(module, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
     taken: list[list[Tensor]] = []
@@ -112,7 +112,7 @@ def every_transition(weight: Tensor | None = None) -> tuple[Transitions, Tensor]
     return rows, mdp.transition[a, s, after]
 
 
-def some_batch() -> Trajectories:
+def make_batch() -> Trajectories:
     """What an update is given; what is learned from comes out of the memory."""
     no = torch.zeros(1, 1, dtype=torch.bool)
     obs = torch.zeros(1, 2, dtype=torch.long)
@@ -125,7 +125,7 @@ def dqn_rows() -> Iterator[Row]:
     backups, steps, following = 0.0, 0.0, 0.0
     for double in (True, False):
         network = TableQ(33)
-        learner, taken = recorded(network)
+        learner, taken = record_gradients(network)
         memory = Everything(rows)
         algorithm = DQN(
             network, learner, Stopwatch(), replay=memory, gamma=GAMMA, n_step=1, updates_per_step=1,  # pyright: ignore[reportArgumentType]
@@ -145,7 +145,7 @@ def dqn_rows() -> Iterator[Row]:
                     for p, n in zip(chance[own].tolist(), rows.next_obs[own].tolist(), strict=True)
                 )
                 backups = max(backups, abs(float((chance[own] * said[own]).sum()) - backup))
-        figures = algorithm.update(some_batch())
+        figures = algorithm.update(make_batch())
         gradient, errors = torch.zeros_like(q), []
         for i, (s, a, after) in enumerate(
             zip(rows.obs.tolist(), rows.action.tolist(), rows.next_obs.tolist(), strict=True)
@@ -163,7 +163,7 @@ def dqn_rows() -> Iterator[Row]:
         steps = max(steps, abs(figures["td_error"] - sum(errors) / len(errors)))
         steps = max(steps, float(memory.asked[0] != (GAMMA, 1)))
         unmoved = torch.equal(lagging.table, old)
-        algorithm.update(some_batch())  # the second step, after which θ⁻ is θ
+        algorithm.update(make_batch())  # the second step, after which θ⁻ is θ
         following = max(following, float(not unmoved), relative([lagging.table], [q]))
     yield Row(
         "Q1", "dqn, its target, double and not", "on average Bellman's optimal backup of the lagging table", backups, 1e-10,
@@ -179,7 +179,7 @@ def dqn_rows() -> Iterator[Row]:
     )  # fmt: skip
 
 
-def quarters() -> Trajectories:
+def make_quarters() -> Trajectories:
     """From two states into two others, each as often as its chance in quarters says; a step, and it
     is cut there.
     """
@@ -198,7 +198,7 @@ def tabular_row() -> Row:
     """The mean of the targets from states that are taught to states that are not: Bellman's backup
     for each method's worth.
     """
-    batch, epsilon = quarters(), 0.1
+    batch, epsilon = make_quarters(), 0.1
     known = torch.tensor([[1.0, 4.0], [-2.0, 0.5]], dtype=torch.float64)  # Q of the states 2 and 3
     mixed = [(1 - epsilon) * max(row) + epsilon * sum(row) / 2 for row in known.tolist()]
     worths: dict[str, tuple[Callable[..., Any], list[float]]] = {

@@ -60,7 +60,7 @@ class BatchedCartPole:
         self.state[:] = self.generator.uniform(-START, START, (4, self.copies))
         self.over[:] = False
         self.elapsed[:] = 0
-        return self._observed()
+        return self._observe()
 
     def step(self, action: Tensor) -> Step:
         try:
@@ -83,7 +83,7 @@ class BatchedCartPole:
             self._begin_anew(reward, terminated, truncated)
         self.over = terminated | truncated
         told = map(torch.from_numpy, (reward, terminated, truncated))
-        return Step(self._observed(), *told)
+        return Step(self._observe(), *told)
 
     def _accelerate(self, push: np.ndarray) -> None:
         """rate[1], rate[3] become the accelerations of cart and pole (Florian 2007, eqs. 23 and
@@ -124,7 +124,7 @@ class BatchedCartPole:
         terminated[over] = False
         truncated[over] = False
 
-    def _observed(self) -> Tensor:
+    def _observe(self) -> Tensor:
         return torch.from_numpy(self.state.T.astype(np.float32, order="C"))  # [n, 4]
 
     def state_dict(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class BatchedCartPole:
             state["elapsed"],
         )
         self.generator.bit_generator.state = state["generator"]
-        return self._observed()
+        return self._observe()
 
     def close(self) -> None:
         """It holds nothing that must be given back."""

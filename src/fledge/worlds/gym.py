@@ -24,12 +24,12 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.user_code import told_as
-from fledge.worlds.gym_copies import InProcesses, InTurn, failure
-from fledge.worlds.gym_spaces import shown, told
+from fledge.worlds.gym_copies import InProcesses, InTurn, describe_failure
+from fledge.worlds.gym_spaces import translate_actions, translate_observations
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import unheard_warnings
-from fledge.worlds.own import Maker, look_in_current_folder, made, out_of_file
+from fledge.worlds.own import Maker, look_in_current_folder, make_own, out_of_file
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
@@ -63,7 +63,9 @@ def make_environment(
     in_file = file_of(name)
     if maker is None and in_file is not None:
         maker = out_of_file(*in_file)
-    environment = registered(name, pictures) if maker is None else made(maker, name, pictures)
+    environment = (
+        make_registered(name, pictures) if maker is None else make_own(maker, name, pictures)
+    )
     seen = environment.observation_space
     if not isinstance(seen, spaces.Dict | spaces.Tuple):
         return environment
@@ -75,26 +77,28 @@ def make_environment(
     return FlattenObservation(environment)
 
 
-def registered(name: str, pictures: bool) -> gymnasium.Env:
+def make_registered(name: str, pictures: bool) -> gymnasium.Env:
     """One of those that gymnasium knows by `name`."""
     if name.startswith("ALE/"):
         try:
             ale_py = importlib.import_module("ale_py")
         except ImportError as error:
-            raise missing(name, "ale_py", error) from error
+            raise explain_missing(name, "ale_py", error) from error
         gymnasium.register_envs(ale_py)
         ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
     module, colon, known = name.rpartition(":")
     if colon:
         look_in_current_folder()
-        with told_as(lambda error: failure(name, f"as the module {module} was imported", error)):
+        with told_as(
+            lambda error: describe_failure(name, f"as the module {module} was imported", error)
+        ):
             importlib.import_module(module)
     place = str(gymnasium.spec(known).entry_point)
-    with told_as(lambda error: failure(name, "as it was made", error)):
-        return _made(name, known, place, "rgb_array" if pictures else None)
+    with told_as(lambda error: describe_failure(name, "as it was made", error)):
+        return _make(name, known, place, "rgb_array" if pictures else None)
 
 
-def _made(name: str, known: str, place: str, render_mode: str | None) -> gymnasium.Env:
+def _make(name: str, known: str, place: str, render_mode: str | None) -> gymnasium.Env:
     try:
         if not known.startswith("ALE/"):
             with unheard_warnings() if place.startswith("gymnasium.envs.mujoco") else nullcontext():
@@ -104,10 +108,12 @@ def _made(name: str, known: str, place: str, render_mode: str | None) -> gymnasi
         bare = gymnasium.make(known, disable_env_checker=True, render_mode=render_mode, frameskip=1)
         return FrameStackObservation(AtariPreprocessing(bare), 4)
     except (DependencyNotInstalled, ImportError) as error:
-        raise missing(name, place, error) from error
+        raise explain_missing(name, place, error) from error
 
 
-def missing(name: str, place: str, error: ImportError | DependencyNotInstalled) -> UserError:
+def explain_missing(
+    name: str, place: str, error: ImportError | DependencyNotInstalled
+) -> UserError:
     """The sentence about something that is not installed. place: the module of the environment."""
     extra = next((extra for module, extra in EXTRAS.items() if place.startswith(module)), None)
     what = (
@@ -147,8 +153,8 @@ class GymWorld:
         kind = InProcesses if processes else InTurn
         self.inside = kind(name, partial(make_environment, name, pictures, maker), copies)
         try:
-            self.observation, self._show = shown(self.inside.seen, name)
-            self.action, self._tell = told(self.inside.told, name)
+            self.observation, self._show = translate_observations(self.inside.seen, name)
+            self.action, self._tell = translate_actions(self.inside.told, name)
         except UserError:
             self.close()
             raise
@@ -161,12 +167,12 @@ class GymWorld:
         return self._begin()
 
     def _begin(self) -> Tensor:
-        self.obs = self._checked(self.inside.reset(seeds_of(self.seed, self.copies, self.begun)))
+        self.obs = self._check(self.inside.reset(seeds_of(self.seed, self.copies, self.begun)))
         return self.obs
 
     def step(self, action: Tensor) -> Step:
         after = self.inside.step(self.tell(action))
-        self.obs = self._checked(after.obs)
+        self.obs = self._check(after.obs)
         with np.errstate(over="ignore"):
             reward = after.reward.astype(np.float32)
         if not np.isfinite(reward).all():
@@ -210,9 +216,9 @@ class GymWorld:
                 f"an observation {np.shape(seen)} was given, and {self.name} shows "
                 f"{self.inside.seen.shape}: give one, or several."
             )
-        return self._checked(rows), one
+        return self._check(rows), one
 
-    def _checked(self, seen: np.ndarray) -> Tensor:
+    def _check(self, seen: np.ndarray) -> Tensor:
         try:
             with np.errstate(over="ignore"):
                 numbers = self._show(seen)

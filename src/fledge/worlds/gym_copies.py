@@ -36,11 +36,11 @@ class Told(NamedTuple):
     truncated: np.ndarray  # [n] bool
 
 
-def failed(name: str, where: str, error: BaseException) -> UserError:
-    return UserError(failure(name, where, error))
+def as_user_error(name: str, where: str, error: BaseException) -> UserError:
+    return UserError(describe_failure(name, where, error))
 
 
-def failure(name: str, where: str, error: BaseException) -> str:
+def describe_failure(name: str, where: str, error: BaseException) -> str:
     """The sentence about an environment that raised."""
     said = deed(error).removeprefix("raised ")
     if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
@@ -63,7 +63,7 @@ class InTurn:
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """-> obs [n, …]. Raises UserError."""
         obs, i = [], 0
-        with told_as(lambda error: failure(self.name, f"as copy {i} began", error)):
+        with told_as(lambda error: describe_failure(self.name, f"as copy {i} began", error)):
             for i, env in enumerate(self.envs):
                 obs.append(env.reset(seed=seeds[i])[0])
         self.over[:] = False
@@ -74,7 +74,7 @@ class InTurn:
         obs, i = [], 0
         reward = np.zeros(len(self.envs))
         terminated, truncated = np.zeros((2, len(self.envs)), dtype=bool)
-        with told_as(lambda error: failure(self.name, f"in copy {i}", error)):
+        with told_as(lambda error: describe_failure(self.name, f"in copy {i}", error)):
             for i, env in enumerate(self.envs):
                 if self.over[i]:
                     obs.append(env.reset()[0])
@@ -96,7 +96,9 @@ class InTurn:
 
     def close(self) -> None:
         for i, env in enumerate(self.envs):
-            with told_as(lambda error, i=i: failure(self.name, f"as copy {i} was closed", error)):
+            with told_as(
+                lambda error, i=i: describe_failure(self.name, f"as copy {i} was closed", error)
+            ):
                 env.close()
 
 
@@ -119,7 +121,7 @@ class InProcesses:
             EOFError,
             OSError,
         ) as error:  # the first was made here and did well, so another has failed there
-            raise failed(name, "as its processes began", error) from error
+            raise as_user_error(name, "as its processes began", error) from error
         self.seen, self.told = self.vector.single_observation_space, self.vector.single_action_space
 
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
@@ -138,11 +140,11 @@ class InProcesses:
                 )  # it warns of the traceback that it is about to raise
                 return question()
         except EOFError as error:
-            raise failed(
+            raise as_user_error(
                 self.name, "as one of its processes was ended from outside", error
             ) from error
         except Exception as error:
-            raise failed(self.name, "in a process of its own", error) from error
+            raise as_user_error(self.name, "in a process of its own", error) from error
 
     def close(self) -> None:
         """Ends the processes, whatever state they are in."""

@@ -16,7 +16,7 @@ Show = Callable[[np.ndarray], Tensor]  # as gymnasium has it [n, …] -> [n, *O]
 Tell = Callable[[Tensor], np.ndarray]  # [n, *A] -> as gymnasium wants it [n, …]
 
 
-def shown(space: spaces.Space, name: str) -> tuple[Space, Show]:
+def translate_observations(space: spaces.Space, name: str) -> tuple[Space, Show]:
     """What a world shows. Numbers come as float32 and choices as int64 from 0; pictures stay uint8
     and come as [C, H, W].
 
@@ -44,7 +44,7 @@ def shown(space: spaces.Space, name: str) -> tuple[Space, Show]:
     )
 
 
-def told(space: spaces.Space, name: str) -> tuple[Space, Tell]:
+def translate_actions(space: spaces.Space, name: str) -> tuple[Space, Tell]:
     """What a world is told. An action of numbers is cut to the world's bounds on its way, and only
     there: the trainer keeps its own.
 

@@ -118,18 +118,18 @@ def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> W
     try:
         return in_units(GymWorld(name, copies, processes=processes, maker=maker))
     except Error as error:
-        raise unknown(name, error) from error
+        raise explain_unknown(name, error) from error
 
 
-def unknown(name: str, error: Exception) -> UserError:
+def explain_unknown(name: str, error: Exception) -> UserError:
     """The sentence about a name that gymnasium does not have."""
     from gymnasium import registry
 
     module, colon, own = name.rpartition(":")
     latest: dict[str, str] = {family.lower(): f"{family}:…" for family in FAMILIES}
-    for known in sorted([*OWN, *registry], key=version):
-        latest[base(known)] = known
-    near = difflib.get_close_matches(base(own), latest, n=1)
+    for known in sorted([*OWN, *registry], key=read_version):
+        latest[strip_version(known)] = known
+    near = difflib.get_close_matches(strip_version(own), latest, n=1)
     if near:
         return UserError(
             f"there is no world {name!r}: perhaps you meant {module}{colon}{latest[near[0]]}."
@@ -140,12 +140,12 @@ def unknown(name: str, error: Exception) -> UserError:
     )
 
 
-def base(name: str) -> str:
+def strip_version(name: str) -> str:
     """A name without its version, in lower case."""
     return re.sub(r"-v\d+$", "", name).lower()
 
 
-def version(name: str) -> int:
+def read_version(name: str) -> int:
     """The number after -v, 0 where there is none."""
     ending = re.search(r"-v(\d+)$", name)
     return int(ending[1]) if ending else 0

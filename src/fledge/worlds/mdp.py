@@ -60,7 +60,7 @@ class MDP:
             self._outcome = self._outcome.coalesce()
         self.reward = self._expected(reward)  # [S, A]
         self._check_reward()
-        self.start = self._checked_start(start)  # [S]
+        self.start = self._check_start(start)  # [S]
 
     @property
     def sparse(self) -> bool:
@@ -172,7 +172,7 @@ class MDP:
                 f"{int(pays[0, 0])} is terminal and pays nothing: pay on the way into it."
             )
 
-    def _checked_start(self, start: Tensor | None) -> Tensor:
+    def _check_start(self, start: Tensor | None) -> Tensor:
         if bool(self.terminal.all()):
             raise UserError("every state is terminal: there is nothing to decide. Leave one open.")
         if start is None:

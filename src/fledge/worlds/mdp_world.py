@@ -66,9 +66,9 @@ class MDPWorld:
     def reset(self, seed: int) -> Tensor:
         self.generator.manual_seed(seed)
         uniform = self._uniform()
-        self.state = self._started(uniform[1])
+        self.state = self._draw_start(uniform[1])
         self.elapsed, self.over = np.zeros_like(self.elapsed), np.zeros_like(self.over)
-        return self._observed(uniform[2])
+        return self._observe(uniform[2])
 
     def step(self, action: Tensor) -> Step:
         """Raises UserError for an action that is none of the A."""
@@ -83,13 +83,13 @@ class MDPWorld:
         reward, state, elapsed = self.pays[outcome], self.after[outcome], self.elapsed + 1
         if self.over.any():  # what was done there reaches nobody
             reward[self.over], elapsed[self.over] = 0.0, 0
-            state = np.where(self.over, self._started(uniform[1]), state)
+            state = np.where(self.over, self._draw_start(uniform[1]), state)
         self.state, self.elapsed = state, elapsed
         terminated = self.terminal[state]  # nothing starts in a terminal state
         truncated = ~terminated & (elapsed == (self.time_limit or -1))
         self.over = terminated | truncated
         return Step(
-            self._observed(uniform[2]), *map(torch.from_numpy, (reward, terminated, truncated))
+            self._observe(uniform[2]), *map(torch.from_numpy, (reward, terminated, truncated))
         )
 
     def _uniform(self) -> np.ndarray:
@@ -106,11 +106,11 @@ class MDPWorld:
             np.maximum(place, begin), end - 1
         )  # rounding must not lead into another row
 
-    def _started(self, uniform: np.ndarray) -> np.ndarray:
+    def _draw_start(self, uniform: np.ndarray) -> np.ndarray:
         """s ~ start.  [n] -> [n]"""
         return np.searchsorted(self.first, uniform * self.first[-1], side="right")
 
-    def _observed(self, uniform: np.ndarray) -> Tensor:
+    def _observe(self, uniform: np.ndarray) -> Tensor:
         """The state, or o ~ O[s, ·].  [n] -> [n]"""
         if self.sign is None:
             self.seen = self.state

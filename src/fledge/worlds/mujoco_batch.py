@@ -136,7 +136,7 @@ class MujocoBatch:
         self.generators = [np.random.default_rng(int(own)) for own in seeds]
         self._begin_anew(np.arange(self.copies))
         self.over[:] = False
-        return self._observed()
+        return self._observe()
 
     def step(self, action: Tensor) -> Step:
         done = action.numpy()  # [n, nu]
@@ -154,16 +154,16 @@ class MujocoBatch:
         except self.failure as error:
             raise UserError(f"{self.name} cannot be simulated any further: {error}.") from error
         self.elapsed += 1
-        reward, terminated = self._judged(before, done)
+        reward, terminated = self._judge(before, done)
         truncated = self.elapsed >= LONGEST
         if len(begins):
             self._begin_anew(begins)
             reward[begins], terminated[begins], truncated[begins] = 0.0, False, False
         self.over = terminated | truncated
         told = map(torch.from_numpy, (reward.astype(np.float32), terminated, truncated))
-        return Step(self._observed(), *told)
+        return Step(self._observe(), *told)
 
-    def _judged(self, before: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _judge(self, before: np.ndarray, done: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Reward and end out of coordinate 0 before the step [n] and what was done [n, nu].  -> [n]
         float64, [n] bool
         """
@@ -194,7 +194,7 @@ class MujocoBatch:
                 self.speed[i] += generator.uniform(-noise, noise, self.speed.shape[1])
         self.elapsed[copies] = 0
 
-    def _observed(self) -> Tensor:
+    def _observe(self) -> Tensor:
         seen = np.empty((self.copies, self.shown + self.speed.shape[1]), dtype=np.float32)
         seen[:, : self.shown] = self.position[:, self.body.hidden :]
         seen[:, self.shown :] = self.speed
@@ -220,7 +220,7 @@ class MujocoBatch:
         self.over[:], self.elapsed[:] = state["over"], state["elapsed"]
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.bit_generator.state = saved
-        return self._observed()
+        return self._observe()
 
     def close(self) -> None:
         """Ends the threads; after that nothing can be stepped."""

@@ -18,7 +18,7 @@ import gymnasium
 
 from fledge.errors import UserError
 from fledge.user_code import load_module, told_as
-from fledge.worlds.gym_copies import failure
+from fledge.worlds.gym_copies import describe_failure
 
 # What makes an environment, or one that is copied for every copy of the world. A factory may take
 # `render_mode`.
@@ -59,7 +59,7 @@ def _is_own_class(held: Any, module: ModuleType) -> bool:
     )
 
 
-def made(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
+def make_own(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
     """One environment. `pictures`: drawn as RGB, where the factory takes a `render_mode`.
 
     Raises UserError where the factory raises, makes something else, or an instance cannot be
@@ -67,7 +67,7 @@ def made(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
     """
     if isinstance(maker, gymnasium.Env):
         where = "as it was copied; give its class, or a function that makes one,"
-        with told_as(lambda error: failure(name, where, error)):
+        with told_as(lambda error: describe_failure(name, where, error)):
             return copy.deepcopy(maker)
     if not callable(maker):
         raise UserError(
@@ -75,7 +75,7 @@ def made(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
             "was wanted."
         )
     draws = pictures and _takes_render_mode(maker)
-    with told_as(lambda error: failure(name, "as it was made", error)):
+    with told_as(lambda error: describe_failure(name, "as it was made", error)):
         environment = maker(render_mode="rgb_array") if draws else maker()
     if not isinstance(environment, gymnasium.Env):
         raise UserError(

@@ -23,7 +23,7 @@ from fledge.sample.rollouts import rollout_rows
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.every_algorithm import policy
-from tests.subjects import TableNetwork, learner, rollouts, seeded, spoken
+from tests.subjects import TableNetwork, learner, rollouts, seeded, speak
 
 LANGUAGE = Language(3, 3, stop=0)  # 3 symbols, 3 steps: 15 sequences, 7 prefixes
 WORDS = range(len(LANGUAGE.sequences))
@@ -51,7 +51,7 @@ def proportional(teacher: TokenPolicy, rows: int) -> Trajectories:
     """
     times = (rows * read(teacher).exp()).round().long().tolist()
     words = [i for i in WORDS for _ in range(times[i])]
-    return spoken(LANGUAGE, words, OPENING, torch.zeros(len(WORDS)))
+    return speak(LANGUAGE, words, OPENING, torch.zeros(len(WORDS)))
 
 
 class Answers:
@@ -109,7 +109,7 @@ def test_sequence_level_distillation() -> None:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_token_level_distillation_on_given_rows(name: str) -> None:
-    every = spoken(LANGUAGE, WORDS, OPENING, torch.zeros(len(WORDS)))
+    every = speak(LANGUAGE, WORDS, OPENING, torch.zeros(len(WORDS)))
     expect_the_teacher(
         *taught(
             lambda student, fit, teacher: Distillation(

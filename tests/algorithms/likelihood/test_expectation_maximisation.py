@@ -26,7 +26,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.algorithms.enumeration import EXACT, Enumeration, cosine, relative_error
 from tests.every_algorithm import policy
-from tests.subjects import Gradients, TableNetwork, learner, rollouts, seeded, spoken
+from tests.subjects import Gradients, TableNetwork, learner, rollouts, seeded, speak
 
 LANGUAGE = Language(3, 3, stop=0)
 S = len(LANGUAGE.sequences)
@@ -50,7 +50,7 @@ def all_there_is(policy: TokenPolicy, success: Tensor = SUCCESS) -> Trajectories
     with torch.no_grad():
         reward = S * log_prob(policy).exp() * success
         steps = LANGUAGE.step_log_prob(policy.network.logits(LANGUAGE))
-    return spoken(LANGUAGE, range(S), 3, reward, steps)
+    return speak(LANGUAGE, range(S), 3, reward, steps)
 
 
 def exact_em_step(policy: TokenPolicy) -> Tensor:

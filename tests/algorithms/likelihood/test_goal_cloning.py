@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from fledge.algorithms.likelihood.goal_cloning import (
     Aimed,
     GoalCloning,
-    beside,
-    reached,
-    with_goals,
+    add_goal,
+    join_goal,
+    pick_reached,
 )
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
@@ -49,7 +49,7 @@ class PairTable(nn.Module):
 def cloning(rate: float = 0.05, steps: int = 1, **kwargs: Any) -> GoalCloning:
     world = Line(1)
     policy = ActorCritic(
-        with_goals(world.observation, world.observation),
+        add_goal(world.observation, world.observation),
         world.action,
         generator=seeded(0),
         actor=PairTable(7, 3),
@@ -93,7 +93,10 @@ def end_of(batch: Trajectories, b: int, t: int) -> int:
 @given(seed=st.integers(0, 10_000))
 def test_a_step_was_headed_for_the_end_of_its_episode_or_any_place_before(seed: int) -> None:
     batch = rows(seed)
-    final, future = reached(batch, "final", seeded(seed)), reached(batch, "future", seeded(seed))
+    final, future = (
+        pick_reached(batch, "final", seeded(seed)),
+        pick_reached(batch, "future", seeded(seed)),
+    )
     for b, t in batch.chosen.nonzero().tolist():
         end = end_of(batch, b, t)
         assert final[b, t] == end
@@ -104,7 +107,7 @@ def test_of_the_places_later_on_each_is_as_likely_as_the_others() -> None:
     """20,000 steps at the beginning of five; χ² with a false alarm of 1 in 10,000."""
     no = torch.zeros(20_000, 5, dtype=torch.bool)
     batch = Trajectories(torch.zeros(20_000, 6), no.long(), ~no, no.float(), no, no)
-    counts = Counter(reached(batch, "future", seeded(0))[:, 0].tolist())
+    counts = Counter(pick_reached(batch, "future", seeded(0))[:, 0].tolist())
     come_as_often_as(dict.fromkeys(range(1, 6), 0.2), counts)
 
 
@@ -163,7 +166,7 @@ def test_every_goal_is_reached() -> None:
         made.update(next(episodes))
     for goal in range(7):
         world = Line(1)
-        place, seeker = world.reset(0), made.towards(torch.tensor(goal))
+        place, seeker = world.reset(0), made.seek(torch.tensor(goal))
         for _ in range(3):
             place = world.step(seeker.best(place)).obs
         assert place.item() == goal
@@ -190,7 +193,7 @@ def test_goals_are_told_for_a_batch_and_then_others() -> None:
 def test_a_part_of_what_is_observed_may_be_the_goal() -> None:
     """Position and speed are observed, the position is the goal."""
     space, part = Box(-torch.ones(2), torch.ones(2)), Box(-2 * torch.ones(1), 2 * torch.ones(1))
-    both = with_goals(space, part)
+    both = add_goal(space, part)
     assert isinstance(both, Box)
     assert both.low.tolist() == [-1, -1, -2]
     policy = ActorCritic(both, Choices((2,)), generator=seeded(0))
@@ -208,13 +211,13 @@ def test_a_part_of_what_is_observed_may_be_the_goal() -> None:
     made.update(Trajectories(obs, no.long(), ~no, no.float(), no, no))
     assert made.labelled.obs is not None
     assert made.labelled.obs.tolist() == [[0, 1, 6], [2, 3, 6], [4, 5, 6]]
-    assert with_goals(Choices((3,)), Choices((4, 5))) == Choices((3, 4, 5))
-    assert beside(torch.tensor([1, 2]), torch.tensor([[3, 4], [5, 6]])).tolist() == [
+    assert add_goal(Choices((3,)), Choices((4, 5))) == Choices((3, 4, 5))
+    assert join_goal(torch.tensor([1, 2]), torch.tensor([[3, 4], [5, 6]])).tolist() == [
         [1, 3, 4],
         [2, 5, 6],
     ]
     with pytest.raises(UserError, match="observations are Box and goals Choices"):
-        with_goals(space, Choices((2,)))
+        add_goal(space, Choices((2,)))
 
 
 def test_a_run_that_was_saved_goes_on_with_the_same_bits(tmp_path: Path) -> None:

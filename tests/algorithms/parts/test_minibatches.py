@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation
-from fledge.algorithms.parts.minibatches import Minibatches, only
+from fledge.algorithms.parts.minibatches import Minibatches, keep_rows
 from fledge.errors import UserError
 from fledge.stopwatch import Stopwatch
 from tests.every_algorithm import policy
@@ -51,13 +51,13 @@ def test_figures_are_means_over_the_steps_that_were_made() -> None:
 
 def test_rows_that_do_not_count_are_left_out_but_for_those_a_step_needs() -> None:
     marked = torch.arange(16) == 5
-    alone = only(BATCH, marked, at_least=1)
+    alone = keep_rows(BATCH, marked, at_least=1)
     assert len(alone) == 1
     assert torch.equal(alone.obs[0], BATCH.obs[5])
-    filled = only(BATCH, marked, at_least=3)
+    filled = keep_rows(BATCH, marked, at_least=3)
     assert len(filled) == 3
     assert torch.equal(filled.chosen.any(1), torch.tensor([True, False, False]))
-    assert not only(BATCH, torch.zeros(16, dtype=torch.bool), at_least=2).chosen.any()
+    assert not keep_rows(BATCH, torch.zeros(16, dtype=torch.bool), at_least=2).chosen.any()
 
 
 def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that_were_skipped() -> (

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.algorithms.parts.neighbourhood import policy_parameters
+from fledge.algorithms.parts.fisher_vector_product import policy_parameters
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGradientSettings
 from fledge.algorithms.policy.ppo import PPO, PPOSettings

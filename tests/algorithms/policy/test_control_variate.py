@@ -29,8 +29,8 @@ from tests.subjects import (
     learner,
     rollouts,
     seeded,
+    speak,
     spoil,
-    spoken,
 )
 
 
@@ -91,7 +91,7 @@ def test_an_action_that_was_sampled_stays_on_the_support() -> None:
     least = int(off[0].argmin())  # the first symbol that is cut off
     assert off[0, least] == -torch.inf
     word = next(i for i, symbols in enumerate(language.sequences) if symbols[0] == least)
-    batch = spoken(language, [word], 3, torch.ones(len(language.sequences)).double())
+    batch = speak(language, [word], 3, torch.ones(len(language.sequences)).double())
     fit = learner(actor)
     Gradients(fit)
     nothing = Guess(torch.zeros(3, actor.network.width, dtype=torch.float64))

@@ -21,7 +21,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.weigh import overlong_penalty
 from tests.algorithms.enumeration import EXACT, Enumeration, cosine, relative_error
 from tests.every_algorithm import policy
-from tests.subjects import Gradients, learner, rollouts, seeded, spoken
+from tests.subjects import Gradients, learner, rollouts, seeded, speak
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.7])
@@ -147,7 +147,7 @@ def test_answers_near_the_limit_are_punished_in_a_line() -> None:
         reward=torch.zeros_like,
     )
     words = [subject.language.sequences.index(word) for word in ((0,), (1, 2))]
-    batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp)
+    batch = speak(subject.language, words, 3, subject.reward, subject.step_logp)
     weight = subject.algorithm.weigh(batch, torch.zeros_like(batch.reward)).weight
     torch.testing.assert_close(weight[:, 0], torch.tensor([0.5, -0.5]).double() * 2**0.5)
 

@@ -19,7 +19,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.weigh import effective_sample_size, importance_weights
 from tests.algorithms.enumeration import EXACT, Enumeration, relative_error
 from tests.every_algorithm import policy
-from tests.subjects import Gradients, learner, rollouts, seeded, spoken
+from tests.subjects import Gradients, learner, rollouts, seeded, speak
 
 
 @pytest.mark.parametrize("weights", ["trajectory", "decision"])
@@ -50,7 +50,7 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
         for i, word in enumerate(subject.language.sequences):
             earned = [worth[word[: t + 1]] for t in range(len(word))]
             subject.reward[i] = sum(earned)
-            batch = spoken(subject.language, [i], 3, subject.reward, subject.step_logp)
+            batch = speak(subject.language, [i], 3, subject.reward, subject.step_logp)
             reward = torch.tensor([earned + [0.0] * (3 - len(word))], dtype=torch.float64)
             subject.algorithm.update(batch.with_(reward=reward))
             estimates.append(
@@ -129,7 +129,7 @@ def test_the_kl_that_is_reported_is_the_policys_own() -> None:
     subject = Enumeration(OffPolicy, 3, 2, 0, beta=0.7, off_policy=True)
     mean = dict.fromkeys(("kl_k1", "kl_k3"), 0.0)
     for i in range(len(subject.p)):
-        batch = spoken(subject.language, [i], 3, subject.reward, subject.step_logp)
+        batch = speak(subject.language, [i], 3, subject.reward, subject.step_logp)
         figures = subject.algorithm.update(batch)
         for name in mean:
             mean[name] += float(subject.acting[i]) * figures[name]

@@ -18,7 +18,7 @@ from fledge.models.language.heads import ScalarHead
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.verify.table import TableNetwork, spoken
+from fledge.verify.table import TableNetwork, speak
 from tests.subjects import Gradients, learner, seeded
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-12}
@@ -57,7 +57,7 @@ class Table:
             else reward
         )
         logp = self.language.step_log_prob(self.network.logits(self.language).detach())
-        return spoken(self.language, words, self.language.vocabulary, worth, logp)
+        return speak(self.language, words, self.language.vocabulary, worth, logp)
 
     def steps(self) -> list[Tensor]:
         """What each optimizer step adds to the table.  [P, V] each"""

@@ -24,7 +24,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.algorithms.enumeration import EXACT, Enumeration
 from tests.algorithms.heads import actor_critic
-from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, spoken, transformer
+from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, speak, transformer
 
 
 def reinforce(baseline: Baseline) -> Any:
@@ -73,7 +73,7 @@ def test_of_two_groups_of_two_the_group_or_all_four_rows_scale_it(
     subject = Enumeration(reinforce(baseline), 2, 2, 0)
     ascent = torch.zeros_like(subject.table)
     for words in product(range(len(subject.p)), repeat=4):
-        batch = spoken(
+        batch = speak(
             subject.language,
             words,
             2,
@@ -102,7 +102,7 @@ def test_with_the_kl_and_a_baseline_from_the_others_too(baseline: Baseline) -> N
 def test_the_weight_of_the_optimal_baseline_is_the_squared_norm_of_a_tables_gradient() -> None:
     subject = Enumeration(reinforce("none"), 3, 3, 0)
     words = range(len(subject.p))
-    batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp)
+    batch = speak(subject.language, words, 3, subject.reward, subject.step_logp)
     norms = score_norm(subject.algorithm.policy, batch, subject.algorithm.learner)
     squares = [
         subject.pull(torch.eye(len(subject.p), dtype=torch.float64)[i]).square().sum()
@@ -221,7 +221,7 @@ def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_t
     mean, ascent = 0.0, torch.zeros_like(start.table)
     for i, weight in zip(said.tolist(), p.tolist(), strict=True):
         steps = language.step_log_prob(spoken_table.detach())
-        mean += weight * algorithm.update(spoken(language, [i], 3, reward, steps))["kl_k1"]
+        mean += weight * algorithm.update(speak(language, [i], 3, reward, steps))["kl_k1"]
         ascent -= weight * gradients.taken[-1][0][:, start.network.row_of(language)].T
     assert mean == pytest.approx(exact, rel=1e-9)
     torch.testing.assert_close(ascent, slope, **EXACT)
@@ -288,7 +288,7 @@ def test_the_optimal_baseline_is_that_of_the_other_rows() -> None:
     size = {i: float(subject.pull(one[i]).square().sum()) for i in words}
     reward = subject.reward.tolist()
     group = torch.zeros(len(words), dtype=torch.long)
-    batch = spoken(subject.language, words, 3, subject.reward, subject.step_logp, group)
+    batch = speak(subject.language, words, 3, subject.reward, subject.step_logp, group)
     weight = subject.algorithm.weigh(batch, batch.reward).weight
     for row, i in enumerate(words):
         others = [j for j in words if j != i]

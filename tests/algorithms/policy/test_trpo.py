@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, distributed, multiprocessing
 
-from fledge.algorithms.parts.neighbourhood import Neighbourhood, policy_parameters
+from fledge.algorithms.parts.fisher_vector_product import FisherVectorProduct, policy_parameters
 from fledge.algorithms.policy.natural_gradient import NaturalGradientSettings
 from fledge.algorithms.policy.trpo import TrustRegion, trpo
 from fledge.learner import Learner, Schedule
@@ -23,20 +23,20 @@ from tests.algorithms.heads import HEADS, actor_critic, algorithm, flat, kl, sai
 from tests.subjects import learner, seeded
 
 
-class Hopeful(Neighbourhood):
+class Hopeful(FisherVectorProduct):
     """Thinks the KL a hundredth of what it is."""
 
-    def fisher(self, vector: Tensor, damping: float) -> Tensor:
-        return 0.01 * super().fisher(vector, damping)
+    def product(self, vector: Tensor, damping: float) -> Tensor:
+        return 0.01 * super().product(vector, damping)
 
 
-def surroundings(name: str) -> tuple[ActorCritic, Trajectories, Neighbourhood, Tensor]:
+def surroundings(name: str) -> tuple[ActorCritic, Trajectories, FisherVectorProduct, Tensor]:
     both = actor_critic(name)
     batch = samples(both)
     return (
         both,
         batch,
-        Neighbourhood(both, batch, learner(both.critic)),
+        FisherVectorProduct(both, batch, learner(both.critic)),
         flat(policy_parameters(both)),
     )
 
@@ -51,7 +51,7 @@ def test_the_step_stays_within_the_limit_and_gains(name: str, limit: float) -> N
     numbers = said(both, batch, here)
     gradient = near.gradient()
     direction = torch.linalg.solve(
-        torch.stack([near.fisher(e, 0.1) for e in torch.eye(len(here)).double()]), gradient
+        torch.stack([near.product(e, 0.1) for e in torch.eye(len(here)).double()]), gradient
     )
     figures = TrustRegion(limit)(near, direction, 0.1)
     there = flat(policy_parameters(both))
@@ -94,7 +94,7 @@ def test_a_search_that_fails_leaves_the_policy_bit_for_bit_as_it_was(name: str, 
     with torch.no_grad():  # numbers that adding and taking away again would not bring back
         for parameter in policy_parameters(both):
             parameter.view(-1)[0] = 1e-17
-    near = (Hopeful if why == "too far" else Neighbourhood)(
+    near = (Hopeful if why == "too far" else FisherVectorProduct)(
         both, samples(both), learner(both.critic)
     )
     here, gradient = flat(policy_parameters(both)), near.gradient()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.preference.dpo import DPO, IPO
-from fledge.algorithms.preference.kto import KTO, is_wanted, mismatched, questions_and_answers
+from fledge.algorithms.preference.kto import KTO, is_wanted, mismatch, split_answers
 from fledge.algorithms.preference.online_dpo import OnlineDPO, best_and_worst
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
@@ -29,7 +29,7 @@ from fledge.sample.rollouts import rollout_rows
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories, from_rows
 from tests.every_algorithm import ALL_ROWS, DISTILLATION, EVERY, PREFERENCES, Case, policy
-from tests.subjects import Gradients, TableNetwork, learner, rollouts, seeded, spoken
+from tests.subjects import Gradients, TableNetwork, learner, rollouts, seeded, speak
 
 LANGUAGE = Language(3, 2, stop=0)  # 3 symbols, 2 steps: 7 sequences
 WORDS = range(len(LANGUAGE.sequences))
@@ -149,7 +149,7 @@ def test_kto_minimises_the_mean_of_its_formula() -> None:
     actor, other = policy(), policy(5)
     batch = rollouts(actor)
     w, r = logps(actor, batch)[0], logps(other, batch)[0]
-    swapped = mismatched(questions_and_answers(batch))
+    swapped = mismatch(split_answers(batch))
     anchor = max(0.0, (logps(actor, swapped)[0] - logps(other, swapped)[0]).mean())
     good = np.array(
         [float(row[mine].sum()) > 0 for row, mine in zip(batch.reward, batch.chosen, strict=True)]
@@ -185,23 +185,23 @@ def test_ktos_reference_point_is_never_negative() -> None:
 
 
 def answered(rows: list[list[int]], own: list[list[bool]]) -> list[Any]:
-    return questions_and_answers(from_rows(rows, own))
+    return split_answers(from_rows(rows, own))
 
 
 def test_mismatched_rows_hold_a_prompt_and_its_neighbours_answer() -> None:
     rows = [[1, 5, 7, 8, 2], [1, 6, 9, 2], [1, 4, 4, 4, 3, 2]]
     own = [[False] * 2 + [True] * 3, [False] * 2 + [True] * 2, [False] * 4 + [True] * 2]
-    mixed = mismatched(answered(rows, own))
+    mixed = mismatch(answered(rows, own))
     wanted = from_rows(
         [[1, 5, 9, 2], [1, 6, 7, 8, 2], [1, 4, 4, 4, 9, 2]],
         [[False] * 2 + [True] * 2, [False] * 2 + [True] * 3, [False] * 4 + [True] * 2],
     )
     assert mixed.obs.tolist() == wanted.obs.tolist()
     assert mixed.chosen.tolist() == wanted.chosen.tolist()
-    long = mismatched(answered([rows[2], [1, 7, 8, 9, 2]], [own[2], [False] + [True] * 4]))
+    long = mismatch(answered([rows[2], [1, 7, 8, 9, 2]], [own[2], [False] + [True] * 4]))
     assert long.obs.tolist()[0] == [1, 4, 4, 4, 7, 8]  # cut to the longer of the two
     with pytest.raises(ValueError, match="one row has no neighbour"):
-        mismatched(answered(rows[:1], own[:1]))
+        mismatch(answered(rows[:1], own[:1]))
 
 
 def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
@@ -210,20 +210,20 @@ def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
     """
     asked, said = [5, 5, 5, 6, 5, 7], [10, 11, 12, 13, 14, 15]
     rows = [[1, q, a, 2] for q, a in zip(asked, said, strict=True)]
-    mixed = mismatched(answered(rows, [[False, False, True, True]] * 6))
+    mixed = mismatch(answered(rows, [[False, False, True, True]] * 6))
     assert mixed.obs[:, 1].tolist() == asked
     assert mixed.obs[:, 2].tolist() == [13, 13, 13, 12, 13, 14]
-    alone = mismatched(
+    alone = mismatch(
         answered(rows[:3], [[False, False, True, True]] * 3)
     )  # all to one prompt: nothing can be mismatched
     assert alone.obs[:, 2].tolist() == [12, 10, 11]
 
 
 def test_mismatched_rows_do_not_depend_on_where_ranks_cut() -> None:
-    rows = questions_and_answers(rollouts(policy()))
-    whole = mismatched(rows)
+    rows = split_answers(rollouts(policy()))
+    whole = mismatch(rows)
     for cut in (1, 5, 8, 15):
-        parts = mismatched(rows, 0, cut), mismatched(rows, cut, 16 - cut)
+        parts = mismatch(rows, 0, cut), mismatch(rows, cut, 16 - cut)
         said = [
             row[mask].tolist()
             for part in parts
@@ -257,7 +257,7 @@ def every_pair(weight: Tensor) -> Pairs:
     """
     first, second = zip(*[(i, j) for i in WORDS for j in WORDS], strict=True)
     none = torch.zeros(len(WORDS), dtype=torch.float64)
-    preferred, rejected = (spoken(LANGUAGE, words, OPENING, none) for words in (first, second))
+    preferred, rejected = (speak(LANGUAGE, words, OPENING, none) for words in (first, second))
     return Pairs(
         preferred.with_(weight=weight.flatten()[:, None].expand(-1, LANGUAGE.length)), rejected
     )

@@ -87,7 +87,7 @@ def test_actions_stay_between_their_bounds() -> None:
         random(obs, noise)[0],
         fixed(obs),
         fixed(obs, noise),
-        random.bounds.anywhere(500, seeded(2)),
+        random.bounds.draw_anywhere(500, seeded(2)),
     ):
         assert action.shape == (500, 2)
         assert bool((action >= ACTION.low).all())

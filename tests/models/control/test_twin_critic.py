@@ -37,7 +37,7 @@ def test_held_still_the_gradient_goes_to_the_action_alone_and_is_the_same() -> N
     for one in (asked, taught):
         action = ACTION.clone().requires_grad_(True)
         if one is asked:
-            with one.held_still():
+            with one.hold_still():
                 q = one(OBS, action)
         else:
             q = one(OBS, action)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.models.language import short_attention as module
-from fledge.models.language.short_attention import short_attention, suits
+from fledge.models.language.short_attention import is_faster, short_attention
 from tests.subjects import seeded, transformer
 
 
@@ -59,11 +59,11 @@ def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is() -
 
 def test_it_is_taken_for_short_whole_rows_in_bfloat16_only() -> None:
     q, k, _ = inputs(torch.bfloat16)
-    assert suits(q, k)
-    assert not suits(q[:, :, :1], k)  # one token with a cache
-    assert not suits(q.float(), k.float())
+    assert is_faster(q, k)
+    assert not is_faster(q[:, :, :1], k)  # one token with a cache
+    assert not is_faster(q.float(), k.float())
     long = torch.zeros(1, 1, module.LONGEST + 1, 2, dtype=torch.bfloat16)
-    assert not suits(long, long)
+    assert not is_faster(long, long)
 
 
 def test_a_transformer_in_bfloat16_sees_neither_the_future_nor_other_documents() -> None:

@@ -49,7 +49,7 @@ class Distillation:
             return self.learner.skip()
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            return apart(self.kind, self.teacher, self.policy, rows).sum() / count, {}
+            return measure_divergence(self.kind, self.teacher, self.policy, rows).sum() / count, {}
 
         with self.stopwatch.phase("fit"):
             return self.learner.step(loss, batch) | {"tokens": float(count)}
@@ -61,7 +61,7 @@ class Distillation:
         self.learner.load_state_dict(state["learner"])
 
 
-def apart(
+def measure_divergence(
     kind: Divergence, teacher: TokenPolicy, student: TokenPolicy, rows: Trajectories
 ) -> Tensor:
     """The divergence at each chosen step, row by row.  -> [N]"""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fledge.algorithms.parts.minibatches import Minibatches, only
+from fledge.algorithms.parts.minibatches import Minibatches, keep_rows
 from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.learner import Learner
@@ -134,7 +134,9 @@ class ExpectationMaximisation:
             "effective_sample_size": effective_sample_size(posterior, everywhere),
         }
         weight = (posterior * rows / alive)[:, None].expand_as(batch.reward)
-        return only(batch.with_(weight=weight), kept, at_least=self.minibatches.pieces), figures
+        return keep_rows(
+            batch.with_(weight=weight), kept, at_least=self.minibatches.pieces
+        ), figures
 
     def fit(self, batch: Trajectories) -> dict[str, float]:
         """One optimizer step of the M-step. A row's weight is on its whole log π(y): the mean is

@@ -27,8 +27,8 @@ from fledge.worlds.world import Box, Choices, Space
 Relabel = Literal["final", "future"]
 
 
-def with_goals(observation: Space, goal: Space) -> Space:
-    """The space of an observation with a goal beside it, as `beside` makes them: what the policy is
+def add_goal(observation: Space, goal: Space) -> Space:
+    """The space of an observation with a goal beside it, as `join_goal` makes them: what the policy is
     to be made for.
 
     Raises UserError where one is numbers and the other choices.
@@ -45,12 +45,12 @@ def with_goals(observation: Space, goal: Space) -> Space:
     )
 
 
-def beside(obs: Tensor, goal: Tensor) -> Tensor:
+def join_goal(obs: Tensor, goal: Tensor) -> Tensor:
     """[n, *O], [n, *G] -> [n, O + G], one row of numbers for each"""
     return torch.cat([obs.reshape(len(obs), -1), goal.reshape(len(goal), -1)], -1)
 
 
-def reached(batch: Trajectories, relabel: Relabel, generator: torch.Generator) -> Tensor:
+def pick_reached(batch: Trajectories, relabel: Relabel, generator: torch.Generator) -> Tensor:
     """Of every step, the place in `obs` that it is taken to have been headed for.  -> [B, T], each
     in 1…T
 
@@ -76,16 +76,16 @@ class GoalSeeker:
         """goal: [*G]"""
         self.policy, self.goal = policy, goal
 
-    def _told(self, obs: Tensor) -> Tensor:
-        return beside(obs, self.goal.expand(len(obs), *self.goal.shape))
+    def _join(self, obs: Tensor) -> Tensor:
+        return join_goal(obs, self.goal.expand(len(obs), *self.goal.shape))
 
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """[n, *O] -> action [n, *A], log-probability [n]"""
-        return self.policy.act(self._told(obs), generator)
+        return self.policy.act(self._join(obs), generator)
 
     def best(self, obs: Tensor) -> Tensor:
         """[n, *O] -> action [n, *A]"""
-        return self.policy.best(self._told(obs))
+        return self.policy.best(self._join(obs))
 
 
 class Aimed(nn.Module):
@@ -166,9 +166,9 @@ class GoalCloning:
         """Towards the goals of this batch.  [n, *O] -> action [n, *A], log-probability [n]"""
         if self.told is None:
             self.told = self.goals(len(obs), generator)
-        return self.policy.act(beside(obs, self.told), generator)
+        return self.policy.act(join_goal(obs, self.told), generator)
 
-    def towards(self, goal: Tensor) -> GoalSeeker:
+    def seek(self, goal: Tensor) -> GoalSeeker:
         """[*G]"""
         return GoalSeeker(self.policy, goal)
 
@@ -198,9 +198,11 @@ class GoalCloning:
             )  # a row in which nobody chose anything led nowhere
             self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), earned)
         goal = self.goal_of(
-            batch.obs[row, reached(batch, self.relabel, self.generator)][batch.chosen]
+            batch.obs[row, pick_reached(batch, self.relabel, self.generator)][batch.chosen]
         )  # [N, *G]
-        self.labelled.add(beside(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen])
+        self.labelled.add(
+            join_goal(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen]
+        )
         self.told = None
         return {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}
 

@@ -1,8 +1,9 @@
 """Do as the expert does: behavioural cloning where the expert goes, DAgger where the learner goes.
 
 sample: β·expert + (1 − β)·policy.  score: the expert says what it would have done.  weigh: 1.  fit:
-nll, on all steps labelled so far. Ross, Gordon & Bagnell 2011, algorithm 3.1. On trajectories that
-an expert has left behind, behavioural cloning is `Supervised` itself.
+nll, on all steps labelled so far: DAgger's aggregated data set, here `Labelled`. Ross, Gordon &
+Bagnell 2011, algorithm 3.1. On trajectories that an expert has left behind, behavioural cloning is
+`Supervised` itself.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ class DAgger:
     all it was ever told.
 
     Of batch i, counted from 0, the expert takes a share of decay^i of the steps, at random. Decay 0
-    is the version without a
-    parameter: the expert acts in the first batch and never again.
+    is the version without a parameter: the expert acts in the first batch and never again.
     """
 
     def __init__(

@@ -127,7 +127,7 @@ class Minibatches:
         self._shuffled = None
 
 
-def only(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:
+def keep_rows(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:
     """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which
     nothing is chosen.
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from fledge.algorithms.parts.minibatches import Minibatches, only
+from fledge.algorithms.parts.minibatches import Minibatches, keep_rows
 from fledge.fit import clipped_ratio, kl_k3, total
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -197,7 +197,7 @@ class GRPO:
             weight=torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0)
         )
         if self.drop_equal_groups:
-            weighed = only(
+            weighed = keep_rows(
                 weighed, ~equal_in_group(reward, group), at_least=self.minibatches.pieces
             )
         return weighed

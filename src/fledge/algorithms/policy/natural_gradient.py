@@ -16,12 +16,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fledge.algorithms.parts.minibatches import Minibatches
-from fledge.algorithms.parts.neighbourhood import (
-    Neighbourhood,
+from fledge.algorithms.parts.fisher_vector_product import (
+    FisherVectorProduct,
     conjugate_gradient,
     policy_parameters,
 )
+from fledge.algorithms.parts.minibatches import Minibatches
 from fledge.errors import Diverged
 from fledge.fit import total, value_error
 from fledge.learner import Learner
@@ -35,7 +35,9 @@ from fledge.weigh import explained_variance, gae, whiten
 class PolicyStep(Protocol):
     """How far to go along a natural gradient. Another algorithm is another one of these."""
 
-    def __call__(self, near: Neighbourhood, direction: Tensor, damping: float) -> dict[str, float]:
+    def __call__(
+        self, near: FisherVectorProduct, direction: Tensor, damping: float
+    ) -> dict[str, float]:
         """Moves the policy along direction [P], or leaves it as it was.  -> policy_gain, policy_kl
         and more
         """
@@ -48,7 +50,9 @@ class FixedRate:
 
     rate: float = 0.05
 
-    def __call__(self, near: Neighbourhood, direction: Tensor, damping: float) -> dict[str, float]:
+    def __call__(
+        self, near: FisherVectorProduct, direction: Tensor, damping: float
+    ) -> dict[str, float]:
         near.move(self.rate * direction)
         gain, kl = near.measure()
         return {"policy_gain": gain, "policy_kl": kl}
@@ -148,10 +152,10 @@ class NaturalGradient:
 
     def improve(self, steps: Trajectories) -> dict[str, float]:
         """The policy's step, from weighed steps [N, 1]."""
-        s, near = self.settings, Neighbourhood(self.actor_critic, steps, self.learner)
+        s, near = self.settings, FisherVectorProduct(self.actor_critic, steps, self.learner)
         gradient = near.gradient()
         direction = conjugate_gradient(
-            lambda v: near.fisher(v, s.damping), gradient, s.solver_steps
+            lambda v: near.product(v, s.damping), gradient, s.solver_steps
         )
         if not bool(direction.isfinite().all()):
             raise Diverged(
@@ -161,7 +165,7 @@ class NaturalGradient:
             )
         figures = self.step(near, direction, s.damping)
         if not all(map(math.isfinite, figures.values())):
-            near.back()
+            near.move_back()
             raise Diverged(
                 "a step along the policy's natural gradient, of norm "
                 f"{float(direction.norm()):.4g}, led to weights that cannot be computed with: "

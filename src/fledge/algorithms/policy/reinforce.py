@@ -109,7 +109,7 @@ class Reinforce:
         tokens = self.learner.count(
             batch.chosen
         )  # of all rows: what a critic foretold to the last place counts as well
-        batch = with_a_gradient(batch)
+        batch = keep_rows_with_gradient(batch)
         scored = self.learner.count(batch.chosen)
 
         def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -201,7 +201,7 @@ class Reinforce:
         self.kl.load_state_dict(state["kl"])
 
 
-def with_a_gradient(batch: Trajectories) -> Trajectories:
+def keep_rows_with_gradient(batch: Trajectories) -> Trajectories:
     """The rows with an advantage anywhere. The others, which earned exactly what was expected,
     would add zeros to the gradient.
 

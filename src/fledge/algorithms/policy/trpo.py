@@ -13,7 +13,7 @@ from functools import partial
 
 from torch import Tensor
 
-from fledge.algorithms.parts.neighbourhood import Neighbourhood
+from fledge.algorithms.parts.fisher_vector_product import FisherVectorProduct
 from fledge.algorithms.policy.natural_gradient import NaturalGradient
 
 
@@ -29,11 +29,13 @@ class TrustRegion:
     attempts: int = 10
     shrink: float = 0.8
 
-    def __call__(self, near: Neighbourhood, direction: Tensor, damping: float) -> dict[str, float]:
+    def __call__(
+        self, near: FisherVectorProduct, direction: Tensor, damping: float
+    ) -> dict[str, float]:
         """policy_gain, policy_kl: of the step that was taken. step_share: of the whole step, 0
         where none was taken.
         """
-        curvature = direction @ near.fisher(direction, damping)  # 0 where there is nothing to gain
+        curvature = direction @ near.product(direction, damping)  # 0 where there is nothing to gain
         if curvature > 0:
             whole = direction * (2 * self.kl_limit / curvature).sqrt()
             for attempt in range(self.attempts):
@@ -42,7 +44,7 @@ class TrustRegion:
                 gain, kl = near.measure()
                 if kl <= self.kl_limit and gain > 0:
                     return {"policy_gain": gain, "policy_kl": kl, "step_share": share}
-            near.back()
+            near.move_back()
         return {"policy_gain": 0.0, "policy_kl": 0.0, "step_share": 0.0}
 
 

@@ -85,8 +85,8 @@ class KTO:
 
     def anchor(self, batch: Trajectories) -> Tensor:
         """z₀, over all ranks.  -> []"""
-        each = self.learner.gather(questions_and_answers(batch))
-        rows = mismatched(
+        each = self.learner.gather(split_answers(batch))
+        rows = mismatch(
             [row for rank in each for row in rank],
             first=sum(map(len, each[: self.learner.rank])),
             count=len(batch),
@@ -118,7 +118,7 @@ def is_wanted(rows: Trajectories) -> Tensor:
 Answered = tuple[list[int], list[int], list[bool]]
 
 
-def questions_and_answers(batch: Trajectories) -> list[Answered]:
+def split_answers(batch: Trajectories) -> list[Answered]:
     """Each row cut before its answer's first token."""
     obs, chosen, last = batch.obs.tolist(), batch.chosen.tolist(), batch.last().tolist()
     first = (
@@ -128,7 +128,7 @@ def questions_and_answers(batch: Trajectories) -> list[Answered]:
     return [(row[: a + 1], row[a + 1 : b + 1], own[a:b]) for row, own, a, b in cuts]
 
 
-def mismatched(rows: Sequence[Answered], first: int = 0, count: int | None = None) -> Trajectories:
+def mismatch(rows: Sequence[Answered], first: int = 0, count: int | None = None) -> Trajectories:
     """`count` prompts from number `first` on, each with the answer of the nearest row whose prompt
     differs, the one before it of two.
 

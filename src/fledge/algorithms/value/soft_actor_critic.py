@@ -86,7 +86,7 @@ class SoftActorCritic:
         [n, *A]
         """
         if not (self.steps.started or self.begins_trained):
-            return self.actor.bounds.anywhere(len(obs), generator).cpu(), None
+            return self.actor.bounds.draw_anywhere(len(obs), generator).cpu(), None
         noise = torch.randn((len(obs), self.actor.bounds.width), generator=generator)
         device = self.actor_learner.device
         return self.actor(obs.to(device), noise.to(device))[0].cpu(), None
@@ -134,7 +134,7 @@ class SoftActorCritic:
 
         def actor_loss(rows: Noisy) -> tuple[Tensor, Mapping[str, Tensor]]:
             action, logp = self.actor(rows.obs, rows.noise)
-            with self.critic.held_still():
+            with self.critic.hold_still():
                 worth = self.critic(rows.obs, action).amin(0)  # [N]
             temperature = self.actor.log_temperature.exp().detach()
             climbing = (temperature * logp - worth).sum() / count

@@ -92,7 +92,7 @@ class TD3:
         *O] -> [n, *A]
         """
         if not (self.steps.started or self.begins_trained):
-            return self.actor.bounds.anywhere(len(obs), generator).cpu(), None
+            return self.actor.bounds.draw_anywhere(len(obs), generator).cpu(), None
         noise = self.acting_noise * torch.randn(
             (len(obs), self.actor.bounds.width), generator=generator
         )
@@ -139,7 +139,7 @@ class TD3:
             }
 
         def actor_loss(rows: Smoothed) -> tuple[Tensor, Mapping[str, Tensor]]:
-            with self.critic.held_still():
+            with self.critic.hold_still():
                 return -self.critic.first(rows.obs, self.actor(rows.obs)).sum() / count, {}
 
         value = self.critic_learner.step(critic_loss, smoothed)

@@ -57,7 +57,7 @@ class Bounds(nn.Module):
         """[N, *A] -> [N, width]"""
         return (action.reshape(len(action), -1) - self.centre) / self.reach
 
-    def anywhere(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw_anywhere(self, n: int, generator: torch.Generator) -> Tensor:
         """Even over the whole box.  -> [n, *A]"""
         return self.to_world(
             2 * torch.rand((n, self.width), generator=generator).to(self.centre.device) - 1

@@ -53,7 +53,7 @@ class TwinCritic(nn.Module):
         return torch.cat([self.encoder(obs), self.bounds.to_unit(action)], -1)
 
     @contextmanager
-    def held_still(self) -> Iterator[None]:
+    def hold_still(self) -> Iterator[None]:
         """What is computed inside has a gradient for the action and none for the critics."""
         self.requires_grad_(False)
         try:

@@ -20,7 +20,7 @@ LONGEST = (
 AT_A_TIME = 2**19  # scores per thread: a megabyte, which stays in a core's cache
 
 
-def suits(q: Tensor, k: Tensor) -> bool:
+def is_faster(q: Tensor, k: Tensor) -> bool:
     """Whether this is the faster way for whole rows of queries q and keys k."""
     return (
         q.dtype == torch.bfloat16 and q.device.type == "cpu" and q.shape[2] == k.shape[2] <= LONGEST

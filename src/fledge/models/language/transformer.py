@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.models.language.positions import rotary_table, rotate
-from fledge.models.language.short_attention import short_attention, suits
+from fledge.models.language.short_attention import is_faster, short_attention
 
 # Positions whose angles are held from the start; a longer row makes the table longer. A config.json
 # may promise millions.
@@ -129,7 +129,7 @@ class Attention(nn.Module):
         """
         b, _, t, _ = q.shape
         grouped = self.config.heads != self.config.kv_heads
-        if suits(q, k):
+        if is_faster(q, k):
             if grouped:
                 k, v = (
                     x.repeat_interleave(self.config.heads // self.config.kv_heads, dim=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from fledge.algorithms.likelihood.goal_cloning import Aimed, GoalCloning, with_goals
+from fledge.algorithms.likelihood.goal_cloning import Aimed, GoalCloning, add_goal
 from fledge.algorithms.likelihood.imitation import DAgger
 from fledge.algorithms.value.monte_carlo import MonteCarlo
 from fledge.algorithms.value.tabular import expected_sarsa, q_learning, sarsa
@@ -58,7 +58,7 @@ def build_goal_cloning(m: Making) -> Built:
     episode that it saw.
     """
     s, place = m.settings, m.world.observation
-    policy = m.actor_critic(with_goals(place, place))
+    policy = m.actor_critic(add_goal(place, place))
     aim = Aimed(policy, place).to(m.device)
 
     def been_to(n: int, generator: torch.Generator) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 
-from fledge.algorithms.likelihood.distillation import Distillation, apart
+from fledge.algorithms.likelihood.distillation import Distillation, measure_divergence
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.divergence import Divergence, forward_kl, jensen_shannon, reverse_kl
 from fledge.errors import UserError
@@ -500,7 +500,7 @@ def mean_kl(teacher: TokenPolicy, student: TokenPolicy, rows: list[Trajectories]
     nats, tokens = 0.0, 0
     for piece in rows:
         part = piece.to(student.network.unembedding.device)
-        nats += float(apart(forward_kl, teacher, student, part).double().sum())
+        nats += float(measure_divergence(forward_kl, teacher, student, part).double().sum())
         tokens += int(part.chosen.sum())
     if not tokens:
         raise UserError(

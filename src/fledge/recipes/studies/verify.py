@@ -29,7 +29,7 @@ from fledge.verify.family import FAMILY
 from fledge.verify.laboratory import Hardware
 from fledge.verify.lesson_rows import lesson_rows
 from fledge.verify.memory_rows import memory_rows
-from fledge.verify.one_equation import SECTION_0
+from fledge.verify.one_equation import ONE_EQUATION
 from fledge.verify.own_estimators import own_rows
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
@@ -122,10 +122,10 @@ def one_thread() -> Iterator[None]:
 
 
 def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], list[Row]]]]:
-    """What is measured without a file: section 0, baselines, worlds, data of preferences, memories,
+    """What is measured without a file: one equation, baselines, worlds, data of preferences, memories,
     decoding, and the estimators.
     """
-    section0 = [(row.__name__, lambda row=row: [row(hardware)]) for row in SECTION_0]
+    one_equation = [(row.__name__, lambda row=row: [row(hardware)]) for row in ONE_EQUATION]
     family = [
         (
             entry.subject,
@@ -147,7 +147,7 @@ def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
     ]
-    return [*section0, *worlds, *language, *family]
+    return [*one_equation, *worlds, *language, *family]
 
 
 def table(rows: list[Row]) -> Table:

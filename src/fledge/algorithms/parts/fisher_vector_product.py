@@ -1,8 +1,8 @@
-"""The surroundings of a policy as a batch of samples sees them: gain, KL and gradient of policies
-nearby, and the Fisher matrix.
+"""The Fisher-vector product of a policy on a batch of samples, with the gradient, gain and KL of
+policies nearby, and conjugate gradient, which solves with it.
 
-The matrix F = E[∇log π ∇log πᵀ] is never written down: products with it come from the KL by double
-backward, and what solves it from conjugate gradient (Schulman et al. 2015, appendix C).
+The Fisher matrix F = E[∇log π ∇log πᵀ] is never written down: products with it come from the KL by
+double backward (Schulman et al. 2015, appendix C).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def conjugate_gradient(
     return solution
 
 
-class Neighbourhood:
+class FisherVectorProduct:
     """The policy as it was when this was made, and what the batch says of policies near it: gain,
     KL, gradient, Fisher matrix.
 
@@ -90,7 +90,7 @@ class Neighbourhood:
             for encoded, action, advantage, _, logp in self.pieces
         )
 
-    def fisher(self, vector: Tensor, damping: float) -> Tensor:
+    def product(self, vector: Tensor, damping: float) -> Tensor:
         """(F + damping·1)·vector, F the Hessian of KL(π_old‖π) where the policy has not moved.  [P]
         -> [P]
         """
@@ -132,7 +132,7 @@ class Neighbourhood:
             parameter.copy_(before + part.view_as(before))
 
     @torch.no_grad()
-    def back(self) -> None:
+    def move_back(self) -> None:
         """θ ← θ_old, bit for bit."""
         for parameter, before in zip(self.parameters, self.origin, strict=True):
             parameter.copy_(before)

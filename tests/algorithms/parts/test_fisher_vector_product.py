@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, distributions
 
-from fledge.algorithms.parts.neighbourhood import (
-    Neighbourhood,
+from fledge.algorithms.parts.fisher_vector_product import (
+    FisherVectorProduct,
     conjugate_gradient,
     policy_parameters,
 )
@@ -59,14 +59,14 @@ def test_the_fisher_matrix_is_the_hessian_of_the_kl_and_what_the_products_say(na
     )
     assert isinstance(hessian, Tensor)
     torch.testing.assert_close(hessian, exact, **EXACT)
-    near = Neighbourhood(both, batch, learner(both.critic))
+    near = FisherVectorProduct(both, batch, learner(both.critic))
     products = torch.stack(
-        [near.fisher(unit, 0.0) for unit in torch.eye(len(here), dtype=torch.float64)]
+        [near.product(unit, 0.0) for unit in torch.eye(len(here), dtype=torch.float64)]
     )
     torch.testing.assert_close(products, exact, **EXACT)
     assert exact.norm() > 0.1
     unit = torch.ones_like(here)
-    torch.testing.assert_close(near.fisher(unit, 0.3), exact.sum(1) + 0.3, **EXACT)
+    torch.testing.assert_close(near.product(unit, 0.3), exact.sum(1) + 0.3, **EXACT)
 
 
 @HEADS
@@ -80,7 +80,7 @@ def test_the_gradient_is_the_mean_score_times_the_advantage(name: str) -> None:
     logp = sum((of.log_prob(done) for of, done in zip(each, parts, strict=True)), torch.zeros(()))
     assert batch.weight is not None
     expected = torch.autograd.grad((logp * batch.weight[batch.chosen]).mean(), here)[0]
-    near = Neighbourhood(both, batch, learner(both.critic))
+    near = FisherVectorProduct(both, batch, learner(both.critic))
     torch.testing.assert_close(near.gradient(), expected, **EXACT)
     assert near.measure() == (0.0, pytest.approx(0.0, abs=1e-15))
 
