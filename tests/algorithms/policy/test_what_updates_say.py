@@ -8,14 +8,17 @@ from functools import partial
 import pytest
 import torch
 
+from fledge.algorithms.likelihood.imitation import DAgger
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.grpo import GRPO
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.value.dqn import DQN
+from fledge.models.control.actor_critic import ActorCritic
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
+from fledge.worlds.world import Choices
 from tests.algorithms.enumeration import Enumeration
 from tests.algorithms.heads import actor_critic, samples
 from tests.every_algorithm import policy
@@ -124,3 +127,24 @@ def test_where_only_one_action_is_allowed_the_optimal_baseline_is_the_mean_of_th
 def test_dqn_is_double_unless_told_otherwise() -> None:
     """van Hasselt et al. 2016: the best action by Q, its worth by Q⁻."""
     assert DQN.__init__.__kwdefaults__["double"] is True
+
+
+class Nought:
+    """An expert that chooses 0 twice, whatever it sees."""
+
+    def best(self, obs: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(obs), 2, dtype=torch.long)
+
+
+def test_a_step_of_two_choices_is_one_disagreement_if_either_is_wrong() -> None:
+    actor = torch.nn.Linear(2, 5, bias=False)  # of 2 and of 3 choices
+    with torch.no_grad():
+        actor.weight.zero_()
+        actor.weight[0] = 1  # the first: always 0
+        actor.weight[3, 0] = actor.weight[2, 1] = 1  # the second: 1 where 0 is seen, else 0
+    both = ActorCritic(Choices((2,)), Choices((2, 3)), generator=seeded(0), actor=actor)
+    made = DAgger(both, Nought(), learner(both), Stopwatch(), generator=seeded(0))
+    obs, no = torch.tensor([[0, 1, 1, 1, 1]]), torch.zeros(1, 4, dtype=torch.bool)
+    done = torch.zeros(1, 4, 2, dtype=torch.long)
+    batch = Trajectories(obs, done, ~no, torch.zeros(1, 4), no, no)
+    assert made.label(batch)["disagreement"] == pytest.approx(1 / 4)
