@@ -22,7 +22,7 @@ from fledge.worlds.world import Choices
 from tests.algorithms.enumeration import Enumeration
 from tests.algorithms.heads import actor_critic, samples
 from tests.every_algorithm import policy
-from tests.subjects import Gradients, learner, rollouts, seeded, spoken, transformer
+from tests.subjects import Gradients, learner, rollouts, seeded, speak, transformer
 
 
 def test_grpo_without_a_penalty_tells_the_kl_by_the_first_row_of_each_group() -> None:
@@ -94,7 +94,7 @@ def test_the_optimal_baseline_of_steps_that_are_nearly_certain() -> None:
     others = [[j for j in range(3) if j != i] for i in range(3)]
     weights = [[size[words[j]] for j in each] for each in others]
     assert min(sum(each) / 2 for each in weights) < 1
-    batch = spoken(
+    batch = speak(
         subject.language,
         words,
         3,
