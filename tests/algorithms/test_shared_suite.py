@@ -314,7 +314,9 @@ def _one_rank(rank: int, folder: str) -> None:
 
 def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     """Through real processes and gloo: gradients, figures and the next β, on both ranks."""
-    multiprocessing.spawn(_one_rank, args=(str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
+        _one_rank, args=(str(tmp_path),), nprocs=2
+    )
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name in FAMILY:
         made = case(name)

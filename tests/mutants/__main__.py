@@ -47,7 +47,8 @@ MODULES = (
 # The ordinary tests of these; those of commands, recipes and files take ten minutes and are there
 # for other things, and the rows of verify, which an ordinary test runs too, are asked first.
 TESTS = (
-    "tests/algorithms/**/test_*.py", "tests/sample/test_*.py", "tests/score/test_*.py", "tests/test_[!l]*.py",
+    "tests/algorithms/**/test_*.py", "tests/sample/test_*.py", "tests/score/test_*.py",
+    "tests/test_[!l]*.py",
     "tests/test_learner.py", "tests/test_log_prob.py",
 )  # fmt: skip
 # of the processor, for a test while its lines are noted: what learns for longer is not asked

@@ -42,15 +42,20 @@ def _both_ways(*pairs: tuple[str, str]) -> dict[str, str]:
 
 
 CALLED = _both_ways(
-    ("min", "max"), ("amin", "amax"), ("argmin", "argmax"), ("minimum", "maximum"), ("sum", "mean"), ("any", "all"),
-    ("zeros_like", "ones_like"), ("zeros", "ones"), ("softmax", "log_softmax"), ("group_max", "group_mean"),
+    ("min", "max"), ("amin", "amax"), ("argmin", "argmax"), ("minimum", "maximum"), ("sum", "mean"),
+    ("any", "all"),
+    ("zeros_like", "ones_like"), ("zeros", "ones"), ("softmax", "log_softmax"),
+    ("group_max", "group_mean"),
     ("catch_up", "follow"),
 )  # fmt: skip
 TWINS = _both_ways(
-    ("terminated", "truncated"), ("preferred", "rejected"), ("obs", "next_obs"), ("low", "high"), ("teacher", "student"),
+    ("terminated", "truncated"), ("preferred", "rejected"), ("obs", "next_obs"), ("low", "high"),
+    ("teacher", "student"),
     ("clip_low", "clip_high"), ("best", "worst"), ("logp", "old_logp"), ("policy", "reference"),
-    ("preferred_ratio", "rejected_ratio"), ("preferred_logp", "rejected_logp"), ("preferred_mean", "rejected_mean"),
-    ("noise", "next_noise"), ("wanted", "unwanted"), ("desirable_weight", "undesirable_weight"), ("value", "target"),
+    ("preferred_ratio", "rejected_ratio"), ("preferred_logp", "rejected_logp"),
+    ("preferred_mean", "rejected_mean"),
+    ("noise", "next_noise"), ("wanted", "unwanted"), ("desirable_weight", "undesirable_weight"),
+    ("value", "target"),
 )  # fmt: skip
 REMOVED = {"detach", "clamp", "abs", "square", "sqrt", "exp", "log", "flip", "clone"}  # x.exp() → x
 UNORDERED = {
@@ -63,8 +68,10 @@ UNORDERED = {
     "slice",
 }  # whose arguments are not two alike
 KINDS = {
-    "policy": "policy", "reference": "policy", "teacher": "policy", "student": "policy", "actor_critic": "policy",
-    "learner": "learner", "batch": "batch", "part": "batch", "rows": "batch", "kept": "batch", "kind": "kind", "self": "self",
+    "policy": "policy", "reference": "policy", "teacher": "policy", "student": "policy",
+    "actor_critic": "policy",
+    "learner": "learner", "batch": "batch", "part": "batch", "rows": "batch", "kept": "batch",
+    "kind": "kind", "self": "self",
     "stopwatch": "stopwatch", "fit": "function", "loss": "function", "between_steps": "callback",
 }  # fmt: skip
 MAPPINGS = {

@@ -48,8 +48,10 @@ def test_the_clipped_ones_slope_is_zero_only_where_going_on_would_pay(
 @pytest.mark.parametrize(
     "credit",
     [
-        biases.grpo, biases.dapo, biases.gspo, biases.cispo, biases.online_dpo, biases.spread_over_steps(biases.weigh_best_answers),
-        biases.spread_over_steps(biases.reward_weighted), biases.spread_over_steps(biases.advantage_weighted),
+        biases.grpo, biases.dapo, biases.gspo, biases.cispo, biases.online_dpo,
+        biases.spread_over_steps(biases.weigh_best_answers),
+        biases.spread_over_steps(biases.reward_weighted),
+        biases.spread_over_steps(biases.advantage_weighted),
     ],
 )  # fmt: skip
 def test_the_order_of_a_group_does_not_matter(credit: Credit) -> None:

@@ -142,7 +142,8 @@ def test_where_there_are_too_many_groups_they_are_drawn() -> None:
         assert limit is not None
         assert long.relative_error > limit[1]
     again = measure(Plain, problem, 5, updates=400, seed=2)
-    assert torch.equal(again.expected, fair.expected)  # pyright: ignore[reportPossiblyUnboundVariable]
+    told = fair.expected  # pyright: ignore[reportPossiblyUnboundVariable]
+    assert torch.equal(again.expected, told)
 
 
 def test_the_sampling_error_is_as_often_inside_its_bound_as_the_bound_says() -> None:

@@ -26,7 +26,14 @@ def test_the_rows_hold_in_both_precisions() -> None:
     [(forward_kl, 0.0), (partial(jensen_shannon, beta=0.7), 0.3), (reverse_kl, 0.3)],
 )
 def test_another_divergence_does_not_hold(kind: object, beta: float) -> None:
-    assert not rows.distillation_row("L", "it", kind, beta, Hardware()).holds  # pyright: ignore[reportArgumentType]
+    row = rows.distillation_row(
+        "L",
+        "it",
+        kind,  # pyright: ignore[reportArgumentType]
+        beta,
+        Hardware(),
+    )
+    assert not row.holds
 
 
 def test_a_reward_model_without_its_margin_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,9 @@ def squared(logp: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     ("module", "name", "broken", "rows"),
     [
         (one_equation, "Supervised", HalfTheRows, ["u1_maximum_likelihood"]),
-        (one_equation, "Reinforce", RewardSquared, ["u3_policy_gradient", "u4_regularised_optimum"]),
+        (one_equation, "Reinforce", RewardSquared, [
+            "u3_policy_gradient", "u4_regularised_optimum",
+        ]),
         (one_equation, "nll", squared, ["u5_label_smoothing"]),
         (student, "nll", squared, [
             "u5_reward_augmented", "u5_reweighting", "u6_posterior_regularisation",

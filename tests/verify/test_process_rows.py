@@ -20,9 +20,7 @@ def test_the_rows_hold() -> None:
     assert all(row.holds for row in made), [row for row in made if not row.holds]
 
 
-def test_with_what_the_states_are_worth_the_actor_climbs_the_return_and_the_entropy_on_its_way() -> (
-    None
-):
+def test_with_the_worth_of_the_states_the_actor_climbs_the_return_and_the_entropy() -> None:
     """H times the mean step is ∇(E[Σ r] + c·E[Σ H], places as they come), and the critic has
     nothing to learn.
     """
@@ -41,7 +39,8 @@ def test_with_what_the_states_are_worth_the_actor_climbs_the_return_and_the_entr
 )
 def test_another_update_does_not_hold(fault: dict[str, float]) -> None:
     settings = {
-        "gamma": 1.0, "gae_lambda": rows.LAMBDA, "value_coefficient": rows.VALUE, "entropy_coefficient": rows.ENTROPY,
+        "gamma": 1.0, "gae_lambda": rows.LAMBDA, "value_coefficient": rows.VALUE,
+        "entropy_coefficient": rows.ENTROPY,
     }  # fmt: skip
     assert rows.update_row("R", "it", partial(AdvantageActorCritic, **settings)).holds
     assert not rows.update_row("R", "it", partial(AdvantageActorCritic, **settings | fault)).holds

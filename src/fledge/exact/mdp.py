@@ -98,8 +98,8 @@ class EnumeratedMDP:
 def random_mdp(
     states: int, actions: int, horizon: int, gamma: float, seed: int
 ) -> tuple[EnumeratedMDP, Tensor]:
-    """A process with rewards around 1 and a policy for it, both drawn at random.  -> EnumeratedMDP, logits
-    [S, A]
+    """A process with rewards around 1 and a policy for it, both drawn at random.  -> process,
+    logits [S, A]
     """
     random = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, dtype=torch.float64, generator=random)  # noqa: E731

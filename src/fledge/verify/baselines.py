@@ -80,7 +80,9 @@ def baseline_rows(processes: int = 100) -> list[Row]:
             f"expected gradient is the exact one: largest relative error {worst:.1e}",
         ),
         Row(
-            "R6.2", "optimal baseline b* = E[‖g‖²r]/E[‖g‖²]", "lowest variance of the constant ones (closed form)", max(excess, 0.0), 1e-12,
+            "R6.2", "optimal baseline b* = E[‖g‖²r]/E[‖g‖²]",
+            "lowest variance of the constant ones (closed form)",
+            max(excess, 0.0), 1e-12,
             f"total variance as a share of that without a baseline: {means}",
         ),
     ]  # fmt: skip

@@ -86,7 +86,10 @@ def statement(measured: Measured, length: int, tolerance: float) -> str:
     error, scale = measured.relative_error, measured.scale
     if noise is not None:
         verdict = "no bias seen" if error <= noise[1] else f"biased, cosine {measured.cosine:.3f}"
-        return f"{verdict}: relative error {error:.3f}, of which sampling explains {noise[0]:.3f} (95%)"
+        return (
+            f"{verdict}: relative error {error:.3f}, of which sampling explains {noise[0]:.3f} "
+            "(95%)"
+        )
     if error <= tolerance:
         return "unbiased"
     if not float(measured.expected.norm()):

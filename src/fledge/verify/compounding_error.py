@@ -74,15 +74,18 @@ def imitation_rows(error: float = 1e-5, longest: int = 300) -> list[Row]:
     )  # fmt: skip
     return [
         Row(
-            "R12.1", "behavioural cloning on the road", "cost grows as T² (closed form)", abs(squared - 2), 0.02,
-            f"exponent {squared:.3f} for walks of {longest // 10} to {longest} steps", curves=(curve,),
+            "R12.1", "behavioural cloning on the road", "cost grows as T² (closed form)",
+            abs(squared - 2), 0.02,
+            f"exponent {squared:.3f} for walks of {longest // 10} to {longest} steps",
+            curves=(curve,),
         ),
         Row(
             "R12.2", "DAgger on the road", "cost grows as T (closed form)", abs(straight - 1), 1e-6,
             f"exponent {straight:.6f} for walks of {longest // 10} to {longest} steps",
         ),
         Row(
-            "R12.3", "the bounds T²·ε and T·ε", "no walk costs more (closed form)", max(over, 0.0), 1e-9,
+            "R12.3", "the bounds T²·ε and T·ε", "no walk costs more (closed form)",
+            max(over, 0.0), 1e-9,
             f"the largest cost is {1 + over:.2f} of its bound",
         ),
     ]  # fmt: skip

@@ -80,7 +80,9 @@ def sac_row() -> Row:
     fits = record_gradients(actor), record_gradients(critic)
     memory = Everything(rows)
     algorithm = SoftActorCritic(
-        actor, critic, fits[0][0], fits[1][0], Stopwatch(), replay=memory, generator=seeded(44), gamma=GAMMA,  # pyright: ignore[reportArgumentType]
+        actor, critic, fits[0][0], fits[1][0], Stopwatch(),
+        replay=memory,  # pyright: ignore[reportArgumentType]
+        generator=seeded(44), gamma=GAMMA,
         updates_per_step=1, target_rate=0.25, learning_starts=0,
     )  # fmt: skip
     disturb(algorithm.target_critic.network, 45)
@@ -119,12 +121,17 @@ def sac_row() -> Row:
         for old, new in zip(lagging.parameters(), critic.parameters(), strict=True)
     ]
     error = max(
-        relative(fits[1][1][0], slopes), relative(network, wanted), relative(memory.errors, [errors]),
-        relative([own[id(actor.log_temperature)]], [surplus]), abs(figures["entropy"] + float(logp.detach().mean())),
-        relative(algorithm.target_critic.network.parameters(), halfway), abs(figures["policy_loss"] - float(loss.detach())),
+        relative(fits[1][1][0], slopes), relative(network, wanted),
+        relative(memory.errors, [errors]),
+        relative([own[id(actor.log_temperature)]], [surplus]),
+        abs(figures["entropy"] + float(logp.detach().mean())),
+        relative(algorithm.target_critic.network.parameters(), halfway),
+        abs(figures["policy_loss"] - float(loss.detach())),
     )  # fmt: skip
     return Row(
-        "Q5", "sac, one step", "critics to r + γ(min Q⁻ − α log π); the actor up min Q − α log π; α to its entropy", error, FLOAT32,
+        "Q5", "sac, one step",
+        "critics to r + γ(min Q⁻ − α log π); the actor up min Q − α log π; α to its entropy",
+        error, FLOAT32,
         f"gradients of critics, actor and temperature, errors and lagging critics to {error:.1e}",
     )  # fmt: skip
 
@@ -138,8 +145,11 @@ def td3_row() -> Row:
     fits = record_gradients(actor), record_gradients(critic)
     memory = Everything(rows)
     algorithm = TD3(
-        actor, critic, fits[0][0], fits[1][0], Stopwatch(), replay=memory, generator=seeded(54), gamma=GAMMA,  # pyright: ignore[reportArgumentType]
-        updates_per_step=2, target_rate=0.25, policy_every=2, target_noise=0.4, most_target_noise=0.5, learning_starts=0,
+        actor, critic, fits[0][0], fits[1][0], Stopwatch(),
+        replay=memory,  # pyright: ignore[reportArgumentType]
+        generator=seeded(54), gamma=GAMMA,
+        updates_per_step=2, target_rate=0.25, policy_every=2, target_noise=0.4,
+        most_target_noise=0.5, learning_starts=0,
     )  # fmt: skip
     disturb(algorithm.target_critic.network, 55)
     disturb(algorithm.target_actor.network, 56)
@@ -172,11 +182,14 @@ def td3_row() -> Row:
     ]
     followed = [p for part in parts for p in part.parameters()]
     error = max(
-        error, relative(fits[0][1][0], wanted), relative(followed, halves), float(len(fits[0][1]) != 1),
+        error, relative(fits[0][1][0], wanted), relative(followed, halves),
+        float(len(fits[0][1]) != 1),
         abs(figures["policy_loss"] - float(loss.detach())),
     )  # fmt: skip
     return Row(
-        "Q6", "td3, two steps", "critics to r + γ min Q⁻(s′, π⁻ + noise) each time; the actor up Q₁ every second time", error, FLOAT32,
+        "Q6", "td3, two steps",
+        "critics to r + γ min Q⁻(s′, π⁻ + noise) each time; the actor up Q₁ every second time",
+        error, FLOAT32,
         f"gradients of critics and actor, errors and lagging networks to {error:.1e}",
     )  # fmt: skip
 

@@ -68,7 +68,13 @@ def reward_model_row(hardware: Hardware) -> Row:
     sides = [
         speak(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)
     ]
-    figures = RewardModel(model, learner, Stopwatch(), margin=margin).update(Pairs(*sides))  # pyright: ignore[reportArgumentType]
+    algorithm = RewardModel(
+        model,  # pyright: ignore[reportArgumentType]
+        learner,
+        Stopwatch(),
+        margin=margin,
+    )
+    figures = algorithm.update(Pairs(*sides))
     number = {word: i for i, word in enumerate(_heap_order())}
     score = {
         i: float(model.numbers[number[word]].detach()) for i, word in enumerate(LANGUAGE.sequences)

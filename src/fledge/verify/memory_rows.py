@@ -70,7 +70,8 @@ def returns_row(id: str, n: int) -> Row:
     every = batch.obs[:, :-1][batch.chosen].tolist()
     figure = error if met == set(every) else math.inf
     return Row(
-        id, f"replay, returns of {n} step{'s' * (n > 1)}", "every step that was chosen, as it came", figure, FLOAT32,
+        id, f"replay, returns of {n} step{'s' * (n > 1)}", "every step that was chosen, as it came",
+        figure, FLOAT32,
         f"{len(met)} of {len(every)} steps drawn, each the history's to {error:.1e}",
     )  # fmt: skip
 
@@ -101,7 +102,8 @@ def surprise_row() -> Row:
         error = max(error, measure_draws(again, numbers, parts, beta))
     return Row(
         "M3", "replay, by surprise", "as often as |δ|^α, as heavy as (N·P)^−β", error, FLOAT32,
-        f"{len(numbers)} steps of {sum(parts)} parts, four draws: counts and weights to {error:.1e}",
+        f"{len(numbers)} steps of {sum(parts)} parts, four draws: counts and weights to "
+        f"{error:.1e}",
     )  # fmt: skip
 
 

@@ -115,7 +115,8 @@ def u2_posterior(hardware: Hardware) -> Row:
         likelihoods.append(log_success(LANGUAGE.log_prob(read()), success).item())
     curve, said = _em_curve("EM for answers judged right, log p(o=1)", likelihoods)
     return Row(
-        "U2.1", curve.title, "each step ends at the posterior, and log p never falls", max(apart, largest_fall(likelihoods)), FIT_BOUND,
+        "U2.1", curve.title, "each step ends at the posterior, and log p never falls",
+        max(apart, largest_fall(likelihoods)), FIT_BOUND,
         f"{said}; KL from the posterior at most {apart:.1e} nats", curves=(curve,),
     )  # fmt: skip
 
@@ -154,8 +155,8 @@ def _em_curve(subject: str, likelihoods: list[float]) -> tuple[Curve, str]:
         subject, "nats", "EM step", {"log-likelihood": (steps, likelihoods)}, "EM: it never falls"
     )
     said = (
-        f"from {likelihoods[0]:.4f} to {likelihoods[-1]:.4f} in {len(likelihoods) - 1} steps, largest fall "
-        f"{largest_fall(likelihoods):.1e}"
+        f"from {likelihoods[0]:.4f} to {likelihoods[-1]:.4f} in {len(likelihoods) - 1} steps, "
+        f"largest fall {largest_fall(likelihoods):.1e}"
     )
     return curve, said
 
@@ -169,7 +170,8 @@ def u3_policy_gradient(hardware: Hardware) -> Row:
         f"cosine {measured.cosine:.6f}"
     )
     return Row(
-        "U3", "policy gradient", "REINFORCE's expected gradient is the exact one", measured.relative_error, hardware.tolerance, said
+        "U3", "policy gradient", "REINFORCE's expected gradient is the exact one",
+        measured.relative_error, hardware.tolerance, said
     )  # fmt: skip
 
 
@@ -296,7 +298,8 @@ def u6_posterior_regularisation(hardware: Hardware) -> Row:
     steps = [float(step) for step in range(len(trace))]
     heights = torch.tensor(trace, dtype=torch.float64).log10().tolist()
     curve = Curve(
-        "posterior regularisation", "log₁₀", "dual step", {"violation": (steps, heights)}, "largest |E_q[φ] − b| of the ascent"
+        "posterior regularisation", "log₁₀", "dual step", {"violation": (steps, heights)},
+        "largest |E_q[φ] − b| of the ascent"
     )  # fmt: skip
     said = (
         f"E[length] {before[0]:.3f} → {after[0]:.3f} (≤ {bound[0]:.1f}), p(2 first) "

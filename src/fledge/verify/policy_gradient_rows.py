@@ -139,13 +139,20 @@ def policy_gradient_rows(processes: int = 100) -> list[Row]:
         name: f"expected gradient is the exact one: largest relative error {error:.1e}"
         for name, error in worst.items()
     }
+    unbiased = [
+        ("R7.1", "off-policy, weights per decision, 100 random MDPs", "off-policy"),
+        ("R9.1", "actor–critic, exact critic, GAE with λ = 0, 0.5, 0.95, 1", "gae"),
+        ("R9.2", "actor–critic, exact critic, 1 to 4 steps and then the critic", "k steps"),
+        ("R9.3", "actor–critic, wrong critic, GAE with λ = 1", "whole"),
+    ]
     return [
-        Row("R7.1", "off-policy, weights per decision, 100 random MDPs", "unbiased", worst["off-policy"], 1e-10, said["off-policy"]),
-        Row("R9.1", "actor–critic, exact critic, GAE with λ = 0, 0.5, 0.95, 1", "unbiased", worst["gae"], 1e-10, said["gae"]),
-        Row("R9.2", "actor–critic, exact critic, 1 to 4 steps and then the critic", "unbiased", worst["k steps"], 1e-10, said["k steps"]),
-        Row("R9.3", "actor–critic, wrong critic, GAE with λ = 1", "unbiased", worst["whole"], 1e-10, said["whole"]),
+        *(
+            Row(id, subject, "unbiased", worst[name], 1e-10, said[name])
+            for id, subject, name in unbiased
+        ),
         Row(
-            "R9.4", "actor–critic, wrong critic, GAE with λ = 0.5", "biased: a wrong critic stands in for rewards",
+            "R9.4", "actor–critic, wrong critic, GAE with λ = 0.5",
+            "biased: a wrong critic stands in for rewards",
             worst["bootstrapped"], 1e-10,
             (f"expected gradient off the exact one by up to {bias:.2f}, and off its formula by up "
 f"to {worst['bootstrapped']:.1e}"),

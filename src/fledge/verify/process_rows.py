@@ -108,7 +108,8 @@ def update_row(id: str, subject: str, make: Callable[..., Any]) -> Row:
 
 def ppo_of_steps(tables: Tables, learner: Any, stopwatch: Stopwatch) -> PPO:
     settings = PPOSettings(
-        gae_lambda=LAMBDA, value_coefficient=VALUE, entropy_coefficient=ENTROPY, whiten_advantage=False, rows="steps",
+        gae_lambda=LAMBDA, value_coefficient=VALUE, entropy_coefficient=ENTROPY,
+        whiten_advantage=False, rows="steps",
         updates_per_step=1, value_clip=None,
     )  # fmt: skip
     return PPO(tables, learner, stopwatch, settings, generator=seeded(63))

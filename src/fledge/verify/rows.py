@@ -60,4 +60,11 @@ class Row:
     def as_json(self) -> dict[str, Any]:
         """The six fields of a table that a program reads; a figure that is not finite is null."""
         figure = self.figure if math.isfinite(self.figure) else None
-        return {"id": self.id, "subject": self.subject, "claim": self.claim, "figure": figure, "bound": self.bound, "holds": self.holds}  # fmt: skip
+        return {
+            "id": self.id,
+            "subject": self.subject,
+            "claim": self.claim,
+            "figure": figure,
+            "bound": self.bound,
+            "holds": self.holds,
+        }

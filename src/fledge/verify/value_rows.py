@@ -128,7 +128,8 @@ def dqn_rows() -> Iterator[Row]:
         learner, taken = record_gradients(network)
         memory = Everything(rows)
         algorithm = DQN(
-            network, learner, Stopwatch(), replay=memory, gamma=GAMMA, n_step=1, updates_per_step=1,  # pyright: ignore[reportArgumentType]
+            network, learner, Stopwatch(), replay=memory,  # pyright: ignore[reportArgumentType]
+            gamma=GAMMA, n_step=1, updates_per_step=1,
             target_every=2, double=double, learning_starts=0,
         )  # fmt: skip
         q, old = network.table.detach().clone(), TableQ(34).table.detach()
@@ -166,15 +167,19 @@ def dqn_rows() -> Iterator[Row]:
         algorithm.update(make_batch())  # the second step, after which θ⁻ is θ
         following = max(following, float(not unmoved), relative([lagging.table], [q]))
     yield Row(
-        "Q1", "dqn, its target, double and not", "on average Bellman's optimal backup of the lagging table", backups, 1e-10,
+        "Q1", "dqn, its target, double and not",
+        "on average Bellman's optimal backup of the lagging table",
+        backups, 1e-10,
         f"largest difference over all states and actions {backups:.1e}",
     )  # fmt: skip
     yield Row(
-        "Q2", "dqn, its step", "Huber's slope of every error, times its importance weight", steps, 1e-10,
+        "Q2", "dqn, its step", "Huber's slope of every error, times its importance weight",
+        steps, 1e-10,
         f"gradient, errors and figures over all {len(rows)} transitions to {steps:.1e}",
     )  # fmt: skip
     yield Row(
-        "Q3", "dqn, the lagging table", "stays for `target_every` steps, then is the table", following, 1e-12,
+        "Q3", "dqn, the lagging table", "stays for `target_every` steps, then is the table",
+        following, 1e-12,
         f"largest difference {following:.1e}",
     )  # fmt: skip
 

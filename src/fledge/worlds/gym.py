@@ -241,9 +241,9 @@ class GymWorld:
                 else "numbers of float32 were"
             )
             raise UserError(
-                f"copy {copy} of {self.name} shows {seen.reshape(len(numbers), -1)[copy, place]} at "
-                f"place {place} of its observation, and {wanted} wanted: mend it, or choose "
-                "another."
+                f"copy {copy} of {self.name} shows "
+                f"{seen.reshape(len(numbers), -1)[copy, place]} at place {place} of its "
+                f"observation, and {wanted} wanted: mend it, or choose another."
             )
         return numbers
 

@@ -247,7 +247,8 @@ def test_a_run_that_was_saved_goes_on_with_the_same_bits(tmp_path: Path) -> None
     assert resumed.update(resumed.unfinished) == first  # pyright: ignore[reportArgumentType]
     for _ in range(2):
         assert resumed.update(next(again)) == straight.update(next(acted))
-    assert torch.equal(resumed.policy.actor.table, straight.policy.actor.table)  # pyright: ignore[reportArgumentType]
+    tables = [each.policy.actor.table for each in (resumed, straight)]
+    assert torch.equal(*tables)  # pyright: ignore[reportArgumentType]
 
 
 def test_the_aim_is_where_the_best_paid_row_came_to() -> None:

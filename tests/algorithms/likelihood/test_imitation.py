@@ -121,7 +121,8 @@ def test_the_expert_takes_its_share_of_the_steps() -> None:
     """
     made = imitator(DAgger, decay=0.5)
     with torch.no_grad():
-        made.policy.actor.weight.copy_(torch.tensor([[-50.0, 50.0], [50.0, -50.0]]))  # pyright: ignore[reportCallIssue]
+        certain = torch.tensor([[-50.0, 50.0], [50.0, -50.0]])
+        made.policy.actor.weight.copy_(certain)  # pyright: ignore[reportCallIssue]
     place = torch.arange(20_000) % 2
     for batches, share in enumerate((1.0, 0.5, 0.25)):
         made.batches = batches
@@ -159,7 +160,8 @@ def test_what_was_chosen_is_labelled_and_kept_and_nothing_else() -> None:
 def test_disagreement_is_a_share_of_steps_or_a_distance() -> None:
     made = imitator(DAgger)
     with torch.no_grad():
-        made.policy.actor.weight.copy_(torch.tensor([[8.0, 8.0], [0.0, 0.0]]))  # pyright: ignore[reportCallIssue]
+        likely = torch.tensor([[8.0, 8.0], [0.0, 0.0]])
+        made.policy.actor.weight.copy_(likely)  # pyright: ignore[reportCallIssue]
     obs = torch.tensor([[0, 1, 1, 0, 1]])
     no = torch.zeros(1, 4, dtype=torch.bool)
     batch = Trajectories(
@@ -196,7 +198,12 @@ def test_on_recorded_trajectories_cloning_is_supervised_learning() -> None:
     chosen = torch.tensor([[True, True, False], [True, True, True]])
     no = torch.zeros(2, 3, dtype=torch.bool)
     batch = Trajectories(place, place[:, 1:], chosen, torch.zeros(2, 3), no, no)
-    loss = Supervised(policy, learner(policy), Stopwatch()).update(batch)["loss"]  # pyright: ignore[reportArgumentType]
+    cloning = Supervised(
+        policy,  # pyright: ignore[reportArgumentType]
+        learner(policy),
+        Stopwatch(),
+    )
+    loss = cloning.update(batch)["loss"]
     likely, unlikely = (
         np.log(1 + np.exp(-8)),
         np.log(1 + np.exp(8)),

@@ -83,8 +83,12 @@ def test_exploring_falls_with_what_was_taught():
 
 @pytest.mark.parametrize(
     ("observation", "action"),
-    [(Box(-torch.ones(2), torch.ones(2)), Choices((2,))), (Choices((2,)), Choices((2, 2))), (Choices((2,)), Box(-torch.ones(1), torch.ones(1)))],
-)  # fmt: skip
+    [
+        (Box(-torch.ones(2), torch.ones(2)), Choices((2,))),
+        (Choices((2,)), Choices((2, 2))),
+        (Choices((2,)), Box(-torch.ones(1), torch.ones(1))),
+    ],
+)
 def test_other_spaces_are_refused(observation, action):
     with pytest.raises(UserError, match="Take DQN or PPO for the rest"):
         ActionTable(observation, action)

@@ -66,4 +66,5 @@ def test_it_is_not_differentiated_and_its_state_is_its_own() -> None:
         torch.equal(a, b) for a, b in zip(held(other.network), held(target.network), strict=True)
     )
     other.follow(1.0)  # and still follows its own leader
-    torch.testing.assert_close(other.network.weight, second.weight)  # pyright: ignore[reportAttributeAccessIssue]
+    weight = other.network.weight  # pyright: ignore[reportAttributeAccessIssue]
+    torch.testing.assert_close(weight, second.weight)

@@ -185,7 +185,8 @@ def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
     own, batch = policy_parameters(both), samples(both)
     encoded = both.encoder(batch.obs[:, :-1][batch.chosen])
     spread = sum(each.entropy() for each in distribution(name, both.numbers(encoded)))
-    wanted = torch.autograd.grad(-0.3 * spread.mean(), own)  # pyright: ignore[reportAttributeAccessIssue]
+    mean = spread.mean()  # pyright: ignore[reportAttributeAccessIssue]
+    wanted = torch.autograd.grad(-0.3 * mean, own)
     trained = [id(parameter) for parameter in learner(both).parameters]
     bonus = {number: after - before for number, before, after in zip(trained, *slopes, strict=True)}
     for parameter, gradient in zip(own, wanted, strict=True):
@@ -233,7 +234,7 @@ def by_reinforce(both: ActorCritic, batch: Trajectories) -> Trajectories:
 
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 @pytest.mark.parametrize("weigh", [by_a2c, by_ppo, by_natural, by_reinforce])
-def test_credit_ends_with_the_episode_and_a_cut_is_worth_what_the_critic_says_of_its_last_observation(
+def test_credit_ends_with_the_episode_and_a_cut_is_worth_what_the_critic_says_of_its_end(
     weigh: Callable[[ActorCritic, Trajectories], Trajectories], end: str
 ) -> None:
     """Rewards 1, 2, then a step that only begins anew, then 4; γ = λ = 1, by hand."""

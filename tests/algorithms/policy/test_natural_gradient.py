@@ -121,7 +121,8 @@ def test_an_update_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_c
         batch = samples(both)
         if garbage is not None:
             spoilt = torch.where(batch.chosen, batch.reward, garbage)
-            logp = torch.where(batch.chosen, batch.logp, garbage)  # pyright: ignore[reportArgumentType,reportCallIssue]
+            assert batch.logp is not None
+            logp = torch.where(batch.chosen, batch.logp, garbage)
             batch = batch.with_(reward=spoilt, logp=logp, weight=None)
         figures = algorithm(both, make, micro).update(batch)
         outcomes.append((flat(both.parameters()), flat(both.buffers()), figures["policy_kl"]))

@@ -157,7 +157,9 @@ def test_two_processes_take_the_step_that_one_does(tmp_path: Path) -> None:
     """
     both = actor_critic("Gaussian")
     figures = algorithm(both, critic_updates=1, critic_epochs=1).update(samples(both))
-    multiprocessing.start_processes(_one_rank, args=(str(tmp_path),), nprocs=2, start_method="fork")  # pyright: ignore[reportPrivateImportUsage]
+    multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
+        _one_rank, args=(str(tmp_path),), nprocs=2, start_method="fork"
+    )
     for rank in range(2):
         state, same = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         for name, value in both.state_dict().items():

@@ -1,4 +1,6 @@
-"""What updates say of themselves and start from: figures, defaults and states beside the gradients that other tests hold."""
+"""What updates say of themselves and start from: figures, defaults and states beside the gradients
+that other tests hold.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ def test_a2c_goes_on_from_its_state() -> None:
 
 
 def test_ppo_holds_the_value_near_what_it_was_and_not_the_target() -> None:
-    """½ max((V − R̂)², (V₀ ± 0.2 − R̂)²), V₀ a step away from V on both sides (Huang et al. 2022, detail 9)."""
+    """½ max((V − R̂)², (V₀ ± 0.2 − R̂)²), V₀ a step away from V on both sides (Huang et al. 2022,
+    detail 9).
+    """
     both = actor_critic("one choice")
     batch = samples(both)
     settings = PPOSettings(value_clip=0.2, whiten_advantage=False)

@@ -32,6 +32,11 @@ from tests.algorithms.small_worlds import (
 from tests.subjects import figures_close, seeded
 
 STEPS = Choices((LENGTH + 1,))
+SETTINGS: dict[str, Any] = {
+    "learning_starts": 0,
+    "rows_per_update": 64,
+    "updates_per_step": 50,
+}
 
 
 class Stop(Exception):
@@ -66,7 +71,7 @@ def sac(
         Stopwatch(),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **{"learning_starts": 0, "rows_per_update": 64, "updates_per_step": 50} | settings,  # pyright: ignore[reportArgumentType]
+        **SETTINGS | settings,
     )
 
 
@@ -189,7 +194,8 @@ def test_the_actors_step_teaches_the_critics_nothing() -> None:
         Episodes(Ten(8, terminates=True, action=ONE_NUMBER), both[0], Stopwatch(), steps=11, seed=0)
     )
     before = [p.detach().clone() for p in both[0].actor.parameters()]
-    both[1].actor_learner.optimizer.step = lambda *a, **k: None  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer = both[1].actor_learner.optimizer
+    optimizer.step = lambda *a, **k: None  # pyright: ignore[reportAttributeAccessIssue]
     for algorithm in both:
         algorithm.update(batch)
     for mine, theirs in zip(both[0].critic.parameters(), both[1].critic.parameters(), strict=True):

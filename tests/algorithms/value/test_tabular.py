@@ -50,7 +50,8 @@ def batch(
         for name in ("terminated", "truncated", "unchosen")
     }
     return Trajectories(
-        torch.tensor([states]), torch.tensor([actions]), ~marks["unchosen"], torch.tensor([rewards]),
+        torch.tensor([states]), torch.tensor([actions]), ~marks["unchosen"],
+        torch.tensor([rewards]),
         marks["terminated"], marks["truncated"],
     )  # fmt: skip
 

@@ -31,6 +31,11 @@ from tests.algorithms.small_worlds import (
 from tests.subjects import figures_close, seeded
 
 STEPS = Choices((LENGTH + 1,))
+SETTINGS: dict[str, Any] = {
+    "learning_starts": 0,
+    "rows_per_update": 64,
+    "updates_per_step": 50,
+}
 
 
 class Stop(Exception):
@@ -63,7 +68,7 @@ def td3(
         Stopwatch(),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **{"learning_starts": 0, "rows_per_update": 64, "updates_per_step": 50} | settings,  # pyright: ignore[reportArgumentType]
+        **SETTINGS | settings,
     )
 
 

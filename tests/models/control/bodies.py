@@ -9,13 +9,18 @@ import gymnasium
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
 BALL = '<geom size="0.1"/>'
 
-GOOD = f"""<mujoco><worldbody><body name="trunk"><site name="here"/><joint type="slide" name="rail"/>{BALL}
+GOOD = f"""<mujoco><worldbody>
+<body name="trunk"><site name="here"/><joint type="slide" name="rail"/>{BALL}
 <body pos="0 0 1"><joint type="hinge" name="one"/>{BALL}</body></body></worldbody>
 <actuator><motor joint="one"/></actuator></mujoco>"""
 
-BEHIND = f"""<mujoco><worldbody><body name="trunk"><joint type="slide" name="along"/><joint type="slide" name="up" axis="0 0 1"/>{BALL}
-<body pos="0 0 1"><joint type="hinge" name="one"/><joint type="hinge" name="two" axis="1 0 0"/>{BALL}
-<body pos="0 0 1">{BALL}<body pos="0 0 1"><joint type="hinge" name="three"/>{BALL}</body></body></body>
+BEHIND = f"""<mujoco><worldbody>
+<body name="trunk"><joint type="slide" name="along"/>
+<joint type="slide" name="up" axis="0 0 1"/>{BALL}
+<body pos="0 0 1"><joint type="hinge" name="one"/>
+<joint type="hinge" name="two" axis="1 0 0"/>{BALL}
+<body pos="0 0 1">{BALL}
+<body pos="0 0 1"><joint type="hinge" name="three"/>{BALL}</body></body></body>
 <body pos="0 1 0"><joint type="hinge" name="other"/>{BALL}</body></body></worldbody>
 <actuator><motor joint="three"/><motor joint="one"/></actuator></mujoco>"""
 
@@ -27,7 +32,8 @@ def links(joints: int) -> str:
         inside = f'{BALL}<body pos="0 0 {1 + i}"><joint type="hinge" name="j{i}"/>{inside}</body>'
     motors = "".join(f'<motor joint="j{i}"/>' for i in range(joints))
     return (
-        f'<mujoco><worldbody><body name="trunk"><joint type="slide" name="rail"/>{inside}</body></worldbody>'
+        '<mujoco><worldbody><body name="trunk"><joint type="slide" name="rail"/>'
+        f"{inside}</body></worldbody>"
         f"<actuator>{motors}</actuator></mujoco>"
     )
 

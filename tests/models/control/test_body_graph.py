@@ -73,7 +73,8 @@ def test_every_observation_is_of_the_node_that_the_world_says(world: str) -> Non
         made = gymnasium.make(world)
     inside = made.unwrapped
     obs = made.reset(seed=3)[0]
-    assert Path(inside.fullpath).name == BODIES[world].file  # pyright: ignore[reportAttributeAccessIssue]
+    file = inside.fullpath  # pyright: ignore[reportAttributeAccessIssue]
+    assert Path(file).name == BODIES[world].file
     body = body_of(world)
     assert len(obs) == body.observations
     for name, places in zip(body.names[1:], body.observed[1:], strict=True):

@@ -20,7 +20,12 @@ def pictures(*shape: int) -> Box:
 
 
 def network(observation: Space = VECTOR, actions: int = 4, **settings: object) -> QNetwork:
-    return QNetwork(observation, Choices((actions,)), generator=seeded(0), **settings)  # pyright: ignore[reportArgumentType]
+    return QNetwork(
+        observation,
+        Choices((actions,)),
+        generator=seeded(0),
+        **settings,  # pyright: ignore[reportArgumentType]
+    )
 
 
 def test_without_hidden_layers_it_is_a_table_over_choices() -> None:

@@ -21,7 +21,8 @@ ACTION = Box(torch.tensor([-2.0, 0.0]), torch.tensor([6.0, 0.5]))
 def gaussian(action: Box = ACTION, mean: float = 0.0, log_std: float = 0.0) -> GaussianActor:
     """With the same mean and spread of u in every state, in float64 throughout."""
     actor = GaussianActor(OBSERVATION, action, generator=seeded(0), widths=(4,)).double()
-    actor.encoder = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue] (which makes float32 of everything)
+    # the encoder would make float32 of everything
+    actor.encoder = torch.nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
     last = actor.network[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():

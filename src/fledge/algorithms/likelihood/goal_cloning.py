@@ -28,8 +28,8 @@ Relabel = Literal["final", "future"]
 
 
 def add_goal(observation: Space, goal: Space) -> Space:
-    """The space of an observation with a goal beside it, as `join_goal` makes them: what the policy is
-    to be made for.
+    """The space of an observation with a goal beside it, as `join_goal` makes them: what the policy
+    is to be made for.
 
     Raises UserError where one is numbers and the other choices.
     """

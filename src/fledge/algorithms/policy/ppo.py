@@ -186,7 +186,8 @@ class PPO:
         check_drift(figures["drift"])
         if s.whiten_advantage:
             advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
-        return batch.with_(weight=advantage, target=target), figures  # pyright: ignore[reportReturnType]
+        weighed = batch.with_(weight=advantage, target=target)
+        return weighed, figures  # pyright: ignore[reportReturnType]
 
     def fit(self, batch: Trajectories) -> dict[str, float]:
         """One optimizer step."""
@@ -249,11 +250,12 @@ class PPO:
         return [(loss, text)]
 
     def state_dict(self) -> dict[str, Any]:
+        texts = None if self.pretraining is None else self.pretraining[1]
         return {
             "learner": self.learner.state_dict(),
             "kl": self.kl.state_dict(),
             "minibatches": self.minibatches.state_dict(),
-            "pretraining": self.pretraining[1].state_dict() if self.pretraining else None,  # pyright: ignore
+            "pretraining": None if texts is None else texts.state_dict(),  # pyright: ignore
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -56,7 +56,9 @@ def _backward(
             p = _weights(q[rows], k[rows], bias)
             g_v[rows] = p.transpose(-1, -2) @ g[rows]
             g_p = g[rows] @ v[rows].transpose(-1, -2)
-            g_scores = torch._softmax_backward_data(g_p, p, -1, p.dtype)  # pyright: ignore[reportPrivateImportUsage]
+            g_scores = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
+                g_p, p, -1, p.dtype
+            )
             g_q[rows] = (g_scores @ k[rows]).mul_(scale)
             g_k[rows] = g_scores.transpose(-1, -2) @ (q[rows] * scale)
     return g_q, g_k, g_v
