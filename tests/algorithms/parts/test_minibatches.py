@@ -79,3 +79,9 @@ def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that
     assert figures[1]["updates"] == 1
     for name in ("loss", "grad_norm"):
         assert figures[1][name] == pytest.approx(figures[0][name])
+
+
+def test_orders_are_those_of_a_generator_seeded_with_0_unless_one_is_given() -> None:
+    random = torch.Generator().manual_seed(0)
+    wanted = torch.cat([torch.randperm(16, generator=random) for _ in range(2)])
+    assert torch.equal(torch.cat(begun(4, 2).order), wanted)

@@ -15,7 +15,6 @@ from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.grpo import GRPO
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.algorithms.policy.reinforce import Reinforce
-from fledge.algorithms.value.dqn import DQN
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
@@ -126,11 +125,6 @@ def test_where_only_one_action_is_allowed_the_optimal_baseline_is_the_mean_of_th
     weight = made.weigh(batch, reward).weight
     assert weight is not None
     assert weight.tolist() == [[1 - 4] * 2, [2 - 3.5] * 2, [6 - 1.5] * 2]
-
-
-def test_dqn_is_double_unless_told_otherwise() -> None:
-    """van Hasselt et al. 2016: the best action by Q, its worth by Q⁻."""
-    assert DQN.__init__.__kwdefaults__["double"] is True
 
 
 class Nought:

@@ -375,3 +375,19 @@ def test_importance_weights_count_in_full_where_the_schedule_ends(
     for _ in range(2):
         algorithm.update(next(episodes))
     assert gone == [step / 8 for step in range(8)]
+
+
+def test_it_is_double_unless_told_otherwise() -> None:
+    """van Hasselt et al. 2016: the best action by Q, its worth by Q⁻."""
+    algorithm = dqn(Choices((2,)))
+    with torch.no_grad():
+        for network, best in ((algorithm.network, 0), (algorithm.target_network.network, 1)):
+            for parameter in network.parameters():
+                parameter.zero_()
+            list(network.parameters())[-1][best] = 1.0
+        seen = torch.zeros(2, dtype=torch.long)
+        no = torch.zeros(2, dtype=torch.bool)
+        ones = torch.ones(2)
+        rows = Transitions(seen, seen, 0 * ones, seen, ones, no, ones, seen)
+        assert algorithm.target(rows).tolist() == [0, 0]  # what Q⁻ says of Q's best
+        assert float(algorithm.target_network.network(seen).amax()) == 1
