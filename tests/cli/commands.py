@@ -145,9 +145,9 @@ class Done:
         """The one JSON object of a command that was given --json."""
         assert self.code == 0, self.stderr
         assert self.stdout.count("\n") == 1, self.stdout
-        found = json.loads(self.stdout)
-        assert isinstance(found, dict)
-        return found
+        answer = json.loads(self.stdout)
+        assert isinstance(answer, dict)
+        return answer
 
 
 class Cli:

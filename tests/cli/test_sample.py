@@ -28,20 +28,20 @@ def test_a_regular_expression_holds_of_every_completion(
 
 
 def test_a_completion_is_one_of_the_choices(cli: Cli, models: Models, tmp_path: Path) -> None:
-    found = completions(
+    answers = completions(
         cli, models, tmp_path, 'choices=["yes", "no"]', "samples=30", "temperature=3"
     )
-    assert {one["completion"] for one in found} == {"yes", "no"}
+    assert {one["completion"] for one in answers} == {"yes", "no"}
 
 
 def test_beams_come_best_first_and_none_is_likelier_than_what_a_wider_search_keeps(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
-    found = completions(cli, models, tmp_path, "beams=8", "samples=3", "length_penalty=0")
-    assert len({one["completion"] for one in found}) == 3
-    scores = [one["score"] for one in found]
+    answers = completions(cli, models, tmp_path, "beams=8", "samples=3", "length_penalty=0")
+    assert len({one["completion"] for one in answers}) == 3
+    scores = [one["score"] for one in answers]
     assert scores == sorted(scores, reverse=True)
-    for one in found:
+    for one in answers:
         assert one["score"] == pytest.approx(one["logp"])
     [greedy] = completions(cli, models, tmp_path, "temperature=0")
     assert scores[0] >= greedy["raw_logp"] - 1e-6

@@ -36,7 +36,7 @@ class Mine:
 """
 
 
-def found(done: Done) -> dict[str, Any]:
+def read_result(done: Done) -> dict[str, Any]:
     """The JSON object, whatever the exit code says of the claims."""
     result = json.loads(done.stdout)
     assert set(result) == {"holds", "rows"}
@@ -48,7 +48,7 @@ def found(done: Done) -> dict[str, Any]:
 
 def test_every_claim_of_the_package_holds(cli: Cli, tmp_path: Path) -> None:
     done = cli("verify samples=200 out=page.html --json", folder=tmp_path)
-    result = found(done)
+    result = read_result(done)
     assert result["holds"]
     ids = [row["id"] for row in result["rows"]]
     assert len(set(ids)) == len(ids)
@@ -83,7 +83,7 @@ def test_the_wrong_example_is_caught_and_the_good_one_holds(cli: Cli, tmp_path: 
     assert "WrongBaseline claims “unbiased”, but is biased: relative error" in wrong.stdout
     assert "0 of 2 rows hold" in wrong.stdout
     assert "claims do not hold" in (tmp_path / "verify.html").read_text()
-    assert not found(
+    assert not read_result(
         cli(["verify", str(EXAMPLES / "wrong_baseline.py"), "--json"], folder=tmp_path)
     )["holds"]
     good = cli(["verify", str(EXAMPLES / "good_baseline.py")], folder=tmp_path)
@@ -96,7 +96,7 @@ def test_in_float32_rounding_is_not_called_a_bias(cli: Cli, tmp_path: Path) -> N
         ["verify", f"file={EXAMPLES / 'good_baseline.py'}", "dtype=float32", "--json"],
         folder=tmp_path,
     )
-    rows = found(done)["rows"]
+    rows = read_result(done)["rows"]
     assert all(1e-10 < row["figure"] <= row["bound"] == 1e-4 for row in rows)
 
 
@@ -108,12 +108,12 @@ def test_a_loss_is_enough(cli: Cli, tmp_path: Path) -> None:
         "print('hello')\n\ndef loss(logp, batch):\n    print('and again')\n    return "
         "-batch.reward.sum(1, keepdim=True) * logp\n\nloss.gradient_claim = 'unbiased'\n"
     )
-    assert found(cli("verify ./mine.py --json", folder=tmp_path))["holds"]
+    assert read_result(cli("verify ./mine.py --json", folder=tmp_path))["holds"]
     (tmp_path / "mine.py").write_text(
         "gradient_claim = 'biased: the reward is squared'\n\n"
         "def loss(logp, batch):\n    return -batch.reward.sum(1, keepdim=True) ** 2 * logp\n"
     )
-    rows = found(cli("verify ./mine.py --json", folder=tmp_path))["rows"]
+    rows = read_result(cli("verify ./mine.py --json", folder=tmp_path))["rows"]
     assert all(row["bound"] is None and row["figure"] > 0.1 for row in rows)
 
 
@@ -125,7 +125,7 @@ def test_an_algorithm_that_takes_a_reference_is_also_asked_about_its_kl(
         "gradient_claim = 'unbiased'\n\nclass Other(Mine):\n    gradient_claim = 'unbiased up to "
         "scale 1/2'\n"
     )
-    rows = found(cli("verify mine.py --json", folder=tmp_path))["rows"]
+    rows = read_result(cli("verify mine.py --json", folder=tmp_path))["rows"]
     assert [row["subject"] for row in rows] == [
         f"{name}{more}" for name in ("Mine", "Other") for more in ("", ", groups of 3", ", with KL")
     ]
@@ -136,7 +136,7 @@ def test_without_a_claim_there_is_nothing_to_break(cli: Cli, tmp_path: Path) -> 
     (tmp_path / "mine.py").write_text(
         HEAD.replace('gradient_claim = "unbiased"', "").replace("reward)", "reward + 1e3)")
     )
-    rows = found(cli("verify mine.py --json", folder=tmp_path))["rows"]
+    rows = read_result(cli("verify mine.py --json", folder=tmp_path))["rows"]
     assert all(row["claim"] == "no claim" and row["holds"] for row in rows)
 
 

@@ -24,7 +24,7 @@ gym_examples.register()
 def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
     """The parts of a PNG file, each with its checksum checked."""
     assert file[:8] == bytes([137, 80, 78, 71, 13, 10, 26, 10])
-    place, found = 8, []
+    place, parts = 8, []
     while place < len(file):
         (size,) = struct.unpack(">I", file[place : place + 4])
         kind, content = file[place + 4 : place + 8], file[place + 8 : place + 8 + size]
@@ -32,9 +32,9 @@ def chunks(file: bytes) -> list[tuple[bytes, bytes]]:
             zlib.crc32(file[place + 4 : place + 8 + size])
             == struct.unpack(">I", file[place + 8 + size :][:4])[0]
         )
-        found.append((kind, content))
+        parts.append((kind, content))
         place += 12 + size
-    return found
+    return parts
 
 
 def pixels(packed: bytes, width: int, height: int) -> np.ndarray:
@@ -189,6 +189,6 @@ def test_a_world_without_pictures_says_so(name, said):
 
 
 def test_an_environment_that_fails_as_it_is_drawn_costs_the_pictures_and_nothing_else():
-    found, why = film("Test/DrawnAndRaising-v0", lambda obs: torch.tensor([0]), seed=0)
-    assert found is None
+    picture, why = film("Test/DrawnAndRaising-v0", lambda obs: torch.tensor([0]), seed=0)
+    assert picture is None
     assert "the gripper has come off" in why

@@ -259,17 +259,17 @@ def steps(true_end: float, proxy_end: float) -> list[dict[str, float]]:
 
 
 def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> None:
-    found = overoptimisation(steps(true_end=0.5, proxy_end=1.8))
-    assert found is not None
-    assert found.happened
+    verdict = overoptimisation(steps(true_end=0.5, proxy_end=1.8))
+    assert verdict is not None
+    assert verdict.happened
     assert (
-        "beyond √KL = 2.0 the true score fell from 0.8" in found.sentence
-        or "√KL = 1.9" in found.sentence
+        "beyond √KL = 2.0 the true score fell from 0.8" in verdict.sentence
+        or "√KL = 1.9" in verdict.sentence
     )
     for true_end, proxy_end in ((0.9, 1.8), (1.2, 1.8), (0.5, 0.3)):
-        found = overoptimisation(steps(true_end, proxy_end))
-        assert found is not None
-        assert not found.happened
+        verdict = overoptimisation(steps(true_end, proxy_end))
+        assert verdict is not None
+        assert not verdict.happened
     assert overoptimisation([{"step": 1, "kl_k1": 1.0, "true_score": 1.0}] * 9) is None
 
 

@@ -31,8 +31,8 @@ def examples() -> list[tuple[str, str]]:
     }
     return [
         (name, line)
-        for name, found in blocks.items()
-        for block in found
+        for name, listed in blocks.items()
+        for block in listed
         for line in block.splitlines()
     ]
 

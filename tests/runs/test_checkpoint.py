@@ -250,9 +250,9 @@ def test_damaged_ones_are_passed_over_and_said(tmp_path: Path) -> None:
     with (tmp_path / "00000300" / "tensors.safetensors").open("r+b") as file:
         file.truncate(100)
     heard: list[str] = []
-    found = checkpoints.latest(heard.append)
-    assert found is not None
-    assert same(found[1], small(200))
+    latest = checkpoints.latest(heard.append)
+    assert latest is not None
+    assert same(latest[1], small(200))
     assert len(heard) == 1
     assert heard[0].startswith(
         "checkpoint 00000300 is damaged (tensors.safetensors has 100 bytes, "
@@ -265,9 +265,9 @@ def test_a_damaged_future_does_not_push_out_the_whole_past(tmp_path: Path) -> No
     checkpoints.save(300, small(300))
     (tmp_path / "00000300" / "state.json").unlink()
     checkpoints.save(250, small(250))
-    found = checkpoints.latest(lambda _: None)
-    assert found is not None
-    assert found[0] == 250
+    latest = checkpoints.latest(lambda _: None)
+    assert latest is not None
+    assert latest[0] == 250
 
 
 def test_nothing_whole_is_none_and_said(tmp_path: Path) -> None:
@@ -311,10 +311,10 @@ def test_a_full_disk_leaves_the_earlier_ones_and_no_half_one(tmp_path: Path) -> 
             checkpoints.save(3, state)
         assert raised.value.errno == errno.ENOSPC
         assert sorted(os.listdir(disk / "checkpoints")) == ["00000001", "00000002"]
-        found = checkpoints.latest(pytest.fail)
-        assert found is not None
-        assert found[0] == 2
-        assert same(found[1], state)
+        latest = checkpoints.latest(pytest.fail)
+        assert latest is not None
+        assert latest[0] == 2
+        assert same(latest[1], state)
 
 
 def test_a_folder_that_may_not_be_written_leaves_the_earlier_ones(tmp_path: Path) -> None:
@@ -346,8 +346,8 @@ from pathlib import Path
 import torch
 from fledge.runs.checkpoint import Checkpoints
 checkpoints = Checkpoints(Path(sys.argv[1]), keep_last=2)
-found = checkpoints.latest(lambda sentence: sys.exit(sentence))
-step = found[0] if found else 0
+latest = checkpoints.latest(lambda sentence: sys.exit(sentence))
+step = latest[0] if latest else 0
 while True:
     for again in range(2):  # the second replaces the first
         checkpoints.save(step + 1, {"step": step + 1, "weights": torch.full((50_000,), float(step + 1))}, score=-step)
@@ -370,9 +370,9 @@ def test_a_kill_at_any_moment_leaves_the_newest_finished_one(tmp_path: Path) -> 
         said = [first, *saver.stdout.readlines()]
         saver.wait()
         finished = max([finished, *(int(line) for line in said if line.endswith("\n"))])
-        found = Checkpoints(tmp_path).latest(pytest.fail)  # a notice of damage fails
-        assert found is not None
-        step, state = found
+        latest = Checkpoints(tmp_path).latest(pytest.fail)  # a notice of damage fails
+        assert latest is not None
+        step, state = latest
         assert step in (finished, finished + 1)  # killed after the rename and before the print
         assert state["step"] == step
         assert torch.equal(state["weights"], torch.full((50_000,), float(step)))

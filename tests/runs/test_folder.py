@@ -198,9 +198,9 @@ def test_rewinding_to_a_checkpoint_makes_the_logs_those_of_its_moment(tmp_path: 
         log.write({"step": 2})
     run.close()
     again = Run.open(tmp_path / "a", writing=True)
-    found = again.checkpoints.latest(pytest.fail)
-    assert found is not None
-    again.return_to(found[0], found[1]["offsets"], [], pytest.fail)
+    latest = again.checkpoints.latest(pytest.fail)
+    assert latest is not None
+    again.return_to(latest[0], latest[1]["offsets"], [], pytest.fail)
     assert {name: (run.folder / name).read_bytes() for name in before} == before
 
 

@@ -168,8 +168,8 @@ def test_an_unknown_split_is_refused():
 def test_every_length_in_the_range_is_equally_likely(split):
     # 5,000 words over 5 lengths: chi-square with 4 degrees of freedom exceeds 28 with probability
     # 1.3e-5
-    found = [len(word) for word in contents("reverse", split, 5000, shortest=3, longest=7)]
-    counts = [found.count(length) for length in range(3, 8)]
+    lengths = [len(word) for word in contents("reverse", split, 5000, shortest=3, longest=7)]
+    counts = [lengths.count(length) for length in range(3, 8)]
     assert sum(counts) == 5000
     assert sum((count - 1000) ** 2 / 1000 for count in counts) < 28
 

@@ -83,8 +83,8 @@ def test_a_long_document_is_in_the_split_of_its_text(
     monkeypatch.setattr(files, "CHUNK", 64)
     corpus = Corpus(str(tmp_path))
     assert corpus.rule == "hash"
-    found = parts(corpus)
-    assert {text: split for split in SPLITS for text in found[split]} == {
+    by_split = parts(corpus)
+    assert {text: split for split in SPLITS for text in by_split[split]} == {
         text: split_of(text) for text in texts
     }
 

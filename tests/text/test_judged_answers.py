@@ -37,9 +37,9 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 def test_an_answer_is_read_with_its_label_and_its_own_tokens_are_marked(
     rows: list[dict[str, object]], tmp_path: Path
 ) -> None:
-    found = judged_from_jsonl(write(tmp_path / "a.jsonl", rows), BYTES)
-    assert [wanted for _, wanted in found] == [True, False]
-    for ((ids, own), _), row in zip(found, TEXT, strict=True):
+    answers = judged_from_jsonl(write(tmp_path / "a.jsonl", rows), BYTES)
+    assert [wanted for _, wanted in answers] == [True, False]
+    for ((ids, own), _), row in zip(answers, TEXT, strict=True):
         said = [token for token, mine in zip(ids, own, strict=True) if mine]
         assert said == [*BYTES.encode(str(row["completion"])), BYTES.end]
         assert str(row["prompt"]) in BYTES.decode(

@@ -23,7 +23,7 @@ from fledge.report.figures import (
     Picture,
     Row,
     base,
-    columns,
+    gather_columns,
     duration,
     is_number,
     is_share,
@@ -186,17 +186,17 @@ def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
     """The pictures that tell the story, and one for each of the remaining figures."""
-    found = columns(rows)
+    columns = gather_columns(rows)
     over = "steps in the world" if any("world_steps" in row for row in rows) else "step"
-    if found.get("reward") == found.get("reward_model_score"):
-        found.pop(
+    if columns.get("reward") == columns.get("reward_model_score"):
+        columns.pop(
             "reward_model_score", None
         )  # the reward was the reward model's: one line, not two on top of each other
-    not_of_text = any(base(name) in ("pair_accuracy", "reward", "episode_return") for name in found)
+    not_of_text = any(base(name) in ("pair_accuracy", "reward", "episode_return") for name in columns)
     pictures = []
     for picture in PICTURES:
         names = sorted(
-            (name for name in found if base(name) in picture.bases),
+            (name for name in columns if base(name) in picture.bases),
             key=lambda name: (name != base(name), name),
         )
         if names:
@@ -206,9 +206,9 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
                 picture = replace(
                     picture, unit=picture.unit.replace("nats per token", "nats per step")
                 )
-            pictures.append(_draw(picture, {name: found.pop(name) for name in names}, over))
+            pictures.append(_draw(picture, {name: columns.pop(name) for name in names}, over))
     more = []
-    for name, pairs in found.items():
+    for name, pairs in columns.items():
         words = label(name)
         low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
         more.append(
@@ -217,9 +217,9 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
     return pictures, more
 
 
-def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]], over: str) -> Drawn:
+def _draw(picture: Picture, columns: dict[str, list[tuple[float, float | None]]], over: str) -> Drawn:
     series, captions = [], []
-    for name, pairs in found.items():
+    for name, pairs in columns.items():
         points = [(x, y) for x, y in pairs if y is not None]
         values = [y for _, y in points]
         series.append(Series(label(name), [x for x, _ in points], values))
@@ -241,9 +241,9 @@ def _draw(picture: Picture, found: dict[str, list[tuple[float, float | None]]], 
         description=f"{picture.title} over {over}: {caption}",
         low=picture.low,
         high=picture.high,
-        percent=all(is_share(name) for name in found),
+        percent=all(is_share(name) for name in columns),
     )
-    only = next(iter(found))
+    only = next(iter(columns))
     legend = [] if single and only in picture.bases else [one.name for one in series]
     return Drawn(picture.title, picture.unit, svg, legend, caption)
 

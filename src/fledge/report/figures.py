@@ -149,21 +149,21 @@ def size_text(size: int) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
-def columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
+def gather_columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
     """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping
     is left out.
 
     Where a row counts steps in a world, those are its step.
     """
-    found: dict[str, list[tuple[float, float | None]]] = {}
+    columns: dict[str, list[tuple[float, float | None]]] = {}
     for row in rows:
         if not is_number(row.get("step")):
             continue
         for name, value in row.items():
             if name not in _BOOKKEEPING and (value is None or is_number(value)):
-                found.setdefault(name, []).append((row.get("world_steps", row["step"]), value))
+                columns.setdefault(name, []).append((row.get("world_steps", row["step"]), value))
     return {
-        name: pairs for name, pairs in found.items() if any(value is not None for _, value in pairs)
+        name: pairs for name, pairs in columns.items() if any(value is not None for _, value in pairs)
     }
 
 
@@ -171,10 +171,10 @@ def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
     """The figure that matters most and its last value: test before validation before trained-on, a
     success before a loss.
     """
-    found = columns(rows)
+    columns = gather_columns(rows)
     last = {
         name: next(value for _, value in reversed(pairs) if value is not None)
-        for name, pairs in found.items()
+        for name, pairs in columns.items()
     }
     for wanted in (
         "exact_match",

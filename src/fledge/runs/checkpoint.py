@@ -179,9 +179,9 @@ class Checkpoints:
         """
         names = os.listdir(self.folder) if self.folder.is_dir() else []
         hidden = {
-            int(found[1]): self.folder / found[0]
+            int(matched[1]): self.folder / matched[0]
             for name in names
-            if (found := _REPLACED.fullmatch(name))
+            if (matched := _REPLACED.fullmatch(name))
         }
         return hidden | {int(name): self.folder / name for name in names if _FINAL.fullmatch(name)}
 

@@ -30,11 +30,11 @@ def load_agent(
     object. seed: as of `Agent`. Raises UserError for a folder without an agent, a world that is not
     here, and weights that do not fit.
     """
-    found, folder = find_agent(Path(run), which)
-    one = make_world(world or found.config["world"], 1)
+    trained, folder = find_agent(Path(run), which)
+    one = make_world(world or trained.config["world"], 1)
     try:
         built, card = load_built(
-            found, folder, one, torch.device("cpu"), ControlConfig.model_validate
+            trained, folder, one, torch.device("cpu"), ControlConfig.model_validate
         )
     except BaseException:
         one.close()

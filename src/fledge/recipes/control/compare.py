@@ -63,7 +63,7 @@ def compare_in(
     """Every algorithm with every seed, each a run inside of `run`, and what they came to."""
     every = max(1, config.steps // 10) if config.evaluate_every is None else config.evaluate_every
     grid = np.append(np.arange(0, config.steps, every or config.steps), config.steps)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    summaries: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for seed in range(config.seed, config.seed + config.seeds):
         for name in names:
@@ -82,14 +82,14 @@ def compare_in(
                 summary, rows = one(alone, folder, show, control, run.allowed)
             except Interrupted as stopped:
                 raise stopped.of(str(run.folder)) from None
-            found[name].append(summary)
+            summaries[name].append(summary)
             curves[name].append(on_grid(rows, grid))
     summary = told(
-        config, run, found, {name: np.stack(each) for name, each in curves.items()}, grid
+        config, run, summaries, {name: np.stack(each) for name, each in curves.items()}, grid
     )
     run.finish(summary)
     page = write_report(run.folder)
-    show.print(table(summary))
+    show.print(draw_table(summary))
     show.line(f"The report:   {page}")
     return summary
 
@@ -131,7 +131,7 @@ def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
 def told(
     config: Any,
     run: Run,
-    found: dict[str, list[dict[str, Any]]],
+    summaries: dict[str, list[dict[str, Any]]],
     curves: dict[str, np.ndarray],
     grid: np.ndarray,
 ) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def told(
             "low": low.tolist(),
             "high": high.tolist(),
             "last": returns[:, -1].tolist(),
-            "seconds": float(np.median([each["seconds"] for each in found[name]])),
+            "seconds": float(np.median([each["seconds"] for each in summaries[name]])),
         }
     return {
         "verb": "control",
@@ -152,15 +152,15 @@ def told(
         "world": config.world,
         "steps": config.steps,
         "seeds": config.seeds,
-        "seconds": sum(each["seconds"] for own in found.values() for each in own),
+        "seconds": sum(each["seconds"] for own in summaries.values() for each in own),
         "compared": compared,
     }
 
 
-def table(summary: dict[str, Any]) -> Table:
+def draw_table(summary: dict[str, Any]) -> Table:
     """Every algorithm at the end: interquartile mean, interval, and what each seed came to."""
     seeds = summary["seeds"]
-    found = Table(
+    table = Table(
         title=f"\n{summary['world']} after {summary['steps']:,} steps, {seeds} seeds",
         title_justify="left",
         box=None,
@@ -173,19 +173,19 @@ def table(summary: dict[str, Any]) -> Table:
         ("seconds", "right"),
         ("each seed", "left"),
     ):
-        found.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
+        table.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
     if seeds < 5:
-        found.caption, found.caption_justify = (
+        table.caption, table.caption_justify = (
             "Of so few seeds a bootstrap interval is too narrow: give seeds=5 or more.",
             "left",
         )
     ranked = sorted(summary["compared"].items(), key=lambda item: -item[1]["return"][-1])
     for name, one in ranked:
-        found.add_row(
+        table.add_row(
             name,
             f"{one['return'][-1]:.1f}",
             f"{one['low'][-1]:.1f} to {one['high'][-1]:.1f}",
             f"{one['seconds']:.1f}",
             " ".join(f"{value:.0f}" for value in one["last"]),
         )
-    return found
+    return table

@@ -104,20 +104,20 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
     with show.progress("ladder", len(EXACT) + len(names), "lost") as watch:
         for name, solve in EXACT.items():
             start = time.perf_counter()
-            found = solve(mdp)
+            solution = solve(mdp)
             exact.append({
                 "method": name,
                 "samples": 0,
-                "sweeps": found.sweeps,
-                "distance": float((found.value - best.value).abs().max()),
-                **dict(zip(("lost", "lost_at_worst"), loss_of(mdp, found.policy, best.value), strict=True)),
+                "sweeps": solution.sweeps,
+                "distance": float((solution.value - best.value).abs().max()),
+                **dict(zip(("lost", "lost_at_worst"), loss_of(mdp, solution.policy, best.value), strict=True)),
                 "seconds": time.perf_counter() - start,
             })  # fmt: skip
             watch.step(len(exact), {"lost": exact[-1]["lost"]})
         for name in names:
             learned.append(climb(name, config, mdp, best.value))
             watch.step(len(exact) + len(learned), {"lost": learned[-1]["lost"]})
-    show.print(table(exact, learned))
+    show.print(draw_table(exact, learned))
     write_page(
         config.out, page(config, grid, best, exact, learned, time.perf_counter() - began), "ladder"
     )
@@ -145,12 +145,12 @@ def map_text(world: str) -> str:
         ) from error
 
 
-def on_map(grid: Gridworld, found: Solution) -> tuple[Tensor, Tensor]:
+def on_map(grid: Gridworld, solution: Solution) -> tuple[Tensor, Tensor]:
     """V* and the best actions where they belong, −1 where there is nothing to do.  -> [H, W], [H,
     W]
     """
-    policy = grid.on_map(found.policy, -1)
-    return grid.on_map(found.value, 0.0), torch.where(grid.exits, -1, policy)
+    policy = grid.on_map(solution.policy, -1)
+    return grid.on_map(solution.value, 0.0), torch.where(grid.exits, -1, policy)
 
 
 def loss_of(mdp: MDP, policy: Tensor, best: Tensor) -> tuple[float, float]:
@@ -198,13 +198,13 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     }
 
 
-def table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Table:
+def draw_table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Table:
     """Every rung: what it cost, and how far its policy is from the best."""
-    found = Table(title="\nThe ladder", title_justify="left", box=None, pad_edge=False)
+    table = Table(title="\nThe ladder", title_justify="left", box=None, pad_edge=False)
     for column in ("method", "samples", "sweeps", "values off by", "loses", "at worst", "seconds"):
-        found.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column == "method" else "right", no_wrap=True)
     for one in [*exact, *learned]:
-        found.add_row(
+        table.add_row(
             one["method"],
             f"{one['samples']:,}",
             f"{one['sweeps']:.0f}" if "sweeps" in one else "",
@@ -213,12 +213,12 @@ def table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Table:
             f"{one['lost_at_worst']:.4f}",
             f"{one['seconds']:.3f}" if one["seconds"] < 0.1 else f"{one['seconds']:.1f}",
         )
-    found.caption = (
+    table.caption = (
         "loses: V* − V^π of the greedy policy from where episodes start; at worst: in any state, "
         "also one it never sees"
     )
-    found.caption_justify = "left"
-    return found
+    table.caption_justify = "left"
+    return table
 
 
 def page(

@@ -324,7 +324,7 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     steering = draw_questions(task, "validation", config.evaluation_prompts)
 
     def evaluate(step: int) -> dict[str, float]:
-        found = judge_task(
+        figures = judge_task(
             policy,
             tokenizer,
             task,
@@ -334,18 +334,18 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
             step,
             cut_reward=config.cut_reward,
         )
-        found["kl_exact"] = judge_kl(
+        figures["kl_exact"] = judge_kl(
             policy, reference, tokenizer, task, config.max_new_tokens, config.seed
         )
         text = ptx_stream(config, run, "validation")
         if text is not None:
             context = min(256, base.network.config.context)
-            found["validation_loss"] = held_out_loss(
+            figures["validation_loss"] = held_out_loss(
                 policy.with_rule(Decoding()), text, tokenizer, context, 32
             )[0]
         return {
             f"greedy_{name}" if name == "true_score" else name: value
-            for name, value in found.items()
+            for name, value in figures.items()
         }
 
     def enough(evaluation: dict[str, float]) -> bool:

@@ -225,8 +225,8 @@ def own_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **na
             f"there is no file {path}: give algorithm=FILE.py:Class for one of your own."
         )
     module = load_module(path)
-    found: Any = getattr(module, wanted, None)
-    if not callable(getattr(found, "update", None)):
+    algorithm_class: Any = getattr(module, wanted, None)
+    if not callable(getattr(algorithm_class, "update", None)):
         classes = [
             key
             for key, value in vars(module).items()
@@ -236,9 +236,9 @@ def own_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **na
             f"{path} has no class {wanted} with update(batch)"
             + (f": it has {', '.join(classes)}." if classes else ".")
         )
-    accepted = inspect.signature(found).parameters
+    accepted = inspect.signature(algorithm_class).parameters
     passed = {key: value for key, value in named.items() if key in accepted}
-    build_it: Callable[[], Any] = lambda: found(policy, learner, stopwatch, **passed)  # noqa: E731
+    build_it: Callable[[], Any] = lambda: algorithm_class(policy, learner, stopwatch, **passed)  # noqa: E731
     return Own(
         call(path, wanted, build_it, "while it was made"),
         learner,

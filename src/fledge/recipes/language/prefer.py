@@ -152,13 +152,13 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     )
 
     def evaluate(step: int) -> dict[str, float]:
-        found = {f"validation_{name}": value for name, value in judge().items()}
+        figures = {f"validation_{name}": value for name, value in judge().items()}
         if task is not None:
-            found |= judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
-            found["kl"] = judge_kl(
+            figures |= judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
+            figures["kl"] = judge_kl(
                 policy, reference, tokenizer, task, config.max_new_tokens, config.seed
             )
-        return found
+        return figures
 
     def better(evaluation: dict[str, float]) -> float:
         return evaluation["exact_match" if task is not None else "validation_pair_accuracy"]

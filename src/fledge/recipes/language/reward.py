@@ -118,12 +118,12 @@ def pair_scores(
     model: ScalarModel, pairs: Sequence[Pair], at_a_time: int = 128
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the preferred and of the rejected answers, [N] each."""
-    found: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    scores: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
     for a in range(0, len(pairs), at_a_time):
         batch = pair_rows(pairs[a : a + at_a_time]).to(model.network.unembedding.device)
-        for side, rows in zip(found, (batch.preferred, batch.rejected), strict=True):
+        for side, rows in zip(scores, (batch.preferred, batch.rejected), strict=True):
             side.append(model.score(rows.obs, rows.last()).cpu())
-    return torch.cat(found[0]), torch.cat(found[1])
+    return torch.cat(scores[0]), torch.cat(scores[1])
 
 
 def pair_accuracy(model: ScalarModel, pairs: Sequence[Pair]) -> float:

@@ -64,11 +64,11 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
     model = load_model(config.base)
-    found: dict[str, Any] = {"base": str(config.base)}
+    figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
         corpus = config.read(config.data, show.line)
         test = (document for _, document in corpus.split("test"))
-        found |= text_loss(model, corpus.documents() if config.whole else test)
+        figures |= text_loss(model, corpus.documents() if config.whole else test)
         show.line(
             f"{found['bits_per_byte']:.3f} bits per byte ({found['nats_per_token']:.3f} nats per "
             f"token) on {found['bytes']:,} bytes of {config.data}"
@@ -76,8 +76,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
-        found |= judge_task(model.policy(), model.tokenizer, task, examples, config.max_new_tokens)
-        found["prompts"] = len(examples)
+        figures |= judge_task(model.policy(), model.tokenizer, task, examples, config.max_new_tokens)
+        figures["prompts"] = len(examples)
         different = "1 prompt" if len(examples) == 1 else f"{len(examples)} different prompts"
         part = (
             f"the test part of {config.task}"
@@ -88,7 +88,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"{found['exact_match']:.1%} exact match, score {found['true_score']:.3f}, on "
             f"{different} of {part}"
         )
-    return found
+    return figures
 
 
 @torch.no_grad()

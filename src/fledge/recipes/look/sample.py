@@ -239,11 +239,11 @@ def complete(
     drawn = max(config.samples, config.best_of)
     requests = [dataclasses.replace(request, sample=i) for i in range(drawn)]
     if config.beams > 1:
-        [found] = beam_search(
+        [completions] = beam_search(
             policy, [request], width=config.beams, n_best=config.samples, length_penalty=config.length_penalty,
             precision=config.precision,
         )  # fmt: skip
-        return found, {}
+        return completions, {}
     if config.server is not None:
         sizes = model.network.config
         outside = OutsideEngine(
@@ -263,8 +263,8 @@ def complete(
             ahead=config.ahead,
             precision=config.precision,
         )
-        found = speculator.run(requests)
-        return found, {"guessed": speculator.proposed, "accepted": speculator.accepted}
+        completions = speculator.run(requests)
+        return completions, {"guessed": speculator.proposed, "accepted": speculator.accepted}
     # A cache for what is said here: some models promise contexts of millions of tokens.
     positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
     engine = Engine(
@@ -274,7 +274,7 @@ def complete(
         precision=config.precision,
         vocabulary=spelt(model),
     )
-    found = engine.run(requests)
+    completions = engine.run(requests)
     if config.best_of > 1:
-        found.sort(key=lambda one: -sum(one.raw_logp))
-    return found[: config.samples], {}
+        completions.sort(key=lambda one: -sum(one.raw_logp))
+    return completions[: config.samples], {}
