@@ -50,7 +50,8 @@ def become(request: dict[str, Any]) -> None:
         )
         os.dup2(file, descriptor)
         os.close(file)
-    sys.stdin = open(0)  # noqa: SIM115 (it is to stay open); what the server's own has read ahead is not the child's
+    # It is to stay open; what the server's own has read ahead is not the child's.
+    sys.stdin = open(0)  # noqa: SIM115
     sys.argv = ["fledge", *request["words"]]
 
 

@@ -12,8 +12,8 @@ from tests.cli.commands import ALIGN, Cli, Models, outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = (
-    "reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "off_policy", "control_variate", "rwr", "awr", "em", "rest_em", "best_of_n",
-    "online_dpo", "ppo",
+    "reinforce", "rloo", "grpo", "dr_grpo", "dapo", "gspo", "cispo", "off_policy",
+    "control_variate", "rwr", "awr", "em", "rest_em", "best_of_n", "online_dpo", "ppo",
 )  # fmt: skip
 WATCHED = ("reward", "kl_k1", "drift", "stop_rate", "learning_rate", "grad_norm")
 
@@ -83,7 +83,9 @@ def prompts():
     return [{'prompt': 'say ' + a + b, 'answer': a + b} for a in 'abcdef' for b in 'uvwxyz']
 
 def score(prompt, completion):
-    return 0.0 if not completion or set(completion) <= set('?~') else (1 + (prompt == 'say ' + completion)) / 2
+    if not completion or set(completion) <= set('?~'):
+        return 0.0
+    return (1 + (prompt == 'say ' + completion)) / 2
 """
 SAMPLED = {
     "dapo redraws=2": {"drawn_groups"},

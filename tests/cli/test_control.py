@@ -81,7 +81,10 @@ def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> 
     assert cli(f"control {QUICK} steps=4000 out=expert", folder=tmp_path).code == 0
     for algorithm in ("cloning", "dagger"):
         done = cli(
-            f"control {QUICK} steps=3000 algorithm={algorithm} expert=expert out={algorithm} --json",
+            (
+                f"control {QUICK} steps=3000 algorithm={algorithm} "
+                f"expert=expert out={algorithm} --json"
+            ),
             folder=tmp_path,
         )
         assert done.code == 0, done.stderr

@@ -115,7 +115,8 @@ def test_bash_completes_verbs_fields_and_choices(
     )
     words = typed.replace("=", " = ").split()
     ask = (
-        f". ./script; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; COMP_LINE='{typed}'; "
+        f". ./script; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+        f"COMP_LINE='{typed}'; "
         f'COMP_POINT={len(typed)}; _fledge 2>/dev/null; printf "%s\\n" "${{COMPREPLY[@]}}"'
     )
     done = subprocess.run(

@@ -21,8 +21,8 @@ from fledge.cli.verbs import VERBS
 def test_help_does_not_import_torch(tmp_path: Path) -> None:
     for words in (["--help"], ["--version"], ["no-such-verb"]):
         timed = subprocess.run(
-            [sys.executable, "-X", "importtime", "-m", "fledge", *words], cwd=tmp_path, capture_output=True, text=True,
-            env=environment(), check=False,
+            [sys.executable, "-X", "importtime", "-m", "fledge", *words], cwd=tmp_path,
+            capture_output=True, text=True, env=environment(), check=False,
         )  # fmt: skip
         imported = {
             line.rpartition("|")[2].strip()

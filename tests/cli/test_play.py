@@ -21,7 +21,8 @@ from gymnasium import spaces
 class World(gymnasium.Env):
     observation_space = spaces.Box(0, 1, (1,), np.float32)
     action_space = spaces.Discrete(2)
-    PAYS = [0, 2, 7, 3, 10, 20]  # before, twice on the way and at the end; then the last agent, then the best
+    # Before, twice on the way and at the end; then the last agent, then the best.
+    PAYS = [0, 2, 7, 3, 10, 20]
     begun = -1
 
     def reset(self, *, seed=None, options=None):
@@ -165,7 +166,9 @@ def test_an_agent_is_played_filmed_and_goes_on_in_another_run(cli: Cli, tmp_path
         "play nothing": "is not a run",
         "play one which=first": "which=first cannot be",
         "control base=one world=Acrobot-v1": "was trained in CartPole-v1, and this is Acrobot-v1",
-        "control base=one algorithm=ppo": "holds an agent of another version of fledge or of CartPole-v1",
+        "control base=one algorithm=ppo": (
+            "holds an agent of another version of fledge or of CartPole-v1"
+        ),
     }
     for words, said in wrong.items():
         assert said in cli(words, folder=tmp_path).complaint

@@ -13,12 +13,20 @@ from tests.cli.commands import ALIGN, PREFER, REWARD, TUNE, Cli, Models
 LONG = "x" * 80  # longer than the context of 64 bytes
 KINDS = {
     "tune": (TUNE.replace("{rows}", "given.jsonl"), {"answer": "yes"}, "answer"),
-    "tune task": (TUNE.replace("data={rows}", "task=./given.jsonl evaluation_prompts=4"), {"answer": "yes"}, "answer"),
-    "reward": (REWARD.replace("{pairs}", "given.jsonl"), {"chosen": "yes", "rejected": "no"}, "chosen"),
-    "prefer": (PREFER.replace("{pairs}", "given.jsonl"), {"chosen": "yes", "rejected": "no"}, "chosen"),
+    "tune task": (
+        TUNE.replace("data={rows}", "task=./given.jsonl evaluation_prompts=4"),
+        {"answer": "yes"}, "answer",
+    ),
+    "reward": (
+        REWARD.replace("{pairs}", "given.jsonl"), {"chosen": "yes", "rejected": "no"}, "chosen",
+    ),
+    "prefer": (
+        PREFER.replace("{pairs}", "given.jsonl"), {"chosen": "yes", "rejected": "no"}, "chosen",
+    ),
     "align": (ALIGN.replace("{letters}", "./given.jsonl"), {"answer": "yes"}, "answer"),
     "distill": (
-        "distill teacher={tune} data=given.jsonl steps=2 rows_per_step=4 precision=fp32 compile=no", {"answer": "yes"}, "answer",
+        "distill teacher={tune} data=given.jsonl steps=2 rows_per_step=4 precision=fp32 compile=no",
+        {"answer": "yes"}, "answer",
     ),
 }  # fmt: skip
 

@@ -54,7 +54,8 @@ def prompts():
     return ['say ' + a + b for a in 'abcdef' for b in 'uvwxyz']
 def score(prompt, completion):
     import numpy  # late: numpy's generator is seeded as it is imported
-    if completion and not completion.startswith(('say', 'tbz', '?', '~')) and random.random() < 0.06:
+    sampled = completion and not completion.startswith(('say', 'tbz', '?', '~'))
+    if sampled and random.random() < 0.06:
         import os
         os.kill(os.getpid(), 9)
     return random.gauss(0, 5) + numpy.random.random()

@@ -144,17 +144,38 @@ WRONG = {
     "no such file": (None, ["there is no file mine.py"]),
     "empty": ("\n", ["mine.py is empty"]),
     "nothing in it": ("import torch\n", ["nothing to verify", "loss(logp, batch)"]),
-    "what it imports is not its own": ("from fledge.algorithms.policy.reinforce import Reinforce\n", ["nothing to verify"]),
+    "what it imports is not its own": (
+        "from fledge.algorithms.policy.reinforce import Reinforce\n",
+        ["nothing to verify"],
+    ),
     "no Python": ("def loss(logp, batch)\n", ["mine.py line 1 is not valid Python"]),
     "raises as it loads": ("raise ValueError('no')\n", ["mine.py line 1", "ValueError: no"]),
-    "raises in update": (HEAD.replace("count = self", "count = 1 / 0\n        self"), ["mine.py line 12", "Mine raised ZeroDivisionError"]),
-    "another constructor": (HEAD.replace("stopwatch)", "stopwatch, rate)"), ["Mine raised TypeError", "'rate'"]),
-    "no step": (HEAD.replace("self.learner.step(loss, batch)", "{}"), ["Mine raised ValueError: update(batch) made no optimizer step"]),
-    "a loss of another shape": ("def loss(logp, batch):\n    return logp.sum(1)\n", ["returned (2,): it must be a tensor [B, T], here (2, 1)"]),
+    "raises in update": (
+        HEAD.replace("count = self", "count = 1 / 0\n        self"),
+        ["mine.py line 12", "Mine raised ZeroDivisionError"],
+    ),
+    "another constructor": (
+        HEAD.replace("stopwatch)", "stopwatch, rate)"),
+        ["Mine raised TypeError", "'rate'"],
+    ),
+    "no step": (
+        HEAD.replace("self.learner.step(loss, batch)", "{}"),
+        ["Mine raised ValueError: update(batch) made no optimizer step"],
+    ),
+    "a loss of another shape": (
+        "def loss(logp, batch):\n    return logp.sum(1)\n",
+        ["returned (2,): it must be a tensor [B, T], here (2, 1)"],
+    ),
     "a loss that is a number": ("def loss(logp, batch):\n    return 1.0\n", ["returned float"]),
     "a loss that is infinite": ("def loss(logp, batch):\n    return logp / 0\n", ["the loss is"]),
-    "a claim of no known form": (HEAD.replace('"unbiased"', '"exact"'), ['Mine has the gradient_claim "exact": it must be "unbiased"']),
-    "a scale that is none": (HEAD.replace('"unbiased"', '"unbiased up to scale of B"'), ["names no scale"]),
+    "a claim of no known form": (
+        HEAD.replace('"unbiased"', '"exact"'),
+        ['Mine has the gradient_claim "exact": it must be "unbiased"'],
+    ),
+    "a scale that is none": (
+        HEAD.replace('"unbiased"', '"unbiased up to scale of B"'),
+        ["names no scale"],
+    ),
 }  # fmt: skip
 
 

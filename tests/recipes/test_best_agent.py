@@ -72,8 +72,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(out: Path, **fields: Any) -> ControlConfig:
     own: dict[str, Any] = {
-        "world": "Pays-v0", "steps": 192, "copies": 2, "steps_per_batch": 16, "rows_per_update": 16, "widths": (8,),
-        "evaluate_every": 64, "evaluation_episodes": 1, "pictures": False, "save_every_s": 0.0, "device": "cpu",
+        "world": "Pays-v0", "steps": 192, "copies": 2, "steps_per_batch": 16, "rows_per_update": 16,
+        "widths": (8,), "evaluate_every": 64, "evaluation_episodes": 1, "pictures": False,
+        "save_every_s": 0.0, "device": "cpu",
     }  # fmt: skip
     return ControlConfig(out=out, **(own | fields))
 

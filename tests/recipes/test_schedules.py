@@ -90,8 +90,8 @@ def risen_and_fallen(shape: str, steps: int) -> list[float]:
 def text_algorithm(name: str, policy: TokenPolicy, **fields: Any) -> Any:
     """As `fledge align` makes it; rows are what `rollouts` gives, 16 a batch."""
     config = AlignConfig(
-        base=Path("base"), task="reverse", algorithm=name, steps=BATCHES, prompts_per_step=8, samples_per_prompt=2,
-        learning_rate=PEAK, warmup_steps=RISE, **fields,
+        base=Path("base"), task="reverse", algorithm=name, steps=BATCHES, prompts_per_step=8,
+        samples_per_prompt=2, learning_rate=PEAK, warmup_steps=RISE, **fields,
     )  # fmt: skip
     base = Loaded(policy.network, BYTES, Path("base"), {})
     run: Any = None
@@ -144,8 +144,10 @@ def test_epochs_alone_imply_how_many_updates_there_are(name: str) -> None:
 @pytest.mark.parametrize("name", FROM_PAIRS)
 def test_of_prefer(name: str, shape: str) -> None:
     policy = policy_of(transformer())
-    given = {"algorithm": name, "schedule": shape, "learning_rate": PEAK, "warmup_steps": RISE}
-    config = PreferConfig(base=Path("base"), steps=6, **given)  # pyright: ignore[reportArgumentType]
+    given: dict[str, Any] = {
+        "algorithm": name, "schedule": shape, "learning_rate": PEAK, "warmup_steps": RISE,
+    }  # fmt: skip
+    config = PreferConfig(base=Path("base"), steps=6, **given)
     fit = config.learner(policy, "fp32")
     algorithm = prefer.make_algorithm(config, policy, policy.frozen_copy(), fit, Stopwatch())
     with optimizer_steps() as made:
@@ -199,9 +201,7 @@ def test_of_control_by_the_share_of_the_world_steps_that_are_done(
         assert 0 < rates[-1] < PEAK / 2
 
 
-def test_updates_that_end_early_and_batches_that_teach_nothing_leave_the_rest_of_the_schedule_where_it_was() -> (
-    None
-):
+def test_updates_that_end_early_and_batches_that_teach_nothing_move_no_schedule() -> None:
     policy = policy_of(transformer())
     early = text_algorithm("ppo", policy, schedule="linear", update_kl=1e-12)
     with optimizer_steps() as made:

@@ -190,33 +190,87 @@ def test_a_call_follows_what_is_said_before_it_and_results_are_one_turn() -> Non
         ({"prompt": "Say hi", "completion": None}, "here has a `prompt` and no `completion`"),
         ({"prompt": 7, "completion": "hi"}, "the `prompt` of here is not a string, it is 7"),
         ({"prompt": 0, "completion": "hi"}, "the `prompt` of here is not a string, it is 0"),
-        ({"prompt": False, "completion": "hi"}, "the `prompt` of here is not a string, it is false"),
-        ({"prompt": "Say hi", "completion": 0}, "the `completion` of here is not a string, it is 0"),
+        (
+            {"prompt": False, "completion": "hi"},
+            "the `prompt` of here is not a string, it is false",
+        ),
+        (
+            {"prompt": "Say hi", "completion": 0},
+            "the `completion` of here is not a string, it is 0",
+        ),
         ({"instruction": "Say hi"}, "here has no `output`"),
-        ({"instruction": "Say hi", "input": 4, "output": "hi"}, "the `input` of here is not a string, it is 4"),
-        ({"instruction": "Say hi", "input": 0, "output": "hi"}, "the `input` of here is not a string, it is 0"),
-        ({"instruction": "Say hi", "input": [], "output": "hi"}, "the `input` of here is not a string"),
-        ({"instruction": "Say hi", "output": "hi", "system": 0}, "the `system` of here is not a string, it is 0"),
+        (
+            {"instruction": "Say hi", "input": 4, "output": "hi"},
+            "the `input` of here is not a string, it is 4",
+        ),
+        (
+            {"instruction": "Say hi", "input": 0, "output": "hi"},
+            "the `input` of here is not a string, it is 0",
+        ),
+        (
+            {"instruction": "Say hi", "input": [], "output": "hi"},
+            "the `input` of here is not a string",
+        ),
+        (
+            {"instruction": "Say hi", "output": "hi", "system": 0},
+            "the `system` of here is not a string, it is 0",
+        ),
         ({"instruction": "Say hi", "output": "hi", "history": 0}, "the `history` of here is 0"),
-        ({"instruction": "Say hi", "output": "hi", "history": [["a"]]}, r"the `history` of here has \[\"a\"\]"),
+        (
+            {"instruction": "Say hi", "output": "hi", "history": [["a"]]},
+            r"the `history` of here has \[\"a\"\]",
+        ),
         ({"messages": []}, "the `messages` of here is not a list of turns"),
         ({"messages": "Say hi"}, "the `messages` of here is not a list of turns"),
         ({"messages": ["Say hi"]}, "turn 1 of here is not an object"),
-        ({"messages": [USER, {"role": "narrator", "content": "b"}]}, "turn 2 of here is 'narrator': it must be one of"),
+        (
+            {"messages": [USER, {"role": "narrator", "content": "b"}]},
+            "turn 2 of here is 'narrator': it must be one of",
+        ),
         ({"messages": [{"role": "user"}]}, "turn 1 of here has no `content`"),
-        ({"messages": [USER | {"content": 0}]}, "the `content` of turn 1 of here is not a string, it is 0"),
-        ({"messages": [USER | {"content": [{"type": "image_url"}]}]}, "only parts of type text are read"),
-        ({"messages": [USER, ANSWER | {"weight": 0.5}]}, "the `weight` of turn 2 of here is 0.5: it is 0 or 1"),
-        ({"messages": [USER, ANSWER | {"weight": 1, "train": False}]}, "turn 2 of here has two marks"),
-        ({"messages": [USER | {"train": True}, ANSWER]}, "turn 1 of here is the user's and is marked to be trained"),
-        ({"messages": [USER | {"name": "Ann"}, ANSWER]}, 'turn 1 of here has the `name` "Ann", which the chat template'),
-        ({"messages": [USER | {"tool_calls": [{"function": CALL}]}, ANSWER]}, "only the assistant calls tools"),
-        ({"messages": [USER, ANSWER | {"tool_calls": ["weather"]}]}, "a call in the `tool_calls` of turn 2"),
+        (
+            {"messages": [USER | {"content": 0}]},
+            "the `content` of turn 1 of here is not a string, it is 0",
+        ),
+        (
+            {"messages": [USER | {"content": [{"type": "image_url"}]}]},
+            "only parts of type text are read",
+        ),
+        (
+            {"messages": [USER, ANSWER | {"weight": 0.5}]},
+            "the `weight` of turn 2 of here is 0.5: it is 0 or 1",
+        ),
+        (
+            {"messages": [USER, ANSWER | {"weight": 1, "train": False}]},
+            "turn 2 of here has two marks",
+        ),
+        (
+            {"messages": [USER | {"train": True}, ANSWER]},
+            "turn 1 of here is the user's and is marked to be trained",
+        ),
+        (
+            {"messages": [USER | {"name": "Ann"}, ANSWER]},
+            'turn 1 of here has the `name` "Ann", which the chat template',
+        ),
+        (
+            {"messages": [USER | {"tool_calls": [{"function": CALL}]}, ANSWER]},
+            "only the assistant calls tools",
+        ),
+        (
+            {"messages": [USER, ANSWER | {"tool_calls": ["weather"]}]},
+            "a call in the `tool_calls` of turn 2",
+        ),
         ({"messages": EXPECTED, "tools": 0}, "the `tools` of here are 0"),
-        ({"messages": EXPECTED, "prompt": "Say no"}, "the `prompt` of here is not what its `messages` begin with"),
-        ({"messages": [{"role": "system", "content": "a"}, *EXPECTED], "system": "b"}, "turns that begin with another"),
+        (
+            {"messages": EXPECTED, "prompt": "Say no"},
+            "the `prompt` of here is not what its `messages` begin with",
+        ),
+        (
+            {"messages": [{"role": "system", "content": "a"}, *EXPECTED], "system": "b"},
+            "turns that begin with another",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_row_of_another_shape_is_named_by_its_field(row: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read(row)

@@ -37,15 +37,27 @@ def read_single(row: dict[str, Any]) -> Judged:
         {"prompt": "Say hi", "chosen": [USER, GOOD], "rejected": [USER, BAD]},
         {"prompt": [USER], "chosen": [USER, GOOD], "rejected": [USER, BAD]},
         {
-            "prompt": "Say hi", "prompt_id": "7", "chosen": [USER, GOOD], "rejected": [USER, BAD],
-            "messages": [USER, GOOD], "score_chosen": 8.5, "score_rejected": 0,
+            "prompt": "Say hi",
+            "prompt_id": "7",
+            "chosen": [USER, GOOD],
+            "rejected": [USER, BAD],
+            "messages": [USER, GOOD],
+            "score_chosen": 8.5,
+            "score_rejected": 0,
         },
-        {"chosen": "\n\nHuman: Say hi\n\nAssistant: hi", "rejected": "\n\nHuman: Say hi\n\nAssistant: no"},
+        {
+            "chosen": "\n\nHuman: Say hi\n\nAssistant: hi",
+            "rejected": "\n\nHuman: Say hi\n\nAssistant: no",
+        },
         {"instruction": "Say hi", "input": "", "chosen": "hi", "rejected": "no"},
-        {"conversations": [{"from": "human", "value": "Say hi"}], "chosen": CHOSEN, "rejected": REJECTED},
+        {
+            "conversations": [{"from": "human", "value": "Say hi"}],
+            "chosen": CHOSEN,
+            "rejected": REJECTED,
+        },
         {"messages": [USER], "chosen": GOOD, "rejected": BAD},
     ],
-)  # fmt: skip
+)
 def test_every_shape_gives_the_same_pair(row: dict[str, Any]) -> None:
     assert read(row) == Preference([USER], "hi", "no")  # pyright: ignore[reportArgumentType]
 
@@ -54,30 +66,44 @@ def test_every_shape_gives_the_same_pair(row: dict[str, Any]) -> None:
     "row",
     [
         {"prompt": "c", "system": "s", "history": [["a", "b"]], "chosen": "hi", "rejected": "no"},
-        {"instruction": "c", "system": "s", "history": [["a", "b"]], "chosen": "hi", "rejected": "no"},
+        {
+            "instruction": "c",
+            "system": "s",
+            "history": [["a", "b"]],
+            "chosen": "hi",
+            "rejected": "no",
+        },
         {
             "conversations": [
-                {"from": who, "value": what} for who, what in (("system", "s"), ("human", "a"), ("gpt", "b"), ("human", "c"))
+                {"from": who, "value": what}
+                for who, what in (("system", "s"), ("human", "a"), ("gpt", "b"), ("human", "c"))
             ],
-            "chosen": CHOSEN, "rejected": REJECTED,
+            "chosen": CHOSEN,
+            "rejected": REJECTED,
         },
         {
             "prompt": "a",
             **{
                 side: [
-                    {"role": "system", "content": "s"}, {"role": "user", "content": "a"},
-                    {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, answer,
+                    {"role": "system", "content": "s"},
+                    {"role": "user", "content": "a"},
+                    {"role": "assistant", "content": "b"},
+                    {"role": "user", "content": "c"},
+                    answer,
                 ]
                 for side, answer in (("chosen", GOOD), ("rejected", BAD))
             },
         },
     ],
-)  # fmt: skip
+)
 def test_what_came_before_is_context_on_both_sides(row: dict[str, Any]) -> None:
     pair = read(row)
     assert [(turn["role"], turn["content"]) for turn in pair.prompt] == [
-        ("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"),
-    ]  # fmt: skip
+        ("system", "s"),
+        ("user", "a"),
+        ("assistant", "b"),
+        ("user", "c"),
+    ]
     assert (pair.preferred, pair.rejected) == ("hi", "no")
 
 
@@ -121,20 +147,41 @@ def test_sides_that_do_not_compare_have_a_reason(row: dict[str, Any], reason: st
     [
         ({"prompt": "a", "rejected": "b"}, "here has no `chosen`: a pair has"),
         ({"prompt": "a", "chosen": "b"}, "here has no `rejected`: a pair has"),
-        ({"prompt": "a", "completion": "b", "label": True}, "here has no `chosen`, it is a single answer"),
-        ({"chosen": "b", "rejected": "c"}, "here has no `prompt`: a pair has"),
-        ({"prompt": "a", "chosen": 0, "rejected": "c"}, "the `chosen` of here is not a string, it is 0"),
-        ({"prompt": 0, "chosen": "b", "rejected": "c"}, "the `prompt` of here is not a string, it is 0"),
-        ({"prompt": "a", "chosen": "b", "rejected": "c", "margin": 2}, "has the key `margin`, which is not read"),
-        ({"prompt": "a", "chosen": "b", "rejected": "c", "input": "d"}, "has the key `input`, which is not read"),
-        ({"question": "a", "chosen": "b", "rejected": "c"}, "here has no `prompt`"),
-        ({"prompt": "a", "chosen": [USER, GOOD], "rejected": [USER, BAD], "messages": [USER]}, "`messages`"),
         (
-            {"chosen": "Hey.\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"},
-            "the `chosen` of here begins with \"Hey.\"",
+            {"prompt": "a", "completion": "b", "label": True},
+            "here has no `chosen`, it is a single answer",
+        ),
+        ({"chosen": "b", "rejected": "c"}, "here has no `prompt`: a pair has"),
+        (
+            {"prompt": "a", "chosen": 0, "rejected": "c"},
+            "the `chosen` of here is not a string, it is 0",
+        ),
+        (
+            {"prompt": 0, "chosen": "b", "rejected": "c"},
+            "the `prompt` of here is not a string, it is 0",
+        ),
+        (
+            {"prompt": "a", "chosen": "b", "rejected": "c", "margin": 2},
+            "has the key `margin`, which is not read",
+        ),
+        (
+            {"prompt": "a", "chosen": "b", "rejected": "c", "input": "d"},
+            "has the key `input`, which is not read",
+        ),
+        ({"question": "a", "chosen": "b", "rejected": "c"}, "here has no `prompt`"),
+        (
+            {"prompt": "a", "chosen": [USER, GOOD], "rejected": [USER, BAD], "messages": [USER]},
+            "`messages`",
+        ),
+        (
+            {
+                "chosen": "Hey.\n\nHuman: a\n\nAssistant: b",
+                "rejected": "\n\nHuman: a\n\nAssistant: c",
+            },
+            'the `chosen` of here begins with "Hey."',
         ),
     ],
-)  # fmt: skip
+)
 def test_a_pair_of_another_shape_is_named_by_its_field(row: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         read(row)
@@ -168,7 +215,8 @@ def test_a_single_answer_of_every_shape_has_its_verdict(
 ) -> None:
     single = row | {key: given}
     assert is_single(single)
-    assert read_single(single) == Judged([USER], "hi", wanted)  # pyright: ignore[reportArgumentType]
+    prompt: Any = [USER]
+    assert read_single(single) == Judged(prompt, "hi", wanted)
 
 
 @pytest.mark.parametrize("label", [2, -1, 0.5, "yes", "1", "", []])

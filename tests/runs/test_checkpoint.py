@@ -350,7 +350,8 @@ latest = checkpoints.latest(lambda sentence: sys.exit(sentence))
 step = latest[0] if latest else 0
 while True:
     for again in range(2):  # the second replaces the first
-        checkpoints.save(step + 1, {"step": step + 1, "weights": torch.full((50_000,), float(step + 1))}, score=-step)
+        weights = torch.full((50_000,), float(step + 1))
+        checkpoints.save(step + 1, {"step": step + 1, "weights": weights}, score=-step)
         print(step + 1, flush=True)
     step += 1
 """

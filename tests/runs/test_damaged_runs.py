@@ -132,7 +132,8 @@ def with_odd(value: Any, at: tuple[Any, ...], odd: str) -> str:
         return odd
     if isinstance(value, dict):
         parts = [
-            f"{json.dumps(name)}: {with_odd(one, at[1:], odd) if name == at[0] else json.dumps(one)}"
+            f"{json.dumps(name)}: "
+            f"{with_odd(one, at[1:], odd) if name == at[0] else json.dumps(one)}"
             for name, one in value.items()
         ]
         return "{" + ", ".join(parts) + "}"

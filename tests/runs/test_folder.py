@@ -270,7 +270,8 @@ def test_a_child_of_the_process_that_writes_a_run_does_not_hold_its_lock(tmp_pat
 SLOW_CHILD = """
 import os, sys, time
 from pathlib import Path
-os.register_at_fork(after_in_child=lambda: time.sleep(1))  # before fledge's own, which closes the lock there
+# Before fledge's own, which closes the lock there.
+os.register_at_fork(after_in_child=lambda: time.sleep(1))
 from fledge.runs.folder import Run
 run = Run.create(Path(sys.argv[1]), "tune", {}, seed=0)
 if os.fork() == 0:

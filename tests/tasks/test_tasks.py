@@ -69,7 +69,10 @@ def test_a_mixture_wants_a_completion_for_each_example():
     [
         (
             "revers",
-            r"no task 'revers': perhaps you meant reverse; give reverse, sort, numbers, add, upper, last, or words",
+            (
+                r"no task 'revers': perhaps you meant reverse; give reverse, sort, numbers, add, "
+                r"upper, last, or words"
+            ),
         ),
         ("Upper", "perhaps you meant upper"),
         ("reverse,uper", "no task 'uper': perhaps you meant upper"),

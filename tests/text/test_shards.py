@@ -195,7 +195,8 @@ from fledge.text.tokenizer import train_tokenizer
 tokenizer = train_tokenizer("bytes", [])
 print("ready", flush=True)
 for number in range(10**6):
-    write_shards(sys.argv[1], [("train", Document(chr(97 + number % 26) * (1000 + number), ""))] * 3, tokenizer, 256)
+    document = Document(chr(97 + number % 26) * (1000 + number), "")
+    write_shards(sys.argv[1], [("train", document)] * 3, tokenizer, 256)
 """
 
 

@@ -33,7 +33,9 @@ class ResumeConfig(BaseModel):
     )
     from_start: bool = Field(
         default=False,
-        description="begin again at step 0 where no checkpoint is whole; what was there is set aside",
+        description=(
+            "begin again at step 0 where no checkpoint is whole; what was there is set aside"
+        ),
     )
 
 

@@ -23,8 +23,8 @@ from fledge.report.figures import (
     Picture,
     Row,
     base,
-    gather_columns,
     duration,
+    gather_columns,
     is_number,
     is_share,
     label,
@@ -192,7 +192,9 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
         columns.pop(
             "reward_model_score", None
         )  # the reward was the reward model's: one line, not two on top of each other
-    not_of_text = any(base(name) in ("pair_accuracy", "reward", "episode_return") for name in columns)
+    not_of_text = any(
+        base(name) in ("pair_accuracy", "reward", "episode_return") for name in columns
+    )
     pictures = []
     for picture in PICTURES:
         names = sorted(
@@ -217,7 +219,9 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
     return pictures, more
 
 
-def _draw(picture: Picture, columns: dict[str, list[tuple[float, float | None]]], over: str) -> Drawn:
+def _draw(
+    picture: Picture, columns: dict[str, list[tuple[float, float | None]]], over: str
+) -> Drawn:
     series, captions = [], []
     for name, pairs in columns.items():
         points = [(x, y) for x, y in pairs if y is not None]

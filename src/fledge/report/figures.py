@@ -163,7 +163,9 @@ def gather_columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | N
             if name not in _BOOKKEEPING and (value is None or is_number(value)):
                 columns.setdefault(name, []).append((row.get("world_steps", row["step"]), value))
     return {
-        name: pairs for name, pairs in columns.items() if any(value is not None for _, value in pairs)
+        name: pairs
+        for name, pairs in columns.items()
+        if any(value is not None for _, value in pairs)
     }
 
 

@@ -49,7 +49,9 @@ def overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
         Series("reward model's score", distance, proxy),
         Series("true score", distance, true),
         x_label="√KL from the start, in √nats",
-        description=f"Reward model's score and true score over the square root of the KL. {sentence}",
+        description=(
+            f"Reward model's score and true score over the square root of the KL. {sentence}"
+        ),
     )
     return Overoptimisation(svg, sentence, happened)
 

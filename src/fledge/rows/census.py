@@ -119,7 +119,8 @@ class Census:
             for reason, count in sorted(self._left_out.items())
         }
         return {
-            "read": self.read, "left_out": left_out, "truncated": self.truncated, "keys_not_read": dict(self.passed_over),
+            "read": self.read, "left_out": left_out, "truncated": self.truncated,
+            "keys_not_read": dict(self.passed_over),
         }  # fmt: skip
 
     def _reasons(self) -> str:

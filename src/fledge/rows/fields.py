@@ -15,10 +15,11 @@ from fledge.rows.census import Census
 # Keys that say where a row comes from, or what somebody thought of it, and hold nothing that a
 # model could be trained on.
 METADATA = frozenset((
-    "_id", "category", "conversation_id", "created_at", "data_source", "dataset", "difficulty", "generator", "id", "idx",
-    "index", "lang", "language", "level", "license", "meta", "metadata", "model", "model_name", "origin",
-    "parallel_tool_calls", "prompt_id", "question_id", "rating", "row_id", "score", "score_chosen", "score_rejected",
-    "source", "split", "subset", "tag", "tags", "task", "timestamp", "topic", "uid", "url", "uuid",
+    "_id", "category", "conversation_id", "created_at", "data_source", "dataset", "difficulty",
+    "generator", "id", "idx", "index", "lang", "language", "level", "license", "meta", "metadata",
+    "model", "model_name", "origin", "parallel_tool_calls", "prompt_id", "question_id", "rating",
+    "row_id", "score", "score_chosen", "score_rejected", "source", "split", "subset", "tag", "tags",
+    "task", "timestamp", "topic", "uid", "url", "uuid",
 ))  # fmt: skip
 
 

@@ -33,8 +33,8 @@ Conversation = list[Message]
 SPEAKERS: dict[str, Role] = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "tool": "user", "function": "user", "observation": "user",
-    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant", "model": "assistant",
-    "function_call": "assistant",
+    "assistant": "assistant", "gpt": "assistant", "bot": "assistant", "chatgpt": "assistant",
+    "model": "assistant", "function_call": "assistant",
 }  # fmt: skip
 RESULTS = ("tool", "function", "observation")
 FLAGS = ("weight", "train", "training")  # OpenAI and Mistral; axolotl's two

@@ -82,7 +82,8 @@ def load_state(folder: Path, *, owner: str | None = None) -> dict[Any, Any]:
         with safe_open(folder / "tensors.safetensors", "pt") as file:
             # Cloned: the library maps the file, and a state must not hang on a file that a later
             # save removes.
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()  # of a safe_open, which is no dict and has no __iter__
+            tensors = {name: file.get_tensor(name).clone() for name in names}
         return unflatten(plain, tensors)
     except PermissionError:
         raise

@@ -37,7 +37,8 @@ _PARTIAL = re.compile(r"\.(lineage|config)\.json\.\d+\.partial")
 # config.json a folder is no run, so a kill in between leaves nothing that could be mistaken for
 # one.
 _BEFORE_THE_FIRST_STEP = (
-    "config.json", "machine.json", "shards/*.bin", "shards/*.json", "shards/*.partial", "lineage.json",
+    "config.json", "machine.json", "shards/*.bin", "shards/*.json", "shards/*.partial",
+    "lineage.json",
 )  # fmt: skip
 
 

@@ -29,7 +29,8 @@ from fledge.tasks.words import (
 )
 
 __all__ = [
-    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "censuses", "check_task", "finite_rows", "load_task",
+    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "censuses", "check_task",
+    "finite_rows", "load_task",
 ]  # fmt: skip
 
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")

@@ -24,7 +24,8 @@ _LETTER = (
 )
 _SIGN = r"!-/:-@\[-`{-~\u3001\u3002\uff01\uff0c\uff1f"
 _BREAK = re.compile(
-    rf"(?<=[^{_UNSURE}])(?=[\t\n\r ])|(?<=[{_LETTER}])(?=[0-9{_SIGN}])|(?<=[0-9])(?=[{_LETTER}{_SIGN}])"
+    rf"(?<=[^{_UNSURE}])(?=[\t\n\r ])"
+    rf"|(?<=[{_LETTER}])(?=[0-9{_SIGN}])|(?<=[0-9])(?=[{_LETTER}{_SIGN}])"
 )
 
 

@@ -24,8 +24,8 @@ SHORTEST = 60
 # Tests and demonstrations, programs for editing and installing, other people's packages, and tables
 # of characters.
 _SKIPPED = {
-    "test", "tests", "idle_test", "idlelib", "turtledemo", "lib2to3", "ensurepip", "encodings", "pydoc_data",
-    "site-packages", "dist-packages", "__pycache__",
+    "test", "tests", "idle_test", "idlelib", "turtledemo", "lib2to3", "ensurepip", "encodings",
+    "pydoc_data", "site-packages", "dist-packages", "__pycache__",
 }  # fmt: skip
 
 

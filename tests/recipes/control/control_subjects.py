@@ -75,8 +75,8 @@ def subject(algorithm: str, expert: Path | None = None, **fields: Any) -> Iterat
 def an_expert(folder: Path) -> Path:
     """A finished run in the world that imitators act in."""
     config = ControlConfig(
-        algorithm="ppo", world="gridworld", steps=64, copies=2, steps_per_batch=16, widths=(8,), evaluation_episodes=1,
-        pictures=False, out=folder,
+        algorithm="ppo", world="gridworld", steps=64, copies=2, steps_per_batch=16, widths=(8,),
+        evaluation_episodes=1, pictures=False, out=folder,
     )  # fmt: skip
     control(config, Show(Console(file=io.StringIO())))
     return folder

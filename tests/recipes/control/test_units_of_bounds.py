@@ -65,8 +65,9 @@ def learned(
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Every figure of a run, and its weights."""
     config = ControlConfig(
-        world=f"{name}Knob-v0", algorithm=algorithm, steps=160, seed=3, copies=2, steps_per_batch=40, rows_per_update=20,
-        updates_per_batch=4, learning_starts=40, widths=(8,), evaluate_every=80, evaluation_episodes=2, pictures=False,
+        world=f"{name}Knob-v0", algorithm=algorithm, steps=160, seed=3, copies=2,
+        steps_per_batch=40, rows_per_update=20, updates_per_batch=4, learning_starts=40,
+        widths=(8,), evaluate_every=80, evaluation_episodes=2, pictures=False,
         out=folder / f"{algorithm}{name}", save_every_s=1000.0, device="cpu", **more,
     )  # fmt: skip
     control(config, Show(Console(file=io.StringIO())))

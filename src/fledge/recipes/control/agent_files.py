@@ -66,8 +66,9 @@ def card_for(config: Any, world: World, sampler: Any, evaluation_return: float) 
     if bounds is not None:
         ends = [[x if math.isfinite(x) else None for x in end.flatten().tolist()] for end in bounds]
     return Card(
-        algorithm=config.algorithm, world=world.name, world_steps=sampler.taken, evaluation_return=evaluation_return,
-        bounds=ends, spread=None if scale is None else (scale.count, scale.mean, scale.squares),
+        algorithm=config.algorithm, world=world.name, world_steps=sampler.taken,
+        evaluation_return=evaluation_return, bounds=ends,
+        spread=None if scale is None else (scale.count, scale.mean, scale.squares),
     )  # fmt: skip
 
 

@@ -79,9 +79,10 @@ class Agent:
                 device = next(module.parameters()).device
                 return module(seen.to(device), noise.to(device))[0].cpu()
             if not hasattr(module, "act"):
+                kind = self.card.algorithm if self.card else "of a table or of values"
                 raise UserError(
-                    f"this agent ({self.card.algorithm if self.card else 'of a table or of values'}) has one action for every "
-                    "observation: leave deterministic=false out."
+                    f"this agent ({kind}) has one action for every observation: leave "
+                    "deterministic=false out."
                 )
             return module.act(seen, self.generator)[0]  # pyright: ignore[reportCallIssue]
 

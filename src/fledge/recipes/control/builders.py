@@ -129,9 +129,10 @@ def build_ppo(m: Making) -> Built:
     s, policy = m.settings, m.actor_critic()
     per_batch = updates_in(s)
     chosen = PPOSettings(
-        gamma=s.gamma, gae_lambda=s.gae_lambda, clip_low=s.clip_range, clip_high=s.clip_range, value_clip=s.value_clip,
-        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, epochs=s.epochs,
-        updates_per_step=per_batch, target_kl=s.update_kl, rows="steps",
+        gamma=s.gamma, gae_lambda=s.gae_lambda, clip_low=s.clip_range, clip_high=s.clip_range,
+        value_clip=s.value_clip, value_coefficient=s.value_coefficient,
+        entropy_coefficient=s.entropy_coefficient, epochs=s.epochs, updates_per_step=per_batch,
+        target_kl=s.update_kl, rows="steps",
     )  # fmt: skip
     algorithm = PPO(policy, m.learner(policy, per_batch), m.stopwatch, chosen, generator=m.random)
     return Built(algorithm, policy, policy, policy, policy.encoder)
@@ -146,7 +147,8 @@ def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
     s, policy = m.settings, m.actor_critic()
     algorithm = AdvantageActorCritic(
         policy, m.learner(policy), m.stopwatch, gamma=s.gamma, gae_lambda=s.gae_lambda,
-        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient, truncate_at=truncate_at,
+        value_coefficient=s.value_coefficient, entropy_coefficient=s.entropy_coefficient,
+        truncate_at=truncate_at,
     )  # fmt: skip
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
@@ -154,8 +156,10 @@ def build_actor_critic(m: Making, truncate_at: float | None = None) -> Built:
 def build_reinforce(m: Making) -> Built:
     s, policy = m.settings, m.actor_critic()
     algorithm = Reinforce(
-        policy, m.learner(policy), m.stopwatch, baseline=s.baseline, baseline_value=s.baseline_value, gamma=s.gamma,
-        actor_critic=policy if s.baseline == "value" else None, value_coefficient=s.value_coefficient,
+        policy, m.learner(policy), m.stopwatch, baseline=s.baseline,
+        baseline_value=s.baseline_value, gamma=s.gamma,
+        actor_critic=policy if s.baseline == "value" else None,
+        value_coefficient=s.value_coefficient,
     )  # fmt: skip
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
@@ -166,8 +170,8 @@ def build_importance(m: Making) -> Built:
     """
     s, policy = m.settings, m.actor_critic()
     algorithm = OffPolicy(
-        policy, m.learner(policy, s.epochs), m.stopwatch, weights=s.importance, truncate_at=s.truncate_at,
-        baseline_value=s.baseline_value, gamma=s.gamma, epochs=s.epochs,
+        policy, m.learner(policy, s.epochs), m.stopwatch, weights=s.importance,
+        truncate_at=s.truncate_at, baseline_value=s.baseline_value, gamma=s.gamma, epochs=s.epochs,
     )  # fmt: skip
     return Built(algorithm, policy, policy, policy, policy.encoder)
 
@@ -187,15 +191,15 @@ def build_natural(m: Making, trust_region: bool) -> Built:
 def build_dqn(m: Making) -> Built:
     s = m.settings
     network = QNetwork(
-        m.world.observation, m.world.action, generator=generator_for(s.seed, "weights"), widths=s.widths,
-        dueling=s.dueling, normalise=s.normalise,
+        m.world.observation, m.world.action, generator=generator_for(s.seed, "weights"),
+        widths=s.widths, dueling=s.dueling, normalise=s.normalise,
     ).to(m.device)  # fmt: skip
     surprise = Surprise() if s.prioritised else None
     algorithm = DQN(
         network, m.learner(network, s.updates_per_batch, after=s.learning_starts), m.stopwatch,
-        replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma, n_step=s.n_step,
-        updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update, target_every=s.target_every,
-        double=s.double, exploration=exploration(s),
+        replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma,
+        n_step=s.n_step, updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
+        target_every=s.target_every, double=s.double, exploration=exploration(s),
         learning_starts=s.learning_starts,
     )  # fmt: skip
     return Built(algorithm, algorithm, algorithm, network, network.normaliser)
@@ -209,8 +213,9 @@ def build_off_policy(m: Making, entropy: bool) -> Built:
     critic = TwinCritic(*spaces, generator=random, widths=s.widths, encoder=encoder).to(m.device)
     common: dict[str, Any] = {
         "replay": Replay(s.buffer, generator=m.random), "generator": generator_for(s.seed, "noise"),
-        "gamma": s.gamma, "updates_per_step": s.updates_per_batch, "rows_per_update": s.rows_per_update,
-        "learning_starts": s.learning_starts, "begins_trained": s.base is not None,
+        "gamma": s.gamma, "updates_per_step": s.updates_per_batch,
+        "rows_per_update": s.rows_per_update, "learning_starts": s.learning_starts,
+        "begins_trained": s.base is not None,
     }  # fmt: skip
     critic_learner = m.learner(critic, s.updates_per_batch, after=s.learning_starts)
     actor: nn.Module

@@ -39,11 +39,15 @@ class ControlConfig(BaseModel):
     algorithm: str = Field(default="ppo", description=f"one of {', '.join(KINDS)}")
     expert: Path | None = Field(
         default=None,
-        description="cloning, dagger: whom to imitate, a finished run of `fledge control` in this world",
+        description=(
+            "cloning, dagger: whom to imitate, a finished run of `fledge control` in this world"
+        ),
     )
     base: Path | None = Field(
         default=None,
-        description="a finished run in this world to go on from: its weights, with a schedule of its own",
+        description=(
+            "a finished run in this world to go on from: its weights, with a schedule of its own"
+        ),
     )
     world: WorldName = Field(
         default="CartPole-v1",
@@ -63,7 +67,9 @@ class ControlConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number in the run")
     compare: str | None = Field(
         default=None,
-        description="several algorithms in place of one, such as ppo,dqn,reinforce: curves with intervals",
+        description=(
+            "several algorithms in place of one, such as ppo,dqn,reinforce: curves with intervals"
+        ),
     )
     seeds: int = Field(
         default=3,
@@ -140,11 +146,15 @@ class ControlConfig(BaseModel):
     truncate_at: float | None = Field(
         default=None,
         gt=0,
-        description="off_policy, async: the largest importance weight; none: async 1, off_policy any",
+        description=(
+            "off_policy, async: the largest importance weight; none: async 1, off_policy any"
+        ),
     )
     world_process: Literal["trainer", "own"] = Field(
         default="trainer",
-        description="where gymnasium's worlds act: with the agent, or each copy in a process of its own",
+        description=(
+            "where gymnasium's worlds act: with the agent, or each copy in a process of its own"
+        ),
     )
     workers: int = Field(
         default=2, ge=1, description="async: processes, each with its own copies of the world"
@@ -153,7 +163,9 @@ class ControlConfig(BaseModel):
     updates_per_batch: int | None = Field(
         default=None,
         ge=1,
-        description="dqn, sac, td3, cloning, dagger, goal_cloning: optimizer steps after each batch",
+        description=(
+            "dqn, sac, td3, cloning, dagger, goal_cloning: optimizer steps after each batch"
+        ),
     )
     buffer: int = Field(
         default=100_000, ge=1, description="dqn, sac, td3: steps that are remembered"
@@ -181,7 +193,9 @@ class ControlConfig(BaseModel):
     evaluate_every: int | None = Field(
         default=None,
         ge=0,
-        description="world steps between evaluations; 0: only before and after; none: a tenth of all",
+        description=(
+            "world steps between evaluations; 0: only before and after; none: a tenth of all"
+        ),
     )
     evaluation_episodes: int = Field(
         default=20, ge=1, description="that an evaluation plays, without exploring"
@@ -213,9 +227,9 @@ class ControlConfig(BaseModel):
 
 
 OTHERWISE = {
-    "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3, "schedule": "constant",
-    "gamma": 0.99, "gae_lambda": 0.95, "clip": 0.5, "widths": (64, 64), "normalise": False, "scale_rewards": False,
-    "updates_per_batch": 128, "prioritised": False,
+    "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3,
+    "schedule": "constant", "gamma": 0.99, "gae_lambda": 0.95, "clip": 0.5, "widths": (64, 64),
+    "normalise": False, "scale_rewards": False, "updates_per_batch": 128, "prioritised": False,
 }  # fmt: skip
 
 

@@ -288,7 +288,8 @@ def learn(
         return train(
             algorithm, sampler, run, stopwatch, watch, steps=2 * config.steps, evaluate=evaluate,
             evaluate_every=due, over=lambda: sampler.taken >= config.steps,
-            better=lambda e: e["evaluation_return"], enough=enough, save_every_s=config.save_every_s,
+            better=lambda e: e["evaluation_return"], enough=enough,
+            save_every_s=config.save_every_s,
         )  # fmt: skip
 
 

@@ -47,8 +47,8 @@ def build_imitation(m: Making, decay: float) -> Built:
     s, policy = m.settings, m.actor_critic()
     expert = load_player(s.expert, m.world, m.device, type(s).model_validate)
     algorithm = DAgger(
-        policy, expert, m.learner(policy, s.updates_per_batch), m.stopwatch, generator=m.random, decay=decay,
-        updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
+        policy, expert, m.learner(policy, s.updates_per_batch), m.stopwatch, generator=m.random,
+        decay=decay, updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
     )  # fmt: skip
     return Built(algorithm, algorithm, algorithm, policy, policy.encoder)
 
@@ -74,8 +74,9 @@ def build_goal_cloning(m: Making) -> Built:
         return drawn
 
     algorithm = GoalCloning(
-        policy, m.learner(policy, s.updates_per_batch), m.stopwatch, goals=been_to, generator=m.random, aim=aim,
-        relabel="future", updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
+        policy, m.learner(policy, s.updates_per_batch), m.stopwatch, goals=been_to,
+        generator=m.random, aim=aim, relabel="future", updates_per_step=s.updates_per_batch,
+        rows_per_update=s.rows_per_update,
     )  # fmt: skip
     return Built(algorithm, algorithm, aim, aim)
 
@@ -151,15 +152,16 @@ class Kind:
         s = settings
         if self.workers:
             return Workers(
-                s.world, s.copies, built.actor, stopwatch, workers=s.workers, steps=s.steps_per_batch, seed=s.seed,
-                bounds=bounds_of(world), limit=s.steps, say=say,
+                s.world, s.copies, built.actor, stopwatch, workers=s.workers,
+                steps=s.steps_per_batch, seed=s.seed, bounds=bounds_of(world), limit=s.steps,
+                say=say,
             )  # fmt: skip
         if self.whole_episodes:
             return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed, encoder=built.encoder)
         scale = RewardScale(s.copies, s.gamma) if s.scale_rewards else None
         return Episodes(
-            world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale, encoder=built.encoder,
-            limit=s.steps,
+            world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale,
+            encoder=built.encoder, limit=s.steps,
         )  # fmt: skip
 
 
@@ -183,18 +185,25 @@ KINDS: dict[str, Kind] = {
     ),
     "a2c": Kind(
         build_actor_critic,
-        ON_POLICY | {"steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear"},
+        ON_POLICY | {
+            "steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear",
+        },
         {"bodies": {"normalise": True, "scale_rewards": True}},
     ),
     "async": Kind(  # workers that do not wait
         build_async,
-        ON_POLICY | {"steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear"},
+        ON_POLICY | {
+            "steps_per_batch": 16, "gae_lambda": 1.0, "learning_rate": 2e-3, "schedule": "linear",
+        },
         {},
         workers=True,
     ),
     "actor_critic": Kind(  # online: one copy, one step
         build_actor_critic,
-        ON_POLICY | {"copies": 1, "steps_per_batch": 1, "gae_lambda": 0.0, "learning_rate": 5e-4, "schedule": "constant"},
+        ON_POLICY | {
+            "copies": 1, "steps_per_batch": 1, "gae_lambda": 0.0, "learning_rate": 5e-4,
+            "schedule": "constant",
+        },
         {"bodies": {"normalise": True, "scale_rewards": True}},
     ),
     "reinforce": Kind(
@@ -216,14 +225,17 @@ KINDS: dict[str, Kind] = {
     ),
     "trpo": Kind(
         lambda m: build_natural(m, trust_region=True),
-        ON_POLICY | {"epochs": 10, "learning_rate": 1e-3, "schedule": "constant", "update_kl": 0.01},
+        ON_POLICY | {
+            "epochs": 10, "learning_rate": 1e-3, "schedule": "constant", "update_kl": 0.01,
+        },
         {"bodies": {"normalise": True, "scale_rewards": True}},
     ),
     "dqn": Kind(
         build_dqn,
         {
-            "copies": 8, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 1e-3,
-            "schedule": "linear", "gamma": 0.99, "clip": 10.0, "widths": (128, 128), "prioritised": True,
+            "copies": 8, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256,
+            "learning_rate": 1e-3, "schedule": "linear", "gamma": 0.99, "clip": 10.0,
+            "widths": (128, 128), "prioritised": True,
         },
         {"tables": {"widths": (64,), "rows_per_update": 64}},
         actions=(Choices,),
@@ -240,15 +252,16 @@ KINDS: dict[str, Kind] = {
             actor_critic=False,
         )
         for name, method in (
-            ("q_learning", q_learning), ("sarsa", sarsa), ("expected_sarsa", expected_sarsa), ("monte_carlo", MonteCarlo)
+            ("q_learning", q_learning), ("sarsa", sarsa), ("expected_sarsa", expected_sarsa),
+            ("monte_carlo", MonteCarlo),
         )
     },
     **{
         name: Kind(
             lambda m, entropy=entropy: build_off_policy(m, entropy),
             {
-                "copies": 1, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256, "learning_rate": 3e-4,
-                "clip": 0.0, "widths": (256, 256),
+                "copies": 1, "steps_per_batch": 32, "updates_per_batch": 32, "rows_per_update": 256,
+                "learning_rate": 3e-4, "clip": 0.0, "widths": (256, 256),
             },
             {},
             actions=(Box,),
@@ -259,7 +272,10 @@ KINDS: dict[str, Kind] = {
     },
     "cloning": Kind(  # of the expert's own steps
         lambda m: build_imitation(m, decay=1.0),
-        {"copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64, "learning_rate": 1e-3},
+        {
+            "copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64,
+            "learning_rate": 1e-3,
+        },
         {"bodies": {"normalise": True}},
     ),
     "goal_cloning": Kind(  # of its own steps, each right for where it led
@@ -271,7 +287,10 @@ KINDS: dict[str, Kind] = {
     ),
     "dagger": Kind(
         lambda m: build_imitation(m, decay=0.0),
-        {"copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64, "learning_rate": 1e-3},
+        {
+            "copies": 8, "steps_per_batch": 64, "updates_per_batch": 32, "rows_per_update": 64,
+            "learning_rate": 1e-3,
+        },
         {"bodies": {"normalise": True}},
     ),
 }  # fmt: skip

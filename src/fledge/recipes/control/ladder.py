@@ -105,12 +105,14 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
         for name, solve in EXACT.items():
             start = time.perf_counter()
             solution = solve(mdp)
+            lost, lost_at_worst = loss_of(mdp, solution.policy, best.value)
             exact.append({
                 "method": name,
                 "samples": 0,
                 "sweeps": solution.sweeps,
                 "distance": float((solution.value - best.value).abs().max()),
-                **dict(zip(("lost", "lost_at_worst"), loss_of(mdp, solution.policy, best.value), strict=True)),
+                "lost": lost,
+                "lost_at_worst": lost_at_worst,
                 "seconds": time.perf_counter() - start,
             })  # fmt: skip
             watch.step(len(exact), {"lost": exact[-1]["lost"]})

@@ -79,7 +79,9 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     )
     reward: Path | None = Field(
         default=None,
-        description="a reward model (a run of `fledge reward`); by default the task's own verifier rewards",
+        description=(
+            "a reward model (a run of `fledge reward`); by default the task's own verifier rewards"
+        ),
     )
     cut_reward: float = Field(
         default=0.0,
@@ -142,7 +144,9 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     )
     keep: Literal["correct", "posterior", "best"] = Field(
         default="correct",
-        description="em: the right answers, all in proportion to their reward, or the best of a group",
+        description=(
+            "em: the right answers, all in proportion to their reward, or the best of a group"
+        ),
     )
     redraws: int | None = Field(
         default=None,
@@ -177,7 +181,9 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     )
     importance: Literal["trajectory", "decision"] = Field(
         default="decision",
-        description="off_policy, which learns from the base's answers: what an importance weight is of",
+        description=(
+            "off_policy, which learns from the base's answers: what an importance weight is of"
+        ),
     )
     truncate_at: float | None = Field(
         default=None,
@@ -211,7 +217,9 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     clip_high: float | None = Field(
         default=None,
         gt=0,
-        description="the ratio counts up to 1 + this; ppo, grpo 0.2; dapo 0.28; gspo 0.0004; cispo 4",
+        description=(
+            "the ratio counts up to 1 + this; ppo, grpo 0.2; dapo 0.28; gspo 0.0004; cispo 4"
+        ),
     )
     value_clip: float | None = Field(
         default=0.2,
@@ -243,7 +251,9 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     evaluation_prompts: int = Field(
         default=256,
         ge=1,
-        description="validation prompts an evaluation answers, greedily, and test prompts at the end",
+        description=(
+            "validation prompts an evaluation answers, greedily, and test prompts at the end"
+        ),
     )
     steps: int = Field(default=100, ge=1, description="batches of samples")
     learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
@@ -308,9 +318,10 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     kind = KINDS.get(config.algorithm)
     sampler: Sampler
     sampler = rollouts = Rollouts(
-        reference if kind and kind.samples_of_base else policy, tokenizer, task, scorer, stopwatch, prompts_per_step=config.prompts_per_step,
-        samples_per_prompt=config.samples_per_prompt, max_new_tokens=config.max_new_tokens, seed=config.seed,
-        redraws=sampling.get("redraws", 0), precision=config.generation,
+        reference if kind and kind.samples_of_base else policy, tokenizer, task, scorer, stopwatch,
+        prompts_per_step=config.prompts_per_step, samples_per_prompt=config.samples_per_prompt,
+        max_new_tokens=config.max_new_tokens, seed=config.seed, redraws=sampling.get("redraws", 0),
+        precision=config.generation,
     )  # fmt: skip
     if "hint" in sampling:
         sampler = Hints(rollouts, sampling["hint"], config.threshold)
@@ -551,15 +562,16 @@ def make_algorithm(
             ),
         )
     settings = PPOSettings(
-        gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low or 0.2, clip_high=config.clip_high or 0.2,
-        value_clip=config.value_clip, value_coefficient=config.value_coefficient,
-        entropy_coefficient=config.entropy_coefficient, epochs=epochs, updates_per_step=updates,
-        target_kl=config.update_kl, ptx_coefficient=config.ptx_coefficient,
+        gamma=config.gamma, gae_lambda=config.gae_lambda, clip_low=config.clip_low or 0.2,
+        clip_high=config.clip_high or 0.2, value_clip=config.value_clip,
+        value_coefficient=config.value_coefficient, entropy_coefficient=config.entropy_coefficient,
+        epochs=epochs, updates_per_step=updates, target_kl=config.update_kl,
+        ptx_coefficient=config.ptx_coefficient,
     )  # fmt: skip
     learner = config.learner(actor_critic, precision, config.steps * updates)
     ppo = PPO(
-        actor_critic, learner, stopwatch, settings, generator=generator_for(config.seed, "batches"), reference=reference,
-        kl=kl, pretraining=pretraining,
+        actor_critic, learner, stopwatch, settings, generator=generator_for(config.seed, "batches"),
+        reference=reference, kl=kl, pretraining=pretraining,
     )  # fmt: skip
     return by_batches(ppo, learner, updates)
 

@@ -79,7 +79,8 @@ KINDS: dict[str, Kind] = {
     "gspo": Kind(gspo, CLIP),
     "cispo": Kind(cispo, CLIP),
     "off_policy": Kind(
-        OffPolicy, own("baseline_value", "gamma", "truncate_at", importance="weights"), compares=False, samples_of_base=True
+        OffPolicy, own("baseline_value", "gamma", "truncate_at", importance="weights"),
+        compares=False, samples_of_base=True,
     ),
     "control_variate": Kind(ControlVariate, own("value_coefficient"), compares=False),
     "rwr": Kind(RewardWeighted, WEIGHTED),
@@ -98,8 +99,9 @@ FROM_PAIRS = (
     "simpo",
 )  # made of the base's own answers, then as `fledge prefer`
 PPO_SETTINGS = {
-    "gamma", "gae_lambda", "updates_per_step", "epochs", "clip_low", "clip_high", "value_clip", "value_coefficient",
-    "entropy_coefficient", "update_kl", "critic", "ptx_coefficient", "ptx_data", "ptx_tokens_per_step",
+    "gamma", "gae_lambda", "updates_per_step", "epochs", "clip_low", "clip_high", "value_clip",
+    "value_coefficient", "entropy_coefficient", "update_kl", "critic", "ptx_coefficient",
+    "ptx_data", "ptx_tokens_per_step",
 }  # fmt: skip
 EVERYONES = {"max_new_tokens", "kl_coefficient"}
 NAMES = (*KINDS, "ppo", *FROM_PAIRS)
@@ -238,9 +240,12 @@ def own_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **na
         )
     accepted = inspect.signature(algorithm_class).parameters
     passed = {key: value for key, value in named.items() if key in accepted}
-    build_it: Callable[[], Any] = lambda: algorithm_class(policy, learner, stopwatch, **passed)  # noqa: E731
+
+    def make() -> Any:
+        return algorithm_class(policy, learner, stopwatch, **passed)
+
     return Own(
-        call(path, wanted, build_it, "while it was made"),
+        call(path, wanted, make, "while it was made"),
         learner,
         named["reference"],
         named["kl"],

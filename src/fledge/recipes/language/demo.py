@@ -61,26 +61,29 @@ def stages(folder: Path, seed: int) -> list[Stage]:
     }
     return [
         ("pretrain", pretrain, PretrainConfig(
-            **numbers, out=folder / "pretrain", tokenizer="bytes", layers=3, width=128, heads=4, context=256, row_tokens=128,
-            tokens_per_step=4096, steps=280, learning_rate=3e-3, evaluate_every=70,
+            **numbers, out=folder / "pretrain", tokenizer="bytes", layers=3, width=128, heads=4,
+            context=256, row_tokens=128, tokens_per_step=4096, steps=280, learning_rate=3e-3,
+            evaluate_every=70,
         )),
         # It stops early: alignment should have something left to win.
         ("tune", tune, TuneConfig(
-            **answers, out=folder / "tune", base=folder / "pretrain", steps=500, rows_per_step=128, learning_rate=2e-3,
-            schedule="constant", evaluate_every=5, stop_at_exact_match=0.5, window=1,
+            **answers, out=folder / "tune", base=folder / "pretrain", steps=500, rows_per_step=128,
+            learning_rate=2e-3, schedule="constant", evaluate_every=5, stop_at_exact_match=0.5,
+            window=1,
         )),
         ("reward", reward, RewardConfig(
-            **answers, out=folder / "reward", base=folder / "tune", pairs=3072, steps=150, learning_rate=1e-3, evaluate_every=30,
+            **answers, out=folder / "reward", base=folder / "tune", pairs=3072, steps=150,
+            learning_rate=1e-3, evaluate_every=30,
         )),
         # A weak penalty: the policy finds what the reward model likes and the task does not, which
         # the report shows over the KL.
         ("align by reward model", align, AlignConfig(
-            **aligned, out=folder / "align-reward", reward=folder / "reward", algorithm="ppo", steps=30, learning_rate=2e-4,
-            kl_coefficient=0.05,
+            **aligned, out=folder / "align-reward", reward=folder / "reward", algorithm="ppo",
+            steps=30, learning_rate=2e-4, kl_coefficient=0.05,
         )),
         ("align by verifier", align, AlignConfig(
-            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=330, learning_rate=6e-4, warmup_steps=10,
-            kl_coefficient=0.0, stop_at_exact_match=0.95,
+            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=330,
+            learning_rate=6e-4, warmup_steps=10, kl_coefficient=0.0, stop_at_exact_match=0.95,
         )),
     ]  # fmt: skip
 

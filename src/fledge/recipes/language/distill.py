@@ -224,8 +224,9 @@ def distill(
     with show.progress("distill", config.steps, "loss", " nats") as watch:
         last = train(
             algorithm, lessons.sampler, run, stopwatch, watch, steps=config.steps,
-            evaluate=evaluate if lessons.held_out["validation"] else None, evaluate_every=config.evaluate_every,
-            better=lambda e: -e["teacher_kl"], save_every_s=config.save_every_s,
+            evaluate=evaluate if lessons.held_out["validation"] else None,
+            evaluate_every=config.evaluate_every, better=lambda e: -e["teacher_kl"],
+            save_every_s=config.save_every_s,
             beside={"judge": lessons.task} if lessons.task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
@@ -366,12 +367,14 @@ def task_lessons(
     task = open_task(config, tokenizer, teacher.network.config.context, show)
     rollouts = partial(
         Rollouts, tokenizer=tokenizer, task=task, scorer=Verifier(task), stopwatch=stopwatch,
-        prompts_per_step=config.rows_per_step, samples_per_prompt=1, max_new_tokens=config.max_new_tokens,
+        prompts_per_step=config.rows_per_step, samples_per_prompt=1,
+        max_new_tokens=config.max_new_tokens,
     )  # fmt: skip
     speaker = teacher.with_rule(Decoding(temperature=config.teacher_temperature))
     sampler = Either(
-        rollouts(student, seed=seed_for(config.seed, "samples", "student")), rollouts(speaker, seed=config.seed),
-        names=("student", "teacher"), share=config.on_policy, seed=config.seed,
+        rollouts(student, seed=seed_for(config.seed, "samples", "student")),
+        rollouts(speaker, seed=config.seed), names=("student", "teacher"), share=config.on_policy,
+        seed=config.seed,
     )  # fmt: skip
     questions: dict[Split, list[Example]] = {
         split: draw_questions(task, split, config.evaluation_prompts)
@@ -380,8 +383,9 @@ def task_lessons(
     held_out: dict[Split, Trajectories] = {}
     for split, examples in questions.items():
         completions = generate(
-            teacher, [prompt_tokens(tokenizer, example.prompt) for example in examples], max_new_tokens=config.max_new_tokens,
-            stop=tokenizer.end, generator=generator_for(config.seed, "evaluation", f"teacher {split}"),
+            teacher, [prompt_tokens(tokenizer, example.prompt) for example in examples],
+            max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+            generator=generator_for(config.seed, "evaluation", f"teacher {split}"),
         )  # fmt: skip
         held_out[split] = rollout_rows(
             completions, [0.0] * len(examples), list(range(len(examples)))
@@ -393,8 +397,10 @@ def task_lessons(
         )
 
     return Lessons(
-        sampler, held_out["validation"][: config.rows_per_step], {split: in_pieces(rows) for split, rows in held_out.items()},
-        measure, {split: len(examples) for split, examples in questions.items()}, "prompt", None, censuses(task), task,
+        sampler, held_out["validation"][: config.rows_per_step],
+        {split: in_pieces(rows) for split, rows in held_out.items()}, measure,
+        {split: len(examples) for split, examples in questions.items()}, "prompt", None,
+        censuses(task), task,
     )  # fmt: skip
 
 

@@ -49,10 +49,11 @@ def divide_rows(
     sides = divide(keys)
     if sides is None or not spread_kinds(sides, keys, [kind(row) for row in rows]):
         prompts = "one prompt" if len(set(keys)) == 1 else f"{len(set(keys))} different prompts"
-        return Divided(
-            rows, [], [], f"its rows answer {prompts}, too few to hold some out ({FEWEST_TO_SPLIT} are "
-"usually enough), so what is learned is not measured"
-        )  # fmt: skip
+        why = (
+            f"its rows answer {prompts}, too few to hold some out ({FEWEST_TO_SPLIT} are usually "
+            "enough), so what is learned is not measured"
+        )
+        return Divided(rows, [], [], why)
     places: dict[Split, list[int]] = {split: [] for split in SPLITS}
     seen: set[tuple[tuple[int, ...], ...]] = set()
     for place, (row, key) in enumerate(zip(rows, keys, strict=True)):

@@ -17,8 +17,10 @@ class JudgeFields(BaseModel):
 
     judge_process: Literal["own", "trainer"] = Field(
         default="own",
-        description="where a task file (.py) runs: in a process of its own, or without limits in the "
-        "trainer's; what it keeps, a counter or a cache, is in no checkpoint",
+        description=(
+            "where a task file (.py) runs: in a process of its own, or without limits in the "
+            "trainer's; what it keeps, a counter or a cache, is in no checkpoint"
+        ),
     )
     judge_seconds: float = Field(
         default=30.0,

@@ -61,7 +61,9 @@ class PairsConfig(JudgeFields, RowsConfig):
     samples_per_prompt: int = Field(
         default=4,
         ge=2,
-        description="answers the base gives to a prompt; the best and the worst make a pair (with task)",
+        description=(
+            "answers the base gives to a prompt; the best and the worst make a pair (with task)"
+        ),
     )
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer (with task)")
     pairs_per_step: int = Field(default=64, ge=1, description="pairs an optimizer step")
@@ -180,8 +182,8 @@ def answer_pairs(
     """
     g = config.samples_per_prompt
     completions = generate(
-        policy, [prompt_tokens(tokenizer, example.prompt) for example in examples], stop=tokenizer.end,
-        max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
+        policy, [prompt_tokens(tokenizer, example.prompt) for example in examples],
+        stop=tokenizer.end, max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
     )  # fmt: skip
     texts = [tokenizer.decode(completion.tokens) for completion in completions]
     score = verifier([example for example in examples for _ in range(g)], completions, texts)[

@@ -95,7 +95,9 @@ class PreferConfig(PairsConfig):
     evaluation_prompts: int = Field(
         default=256,
         ge=1,
-        description="validation prompts an evaluation answers, and test prompts at the end (with task)",
+        description=(
+            "validation prompts an evaluation answers, and test prompts at the end (with task)"
+        ),
     )
     stop_at_exact_match: float | None = Field(
         default=None,
@@ -154,7 +156,9 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     def evaluate(step: int) -> dict[str, float]:
         figures = {f"validation_{name}": value for name, value in judge().items()}
         if task is not None:
-            figures |= judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
+            figures |= judge_task(
+                policy, tokenizer, task, steering, config.max_new_tokens, run, step
+            )
             figures["kl"] = judge_kl(
                 policy, reference, tokenizer, task, config.max_new_tokens, config.seed
             )
@@ -174,10 +178,11 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     )
     with show.progress("prefer", config.steps, "loss") as watch:
         last = train(
-            algorithm, make_sampler(config, learnt, rows_per_step), run, stopwatch, watch, steps=config.steps,
+            algorithm, make_sampler(config, learnt, rows_per_step), run, stopwatch, watch,
+            steps=config.steps,
             evaluate=evaluate if task is not None or divided.validation else None,
-            evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
-            beside={"judge": task} if task is not None else {},
+            evaluate_every=config.evaluate_every, better=better, enough=enough,
+            save_every_s=config.save_every_s, beside={"judge": task} if task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     test, items = last_judge(), {"validation": len(divided.validation), "test": len(divided.test)}

@@ -169,8 +169,9 @@ def pretrain(
 
     def evaluate(step: int) -> dict[str, float]:
         for completion in generate(
-            policy, [[tokenizer.begin]], max_new_tokens=min(120, network.config.context - 1), stop=tokenizer.end,
-            generator=generator_for(config.seed, "evaluation", "sample"), samples=2,
+            policy, [[tokenizer.begin]], max_new_tokens=min(120, network.config.context - 1),
+            stop=tokenizer.end, generator=generator_for(config.seed, "evaluation", "sample"),
+            samples=2,
         ):  # fmt: skip
             run.samples.write(
                 {"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)}
@@ -180,9 +181,9 @@ def pretrain(
 
     with show.progress("pretrain", config.steps, "loss", " nats") as watch:
         last = train(
-            Supervised(policy, learner, stopwatch), sampler, run, stopwatch, watch, steps=config.steps,
-            evaluate=evaluate, evaluate_every=config.evaluate_every, better=lambda e: -e["validation_loss"],
-            save_every_s=config.save_every_s,
+            Supervised(policy, learner, stopwatch), sampler, run, stopwatch, watch,
+            steps=config.steps, evaluate=evaluate, evaluate_every=config.evaluate_every,
+            better=lambda e: -e["validation_loss"], save_every_s=config.save_every_s,
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     loss, bits = held_out_loss(policy, tested, tokenizer, row_tokens, config.evaluation_rows)

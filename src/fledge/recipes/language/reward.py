@@ -77,8 +77,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
 
     with show.progress("reward", config.steps, "pair_accuracy") as watch:
         last = train(
-            RewardModel(model, config.learner(model, precision), stopwatch, margin=config.margin), sampler, run, stopwatch,
-            watch, steps=config.steps, evaluate=evaluate if divided.validation else None, evaluate_every=config.evaluate_every,
+            RewardModel(model, config.learner(model, precision), stopwatch, margin=config.margin),
+            sampler, run, stopwatch, watch, steps=config.steps,
+            evaluate=evaluate if divided.validation else None, evaluate_every=config.evaluate_every,
             better=lambda e: e["validation_pair_accuracy"], save_every_s=config.save_every_s,
         )  # fmt: skip
     scores = torch.cat([pair_scores(model, pairs[:1024])[side] for side in (0, 1)])

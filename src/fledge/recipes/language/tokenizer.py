@@ -40,8 +40,10 @@ class TokenizerTrainConfig(TextFields):
 
     data: str = Field(
         default="python",
-        description="Files (.txt, .md, .jsonl with a field `text`; also .gz) or folders of them, with commas between; "
-        '"python" is the prose of this Python installation.',
+        description=(
+            "Files (.txt, .md, .jsonl with a field `text`; also .gz) or folders of them, with "
+            'commas between; "python" is the prose of this Python installation.'
+        ),
     )
     kind: Kind = Field(
         default="bpe",

@@ -80,7 +80,9 @@ class TuneConfig(JudgeFields, RowsConfig):
     evaluation_prompts: int = Field(
         default=256,
         ge=1,
-        description="validation prompts an evaluation answers, and test prompts at the end (with task)",
+        description=(
+            "validation prompts an evaluation answers, and test prompts at the end (with task)"
+        ),
     )
     max_new_tokens: int = Field(
         default=64, ge=1, description="of an answer in evaluation (with task)"
@@ -104,7 +106,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
     if config.task is not None:
         task = open_task(config, tokenizer, network.config.context, show, answered=True)
         row, files, size = (
-            TaskRow(task, tokenizer, network.config.context, config.reading), censuses(task), finite_rows(task)
+            TaskRow(task, tokenizer, network.config.context, config.reading),
+            censuses(task),
+            finite_rows(task),
         )  # fmt: skip
         for i in range(config.rows_per_step):
             row(i)  # what cannot be tuned on is said before there is a run
@@ -149,12 +153,13 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
             and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
         )
 
+    judged = task is not None or (data is not None and data.validation)
     with show.progress("tune", config.steps, "exact_match" if task else "loss") as watch:
         last = train(
-            Supervised(policy, config.learner(policy, precision), stopwatch), sampler, run, stopwatch, watch,
-            steps=config.steps, evaluate=evaluate if task is not None or (data is not None and data.validation) else None,
-            evaluate_every=config.evaluate_every, better=better, enough=enough, save_every_s=config.save_every_s,
-            beside={"judge": task} if task is not None else {},
+            Supervised(policy, config.learner(policy, precision), stopwatch), sampler, run,
+            stopwatch, watch, steps=config.steps, evaluate=evaluate if judged else None,
+            evaluate_every=config.evaluate_every, better=better, enough=enough,
+            save_every_s=config.save_every_s, beside={"judge": task} if task is not None else {},
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     if task is not None:

@@ -30,7 +30,9 @@ class ChatConfig(BaseModel):
     system: str | None = Field(default=None, description="what stands before the conversation")
     memory: bool = Field(
         default=False,
-        description="keep earlier turns in the context (for models tuned on conversations of several turns)",
+        description=(
+            "keep earlier turns in the context (for models tuned on conversations of several turns)"
+        ),
     )
     max_new_tokens: int = Field(default=256, ge=1, description="of an answer")
     temperature: float = Field(default=0.0, ge=0, description="0 is greedy")
@@ -124,8 +126,8 @@ def answer(
         show.say(characters.decode(tokenizer.decode_bytes([token])))
 
     [completion] = generate(
-        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end, generator=generator,
-        on_token=appear, engine=engine,
+        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+        generator=generator, on_token=appear, engine=engine,
     )  # fmt: skip
     show.line(characters.decode(b"", final=True))
     return tokenizer.decode(completion.tokens)

@@ -35,14 +35,18 @@ class EvaluateConfig(JudgeFields, ReadingFields, TextFields):
     base: Path = Field(description="the run or model folder to measure")
     data: str | None = Field(
         default=None,
-        description="text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)",
+        description=(
+            "text: a .txt, .md, .jsonl (each also .gz), a folder, or python (its held-out part)"
+        ),
     )
     whole: bool = Field(
         default=False, description="measure on all of the text, not on its held-out test part"
     )
     task: str | None = Field(
         default=None,
-        description="reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own",
+        description=(
+            "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
+        ),
     )
     shortest: int | None = Field(
         default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
@@ -70,13 +74,15 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         test = (document for _, document in corpus.split("test"))
         figures |= text_loss(model, corpus.documents() if config.whole else test)
         show.line(
-            f"{found['bits_per_byte']:.3f} bits per byte ({found['nats_per_token']:.3f} nats per "
-            f"token) on {found['bytes']:,} bytes of {config.data}"
+            f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
+            f"per token) on {figures['bytes']:,} bytes of {config.data}"
         )
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
         examples = draw_questions(task, "test", config.prompts)
-        figures |= judge_task(model.policy(), model.tokenizer, task, examples, config.max_new_tokens)
+        figures |= judge_task(
+            model.policy(), model.tokenizer, task, examples, config.max_new_tokens
+        )
         figures["prompts"] = len(examples)
         different = "1 prompt" if len(examples) == 1 else f"{len(examples)} different prompts"
         part = (
@@ -85,7 +91,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             else f"{config.task}, which holds none out"
         )
         show.line(
-            f"{found['exact_match']:.1%} exact match, score {found['true_score']:.3f}, on "
+            f"{figures['exact_match']:.1%} exact match, score {figures['true_score']:.3f}, on "
             f"{different} of {part}"
         )
     return figures

@@ -240,8 +240,8 @@ def complete(
     requests = [dataclasses.replace(request, sample=i) for i in range(drawn)]
     if config.beams > 1:
         [completions] = beam_search(
-            policy, [request], width=config.beams, n_best=config.samples, length_penalty=config.length_penalty,
-            precision=config.precision,
+            policy, [request], width=config.beams, n_best=config.samples,
+            length_penalty=config.length_penalty, precision=config.precision,
         )  # fmt: skip
         return completions, {}
     if config.server is not None:
