@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from fledge.engine.engine import Engine
-from fledge.engine.packed import product
+from fledge.engine.packed import make_product
 from fledge.engine.request import Request
 from fledge.hub.folder import save_model
 from fledge.models.language.transformer import Transformer
@@ -41,7 +41,7 @@ from side_by_side import Times, alternate, finish, options, say, speed_up, table
 PROMPT, NEW = 32, 128
 BATCHES = (1, 32, 128)
 PRECISIONS = ("fp32", "bf16", "int8")
-RAGGED, SHORTEST, LONGEST, LANES = 256, 8, 256, 128
+RAGGED, SHORTEST, LONGEST, SLOTS = 256, 8, 256, 128
 LONG_PROMPT, GROUP = 512, 8
 TARGETS = {1: 2.2, 32: 2.2, 128: 2.5}
 
@@ -119,16 +119,16 @@ def prompts(rows: int, length: int, seed: int = 1) -> list[list[int]]:
     ).tolist()
 
 
-def ours(policy: TokenPolicy, asked: Made, lanes: int, precision: Any) -> Callable[[], None]:
+def ours(policy: TokenPolicy, asked: Made, slots: int, precision: Any) -> Callable[[], None]:
     """The engine is there already, as in a run that samples again and again; its weights are laid
     out.
     """
     longest = max(len(prompt) + new for prompt, new in asked)
-    engine = Engine(policy, lanes=lanes, positions=longest, precision=precision)
+    engine = Engine(policy, slots=slots, positions=longest, precision=precision)
 
     def work() -> None:
-        found = engine.run(Request(prompt, new, sample=i) for i, (prompt, new) in enumerate(asked))
-        assert [len(one.tokens) for one in found] == [new for _, new in asked]
+        rows = engine.run(Request(prompt, new, sample=i) for i, (prompt, new) in enumerate(asked))
+        assert [len(one.tokens) for one in rows] == [new for _, new in asked]
 
     return work
 
@@ -140,11 +140,12 @@ def batched(model: Any, asked: Made, rows: int) -> Callable[[], None]:
             begin = torch.tensor([prompt for prompt, _ in part])
             longest = max(new for _, new in part)
             with torch.inference_mode():
-                found = model.generate(
-                    begin, attention_mask=torch.ones_like(begin), do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
+                tokens = model.generate(
+                    begin, attention_mask=torch.ones_like(begin),
+                    do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
                     max_new_tokens=longest, eos_token_id=None, pad_token_id=0,
                 )  # fmt: skip
-            assert found.shape == (len(part), begin.shape[1] + longest)
+            assert tokens.shape == (len(part), begin.shape[1] + longest)
 
     return work
 
@@ -161,8 +162,8 @@ def ragged(
     asked: Made = list(zip(prompts(number, PROMPT), lengths, strict=True))
     mean = round(statistics.fmean(lengths))
     equal: Made = [(prompt, mean) for prompt, _ in asked]
-    sides = {f"ours {p}": ours(policy, asked, LANES, p) for p in ("fp32", "bf16")}
-    sides |= {f"ours {p}, equal lengths": ours(policy, equal, LANES, p) for p in ("fp32", "bf16")}
+    sides = {f"ours {p}": ours(policy, asked, SLOTS, p) for p in ("fp32", "bf16")}
+    sides |= {f"ours {p}, equal lengths": ours(policy, equal, SLOTS, p) for p in ("fp32", "bf16")}
     sides |= {f"transformers {p}": batched(model, asked, 32) for p, model in theirs.items()}
     times: Times = alternate(sides, min(rounds, 2), warm=0)
     tokens = {name: mean * number if "equal" in name else sum(lengths) for name in sides}
@@ -194,13 +195,11 @@ def drift(policy: TokenPolicy, precision: Any) -> tuple[float, float]:
     """|log π of the engine − log π of the trainer|, in nats: the mean and the largest of 32 × 64
     tokens.
     """
-    engine = Engine(policy, lanes=32, positions=PROMPT + 64, precision=precision)
-    found = engine.run(
-        Request(prompt, 64, sample=i) for i, prompt in enumerate(prompts(32, PROMPT))
-    )
-    row = torch.tensor([one.prompt + one.tokens for one in found])
+    engine = Engine(policy, slots=32, positions=PROMPT + 64, precision=precision)
+    rows = engine.run(Request(prompt, 64, sample=i) for i, prompt in enumerate(prompts(32, PROMPT)))
+    row = torch.tensor([one.prompt + one.tokens for one in rows])
     exact = policy.log_prob(row, row[:, 1:])[:, PROMPT - 1 :]
-    off = (torch.tensor([one.logp for one in found]) - exact).abs()
+    off = (torch.tensor([one.logp for one in rows]) - exact).abs()
     return float(off.mean()), float(off.max())
 
 
@@ -211,12 +210,13 @@ def ceilings(network: Transformer) -> dict[int, dict[str, float]]:
     )  # the unembedding is the embedding
     block = torch.ones(64 << 20)
     bandwidth = 4 * len(block) / fastest(lambda: block.sum())
-    found: dict[int, dict[str, float]] = {1: {}, 128: {}}
+    bounds: dict[int, dict[str, float]] = {1: {}, 128: {}}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        found[1][name] = bandwidth / (weights * dtype.itemsize)
-        matrix, x = product(torch.randn(1024, 1024).to(dtype)), torch.randn(1024, 1024).to(dtype)
-        found[128][name] = 2 * 1024**3 / fastest(lambda m=matrix, x=x: m(x)) / (2 * weights)
-    return found
+        bounds[1][name] = bandwidth / (weights * dtype.itemsize)
+        matrix = make_product(torch.randn(1024, 1024).to(dtype))
+        x = torch.randn(1024, 1024).to(dtype)
+        bounds[128][name] = 2 * 1024**3 / fastest(lambda m=matrix, x=x: m(x)) / (2 * weights)
+    return bounds
 
 
 def fastest(work: Callable[[], Tensor]) -> float:

@@ -33,7 +33,7 @@ END = 3  # the model's own end token, which ends a row unless ignore_eos is give
 
 def engine() -> Engine:
     """The same in the server and in the tests."""
-    return Engine(TokenPolicy(transformer()), lanes=8, vocabulary=VOCABULARY)
+    return Engine(TokenPolicy(transformer()), slots=8, vocabulary=VOCABULARY)
 
 
 @dataclass
@@ -75,8 +75,10 @@ class Loop(threading.Thread):
                 waiting[tiny.submit(request)] = heard
             for number, completion in tiny.advance():
                 waiting.pop(number).put((True, completion))
-            for row, said in zip(tiny.live, tiny.board.said(range(len(tiny.live))), strict=True):
-                waiting[row.number].put((False, row.completion("length", *said, 0, None)))
+            for row, said in zip(
+                tiny.live, tiny.slots.read_said(range(len(tiny.live))), strict=True
+            ):
+                waiting[row.number].put((False, row.complete("length", *said, 0, None)))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -192,7 +194,7 @@ class Handler(BaseHTTPRequestHandler):
             reason = "length"
         elif over:
             reason = "stop"
-            cause = tokens[-1] if completion.ended == "stop" else found(text, body["stop"])
+            cause = tokens[-1] if completion.ended == "stop" else find_stop(text, body["stop"])
         if over and fault == "end":
             reason, cause = "stop", None
         if fault == "no logprobs":
@@ -262,7 +264,7 @@ def request(body: dict[str, Any]) -> Request:
     )
 
 
-def found(text: bytes, strings: list[str]) -> str:
+def find_stop(text: bytes, strings: list[str]) -> str:
     return next(string for string in strings if string.encode() in text)
 
 

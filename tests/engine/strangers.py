@@ -90,18 +90,18 @@ def strangers(count: int, seed: int = 0) -> list[Request]:
     return [stranger(rng, sample) for sample in range(count)]
 
 
-def same(found: Completion, expected: Completion, bound: float) -> None:
+def same(row: Completion, expected: Completion, bound: float) -> None:
     """All but the version: what was said and how it ended, and chances within the bound."""
-    assert (found.prompt, found.tokens, found.ended) == (
+    assert (row.prompt, row.tokens, row.ended) == (
         expected.prompt,
         expected.tokens,
         expected.ended,
     )
-    assert found.error == expected.error
-    assert found.logp == pytest.approx(expected.logp, abs=bound)
-    assert found.raw_logp == pytest.approx(expected.raw_logp, abs=bound)
-    assert len(found.alternatives) == len(expected.alternatives)
-    for one, other in zip(found.alternatives, expected.alternatives, strict=True):
+    assert row.error == expected.error
+    assert row.logp == pytest.approx(expected.logp, abs=bound)
+    assert row.raw_logp == pytest.approx(expected.raw_logp, abs=bound)
+    assert len(row.alternatives) == len(expected.alternatives)
+    for one, other in zip(row.alternatives, expected.alternatives, strict=True):
         assert [token for token, _ in one] == [token for token, _ in other]
         assert [logp for _, logp in one] == pytest.approx([logp for _, logp in other], abs=bound)
 

@@ -19,7 +19,7 @@ import torch
 from fledge.engine.beam import Hypothesis, beam_search, best_of
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
-from fledge.engine.fast_form import fast_form
+from fledge.engine.fast_form import make_fast_form
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.hub.folder import save_model
@@ -106,10 +106,14 @@ def by_definition(
 
 
 def assert_equal(
-    found: Sequence[Hypothesis], expected: Ranked, stop: frozenset[int], n: int, bound: float = 1e-9
+    hypotheses: Sequence[Hypothesis],
+    expected: Ranked,
+    stop: frozenset[int],
+    n: int,
+    bound: float = 1e-9,
 ) -> None:
-    assert [tuple(one.tokens) for one in found] == [word for _, word, _ in expected[:n]]
-    for one, (score, word, steps) in zip(found, expected, strict=False):
+    assert [tuple(one.tokens) for one in hypotheses] == [word for _, word, _ in expected[:n]]
+    for one, (score, word, steps) in zip(hypotheses, expected, strict=False):
         assert one.score == pytest.approx(score, abs=bound)
         np.testing.assert_allclose(one.logp, steps, atol=bound)
         assert one.raw_logp == one.logp
@@ -127,34 +131,34 @@ def test_full_width_is_exhaustive_search(
     """As wide as there are live prefixes before the last step: nothing is ever pruned."""
     network = TableNetwork(SYMBOLS, LENGTH, seed=3, scale=1.5, markov=markov)
     width = (SYMBOLS - len(stop)) ** (LENGTH - 1)
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         TokenPolicy(network),
         [Request([SYMBOLS], LENGTH, stop=stop)],
         width=width,
         n_best=40,
         length_penalty=penalty,
     )
-    assert len(found) == 40
-    assert_equal(found, enumerated(of_table(network), LENGTH, stop, penalty), stop, 40)
+    assert len(hypotheses) == 40
+    assert_equal(hypotheses, enumerated(of_table(network), LENGTH, stop, penalty), stop, 40)
 
 
 @pytest.mark.parametrize("least", [1, 3, 6])
 def test_no_stop_before_the_least_number_of_tokens(least: int) -> None:
     network, stop = TableNetwork(SYMBOLS, LENGTH, seed=4), frozenset({0})
     request = Request([SYMBOLS], LENGTH, least, stop=stop)
-    (found,) = beam_search(TokenPolicy(network), [request], width=1024, n_best=40)
+    (hypotheses,) = beam_search(TokenPolicy(network), [request], width=1024, n_best=40)
     exact = enumerated(
         of_table(network), LENGTH, stop, 1.0, lambda word: word[-1] != 0 or len(word) > least
     )
-    assert_equal(found, exact, stop, 40)
+    assert_equal(hypotheses, exact, stop, 40)
 
 
 def test_fewer_are_found_where_there_are_fewer() -> None:
     network = TableNetwork(2, 2, seed=0)
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         TokenPolicy(network), [Request([2], 2, stop=frozenset({0}))], width=9, n_best=9
     )
-    assert sorted(tuple(one.tokens) for one in found) == [(0,), (1, 0), (1, 1)]
+    assert sorted(tuple(one.tokens) for one in hypotheses) == [(0,), (1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize("penalty", [0.0, -1.0, 1.0])
@@ -185,10 +189,10 @@ def test_every_width_is_beam_search_by_its_definition(width: int, stop: frozense
         expected = by_definition(of_table(network), LENGTH, stop, penalty, width)
         for n in {1, width}:
             request = Request([SYMBOLS], LENGTH, stop=stop)
-            (found,) = beam_search(
+            (hypotheses,) = beam_search(
                 TokenPolicy(network), [request], width=width, n_best=n, length_penalty=penalty
             )
-            assert_equal(found, expected, stop, n)
+            assert_equal(hypotheses, expected, stop, n)
 
 
 # rotary angles are of float32: a document that begins within a row is turned otherwise by so much
@@ -212,20 +216,20 @@ def many(stop: frozenset[int] = frozenset({7, 4})) -> list[Request]:
 def test_a_transformer_says_what_the_definition_says(kind: dict[str, Any], width: int) -> None:
     policy = policy_of(transformer(1, border=1, dtype=torch.float64, **kind))
     requests = [Request(prompt, 6, stop=frozenset({7, 4})) for prompt in PROMPTS]
-    for request, found in zip(
+    for request, hypotheses in zip(
         requests, beam_search(policy, requests, width=width, n_best=width), strict=True
     ):
         expected = by_definition(of_network(policy, request.prompt), 6, request.stop, 1.0, width)
-        assert_equal(found, expected, request.stop, width, ROTARY)
+        assert_equal(hypotheses, expected, request.stop, width, ROTARY)
 
 
 def test_a_transformer_searched_in_full_width_is_enumerated() -> None:
     policy = TokenPolicy(transformer(2, dtype=torch.float64, vocab_size=5))
     stop = frozenset({0})
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         policy, [Request([3, 1], 3, stop=stop)], width=16, n_best=16, length_penalty=0.7
     )
-    assert_equal(found, enumerated(of_network(policy, (3, 1)), 3, stop, 0.7), stop, 16)
+    assert_equal(hypotheses, enumerated(of_network(policy, (3, 1)), 3, stop, 0.7), stop, 16)
 
 
 @pytest.mark.parametrize("before", [0, 40], ids=["short", "long"])
@@ -237,9 +241,9 @@ def test_joint_log_probability_is_that_of_the_finished_row(before: int) -> None:
     ]
     rows = [more + prompt for more, prompt in zip(prompts, PROMPTS, strict=True)]
     requests = [Request(row, 60 - 4 * i, 37, stop=frozenset({7, 4})) for i, row in enumerate(rows)]
-    for found in beam_search(policy, requests, width=4, n_best=4, length_penalty=0.0):
-        assert len(found) == 4
-        for one in found:
+    for hypotheses in beam_search(policy, requests, width=4, n_best=4, length_penalty=0.0):
+        assert len(hypotheses) == 4
+        for one in hypotheses:
             row = torch.tensor([one.prompt + one.tokens])
             with torch.no_grad():
                 logp = policy.log_prob(row, row[:, 1:])[0, len(one.prompt) - 1 :]
@@ -247,14 +251,14 @@ def test_joint_log_probability_is_that_of_the_finished_row(before: int) -> None:
             assert one.score == pytest.approx(float(logp.sum()), abs=len(logp) * ROTARY)
 
 
-@pytest.mark.parametrize("lanes", [1, 8, 256])
-def test_several_at_once_say_what_each_says_alone(lanes: int) -> None:
+@pytest.mark.parametrize("slots", [1, 8, 256])
+def test_several_at_once_say_what_each_says_alone(slots: int) -> None:
     policy = policy_of(transformer(4, border=1, dtype=torch.float64))
-    together = beam_search(policy, many(), width=4, n_best=3, lanes=lanes)
-    for request, found in zip(many(), together, strict=True):
+    together = beam_search(policy, many(), width=4, n_best=3, slots=slots)
+    for request, hypotheses in zip(many(), together, strict=True):
         (alone,) = beam_search(policy, [request], width=4, n_best=3)
-        assert [one.tokens for one in found] == [one.tokens for one in alone]
-        for one, other in zip(found, alone, strict=True):
+        assert [one.tokens for one in hypotheses] == [one.tokens for one in alone]
+        for one, other in zip(hypotheses, alone, strict=True):
             assert (one.prompt, one.ended) == (list(request.prompt), other.ended)
             np.testing.assert_allclose(one.logp, other.logp, atol=1e-10)
     assert beam_search(policy, [], width=4) == []
@@ -274,22 +278,22 @@ def test_the_context_ends_a_hypothesis_as_its_length_does() -> None:
 @pytest.mark.parametrize(
     ("subject", "axis"),
     [(transformer(), -4), (TableNetwork(SYMBOLS, LENGTH), 0)],
-    ids=["Lanes", "Places"],
+    ids=["KVCache", "Places"],
 )
-def test_lanes_that_change_places_do_not_overwrite_each_other(
+def test_slots_that_change_places_do_not_overwrite_each_other(
     subject: Any, axis: int, count: int
 ) -> None:
-    lanes = fast_form(subject).lanes(count, 70)
-    lanes.store.copy_(torch.randint(0, 99, lanes.store.shape, generator=seeded(0)))
-    before = lanes.store.clone()
-    lanes.reorder(torch.tensor([1, 0, 1, 4]), 0, 70)
+    slots = make_fast_form(subject).make_cache(count, 70)
+    slots.store.copy_(torch.randint(0, 99, slots.store.shape, generator=seeded(0)))
+    before = slots.store.clone()
+    slots.reorder(torch.tensor([1, 0, 1, 4]), 0, 70)
     assert torch.equal(
-        lanes.store, before.index_select(axis, torch.tensor([1, 0, 1, 4, *range(4, count)]))
+        slots.store, before.index_select(axis, torch.tensor([1, 0, 1, 4, *range(4, count)]))
     )
 
 
 def test_a_search_ends_as_soon_as_nothing_better_can_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopping at once has probability 0.9: without a length penalty nothing longer reaches
+    """Stopping at once has probability 0.9: without a length penalty nothing longer count_reach
     that.
     """
     network = TableNetwork(2, 50, markov=True)
@@ -330,7 +334,7 @@ def test_a_constraint_leaves_the_best_of_what_it_accepts(pattern: str, penalty: 
     else:
         constraint = regex(pattern, LETTERS, stop)
     request = Request([SYMBOLS], LENGTH, stop=stop, constraint=constraint)
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         TokenPolicy(network), [request], width=1024, n_best=20, length_penalty=penalty
     )
 
@@ -341,7 +345,7 @@ def test_a_constraint_leaves_the_best_of_what_it_accepts(pattern: str, penalty: 
             re.fullmatch(pattern, text(word) + more) for more in ("", "b")
         )  # cut, and could be completed
 
-    assert_equal(found, enumerated(of_table(network), LENGTH, stop, penalty, may), stop, 20)
+    assert_equal(hypotheses, enumerated(of_table(network), LENGTH, stop, penalty, may), stop, 20)
 
 
 def test_requests_of_many_kinds_do_not_disturb_each_other() -> None:
@@ -367,7 +371,7 @@ def test_requests_of_many_kinds_do_not_disturb_each_other() -> None:
 def test_a_complete_choice_ends_without_a_stop_token() -> None:
     network = TableNetwork(SYMBOLS, LENGTH, seed=7)
     constraint = choice(["ab", "cca", "b"], LETTERS, ())
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         TokenPolicy(network),
         [Request([SYMBOLS], LENGTH, constraint=constraint)],
         width=9,
@@ -379,16 +383,17 @@ def test_a_complete_choice_ends_without_a_stop_token() -> None:
     expected = ranked(
         [(word, [after(word[:t])[s] for t, s in enumerate(word)]) for word in said], 0.0
     )
-    assert [(tuple(one.tokens), one.ended) for one in found] == [
+    assert [(tuple(one.tokens), one.ended) for one in hypotheses] == [
         (word, "stop") for _, word, _ in expected
     ]
-    np.testing.assert_allclose([one.score for one in found], [score for score, _, _ in expected])
+    scores = [one.score for one in hypotheses]
+    np.testing.assert_allclose(scores, [score for score, _, _ in expected])
 
 
 def test_a_bias_changes_the_model_and_a_ban_only_forbids() -> None:
     network, stop = TableNetwork(SYMBOLS, LENGTH, seed=8), frozenset({0})
     bias = {2: 1.5, 0: -0.5, 4: NOTHING}
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         TokenPolicy(network),
         [Request([SYMBOLS], LENGTH, stop=stop, logit_bias=bias)],
         width=1024,
@@ -398,7 +403,7 @@ def test_a_bias_changes_the_model_and_a_ban_only_forbids() -> None:
         of_table(network, [-0.5, 0, 1.5, 0, 0]), LENGTH, stop, 1.0, lambda word: 4 not in word
     )
     raw = of_table(network)
-    for one, (score, word, steps) in zip(found, exact, strict=False):
+    for one, (score, word, steps) in zip(hypotheses, exact, strict=False):
         assert tuple(one.tokens) == word
         assert one.score == pytest.approx(score)
         np.testing.assert_allclose(one.logp, steps)
@@ -413,13 +418,13 @@ def test_penalties_see_what_their_own_hypothesis_has_said() -> None:
         logits = table[reduce(network.child, word, 0)] - 2.0 * np.isin(range(SYMBOLS), word)
         return (logits - np.log(np.exp(logits).sum())).tolist()
 
-    (found,) = beam_search(
+    (hypotheses,) = beam_search(
         TokenPolicy(network), [Request([SYMBOLS], 4, presence_penalty=2.0)], width=125, n_best=20
     )
     expected = enumerated(after, 4, frozenset(), 1.0)
-    assert [tuple(one.tokens) for one in found] == [word for _, word, _ in expected[:20]]
+    assert [tuple(one.tokens) for one in hypotheses] == [word for _, word, _ in expected[:20]]
     np.testing.assert_allclose(
-        [one.score for one in found], [score for score, _, _ in expected[:20]]
+        [one.score for one in hypotheses], [score for score, _, _ in expected[:20]]
     )
 
 
@@ -464,24 +469,26 @@ def test_transformers_finds_the_same(stop: int | None, penalty: float, tmp_path:
     theirs.generation_config.eos_token_id = stop
     for prompt in PROMPTS[:3]:
         answer = theirs.generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), num_beams=4, num_return_sequences=4,
-            max_new_tokens=8, do_sample=False, length_penalty=penalty, early_stopping="never", eos_token_id=stop, pad_token_id=0,
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)),
+            num_beams=4, num_return_sequences=4, max_new_tokens=8, do_sample=False,
+            length_penalty=penalty, early_stopping="never", eos_token_id=stop, pad_token_id=0,
             return_dict_in_generate=True, output_scores=True,
         )  # fmt: skip
         request = Request(prompt, 8, stop=frozenset() if stop is None else frozenset({stop}))
-        (found,) = beam_search(
+        (hypotheses,) = beam_search(
             TokenPolicy(network), [request], width=4, n_best=4, length_penalty=penalty
         )
         said = [row[len(prompt) :].tolist() for row in answer.sequences]
-        assert [one.tokens for one in found] == [
-            row[: len(one.tokens)] for row, one in zip(said, found, strict=True)
+        assert [one.tokens for one in hypotheses] == [
+            row[: len(one.tokens)] for row, one in zip(said, hypotheses, strict=True)
         ]
-        np.testing.assert_allclose([one.score for one in found], answer.sequences_scores, atol=1e-4)
+        scores = [one.score for one in hypotheses]
+        np.testing.assert_allclose(scores, answer.sequences_scores, atol=1e-4)
 
 
 @pytest.fixture
 def engine() -> Engine:
-    return Engine(policy_of(transformer(12, dtype=torch.float64)), lanes=4)
+    return Engine(policy_of(transformer(12, dtype=torch.float64)), slots=4)
 
 
 def test_best_of_is_the_likeliest_sample(engine: Engine) -> None:
@@ -490,20 +497,20 @@ def test_best_of_is_the_likeliest_sample(engine: Engine) -> None:
         Request([2, 3, 4], 6, stop=frozenset({7}), seed=5, sample=i, rule=request.rule)
         for i in range(9)
     )
-    found = best_of(engine, request, 9)
+    hypotheses = best_of(engine, request, 9)
     assert len({tuple(one.tokens) for one in samples}) > 3
-    assert [one.tokens for one in found] == [
+    assert [one.tokens for one in hypotheses] == [
         one.tokens for one in sorted(samples, key=lambda one: -sum(one.raw_logp))
     ]
-    assert found[0].tokens == max(samples, key=lambda one: sum(one.raw_logp)).tokens
+    assert hypotheses[0].tokens == max(samples, key=lambda one: sum(one.raw_logp)).tokens
 
 
 def test_best_of_is_the_scorers_best(engine: Engine) -> None:
     def score(completion: Completion) -> float:
         return -abs(sum(completion.tokens) - 30)
 
-    found = best_of(engine, Request([2, 3, 4], 6, seed=5), 9, score)
-    scores = [score(one) for one in found]
+    hypotheses = best_of(engine, Request([2, 3, 4], 6, seed=5), 9, score)
+    scores = [score(one) for one in hypotheses]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) > 3
 
@@ -521,7 +528,7 @@ def test_best_of_refuses_what_cannot_be_answered(engine: Engine) -> None:
         ({"width": 0}, {}, "width=0 was given"),
         ({"width": 2, "n_best": 3}, {}, "n_best=3 was given"),
         ({"width": 2, "n_best": 0}, {}, "n_best=0 was given"),
-        ({"width": 2, "lanes": 0}, {}, "lanes=0 was given"),
+        ({"width": 2, "slots": 0}, {}, "slots=0 was given"),
         ({"width": 2, "length_penalty": math.nan}, {}, "length_penalty=nan was given"),
         ({"width": 2, "length_penalty": math.inf}, {}, "length_penalty=inf was given"),
         ({"width": 2}, {"prompt": [99]}, "request 1: token 99 is not in the vocabulary of 11"),

@@ -32,18 +32,18 @@ def subject(dtype: torch.dtype = torch.float64, **sizes: Any) -> TokenPolicy:
 # Rows do not notice each other
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 64, 100])
-@pytest.mark.parametrize("remember", [0, 5])
+@pytest.mark.parametrize("slots", [1, 3, 64, 100])
+@pytest.mark.parametrize("prefix_cache_rows", [0, 5])
 def test_a_row_says_the_same_alone_and_among_strangers_in_any_order(
-    lanes: int, remember: int
+    slots: int, prefix_cache_rows: int
 ) -> None:
     """65 requests, mixed three times through one engine: every row against its own in an engine of
-    one lane.
+    one slot.
     """
     policy, requests = subject(), strangers(65)
-    alone = [Engine(policy, lanes=1, vocabulary=SPELT).run([request])[0] for request in requests]
+    alone = [Engine(policy, slots=1, vocabulary=SPELT).run([request])[0] for request in requests]
     assert {row.ended for row in alone} == {"stop", "stop_string", "length", "error"}
-    engine = Engine(policy, lanes=lanes, remember=remember, vocabulary=SPELT)
+    engine = Engine(policy, slots=slots, prefix_cache_rows=prefix_cache_rows, vocabulary=SPELT)
     for turn in range(3):
         order = random.Random(turn).sample(range(65), 65)
         for i, row in zip(order, engine.run(requests[i] for i in order), strict=True):
@@ -52,29 +52,29 @@ def test_a_row_says_the_same_alone_and_among_strangers_in_any_order(
 
 def test_rows_submitted_while_others_are_under_way_change_nothing() -> None:
     policy, requests = subject(), strangers(40, seed=1)
-    expected = Engine(policy, lanes=40, vocabulary=SPELT).run(requests)
-    engine, waiting = Engine(policy, lanes=6, vocabulary=SPELT), list(enumerate(requests))
-    found: dict[int, Completion] = {}
+    expected = Engine(policy, slots=40, vocabulary=SPELT).run(requests)
+    engine, waiting = Engine(policy, slots=6, vocabulary=SPELT), list(enumerate(requests))
+    completions: dict[int, Completion] = {}
     coin = random.Random(0)
     while waiting or engine.busy:
         if waiting and coin.random() < 0.6:
             assert engine.submit(waiting[0][1]) == waiting.pop(0)[0]
-        found.update(engine.advance())
-    for number, row in found.items():
+        completions.update(engine.advance())
+    for number, row in completions.items():
         same(row, expected[number], 1e-10)
-    assert len(found) == len(requests)
+    assert len(completions) == len(requests)
 
 
 def test_run_returns_its_own_and_leaves_what_was_submitted_before() -> None:
     policy = subject()
     first, second, third = strangers(3, seed=2)
-    engine = Engine(policy, vocabulary=SPELT, lanes=2)
+    engine = Engine(policy, vocabulary=SPELT, slots=2)
     number = engine.submit(first)
     assert [row.prompt for row in engine.run([second, third])] == [second.prompt, third.prompt]
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     while engine.busy:
-        found.update(engine.advance())
-    assert {n: row.prompt for n, row in found.items()} == {number: first.prompt}
+        completions.update(engine.advance())
+    assert {n: row.prompt for n, row in completions.items()} == {number: first.prompt}
 
 
 def test_samples_and_seeds_are_numbers_of_their_own() -> None:
@@ -99,11 +99,20 @@ def test_chances_are_those_of_a_plain_forward_pass(
     """Of what was sampled, of the model itself, and of the likeliest alternatives; 40 rows."""
     policy = subject(dtype)
     requests = [
-        dataclasses.replace(one, rule=rule, logit_bias={}, repetition_penalty=1.0, presence_penalty=0.0, min_new_tokens=0, constraint=None, alternatives=1 + i % 11)
+        dataclasses.replace(
+            one,
+            rule=rule,
+            logit_bias={},
+            repetition_penalty=1.0,
+            presence_penalty=0.0,
+            min_new_tokens=0,
+            constraint=None,
+            alternatives=1 + i % 11,
+        )
         for i, one in enumerate(strangers(40, seed=3))
-    ]  # fmt: skip
+    ]
     for request, row in zip(
-        requests, Engine(policy, lanes=16, vocabulary=SPELT).run(requests), strict=True
+        requests, Engine(policy, slots=16, vocabulary=SPELT).run(requests), strict=True
     ):
         whole = torch.tensor([row.prompt + row.tokens])
         raw = plain(policy, policy.network, row.prompt, row.tokens)[:-1]
@@ -128,12 +137,12 @@ def test_chances_are_those_of_a_plain_forward_pass(
 
 def test_tokens_are_announced_in_order_and_make_up_the_completion() -> None:
     policy, heard = subject(), dict[int, list[int]]()
-    engine = Engine(policy, lanes=7, vocabulary=SPELT)
+    engine = Engine(policy, slots=7, vocabulary=SPELT)
     requests = strangers(40, seed=4)
-    found = engine.run(requests, lambda number, token: heard.setdefault(number, []).append(token))
-    assert [heard.get(number, []) for number in range(40)] == [row.tokens for row in found]
+    rows = engine.run(requests, lambda number, token: heard.setdefault(number, []).append(token))
+    assert [heard.get(number, []) for number in range(40)] == [row.tokens for row in rows]
     for row, silent in zip(
-        found, Engine(policy, lanes=7, vocabulary=SPELT).run(requests), strict=True
+        rows, Engine(policy, slots=7, vocabulary=SPELT).run(requests), strict=True
     ):
         same(row, silent, 1e-10)
 
@@ -143,14 +152,14 @@ def test_tokens_are_announced_in_order_and_make_up_the_completion() -> None:
 
 def interrupted(engine: Engine, bad: Request, neighbours: list[Request]) -> Completion:
     """The bad one's completion, when it comes among neighbours, who must not notice."""
-    expected = Engine(engine.policy, lanes=8, vocabulary=SPELT).run(neighbours)
+    expected = Engine(engine.policy, slots=8, vocabulary=SPELT).run(neighbours)
     half = len(neighbours) // 2
-    *before, found = engine.run([*neighbours[:half], bad, *neighbours[half:]])[: half + 1]
+    *before, row_of_bad = engine.run([*neighbours[:half], bad, *neighbours[half:]])[: half + 1]
     rest = engine.run([bad, *neighbours[half:]])[1:]
     for row, undisturbed in zip(before + rest, expected, strict=True):
         same(row, undisturbed, 1e-10)
     assert not engine.live
-    return found
+    return row_of_bad
 
 
 LETTERS = frozenset(range(3, 11))
@@ -179,21 +188,39 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seed": 2**64}, r"between 0 and 2\^64"),
     ({"sample": -1}, "sample=-1"),
     ({"sample": 10**30}, r"between 0 and 2\^64"),
-    ({"constraint": CONSTRAINTS[STOP][0]}, r"stop tokens are \[\] and those of the constraint \[2\]"),
-    ({"constraint": CONSTRAINTS[frozenset()][0], "stop": STOP}, r"stop tokens are \[2\] and those of the constraint \[\]"),
+    (
+        {"constraint": CONSTRAINTS[STOP][0]},
+        r"stop tokens are \[\] and those of the constraint \[2\]",
+    ),
+    (
+        {"constraint": CONSTRAINTS[frozenset()][0], "stop": STOP},
+        r"stop tokens are \[2\] and those of the constraint \[\]",
+    ),
     ({"constraint": regex("a", [*SPELT, b"x"], ())}, "made for 12 tokens"),
     ({"constraint": regex("(abc){3}", SPELT, ()), "max_new_tokens": 2}, "room for 2 tokens"),
-    ({"constraint": regex("a{40}", SPELT, ()), "prompt": [3] * 20, "max_new_tokens": 40}, "room for 28 tokens"),
-    ({"constraint": choice(["abc"], SPELT, ()), "logit_bias": dict.fromkeys(LETTERS, -math.inf)}, "nothing may be said"),
-    ({"constraint": choice(["ab", "c"], SPELT, STOP), "stop": STOP, "min_new_tokens": 9}, "nothing may be said"),
+    (
+        {"constraint": regex("a{40}", SPELT, ()), "prompt": [3] * 20, "max_new_tokens": 40},
+        "room for 28 tokens",
+    ),
+    (
+        {"constraint": choice(["abc"], SPELT, ()), "logit_bias": dict.fromkeys(LETTERS, -math.inf)},
+        "nothing may be said",
+    ),
+    (
+        {"constraint": choice(["ab", "c"], SPELT, STOP), "stop": STOP, "min_new_tokens": 9},
+        "nothing may be said",
+    ),
     ({"constraint": choice(["ab", "c"], SPELT, ()), "min_new_tokens": 9}, "nothing may be said"),
-    ({"constraint": choice(["ab"], SPELT, STOP), "stop": STOP, "logit_bias": {2: -math.inf}}, "nothing may be said"),
+    (
+        {"constraint": choice(["ab"], SPELT, STOP), "stop": STOP, "logit_bias": {2: -math.inf}},
+        "nothing may be said",
+    ),
     ({"logit_bias": dict.fromkeys([2, *LETTERS], -math.inf)}, "nothing may be said"),
     ({"stop": LETTERS | STOP, "min_new_tokens": 1}, "nothing may be said"),
     ({"logit_bias": {4: 1e308}, "rule": Decoding(temperature=0.5)}, "not finite"),
     ({"repetition_penalty": 1e-320, "prompt": list(range(11))}, "not finite"),
     ({"rule": Decoding(temperature=1e-320)}, "not finite"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -202,23 +229,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
 def test_a_request_that_cannot_be_answered_ends_with_one_sentence_and_alone(
     wrong: dict[str, Any], sentence: str
 ) -> None:
-    engine = Engine(subject(), lanes=4, vocabulary=SPELT)
+    engine = Engine(subject(), slots=4, vocabulary=SPELT)
     bad = Request(**{"prompt": [3, 4], "max_new_tokens": 20, **wrong})
-    found = interrupted(engine, bad, strangers(8, seed=5))
-    assert found.ended == "error"
-    assert found.error is not None
-    assert found.error.endswith(".")
-    assert "\n" not in found.error
-    assert len(found.error) < 200
-    assert re.search(sentence, found.error), found.error
-    assert len(found.tokens) == len(found.logp) == len(found.raw_logp)
+    row = interrupted(engine, bad, strangers(8, seed=5))
+    assert row.ended == "error"
+    assert row.error is not None
+    assert row.error.endswith(".")
+    assert "\n" not in row.error
+    assert len(row.error) < 200
+    assert re.search(sentence, row.error), row.error
+    assert len(row.tokens) == len(row.logp) == len(row.raw_logp)
 
 
 def test_stop_strings_need_a_vocabulary_and_a_prompt_a_place() -> None:
     (row,) = Engine(subject()).run([Request([3], stop_strings=("a",))])
     assert "no vocabulary" in str(row.error)
     (row,) = Engine(subject(), positions=8).run([Request([3] * 8)])
-    assert "a lane of this engine holds 8" in str(row.error)
+    assert "a slot of this engine holds 8" in str(row.error)
 
 
 def test_an_absurd_number_of_tokens_is_cut_at_the_context_and_takes_no_memory() -> None:
@@ -254,28 +281,28 @@ def test_an_exception_of_on_token_leaves_the_engine_between_two_steps() -> None:
     says anything else.
     """
     policy, requests, heard = subject(), strangers(20, seed=6), list[tuple[int, int]]()
-    expected = Engine(policy, lanes=5, vocabulary=SPELT).run(requests)
+    expected = Engine(policy, slots=5, vocabulary=SPELT).run(requests)
 
     def on_token(number: int, token: int) -> None:
         heard.append((number, token))
         if len(heard) % 3 == 0:
             raise LookupError
 
-    engine = Engine(policy, lanes=5, vocabulary=SPELT)
+    engine = Engine(policy, slots=5, vocabulary=SPELT)
     for request in requests:
         engine.submit(request, on_token)
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     failures = 0
     while engine.busy:
         try:
-            found.update(engine.advance())
+            completions.update(engine.advance())
         except LookupError:
             failures += 1
     assert failures == len(heard) // 3 > 10
-    for number, row in found.items():
+    for number, row in completions.items():
         same(row, expected[number], 1e-10)
         assert [token for n, token in heard if n == number] == row.tokens
-    assert len(found) == 20
+    assert len(completions) == 20
 
 
 def test_a_run_that_is_interrupted_leaves_nothing_of_itself_in_the_engine() -> None:
@@ -286,7 +313,7 @@ def test_a_run_that_is_interrupted_leaves_nothing_of_itself_in_the_engine() -> N
         if len(heard) == 30:
             raise KeyboardInterrupt
 
-    engine = Engine(policy, lanes=4, vocabulary=SPELT)
+    engine = Engine(policy, slots=4, vocabulary=SPELT)
     first, *requests = strangers(30, seed=7)
     number = engine.submit(first)
     with pytest.raises(KeyboardInterrupt):
@@ -295,7 +322,7 @@ def test_a_run_that_is_interrupted_leaves_nothing_of_itself_in_the_engine() -> N
     rows = engine.run(requests)
     assert len(heard) == 30
     for row, expected in zip(
-        rows, Engine(policy, lanes=4, vocabulary=SPELT).run(requests), strict=True
+        rows, Engine(policy, slots=4, vocabulary=SPELT).run(requests), strict=True
     ):
         same(row, expected, 1e-10)
     assert [n for n, _ in engine.advance()] == [number]
@@ -325,7 +352,7 @@ def test_an_interrupted_run_is_forgotten_in_time_that_grows_with_its_requests_an
 
 def test_a_row_may_be_cancelled_from_its_own_announcement_and_in_the_queue() -> None:
     policy, said = subject(), list[int]()
-    engine = Engine(policy, lanes=1)
+    engine = Engine(policy, slots=1)
 
     def on_token(number: int, token: int) -> None:
         said.append(token)
@@ -335,11 +362,11 @@ def test_a_row_may_be_cancelled_from_its_own_announcement_and_in_the_queue() -> 
     first, second = engine.submit(Request([3], 30), on_token), engine.submit(Request([4], 30))
     engine.cancel(second)
     engine.cancel(12345)
-    found: dict[int, Completion] = {}
+    completions: dict[int, Completion] = {}
     while engine.busy:
-        found.update(engine.advance())
-    assert (found[first].ended, found[first].tokens) == ("cancelled", said)
-    assert (found[second].ended, found[second].tokens) == ("cancelled", [])
+        completions.update(engine.advance())
+    assert (completions[first].ended, completions[first].tokens) == ("cancelled", said)
+    assert (completions[second].ended, completions[second].tokens) == ("cancelled", [])
     engine.cancel(first)  # it has ended: nothing happens
     assert not engine.busy
 
@@ -347,37 +374,43 @@ def test_a_row_may_be_cancelled_from_its_own_announcement_and_in_the_queue() -> 
 # Memory
 
 
-@pytest.mark.parametrize("policy", [subject(), subject(torch.float32, kv_heads=1), TokenPolicy(TableNetwork(5, 6))], ids=["float64", "float32", "table"])  # fmt: skip
-@pytest.mark.parametrize("remember", [0, 3])
-def test_the_cache_takes_what_was_stated(policy: TokenPolicy, remember: int) -> None:
-    for lanes in (1, 9, 40):
-        engine = Engine(policy, lanes=lanes, remember=remember)
+@pytest.mark.parametrize(
+    "policy",
+    [subject(), subject(torch.float32, kv_heads=1), TokenPolicy(TableNetwork(5, 6))],
+    ids=["float64", "float32", "table"],
+)
+@pytest.mark.parametrize("prefix_cache_rows", [0, 3])
+def test_the_cache_takes_what_was_stated(policy: TokenPolicy, prefix_cache_rows: int) -> None:
+    for slots in (1, 9, 40):
+        engine = Engine(policy, slots=slots, prefix_cache_rows=prefix_cache_rows)
         assert engine.cache_bytes == engine.cache.store.untyped_storage().nbytes()
-        assert engine.lanes == lanes
+        assert len(engine.slots) == slots
 
 
-def test_where_memory_is_short_requests_wait_for_fewer_lanes() -> None:
+def test_where_memory_is_short_requests_wait_for_fewer_slots() -> None:
     policy, requests = subject(), strangers(30, seed=8)
-    whole = Engine(policy, lanes=20, remember=2, vocabulary=SPELT)
-    each = Engine(policy, lanes=1).cache_bytes // 2
-    small = Engine(policy, lanes=20, remember=2, cache_bytes=7 * each - 1, vocabulary=SPELT)
-    assert small.lanes == 3
+    whole = Engine(policy, slots=20, prefix_cache_rows=2, vocabulary=SPELT)
+    each = Engine(policy, slots=1).cache_bytes // 2
+    small = Engine(
+        policy, slots=20, prefix_cache_rows=2, cache_bytes=7 * each - 1, vocabulary=SPELT
+    )
+    assert len(small.slots) == 3
     assert small.cache_bytes == small.cache.store.untyped_storage().nbytes() <= 7 * each - 1
     for row, expected in zip(small.run(requests), whole.run(requests), strict=True):
         same(row, expected, 1e-10)
-    assert Engine(policy, lanes=2, cache_bytes=10**12).lanes == 2
+    assert len(Engine(policy, slots=2, cache_bytes=10**12).slots) == 2
     with pytest.raises(
         UserError, match=f"cache_bytes={2 * each - 1}.*one row of 48 tokens takes {2 * each}"
     ):
         Engine(policy, cache_bytes=2 * each - 1)
-    assert Engine(policy, cache_bytes=2 * each).lanes == 1
+    assert len(Engine(policy, cache_bytes=2 * each).slots) == 1
 
 
 def test_an_engine_that_could_do_nothing_is_refused() -> None:
     wrong: list[dict[str, Any]] = [
-        {"lanes": 0},
-        {"lanes": -1},
-        {"remember": -1},
+        {"slots": 0},
+        {"slots": -1},
+        {"prefix_cache_rows": -1},
         {"vocabulary": SPELT[:5]},
     ]
     for settings in wrong:

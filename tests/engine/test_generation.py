@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fledge.engine import generation
-from fledge.engine.fast_form import fast_form
-from fledge.engine.generation import reaches
+from fledge.engine.fast_form import make_fast_form
+from fledge.engine.generation import count_reach
 from fledge.models.language.transformer import Transformer
 from tests.subjects import seeded, transformer
 
@@ -57,17 +57,17 @@ def subject(kind: dict[str, Any]) -> Transformer:
 def test_the_cache_changes_nothing_at_any_position(
     kind: dict[str, Any], lengths: list[tuple[int, int]], more: int, seed: int, block: int
 ) -> None:
-    """Prompts read in two pieces of any lengths, into lanes in any order; then a token at a time,
-    lanes changing places.
+    """Prompts read in two pieces of any lengths, into slots in any order; then a token at a time,
+    slots changing places.
     """
     network = subject(kind)
-    fast = fast_form(network)
+    fast = make_fast_form(network)
     rows = len(lengths)
     row = tokens(rows, 20, seed)
     whole = logits_of(network, row)
-    with mock.patch.multiple(generation, SMALL=0, BLOCK=block):
-        cache = fast.lanes(rows + 1, 20)
-    order = torch.randperm(rows, generator=seeded(seed))  # row i in lane order[i]
+    with mock.patch.multiple(generation, SMALL_LAYER=0, BLOCK=block):
+        cache = fast.make_cache(rows + 1, 20)
+    order = torch.randperm(rows, generator=seeded(seed))  # row i in slot order[i]
     begin = torch.zeros(rows, dtype=torch.long)
     for piece in (0, 1):
         sizes = torch.tensor([pair[piece] for pair in lengths])
@@ -81,12 +81,12 @@ def test_the_cache_changes_nothing_at_any_position(
         begin = begin + sizes
     held = torch.empty_like(begin)
     held[order] = begin
-    who = order.argsort()  # the row in each lane
+    who = order.argsort()  # the row in each slot
     for _ in range(more):
-        found = fast.logits(fast.step(row[who, held], held, held.tolist(), cache))
-        torch.testing.assert_close(found, whole[who, held], rtol=1e-6, atol=1e-6)
+        logits = fast.logits(fast.step(row[who, held], held, held.tolist(), cache))
+        torch.testing.assert_close(logits, whole[who, held], rtol=1e-6, atol=1e-6)
         held = held + 1
-        if rows > 1:  # lanes 0 and 1 change places
+        if rows > 1:  # slots 0 and 1 change places
             for source, target in ((0, rows), (1, 0), (rows, 1)):
                 cache.move(source, target, 20)
             swap = [1, 0, *range(2, rows)]
@@ -95,12 +95,12 @@ def test_the_cache_changes_nothing_at_any_position(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 8))
-def test_every_block_that_a_lane_holds_or_writes_is_reached(held: list[int], block: int) -> None:
-    found = reaches(held, block)
-    for j, reach in enumerate(found):
-        asked = [lane for lane, n in enumerate(held) if n >= j * block]
-        assert reach == max(asked) + 1  # and no lane after the last of them
-    assert (len(found) - 1) * block <= max(held) < len(found) * block
+def test_every_block_that_a_slot_holds_or_writes_is_reached(held: list[int], block: int) -> None:
+    reached = count_reach(held, block)
+    for j, reach in enumerate(reached):
+        asked = [slot for slot, n in enumerate(held) if n >= j * block]
+        assert reach == max(asked) + 1  # and no slot after the last of them
+    assert (len(reached) - 1) * block <= max(held) < len(reached) * block
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-6), ("bf16", 0.02), ("int8", 0.04)])
@@ -110,11 +110,11 @@ def test_what_a_precision_changes_is_bounded(precision: Any, bound: float) -> No
     """
     network = transformer(context=20).requires_grad_(False)
     row = tokens(20, 20)
-    fast = fast_form(network, precision)
+    fast = make_fast_form(network, precision)
     hidden = fast.extend(
-        row, torch.zeros(20, dtype=torch.long), torch.arange(20), 20, fast.lanes(20, 20)
+        row, torch.zeros(20, dtype=torch.long), torch.arange(20), 20, fast.make_cache(20, 20)
     )
-    found = fast.logits(hidden.flatten(0, 1)).log_softmax(-1)
-    off = float((found - logits_of(network, row).flatten(0, 1).log_softmax(-1)).abs().mean())
+    logp = fast.logits(hidden.flatten(0, 1)).log_softmax(-1)
+    off = float((logp - logits_of(network, row).flatten(0, 1).log_softmax(-1)).abs().mean())
     assert off < bound
     assert precision == "fp32" or off > 1e-4  # it does round

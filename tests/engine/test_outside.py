@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from fledge.engine import constraint
-from fledge.engine.completions_api import server_seed, unaltered
+from fledge.engine.completions_api import derive_seed, is_unaltered
 from fledge.engine.outside import OutsideEngine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
@@ -76,7 +76,7 @@ def prompts(n: int) -> list[list[int]]:
 def inside(requests: list[Request]) -> list[Completion]:
     """What an engine in this process answers, drawing with the seeds that a server is given."""
     return engine().run(
-        [dataclasses.replace(request, seed=server_seed(request), sample=0) for request in requests]
+        [dataclasses.replace(request, seed=derive_seed(request), sample=0) for request in requests]
     )
 
 
@@ -91,7 +91,7 @@ def agree(requests: list[Request], ours: list[Completion], processed: bool = Fal
         told, untold = ("logp", "raw_logp") if processed else ("raw_logp", "logp")
         if not request.rule.greedy or not processed:
             assert getattr(our, told) == pytest.approx(getattr(its, told), abs=1e-5)
-        if unaltered(request) or (request.rule.greedy and not processed):
+        if is_unaltered(request) or (request.rule.greedy and not processed):
             assert getattr(our, untold) == pytest.approx(getattr(its, untold), abs=1e-5)
         else:
             assert len(getattr(our, untold)) == len(its.tokens)
@@ -177,7 +177,7 @@ def test_numbers_of_rows_go_on_from_run_to_run_and_tokens_are_heard_in_the_calle
 
 def test_a_seed_and_a_sample_make_one_seed() -> None:
     seeds = {
-        server_seed(Request([2], seed=seed, sample=sample))
+        derive_seed(Request([2], seed=seed, sample=sample))
         for seed in range(30)
         for sample in range(30)
     }

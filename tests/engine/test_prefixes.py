@@ -17,7 +17,7 @@ from fledge.engine import engine as engine_module
 from fledge.engine import generation
 from fledge.engine.engine import Engine
 from fledge.engine.generation import GenerationTransformer
-from fledge.engine.reading import OPENING
+from fledge.engine.prefix_cache import MIN_PREFIX
 from fledge.engine.request import Completion, Request
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
@@ -88,16 +88,16 @@ prompts_ = st.lists(
 def test_rows_with_common_beginnings_and_their_next_turns_are_as_read_alone(
     kind: dict[str, Any],
     shapes: list[tuple[int, int, int, int]],
-    lanes: int,
-    remember: int,
+    slots: int,
+    prefix_cache_rows: int,
     turns: int,
     seed: int,
 ) -> None:
-    """Up to 40 new tokens: more than 32 steps, after which lanes are put in order. Each turn goes
+    """Up to 40 new tokens: more than 32 steps, after which slots are put in order. Each turn goes
     on from the last one's rows.
     """
     policy = subject(kind)
-    engine = Engine(policy, lanes=lanes, remember=remember)
+    engine = Engine(policy, slots=slots, prefix_cache_rows=prefix_cache_rows)
     prompts = [tokens(70, 10 + a)[:n] + tokens(40, 20 + b)[:m] for a, n, b, m in shapes]
     rng = np.random.default_rng(seed)
     for turn in range(turns):
@@ -121,17 +121,17 @@ def test_rows_with_common_beginnings_and_their_next_turns_are_as_read_alone(
 def test_many_rows_of_very_unequal_length_are_as_read_alone(
     kind: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """120 rows of four beginnings in 70 lanes, put in order of length every 3 steps; attention goes
+    """120 rows of four beginnings in 70 slots, put in order of length every 3 steps; attention goes
     block by block.
     """
-    monkeypatch.setattr(engine_module, "TIDY_EVERY", 3)
-    monkeypatch.setattr(generation, "SMALL", 0)
+    monkeypatch.setattr(engine_module, "SORT_EVERY", 3)
+    monkeypatch.setattr(generation, "SMALL_LAYER", 0)
     policy, rng = subject(kind), np.random.default_rng(0)
     requests = [
         Request(tokens(int(rng.integers(1, 140)), i % 4), int(rng.integers(1, 60)), rule=GREEDY)
         for i in range(120)
     ]
-    engine = Engine(policy, lanes=70, remember=2)
+    engine = Engine(policy, slots=70, prefix_cache_rows=2)
     as_plain(policy, requests, engine.run(requests))
     assert engine.cache.block < engine.positions
 
@@ -142,7 +142,7 @@ def test_a_long_beginning_known_and_a_long_prompt_unknown_are_read_side_by_side(
 ) -> None:
     """The first is then padded far beyond its end, where a window sees nothing of it."""
     policy = subject({"window": window})
-    engine = Engine(policy, lanes=3, remember=1)
+    engine = Engine(policy, slots=3, prefix_cache_rows=1)
     known = Request(tokens(100, 0), 1, rule=GREEDY)
     rows = engine.run([known])
     requests = [
@@ -156,39 +156,39 @@ def test_a_long_beginning_known_and_a_long_prompt_unknown_are_read_side_by_side(
 
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens are read into the cache, a number for each pass; padding included."""
-    found: list[int] = []
+    sizes: list[int] = []
     extend = GenerationTransformer.extend
     monkeypatch.setattr(
         GenerationTransformer,
         "extend",
-        lambda self, t, *rest: (found.append(t.numel()), extend(self, t, *rest))[1],
+        lambda self, t, *rest: (sizes.append(t.numel()), extend(self, t, *rest))[1],
     )
-    return found
+    return sizes
 
 
 def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     policy, seen = subject({}), read(monkeypatch)
-    beginning = tokens(OPENING, 0)
+    beginning = tokens(MIN_PREFIX, 0)
     requests = [Request([*beginning, 2 + i, 5], 3) for i in range(8)]
     as_plain(policy, requests, Engine(policy).run(requests))
-    assert seen == [OPENING + 2, 7 * 2]
+    assert seen == [MIN_PREFIX + 2, 7 * 2]
     seen.clear()
     requests = [Request(beginning, 3, sample=i) for i in range(8)]
     as_plain(policy, requests, Engine(policy).run(requests))
-    assert seen == [OPENING]
+    assert seen == [MIN_PREFIX]
     seen.clear()
     requests = [
         Request([*beginning[:-1], 3 + i], 3) for i in range(2)
     ]  # one token too few in common: each is read
     as_plain(policy, requests, Engine(policy).run(requests))
-    assert sum(seen) == 2 * OPENING
+    assert sum(seen) == 2 * MIN_PREFIX
 
 
 def test_the_next_turn_of_a_remembered_row_is_read_from_where_it_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     policy, seen = subject({}), read(monkeypatch)
-    engine = Engine(policy, lanes=2, remember=2)
+    engine = Engine(policy, slots=2, prefix_cache_rows=2)
     prompt = tokens(20, 0)
     for turn in range(4):
         request = Request(prompt, 7, seed=turn)

@@ -89,13 +89,15 @@ def completable(pattern: str, said: str) -> bool:
     )
 
 
-def bent(logits: list[float], word: Word, request: Request, pattern: str | None) -> list[float]:
+def process_in_python(
+    logits: list[float], word: Word, request: Request, pattern: str | None
+) -> list[float]:
     """The rules as Request states them, in its order, in plain Python."""
-    found = [x + request.logit_bias.get(token, 0.0) for token, x in enumerate(logits)]
+    processed = [x + request.logit_bias.get(token, 0.0) for token, x in enumerate(logits)]
     for token in {*request.prompt, *word}:
-        found[token] *= request.repetition_penalty ** (-1 if found[token] > 0 else 1)
+        processed[token] *= request.repetition_penalty ** (-1 if processed[token] > 0 else 1)
     for token in set(word):
-        found[token] -= request.presence_penalty
+        processed[token] -= request.presence_penalty
     for token in range(SYMBOLS):
         if token in request.stop:
             forbidden = len(word) < request.min_new_tokens or (
@@ -106,8 +108,8 @@ def bent(logits: list[float], word: Word, request: Request, pattern: str | None)
                 SPELT[token] and completable(pattern, text_of((*word, token)))
             )
         if forbidden:
-            found[token] = -math.inf
-    return found
+            processed[token] = -math.inf
+    return processed
 
 
 class Enumeration:
@@ -125,7 +127,7 @@ class Enumeration:
 
     def _after(self, word: Word) -> list[float]:
         """0 for all where nothing may follow."""
-        logits = bent(self.column(word), word, self.request, self.pattern)
+        logits = process_in_python(self.column(word), word, self.request, self.pattern)
         return [0.0] * SYMBOLS if max(logits) == -math.inf else truncated(logits, self.request.rule)
 
     def sequences(self) -> dict[tuple[Word, str], float]:
@@ -184,7 +186,7 @@ def test_rows_come_as_often_as_their_exact_probability_says(name: str, samples: 
     """
     table, request = network(), dataclasses.replace(ASKED[name], seed=3)
     enumeration = Enumeration(table, request, MEANT.get(name))
-    engine = Engine(TokenPolicy(table), lanes=1024, vocabulary=SPELT)
+    engine = Engine(TokenPolicy(table), slots=1024, vocabulary=SPELT)
     said = engine.run(dataclasses.replace(request, sample=i) for i in range(samples))
     come_as_often_as(
         enumeration.sequences(), Counter((tuple(row.tokens), row.ended) for row in said)
@@ -194,16 +196,16 @@ def test_rows_come_as_often_as_their_exact_probability_says(name: str, samples: 
 
 
 def test_rows_of_all_rules_side_by_side_are_drawn_by_their_own() -> None:
-    """20 samples of each rule in one engine of 7 lanes, in mixed order: the same rows as each
+    """20 samples of each rule in one engine of 7 slots, in mixed order: the same rows as each
     rule's in an engine of its own.
     """
     policy = TokenPolicy(network())
     requests = [
         dataclasses.replace(request, sample=i) for i in range(20) for request in ASKED.values()
     ]
-    mixed = Engine(policy, lanes=7, vocabulary=SPELT).run(requests)
+    mixed = Engine(policy, slots=7, vocabulary=SPELT).run(requests)
     for request, row in zip(requests, mixed, strict=True):
-        (alone,) = Engine(policy, lanes=1, vocabulary=SPELT).run([request])
+        (alone,) = Engine(policy, slots=1, vocabulary=SPELT).run([request])
         same(row, alone, 1e-12)
 
 
@@ -237,7 +239,7 @@ def test_a_complete_text_ends_a_row_that_has_no_stop_token() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: torch.dtype) -> None:
-    """Greedy, under penalties, against a plain forward pass bent in plain Python; tokens 0 and 1
+    """Greedy, under penalties, against a forward pass processed in plain Python; tokens 0 and 1
     are no actions.
     """
     policy = policy_of(transformer(dtype=dtype))
@@ -252,7 +254,7 @@ def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: tor
             presence_penalty=sample / 30 - 0.5,
             logit_bias={sample % 9: 0.7},
         )
-        (row,) = Engine(policy, lanes=2).run([request])
+        (row,) = Engine(policy, slots=2).run([request])
         for t, token in enumerate(row.tokens):
             with torch.no_grad():
                 hidden = policy.hidden(torch.tensor([[*request.prompt, *row.tokens[:t]]]))[0, -1]

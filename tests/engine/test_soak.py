@@ -31,12 +31,12 @@ def resident() -> int:
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) -> None:
-    """Between the first quarter and the end: no more objects than a lane's worth, and less than 8
+    """Between the first quarter and the end: no more objects than a slot's worth, and less than 8
     MiB more memory.
     """
     rng = np.random.default_rng(count)
-    engine = Engine(subject(), lanes=48, vocabulary=SPELT)
-    storage, board = (
+    engine = Engine(subject(), slots=48, vocabulary=SPELT)
+    storage, arrays = (
         engine.cache.store.data_ptr(),
         {name: array.shape for name, array in tensors(engine).items()},
     )
@@ -61,29 +61,33 @@ def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) 
     assert not waiting
     assert min(ends[how] for how in ("stop", "stop_string", "length", "error")) > 0
     assert not any((engine.busy, engine.queue, engine.live, engine.done, engine.news, engine.rules))
-    assert not any((engine.memory.held, engine.memory.openings))
+    assert not any((engine.prefix_cache.tokens, engine.prefix_cache.by_prefix))
     assert engine.cache.store.data_ptr() == storage
-    stop = board.pop("stop")
-    assert {name: array.shape for name, array in tensors(engine).items() if name != "stop"} == board
-    assert engine.board.stop.shape == (stop[0], 2)  # as wide as the most stop tokens of a request
-    assert len(engine.board.held) == 48
+    stop = arrays.pop("stop")
+    assert {
+        name: array.shape for name, array in tensors(engine).items() if name != "stop"
+    } == arrays
+    assert engine.slots.stop.shape == (stop[0], 2)  # as wide as the most stop tokens of a request
+    assert len(engine.slots.held) == 48
 
 
 def tensors(engine: Engine) -> dict[str, torch.Tensor]:
     return {
-        name: value for name, value in vars(engine.board).items() if isinstance(value, torch.Tensor)
+        name: value for name, value in vars(engine.slots).items() if isinstance(value, torch.Tensor)
     }
 
 
-@pytest.mark.parametrize("remember", [0, 6])
-def test_cancelling_a_tenth_of_the_rows_at_random_changes_no_other(remember: int) -> None:
+@pytest.mark.parametrize("prefix_cache_rows", [0, 6])
+def test_cancelling_a_tenth_of_the_rows_at_random_changes_no_other(prefix_cache_rows: int) -> None:
     """800 requests; what a cancelled row has said is the beginning of what it would have."""
     rng = np.random.default_rng(1)
     requests = [stranger(rng, sample) for sample in range(800)]
     policy = subject()
-    whole = Engine(policy, lanes=20, remember=remember, vocabulary=SPELT).run(requests)
-    engine = Engine(policy, lanes=20, remember=remember, vocabulary=SPELT)
-    found: dict[int, Completion] = {}
+    whole = Engine(policy, slots=20, prefix_cache_rows=prefix_cache_rows, vocabulary=SPELT).run(
+        requests
+    )
+    engine = Engine(policy, slots=20, prefix_cache_rows=prefix_cache_rows, vocabulary=SPELT)
+    completions: dict[int, Completion] = {}
     begin, cancelled = 0, set[int]()
     while engine.busy or begin < 800:
         more = int(rng.integers(0, 12))
@@ -96,12 +100,12 @@ def test_cancelling_a_tenth_of_the_rows_at_random_changes_no_other(remember: int
             engine.cancel(number)
             cancelled.add(number)
         for number, row in engine.advance():
-            assert number not in found
-            found[number] = row
+            assert number not in completions
+            completions[number] = row
     assert len(cancelled) > 60
-    assert sorted(found) == list(range(800))
+    assert sorted(completions) == list(range(800))
     short = 0
-    for number, row in found.items():
+    for number, row in completions.items():
         if number not in cancelled:
             same(row, whole[number], 1e-10)
             continue
@@ -113,4 +117,4 @@ def test_cancelling_a_tenth_of_the_rows_at_random_changes_no_other(remember: int
         short += 0 < len(row.tokens) < len(whole[number].tokens)
     assert short > 20
     assert not any((engine.busy, engine.queue, engine.live, engine.done, engine.rules))
-    assert all(lane >= 20 for lane in engine.memory.held)  # remembered rows only
+    assert all(slot >= 20 for slot in engine.prefix_cache.tokens)  # remembered rows only

@@ -34,14 +34,14 @@ def test_whole_sequences_come_as_often_as_their_exact_probability_says(
     network, samples = TableNetwork(SYMBOLS, LENGTH, seed=1, scale=1.5), 100_000
     exact = every_sequence(network, rule)
     smaller = TokenPolicy(TableNetwork(SYMBOLS, LENGTH, seed=2)) if draft else None
-    speculator = Speculator(TokenPolicy(network), draft=smaller, ahead=2, lanes=5000)
+    speculator = Speculator(TokenPolicy(network), draft=smaller, ahead=2, slots=5000)
     stop = frozenset({0})
-    found = speculator.run(
+    rows = speculator.run(
         [Request([SYMBOLS], LENGTH, rule=rule, stop=stop, sample=i) for i in range(samples)]
     )
-    come_as_often_as(exact, Counter(tuple(one.tokens) for one in found))
+    come_as_often_as(exact, Counter(tuple(one.tokens) for one in rows))
     assert 0.05 * speculator.proposed < speculator.accepted < 0.95 * speculator.proposed
-    for one in found[:200]:  # what it says of its chances
+    for one in rows[:200]:  # what it says of its chances
         assert sum(one.logp) == pytest.approx(math.log(exact[tuple(one.tokens)]))
 
 
@@ -78,7 +78,7 @@ def test_a_greedy_row_is_that_of_the_engine_token_for_token(
         for n in range(9)
     ]
     plain = Engine(policy).run(requests)
-    speculator = Speculator(policy, draft=smaller, ahead=4, lanes=4)
+    speculator = Speculator(policy, draft=smaller, ahead=4, slots=4)
     for one, other in zip(speculator.run(requests), plain, strict=True):
         assert (one.tokens, one.ended) == (other.tokens, other.ended)
         assert one.raw_logp == pytest.approx(other.raw_logp)
@@ -88,9 +88,9 @@ def test_a_greedy_row_is_that_of_the_engine_token_for_token(
 def test_a_model_that_drafts_for_itself_is_always_right() -> None:
     policy = policy_of(transformer(dtype=torch.float64))
     speculator = Speculator(policy, draft=policy, ahead=4)
-    found = speculator.run([Request([1, 2], 20, sample=i) for i in range(8)])
+    rows = speculator.run([Request([1, 2], 20, sample=i) for i in range(8)])
     assert speculator.accepted == speculator.proposed
-    for one in found:
+    for one in rows:
         row = torch.tensor([one.prompt + one.tokens])
         exact = policy.log_prob(row, row[:, 1:])[0, len(one.prompt) - 1 :]
         torch.testing.assert_close(torch.tensor(one.logp, dtype=torch.float64), exact.detach())
@@ -101,7 +101,7 @@ def test_a_row_says_the_same_alone_and_among_others(draft: bool) -> None:
     policy = policy_of(transformer(dtype=torch.float64))
     smaller = policy_of(transformer(1, dtype=torch.float64, layers=1)) if draft else None
     requests = [Request([1] * (1 + n % 5), 2 + n, stop=frozenset({4}), sample=n) for n in range(12)]
-    together = Speculator(policy, draft=smaller, lanes=7).run(requests)
+    together = Speculator(policy, draft=smaller, slots=7).run(requests)
     for request, one in zip(requests, together, strict=True):
         assert Speculator(policy, draft=smaller).run([request])[0].tokens == one.tokens
 

@@ -29,7 +29,7 @@ def test_found_after_each_token_is_contained_in_what_was_said(
     watch = StopStrings(strings, SLICES)
     for count, token in enumerate(tokens, start=1):
         said = b"".join(SLICES[token] for token in tokens[:count])
-        assert watch.found(token) == any(said.find(string.encode()) >= 0 for string in strings)
+        assert watch.match(token) == any(said.find(string.encode()) >= 0 for string in strings)
 
 
 @given(stops, texts, st.data())
@@ -41,7 +41,7 @@ def test_borders_of_tokens_do_not_matter(
     pieces = [said[a:b] for a, b in pairwise(borders)]
     watch = StopStrings(strings, pieces)
     places = [text.find(string) for string in strings]
-    assert any(watch.found(token) for token in range(len(pieces))) == any(
+    assert any(watch.match(token) for token in range(len(pieces))) == any(
         place >= 0 for place in places
     )
 
@@ -58,19 +58,19 @@ def test_cut_gives_the_text_before_the_earliest_stop_string(strings: list[str], 
 
 def test_a_false_start_is_taken_up_again() -> None:
     watch = StopStrings(["aab"], [b"a", b"b"])
-    assert [watch.found(token) for token in (0, 0, 0, 1, 0)] == [False, False, False, True, True]
+    assert [watch.match(token) for token in (0, 0, 0, 1, 0)] == [False, False, False, True, True]
 
 
 def test_rows_do_not_share_what_was_said() -> None:
     one, other = StopStrings(["ab"], [b"a", b"b"]), StopStrings(["ab"], [b"a", b"b"])
-    one.found(0)
-    assert not other.found(1)
+    one.match(0)
+    assert not other.match(1)
 
 
 def test_only_the_tail_that_may_still_matter_is_kept() -> None:
     watch = StopStrings(["abc"], [b"a" * 1000])
     for _ in range(100):
-        watch.found(0)
+        watch.match(0)
     assert max(len(value) for value in vars(watch).values() if isinstance(value, bytes)) <= 2
 
 

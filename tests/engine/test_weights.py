@@ -68,13 +68,13 @@ def as_the_weights_were(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize("remember", [0, 4])
+@pytest.mark.parametrize("prefix_cache_rows", [0, 4])
 def test_rows_under_way_go_on_as_a_plain_forward_pass_with_the_new_weights_would(
-    change: Callable[[Transformer, int], None], remember: int
+    change: Callable[[Transformer, int], None], prefix_cache_rows: int
 ) -> None:
-    """12 rows, two of a common beginning, in 5 lanes; the weights change four times."""
+    """12 rows, two of a common beginning, in 5 slots; the weights change four times."""
     policy = policy_of(transformer(dtype=torch.float64, context=64))
-    engine = Engine(policy, lanes=5, remember=remember)
+    engine = Engine(policy, slots=5, prefix_cache_rows=prefix_cache_rows)
     beginning = list(range(2, 11)) * 3
     requests = [
         Request((beginning if i % 3 == 0 else []) + [3 + i % 8], 4 + 3 * i, sample=i)
@@ -89,7 +89,7 @@ def test_rows_under_way_go_on_as_a_plain_forward_pass_with_the_new_weights_would
         engine.submit(request, on_token)
     networks = [copy.deepcopy(policy.network)]
     changes: list[dict[int, int]] = []
-    found: dict[int, Completion] = {}
+    rows: dict[int, Completion] = {}
     versions: dict[int, int] = {}
     for advance in range(1000):
         if advance in (3, 4, 11, 30):
@@ -97,20 +97,20 @@ def test_rows_under_way_go_on_as_a_plain_forward_pass_with_the_new_weights_would
             networks.append(copy.deepcopy(policy.network))
             changes.append(dict(said))
         for number, row in engine.advance():
-            found[number], versions[number] = row, len(changes)
+            rows[number], versions[number] = row, len(changes)
         if not engine.busy:
             break
     assert engine.version == len(changes) == 4
-    for number, row in found.items():
+    for number, row in rows.items():
         assert row.version == versions[number]
         as_the_weights_were(policy, row, networks, [before[number] for before in changes])
-    assert len(found) == 12
-    assert {row.version for row in found.values()} >= {0, 4}
+    assert len(rows) == 12
+    assert {row.version for row in rows.values()} >= {0, 4}
 
 
 def test_what_is_remembered_is_forgotten_when_the_weights_change() -> None:
     policy = policy_of(transformer(dtype=torch.float64, context=64))
-    engine = Engine(policy, lanes=2, remember=2)
+    engine = Engine(policy, slots=2, prefix_cache_rows=2)
     (first,) = engine.run([Request([3] * 20, 10)])
     before, logp = copy.deepcopy(policy.network), list(first.raw_logp)
     nudged(policy.network, 0)
@@ -121,13 +121,13 @@ def test_what_is_remembered_is_forgotten_when_the_weights_change() -> None:
 
 
 def test_weights_that_were_no_numbers_leave_nothing_behind() -> None:
-    """Long rows under NaN, then shorter ones of unequal length in their lanes under numbers
+    """Long rows under NaN, then shorter ones of unequal length in their slots under numbers
     again.
     """
     policy = policy_of(transformer(dtype=torch.float64, context=64))
-    engine, good = Engine(policy, lanes=3), copy.deepcopy(policy.network.state_dict())
+    engine, good = Engine(policy, slots=3), copy.deepcopy(policy.network.state_dict())
     long, short = Request([3] * 40, 20), [Request([4] * (1 + 6 * i), 9, sample=i) for i in range(5)]
-    expected = Engine(policy, lanes=3).run(short)
+    expected = Engine(policy, slots=3).run(short)
     with torch.no_grad():
         policy.network.embedding.weight[3] = math.nan
     assert {row.ended for row in engine.run([long] * 3)} == {"error"}

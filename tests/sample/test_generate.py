@@ -53,13 +53,13 @@ def without_cache(
     return Completion(prompt, tokens, logp, "stop" if tokens[-1] == STOP else "length")
 
 
-def same(found: Completion, expected: Completion) -> None:
-    assert (found.prompt, found.tokens, found.ended) == (
+def same(completion: Completion, expected: Completion) -> None:
+    assert (completion.prompt, completion.tokens, completion.ended) == (
         expected.prompt,
         expected.tokens,
         expected.ended,
     )
-    assert found.logp == pytest.approx(expected.logp, abs=1e-5)
+    assert completion.logp == pytest.approx(expected.logp, abs=1e-5)
 
 
 @settings(max_examples=100, deadline=None)
@@ -81,7 +81,7 @@ def test_every_row_says_what_it_says_alone_without_a_cache(
     rule: Decoding,
     seed: int,
 ) -> None:
-    """Prompts of any lengths in a context of 16: rows run out of room, stop and move lanes at
+    """Prompts of any lengths in a context of 16: rows run out of room, stop and move slots at
     different times.
     """
     network: Transformer = transformer(dtype=torch.float64, context=16, **kind)
@@ -90,7 +90,7 @@ def test_every_row_says_what_it_says_alone_without_a_cache(
         torch.randint(0, 11, (n,), generator=seeded(seed + i)).tolist()
         for i, n in enumerate(lengths)
     ]
-    found = generate(
+    completions = generate(
         policy,
         prompts,
         max_new_tokens=max_new_tokens,
@@ -106,8 +106,8 @@ def test_every_row_says_what_it_says_alone_without_a_cache(
         )
         for row in range(len(rows))
     ]
-    assert len(found) == len(rows)
-    for completion, prompt, numbers in zip(found, rows, uniform, strict=True):
+    assert len(completions) == len(rows)
+    for completion, prompt, numbers in zip(completions, rows, uniform, strict=True):
         same(
             completion,
             without_cache(policy, prompt, min(max_new_tokens, 16 - len(prompt)), numbers),

@@ -27,9 +27,8 @@ _op: Any = import_module("re._constants")
 
 MAX_STATES = 20_000  # of the deterministic automaton: 20 MB of table
 MAX_PIECES = 100_000  # states before it is made deterministic
-MAX_STEPS = (
-    2_000_000  # of the construction, 1 or 2 s: (a?){5000} is small and yet would take minutes
-)
+# Of the construction, 1 or 2 s: (a?){5000} is small and yet would take minutes.
+MAX_STEPS = 2_000_000
 
 _LAST = 0x10FFFF
 _REFUSED = {
@@ -45,9 +44,8 @@ _REFUSED = {
 _DIGIT, _SPACE = ((48, 57),), ((9, 13), (32, 32))
 _WORD = ((48, 57), (65, 90), (95, 95), (97, 122))
 
-Ranges = tuple[
-    tuple[int, int], ...
-]  # of code points, or of the bytes of one UTF-8 sequence; both ends included
+# Of code points, or of the bytes of one UTF-8 sequence; both ends included.
+Ranges = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -58,27 +56,27 @@ class Automaton:
     accepting: np.ndarray  # [S] bool
 
 
-def of_pattern(pattern: str) -> Automaton:
+def compile_pattern(pattern: str) -> Automaton:
     """Raises UserError for a pattern that does not parse, is not regular, or is too large."""
     try:
         tree = _parser.parse(pattern, re.ASCII)
         pieces = _Pieces(pattern)
-        end = pieces.sequence(tree, 0, tree.state.flags, first=True, last=True)
+        end = pieces.add_sequence(tree, 0, tree.state.flags, first=True, last=True)
     except re.error as error:
         where = "" if error.pos is None else f" at position {error.pos}"
         raise UserError(
-            f"the pattern {shown(pattern)} does not parse: {error.msg}{where}."
+            f"the pattern {shorten(pattern)} does not parse: {error.msg}{where}."
         ) from None
     except (OverflowError, ValueError) as error:  # a{99999999999}; (?u)
-        raise UserError(f"the pattern {shown(pattern)} does not parse: {error}.") from None
+        raise UserError(f"the pattern {shorten(pattern)} does not parse: {error}.") from None
     except RecursionError:
         raise UserError(
-            f"the pattern {shown(pattern)} is nested too deeply: take parentheses out of it."
+            f"the pattern {shorten(pattern)} is nested too deeply: take parentheses out of it."
         ) from None
     return pieces.determinise(end)
 
 
-def of_words(words: Iterable[bytes]) -> Automaton:
+def compile_words(words: Iterable[bytes]) -> Automaton:
     """The tree of the words' prefixes, which is deterministic as it stands. Raises UserError where
     it is too large.
     """
@@ -103,7 +101,7 @@ def of_words(words: Iterable[bytes]) -> Automaton:
     return Automaton(table, np.isin(np.arange(len(after)), list(ends)))
 
 
-def shown(pattern: str) -> str:
+def shorten(pattern: str) -> str:
     return repr(pattern if len(pattern) <= 80 else pattern[:80] + "…")
 
 
@@ -121,75 +119,73 @@ class _Pieces:
         self.reads: list[list[tuple[int, int, int]]] = [[]]  # first byte, last byte, state after it
         self.steps = 0
 
-    def state(self) -> int:
+    def add_state(self) -> int:
         if len(self.free) >= MAX_PIECES:
-            raise self.too_large()
+            raise self.explain_size()
         self.free.append([])
         self.reads.append([])
         return len(self.free) - 1
 
-    def after(self, here: int) -> int:
-        state = self.state()
+    def add_after(self, here: int) -> int:
+        state = self.add_state()
         self.free[here].append(state)
         return state
 
-    def sequence(
+    def add_sequence(
         self, items: Iterable[Any], here: int, flags: int, first: bool = False, last: bool = False
     ) -> int:
         """first, last: whether these items begin, or end, the whole pattern."""
         items = list(items)
         for place, (op, value) in enumerate(items, start=1):
-            here = self.piece(op, value, here, flags, first, last and place == len(items))
+            here = self.add_piece(op, value, here, flags, first, last and place == len(items))
             first = first and op is _op.AT
         return here
 
-    def piece(self, op: Any, value: Any, here: int, flags: int, first: bool, last: bool) -> int:
+    def add_piece(self, op: Any, value: Any, here: int, flags: int, first: bool, last: bool) -> int:
         if op in (_op.LITERAL, _op.NOT_LITERAL, _op.ANY, _op.IN):
-            return self.character(here, _characters(op, value, flags))
+            return self.add_character(here, _list_characters(op, value, flags))
         if op is _op.SUBPATTERN and not value[1] & re.UNICODE:
-            return self.sequence(value[3], here, (flags | value[1]) & ~value[2], first, last)
+            return self.add_sequence(value[3], here, (flags | value[1]) & ~value[2], first, last)
         if op is _op.BRANCH:
-            end = self.state()
+            end = self.add_state()
             for branch in value[1]:
-                self.free[self.sequence(branch, here, flags, first, last)].append(end)
+                self.free[self.add_sequence(branch, here, flags, first, last)].append(end)
             return end
         if op in (_op.MAX_REPEAT, _op.MIN_REPEAT):  # greedy and lazy match the same texts whole
             least, most, body = value
-            return self.repeat(here, least, most, body, flags)
+            return self.add_repeat(here, least, most, body, flags)
         begins = first and value in (_op.AT_BEGINNING, _op.AT_BEGINNING_STRING)
         if op is _op.AT and (begins or (last and value in (_op.AT_END, _op.AT_END_STRING))):
             return here
         construct = _REFUSED.get(op, "the flag (?u:…)" if op is _op.SUBPATTERN else str(op).lower())
         raise UserError(
-            f"the pattern {shown(self.pattern)} has {construct}, which a constraint cannot follow: "
-            "rewrite it without."
+            f"the pattern {shorten(self.pattern)} has {construct}, which a constraint cannot "
+            "follow: rewrite it without."
         )
 
-    def repeat(self, here: int, least: int, most: int, body: Iterable[Any], flags: int) -> int:
+    def add_repeat(self, here: int, least: int, most: int, body: Iterable[Any], flags: int) -> int:
         for _ in range(least):
-            here = self.sequence(body, self.after(here), flags)
+            here = self.add_sequence(body, self.add_after(here), flags)
         if most is _op.MAXREPEAT:
-            again = self.after(here)
-            self.free[self.sequence(body, again, flags)].append(again)
+            again = self.add_after(here)
+            self.free[self.add_sequence(body, again, flags)].append(again)
             return again
-        end = self.after(here)
-        for _ in range(
-            most - least
-        ):  # (x(x(x)?)?)?, not x?x?x?: one free step to the end from each copy
-            here = self.sequence(body, self.after(here), flags)
+        end = self.add_after(here)
+        # (x(x(x)?)?)?, not x?x?x?: one free step to the end from each copy.
+        for _ in range(most - least):
+            here = self.add_sequence(body, self.add_after(here), flags)
             self.free[here].append(end)
         return end
 
-    def character(self, here: int, characters: Ranges) -> int:
-        end = self.state()
-        tails: dict[
-            tuple[int, int, int], int
-        ] = {}  # sequences that end alike share it: 8 states for `.`, not 20
-        for first, *rest in _utf8(characters):
+    def add_character(self, here: int, characters: Ranges) -> int:
+        end = self.add_state()
+        # Sequences that end alike share it: 8 states for `.`, not 20.
+        tails: dict[tuple[int, int, int], int] = {}
+        for first, *rest in _encode_utf8(characters):
             there = end
             for low, high in reversed(rest):
                 if (low, high, there) not in tails:
-                    tails[low, high, there] = self.state()
+                    tails[low, high, there] = self.add_state()
                     self.reads[tails[low, high, there]].append((low, high, there))
                 there = tails[low, high, there]
             self.reads[here].append((*first, there))
@@ -206,7 +202,7 @@ class _Pieces:
             [(number[low], number[high + 1], there) for low, high, there in row]
             for row in self.reads
         ]
-        subsets: list[frozenset[int]] = [frozenset(), self.closure({0}, end)]
+        subsets: list[frozenset[int]] = [frozenset(), self.close({0}, end)]
         numbers = {subset: state for state, subset in enumerate(subsets)}
         raw: dict[frozenset[int], int] = {}  # before the free steps
         rows: list[list[int]] = []
@@ -215,18 +211,18 @@ class _Pieces:
             targets: defaultdict[int, set[int]] = defaultdict(set)
             for here in subset:
                 for low, high, there in reads[here]:
-                    self.count(high - low)
+                    self.count_steps(high - low)
                     for place in range(low, high):
                         targets[place].add(there)
             for place, states in targets.items():
                 target = frozenset(states)
                 if target not in raw:
-                    closed = self.closure(target, end)
+                    closed = self.close(target, end)
                     raw[target] = numbers.setdefault(closed, len(subsets))
                     if raw[target] == len(subsets):
                         subsets.append(closed)
                     if len(subsets) > MAX_STATES:
-                        raise self.too_large()
+                        raise self.explain_size()
                 row[place] = raw[target]
             rows.append(row)
         table = np.array(rows, dtype=np.int32).repeat(
@@ -234,33 +230,33 @@ class _Pieces:
         )
         return Automaton(table, np.array([end in subset for subset in subsets]))
 
-    def closure(self, states: Collection[int], end: int) -> frozenset[int]:
+    def close(self, states: Collection[int], end: int) -> frozenset[int]:
         """What free steps lead to, and reads a byte or is the end: the others no longer matter."""
         seen, waiting = set(states), list(states)
         while waiting:
             news = [state for state in self.free[waiting.pop()] if state not in seen]
             seen.update(news)
             waiting.extend(news)
-        self.count(len(seen))
+        self.count_steps(len(seen))
         return frozenset(state for state in seen if self.reads[state] or state == end)
 
-    def count(self, steps: int) -> None:
+    def count_steps(self, steps: int) -> None:
         self.steps += steps
         if self.steps > MAX_STEPS:
-            raise self.too_large()
+            raise self.explain_size()
 
-    def too_large(self) -> UserError:
+    def explain_size(self) -> UserError:
         return UserError(
-            f"the pattern {shown(self.pattern)} is too large: its automaton passes the limit of "
+            f"the pattern {shorten(self.pattern)} is too large: its automaton passes the limit of "
             f"{MAX_STATES:,} states ({MAX_PIECES:,} before it is made deterministic, {MAX_STEPS:,} "
             "steps in the making); repeat less in it."
         )
 
 
-def _characters(op: Any, value: Any, flags: int) -> Ranges:
+def _list_characters(op: Any, value: Any, flags: int) -> Ranges:
     """The code points that one character of the pattern stands for."""
     if op is _op.ANY:
-        return ((0, _LAST),) if flags & re.DOTALL else _others(((10, 10),))
+        return ((0, _LAST),) if flags & re.DOTALL else _invert(((10, 10),))
     negated = op is _op.NOT_LITERAL
     ranges: list[tuple[int, int]] = []
     for kind, item in value if op is _op.IN else [(_op.LITERAL, value)]:
@@ -269,7 +265,7 @@ def _characters(op: Any, value: Any, flags: int) -> Ranges:
         elif kind is _op.CATEGORY:
             name = item.name.removeprefix("CATEGORY_")
             category = {"DIGIT": _DIGIT, "SPACE": _SPACE, "WORD": _WORD}[name.removeprefix("NOT_")]
-            ranges.extend(_others(category) if name.startswith("NOT_") else category)
+            ranges.extend(_invert(category) if name.startswith("NOT_") else category)
         else:
             ranges.append(item if kind is _op.RANGE else (item, item))
     if flags & re.IGNORECASE:
@@ -277,10 +273,10 @@ def _characters(op: Any, value: Any, flags: int) -> Ranges:
             for a, shift in ((65, 32), (97, -32)):  # A–Z, a–z
                 if low <= a + 25 and high >= a:
                     ranges.append((max(low, a) + shift, min(high, a + 25) + shift))
-    return _others(ranges) if negated else tuple(ranges)
+    return _invert(ranges) if negated else tuple(ranges)
 
 
-def _others(ranges: Iterable[tuple[int, int]]) -> Ranges:
+def _invert(ranges: Iterable[tuple[int, int]]) -> Ranges:
     """The code points that are in none of them."""
     free, gaps = 0, []
     for low, high in sorted(ranges):
@@ -291,7 +287,7 @@ def _others(ranges: Iterable[tuple[int, int]]) -> Ranges:
 
 
 @lru_cache(maxsize=1024)
-def _utf8(characters: Ranges) -> list[Ranges]:
+def _encode_utf8(characters: Ranges) -> list[Ranges]:
     """Sequences of byte ranges that together are the UTF-8 of these code points, and of no others.
     UTF-8 has no surrogates.
     """

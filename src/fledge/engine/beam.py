@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.engine.choosing import bend, no_actions, raw_logits
 from fledge.engine.engine import Engine
-from fledge.engine.fast_form import fast_form
+from fledge.engine.fast_form import make_fast_form
 from fledge.engine.generation import Generation
-from fledge.engine.reading import batches
+from fledge.engine.logits import compute_raw_logits, list_forbidden, process_logits
+from fledge.engine.prefill import batch_prompts
 from fledge.engine.request import Completion, Ended, Request
 from fledge.engine.row import Row
 from fledge.errors import UserError
@@ -40,9 +40,8 @@ class Hypothesis(Completion):
     left is ranking by the probability given that it is said.
     """
 
-    score: float = (
-        -math.inf
-    )  # joint log-probability / length**length_penalty, the stop token counted in the length
+    # joint log-probability / length**length_penalty, the stop token counted in the length
+    score: float = -math.inf
 
 
 @torch.inference_mode()
@@ -53,7 +52,7 @@ def beam_search(
     width: int,
     n_best: int = 1,
     length_penalty: float = 1.0,
-    lanes: int = 256,
+    slots: int = 256,
     precision: Generation = "fp32",
 ) -> list[list[Hypothesis]]:
     """The n_best hypotheses of each request, best first; fewer where fewer were found, and one with
@@ -63,7 +62,7 @@ def beam_search(
     live; those that end before that compete for n_best, as do the live ones that are cut. A request
     is done once no live hypothesis can be worth more than what it has. With as many in the beam as
     there are live prefixes this is exhaustive search; with one and a length_penalty of 0, greedy.
-    lanes: hypotheses side by side; further requests wait. Raises UserError for what cannot be
+    slots: hypotheses side by side; further requests wait. Raises UserError for what cannot be
         searched for, before anything is.
     """
     if width < 1:
@@ -77,29 +76,29 @@ def beam_search(
             f"length_penalty={length_penalty} was given: it must lie between {-STEEPEST} and "
             f"{STEEPEST}."
         )
-    if lanes < 1:
-        raise UserError(f"lanes={lanes} was given: it must be 1 or more.")
+    if slots < 1:
+        raise UserError(f"slots={slots} was given: it must be 1 or more.")
     for i, request in enumerate(requests):
         try:
             request.check(policy.network.config.vocab_size, policy.network.config.context)
             _check(request)
         except UserError as error:
             raise UserError(f"request {i}: {error}") from None
-    network = fast_form(policy.network, precision)
+    network = make_fast_form(policy.network, precision)
     rows = [
-        Row(i, request, _read(policy, request), None, None) for i, request in enumerate(requests)
+        Row(i, request, _cut_prompt(policy, request), None, None)
+        for i, request in enumerate(requests)
     ]
-    rows.sort(
-        key=lambda row: -len(row.prompt)
-    )  # of like length side by side, longest first, which costs least
-    found: dict[int, list[Hypothesis]] = {}
-    together = max(1, lanes // width)
+    # Of like length side by side, longest first, which costs least.
+    rows.sort(key=lambda row: -len(row.prompt))
+    hypotheses: dict[int, list[Hypothesis]] = {}
+    together = max(1, slots // width)
     for first in range(0, len(rows), together):
         search = _Search(
             policy, network, rows[first : first + together], width, n_best, length_penalty
         )
-        found.update(search.run())
-    return [found[i] for i in range(len(requests))]
+        hypotheses.update(search.run())
+    return [hypotheses[i] for i in range(len(requests))]
 
 
 def best_of(
@@ -123,7 +122,7 @@ def best_of(
 class _Candidates:
     """The likeliest continuations of each request by one token, likeliest first. All [R, K]."""
 
-    lane: Tensor  # of the hypothesis that is continued
+    slot: Tensor  # of the hypothesis that is continued
     token: Tensor
     logp: Tensor
     raw_logp: Tensor
@@ -132,7 +131,7 @@ class _Candidates:
 
 
 class _Search:
-    """R requests side by side, w ≤ width live hypotheses each, in lanes 0…R·w−1; requests that are
+    """R requests side by side, w ≤ width live hypotheses each, in slots 0…R·w−1; requests that are
     done leave.
 
     A request with fewer than w has some of joint log-probability −∞, which lead nowhere.
@@ -148,118 +147,110 @@ class _Search:
         length_penalty: float,
     ) -> None:
         """rows: one for each request, that has said nothing."""
-        self.network, self.no_actions, self.device = (
-            network,
-            no_actions(policy),
-            policy.network.unembedding.device,
-        )
+        self.network, self.forbidden = network, list_forbidden(policy)
+        self.device = policy.network.unembedding.device
         self.width, self.n_best, self.length_penalty = width, n_best, length_penalty
         self.context: int = policy.network.config.context
         self.asked = list(rows)  # R
-        self.found: dict[int, list[Hypothesis]] = {
-            row.number: [] for row in rows
-        }  # ended, best first
+        # Of each request those that have ended, best first.
+        self.best: dict[int, list[Hypothesis]] = {row.number: [] for row in rows}
         self.broken: set[int] = set()  # requests that came to logits that are no numbers
-        self.rows = [
-            row if row.bends else None for row in rows
-        ]  # R·w, where it matters what was said
+        # R·w, where it matters what was said
+        self.rows = [row if row.needs_processing else None for row in rows]
         self.joint = torch.zeros(len(rows), 1, dtype=torch.float64, device=self.device)  # [R, w]
         self.said = torch.zeros(len(rows), 0, dtype=torch.long, device=self.device)  # [R·w, t]
         self.logp, self.raw_logp = self.said.double(), self.said.double()
         stops = max(len(row.request.stop) for row in rows)
         padded = [sorted(row.request.stop) + [-1] * (stops - len(row.request.stop)) for row in rows]
         self.stop = torch.tensor(padded, dtype=torch.long, device=self.device)  # [R, S]
-        self.cache = network.lanes(
-            len(rows) * width, max(len(row.prompt) + self._most(row) for row in rows)
+        self.cache = network.make_cache(
+            len(rows) * width, max(len(row.prompt) + self._count_room(row) for row in rows)
         )
 
     def run(self) -> dict[int, list[Hypothesis]]:
         """The hypotheses of each request, by its number."""
-        hidden = self._open()
+        hidden = self._prefill()
         while True:
             before = self.joint.shape
-            candidates = self._candidates(raw_logits(self.network, hidden, self.no_actions))
-            lanes = self._keep(candidates, self._end(candidates))
+            candidates = self._list_candidates(
+                compute_raw_logits(self.network, hidden, self.forbidden)
+            )
+            slots = self._keep(candidates, self._end(candidates))
             if not self.asked:
-                return self.found
-            hidden = self._step(lanes, self.joint.shape == before)
+                return self.best
+            hidden = self._decode(slots, self.joint.shape == before)
 
-    def _most(self, row: Row) -> int:
+    def _count_room(self, row: Row) -> int:
         """How many tokens it may say."""
         return min(row.request.max_new_tokens, self.context - len(row.prompt))
 
-    def _open(self) -> Tensor:
-        """Read the prompts, each into its own lane.  -> hidden states of their last tokens [R,
-        D]
-        """
+    def _prefill(self) -> Tensor:
+        """The prompts, each into its own slot.  -> hidden states of their last tokens [R, D]"""
         prompts = [row.prompt for row in self.asked]
         last: list[Tensor] = [torch.empty(0)] * len(prompts)
-        for part in batches([len(prompt) for prompt in prompts]):
+        for part in batch_prompts([len(prompt) for prompt in prompts]):
             longest = max(len(prompts[r]) for r in part)
             padded = torch.tensor(
                 [prompts[r] + [0] * (longest - len(prompts[r])) for r in part], device=self.device
             )
-            lanes = torch.tensor(part, device=self.device)
+            slots = torch.tensor(part, device=self.device)
             hidden = self.network.extend(
-                padded, torch.zeros_like(lanes), lanes, longest, self.cache
+                padded, torch.zeros_like(slots), slots, longest, self.cache
             )
             for k, r in enumerate(part):
                 last[r] = hidden[k, len(prompts[r]) - 1]
         return torch.stack(last)
 
-    def _step(self, lanes: Tensor, same: bool) -> Tensor:
-        """Read the last token of every hypothesis, after what the lane it grew in holds.  [R·w] ->
-        hidden states [R·w, D]
+    def _decode(self, slots: Tensor, same: bool) -> Tensor:
+        """Read the last token of every hypothesis, after what the slot it grew in holds.
+        [R·w] -> hidden states [R·w, D]
 
-        same: every request has the lanes it had, so that they hold its prompt already.
+        same: every request has the slots it had, so that they hold its prompt already.
         """
         before = self.said.shape[1] - 1
-        held = [
-            len(row.prompt) + before for row in self.asked for _ in range(self.joint.shape[1])
-        ]  # longest first
-        self.cache.reorder(lanes, held[-1] - before if same else 0, held[0])
+        hypotheses = self.joint.shape[1]
+        held = [  # longest first
+            len(row.prompt) + before for row in self.asked for _ in range(hypotheses)
+        ]
+        self.cache.reorder(slots, held[-1] - before if same else 0, held[0])
         lengths = torch.tensor(held, device=self.device)
         return self.network.step(self.said[:, -1], lengths, held, self.cache)
 
-    def _candidates(self, raw: Tensor) -> _Candidates:
+    def _list_candidates(self, raw: Tensor) -> _Candidates:
         """raw [R·w, V], −∞ for what is no action"""
-        logp, raw_logp = _chances(raw, self.rows)
-        logp = self._without_stuck(logp)
-        k = self.width * (
-            1 + self.stop.shape[1]
-        )  # `width` are live, even if each hypothesis may stop in every way
+        logp, raw_logp = _compute_chances(raw, self.rows)
+        logp = self._drop_stuck(logp)
+        # `width` are live then, even if each hypothesis may stop in every way.
+        k = self.width * (1 + self.stop.shape[1])
         best, token = logp.topk(min(k, logp.shape[1]))  # [R·w, k]
         total = (self.joint.view(-1, 1) + best).view(len(self.asked), -1)  # [R, w·k]
         joint, place = total.topk(min(k, total.shape[1]))
-        first = self.joint.shape[1] * torch.arange(
-            len(self.asked), device=self.device
-        )  # each request's first lane
-        lane, token = (
-            first[:, None] + place // best.shape[1],
-            token.view(total.shape).gather(1, place),
-        )
+        requests = torch.arange(len(self.asked), device=self.device)
+        first = self.joint.shape[1] * requests  # each request's first slot
+        slot = first[:, None] + place // best.shape[1]
+        token = token.view(total.shape).gather(1, place)
         stop = (token[..., None] == self.stop[:, None]).any(-1)
         return _Candidates(
-            lane, token, logp[lane, token].double(), raw_logp[lane, token].double(), joint, stop
+            slot, token, logp[slot, token].double(), raw_logp[slot, token].double(), joint, stop
         )
 
-    def _without_stuck(self, logp: Tensor) -> Tensor:
+    def _drop_stuck(self, logp: Tensor) -> Tensor:
         """Hypotheses without a next token have no continuations; those that are complete end.
         [R·w, V] -> [R·w, V]
         """
         best, joint = logp.amax(1), self.joint.flatten()
         stuck = ~best.isfinite()
-        for lane in (stuck & (joint > -math.inf)).nonzero().flatten().tolist():
-            r, row = lane // self.joint.shape[1], self.rows[lane]
-            if best[lane].isnan():
+        for slot in (stuck & (joint > -math.inf)).nonzero().flatten().tolist():
+            r, row = slot // self.joint.shape[1], self.rows[slot]
+            if best[slot].isnan():
                 self.broken.add(self.asked[r].number)
-            elif row is not None and _complete(row):
+            elif row is not None and _is_complete(row):
                 told = (
-                    self.said[lane].tolist(),
-                    self.logp[lane].tolist(),
-                    self.raw_logp[lane].tolist(),
+                    self.said[slot].tolist(),
+                    self.logp[slot].tolist(),
+                    self.raw_logp[slot].tolist(),
                 )
-                self._compete(r, joint[lane].item(), "stop", *told)
+                self._compete(r, joint[slot].item(), "stop", *told)
         return logp.masked_fill(stuck[:, None], -math.inf)
 
     def _end(self, some: _Candidates) -> Tensor:
@@ -267,58 +258,56 @@ class _Search:
         ahead = (~some.stop).cumsum(1) - (~some.stop).long()  # likelier ones that are live
         taken = (some.joint > -math.inf) & (ahead < self.width)
         length = self.said.shape[1] + 1
-        cut = torch.tensor([length == self._most(row) for row in self.asked], device=self.device)
+        cut = torch.tensor(
+            [length == self._count_room(row) for row in self.asked], device=self.device
+        )
         ended = taken & (some.stop | cut[:, None])
-        ours = ended & (
-            ended.cumsum(1) <= self.n_best
-        )  # of one length: no more than the likeliest n_best can be among the best
+        # They are of one length: no more than the likeliest n_best can be among the best.
+        ours = ended & (ended.cumsum(1) <= self.n_best)
         r, i = ours.nonzero(as_tuple=True)
-        columns = (r, some.joint[r, i], some.stop[r, i], *self._longer(some, r, i))
+        columns = (r, some.joint[r, i], some.stop[r, i], *self._lengthen(some, r, i))
         for one, joint, stop, *told in zip(*(column.tolist() for column in columns), strict=True):
             self._compete(one, joint, "stop" if stop else "length", *told)
         return taken & ~ended
 
     def _keep(self, some: _Candidates, live: Tensor) -> Tensor:
         """The requests that can still do better, and their live hypotheses.  live [R, K] -> the
-        lanes these grew in [R·w]
+        slots these grew in [R·w]
         """
         likeliest = some.joint.masked_fill(~live, -math.inf).amax(1).tolist()
-        keep = [r for r, joint in enumerate(likeliest) if not self._done(r, joint)]
+        keep = [r for r, joint in enumerate(likeliest) if not self._is_done(r, joint)]
         for r in set(range(len(likeliest))).difference(keep):
             self._close(self.asked[r])
         w = max(live[keep].sum(1).tolist(), default=0)
-        order = (
-            (~live[keep]).long().argsort(dim=1, stable=True)[:, :w]
-        )  # the live ones first, likeliest first
-        r, i = (
-            torch.tensor(keep, dtype=torch.long, device=self.device).repeat_interleave(w),
-            order.flatten(),
-        )
-        self.said, self.logp, self.raw_logp = self._longer(some, r, i)
+        # The live ones first, likeliest first.
+        order = (~live[keep]).long().argsort(dim=1, stable=True)[:, :w]
+        kept = torch.tensor(keep, dtype=torch.long, device=self.device)
+        r, i = kept.repeat_interleave(w), order.flatten()
+        self.said, self.logp, self.raw_logp = self._lengthen(some, r, i)
         self.joint = some.joint[r, i].masked_fill(~live[r, i], -math.inf).view(len(keep), w)
         self.asked, self.stop = [self.asked[one] for one in keep], self.stop[keep]
-        lanes = some.lane[r, i]
+        slots = some.slot[r, i]
         if any(row is not None for row in self.rows):
             columns = (
-                lanes.tolist(),
+                slots.tolist(),
                 self.said[:, -1].tolist(),
                 self.joint.flatten().isfinite().tolist(),
             )
             spoken = [
-                (self.rows[lane] if alive else None, token)
-                for lane, token, alive in zip(*columns, strict=True)
+                (self.rows[slot] if alive else None, token)
+                for slot, token, alive in zip(*columns, strict=True)
             ]
-            self.rows = [row and _after(row, token) for row, token in spoken]
+            self.rows = [row and _extend_row(row, token) for row, token in spoken]
         else:
-            self.rows = [None] * len(lanes)
-        return lanes
+            self.rows = [None] * len(slots)
+        return slots
 
-    def _longer(self, some: _Candidates, r: Tensor, i: Tensor) -> list[Tensor]:
+    def _lengthen(self, some: _Candidates, r: Tensor, i: Tensor) -> list[Tensor]:
         """All that candidate i of request r has said, its logp and raw logp.  [N], [N] -> [N, t+1]
         three times
         """
         pairs = (self.said, some.token), (self.logp, some.logp), (self.raw_logp, some.raw_logp)
-        return [torch.cat([old[some.lane[r, i]], new[r, i, None]], 1) for old, new in pairs]
+        return [torch.cat([old[some.slot[r, i]], new[r, i, None]], 1) for old, new in pairs]
 
     def _compete(
         self,
@@ -329,26 +318,26 @@ class _Search:
         logp: list[float],
         raw_logp: list[float],
     ) -> None:
-        """With what was found for request r: the n_best stay."""
+        """With the best of request r so far: the n_best stay."""
         row = self.asked[r]
         score = joint / max(1, len(tokens)) ** self.length_penalty
         one = Hypothesis(list(row.request.prompt), tokens, logp, ended, raw_logp, score=score)
-        bisect.insort(self.found[row.number], one, key=lambda other: -other.score)
-        del self.found[row.number][self.n_best :]
+        bisect.insort(self.best[row.number], one, key=lambda other: -other.score)
+        del self.best[row.number][self.n_best :]
 
-    def _done(self, r: int, joint: float) -> bool:
+    def _is_done(self, r: int, joint: float) -> bool:
         """Whether nothing that begins with a hypothesis of this joint log-probability is worth more
-        than what was found.
+        than the best so far.
 
         No token has log π > 0, so that it only falls; what it is divided by is largest at its own
         length or at the greatest.
         """
         row, penalty = self.asked[r], self.length_penalty
-        attainable = joint / max((self.said.shape[1] + 1) ** penalty, self._most(row) ** penalty)
-        enough = (
-            len(self.found[row.number]) == self.n_best
-            and self.found[row.number][-1].score >= attainable
+        attainable = joint / max(
+            (self.said.shape[1] + 1) ** penalty, self._count_room(row) ** penalty
         )
+        best = self.best[row.number]
+        enough = len(best) == self.n_best and best[-1].score >= attainable
         return enough or joint == -math.inf or row.number in self.broken
 
     def _close(self, row: Row) -> None:
@@ -358,17 +347,17 @@ class _Search:
                 "the logits are not finite: a bias or penalty is too large, or a weight is no "
                 "number."
             )
-        elif not self.found[row.number]:
+        elif not self.best[row.number]:
             error = (
                 "nothing can be said: the constraint, the biases and min_new_tokens leave no token."
             )
         if error is not None:
-            self.found[row.number] = [
+            self.best[row.number] = [
                 Hypothesis(list(row.request.prompt), [], [], "error", error=error)
             ]
 
 
-def _chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, Tensor]:
+def _compute_chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, Tensor]:
     """log π of each next token, −∞ where the row forbids it, and log π of the model itself.  [B, V]
     -> [B, V] twice
     """
@@ -378,14 +367,13 @@ def _chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, Tensor]:
     logits = raw.clone()
     for i, row in enumerate(rows):
         if row is not None:
-            bend(logits[i], row)
+            process_logits(logits[i], row)
     forbidden = logits == -math.inf
-    return torch.where(forbidden, raw, logits).log_softmax(-1).masked_fill(
-        forbidden, -math.inf
-    ), plain
+    logp = torch.where(forbidden, raw, logits).log_softmax(-1)
+    return logp.masked_fill(forbidden, -math.inf), plain
 
 
-def _after(row: Row, token: int) -> Row:
+def _extend_row(row: Row, token: int) -> Row:
     """A row of its own that has said one token more."""
     twin = copy.copy(row)
     twin.said = list(row.said)
@@ -393,7 +381,7 @@ def _after(row: Row, token: int) -> Row:
     return twin
 
 
-def _complete(row: Row) -> bool:
+def _is_complete(row: Row) -> bool:
     """Whether a row that can say nothing more has said all, as the engine sees it: a request with
     stop tokens says one.
     """
@@ -416,7 +404,7 @@ def _check(request: Request) -> None:
         )
 
 
-def _read(policy: TokenPolicy, request: Request) -> list[int]:
+def _cut_prompt(policy: TokenPolicy, request: Request) -> list[int]:
     """The prompt from its last document border on, as the engine reads it: attention never crosses
     one.
     """

@@ -21,7 +21,7 @@ BIAS = 100.0  # vLLM cuts biases to ±100 without a word
 NOTHING = -9999.0  # how vLLM writes log 0, which JSON cannot
 
 
-def body(
+def build_body(
     request: Request, model: str, context: int, logprobs: Logprobs, stream: bool
 ) -> dict[str, Any]:
     """What is sent: every field that shapes the distribution, so that no default of the server
@@ -34,13 +34,12 @@ def body(
             "a constraint was given: it keeps an automaton and not its pattern, so an outside "
             "server cannot be told it; leave it out, or use fledge's own engine."
         )
-    if beyond := [
-        bias for bias in request.logit_bias.values() if abs(bias) > BIAS and bias != -math.inf
-    ]:
+    finite = [bias for bias in request.logit_bias.values() if bias != -math.inf]
+    if beyond := [bias for bias in finite if abs(bias) > BIAS]:
         raise UserError(
             f"a logit_bias of {beyond[0]} was given: an outside server takes −100 to 100, or −∞."
         )
-    if request.alternatives and logprobs == "processed" and not unaltered(request):
+    if request.alternatives and logprobs == "processed" and not is_unaltered(request):
         raise UserError(
             "alternatives were asked for under a rule that changes the distribution, and the "
             "server reports processed log-probabilities: start it with --logprobs-mode "
@@ -67,14 +66,14 @@ def body(
         "stop": list(request.stop_strings),
         "stop_token_ids": sorted(int(token) for token in request.stop),
         "ignore_eos": True,  # only what the request names ends the row
-        "seed": server_seed(request),
+        "seed": derive_seed(request),
         "logprobs": request.alternatives,  # besides that of the token said
         "return_tokens_as_token_ids": True,
         "stream": stream,
     }
 
 
-def unaltered(request: Request) -> bool:
+def is_unaltered(request: Request) -> bool:
     """Whether what is sampled is the model's own distribution, under which raw and processed
     log-probabilities are one.
     """
@@ -84,7 +83,7 @@ def unaltered(request: Request) -> bool:
     )  # fmt: skip
 
 
-def server_seed(request: Request) -> int:
+def derive_seed(request: Request) -> int:
     """One seed for the pair that a fledge row is drawn with: seed and sample. In [0, 2⁶³), since
     the server's is signed.
     """
@@ -107,16 +106,16 @@ class Reply:
     def take(self, piece: Any) -> list[int]:
         """The piece's tokens. Raises UserError."""
         if isinstance(piece, dict) and piece.get("error") is not None:
-            raise UserError(f"the server failed: {message(json.dumps(piece).encode())}")
+            raise UserError(f"the server failed: {read_message(json.dumps(piece).encode())}")
         try:
             if not piece["choices"]:  # counts of tokens, at the end of some streams
                 return []
             choice = piece["choices"][0]
             told = choice["logprobs"]
-            tokens = [_token(name) for name in told["tokens"]]
-            chance = [_log(value) for value in told["token_logprobs"]]
+            tokens = [_parse_token(name) for name in told["tokens"]]
+            chance = [_parse_log(value) for value in told["token_logprobs"]]
             wanted = self.request.alternatives
-            best = [_best(top, wanted) for top in told["top_logprobs"]] if wanted else []
+            best = [_rank(top, wanted) for top in told["top_logprobs"]] if wanted else []
             if not len(tokens) == len(chance) == (len(best) if wanted else len(tokens)):
                 raise ValueError("lists of unequal length")
             self.reason, self.stop_reason = choice["finish_reason"], choice.get("stop_reason")
@@ -135,12 +134,9 @@ class Reply:
         self.alternatives += best
         return tokens
 
-    def completion(self, logprobs: Logprobs, version: int) -> Completion:
-        request, same, unknown = (
-            self.request,
-            unaltered(self.request),
-            [math.nan] * len(self.tokens),
-        )
+    def complete(self, logprobs: Logprobs, version: int) -> Completion:
+        request, same = self.request, is_unaltered(self.request)
+        unknown = [math.nan] * len(self.tokens)
         logp = self.chance if same or logprobs == "processed" else unknown
         if request.rule.greedy:
             logp = [0.0] * len(self.tokens)
@@ -149,13 +145,13 @@ class Reply:
             list(request.prompt),
             self.tokens,
             logp,
-            self._ended(),
+            self._name_end(),
             raw_logp,
             self.alternatives,
             version,
         )
 
-    def _ended(self) -> Ended:
+    def _name_end(self) -> Ended:
         if self.reason == "stop" and self.tokens and self.tokens[-1] in self.request.stop:
             return "stop"
         if self.reason == "stop" and self.stop_reason in self.request.stop_strings:
@@ -169,7 +165,7 @@ class Reply:
         )
 
 
-def _token(name: str) -> int:
+def _parse_token(name: str) -> int:
     """17 of "token_id:17". A token spelled out is refused: several ids may be spelled alike."""
     kind, _, number = name.partition(":")
     if kind != "token_id":
@@ -177,20 +173,19 @@ def _token(name: str) -> int:
     return int(number)
 
 
-def _log(value: float) -> float:
+def _parse_log(value: float) -> float:
     return float(value) if value > NOTHING else -math.inf
 
 
-def _best(top: dict[str, float], count: int) -> list[tuple[int, float]]:
+def _rank(top: dict[str, float], count: int) -> list[tuple[int, float]]:
     """The likeliest first; the token said, which the server adds where it is not among them, left
     out.
     """
-    return sorted(
-        ((_token(name), _log(value)) for name, value in top.items()), key=lambda pair: -pair[1]
-    )[:count]
+    pairs = [(_parse_token(name), _parse_log(value)) for name, value in top.items()]
+    return sorted(pairs, key=lambda pair: -pair[1])[:count]
 
 
-def parsed(text: bytes) -> Any:
+def parse(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -199,9 +194,9 @@ def parsed(text: bytes) -> Any:
         ) from None
 
 
-def message(text: bytes) -> str:
+def read_message(text: bytes) -> str:
     """What is wrong, in the server's words."""
     with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        found = json.loads(text)
-        return str(found.get("error", found)["message"])
+        reply = json.loads(text)
+        return str(reply.get("error", reply)["message"])
     return text[:200].decode(errors="replace")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fledge.engine.automaton import Automaton, of_pattern, of_words, shown
+from fledge.engine.automaton import Automaton, compile_pattern, compile_words, shorten
 from fledge.errors import UserError
 
 MASK_BYTES = 64 << 20  # kept masks, for each constraint: a state has one of V bytes
@@ -26,7 +26,10 @@ def regex(pattern: str, vocabulary: Sequence[bytes], stop: Collection[int]) -> C
     is too large, or cannot be said in this vocabulary.
     """
     return Constraint(
-        of_pattern(pattern), vocabulary, stop, f"the pattern {shown(pattern)} matches no text"
+        compile_pattern(pattern),
+        vocabulary,
+        stop,
+        f"the pattern {shorten(pattern)} matches no text",
     )
 
 
@@ -47,7 +50,7 @@ def choice(
             f"the choice {error.object!r} holds half of a surrogate pair, which UTF-8 cannot write."
         ) from None
     return Constraint(
-        of_words(words), vocabulary, stop, f"none of the {len(options)} choices is a text"
+        compile_words(words), vocabulary, stop, f"none of the {len(options)} choices is a text"
     )
 
 
@@ -55,8 +58,7 @@ class Constraint:
     """Compiled once for a vocabulary, shared by rows; a row's own part is its state, an int.
 
     A row that keeps to `allowed` is never in a dead end. Without stop tokens it still comes to
-    states where nothing is
-    allowed: those accept, and nothing can follow.
+    states where nothing is allowed: those accept, and nothing can follow.
     """
 
     def __init__(
@@ -87,17 +89,16 @@ class Constraint:
         self._columns = [
             text[begin[: np.count_nonzero(length > j)] + j] for j in range(max(length.max(), 1))
         ]
-        self._single = sorted(
-            {said[0] for said in self._bytes if len(said) == 1}
-        )  # bytes that are tokens
+        # Bytes that are tokens.
+        self._single = sorted({said[0] for said in self._bytes if len(said) == 1})
         self._live = self._find_live()  # [S]: an accepting state can be reached by tokens
         if not self._live[self.start]:
             raise UserError(
                 f"{what} that this vocabulary of {len(vocabulary)} tokens can say: change one of "
                 "them."
             )
-        self._masks = lru_cache(max(MASK_BYTES // len(vocabulary), 16))(self._mask)
-        self._fitting = lru_cache(64)(self._fit)
+        self._masks = lru_cache(max(MASK_BYTES // len(vocabulary), 16))(self._build_mask)
+        self._fitting = lru_cache(64)(self._find_fit)
 
     def allowed(self, state: int) -> Tensor:
         """The tokens after which the text can still be completed, and the stop tokens if it is
@@ -123,15 +124,15 @@ class Constraint:
         """Whether some complete text takes no more tokens than this, the stop token not counted."""
         return self._fitting(tokens)
 
-    def _fit(self, tokens: int) -> bool:
+    def _find_fit(self, tokens: int) -> bool:
         # A byte at a time where that is enough: it looks at no token, and mostly there is far more
         # room than a text needs.
-        bytewise = self._within(tokens, lambda states: self._table[states][:, self._single])
-        return bytewise or self._within(
+        bytewise = self._reaches_within(tokens, lambda states: self._table[states][:, self._single])
+        return bytewise or self._reaches_within(
             tokens, lambda states: np.stack([self._walk(state) for state in states])
         )
 
-    def _within(self, steps: int, after: Callable[[np.ndarray], np.ndarray]) -> bool:
+    def _reaches_within(self, steps: int, after: Callable[[np.ndarray], np.ndarray]) -> bool:
         """Whether so many steps, or fewer, lead from the start to an accepting state."""
         reached = np.zeros(len(self._accepting), dtype=bool)
         reached[[0, self.start]] = True
@@ -142,7 +143,7 @@ class Constraint:
             reached[here] = True
         return bool(self._accepting[here].any())
 
-    def _mask(self, state: int) -> Tensor:
+    def _build_mask(self, state: int) -> Tensor:
         mask = self._live[self._walk(state)]
         mask[list(self.stop)] = self._accepting[state]
         return torch.from_numpy(mask)
@@ -154,9 +155,8 @@ class Constraint:
         after = np.zeros(len(self._length), dtype=np.int32)
         first = self._table[state].take(self._columns[0])
         after[: len(first)] = first
-        walking = np.flatnonzero(
-            first
-        )  # most states let few first bytes pass: all else is work on those that did
+        # Most states let few first bytes pass: all else is work on those that did.
+        walking = np.flatnonzero(first)
         here = first[walking]
         for column in self._columns[1:]:
             size = walking.searchsorted(len(column))  # the others are at their ends
@@ -176,17 +176,17 @@ class Constraint:
         after = self._table[:, self._single]
         news = after != 0
         news[:, 1:] &= after[:, 1:] != after[:, :-1]  # neighbours mostly lead to the same state
-        live = _leading_to(
+        live = _trace_back(
             self._accepting, zip(news.nonzero()[0].tolist(), after[news].tolist(), strict=True)
         )
         rest = np.flatnonzero(~live)[1:].tolist()
-        return _leading_to(
+        return _trace_back(
             live,
             ((state, there) for state in rest for there in np.unique(self._walk(state)).tolist()),
         )
 
 
-def _leading_to(goal: np.ndarray, steps: Iterable[tuple[int, int]]) -> np.ndarray:
+def _trace_back(goal: np.ndarray, steps: Iterable[tuple[int, int]]) -> np.ndarray:
     """The states from which steps (from, to) lead to a goal, and the goals.  [S] bool"""
     before: list[list[int]] = [[] for _ in goal]
     for state, there in steps:

@@ -1,8 +1,9 @@
-"""The token engine: many requests in a fixed number of lanes; a finished row's lane takes the next
-request at once.
+"""The token engine, by continuous batching: many requests in a fixed number of slots; a finished
+row's slot takes the next request at once. Prompts are prefilled, then a token is decoded for every
+live row at a time.
 
 Every row has its own rules, its own random numbers and its own end; what it says depends on none of
-its neighbours, nor on its lane.
+its neighbours, nor on its slot.
 """
 
 from __future__ import annotations
@@ -16,22 +17,28 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from fledge.engine.board import Board
-from fledge.engine.choosing import Choice, choose, distributions, no_actions, raw_logits
-from fledge.engine.fast_form import fast_form
+from fledge.engine.fast_form import make_fast_form
 from fledge.engine.generation import BLOCK, Generation
-from fledge.engine.reading import Memory, batches
+from fledge.engine.logits import (
+    Choice,
+    apply_rules,
+    compute_raw_logits,
+    draw_tokens,
+    list_forbidden,
+)
+from fledge.engine.prefill import batch_prompts
+from fledge.engine.prefix_cache import PrefixCache
 from fledge.engine.request import Completion, Ended, Request
 from fledge.engine.row import OnToken, Row
+from fledge.engine.slots import Slots
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 
-TIDY_EVERY = 32  # steps: how often the lanes are put in order of length
+SORT_EVERY = 32  # steps: how often the slots are put in order of length
 NONE: Mapping[int, float] = {}
-optimizer_steps = (
-    0  # of any optimizer: a fused one writes weights and leaves their `_version` as it was
-)
+# Of any optimizer: a fused one writes weights and leaves their `_version` as it was.
+optimizer_steps = 0
 
 
 def _count(*_: Any) -> None:
@@ -46,32 +53,33 @@ class Engine:
     """`submit` requests, `advance` until nothing is live; or `run` does both. It uses the policy's
     weights as they are at each step.
 
-    lanes: rows side by side; more wait. positions: tokens a lane holds, by default the model's
-    context. cache_bytes: the most that the cache may take, which lowers the lanes. vocabulary: the
-    bytes of each token, which stop strings need. remember: how many finished rows are kept for
-    prompts that begin as they did. Raises UserError where not even one lane fits.
+    slots: rows side by side; more wait. positions: tokens a slot holds, by default the model's
+    context. cache_bytes: the most that the KV cache may take, which lowers the slots. vocabulary:
+    the bytes of each token, which stop strings need. prefix_cache_rows: how many finished rows the
+    prefix cache keeps for prompts that begin as they did. Raises UserError where not even one slot
+    fits.
     """
 
     def __init__(
         self,
         policy: TokenPolicy,
         *,
-        lanes: int = 64,
+        slots: int = 64,
         positions: int | None = None,
         cache_bytes: int | None = None,
         precision: Generation = "fp32",
         vocabulary: Sequence[bytes] | None = None,
-        remember: int = 0,
+        prefix_cache_rows: int = 0,
     ) -> None:
         self.policy, self.vocabulary = policy, vocabulary
         self.precision: Generation = precision
         self.context: int = policy.network.config.context
         self.positions = min(positions or self.context, self.context)
         size = len(policy.network.unembedding)
-        if lanes < 1 or remember < 0:
+        if slots < 1 or prefix_cache_rows < 0:
             raise UserError(
-                f"lanes={lanes}, remember={remember} was given: lanes must be 1 or more, remember "
-                "0 or more."
+                f"slots={slots}, prefix_cache_rows={prefix_cache_rows} was given: slots must be 1 "
+                "or more, prefix_cache_rows 0 or more."
             )
         if vocabulary is not None and len(vocabulary) < size:
             raise UserError(
@@ -79,36 +87,34 @@ class Engine:
                 "the model's own."
             )
         self.version = 0
-        self.no_actions = no_actions(policy)
-        # Of each module, its own: a weight that is assigned anew is found there, and a walk through
+        self.forbidden = list_forbidden(policy)
+        # Of each module, its own: a weight that is assigned anew is seen there, and a walk through
         # the modules costs a tenth of a step.
         self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
-        self._stamp = self._weights()
-        self.network: Any = fast_form(policy.network, precision)
-        more = remember + 1  # the last lane is room to move rows by
+        self._stamp = self._stamp_weights()
+        self.network: Any = make_fast_form(policy.network, precision)
+        more = prefix_cache_rows + 1  # the last slot is room to move rows by
         if cache_bytes is not None:
             fitting = (
                 n
-                for n in range(lanes, 0, -1)
-                if self.network.cache_bytes(n + more, self.positions) <= cache_bytes
+                for n in range(slots, 0, -1)
+                if self.network.count_cache_bytes(n + more, self.positions) <= cache_bytes
             )
-            lanes = next(fitting, 0)
-            if lanes == 0:
-                least = self.network.cache_bytes(1 + more, self.positions)
+            slots = next(fitting, 0)
+            if slots == 0:
+                least = self.network.count_cache_bytes(1 + more, self.positions)
                 raise UserError(
                     f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens "
-                    f"takes {least}, with one to move rows by and {remember} to remember: give "
-                    "more, or fewer positions."
+                    f"takes {least}, with one to move rows by and prefix_cache_rows="
+                    f"{prefix_cache_rows}: give more, or fewer positions."
                 )
-        self.lanes = lanes
-        self.cache_bytes: int = self.network.cache_bytes(
-            lanes + more, self.positions
-        )  # stated before it is taken
-        self.cache = self.network.lanes(lanes + more, self.positions)
-        self.board = Board(lanes, self.positions, policy.network.unembedding.device)
-        self.memory = Memory(lanes, remember)
+        # Stated before it is taken.
+        self.cache_bytes: int = self.network.count_cache_bytes(slots + more, self.positions)
+        self.cache = self.network.make_cache(slots + more, self.positions)
+        self.slots = Slots(slots, self.positions, policy.network.unembedding.device)
+        self.prefix_cache = PrefixCache(slots, prefix_cache_rows)
         self.queue: deque[Row] = deque()
-        self.live: list[Row] = []  # in the order of their lanes: the first lanes are the live ones
+        self.live: list[Row] = []  # in the order of their slots: the first slots are the live ones
         self.rules: dict[Decoding, list[int]] = {}
         self.done: list[tuple[int, Completion]] = []
         self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
@@ -127,10 +133,10 @@ class Engine:
         number = next(self._numbers)
         try:
             request.check(self.policy.network.config.vocab_size, self.context)
-            read = self._read(request)
+            read = self._cut_prompt(request)
             if len(read) >= self.positions:
                 raise UserError(
-                    f"the prompt has {len(read)} tokens and a lane of this engine holds "
+                    f"the prompt has {len(read)} tokens and a slot of this engine holds "
                     f"{self.positions}: shorten it."
                 )
             if request.stop_strings and self.vocabulary is None:
@@ -164,20 +170,19 @@ class Engine:
         """
         asked = list(requests)
         place: dict[int, int] = {}  # of each number
-        found: dict[int, Completion] = {}
-        others: list[
-            tuple[int, Completion]
-        ] = []  # submitted before, and left for `advance` to give
+        completions: dict[int, Completion] = {}
+        # Of those submitted before, which are left for `advance` to give.
+        others: list[tuple[int, Completion]] = []
         announce = (
             None if on_token is None else lambda number, token: on_token(place[number], token)
         )
         try:
             for i in sorted(range(len(asked)), key=lambda i: -asked[i].max_new_tokens):
                 place[self.submit(asked[i], announce)] = i
-            while len(found) < len(asked):
+            while len(completions) < len(asked):
                 for number, completion in self.advance():
                     if number in place:
-                        found[place[number]] = completion
+                        completions[place[number]] = completion
                     else:
                         others.append((number, completion))
         except BaseException:
@@ -185,7 +190,7 @@ class Engine:
             raise
         finally:
             self.done[:0] = others
-        return [found[i] for i in range(len(asked))]
+        return [completions[i] for i in range(len(asked))]
 
     @torch.inference_mode()
     def _forget(self, numbers: Collection[int]) -> None:
@@ -200,60 +205,54 @@ class Engine:
         return bool(self.queue or self.live or self.done)
 
     def advance(self) -> list[tuple[int, Completion]]:
-        """One more token for every live row, after new ones have been read; what ended, by
+        """Decode one token for every live row, after new ones have been prefilled; what ended, by
         number.
         """
         with torch.inference_mode():
             self._renew()
             self._cancel()
-            if self.queue and len(self.live) < self.lanes:
+            if self.queue and len(self.live) < len(self.slots):
                 self._admit()
             if self.live:
-                self._step()
+                self._decode()
         while self.news:
             on_token, number, token = self.news.popleft()
             on_token(number, token)
         ended, self.done = self.done, []
         return ended
 
-    def _step(self) -> None:
+    def _decode(self) -> None:
         b = len(self.live)
         self.steps += 1
-        if self.steps % TIDY_EVERY == 0:
-            self._tidy()
-        board = self.board
-        hidden = self.network.step(board.current[:b], board.length[:b], board.held[:b], self.cache)
-        self.board.grow(b)
-        self._say(hidden, 0)
+        if self.steps % SORT_EVERY == 0:
+            self._sort_slots()
+        slots = self.slots
+        hidden = self.network.step(slots.current[:b], slots.length[:b], slots.held[:b], self.cache)
+        self.slots.grow(b)
+        self._sample(hidden, 0)
 
-    def _say(self, hidden: Tensor, first: int) -> None:
-        """The next token of the rows from lane `first` on.  [B, D]"""
-        rows, board = self.live[first:], self.board
-        rules = self.rules if first == 0 else by_rule(rows)
-        raw = raw_logits(self.network, hidden, self.no_actions)
-        logits = distributions(raw, rows, rules)
+    def _sample(self, hidden: Tensor, first: int) -> None:
+        """The next token of the rows from slot `first` on.  [B, D]"""
+        rows, slots = self.live[first:], self.slots
+        rules = self.rules if first == 0 else group_by_rule(rows)
+        raw = compute_raw_logits(self.network, hidden, self.forbidden)
+        logits = apply_rules(raw, rows, rules)
         best = logits.amax(-1)
         lost = ~best.isfinite()  # no token is left, or a logit is no number
         stuck = {i: float(best[i]) for i in lost.nonzero().flatten().tolist()}
         if stuck:
             logits = logits.masked_fill(lost[:, None], 0.0)
             self.spoilt |= any(top != float("-inf") for top in stuck.values())
-        choice = choose(raw, logits, board.uniform(first, len(rows)), rows, rules)
-        ended = board.write(
-            first, choice
-        )  # lanes whose row has come to its stop token or its limit
-        self._watch(
-            [row if i not in stuck else None for i, row in enumerate(rows)] if stuck else rows,
-            first,
-            choice,
-            raw,
-        )
+        choice = draw_tokens(raw, logits, slots.take_uniform(first, len(rows)), rows, rules)
+        ended = slots.write(first, choice)  # whose row has come to its stop token or its limit
+        told = [None if i in stuck else row for i, row in enumerate(rows)] if stuck else rows
+        self._watch(told, first, choice, raw)
         over = {*ended, *self._heard, *(first + i for i in stuck)}
         if over:
             self._finish(sorted(over), {first + i: top for i, top in stuck.items()})
 
     def _watch(self, rows: Sequence[Row | None], first: int, choice: Choice, raw: Tensor) -> None:
-        """What rows that read themselves do with their new token; `_heard` are the lanes where a
+        """What rows that read themselves do with their new token; `_heard` are the slots where a
         stop string came.
         """
         self._heard: list[int] = []
@@ -274,45 +273,45 @@ class Engine:
             if row.take(token):
                 self._heard.append(first + i)
 
-    def _finish(self, lanes: Sequence[int], stuck: Mapping[int, float] = NONE) -> None:
-        """Take these rows out; the last live lanes move into their places.
+    def _finish(self, slots: Sequence[int], stuck: Mapping[int, float] = NONE) -> None:
+        """Take these rows out; the last live slots move into their places.
 
-        stuck: lanes that have no next token, and their largest logit. The last token of such a row
+        stuck: slots that have no next token, and their largest logit. The last token of such a row
             was never said.
         """
-        for lane, (tokens, logp, raw_logp) in zip(lanes, self.board.said(lanes), strict=True):
-            row, error = self.live[lane], None
-            if lane in stuck:
+        for slot, (tokens, logp, raw_logp) in zip(slots, self.slots.read_said(slots), strict=True):
+            row, error = self.live[slot], None
+            if slot in stuck:
                 tokens, logp, raw_logp = tokens[:-1], logp[:-1], raw_logp[:-1]
-                ended, error = self._stuck(row, stuck[lane])
+                ended, error = self._explain_stuck(row, stuck[slot])
             else:
-                ended = self._how(row, tokens, lane)
+                ended = self._name_end(row, tokens, slot)
             self.done.append(
-                (row.number, row.completion(ended, tokens, logp, raw_logp, self.version, error))
+                (row.number, row.complete(ended, tokens, logp, raw_logp, self.version, error))
             )
             # The last token was never fed back: its keys are not in the cache.
-            self.memory.leave(lane, row.prompt + tokens[:-1], self.cache)
-        left = len(self.live) - len(lanes)
-        gone = set(lanes)
-        sources = [lane for lane in range(left, len(self.live)) if lane not in gone]
-        targets = [lane for lane in lanes if lane < left]
+            self.prefix_cache.store_finished(slot, row.prompt + tokens[:-1], self.cache)
+        left = len(self.live) - len(slots)
+        gone = set(slots)
+        sources = [slot for slot in range(left, len(self.live)) if slot not in gone]
+        targets = [slot for slot in slots if slot < left]
         for source, target in zip(sources, targets, strict=True):
-            self.cache.move(source, target, self.board.held[source])
+            self.cache.move(source, target, self.slots.held[source])
             self.live[target] = self.live[source]
-            self.memory.move(source, target)
+            self.prefix_cache.move(source, target)
         if sources:
-            self.board.move(sources, targets)
+            self.slots.move(sources, targets)
         del self.live[left:]
-        self.rules = by_rule(self.live)
+        self.rules = group_by_rule(self.live)
 
-    def _how(self, row: Row, tokens: list[int], lane: int) -> Ended:
+    def _name_end(self, row: Row, tokens: list[int], slot: int) -> Ended:
         if row.cancelled:
             return "cancelled"
         if tokens and tokens[-1] in row.request.stop:
             return "stop"
-        return "stop_string" if lane in self._heard else "length"
+        return "stop_string" if slot in self._heard else "length"
 
-    def _stuck(self, row: Row, best: float) -> tuple[Ended, str | None]:
+    def _explain_stuck(self, row: Row, best: float) -> tuple[Ended, str | None]:
         request = row.request
         if best != float("-inf"):
             return (
@@ -339,36 +338,34 @@ class Engine:
         for row in waiting:
             if row.cancelled:
                 self.done.append(
-                    (row.number, row.completion("cancelled", [], [], [], self.version, None))
+                    (row.number, row.complete("cancelled", [], [], [], self.version, None))
                 )
             else:
                 self.queue.append(row)
-        gone = [lane for lane, row in enumerate(self.live) if row.cancelled]
+        gone = [slot for slot, row in enumerate(self.live) if row.cancelled]
         if gone:
             self._finish(gone)
 
     def _admit(self) -> None:
-        """Read the next requests into the free lanes, each beginning no further back than the cache
-        knows it, and say their first token.
+        """Prefill the next requests into the free slots, each from where the prefix cache ends, and
+        sample their first token.
         """
         first = len(self.live)
-        new = [self.queue.popleft() for _ in range(min(self.lanes - first, len(self.queue)))]
+        new = [self.queue.popleft() for _ in range(min(len(self.slots) - first, len(self.queue)))]
         self.live += new
-        self.board.open(first, new)
-        self.rules = by_rule(self.live)
-        self._say(self._read_in(first), first)
+        self.slots.open(first, new)
+        self.rules = group_by_rule(self.live)
+        self._sample(self._prefill(first), first)
 
-    def _read_in(self, first: int) -> Tensor:
-        """The prompts of the rows from lane `first` on, into the cache.  -> hidden states of their
-        last tokens [B, D]
+    def _prefill(self, first: int) -> Tensor:
+        """The prompts of the rows from slot `first` on, into the KV cache.  -> hidden states of
+        their last tokens [B, D]
         """
         rows = self.live[first:]
         last: list[Tensor] = [torch.empty(0)] * len(rows)
         alike: dict[tuple[int, ...], int] = {}
-        waves: list[list[int]] = [
-            [],
-            [],
-        ]  # lanes to read first, and those that begin as one of these does
+        # Rows to prefill first, and those that begin as one of these does.
+        waves: list[list[int]] = [[], []]
         copies: list[tuple[int, int]] = []
         for i, row in enumerate(rows):
             key = tuple(row.prompt)
@@ -376,91 +373,91 @@ class Engine:
                 copies.append((alike[key], i))
                 continue
             alike[key] = i
-            waves[self.memory.announce(first + i, row.prompt)].append(i)
+            waves[self.prefix_cache.await_prefix(first + i, row.prompt)].append(i)
         for wave in waves:
-            starts = [self.memory.recall(first + i, rows[i].prompt, self.cache) for i in wave]
-            for part in batches(
-                [len(rows[i].prompt) - start for i, start in zip(wave, starts, strict=True)]
-            ):
+            starts = [
+                self.prefix_cache.copy_prefix(first + i, rows[i].prompt, self.cache) for i in wave
+            ]
+            rest = [len(rows[i].prompt) - start for i, start in zip(wave, starts, strict=True)]
+            for part in batch_prompts(rest):
                 group, begin = [wave[k] for k in part], [starts[k] for k in part]
-                hidden = self._extend(
-                    [first + i for i in group], [rows[i].prompt for i in group], begin
-                )
+                prompts = [rows[i].prompt for i in group]
+                hidden = self._extend([first + i for i in group], prompts, begin)
                 for k, i in enumerate(group):
                     last[i] = hidden[k]
-                    self.memory.hold(first + i, rows[i].prompt)
+                    self.prefix_cache.store(first + i, rows[i].prompt)
         for source, i in copies:
             self.cache.move(first + source, first + i, len(rows[i].prompt))
-            self.memory.hold(first + i, rows[i].prompt)
+            self.prefix_cache.store(first + i, rows[i].prompt)
             last[i] = last[source]
         return torch.stack(last)
 
-    def _extend(self, lanes: list[int], tokens: list[list[int]], starts: list[int]) -> Tensor:
-        """Read tokens[i][starts[i]:] into lane i.  -> hidden states of the last ones [B, D]"""
-        device = self.board.length.device
+    def _extend(self, slots: list[int], tokens: list[list[int]], starts: list[int]) -> Tensor:
+        """Prefill slot i with tokens[i][starts[i]:].  -> hidden states of the last ones [B, D]"""
+        device = self.slots.length.device
         rest = [row[start:] for row, start in zip(tokens, starts, strict=True)]
         longest = max(map(len, rest))
         padded = torch.tensor([row + [0] * (longest - len(row)) for row in rest], device=device)
         hidden = self.network.extend(
             padded,
             torch.tensor(starts, device=device),
-            torch.tensor(lanes, device=device),
+            torch.tensor(slots, device=device),
             max(map(len, tokens)),
             self.cache,
         )
         ends = torch.tensor([len(row) - 1 for row in rest], device=device)
         return hidden[torch.arange(len(rest), device=device), ends]
 
-    def _tidy(self) -> None:
-        """The lanes in order of length, longest first: attention then reads little more than what
+    def _sort_slots(self) -> None:
+        """The slots in order of length, longest first: attention then reads little more than what
         is there.
         """
-        order = sorted(range(len(self.live)), key=lambda lane: -(self.board.held[lane] // BLOCK))
-        spare, moved = self.cache.lanes - 1, set[int]()
+        order = sorted(range(len(self.live)), key=lambda slot: -(self.slots.held[slot] // BLOCK))
+        spare, moved = self.cache.slots - 1, set[int]()
         for begin in range(len(order)):
             if begin in moved or order[begin] == begin:
                 continue
-            self.cache.move(begin, spare, self.board.held[begin])
-            lane = begin
-            while order[lane] != begin:
-                self.cache.move(order[lane], lane, self.board.held[order[lane]])
-                moved.add(lane)
-                lane = order[lane]
-            self.cache.move(spare, lane, self.board.held[begin])
-            moved.add(lane)
+            self.cache.move(begin, spare, self.slots.held[begin])
+            slot = begin
+            while order[slot] != begin:
+                self.cache.move(order[slot], slot, self.slots.held[order[slot]])
+                moved.add(slot)
+                slot = order[slot]
+            self.cache.move(spare, slot, self.slots.held[begin])
+            moved.add(slot)
         if moved:
-            self.board.reorder(order)
-            self.live = [self.live[lane] for lane in order]
-            self.memory.reorder(order)
-            self.rules = by_rule(self.live)
+            self.slots.reorder(order)
+            self.live = [self.live[slot] for slot in order]
+            self.prefix_cache.reorder(order)
+            self.rules = group_by_rule(self.live)
 
     def _renew(self) -> None:
-        """The weights as they are now. Rows under way are read anew: no key in the cache is older
-        than the weights.
+        """The weights as they are now. Rows under way are prefilled anew: no key in the KV cache is
+        older than the weights.
         """
-        stamp = self._weights()
+        stamp = self._stamp_weights()
         if stamp == self._stamp:
             return
         self._stamp, self.version = stamp, self.version + 1
-        self.network = fast_form(self.policy.network, self.precision)
-        self.memory.forget()
+        self.network = make_fast_form(self.policy.network, self.precision)
+        self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
             self.cache.store.zero_()
             self.spoilt = False
-        said = self.board.said(range(len(self.live)))
-        rows = [
+        said = self.slots.read_said(range(len(self.live)))
+        rows = [  # without the last token, which is read next
             row.prompt + tokens[:-1] for row, (tokens, _, _) in zip(self.live, said, strict=True)
-        ]  # the last is read next
-        for part in batches([len(row) for row in rows]):
-            self._extend(part, [rows[lane] for lane in part], [0] * len(part))
-        for lane, row in enumerate(rows):
-            self.memory.hold(lane, row)
+        ]
+        for part in batch_prompts([len(row) for row in rows]):
+            self._extend(part, [rows[slot] for slot in part], [0] * len(part))
+        for slot, row in enumerate(rows):
+            self.prefix_cache.store(slot, row)
 
-    def _weights(self) -> tuple[Any, ...]:
+    def _stamp_weights(self) -> tuple[Any, ...]:
         named = (p for own in self._parameters for p in own.values() if p is not None)
         return optimizer_steps, *((p.data_ptr(), p._version) for p in named)
 
-    def _read(self, request: Request) -> list[int]:
+    def _cut_prompt(self, request: Request) -> list[int]:
         """The prompt from its last document border on: attention never crosses one."""
         prompt, border = list(request.prompt), getattr(self.policy.network, "border", None)
         if border is not None and border in prompt[1:]:
@@ -468,12 +465,12 @@ class Engine:
         return prompt
 
 
-def by_rule(rows: Sequence[Row]) -> dict[Decoding, list[int]]:
+def group_by_rule(rows: Sequence[Row]) -> dict[Decoding, list[int]]:
     """Which rows go by which rule."""
-    found: dict[int, list[int]] = {}
+    same: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
-        found.setdefault(id(row.request.rule), []).append(i)
+        same.setdefault(id(row.request.rule), []).append(i)
     merged: dict[Decoding, list[int]] = {}
-    for members in found.values():  # rules that are equal and not the same object are few
+    for members in same.values():  # rules that are equal and not the same object are few
         merged.setdefault(rows[members[0]].request.rule, []).extend(members)
     return merged

@@ -9,7 +9,7 @@ from typing import Any
 from fledge.engine.generation import Generation, GenerationTransformer
 
 
-def fast_form(network: Any, precision: Generation = "fp32") -> Any:
+def make_fast_form(network: Any, precision: Generation = "fp32") -> Any:
     """The network as it is now. One that is no transformer brings its own form, by a method
     `for_generation(precision)`.
     """

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from fledge.engine.completions_api import Logprobs, Reply, body, message, parsed
+from fledge.engine.completions_api import Logprobs, Reply, build_body, parse, read_message
 from fledge.engine.request import Completion, Request
 from fledge.engine.row import OnToken
 from fledge.errors import UserError
@@ -42,10 +42,9 @@ class OutsideEngine:
     it serves. concurrent: requests under way at once. timeout: seconds of silence after which a
     request is given up. vocab_size, context: of the server's model.
     logprobs: what the server was started to report (`--logprobs-mode`), "raw" being vLLM's default:
-    log-probabilities of the model itself, "processed" those of the distribution that was sampled.
-    Where the two differ (`unaltered`), the one that is not
-    reported is NaN: `logp` of a raw server, `raw_logp` of a processed one. `logp` of a greedy rule
-        is 0, as everywhere.
+        log-probabilities of the model itself, "processed" those of the distribution that was
+        sampled. Where the two differ (`is_unaltered`), the one that is not reported is NaN: `logp`
+        of a raw server, `raw_logp` of a processed one. `logp` of a greedy rule is 0, as everywhere.
 
     `version` stands in every completion. The weights on the server are the user's affair: whoever
     changes them sets it. Raises UserError where no server answers, or where the model is to be the
@@ -83,7 +82,7 @@ class OutsideEngine:
         self.headers = {"Content-Type": "application/json"}
         if api_key is not None:
             self.headers["Authorization"] = f"Bearer {api_key}"
-        self.model = model if model is not None else self._only_model()
+        self.model = model if model is not None else self._ask_model()
         self._numbers = itertools.count()
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
@@ -95,17 +94,17 @@ class OutsideEngine:
         """
         requests = list(requests)
         numbers = [next(self._numbers) for _ in requests]
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         waiting: deque[Task] = deque()
         for place, request in enumerate(requests):
             try:
                 request.check(self.vocab_size, self.context)
-                sent = body(
+                sent = build_body(
                     request, self.model, self.context, self.logprobs, stream=on_token is not None
                 )
                 waiting.append((place, request, json.dumps(sent).encode()))
             except UserError as error:
-                found[place] = self.failed(request, error)
+                completions[place] = self.fail(request, error)
         if waiting:
             self._reach()
         answers: SimpleQueue[tuple[int, Any]] = SimpleQueue()
@@ -115,10 +114,10 @@ class OutsideEngine:
         try:
             for line in lines:
                 line.start()
-            while len(found) < len(requests):
+            while len(completions) < len(requests):
                 place, answer = answers.get()
                 if isinstance(answer, Completion):
-                    found[place] = answer
+                    completions[place] = answer
                 elif isinstance(answer, Exception):
                     raise answer
                 elif on_token is not None:
@@ -128,9 +127,9 @@ class OutsideEngine:
             over.set()
             for line in lines:
                 line.hang_up()
-        return [found[place] for place in range(len(requests))]
+        return [completions[place] for place in range(len(requests))]
 
-    def failed(self, request: Request, error: UserError) -> Completion:
+    def fail(self, request: Request, error: UserError) -> Completion:
         return Completion(
             list(request.prompt), [], [], "error", version=self.version, error=str(error)
         )
@@ -174,14 +173,14 @@ class OutsideEngine:
         finally:
             connection.close()
 
-    def _only_model(self) -> str:
+    def _ask_model(self) -> str:
         status, text = self._reach()
         if status != 200:
             raise UserError(
-                f"{self.url} does not say what it serves (HTTP {status}): {message(text)}"
+                f"{self.url} does not say what it serves (HTTP {status}): {read_message(text)}"
             )
         try:
-            names = [str(model["id"]) for model in parsed(text)["data"]]
+            names = [str(model["id"]) for model in parse(text)["data"]]
         except (LookupError, TypeError) as error:
             raise UserError(
                 f"{self.url} does not say what it serves ({error!r}): is it vLLM's URL?"
@@ -209,13 +208,8 @@ class _Line(threading.Thread):
         Exception) at its end.
         """
         super().__init__(daemon=True)  # a silent server must not keep the program from ending
-        self.engine, self.waiting, self.answers, self.over, self.stream = (
-            engine,
-            waiting,
-            answers,
-            over,
-            stream,
-        )
+        self.engine, self.waiting, self.answers = engine, waiting, answers
+        self.over, self.stream = over, stream
         self.connection: http.client.HTTPConnection | None = None
 
     def run(self) -> None:
@@ -227,7 +221,7 @@ class _Line(threading.Thread):
             try:
                 answer = self._ask(place, request, sent)
             except UserError as error:
-                answer = self.engine.failed(request, error)
+                answer = self.engine.fail(request, error)
             except Exception as error:  # goes on in the thread of the caller
                 answer = error
             self.answers.put((place, answer))
@@ -248,7 +242,7 @@ class _Line(threading.Thread):
             reply = Reply(request, self.engine.vocab_size)
             try:
                 self._attempt(place, reply, sent)
-                return reply.completion(self.engine.logprobs, self.engine.version)
+                return reply.complete(self.engine.logprobs, self.engine.version)
             except TimeoutError:
                 self._close()
                 raise UserError(
@@ -274,16 +268,16 @@ class _Line(threading.Thread):
         )
         response = self.connection.getresponse()
         if response.status != 200:
-            said = f"HTTP {response.status}: {message(response.read())}"
+            said = f"HTTP {response.status}: {read_message(response.read())}"
             if response.status >= 500 or response.status == 429:
                 raise ConnectionError(said)
             raise UserError(f"the server refused the request ({said})")
         if not self.stream:
-            reply.take(parsed(response.read()))
+            reply.take(parse(response.read()))
             return
         for line in response:
             if line.startswith(b"data:") and line[5:].strip() != b"[DONE]":
-                for token in reply.take(parsed(line[5:])):
+                for token in reply.take(parse(line[5:])):
                     self.answers.put((place, token))
         if reply.reason is None:
             raise ConnectionError("the stream broke off")

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-onednn: Any = (
-    torch.ops.mkldnn
-)  # the operators that torch.compile, too, emits for a frozen linear layer
+# The operators that torch.compile, too, emits for a frozen linear layer.
+onednn: Any = torch.ops.mkldnn
+# By its name, which the stubs do not know.
+int8_product: Any = getattr(torch, "_weight_int8pack_mm")  # noqa: B009
 
 
 class Product:
@@ -35,11 +36,11 @@ class Product:
     def silu(self, x: Tensor) -> Tensor:
         return F.silu(self(x))
 
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
+    def multiply(self, x: Tensor, other: Tensor) -> Tensor:
         """x Wᵀ · other.  other [N, O]"""
         return self(x).mul_(other)
 
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
         """x Wᵀ + other, in the precision of `other`.  [N, O]"""
         return other + self(x)
 
@@ -56,10 +57,10 @@ class PackedProduct(Product):
     def silu(self, x: Tensor) -> Tensor:
         return onednn._linear_pointwise(x, self.weight, None, "swish", [], "")
 
-    def times(self, x: Tensor, other: Tensor) -> Tensor:
+    def multiply(self, x: Tensor, other: Tensor) -> Tensor:
         return onednn._linear_pointwise.binary(x, other, self.weight, None, "mul")
 
-    def plus(self, x: Tensor, other: Tensor) -> Tensor:
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
         if x.dtype != other.dtype:
             return other + self(x)
         return onednn._linear_pointwise.binary(x, other, self.weight, None, "add")
@@ -82,10 +83,9 @@ class QuantisedProduct(Product):
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.dot_products:
-            return torch._weight_int8pack_mm(x, self.weight, self.scale)  # pyright: ignore[reportPrivateImportUsage]
-        step = (
-            x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(127)
-        )  # [N, 1]
+            return int8_product(x, self.weight, self.scale)
+        largest = x.abs().amax(1, keepdim=True)
+        step = largest.clamp_(min=torch.finfo(x.dtype).tiny).div_(127)  # [N, 1]
         small = (x / step).round_().add_(128).to(torch.uint8)
         y = torch.ops.onednn.qlinear_pointwise(
             small,
@@ -105,11 +105,11 @@ class QuantisedProduct(Product):
         return y.mul_(step)
 
 
-def product(weight: Tensor, *, quantised: bool = False) -> Product:
+def make_product(weight: Tensor, *, quantised: bool = False) -> Product:
     """The fastest there is for this weight and device."""
     if quantised:
         return QuantisedProduct(weight)
-    packable = weight.device.type == "cpu" and packs(weight.dtype)
+    packable = weight.device.type == "cpu" and can_pack(weight.dtype)
     return PackedProduct(weight) if packable else Product(weight)
 
 
@@ -118,7 +118,7 @@ def product(weight: Tensor, *, quantised: bool = False) -> Product:
 
 
 @cache
-def packs(dtype: torch.dtype) -> bool:
+def can_pack(dtype: torch.dtype) -> bool:
     """Whether oneDNN multiplies packed weights of this type here: bfloat16 needs AVX-512, or
     conversions of its own.
     """

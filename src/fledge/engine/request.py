@@ -19,15 +19,14 @@ Ended = Literal["stop", "stop_string", "length", "cancelled", "error"]
 class Request:
     """One row to be continued. Every field is this row's own: its neighbours may have others.
 
-    Order of the rules: logit_bias; repetition and presence penalty; no stop token before
-    min_new_tokens; the constraint; then `rule`: temperature, top-k, nucleus, min-p.
+    Order of the logits processors: logit_bias; repetition and presence penalty; no stop token
+    before min_new_tokens; the constraint; then `rule`: temperature, top-k, nucleus, min-p.
     """
 
     prompt: Sequence[int]
     max_new_tokens: int = 128
-    min_new_tokens: int = (
-        0  # before these no stop token is said; a stop string may still end the row
-    )
+    # Before these no stop token is said; a stop string may still end the row.
+    min_new_tokens: int = 0
     rule: Decoding = PLAIN
     stop: frozenset[int] = frozenset()  # tokens that end the row; said, and part of it
     stop_strings: tuple[str, ...] = ()  # text that ends the row, wherever token borders fall
@@ -94,9 +93,8 @@ class Request:
             self._check_constraint(self.constraint, vocab_size, context)
 
     def _check_constraint(self, constraint: Constraint, vocab_size: int, context: int) -> None:
-        if (
-            constraint.vocab_size > vocab_size
-        ):  # a network may have more, to fill up its matrix: they are never said
+        # A network may have more, to fill up its matrix: they are never said.
+        if constraint.vocab_size > vocab_size:
             raise UserError(
                 f"the constraint was made for {constraint.vocab_size} tokens and the model has "
                 f"{vocab_size}: make it with the model's own vocabulary."
@@ -114,15 +112,14 @@ class Request:
                 "text that the constraint allows takes more: raise it, or allow a shorter text."
             )
 
-    def uniform(self, n: int) -> np.ndarray:
+    def draw_uniform(self, n: int) -> np.ndarray:
         """The numbers this row is drawn with, one a token.  [n] in [0, 1)"""
-        return self.random().random(n)
+        return self.make_generator().random(n)
 
-    def random(self) -> np.random.Generator:
+    def make_generator(self) -> np.random.Generator:
         """A pure function of seed and sample."""
-        key = np.array(
-            [self.seed, self.sample], dtype=np.uint64
-        )  # a list with one of 2^63 or more would be rounded
+        # An array, since a list with one of 2^63 or more would be rounded.
+        key = np.array([self.seed, self.sample], dtype=np.uint64)
         return np.random.Generator(np.random.Philox(key=key))
 
 
@@ -136,12 +133,10 @@ class Completion:
     tokens: list[int]
     logp: list[float]  # under the distribution that was sampled; 0 where the rule is greedy
     ended: Ended
-    raw_logp: list[float] = field(
-        default_factory=list
-    )  # under the model itself: temperature 1, over all that are actions
-    alternatives: list[list[tuple[int, float]]] = field(
-        default_factory=list
-    )  # the most likely tokens and their raw logp
+    # Under the model itself: temperature 1, over all that are actions.
+    raw_logp: list[float] = field(default_factory=list)
+    # The most likely tokens and their raw logp.
+    alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
     version: int = 0  # of the weights: how often they had changed under the engine
     error: str | None = None  # what is wrong with the request, in one sentence
 

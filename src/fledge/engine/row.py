@@ -11,8 +11,8 @@ OnToken = Callable[[int, int], None]  # (number of the request, token)
 
 
 class Row:
-    """`said` grows token by token only where something reads it (`watched`); the engine's board
-    keeps all tokens anyhow.
+    """`said` grows token by token only where something reads it (`watched`); the engine's slots
+    keep all tokens anyhow.
     """
 
     def __init__(
@@ -34,12 +34,12 @@ class Row:
             else None
         )
         self.cancelled = False
-        self.bends = bool(
+        self.needs_processing = bool(
             request.logit_bias or request.repetition_penalty != 1 or request.presence_penalty
             or request.min_new_tokens or request.constraint is not None
         )  # fmt: skip
         self.watched = (
-            self.bends
+            self.needs_processing
             or bool(request.alternatives)
             or self.strings is not None
             or on_token is not None
@@ -50,9 +50,9 @@ class Row:
         self.said.append(token)
         if self.request.constraint is not None and token not in self.request.stop:
             self.state = self.request.constraint.advance(self.state, token)
-        return self.strings is not None and self.strings.found(token)
+        return self.strings is not None and self.strings.match(token)
 
-    def completion(
+    def complete(
         self,
         ended: Ended,
         tokens: list[int],

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.engine.choosing import no_actions, raw_logits
-from fledge.engine.fast_form import fast_form
+from fledge.engine.fast_form import make_fast_form
 from fledge.engine.generation import Generation
-from fledge.engine.reading import batches
+from fledge.engine.logits import compute_raw_logits, list_forbidden
+from fledge.engine.prefill import batch_prompts
 from fledge.engine.request import Completion, Ended, Request
 from fledge.errors import UserError
 from fledge.log_prob import Decoding, draw, restrict
@@ -38,7 +38,7 @@ class _Row:
         self.text = list(request.prompt)  # and what was said
         self.logp: list[float] = []
         self.raw_logp: list[float] = []
-        self.uniform = torch.from_numpy(request.random().random((room + ahead + 1, 3)))
+        self.uniform = torch.from_numpy(request.make_generator().random((room + ahead + 1, 3)))
 
     @property
     def said(self) -> int:
@@ -58,7 +58,7 @@ class _Row:
                 return "length"
         return None
 
-    def completion(self, ended: Ended) -> Completion:
+    def complete(self, ended: Ended) -> Completion:
         prompt = list(self.request.prompt)
         return Completion(prompt, self.text[len(prompt) :], self.logp, ended, self.raw_logp)
 
@@ -72,24 +72,24 @@ class _Guess:
 
 
 class _Reader:
-    """A model's cache of the rows' text, kept up with what was said."""
+    """A model's KV cache of the rows' text, kept up with what was said."""
 
     def __init__(
-        self, policy: TokenPolicy, precision: Generation, lanes: int, positions: int
+        self, policy: TokenPolicy, precision: Generation, slots: int, positions: int
     ) -> None:
-        self.network: Any = fast_form(policy.network, precision)
-        self.cache = self.network.lanes(lanes, positions)
-        self.no_actions = no_actions(policy)
+        self.network: Any = make_fast_form(policy.network, precision)
+        self.cache = self.network.make_cache(slots, positions)
+        self.forbidden = list_forbidden(policy)
         self.device = policy.network.unembedding.device
-        self.held = [0] * lanes
+        self.held = [0] * slots
 
     def read(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
         """What it has not read of each row's text.  -> raw logits after each token of that, a [t,
         V] a row
         """
         rest = [list(text[n:]) for text, n in zip(texts, self.held, strict=True)]
-        found: list[Tensor] = [torch.empty(0)] * len(rest)
-        for part in batches([len(row) for row in rest]):
+        states: list[Tensor] = [torch.empty(0)] * len(rest)
+        for part in batch_prompts([len(row) for row in rest]):
             longest = max(len(rest[i]) for i in part)
             padded = torch.tensor(
                 [rest[i] + [0] * (longest - len(rest[i])) for i in part], device=self.device
@@ -100,8 +100,8 @@ class _Reader:
                 padded, starts, torch.tensor(part, device=self.device), end, self.cache
             )
             for k, i in enumerate(part):
-                found[i] = hidden[k, : len(rest[i])]
-        logits = raw_logits(self.network, torch.cat(found), self.no_actions)
+                states[i] = hidden[k, : len(rest[i])]
+        logits = compute_raw_logits(self.network, torch.cat(states), self.forbidden)
         self.held = [len(text) for text in texts]
         return list(logits.split([len(row) for row in rest]))
 
@@ -117,7 +117,7 @@ class Speculator:
     guesses.
 
     draft: a smaller policy over the same tokens; without one, prompt look-up. ahead: tokens guessed
-    at a time. lanes: rows side by side. What a row says depends on its request alone. Raises
+    at a time. slots: rows side by side. What a row says depends on its request alone. Raises
     UserError for a draft of other tokens or a shorter context.
     """
 
@@ -127,11 +127,11 @@ class Speculator:
         *,
         draft: TokenPolicy | None = None,
         ahead: int = 4,
-        lanes: int = 64,
+        slots: int = 64,
         precision: Generation = "fp32",
     ) -> None:
-        if ahead < 1 or lanes < 1:
-            raise UserError(f"ahead={ahead}, lanes={lanes} was given: both must be 1 or more.")
+        if ahead < 1 or slots < 1:
+            raise UserError(f"ahead={ahead}, slots={slots} was given: both must be 1 or more.")
         size, context = policy.network.config.vocab_size, policy.network.config.context
         if draft is not None and (
             draft.network.config.vocab_size,
@@ -145,7 +145,7 @@ class Speculator:
                 f"the draft model has {own.vocab_size} tokens and a context of {own.context}, the "
                 f"model {size} and {context}: a draft needs the same tokens and as long a context."
             )
-        self.policy, self.draft, self.ahead, self.lanes = policy, draft, ahead, lanes
+        self.policy, self.draft, self.ahead, self.slots = policy, draft, ahead, slots
         self.precision: Generation = precision
         self.proposed = self.accepted = 0
 
@@ -154,7 +154,7 @@ class Speculator:
         """All of them, in their order. A request that cannot be answered ends with an error, and
         its neighbours go on.
         """
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         rows: list[_Row] = []
         config = self.policy.network.config
         for number, request in enumerate(requests):
@@ -162,16 +162,17 @@ class Speculator:
                 request.check(config.vocab_size, config.context)
                 _check(self.policy, request)
             except UserError as error:
-                found[number] = Completion(list(request.prompt), [], [], "error", error=str(error))
+                failed = Completion(list(request.prompt), [], [], "error", error=str(error))
+                completions[number] = failed
             else:
                 room = min(request.max_new_tokens, config.context - len(request.prompt))
                 rows.append(_Row(number, request, room, self.ahead))
         rows.sort(key=lambda row: len(row.text) + row.room)  # that end together, as far as is known
-        for first in range(0, len(rows), self.lanes):
-            found |= self._group(rows[first : first + self.lanes])
-        return [found[number] for number in range(len(requests))]
+        for first in range(0, len(rows), self.slots):
+            completions |= self._run_group(rows[first : first + self.slots])
+        return [completions[number] for number in range(len(requests))]
 
-    def _group(self, rows: list[_Row]) -> dict[int, Completion]:
+    def _run_group(self, rows: list[_Row]) -> dict[int, Completion]:
         positions = max(len(row.text) + row.room for row in rows) + self.ahead + 1
         model = _Reader(self.policy, self.precision, len(rows), positions)
         draft = (
@@ -179,45 +180,44 @@ class Speculator:
             if self.draft is None
             else _Reader(self.draft, self.precision, len(rows), positions)
         )
-        found: dict[int, Completion] = {}
+        completions: dict[int, Completion] = {}
         while rows:
             guess = self._guess(rows, draft)
             ended = self._check_guess(rows, model, guess)
             stay = [i for i, end in enumerate(ended) if end is None]
-            found |= {
-                row.number: row.completion(end)
+            completions |= {
+                row.number: row.complete(end)
                 for row, end in zip(rows, ended, strict=True)
                 if end is not None
             }
             rows = [rows[i] for i in stay]
             for reader in (model, draft):
-                if (
-                    reader is not None and rows
-                ):  # guesses that were refused are read over; the last token is always to be read
+                if reader is not None and rows:
+                    # Refused guesses are overwritten; the last token is always to be read.
                     held = [
                         min(reader.held[i], len(row.text) - 1)
                         for i, row in zip(stay, rows, strict=True)
                     ]
                     reader.keep(stay, held)
-        return found
+        return completions
 
     def _guess(self, rows: Sequence[_Row], draft: _Reader | None) -> _Guess:
         size, device = len(self.policy.network.unembedding), self.policy.network.unembedding.device
         if draft is None:
-            found = [look_up(row.text, self.ahead) for row in rows]
-            longest = max(1, *map(len, found))
+            guesses = [look_up(row.text, self.ahead) for row in rows]
+            longest = max(1, *map(len, guesses))
             token = torch.tensor(
-                [tokens + [0] * (longest - len(tokens)) for tokens in found], device=device
+                [tokens + [0] * (longest - len(tokens)) for tokens in guesses], device=device
             )
             there = torch.tensor(
-                [[j < len(tokens) for j in range(longest)] for tokens in found], device=device
+                [[j < len(tokens) for j in range(longest)] for tokens in guesses], device=device
             )
             q = torch.zeros(*token.shape, size, dtype=torch.float64, device=device)
             return _Guess(token, q.scatter_(2, token[..., None], there[..., None].double()))
         texts, tokens, chances = [list(row.text) for row in rows], [], []
         for j in range(self.ahead):
             logits = torch.stack([after[-1] for after in draft.read(texts)])
-            p = distribution(logits, [row.request.rule for row in rows])
+            p = compute_distribution(logits, [row.request.rule for row in rows])
             uniform = torch.stack([row.uniform[row.said + j, GUESS] for row in rows]).to(device)
             token = draw(p.log(), uniform)[0]
             tokens.append(token)
@@ -236,7 +236,7 @@ class Speculator:
         k, device = guess.token.shape[1], guess.token.device
         raw = torch.stack([after[-k - 1 :] for after in model.read(texts)])  # [B, K+1, V]
         rules = [row.request.rule for row in rows for _ in range(k + 1)]
-        p = distribution(raw.flatten(0, 1), rules).view_as(raw)
+        p = compute_distribution(raw.flatten(0, 1), rules).view_as(raw)
         uniform = torch.stack([row.uniform[row.said : row.said + k + 1] for row in rows]).to(
             device
         )  # [B, K+1, 3]
@@ -265,7 +265,7 @@ class Speculator:
         return ended
 
 
-def distribution(raw: Tensor, rules: Sequence[Decoding]) -> Tensor:
+def compute_distribution(raw: Tensor, rules: Sequence[Decoding]) -> Tensor:
     """What each row is sampled from; for a greedy rule all the mass is on the likeliest.  raw [N,
     V] -> [N, V] float64
     """

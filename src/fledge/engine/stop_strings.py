@@ -15,20 +15,19 @@ class StopStrings:
     def __init__(self, strings: Sequence[str], vocabulary: Sequence[bytes]) -> None:
         self._strings = _encoded(strings)
         self._vocabulary = vocabulary
-        self._keep = (
-            max(map(len, self._strings), default=1) - 1
-        )  # a stop string that is not complete yet is shorter than itself
+        # A stop string that is not complete yet is shorter than itself.
+        self._keep = max(map(len, self._strings), default=1) - 1
         self._tail = b""
-        self._found = False
+        self._matched = False
 
-    def found(self, token: int) -> bool:
+    def match(self, token: int) -> bool:
         """Takes the row's next token; whether the text said so far, with this one, contains a stop
         string.
         """
         text = self._tail + self._vocabulary[token]
-        self._found = self._found or any(string in text for string in self._strings)
+        self._matched = self._matched or any(string in text for string in self._strings)
         self._tail = text[max(len(text) - self._keep, 0) :]
-        return self._found
+        return self._matched
 
 
 def cut(text: bytes, strings: Sequence[str]) -> bytes:

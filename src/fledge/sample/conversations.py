@@ -213,9 +213,9 @@ class JudgedRows:
         self.position += len(places)
         if self.rows.size is not None:
             self.figures = {"epoch": self.position / self.rows.size}
-        found = from_rows([ids for (ids, _), _ in batch], [own for (_, own), _ in batch], self.pad)
+        rows = from_rows([ids for (ids, _), _ in batch], [own for (_, own), _ in batch], self.pad)
         verdict = torch.tensor([1.0 if wanted else -1.0 for _, wanted in batch])
-        return found.with_(reward=torch.where(found.terminated, verdict[:, None], 0.0))
+        return rows.with_(reward=torch.where(rows.terminated, verdict[:, None], 0.0))
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

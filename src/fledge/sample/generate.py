@@ -13,7 +13,7 @@ from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
-LANES = 256  # rows side by side; more wait their turn
+SLOTS = 256  # rows side by side; more wait their turn
 
 
 def generate(
@@ -40,7 +40,7 @@ def generate(
     seed = int(torch.randint(2**62, (), generator=generator))
     if engine is None:
         positions = max(map(len, prompts)) + max(1, max_new_tokens)
-        engine = Engine(policy, lanes=min(LANES, len(prompts) * samples), positions=positions)
+        engine = Engine(policy, slots=min(SLOTS, len(prompts) * samples), positions=positions)
     rows = [prompt for prompt in prompts for _ in range(samples)]
     requests = [
         Request(
@@ -53,8 +53,8 @@ def generate(
         )
         for row, prompt in enumerate(rows)
     ]
-    found = engine.run(requests, on_token)
-    for row, completion in enumerate(found):
+    completions = engine.run(requests, on_token)
+    for row, completion in enumerate(completions):
         if completion.error is not None:
             raise UserError(f"prompt {row // samples}: {completion.error}")
-    return found
+    return completions

@@ -104,7 +104,7 @@ class Hints:
 def with_hint(hint: str, example: Example) -> str:
     """The template with prompt and answer in it; all else, other braces too, stays as it is."""
     told = {"{prompt}": example.prompt, "{answer}": example.answer or ""}
-    return re.sub(r"\{prompt\}|\{answer\}", lambda found: told[found[0]], hint)
+    return re.sub(r"\{prompt\}|\{answer\}", lambda match: told[match[0]], hint)
 
 
 def as_if_asked(prompt: list[int], said: Completion, context: int) -> Completion:

@@ -213,9 +213,9 @@ class Replay:
             last, reward, discount = self._several(index, gamma, n_step)
         seen, done = (x.reshape(-1, *x.shape[2:]) for x in (self.obs, self.action))
         after = (last + self.copies) % len(self.order)
-        found = (seen.take(index, 0), done.take(index, 0), reward, seen.take(after, 0), discount)
+        drawn = (seen.take(index, 0), done.take(index, 0), reward, seen.take(after, 0), discount)
         return Transitions(
-            *map(torch.from_numpy, (*found, self.terminated.take(last), weight, index))
+            *map(torch.from_numpy, (*drawn, self.terminated.take(last), weight, index))
         )
 
     def _several(

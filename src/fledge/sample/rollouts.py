@@ -14,7 +14,7 @@ from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
-from fledge.sample.generate import LANES, Completion, generate
+from fledge.sample.generate import SLOTS, Completion, generate
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, Task
@@ -153,9 +153,9 @@ class Rollouts:
         needed = max(map(len, prompts)) + self.max_new_tokens
         positions = min(-(-needed // ROUND) * ROUND, self.policy.network.config.context)
         if self._engine is None or self._engine.positions != positions:
-            lanes = min(LANES, self.prompts_per_step * self.samples_per_prompt)
+            slots = min(SLOTS, self.prompts_per_step * self.samples_per_prompt)
             self._engine = Engine(
-                self.policy, lanes=lanes, positions=positions, precision=self.precision
+                self.policy, slots=slots, positions=positions, precision=self.precision
             )
         return self._engine
 

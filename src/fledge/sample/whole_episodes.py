@@ -7,7 +7,7 @@ For estimators that want the return of what an action began (REINFORCE), and for
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ class WholeEpisodes:
                 torch.stack(reward, 1) * live,
                 torch.stack(terminated, 1) & live,
                 torch.stack(truncated, 1) & live,
-                logp=None if logp[0] is None else torch.stack(logp, 1),  # pyright: ignore[reportArgumentType]
+                logp=None if logp[0] is None else torch.stack(cast("tuple[Tensor, ...]", logp), 1),
             )
             if self.encoder is not None:
                 self.moments = moments_of(rows.obs[:, :-1][live])

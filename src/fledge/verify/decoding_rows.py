@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 
-from fledge.engine.choosing import bend
+from fledge.engine.logits import process_logits
 from fledge.engine.request import Request
 from fledge.engine.row import Row as Sampled
 from fledge.exact.enumerable import truncated
@@ -102,7 +102,7 @@ def penalty_row(hardware: Hardware) -> Row:
         measured = row.clone()
         sampled = Sampled(0, request, [1, 4], None, None)
         sampled.said = [0, 4]
-        bend(measured, sampled)
+        process_logits(measured, sampled)
         exact = row.tolist()
         exact[2] += 0.5
         for token in (0, 1, 4):

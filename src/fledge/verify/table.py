@@ -17,17 +17,17 @@ from fledge.trajectories import Trajectories
 
 
 class Places:
-    """The number of the prefix at every position of every lane."""
+    """The number of the prefix at every position of every slot."""
 
-    def __init__(self, lanes: int, positions: int, device: torch.device) -> None:
-        self.lanes, self.positions = lanes, positions
-        self.store = torch.zeros(lanes, positions, dtype=torch.long, device=device)
+    def __init__(self, slots: int, positions: int, device: torch.device) -> None:
+        self.slots, self.positions = slots, positions
+        self.store = torch.zeros(slots, positions, dtype=torch.long, device=device)
 
     def move(self, source: int, target: int, length: int) -> None:
         self.store[target, :length] = self.store[source, :length]
 
     def reorder(self, sources: Tensor, begin: int, end: int) -> None:
-        """Lane i becomes, from `begin` to `end`, a copy of lane sources[i] as it was.  [B]"""
+        """Slot i becomes, from `begin` to `end`, a copy of slot sources[i] as it was.  [B]"""
         self.store[: len(sources), begin:end] = self.store[sources, begin:end]
 
 
@@ -37,18 +37,18 @@ class TableWalk:
     def __init__(self, network: TableNetwork) -> None:
         self.network = network
 
-    def lanes(self, lanes: int, positions: int) -> Places:
-        return Places(lanes, positions, self.network.table.device)
+    def make_cache(self, slots: int, positions: int) -> Places:
+        return Places(slots, positions, self.network.table.device)
 
-    def cache_bytes(self, lanes: int, positions: int) -> int:
-        return 8 * lanes * positions
+    def count_cache_bytes(self, slots: int, positions: int) -> int:
+        return 8 * slots * positions
 
     def step(self, tokens: Tensor, lengths: Tensor, held: Any, cache: Places) -> Tensor:
-        lanes = torch.arange(len(tokens), device=tokens.device)
-        return self.extend(tokens[:, None], lengths, lanes, 0, cache)[:, 0]
+        slots = torch.arange(len(tokens), device=tokens.device)
+        return self.extend(tokens[:, None], lengths, slots, 0, cache)[:, 0]
 
     def extend(
-        self, tokens: Tensor, starts: Tensor, lanes: Tensor, longest: int, cache: Places
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: Places
     ) -> Tensor:
         """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B,
         T]
@@ -56,9 +56,9 @@ class TableWalk:
         numbers = []
         for t in range(tokens.shape[1]):
             at = (starts + t).clamp(max=cache.positions - 1)
-            before = cache.store[lanes, (at - 1).clamp(min=0)]
+            before = cache.store[slots, (at - 1).clamp(min=0)]
             here = torch.where(starts + t == 0, 0, self.network.child(before, tokens[:, t]))
-            cache.store[lanes, at] = here
+            cache.store[slots, at] = here
             numbers.append(here)
         return torch.stack(numbers, 1)
 

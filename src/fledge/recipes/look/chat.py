@@ -53,9 +53,8 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     policy = model.policy().with_rule(
         Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
     )
-    engine = Engine(
-        policy, lanes=1, remember=1
-    )  # an answer goes on from what the last one left in the cache
+    # An answer goes on from what the last one left in the prefix cache.
+    engine = Engine(policy, slots=1, prefix_cache_rows=1)
     generator = generator_for(config.seed, "samples")
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):

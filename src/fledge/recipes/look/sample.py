@@ -269,7 +269,7 @@ def complete(
     positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
     engine = Engine(
         policy,
-        lanes=min(64, drawn),
+        slots=min(64, drawn),
         positions=positions,
         precision=config.precision,
         vocabulary=spelt(model),

@@ -1,5 +1,5 @@
-"""From logits to the next tokens: every row by its own rules, the chance under what was sampled and
-under the model itself.
+"""From logits to the next tokens: the logits processors and sampling rule of each row, the chance
+under what was sampled and under the model itself.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class Choice:
     raw_logp: Tensor  # under the model, over all tokens that are actions
 
 
-def distributions(
+def apply_rules(
     raw: Tensor, rows: Sequence[Row], rules: Mapping[Decoding, Sequence[int]]
 ) -> Tensor:
     """Logits of what each row is sampled from, −∞ off the support.  raw [B, V] -> [B, V]
 
     raw: −∞ for what is no action. rules: which rows go by which rule.
     """
-    bent = [i for i, row in enumerate(rows) if row.bends]
-    if bent:
+    processed = [i for i, row in enumerate(rows) if row.needs_processing]
+    if processed:
         raw = raw.clone()
-        for i in bent:
-            bend(raw[i], rows[i])
+        for i in processed:
+            process_logits(raw[i], rows[i])
     if len(rules) == 1:
         return restrict(raw, next(iter(rules)))
     logits = torch.empty_like(raw)
@@ -45,9 +45,9 @@ def distributions(
     return logits
 
 
-def bend(logits: Tensor, row: Row) -> None:
-    """In place, what depends on what the row has said: biases, penalties, stops that come too
-    early, the constraint.  [V]
+def process_logits(logits: Tensor, row: Row) -> None:
+    """The row's logits processors, in place: biases, penalties, no stop that comes too early, the
+    constraint. Some depend on what the row has said.  [V]
     """
     request = row.request
     for token, bias in request.logit_bias.items():
@@ -71,14 +71,14 @@ def bend(logits: Tensor, row: Row) -> None:
         logits[len(allowed) :] = float("-inf")
 
 
-def choose(
+def draw_tokens(
     raw: Tensor,
     logits: Tensor,
     uniform: Tensor,
     rows: Sequence[Row],
     rules: Mapping[Decoding, Sequence[int]],
 ) -> Choice:
-    """raw, logits [B, V] (of `distributions`); uniform [B]. A row of −∞ alone has no token: the
+    """raw, logits [B, V] (of `apply_rules`); uniform [B]. A row of −∞ alone has no token: the
     caller has taken it out.
     """
     greedy = [i for rule, members in rules.items() if rule.greedy for i in members]
@@ -90,20 +90,22 @@ def choose(
         if greedy:
             token[greedy], logp[greedy] = logits[greedy].argmax(-1), 0.0
     raw_logp = logp
-    if other := [i for i, row in enumerate(rows) if row.bends or row.request.rule != PLAIN]:
+    if other := [
+        i for i, row in enumerate(rows) if row.needs_processing or row.request.rule != PLAIN
+    ]:
         chance = raw[other].log_softmax(-1).gather(-1, token[other, None]).squeeze(-1)
         raw_logp = logp.index_put((torch.tensor(other, device=logp.device),), chance)
     return Choice(token, logp, raw_logp)
 
 
-def no_actions(policy: TokenPolicy) -> Tensor | None:
+def list_forbidden(policy: TokenPolicy) -> Tensor | None:
     """The tokens that are never said: a few columns to fill, where a mask would go over them all.
     [F]
     """
     return None if policy.allowed is None else (~policy.allowed).nonzero().squeeze(-1)
 
 
-def raw_logits(network: Any, hidden: Tensor, no_actions: Tensor | None) -> Tensor:
+def compute_raw_logits(network: Any, hidden: Tensor, forbidden: Tensor | None) -> Tensor:
     """The model's own, −∞ for what is no action.  [B, D] -> [B, V]"""
     raw = network.logits(hidden)
-    return raw if no_actions is None else raw.index_fill_(-1, no_actions, float("-inf"))
+    return raw if forbidden is None else raw.index_fill_(-1, forbidden, float("-inf"))
