@@ -108,8 +108,9 @@ def our_side(folder: Path, precision: Generation, kl: bool = False) -> Side:
             return {"reward": reward(texts, [completion.tokens for completion in completions])}
 
         sampler = Rollouts(
-            policy, loaded.tokenizer, TASK, score, stopwatch, prompts_per_step=PROMPTS, samples_per_prompt=SAMPLES,
-            max_new_tokens=NEW, seed=seed, precision=precision,
+            policy, loaded.tokenizer, TASK, score, stopwatch,
+            prompts_per_step=PROMPTS, samples_per_prompt=SAMPLES, max_new_tokens=NEW,
+            seed=seed, precision=precision,
         )  # fmt: skip
         clock = [time.perf_counter()]
         while len(clock) <= steps and not (until_learned and reward.learned):
@@ -164,12 +165,16 @@ def their_side(folder: Path, precision: str) -> Side:
             return [*reward(completions, completion_ids)]
 
         config = GRPOConfig(
-            output_dir=str(folder / "trl"), seed=seed, max_steps=steps, use_cpu=True, bf16=precision == "bf16",
-            per_device_train_batch_size=ROWS, num_generations=SAMPLES, steps_per_generation=1, num_iterations=1,
-            max_completion_length=NEW, temperature=1.0, use_vllm=False, shuffle_dataset=False,
+            output_dir=str(folder / "trl"), seed=seed, max_steps=steps,
+            use_cpu=True, bf16=precision == "bf16",
+            per_device_train_batch_size=ROWS, num_generations=SAMPLES,
+            steps_per_generation=1, num_iterations=1, max_completion_length=NEW,
+            temperature=1.0, use_vllm=False, shuffle_dataset=False,
             generation_kwargs={"suppress_tokens": list(range(len(SPECIAL)))},
-            loss_type="grpo", beta=0.0, learning_rate=LEARNING_RATE, lr_scheduler_type="constant", warmup_steps=0,
-            optim="adamw_torch_fused", adam_beta1=BETAS[0], adam_beta2=BETAS[1], weight_decay=0.0, max_grad_norm=1.0,
+            loss_type="grpo", beta=0.0,
+            learning_rate=LEARNING_RATE, lr_scheduler_type="constant", warmup_steps=0,
+            optim="adamw_torch_fused", adam_beta1=BETAS[0], adam_beta2=BETAS[1],
+            weight_decay=0.0, max_grad_norm=1.0,
             gradient_checkpointing=False, dataloader_pin_memory=False,
             report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
         )  # fmt: skip
@@ -264,10 +269,10 @@ def main() -> None:
             ratios[f"{what}, seconds to reward {LEARNED}: {pair[0]} / {pair[1]}"] = 1 / speed_up(
                 taken, *pair
             )
-    found = rates(times, ROWS)
+    speeds = rates(times, ROWS)
     names = list(phases["ours fp32"])
     parts = (
-        rate_table(found, "completions/s"),
+        rate_table(speeds, "completions/s"),
         table(
             ("ms a step", *names),
             [(k, *(f"{1000 * v[name]:.1f}" for name in names)) for k, v in phases.items()],
@@ -284,7 +289,7 @@ def main() -> None:
         name: {"seconds": taken[name], "steps": needed[name], "reached": reached[name]}
         for name in runs
     }
-    figures = {"completions_per_second": found, "seconds_by_phase": phases, "learning": learned}
+    figures = {"completions_per_second": speeds, "seconds_by_phase": phases, "learning": learned}
     finish(given.json, "\n\n".join(parts), ratios, figures, {})
 
 

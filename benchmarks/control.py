@@ -44,10 +44,18 @@ ZOO_PPO: dict[str, Any] = {
     "ent_coef": 0.0,
 }
 ZOO_DQN: dict[str, Any] = {
-    "learning_rate": 2.3e-3, "batch_size": 64, "buffer_size": 100_000, "learning_starts": 1_000, "gamma": 0.99,
-    "target_update_interval": 10, "train_freq": 256, "gradient_steps": 128, "exploration_fraction": 0.16,
-    "exploration_final_eps": 0.04, "policy_kwargs": {"net_arch": [256, 256]},
-}  # fmt: skip
+    "learning_rate": 2.3e-3,
+    "batch_size": 64,
+    "buffer_size": 100_000,
+    "learning_starts": 1_000,
+    "gamma": 0.99,
+    "target_update_interval": 10,
+    "train_freq": 256,
+    "gradient_steps": 128,
+    "exploration_fraction": 0.16,
+    "exploration_final_eps": 0.04,
+    "policy_kwargs": {"net_arch": [256, 256]},
+}
 THEIR_STEPS = {"CartPole-v1": 60_000, "HalfCheetah-v5": 12_288}  # of the speed measurement
 
 
@@ -207,7 +215,7 @@ def alone(world: str, copies: int, steps: int) -> dict[str, float]:
     began = time.perf_counter()
     for i in range(steps):
         ours.step(actions[i % 64])
-    found = {"fledge": copies * steps / (time.perf_counter() - began)}
+    ceilings = {"fledge": copies * steps / (time.perf_counter() - began)}
     ours.close()
     mode: Any = "vector_entry_point" if world == "CartPole-v1" else "sync"
     theirs = gymnasium.make_vec(world, num_envs=copies, vectorization_mode=mode)
@@ -216,9 +224,9 @@ def alone(world: str, copies: int, steps: int) -> dict[str, float]:
     began = time.perf_counter()
     for i in range(steps):
         theirs.step(given[i % 64])
-    found["gymnasium"] = copies * steps / (time.perf_counter() - began)
+    ceilings["gymnasium"] = copies * steps / (time.perf_counter() - began)
     theirs.close()
-    return found
+    return ceilings
 
 
 def main() -> None:
@@ -231,29 +239,39 @@ def main() -> None:
         for seed in range(seeds):
             for who, work in (("ours", we_learn), ("SB3", they_learn)):
                 with threads(theirs if who == "SB3" else torch.get_num_threads()):
-                    found = work(algorithm, seed)
-                learned.setdefault(f"{who} {algorithm}", []).append(found)
+                    reached = work(algorithm, seed)
+                learned.setdefault(f"{who} {algorithm}", []).append(reached)
                 say(
-                    f"{who} {algorithm}, seed {seed}: {found.best:.0f} after {found.steps} steps, "
-                    f"{found.seconds:.1f} s"
+                    f"{who} {algorithm}, seed {seed}: {reached.best:.0f} after "
+                    f"{reached.steps} steps, {reached.seconds:.1f} s"
                 )
     speeds: dict[str, list[float]] = {}
+    zoo = {"steps_per_batch": 32, "rows_per_update": 256, "epochs": 20}
     cheetah = {"n_steps": 256, "batch_size": 64, "n_epochs": 10}
+    pole_steps = THEIR_STEPS["CartPole-v1"]
+    cheetah_steps = THEIR_STEPS["HalfCheetah-v5"]
+    sides = {
+        "CartPole-v1, ours": lambda: our_speed("CartPole-v1", pole_steps // quick, copies=8, **zoo),
+        "CartPole-v1, ours, its defaults": lambda: our_speed(
+            "CartPole-v1", pole_steps // quick, copies=8
+        ),
+        "CartPole-v1, SB3": lambda: their_speed("CartPole-v1", pole_steps // quick, 8, **ZOO_PPO),
+        "HalfCheetah-v5, ours": lambda: our_speed(
+            "HalfCheetah-v5",
+            2 * cheetah_steps // quick,
+            copies=8,
+            steps_per_batch=256,
+            rows_per_update=64,
+        ),
+        "HalfCheetah-v5, ours, its defaults": lambda: our_speed(
+            "HalfCheetah-v5", 4 * cheetah_steps // quick, copies=8
+        ),
+        "HalfCheetah-v5, SB3": lambda: their_speed(
+            "HalfCheetah-v5", cheetah_steps // quick, 8, **cheetah
+        ),
+    }
     for _ in range(rounds):
-        for name, work in {
-            "CartPole-v1, ours": lambda: our_speed(
-                "CartPole-v1", THEIR_STEPS["CartPole-v1"] // quick, copies=8, steps_per_batch=32, rows_per_update=256, epochs=20
-            ),
-            "CartPole-v1, ours, its defaults": lambda: our_speed("CartPole-v1", THEIR_STEPS["CartPole-v1"] // quick, copies=8),
-            "CartPole-v1, SB3": lambda: their_speed("CartPole-v1", THEIR_STEPS["CartPole-v1"] // quick, 8, **ZOO_PPO),
-            "HalfCheetah-v5, ours": lambda: our_speed(
-                "HalfCheetah-v5", 2 * THEIR_STEPS["HalfCheetah-v5"] // quick, copies=8, steps_per_batch=256, rows_per_update=64
-            ),
-            "HalfCheetah-v5, ours, its defaults": lambda: our_speed(
-                "HalfCheetah-v5", 4 * THEIR_STEPS["HalfCheetah-v5"] // quick, copies=8
-            ),
-            "HalfCheetah-v5, SB3": lambda: their_speed("HalfCheetah-v5", THEIR_STEPS["HalfCheetah-v5"] // quick, 8, **cheetah),
-        }.items():  # fmt: skip
+        for name, work in sides.items():
             with threads(theirs if name.endswith("SB3") else torch.get_num_threads()):
                 speeds.setdefault(name, []).append(work())
             say(f"{name}: {speeds[name][-1]:,.0f} steps/s")
@@ -261,11 +279,11 @@ def main() -> None:
     middle = {name: statistics.median(values) for name, values in speeds.items()}
     ratios = {}
     for algorithm in ("ppo", "dqn"):
-        sides = [
+        own, other = (
             statistics.median(one.seconds for one in learned[f"{who} {algorithm}"])
             for who in ("ours", "SB3")
-        ]
-        ratios[f"{algorithm}, seconds to {ENOUGH:.0f}: ours / SB3"] = sides[0] / sides[1]
+        )
+        ratios[f"{algorithm}, seconds to {ENOUGH:.0f}: ours / SB3"] = own / other
     for world in THEIR_STEPS:
         ratios[f"{world}, PPO steps per second: ours / SB3"] = (
             middle[f"{world}, ours"] / middle[f"{world}, SB3"]
@@ -279,15 +297,25 @@ def main() -> None:
             table(
                 (f"CartPole-v1 to {ENOUGH:.0f}", "reached", "seconds, median", "steps, median"),
                 [
-                    (name, f"{sum(one.best >= ENOUGH for one in runs)} of {len(runs)}",
-                     f"{statistics.median(one.seconds for one in runs):.1f}", f"{statistics.median(one.steps for one in runs):,.0f}")
+                    (
+                        name,
+                        f"{sum(one.best >= ENOUGH for one in runs)} of {len(runs)}",
+                        f"{statistics.median(one.seconds for one in runs):.1f}",
+                        f"{statistics.median(one.steps for one in runs):,.0f}",
+                    )
                     for name, runs in learned.items()
                 ],
             ),
-            table(("PPO, steps/s", "median"), [(name, f"{value:,.0f}") for name, value in middle.items()]),
+            table(
+                ("PPO, steps/s", "median"),
+                [(name, f"{value:,.0f}") for name, value in middle.items()],
+            ),
             table(
                 ("worlds alone, steps/s", "fledge", "gymnasium"),
-                [(world, f"{c['fledge']:,.0f}", f"{c['gymnasium']:,.0f}") for world, c in ceilings.items()],
+                [
+                    (world, f"{rates['fledge']:,.0f}", f"{rates['gymnasium']:,.0f}")
+                    for world, rates in ceilings.items()
+                ],
             ),
         )
     )  # fmt: skip

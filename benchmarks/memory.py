@@ -103,7 +103,7 @@ def measure_memory(
     sizes: dict[str, dict[str, float]], folder: Path
 ) -> dict[str, dict[str, dict[str, float]]]:
     """command -> "small" or "large" -> megabytes of text, peak megabytes, seconds."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    measured: dict[str, dict[str, dict[str, float]]] = {}
     for which in ("small", "large"):
         for name, command in COMMANDS.items():
             megabytes = sizes[name][which]
@@ -117,12 +117,12 @@ def measure_memory(
                 shutil.rmtree(folder / out.removeprefix("out="), ignore_errors=True)
             peak, seconds = peak_mb((*command, f"data={text.name}", *more), folder)
             say(f"{name} on {megabytes:g} MB: {peak:.0f} MB, {seconds:.0f} s")
-            found.setdefault(name, {})[which] = {
+            measured.setdefault(name, {})[which] = {
                 "text_mb": megabytes,
                 "peak_mb": peak,
                 "seconds": seconds,
             }
-    return found
+    return measured
 
 
 def measure_packed(megabytes: float, folder: Path) -> dict[str, float]:
@@ -167,7 +167,7 @@ def tokens_per_second(
     train = ("tokenizer", "train", f"data={text.name}", f"kind={kind}", f"out={tokenizer.name}")
     peak_mb((*train, "vocab_size=400") if kind == "bpe" else train, folder)
     sources = {"now": Path(__file__).parent.parent / "src", "before": old}
-    found: dict[str, list[float]] = {name: [] for name in sources}
+    speeds: dict[str, list[float]] = {name: [] for name in sources}
     for number in range(rounds):
         for side, source in sources.items():
             out = folder / "shards"
@@ -178,11 +178,11 @@ def tokens_per_second(
                 command, env=environment, capture_output=True, text=True, check=True
             )
             index = json.loads((out / "index.json").read_text())
-            found[side].append(
+            speeds[side].append(
                 sum(split["tokens"] for split in index["splits"].values()) / float(done.stdout)
             )
         say(f"tokenising, {kind}: round {number + 1} of {rounds}")
-    return found
+    return speeds
 
 
 def main() -> None:
@@ -255,8 +255,15 @@ def main() -> None:
         )
         for name, each in memory.items()
     ]
-    rows.append(("a small .gz", f"{packed['packed_mb']:.1f}", f"{packed['text_mb']:g} → {packed['peak_mb']:,.0f}",
-                 f"{growth['a small .gz']:+,.0f}", f"{packed['seconds']:,.0f}"))  # fmt: skip
+    rows.append(
+        (
+            "a small .gz",
+            f"{packed['packed_mb']:.1f}",
+            f"{packed['text_mb']:g} → {packed['peak_mb']:,.0f}",
+            f"{growth['a small .gz']:+,.0f}",
+            f"{packed['seconds']:,.0f}",
+        )
+    )
     text_table = table(("MB of text → MB of memory", "small", "large", "growth", "seconds"), rows)
     figures: dict[str, Any] = {"memory": memory, "packed": packed, "tokens_per_second": speed}
     finish(given.json, text_table, ratios, figures, dict.fromkeys(ratios, f"≥ {AIM_SPEED}"), aims)

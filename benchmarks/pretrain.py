@@ -213,9 +213,12 @@ def main() -> None:
     tokens = ROWS * CONTEXT
     speed = rates({name: times[name] for name in sides}, tokens)
     matrix = {
-        kind: max(2 * s[0] * s[1] * s[2] * repeats(s) / sorted(times[f"{kind} {s}"])[rounds // 2] for s in SHAPES)
+        kind: max(
+            2 * s[0] * s[1] * s[2] * repeats(s) / sorted(times[f"{kind} {s}"])[rounds // 2]
+            for s in SHAPES
+        )
         for kind in kinds
-    }  # fmt: skip
+    }
     precision_of = {
         name: (chosen if name == "ours as chosen" else name).split()[1] for name in sides
     }

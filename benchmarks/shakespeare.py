@@ -48,7 +48,9 @@ def corpus() -> Path:
     if not path.exists():
         sys.exit(
             f"{path} does not exist. Get the text with\n  mkdir -p {path.parent} && curl -L "
-            f"https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt | gzip > {path}\nor set FLEDGE_DATA to the folder that holds text/tinyshakespeare.txt.gz."
+            "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
+            f"input.txt | gzip > {path}\nor set FLEDGE_DATA to the folder that holds "
+            "text/tinyshakespeare.txt.gz."
         )
     return path
 
@@ -174,7 +176,7 @@ def windows(tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 # Ours
-# ----------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def ours(path: Path, text: str, steps: int, seed: int, folder: Path) -> dict[str, float]:
@@ -216,23 +218,23 @@ def main() -> None:
     with gzip.open(path, "rt", encoding="utf-8") as file:
         text = file.read()
     steps, rounds = (60, 1) if given.quick else (2000, 3)
-    found: dict[str, list[dict[str, float]]] = {"fledge pretrain": [], "plain loop": []}
+    measured: dict[str, list[dict[str, float]]] = {"fledge pretrain": [], "plain loop": []}
     for number in range(rounds):
         folder = Path(tempfile.mkdtemp()) / "run"
-        found["fledge pretrain"].append(ours(path, text, steps, number, folder))
+        measured["fledge pretrain"].append(ours(path, text, steps, number, folder))
         shutil.rmtree(folder.parent)
-        found["plain loop"].append(plain(text, steps, number))
+        measured["plain loop"].append(plain(text, steps, number))
         say(
-            f"round {number + 1} of {rounds}: {found['fledge pretrain'][-1]} against "
-            f"{found['plain loop'][-1]}"
+            f"round {number + 1} of {rounds}: {measured['fledge pretrain'][-1]} against "
+            f"{measured['plain loop'][-1]}"
         )
     middle = {
         side: {key: statistics.median(each[key] for each in values) for key in values[0]}
-        for side, values in found.items()
+        for side, values in measured.items()
     }
 
     def slower(key: str) -> float:
-        both = zip(found["fledge pretrain"], found["plain loop"], strict=True)
+        both = zip(measured["fledge pretrain"], measured["plain loop"], strict=True)
         return statistics.median(a[key] / b[key] for a, b in both)
 
     text_table = table(
@@ -252,9 +254,8 @@ def main() -> None:
         "training time: ours / plain loop": "≤ 1.10",
         "whole time: ours / plain loop": "≤ 1.10",
     }
-    finish(
-        given.json, text_table, ratios, {"median": middle, "rounds": found, "steps": steps}, targets
-    )
+    figures = {"median": middle, "rounds": measured, "steps": steps}
+    finish(given.json, text_table, ratios, figures, targets)
 
 
 if __name__ == "__main__":

@@ -85,11 +85,15 @@ def speed_up(times: Times, ours: str, theirs: str) -> float:
 
 def rates(times: Times, amount: float) -> dict[str, dict[str, float]]:
     """Amount per second of each side: median, lowest and highest round."""
-    found = {}
+    per_second = {}
     for name, values in times.items():
         each = [amount / value for value in values]
-        found[name] = {"median": statistics.median(each), "lowest": min(each), "highest": max(each)}
-    return found
+        per_second[name] = {
+            "median": statistics.median(each),
+            "lowest": min(each),
+            "highest": max(each),
+        }
+    return per_second
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -108,10 +112,10 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def rate_table(found: Mapping[str, Mapping[str, float]], unit: str) -> str:
+def rate_table(per_second: Mapping[str, Mapping[str, float]], unit: str) -> str:
     rows = [
         (name, *(f"{r[key]:,.0f}" for key in ("median", "lowest", "highest")))
-        for name, r in found.items()
+        for name, r in per_second.items()
     ]
     return table((unit, "median", "lowest", "highest"), rows)
 

@@ -132,9 +132,9 @@ def main() -> None:
     for name, grid in maps(side).items():
         if given.map not in (None, name):
             continue
-        times, found = compare(name, grid, rounds)
-        figures[name] = found
-        tables = found["seconds_a_sweep_over_tables"]
+        times, compared = compare(name, grid, rounds)
+        figures[name] = compared
+        tables = compared["seconds_a_sweep_over_tables"]
         ratios[f"{name}: ours / quantecon"] = speed_up(times, "ours", "quantecon")
         ratios[f"{name}, a sweep over tables: ours / quantecon"] = speed_up(
             tables, "ours", "quantecon"
@@ -145,12 +145,12 @@ def main() -> None:
                 (
                     f"{name}, {who}",
                     f"{seconds[len(seconds) // 2]:.2f}",
-                    f"{found['sweeps'][who]:,.0f}",
+                    f"{compared['sweeps'][who]:,.0f}",
                     f"{1000 * min(tables[who]):.1f}",
                 )
             )
-        rows.append((f"{name}, ours: error at most", f"{found['error_bound']:.1e}", "", ""))
-        rows.append((f"{name}, ours: bytes a place", f"{found['bytes_a_place']:.0f}", "", ""))
+        rows.append((f"{name}, ours: error at most", f"{compared['error_bound']:.1e}", "", ""))
+        rows.append((f"{name}, ours: bytes a place", f"{compared['bytes_a_place']:.0f}", "", ""))
     text = table((f"{side} × {side}", "seconds", "sweeps", "ms a sweep over tables"), rows)
     targets = {key: TARGET for key in ratios if "tables" not in key}
     finish(given.json, text, ratios, figures, targets)

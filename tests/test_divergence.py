@@ -62,10 +62,10 @@ def test_a_divergence_is_its_formula_over_the_actions(name: str) -> None:
         raw = np.exp((hidden @ weight.T).detach().numpy()[:, kept])
         return raw / raw.sum(-1, keepdims=True)
 
-    found = divergence(KINDS[name], teacher_hidden, teacher_weight, hidden, weight, ALLOWED)
+    value = divergence(KINDS[name], teacher_hidden, teacher_weight, hidden, weight, ALLOWED)
     wanted = in_numpy(name, softmax(teacher_hidden, teacher_weight), softmax(hidden, weight))
-    np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-10)
-    assert (found > 0.01).all()
+    np.testing.assert_allclose(value.detach().numpy(), wanted, rtol=1e-10)
+    assert (value > 0.01).all()
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 23, 100])
@@ -73,8 +73,8 @@ def test_a_divergence_is_its_formula_over_the_actions(name: str) -> None:
 def test_chunks_change_neither_value_nor_gradient(name: str, chunk: int) -> None:
     def both(compute: Callable[..., Tensor]) -> tuple[Tensor, ...]:
         given = inputs()
-        found = compute(*given)
-        return found, *torch.autograd.grad((found * normal(POSITIONS, seed=4)).sum(), given[2:])
+        value = compute(*given)
+        return value, *torch.autograd.grad((value * normal(POSITIONS, seed=4)).sum(), given[2:])
 
     def whole(
         teacher_hidden: Tensor, teacher_weight: Tensor, hidden: Tensor, weight: Tensor
@@ -113,9 +113,9 @@ def test_the_logits_never_exist_whole(name: str) -> None:
 def test_equal_distributions_are_nothing_apart_and_leave_no_gradient() -> None:
     for kind in KINDS.values():
         hidden, weight = normal(5, 4, seed=2).requires_grad_(True), normal(VOCABULARY, 4, seed=3)
-        found = divergence(kind, hidden.detach(), weight, hidden, weight)
-        assert found.abs().max() < 1e-12
-        assert torch.autograd.grad(found.sum(), hidden)[0].abs().max() < 1e-12
+        value = divergence(kind, hidden.detach(), weight, hidden, weight)
+        assert value.abs().max() < 1e-12
+        assert torch.autograd.grad(value.sum(), hidden)[0].abs().max() < 1e-12
 
 
 def test_jensen_shannon_tends_to_either_kl() -> None:
@@ -137,14 +137,14 @@ def test_a_token_that_the_teacher_never_says_costs_no_nan() -> None:
     even = torch.zeros(1, 2, requires_grad=True)
     for kind in KINDS.values():
         for pair in ((sure, even.log_softmax(-1)), (even.log_softmax(-1), sure)):
-            found = kind(*pair)
-            gradient = torch.autograd.grad(found.sum(), even)[0]
-            assert torch.isfinite(found).all()
+            value = kind(*pair)
+            gradient = torch.autograd.grad(value.sum(), even)[0]
+            assert torch.isfinite(value).all()
             assert torch.isfinite(gradient).all()
 
 
 def test_no_position_is_a_loss_of_zero_with_a_gradient() -> None:
     hidden, weight = torch.zeros(0, 4, requires_grad=True), normal(VOCABULARY, 4, seed=3).float()
-    found = divergence(forward_kl, torch.zeros(0, 4), weight, hidden, weight)
-    assert found.shape == (0,)
-    found.sum().backward()
+    value = divergence(forward_kl, torch.zeros(0, 4), weight, hidden, weight)
+    assert value.shape == (0,)
+    value.sum().backward()

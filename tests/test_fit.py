@@ -117,17 +117,17 @@ def test_k3_estimates_a_kl_of_thirty_nats() -> None:
 
 @pytest.mark.parametrize("gap", [-30.0, -11.0, 11.0, 19.9])
 def test_k3_is_its_formula_up_to_a_ratio_of_e_to_the_20(gap: float) -> None:
-    found = kl_k3(
+    estimate = kl_k3(
         torch.zeros(1, dtype=torch.float64), torch.tensor([gap], dtype=torch.float64)
     ).item()
-    assert found == pytest.approx(math.expm1(gap) - gap, rel=1e-12)
+    assert estimate == pytest.approx(math.expm1(gap) - gap, rel=1e-12)
 
 
 def test_k3_holds_a_ratio_at_e_to_the_20() -> None:
-    found = kl_k3(
+    estimate = kl_k3(
         torch.zeros(1, dtype=torch.float64), torch.tensor([25.0], dtype=torch.float64)
     ).item()
-    assert found == pytest.approx(math.exp(20) - 1 - 25, rel=1e-12)
+    assert estimate == pytest.approx(math.exp(20) - 1 - 25, rel=1e-12)
 
 
 @pytest.mark.parametrize(

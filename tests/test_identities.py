@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
 
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
@@ -131,14 +132,14 @@ def _one_rank(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
     )
-    found = {}
+    gradients = {}
     for name, make in EVERY.items():
         case = make(RANKS[rank], 4)
         gradient, figures = case.gradient()
         if hasattr(case.algorithm, "kl"):
             figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
-        found[name] = (gradient, figures)
-    torch.save(found, f"{folder}/{rank}.pt")
+        gradients[name] = (gradient, figures)
+    torch.save(gradients, f"{folder}/{rank}.pt")
     # nobody leaves while the other may still ask: gloo aborts then, now and again
     distributed.barrier()
     distributed.destroy_process_group()
@@ -148,7 +149,7 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
     """Through real processes and gloo: gradients, figures, and the KL coefficient that follows from
     them, on both ranks.
     """
-    multiprocessing.spawn(_one_rank, args=(str(tmp_path),), nprocs=2)  # pyright: ignore[reportPrivateImportUsage]
+    spawn(_one_rank, args=(str(tmp_path),), nprocs=2)
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     for name, make in EVERY.items():
         case = make(ALL_ROWS, None)

@@ -119,8 +119,8 @@ def test_restricted_logits_are_the_rule_by_its_definition(
     gap = np.cumsum(kept) / sum(kept)
     if np.abs(gap - rule.top_p).min() < 1e-9 and rule.top_p < 1:
         return  # the mass meets top_p to the last digit: either set is right
-    found = restrict(torch.tensor([logits], dtype=torch.float64), rule).softmax(-1)[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-15)
+    probabilities = restrict(torch.tensor([logits], dtype=torch.float64), rule).softmax(-1)[0]
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-9, atol=1e-15)
 
 
 def test_what_is_no_action_has_no_probability_and_the_rest_is_renormalised() -> None:

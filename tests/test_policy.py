@@ -21,8 +21,8 @@ def test_log_probabilities_and_entropies_equal_those_of_the_whole_softmax() -> N
     logp = logits.log_softmax(-1)
     entropy = torch.distributions.Categorical(logits=logits).entropy()
     here = logp.gather(-1, batch.action[..., None])[..., 0]
-    found, spread = policy.evaluate(batch.obs, batch.action, batch.chosen, entropy=True)
-    torch.testing.assert_close(found, torch.where(batch.chosen, here, 0.0))
+    evaluated, spread = policy.evaluate(batch.obs, batch.action, batch.chosen, entropy=True)
+    torch.testing.assert_close(evaluated, torch.where(batch.chosen, here, 0.0))
     torch.testing.assert_close(spread, torch.where(batch.chosen, entropy, 0.0))
     everywhere = policy.log_prob(batch.obs, batch.action)
     torch.testing.assert_close(everywhere[batch.chosen], here[batch.chosen])

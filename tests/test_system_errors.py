@@ -59,12 +59,20 @@ def test_what_no_user_can_mend_has_none() -> None:
 @pytest.mark.parametrize(
     ("words", "writes"),
     [
-        ("sample base=runs/a prompt=b", None), ("evaluate runs/a data=c", None), ("runs", None), ("nonsense", None), ("", None),
-        ("tune base=runs/a", "runs"), ("tune base=runs/a out=elsewhere", "elsewhere"), ("tune --out elsewhere", "elsewhere"),
-        ("tokenizer train data=a out=t", "t"), ("tokenizer show t", None), ("resume runs/a", "runs/a"),
+        ("sample base=runs/a prompt=b", None),
+        ("evaluate runs/a data=c", None),
+        ("runs", None),
+        ("nonsense", None),
+        ("", None),
+        ("tune base=runs/a", "runs"),
+        ("tune base=runs/a out=elsewhere", "elsewhere"),
+        ("tune --out elsewhere", "elsewhere"),
+        ("tokenizer train data=a out=t", "t"),
+        ("tokenizer show t", None),
+        ("resume runs/a", "runs/a"),
         ("report run=runs/a", "runs/a"),
     ],
-)  # fmt: skip
+)
 def test_a_command_writes_where_it_says_or_nowhere(words: str, writes: str | None) -> None:
     assert written_by(words.split()) == (None if writes is None else Path(writes))
 

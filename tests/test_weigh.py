@@ -70,13 +70,13 @@ def batches(draw: st.DrawFn) -> Steps:
 
 def episodes(steps: Steps, row: int) -> list[list[int]]:
     """The chosen steps of a row, cut after every end."""
-    found: list[list[int]] = [[]]
+    parts: list[list[int]] = [[]]
     for t in range(steps.chosen.shape[1]):
         if steps.chosen[row, t]:
-            found[-1].append(t)
+            parts[-1].append(t)
             if steps.terminated[row, t] or steps.truncated[row, t]:
-                found.append([])
-    return [episode for episode in found if episode]
+                parts.append([])
+    return [episode for episode in parts if episode]
 
 
 def value_after(steps: Steps, row: int, episode: list[int], i: int) -> float:

@@ -64,12 +64,12 @@ def divergence(
     again = partial(
         checkpoint, partial(_piece, kind), use_reentrant=False, preserve_rng_state=False
     )
-    found = [
+    pieces = [
         again(teacher_hidden[a : a + chunk], teacher_weight, hidden[a : a + chunk], weight)
         for a in range(0, len(hidden), chunk)
     ]
     return (
-        torch.cat(found) if found else hidden.sum(-1)
+        torch.cat(pieces) if pieces else hidden.sum(-1)
     )  # no position: an empty answer that still has a gradient
 
 

@@ -118,5 +118,6 @@ class _Follower(MetaPathFinder):
             run(module)
             action()
 
-        setattr(spec.loader, "exec_module", run_and_act)  # noqa: B010 (an attribute of this one loader)
+        # An attribute of this one loader.
+        setattr(spec.loader, "exec_module", run_and_act)  # noqa: B010
         return spec

@@ -92,9 +92,9 @@ class Learner:
         """Every rank's x, in the order of ranks: where a sum does not say enough."""
         if not distributed.is_initialized():
             return [x]
-        found: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(found, x)
-        return found
+        gathered: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(gathered, x)
+        return gathered
 
     def count(self, mask: Tensor) -> Tensor:
         """How many are True, over all ranks: the denominator, taken before anything is cut.  -> []

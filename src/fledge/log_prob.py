@@ -212,4 +212,5 @@ def log_prob(
             x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight)
         )
     with torch.autocast(hidden.device.type, enabled=False):
-        return _ChunkedLogProb.apply(hidden, weight, action, rule, allowed, chunk, entropy)  # pyright: ignore[reportReturnType]
+        apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
+        return apply(hidden, weight, action, rule, allowed, chunk, entropy)

@@ -239,10 +239,10 @@ class _Way:
         """Go back to the newest whole checkpoint; False where there is none, and the run begins at
         step 0.
         """
-        found = _checkpoint(self.run, self.watcher)
-        if found is None:
+        restored = _checkpoint(self.run, self.watcher)
+        if restored is None:
             return False
-        self.step, state = found
+        self.step, state = restored
         with _fitting(self.run, self.step):
             self.algorithm.load_state_dict(state["algorithm"])
             self.sampler.load_state_dict(state["sampler"])
@@ -266,9 +266,9 @@ def _checkpoint(run: Run, watcher: Watcher) -> tuple[int, dict[Any, Any]] | None
     is set aside. Raises UserError where checkpoints are damaged, or were lost after the run had
     finished: to begin again is the user's decision.
     """
-    found = run.checkpoints.latest(watcher.line)
-    if found is not None:
-        return found
+    newest = run.checkpoints.latest(watcher.line)
+    if newest is not None:
+        return newest
     had_some = bool(run.checkpoints.steps()) or run.kept_summary is not None
     if had_some and not run.allowed.restart:
         raise UserError(

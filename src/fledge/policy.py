@@ -127,8 +127,8 @@ class TokenPolicy(nn.Module):
             norms.append(
                 p.scatter_add(-1, done[:, None], -torch.ones_like(p[:, :1])).square().sum(-1)
             )
-        found = torch.zeros(chosen.shape, dtype=norms[0].dtype, device=chosen.device)
-        return found.masked_scatter(chosen, torch.cat(norms))
+        empty = torch.zeros(chosen.shape, dtype=norms[0].dtype, device=chosen.device)
+        return empty.masked_scatter(chosen, torch.cat(norms))
 
     def with_rule(self, rule: Decoding) -> TokenPolicy:
         """The same network (shared, not copied) under another rule."""

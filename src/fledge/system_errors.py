@@ -23,7 +23,10 @@ _READ = "change its permissions, or give another path"
 _MEANINGS = {
     errno.ENOSPC: ("the disk is full", _ROOM, _ROOM),
     errno.EDQUOT: ("the disk quota is used up", _ROOM, _ROOM),
-    errno.EFBIG: ("a file may not grow any larger here (`ulimit -f`, or the file system's own limit)", _LIMIT, _LIMIT),
+    errno.EFBIG: (
+        "a file may not grow any larger here (`ulimit -f`, or the file system's own limit)",
+        _LIMIT, _LIMIT,
+    ),
     errno.EMFILE: ("more files are open than one process may have (`ulimit -n`)", _LIMIT, _LIMIT),
     errno.ENFILE: ("more files are open than this machine may have", _LIMIT, _LIMIT),
     errno.EACCES: ("permission was refused", f"change the permissions, or {_OUT}", _READ),
@@ -31,9 +34,16 @@ _MEANINGS = {
     errno.EROFS: ("the file system is read-only", _OUT, _OUT),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", _OUT, _ANOTHER),
     errno.ENAMETOOLONG: ("a name is too long for the file system", _OUT, _ANOTHER),
-    errno.ELOOP: ("its links lead in a circle", f"mend the link, or {_OUT}", f"mend the link, or {_ANOTHER}"),
-    errno.EEXIST: ("a file is in the way of a folder", f"remove it, or {_OUT}", f"remove it, or {_OUT}"),
-    errno.ENOENT: ("a file or folder is not there", "make it, or choose another path", "make it, or choose another path"),
+    errno.ELOOP: (
+        "its links lead in a circle", f"mend the link, or {_OUT}", f"mend the link, or {_ANOTHER}",
+    ),
+    errno.EEXIST: (
+        "a file is in the way of a folder", f"remove it, or {_OUT}", f"remove it, or {_OUT}",
+    ),
+    errno.ENOENT: (
+        "a file or folder is not there",
+        "make it, or choose another path", "make it, or choose another path",
+    ),
     errno.EISDIR: ("a folder is in the way of a file", _OUT, "give the file itself"),
     errno.EBUSY: ("it is in use", _OUT, "wait for it, or give another path"),
     errno.EIO: (

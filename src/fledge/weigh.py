@@ -71,12 +71,12 @@ def _from_behind(x: Tensor, decay: float, chosen: Tensor, ended: Tensor) -> Tens
     """
     own = torch.where(chosen, x, 0.0).unbind(1)
     share = torch.ones_like(x).masked_fill(chosen, decay).masked_fill(chosen & ended, 0.0).unbind(1)
-    found: list[Tensor] = []
+    sums: list[Tensor] = []
     behind = x.new_zeros(len(x))
     for here, kept in zip(reversed(own), reversed(share), strict=True):
         behind = torch.addcmul(here, kept, behind)
-        found.append(behind)
-    return torch.where(chosen, torch.stack(found[::-1], 1), 0.0) if found else torch.zeros_like(x)
+        sums.append(behind)
+    return torch.where(chosen, torch.stack(sums[::-1], 1), 0.0) if sums else torch.zeros_like(x)
 
 
 OverRanks = Callable[[Tensor], Tensor]

@@ -127,10 +127,10 @@ def test_a_sampler_that_was_saved_goes_on_with_the_same_rows() -> None:
     again.actor.load_state_dict(weights)
     again.load_state_dict(state)
     for batch in wanted:
-        found = next(again)
+        batch_again = next(again)
         for name, value in batch.items():
-            assert (value is None) == (getattr(found, name) is None)
-            assert value is None or torch.equal(value, getattr(found, name)), name
+            assert (value is None) == (getattr(batch_again, name) is None)
+            assert value is None or torch.equal(value, getattr(batch_again, name)), name
     assert again.figures == sampler.figures
 
 
@@ -155,7 +155,7 @@ def test_scaled_rewards_are_divided_by_the_spread_of_the_discounted_returns() ->
     scaled = Episodes(world, Coin(), Stopwatch(), steps=7, seed=0, scale=RewardScale(2, gamma))
     back, seen = [0.0, 0.0], []
     for _ in range(3):
-        raw, found = next(plain), next(scaled)
+        raw, scaled_rows = next(plain), next(scaled)
         for t in range(7):
             for i in range(2):
                 back[i] = gamma * back[i] + float(raw.reward[i, t])
@@ -164,7 +164,7 @@ def test_scaled_rewards_are_divided_by_the_spread_of_the_discounted_returns() ->
                 if raw.terminated[i, t]:
                     back[i] = 0.0
         spread = float(torch.tensor(seen, dtype=torch.float64).std(correction=0))
-        torch.testing.assert_close(found.reward, raw.reward / spread)
+        torch.testing.assert_close(scaled_rows.reward, raw.reward / spread)
     assert scaled.figures["episode_return"] == plain.figures["episode_return"]  # the world's own
 
 

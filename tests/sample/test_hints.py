@@ -38,7 +38,8 @@ def make(
     policy = TokenPolicy(transformer(vocab_size=262, context=context), actions(BYTES))
     task = task or load_task("reverse", seed=1, shortest=2, longest=4)
     rollouts = Rollouts(
-        policy, BYTES, task, scorer or Verifier(task), Stopwatch(), prompts_per_step=prompts, samples_per_prompt=2, max_new_tokens=8, seed=5
+        policy, BYTES, task, scorer or Verifier(task), Stopwatch(),
+        prompts_per_step=prompts, samples_per_prompt=2, max_new_tokens=8, seed=5,
     )  # fmt: skip
     return Hints(rollouts, hint, threshold=1.0)
 
@@ -72,13 +73,13 @@ def words_of(hints: Hints, number: int) -> list[Example]:
 
 def texts(batch: Trajectories) -> list[tuple[list[int], str]]:
     """Prompt tokens and answer of each row."""
-    found = []
+    rows = []
     for i in range(len(batch)):
         first, last = int(batch.chosen[i].int().argmax()) + 1, int(batch.last()[i])
-        found.append(
+        rows.append(
             (batch.obs[i, :first].tolist(), BYTES.decode(batch.obs[i, first:last].tolist()))
         )
-    return found
+    return rows
 
 
 def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_plain_prompt(
@@ -117,7 +118,11 @@ def test_where_all_is_solved_nothing_is_asked_again(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_hint_that_does_not_help_leaves_the_samples_as_they_were() -> None:
-    nothing: Scorer = lambda examples, completions, texts: {"reward": [0.0] * len(texts)}  # noqa: E731
+    def nothing(
+        examples: object, completions: object, texts: Sequence[str]
+    ) -> dict[str, list[float]]:
+        return {"reward": [0.0] * len(texts)}
+
     hints, plain = make(nothing), make(nothing)
     assert same_bits(next(hints), next(plain.rollouts))
     assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (1.0, 0.0)

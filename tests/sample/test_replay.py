@@ -170,11 +170,11 @@ def test_the_next_observation_of_an_end_is_the_true_last_one() -> None:
         Trajectories(obs, torch.zeros(1, 6), chosen, torch.ones(1, 6), terminated, truncated)
     )
     drawn = memory.draw(400, GAMMA)  # each of 4 is missed with probability 0.75^400
-    found = {
+    steps = {
         (float(a), float(b), bool(c))
         for a, b, c in zip(drawn.obs, drawn.next_obs, drawn.terminated, strict=True)
     }
-    assert found == {(10, 11, False), (11, 12, True), (20, 21, False), (30, 31, False)}
+    assert steps == {(10, 11, False), (11, 12, True), (20, 21, False), (30, 31, False)}
 
 
 def test_an_end_stops_returns_even_where_a_world_that_looks_the_same_begins_at_once() -> None:
@@ -197,8 +197,8 @@ def test_an_end_stops_returns_even_where_a_world_that_looks_the_same_begins_at_o
             torch.zeros(1, 3), torch.zeros(1, 2), yes, torch.tensor([[40.0, 80.0]]), no, no
         )
     )
-    found = memory.draw(400, 1.0, 4)  # each of 4 is missed with probability 0.75^400
-    assert set(found.reward.tolist()) == {3.0, 2.0, 120.0, 80.0}
+    drawn = memory.draw(400, 1.0, 4)  # each of 4 is missed with probability 0.75^400
+    assert set(drawn.reward.tolist()) == {3.0, 2.0, 120.0, 80.0}
 
 
 def test_steps_are_drawn_equally_often() -> None:

@@ -64,8 +64,8 @@ def make(scorer: Scorer | None = None, rule: Decoding | None = None, redraws: in
     )
     task = load_task("reverse", seed=1, shortest=2, longest=4)
     return Rollouts(
-        policy, BYTES, task, scorer or Verifier(task), Stopwatch(), prompts_per_step=3, samples_per_prompt=4, max_new_tokens=6, seed=5,
-        redraws=redraws,
+        policy, BYTES, task, scorer or Verifier(task), Stopwatch(),
+        prompts_per_step=3, samples_per_prompt=4, max_new_tokens=6, seed=5, redraws=redraws,
     )  # fmt: skip  # pyright: ignore
 
 
@@ -144,13 +144,13 @@ class Grader:
         self, examples: Sequence[Example], completions: Sequence[Completion], texts: Sequence[str]
     ) -> dict[str, list[float]]:
         self.calls += 1
-        found: list[float] = []
+        rewards: list[float] = []
         for place in range(0, len(examples), 4):
-            found += [0.0, 1.0, 2.0, 3.0] if self.differs(len(self.prompts)) else [0.5] * 4
+            rewards += [0.0, 1.0, 2.0, 3.0] if self.differs(len(self.prompts)) else [0.5] * 4
             self.prompts.append(examples[place].prompt)
         self.completions += completions
-        self.rewards += found
-        return {"reward": found, "exact_match": [float(x == 3.0) for x in found]}
+        self.rewards += rewards
+        return {"reward": rewards, "exact_match": [float(x == 3.0) for x in rewards]}
 
 
 def prompts_of(sampler: Rollouts, numbers: Sequence[int]) -> list[list[int]]:
@@ -181,7 +181,8 @@ def test_figures_are_means_over_everything_that_was_drawn() -> None:
     assert len(said) == 24
     tokens = [len(c.tokens) for c in said]
     assert sampler.figures == pytest.approx({
-        "reward": sum(grader.rewards) / 24, "sampled_exact_match": 3 / 24, "stop_rate": sum(c.stopped for c in said) / 24,
+        "reward": sum(grader.rewards) / 24,
+        "sampled_exact_match": 3 / 24, "stop_rate": sum(c.stopped for c in said) / 24,
         "completion_tokens": sum(tokens) / 24, "tokens": sum(tokens), "drawn_groups": 6,
     })  # fmt: skip
 

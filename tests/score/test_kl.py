@@ -22,8 +22,8 @@ def test_its_mean_over_everything_is_the_exact_kl(stop: int | None) -> None:
     rows = speak(
         language, range(len(language.sequences)), 3, torch.zeros(len(logp), dtype=torch.float64)
     )
-    found = stepwise_kl(TokenPolicy(networks[0], chunk=5), TokenPolicy(networks[1]), rows)
-    torch.testing.assert_close((logp.exp() * found).sum(), kl(logp, other), rtol=1e-12, atol=1e-12)
+    each = stepwise_kl(TokenPolicy(networks[0], chunk=5), TokenPolicy(networks[1]), rows)
+    torch.testing.assert_close((logp.exp() * each).sum(), kl(logp, other), rtol=1e-12, atol=1e-12)
     assert kl(logp, other) > 0.1
 
 
@@ -31,7 +31,7 @@ def test_under_a_rule_it_is_that_of_the_sampled_distribution() -> None:
     policy, reference = policy_of(transformer(0)), policy_of(transformer(5))
     batch = rollouts(policy)
     for rule in (Decoding(temperature=0.5), Decoding(temperature=2.0)):
-        found = stepwise_kl(policy.with_rule(rule), reference.with_rule(rule), batch)
+        each = stepwise_kl(policy.with_rule(rule), reference.with_rule(rule), batch)
         p, q = (
             (x.network(batch.obs[:, :-1]) @ x.network.unembedding.T)[..., 2:]
             .div(rule.temperature)
@@ -40,7 +40,7 @@ def test_under_a_rule_it_is_that_of_the_sampled_distribution() -> None:
             for x in (policy, reference)
         )
         expected = torch.where(batch.chosen, (p * (p / q).log()).sum(-1), 0.0).sum(1)
-        torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(each.double(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_policy_is_at_no_distance_from_itself() -> None:

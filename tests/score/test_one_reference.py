@@ -35,8 +35,11 @@ from tests.subjects import Gradients, TableNetwork, learner, seeded, speak
 LANGUAGE = Language(4, 2)  # 16 sequences
 BETA, TEMPERATURE, OFF = 0.7, 0.6, -40.0
 RULES = (
-    Decoding(TEMPERATURE, top_k=2), Decoding(TEMPERATURE, top_p=0.99999), Decoding(TEMPERATURE, min_p=1e-5), Decoding(TEMPERATURE),
-)  # fmt: skip
+    Decoding(TEMPERATURE, top_k=2),
+    Decoding(TEMPERATURE, top_p=0.99999),
+    Decoding(TEMPERATURE, min_p=1e-5),
+    Decoding(TEMPERATURE),
+)
 
 
 class Cut:

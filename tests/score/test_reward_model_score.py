@@ -27,9 +27,9 @@ def model() -> ScalarModel:
     """In float64: batches of other sizes add in other orders, and no tolerance in float32 holds on
     every processor.
     """
-    found = ScalarModel(transformer())
-    torch.nn.init.normal_(found.head.linear.weight, generator=seeded(0))
-    return found.double()
+    model = ScalarModel(transformer())
+    torch.nn.init.normal_(model.head.linear.weight, generator=seeded(0))
+    return model.double()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 256])

@@ -54,13 +54,13 @@ class Held(NamedTuple):
 
 def read_header(path: Path) -> dict[str, Held]:
     """Name to dtype and shape of every tensor, of which none is read. Raises UserError."""
-    with open_regular(
-        path
-    ):  # the library says of a file that may not be read that it does not exist
+    # The library says of a file that may not be read that it does not exist.
+    with open_regular(path):
         pass
     try:
         with safe_open(path, "pt") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()  # it is no dict, which would give them itself
+            slices = {name: file.get_slice(name) for name in names}
             return {
                 name: Held(one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()
             }

@@ -32,7 +32,7 @@ def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories)
         # 1: rounding makes no negative KL.
         each = torch.where(p > 0, p * (logp - logq) - p, 0.0) + q
         steps.append(each.clamp(min=0.0).sum(-1))
-    found = torch.zeros(
+    empty = torch.zeros(
         rows.chosen.shape, dtype=steps[0].dtype if steps else mine.dtype, device=mine.device
     )
-    return found.masked_scatter(rows.chosen, torch.cat(steps) if steps else found[:0]).sum(1)
+    return empty.masked_scatter(rows.chosen, torch.cat(steps) if steps else empty[:0]).sum(1)
