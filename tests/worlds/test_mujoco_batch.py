@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fledge.errors import UserError
-from fledge.worlds.mujoco_batch import BODIES, MujocoBatch, unheard_warnings
+from fledge.worlds.mujoco_batch import BODIES, MujocoBatch, hide_warnings
 from fledge.worlds.world import Box
 
 pytest.importorskip("mujoco")
@@ -32,7 +32,7 @@ def actions(world: MujocoBatch, steps: int) -> torch.Tensor:
 def test_whole_runs_are_gymnasiums(name):
     endless = name in ("HalfCheetah-v5", "Swimmer-v5")
     world = MujocoBatch(name, COPIES)
-    with unheard_warnings():
+    with hide_warnings():
         theirs: Any = gymnasium.make_vec(name, COPIES, vectorization_mode="sync")
     seeds = np.random.SeedSequence(4).generate_state(COPIES).tolist()
     assert np.array_equal(world.reset(4).numpy(), theirs.reset(seed=seeds)[0].astype(np.float32))
@@ -69,7 +69,7 @@ def test_states_that_a_run_seldom_meets_are_judged_as_gymnasium_does(name):
     states = [*zip(world.position.copy(), world.speed.copy(), strict=True)]
     action = torch.zeros(300, len(world.low))
     after = world.step(action)
-    with unheard_warnings():
+    with hide_warnings():
         env: Any = gymnasium.make(name)
     env.reset()
     for i, (position, speed) in enumerate(states):

@@ -15,7 +15,14 @@ from fledge.sample.whole_episodes import WholeEpisodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.gym import GymWorld
 from fledge.worlds.make import make_world
-from fledge.worlds.units import InUnits, bounds_of, check_bounds, cut, in_units, parts_of_its_own
+from fledge.worlds.units import (
+    InUnits,
+    bounds_of,
+    check_bounds,
+    cut,
+    find_unscaled_parts,
+    put_in_units,
+)
 from fledge.worlds.world import Box, Choices, Space, Step
 
 
@@ -56,12 +63,12 @@ LOW, HIGH = (
 
 def test_minus_one_is_the_lowest_and_one_the_highest_and_what_has_no_bounds_stays() -> None:
     world = Told(LOW, HIGH)
-    unit = in_units(world)
+    unit = put_in_units(world)
     assert isinstance(unit, InUnits)
     assert isinstance(unit.action, Box)
     assert unit.action.low.tolist() == [-1, -1, -1, 0, -math.inf, -math.inf, -1]
     assert unit.action.high.tolist() == [1, 1, 1, math.inf, 5, math.inf, 1]
-    assert parts_of_its_own(unit.action).nonzero().flatten().tolist() == [3, 4, 5]
+    assert find_unscaled_parts(unit.action).nonzero().flatten().tolist() == [3, 4, 5]
     for u, wanted in (
         (-1.0, [-2000, 100, -0.25, -1, -1, -1, 1e6]),
         (0.0, [0, 200, 0, 0, 0, 0, 1e6 + 0.5]),
@@ -79,11 +86,11 @@ def test_worlds_that_need_no_unit_are_left_as_they_are() -> None:
         ([-3.4e38], [3.4e38]),
     ):
         world = Told(low, high)
-        assert in_units(world) is world
+        assert put_in_units(world) is world
     chosen = Told([0.0], [1.0])
     chosen.action = Choices((3,))
-    assert in_units(chosen) is chosen
-    assert not parts_of_its_own(chosen.action).any()
+    assert put_in_units(chosen) is chosen
+    assert not find_unscaled_parts(chosen.action).any()
 
 
 @pytest.mark.parametrize(("name", "most"), [("Pendulum-v1", 2.0), ("InvertedPendulum-v5", 3.0)])
@@ -133,7 +140,7 @@ class Wide:
 
 
 def test_the_share_of_actions_that_are_cut_is_counted_over_what_was_chosen() -> None:
-    world = in_units(Told([-5.0, 0.0], [5.0, 8.0]))
+    world = put_in_units(Told([-5.0, 0.0], [5.0, 8.0]))
     for sampler in (
         Episodes(world, Wide(), Stopwatch(), steps=9, seed=0),
         WholeEpisodes(world, Wide(), Stopwatch(), seed=0),
@@ -146,7 +153,7 @@ def test_the_share_of_actions_that_are_cut_is_counted_over_what_was_chosen() -> 
 
 
 def test_what_was_learned_between_other_bounds_does_not_go_on() -> None:
-    wide, far = in_units(Told([-5.0], [5.0])), in_units(Told([0.0], [8.0]))
+    wide, far = put_in_units(Told([-5.0], [5.0])), put_in_units(Told([0.0], [8.0]))
     saved = Episodes(wide, Wide(), Stopwatch(), steps=1, seed=0).state_dict()
     other = Episodes(far, Wide(), Stopwatch(), steps=1, seed=0)
     with pytest.raises(

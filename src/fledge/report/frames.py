@@ -25,7 +25,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.user_code import contained, deed
 from fledge.worlds.make import FAMILIES, name_of
-from fledge.worlds.units import in_units
+from fledge.worlds.units import put_in_units
 
 if TYPE_CHECKING:
     from fledge.worlds.gym import GymWorld
@@ -70,7 +70,7 @@ def film(
     try:
         with _without_a_screen():
             world = _world(name, None if isinstance(given, str) else given)
-            acted_in = in_units(world)
+            acted_in = put_in_units(world)
             obs = acted_in.reset(seed)
             frames, earned, over = [_drawn(world)], 0.0, False
             for step in range(1, longest + 1):

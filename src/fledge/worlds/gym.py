@@ -28,8 +28,8 @@ from fledge.worlds.gym_copies import InProcesses, InTurn, describe_failure
 from fledge.worlds.gym_spaces import translate_actions, translate_observations
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.make import file_of
-from fledge.worlds.mujoco_batch import unheard_warnings
-from fledge.worlds.own import Maker, look_in_current_folder, make_own, out_of_file
+from fledge.worlds.mujoco_batch import hide_warnings
+from fledge.worlds.own import Maker, load_from_file, look_in_current_folder, make_own
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
@@ -62,7 +62,7 @@ def make_environment(
     """
     in_file = file_of(name)
     if maker is None and in_file is not None:
-        maker = out_of_file(*in_file)
+        maker = load_from_file(*in_file)
     environment = (
         make_registered(name, pictures) if maker is None else make_own(maker, name, pictures)
     )
@@ -101,7 +101,7 @@ def make_registered(name: str, pictures: bool) -> gymnasium.Env:
 def _make(name: str, known: str, place: str, render_mode: str | None) -> gymnasium.Env:
     try:
         if not known.startswith("ALE/"):
-            with unheard_warnings() if place.startswith("gymnasium.envs.mujoco") else nullcontext():
+            with hide_warnings() if place.startswith("gymnasium.envs.mujoco") else nullcontext():
                 return gymnasium.make(known, disable_env_checker=True, render_mode=render_mode)
         from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 

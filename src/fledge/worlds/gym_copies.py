@@ -67,7 +67,7 @@ class InTurn:
             for i, env in enumerate(self.envs):
                 obs.append(env.reset(seed=seeds[i])[0])
         self.over[:] = False
-        return self._side_by_side(obs)
+        return self._stack(obs)
 
     def step(self, action: np.ndarray) -> Told:
         """[n, …] -> what became of it. Raises UserError."""
@@ -82,9 +82,9 @@ class InTurn:
                     seen, reward[i], terminated[i], truncated[i], _ = env.step(action[i])
                     obs.append(seen)
         self.over = terminated | truncated
-        return Told(self._side_by_side(obs), reward, terminated, truncated)
+        return Told(self._stack(obs), reward, terminated, truncated)
 
-    def _side_by_side(self, obs: list[Any]) -> np.ndarray:
+    def _stack(self, obs: list[Any]) -> np.ndarray:
         wanted = self.seen.shape
         for i, seen in enumerate(obs):
             if np.shape(seen) != wanted:

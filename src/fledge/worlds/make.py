@@ -15,7 +15,7 @@ from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.gridworld import CLASSIC, read_gridworld
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.mujoco_batch import BODIES, MujocoBatch
-from fledge.worlds.units import in_units
+from fledge.worlds.units import put_in_units
 from fledge.worlds.words_world import WordsWorld
 from fledge.worlds.world import World
 
@@ -54,7 +54,9 @@ def gridworld(map_file: str | None, copies: int) -> World:
 OWN: dict[str, Callable[[int], World]] = {
     "CartPole-v1": BatchedCartPole,
     "gridworld": lambda copies: gridworld(None, copies),
-    **{name: (lambda copies, name=name: in_units(MujocoBatch(name, copies))) for name in BODIES},
+    **{
+        name: (lambda copies, name=name: put_in_units(MujocoBatch(name, copies))) for name in BODIES
+    },
 }
 # Worlds whose name goes on after a colon, and what to make of the rest.
 FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
@@ -85,8 +87,8 @@ def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> W
     "words:reverse", "my_module:Mine-v0", "./mine.py:World"; or of your own environment of
     gymnasium: its class, a function that makes one, or one that is copied.
 
-    Actions of numbers are told in units of their bounds (`units.in_units`). processes: each copy in
-    a process of its own, for environments of gymnasium whose step takes more than half a
+    Actions of numbers are told in units of their bounds (`units.put_in_units`). processes: each
+    copy in a process of its own, for environments of gymnasium whose step takes more than half a
     millisecond.
 
     Raises UserError for a name that nobody has (with the nearest one), a missing extra (with how to
@@ -116,7 +118,7 @@ def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> W
         )
     maker = None if isinstance(given, str) else given
     try:
-        return in_units(GymWorld(name, copies, processes=processes, maker=maker))
+        return put_in_units(GymWorld(name, copies, processes=processes, maker=maker))
     except Error as error:
         raise explain_unknown(name, error) from error
 

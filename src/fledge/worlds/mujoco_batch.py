@@ -79,7 +79,7 @@ BODIES = {
 
 
 @contextmanager
-def unheard_warnings() -> Iterator[None]:
+def hide_warnings() -> Iterator[None]:
     """Without what MuJoCo says of gymnasium's model files as it reads them: it would go into a file
     in the user's folder.
     """
@@ -114,7 +114,7 @@ class MujocoBatch:
             ) from error
         self.name, self.copies, self.body = name, copies, BODIES[name]
         folder = Path(str(gymnasium.__file__)).parent / "envs" / "mujoco" / "assets"
-        with unheard_warnings():
+        with hide_warnings():
             model = mujoco.MjModel.from_xml_path(str(folder / self.body.file))
         self.batch = batch.Batch(model, copies, nthread=min(copies, torch.get_num_threads()))
         self.failure = batch.SimulationError

@@ -25,7 +25,7 @@ from fledge.worlds.gym_copies import describe_failure
 Maker = Callable[..., gymnasium.Env] | gymnasium.Env
 
 
-def out_of_file(path: Path, wanted: str) -> Maker:
+def load_from_file(path: Path, wanted: str) -> Maker:
     """Raises UserError for a file that cannot be read or raises, and one that has no such
     environment in it.
     """

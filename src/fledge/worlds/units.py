@@ -21,18 +21,18 @@ from fledge.worlds.world import Box, Space, Step, World
 FARTHEST = 1e30  # a bound out there (the largest float32 there is, say) bounds nothing
 
 
-def in_units(world: World) -> World:
+def put_in_units(world: World) -> World:
     """The world as it is where actions are choices, or no part of them has other bounds than −1 and
     1; else told in their units.
     """
     if not isinstance(world.action, Box):
         return world
-    other = _bounded(world.action) & parts_of_its_own(world.action).view(world.action.shape)
+    other = _bounded(world.action) & find_unscaled_parts(world.action).view(world.action.shape)
     return InUnits(world) if bool(other.any()) else world
 
 
-def parts_of_its_own(action: Space) -> Tensor:
-    """Which parts of an action are not told from −1 to 1: after `in_units`, those without two
+def find_unscaled_parts(action: Space) -> Tensor:
+    """Which parts of an action are not told from −1 to 1: after `put_in_units`, those without two
     bounds.  -> [A] bool, flat
     """
     if not isinstance(action, Box):

@@ -14,7 +14,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.models.control.body_graph import BodyGraph, body_of, read_body
-from fledge.worlds.mujoco_batch import BODIES, unheard_warnings
+from fledge.worlds.mujoco_batch import BODIES, hide_warnings
 from tests.models.control.bodies import ASSETS, BEHIND, GOOD, chain
 
 pytest.importorskip("mujoco")
@@ -69,7 +69,7 @@ def test_every_observation_is_of_the_node_that_the_world_says(world: str) -> Non
     """The world's first observation, against MuJoCo's own positions and speeds of each joint, by
     name.
     """
-    with unheard_warnings():
+    with hide_warnings():
         made = gymnasium.make(world)
     inside = made.unwrapped
     obs = made.reset(seed=3)[0]

@@ -31,7 +31,7 @@ def test_a_world_in_other_units_is_judged_the_same() -> None:
     torch.testing.assert_close(critic(-50, 150)(OBS, ACTION * 200 - 50), critic(0, 1)(OBS, ACTION))
 
 
-def test_held_still_the_gradient_goes_to_the_action_alone_and_is_the_same() -> None:
+def test_while_held_still_the_gradient_goes_to_the_action_alone_and_is_the_same() -> None:
     asked, taught = critic(0, 1), critic(0, 1)
     gradients = []
     for one in (asked, taught):

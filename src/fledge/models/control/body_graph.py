@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.worlds.mujoco_batch import BODIES, unheard_warnings
+from fledge.worlds.mujoco_batch import BODIES, hide_warnings
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_body(model_file: Path | str, hidden: int) -> BodyGraph:
             "install 'fledge[mujoco]', or -e '.[mujoco]' in a clone"
         ) from missing
     try:
-        with unheard_warnings():
+        with hide_warnings():
             model = mujoco.MjModel.from_xml_path(str(model_file))
     except ValueError as wrong:
         raise UserError(

@@ -34,7 +34,7 @@ from fledge.runs.show import Show, Watch
 from fledge.runs.whole_folder import place_of
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world, name_of
-from fledge.worlds.units import parts_of_its_own
+from fledge.worlds.units import find_unscaled_parts
 from fledge.worlds.world import Box, World
 
 # times 1, up or down: Pendulum, Acrobot and MuJoCo's bodies show numbers of up to 30 and learn
@@ -98,7 +98,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         show.line(
             f"control: {config.algorithm} in {world.name}, {config.steps:,} steps → {run.folder}"
         )
-        parts = parts_of_its_own(world.action)
+        parts = find_unscaled_parts(world.action)
         if bool(parts.any()):
             show.line(
                 f"Of an action the parts {parts.nonzero().flatten().tolist()} have no bounds on "
