@@ -34,7 +34,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion
-from fledge.sample.rollouts import Rollouts, prompt_tokens
+from fledge.sample.rollouts import Rollouts, encode_prompt
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import load_task
 from fledge.text.tokenizer import SPECIAL, train_tokenizer
@@ -199,7 +199,7 @@ def their_prompts(tokenizer: Any, steps: int) -> list[str]:
     """
     prompts = [TASK.example(i, "train").prompt for i in range(steps * PROMPTS)]
     texts = [f"<|begin|><|user|>{prompt}<|end|><|assistant|>" for prompt in prompts]
-    assert tokenizer(texts[0])["input_ids"] == prompt_tokens(
+    assert tokenizer(texts[0])["input_ids"] == encode_prompt(
         train_tokenizer("bytes", [], None), prompts[0]
     )
     return texts

@@ -68,9 +68,8 @@ def divergence(
         again(teacher_hidden[a : a + chunk], teacher_weight, hidden[a : a + chunk], weight)
         for a in range(0, len(hidden), chunk)
     ]
-    return (
-        torch.cat(pieces) if pieces else hidden.sum(-1)
-    )  # no position: an empty answer that still has a gradient
+    # No position: an empty answer that still has a gradient.
+    return torch.cat(pieces) if pieces else hidden.sum(-1)
 
 
 def _piece(

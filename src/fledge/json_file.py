@@ -112,7 +112,7 @@ def parse_json(content: bytes, shape: type[Shape], where: str, *, mend: str = ME
     that no float holds, one name twice in an object, and nests deeper than `DEEPEST`.
     """
     try:
-        return shaped(_plain(content), shape, where, mend=mend)
+        return check_shape(_plain(content), shape, where, mend=mend)
     except UnicodeDecodeError as error:
         reason = f"it is not UTF-8 at byte {error.start}"
     except RecursionError:
@@ -122,21 +122,23 @@ def parse_json(content: bytes, shape: type[Shape], where: str, *, mend: str = ME
     raise UserError(f"{where} is not JSON that can be read ({reason}): {mend}.")
 
 
-def shaped(value: Any, shape: type[Shape], where: str, *, mend: str = MEND) -> Shape:
+def check_shape(value: Any, shape: type[Shape], where: str, *, mend: str = MEND) -> Shape:
     """`value`, as JSON was read, checked to be a `shape`. Raises UserError."""
     try:
-        return adapter(shape).validate_python(value, strict=True)  # JSON has types of its own
+        return make_adapter(shape).validate_python(value, strict=True)  # JSON has types of its own
     except ValidationError as error:
-        raise UserError(f"{where} is not what it should be ({complaint(error)}): {mend}.") from None
+        raise UserError(
+            f"{where} is not what it should be ({explain_error(error)}): {mend}."
+        ) from None
 
 
 @cache
-def adapter(shape: type[Shape]) -> TypeAdapter[Shape]:
+def make_adapter(shape: type[Shape]) -> TypeAdapter[Shape]:
     """Pydantic's checker of a shape: made once, since making one takes longer than most files."""
     return TypeAdapter(shape)
 
 
-def complaint(error: ValidationError) -> str:
+def explain_error(error: ValidationError) -> str:
     """The first thing that is wrong, in one clause: `parents.0.path` is missing; `seed` is 1.5:
     should be …
     """

@@ -88,16 +88,16 @@ def call(path: Path, what: str, function: Callable[..., Any], when: str, *argume
     it forks and that comes back from it ends here, and the working folder is what it was. Ctrl-C
     stays Ctrl-C.
     """
-    with told_as(lambda error: f"{complaint(path, what, error, when)}; mend it and run again."):
+    with tell_as(lambda error: f"{complaint(path, what, error, when)}; mend it and run again."):
         return function(*arguments)
 
 
 @contextmanager
-def told_as(sentence: Callable[[BaseException], str]) -> Iterator[None]:
+def tell_as(sentence: Callable[[BaseException], str]) -> Iterator[None]:
     """Code of a user's runs inside: what it raises, of any kind, becomes a UserError with the
     sentence about it.
     """
-    with contained() as is_interrupt:
+    with contain() as is_interrupt:
         try:
             yield
         except BaseException as error:
@@ -113,7 +113,7 @@ class LeftTheProcess(BaseException):
 
 
 @contextmanager
-def contained() -> Iterator[Callable[[BaseException], bool]]:
+def contain() -> Iterator[Callable[[BaseException], bool]]:
     """Code of a user's that runs inside cannot end this process by os._exit, return in a copy of
     it, or leave it in another folder.
 
@@ -180,10 +180,10 @@ def complaint(path: Path, what: str, error: BaseException, when: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     place = f"{path} line {lines[-1]}" if lines else str(path)
-    return f"{place}: {what} {deed(error)} {when}"
+    return f"{place}: {what} {describe_deed(error)} {when}"
 
 
-def deed(error: BaseException) -> str:
+def describe_deed(error: BaseException) -> str:
     """What was done, in one line: `raised ValueError: no`, or `called os._exit(0)`."""
     if isinstance(error, LeftTheProcess):
         return f"called os._exit({error})"
@@ -194,7 +194,7 @@ def deed(error: BaseException) -> str:
     return "raised " + ": ".join(filter(None, [type(error).__name__, text]))
 
 
-def shortened(value: Any) -> str:
+def abbreviate(value: Any) -> str:
     """How a value is written in a sentence: its repr in one line, cut to 60 characters."""
     try:
         text = repr(value).replace("\n", " ")

@@ -28,7 +28,7 @@ from fledge.algorithms.policy.reinforce import Reinforce, rloo
 from fledge.algorithms.policy.reward_weighted import RewardWeighted, awr
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -356,7 +356,7 @@ def test_it_learns_to_say_what_is_rewarded(name: str) -> None:
             actor, [[1]] * 8, max_new_tokens=4, stop=-1, samples=8, generator=random
         )
         reward = [completion.tokens.count(7) / 4 for completion in completions]
-        algorithm.update(rollout_rows(completions, reward, [i // 8 for i in range(64)]))
+        algorithm.update(build_trajectories(completions, reward, [i // 8 for i in range(64)]))
         scores.append(sum(r >= 0.5 if "threshold" in settings else r for r in reward) / 64)
     assert scores[0] < 0.3
     assert scores[-1] > 0.9

@@ -16,8 +16,8 @@ from fledge.hub.folder import actions
 from fledge.policy import TokenPolicy
 from fledge.sample import rollouts as rollouts_module
 from fledge.sample.generate import Completion
-from fledge.sample.hints import HINT, Hints, as_if_asked, check_hint, with_hint
-from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
+from fledge.sample.hints import HINT, Hints, check_hint, replace_prompt, write_hint
+from fledge.sample.rollouts import Rollouts, Scorer, encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, load_task
@@ -95,7 +95,7 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
     assert len(parrot.asked) == 4 + 3
     assert not any(f"(the answer: {known})" in text for text in parrot.asked)
     for i, example in enumerate(examples):
-        plain = prompt_tokens(BYTES, example.prompt)
+        plain = encode_prompt(BYTES, example.prompt)
         assert texts(batch)[2 * i : 2 * i + 2] == [(plain, "no"), (plain, example.answer)]
     assert batch.reward.sum(1).tolist() == [0.0, 1.0] * 4
     assert batch.group is not None
@@ -167,10 +167,10 @@ def test_the_engines_log_probabilities_behind_a_hint_would_be_far_off() -> None:
     """So the test above tests something."""
     hints = make()
     rollouts, examples = hints.rollouts, words_of(hints, 4)
-    told = [prompt_tokens(BYTES, with_hint(HINT, example)) for example in examples]
-    plain = [prompt_tokens(BYTES, example.prompt) for example in examples for _ in range(2)]
-    said = [as_if_asked(p, c, 96) for p, c in zip(plain, rollouts.answer(told), strict=True)]
-    batch = rollouts_module.rollout_rows(said, [0.0] * 8, [i // 2 for i in range(8)])
+    told = [encode_prompt(BYTES, write_hint(HINT, example)) for example in examples]
+    plain = [encode_prompt(BYTES, example.prompt) for example in examples for _ in range(2)]
+    said = [replace_prompt(p, c, 96) for p, c in zip(plain, rollouts.answer(told), strict=True)]
+    batch = rollouts_module.build_trajectories(said, [0.0] * 8, [i // 2 for i in range(8)])
     assert batch.logp is not None
     with torch.no_grad():
         own = rollouts.policy.log_prob(batch.obs, batch.action, batch.chosen)
@@ -202,7 +202,7 @@ def test_a_prompt_that_is_too_long_with_its_hint_is_not_asked_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     examples = words_of(make(), 4)
-    sizes = [len(prompt_tokens(BYTES, with_hint(HINT, example))) for example in examples]
+    sizes = [len(encode_prompt(BYTES, write_hint(HINT, example))) for example in examples]
     parrot = Parrot()
     monkeypatch.setattr(rollouts_module, "generate", parrot)
     hints = make(context=max(sizes))  # the longest would leave no room
@@ -213,10 +213,12 @@ def test_a_prompt_that_is_too_long_with_its_hint_is_not_asked_again(
 
 def test_what_does_not_fit_behind_the_plain_prompt_is_cut_and_no_answer() -> None:
     said = Completion([1, 2], [7, 8, 9], [-1.0, -2.0, -3.0], "stop")
-    assert as_if_asked([1, 5, 5], said, 6) == Completion(
+    assert replace_prompt([1, 5, 5], said, 6) == Completion(
         [1, 5, 5], [7, 8, 9], [-1.0, -2.0, -3.0], "stop"
     )
-    assert as_if_asked([1, 5, 5], said, 5) == Completion([1, 5, 5], [7, 8], [-1.0, -2.0], "length")
+    assert replace_prompt([1, 5, 5], said, 5) == Completion(
+        [1, 5, 5], [7, 8], [-1.0, -2.0], "length"
+    )
 
 
 def test_a_prompt_without_an_answer_is_not_asked_again(tmp_path: Any) -> None:
@@ -233,7 +235,7 @@ def test_a_prompt_without_an_answer_is_not_asked_again(tmp_path: Any) -> None:
 
 def test_what_a_prompt_holds_is_no_template() -> None:
     assert (
-        with_hint("{x} {prompt}: {answer}!", Example("{answer}", "{prompt} {", "t"))
+        write_hint("{x} {prompt}: {answer}!", Example("{answer}", "{prompt} {", "t"))
         == "{x} {answer}: {prompt} {!"
     )
 

@@ -15,7 +15,7 @@ from fledge.hub.folder import actions
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion, generate
-from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens, rollout_rows
+from fledge.sample.rollouts import Rollouts, Scorer, build_trajectories, encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
@@ -29,7 +29,7 @@ BYTES = train_tokenizer("bytes", [])
 def test_every_mark_stands_where_it_belongs() -> None:
     stopped = Completion([1, 4, 8, 5], [70, 71, 2], [-0.1, -0.2, -0.3], "stop")
     cut = Completion([1, 5], [72, 73, 74, 75], [-1.0, -2.0, -3.0, -4.0], "length")
-    batch = rollout_rows([stopped, cut], [0.5, -2.0], [3, 4])
+    batch = build_trajectories([stopped, cut], [0.5, -2.0], [3, 4])
     assert batch.obs.tolist() == [[1, 4, 8, 5, 70, 71, 2], [1, 5, 72, 73, 74, 75, 0]]
     assert torch.equal(batch.action, batch.obs[:, 1:])
     assert [batch.action[i][batch.chosen[i]].tolist() for i in range(2)] == [
@@ -55,7 +55,7 @@ def test_every_mark_stands_where_it_belongs() -> None:
 def test_a_reward_that_is_no_finite_number_is_refused(reward: float) -> None:
     good = Completion([1], [2], [0.0], "stop")
     with pytest.raises(UserError, match="completion 1"):
-        rollout_rows([good, good], [0.0, reward], [0, 0])
+        build_trajectories([good, good], [0.0, reward], [0, 0])
 
 
 def make(scorer: Scorer | None = None, rule: Decoding | None = None, redraws: int = 0) -> Rollouts:
@@ -77,7 +77,7 @@ def test_rows_are_prompts_times_samples_side_by_side_and_score_as_sampled() -> N
     assert batch.group.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     task = sampler.task
     for i in range(12):
-        prompt = prompt_tokens(BYTES, task.example(i // 4, "train").prompt)
+        prompt = encode_prompt(BYTES, task.example(i // 4, "train").prompt)
         assert batch.obs[i, : len(prompt)].tolist() == prompt
         assert batch.chosen[i].nonzero()[0].item() == len(prompt) - 1
         assert (batch.terminated[i] | batch.truncated[i]).nonzero().flatten().tolist() == [
@@ -109,7 +109,7 @@ def test_the_scorer_hears_each_example_beside_its_completion_and_its_words_are_t
     assert sampler.figures["sampled_exact_match"] == 0.5
     for i, (example, completion, text) in enumerate(heard):
         assert example == sampler.task.example(i // 4, "train")
-        assert completion.prompt == prompt_tokens(BYTES, example.prompt)
+        assert completion.prompt == encode_prompt(BYTES, example.prompt)
         assert text == BYTES.decode(completion.tokens)
 
 
@@ -154,7 +154,7 @@ class Grader:
 
 
 def prompts_of(sampler: Rollouts, numbers: Sequence[int]) -> list[list[int]]:
-    return [prompt_tokens(BYTES, sampler.task.example(i, "train").prompt) for i in numbers]
+    return [encode_prompt(BYTES, sampler.task.example(i, "train").prompt) for i in numbers]
 
 
 def test_groups_of_equal_reward_give_way_to_the_next_prompts_until_all_differ() -> None:
@@ -221,7 +221,7 @@ def test_without_redraws_a_batch_is_one_round_of_the_engine() -> None:
             generator=generator,
             samples=4,
         )
-        wanted = rollout_rows(said, [0.5] * 12, [i // 4 for i in range(12)])
+        wanted = build_trajectories(said, [0.5] * 12, [i // 4 for i in range(12)])
         assert same_bits(next(sampler), wanted)
         assert "drawn_groups" not in sampler.figures
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.score.scoring import earned, groups, kl_to, mean_over_groups, zero_spread_groups
+from fledge.score.scoring import groups, kl_to, mean_over_groups, sum_rewards, zero_spread_groups
 from tests.every_algorithm import policy
 from tests.subjects import learner, rollouts
 
@@ -34,7 +34,7 @@ def test_rows_earn_what_stands_on_chosen_steps_and_a_batch_that_does_not_say_is_
     by_hand = [
         float(reward[own].sum()) for reward, own in zip(batch.reward, batch.chosen, strict=True)
     ]
-    assert earned(
+    assert sum_rewards(
         batch.with_(reward=torch.where(batch.chosen, batch.reward, 9.0))
     ).tolist() == pytest.approx(by_hand)
     assert groups(batch.with_(group=None)).tolist() == [0, 0, 0, 0]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from fledge.errors import UserError
-from fledge.user_code import LeftTheProcess, call, load_module, shortened
+from fledge.user_code import LeftTheProcess, abbreviate, call, load_module
 
 RAISED = {
     "raise ValueError('no')": "raised ValueError: no",
@@ -112,5 +112,5 @@ def test_a_value_that_cannot_be_written_is_named_by_its_type() -> None:
         def __repr__(self) -> str:
             raise BaseException
 
-    assert shortened(Silent()) == "<Silent>"
-    assert shortened("a" * random.Random(0).randint(100, 200)) == "'" + "a" * 56 + "…"
+    assert abbreviate(Silent()) == "<Silent>"
+    assert abbreviate("a" * random.Random(0).randint(100, 200)) == "'" + "a" * 56 + "…"

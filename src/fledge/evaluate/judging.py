@@ -10,9 +10,9 @@ from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import prompt_tokens, rollout_rows
+from fledge.sample.rollouts import build_trajectories, encode_prompt
 from fledge.score.kl import stepwise_kl
-from fledge.score.scoring import untruncated
+from fledge.score.scoring import untruncate
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
@@ -48,7 +48,7 @@ def judge_task(
     """
     completions = generate(
         policy.with_rule(Decoding(temperature=0)),
-        [prompt_tokens(tokenizer, example.prompt) for example in examples],
+        [encode_prompt(tokenizer, example.prompt) for example in examples],
         max_new_tokens=max_new_tokens,
         stop=tokenizer.end,
     )
@@ -86,11 +86,11 @@ def judge_kl(
     the same draws each time.
 
     Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as
-    in training (`untruncated`).
+    in training (`untruncate`d).
     """
-    reference = untruncated(reference)
+    reference = untruncate(reference)
     prompts = [
-        prompt_tokens(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)
+        encode_prompt(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)
     ]
     completions = generate(
         policy,
@@ -99,7 +99,7 @@ def judge_kl(
         stop=tokenizer.end,
         generator=generator_for(seed, "evaluation", "kl"),
     )
-    rows = rollout_rows(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(
+    rows = build_trajectories(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(
         policy.network.unembedding.device
     )
     return float(stepwise_kl(policy, reference, rows).mean())

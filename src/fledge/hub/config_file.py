@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
-from fledge.json_file import read_json, shaped
+from fledge.json_file import check_shape, read_json
 from fledge.models.language.transformer import TransformerConfig
 from fledge.text.tokenizer import Tokenizer
 
@@ -83,7 +83,7 @@ def read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any]]:
     """config.json of a model folder, checked, and as it stands. Raises UserError."""
     path = folder / "config.json"
     raw = read_json(path, dict[str, Any], mend=MEND)
-    return shaped(raw, ModelConfig, str(path), mend=MEND), raw
+    return check_shape(raw, ModelConfig, str(path), mend=MEND), raw
 
 
 def network_config(config: ModelConfig, folder: Path) -> TransformerConfig:

@@ -23,7 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.user_code import contained, deed
+from fledge.user_code import contain, describe_deed
 from fledge.worlds.make import FAMILIES, name_of
 from fledge.worlds.units import put_in_units
 
@@ -130,7 +130,7 @@ def _without_a_screen() -> Iterator[None]:
 def _drawn(world: GymWorld) -> np.ndarray:
     from gymnasium.error import DependencyNotInstalled
 
-    with contained() as is_interrupt:
+    with contain() as is_interrupt:
         try:
             drawn = world.picture()
         except DependencyNotInstalled as error:
@@ -142,7 +142,7 @@ def _drawn(world: GymWorld) -> np.ndarray:
         ) as error:  # whatever is raised: a run must not end for want of a picture
             if is_interrupt(error):
                 raise
-            raise _NotDrawn(f"{deed(error).removeprefix('raised ')}.") from error
+            raise _NotDrawn(f"{describe_deed(error).removeprefix('raised ')}.") from error
     if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3 or not drawn.size:
         raise _NotDrawn("it draws no picture in red, green and blue.")
     return smaller(drawn)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.sample.generate import Completion
-from fledge.sample.rollouts import Group, Rollouts, group_rows, prompt_tokens
+from fledge.sample.rollouts import Group, Rollouts, encode_prompt, join_groups
 from fledge.tasks.named import Example, Task
 from fledge.trajectories import Trajectories
 
@@ -26,8 +26,8 @@ LOOKED_AT = 64  # examples that are searched for an answer before a run begins
 
 
 class Hints:
-    """Batches of Rollouts in which right hinted answers have taken the place of wrong ones, in
-    groups without a success.
+    """Rationalisation: batches of Rollouts in which right hinted answers have taken the place of
+    wrong ones, in groups without a success.
 
     A success is a reward of `threshold` or more. The figures of Rollouts stay those of what was
     sampled without a hint; hinted_groups is the share of groups that were asked again, hinted_kept
@@ -48,7 +48,7 @@ class Hints:
         hinted = {
             i: tokens
             for i, group in enumerate(groups)
-            if (tokens := self.hinted_prompt(group)) is not None
+            if (tokens := self.make_hinted_prompt(group)) is not None
         }
         swapped = [[False] * len(group.completions) for group in groups]
         solved = 0
@@ -56,32 +56,31 @@ class Hints:
             plain = [groups[i].completions[0].prompt for i in hinted for _ in groups[i].completions]
             said = self.rollouts.answer(list(hinted.values()))
             said = [
-                as_if_asked(prompt, c, self.context) for prompt, c in zip(plain, said, strict=True)
+                replace_prompt(prompt, c, self.context)
+                for prompt, c in zip(plain, said, strict=True)
             ]
             again = self.rollouts.judge([groups[i].example for i in hinted], said)
             for i, other in zip(hinted, again, strict=True):
                 swapped[i] = [reward >= self.threshold for reward in other.marks["reward"]]
-                groups[i] = mixed(groups[i], other, swapped[i])
+                groups[i] = mix(groups[i], other, swapped[i])
                 solved += any(swapped[i])
         self.figures = self.rollouts.figures | {
             "hinted_groups": len(hinted) / len(groups),
             "hinted_kept": solved / max(1, len(hinted)),
         }
-        return self.with_own_logp(
-            group_rows(groups), torch.tensor([mark for marks in swapped for mark in marks])
+        return self.use_own_logp(
+            join_groups(groups), torch.tensor([mark for marks in swapped for mark in marks])
         )
 
-    def hinted_prompt(self, group: Group) -> list[int] | None:
+    def make_hinted_prompt(self, group: Group) -> list[int] | None:
         """What to ask again, where an answer is known, none was right and there is room."""
         if group.example.answer is None or max(group.marks["reward"]) >= self.threshold:
             return None
-        tokens = prompt_tokens(self.rollouts.tokenizer, with_hint(self.hint, group.example))
+        tokens = encode_prompt(self.rollouts.tokenizer, write_hint(self.hint, group.example))
         return tokens if len(tokens) < self.context else None
 
     @torch.no_grad()
-    def with_own_logp(
-        self, batch: Trajectories, rows: Tensor, at_a_time: int = 128
-    ) -> Trajectories:
+    def use_own_logp(self, batch: Trajectories, rows: Tensor, at_a_time: int = 128) -> Trajectories:
         """The batch with the policy's log π(y|x) of some rows [B], in place of that of the question
         they were sampled for.
         """
@@ -101,13 +100,13 @@ class Hints:
         self.rollouts.load_state_dict(state)
 
 
-def with_hint(hint: str, example: Example) -> str:
+def write_hint(hint: str, example: Example) -> str:
     """The template with prompt and answer in it; all else, other braces too, stays as it is."""
     told = {"{prompt}": example.prompt, "{answer}": example.answer or ""}
     return re.sub(r"\{prompt\}|\{answer\}", lambda match: told[match[0]], hint)
 
 
-def as_if_asked(prompt: list[int], said: Completion, context: int) -> Completion:
+def replace_prompt(prompt: list[int], said: Completion, context: int) -> Completion:
     """The completion behind another prompt. What does not fit the context is cut, and an answer
     that was cut never stopped.
     """
@@ -118,7 +117,7 @@ def as_if_asked(prompt: list[int], said: Completion, context: int) -> Completion
     )
 
 
-def mixed(group: Group, other: Group, take: Sequence[bool]) -> Group:
+def mix(group: Group, other: Group, take: Sequence[bool]) -> Group:
     """The answers of one group, and in the places that are marked those of the other to the same
     prompt.
     """

@@ -36,7 +36,7 @@ class Scorer(Protocol):
     ) -> dict[str, list[float]]: ...
 
 
-def prompt_tokens(tokenizer: Tokenizer, prompt: str) -> list[int]:
+def encode_prompt(tokenizer: Tokenizer, prompt: str) -> list[int]:
     """The prompt as a user's turn, waiting for the assistant."""
     return render(tokenizer, [{"role": "user", "content": prompt}], reply=True)[0]
 
@@ -67,7 +67,7 @@ class Rollouts:
     a batch has its full size also where nothing can be told apart.
 
     State: the number of the next prompt, and the generator of the draws. A row that ran out of room
-        is marked `truncated`.
+    is marked `truncated`.
     """
 
     def __init__(
@@ -85,52 +85,46 @@ class Rollouts:
         redraws: int = 0,
         precision: Generation = "fp32",
     ) -> None:
-        """precision: of generation."""
-        self.policy, self.tokenizer, self.task, self.scorer, self.stopwatch = (
-            policy,
-            tokenizer,
-            task,
-            scorer,
-            stopwatch,
-        )
+        """redraws: rounds of dynamic sampling. precision: of generation."""
+        self.policy, self.tokenizer, self.task = policy, tokenizer, task
+        self.scorer, self.stopwatch = scorer, stopwatch
         self.prompts_per_step, self.samples_per_prompt = prompts_per_step, samples_per_prompt
         self.max_new_tokens, self.redraws = max_new_tokens, redraws
         self.generator = generator_for(seed, "samples")
         self.position = 0
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
-        self._engine: Engine | None = (
-            None  # it follows the weights; a new one is made for other lengths
-        )
+        # It follows the weights; a new one is made for other lengths.
+        self._engine: Engine | None = None
 
     def __next__(self) -> Trajectories:
-        return group_rows(self.draw())
+        return join_groups(self.draw())
 
     def draw(self) -> list[Group]:
-        """One batch as groups; `figures` are means over everything that was drawn for it, what
-        others replaced included.
+        """One batch as groups, by dynamic sampling where `redraws` says so; `figures` are means over
+        everything that was drawn for it, what others replaced included.
         """
-        batch = self.next_groups(self.prompts_per_step)
+        batch = self.gather_groups(self.prompts_per_step)
         drawn = list(batch)
         for _ in range(self.redraws):
             equal = [place for place, group in enumerate(batch) if group.is_equal]
             if not equal:
                 break
-            others = self.next_groups(len(equal))
+            others = self.gather_groups(len(equal))
             drawn += others
             for place, other in zip(equal, others, strict=True):
                 batch[place] = other
-        self.figures = group_figures(drawn)
+        self.figures = summarise_groups(drawn)
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
         return batch
 
-    def next_groups(self, number: int) -> list[Group]:
+    def gather_groups(self, number: int) -> list[Group]:
         """Answers to the task's next prompts."""
         examples = [self.task.example(self.position + i, "train") for i in range(number)]
         self.position += number
         return self.judge(
-            examples, self.answer([prompt_tokens(self.tokenizer, e.prompt) for e in examples])
+            examples, self.answer([encode_prompt(self.tokenizer, e.prompt) for e in examples])
         )
 
     def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
@@ -184,7 +178,7 @@ class Rollouts:
         self.generator.set_state(state["generator"])
 
 
-def group_figures(groups: Sequence[Group]) -> dict[str, float]:
+def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
     """Means over all answers, and how many tokens they have."""
     marks = {
         name: [value for group in groups for value in group.marks[name]] for name in groups[0].marks
@@ -201,16 +195,16 @@ def group_figures(groups: Sequence[Group]) -> dict[str, float]:
     }
 
 
-def group_rows(groups: Sequence[Group]) -> Trajectories:
+def join_groups(groups: Sequence[Group]) -> Trajectories:
     """The rows of groups 0, 1, …, side by side."""
     completions = [completion for group in groups for completion in group.completions]
     reward = [worth for group in groups for worth in group.marks["reward"]]
-    return rollout_rows(
+    return build_trajectories(
         completions, reward, [i for i, group in enumerate(groups) for _ in group.completions]
     )
 
 
-def rollout_rows(
+def build_trajectories(
     completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]
 ) -> Trajectories:
     """Completions and what each is worth, as trajectories: the reward stands on the last token.

@@ -27,7 +27,7 @@ from fledge.sample.episodes import Actor, Episodes
 from fledge.seeds import seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.user_code import deed
+from fledge.user_code import describe_deed
 from fledge.worlds.make import make_world
 from fledge.worlds.units import check_bounds
 
@@ -265,7 +265,7 @@ def complaint(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     where = traceback.extract_tb(error.__traceback__)[-1]
-    said = deed(error).removeprefix("raised ")
+    said = describe_deed(error).removeprefix("raised ")
     return (
         f"a worker failed ({said}, {where.filename}, line {where.lineno}). What was saved before "
         "is intact."

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
-from fledge.score.scoring import log_prob_in_pieces, untruncated
+from fledge.score.scoring import log_prob_in_pieces, untruncate
 from fledge.trajectories import Trajectories
 
 
@@ -29,14 +29,14 @@ class Referred(Trajectories):
 
 
 def refer(reference: TokenPolicy, rows: Trajectories, learner: Learner) -> Referred:
-    """By the `untruncated` reference, as the KL is: one run has one reference.
+    """By the reference that `untruncate` gives, as the KL is: one run has one reference.
 
     Asked in pieces of the learner's size, which change memory and nothing else.
     """
     rows = rows.to(learner.device)
     return Referred(
         **dict(rows.items()),
-        reference_logp=log_prob_in_pieces(untruncated(reference), rows, learner),
+        reference_logp=log_prob_in_pieces(untruncate(reference), rows, learner),
     )
 
 

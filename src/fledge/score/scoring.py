@@ -27,7 +27,7 @@ def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) ->
         return torch.cat([policy.log_prob(part.obs, part.action, part.chosen) for part in parts])
 
 
-def as_trained(
+def use_trainer_logp(
     policy: Policy, batch: Trajectories, learner: Learner
 ) -> tuple[Trajectories, dict[str, float]]:
     """The batch with `logp` the trainer's own, so that ratios start at exactly 1; with its drift
@@ -54,14 +54,14 @@ def kl_to(
 
     k1 is the one without bias, and its noise may fall below 0, which no KL does; k3 never does.
     `batch.logp` must be the policy's. weight [B]: the importance of each row, where the samples are
-    another policy's. Under top-k or top-p the reference is `untruncated`: k1 then estimates the KL
+    another policy's. Under top-k or top-p the reference is `untruncate`d: k1 then estimates the KL
     from it of the policy as it samples, which is above 0 from the first step on (the mass that is
     cut off); k3 leaves out what of the reference is off the policy's support, and lies below.
     """
     if reference is None:
         return torch.zeros_like(batch.reward), {"kl_k1": 0.0, "kl_k3": 0.0}
     assert batch.logp is not None
-    other = log_prob_in_pieces(untruncated(reference), batch, learner)
+    other = log_prob_in_pieces(untruncate(reference), batch, learner)
     each = {"kl_k1": kl_k1(batch.logp, other), "kl_k3": kl_k3(batch.logp, other)}
     each = {name: torch.where(batch.chosen, kl, 0.0) for name, kl in each.items()}  # [B, T]
     row = torch.ones_like(batch.logp[:, 0]) if weight is None else weight
@@ -90,7 +90,7 @@ def kl_seen(
     return kl_to(reference, some.with_(logp=log_prob_in_pieces(policy, some, learner)), learner)[1]
 
 
-def untruncated(reference: Policy) -> Any:
+def untruncate(reference: Policy) -> Any:
     """The one reference there is, of KLs and of preferences alike: with a probability for every
     action, at its temperature.
 
@@ -113,7 +113,7 @@ def groups(batch: Trajectories) -> Tensor:
     )
 
 
-def earned(batch: Trajectories) -> Tensor:
+def sum_rewards(batch: Trajectories) -> Tensor:
     """What each whole row was rewarded with.  -> [B]"""
     return torch.where(batch.chosen, batch.reward, 0.0).sum(1)
 
@@ -130,4 +130,4 @@ def mean_over_groups(x: Tensor, group: Tensor, learner: Learner) -> float:
 def zero_spread_groups(batch: Trajectories, learner: Learner) -> float:
     """The share of groups whose rows all earned the same: nothing in them can be compared."""
     group = groups(batch)
-    return mean_over_groups(equal_in_group(earned(batch), group).double(), group, learner)
+    return mean_over_groups(equal_in_group(sum_rewards(batch), group).double(), group, learner)

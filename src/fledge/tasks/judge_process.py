@@ -30,7 +30,7 @@ from fledge.errors import UserError
 from fledge.seeds import seed_for
 from fledge.tasks import judge_child
 from fledge.tasks.examples import Verdict
-from fledge.user_code import read_source, shortened
+from fledge.user_code import abbreviate, read_source
 
 BEGINNING_S = 60.0  # for the interpreter to begin: no code of the user's has run by then
 LOADING_CALLS = (
@@ -136,7 +136,7 @@ class JudgeProcess:
         self._send({"ask": pairs})
         done = 0
         while done < len(pairs):
-            answer = self._receive(self.limits.seconds, f"{when} {shortened(pairs[done][0])}")
+            answer = self._receive(self.limits.seconds, f"{when} {abbreviate(pairs[done][0])}")
             if "failure" in answer:
                 sentence = answer["failure"].removesuffix("; mend it and run again.")
                 done += len(pairs) if self.whole else 1

@@ -21,7 +21,7 @@ from typing import Any, TypeGuard
 from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.tasks.examples import Verdict
-from fledge.user_code import call, load_module, shortened
+from fledge.user_code import abbreviate, call, load_module
 
 LARGEST = 3.4e38  # what trains is float32
 RIGHT_FROM = 1.0
@@ -71,7 +71,7 @@ class OwnJudge:
         return [self._judge_one(p, c) for p, c in zip(prompts, completions, strict=True)]
 
     def _judge_one(self, prompt: str, completion: str) -> Verdict:
-        when = f"on the prompt {shortened(prompt)}"
+        when = f"on the prompt {abbreviate(prompt)}"
         return self._verdict(
             call(self.path, "score()", self.function, when, prompt, completion), when
         )
@@ -79,7 +79,7 @@ class OwnJudge:
     def _judge_whole(self, prompts: list[str], completions: list[str]) -> list[Verdict]:
         number, when = (
             len(prompts),
-            f"on {len(prompts)} prompts, the first of them {shortened(prompts[0])}",
+            f"on {len(prompts)} prompts, the first of them {abbreviate(prompts[0])}",
         )
         asked = list(prompts)  # the file may change the list it is given
         said = call(self.path, "scores()", self.function, when, prompts, completions)
@@ -97,7 +97,7 @@ class OwnJudge:
                 "completion."
             )
         return [
-            self._verdict(value, f"on the prompt {shortened(p)}")
+            self._verdict(value, f"on the prompt {abbreviate(p)}")
             for value, p in zip(said, asked, strict=True)
         ]
 
@@ -121,7 +121,7 @@ class OwnJudge:
                 number = math.nan
         if not abs(number) <= LARGEST:
             raise UserError(
-                f"{self.path}: the score was {shortened(score)} {when}: return a finite number."
+                f"{self.path}: the score was {abbreviate(score)} {when}: return a finite number."
             )
         return Verdict(number, number >= RIGHT_FROM if right is None else bool(right))
 
@@ -138,12 +138,12 @@ class OwnJudge:
         ):  # `answr` would be taken for a prompt without an answer, which any completion may answer
             raise UserError(
                 f"{self.path}: entry {place} of prompts() has "
-                f"{', '.join(map(shortened, unknown[:3]))} beside what is known (`prompt`, "
+                f"{', '.join(map(abbreviate, unknown[:3]))} beside what is known (`prompt`, "
                 "`answer`): take it out, or mend its name."
             )
         if not is_text(prompt) or (answer is not None and not is_text(answer)):
             raise UserError(
-                f"{self.path}: entry {place} of prompts() is {shortened(row)}: make it a string, "
+                f"{self.path}: entry {place} of prompts() is {abbreviate(row)}: make it a string, "
                 "or a dict with the string `prompt` and perhaps the string `answer`."
             )
         return prompt, answer

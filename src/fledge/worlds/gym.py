@@ -23,7 +23,7 @@ from gymnasium.wrappers import FlattenObservation
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.user_code import told_as
+from fledge.user_code import tell_as
 from fledge.worlds.gym_copies import InProcesses, InTurn, describe_failure
 from fledge.worlds.gym_spaces import translate_actions, translate_observations
 from fledge.worlds.gym_state import bring_back, is_known, state_of
@@ -89,12 +89,12 @@ def make_registered(name: str, pictures: bool) -> gymnasium.Env:
     module, colon, known = name.rpartition(":")
     if colon:
         look_in_current_folder()
-        with told_as(
+        with tell_as(
             lambda error: describe_failure(name, f"as the module {module} was imported", error)
         ):
             importlib.import_module(module)
     place = str(gymnasium.spec(known).entry_point)
-    with told_as(lambda error: describe_failure(name, "as it was made", error)):
+    with tell_as(lambda error: describe_failure(name, "as it was made", error)):
         return _make(name, known, place, "rgb_array" if pictures else None)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from gymnasium.vector import AsyncVectorEnv
 
 from fledge.errors import UserError
-from fledge.user_code import deed, told_as
+from fledge.user_code import describe_deed, tell_as
 
 END_S = 2.0  # for processes to end when they are told to
 
@@ -42,7 +42,7 @@ def as_user_error(name: str, where: str, error: BaseException) -> UserError:
 
 def describe_failure(name: str, where: str, error: BaseException) -> str:
     """The sentence about an environment that raised."""
-    said = deed(error).removeprefix("raised ")
+    said = describe_deed(error).removeprefix("raised ")
     if error.__traceback__ is not None and error.__traceback__.tb_next is not None:
         last = traceback.extract_tb(error.__traceback__)[-1]
         said += f", {last.filename}, line {last.lineno}"
@@ -63,7 +63,7 @@ class InTurn:
     def reset(self, seeds: Sequence[int]) -> np.ndarray:
         """-> obs [n, …]. Raises UserError."""
         obs, i = [], 0
-        with told_as(lambda error: describe_failure(self.name, f"as copy {i} began", error)):
+        with tell_as(lambda error: describe_failure(self.name, f"as copy {i} began", error)):
             for i, env in enumerate(self.envs):
                 obs.append(env.reset(seed=seeds[i])[0])
         self.over[:] = False
@@ -74,7 +74,7 @@ class InTurn:
         obs, i = [], 0
         reward = np.zeros(len(self.envs))
         terminated, truncated = np.zeros((2, len(self.envs)), dtype=bool)
-        with told_as(lambda error: describe_failure(self.name, f"in copy {i}", error)):
+        with tell_as(lambda error: describe_failure(self.name, f"in copy {i}", error)):
             for i, env in enumerate(self.envs):
                 if self.over[i]:
                     obs.append(env.reset()[0])
@@ -96,7 +96,7 @@ class InTurn:
 
     def close(self) -> None:
         for i, env in enumerate(self.envs):
-            with told_as(
+            with tell_as(
                 lambda error, i=i: describe_failure(self.name, f"as copy {i} was closed", error)
             ):
                 env.close()

@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium
 
 from fledge.errors import UserError
-from fledge.user_code import load_module, told_as
+from fledge.user_code import load_module, tell_as
 from fledge.worlds.gym_copies import describe_failure
 
 # What makes an environment, or one that is copied for every copy of the world. A factory may take
@@ -67,7 +67,7 @@ def make_own(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
     """
     if isinstance(maker, gymnasium.Env):
         where = "as it was copied; give its class, or a function that makes one,"
-        with told_as(lambda error: describe_failure(name, where, error)):
+        with tell_as(lambda error: describe_failure(name, where, error)):
             return copy.deepcopy(maker)
     if not callable(maker):
         raise UserError(
@@ -75,7 +75,7 @@ def make_own(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
             "was wanted."
         )
     draws = pictures and _takes_render_mode(maker)
-    with told_as(lambda error: describe_failure(name, "as it was made", error)):
+    with tell_as(lambda error: describe_failure(name, "as it was made", error)):
         environment = maker(render_mode="rgb_array") if draws else maker()
     if not isinstance(environment, gymnasium.Env):
         raise UserError(

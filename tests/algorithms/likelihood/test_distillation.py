@@ -19,7 +19,7 @@ from fledge.learner import Learner, Schedule
 from fledge.policy import TokenPolicy
 from fledge.sample.either import Either
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.every_algorithm import policy
@@ -70,7 +70,7 @@ class Answers:
             samples=self.rows,
             generator=self.random,
         )
-        return rollout_rows(said, [0.0] * len(said), [0] * len(said))
+        return build_trajectories(said, [0.0] * len(said), [0] * len(said))
 
 
 def taught(

@@ -21,7 +21,7 @@ from fledge.exact.enumerable import Language, kl
 from fledge.learner import Learner, Schedule
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.algorithms.enumeration import EXACT, Enumeration, cosine, relative_error
@@ -125,7 +125,7 @@ def test_with_samples_it_comes_near_the_exact_step() -> None:
         policy, [[3]], max_new_tokens=3, stop=0, samples=4000, generator=seeded(7)
     )
     reward = [float(right[number[tuple(completion.tokens)]]) for completion in completions]
-    batch = rollout_rows(completions, reward, [0] * 4000)
+    batch = build_trajectories(completions, reward, [0] * 4000)
     figures = rest_em(policy, fit, Stopwatch(), updates_per_step=200, epochs=200).update(batch)
     inside = right > 0
     assert (posterior.exp() * (posterior - log_prob(policy)))[inside].sum().item() < 0.02

@@ -18,7 +18,7 @@ from fledge.exact.enumerable import Language, truncated
 from fledge.log_prob import Decoding
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.stopwatch import Stopwatch
 from tests.algorithms.enumeration import EXACT, Enumeration
 from tests.every_algorithm import policy
@@ -137,7 +137,7 @@ def test_policy_and_guess_learn_together() -> None:
             actor, [[3]], max_new_tokens=2, stop=-1, samples=64, generator=random
         )
         reward = [completion.tokens.count(2) / 2 for completion in completions]
-        batch = rollout_rows(completions, reward, [0] * 64)
+        batch = build_trajectories(completions, reward, [0] * 64)
         losses.append(algorithm.update(batch.with_(reward=batch.reward.double()))["value_loss"])
         scores.append(sum(reward) / 64)
     assert losses[-1] < 0.1 * losses[0]

@@ -18,7 +18,7 @@ from fledge.exact.enumerable import truncated
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -248,7 +248,7 @@ def test_it_learns_to_say_what_is_rewarded() -> None:
             policy, [[1]], max_new_tokens=4, stop=-1, samples=64, generator=random
         )
         reward = [completion.tokens.count(7) / 4 for completion in completions]
-        algorithm.update(rollout_rows(completions, reward, [0] * 64))
+        algorithm.update(build_trajectories(completions, reward, [0] * 64))
         scores.append(sum(reward) / 64)
     assert scores[0] < 0.3
     assert scores[-1] > 0.95

@@ -17,7 +17,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.language.heads import ScalarHead
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -84,7 +84,7 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
             policy, [[OPENING]], max_new_tokens=3, stop=0, samples=400, generator=random
         )
         worth = [float(reward[number[tuple(completion.tokens)]]) for completion in completions]
-        figures = algorithm.update(rollout_rows(completions, worth, [0] * len(worth)))
+        figures = algorithm.update(build_trajectories(completions, worth, [0] * len(worth)))
     with torch.no_grad():
         near = kl(LANGUAGE.log_prob(read(policy)), best)
     assert far > 0.5
@@ -142,7 +142,7 @@ def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: floa
             policy, [[2]], max_new_tokens=6, stop=-1, samples=64, generator=random
         )
         reward = [sum(token >= 8 for token in completion.tokens) / 6 for completion in completions]
-        figures = algorithm.update(rollout_rows(completions, reward, [0] * 64))
+        figures = algorithm.update(build_trajectories(completions, reward, [0] * 64))
         scores.append(sum(reward) / 64)
     assert scores[0] < 0.8  # 0.69 expected, and 384 draws
     assert scores[-1] > 0.9

@@ -25,7 +25,7 @@ from fledge.learner import Learner, Schedule
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import JudgedRows, Shuffled
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import rollout_rows
+from fledge.sample.rollouts import build_trajectories
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories, from_rows
 from tests.every_algorithm import ALL_ROWS, DISTILLATION, EVERY, PREFERENCES, Case, policy
@@ -352,7 +352,7 @@ def test_online_dpo_moves_towards_what_the_verifier_rewards() -> None:
             actor, [[OPENING]] * 16, max_new_tokens=2, stop=0, samples=4, generator=random
         )
         reward = [float(REWARD[number[tuple(each.tokens)]]) for each in said]
-        figures = algorithm.update(rollout_rows(said, reward, [i // 4 for i in range(64)]))
+        figures = algorithm.update(build_trajectories(said, reward, [i // 4 for i in range(64)]))
     assert worth() > (before + float(REWARD.max())) / 2
     assert figures["kl_k1"] > 0.1
     assert figures["drift"] < 1e-6

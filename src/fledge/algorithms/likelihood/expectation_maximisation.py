@@ -23,12 +23,12 @@ from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.score.scoring import (
-    as_trained,
-    earned,
     groups,
     kl_to,
     log_prob_in_pieces,
     mean_over_groups,
+    sum_rewards,
+    use_trainer_logp,
     zero_spread_groups,
 )
 from fledge.stopwatch import Stopwatch
@@ -95,10 +95,10 @@ class ExpectationMaximisation:
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
         """The batch, and p(o=1|x,y) of each row [B]."""
-        batch, figures = as_trained(self.policy, batch, self.learner)
+        batch, figures = use_trainer_logp(self.policy, batch, self.learner)
         figures |= kl_to(self.reference, batch, self.learner)[1]
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
-        reward = earned(batch)
+        reward = sum_rewards(batch)
         if self.keep == "posterior":
             if bool((reward < 0).any()):
                 raise UserError(

@@ -17,7 +17,7 @@ from fledge.fit import nll, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
-from fledge.score.scoring import as_trained, kl_to
+from fledge.score.scoring import kl_to, use_trainer_logp
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.weigh import reward_to_go
@@ -60,7 +60,9 @@ class ControlVariate:
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         with self.stopwatch.phase("score"):
-            batch, figures = as_trained(self.policy, batch.to(self.learner.device), self.learner)
+            batch, figures = use_trainer_logp(
+                self.policy, batch.to(self.learner.device), self.learner
+            )
             kl, distance = kl_to(self.reference, batch, self.learner)
         reward = batch.reward - self.kl.beta * kl
         batch = batch.with_(

@@ -23,7 +23,14 @@ from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.score.rollout_figures import drift, drift_is_small, sampled_entropy
-from fledge.score.scoring import as_trained, earned, groups, kl_seen, kl_to, zero_spread_groups
+from fledge.score.scoring import (
+    groups,
+    kl_seen,
+    kl_to,
+    sum_rewards,
+    use_trainer_logp,
+    zero_spread_groups,
+)
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.weigh import (
@@ -156,7 +163,7 @@ class GRPO:
         """
         figures: dict[str, float] = {}
         if self.penalised or not self.one_step or batch.logp is None:
-            batch, figures = as_trained(self.policy, batch, self.learner)
+            batch, figures = use_trainer_logp(self.policy, batch, self.learner)
         else:
             figures["entropy"] = sampled_entropy(batch, self.learner)
         if self.penalised:
@@ -176,7 +183,7 @@ class GRPO:
         """With the advantage of every step as its `weight`; the KL is not divided, so β keeps its
         meaning in every group.
         """
-        group, reward = groups(batch), earned(batch)  # [B], [B]
+        group, reward = groups(batch), sum_rewards(batch)  # [B], [B]
         ends = (batch.chosen, batch.terminated, batch.truncated)
         late = torch.zeros_like(reward)  # [B]
         if self.length_limit is not None:

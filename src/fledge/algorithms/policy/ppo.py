@@ -21,7 +21,7 @@ from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.score.rollout_figures import check_drift, drift, sampled_entropy
-from fledge.score.scoring import untruncated
+from fledge.score.scoring import untruncate
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.weigh import explained_variance, gae, whiten
@@ -129,7 +129,7 @@ class PPO:
         """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref
         [B, T], as in `kl_to`.
         """
-        other = None if self.reference is None else untruncated(self.reference)
+        other = None if self.reference is None else untruncate(self.reference)
         rows = self.learner.rows_per_micro_batch or len(batch)
         logps, values, references = [], [], []
         for a in range(0, len(batch), rows):

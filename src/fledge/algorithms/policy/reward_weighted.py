@@ -20,7 +20,7 @@ from fledge.fit import nll, total
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
-from fledge.score.scoring import as_trained, earned, groups, kl_to, zero_spread_groups
+from fledge.score.scoring import groups, kl_to, sum_rewards, use_trainer_logp, zero_spread_groups
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_group
@@ -79,13 +79,13 @@ class RewardWeighted:
 
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
         """The batch, and what each whole row is worth after the KL penalty [B]."""
-        batch, figures = as_trained(self.policy, batch, self.learner)
+        batch, figures = use_trainer_logp(self.policy, batch, self.learner)
         kl, distance = kl_to(self.reference, batch, self.learner)
         spread = {
             "zero_spread_groups": zero_spread_groups(batch, self.learner),
             "kl_coefficient": self.kl.beta,
         }
-        return batch, earned(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
+        return batch, sum_rewards(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
 
     def weigh(self, score: Tensor, group: Tensor) -> Tensor:
         """[B], [B] -> [B]"""

@@ -21,7 +21,7 @@ from fledge.fit import kto
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
 from fledge.score.reference import Referred, answer_logp, refer
-from fledge.score.scoring import earned
+from fledge.score.scoring import sum_rewards
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, from_rows
 
@@ -111,7 +111,7 @@ class KTO:
 
 def is_wanted(rows: Trajectories) -> Tensor:
     """Whether what each row earned is positive.  -> [B] bool"""
-    return earned(rows) > 0
+    return sum_rewards(rows) > 0
 
 
 # A prompt's tokens, its answer's, and which of the answer's are the policy's own.

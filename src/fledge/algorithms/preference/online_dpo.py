@@ -18,7 +18,7 @@ from fledge.algorithms.preference.dpo import DPO, PairLoss
 from fledge.fit import dpo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
-from fledge.score.scoring import as_trained, earned, kl_to, zero_spread_groups
+from fledge.score.scoring import kl_to, sum_rewards, use_trainer_logp, zero_spread_groups
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories
 
@@ -52,7 +52,7 @@ class OnlineDPO:
         """
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
-            batch, figures = as_trained(self.policy, batch, self.learner)
+            batch, figures = use_trainer_logp(self.policy, batch, self.learner)
             figures |= kl_to(self.reference, batch, self.learner)[1]
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
         best, worst, spread = best_and_worst(batch)
@@ -80,7 +80,7 @@ def best_and_worst(batch: Trajectories) -> tuple[Tensor, Tensor, Tensor]:
     """
     if batch.group is None:
         raise ValueError("online DPO compares the answers to one prompt: the batch has no `group`.")
-    score = earned(batch)  # [B]
+    score = sum_rewards(batch)  # [B]
     pairs = []
     for name in batch.group.unique():
         rows = (batch.group == name).nonzero().squeeze(1)

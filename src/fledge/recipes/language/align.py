@@ -52,7 +52,7 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows
 from fledge.sample.hints import HINT, Hints, check_hint
-from fledge.sample.rollouts import Rollouts, Scorer, prompt_tokens
+from fledge.sample.rollouts import Rollouts, Scorer, encode_prompt
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
@@ -282,7 +282,7 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     tokenizer = base.tokenizer
     task = open_task(config, tokenizer, base.network.config.context, show)
     prompts = [
-        prompt_tokens(tokenizer, task.example(i, "train").prompt)
+        encode_prompt(tokenizer, task.example(i, "train").prompt)
         for i in range(config.prompts_per_step)
     ]
     check_sizes(config, base, prompts)

@@ -48,7 +48,7 @@ from fledge.sample.conversations import ConversationRows, Shuffled
 from fledge.sample.documents import DocumentRows, text_rows
 from fledge.sample.either import Either
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import Rollouts, prompt_tokens, rollout_rows
+from fledge.sample.rollouts import Rollouts, build_trajectories, encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
@@ -383,11 +383,11 @@ def task_lessons(
     held_out: dict[Split, Trajectories] = {}
     for split, examples in questions.items():
         completions = generate(
-            teacher, [prompt_tokens(tokenizer, example.prompt) for example in examples],
+            teacher, [encode_prompt(tokenizer, example.prompt) for example in examples],
             max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
             generator=generator_for(config.seed, "evaluation", f"teacher {split}"),
         )  # fmt: skip
-        held_out[split] = rollout_rows(
+        held_out[split] = build_trajectories(
             completions, [0.0] * len(examples), list(range(len(examples)))
         )
 

@@ -24,7 +24,7 @@ from fledge.recipes.language.tasks import open_task
 from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
 from fledge.sample.generate import Completion, generate
-from fledge.sample.rollouts import prompt_tokens
+from fledge.sample.rollouts import encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import Split
@@ -182,7 +182,7 @@ def answer_pairs(
     """
     g = config.samples_per_prompt
     completions = generate(
-        policy, [prompt_tokens(tokenizer, example.prompt) for example in examples],
+        policy, [encode_prompt(tokenizer, example.prompt) for example in examples],
         stop=tokenizer.end, max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
     )  # fmt: skip
     texts = [tokenizer.decode(completion.tokens) for completion in completions]

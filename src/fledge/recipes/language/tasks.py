@@ -11,7 +11,7 @@ from fledge.errors import UserError
 from fledge.recipes.language.rows import tell
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.show import Show
-from fledge.sample.rollouts import prompt_tokens
+from fledge.sample.rollouts import encode_prompt
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.named import Example, Task, censuses, check_task, load_task
 from fledge.text.chat import render
@@ -61,7 +61,7 @@ def open_task(
             raise Unusable("a prompt without an answer, which tuning needs")
         if answered:
             fit(example_row(tokenizer, example), context, Census("", reading))
-        elif len(prompt_tokens(tokenizer, example.prompt)) >= context:
+        elif len(encode_prompt(tokenizer, example.prompt)) >= context:
             raise Unusable(no_room(context))
 
     task = load_task(

@@ -24,7 +24,7 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding
 from fledge.runs.show import Show
-from fledge.sample.rollouts import prompt_tokens
+from fledge.sample.rollouts import encode_prompt
 
 
 def _texts(value: Any) -> Any:
@@ -200,7 +200,7 @@ def request_of(config: SampleConfig, model: Loaded) -> Request:
     ids = (
         [tokenizer.begin, *tokenizer.encode(config.prompt)]
         if config.raw
-        else prompt_tokens(tokenizer, config.prompt)
+        else encode_prompt(tokenizer, config.prompt)
     )
     stop, constraint = frozenset({tokenizer.end}), None
     if config.regex is not None:
