@@ -101,8 +101,8 @@ class Rollouts:
         return join_groups(self.draw())
 
     def draw(self) -> list[Group]:
-        """One batch as groups, by dynamic sampling where `redraws` says so; `figures` are means over
-        everything that was drawn for it, what others replaced included.
+        """One batch as groups, by dynamic sampling where `redraws` says so; `figures` are means
+        over everything that was drawn for it, what others replaced included.
         """
         batch = self.gather_groups(self.prompts_per_step)
         drawn = list(batch)
