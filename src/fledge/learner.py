@@ -229,9 +229,8 @@ class Learner:
         for parameter, anywhere in zip(self.parameters, taught.tolist(), strict=True):
             if not anywhere:
                 continue
-            if (
-                parameter.grad is None
-            ):  # a rank without a part of the loss still takes part in the sum
+            # A rank without a part of the loss still takes part in the sum.
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             distributed.all_reduce(parameter.grad)
         for name in sorted(figures):

@@ -181,9 +181,8 @@ def _logits(
     """
     logits = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
     if banned is not None:
-        logits.index_fill_(
-            -1, banned, float("-inf")
-        )  # a few columns; `masked_fill` would read and write them all
+        # A few columns; `masked_fill` would read and write them all.
+        logits.index_fill_(-1, banned, float("-inf"))
     return restrict(logits, rule, keep=action)
 
 

@@ -138,9 +138,8 @@ def train(
             if way.at_end or _due(way.step, evaluate_every):
                 way.judge()
                 stopwatch.take()
-            stop = bool(
-                asked
-            )  # once: a signal between two looks would end the run with nothing saved
+            # Asked once: a signal between two looks would end the run with nothing saved.
+            stop = bool(asked)
             if stop or time.monotonic() - saved >= save_every_s or way.at_end:
                 way.save()
                 saved = time.monotonic()

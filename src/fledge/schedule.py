@@ -56,9 +56,8 @@ class Clock:
 
     def tick(self) -> None:
         self.place += self.stride
-        if (
-            self.due
-        ):  # an update of more steps than were foreseen does not run into the next batch's time
+        # An update of more steps than were foreseen does not run into the next batch's time.
+        if self.due:
             self.place = min(self.place, self.due)
 
     def restart(self) -> None:

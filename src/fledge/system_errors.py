@@ -9,9 +9,8 @@ import os
 import re
 from pathlib import Path
 
-_BESIDE = re.compile(
-    r"\.([^/]+)\.\d+\.partial$"
-)  # a file that is written beside the one that it will replace
+# A file that is written beside the one that it will replace.
+_BESIDE = re.compile(r"\.([^/]+)\.\d+\.partial$")
 _NO_ROOM = ("not enough memory", "can't allocate memory", "out of memory")
 _OUT = "choose another `out`"
 _ROOM = "free some space, then `fledge resume` the run"

@@ -54,13 +54,11 @@ def gae(
         return torch.zeros_like(value[:, 1:]), torch.zeros_like(value[:, 1:])
     place = torch.arange(1, steps + 1, device=value.device)
     after = F.pad(torch.where(chosen, place - 1, steps)[:, 1:], (0, 1), value=steps)
-    following = (
-        after.flip(1).cummin(1).values.flip(1)
-    )  # the next chosen step, or the last observation
+    # The next chosen step, or the last observation.
+    following = after.flip(1).cummin(1).values.flip(1)
     future = torch.where(terminated, 0.0, value.gather(1, torch.where(ended, place, following)))
-    delta = difference(
-        reward + gamma * future, value[:, :-1]
-    )  # of a critic that is right, 0 and no rounding error
+    # Of a critic that is right, 0 and no rounding error.
+    delta = difference(reward + gamma * future, value[:, :-1])
     advantage = _from_behind(delta, gamma * lam, chosen, ended)
     return advantage, torch.where(chosen, advantage + value[:, :-1], 0.0)
 
@@ -118,9 +116,8 @@ def whiten(
     """
     count, mean, squares = _spread(x, mask, over_ranks)
     std = (squares / (count - 1).clamp(min=1)).sqrt()
-    out = torch.where(
-        std == 0, 0.0, (x - mean) / torch.where(std == 0, 1.0, std)
-    )  # what is no number stays none
+    # What is no number stays none.
+    out = torch.where(std == 0, 0.0, (x - mean) / torch.where(std == 0, 1.0, std))
     return torch.where(mask, out if shift else out + mean, 0.0).to(x.dtype)
 
 

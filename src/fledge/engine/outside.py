@@ -21,12 +21,8 @@ from fledge.engine.request import Completion, Request
 from fledge.engine.row import OnToken
 from fledge.errors import UserError
 
-PAUSES_S = (
-    0.25,
-    0.5,
-    1.0,
-    2.0,
-)  # before a request is sent again, after the connection broke or the server failed
+# Before a request is sent again, after the connection broke or the server failed.
+PAUSES_S = (0.25, 0.5, 1.0, 2.0)
 CONNECT_S = 10.0
 # for what it serves: one that accepts connections and says nothing would else be waited for like a
 # long text

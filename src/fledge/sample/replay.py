@@ -91,15 +91,11 @@ class Replay:
         """For steps like these.  [time, copies, *O], [time, copies, *A]"""
         copies = obs.shape[1]
         slots = self.capacity // copies + 1  # one more for what was seen last and not acted upon
-        wanted = (
-            slots
-            * copies
-            * (obs[0, 0].nbytes + action[0, 0].nbytes + (47 if self.surprise else 15))
-        )
+        step_bytes = obs[0, 0].nbytes + action[0, 0].nbytes + (47 if self.surprise else 15)
+        wanted = slots * copies * step_bytes
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if (
-            wanted > there
-        ):  # asked here: the system hands out more than it has, and kills the run when it is used
+        # Asked here: the system hands out more than it has, and kills the run when it is used.
+        if wanted > there:
             raise UserError(
                 f"`capacity` is {self.capacity:,} steps with observations of {obs[0, 0].nbytes:,} "
                 f"bytes: they want {wanted / 2**30:,.1f} GiB, and this machine has "
@@ -127,10 +123,8 @@ class Replay:
         Raises UserError for a batch that does not fit in, one of another shape than the first, and
         a capacity beyond the machine's memory.
         """
-        obs, action = (
-            batch.obs.transpose(0, 1).numpy(),
-            batch.action.transpose(0, 1).numpy(),
-        )  # time comes first here
+        # Time comes first here.
+        obs, action = batch.obs.transpose(0, 1).numpy(), batch.action.transpose(0, 1).numpy()
         steps = len(action)
         if not self.copies:
             self._allocate(obs, action)

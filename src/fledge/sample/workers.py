@@ -207,9 +207,8 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
     """What is started meanwhile ignores SIGINT from its first moment: the learner answers it,
     saves, and then ends the workers.
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # which alone may say what a signal does
+    # The main thread alone may say what a signal does.
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
