@@ -23,9 +23,9 @@ import torch
 
 from fledge.evaluate.judged_episodes import play_episodes, steering_seed
 from fledge.recipes.control.builders import Making
-from fledge.recipes.control.config import ControlConfig, settled
-from fledge.recipes.control.control import threads_for
-from fledge.recipes.control.kinds import kind_for, kind_of_world
+from fledge.recipes.control.config import ControlConfig, fill_in
+from fledge.recipes.control.control import choose_threads
+from fledge.recipes.control.kinds import classify_world, find_kind
 from fledge.recipes.pacing import by_world_steps
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
@@ -73,10 +73,10 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     """Algorithm, sampler and who plays, as the recipe makes them, and the threads it learns
     with.
     """
-    kind = kind_for(config.algorithm)
+    kind = find_kind(config.algorithm)
     assert config.copies is not None
     world = make_world(config.world, config.copies)
-    config = settled(config, kind, kind_of_world(world))
+    config = fill_in(config, kind, classify_world(world))
     assert config.copies is not None
     assert config.steps_per_batch is not None
     assert config.gamma is not None
@@ -84,7 +84,7 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     making = Making(world, config, stopwatch, torch.device("cpu"))
     built = kind.build(making)
     sampler = kind.sampler(world, built, stopwatch, config)
-    with threads_for(config, torch.device("cpu")):
+    with choose_threads(config, torch.device("cpu")):
         yield by_world_steps(built.algorithm, making.paces, sampler), sampler, built.player
 
 

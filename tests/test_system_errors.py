@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fledge.cli.main import written_by
+from fledge.cli.main import find_written
 from fledge.system_errors import explain, out_of_memory
 
 
@@ -74,12 +74,13 @@ def test_what_no_user_can_mend_has_none() -> None:
     ],
 )
 def test_a_command_writes_where_it_says_or_nowhere(words: str, writes: str | None) -> None:
-    assert written_by(words.split()) == (None if writes is None else Path(writes))
+    assert find_written(words.split()) == (None if writes is None else Path(writes))
 
 
 def test_weights_that_may_not_be_read_are_no_matter_of_out() -> None:
     said = explain(
-        error(errno.EACCES, "runs/a/model/model.safetensors"), written_by(["sample", "base=runs/a"])
+        error(errno.EACCES, "runs/a/model/model.safetensors"),
+        find_written(["sample", "base=runs/a"]),
     )
     assert said is not None
     assert said.endswith("change its permissions, or give another path.")

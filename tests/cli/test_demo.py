@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fledge.recipes.language.demo import road_table
+from fledge.recipes.language.demo import draw_road_table
 
 
 @pytest.mark.slow
@@ -45,7 +45,7 @@ def test_the_table_of_the_road_is_whole_on_80_columns() -> None:
         "test": figures,
     }
     page = Console(width=80, file=StringIO(), record=True)
-    page.print(road_table({"seconds": 600.0, "stages": [stage]}))
+    page.print(draw_road_table({"seconds": 600.0, "stages": [stage]}))
     text = page.export_text()
     assert "…" not in text
     assert [line.split() for line in text.splitlines() if line.startswith("stage")] == [

@@ -12,7 +12,7 @@ import torch
 from tests.cli.commands import DISTILL, PREFER, PRETRAIN, REWARD, Cli, Models, outcome
 from tests.subjects import seeded
 
-from fledge.recipes.language.prefer import share_ahead
+from fledge.recipes.language.prefer import measure_share_ahead
 
 ALGORITHMS = ("dpo", "ipo", "simpo", "orpo", "kto")
 KINDS = ("sequence", "forward", "reverse", "jsd on_policy=1")
@@ -200,8 +200,11 @@ def test_the_share_that_is_ahead_is_counted_over_all_pairs() -> None:
         for above in high.tolist()
         for below in low.tolist()
     ]
-    assert share_ahead(high, low) == pytest.approx(sum(one_by_one) / 1200)
-    assert (share_ahead(low + 20, high), share_ahead(low, low)) == (1.0, pytest.approx(0.5))
+    assert measure_share_ahead(high, low) == pytest.approx(sum(one_by_one) / 1200)
+    assert (measure_share_ahead(low + 20, high), measure_share_ahead(low, low)) == (
+        1.0,
+        pytest.approx(0.5),
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -118,9 +118,9 @@ def ask_tests(tests: Sequence[str]) -> bool:
 
 def ask_verify(names: Sequence[str]) -> bool:
     """Whether a row of `fledge verify` does not hold; those after it are not measured."""
-    from fledge.recipes.studies.verify import one_thread, package_rows
+    from fledge.recipes.studies.verify import list_package_rows, use_one_thread
     from fledge.verify.laboratory import Hardware
 
-    work = dict(package_rows(Hardware(), 2000))
-    with one_thread():
+    work = dict(list_package_rows(Hardware(), 2000))
+    with use_one_thread():
         return any(not row.holds for name in names for row in work[name]())

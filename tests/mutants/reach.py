@@ -111,14 +111,14 @@ def of_tests(root: Path, files: Sequence[str], test_file: str, limit_s: float) -
 
 
 def of_verify(root: Path, files: Sequence[str]) -> dict[str, Any]:
-    from fledge.recipes.studies.verify import one_thread, package_rows
+    from fledge.recipes.studies.verify import list_package_rows, use_one_thread
     from fledge.verify.laboratory import Hardware
 
     tracer = Tracer(root, files)
     seconds: dict[str, float] = {}
     lines: dict[str, Lines] = {}
-    with one_thread():
-        for name, measure in package_rows(Hardware(), 2000):
+    with use_one_thread():
+        for name, measure in list_package_rows(Hardware(), 2000):
             began = time.process_time()
             with tracer.watch():
                 rows = measure()

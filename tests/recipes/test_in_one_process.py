@@ -152,7 +152,7 @@ def test_a_road_that_is_stopped_can_be_opened(work: Path, monkeypatch: pytest.Mo
     def only(folder: Path, seed: int) -> list[road.Stage]:
         return [("pretrain", pretrain, PRETRAIN.model_copy(update={"out": folder / "pretrain"}))]
 
-    monkeypatch.setattr(road, "stages", only)
+    monkeypatch.setattr(road, "list_stages", only)
     with pytest.raises(Interrupted) as stopped:
         road.demo(road.DemoConfig(out=work / "road"), Pressing(Console(file=io.StringIO())))
     assert str(work / "road") in str(stopped.value)

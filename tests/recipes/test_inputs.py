@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fledge.recipes.inputs import files_read
+from fledge.recipes.inputs import list_files
 
 # Runs what a user's file is, and prints every file of the folder that Python ran for it.
 ASK = """
@@ -70,7 +70,7 @@ def run_by_python(folder: Path, what: str) -> set[str]:
 )
 def test_a_task_brings_every_module_that_it_runs(source: str, project: Path) -> None:
     (project / "task.py").write_text(source + "\n")
-    read = {str(file.relative_to(project)) for file in files_read(str(project / "task.py"))}
+    read = {str(file.relative_to(project)) for file in list_files(str(project / "task.py"))}
     wanted = run_by_python(project, "task.py")
     assert len(wanted) > 0
     assert read == wanted | {"task.py"}
@@ -80,12 +80,12 @@ def test_a_module_is_looked_up_from_the_present_folder(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     monkeypatch.chdir(project)
-    read = {str(file) for file in files_read("rewards.core:Mine-v0")}
+    read = {str(file) for file in list_files("rewards.core:Mine-v0")}
     assert read == run_by_python(project, "rewards.core")
-    assert {str(file) for file in files_read("rewards:Mine-v0")} == {"rewards/__init__.py"}
+    assert {str(file) for file in list_files("rewards:Mine-v0")} == {"rewards/__init__.py"}
     (project / "python.py").write_text("")
     for name in ("python:rewards.core.Mine", ":Mine-v0", "no.such.module:Mine-v0", "CartPole-v1"):
-        assert files_read(name) == []
+        assert list_files(name) == []
 
 
 def test_a_linked_file_imports_from_where_it_lies(project: Path, tmp_path: Path) -> None:
@@ -93,10 +93,10 @@ def test_a_linked_file_imports_from_where_it_lies(project: Path, tmp_path: Path)
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere" / "task.py"
     link.symlink_to(project / "task.py")
-    assert files_read(str(link)) == [project / "task.py", project / "helper.py"]
+    assert list_files(str(link)) == [project / "task.py", project / "helper.py"]
 
 
 def test_what_python_cannot_read_is_left_to_python(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("def (\n")
     (tmp_path / "task.py").write_text("import broken\nfrom ..... import broken\n")
-    assert files_read(str(tmp_path / "task.py")) == [tmp_path / "task.py", tmp_path / "broken.py"]
+    assert list_files(str(tmp_path / "task.py")) == [tmp_path / "task.py", tmp_path / "broken.py"]

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 
 from fledge.report.charts import (
     Series,
-    line_chart,
-    nice_ticks,
+    choose_ticks,
+    draw_line_chart,
+    draw_two_scale_chart,
+    format_tick,
     smooth,
     thin,
-    tick_text,
-    two_scale_chart,
 )
 
 
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
 def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
-    ticks = nice_ticks(low, low + span)
+    ticks = choose_ticks(low, low + span)
     assert 1 <= len(ticks) <= 7
     step = span / 5
     for tick in ticks:
@@ -47,7 +47,7 @@ def test_ticks_are_few_round_and_inside(low: float, span: float) -> None:
     ],
 )
 def test_ticks_have_just_the_digits_they_need(ticks: list[float], texts: list[str]) -> None:
-    assert [tick_text(tick, ticks) for tick in ticks] == texts
+    assert [format_tick(tick, ticks) for tick in ticks] == texts
 
 
 def test_smoothing_keeps_a_constant_and_the_place_of_a_peak() -> None:
@@ -71,7 +71,7 @@ def test_thinning_keeps_the_ends_and_every_spike() -> None:
 def test_every_length_and_level_draws(length: int, value: float) -> None:
     series = Series('a <b> & "c"', list(range(length)), [value] * length)
     svg = ElementTree.fromstring(
-        line_chart([series], x_label="step & more", description='"quoted" <x>')
+        draw_line_chart([series], x_label="step & more", description='"quoted" <x>')
     )
     for path in svg.iter("path"):
         assert "nan" not in path.attrib["d"]
@@ -82,7 +82,7 @@ def test_every_length_and_level_draws(length: int, value: float) -> None:
 
 def test_a_point_stands_where_its_value_says() -> None:
     svg = ElementTree.fromstring(
-        line_chart(
+        draw_line_chart(
             [Series("a", [0, 10], [0.0, 1.0])], x_label="step", description="", low=0, high=1
         )
     )
@@ -101,6 +101,6 @@ def test_two_scales_use_the_whole_height_for_each() -> None:
         Series("proxy", x, [100.0 * i for i in range(20)]),
         Series("true", x, [i / 100 for i in range(20)]),
     )
-    svg = ElementTree.fromstring(two_scale_chart(left, right, x_label="d", description=""))
+    svg = ElementTree.fromstring(draw_two_scale_chart(left, right, x_label="d", description=""))
     tops = [min(float(dot.attrib["cy"]) for dot in group.iter("circle")) for group in svg.iter("g")]
     assert tops[0] == pytest.approx(tops[1], abs=0.2)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.report.frames import animation, film, png, smaller
+from fledge.report.frames import encode_animation, encode_png, film, shrink
 from tests.worlds import gym_examples
 
 gym_examples.register()
@@ -72,7 +72,7 @@ def noise(count: int, height: int = 13, width: int = 7) -> list[np.ndarray]:
 
 def test_a_picture_is_read_back_as_it_was():
     (frame,) = noise(1)
-    (_, header), (_, content), _ = chunks(png(frame))
+    (_, header), (_, content), _ = chunks(encode_png(frame))
     assert struct.unpack(">II", header[:8]) == (7, 13)
     assert np.array_equal(pixels(content, 7, 13), frame)
 
@@ -85,9 +85,12 @@ def test_an_animation_is_read_back_as_it_was():
     frames.append(frames[-1].copy())
     frames[-1][2:9, 3:] ^= 255
     assert all(
-        np.array_equal(a, b) for a, b in zip(shown(animation(frames, 0.04)), frames, strict=True)
+        np.array_equal(a, b)
+        for a, b in zip(shown(encode_animation(frames, 0.04)), frames, strict=True)
     )
-    controls = [content for kind, content in chunks(animation(frames, 0.04)) if kind == b"fcTL"]
+    controls = [
+        content for kind, content in chunks(encode_animation(frames, 0.04)) if kind == b"fcTL"
+    ]
     sizes = [struct.unpack(">II", content[4:12]) for content in controls]
     assert sizes[-3:] == [(1, 1), (1, 1), (4, 7)]
     assert {struct.unpack(">HH", content[20:24]) for content in controls} == {(1, 25)}
@@ -98,7 +101,7 @@ def test_another_reader_sees_the_same():
     frames = noise(4)
     frames.append(frames[-1].copy())
     frames[-1][4:6, 5] = 9
-    with images.open(io.BytesIO(animation(frames, 0.04))) as file:
+    with images.open(io.BytesIO(encode_animation(frames, 0.04))) as file:
         assert file.n_frames == 5
         for i, frame in enumerate(frames):
             file.seek(i)
@@ -111,18 +114,18 @@ def test_another_reader_sees_the_same():
 )
 def test_frames_that_do_not_fit_together_are_refused(frames):
     with pytest.raises(ValueError, match="one or more of one size"):
-        animation(frames, 0.1)
+        encode_animation(frames, 0.1)
 
 
 def test_a_large_picture_shrinks_by_whole_squares():
     frame = np.zeros((7, 5, 3), dtype=np.uint8)
     frame[0:2, 0:2] = [[[10, 0, 0], [20, 0, 0]], [[30, 0, 4], [40, 0, 4]]]
     frame[6] = 255  # no whole square: cut
-    small = smaller(frame, 4)
+    small = shrink(frame, 4)
     assert small.shape == (3, 2, 3)
     assert small[0, 0].tolist() == [25, 0, 2]
     assert small.sum() == 27
-    assert np.array_equal(smaller(frame, 7), frame)
+    assert np.array_equal(shrink(frame, 7), frame)
 
 
 def test_a_film_shows_the_episode_that_was_played():

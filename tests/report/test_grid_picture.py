@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from fledge.errors import UserError
-from fledge.report.grid_picture import as_svg, in_terminal
+from fledge.report.grid_picture import draw_in_terminal, draw_svg
 from fledge.worlds.gridworld import CLASSIC, read_gridworld
 
 GRID = read_gridworld(CLASSIC)
@@ -26,7 +26,7 @@ def printed(terminal: bool) -> str:
     console = Console(
         file=out, force_terminal=terminal, color_system="truecolor" if terminal else None
     )
-    console.print(in_terminal(GRID, VALUE, POLICY))
+    console.print(draw_in_terminal(GRID, VALUE, POLICY))
     return out.getvalue()
 
 
@@ -43,12 +43,12 @@ def test_a_terminal_gets_colours_besides():
     assert "\x1b[" in text
     assert "48;2;201;106;32" in text  # −200 is the worst of all: the strongest orange
     plain = Console(file=io.StringIO())
-    assert in_terminal(GRID, VALUE, POLICY).plain == printed(False).rstrip("\n")
-    assert plain.measure(in_terminal(GRID, VALUE)).maximum == 32
+    assert draw_in_terminal(GRID, VALUE, POLICY).plain == printed(False).rstrip("\n")
+    assert plain.measure(draw_in_terminal(GRID, VALUE)).maximum == 32
 
 
 def test_the_svg_says_the_same():
-    root = ElementTree.fromstring(as_svg(GRID, VALUE, POLICY, title="1 < 2"))
+    root = ElementTree.fromstring(draw_svg(GRID, VALUE, POLICY, title="1 < 2"))
     assert root.findtext(f"{SVG}title") == "1 < 2"
     squares = [r for r in root.iter(f"{SVG}rect") if r.get("fill") != "none"]
     assert len(squares) == 12
@@ -74,16 +74,16 @@ def test_the_svg_says_the_same():
 
 def test_a_large_map_has_arrows_and_no_numbers():
     grid = read_gridworld("\n".join(["." * 40] * 40), gamma=0.9)
-    root = ElementTree.fromstring(as_svg(grid, torch.rand(40, 40), torch.zeros(40, 40).long()))
+    root = ElementTree.fromstring(draw_svg(grid, torch.rand(40, 40), torch.zeros(40, 40).long()))
     assert not list(root.iter(f"{SVG}text"))
     assert len(list(root.iter(f"{SVG}path"))) == 1600
 
 
 def test_bad_input():
     with pytest.raises(UserError, match=r"the value is \(11,\), the map \(3, 4\)"):
-        in_terminal(GRID, torch.zeros(11))
+        draw_in_terminal(GRID, torch.zeros(11))
     with pytest.raises(UserError, match=r"the policy is \(4, 3\)"):
-        as_svg(GRID, VALUE, POLICY.T)
+        draw_svg(GRID, VALUE, POLICY.T)
     grid = read_gridworld("\n".join(["." * 201] * 200), gamma=0.9)
     with pytest.raises(UserError, match="200 × 201 places"):
-        as_svg(grid, torch.zeros(200, 201))
+        draw_svg(grid, torch.zeros(200, 201))

@@ -17,8 +17,8 @@ from fledge.errors import UserError
 from fledge.recipes.look.report import ReportConfig, report
 from fledge.recipes.look.runs import RunsConfig, runs
 from fledge.report.chapter import compare, draw, list_files
-from fledge.report.figures import duration, headline, size_text, value_text
-from fledge.report.overoptimisation import overoptimisation
+from fledge.report.figures import choose_headline, format_duration, format_size, format_value
+from fledge.report.overoptimisation import find_overoptimisation
 from fledge.report.report import render, write_report
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -259,7 +259,7 @@ def steps(true_end: float, proxy_end: float) -> list[dict[str, float]]:
 
 
 def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> None:
-    verdict = overoptimisation(steps(true_end=0.5, proxy_end=1.8))
+    verdict = find_overoptimisation(steps(true_end=0.5, proxy_end=1.8))
     assert verdict is not None
     assert verdict.happened
     assert (
@@ -267,10 +267,10 @@ def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> Non
         or "√KL = 1.9" in verdict.sentence
     )
     for true_end, proxy_end in ((0.9, 1.8), (1.2, 1.8), (0.5, 0.3)):
-        verdict = overoptimisation(steps(true_end, proxy_end))
+        verdict = find_overoptimisation(steps(true_end, proxy_end))
         assert verdict is not None
         assert not verdict.happened
-    assert overoptimisation([{"step": 1, "kl_k1": 1.0, "true_score": 1.0}] * 9) is None
+    assert find_overoptimisation([{"step": 1, "kl_k1": 1.0, "true_score": 1.0}] * 9) is None
 
 
 @pytest.mark.parametrize(
@@ -288,17 +288,17 @@ def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> Non
 def test_values_are_written_with_the_digits_worth_reading(
     name: str, value: float | None, text: str
 ) -> None:
-    assert value_text(name, value) == text
+    assert format_value(name, value) == text
 
 
 def test_durations_and_sizes_read_well() -> None:
-    assert [duration(s) for s in (0.44, 59.6, 7500, 3 * 86400)] == [
+    assert [format_duration(s) for s in (0.44, 59.6, 7500, 3 * 86400)] == [
         "0.4 s",
         "1 min 0 s",
         "2 h 5 min",
         "3 days",
     ]
-    assert [size_text(n) for n in (0, 999, 1500, 123_456_789)] == [
+    assert [format_size(n) for n in (0, 999, 1500, 123_456_789)] == [
         "0 B",
         "999 B",
         "1.5 kB",
@@ -312,9 +312,9 @@ def test_the_headline_is_held_out_before_trained_on_and_success_before_loss() ->
         {"step": 2, "exact_match": 0.5, "held_out_exact_match": 0.4},
         {"step": 3},
     ]
-    assert headline(rows) == ("held_out_exact_match", 0.4)
-    assert headline(rows[:1]) == ("loss", 1.0)
-    assert headline([]) is None
+    assert choose_headline(rows) == ("held_out_exact_match", 0.4)
+    assert choose_headline(rows[:1]) == ("loss", 1.0)
+    assert choose_headline([]) is None
 
 
 def test_the_commands_say_what_they_made_and_list_every_run(

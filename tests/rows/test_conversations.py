@@ -11,14 +11,14 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
-from fledge.rows.conversations import conversation
+from fledge.rows.conversations import read_conversation
 
 EXPECTED = [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "hi"}]
 USER, ANSWER = EXPECTED
 
 
 def read(row: dict[str, Any], ignore_keys: str = "") -> list[Any]:
-    return list(conversation(row, "here", Census("file", Reading(ignore_keys=ignore_keys))))
+    return list(read_conversation(row, "here", Census("file", Reading(ignore_keys=ignore_keys))))
 
 
 def human(*texts: str) -> list[dict[str, str]]:

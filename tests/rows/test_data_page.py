@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 from fledge.rows.census import Census, Reading
-from fledge.rows.conversations import conversation
+from fledge.rows.conversations import read_conversation
 from fledge.rows.fields import METADATA
-from fledge.rows.preferences import judged, preference
+from fledge.rows.preferences import read_judged, read_preference
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
 READERS: dict[str, Callable[..., Any]] = {
-    "Conversations": conversation, "Preferences": preference, "Single answers": judged,
-}  # fmt: skip
+    "Conversations": read_conversation,
+    "Preferences": read_preference,
+    "Single answers": read_judged,
+}
 
 
 def examples() -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
-from fledge.rows.preferences import Judged, Preference, is_single, judged, preference
+from fledge.rows.preferences import Judged, Preference, is_single, read_judged, read_preference
 
 USER = {"role": "user", "content": "Say hi"}
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("hi", "no"))
@@ -18,11 +18,11 @@ CHOSEN, REJECTED = {"from": "gpt", "value": "hi"}, {"from": "gpt", "value": "no"
 
 
 def read(row: dict[str, Any]) -> Preference:
-    return preference(row, "here", Census("file", Reading()))
+    return read_preference(row, "here", Census("file", Reading()))
 
 
 def read_single(row: dict[str, Any]) -> Judged:
-    return judged(row, "here", Census("file", Reading()))
+    return read_judged(row, "here", Census("file", Reading()))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fledge.errors import UserError
 from fledge.recipes.look.runs import RunsConfig, runs
-from fledge.report.family_tree import Member, guided
+from fledge.report.family_tree import Member, draw_guides
 from fledge.report.report import render
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -279,7 +279,7 @@ def test_a_tree_of_thousands_of_generations_is_drawn() -> None:
     youngest = Member(Path("3000"), None)
     for i in reversed(range(3000)):
         youngest = Member(Path(f"{i:04}"), None, [youngest])
-    drawn = [(guide, member.folder.name) for guide, member in guided([youngest])]
+    drawn = [(guide, member.folder.name) for guide, member in draw_guides([youngest])]
     assert drawn[:3] == [("", "0000"), ("└─ ", "0001"), ("   └─ ", "0002")]
     assert len(drawn) == 3001
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fledge.report.family_tree import ancestry, family, guided
+from fledge.report.family_tree import draw_guides, find_ancestors, gather_family
 from fledge.runs.folder import Run, find_runs
 from fledge.runs.lineage import describe, every_file
 from fledge.runs.provenance import find_changes
@@ -161,17 +161,22 @@ def test_children_hang_under_the_parent_whose_weights_they_moved(tmp_path: Path)
     tune = make(tmp_path / "tune", pretrain.folder)
     reward = make(tmp_path / "reward", tune.folder)
     make(tmp_path / "align", tune.folder, reward.folder)
-    drawn = [guide + member.folder.name for guide, member in guided(family(find_runs(tmp_path)))]
+    drawn = [
+        guide + member.folder.name
+        for guide, member in draw_guides(gather_family(find_runs(tmp_path)))
+    ]
     assert drawn == ["pretrain", "└─ tune", "   ├─ align", "   └─ reward"]
     ((_, align),) = [
-        pair for pair in guided(family(find_runs(tmp_path))) if pair[1].folder.name == "align"
+        pair
+        for pair in draw_guides(gather_family(find_runs(tmp_path)))
+        if pair[1].folder.name == "align"
     ]
     assert align.also == [tmp_path / "reward"]
 
 
 def test_a_missing_parent_is_a_member_without_a_run(tmp_path: Path) -> None:
     make(tmp_path / "tune", tmp_path / "gone")
-    (head,) = family(find_runs(tmp_path))
+    (head,) = gather_family(find_runs(tmp_path))
     assert (head.folder, head.run) == (tmp_path / "gone", None)
     assert [child.folder.name for child in head.children] == ["tune"]
 
@@ -182,5 +187,5 @@ def test_ancestry_walks_up_through_every_parent_once(tmp_path: Path) -> None:
     reward = make(tmp_path / "reward", tune.folder, tmp_path / "gone")
     align = make(tmp_path / "align", tune.folder, reward.folder)
     make(tmp_path / "unrelated", tune.folder)
-    names = [run.folder.name for run in ancestry(align)]
+    names = [run.folder.name for run in find_ancestors(align)]
     assert sorted(names) == ["align", "pretrain", "reward", "tune"]

@@ -19,15 +19,15 @@ from fledge.runs.folder import Run
 from fledge.runs.model_files import (
     MODEL_FILES,
     check_model,
+    find_standing_model,
     model_is_whole,
     remove_model,
-    standing_model,
-    written_model,
+    write_model,
 )
 
 
 def write(folder: Path, content: str) -> None:
-    with written_model(folder) as beside:
+    with write_model(folder) as beside:
         for name in MODEL_FILES:
             (beside / name).write_text(content)
 
@@ -77,7 +77,7 @@ def test_a_kill_before_any_system_call_leaves_one_whole_model_its_hashes_and_wha
         shutil.copytree(run, copy)
         if not killed_before_call(moment, copy / name):
             break
-        standing = standing_model(copy / name)
+        standing = find_standing_model(copy / name)
         check_model(standing)
         contents = {(standing / file).read_text() for file in MODEL_FILES}
         assert len(contents) == 1, f"half of each at call {moment}"

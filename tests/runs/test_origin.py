@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from fledge.runs.origin import MOST_FILES, origin
+from fledge.runs.origin import MOST_FILES, describe_origin
 
 
 def lineage(count: int) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def lineage(count: int) -> dict[str, Any]:
 
 
 def test_a_few_files_have_a_row_each() -> None:
-    said = origin(lineage(MOST_FILES))
+    said = describe_origin(lineage(MOST_FILES))
     assert said[0] == ("seed", "3")
     assert said[1] == ("data", f"books/0.txt, sha256 {0:064}")
     assert said[-1] == ("data", "python, prose of Python 3.11.7")
@@ -27,7 +27,7 @@ def test_a_few_files_have_a_row_each() -> None:
 
 def test_many_files_have_one_row_whatever_their_order() -> None:
     many = lineage(20_000)
-    (_, (what, value), prose) = origin(many)
+    (_, (what, value), prose) = describe_origin(many)
     listed = sorted(f"books/{i}.txt\t{10 + i}\t{i:064}\n" for i in range(20_000))
     digest = hashlib.sha256("".join(listed).encode()).hexdigest()
     size = sum(range(10, 20_010))
@@ -37,8 +37,10 @@ def test_many_files_have_one_row_whatever_their_order() -> None:
     )
     assert prose == ("data", "python, prose of Python 3.11.7")
     many["data"].reverse()
-    assert ("data", value) in origin(many)
+    assert ("data", value) in describe_origin(many)
     many["data"][7]["bytes"] += 1
-    assert ("data", value) not in origin(many)
+    assert ("data", value) not in describe_origin(many)
     many["data"][9]["path"] = "/elsewhere/a.txt"
-    assert any(value.startswith("several folders, 20,000 files") for _, value in origin(many))
+    assert any(
+        value.startswith("several folders, 20,000 files") for _, value in describe_origin(many)
+    )

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        sentence = explain(error, written_by(words))
+        sentence = explain(error, find_written(words))
         if debug or sentence is None:
             raise
         code = complain(sentence, 2)
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def written_by(words: list[str]) -> Path | None:
+def find_written(words: list[str]) -> Path | None:
     """What a command line writes: its `out`, the run it resumes or reports, the folder of new runs;
     None if nothing.
     """
@@ -94,7 +94,7 @@ def complain(sentence: str, code: int) -> int:
 
 def dispatch(words: list[str], as_json: bool) -> int:
     if not words or words[0] in ("--help", "-h", "help"):
-        print(overview())
+        print(write_overview())
         return 0
     if words[0] in ("--version", "version"):
         print(f"fledge {__version__}")
@@ -108,7 +108,7 @@ def dispatch(words: list[str], as_json: bool) -> int:
     return run_verb(verb, config, as_json)
 
 
-def overview() -> str:
+def write_overview() -> str:
     width = max(len(name) for name in VERBS)
     lines = [
         f"fledge {__version__}: raises a language model from raw text to an aligned policy.",
@@ -136,11 +136,11 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
             f"{' or '.join('fledge ' + name for name in families)}."
         )
     raise UserError(
-        f"there is no verb `{words[0]}`.{hint_for(words[0])} `fledge --help` lists them."
+        f"there is no verb `{words[0]}`.{choose_hint(words[0])} `fledge --help` lists them."
     )
 
 
-def hint_for(word: str) -> str:
+def choose_hint(word: str) -> str:
     """What somebody who types this word is after: the trade's own words first, then what is spelled
     alike.
     """

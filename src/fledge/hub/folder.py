@@ -30,7 +30,12 @@ from fledge.json_file import json_text
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.runs.model_files import check_model, how_to_have_a_model, standing_model, written_model
+from fledge.runs.model_files import (
+    check_model,
+    find_standing_model,
+    how_to_have_a_model,
+    write_model,
+)
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -76,7 +81,7 @@ def find_model(path: Path) -> Path:
     """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError
     for anything else.
     """
-    for folder in (standing_model(path / "model"), standing_model(path)):
+    for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
             return folder
     if not path.exists():
@@ -109,7 +114,7 @@ def save_model(
     if scalar is not None:
         weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
     config = written_config(network.config, tokenizer, scalar is not None) | notes
-    with written_model(folder) as beside:
+    with write_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
         (beside / "config.json").write_text(
             json_text(config, str(folder / "config.json"), indent=2) + "\n"

@@ -12,14 +12,14 @@ from typing import Any
 import torch
 
 from fledge.errors import UserError
-from fledge.recipes.inputs import files_of
+from fledge.recipes.inputs import choose_files
 from fledge.recipes.language.text_data import find_loss, holds_to_its_text
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.model_files import check_model, hashes_of, model_is_whole
-from fledge.runs.provenance import Change, accepted, find_changes
+from fledge.runs.provenance import Change, accept, find_changes
 from fledge.runs.show import Show
-from fledge.runs.whole_folder import standing
+from fledge.runs.whole_folder import find_standing
 
 
 def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def is_as_it_was_finished(run: Run) -> bool:
     writes_one = hashes_of(run.model_folder).exists() or bool(run.checkpoints.steps())
     if writes_one and not model_is_whole(run.folder):
         return False
-    check_model(standing(run.folder / "best"))
+    check_model(find_standing(run.folder / "best"))
     return True
 
 
@@ -72,40 +72,40 @@ def check_inputs(run: Run, show: Show) -> None:
     Names are looked up from the present folder. What is allowed is recorded in lineage.json. What
     the run has a copy of may change: it is not read any more.
     """
-    changes = find_changes(run.folder, run.lineage, files_of(run.config))
+    changes = find_changes(run.folder, run.lineage, choose_files(run.config))
     copied, shards = [change for change in changes if change.copied], run.folder / "shards"
     if copied and holds_to_its_text(shards):
         loss = find_loss(shards)
         if loss is not None:
             raise UserError(
-                f"{differing(copied)}, and the run's own copy is damaged ({loss}): put back what "
-                "was there and resume, or start a new run."
+                f"{describe_changes(copied)}, and the run's own copy is damaged ({loss}): put back "
+                "what was there and resume, or start a new run."
             )
         goes_on = f"{run.folder} goes on with the copy in its shards/, which is whole."
-        show.line(f"{differing(copied)}: {goes_on}")
+        show.line(f"{describe_changes(copied)}: {goes_on}")
         changes = [change for change in changes if not change.copied]
     if not changes:
         return
     if not run.allowed.changes:
-        raise UserError(refusal(run, changes))
+        raise UserError(explain_refusal(run, changes))
     for change in changes:
         show.line(f"{change}: accepted, and recorded in {run.folder / 'lineage.json'}")
-    run.lineage = accepted(run.folder, run.lineage, changes, files_of(run.config))
+    run.lineage = accept(run.folder, run.lineage, changes, choose_files(run.config))
     write_json(run.folder / "lineage.json", run.lineage)
 
 
-def differing(changes: list[Change]) -> str:
+def describe_changes(changes: list[Change]) -> str:
     """The first of them, and how many there are."""
     return f"{changes[0]}{f' (and {len(changes) - 1} more differ)' if len(changes) > 1 else ''}"
 
 
-def refusal(run: Run, changes: list[Change]) -> str:
+def explain_refusal(run: Run, changes: list[Change]) -> str:
     """What differs, why that matters, and what to do about it, in one sentence."""
     started = Path(run.lineage.get("started_in") or ".")
     where = f", looked for from {Path.cwd()} since {started}, where the run was started, is gone"
     return (
-        f"{differing(changes)}{'' if started.is_dir() else where}: `{run.folder}` was started with "
-        "another, and would end with other bits. Put back what was there, or give "
+        f"{describe_changes(changes)}{'' if started.is_dir() else where}: `{run.folder}` was "
+        "started with another, and would end with other bits. Put back what was there, or give "
         "accept_changes=true to go on with what is there now."
     )
 

@@ -18,16 +18,16 @@ from fledge.worlds.make import FROM_PYTHON
 _OWN_CODE = re.compile(r"(.+\.py):\w+")  # FILE.py:Class, as `algorithm` and `world` take it
 
 
-def files_of(config: Mapping[str, Any]) -> FilesOf:
-    """`files_read` as the fields of a run choose, which say whether hidden texts and linked folders
+def choose_files(config: Mapping[str, Any]) -> FilesOf:
+    """`list_files` as the fields of a run choose, which say whether hidden texts and linked folders
     are read.
     """
     return partial(
-        files_read, hidden=config.get("hidden", False), links=config.get("links", "follow")
+        list_files, hidden=config.get("hidden", False), links=config.get("links", "follow")
     )
 
 
-def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
+def list_files(name: str, *, hidden: bool = False, links: Links = "follow") -> list[Path]:
     """The files behind a name that a user gave: text, a task, a map, code of his own; none for what
     is built in.
 
@@ -39,31 +39,31 @@ def files_read(name: str, *, hidden: bool = False, links: Links = "follow") -> l
     if path.is_dir():
         return text_files(path, Passed(), hidden=hidden, links=links)
     if path.is_file():
-        return _with_imports(path) if path.suffix == ".py" else [path]
+        return _list_with_imports(path) if path.suffix == ".py" else [path]
     if own := _OWN_CODE.fullmatch(name):
-        return files_read(own[1])
+        return list_files(own[1])
     family, colon, rest = name.partition(":")
     if colon and family in ("gridworld", "words"):
-        return files_read(rest)
+        return list_files(rest)
     module = tuple(family.split("."))
     if not colon or name.startswith(FROM_PYTHON) or not all(part.isidentifier() for part in module):
         return []
-    return _and_imports(list(_module_files(Path(), module)), Path())
+    return _add_imports(list(_module_files(Path(), module)), Path())
 
 
-def _with_imports(path: Path) -> list[Path]:
+def _list_with_imports(path: Path) -> list[Path]:
     """A file of Python and the modules beside it that it imports, and those that these do."""
     path = path.resolve() if path.is_symlink() else path  # Python looks beside the file itself
-    return _and_imports([path], path.parent)
+    return _add_imports([path], path.parent)
 
 
-def _and_imports(files: list[Path], root: Path) -> list[Path]:
+def _add_imports(files: list[Path], root: Path) -> list[Path]:
     """Files of Python and the modules of `root`, where Python looks, that they import, and so
     on.
     """
     read, waiting = list(files), list(files)
     while waiting:
-        for module in _imported(waiting.pop(), root):
+        for module in _list_imports(waiting.pop(), root):
             for file in _module_files(root, module):
                 if file not in read:
                     read.append(file)
@@ -85,7 +85,7 @@ def _module_files(root: Path, module: tuple[str, ...]) -> Iterator[Path]:
             return  # what stands behind it is a name in it, and no module
 
 
-def _imported(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
+def _list_imports(path: Path, root: Path) -> Iterator[tuple[str, ...]]:
     """The modules that a file imports, as seen from `root`; none of one that Python cannot read."""
     try:
         tree = ast.parse(path.read_bytes())

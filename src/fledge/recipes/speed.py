@@ -43,7 +43,7 @@ def choose_speed(
     equal_rows: every batch has the same shape, so that a network is compiled once: only then is
     compiling tried unasked, and only if the run is long.
     """
-    run.machine = _kept(run, show)
+    run.machine = _read_kept(run, show)
     if run.machine is None:
         run.machine = _measure(config, policy, batch, show, equal_rows)
         write_json(run.folder / "machine.json", run.machine)
@@ -52,7 +52,7 @@ def choose_speed(
     return run.machine["precision"]
 
 
-def _kept(run: Run, show: Show) -> dict[str, Any] | None:
+def _read_kept(run: Run, show: Show) -> dict[str, Any] | None:
     """What was chosen when the run began, from machine.json, else from a checkpoint: another
     precision has other bits.
     """
@@ -87,12 +87,12 @@ def _measure(
     try_compiling = config.compile == "auto" and equal_rows
     if best == "auto" or try_compiling:
         for precision in ("fp32", "bf16") if best == "auto" else (best,):
-            seconds[precision] = _seconds(config, policy, batch, precision, compiled=False)
+            seconds[precision] = _time(config, policy, batch, precision, compiled=False)
         best = min(seconds, key=seconds.__getitem__)
         try_compiling = try_compiling and seconds[best] * config.steps > COMPILE_PAYS_AFTER_S
         if try_compiling and shutil.which("c++" if config.on().type == "cpu" else "ptxas"):
             show.line("compiling the model to see whether that is faster (about a minute) …")
-            seconds[f"{best} compiled"] = _seconds(config, policy, batch, best, compiled=True)
+            seconds[f"{best} compiled"] = _time(config, policy, batch, best, compiled=True)
             compiled = seconds[f"{best} compiled"] < seconds[best]
     return {
         "precision": best,
@@ -103,7 +103,7 @@ def _measure(
     }
 
 
-def _seconds(
+def _time(
     config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool
 ) -> float:
     """A forward and backward pass on a copy: the best of three after one to warm up."""

@@ -17,7 +17,7 @@ from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import TransformerConfig
-from fledge.recipes.inputs import files_of
+from fledge.recipes.inputs import choose_files
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
@@ -99,7 +99,7 @@ class Called(Protocol[Config]):
     def __call__(self, config: Config, show: Show, run: Run | None = None) -> Summary: ...
 
 
-def closes_what_it_opens(recipe: Recipe[Config]) -> Called[Config]:
+def close_what_it_opens(recipe: Recipe[Config]) -> Called[Config]:
     """The recipe with a stack of what is closed when it returns or raises; `open_run` puts a new
     run there.
 
@@ -140,7 +140,7 @@ def open_run(
         return run
     fields = config.model_dump(mode="json")
     made = Run.create(
-        config.out, verb, fields, seed=config.seed, files_of=files_of(fields),
+        config.out, verb, fields, seed=config.seed, files_of=choose_files(fields),
         parents=parents or [], data=data or [], copied=copied or [],
     )  # fmt: skip
     made.began = began
@@ -148,7 +148,7 @@ def open_run(
 
 
 @contextmanager
-def removed_if_it_cannot_begin(run: Run) -> Iterator[None]:
+def remove_if_it_cannot_begin(run: Run) -> Iterator[None]:
     """A new run that a mistake of the user's ends in here is taken back: nothing of it could be
     continued.
 

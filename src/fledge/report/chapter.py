@@ -17,23 +17,23 @@ from typing import Any
 from markupsafe import Markup
 
 from fledge.json_file import read_bytes
-from fledge.report.charts import Series, line_chart
+from fledge.report.charts import Series, draw_line_chart
 from fledge.report.figures import (
     PICTURES,
     Picture,
     Row,
-    base,
-    duration,
+    format_duration,
+    format_value,
     gather_columns,
     is_number,
     is_share,
-    label,
-    value_text,
+    spell_name,
+    strip_part,
 )
-from fledge.report.overoptimisation import Overoptimisation, overoptimisation
+from fledge.report.overoptimisation import Overoptimisation, find_overoptimisation
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
-from fledge.runs.origin import origin
+from fledge.runs.origin import describe_origin
 
 _SENTENCES = {
     "pretrain": "A model learns to predict text, starting from nothing.",
@@ -119,15 +119,15 @@ class Chapter:
     files: list[tuple[str, int, str]]
 
 
-def chapter(run: Run, name: str, anchor: str) -> Chapter:
+def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
     rows = run.part(run.metrics.rows, [])
     pictures, more = draw(rows)
-    phases, speed, seconds = _timings(run.part(run.timings.rows, []))
+    phases, speed, seconds = _sum_timings(run.part(run.timings.rows, []))
     summary = run.part(lambda: run.summary, None) or {}
     samples = compare(run.part(run.samples.rows, []))
     failure = run.part(lambda: run.failure, None)
-    film = run.part(lambda: _film(run.folder / "agent.png"), None)
+    film = run.part(lambda: _read_film(run.folder / "agent.png"), None)
     steps = [row["step"] for row in rows if row.get("step") is not None]
     done = f"{max(steps):,} steps" if steps else ""
     in_world = max((row["world_steps"] for row in rows if "world_steps" in row), default=0)
@@ -144,44 +144,46 @@ def chapter(run: Run, name: str, anchor: str) -> Chapter:
         name=name,
         folder=str(run.folder),
         verb=run.verb,
-        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(**_named(run.config)),
+        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(
+            **_list_names(run.config)
+        ),
         status=f"{status} · {done}" if done else status,
         finished=run.finished,
         failure=failure,
         damage=list(run.damage),
         empty=not rows,
-        tiles=tiles(summary),
+        tiles=list_tiles(summary),
         pictures=pictures,
         more=more,
         film=film,
-        overoptimisation=overoptimisation(rows),
+        overoptimisation=find_overoptimisation(rows),
         samples=samples,
         phases=phases,
         speed=speed,
-        settings=_flat(run.config),
-        origin=origin(run.lineage),
+        settings=_flatten(run.config),
+        origin=describe_origin(run.lineage),
         files=list_files(run.folder),
     )
 
 
-def _film(path: Path) -> str | None:
+def _read_film(path: Path) -> str | None:
     with suppress(FileNotFoundError):
         return base64.b64encode(read_bytes(path)).decode("ascii")
     return None
 
 
-def tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
+def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What the summary says in figures: those with a before and an after, then the single ones."""
     before, after = summary.get("before") or {}, summary.get("after") or {}
     changes = [
-        (label(name), f"{value_text(name, before[name])} → {value_text(name, value)}")
+        (spell_name(name), f"{format_value(name, before[name])} → {format_value(name, value)}")
         for name, value in after.items()
         if is_number(value) and is_number(before.get(name))
     ]
     single = [
         (name, value) for name, value in summary.items() if is_number(value) and name not in after
     ]
-    return changes + [(label(name), value_text(name, value)) for name, value in single]
+    return changes + [(spell_name(name), format_value(name, value)) for name, value in single]
 
 
 def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
@@ -193,13 +195,13 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
             "reward_model_score", None
         )  # the reward was the reward model's: one line, not two on top of each other
     not_of_text = any(
-        base(name) in ("pair_accuracy", "reward", "episode_return") for name in columns
+        strip_part(name) in ("pair_accuracy", "reward", "episode_return") for name in columns
     )
     pictures = []
     for picture in PICTURES:
         names = sorted(
-            (name for name in columns if base(name) in picture.bases),
-            key=lambda name: (name != base(name), name),
+            (name for name in columns if strip_part(name) in picture.bases),
+            key=lambda name: (name != strip_part(name), name),
         )
         if names:
             if picture.title == "Loss" and not_of_text:
@@ -211,7 +213,7 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
             pictures.append(_draw(picture, {name: columns.pop(name) for name in names}, over))
     more = []
     for name, pairs in columns.items():
-        words = label(name)
+        words = spell_name(name)
         low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
         more.append(
             _draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}, over)
@@ -226,20 +228,22 @@ def _draw(
     for name, pairs in columns.items():
         points = [(x, y) for x, y in pairs if y is not None]
         values = [y for _, y in points]
-        series.append(Series(label(name), [x for x, _ in points], values))
+        series.append(Series(spell_name(name), [x for x, _ in points], values))
         change = (
-            f"{value_text(name, values[0])} → {value_text(name, values[-1])}"
+            f"{format_value(name, values[0])} → {format_value(name, values[-1])}"
             if len(values) > 1
             else None
         )
         lost = len(pairs) - len(points)
         not_numbers = f" ({lost} not a number)" if lost else ""
-        captions.append((label(name), f"{change or value_text(name, values[0])}{not_numbers}"))
+        captions.append(
+            (spell_name(name), f"{change or format_value(name, values[0])}{not_numbers}")
+        )
     single = len(captions) == 1
     caption = (
         captions[0][1] if single else " · ".join(f"{name} {change}" for name, change in captions)
     )
-    svg = line_chart(
+    svg = draw_line_chart(
         series,
         x_label=over,
         description=f"{picture.title} over {over}: {caption}",
@@ -269,22 +273,24 @@ def compare(rows: Sequence[Row]) -> list[Comparison]:
     for prompt, first, last, twice in pairs:
         answer = last.get("answer")
         shown = answer if isinstance(answer, str) else None
-        compared.append(Comparison(prompt, shown, _answer(first), _answer(last) if twice else None))
+        compared.append(
+            Comparison(prompt, shown, _read_answer(first), _read_answer(last) if twice else None)
+        )
     return sorted(compared, key=lambda one: one.after is None)[:_SHOWN_SAMPLES]
 
 
-def _answer(row: Row) -> Answer:
+def _read_answer(row: Row) -> Answer:
     score = row.get("score")
     right = row.get("exact")
     return Answer(
         step=row.get("step") or 0,
         text=row["completion"],
         right=None if right is None else bool(right),
-        score=None if score is None else value_text("score", score),
+        score=None if score is None else format_value("score", score),
     )
 
 
-def _named(config: dict[str, Any]) -> dict[str, str]:
+def _list_names(config: dict[str, Any]) -> dict[str, str]:
     """What a sentence may name."""
     return {
         "world": str(config.get("world")),
@@ -292,7 +298,7 @@ def _named(config: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
+def _sum_timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
     seconds: dict[str, float] = {}
     for row in rows:
         for name, value in row.items():
@@ -315,7 +321,7 @@ def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
     )
     return (
         [
-            Phase(name, duration(seconds[name]), seconds[name] / total)
+            Phase(name, format_duration(seconds[name]), seconds[name] / total)
             for name in order
             if total > 0
         ],
@@ -324,11 +330,11 @@ def _timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
     )
 
 
-def _flat(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     settings: list[tuple[str, str]] = []
     for key, value in config.items():
         if isinstance(value, dict) and value:
-            settings += _flat(value, f"{prefix}{key}.")
+            settings += _flatten(value, f"{prefix}{key}.")
         else:
             settings.append(
                 (
@@ -349,7 +355,7 @@ def list_files(folder: Path) -> list[tuple[str, int, str]]:
     try:
         inside = sorted(folder.iterdir())
     except OSError as error:
-        return [("", 0, _unread(error))]
+        return [("", 0, _describe_error(error))]
     for path in inside:
         if path.name.startswith(".") or path.name == "report.html":
             continue
@@ -362,9 +368,9 @@ def list_files(folder: Path) -> list[tuple[str, int, str]]:
             try:
                 listed.append((path.name, path.stat().st_size, sha256(path)))
             except OSError as error:
-                listed.append((path.name, 0, _unread(error)))
+                listed.append((path.name, 0, _describe_error(error)))
     return listed
 
 
-def _unread(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return f"cannot be read ({(error.strerror or str(error)).lower()})"

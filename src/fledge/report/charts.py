@@ -44,7 +44,7 @@ class _Scale:
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
 
-def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
+def choose_ticks(low: float, high: float, count: int = 5) -> list[float]:
     """About `count` round numbers in [low, high], apart by 1, 2 or 5 times a power of ten. Requires
     low < high.
     """
@@ -55,7 +55,7 @@ def nice_ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def tick_text(value: float, ticks: Sequence[float], *, percent: bool = False) -> str:
+def format_tick(value: float, ticks: Sequence[float], *, percent: bool = False) -> str:
     """`value` with just the digits that tell the ticks apart."""
     largest = max(abs(tick) for tick in ticks)
     step = ticks[1] - ticks[0] if len(ticks) > 1 else largest or 1
@@ -93,7 +93,7 @@ def thin(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
     return [(x[i], y[i]) for i in sorted(kept)]
 
 
-def line_chart(
+def draw_line_chart(
     series: Sequence[Series],
     *,
     x_label: str,
@@ -106,24 +106,26 @@ def line_chart(
     least.
     """
     values = [y for one in series for y in (*one.y, *one.low, *one.high)]
-    bottom, top = _reach(values + [bound for bound in (low, high) if bound is not None], low, high)
-    ticks = nice_ticks(bottom, top)
-    texts = [tick_text(tick, ticks, percent=percent) for tick in ticks]
+    bottom, top = _choose_range(
+        values + [bound for bound in (low, high) if bound is not None], low, high
+    )
+    ticks = choose_ticks(bottom, top)
+    texts = [format_tick(tick, ticks, percent=percent) for tick in ticks]
     left = 12 + 6.4 * max(map(len, texts))
     y_scale = _Scale(bottom, top, HEIGHT - _BOTTOM, _TOP)
-    x_scale = _x_scale([x for one in series for x in one.x], left, WIDTH - _RIGHT)
-    parts = [_grid(y_scale, ticks, texts, left), _x_axis(x_scale, x_label)]
+    x_scale = _make_x_scale([x for one in series for x in one.x], left, WIDTH - _RIGHT)
+    parts = [_draw_grid(y_scale, ticks, texts, left), _draw_x_axis(x_scale, x_label)]
     parts += [
-        _band(one, x_scale, y_scale, f"s{number}")
+        _draw_band(one, x_scale, y_scale, f"s{number}")
         for number, one in enumerate(series, 1)
         if one.low
     ]
     for number, one in enumerate(series, 1):
-        parts.append(_line(one, x_scale, y_scale, f"s{number}"))
-    return _svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
+        parts.append(_draw_line(one, x_scale, y_scale, f"s{number}"))
+    return _wrap_svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
 
 
-def two_scale_chart(
+def draw_two_scale_chart(
     left_series: Series, right_series: Series, *, x_label: str, description: str
 ) -> Markup:
     """Two figures over the same x, each on an axis of its own, in its colour. `x` need not ascend:
@@ -131,13 +133,13 @@ def two_scale_chart(
     """
     scales = []
     for one in (left_series, right_series):
-        bottom, top = _reach(list(one.y), None, None)
+        bottom, top = _choose_range(list(one.y), None, None)
         scales.append(_Scale(bottom, top, HEIGHT - _BOTTOM, _TOP))
-    ticks = [nice_ticks(scale.low, scale.high) for scale in scales]
-    texts = [[tick_text(tick, of) for tick in of] for of in ticks]
+    ticks = [choose_ticks(scale.low, scale.high) for scale in scales]
+    texts = [[format_tick(tick, of) for tick in of] for of in ticks]
     left, right = (12 + 6.4 * max(map(len, of)) for of in texts)
-    x_scale = _x_scale([*left_series.x, *right_series.x, 0.0], left, WIDTH - right)
-    parts = [_x_axis(x_scale, x_label)]
+    x_scale = _make_x_scale([*left_series.x, *right_series.x, 0.0], left, WIDTH - right)
+    parts = [_draw_x_axis(x_scale, x_label)]
     sides = ((left - 6, "end", "s1"), (WIDTH - right + 6, "start", "s2"))
     for (at, anchor, name), scale, of, words in zip(sides, scales, ticks, texts, strict=True):
         for tick, word in zip(of, words, strict=True):
@@ -147,21 +149,24 @@ def two_scale_chart(
             )
     for one, scale, name in zip((left_series, right_series), scales, ("s1", "s2"), strict=True):
         dots = "".join(
-            f'<circle cx="{x_scale(x):.1f}" cy="{scale(y):.1f}" r="1.6"/>' for x, y in _evenly(one)
+            f'<circle cx="{x_scale(x):.1f}" cy="{scale(y):.1f}" r="1.6"/>'
+            for x, y in _thin_evenly(one)
         )
         middle = smooth(one.y) if len(one.y) >= _SMOOTHED_FROM else list(one.y)
-        path = _path(
-            _evenly(
+        path = _draw_path(
+            _thin_evenly(
                 Series(one.name, smooth(one.x) if len(one.x) >= _SMOOTHED_FROM else one.x, middle)
             ),
             x_scale,
             scale,
         )
         parts.append(f'<g class="dots {name}">{dots}</g><path class="line {name}" d="{path}"/>')
-    return _svg(parts, (), x_scale, scales[0], x_label, description)
+    return _wrap_svg(parts, (), x_scale, scales[0], x_label, description)
 
 
-def _reach(values: list[float], low: float | None, high: float | None) -> tuple[float, float]:
+def _choose_range(
+    values: list[float], low: float | None, high: float | None
+) -> tuple[float, float]:
     """The y range: all values, a little air, and exactly `low` or `high` where nothing goes beyond
     them.
     """
@@ -180,13 +185,13 @@ def _is_point(low: float, high: float) -> bool:
     return high - low <= max(1e-300, 1e-12 * max(abs(low), abs(high)))
 
 
-def _x_scale(x: Sequence[float], left: float, right: float) -> _Scale:
+def _make_x_scale(x: Sequence[float], left: float, right: float) -> _Scale:
     low, high = min(x), max(x)
     air = max(0.5, abs(low) * 1e-6) if _is_point(low, high) else 0.0
     return _Scale(low - air, high + air, left, right)
 
 
-def _grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: float) -> str:
+def _draw_grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: float) -> str:
     lines = []
     for tick, text in zip(ticks, texts, strict=True):
         y = scale(tick)
@@ -197,14 +202,14 @@ def _grid(scale: _Scale, ticks: Sequence[float], texts: Sequence[str], left: flo
     return "".join(lines)
 
 
-def _x_axis(scale: _Scale, label: str) -> str:
+def _draw_x_axis(scale: _Scale, label: str) -> str:
     base = HEIGHT - _BOTTOM
-    ticks = nice_ticks(scale.low, scale.high)
+    ticks = choose_ticks(scale.low, scale.high)
     parts = [
         f'<line class="axis" x1="{scale.start:.1f}" x2="{scale.end:.1f}" y1="{base}" y2="{base}"/>'
     ]
     for tick in ticks:
-        text = tick_text(tick, ticks)
+        text = format_tick(tick, ticks)
         parts.append(
             f'<text x="{scale(tick):.1f}" y="{base + 15}" text-anchor="middle">{text}</text>'
         )
@@ -216,18 +221,18 @@ def _x_axis(scale: _Scale, label: str) -> str:
     return "".join(parts)
 
 
-def _band(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
+def _draw_band(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
     edge = [
         *zip(one.x, one.high, strict=True),
         *zip(reversed(one.x), reversed(one.low), strict=True),
     ]
-    return f'<path class="band {name}" d="{_path(edge, x_scale, y_scale)}Z"/>'
+    return f'<path class="band {name}" d="{_draw_path(edge, x_scale, y_scale)}Z"/>'
 
 
-def _line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
-    raw = _path(thin(one.x, one.y), x_scale, y_scale)
+def _draw_line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
+    raw = _draw_path(thin(one.x, one.y), x_scale, y_scale)
     if len(one.y) >= _SMOOTHED_FROM:
-        means = _path(_evenly(Series(one.name, one.x, smooth(one.y))), x_scale, y_scale)
+        means = _draw_path(_thin_evenly(Series(one.name, one.x, smooth(one.y))), x_scale, y_scale)
         return f'<path class="raw {name}" d="{raw}"/><path class="line {name}" d="{means}"/>'
     dots = "".join(
         f'<circle cx="{x_scale(x):.1f}" cy="{y_scale(y):.1f}" r="2.4"/>'
@@ -236,17 +241,17 @@ def _line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
     return f'<path class="line {name}" d="{raw}"/><g class="points {name}">{dots}</g>'
 
 
-def _evenly(one: Series) -> list[tuple[float, float]]:
+def _thin_evenly(one: Series) -> list[tuple[float, float]]:
     apart = max(1, math.ceil(len(one.x) / _POINTS))
     kept = sorted({*range(0, len(one.x), apart), len(one.x) - 1})
     return [(one.x[i], one.y[i]) for i in kept]
 
 
-def _path(points: Sequence[tuple[float, float]], x_scale: _Scale, y_scale: _Scale) -> str:
+def _draw_path(points: Sequence[tuple[float, float]], x_scale: _Scale, y_scale: _Scale) -> str:
     return "M" + "L".join(f"{x_scale(x):.1f} {y_scale(y):.1f}" for x, y in points)
 
 
-def _svg(
+def _wrap_svg(
     parts: Sequence[str],
     series: Sequence[Series],
     x_scale: _Scale,
@@ -258,7 +263,7 @@ def _svg(
 ) -> Markup:
     """The whole picture; `data-chart` carries the points for the page's hover script."""
     points = [
-        {"name": one.name, "points": [[x, float(f"{y:.4g}")] for x, y in _evenly(one)]}
+        {"name": one.name, "points": [[x, float(f"{y:.4g}")] for x, y in _thin_evenly(one)]}
         for one in series
     ]
     chart = {

@@ -23,7 +23,7 @@ class Member:
     also: list[Path] = field(default_factory=list)
 
 
-def parents_of(run: Run) -> list[Path]:
+def list_parents(run: Run) -> list[Path]:
     """The folders that `run` started from, absolute; the first is the one whose weights it
     moved.
     """
@@ -33,7 +33,7 @@ def parents_of(run: Run) -> list[Path]:
     ]
 
 
-def ancestry(run: Run) -> list[Run]:
+def find_ancestors(run: Run) -> list[Run]:
     """`run` and every run it descends from that is still there."""
     members: dict[Path, Run] = {}
     waiting = [run]
@@ -41,11 +41,11 @@ def ancestry(run: Run) -> list[Run]:
         member = waiting.pop()
         if member.folder.resolve() not in members:
             members[member.folder.resolve()] = member
-            waiting += [Run(folder) for folder in parents_of(member) if is_run(folder)]
+            waiting += [Run(folder) for folder in list_parents(member) if is_run(folder)]
     return list(members.values())
 
 
-def family(runs: Iterable[Run]) -> list[Member]:
+def gather_family(runs: Iterable[Run]) -> list[Member]:
     """The members that hang under nobody, each with its descendants, in the order of `runs`.
 
     Where parents lead in a circle, one run of it hangs under nobody, and its `damage` says so.
@@ -54,9 +54,9 @@ def family(runs: Iterable[Run]) -> list[Member]:
     under: dict[Path, Path] = {}  # child to parent
     heads: list[Member] = []
     for place, member in list(members.items()):
-        parents = parents_of(member.run) if member.run else []
+        parents = list_parents(member.run) if member.run else []
         member.also = parents[1:]
-        if parents and member.run and place in _upwards(parents[0], under):
+        if parents and member.run and place in _climb(parents[0], under):
             circle = (
                 f"{member.folder / 'lineage.json'} makes this run its own ancestor: put the "
                 "original file back."
@@ -74,13 +74,13 @@ def family(runs: Iterable[Run]) -> list[Member]:
     return heads
 
 
-def _upwards(place: Path | None, under: dict[Path, Path]) -> Iterator[Path]:
+def _climb(place: Path | None, under: dict[Path, Path]) -> Iterator[Path]:
     while place is not None:
         yield place
         place = under.get(place)
 
 
-def guided(members: list[Member]) -> Iterator[tuple[str, Member]]:
+def draw_guides(members: list[Member]) -> Iterator[tuple[str, Member]]:
     """Every member, parents before children, with the lines of the tree that stand before its
     name.
     """

@@ -79,14 +79,14 @@ PICTURES = (
 )
 
 
-def base(name: str) -> str:
+def strip_part(name: str) -> str:
     """The figure without what it was measured on: `validation_loss` is a `loss`."""
     return next(
         (name.removeprefix(prefix) for prefix in _PREFIXES if name.startswith(prefix)), name
     )
 
 
-def label(name: str) -> str:
+def spell_name(name: str) -> str:
     """A figure's name in words."""
     return _WORDS.get(name, name.replace("held_out_", "held-out ").replace("_", " "))
 
@@ -105,7 +105,7 @@ def is_share(name: str) -> bool:
     return any(name == share or name.endswith(f"_{share}") for share in _SHARES)
 
 
-def value_text(name: str, value: Any) -> str:
+def format_value(name: str, value: Any) -> str:
     """A value with as many digits as are worth reading: `43.8 %` (unbreakable), `2.41`, `3.0e-04`,
     `4 min 12 s`.
     """
@@ -114,7 +114,7 @@ def value_text(name: str, value: Any) -> str:
     if not is_number(value):
         return str(value)
     if name == "seconds" or name.endswith("_seconds"):
-        return duration(value)
+        return format_duration(value)
     if is_share(name):
         return f"{100 * value:.1f}\u00a0%"
     size = abs(value)
@@ -125,7 +125,7 @@ def value_text(name: str, value: Any) -> str:
     return f"{value:.{1 if size >= 100 else 2 if size >= 1 else 3}f}"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `4 min 12 s`, `2 h 5 min`, `3 days`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
@@ -139,7 +139,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 86400} days"
 
 
-def size_text(size: int) -> str:
+def format_size(size: int) -> str:
     """Bytes in the unit that leaves one to three digits before the point."""
     amount, unit = float(size), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
@@ -169,7 +169,7 @@ def gather_columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | N
     }
 
 
-def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
+def choose_headline(rows: Iterable[Row]) -> tuple[str, float] | None:
     """The figure that matters most and its last value: test before validation before trained-on, a
     success before a loss.
     """
@@ -188,7 +188,7 @@ def headline(rows: Iterable[Row]) -> tuple[str, float] | None:
         "loss",
         "reward",
     ):
-        names = [name for name in last if base(name) == wanted]
+        names = [name for name in last if strip_part(name) == wanted]
         if names:
             # The test part's, read once at the end, then one that steered, then one that was
             # trained on.

@@ -68,17 +68,17 @@ def film(
     """
     world, name = None, name_of(given)
     try:
-        with _without_a_screen():
-            world = _world(name, None if isinstance(given, str) else given)
+        with _draw_without_a_screen():
+            world = _open_world(name, None if isinstance(given, str) else given)
             acted_in = put_in_units(world)
             obs = acted_in.reset(seed)
-            frames, earned, over = [_drawn(world)], 0.0, False
+            frames, earned, over = [_draw(world)], 0.0, False
             for step in range(1, longest + 1):
                 after = acted_in.step(best(obs))
                 obs, earned = after.obs, earned + float(after.reward)
                 over = bool(after.terminated | after.truncated)
                 if step % every == 0 or over:
-                    frames.append(_drawn(world))
+                    frames.append(_draw(world))
                     if frames[-1].shape != frames[0].shape:
                         raise _NotDrawn("its pictures change their size.")
                 if over:
@@ -91,7 +91,7 @@ def film(
             world.close()
 
 
-def _world(name: str, maker: Maker | None) -> GymWorld:
+def _open_world(name: str, maker: Maker | None) -> GymWorld:
     if name.partition(":")[0] in FAMILIES:
         raise _NotDrawn("only environments of gymnasium are drawn.")
     try:
@@ -109,7 +109,7 @@ def _world(name: str, maker: Maker | None) -> GymWorld:
 
 
 @contextmanager
-def _without_a_screen() -> Iterator[None]:
+def _draw_without_a_screen() -> Iterator[None]:
     """On a Linux machine that shows nothing, MuJoCo draws by EGL and pygame to nowhere, unless the
     user has said otherwise.
     """
@@ -127,7 +127,7 @@ def _without_a_screen() -> Iterator[None]:
             del os.environ[variable]
 
 
-def _drawn(world: GymWorld) -> np.ndarray:
+def _draw(world: GymWorld) -> np.ndarray:
     from gymnasium.error import DependencyNotInstalled
 
     with contain() as is_interrupt:
@@ -145,10 +145,10 @@ def _drawn(world: GymWorld) -> np.ndarray:
             raise _NotDrawn(f"{describe_deed(error).removeprefix('raised ')}.") from error
     if drawn.dtype != np.uint8 or drawn.ndim != 3 or drawn.shape[2] != 3 or not drawn.size:
         raise _NotDrawn("it draws no picture in red, green and blue.")
-    return smaller(drawn)
+    return shrink(drawn)
 
 
-def smaller(frame: np.ndarray, largest: int = LARGEST) -> np.ndarray:
+def shrink(frame: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     """The frame with its longer side at most `largest`, every k × k pixels made one; what is left
     at the edges is cut.
 
@@ -162,12 +162,17 @@ def smaller(frame: np.ndarray, largest: int = LARGEST) -> np.ndarray:
     return squares.mean((1, 3)).round().astype(np.uint8)
 
 
-def png(frame: np.ndarray) -> bytes:
+def encode_png(frame: np.ndarray) -> bytes:
     """[H, W, 3] uint8 -> the file's content."""
-    return SIGNATURE + _header(frame) + _chunk(b"IDAT", _packed(frame)) + _chunk(b"IEND", b"")
+    return (
+        SIGNATURE
+        + _encode_header(frame)
+        + _encode_chunk(b"IDAT", _pack(frame))
+        + _encode_chunk(b"IEND", b"")
+    )
 
 
-def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
+def encode_animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
     """Frames [H, W, 3] uint8, each shown for `seconds`, again and again -> the file's content;
     readers without APNG show the first.
 
@@ -179,12 +184,16 @@ def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
             "size."
         )
     delay = Fraction(seconds).limit_denominator(1000)
-    file = SIGNATURE + _header(frames[0]) + _chunk(b"acTL", struct.pack(">II", len(frames), 0))
+    file = (
+        SIGNATURE
+        + _encode_header(frames[0])
+        + _encode_chunk(b"acTL", struct.pack(">II", len(frames), 0))
+    )
     number = 0  # of the chunks that make up the animation, in order
     for i, frame in enumerate(frames):
-        top, left, part = (0, 0, frame) if i == 0 else _changed(frames[i - 1], frame)
+        top, left, part = (0, 0, frame) if i == 0 else _cut_change(frames[i - 1], frame)
         place = struct.pack(">IIII", part.shape[1], part.shape[0], left, top)
-        file += _chunk(
+        file += _encode_chunk(
             b"fcTL",
             struct.pack(">I", number)
             + place
@@ -192,14 +201,14 @@ def animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
         )
         number += 1
         if i == 0:
-            file += _chunk(b"IDAT", _packed(part))
+            file += _encode_chunk(b"IDAT", _pack(part))
         else:
-            file += _chunk(b"fdAT", struct.pack(">I", number) + _packed(part))
+            file += _encode_chunk(b"fdAT", struct.pack(">I", number) + _pack(part))
             number += 1
-    return file + _chunk(b"IEND", b"")
+    return file + _encode_chunk(b"IEND", b"")
 
 
-def _changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.ndarray]:
+def _cut_change(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.ndarray]:
     """Top, left and content of the smallest rectangle that holds every change; one pixel where
     there is none.
     """
@@ -214,11 +223,13 @@ def _changed(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.ndarra
     )
 
 
-def _header(frame: np.ndarray) -> bytes:
-    return _chunk(b"IHDR", struct.pack(">IIBBBBB", frame.shape[1], frame.shape[0], 8, 2, 0, 0, 0))
+def _encode_header(frame: np.ndarray) -> bytes:
+    return _encode_chunk(
+        b"IHDR", struct.pack(">IIBBBBB", frame.shape[1], frame.shape[0], 8, 2, 0, 0, 0)
+    )
 
 
-def _packed(part: np.ndarray) -> bytes:
+def _pack(part: np.ndarray) -> bytes:
     """Rows as they are (filter 0): on drawn scenes the other filters made files larger (Hopper: 84
     kB, 94 to 123 with them).
     """
@@ -227,7 +238,7 @@ def _packed(part: np.ndarray) -> bytes:
     return zlib.compress(rows.tobytes(), 6)
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def _encode_chunk(kind: bytes, content: bytes) -> bytes:
     return (
         struct.pack(">I", len(content))
         + kind

@@ -21,7 +21,7 @@ SIDE, SMALL_SIDE = 64, 8  # pixels of a place, with its number and without
 MOST_NUMBERS = 900  # places beyond which numbers are not to be read
 
 
-def in_terminal(grid: Gridworld, value: Tensor, policy: Tensor | None = None) -> Text:
+def draw_in_terminal(grid: Gridworld, value: Tensor, policy: Tensor | None = None) -> Text:
     """A line of text for each row of the map; rich colours it on a terminal and leaves it plain in
     a pipe.
 
@@ -29,23 +29,25 @@ def in_terminal(grid: Gridworld, value: Tensor, policy: Tensor | None = None) ->
         the shapes are others.
     """
     _check(grid, value, policy)
-    picture, shown, most = Text(), _shown(grid, value), _most(grid, value)
-    width = max(len(_number(x)) for x in shown.flatten().tolist()) + 3
+    picture, shown, most = Text(), _lay_out(grid, value), _find_most(grid, value)
+    width = max(len(_format_number(x)) for x in shown.flatten().tolist()) + 3
     for i in range(value.shape[0]):
         for j in range(value.shape[1]):
             if not bool(grid.floor[i, j]):
-                picture.append("█" * width, f"rgb({_rgb(WALL)})")
+                picture.append("█" * width, f"rgb({_format_rgb(WALL)})")
                 continue
             worth = float(shown[i, j])
-            colour = _colour(worth, most)
-            style = f"rgb({_rgb(_ink(colour))}) on rgb({_rgb(colour)})"
-            picture.append(f"{_sign(grid, policy, i, j)} {_number(worth)} ".rjust(width), style)
+            colour = _choose_colour(worth, most)
+            style = f"rgb({_format_rgb(_choose_ink(colour))}) on rgb({_format_rgb(colour)})"
+            picture.append(
+                f"{_choose_sign(grid, policy, i, j)} {_format_number(worth)} ".rjust(width), style
+            )
         picture.append("\n")
     picture.right_crop(1)
     return picture
 
 
-def as_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: str = "") -> str:
+def draw_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: str = "") -> str:
     """The picture as an SVG document; numbers only where there is room for them, exits in a frame.
 
     value: [H, W]. policy: [H, W], the number of an action or −1 for none. Raises UserError where
@@ -58,7 +60,7 @@ def as_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: 
             f"the map has {H} × {W} places: an SVG holds {MOST_PLACES} at most. Draw a part of it."
         )
     side = SIDE if H * W <= MOST_NUMBERS else SMALL_SIDE
-    shown, most = _shown(grid, value), _most(grid, value)
+    shown, most = _lay_out(grid, value), _find_most(grid, value)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {W * side} {H * side}" '
         f'width="{W * side}" height="{H * side}" role="img" font-family="sans-serif" '
@@ -69,25 +71,25 @@ def as_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: 
         for j in range(W):
             x, y, worth = j * side, i * side, float(shown[i, j])
             free = bool(grid.floor[i, j])
-            colour = _colour(worth, most) if free else WALL
+            colour = _choose_colour(worth, most) if free else WALL
             parts.append(
-                f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="rgb({_rgb(colour)})" '
-                'stroke="#fff"/>'
+                f'<rect x="{x}" y="{y}" width="{side}" height="{side}" '
+                f'fill="rgb({_format_rgb(colour)})" stroke="#fff"/>'
             )
-            sign, ink = _sign(grid, policy, i, j), f"rgb({_rgb(_ink(colour))})"
+            sign, ink = _choose_sign(grid, policy, i, j), f"rgb({_format_rgb(_choose_ink(colour))})"
             if free and side == SIDE:
-                parts += _label(sign, _number(worth), x, y, ink)
+                parts += _draw_label(sign, _format_number(worth), x, y, ink)
             elif free and sign in ARROWS:
-                parts.append(_arrow(sign, x + side / 2, y + side / 2, side * 0.35, ink))
+                parts.append(_draw_arrow(sign, x + side / 2, y + side / 2, side * 0.35, ink))
     return "\n".join([*parts, "</svg>"])
 
 
-def _label(sign: str, number: str, x: int, y: int, ink: str) -> list[str]:
+def _draw_label(sign: str, number: str, x: int, y: int, ink: str) -> list[str]:
     """What stands in a large place: its number, and its arrow or, for an exit, a frame."""
     half, inner = SIDE // 2, SIDE - 8
     parts = [f'<text x="{x + half}" y="{y + SIDE - 9}" font-size="13" fill="{ink}">{number}</text>']
     if sign in ARROWS:
-        parts.append(_arrow(sign, x + half, y + half - 8, 14, ink))
+        parts.append(_draw_arrow(sign, x + half, y + half - 8, 14, ink))
     elif sign == EXIT:
         frame = (
             f'<rect x="{x + 4}" y="{y + 4}" width="{inner}" height="{inner}" fill="none" '
@@ -97,7 +99,7 @@ def _label(sign: str, number: str, x: int, y: int, ink: str) -> list[str]:
     return parts
 
 
-def _arrow(sign: str, x: float, y: float, reach: float, ink: str) -> str:
+def _draw_arrow(sign: str, x: float, y: float, reach: float, ink: str) -> str:
     """An arrow through (x, y): drawn upwards and turned, so that there is one to draw."""
     r = reach
     return (
@@ -116,37 +118,37 @@ def _check(grid: Gridworld, value: Tensor, policy: Tensor | None) -> None:
             )
 
 
-def _shown(grid: Gridworld, value: Tensor) -> Tensor:
+def _lay_out(grid: Gridworld, value: Tensor) -> Tensor:
     """The value of the floor, the worth of exits, 0 in walls.  -> [H, W]"""
     return value.where(grid.floor, 0.0).where(~grid.exits, grid.worth.to(value.dtype))
 
 
-def _most(grid: Gridworld, value: Tensor) -> float:
+def _find_most(grid: Gridworld, value: Tensor) -> float:
     """What the strongest colour stands for."""
-    return max(1e-12, float(_shown(grid, value).abs().max()))
+    return max(1e-12, float(_lay_out(grid, value).abs().max()))
 
 
-def _sign(grid: Gridworld, policy: Tensor | None, i: int, j: int) -> str:
+def _choose_sign(grid: Gridworld, policy: Tensor | None, i: int, j: int) -> str:
     if bool(grid.exits[i, j]):
         return EXIT
     return NOTHING if policy is None or int(policy[i, j]) < 0 else ARROWS[int(policy[i, j])]
 
 
-def _number(x: float) -> str:
+def _format_number(x: float) -> str:
     return f"{x:+.2f}" if abs(x) < 100 else f"{x:+.3g}"
 
 
-def _colour(x: float, most: float) -> tuple[int, int, int]:
+def _choose_colour(x: float, most: float) -> tuple[int, int, int]:
     end, share = (GOOD if x > 0 else BAD), min(1.0, abs(x) / most)
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(NONE, end, strict=True))
     return red, green, blue
 
 
-def _ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+def _choose_ink(colour: tuple[int, int, int]) -> tuple[int, int, int]:
     """Black or white, whichever is read more easily on this (ITU-R BT.601's luma)."""
     red, green, blue = colour
     return (20, 20, 20) if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else (255, 255, 255)
 
 
-def _rgb(colour: tuple[int, int, int]) -> str:
+def _format_rgb(colour: tuple[int, int, int]) -> str:
     return ",".join(map(str, colour))

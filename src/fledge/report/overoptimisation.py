@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fledge.report.charts import Series, smooth, two_scale_chart
+from fledge.report.charts import Series, draw_two_scale_chart, smooth
 from fledge.report.figures import Row, is_number
 
 SOURCE = "https://arxiv.org/abs/2210.10760"
@@ -32,7 +32,7 @@ class Overoptimisation:
     happened: bool
 
 
-def overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
+def find_overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
     """From metrics rows that have `kl_k1`, `reward_model_score` and `true_score`; None with fewer
     than three such rows.
     """
@@ -45,7 +45,7 @@ def overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
     proxy = [row["reward_model_score"] for row in whole]
     true = [row["true_score"] for row in whole]
     happened, sentence = _judge(distance, proxy, true)
-    svg = two_scale_chart(
+    svg = draw_two_scale_chart(
         Series("reward model's score", distance, proxy),
         Series("true score", distance, true),
         x_label="√KL from the start, in √nats",

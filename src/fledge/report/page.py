@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from fledge.readable import READABLE
-from fledge.report.figures import size_text
+from fledge.report.figures import format_size
 
 
 def render_page(package: str, template: str, content: dict[str, Any]) -> str:
@@ -25,7 +25,7 @@ def render_page(package: str, template: str, content: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["size"] = size_text
+    environment.filters["size"] = format_size
     page = environment.from_string(_read(package, template))
     style = Markup(_read("fledge.report", "report.css"))
     return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(

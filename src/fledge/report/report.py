@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fledge.report.chapter import Chapter, Drawn, chapter
-from fledge.report.charts import Series, line_chart
-from fledge.report.family_tree import Member, ancestry, family
-from fledge.report.figures import duration, headline, is_number, label, value_text
+from fledge.report.chapter import Chapter, Drawn, read_chapter
+from fledge.report.charts import Series, draw_line_chart
+from fledge.report.family_tree import Member, find_ancestors, gather_family
+from fledge.report.figures import (
+    choose_headline,
+    format_duration,
+    format_value,
+    is_number,
+    spell_name,
+)
 from fledge.report.overoptimisation import SOURCE
 from fledge.report.own_page import check_page, write_page
 from fledge.report.page import render_page
@@ -64,27 +70,29 @@ def render(folder: Path) -> str:
     root = next((run for run in runs if run.folder == folder), None)
     summary = (root.part(lambda: root.summary, None) or {}) if root else {}
     stages: list[dict[str, Any]] = summary.get("stages", [])
-    told = _in_order([run for run in runs if run is not root] or runs, folder, stages)
-    is_road = told != [root]
-    tree = family(
-        told if is_road else ancestry(told[0])[::-1]
+    ordered = _sort_runs([run for run in runs if run is not root] or runs, folder, stages)
+    is_road = ordered != [root]
+    tree = gather_family(
+        ordered if is_road else find_ancestors(ordered[0])[::-1]
     )  # first: the chapters tell whose lineage is damaged
-    anchors = {run.folder.resolve(): f"run-{number}" for number, run in enumerate(told, 1)}
-    chapters = [chapter(run, _name(run, folder), anchors[run.folder.resolve()]) for run in told]
+    anchors = {run.folder.resolve(): f"run-{number}" for number, run in enumerate(ordered, 1)}
+    chapters = [
+        read_chapter(run, _name_run(run, folder), anchors[run.folder.resolve()]) for run in ordered
+    ]
     by_name = {one.name: one.anchor for one in chapters}
     finished = root.finished if root else all(one.finished for one in chapters)
     page = {
         "title": folder.resolve().name,
-        "sentence": _sentence(root, chapters, summary),
+        "sentence": _sum_up(root, chapters, summary),
         "finished": finished,
         "status": chapters[0].status if not is_road else "finished" if finished else "unfinished",
-        "about": chapter(root, folder.resolve().name, "road") if root and is_road else None,
-        "comparison": comparison(summary) if summary.get("compared") else None,
+        "about": read_chapter(root, folder.resolve().name, "road") if root and is_road else None,
+        "comparison": draw_comparison(summary) if summary.get("compared") else None,
         "tiles": []
         if not is_road
-        else [(label(k), value_text(k, v)) for k, v in summary.items() if is_number(v)],
-        "stages": _stages(stages, by_name),
-        "lineage": [_node(member, folder, anchors) for member in tree],
+        else [(spell_name(k), format_value(k, v)) for k, v in summary.items() if is_number(v)],
+        "stages": _read_stages(stages, by_name),
+        "lineage": [_make_node(member, folder, anchors) for member in tree],
         "chapters": chapters,
         "is_road": is_road,
         "overoptimisation_source": SOURCE,
@@ -92,7 +100,7 @@ def render(folder: Path) -> str:
     return render_page("fledge.report", "report.html.jinja", page)
 
 
-def comparison(summary: dict[str, Any]) -> Drawn:
+def draw_comparison(summary: dict[str, Any]) -> Drawn:
     """Several algorithms in one picture: interquartile means over seeds, and their intervals."""
     series = [
         Series(name, one["world_steps"], one["return"], one["low"], one["high"])
@@ -102,7 +110,7 @@ def comparison(summary: dict[str, Any]) -> Drawn:
         f"{name} {one['return'][-1]:.1f} ({one['low'][-1]:.1f} to {one['high'][-1]:.1f})"
         for name, one in summary["compared"].items()
     )
-    svg = line_chart(
+    svg = draw_line_chart(
         series,
         x_label="steps in the world",
         description=f"Return over steps in the world: {caption}",
@@ -114,29 +122,31 @@ def comparison(summary: dict[str, Any]) -> Drawn:
     return Drawn("Return", unit, svg, [one.name for one in series], caption)
 
 
-def _name(run: Run, folder: Path) -> str:
+def _name_run(run: Run, folder: Path) -> str:
     name = os.path.relpath(run.folder, folder)
     return folder.resolve().name if name == "." else name
 
 
-def _in_order(runs: list[Run], folder: Path, stages: list[dict[str, Any]]) -> list[Run]:
+def _sort_runs(runs: list[Run], folder: Path, stages: list[dict[str, Any]]) -> list[Run]:
     """As the road went: the order of its stages, else of the runs' beginnings."""
     places = {stage.get("run"): place for place, stage in enumerate(stages)}
     return sorted(
         runs,
         key=lambda run: (
-            places.get(_name(run, folder), len(places)),
+            places.get(_name_run(run, folder), len(places)),
             run.lineage.get("started", ""),
         ),
     )
 
 
-def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]) -> str:
+def _sum_up(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]) -> str:
     if root is None:
         return f"{len(chapters)} runs."
     if len(chapters) == 1 and chapters[0].anchor == "run-1" and chapters[0].verb == root.verb:
         return chapters[0].sentence
-    took = f", in {duration(summary['seconds'])}" if is_number(summary.get("seconds")) else ""
+    took = (
+        f", in {format_duration(summary['seconds'])}" if is_number(summary.get("seconds")) else ""
+    )
     if summary.get("compared"):
         return f"{len(summary['compared'])} algorithms in {summary.get('world', 'a world')}{took}."
     what = (
@@ -147,7 +157,7 @@ def _sentence(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]
     return f"{what}{took}."
 
 
-def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage]:
+def _read_stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage]:
     longest = (
         max((stage["seconds"] for stage in stages if is_number(stage.get("seconds"))), default=1)
         or 1
@@ -157,9 +167,9 @@ def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage
         before, after = stage.get("before") or {}, stage.get("after") or {}
         learned = [
             (
-                label(name),
-                value_text(name, before[name]) if name in before else None,
-                value_text(name, after[name]) if name in after else None,
+                spell_name(name),
+                format_value(name, before[name]) if name in before else None,
+                format_value(name, after[name]) if name in after else None,
             )
             for name in [*after, *(name for name in before if name not in after)]
         ]
@@ -169,7 +179,7 @@ def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage
             Stage(
                 name,
                 anchors.get(str(stage.get("run"))),
-                duration(seconds),
+                format_duration(seconds),
                 seconds / longest,
                 learned,
             )
@@ -177,11 +187,11 @@ def _stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage
     return rows
 
 
-def _node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
+def _make_node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
     here = member.folder.resolve()
     name = os.path.relpath(here, folder.resolve())
     name = folder.resolve().name if name == "." else name
-    children = [_node(child, folder, anchors) for child in member.children]
+    children = [_make_node(child, folder, anchors) for child in member.children]
     if member.run is None:
         return Node(
             name,
@@ -191,7 +201,7 @@ def _node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
             children,
         )
     others = ", ".join(os.path.relpath(parent, folder.resolve()) for parent in member.also)
-    best = headline(member.run.part(member.run.metrics.rows, []))
-    figure = f"{label(best[0])} {value_text(*best)}" if best else ""
+    best = choose_headline(member.run.part(member.run.metrics.rows, []))
+    figure = f"{spell_name(best[0])} {format_value(*best)}" if best else ""
     note = f"{member.run.verb}, also from {others}" if others else member.run.verb
     return Node(name, anchors.get(here), note, figure, children)

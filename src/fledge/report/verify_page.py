@@ -8,8 +8,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from fledge import __version__
-from fledge.report.charts import Series, line_chart
-from fledge.report.figures import duration
+from fledge.report.charts import Series, draw_line_chart
+from fledge.report.figures import format_duration
 from fledge.report.page import render_page
 from fledge.verify.laboratory import Hardware
 from fledge.verify.rows import Curve, Row
@@ -24,7 +24,9 @@ class Picture:
     caption: str
 
 
-def verify_page(rows: list[Row], file: Path | None, hardware: Hardware, seconds: float) -> str:
+def render_verify_page(
+    rows: list[Row], file: Path | None, hardware: Hardware, seconds: float
+) -> str:
     """As text. Estimators, whose rows have a noise, stand in a table of their own with a bar for
     it.
     """
@@ -38,27 +40,29 @@ def verify_page(rows: list[Row], file: Path | None, hardware: Hardware, seconds:
         "others": others,
         "estimators": estimators,
         "widest": most if 0 < most < float("inf") else 1.0,
-        "optima": [picture(curve) for row in others for curve in row.curves],
+        "optima": [draw_curve(curve) for row in others for curve in row.curves],
         "gradients": [
-            picture(curve) for row in estimators if not row.on_diagonal for curve in row.curves
+            draw_curve(curve) for row in estimators if not row.on_diagonal for curve in row.curves
         ],
         "diagonal": [
-            picture(curve) for row in estimators if row.on_diagonal for curve in row.curves
+            draw_curve(curve) for row in estimators if row.on_diagonal for curve in row.curves
         ],
         "tiles": [
             ("rows", str(len(rows))),
             ("hold", str(len(rows) - len(broken))),
             ("computed on", hardware.device),
             ("in", str(hardware.dtype).removeprefix("torch.")),
-            ("time", duration(seconds)),
+            ("time", format_duration(seconds)),
             ("fledge", __version__),
         ],
     }
     return render_page("fledge.report", "verify.html.jinja", content)
 
 
-def picture(curve: Curve) -> Picture:
+def draw_curve(curve: Curve) -> Picture:
     series = [Series(name, x, y) for name, (x, y) in curve.lines.items()]
     legend = [one.name for one in series] if len(series) > 1 else []
-    svg = line_chart(series, x_label=curve.x_label, description=f"{curve.title}: {curve.caption}")
+    svg = draw_line_chart(
+        series, x_label=curve.x_label, description=f"{curve.title}: {curve.caption}"
+    )
     return Picture(curve.title, curve.unit, svg, legend, curve.caption)

@@ -7,8 +7,15 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Unusable
-from fledge.rows.fields import Fields, shown
-from fledge.rows.turns import SPEAKERS, Conversation, as_context, read_turn, read_turns, with_system
+from fledge.rows.fields import Fields, quote
+from fledge.rows.turns import (
+    SPEAKERS,
+    Conversation,
+    add_system,
+    mark_as_context,
+    read_turn,
+    read_turns,
+)
 
 ANSWERS = ("completion", "answer", "response")
 LISTS = ("messages", "conversations")
@@ -18,15 +25,15 @@ SHAPES = (
 )
 
 
-def conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversation:
+def read_conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversation:
     """The conversation of one row, which has one of these shapes; each may have `system` and
     `tools` too:
 
-        {"messages": [{"role": ..., "content": ...}, ...]}                 OpenAI, Mistral
-        {"conversations": [{"from": "human", "value": ...}, ...]}          ShareGPT
-        {"prompt": ..., "completion" or "answer" or "response": ...}       text or lists of turns
-        (TRL)
-        {"instruction": ..., "input": ..., "output": ..., "history": [[..., ...], ...]}     Alpaca
+        {"messages": [{"role": ..., "content": ...}, ...]}             OpenAI, Mistral
+        {"conversations": [{"from": "human", "value": ...}, ...]}      ShareGPT
+        {"prompt": ..., "completion" or "answer" or "response": ...}   text or lists of turns (TRL)
+        {"instruction": ..., "input": ..., "output": ...,
+         "history": [[..., ...], ...]}                                 Alpaca
 
     Trained is what the assistant says, without turns marked `weight` 0 or `train` false, and
     without those of a `prompt`. Raises UserError for another shape, and Unusable for a conversation
@@ -34,9 +41,9 @@ def conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversa
     """
     fields = Fields(row, where, census)
     if any(name in fields for name in LISTS):
-        turns = listed_turns(fields)
+        turns = read_listed_turns(fields)
     elif "instruction" in fields:
-        turns = [*asked_turns(fields), *answer_turns(fields, "output")]
+        turns = [*read_asked_turns(fields), *read_answer_turns(fields, "output")]
         _drop_copy(fields, turns)
     else:
         present = [name for name in ANSWERS if name in fields]
@@ -47,14 +54,14 @@ def conversation(row: Mapping[str, Any], where: str, census: Census) -> Conversa
             )
         if "prompt" not in fields:
             raise UserError(f"{where} has no `prompt`; it has {fields.names}. {SHAPES}")
-        turns = [*as_context(asked_turns(fields)), *answer_turns(fields, present[0])]
-    turns = with_given_system(fields, turns)
+        turns = [*mark_as_context(read_asked_turns(fields)), *read_answer_turns(fields, present[0])]
+    turns = add_given_system(fields, turns)
     fields.close()
     check_trainable(turns)
     return turns
 
 
-def listed_turns(fields: Fields) -> Conversation:
+def read_listed_turns(fields: Fields) -> Conversation:
     """The turns of `messages` or `conversations`; a `prompt` beside them may only repeat how they
     begin.
 
@@ -87,11 +94,11 @@ def begins_with(turns: Conversation, prompt: object, fields: Fields) -> bool:
     return turns[: len(asked)] == asked
 
 
-def asked_turns(fields: Fields) -> Conversation:
+def read_asked_turns(fields: Fields) -> Conversation:
     """What comes before an answer: `prompt` as text or turns, or `instruction` and `input`;
     `history` before either.
     """
-    turns = _history(fields)
+    turns = _read_history(fields)
     if "instruction" in fields:
         said = [fields.text("instruction")]
         given = fields.text_or("input", "")
@@ -103,7 +110,7 @@ def asked_turns(fields: Fields) -> Conversation:
     return [*turns, {"role": "user", "content": fields.text("prompt")}]
 
 
-def answer_turns(fields: Fields, name: str) -> Conversation:
+def read_answer_turns(fields: Fields, name: str) -> Conversation:
     """What is answered: a text, a turn, or a list of turns."""
     value = fields.peek(name)
     if isinstance(value, list):
@@ -113,9 +120,9 @@ def answer_turns(fields: Fields, name: str) -> Conversation:
     return [{"role": "assistant", "content": fields.text(name)}]
 
 
-def with_given_system(fields: Fields, turns: Conversation) -> Conversation:
+def add_given_system(fields: Fields, turns: Conversation) -> Conversation:
     """The turns under the row's `system` and `tools`."""
-    return with_system(turns, fields.text_or("system", ""), fields.take("tools"), fields.where)
+    return add_system(turns, fields.text_or("system", ""), fields.take("tools"), fields.where)
 
 
 def check_trainable(turns: Conversation) -> None:
@@ -138,7 +145,7 @@ def check_answer(turns: Conversation) -> None:
         raise Unusable("an empty answer")
 
 
-def _history(fields: Fields) -> Conversation:
+def _read_history(fields: Fields) -> Conversation:
     """Alpaca's `history`, pairs of what was asked and answered before (LLaMA-Factory); those
     answers are trained too.
     """
@@ -147,7 +154,7 @@ def _history(fields: Fields) -> Conversation:
         return []
     if not isinstance(history, list):
         raise UserError(
-            f"the `history` of {fields.where} is {shown(history)}: write [[asked, answered], ...]"
+            f"the `history` of {fields.where} is {quote(history)}: write [[asked, answered], ...]"
         )
     turns: Conversation = []
     for pair in history:
@@ -157,7 +164,7 @@ def _history(fields: Fields) -> Conversation:
             or not all(isinstance(text, str) for text in pair)
         ):
             raise UserError(
-                f"the `history` of {fields.where} has {shown(pair)}: write [asked, answered], two "
+                f"the `history` of {fields.where} has {quote(pair)}: write [asked, answered], two "
                 "strings"
             )
         turns.append({"role": "user", "content": pair[0]})

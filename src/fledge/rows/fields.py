@@ -61,7 +61,7 @@ class Fields:
         value = self.take(name)
         if not isinstance(value, str):
             raise UserError(
-                f"the `{name}` of {self.where} is not a string, it is {shown(value)}: write it in "
+                f"the `{name}` of {self.where} is not a string, it is {quote(value)}: write it in "
                 "quotation marks"
             )
         return value
@@ -86,7 +86,7 @@ class Fields:
             )
 
 
-def shown(value: object) -> str:
+def quote(value: object) -> str:
     """How a value of JSON is written in a sentence: cut to 60 characters."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"

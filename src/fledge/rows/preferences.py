@@ -14,15 +14,15 @@ from fledge.rows.census import Census, Unusable
 from fledge.rows.conversations import (
     ANSWERS,
     LISTS,
-    answer_turns,
-    asked_turns,
+    add_given_system,
     begins_with,
     check_answer,
-    listed_turns,
-    with_given_system,
+    read_answer_turns,
+    read_asked_turns,
+    read_listed_turns,
 )
-from fledge.rows.fields import Fields, shown
-from fledge.rows.turns import Conversation, as_context, with_system
+from fledge.rows.fields import Fields, quote
+from fledge.rows.turns import Conversation, add_system, mark_as_context
 
 SIDES = ("chosen", "rejected")
 LABELS = ("label", "kto_tag")  # TRL's, and LLaMA-Factory's
@@ -49,19 +49,17 @@ class Judged:
     wanted: bool
 
 
-def preference(row: Mapping[str, Any], where: str, census: Census) -> Preference:
+def read_preference(row: Mapping[str, Any], where: str, census: Census) -> Preference:
     """The pair of one row, which has one of these shapes; each may have `system`, `tools` and
     `history` too:
 
-        {"prompt": ..., "chosen": ..., "rejected": ...}               text or lists of turns each
-        (TRL)
-        {"chosen": [...], "rejected": [...]}                          lists of turns that begin with
-        the prompt
-        {"prompt": ..., "chosen": [...], "rejected": [...]}           lists that repeat the prompt
-        (UltraFeedback)
-        {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", ...}           transcripts (HH-RLHF)
-        {"instruction": ..., "input": ..., "chosen": ..., "rejected": ...} {"conversations" or
-        "messages": [...], "chosen": {"from": "gpt", "value": ...}, "rejected": {...}}
+        {"prompt": ..., "chosen": ..., "rejected": ...}       text or lists of turns each (TRL)
+        {"chosen": [...], "rejected": [...]}                  lists that begin with the prompt
+        {"prompt": ..., "chosen": [...], "rejected": [...]}   lists that repeat it (UltraFeedback)
+        {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", ...}   transcripts (HH-RLHF)
+        {"instruction": ..., "input": ..., "chosen": ..., "rejected": ...}
+        {"conversations" or "messages": [...],
+         "chosen": {"from": "gpt", "value": ...}, "rejected": {...}}
 
     Raises UserError for another shape, and Unusable for sides that do not compare two answers to
     one prompt.
@@ -79,12 +77,12 @@ def preference(row: Mapping[str, Any], where: str, census: Census) -> Preference
             )
     answers = [fields.peek(name) for name in SIDES]
     _drop_copy(fields, answers)
-    asked = _prompt(fields)
-    sides = [_side(fields, name, asked) for name in SIDES]
+    asked = _read_prompt(fields)
+    sides = [_read_side(fields, name, asked) for name in SIDES]
     system, tools = fields.text_or("system", ""), fields.take("tools")
     fields.close()
     (prompt, preferred), (other, rejected) = (
-        _last(with_system(side, system, tools, where)) for side in sides
+        _split_last(add_system(side, system, tools, where)) for side in sides
     )
     if prompt != other:
         raise Unusable("two sides with different prompts")
@@ -93,8 +91,8 @@ def preference(row: Mapping[str, Any], where: str, census: Census) -> Preference
     return Preference(prompt, preferred, rejected)
 
 
-def judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
-    """The answer of one row and its verdict, which has one of the shapes of `conversation` and
+def read_judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
+    """The answer of one row and its verdict, which has one of the shapes of `read_conversation` and
     beside it
 
         "label" (TRL) or "kto_tag" (LLaMA-Factory): true (wanted) or false; or 1 and 0, "true" and
@@ -109,11 +107,11 @@ def judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
                 f"{where} has `{name}`, as in a pair, and the file begins with single answers: "
                 "make two files"
             )
-    wanted = _verdict(fields)
+    wanted = _read_verdict(fields)
     if any(name in fields for name in LISTS):
-        turns = listed_turns(fields)
+        turns = read_listed_turns(fields)
     elif "instruction" in fields:
-        turns = [*asked_turns(fields), *answer_turns(fields, "output")]
+        turns = [*read_asked_turns(fields), *read_answer_turns(fields, "output")]
     else:
         answer = next((name for name in ANSWERS if name in fields), ANSWERS[0])
         for name in ("prompt", answer):
@@ -122,10 +120,10 @@ def judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
                     f"{where} has no `{name}`: a single answer has `prompt`, `completion` and "
                     "`label`"
                 )
-        turns = [*asked_turns(fields), *answer_turns(fields, answer)]
-    turns = with_given_system(fields, turns)
+        turns = [*read_asked_turns(fields), *read_answer_turns(fields, answer)]
+    turns = add_given_system(fields, turns)
     fields.close()
-    prompt, said = _last(turns)
+    prompt, said = _split_last(turns)
     return Judged(prompt, said, wanted)
 
 
@@ -134,26 +132,26 @@ def is_single(row: Mapping[str, Any]) -> bool:
     return bool({*LABELS, "completion"} & row.keys()) and not {*SIDES} & row.keys()
 
 
-def _prompt(fields: Fields) -> Conversation | str | None:
+def _read_prompt(fields: Fields) -> Conversation | str | None:
     """What both sides answer: turns; the text of a prompt, which turns may repeat; or None where
     the sides hold it.
     """
     if any(name in fields for name in LISTS):
-        return listed_turns(fields)
+        return read_listed_turns(fields)
     if "instruction" in fields or "history" in fields or isinstance(fields.peek("prompt"), list):
-        return asked_turns(fields)
+        return read_asked_turns(fields)
     return fields.text("prompt") if "prompt" in fields else None
 
 
-def _side(fields: Fields, name: str, asked: Conversation | str | None) -> Conversation:
+def _read_side(fields: Fields, name: str, asked: Conversation | str | None) -> Conversation:
     """The whole conversation of one side."""
     before: Conversation = (
         [{"role": "user", "content": asked}] if isinstance(asked, str) else asked or []
     )
     answer = fields.peek(name)
     if asked is None and isinstance(answer, str):
-        return _transcript(fields.text(name), name, fields.where)
-    turns = answer_turns(fields, name)
+        return _read_transcript(fields.text(name), name, fields.where)
+    turns = read_answer_turns(fields, name)
     if not isinstance(answer, list) or turns[0]["role"] == "assistant":
         return [*before, *turns]
     if asked is None or (
@@ -165,21 +163,21 @@ def _side(fields: Fields, name: str, asked: Conversation | str | None) -> Conver
     raise Unusable("a prompt that its own answers do not repeat")
 
 
-def _last(turns: Conversation) -> tuple[Conversation, str]:
+def _split_last(turns: Conversation) -> tuple[Conversation, str]:
     """(the turns before the last, of which none is trained; what the assistant says last)."""
     check_answer(turns[-1:])
     if len(turns) == 1:
         raise Unusable("an answer without a prompt")
-    return as_context(turns[:-1]), turns[-1]["content"]
+    return mark_as_context(turns[:-1]), turns[-1]["content"]
 
 
-def _transcript(text: str, name: str, where: str) -> Conversation:
+def _read_transcript(text: str, name: str, where: str) -> Conversation:
     pieces = _TURN.split(text)
     if len(pieces) < 5:
         raise UserError(f"{where} has no `prompt`: a pair has `prompt`, `chosen` and `rejected`")
     if pieces[0].strip():
         raise UserError(
-            f"the `{name}` of {where} begins with {shown(pieces[0])}, before its first Human or "
+            f"the `{name}` of {where} begins with {quote(pieces[0])}, before its first Human or "
             "Assistant"
         )
     said = zip(pieces[1::2], pieces[2::2], strict=True)
@@ -194,7 +192,7 @@ def _drop_copy(fields: Fields, answers: list[Any]) -> None:
         fields.take("messages")
 
 
-def _verdict(fields: Fields) -> bool:
+def _read_verdict(fields: Fields) -> bool:
     name = next((name for name in LABELS if name in fields), None)
     if name is None:
         raise UserError(
@@ -207,5 +205,5 @@ def _verdict(fields: Fields) -> bool:
     if isinstance(plain, int | float) and plain in (0, 1):  # true and false are numbers too
         return bool(plain)
     raise UserError(
-        f"the `{name}` of {fields.where} is {shown(value)}: write true (wanted) or false"
+        f"the `{name}` of {fields.where} is {quote(value)}: write true (wanted) or false"
     )

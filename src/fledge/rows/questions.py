@@ -7,17 +7,17 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.rows.census import Census
-from fledge.rows.conversations import conversation
+from fledge.rows.conversations import read_conversation
 
 
-def question(row: Mapping[str, Any], where: str, census: Census) -> tuple[str, str]:
-    """(prompt, answer) of a row of any shape that `conversation` reads, whose prompt is one turn of
-    the user's.
+def read_question(row: Mapping[str, Any], where: str, census: Census) -> tuple[str, str]:
+    """(prompt, answer) of a row of any shape that `read_conversation` reads, whose prompt is one
+    turn of the user's.
 
     Raises UserError for a row of another shape, or with more turns than these two, and Unusable for
     an empty answer.
     """
-    turns = conversation(row, where, census)
+    turns = read_conversation(row, where, census)
     if [turn["role"] for turn in turns] != ["user", "assistant"]:
         roles = ", ".join(turn["role"] for turn in turns)
         raise UserError(

@@ -15,49 +15,49 @@ import json
 from typing import Any
 
 from fledge.errors import UserError
-from fledge.rows.fields import shown
+from fledge.rows.fields import quote
 
 
-def tools_text(tools: object, where: str) -> str:
+def write_tools(tools: object, where: str) -> str:
     """A list of tools, or its JSON, one tool a line; "" for an empty one."""
     listed = _parsed(tools) if isinstance(tools, str) else tools
     if isinstance(listed, str):  # a description in plain words
         return f"<tools>\n{listed}\n</tools>" if listed else ""
     if not isinstance(listed, list):
         raise UserError(
-            f"the `tools` of {where} are {shown(tools)}: write a list of tools, or its JSON as a "
+            f"the `tools` of {where} are {quote(tools)}: write a list of tools, or its JSON as a "
             "string"
         )
     return "\n".join(["<tools>", *(_json(tool) for tool in listed), "</tools>"]) if listed else ""
 
 
-def calls_text(calls: object, where: str) -> str:
+def write_calls(calls: object, where: str) -> str:
     """The calls of one turn in OpenAI's format: [{"type": "function", "function": {"name": ...,
     "arguments": ...}}, ...].
 
     The ids that link a call with its result are not said: their order says as much.
     """
     if not isinstance(calls, list):
-        raise UserError(f"the `tool_calls` of {where} are {shown(calls)}: write a list of calls")
+        raise UserError(f"the `tool_calls` of {where} are {quote(calls)}: write a list of calls")
     said = []
     for call in calls:
         function = call.get("function", call) if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise UserError(
-                f"a call in the `tool_calls` of {where} is {shown(call)}: write "
+                f"a call in the `tool_calls` of {where} is {quote(call)}: write "
                 '{"type": "function", "function": {"name": ..., "arguments": {...}}}'
             )
         arguments = function.get("arguments", {})
-        said.append(call_text({"name": function["name"], "arguments": _parsed(arguments)}))
+        said.append(write_call({"name": function["name"], "arguments": _parsed(arguments)}))
     return "\n".join(said)
 
 
-def call_text(call: object) -> str:
+def write_call(call: object) -> str:
     """One call: an object, or the text that ShareGPT's function_call has, most often JSON."""
     return f"<tool_call>\n{_json(_parsed(call))}\n</tool_call>"
 
 
-def result_text(content: str, name: str | None) -> str:
+def write_result(content: str, name: str | None) -> str:
     """What a tool answered, with the tool's name where the row gives one."""
     said = content if name is None else _json({"name": name, "content": content})
     return f"<tool_response>\n{said}\n</tool_response>"

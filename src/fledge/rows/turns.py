@@ -9,8 +9,8 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from fledge.errors import UserError
 from fledge.rows.census import Census
-from fledge.rows.fields import Fields, shown
-from fledge.rows.tools import call_text, calls_text, result_text, tools_text
+from fledge.rows.fields import Fields, quote
+from fledge.rows.tools import write_call, write_calls, write_result, write_tools
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
@@ -85,7 +85,7 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
     fields.take("tool_call_id")  # links a result with its call, as their order does
     if name is not None and (speaker not in RESULTS or not isinstance(name, str)):
         raise UserError(
-            f"{where} has the `name` {shown(name)}, which the chat template cannot say: write it "
+            f"{where} has the `name` {quote(name)}, which the chat template cannot say: write it "
             f"into the `{what}`"
         )
     if calls == []:  # an export of OpenAI's API writes it where there are none
@@ -94,13 +94,13 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
         raise UserError(
             f"{where} has `tool_calls` and is the {speaker}'s: only the assistant calls tools"
         )
-    content = _content(fields, what, where, needed=calls is None)
+    content = _read_content(fields, what, where, needed=calls is None)
     if speaker in RESULTS:
-        content = result_text(content, name)
+        content = write_result(content, name)
     elif speaker == "function_call":
-        content = call_text(content)
+        content = write_call(content)
     elif calls is not None:
-        content = "\n".join(part for part in (content, calls_text(calls, where)) if part)
+        content = "\n".join(part for part in (content, write_calls(calls, where)) if part)
     trained = _is_trained(fields, where)
     if trained and role != "assistant":
         raise UserError(
@@ -114,12 +114,12 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
     return speaker, message
 
 
-def with_system(turns: Conversation, system: str, tools: object, where: str) -> Conversation:
+def add_system(turns: Conversation, system: str, tools: object, where: str) -> Conversation:
     """The turns after a system's turn with this text and these tools, where there are any.
 
     Raises UserError where the turns begin with another one.
     """
-    listed = "" if tools is None else tools_text(tools, where)
+    listed = "" if tools is None else write_tools(tools, where)
     own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
     if own is not None and system not in ("", own):
         raise UserError(
@@ -131,7 +131,7 @@ def with_system(turns: Conversation, system: str, tools: object, where: str) -> 
     return [{"role": "system", "content": said}, *(turns if own is None else turns[1:])]
 
 
-def as_context(turns: Sequence[Message]) -> Conversation:
+def mark_as_context(turns: Sequence[Message]) -> Conversation:
     """The same turns, of which none is trained."""
     return [
         cast(Message, {**turn, "train": False}) if turn["role"] == "assistant" else turn
@@ -139,7 +139,7 @@ def as_context(turns: Sequence[Message]) -> Conversation:
     ]
 
 
-def _content(fields: Fields, what: str, where: str, *, needed: bool) -> str:
+def _read_content(fields: Fields, what: str, where: str, *, needed: bool) -> str:
     """The text of a turn: a string, or a list of parts of which each is a text."""
     if what not in fields and not needed:
         return ""
@@ -147,10 +147,10 @@ def _content(fields: Fields, what: str, where: str, *, needed: bool) -> str:
     if not isinstance(value, list):
         return fields.text(what)
     fields.take(what)
-    return "".join(_part(part, what, where) for part in value)
+    return "".join(_read_part(part, what, where) for part in value)
 
 
-def _part(part: object, what: str, where: str) -> str:
+def _read_part(part: object, what: str, where: str) -> str:
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping):
@@ -158,7 +158,7 @@ def _part(part: object, what: str, where: str) -> str:
         if given.get("type", "text") == "text" and isinstance(given.get("text"), str):
             return given["text"]
     raise UserError(
-        f"the `{what}` of {where} has the part {shown(part)}: only parts of type text are read"
+        f"the `{what}` of {where} has the part {quote(part)}: only parts of type text are read"
     )
 
 
@@ -173,7 +173,7 @@ def _is_trained(fields: Fields, where: str) -> bool | None:
             continue
         if not isinstance(value, int | float) or value not in (0, 1):
             raise UserError(
-                f"the `{name}` of {where} is {shown(value)}: it is 0 or 1, false or true"
+                f"the `{name}` of {where} is {quote(value)}: it is 0 or 1, false or true"
             )
         marks.add(bool(value))
     if len(marks) > 1:

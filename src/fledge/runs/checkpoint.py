@@ -20,7 +20,7 @@ from fledge.json_file import parse_json, read_bytes
 from fledge.runs.atomic import sha256, write_bytes
 from fledge.runs.shapes import Manifest
 from fledge.runs.state import flatten, unflatten
-from fledge.runs.whole_folder import holds_only, recover, remove_files, replaced_whole
+from fledge.runs.whole_folder import holds_only, recover, remove_files, replace_whole
 from fledge.tensor_file import write_tensors
 
 FILES = ("tensors.safetensors", "state.json", "manifest.json")
@@ -136,7 +136,7 @@ class Checkpoints:
             self.folder.mkdir(parents=True)
             sync(self.folder.parent)
         self._tidy()
-        with replaced_whole(self.folder / f"{step:08d}", FILES) as beside:
+        with replace_whole(self.folder / f"{step:08d}", FILES) as beside:
             save_state(beside, state, score=score, owner=self.owner)
         self._prune(step)
 

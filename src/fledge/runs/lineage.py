@@ -20,7 +20,7 @@ from fledge.errors import UserError
 from fledge.json_file import read_json
 from fledge.runs.atomic import known_sha256
 from fledge.runs.shapes import Named
-from fledge.runs.whole_folder import standing
+from fledge.runs.whole_folder import find_standing
 
 EMBEDDED = "python"  # the corpus that every installation has: its own reference prose
 
@@ -134,7 +134,7 @@ def verb_of(folder: Path) -> str | None:
 def weights_of(path: Path) -> Path | None:
     """The weights of a run, of its best agent or of a model folder; None where there are none."""
     own = path if is_of_a_run(path) else path / "model"
-    places = (standing(own) / "model.safetensors", run_of(path) / "model.safetensors")
+    places = (find_standing(own) / "model.safetensors", run_of(path) / "model.safetensors")
     return next((place for place in places if place.is_file()), None)
 
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from fledge.errors import UserError
 from fledge.runs.atomic import known_sha256, sha256, write_text
 from fledge.runs.lineage import is_of_a_run, verb_of
-from fledge.runs.whole_folder import place_of, remove_files, replaced_whole, standing
+from fledge.runs.whole_folder import find_place, find_standing, remove_files, replace_whole
 
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
@@ -27,12 +27,12 @@ def hashes_of(folder: Path) -> Path:
     """Beside a model's folder, as sha256sum writes it: `cd RUN && sha256sum -c model.sha256` checks
     it too.
     """
-    place = place_of(folder)
+    place = find_place(folder)
     return place.with_name(f"{place.name}.sha256")
 
 
 @contextmanager
-def written_model(folder: Path) -> Iterator[Path]:
+def write_model(folder: Path) -> Iterator[Path]:
     """A folder to write a model's files into, which then takes the place of `folder`; a run's own
     also gets its hashes.
 
@@ -40,7 +40,7 @@ def written_model(folder: Path) -> Iterator[Path]:
     """
     own, hashes = is_of_a_run(folder), hashes_of(folder)
     lines = ""
-    with replaced_whole(folder, MODEL_FILES) as beside:
+    with replace_whole(folder, MODEL_FILES) as beside:
         yield beside
         for file in sorted(beside.iterdir()):
             lines += f"{sha256(file)}  {folder.name}/{file.name}\n"
@@ -56,16 +56,16 @@ def remove_model(folder: Path) -> None:
     remove_files(folder, MODEL_FILES)
 
 
-def standing_model(folder: Path) -> Path:
+def find_standing_model(folder: Path) -> Path:
     """Where a model folder stands: in a run, a kill while it was replaced may have left it under
     another name.
     """
-    return standing(folder) if is_of_a_run(folder) else folder
+    return find_standing(folder) if is_of_a_run(folder) else folder
 
 
 def model_is_whole(run: Path) -> bool:
     """Whether a finished run's model has every file that was written, each with its content."""
-    folder = standing(run / "model")
+    folder = find_standing(run / "model")
     if not _hashes(folder):  # a run of a time when none were kept
         return _can_be_opened(folder / "model.safetensors")
     return _first_damage(folder) is None
@@ -76,7 +76,7 @@ def check_model(folder: Path) -> None:
 
     Any other folder is believed, and so is one of a time when no hashes were kept.
     """
-    if not is_of_a_run(place_of(folder)):
+    if not is_of_a_run(find_place(folder)):
         return
     damage = _first_damage(folder)
     if damage is None:
@@ -107,7 +107,7 @@ def how_to_have_a_model(path: Path) -> str:
 
 
 def _how_to_mend(folder: Path) -> str:
-    place = place_of(folder)
+    place = find_place(folder)
     run, checkpoints = place.parent, place.parent / "checkpoints"
     if place.name == "best":
         return (

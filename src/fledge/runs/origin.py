@@ -15,7 +15,7 @@ three megabytes.
 """
 
 
-def origin(lineage: dict[str, Any]) -> list[tuple[str, str]]:
+def describe_origin(lineage: dict[str, Any]) -> list[tuple[str, str]]:
     """(what, value), of what lineage.json holds."""
     plain = ("command", "started", "seed", "git_commit", "fledge", "torch", "python", "platform")
     said = [

@@ -62,7 +62,7 @@ def find_changes(folder: Path, lineage: dict[str, Any], files_of: FilesOf) -> li
     return list(_changes_by_name(lineage, files_of))
 
 
-def accepted(
+def accept(
     folder: Path, lineage: dict[str, Any], changes: list[Change], files_of: FilesOf
 ) -> dict[str, Any]:
     """The lineage with what is there now, and under `accepted` what was taken in, and when.
@@ -88,7 +88,7 @@ def _inputs_now(
     folder: Path, lineage: dict[str, Any], files_of: FilesOf, keep_copied: bool
 ) -> dict[str, list[dict[str, Any]]]:
     now: dict[str, list[dict[str, Any]]] = {"parents": [], "data": [], "inputs": []}
-    for given, known in _given(lineage):
+    for given, known in _pair_inputs(lineage):
         if "model" in given:
             part = describe_inputs([given["model"]], [], [], folder, files_of)
         elif not given.get("copied"):
@@ -102,7 +102,7 @@ def _inputs_now(
     return now
 
 
-def _given(lineage: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+def _pair_inputs(lineage: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """Every one of `inputs`, with the entries of `data` that are its files."""
     entries = iter(lineage.get("data", []))
     for given in lineage["inputs"]:
@@ -113,7 +113,7 @@ def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
     for parent in lineage.get("parents", []):
         weights = weights_of(folder / parent["path"])
         was = parent.get("model_sha256")
-        yield from _compared(
+        yield from _compare(
             {str(weights or parent["path"]): was} if was else {}, [weights] if weights else []
         )
     entries = lineage.get("data", [])
@@ -123,7 +123,7 @@ def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
 
 
 def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Change]:
-    for given, known in _given(lineage):
+    for given, known in _pair_inputs(lineage):
         if "model" in given:
             place = Path(given["model"])
             weights, now = weights_of(place), model_hashes(place)
@@ -146,12 +146,12 @@ def _compared_data(entries: list[dict[str, Any]], files: list[Path]) -> Iterator
             yield Change(
                 f"the prose of Python {entry['python']}", entry["python"], platform.python_version()
             )
-    yield from _compared(
+    yield from _compare(
         {entry["path"]: entry["sha256"] for entry in entries if "sha256" in entry}, files
     )
 
 
-def _compared(known: dict[str, str], files: list[Path]) -> Iterator[Change]:
+def _compare(known: dict[str, str], files: list[Path]) -> Iterator[Change]:
     now = {str(file): known_sha256(file) for file in files}
     for path in [*known, *(now.keys() - known.keys())]:
         if known.get(path) != now.get(path):

@@ -3,7 +3,7 @@ it stays in it.
 
 Three names: `NAME` is the folder; `.NAME.partial` is being written; `.NAME.replaced` was moved
 aside for it, since a folder cannot be renamed over a full one. A kill between the two renames
-leaves the last: `standing` finds it, `recover` puts it back.
+leaves the last: `find_standing` finds it, `recover` puts it back.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _REPLACED = re.compile(r"\.(.+)\.replaced")
 _LEFT_BY_AN_ATOMIC_WRITE = re.compile(r"\.(.+)\.\d+\.partial")
 
 
-def standing(place: Path) -> Path:
+def find_standing(place: Path) -> Path:
     """Where the folder `place` stands now: there, or under the name it was moved aside to."""
-    aside = _aside(place)
+    aside = _name_aside(place)
     return aside if not place.exists() and aside.is_dir() else place
 
 
-def place_of(folder: Path) -> Path:
-    """Where a folder belongs that `standing` found: its own name, also while it lies moved
+def find_place(folder: Path) -> Path:
+    """Where a folder belongs that `find_standing` found: its own name, also while it lies moved
     aside.
     """
     aside = _REPLACED.fullmatch(folder.name)
@@ -34,13 +34,13 @@ def place_of(folder: Path) -> Path:
 
 
 @contextmanager
-def replaced_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
+def replace_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
     """A folder to write files called `names` into; at the end of the block it takes the place of
     `place`, synced.
 
-    Whatever ends the process at whatever moment, one whole folder stands (see `standing`). Files of
-    other names that lie in the old one move into the new one. Raises OSError, the old one intact
-    and nothing half written left.
+    Whatever ends the process at whatever moment, one whole folder stands (see `find_standing`).
+    Files of other names that lie in the old one move into the new one. Raises OSError, the old one
+    intact and nothing half written left.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     recover(place, names)
@@ -53,7 +53,7 @@ def replaced_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
             sync(file)
         sync(beside)
         if place.exists():
-            place.rename(_aside(place))
+            place.rename(_name_aside(place))
         beside.rename(place)
     except BaseException:
         remove_files(beside, names)
@@ -65,7 +65,7 @@ def replaced_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
 
 def recover(place: Path, names: Collection[str]) -> None:
     """Finish or undo what a kill left of a replacement. Raises OSError."""
-    aside = _aside(place)
+    aside = _name_aside(place)
     if not aside.is_dir():
         return
     if not place.exists():
@@ -107,5 +107,5 @@ def _others(folder: Path, names: Collection[str]) -> list[str]:
     return others
 
 
-def _aside(place: Path) -> Path:
+def _name_aside(place: Path) -> Path:
     return place.with_name(f".{place.name}.replaced")

@@ -18,7 +18,13 @@ from fledge.rows.census import Census, Reading
 from fledge.splits import SPLITS, Split
 from fledge.tasks.examples import Example, Task, Verdict, draw
 from fledge.tasks.judge_process import Limits
-from fledge.tasks.user_tasks import Admit, AnswerFileTask, PythonTask, answer_file_task, python_task
+from fledge.tasks.user_tasks import (
+    Admit,
+    AnswerFileTask,
+    PythonTask,
+    load_answer_file_task,
+    load_python_task,
+)
 from fledge.tasks.words import (
     NUMBER_LENGTHS,
     NUMBER_TASKS,
@@ -29,8 +35,8 @@ from fledge.tasks.words import (
 )
 
 __all__ = [
-    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "censuses", "check_task",
-    "finite_rows", "load_task",
+    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task",
+    "finite_rows", "list_censuses", "load_task",
 ]  # fmt: skip
 
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
@@ -133,7 +139,7 @@ def load_task(
     ):  # a path that holds a comma is taken whole
         names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
     parts = tuple(
-        single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names
+        load_single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names
     )
     for part in parts:
         if [other.name for other in parts].count(part.name) > 1:
@@ -143,7 +149,7 @@ def load_task(
     return parts[0] if len(parts) == 1 else Mixture(spec, parts, seed)
 
 
-def single_task(
+def load_single_task(
     name: str,
     seed: int,
     ends: tuple[int | None, int | None],
@@ -153,14 +159,14 @@ def single_task(
 ) -> Task:
     """One built-in task or one file."""
     if name in WORD_TASKS:
-        return WordTask(name, seed, *lengths("letters", WORD_LENGTHS, *ends))
+        return WordTask(name, seed, *choose_lengths("letters", WORD_LENGTHS, *ends))
     if name in NUMBER_TASKS:
-        return NumberTask(name, seed, *lengths("digits", NUMBER_LENGTHS, *ends))
+        return NumberTask(name, seed, *choose_lengths("digits", NUMBER_LENGTHS, *ends))
     path = Path(name).expanduser()
     if path.suffix == ".py":
-        return python_task(str(path), seed, limits, reading, admit)
+        return load_python_task(str(path), seed, limits, reading, admit)
     if path.suffix == ".jsonl":
-        return answer_file_task(str(path), seed, reading, admit)
+        return load_answer_file_task(str(path), seed, reading, admit)
     known = f"{', '.join(BUILT_IN)}, or words for all of them"
     if path.suffix or "/" in name:
         raise UserError(
@@ -173,10 +179,10 @@ def single_task(
     )
 
 
-def censuses(task: Task) -> list[Census]:
+def list_censuses(task: Task) -> list[Census]:
     """The counts of the files that a task was read from, in their order; none of built-in tasks."""
     if isinstance(task, Mixture):
-        return [census for part in task.parts for census in censuses(part)]
+        return [census for part in task.parts for census in list_censuses(part)]
     return [task.rows.census] if isinstance(task, AnswerFileTask | PythonTask) else []
 
 
@@ -189,7 +195,7 @@ def finite_rows(task: Task) -> int | None:
     )
 
 
-def lengths(
+def choose_lengths(
     unit: str, usual: tuple[int, int], shortest: int | None, longest: int | None
 ) -> tuple[int, int]:
     """The range of lengths; an end that is not given is the usual one, moved as far as the other
@@ -219,7 +225,7 @@ def check_task(task: Task, examples_per_split: int = 8) -> None:
     """
     for split in SPLITS:
         examples = [task.example(i, split) for i in range(examples_per_split)]
-        for example, replies, verdicts in judged_replies(task, examples):
+        for example, replies, verdicts in judge_replies(task, examples):
             at = f"the task {example.task} cannot be trusted on the prompt {example.prompt!r}:"
             for reply, verdict in zip(replies, verdicts, strict=True):
                 if verdict.failure is not None:
@@ -254,14 +260,14 @@ def check_task(task: Task, examples_per_split: int = 8) -> None:
                     raise UserError(f"{at} {what} {reply!r} is called right; mend it.")
 
 
-def judged_replies(
+def judge_replies(
     task: Task, examples: Sequence[Example]
 ) -> list[tuple[Example, list[str], list[Verdict]]]:
     """For each example a right reply (the prompt where none is known), a wrong one and rubbish,
     judged in one call.
     """
     right = [example.prompt if example.answer is None else example.answer for example in examples]
-    replies = [[reply, corrupted(reply), *RUBBISH] for reply in right]
+    replies = [[reply, corrupt(reply), *RUBBISH] for reply in right]
     asked = [example for example, several in zip(examples, replies, strict=True) for _ in several]
     verdicts = iter(task.judge(asked, [reply for several in replies for reply in several]))
     return [
@@ -270,7 +276,7 @@ def judged_replies(
     ]
 
 
-def corrupted(answer: str) -> str:
+def corrupt(answer: str) -> str:
     """The answer with each letter and digit replaced by its successor (z by a, 9 by 0), all else by
     # or @.
     """

@@ -19,7 +19,7 @@ import numpy as np
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
-from fledge.rows.questions import question
+from fledge.rows.questions import read_question
 from fledge.seeds import seed_for
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, checked, divide, prompt_key
 from fledge.tasks.examples import Answered, Example, Verdict, draw
@@ -58,7 +58,7 @@ class Rows:
         return rows[self._orders[split, turn][place]]
 
 
-def rows_of(
+def divide_rows(
     path: Path, census: Census, entries: Iterable[tuple[int, Any]], make: Maker, seed: int
 ) -> Rows:
     """By the prompts, as `fledge.splits` has it; too few different prompts serve for all splits.
@@ -108,7 +108,7 @@ class AnswerFileTask(Answered):
         return self.rows.at(index, split)
 
 
-def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> AnswerFileTask:
+def load_answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> AnswerFileTask:
     """Reads a .jsonl, one object a line, with a prompt and its answer in any shape that `fledge
     tune` reads.
 
@@ -120,7 +120,7 @@ def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> An
 
     def make(number: int, row: dict[str, Any]) -> Example:
         where = f"{path} line {number}"
-        prompt, answer = question(row, where, census)
+        prompt, answer = read_question(row, where, census)
         if not is_text(prompt) or not is_text(answer):
             raise UserError(
                 f"{where} holds half of a surrogate pair, which is no character: repair or remove "
@@ -130,10 +130,10 @@ def answer_file_task(name: str, seed: int, reading: Reading, admit: Admit) -> An
         admit(example)
         return example
 
-    return AnswerFileTask(name, rows_of(path, census, numbered_rows(path), make, seed))
+    return AnswerFileTask(name, divide_rows(path, census, read_numbered_rows(path), make, seed))
 
 
-def numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_numbered_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every line of a .jsonl that is not blank, with its number. Raises UserError for one that is
     no JSON object.
     """
@@ -216,7 +216,7 @@ class PythonTask:
         self.own.load_state_dict(state)
 
 
-def python_task(
+def load_python_task(
     name: str, seed: int, limits: Limits | None, reading: Reading, admit: Admit
 ) -> PythonTask:
     """A Python file with prompts() and score(), as `OwnJudge` has them; without limits it runs in
@@ -240,7 +240,7 @@ def python_task(
 
     return PythonTask(
         name,
-        rows_of(path, census, enumerate(own.pairs), make, seed),
+        divide_rows(path, census, enumerate(own.pairs), make, seed),
         own,
         can_fail=limits is not None,
     )

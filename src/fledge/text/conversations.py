@@ -7,7 +7,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
-from fledge.rows.conversations import conversation
+from fledge.rows.conversations import read_conversation
 from fledge.text.chat import Conversation, render
 from fledge.text.files import is_suffixed
 from fledge.text.fitting import fit
@@ -30,7 +30,7 @@ def read_conversations(
     census, rows = Census(str(path), reading), PackedRows()
 
     def use(row: dict[str, Any], where: str) -> None:
-        rows.append(fit(render(tokenizer, conversation(row, where, census)), context, census))
+        rows.append(fit(render(tokenizer, read_conversation(row, where, census)), context, census))
 
     read_each(path, census, use)
     return rows, census
@@ -41,7 +41,7 @@ def rows_from_jsonl(path: str | Path) -> list[Conversation]:
     path, read = Path(path).expanduser(), []
     census = Census(str(path), Reading())
     check_suffix(path)
-    read_each(path, census, lambda row, where: read.append(conversation(row, where, census)))
+    read_each(path, census, lambda row, where: read.append(read_conversation(row, where, census)))
     return read
 
 

@@ -24,14 +24,14 @@ def fit(row: Row, context: int, census: Census) -> Row:
     if len(ids) <= context:
         return row
     if census.reading.truncate in (None, "no"):
-        raise Unusable(too_long(context))
+        raise Unusable(say_too_long(context))
     if census.reading.truncate == "right":
         ids, own = ids[:context], own[:context]
     else:
         cut = len(ids) - context + 1
         ids, own = ids[:1] + ids[cut:], own[:1] + own[cut:]
     if not any(own):
-        raise Unusable(no_room(context))
+        raise Unusable(say_no_room(context))
     census.truncated += 1
     return ids, own
 
@@ -44,11 +44,11 @@ def fit_answers(rows: Sequence[Row], context: int, census: Census) -> list[Row]:
     if longest <= context:
         return list(rows)
     if census.reading.truncate in (None, "no"):
-        raise Unusable(too_long(context))
+        raise Unusable(say_too_long(context))
     asked = rows[0][1].index(True)  # where the prompt ends
     if census.reading.truncate == "right":
         if asked >= context:
-            raise Unusable(no_room(context))
+            raise Unusable(say_no_room(context))
         cut = [(ids[:context], own[:context]) for ids, own in rows]
         if len(cut) == 2 and cut[0] == cut[1]:
             raise Unusable("two answers that are equal where they are cut")
@@ -61,9 +61,9 @@ def fit_answers(rows: Sequence[Row], context: int, census: Census) -> list[Row]:
     return cut
 
 
-def too_long(context: int) -> str:
+def say_too_long(context: int) -> str:
     return f"longer than the context of {context} tokens"
 
 
-def no_room(context: int) -> str:
+def say_no_room(context: int) -> str:
     return f"a prompt that leaves no room for an answer in the context of {context} tokens"

@@ -10,7 +10,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
-from fledge.rows.preferences import is_single, judged, preference
+from fledge.rows.preferences import is_single, read_judged, read_preference
 from fledge.text.chat import Conversation, render
 from fledge.text.files import json_rows
 from fledge.text.fitting import fit_answers
@@ -33,7 +33,7 @@ def pairs_from_jsonl(
     preferred, rejected = PackedRows(), PackedRows()
 
     def use(row: dict[str, Any], where: str) -> None:
-        pair = preference(row, where, census)
+        pair = read_preference(row, where, census)
         sides = [
             answer_row(tokenizer, pair.prompt, answer) for answer in (pair.preferred, pair.rejected)
         ]
@@ -56,7 +56,7 @@ def judged_from_jsonl(
     rows, wanted = PackedRows(), []
 
     def use(row: dict[str, Any], where: str) -> None:
-        one = judged(row, where, census)
+        one = read_judged(row, where, census)
         rows.append(*fit_answers([answer_row(tokenizer, one.prompt, one.answer)], context, census))
         wanted.append(one.wanted)
 

@@ -40,10 +40,10 @@ __all__ = [
     "SPECIAL",
     "Kind",
     "Tokenizer",
+    "cut_apart",
     "from_merges",
     "load_tokenizer",
     "train_tokenizer",
-    "words_apart",
 ]
 
 Kind = Literal["bytes", "characters", "bpe"]
@@ -239,7 +239,7 @@ class BpeTokenizer(Tokenizer):
         return list(self._merges)
 
     def cut(self, chunks: Iterable[str]) -> Iterator[str]:
-        return words_apart(chunks)
+        return cut_apart(chunks)
 
     def encode(self, text: str) -> list[int]:
         if len(text) > _PIECE:
@@ -274,7 +274,7 @@ def _utf8(text: str) -> bytes:
         ) from None
 
 
-def words_apart(chunks: Iterable[str]) -> Iterator[str]:
+def cut_apart(chunks: Iterable[str]) -> Iterator[str]:
     """Pieces of bounded length of a text that comes in chunks, none of which ends within a word."""
     return cut_at_words(chunks, _PIECE)
 
@@ -295,7 +295,7 @@ def train_tokenizer(
     """A tokenizer for the texts; equal texts give equal files.
 
     texts: no word goes from one to the next, so of a document in pieces they are those of
-        `words_apart`.
+        `cut_apart`.
     vocab_size: special tokens included; for bpe only (default 4,096), the others have the size they
     need. A text with fewer pairs to merge gives a smaller one. say: told where words were left out.
     Raises UserError for a size that cannot be, ValueError for the kind.

@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 
 from fledge.recipes.control.builders import Built, Making
-from fledge.recipes.control.control import ControlConfig, control, prepared
-from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, kind_for
+from fledge.recipes.control.control import ControlConfig, control, prepare
+from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
 from fledge.recipes.pacing import Pace
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
@@ -55,8 +55,8 @@ def subject(algorithm: str, expert: Path | None = None, **fields: Any) -> Iterat
         own["learning_starts"] = 16
     if algorithm in IMITATORS:
         own["expert"] = expert
-    config = prepared(ControlConfig(**(own | fields)))
-    kind = kind_for(algorithm)
+    config = prepare(ControlConfig(**(own | fields)))
+    kind = find_kind(algorithm)
     with closing(make_world(config.world, config.copies or 1)) as world:
         making = Making(world, config, Stopwatch(), torch.device("cpu"))
         built = kind.build(making)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fledge.recipes.language.held_out import divide_rows, opening
+from fledge.recipes.language.held_out import divide_rows, key_of_opening
 from fledge.text.chat import render
 from fledge.text.tokenizer import train_tokenizer
 
@@ -27,7 +27,11 @@ def test_the_opening_is_the_prompt_however_the_conversation_goes_on() -> None:
         *later,
     ]
     long = render(TOKENIZER, turns)[0]  # pyright: ignore[reportArgumentType]
-    assert opening(TOKENIZER, long) == opening(TOKENIZER, row("what now", "b")) == "what now"
+    assert (
+        key_of_opening(TOKENIZER, long)
+        == key_of_opening(TOKENIZER, row("what now", "b"))
+        == "what now"
+    )
 
 
 @given(
@@ -46,7 +50,7 @@ def test_no_prompt_stands_on_two_sides_and_no_row_is_lost(
     if divided.note:
         assert (divided.train, divided.validation, divided.test) == (rows, [], [])
         return
-    prompts = [{opening(TOKENIZER, ids) for ids, _ in part} for part in parts]
+    prompts = [{key_of_opening(TOKENIZER, ids) for ids, _ in part} for part in parts]
     assert sum(map(len, prompts)) == len(set.union(*prompts))
     assert set.union(*prompts) == {f"question {prompt}" for prompt, _, _ in drawn}
     kinds = {wanted for _, wanted in rows}

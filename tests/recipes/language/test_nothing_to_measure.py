@@ -11,10 +11,10 @@ import torch
 
 from fledge.algorithms.parts.action_table import ActionTable, Writing
 from fledge.errors import UserError
-from fledge.recipes.language.distill import mean_kl
-from fledge.recipes.language.pretrain import held_out_loss
-from fledge.recipes.language.reward import scale_of
-from fledge.recipes.language.tune import conversation_loss
+from fledge.recipes.language.distill import measure_kl
+from fledge.recipes.language.pretrain import measure_held_out_loss
+from fledge.recipes.language.reward import measure_scale
+from fledge.recipes.language.tune import measure_conversation_loss
 from fledge.text.documents import Document
 from fledge.text.shard_writer import write_shards
 from fledge.text.shards import TokenStream
@@ -29,10 +29,10 @@ ROWS = [([2, 3, 4], [False, False, False]), ([5, 6], [False, False])]
 def test_a_loss_over_no_token_is_refused() -> None:
     policy = policy_of(transformer())
     with pytest.raises(UserError, match="none of the 2 held-out rows"):
-        conversation_loss(policy, ROWS)
+        measure_conversation_loss(policy, ROWS)
     batch = from_rows([ids for ids, _ in ROWS], [own for _, own in ROWS])
     with pytest.raises(UserError, match="nothing to compare"):
-        mean_kl(policy, policy, [batch])
+        measure_kl(policy, policy, [batch])
 
 
 def test_a_table_that_was_taught_nothing_has_no_error() -> None:
@@ -47,9 +47,11 @@ def test_a_table_that_was_taught_nothing_has_no_error() -> None:
 def test_a_reward_model_that_says_one_thing_has_no_scale_and_one_that_says_two_has_one(
     score: float,
 ) -> None:
-    assert scale_of(torch.full((64,), score))["std"] == 1.0
+    assert measure_scale(torch.full((64,), score))["std"] == 1.0
     two = score + torch.tensor([-1.0, 1.0]) * max(1e-7, 1e-3 * abs(score))
-    assert scale_of(two)["std"] == pytest.approx(2**0.5 * max(1e-7, 1e-3 * abs(score)), rel=0.01)
+    assert measure_scale(two)["std"] == pytest.approx(
+        2**0.5 * max(1e-7, 1e-3 * abs(score)), rel=0.01
+    )
 
 
 def test_a_few_windows_speak_for_the_whole_text(tmp_path: Path) -> None:
@@ -61,7 +63,9 @@ def test_a_few_windows_speak_for_the_whole_text(tmp_path: Path) -> None:
     def loss(text: str, rows: int) -> float:
         folder = tmp_path / f"{len(text)}{text[0]}{text[-1]}"
         write_shards(folder, [("validation", Document(text, "one"))], tokenizer)
-        return held_out_loss(policy, TokenStream(folder, "validation"), tokenizer, 16, rows)[0]
+        return measure_held_out_loss(
+            policy, TokenStream(folder, "validation"), tokenizer, 16, rows
+        )[0]
 
     policy = policy_of(transformer(vocab_size=tokenizer.vocab_size, context=16))
     alone = [loss(letter * 1601, 8) for letter in "ab"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fledge.errors import UserError
-from fledge.recipes.language.text_data import TextFields, keep_shards, whole_tokenizer
+from fledge.recipes.language.text_data import TextFields, keep_shards, load_whole_tokenizer
 from fledge.text.corpus import Corpus
 from fledge.text.tokenizer import Tokenizer, train_tokenizer
 
@@ -49,7 +49,7 @@ def test_whole_shards_are_left_alone_and_the_text_is_not_read(text: Path, tmp_pa
     text.unlink()
     assert keep(shards, text) == []
     assert contents(shards) == before
-    kept = whole_tokenizer(shards)
+    kept = load_whole_tokenizer(shards)
     assert kept is not None
     assert kept.fingerprint() == BYTES.fingerprint()
 
@@ -65,7 +65,7 @@ def test_damaged_shards_are_written_again_from_the_same_text(
     before = contents(shards)
     damage(shards, name)
     (shards / "again").mkdir()  # a mending that was broken off
-    assert whole_tokenizer(shards) is None
+    assert load_whole_tokenizer(shards) is None
     said = keep(shards, text)
     assert any(name in line and "written again" in line for line in said)
     assert contents(shards) == before
@@ -85,7 +85,7 @@ def test_a_damaged_index_is_written_again_wherever_the_damage_is(
         if (
             contents(shards) != before
         ):  # white space or a name of a field beside: nothing that counts
-            assert whole_tokenizer(shards) is not None
+            assert load_whole_tokenizer(shards) is not None
 
 
 def test_damaged_shards_of_a_text_that_has_changed_are_left_as_they_are(
@@ -104,7 +104,7 @@ def test_damaged_shards_of_a_text_that_has_changed_are_left_as_they_are(
     assert contents(shards) == before
     text.write_text(whole)
     keep(shards, text)
-    assert whole_tokenizer(shards) is not None
+    assert load_whole_tokenizer(shards) is not None
 
 
 def test_shards_of_another_tokenizer_are_not_trained_on(text: Path, tmp_path: Path) -> None:

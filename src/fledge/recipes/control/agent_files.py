@@ -27,9 +27,9 @@ from fledge.runs.mended_log import set_aside
 from fledge.runs.model_files import (
     MODEL_FILES,
     check_model,
+    find_standing_model,
     hashes_of,
-    standing_model,
-    written_model,
+    write_model,
 )
 from fledge.runs.whole_folder import recover
 from fledge.system_errors import out_of_memory
@@ -59,7 +59,7 @@ class Card(BaseModel):
     spread: tuple[float, float, float] | None = None
 
 
-def card_for(config: Any, world: World, sampler: Any, evaluation_return: float) -> Card:
+def make_card(config: Any, world: World, sampler: Any, evaluation_return: float) -> Card:
     """Of the agent as it is now."""
     bounds, scale = bounds_of(world), getattr(sampler, "scale", None)
     ends = None
@@ -74,19 +74,19 @@ def card_for(config: Any, world: World, sampler: Any, evaluation_return: float) 
 
 def write_agent(folder: Path, built: Built, card: Card) -> None:
     """Its files, into a folder that is there. Raises OSError."""
-    write_tensors(folder / WEIGHTS, _whole(built.module))
+    write_tensors(folder / WEIGHTS, _make_contiguous(built.module))
     if built.critic is not None:
-        write_tensors(folder / CRITIC, _whole(built.critic))
+        write_tensors(folder / CRITIC, _make_contiguous(built.critic))
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
 def keep_best(run: Run, built: Built, card: Card) -> None:
     """Its files in place of those of the best before. Raises OSError, these intact."""
-    with written_model(run.folder / "best") as beside:
+    with write_model(run.folder / "best") as beside:
         write_agent(beside, built, card)
 
 
-def whole_best(run: Run, say: Callable[[str], None]) -> tuple[Path, Card] | None:
+def find_whole_best(run: Run, say: Callable[[str], None]) -> tuple[Path, Card] | None:
     """The best agent's folder and card, None where there is none.
 
     A damaged one is moved aside, and `say` hears of it: the run goes on without it.
@@ -108,7 +108,7 @@ def whole_best(run: Run, say: Callable[[str], None]) -> tuple[Path, Card] | None
     return None
 
 
-def _whole(module: torch.nn.Module) -> dict[str, Tensor]:
+def _make_contiguous(module: torch.nn.Module) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in module.state_dict().items()}
 
 
@@ -122,7 +122,7 @@ def find_agent(given: Path, which: Which | None = None) -> tuple[Run, Path]:
     if which is None and is_of_a_run(given):
         given, which = given.parent, "best" if given.name == "best" else "last"
     run = Run.open(given)
-    best, last = (standing_model(given / name) for name in ("best", "model"))
+    best, last = (find_standing_model(given / name) for name in ("best", "model"))
     had_one = (best / WEIGHTS).is_file() or hashes_of(
         best
     ).exists()  # a lost one is not the last one

@@ -60,7 +60,7 @@ class Agent:
         deterministic: the action that it thinks best; else one drawn from its distribution, where
         it has one. Raises UserError for an observation that is not the world's.
         """
-        seen, one = _several(self.world, obs)
+        seen, one = _to_batch(self.world, obs)
         action = self.built.player.best(seen) if deterministic else self.draw(seen)
         if isinstance(self.world.action, Box):
             action = action.clamp(self.world.action.low, self.world.action.high)
@@ -91,7 +91,7 @@ class Agent:
         self.world.close()
 
 
-def _several(world: World, obs: Any) -> tuple[Tensor, bool]:
+def _to_batch(world: World, obs: Any) -> tuple[Tensor, bool]:
     """As the networks see it [n, *O], and whether it was one."""
     show = getattr(world, "show", None)
     try:

@@ -109,14 +109,14 @@ class Making:
         return learner
 
 
-def updates_in(settings: Any) -> int:
+def count_updates(settings: Any) -> int:
     """Optimizer steps on one batch: its steps, `rows_per_update` at a time, `epochs` times over."""
     rows = min(settings.copies * settings.steps_per_batch, settings.steps)
     pieces = max(1, rows // settings.rows_per_update)
     return pieces * settings.epochs
 
 
-def exploration(settings: Any) -> Exploration:
+def make_exploration(settings: Any) -> Exploration:
     """From any action to hardly any; who goes on from an agent explores no more than at its end."""
     s = settings
     first = 1.0 if s.base is None else s.last_epsilon
@@ -127,7 +127,7 @@ def exploration(settings: Any) -> Exploration:
 
 def build_ppo(m: Making) -> Built:
     s, policy = m.settings, m.actor_critic()
-    per_batch = updates_in(s)
+    per_batch = count_updates(s)
     chosen = PPOSettings(
         gamma=s.gamma, gae_lambda=s.gae_lambda, clip_low=s.clip_range, clip_high=s.clip_range,
         value_clip=s.value_clip, value_coefficient=s.value_coefficient,
@@ -178,7 +178,7 @@ def build_importance(m: Making) -> Built:
 
 def build_natural(m: Making, trust_region: bool) -> Built:
     s, policy = m.settings, m.actor_critic()
-    per_batch = updates_in(s)
+    per_batch = count_updates(s)
     chosen = NaturalGradientSettings(
         gamma=s.gamma, gae_lambda=s.gae_lambda, critic_updates=per_batch, critic_epochs=s.epochs
     )
@@ -199,7 +199,7 @@ def build_dqn(m: Making) -> Built:
         network, m.learner(network, s.updates_per_batch, after=s.learning_starts), m.stopwatch,
         replay=Replay(s.buffer, generator=m.random, surprise=surprise), gamma=s.gamma,
         n_step=s.n_step, updates_per_step=s.updates_per_batch, rows_per_update=s.rows_per_update,
-        target_every=s.target_every, double=s.double, exploration=exploration(s),
+        target_every=s.target_every, double=s.double, exploration=make_exploration(s),
         learning_starts=s.learning_starts,
     )  # fmt: skip
     return Built(algorithm, algorithm, algorithm, network, network.normaliser)
@@ -257,6 +257,6 @@ class _Values(nn.Module):
 def build_tabular(m: Making, method: Callable[..., Any]) -> Built:
     s = m.settings
     table = ActionTable(
-        m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=exploration(s)
+        m.world.observation, m.world.action, rate=falling_rate(0.8), exploration=make_exploration(s)
     )
     return Built(method(table, m.stopwatch, gamma=s.gamma), table, table, _Values(table))

@@ -41,7 +41,7 @@ def compare(
     for name in names:
         prepared(
             config.model_copy(
-                update={"compare": None, "algorithm": name, "expert": expert_for(name, config)}
+                update={"compare": None, "algorithm": name, "expert": choose_expert(name, config)}
             )
         )
     if len(set(names)) != len(names):
@@ -75,31 +75,31 @@ def compare_in(
                     "seed": seed,
                     "out": folder,
                     "evaluate_every": every,
-                    "expert": expert_for(name, config),
+                    "expert": choose_expert(name, config),
                 }
             )
             try:
-                summary, rows = one(alone, folder, show, control, run.allowed)
+                summary, rows = train_or_read(alone, folder, show, control, run.allowed)
             except Interrupted as stopped:
                 raise stopped.of(str(run.folder)) from None
             summaries[name].append(summary)
-            curves[name].append(on_grid(rows, grid))
-    summary = told(
+            curves[name].append(align_to_grid(rows, grid))
+    summary = summarise(
         config, run, summaries, {name: np.stack(each) for name, each in curves.items()}, grid
     )
     run.finish(summary)
     page = write_report(run.folder)
-    show.print(draw_table(summary))
+    show.print(draw_comparison_table(summary))
     show.line(f"The report:   {page}")
     return summary
 
 
-def expert_for(name: str, config: Any) -> Path | None:
+def choose_expert(name: str, config: Any) -> Path | None:
     """Only those who imitate ask one."""
     return config.expert if name in IMITATORS else None
 
 
-def one(
+def train_or_read(
     config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]], allowed: Allowed
 ) -> tuple[dict[str, Any], Rows]:
     """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else
@@ -115,7 +115,7 @@ def one(
         return summary, [row for row in finished.metrics.each() if "evaluation_return" in row]
 
 
-def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
+def align_to_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
     """The last evaluation at or before each number of world steps; a batch that overshoots it by
     less than half a gap counts for it, and for the last number whatever came last.
     """
@@ -128,7 +128,7 @@ def on_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
     )
 
 
-def told(
+def summarise(
     config: Any,
     run: Run,
     summaries: dict[str, list[dict[str, Any]]],
@@ -157,7 +157,7 @@ def told(
     }
 
 
-def draw_table(summary: dict[str, Any]) -> Table:
+def draw_comparison_table(summary: dict[str, Any]) -> Table:
     """Every algorithm at the end: interquartile mean, interval, and what each seed came to."""
     seeds = summary["seeds"]
     table = Table(

@@ -13,7 +13,7 @@ from fledge.worlds.make import name_of
 WIDEST = 100_000  # units of a hidden layer
 
 
-def _world(given: Any) -> Any:
+def check_world(given: Any) -> Any:
     if (
         not isinstance(given, str)
         and not callable(given)
@@ -24,7 +24,7 @@ def _world(given: Any) -> Any:
 
 
 # From Python also what makes an environment, or one; a run's config.json keeps its name.
-WorldName = Annotated[str, PlainValidator(_world), PlainSerializer(name_of)]
+WorldName = Annotated[str, PlainValidator(check_world), PlainSerializer(name_of)]
 
 
 class ControlConfig(BaseModel):
@@ -233,7 +233,7 @@ OTHERWISE = {
 }  # fmt: skip
 
 
-def settled(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:
+def fill_in(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:
     """With every field that was left open filled in: the algorithm's own value for such a world,
     else for any.
     """

@@ -16,22 +16,22 @@ from fledge.generators import seed_generators
 from fledge.loop import train
 from fledge.recipes.control.agent_files import (
     Card,
-    card_for,
     find_agent,
+    find_whole_best,
     keep_best,
+    make_card,
     put_in,
-    whole_best,
 )
 from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.compare import compare
-from fledge.recipes.control.config import ControlConfig, settled
-from fledge.recipes.control.kinds import IMITATORS, Kind, kind_for, kind_of_world
+from fledge.recipes.control.config import ControlConfig, fill_in
+from fledge.recipes.control.kinds import IMITATORS, Kind, classify_world, find_kind
 from fledge.recipes.control.result import finish
-from fledge.recipes.inputs import files_read
+from fledge.recipes.inputs import list_files
 from fledge.recipes.pacing import Paced, by_world_steps
 from fledge.runs.folder import Run
 from fledge.runs.show import Show, Watch
-from fledge.runs.whole_folder import place_of
+from fledge.runs.whole_folder import find_place
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world, name_of
 from fledge.worlds.units import find_unscaled_parts
@@ -50,9 +50,9 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
     """
     began = time.perf_counter()
     if config.compare is not None:
-        return compare(config, show, run, control, prepared)
+        return compare(config, show, run, control, prepare)
     seed_generators(config.seed)  # for worlds of the user's that draw from what the process shares
-    config, kind, stopwatch = prepared(config), kind_for(config.algorithm), Stopwatch()
+    config, kind, stopwatch = prepare(config), find_kind(config.algorithm), Stopwatch()
     assert config.copies is not None
     assert config.steps_per_batch is not None
     assert config.gamma is not None
@@ -89,9 +89,9 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                 "control",
                 config.model_dump(mode="json"),
                 seed=config.seed,
-                parents=[place_of(agent[1]) for agent in (expert, base) if agent],
+                parents=[find_place(agent[1]) for agent in (expert, base) if agent],
                 data=[name_of(config.world)],
-                files_of=files_read,
+                files_of=list_files,
             )
             run.began = began
             worlds.callback(run.close)
@@ -115,19 +115,19 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                     f"{world.name} cannot be put back where it was: its episodes begin anew, so "
                     "the run ends with other bits."
                 )
-        with threads_for(config, device):
+        with choose_threads(config, device):
             algorithm = by_world_steps(built.algorithm, making.paces, sampler)
             last = learn(config, run, show, built, algorithm, sampler, judge_world, stopwatch)
             return finish(config, run, built, last, sampler, judge_world, show)
 
 
-def prepared(config: ControlConfig) -> ControlConfig:
+def prepare(config: ControlConfig) -> ControlConfig:
     """The settings in full. Raises UserError for an unknown algorithm or world, and for settings
     that do not go together.
     """
-    kind = kind_for(config.algorithm)
+    kind = find_kind(config.algorithm)
     with closing(make_world(config.world, 1)) as probe:
-        config = settled(config, kind, kind_of_world(probe))
+        config = fill_in(config, kind, classify_world(probe))
         check(config, kind, probe)
     return config
 
@@ -161,7 +161,7 @@ def say_if_far(world: World, played: Played, show: Show) -> None:
 
 
 @contextmanager
-def threads_for(config: ControlConfig, device: torch.device) -> Iterator[None]:
+def choose_threads(config: ControlConfig, device: torch.device) -> Iterator[None]:
     """One thread for a small network, and so the same bits whatever threads there are; worlds keep
     those they were made with.
     """
@@ -183,12 +183,12 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
             f"{config.world} wants "
             f"{'real numbers' if isinstance(world.action, Box) else 'one of several'}: give ppo."
         )
-    if kind.tables and kind_of_world(world) != "tables":
+    if kind.tables and classify_world(world) != "tables":
         raise UserError(
             f"algorithm={config.algorithm} fills a table, and {config.world} has no states to "
             "count: give dqn or ppo."
         )
-    if kind_of_world(world) == "pictures" and config.algorithm != "dqn":
+    if classify_world(world) == "pictures" and config.algorithm != "dqn":
         raise UserError(
             f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them."
         )
@@ -268,9 +268,9 @@ def learn(
         played = play_episodes(judge_world, built.player.best, steering_seed(config.seed))
         if step == 0 and not config.normalise:
             say_if_far(judge_world, played, show)
-        best = whole_best(run, show.line)
+        best = find_whole_best(run, show.line)
         if best is None or played.mean > best[1].evaluation_return:
-            keep_best(run, built, card_for(config, judge_world, sampler, played.mean))
+            keep_best(run, built, make_card(config, judge_world, sampler, played.mean))
         return {
             "evaluation_return": played.mean,
             "evaluation_spread": float(played.returns.std(correction=0)),

@@ -110,7 +110,7 @@ def load_built(
             f"{run.folder} holds an agent of another version of fledge ({error}): train it anew."
         ) from error
     if making.settings.expert is None:
-        built = kind_for(making.settings.algorithm).build(making)
+        built = find_kind(making.settings.algorithm).build(making)
     else:
         policy = making.actor_critic()
         built = Built(None, policy, policy, policy, policy.encoder)
@@ -296,7 +296,7 @@ KINDS: dict[str, Kind] = {
 }  # fmt: skip
 
 
-def kind_of_world(world: World) -> str:
+def classify_world(world: World) -> str:
     """bodies: real-numbered actions; pictures; tables: observations that are choices; vectors: the
     rest.
     """
@@ -307,7 +307,7 @@ def kind_of_world(world: World) -> str:
     return "bodies" if isinstance(world.action, Box) else "vectors"
 
 
-def kind_for(algorithm: str) -> Kind:
+def find_kind(algorithm: str) -> Kind:
     """Raises UserError for an algorithm that there is not."""
     if algorithm in KINDS:
         return KINDS[algorithm]

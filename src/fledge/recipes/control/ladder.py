@@ -29,12 +29,12 @@ from fledge.plan.dynamic_programming import (
 )
 from fledge.plan.policy_iteration import policy_iteration, policy_value
 from fledge.recipes.control.builders import Making
-from fledge.recipes.control.control import ControlConfig, settled
-from fledge.recipes.control.kinds import kind_for
+from fledge.recipes.control.config import ControlConfig, fill_in
+from fledge.recipes.control.kinds import find_kind
 from fledge.recipes.pacing import by_world_steps
-from fledge.report.charts import Series, line_chart
-from fledge.report.figures import duration
-from fledge.report.grid_picture import as_svg, in_terminal
+from fledge.report.charts import Series, draw_line_chart
+from fledge.report.figures import format_duration
+from fledge.report.grid_picture import draw_in_terminal, draw_svg
 from fledge.report.own_page import check_page, write_page
 from fledge.report.page import render_page
 from fledge.runs.show import Show
@@ -94,18 +94,18 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
     check_page(config.out, "ladder")
     began = time.perf_counter()
     grid = read_gridworld(
-        map_text(config.world), step_reward=config.step_reward, slip=config.slip, gamma=config.gamma
+        read_map(config.world), step_reward=config.step_reward, slip=config.slip, gamma=config.gamma
     )
     mdp = grid.mdp()
     best = policy_iteration(mdp)
-    show.print(in_terminal(grid, *on_map(grid, best)))
+    show.print(draw_in_terminal(grid, *lay_on_map(grid, best)))
     exact, learned = [], []
     names = [name for names in PICTURES.values() for name in names]
     with show.progress("ladder", len(EXACT) + len(names), "lost") as watch:
         for name, solve in EXACT.items():
             start = time.perf_counter()
             solution = solve(mdp)
-            lost, lost_at_worst = loss_of(mdp, solution.policy, best.value)
+            lost, lost_at_worst = measure_loss(mdp, solution.policy, best.value)
             exact.append({
                 "method": name,
                 "samples": 0,
@@ -119,9 +119,11 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
         for name in names:
             learned.append(climb(name, config, mdp, best.value))
             watch.step(len(exact) + len(learned), {"lost": learned[-1]["lost"]})
-    show.print(draw_table(exact, learned))
+    show.print(draw_ladder_table(exact, learned))
     write_page(
-        config.out, page(config, grid, best, exact, learned, time.perf_counter() - began), "ladder"
+        config.out,
+        render_ladder(config, grid, best, exact, learned, time.perf_counter() - began),
+        "ladder",
     )
     show.line(f"The page: {config.out}")
     return {
@@ -133,7 +135,7 @@ def ladder(config: LadderConfig, show: Show) -> dict[str, Any]:
     }
 
 
-def map_text(world: str) -> str:
+def read_map(world: str) -> str:
     """Raises UserError for a file that cannot be read."""
     world = world.removeprefix("gridworld:")  # as `fledge control` names it
     if world == "gridworld":
@@ -147,7 +149,7 @@ def map_text(world: str) -> str:
         ) from error
 
 
-def on_map(grid: Gridworld, solution: Solution) -> tuple[Tensor, Tensor]:
+def lay_on_map(grid: Gridworld, solution: Solution) -> tuple[Tensor, Tensor]:
     """V* and the best actions where they belong, −1 where there is nothing to do.  -> [H, W], [H,
     W]
     """
@@ -155,7 +157,7 @@ def on_map(grid: Gridworld, solution: Solution) -> tuple[Tensor, Tensor]:
     return grid.on_map(solution.value, 0.0), torch.where(grid.exits, -1, policy)
 
 
-def loss_of(mdp: MDP, policy: Tensor, best: Tensor) -> tuple[float, float]:
+def measure_loss(mdp: MDP, policy: Tensor, best: Tensor) -> tuple[float, float]:
     """V* − V^π from where episodes start, and in the worst state, which a good policy may never
     see.  policy [S] long
     """
@@ -166,7 +168,7 @@ def loss_of(mdp: MDP, policy: Tensor, best: Tensor) -> tuple[float, float]:
 def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, Any]:
     """One learner in the world, its greedy policy judged exactly as samples go by."""
     began = time.perf_counter()
-    kind, stopwatch = kind_for(name), Stopwatch()
+    kind, stopwatch = find_kind(name), Stopwatch()
     given = ControlConfig(
         algorithm=name,
         world="gridworld",
@@ -175,7 +177,7 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
         gamma=config.gamma,
         copies=8,
     )
-    settings = settled(given, kind, "tables")
+    settings = fill_in(given, kind, "tables")
     assert settings.copies is not None
     world = MDPWorld(mdp, settings.copies, time_limit=TIME_LIMIT, name="gridworld")
     making = Making(world, settings, stopwatch, torch.device("cpu"))
@@ -183,12 +185,12 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     sampler: Any = kind.sampler(world, built, stopwatch, settings)
     algorithm = by_world_steps(built.algorithm, making.paces, sampler)
     every, states = config.samples / JUDGEMENTS, torch.arange(mdp.states)
-    steps, lost, due = [0], [loss_of(mdp, built.player.best(states), best)], every
+    steps, lost, due = [0], [measure_loss(mdp, built.player.best(states), best)], every
     while sampler.taken < config.samples:
         algorithm.update(next(sampler))
         if sampler.taken >= due:
             steps.append(sampler.taken)
-            lost.append(loss_of(mdp, built.player.best(states), best))
+            lost.append(measure_loss(mdp, built.player.best(states), best))
             due = sampler.taken + every
     return {
         "method": name,
@@ -200,7 +202,7 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     }
 
 
-def draw_table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Table:
+def draw_ladder_table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Table:
     """Every rung: what it cost, and how far its policy is from the best."""
     table = Table(title="\nThe ladder", title_justify="left", box=None, pad_edge=False)
     for column in ("method", "samples", "sweeps", "values off by", "loses", "at worst", "seconds"):
@@ -223,7 +225,7 @@ def draw_table(exact: list[dict[str, Any]], learned: list[dict[str, Any]]) -> Ta
     return table
 
 
-def page(
+def render_ladder(
     config: LadderConfig,
     grid: Gridworld,
     best: Solution,
@@ -236,7 +238,7 @@ def page(
     for title, names in PICTURES.items():
         series = [Series(name, *curves[name]) for name in names]
         caption = " · ".join(f"{name} {curves[name][1][-1]:.3f}" for name in names)
-        svg = line_chart(
+        svg = draw_line_chart(
             series,
             x_label="steps in the world",
             description=f"{title}: distance to V*: {caption}",
@@ -253,7 +255,7 @@ def page(
         )
     content = {
         "title": f"ladder {config.world}",
-        "map": base64.b64encode(as_svg(grid, *on_map(grid, best)).encode()).decode(),
+        "map": base64.b64encode(draw_svg(grid, *lay_on_map(grid, best)).encode()).decode(),
         "pictures": pictures,
         "exact": exact,
         "learned": learned,
@@ -262,7 +264,7 @@ def page(
             ("step reward", f"{config.step_reward:g}"),
             ("slip", f"{config.slip:g}"),
             ("discount", f"{config.gamma:g}"),
-            ("time", duration(seconds)),
+            ("time", format_duration(seconds)),
             ("fledge", __version__),
         ],
     }

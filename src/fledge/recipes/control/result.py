@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
-from fledge.recipes.control.agent_files import Card, card_for, put_in, whole_best, write_agent
+from fledge.recipes.control.agent_files import Card, find_whole_best, make_card, put_in, write_agent
 from fledge.recipes.control.builders import Built
 from fledge.recipes.control.config import ControlConfig
 from fledge.recipes.pacing import say_skipped
-from fledge.report.frames import animation, film
+from fledge.report.frames import encode_animation, film
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
-from fledge.runs.model_files import remove_model, written_model
+from fledge.runs.model_files import remove_model, write_model
 from fledge.runs.show import Show
 from fledge.seeds import seed_for
 from fledge.worlds.world import World
@@ -32,16 +32,16 @@ def finish(
 ) -> dict[str, Any]:
     """Agents, result, film and summary."""
     steps, folder = sampler.taken, run.model_folder
-    with written_model(folder) as beside:
+    with write_model(folder) as beside:
         write_agent(
-            beside, built, card_for(config, judge_world, sampler, last["evaluation_return"])
+            beside, built, make_card(config, judge_world, sampler, last["evaluation_return"])
         )
-    best = kept_beside(run, last["evaluation_return"], show)
+    best = choose_best(run, last["evaluation_return"], show)
     result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
     if best is not None:
         put_in(built, best[0], judge_world)
         result["best"] = play_episodes(judge_world, built.player.best, result_seed(config.seed))
-    pictured = filmed(config, run, built, show) if config.pictures else ""
+    pictured = film_agent(config, run, built, show) if config.pictures else ""
     first = next(
         row["evaluation_return"] for row in run.metrics.each() if "evaluation_return" in row
     )
@@ -82,18 +82,19 @@ def finish(
         f"{steps:,} steps, in {summary['seconds']:.1f} s{pictured}."
     )
     if best is None:
-        show.line(f"Kept: the last agent, in {folder}; {told(result['last'])}.")
+        show.line(f"Kept: the last agent, in {folder}; {describe_played(result['last'])}.")
     else:
         show.line(
             f"Kept: the best agent, of step {best[1].world_steps:,} with "
-            f"{best[1].evaluation_return:.1f}, in {best[0]}; {told(result['best'])}, the last one, "
-            f"in {folder}, {result['last'].mean:.1f}."
+            f"{best[1].evaluation_return:.1f}, in {best[0]}; {describe_played(result['best'])}, "
+            f"the last one, in {folder}, {result['last'].mean:.1f}."
         )
     show.line(f"Next: fledge play run={run.folder}, or fledge report run={run.folder}")
     return summary
 
 
-def told(played: Played) -> str:
+def describe_played(played: Played) -> str:
+    """What an agent earned in episodes that steered nothing, within a sentence."""
     low, high = played.interval
     return (
         f"in {len(played.returns)} other episodes it earned {played.mean:.1f} (95 %: {low:.1f} to "
@@ -101,18 +102,18 @@ def told(played: Played) -> str:
     )
 
 
-def kept_beside(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
+def choose_best(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
     """Folder and card of the best agent, None where no evaluation was better than the last one:
     then that is the best.
     """
-    best = whole_best(run, show.line)
+    best = find_whole_best(run, show.line)
     if best is not None and best[1].evaluation_return > last:
         return best
     remove_model(run.folder / "best")
     return None
 
 
-def filmed(config: ControlConfig, run: Run, built: Built, show: Show) -> str:
+def film_agent(config: ControlConfig, run: Run, built: Built, show: Show) -> str:
     """What the last line says of the film of the agent as it is now; why there is none is said at
     once.
     """
@@ -122,5 +123,5 @@ def filmed(config: ControlConfig, run: Run, built: Built, show: Show) -> str:
     if made is None:
         show.line(why)
         return ""
-    write_bytes(run.folder / "agent.png", animation(made.frames, made.seconds))
+    write_bytes(run.folder / "agent.png", encode_animation(made.frames, made.seconds))
     return f", filmed in {run.folder / 'agent.png'}"

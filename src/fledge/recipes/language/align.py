@@ -29,24 +29,24 @@ from fledge.recipes.language.aligners import (
     NAMES,
     build,
     check_algorithm,
-    optimizer_steps,
-    own_algorithm,
-    sampler_settings,
+    choose_sampler_settings,
+    count_optimizer_steps,
+    load_algorithm,
 )
-from fledge.recipes.language.held_out import read_test, result_line
+from fledge.recipes.language.held_out import describe_result, read_test
 from fledge.recipes.language.judge_fields import JudgeFields
 from fledge.recipes.language.prefer import PreferConfig, prefer
-from fledge.recipes.language.pretrain import held_out_loss
-from fledge.recipes.language.rows import ReadingFields, rows_summary
+from fledge.recipes.language.pretrain import measure_held_out_loss
+from fledge.recipes.language.rows import ReadingFields, summarise_rows
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
 from fledge.recipes.pacing import by_batches, say_skipped
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import (
     TrainingConfig,
-    closes_what_it_opens,
+    close_what_it_opens,
     open_run,
-    removed_if_it_cannot_begin,
+    remove_if_it_cannot_begin,
 )
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -58,7 +58,7 @@ from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
-from fledge.tasks.named import censuses
+from fledge.tasks.named import list_censuses
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
 
@@ -268,7 +268,7 @@ class AlignConfig(JudgeFields, ReadingFields, TrainingConfig):
     )
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
     began = time.perf_counter()
@@ -277,7 +277,7 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
         config.algorithm, {name for name in fields if getattr(config, name) != fields[name].default}
     )
     if config.algorithm in FROM_PAIRS:
-        return prefer(as_preferences(config), show, run)
+        return prefer(convert_to_prefer(config), show, run)
     base = load_model(config.base)
     tokenizer = base.tokenizer
     task = open_task(config, tokenizer, base.network.config.context, show)
@@ -286,7 +286,7 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
         for i in range(config.prompts_per_step)
     ]
     check_sizes(config, base, prompts)
-    sampling = sampler_settings(config)
+    sampling = choose_sampler_settings(config)
     if "hint" in sampling:
         check_hint(sampling["hint"], task)
     policy = (
@@ -298,15 +298,15 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     truth = Verifier(task, cut_reward=config.cut_reward)
     scorer: Scorer = truth
     if config.reward is not None:
-        scorer = learned_scorer(config.reward, base, truth, config)
+        scorer = load_scorer(config.reward, base, truth, config)
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
     text = [config.ptx_data] if config.ptx_coefficient else []
     data = [config.task, *own]
     run = open_run(run, opened, "align", config, began, parents=parents, data=data, copied=text)
     stopwatch = Stopwatch()
-    precision = choose_speed(run, config, policy, typical_rows(config, base, prompts), show)
-    with removed_if_it_cannot_begin(run):
+    precision = choose_speed(run, config, policy, make_typical_rows(config, base, prompts), show)
+    with remove_if_it_cannot_begin(run):
         if config.ptx_coefficient:
             keep_shards(
                 run.folder / "shards",
@@ -348,10 +348,10 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
         figures["kl_exact"] = judge_kl(
             policy, reference, tokenizer, task, config.max_new_tokens, config.seed
         )
-        text = ptx_stream(config, run, "validation")
+        text = open_ptx_stream(config, run, "validation")
         if text is not None:
             context = min(256, base.network.config.context)
-            figures["validation_loss"] = held_out_loss(
+            figures["validation_loss"] = measure_held_out_loss(
                 policy.with_rule(Decoding()), text, tokenizer, context, 32
             )[0]
         return {
@@ -400,26 +400,26 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
         },
         "test": test,
         "held_out": {"validation": len(steering), "test": len(tested)},
-        **rows_summary(censuses(task)),
+        **summarise_rows(list_censuses(task)),
     }
     run.finish(summary)
     say_skipped(run, show)
-    items, name = (len(steering), len(tested)), what_rose(before, last, test)
+    items, name = (len(steering), len(tested)), choose_figure(before, last, test)
     risen = (before[name], last[name], test[name.removeprefix("greedy_")])
-    show.line(result_line("align", name, *risen, items, "prompt", apart=task.holds_out))
+    show.line(describe_result("align", name, *risen, items, "prompt", apart=task.holds_out))
     show.line(f"align: {last['kl_exact']:.2f} nats from {config.base}.")
     show.line(f"Next: fledge chat base={run.folder}")
     return summary
 
 
-def what_rose(*figures: Mapping[str, float]) -> str:
+def choose_figure(*figures: Mapping[str, float]) -> str:
     """The share of right answers, or the mean score where none was right: a judge may give points
     and call nothing right.
     """
     return "exact_match" if any(each["exact_match"] for each in figures) else "greedy_true_score"
 
 
-def typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
+def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
     """Rows of the size that a step will train on, to measure speed with: prompts and as many stop
     tokens as an answer may take.
     """
@@ -462,7 +462,7 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
         )
     rows, (updates, epochs) = (
         config.prompts_per_step * config.samples_per_prompt,
-        optimizer_steps(config),
+        count_optimizer_steps(config),
     )
     if updates % epochs or rows % (updates // epochs):
         raise UserError(
@@ -471,7 +471,7 @@ def check_sizes(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> 
         )
 
 
-def as_preferences(config: AlignConfig) -> PreferConfig:
+def convert_to_prefer(config: AlignConfig) -> PreferConfig:
     """The same run as `fledge prefer` has it: what the user gave keeps its value, the rest takes
     prefer's own defaults.
     """
@@ -490,9 +490,7 @@ def as_preferences(config: AlignConfig) -> PreferConfig:
     return PreferConfig(**given)
 
 
-def learned_scorer(
-    path: Path, base: Loaded, truth: Verifier, config: AlignConfig
-) -> RewardModelScore:
+def load_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
     """The reward model's score. Raises UserError if it reads other tokens than the policy
     writes.
     """
@@ -518,7 +516,7 @@ def make_algorithm(
 ) -> Algorithm:
     kl, (updates, epochs) = (
         KLControl(config.kl_coefficient, config.kl_target),
-        optimizer_steps(config),
+        count_optimizer_steps(config),
     )
     if config.algorithm != "ppo":
         module: nn.Module = policy
@@ -538,7 +536,7 @@ def make_algorithm(
         restarts = kind is not None and kind.restarts
         learner = config.learner(module, precision, updates if restarts else config.steps * updates)
         if kind is None:
-            algorithm: Any = own_algorithm(config.algorithm, policy, learner, stopwatch, **named)
+            algorithm: Any = load_algorithm(config.algorithm, policy, learner, stopwatch, **named)
         else:
             algorithm = build(kind, config, policy, learner, stopwatch, **named)
         return by_batches(algorithm, learner, updates)
@@ -550,7 +548,7 @@ def make_algorithm(
     actor_critic.to(config.on())
     pretraining = None
     if config.ptx_coefficient:
-        text = ptx_stream(config, run, "train")
+        text = open_ptx_stream(config, run, "train")
         assert text is not None
         context = min(256, base.network.config.context)
         rows = max(1, config.ptx_tokens_per_step // context)
@@ -576,7 +574,7 @@ def make_algorithm(
     return by_batches(ppo, learner, updates)
 
 
-def ptx_stream(
+def open_ptx_stream(
     config: AlignConfig, run: Run, split: Literal["train", "validation"]
 ) -> TokenStream | None:
     """The text of the pre-training term, which is in the run; None without such a term."""

@@ -58,36 +58,41 @@ class Kind:
         return "updates_per_step" in self.settings
 
 
-def own(*names: str, **renamed: str) -> dict[str, str]:
+def name_settings(*names: str, **renamed: str) -> dict[str, str]:
+    """Field of AlignConfig -> argument: the same word, but for those that are renamed."""
     return {name: name for name in names} | renamed
 
 
-STEPS = own("updates_per_step", "epochs")
-CLIP = STEPS | own("clip_low", "clip_high")
-WEIGHTED = STEPS | own("weight_cap", reward_temperature="temperature")
+STEPS = name_settings("updates_per_step", "epochs")
+CLIP = STEPS | name_settings("clip_low", "clip_high")
+WEIGHTED = STEPS | name_settings("weight_cap", reward_temperature="temperature")
 
 # An M-step begins at the base and its result is the policy: in one optimizer step, as others make
 # on a batch, it learns nothing.
 M_STEP: dict[str, Any] = {"pieces": 8, "epochs": 4, "restarts": True}
 
 KINDS: dict[str, Kind] = {
-    "reinforce": Kind(Reinforce, own("baseline", "baseline_value", "gamma"), compares=False),
-    "rloo": Kind(rloo, own("gamma")),
+    "reinforce": Kind(
+        Reinforce, name_settings("baseline", "baseline_value", "gamma"), compares=False,
+    ),
+    "rloo": Kind(rloo, name_settings("gamma")),
     "grpo": Kind(GRPO, CLIP),
     "dr_grpo": Kind(dr_grpo, CLIP),
-    "dapo": Kind(dapo, CLIP | own(max_new_tokens="length_limit"), sampler={"redraws": 3}),
+    "dapo": Kind(dapo, CLIP | name_settings(max_new_tokens="length_limit"), sampler={"redraws": 3}),
     "gspo": Kind(gspo, CLIP),
     "cispo": Kind(cispo, CLIP),
     "off_policy": Kind(
-        OffPolicy, own("baseline_value", "gamma", "truncate_at", importance="weights"),
+        OffPolicy, name_settings("baseline_value", "gamma", "truncate_at", importance="weights"),
         compares=False, samples_of_base=True,
     ),
-    "control_variate": Kind(ControlVariate, own("value_coefficient"), compares=False),
+    "control_variate": Kind(ControlVariate, name_settings("value_coefficient"), compares=False),
     "rwr": Kind(RewardWeighted, WEIGHTED),
     "awr": Kind(awr, WEIGHTED),
-    "em": Kind(ExpectationMaximisation, STEPS | own("keep", "threshold"), compares=False),
-    "rest_em": Kind(rest_em, STEPS | own("keep", "threshold"), compares=False, **M_STEP),
-    "star": Kind(star, STEPS | own("threshold"), compares=False, sampler={"hint": HINT}, **M_STEP),
+    "em": Kind(ExpectationMaximisation, STEPS | name_settings("keep", "threshold"), compares=False),
+    "rest_em": Kind(rest_em, STEPS | name_settings("keep", "threshold"), compares=False, **M_STEP),
+    "star": Kind(
+        star, STEPS | name_settings("threshold"), compares=False, sampler={"hint": HINT}, **M_STEP,
+    ),
     "best_of_n": Kind(best_of_n, STEPS),
     "online_dpo": Kind(OnlineDPO, {"kl_coefficient": "beta"}),
 }  # fmt: skip
@@ -130,7 +135,7 @@ def check_algorithm(name: str, given: set[str]) -> None:
         raise UserError(f"{setting} is a setting of algorithm={whose}: {name} has none.")
 
 
-def optimizer_steps(config: Any) -> tuple[int, int]:
+def count_optimizer_steps(config: Any) -> tuple[int, int]:
     """On one batch of samples, and in how many passes over it: what is given, else the algorithm's
     own.
 
@@ -151,14 +156,14 @@ def build(kind: Kind, config: Any, *parts: Any, **named: Any) -> Any:
     accepted = inspect.signature(kind.make).parameters
     values = {argument: getattr(config, name) for name, argument in kind.settings.items()}
     if kind.several_steps:
-        values["updates_per_step"], values["epochs"] = optimizer_steps(config)
+        values["updates_per_step"], values["epochs"] = count_optimizer_steps(config)
     given = {argument: value for argument, value in values.items() if value is not None}
     return kind.make(
         *parts, **{name: value for name, value in named.items() if name in accepted}, **given
     )
 
 
-def sampler_settings(config: Any) -> dict[str, Any]:
+def choose_sampler_settings(config: Any) -> dict[str, Any]:
     """How the config's algorithm samples, beyond what every one does: what is given, and the rest
     its own defaults.
     """
@@ -214,7 +219,7 @@ class Own:
             call(self.path, "load_state_dict", load, "as the run was continued", state["own"])
 
 
-def own_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **named: Any) -> Own:
+def load_algorithm(name: str, policy: Any, learner: Learner, stopwatch: Any, **named: Any) -> Own:
     """FILE.py:Class, built as Class(policy, learner, stopwatch) with reference= and kl= if it takes
     them.
 

@@ -20,7 +20,7 @@ from fledge.recipes.language.pretrain import PretrainConfig, pretrain
 from fledge.recipes.language.reward import RewardConfig, reward
 from fledge.recipes.language.tune import TuneConfig, tune
 from fledge.recipes.look.report import ReportConfig, report
-from fledge.recipes.training import TrainingConfig, closes_what_it_opens
+from fledge.recipes.training import TrainingConfig, close_what_it_opens
 from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
@@ -47,7 +47,7 @@ class DemoConfig(BaseModel):
 Stage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]
 
 
-def stages(folder: Path, seed: int) -> list[Stage]:
+def list_stages(folder: Path, seed: int) -> list[Stage]:
     """Name, recipe and configuration of each stage. The same fields on the command line give the
     same runs.
     """
@@ -88,7 +88,7 @@ def stages(folder: Path, seed: int) -> list[Stage]:
     ]  # fmt: skip
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what
     is finished.
@@ -97,11 +97,13 @@ def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         fields = config.model_dump(mode="json")
         run = opened.enter_context(Run.create(config.out, "demo", fields, seed=config.seed))
     done: list[dict[str, Any]] = []
-    for name, recipe, settings in stages(run.folder, config.seed):
+    for name, recipe, settings in list_stages(run.folder, config.seed):
         assert settings.out is not None
         show.line(f"\n{name} ({len(done) + 1} of 5)")
         try:
-            done.append({"name": name, **stage(recipe, settings, settings.out, show, run.allowed)})
+            done.append(
+                {"name": name, **run_stage(recipe, settings, settings.out, show, run.allowed)}
+            )
         except Interrupted as stopped:  # the road is what goes on, not the one stage
             raise stopped.of(str(run.folder)) from None
     began = time.perf_counter()
@@ -135,14 +137,16 @@ def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         "report": str(page),
     }
     run.finish(summary)
-    show.print(road_table(summary))
+    show.print(draw_road_table(summary))
     aligned = run.folder / "align-verifier"
-    show.line(f"\nTalk to it:   fledge chat base={aligned}     (try: {answered_prompt(aligned)})")
+    show.line(
+        f"\nTalk to it:   fledge chat base={aligned}     (try: {find_answered_prompt(aligned)})"
+    )
     show.line(f"The report:   {page}")
     return summary
 
 
-def stage(
+def run_stage(
     recipe: Callable[..., dict[str, Any]],
     settings: TrainingConfig,
     folder: Path,
@@ -159,7 +163,7 @@ def stage(
         return carry_on(begun, lambda: recipe(settings, show, begun), show)
 
 
-def answered_prompt(folder: Path) -> str:
+def find_answered_prompt(folder: Path) -> str:
     """The last validation prompt that the run answered right: what is suggested must be what it can
     do.
     """
@@ -167,7 +171,7 @@ def answered_prompt(folder: Path) -> str:
     return right[-1] if right else f"{TASK}: planet"
 
 
-def road_table(summary: dict[str, Any]) -> Table:
+def draw_road_table(summary: dict[str, Any]) -> Table:
     """What each stage took and what it learned: before and after on what steered, and once on the
     test part.
     """

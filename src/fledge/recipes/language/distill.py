@@ -26,20 +26,24 @@ from fledge.loop import Algorithm, Sampler, train
 from fledge.models.language.presets import transformer_config
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import read_test, result_line
+from fledge.recipes.language.held_out import describe_result, read_test
 from fledge.recipes.language.judge_fields import JudgeFields
-from fledge.recipes.language.pretrain import held_out_loss, windows
-from fledge.recipes.language.rows import RowsConfig, rows_summary
+from fledge.recipes.language.pretrain import measure_held_out_loss, spread_windows
+from fledge.recipes.language.rows import RowsConfig, summarise_rows
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
-from fledge.recipes.language.tune import by_length, conversation_loss, divide_conversations
+from fledge.recipes.language.tune import (
+    divide_conversations,
+    measure_conversation_loss,
+    sort_by_length,
+)
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import (
     check_memory,
-    closes_what_it_opens,
+    close_what_it_opens,
     open_run,
-    removed_if_it_cannot_begin,
+    remove_if_it_cannot_begin,
 )
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
@@ -53,7 +57,7 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
 from fledge.stopwatch import Stopwatch
-from fledge.tasks.named import Example, Task, censuses
+from fledge.tasks.named import Example, Task, list_censuses
 from fledge.text.packed import Row
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
@@ -171,7 +175,7 @@ class Lessons:
     task: Task | None = None
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def distill(
     config: DistillConfig, show: Show, run: Run | None, opened: ExitStack
 ) -> dict[str, Any]:
@@ -188,9 +192,9 @@ def distill(
     stopwatch = Stopwatch()
     lessons = None
     if config.task is not None:
-        lessons = task_lessons(config, teacher, student, tokenizer, stopwatch, show)
+        lessons = prepare_task_lessons(config, teacher, student, tokenizer, stopwatch, show)
     elif is_conversations(config):
-        lessons = conversation_lessons(config, teacher, student, tokenizer, show)
+        lessons = prepare_conversation_lessons(config, teacher, student, tokenizer, show)
     rows = lessons.rows if lessons is not None else None
     config = config.with_epochs(rows, config.rows_per_step, str(config.data or config.task), show)
     parents = [*([config.student] if config.student else []), config.teacher]
@@ -207,8 +211,8 @@ def distill(
         copied=given if of_text else [],
     )
     if lessons is None:
-        with removed_if_it_cannot_begin(run):
-            lessons = text_lessons(config, teacher, student, tokenizer, run, show)
+        with remove_if_it_cannot_begin(run):
+            lessons = prepare_text_lessons(config, teacher, student, tokenizer, run, show)
     precision = choose_speed(run, config, student, lessons.typical, show)
     show.line(
         f"distill: {config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
@@ -217,7 +221,7 @@ def distill(
     )
 
     def evaluate(step: int) -> dict[str, float]:
-        divergence = mean_kl(teacher, student, lessons.held_out["validation"])
+        divergence = measure_kl(teacher, student, lessons.held_out["validation"])
         return {"teacher_kl": divergence} | lessons.measure(student, "validation", run, step)
 
     algorithm = make_algorithm(config, teacher, student, stopwatch, precision)
@@ -231,7 +235,9 @@ def distill(
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
     measured = bool(lessons.held_out["test"])
-    test = {"teacher_kl": mean_kl(teacher, student, lessons.held_out["test"])} if measured else {}
+    test = (
+        {"teacher_kl": measure_kl(teacher, student, lessons.held_out["test"])} if measured else {}
+    )
     if measured:
         test |= {
             name.removeprefix("validation_"): value
@@ -250,14 +256,14 @@ def distill(
         "after": {name: last[name] for name in figures},
         "test": test,
         "held_out": lessons.items,
-        **rows_summary(lessons.files),
+        **summarise_rows(lessons.files),
     }
     run.finish(summary)
     say_skipped(run, show)
     if figures:
         name, items = "teacher_kl", (lessons.items["validation"], lessons.items["test"])
         show.line(
-            result_line(
+            describe_result(
                 "distill",
                 name,
                 first[name],
@@ -352,7 +358,7 @@ def is_conversations(config: DistillConfig) -> bool:
     return config.data is not None and config.data.lower().removesuffix(".gz").endswith(".jsonl")
 
 
-def task_lessons(
+def prepare_task_lessons(
     config: DistillConfig,
     teacher: TokenPolicy,
     student: TokenPolicy,
@@ -398,13 +404,13 @@ def task_lessons(
 
     return Lessons(
         sampler, held_out["validation"][: config.rows_per_step],
-        {split: in_pieces(rows) for split, rows in held_out.items()}, measure,
+        {split: cut_in_pieces(rows) for split, rows in held_out.items()}, measure,
         {split: len(examples) for split, examples in questions.items()}, "prompt", None,
-        censuses(task), task,
+        list_censuses(task), task,
     )  # fmt: skip
 
 
-def conversation_lessons(
+def prepare_conversation_lessons(
     config: DistillConfig,
     teacher: TokenPolicy,
     student: TokenPolicy,
@@ -419,7 +425,7 @@ def conversation_lessons(
     rows = Shuffled(divided.train, config.seed)
     some = [rows(i) for i in range(config.rows_per_step)]
     kept: dict[Split, Sequence[Row]] = {
-        "validation": by_length(divided.validation), "test": by_length(divided.test),
+        "validation": sort_by_length(divided.validation), "test": sort_by_length(divided.test),
     }  # fmt: skip
     held_out: dict[Split, list[Trajectories]] = {}
     for split, part in kept.items():
@@ -437,7 +443,7 @@ def conversation_lessons(
         from_rows([ids for ids, _ in some], [own for _, own in some]),
         held_out,
         lambda policy, split, run, step: {
-            "validation_loss": conversation_loss(policy, kept[split])
+            "validation_loss": measure_conversation_loss(policy, kept[split])
         },
         {split: len(part) for split, part in kept.items()},
         "row",
@@ -446,7 +452,7 @@ def conversation_lessons(
     )
 
 
-def text_lessons(
+def prepare_text_lessons(
     config: DistillConfig,
     teacher: TokenPolicy,
     student: TokenPolicy,
@@ -479,29 +485,33 @@ def text_lessons(
             raise UserError(
                 f"the {split} part of {config.data} has {len(text)} tokens: give more text."
             )
-        starts = windows(text, length, config.evaluation_rows)
+        starts = spread_windows(text, length, config.evaluation_rows)
         kept_rows[split] = torch.stack(
             [torch.from_numpy(text[start : start + length + 1]) for start in starts]
         )
 
     def measure(policy: TokenPolicy, split: Split, run: Run | None, step: int) -> dict[str, float]:
         length = kept_rows[split].shape[1] - 1
-        loss, bits = held_out_loss(policy, kept[split], tokenizer, length, config.evaluation_rows)
+        loss, bits = measure_held_out_loss(
+            policy, kept[split], tokenizer, length, config.evaluation_rows
+        )
         return {"validation_loss": loss, "validation_bits_per_byte": bits}
 
+    held_out: dict[Split, list[Trajectories]] = {
+        split: cut_in_pieces(text_rows(rows, tokenizer.begin)) for split, rows in kept_rows.items()
+    }
     return Lessons(
-        documents(), next(documents()),
-        {split: in_pieces(text_rows(rows, tokenizer.begin)) for split, rows in kept_rows.items()},
-        measure, {split: len(rows) for split, rows in kept_rows.items()}, "window",
+        documents(), next(documents()), held_out, measure,
+        {split: len(rows) for split, rows in kept_rows.items()}, "window",
     )  # fmt: skip
 
 
-def in_pieces(rows: Trajectories) -> list[Trajectories]:
+def cut_in_pieces(rows: Trajectories) -> list[Trajectories]:
     return [rows[a : a + AT_A_TIME].trim() for a in range(0, len(rows), AT_A_TIME)]
 
 
 @torch.no_grad()
-def mean_kl(teacher: TokenPolicy, student: TokenPolicy, rows: list[Trajectories]) -> float:
+def measure_kl(teacher: TokenPolicy, student: TokenPolicy, rows: list[Trajectories]) -> float:
     """KL(teacher‖student) in nats per chosen token, over the actions."""
     nats, tokens = 0.0, 0
     for piece in rows:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from fledge.report.figures import label, value_text
+from fledge.report.figures import format_value, spell_name
 from fledge.runs.folder import Run
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, divide, place_of, prompt_key
 from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows
@@ -45,7 +45,7 @@ def divide_rows(
     ids: all that tells a row from others, as integers; the first sequence begins with the prompt's
         tokens.
     """
-    keys = [opening(tokenizer, ids(row)[0]) for row in rows]
+    keys = [key_of_opening(tokenizer, ids(row)[0]) for row in rows]
     sides = divide(keys)
     if sides is None or not spread_kinds(sides, keys, [kind(row) for row in rows]):
         prompts = "one prompt" if len(set(keys)) == 1 else f"{len(set(keys))} different prompts"
@@ -90,7 +90,7 @@ def spread_kinds(sides: dict[str, Split], keys: Sequence[str], kinds: Sequence[H
     return all({sides[key] for key in wanted} == set(SPLITS) for wanted in prompts.values())
 
 
-def opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+def key_of_opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """What was said before the assistant first spoke: whatever grew from it stays together, and
     with it a task's prompt.
     """
@@ -106,7 +106,7 @@ def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:
         )
 
 
-def result_line(
+def describe_result(
     verb: str,
     name: str,
     before: float,
@@ -122,7 +122,7 @@ def result_line(
     items: how many different things validation and test hold. apart: False where both are what was
         trained on.
     """
-    words, rose = label(name), f"{value_text(name, before)} → {value_text(name, after)}"
+    words, rose = spell_name(name), f"{format_value(name, before)} → {format_value(name, after)}"
     validation, tested = (
         f"{number:,} {what}" if number == 1 else f"{number:,} {what}s" for number in items
     )
@@ -132,6 +132,6 @@ def result_line(
             "held out."
         )
     return (
-        f"{verb}: {words} {value_text(name, test)} on {tested} of the test part, read once; {rose} "
-        f"on {validation} that steered."
+        f"{verb}: {words} {format_value(name, test)} on {tested} of the test part, read once; "
+        f"{rose} on {validation} that steered."
     )

@@ -28,7 +28,7 @@ from fledge.sample.rollouts import encode_prompt
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import Split
-from fledge.tasks.named import Example, Task, censuses
+from fledge.tasks.named import Example, Task, list_censuses
 from fledge.text.packed import Row
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
@@ -91,7 +91,7 @@ def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show)
             f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them."
         )
     if config.data is not None:
-        return file_pairs(
+        return read_pair_file(
             config.data, base.tokenizer, base.network.config.context, config.reading, show
         )
     task = open_task(config, base.tokenizer, base.network.config.context, show)
@@ -99,7 +99,7 @@ def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show)
     fewer = max(64, config.pairs // 8)
     numbers: dict[Split, int] = {"train": config.pairs, "validation": fewer, "test": fewer}
     made = {
-        split: task_pairs(policy, base.tokenizer, task, split, number, config)
+        split: make_task_pairs(policy, base.tokenizer, task, split, number, config)
         for split, number in numbers.items()
     }
     if not (made["validation"] and made["test"]):
@@ -107,13 +107,13 @@ def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show)
             f"{config.base} answers its held-out prompts all alike, so what is learned is not "
             "measured"
         )
-        return Preferences("pairs", Divided(made["train"], [], [], note), task, censuses(task))
+        return Preferences("pairs", Divided(made["train"], [], [], note), task, list_censuses(task))
     return Preferences(
-        "pairs", Divided(made["train"], made["validation"], made["test"]), task, censuses(task)
+        "pairs", Divided(made["train"], made["validation"], made["test"]), task, list_censuses(task)
     )
 
 
-def row_of(completion: Completion) -> Row:
+def make_row(completion: Completion) -> Row:
     ids = completion.prompt + completion.tokens
     return ids, [i >= len(completion.prompt) for i in range(len(ids))]
 
@@ -122,7 +122,7 @@ AT_A_TIME = 256  # prompts the base answers
 ROUNDS = 8  # in which a held-out prompt is asked until its answers differ in score
 
 
-def task_pairs(
+def make_task_pairs(
     policy: TokenPolicy,
     tokenizer: Tokenizer,
     task: Task,
@@ -137,7 +137,7 @@ def task_pairs(
     different as prompts are. Raises UserError if the base's answers hardly ever differ in score.
     """
     ask = partial(
-        answer_pairs,
+        sample_pairs,
         policy,
         tokenizer,
         Verifier(task),
@@ -169,7 +169,7 @@ def task_pairs(
     return pairs[:number]
 
 
-def answer_pairs(
+def sample_pairs(
     policy: TokenPolicy,
     tokenizer: Tokenizer,
     verifier: Verifier,
@@ -194,11 +194,13 @@ def answer_pairs(
         order = sorted(range(a, a + g), key=score.__getitem__)
         best, worst = order[-1], order[0]
         differ = score[best] > score[worst]
-        pairs.append((row_of(completions[best]), row_of(completions[worst])) if differ else None)
+        pairs.append(
+            (make_row(completions[best]), make_row(completions[worst])) if differ else None
+        )
     return pairs
 
 
-def file_pairs(
+def read_pair_file(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
 ) -> Preferences:
     """Pairs of a file, by the split of their prompt. Raises UserError for fewer than 8."""
@@ -214,7 +216,7 @@ def file_pairs(
     return Preferences("pairs", divided, None, [census])
 
 
-def file_judged(
+def read_judged_file(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
 ) -> Preferences:
     """Single answers of a file, by the split of their prompt. Raises UserError for fewer than 4 of

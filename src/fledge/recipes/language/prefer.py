@@ -26,19 +26,19 @@ from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import read_test, result_line
+from fledge.recipes.language.held_out import describe_result, read_test
 from fledge.recipes.language.pairs import (
     Judged,
     Pair,
     PairsConfig,
     Preferences,
-    file_judged,
+    read_judged_file,
     read_or_make_pairs,
 )
-from fledge.recipes.language.rows import rows_summary
+from fledge.recipes.language.rows import summarise_rows
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import closes_what_it_opens, open_run
+from fledge.recipes.training import close_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, pair_rows
@@ -111,7 +111,7 @@ class PreferConfig(PairsConfig):
     )
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used, and for a setting of another
     algorithm.
@@ -127,7 +127,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     train_on = divided.train
     if divided.note:
         show.line(f"{config.data or config.task}: {divided.note}.")
-    rows_per_step, learnt = rows_to_learn_from(config, preferences)
+    rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, str(config.data or config.task), show)
     given = [str(config.data or config.task)]
     run = open_run(run, opened, "prefer", config, began, parents=[config.base], data=given)
@@ -204,7 +204,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
         "after": {name: last[name] for name in figures},
         "test": test,
         "held_out": items,
-        **rows_summary(preferences.censuses),
+        **summarise_rows(preferences.censuses),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -219,7 +219,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
             )
             apart = task is None or task.holds_out
             show.line(
-                result_line(
+                describe_result(
                     "prefer", read, first[name], last[name], test[read], numbers, what, apart=apart
                 )
             )
@@ -265,13 +265,13 @@ def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferen
         and config.data is not None
         and is_judged(config.data)
     ):
-        return file_judged(
+        return read_judged_file(
             config.data, base.tokenizer, base.network.config.context, config.reading, show
         )
     return read_or_make_pairs(config, base, "prefer", show)
 
 
-def rows_to_learn_from(
+def choose_rows(
     config: PreferConfig, preferences: Preferences
 ) -> tuple[int, Sequence[Any] | Sides]:
     """(how many a step, and which): pairs; for kto answers one by one, so that neighbours answer
@@ -306,10 +306,10 @@ class PairJudge:
     ) -> None:
         self.algorithm, self.beta = config.algorithm, config.beta or BETA[config.algorithm]
         self.policy, self.pairs = policy, pairs
-        self.reference, self.tokens = answers(reference, pairs)  # [2, N] each
+        self.reference, self.tokens = score_answers(reference, pairs)  # [2, N] each
 
     def __call__(self) -> dict[str, float]:
-        logp, _ = answers(self.policy, self.pairs)
+        logp, _ = score_answers(self.policy, self.pairs)
         if self.algorithm == "simpo":
             reward = self.beta * logp / self.tokens
         elif self.algorithm == "orpo":
@@ -322,7 +322,7 @@ class PairJudge:
 
 
 @torch.no_grad()
-def answers(
+def score_answers(
     policy: TokenPolicy, pairs: Sequence[Pair], at_a_time: int = 128
 ) -> tuple[Tensor, Tensor]:
     """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N], [2,
@@ -355,18 +355,18 @@ class AnswerJudge:
         self.beta, self.policy = config.beta or BETA[config.algorithm], policy
         self.rows = [row for row, _ in held_out]
         self.wanted = torch.tensor([wanted for _, wanted in held_out])
-        self.reference = row_logp(reference, self.rows)  # [N]
+        self.reference = score_rows(reference, self.rows)  # [N]
 
     def __call__(self) -> dict[str, float]:
-        reward = self.beta * (row_logp(self.policy, self.rows) - self.reference)
+        reward = self.beta * (score_rows(self.policy, self.rows) - self.reference)
         wanted, unwanted = reward[self.wanted], reward[~self.wanted]
         return {
-            "pair_accuracy": share_ahead(wanted, unwanted),
+            "pair_accuracy": measure_share_ahead(wanted, unwanted),
             "reward_gap": float(wanted.mean() - unwanted.mean()),
         }
 
 
-def share_ahead(high: Tensor, low: Tensor) -> float:
+def measure_share_ahead(high: Tensor, low: Tensor) -> float:
     """P(h > l) + ½·P(h = l) for h and l drawn from the two, by sorting: all pairs of large ones
     would not fit.  [N], [M] -> number
     """
@@ -376,7 +376,7 @@ def share_ahead(high: Tensor, low: Tensor) -> float:
 
 
 @torch.no_grad()
-def row_logp(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 128) -> Tensor:
+def score_rows(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 128) -> Tensor:
     """log π of each row's answer.  -> [N]"""
     logp = []
     for a in range(0, len(rows), at_a_time):

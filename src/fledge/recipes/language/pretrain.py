@@ -18,16 +18,16 @@ from fledge.loop import train
 from fledge.models.language.presets import transformer_config
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import read_test, result_line
-from fledge.recipes.language.text_data import TextFields, keep_shards, whole_tokenizer
+from fledge.recipes.language.held_out import describe_result, read_test
+from fledge.recipes.language.text_data import TextFields, keep_shards, load_whole_tokenizer
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import (
     TrainingConfig,
     check_memory,
-    closes_what_it_opens,
+    close_what_it_opens,
     open_run,
-    removed_if_it_cannot_begin,
+    remove_if_it_cannot_begin,
 )
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -38,7 +38,7 @@ from fledge.splits import SPLITS
 from fledge.stopwatch import Stopwatch
 from fledge.text.corpus import Corpus
 from fledge.text.shards import TokenStream
-from fledge.text.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, words_apart
+from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
 
 class PretrainConfig(TrainingConfig, TextFields):
@@ -99,7 +99,7 @@ class PretrainConfig(TrainingConfig, TextFields):
     weight_decay: float = Field(default=0.1, ge=0, description="AdamW's, on matrices only")
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def pretrain(
     config: PretrainConfig, show: Show, run: Run | None, opened: ExitStack
 ) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def pretrain(
     base = load_model(config.base) if config.base else None
     if base and run is None:
         check_nothing_else_is_chosen(config)
-    corpus, tokenizer = None, whole_tokenizer(run.folder / "shards") if run else None
+    corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
     if (
         tokenizer is None
         # a run that is continued has its text and tokenizer already, if nothing has happened to
@@ -116,7 +116,7 @@ def pretrain(
     ):
         corpus = config.read(config.data, show.line)
         tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
-    network = (base.network if base else fresh_network(config, tokenizer)).to(config.on())
+    network = (base.network if base else make_network(config, tokenizer)).to(config.on())
     row_tokens = config.row_tokens or network.config.context
     if row_tokens > network.config.context:
         raise UserError(
@@ -136,10 +136,10 @@ def pretrain(
         config,
         began,
         parents=[config.base] if config.base else [],
-        copied=[config.data, *trained_tokenizer(config)],
+        copied=[config.data, *find_trained_tokenizer(config)],
     )
     shards = run.folder / "shards"
-    with removed_if_it_cannot_begin(run):
+    with remove_if_it_cannot_begin(run):
         if corpus is not None:
             keep_shards(shards, lambda: corpus, tokenizer, show.line)
         stream, held_out, tested = (TokenStream(shards, split) for split in SPLITS)
@@ -176,7 +176,9 @@ def pretrain(
             run.samples.write(
                 {"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)}
             )
-        loss, bits = held_out_loss(policy, held_out, tokenizer, row_tokens, config.evaluation_rows)
+        loss, bits = measure_held_out_loss(
+            policy, held_out, tokenizer, row_tokens, config.evaluation_rows
+        )
         return {"validation_loss": loss, "validation_bits_per_byte": bits}
 
     with show.progress("pretrain", config.steps, "loss", " nats") as watch:
@@ -186,11 +188,13 @@ def pretrain(
             better=lambda e: -e["validation_loss"], save_every_s=config.save_every_s,
         )  # fmt: skip
     save_model(run.model_folder, network, tokenizer)
-    loss, bits = held_out_loss(policy, tested, tokenizer, row_tokens, config.evaluation_rows)
+    loss, bits = measure_held_out_loss(
+        policy, tested, tokenizer, row_tokens, config.evaluation_rows
+    )
     test, name = {"loss": loss, "bits_per_byte": bits}, "validation_bits_per_byte"
     read_test(run, config.steps, test)
     steering, last_read = (
-        len(windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested)
+        len(spread_windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested)
     )
     first = next(run.metrics.each())
     summary = {
@@ -209,7 +213,7 @@ def pretrain(
     say_skipped(run, show)
     items = (steering, last_read)
     show.line(
-        result_line("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window")
+        describe_result("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window")
     )
     show.line(f"Next: fledge tune base={run.folder} data=FILE.jsonl")
     return summary
@@ -228,7 +232,7 @@ _SIZES = (
 )
 
 
-def fresh_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
+def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
     """A network of the sizes asked for. Raises UserError for sizes that do not fit together, or
     into memory.
     """
@@ -241,7 +245,7 @@ def fresh_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
     )
 
 
-def trained_tokenizer(config: PretrainConfig) -> list[str]:
+def find_trained_tokenizer(config: PretrainConfig) -> list[str]:
     """The files of a tokenizer that was trained before, if one is used."""
     folder = Path(config.tokenizer)
     places = (folder, folder / "model")
@@ -273,13 +277,13 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
         texts = (
             ()
             if kind == "bytes"
-            else (text for _, document in documents for text in words_apart(document.chunks()))
+            else (text for _, document in documents for text in cut_apart(document.chunks()))
         )
         return train_tokenizer(kind, texts, config.vocab_size, show.line)
     return load_tokenizer(config.tokenizer)
 
 
-def windows(stream: TokenStream, context: int, rows: int) -> list[int]:
+def spread_windows(stream: TokenStream, context: int, rows: int) -> list[int]:
     """Where the windows begin that an evaluation reads: `rows` of them evenly apart, or all if
     there are fewer; a short text is one.
 
@@ -292,7 +296,7 @@ def windows(stream: TokenStream, context: int, rows: int) -> list[int]:
 
 
 @torch.no_grad()
-def held_out_loss(
+def measure_held_out_loss(
     policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
 ) -> tuple[float, float]:
     """Mean nats per token and bits per UTF-8 byte over `rows` windows of a stream (all if there are
@@ -301,7 +305,7 @@ def held_out_loss(
     context = min(context, len(stream) - 1)
     if context < 1:
         raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
-    starts = windows(stream, context, rows)
+    starts = spread_windows(stream, context, rows)
     device = policy.network.unembedding.device
     nats, tokens, size = 0.0, 0, 0
     for a in range(0, len(starts), 16):

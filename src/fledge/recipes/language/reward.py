@@ -17,12 +17,12 @@ from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.hub.folder import load_model, save_model
 from fledge.loop import train
 from fledge.models.language.heads import ScalarModel
-from fledge.recipes.language.held_out import read_test, result_line
+from fledge.recipes.language.held_out import describe_result, read_test
 from fledge.recipes.language.pairs import Pair, PairsConfig, read_or_make_pairs
-from fledge.recipes.language.rows import rows_summary
+from fledge.recipes.language.rows import summarise_rows
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import closes_what_it_opens, open_run
+from fledge.recipes.training import close_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
@@ -40,7 +40,7 @@ class RewardConfig(PairsConfig):
     )
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used."""
     began = time.perf_counter()
@@ -73,7 +73,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     )
 
     def evaluate(step: int) -> dict[str, float]:
-        return {"validation_pair_accuracy": pair_accuracy(model, divided.validation)}
+        return {"validation_pair_accuracy": measure_pair_accuracy(model, divided.validation)}
 
     with show.progress("reward", config.steps, "pair_accuracy") as watch:
         last = train(
@@ -82,10 +82,10 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
             evaluate=evaluate if divided.validation else None, evaluate_every=config.evaluate_every,
             better=lambda e: e["validation_pair_accuracy"], save_every_s=config.save_every_s,
         )  # fmt: skip
-    scores = torch.cat([pair_scores(model, pairs[:1024])[side] for side in (0, 1)])
-    scale = scale_of(scores)
+    scores = torch.cat([score_pairs(model, pairs[:1024])[side] for side in (0, 1)])
+    scale = measure_scale(scores)
     save_model(run.model_folder, network, tokenizer, scalar=model, fledge_reward=scale)
-    test = {"pair_accuracy": pair_accuracy(model, divided.test)} if divided.test else {}
+    test = {"pair_accuracy": measure_pair_accuracy(model, divided.test)} if divided.test else {}
     read_test(run, config.steps, test)
     name, first = "validation_pair_accuracy", next(run.metrics.each())
     summary = {
@@ -98,7 +98,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
         "after": {"pair_accuracy": last[name]} if test else {},
         "test": test,
         "held_out": {"validation": len(divided.validation), "test": len(divided.test)},
-        **rows_summary(preferences.censuses),
+        **summarise_rows(preferences.censuses),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -106,7 +106,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
         items, apart = (len(divided.validation), len(divided.test)), task is None or task.holds_out
         read = test["pair_accuracy"]
         show.line(
-            result_line(
+            describe_result(
                 "reward", "pair_accuracy", first[name], last[name], read, items, "pair", apart=apart
             )
         )
@@ -115,7 +115,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
 
 
 @torch.no_grad()
-def pair_scores(
+def score_pairs(
     model: ScalarModel, pairs: Sequence[Pair], at_a_time: int = 128
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores of the preferred and of the rejected answers, [N] each."""
@@ -127,13 +127,13 @@ def pair_scores(
     return torch.cat(scores[0]), torch.cat(scores[1])
 
 
-def pair_accuracy(model: ScalarModel, pairs: Sequence[Pair]) -> float:
+def measure_pair_accuracy(model: ScalarModel, pairs: Sequence[Pair]) -> float:
     """The share of pairs ranked as preferred; a tie is half right."""
-    preferred, rejected = pair_scores(model, pairs)
+    preferred, rejected = score_pairs(model, pairs)
     return float(((preferred > rejected).double() + 0.5 * (preferred == rejected).double()).mean())
 
 
-def scale_of(scores: Tensor) -> dict[str, float]:
+def measure_scale(scores: Tensor) -> dict[str, float]:
     """Mean and standard deviation, by which rewards are brought to one scale; 1 where scores differ
     by rounding errors alone.  [N]
     """

@@ -88,7 +88,7 @@ def tell(censuses: Iterable[Census], show: Show) -> None:
             show.line(note)
 
 
-def rows_summary(censuses: Iterable[Census]) -> dict[str, Any]:
+def summarise_rows(censuses: Iterable[Census]) -> dict[str, Any]:
     """What the run's summary keeps of the files that were read, by name; nothing without files."""
     files = {census.source: census.summary() for census in censuses}
     return {"rows": files} if files else {}

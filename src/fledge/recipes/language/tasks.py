@@ -13,9 +13,9 @@ from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
 from fledge.tasks.judge_process import Limits
-from fledge.tasks.named import Example, Task, censuses, check_task, load_task
+from fledge.tasks.named import Example, Task, check_task, list_censuses, load_task
 from fledge.text.chat import render
-from fledge.text.fitting import fit, no_room
+from fledge.text.fitting import fit, say_no_room
 from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 
@@ -60,9 +60,9 @@ def open_task(
         if answered and example.answer is None:
             raise Unusable("a prompt without an answer, which tuning needs")
         if answered:
-            fit(example_row(tokenizer, example), context, Census("", reading))
+            fit(render_example(tokenizer, example), context, Census("", reading))
         elif len(encode_prompt(tokenizer, example.prompt)) >= context:
-            raise Unusable(no_room(context))
+            raise Unusable(say_no_room(context))
 
     task = load_task(
         config.task, seed=config.seed, shortest=config.shortest, longest=config.longest,
@@ -71,11 +71,11 @@ def open_task(
     check_task(task)
     if task.note:
         show.line(task.note)
-    tell(censuses(task), show)
+    tell(list_censuses(task), show)
     return task
 
 
-def example_row(tokenizer: Tokenizer, example: Example) -> Row:
+def render_example(tokenizer: Tokenizer, example: Example) -> Row:
     """Asked and answered. The example must have an answer."""
     assert example.answer is not None
     return render(

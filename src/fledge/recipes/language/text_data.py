@@ -50,7 +50,7 @@ def read_corpus(data: str, say: Callable[[str], None], choice: Choice | None = N
     return corpus
 
 
-def whole_tokenizer(shards: Path) -> Tokenizer | None:
+def load_whole_tokenizer(shards: Path) -> Tokenizer | None:
     """The tokenizer beside shards that are as they were written; None where they are not, or none
     are there.
     """

@@ -17,9 +17,9 @@ from fledge.text.tokenizer import (
     SPECIAL,
     Kind,
     Tokenizer,
+    cut_apart,
     load_tokenizer,
     train_tokenizer,
-    words_apart,
 )
 
 
@@ -66,7 +66,7 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
     start = time.perf_counter()
     check_out(Path(config.out))
     corpus = config.read(config.data, show.line)
-    texts = (text for document in corpus.documents() for text in words_apart(document.chunks()))
+    texts = (text for document in corpus.documents() for text in cut_apart(document.chunks()))
     tokenizer = train_tokenizer(config.kind, texts, config.vocab_size, show.line)
     tokenizer.save(config.out)
     tokens, text_bytes = _measure(tokenizer, corpus)
@@ -156,8 +156,8 @@ def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
         show.line(f"{len(tokenizer.merges):,} merges, in the order in which they were learned:")
         for number, (left, right) in enumerate(shown, start=1):
             show.line(
-                f"{number:6}  {readable(left)!r} + {readable(right)!r} -> "
-                f"{readable(left + right)!r}"
+                f"{number:6}  {spell_token(left)!r} + {spell_token(right)!r} -> "
+                f"{spell_token(left + right)!r}"
             )
         if len(shown) < len(tokenizer.merges):
             show.line(
@@ -167,12 +167,12 @@ def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
     result: dict[str, Any] = {
         "kind": tokenizer.kind,
         "vocab_size": tokenizer.vocab_size,
-        "merges": [[readable(left), readable(right)] for left, right in shown],
+        "merges": [[spell_token(left), spell_token(right)] for left, right in shown],
     }
     if config.text:
         result["steps"] = _show_steps(tokenizer, config.text, show)
         result["tokens"] = [
-            {"id": number, "piece": readable(tokenizer.decode_bytes([number]))} for number in ids
+            {"id": number, "piece": spell_token(tokenizer.decode_bytes([number]))} for number in ids
         ]
         show.line(f"{config.text!r} is {len(ids)} tokens:")
         for token in result["tokens"]:
@@ -189,13 +189,13 @@ def _show_steps(tokenizer: Tokenizer, text: str, show: Show) -> list[dict[str, A
     show.line("how its words come together:")
     for word in dict.fromkeys(word_pattern().findall(text)):
         for merge, pieces in trace_word(word.encode("utf-8"), ranks):
-            split = [readable(piece) for piece in pieces]
+            split = [spell_token(piece) for piece in pieces]
             steps.append({"word": word, "merge": ranks[merge] + 1, "pieces": split})
             show.line(f"{word!r:>16}  merge {ranks[merge] + 1}: {' '.join(map(repr, split))}")
     return steps
 
 
-def readable(token: bytes) -> str:
+def spell_token(token: bytes) -> str:
     """A token's text, or its bytes in hexadecimal where they are not whole characters."""
     try:
         return token.decode("utf-8")

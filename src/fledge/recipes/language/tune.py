@@ -19,19 +19,19 @@ from fledge.evaluate.judging import draw_questions, judge_task
 from fledge.hub.folder import actions, load_model, save_model
 from fledge.loop import train
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import Divided, divide_rows, read_test, result_line, take
+from fledge.recipes.language.held_out import Divided, describe_result, divide_rows, read_test, take
 from fledge.recipes.language.judge_fields import JudgeFields
-from fledge.recipes.language.rows import RowsConfig, rows_summary, tell
-from fledge.recipes.language.tasks import example_row, open_task
+from fledge.recipes.language.rows import RowsConfig, summarise_rows, tell
+from fledge.recipes.language.tasks import open_task, render_example
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import closes_what_it_opens, open_run
+from fledge.recipes.training import close_what_it_opens, open_run
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Endless, Rows, Shuffled
 from fledge.stopwatch import Stopwatch
-from fledge.tasks.named import Task, censuses, finite_rows
+from fledge.tasks.named import Task, finite_rows, list_censuses
 from fledge.text.conversations import read_conversations
 from fledge.text.fitting import fit
 from fledge.text.packed import Row
@@ -89,7 +89,7 @@ class TuneConfig(JudgeFields, RowsConfig):
     )
 
 
-@closes_what_it_opens
+@close_what_it_opens
 def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
     """Raises UserError for a base, data or a task that cannot be used."""
     began = time.perf_counter()
@@ -107,7 +107,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         task = open_task(config, tokenizer, network.config.context, show, answered=True)
         row, files, size = (
             TaskRow(task, tokenizer, network.config.context, config.reading),
-            censuses(task),
+            list_censuses(task),
             finite_rows(task),
         )  # fmt: skip
         for i in range(config.rows_per_step):
@@ -142,7 +142,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         if task is not None:
             return judge_task(policy, tokenizer, task, steering, config.max_new_tokens, run, step)
         assert data is not None
-        return {"validation_loss": conversation_loss(policy, data.validation)}
+        return {"validation_loss": measure_conversation_loss(policy, data.validation)}
 
     def better(evaluation: dict[str, float]) -> float:
         return evaluation["exact_match"] if task is not None else -evaluation["validation_loss"]
@@ -170,7 +170,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         )
     else:
         assert data is not None
-        test = {"loss": conversation_loss(policy, data.test)} if data.test else {}
+        test = {"loss": measure_conversation_loss(policy, data.test)} if data.test else {}
         items = (len(data.validation), len(data.test))
     read_test(run, last.get("step", config.steps), test)
     figures = [name for name in ("exact_match", "validation_loss") if name in last]
@@ -184,7 +184,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         "after": {name: last[name] for name in figures},
         "test": test,
         "held_out": dict(zip(("validation", "test"), items, strict=True)),
-        **rows_summary(files),
+        **summarise_rows(files),
     }
     run.finish(summary)
     say_skipped(run, show)
@@ -192,7 +192,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None, opened: ExitStack) -> 
         read, what = test[name.removeprefix("validation_")], "prompt" if task is not None else "row"
         apart = task is None or task.holds_out
         show.line(
-            result_line(
+            describe_result(
                 "tune",
                 name.removeprefix("validation_"),
                 first[name],
@@ -221,7 +221,7 @@ class TaskRow:
                 f"the task {example.task} has no answer to {example.prompt!r}: tuning needs "
                 "answers, aligning only a score."
             )
-        row = example_row(self.tokenizer, example)
+        row = render_example(self.tokenizer, example)
         try:
             return fit(row, self.context, self.census)
         except Unusable:
@@ -245,18 +245,20 @@ def divide_conversations(
     return divided, census
 
 
-def by_length(rows: Sequence[Row]) -> Sequence[Row]:
+def sort_by_length(rows: Sequence[Row]) -> Sequence[Row]:
     """The shortest first."""
     return take(rows, sorted(range(len(rows)), key=lambda place: len(rows[place][0])))
 
 
 @torch.no_grad()
-def conversation_loss(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 32) -> float:
+def measure_conversation_loss(
+    policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 32
+) -> float:
     """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would
     be a perfect score.
     """
     nats, tokens = 0.0, 0
-    ordered = by_length(rows)
+    ordered = sort_by_length(rows)
     for a in range(0, len(ordered), at_a_time):
         part = ordered[a : a + at_a_time]
         batch = from_rows([ids for ids, _ in part], [own for _, own in part]).to(

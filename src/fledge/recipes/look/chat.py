@@ -83,7 +83,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
             turns = list(opening)
         turns.append({"role": "user", "content": line.rstrip("\n")})
         try:
-            turns = fitting(model, turns, len(opening))
+            turns = drop_oldest(model, turns, len(opening))
             turns.append(
                 {
                     "role": "assistant",
@@ -98,7 +98,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     return {"base": str(config.base), "messages": spoken}
 
 
-def fitting(model: Loaded, turns: Conversation, opening: int) -> Conversation:
+def drop_oldest(model: Loaded, turns: Conversation, opening: int) -> Conversation:
     """Without the oldest exchanges, where the conversation has outgrown the context."""
     context = model.network.config.context
     while (

@@ -72,7 +72,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
     if config.data is not None:
         corpus = config.read(config.data, show.line)
         test = (document for _, document in corpus.split("test"))
-        figures |= text_loss(model, corpus.documents() if config.whole else test)
+        figures |= measure_text_loss(model, corpus.documents() if config.whole else test)
         show.line(
             f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
             f"per token) on {figures['bytes']:,} bytes of {config.data}"
@@ -98,7 +98,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def text_loss(
+def measure_text_loss(
     model: Loaded,
     documents: Iterable[AnyDocument],
     rows_at_a_time: int = 16,
@@ -121,7 +121,7 @@ def text_loss(
         tokens += batch.action.numel()
         size += int(tokenizer.bytes_per_token(batch.action.numpy()).sum())
 
-    for window in _windows(documents, tokenizer, context):
+    for window in _cut_windows(documents, tokenizer, context):
         same_length = windows.setdefault(len(window), [])
         same_length.append(window.copy())  # not a view, which would keep its whole batch
         waiting += len(window)
@@ -149,7 +149,7 @@ def text_loss(
     }
 
 
-def _windows(
+def _cut_windows(
     documents: Iterable[AnyDocument], tokenizer: Tokenizer, context: int
 ) -> Iterator[np.ndarray]:
     """Each document's tokens with its ends, in windows of context + 1, of which the last token

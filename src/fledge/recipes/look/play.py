@@ -19,10 +19,10 @@ from fledge.recipes.control.agent_files import find_agent
 from fledge.recipes.control.agents import Agent
 from fledge.recipes.control.config import ControlConfig
 from fledge.recipes.control.kinds import load_built
-from fledge.report.frames import animation, film
+from fledge.report.frames import encode_animation, film
 from fledge.runs.atomic import write_bytes
 from fledge.runs.show import Show
-from fledge.runs.whole_folder import place_of
+from fledge.runs.whole_folder import find_place
 from fledge.seeds import seed_for
 from fledge.worlds.make import make_world
 
@@ -77,7 +77,7 @@ def play(config: PlayConfig, show: Show) -> dict[str, Any]:
     result = {
         "verb": "play",
         "run": str(config.run),
-        "which": "best" if place_of(folder).name == "best" else "last",
+        "which": "best" if find_place(folder).name == "best" else "last",
         "agent": str(folder),
         "world": run.config["world"],
         "algorithm": run.config["algorithm"],
@@ -107,7 +107,7 @@ def shoot(config: PlayConfig, world: str, acts: Any, show: Show) -> None:
     made, why = film(world, acts, seed=seed_for(config.seed, "evaluation", "play film"))
     if made is None:
         raise UserError(f"film={config.film} was asked for, and there is none. {why}")
-    content = animation(made.frames, made.seconds)
+    content = encode_animation(made.frames, made.seconds)
     if config.film.suffix == ".html":
         picture = base64.b64encode(content).decode("ascii")
         title = escape(f"{config.run} in {world}: return {made.earned:.1f}")

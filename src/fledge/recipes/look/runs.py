@@ -13,8 +13,14 @@ from rich.text import Text
 
 from fledge.errors import UserError
 from fledge.readable import cell
-from fledge.report.family_tree import Member, family, guided
-from fledge.report.figures import duration, headline, label, size_text, value_text
+from fledge.report.family_tree import Member, draw_guides, gather_family
+from fledge.report.figures import (
+    choose_headline,
+    format_duration,
+    format_size,
+    format_value,
+    spell_name,
+)
 from fledge.runs.folder import Run, find_runs
 from fledge.runs.show import Show
 
@@ -38,8 +44,8 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
             f"`{config.root}` is no folder: give the one that holds your runs, as in `fledge runs "
             "root=runs`."
         )
-    members = list(guided(family(find_runs(config.root))))
-    rows = [_row(member.run, config.root) for _, member in members if member.run is not None]
+    members = list(draw_guides(gather_family(find_runs(config.root))))
+    rows = [_read_row(member.run, config.root) for _, member in members if member.run is not None]
     if not rows:
         show.line(f"There is no run under {config.root} yet. `fledge demo` makes a road of six.")
         return {"root": str(config.root), "runs": []}
@@ -56,7 +62,7 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
         table.add_column(heading, justify="right", no_wrap=True)
     described = iter(rows)
     for guide, member in members:
-        cells = _cells(guide, member, config.root, next(described) if member.run else None)
+        cells = _draw_cells(guide, member, config.root, next(described) if member.run else None)
         table.add_row(*cells[: len(table.columns)])
     show.print(table)
     for row in rows:
@@ -65,10 +71,10 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
     return {"root": str(config.root), "runs": rows}
 
 
-def _row(run: Run, root: Path) -> dict[str, Any]:
+def _read_row(run: Run, root: Path) -> dict[str, Any]:
     logged = run.part(run.metrics.rows, [])
     run.part(lambda: run.summary, None)
-    figure = headline(logged)
+    figure = choose_headline(logged)
     return {
         "run": os.path.relpath(run.folder, root),
         "verb": run.verb,
@@ -92,14 +98,16 @@ def _row(run: Run, root: Path) -> dict[str, Any]:
     }
 
 
-def _cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -> list[Text]:
+def _draw_cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -> list[Text]:
     name = os.path.relpath(member.folder.resolve(), root.resolve())
     if row is None:
         where = "not under this folder" if os.path.exists(member.folder) else "no longer there"
         return [Text(guide + cell(name), style="dim"), Text(where, style="dim")]
     also = ", ".join(os.path.relpath(parent, root.resolve()) for parent in member.also)
     figure = (
-        f"{label(row['figure'])} {value_text(row['figure'], row['value'])}" if row["figure"] else ""
+        f"{spell_name(row['figure'])} {format_value(row['figure'], row['value'])}"
+        if row["figure"]
+        else ""
     )
     age = datetime.now(UTC) - datetime.fromisoformat(row["started"]) if row["started"] else None
     status, style = ("damaged", "red") if row["damage"] else _STATUS[row["finished"]]
@@ -109,6 +117,6 @@ def _cells(guide: str, member: Member, root: Path, row: dict[str, Any] | None) -
         Text(status, style=style),
         Text(f"{row['steps']:,}" if row["steps"] else ""),
         Text(cell(figure)),
-        Text(duration(max(0.0, age.total_seconds())) if age else ""),
-        Text(size_text(row["bytes"])),
+        Text(format_duration(max(0.0, age.total_seconds())) if age else ""),
+        Text(format_size(row["bytes"])),
     ]

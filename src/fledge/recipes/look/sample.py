@@ -27,7 +27,7 @@ from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
 
 
-def _texts(value: Any) -> Any:
+def _parse_texts(value: Any) -> Any:
     """One text, or a JSON list of them."""
     if not isinstance(value, str):
         return value
@@ -39,7 +39,7 @@ def _texts(value: Any) -> Any:
         raise ValueError('a list of texts looks like ["one", "two"]') from None
 
 
-Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_parse_texts)]
 
 
 class SampleConfig(BaseModel):
@@ -128,7 +128,7 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     check(config)
     model = load_model(config.base)
     tokenizer = model.tokenizer
-    request = request_of(config, model)
+    request = make_request(config, model)
     began = time.perf_counter()
     completions, figures = complete(config, model, request)
     seconds = time.perf_counter() - began
@@ -195,7 +195,7 @@ def check(config: SampleConfig) -> None:
         )
 
 
-def request_of(config: SampleConfig, model: Loaded) -> Request:
+def make_request(config: SampleConfig, model: Loaded) -> Request:
     tokenizer = model.tokenizer
     ids = (
         [tokenizer.begin, *tokenizer.encode(config.prompt)]
@@ -204,9 +204,9 @@ def request_of(config: SampleConfig, model: Loaded) -> Request:
     )
     stop, constraint = frozenset({tokenizer.end}), None
     if config.regex is not None:
-        constraint = regex(config.regex, spelt(model), stop)
+        constraint = regex(config.regex, spell_tokens(model), stop)
     elif config.choices is not None:
-        constraint = choice(config.choices, spelt(model), stop)
+        constraint = choice(config.choices, spell_tokens(model), stop)
     return Request(
         ids,
         config.max_new_tokens,
@@ -225,7 +225,7 @@ def request_of(config: SampleConfig, model: Loaded) -> Request:
     )
 
 
-def spelt(model: Loaded) -> list[bytes]:
+def spell_tokens(model: Loaded) -> list[bytes]:
     """The bytes of each token of the network, which may have more than the tokenizer knows."""
     known = model.tokenizer.vocabulary
     return known + [b""] * (model.network.config.vocab_size - len(known))
@@ -272,7 +272,7 @@ def complete(
         slots=min(64, drawn),
         positions=positions,
         precision=config.precision,
-        vocabulary=spelt(model),
+        vocabulary=spell_tokens(model),
     )
     completions = engine.run(requests)
     if config.best_of > 1:

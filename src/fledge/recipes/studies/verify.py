@@ -19,7 +19,7 @@ from rich.text import Text
 from fledge.errors import UserError
 from fledge.readable import readable
 from fledge.report.own_page import check_page, write_page
-from fledge.report.verify_page import verify_page
+from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
 from fledge.verify.baselines import baseline_rows
 from fledge.verify.compounding_error import imitation_rows
@@ -85,31 +85,33 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     hardware = Hardware(config.device, getattr(torch, config.dtype))
     began = time.perf_counter()
     if config.file is None:
-        work = package_rows(hardware, config.samples)
+        work = list_package_rows(hardware, config.samples)
     else:
         work = [
             (name, lambda row=row: [row()])
             for name, row in own_rows(config.file, hardware, config.samples)
         ]
     rows: list[Row] = []
-    with one_thread(), show.progress("verify", len(work), "worst") as watch:
+    with use_one_thread(), show.progress("verify", len(work), "worst") as watch:
         for step, (_, measure) in enumerate(work, 1):
             rows += measure()
             watch.step(step, {})
     broken = [row for row in rows if not row.holds]
-    show.print(table(rows))
+    show.print(draw_rows_table(rows))
     for row in broken:
         show.line(f"✗ {row.subject} claims “{row.claim}”, but is {row.statement}")
     told = f"{len(rows) - len(broken)} of {len(rows)} rows hold"
     write_page(
-        config.out, verify_page(rows, config.file, hardware, time.perf_counter() - began), "verify"
+        config.out,
+        render_verify_page(rows, config.file, hardware, time.perf_counter() - began),
+        "verify",
     )
     show.line(f"{told}, {time.perf_counter() - began:.0f} s. Page: {config.out}")
     return {"holds": not broken, "rows": [row.as_json() for row in rows]}
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """For tensors of a few dozen numbers: handing them to other threads takes longer than the sums,
     and slows other programs.
     """
@@ -121,9 +123,11 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], list[Row]]]]:
-    """What is measured without a file: one equation, baselines, worlds, data of preferences, memories,
-    decoding, and the estimators.
+def list_package_rows(
+    hardware: Hardware, updates: int
+) -> list[tuple[str, Callable[[], list[Row]]]]:
+    """What is measured without a file: one equation, baselines, worlds, data of preferences,
+    memories, decoding, and the estimators.
     """
     one_equation = [(row.__name__, lambda row=row: [row(hardware)]) for row in ONE_EQUATION]
     family = [
@@ -150,7 +154,7 @@ def package_rows(hardware: Hardware, updates: int) -> list[tuple[str, Callable[[
     return [*one_equation, *worlds, *language, *family]
 
 
-def table(rows: list[Row]) -> Table:
+def draw_rows_table(rows: list[Row]) -> Table:
     """What a terminal shows."""
     shown = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
     shown.add_column("", no_wrap=True)
