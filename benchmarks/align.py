@@ -81,9 +81,8 @@ class Ran:
         return statistics.median(b - a for a, b in pairwise(self.clock[1:]))
 
 
-Side = Callable[
-    [int, int, bool], Ran
-]  # (steps at most, seed, end when learned); always from the saved weights
+# (steps at most, seed, end when learned); always from the saved weights
+Side = Callable[[int, int, bool], Ran]
 
 
 def our_side(folder: Path, precision: Generation, kl: bool = False) -> Side:
@@ -214,9 +213,8 @@ def speed(
     def timed(name: str, side: Side) -> Callable[[], float]:
         def work() -> float:
             ran = side(steps + 1, 0, False)
-            phases[name] = {
-                phase: value / steps for phase, value in ran.phases.items()
-            }  # of the last round
+            # of the last round
+            phases[name] = {phase: value / steps for phase, value in ran.phases.items()}
             return ran.seconds()
 
         return work

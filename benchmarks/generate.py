@@ -205,9 +205,8 @@ def drift(policy: TokenPolicy, precision: Any) -> tuple[float, float]:
 
 def ceilings(network: Transformer) -> dict[int, dict[str, float]]:
     """New tokens a second that the memory allows one row, and the matrix rate 128, by precision."""
-    weights = sum(
-        p.numel() for p in network.parameters() if p.ndim == 2
-    )  # the unembedding is the embedding
+    # the unembedding is the embedding
+    weights = sum(p.numel() for p in network.parameters() if p.ndim == 2)
     block = torch.ones(64 << 20)
     bandwidth = 4 * len(block) / fastest(lambda: block.sum())
     bounds: dict[int, dict[str, float]] = {1: {}, 128: {}}

@@ -17,9 +17,8 @@ class GoodBaseline:
         reward = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]: what each row earned
         peers = (batch.group[:, None] == batch.group).to(reward.dtype)  # [B, B]
         others = peers - torch.eye(len(batch)).to(peers)
-        advantage = reward - others @ reward / others.sum(
-            1
-        )  # of the others only: no row meets its own luck
+        # of the others only: no row meets its own luck
+        advantage = reward - others @ reward / others.sum(1)
         batch = batch.with_(weight=advantage[:, None].expand(batch.chosen.shape))
         rows = self.learner.count_rows(batch)
 

@@ -17,9 +17,8 @@ class WrongBaseline:
         reward = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]: what each row earned
         peers = batch.group[:, None] == batch.group  # [B, B]
         best = torch.where(peers, reward, -torch.inf).amax(1)
-        advantage = (
-            reward - best
-        )  # the best row of a group learns nothing from having been the best
+        # the best row of a group learns nothing from having been the best
+        advantage = reward - best
         batch = batch.with_(weight=advantage[:, None].expand(batch.chosen.shape))
         rows = self.learner.count_rows(batch)
 

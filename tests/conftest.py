@@ -14,9 +14,8 @@ import signal
 import torch
 from hypothesis import settings
 
-settings.register_profile(
-    "fledge", deadline=None
-)  # a test that waits for its turn on a busy machine is not wrong
+# a test that waits for its turn on a busy machine is not wrong
+settings.register_profile("fledge", deadline=None)
 settings.load_profile("fledge")
 torch.set_num_threads(int(os.environ.get("FLEDGE_TEST_THREADS", "1")))
 signal.signal(signal.SIGINT, signal.default_int_handler)

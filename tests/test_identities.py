@@ -69,12 +69,13 @@ def test_the_first_ppo_step_is_the_policy_gradient() -> None:
 def test_the_gradient_is_the_same_in_pieces_of_any_size(name: str) -> None:
     whole, figures = EVERY[name](ALL_ROWS, None).gradient()
     assert whole.abs().max() > 1e-3
+    # 16 rows: in one piece, in equal and in unequal ones
     for rows_per_micro_batch in (
         16,
         4,
         5,
         1,
-    ):  # 16 rows: in one piece, in equal and in unequal ones
+    ):
         pieces, same = EVERY[name](ALL_ROWS, rows_per_micro_batch).gradient()
         torch.testing.assert_close(pieces, whole, **EXACT)
         figures_close(same, figures, 1e-9)

@@ -215,9 +215,8 @@ def test_a_batch_without_any_gradient_makes_no_step_and_is_counted() -> None:
     assert (figures["steps_skipped"], figures["grad_norm"], fit.skipped, fit.steps) == (1, 0, 1, 3)
     assert all(torch.equal(a, b) for a, b in zip(before, state_of(fit), strict=True))
     rate = fit.step(lambda rows: quadratic(module), batch)["learning_rate"]
-    assert rate == pytest.approx(
-        0.1 * (0.1 + 0.9 * 0.6)
-    )  # its time in the schedule has passed: this is the fifth of ten
+    # its time in the schedule has passed: this is the fifth of ten
+    assert rate == pytest.approx(0.1 * (0.1 + 0.9 * 0.6))
 
 
 @pytest.mark.parametrize(
@@ -230,11 +229,12 @@ def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
     algorithm.update(batch)
     before = state_of(fit)
     figures = algorithm.update(batch.with_(chosen=torch.zeros_like(batch.chosen)))
+    # no loss at all, in place of one of 0
     assert figures == {
         "steps_skipped": 1.0,
         "grad_norm": 0.0,
         "learning_rate": 1e-2,
-    }  # no loss at all, in place of one of 0
+    }
     assert all(torch.equal(a, b) for a, b in zip(before, state_of(fit), strict=True))
 
 

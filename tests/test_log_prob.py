@@ -94,9 +94,10 @@ def test_greedy_takes_the_likeliest_token_at_every_step() -> None:
         assert completion.logp == [0.0] * len(word)
 
 
+# no ties
 logits_lists = st.lists(
     st.integers(-64, 64).map(lambda n: n / 8), min_size=1, max_size=9, unique=True
-)  # no ties
+)
 rules = st.builds(
     Decoding,
     st.floats(0.1, 3),
@@ -232,9 +233,8 @@ class Largest(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         for one in made if isinstance(made, tuple | list) else [made]:
-            if (
-                isinstance(one, Tensor) and one.untyped_storage().nbytes() == one.nbytes
-            ):  # not a view
+            # not a view
+            if isinstance(one, Tensor) and one.untyped_storage().nbytes() == one.nbytes:
                 self.elements = max(self.elements, one.numel())
         return made
 

@@ -117,7 +117,6 @@ def test_actor_and_critic_answer_like_policy_and_value_asked_alone(shared: bool)
     alone = policy.evaluate(batch.obs, batch.action, batch.chosen, entropy=True)
     torch.testing.assert_close((logp, entropy), alone)
     expected = head(policy.network(batch.obs)) if shared else critic(batch.obs)
-    assert (
-        value.shape == batch.obs.shape
-    )  # one more than actions: a truncated row's last observation has a value
+    # one more than actions: a truncated row's last observation has a value
+    assert value.shape == batch.obs.shape
     torch.testing.assert_close(value, expected)

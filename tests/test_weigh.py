@@ -233,9 +233,8 @@ def test_what_stands_at_unchosen_steps_reaches_no_credit(kind: float) -> None:
         ends,
         ~ends & chosen.roll(1, 1),
     )
-    after = torch.cat(
-        [torch.zeros(8, 1, dtype=torch.bool), steps.truncated & chosen], 1
-    )  # a true last observation
+    # a true last observation
+    after = torch.cat([torch.zeros(8, 1, dtype=torch.bool), steps.truncated & chosen], 1)
     kept = torch.cat([chosen, torch.ones(8, 1, dtype=torch.bool)], 1) | after
     spoiled = Steps(
         torch.where(chosen, steps.reward, kind),

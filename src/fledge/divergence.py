@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Divergence = Callable[
-    [Tensor, Tensor], Tensor
-]  # log p_teacher [N, V], log p_student [N, V] -> [N], nats
+# log p_teacher [N, V], log p_student [N, V] -> [N], nats
+Divergence = Callable[[Tensor, Tensor], Tensor]
 
 
 def forward_kl(teacher: Tensor, student: Tensor) -> Tensor:

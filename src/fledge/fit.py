@@ -163,6 +163,7 @@ def kto(
     Ethayarajh et al. 2024, eq. 8. anchor: z₀ [], a constant here.  [B], [B] bool -> [B]
     """
     gain = beta * (log_ratio - anchor)
+    # 1 − σ(x) = σ(−x)
     return torch.where(
         desirable, desirable_weight * torch.sigmoid(-gain), undesirable_weight * torch.sigmoid(gain)
-    )  # 1 − σ(x) = σ(−x)
+    )

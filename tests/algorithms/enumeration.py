@@ -62,9 +62,10 @@ class Enumeration:
             self.language.log_prob(self.table).exp(),
             self.language.log_prob(acting).exp(),
         )
+        # [S, T]
         self.chosen = torch.tensor(
             [[t < len(w) for t in range(length)] for w in self.language.sequences]
-        )  # [S, T]
+        )
         policy = TokenPolicy(self.network)
         fit = learner(policy)
         self.gradients = Gradients(fit)

@@ -132,9 +132,8 @@ def step_from_known_values(
         critic=KnownValues(values), gamma=0.5, updates_per_step=1, rows_per_update=4096
     )
     if hasattr(algorithm.actor, "log_temperature"):
-        algorithm.actor.log_temperature.requires_grad_(False).fill_(
-            -60.0
-        )  # entropy is worth nothing
+        # entropy is worth nothing
+        algorithm.actor.log_temperature.requires_grad_(False).fill_(-60.0)
     with torch.no_grad():
         algorithm.critic.values += off
     before = algorithm.critic.values.detach().clone()

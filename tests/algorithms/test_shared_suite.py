@@ -260,9 +260,8 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
 
     with pytest.raises(Stop):
         broken.algorithm.update(broken.batch, between_steps)
-    if (
-        "base" in broken.algorithm.state_dict()
-    ):  # what a run was made with is not what it is resumed with
+    # what a run was made with is not what it is resumed with
+    if "base" in broken.algorithm.state_dict():
         with torch.no_grad():
             for parameter in resumed.learner.parameters:
                 parameter += 1
@@ -332,9 +331,8 @@ def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
         assert rank["kto"][1] == pytest.approx(figures, rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in FAMILY if name != "control variate"]
-)  # whose guess here never learns
+# whose guess here never learns
+@pytest.mark.parametrize("name", [name for name in FAMILY if name != "control variate"])
 def test_it_learns_to_say_what_is_rewarded(name: str) -> None:
     """Reward: the share of the four tokens that are 7, of which EM wants a half. Chance is 1 in 9;
     60 updates on 64 samples.

@@ -69,9 +69,8 @@ def watch(pid: int, request: dict[str, Any]) -> dict[str, Any]:
     waited, last = 0.0, began
     while True:
         now = time.monotonic()
-        waited += min(
-            now - last, 0.1
-        )  # if the machine or this process was asleep, that does not mean the child hangs
+        # if the machine or this process was asleep, that does not mean the child hangs
+        waited += min(now - last, 0.1)
         last = now
         if since is None and (request["once"] is None or is_filled(request["once"])):
             since = began if request["once"] is None else now

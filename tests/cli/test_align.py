@@ -31,9 +31,8 @@ def test_an_algorithm_aligns_and_reports_what_is_watched(
     assert len(updates) == 5
     missing = [figure for figure in WATCHED if figure not in updates[-1]]
     assert not missing
-    assert updates[0]["kl_k1"] == pytest.approx(
-        0.0, abs=1e-4
-    )  # the first samples are the base's own
+    # the first samples are the base's own
+    assert updates[0]["kl_k1"] == pytest.approx(0.0, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["dpo", "ipo", "kto", "orpo", "simpo"])

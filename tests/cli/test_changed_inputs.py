@@ -136,18 +136,16 @@ def test_what_has_changed_is_named_and_goes_on_only_if_accepted(
     assert "accept_changes=true" in refused
     assert {file: file.read_bytes() for file in before} == before
     accepted = cli("resume run accept_changes=true", folder=work)
-    if (
-        "model.safetensors" in name
-    ):  # a base that does not have the bits it was finished with is no base at all
+    # a base that does not have the bits it was finished with is no base at all
+    if "model.safetensors" in name:
         assert "is not what the run wrote" in accepted.complaint
         return
     assert accepted.code == 0, accepted.stderr
     (taken,) = json.loads((run / "lineage.json").read_text())["accepted"]
     assert taken["path"] == name
     assert taken["was"] != taken["now"]
-    assert (
-        cli("resume run", folder=work).code == 0
-    )  # what was accepted is what it is held against from then on
+    # what was accepted is what it is held against from then on
+    assert cli("resume run", folder=work).code == 0
 
 
 ON_TEXT = (

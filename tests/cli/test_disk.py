@@ -66,13 +66,14 @@ def test_a_full_disk_ends_in_one_sentence_and_the_run_goes_on_once_there_is_room
     assert cli([*words, f"out={whole.name}"], folder=small_disk).code == 0
     wanted, size = outcome(whole), sum(512 * file.stat().st_blocks for file in whole.rglob("*"))
     shutil.rmtree(whole)
+    # from a disk that takes almost nothing to one that is full at the export
     shares = (
         0.05,
         0.3,
         0.6,
         0.8,
         1.0,
-    )  # from a disk that takes almost nothing to one that is full at the export
+    )
     for number, share in enumerate(shares):
         free = os.statvfs(small_disk)
         (small_disk / "filler").write_bytes(
@@ -123,9 +124,8 @@ def test_a_disk_that_is_full_at_the_export_ends_in_one_sentence_and_the_export_i
         (small_disk / "filler").unlink()
         shutil.rmtree(small_disk / "run")
     assert "the disk is full" in full.complaint
-    assert (
-        len(list((small_disk / "run" / "checkpoints").iterdir())) == 1
-    )  # the training is done, and kept
+    # the training is done, and kept
+    assert len(list((small_disk / "run" / "checkpoints").iterdir())) == 1
     (small_disk / "filler").unlink()
     assert cli("resume run", folder=small_disk).code == 0
     assert outcome(small_disk / "run") == wanted

@@ -30,9 +30,8 @@ def test_pairs_that_came_twice_are_not_tested_on_what_was_learned(
     summary = cli([*words, "--json"], folder=tmp_path).result
     held_out = summary["held_out"]
     assert set(held_out) == set(SPLITS[1:])
-    assert summary["pairs"] == 20 * (
-        60 - held_out["validation"] - held_out["test"]
-    )  # copies count once
+    # copies count once
+    assert summary["pairs"] == 20 * (60 - held_out["validation"] - held_out["test"])
     assert 0 <= summary["test"]["pair_accuracy"] <= 1
 
 

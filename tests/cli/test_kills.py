@@ -44,9 +44,8 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     kills, ended = 0, None
     while ended is None or ended.code == -signal.SIGKILL:
         kills += ended is not None
-        moment = (
-            draw.uniform(0.1, 0.6 + 0.1 * kills) * whole.seconds
-        )  # later and later: one of them comes to the end
+        # later and later: one of them comes to the end
+        moment = draw.uniform(0.1, 0.6 + 0.1 * kills) * whole.seconds
         ended = cli(follow_up(words, run), folder=tmp_path, signal=signal.SIGKILL, after_s=moment)
     assert ended.code == 0, ended.stderr
     assert kills > 0

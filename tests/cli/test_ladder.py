@@ -35,9 +35,8 @@ def test_the_exact_agree_and_the_learners_come_near(cli: Cli, tmp_path: Path) ->
     }
     assert all(one["samples"] >= 3000 for one in learned.values())
     assert learned["q_learning"]["lost"] < 1e-9  # up, right, right: nothing slips
-    assert all(
-        low >= -1e-12 for one in learned.values() for low in one["curve"][1]
-    )  # nobody is better than the best
+    # nobody is better than the best
+    assert all(low >= -1e-12 for one in learned.values() for low in one["curve"][1])
     page = (tmp_path / "ladder.html").read_text()
     assert page.count('<svg viewBox="0 0 400 220"') == 2
     assert "data:image/svg+xml;base64," in page

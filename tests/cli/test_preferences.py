@@ -106,9 +106,8 @@ def test_kto_learns_from_single_answers_and_is_resumed_to_the_same_bits(
         json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()
     ]
     first, *_, last = [row for row in rows if "loss" in row]
-    assert last["epoch"] == pytest.approx(
-        16 * 16 / summary["answers"]
-    )  # 8 pairs a step are 16 answers
+    # 8 pairs a step are 16 answers
+    assert last["epoch"] == pytest.approx(16 * 16 / summary["answers"])
     gap = [row["preferred_logp"] - row["rejected_logp"] for row in (first, last)]
     assert gap[1] > gap[0]
     lineage = json.loads((tmp_path / "whole" / "lineage.json").read_text())

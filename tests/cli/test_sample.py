@@ -60,9 +60,8 @@ def test_a_stop_text_ends_a_completion_and_is_not_shown(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     free = completions(cli, models, tmp_path, "samples=8", "min_new_tokens=12")
-    letter = next(
-        c for c in free[0]["completion"][2:] if c.isascii()
-    )  # half a character has no text of its own
+    # half a character has no text of its own
+    letter = next(c for c in free[0]["completion"][2:] if c.isascii())
     for whole, one in zip(
         free, completions(cli, models, tmp_path, "samples=8", f"stop={letter}"), strict=True
     ):

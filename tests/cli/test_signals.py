@@ -84,9 +84,8 @@ def test_a_signal_in_the_middle_of_a_ppo_update_is_saved_there(
     assert stopped.code == 128 + signal.SIGTERM, stopped
     [checkpoint] = (tmp_path / "stopped" / "checkpoints").iterdir()
     state = json.loads((checkpoint / "state.json").read_text())
-    assert (
-        state["algorithm"]["minibatches"]["position"] == 1
-    )  # of four optimizer steps on this batch
+    # of four optimizer steps on this batch
+    assert state["algorithm"]["minibatches"]["position"] == 1
     assert cli("resume stopped", folder=tmp_path).code == 0
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "whole")
 

@@ -72,9 +72,8 @@ def test_every_claim_of_the_package_holds(cli: Cli, tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "every claim holds" in page
     assert page.count('<svg viewBox="0 0 400 220"') >= 15
-    assert "http" not in page.replace("http-equiv", "").replace(
-        "http://www.w3.org/2000/svg", ""
-    )  # opens offline
+    # opens offline
+    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
 
 
 def test_the_wrong_example_is_caught_and_the_good_one_holds(cli: Cli, tmp_path: Path) -> None:

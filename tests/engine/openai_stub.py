@@ -43,9 +43,8 @@ class Told:
     models: list[str] = field(default_factory=lambda: ["tiny"])
     api_key: str | None = None
     logprobs_mode: str = "raw_logprobs"
-    faults: list[str] = field(
-        default_factory=list
-    )  # one for each of the next requests, "" for none
+    # one for each of the next requests, "" for none
+    faults: list[str] = field(default_factory=list)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     live: int = 0
     most: int = 0  # requests under way at once

@@ -18,6 +18,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 
 STOP = frozenset({2})
+# the last two are é together
 SPELT = [
     b"",
     b"",
@@ -30,7 +31,7 @@ SPELT = [
     b"abc",
     b"\xc3",
     b"\xa9",
-]  # the last two are é together
+]
 RULES = [
     PLAIN,
     Decoding(temperature=0),

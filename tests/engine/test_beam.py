@@ -197,13 +197,14 @@ def test_every_width_is_beam_search_by_its_definition(width: int, stop: frozense
 
 # rotary angles are of float32: a document that begins within a row is turned otherwise by so much
 ROTARY = 1e-7
+# the fourth has a document border within
 PROMPTS = [
     [2, 5],
     [3],
     [4, 9, 9, 2, 7, 3, 8],
     [1, 6, 1, 3, 4],
     [10, 2, 2],
-]  # the fourth has a document border within
+]
 
 
 def many(stop: frozenset[int] = frozenset({7, 4})) -> list[Request]:
@@ -341,9 +342,8 @@ def test_a_constraint_leaves_the_best_of_what_it_accepts(pattern: str, penalty: 
     def may(word: Word) -> bool:
         if word[-1] == 0:
             return re.fullmatch(pattern, text(word)) is not None
-        return any(
-            re.fullmatch(pattern, text(word) + more) for more in ("", "b")
-        )  # cut, and could be completed
+        # cut, and could be completed
+        return any(re.fullmatch(pattern, text(word) + more) for more in ("", "b"))
 
     assert_equal(hypotheses, enumerated(of_table(network), LENGTH, stop, penalty, may), stop, 20)
 

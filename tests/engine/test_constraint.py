@@ -102,9 +102,8 @@ def compiled(
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(["", "(?i)", "(?s)"]), any_pattern, st.lists(texts, max_size=20))
-@example(
-    "", "(?:a*|b)", ["ab", "aab"]
-)  # a repetition that goes back to where the other branch begins
+# a repetition that goes back to where the other branch begins
+@example("", "(?:a*|b)", ["ab", "aab"])
 def test_walking_the_bytes_agrees_with_fullmatch(flag: str, pattern: str, texts: list[str]) -> None:
     constraint = compiled(flag + pattern)
     meant = re.compile(flag + pattern, re.ASCII)
@@ -302,9 +301,8 @@ def is_text(said: bytes) -> bool:
 
 def test_a_dead_end_at_token_level_is_not_walked_into() -> None:
     vocabulary = [b"a", b"b", b"bc", b"ad", b""]
-    constraint = regex(
-        "ab|abc|adc", vocabulary, {4}
-    )  # no token says c alone: "ad" leads nowhere, and so would a first "ab"+c
+    # no token says c alone: "ad" leads nowhere, and so would a first "ab"+c
+    constraint = regex("ab|abc|adc", vocabulary, {4})
     assert constraint.allowed(constraint.start).tolist() == [True, False, False, False, False]
     after = constraint.advance(constraint.start, 0)
     assert constraint.allowed(after).tolist() == [False, True, True, False, False]
@@ -468,9 +466,8 @@ def test_a_pattern_that_cannot_be_followed_is_refused(pattern: str, message: str
     with pytest.raises(UserError, match=message) as caught:
         regex(pattern, BYTES, {STOP})
     assert len(str(caught.value)) < 400
-    assert (
-        time.process_time() - begin < 30
-    )  # a request must not stop the engine; 4 s at the most on the machine it was written on
+    # a request must not stop the engine; 4 s at the most on the machine it was written on
+    assert time.process_time() - begin < 30
 
 
 def test_what_the_vocabulary_cannot_say_is_refused() -> None:
@@ -480,9 +477,8 @@ def test_what_the_vocabulary_cannot_say_is_refused() -> None:
     ):
         with pytest.raises(UserError, match="vocabulary of 3 tokens"):
             use()
-    with pytest.raises(
-        UserError, match="vocabulary of 2 tokens"
-    ):  # the bytes of a stop token are not said
+    # the bytes of a stop token are not said
+    with pytest.raises(UserError, match="vocabulary of 2 tokens"):
         regex("ab", [b"a", b"b"], {1})
 
 

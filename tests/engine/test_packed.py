@@ -19,9 +19,8 @@ def numbers(*size: int) -> torch.Tensor:
 def test_product_is_the_matrix_product() -> None:
     weight, x = numbers(37, 19), numbers(15, 19)
     exact = torch.einsum("ai,oi->ao", x, weight)
-    torch.testing.assert_close(
-        make_product(weight)(x), exact
-    )  # as it is: only float32 and bfloat16 are packed
+    # as it is: only float32 and bfloat16 are packed
+    torch.testing.assert_close(make_product(weight)(x), exact)
     torch.testing.assert_close(
         make_product(weight.float())(x.float()).double(), exact, atol=1e-5, rtol=1e-5
     )

@@ -67,9 +67,8 @@ prompts_ = st.lists(
         st.integers(0, 2),  # how it begins …
         st.sampled_from([0, 3, 15, 16, 17, 30, 64, 70]),  # … for how many tokens …
         st.integers(0, 2),  # … and how it goes on …
-        st.sampled_from(
-            [1, 1, 2, 9, 40]
-        ),  # … for how many: few kinds, so that some are equal and some begin others
+        # … for how many: few kinds, so that some are equal and some begin others
+        st.sampled_from([1, 1, 2, 9, 40]),
     ),
     min_size=1,
     max_size=7,
@@ -177,9 +176,8 @@ def test_a_common_beginning_is_read_once(monkeypatch: pytest.MonkeyPatch) -> Non
     as_plain(policy, requests, Engine(policy).run(requests))
     assert seen == [MIN_PREFIX]
     seen.clear()
-    requests = [
-        Request([*beginning[:-1], 3 + i], 3) for i in range(2)
-    ]  # one token too few in common: each is read
+    # one token too few in common: each is read
+    requests = [Request([*beginning[:-1], 3 + i], 3) for i in range(2)]
     as_plain(policy, requests, Engine(policy).run(requests))
     assert sum(seen) == 2 * MIN_PREFIX
 

@@ -24,9 +24,8 @@ from tests.subjects import TableNetwork, come_as_often_as, policy_of, transforme
 
 SYMBOLS, LENGTH, STOP = 5, 6, frozenset({0})
 SPELT = [b"", b"a", b"b", b"ab", b"ba"]
-TEXTS = [
-    "".join(text) for n in range(14) for text in product("ab", repeat=n)
-]  # longer than 6 tokens say
+# longer than 6 tokens say
+TEXTS = ["".join(text) for n in range(14) for text in product("ab", repeat=n)]
 Word = tuple[int, ...]
 
 WORDS = ["ab", "abab", "ba", "aab", "bbabab"]

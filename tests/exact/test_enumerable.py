@@ -146,10 +146,11 @@ def test_exact_em_never_lowers_the_log_probability_of_success(stop: int | None) 
         ({"top_k": 2}, [4 / 7, 0, 3 / 7, 0]),
         ({"top_p": 0.5}, [4 / 7, 0, 3 / 7, 0]),
         ({"top_p": 0.75}, [4 / 9, 0, 3 / 9, 2 / 9]),
+        # 4/9 + 3/9 = 0.78 of what the three hold
         (
             {"top_k": 3, "top_p": 0.75},
             [4 / 7, 0, 3 / 7, 0],
-        ),  # 4/9 + 3/9 = 0.78 of what the three hold
+        ),
         ({"min_p": 0.6}, [4 / 7, 0, 3 / 7, 0]),
         ({"top_p": 0.75, "min_p": 0.6}, [4 / 7, 0, 3 / 7, 0]),
         ({"temperature": 0.5}, [16 / 30, 1 / 30, 9 / 30, 4 / 30]),

@@ -87,9 +87,8 @@ def _in_a_fork(ask: Callable[[], bool], sources: Path, limit_s: float) -> str:
             sys.path.insert(0, str(sources))
             os.environ["PYTHONPATH"] = str(sources)
             os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-            os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(
-                sources.parent / "hypothesis"
-            )  # no example of an older run
+            # no example of an older run
+            os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(sources.parent / "hypothesis")
             sys.dont_write_bytecode = True
             status = 1 if ask() else 0
         except BaseException:

@@ -58,6 +58,7 @@ TWINS = _both_ways(
     ("value", "target"),
 )  # fmt: skip
 REMOVED = {"detach", "clamp", "abs", "square", "sqrt", "exp", "log", "flip", "clone"}  # x.exp() → x
+# whose arguments are not two alike
 UNORDERED = {
     "isinstance",
     "getattr",
@@ -66,7 +67,7 @@ UNORDERED = {
     "zip",
     "partial",
     "slice",
-}  # whose arguments are not two alike
+}
 KINDS = {
     "policy": "policy", "reference": "policy", "teacher": "policy", "student": "policy",
     "actor_critic": "policy",
@@ -74,6 +75,7 @@ KINDS = {
     "kind": "kind", "self": "self",
     "stopwatch": "stopwatch", "fit": "function", "loss": "function", "between_steps": "callback",
 }  # fmt: skip
+# joined by |, not masks
 MAPPINGS = {
     "figures",
     "marks",
@@ -83,7 +85,7 @@ MAPPINGS = {
     "each",
     "settings",
     "parts",
-}  # joined by |, not masks
+}
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ from typing import Any
 
 from tests.mutants.judge import MISSED
 
-REASONS = Path(__file__).with_name(
-    "survivors.json"
-)  # name -> why it is no fault, or none that a test should see
+# name -> why it is no fault, or none that a test should see
+REASONS = Path(__file__).with_name("survivors.json")
 
 
 def write_table(

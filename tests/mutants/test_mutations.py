@@ -71,6 +71,5 @@ def test_every_fault_compiles_has_a_name_of_its_own_and_changes_its_place_alone(
         assert mutant.source != source
         after = mutant.source.splitlines()
         assert after[: mutant.line - 1] == before[: mutant.line - 1]
-        assert (
-            mutant.reach[0] <= mutant.line <= mutant.reach[1] or mutant.reach[0] > mutant.line
-        )  # a default's body
+        # a default's body
+        assert mutant.reach[0] <= mutant.line <= mutant.reach[1] or mutant.reach[0] > mutant.line

@@ -50,9 +50,8 @@ def test_every_method_finds_the_best_of_all_policies(states, actions, gamma, end
             assert error <= room, name
             assert error <= solution.error_bound, name
             own = action_values(mdp, best).gather(1, solution.policy[:, None]).squeeze(1)
-            assert float((best - own).abs().max()) <= 4 * room, (
-                name
-            )  # what it would do is best, or as good as
+            # what it would do is best, or as good as
+            assert float((best - own).abs().max()) <= 4 * room, name
 
 
 @functools.cache

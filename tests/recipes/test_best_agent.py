@@ -331,9 +331,8 @@ def test_another_agent_in_the_place_of_the_one_it_began_from_is_a_change(
         patched.setattr(recipe, "keep_best", dying)
         with pytest.raises(Killed):
             trained(tmp_path / "two", 0, base=tmp_path / "one" / "best")
-    card = (
-        tmp_path / "one" / "best" / "agent.json"
-    )  # says what rewards are divided by, which the run takes over
+    # says what rewards are divided by, which the run takes over
+    card = tmp_path / "one" / "best" / "agent.json"
     card.write_text(card.read_text().replace("90.0", "91.0"))
     with pytest.raises(UserError, match=r"one/best/agent.json has changed"):
         continued(tmp_path / "two", 0)

@@ -307,9 +307,8 @@ def test_closing_twice_closes_nothing_of_others(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", "tune", {}, seed=0)
     run.metrics.write({"step": 1})
     run.close()
-    others = [
-        os.open(tmp_path, os.O_RDONLY) for _ in range(8)
-    ]  # with the numbers that the run has had
+    # with the numbers that the run has had
+    others = [os.open(tmp_path, os.O_RDONLY) for _ in range(8)]
     run.close()
     del run
     gc.collect()

@@ -88,9 +88,8 @@ def test_a_kill_before_any_system_call_leaves_one_whole_model_its_hashes_and_wha
         assert {
             left for left in os.listdir(copy) if left.startswith((f".{name}.p", f".{name}.r"))
         } == set()
-        (copy / name / "config.json").write_text(
-            "old"
-        )  # what was allowed while it was replaced is no longer
+        # what was allowed while it was replaced is no longer
+        (copy / name / "config.json").write_text("old")
         with pytest.raises(UserError, match="is not what the run wrote"):
             check_model(copy / name)
         shutil.rmtree(copy)

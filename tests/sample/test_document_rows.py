@@ -50,9 +50,8 @@ def one_pass(stream: TokenStream, seed: int, number: int) -> list[list[int]]:
 def test_a_pass_visits_every_window_of_the_text_once(stream: TokenStream, number: int) -> None:
     text = stream[0 : len(stream)].tolist()
     seen = sorted(_start(text, row) for row in one_pass(stream, 0, number))
-    assert seen == list(
-        range(seen[0], seen[0] + len(seen) * CONTEXT, CONTEXT)
-    )  # side by side, none twice
+    # side by side, none twice
+    assert seen == list(range(seen[0], seen[0] + len(seen) * CONTEXT, CONTEXT))
     assert seen[0] < 3 * CONTEXT  # and all but the ends
     assert len(text) - (seen[-1] + CONTEXT + 1) < 3 * CONTEXT
 
@@ -111,9 +110,8 @@ def test_everything_is_a_target_but_what_opens_a_document(stream: TokenStream) -
         seen += int((batch.action == BYTES.begin).sum())
     assert seen > 10
     end = torch.tensor([[BYTES.begin, 70, BYTES.end, BYTES.begin, 71]])
-    assert text_rows(end, BYTES.begin).chosen.tolist() == [
-        [True, True, False, True]
-    ]  # the end of a document is learned
+    # the end of a document is learned
+    assert text_rows(end, BYTES.begin).chosen.tolist() == [[True, True, False, True]]
 
 
 def test_text_shorter_than_a_row_is_refused(tmp_path: Path) -> None:

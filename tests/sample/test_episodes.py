@@ -232,9 +232,8 @@ def test_the_last_batch_ends_with_the_steps_that_were_asked_for(limit: int) -> N
     assert all(rows.chosen.shape[1] == 10 for rows in batches[:-1])
     last = batches[-1]
     assert int(last.chosen.sum()) < 60
-    assert (
-        len(batches) == 1 or int(last.chosen.sum()) >= 30
-    )  # an algorithm has as many rows as ever
+    # an algorithm has as many rows as ever
+    assert len(batches) == 1 or int(last.chosen.sum()) >= 30
     idle = ~last.chosen[:, -1]
     assert torch.equal(last.obs[idle, -1], last.obs[idle, -2]) or bool(
         (last.terminated[idle, -2]).any()

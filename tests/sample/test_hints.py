@@ -100,9 +100,8 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
     assert batch.reward.sum(1).tolist() == [0.0, 1.0] * 4
     assert batch.group is not None
     assert batch.group.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert (
-        hints.figures["reward"] == hints.figures["sampled_exact_match"] == 1 / 8
-    )  # of what was said without a hint
+    # of what was said without a hint
+    assert hints.figures["reward"] == hints.figures["sampled_exact_match"] == 1 / 8
     assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (3 / 4, 1.0)
 
 

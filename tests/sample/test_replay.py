@@ -150,9 +150,8 @@ def test_every_step_that_is_held_comes_out_as_the_history_says(
     assert len(memory) == len(held)
     drawn = memory.draw(32 * len(held), GAMMA, n_step)
     agrees(drawn, held, n_step)
-    if (
-        by_surprise
-    ):  # all are equally likely, and one comes from each of 32 parts of every step's share
+    # all are equally likely, and one comes from each of 32 parts of every step's share
+    if by_surprise:
         assert {int(x) for x in drawn.obs[:, 0]} == held.keys()
 
 
@@ -317,9 +316,8 @@ def test_pictures_stay_bytes_and_take_the_memory_that_is_stated() -> None:
         memory.ended,
         memory.order,
     )
-    assert sum(array.nbytes for array in arrays) == (1000 + 2) * (
-        4 * 9 * 9 + 8 + 15
-    )  # 2: one more slot for each copy
+    # 2: one more slot for each copy
+    assert sum(array.nbytes for array in arrays) == (1000 + 2) * (4 * 9 * 9 + 8 + 15)
 
 
 def test_what_does_not_fit_is_refused() -> None:

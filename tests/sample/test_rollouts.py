@@ -37,10 +37,11 @@ def test_every_mark_stands_where_it_belongs() -> None:
         cut.tokens,
     ]
     assert batch.reward.tolist() == [[0, 0, 0, 0, 0, 0.5], [0, 0, 0, 0, -2.0, 0]]
+    # the verdict is final, also on one that was cut
     assert batch.terminated.nonzero().tolist() == [
         [0, 5],
         [1, 4],
-    ]  # the verdict is final, also on one that was cut
+    ]
     assert batch.truncated.nonzero().tolist() == [[1, 4]]
     assert batch.last().tolist() == [6, 5]
     assert batch.logp is not None

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 
 from fledge.sample.sum_tree import SumTree
 
-WHOLE = st.lists(st.integers(0, 5), min_size=1, max_size=70).filter(
-    any
-)  # whole numbers: every sum is exact
+# whole numbers: every sum is exact
+WHOLE = st.lists(st.integers(0, 5), min_size=1, max_size=70).filter(any)
 
 
 def filled(numbers: list[int]) -> SumTree:
@@ -29,9 +28,8 @@ def test_every_mass_is_found_where_the_running_sum_passes_it(
         numbers[place] += 1
     tree.set(np.array(changed, np.int64), np.array([numbers[place] for place in changed], float))
     assert tree.total == sum(numbers)
-    owner = [
-        place for place, number in enumerate(numbers) for _ in range(number)
-    ]  # who owns each unit of mass
+    # who owns each unit of mass
+    owner = [place for place, number in enumerate(numbers) for _ in range(number)]
     assert tree.find(np.arange(0.5, sum(numbers))).tolist() == owner
     assert tree.find(np.arange(sum(numbers), dtype=float)).tolist() == owner
 

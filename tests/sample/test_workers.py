@@ -57,9 +57,8 @@ def test_batches_come_and_soon_by_the_new_weights_and_a_death_is_told() -> None:
         said = actor.log_prob(first.obs, first.action)
         torch.testing.assert_close(said[first.chosen], first.logp[first.chosen])
         with torch.no_grad():
-            list(actor.actor.parameters())[-1][:] = torch.tensor(
-                [50.0, -50.0]
-            )  # from now on everybody pushes to the left
+            # from now on everybody pushes to the left
+            list(actor.actor.parameters())[-1][:] = torch.tensor([50.0, -50.0])
         batches = [next(sampler) for _ in range(12)]
         # On a busy machine one worker may be late with its first episode: until both have reported,
         # more is taken.
@@ -121,9 +120,8 @@ def test_a_worker_that_is_stopped_holds_nobody_up() -> None:
     finally:
         began = time.monotonic()
         sampler.close()
-    assert (
-        time.monotonic() - began < 60
-    )  # the limit is 2 s, and the machine may be busy; it was for ever
+    # the limit is 2 s, and the machine may be busy; it was for ever
+    assert time.monotonic() - began < 60
     assert not any(process.is_alive() for process in sampler.processes)
 
 

@@ -76,6 +76,5 @@ def test_the_true_score_stands_beside_the_reward_and_changes_it_by_nothing() -> 
         examples, COMPLETIONS, texts
     )
     assert marks["reward"] == plain["reward"]
-    assert (
-        marks["true_score"] == marks["exact_match"] == [1.0, 1.0, 0.0, 1.0, 0.0]
-    )  # those that never stopped have no answer
+    # those that never stopped have no answer
+    assert marks["true_score"] == marks["exact_match"] == [1.0, 1.0, 0.0, 1.0, 0.0]

@@ -19,10 +19,11 @@ from fledge.text.tokenizer import train_tokenizer
 BYTES = train_tokenizer("bytes", [])
 GOOD = {"prompt": "a", "completion": "b"}
 NO_ANSWER = {"messages": [{"role": "user", "content": "a"}]}
+# 26 tokens: two texts, <|begin|>, two roles and two <|end|>
 LONG = {
     "prompt": "a" * 20,
     "completion": "b",
-}  # 26 tokens: two texts, <|begin|>, two roles and two <|end|>
+}
 
 
 def write(path: Path, rows: list[dict]) -> Path:

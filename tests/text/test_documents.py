@@ -243,6 +243,5 @@ def test_public_corpora_are_read(data_file: Callable[[str], bytes], tmp_path: Pa
     documents = list(read_documents(str(tmp_path)))
     assert [len(document.text) for document in documents] == [1_115_394]
     (_, train), *_ = Corpus(str(tmp_path)).split()
-    assert (
-        len(train.text) == 1_003_854
-    )  # the training part of nanoGPT's data/shakespeare_char/prepare.py
+    # the training part of nanoGPT's data/shakespeare_char/prepare.py
+    assert len(train.text) == 1_003_854

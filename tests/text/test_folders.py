@@ -52,9 +52,8 @@ def test_a_folder_is_read_once_and_by_its_own_path(tmp_path: Path) -> None:
 def test_links_that_go_round_end(tmp_path: Path) -> None:
     write(tmp_path, "data/deep/a.txt", "beside/secret.txt")
     (tmp_path / "data" / "deep" / "up").symlink_to("..")
-    (tmp_path / "data" / "out").symlink_to(
-        ".."
-    )  # the folder around the data, with all that is beside it
+    # the folder around the data, with all that is beside it
+    (tmp_path / "data" / "out").symlink_to("..")
     (tmp_path / "data" / "itself").symlink_to("itself")
     (tmp_path / "data" / "nothing.txt").symlink_to("nowhere.txt")
     passed = Passed()

@@ -21,7 +21,10 @@ from fledge.text.tokenizer import KINDS, SPECIAL, Kind, Tokenizer, load_tokenize
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog, and the dog's 42 friends jump too.\n" * 3,
-    "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. いろはにほへと 😀👩‍👩‍👧\r\n\t",
+    (
+        "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. "
+        "いろはにほへと 😀👩‍👩‍👧\r\n\t"
+    ),
     "".join(SPECIAL) * 20,
 ]
 BYTES = train_tokenizer("bytes", TEXTS)
@@ -161,9 +164,8 @@ def test_vocabulary_counts_special_tokens_bytes_and_merges() -> None:
     assert BYTES.vocab_size == 6 + 256
     assert BPE.vocab_size == 400
     assert CHARACTERS.vocab_size == 6 + len(set("".join(TEXTS)))
-    assert (
-        train_tokenizer("bpe", ["aaaa"], 5000).vocab_size == 262 + 2
-    )  # aa and aaaa: then nothing is left to merge
+    # aa and aaaa: then nothing is left to merge
+    assert train_tokenizer("bpe", ["aaaa"], 5000).vocab_size == 262 + 2
 
 
 def test_bytes_are_numbered_by_their_value() -> None:
@@ -282,10 +284,11 @@ def test_a_file_under_the_wrong_kind_is_a_user_error(tmp_path: Path) -> None:
             (tmp_path / "tokenizer_config.json").write_text(
                 json.dumps({**config, "fledge_kind": kind})
             )
+            # bytes are a BPE without merges
             if kind == tokenizer.kind or (tokenizer.kind, kind) == (
                 "bytes",
                 "bpe",
-            ):  # bytes are a BPE without merges
+            ):
                 assert load_tokenizer(tmp_path).encode("fox") == tokenizer.encode("fox")
             else:
                 with pytest.raises(UserError, match=r"json is (broken|not)"):

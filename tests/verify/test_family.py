@@ -38,9 +38,8 @@ def test_the_claim_holds(entry: Entry) -> None:
     if entry.samples < 8:
         assert row.bound == 1e-10
     if entry.formula is not None:
-        assert (
-            judge_entry(replace(entry, formula=None)).figure > 0.01
-        )  # what is said to be biased is
+        # what is said to be biased is
+        assert judge_entry(replace(entry, formula=None)).figure > 0.01
 
 
 @ENTRIES

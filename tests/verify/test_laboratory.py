@@ -54,9 +54,8 @@ def test_a_known_scale_is_found(factor: float, samples: int) -> None:
     assert measured.relative_error == pytest.approx(abs(factor - 1), abs=1e-12)
     assert measured.error_after(factor) < 1e-12
     assert measured.cosine == pytest.approx(math.copysign(1, factor), abs=1e-12)
-    assert measured.relative_variance == pytest.approx(
-        1, abs=1e-9
-    )  # the scale is taken out of the noise
+    # the scale is taken out of the noise
+    assert measured.relative_variance == pytest.approx(1, abs=1e-9)
     assert measured.radius is None
 
 

@@ -64,10 +64,11 @@ def test_signs_of_the_map():
     grid = read_gridworld("\n# 9G\n.-++\n\n", exits={"G": 10.0, "+": 0.5}, gamma=0.9)
     assert grid.floor.tolist() == [[False, True, True, True], [True] * 4]
     assert grid.worth.tolist() == [[0.0, 0.0, 9.0, 10.0], [0.0, -1.0, 0.5, 0.5]]
+    # none drawn: anywhere on the floor
     assert grid.start.tolist() == [
         [False, True, False, False],
         [True, False, False, False],
-    ]  # none drawn: anywhere on the floor
+    ]
     assert grid.mdp().start.tolist() == [0.5, 0, 0, 0.5, 0, 0, 0]
 
 

@@ -100,9 +100,8 @@ def test_every_way_to_step_a_world_tells_it_the_same(name: str, most: float) -> 
         pytest.importorskip("mujoco")
     raw, told = GymWorld(name, 1), [make_world(name, 1), make_world(name, 1, processes=True)]
     seen = [raw.reset(3), *(world.reset(3) for world in told)]
-    assert (
-        torch.equal(seen[1], seen[0]) or name == "InvertedPendulum-v5"
-    )  # the batch draws its starts otherwise
+    # the batch draws its starts otherwise
+    assert torch.equal(seen[1], seen[0]) or name == "InvertedPendulum-v5"
     torch.testing.assert_close(seen[2], seen[0], rtol=0, atol=0)
     for u in torch.linspace(-1.2, 1.2, 7):
         after = [

@@ -141,9 +141,8 @@ def test_what_cannot_be_restored_begins_anew_and_differently(name, processes):
         world.step(action)
     saved = through_a_file(world.state_dict())
     firsts.append(world.load_state_dict(saved))
-    assert torch.equal(
-        world.load_state_dict(saved), firsts[1]
-    )  # the same every time from one checkpoint
+    # the same every time from one checkpoint
+    assert torch.equal(world.load_state_dict(saved), firsts[1])
     assert not world.step(actions[0]).truncated.any()
     firsts.append(world.load_state_dict(through_a_file(world.state_dict())))
     world.close()

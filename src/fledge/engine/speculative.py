@@ -237,9 +237,8 @@ class Speculator:
         raw = torch.stack([after[-k - 1 :] for after in model.read(texts)])  # [B, K+1, V]
         rules = [row.request.rule for row in rows for _ in range(k + 1)]
         p = compute_distribution(raw.flatten(0, 1), rules).view_as(raw)
-        uniform = torch.stack([row.uniform[row.said : row.said + k + 1] for row in rows]).to(
-            device
-        )  # [B, K+1, 3]
+        # [B, K+1, 3]
+        uniform = torch.stack([row.uniform[row.said : row.said + k + 1] for row in rows]).to(device)
         px, qx = (x.gather(2, guess.token[..., None]).squeeze(2) for x in (p[:, :k], guess.q))
         yes = (uniform[:, :k, ACCEPT] * qx < px) & (qx > 0)
         count = yes.long().cumprod(1).sum(1)  # [B]

@@ -29,12 +29,13 @@ TILE = 64
 SWEEPS = 12  # over a tile before the next one has its turn; 8 to 16 take about as long
 # of a tile's largest change, what its neighbours may see of it: only an order of work hangs on it
 BORDER = 0.3
+# parities of row and column; the first two are red, the others black
 COLOURS = (
     (0, 0),
     (1, 1),
     (0, 1),
     (1, 0),
-)  # parities of row and column; the first two are red, the others black
+)
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,8 @@ class Part(NamedTuple):
     right: np.ndarray
     below: np.ndarray
     left: np.ndarray
-    bounces: list[
-        tuple[int, np.ndarray]
-    ]  # which of those four have walls among them, and where [N] bool
+    # which of those four have walls among them, and where [N] bool
+    bounces: list[tuple[int, np.ndarray]]
     # the places in `own` that a sweep must leave as they are: exits, and what is the next strip's
     kept: np.ndarray
     live: np.ndarray  # [N] float64: 1 where it counts, else 0
@@ -154,9 +154,8 @@ class _Planes:
             for band in range(self.bands)
             for strip in range(self.strips)
         }
-        self.pending = np.zeros(
-            (self.bands + 2, self.strips + 2)
-        )  # by how much a sweep may change a tile; edged
+        # by how much a sweep may change a tile; edged
+        self.pending = np.zeros((self.bands + 2, self.strips + 2))
         self.backups = 0
 
     def _lay_out(self, x: np.ndarray) -> np.ndarray:

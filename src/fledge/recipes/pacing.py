@@ -67,9 +67,8 @@ def by_world_steps(algorithm: Any, paces: Sequence[Pace], sampler: Any) -> Paced
     def units(pace: Pace) -> float:
         before, last = sampler.taken - sampler.figures["steps_taken"], pace.learner.schedule.steps
         place = [min(last, max(0, taken - pace.after)) for taken in (before, sampler.taken)]
-        return (
-            place[1] - place[0]
-        )  # the last batch may hold more than was asked for: its end is the schedule's
+        # the last batch may hold more than was asked for: its end is the schedule's
+        return place[1] - place[0]
 
     return Paced(algorithm, paces, units)
 

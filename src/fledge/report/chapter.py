@@ -191,9 +191,8 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
     columns = gather_columns(rows)
     over = "steps in the world" if any("world_steps" in row for row in rows) else "step"
     if columns.get("reward") == columns.get("reward_model_score"):
-        columns.pop(
-            "reward_model_score", None
-        )  # the reward was the reward model's: one line, not two on top of each other
+        # the reward was the reward model's: one line, not two on top of each other
+        columns.pop("reward_model_score", None)
     not_of_text = any(
         strip_part(name) in ("pair_accuracy", "reward", "episode_return") for name in columns
     )

@@ -90,9 +90,8 @@ def draw_guides(members: list[Member]) -> Iterator[tuple[str, Member]]:
     while waiting:
         guide, below, member = waiting.pop()
         yield guide, member
-        children = list(
-            reversed(member.children)
-        )  # the last one is pushed first, and closes the line
+        # the last one is pushed first, and closes the line
+        children = list(reversed(member.children))
         waiting += [
             (below + ("├─ " if place else "└─ "), below + ("│  " if place else "   "), child)
             for place, child in enumerate(children)

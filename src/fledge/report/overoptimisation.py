@@ -39,9 +39,8 @@ def find_overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
     whole = [row for row in rows if all(is_number(row.get(name)) for name in _NEEDED)]
     if len(whole) < 3:
         return None
-    distance = [
-        math.sqrt(max(0.0, row["kl_k1"])) for row in whole
-    ]  # an estimate of a KL near 0 may fall below it
+    # an estimate of a KL near 0 may fall below it
+    distance = [math.sqrt(max(0.0, row["kl_k1"])) for row in whole]
     proxy = [row["reward_model_score"] for row in whole]
     true = [row["true_score"] for row in whole]
     happened, sentence = _judge(distance, proxy, true)

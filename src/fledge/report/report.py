@@ -72,9 +72,8 @@ def render(folder: Path) -> str:
     stages: list[dict[str, Any]] = summary.get("stages", [])
     ordered = _sort_runs([run for run in runs if run is not root] or runs, folder, stages)
     is_road = ordered != [root]
-    tree = gather_family(
-        ordered if is_road else find_ancestors(ordered[0])[::-1]
-    )  # first: the chapters tell whose lineage is damaged
+    # first: the chapters tell whose lineage is damaged
+    tree = gather_family(ordered if is_road else find_ancestors(ordered[0])[::-1])
     anchors = {run.folder.resolve(): f"run-{number}" for number, run in enumerate(ordered, 1)}
     chapters = [
         read_chapter(run, _name_run(run, folder), anchors[run.folder.resolve()]) for run in ordered

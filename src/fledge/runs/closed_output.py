@@ -41,9 +41,8 @@ class Lasting:
             ValueError,
         ):  # a pipe without a reader, a terminal that is gone, a stream that was closed
             self._closed = True
-            with suppress(
-                OSError, ValueError
-            ):  # what waits in the buffer is written to nowhere when the process ends
+            # what waits in the buffer is written to nowhere when the process ends
+            with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:

@@ -171,9 +171,8 @@ def _described(files: list[Path]) -> list[dict[str, Any]]:
 def _names(data: str) -> list[str]:
     if Path(data).exists():
         return [data]
-    return [
-        name.strip() for name in data.split(",") if name.strip()
-    ]  # several, as the corpus reader takes them
+    # several, as the corpus reader takes them
+    return [name.strip() for name in data.split(",") if name.strip()]
 
 
 def _parent(parent: Path, folder: Path | None) -> dict[str, Any]:

@@ -42,9 +42,8 @@ class Log:
         start = os.fstat(descriptor).st_size
         try:
             written = os.write(descriptor, line)
-            while written < len(
-                line
-            ):  # a disk that fills up takes a part first; the next write says so
+            # a disk that fills up takes a part first; the next write says so
+            while written < len(line):
                 written += os.write(descriptor, line[written:])
         except OSError:
             os.ftruncate(descriptor, start)

@@ -48,9 +48,8 @@ def _corpus(files: Sequence[dict[str, Any]]) -> str:
     rows = sorted(f"{file['path']}\t{file.get('bytes', 0)}\t{file['sha256']}\n" for file in files)
     digest = hashlib.sha256("".join(rows).encode("utf-8", "surrogateescape")).hexdigest()
     paths = [file["path"] for file in files]
-    alike = (
-        len({os.path.isabs(path) for path in paths}) == 1
-    )  # else there is no common path to speak of
+    # else there is no common path to speak of
+    alike = len({os.path.isabs(path) for path in paths}) == 1
     place = (os.path.commonpath(paths) if alike else "") or "several folders"
     size = sum(file.get("bytes", 0) for file in files)
     return (

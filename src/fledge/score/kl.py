@@ -21,9 +21,8 @@ def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories)
     the sampled token alone: by the chain rule E_y Σ_t KL_t is the KL of whole sequences (Cover &
         Thomas 2006, Theorem 2.5.3).
     """
-    mine, other = (
-        p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference)
-    )  # [N, D] each
+    # [N, D] each
+    mine, other = (p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference))
     steps = []
     for a, b in zip(mine.split(policy.chunk), other.split(policy.chunk), strict=True):
         logp, logq = policy.logits(a).log_softmax(-1), reference.logits(b).log_softmax(-1)  # [n, V]

@@ -37,9 +37,8 @@ def main() -> None:
     os.dup2(2, 1)  # what the file prints, from C too, is for the person who looks on
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue]
     faulthandler.enable(faults)
-    faulthandler.register(
-        signal.SIGUSR1, faults, all_threads=True
-    )  # the trainer asks where the code hangs
+    # the trainer asks where the code hangs
+    faulthandler.register(signal.SIGUSR1, faults, all_threads=True)
     faulthandler.register(signal.SIGTERM, faults, all_threads=False, chain=True)
     for limit, value in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(limit)[1]

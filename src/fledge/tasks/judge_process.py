@@ -244,9 +244,8 @@ class JudgeProcess:
         """
         until = time.monotonic() + seconds
         while b"\n" not in self._buffer:
-            dead = (
-                self.process.poll() is not None
-            )  # before the look at the socket: it may have answered and died
+            # before the look at the socket: it may have answered and died
+            dead = self.process.poll() is not None
             if select.select(
                 [self._socket],
                 [],

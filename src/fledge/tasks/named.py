@@ -134,9 +134,8 @@ def load_task(
     file that is no task.
     """
     names = []
-    for name in (
-        [spec] if os.path.isfile(spec) else spec.split(",")
-    ):  # a path that holds a comma is taken whole
+    # a path that holds a comma is taken whole
+    for name in [spec] if os.path.isfile(spec) else spec.split(","):
         names.extend(BUILT_IN if name.strip() == "words" else [name.strip()])
     parts = tuple(
         load_single_task(name, seed, (shortest, longest), limits, reading, admit) for name in names

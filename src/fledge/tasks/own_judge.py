@@ -133,9 +133,8 @@ class OwnJudge:
         unknown = (
             [key for key in row if key not in ("prompt", "answer")] if isinstance(row, dict) else []
         )
-        if (
-            unknown
-        ):  # `answr` would be taken for a prompt without an answer, which any completion may answer
+        # `answr` would be taken for a prompt without an answer, which any completion may answer
+        if unknown:
             raise UserError(
                 f"{self.path}: entry {place} of prompts() has "
                 f"{', '.join(map(abbreviate, unknown[:3]))} beside what is known (`prompt`, "

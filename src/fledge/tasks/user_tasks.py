@@ -51,9 +51,8 @@ class Rows:
             words = np.random.Philox(
                 key=draw(f"{self.seed} rows {split} {turn}", 64) % 2**128
             ).random_raw(len(rows))
-            self._orders = {
-                k: v for k, v in self._orders.items() if k[0] != split
-            }  # one pass of each split is enough
+            # one pass of each split is enough
+            self._orders = {k: v for k, v in self._orders.items() if k[0] != split}
             self._orders[split, turn] = np.argsort(words, kind="stable")
         return rows[self._orders[split, turn][place]]
 

@@ -104,9 +104,10 @@ class WordTask(Answered):
         """
         key = f"{self.seed} {self.name} {checked(split)} {index}"
         length = self.shortest + draw(key, 16) % (self.longest - self.shortest + 1)
+        # log2(26) < 5
         tries = (
             word_of(length, draw(f"{key} {attempt}", 5 * length)) for attempt in itertools.count()
-        )  # log2(26) < 5
+        )
         word = next(word for word in tries if word_split(word) == split)
         return Example(f"{self.name}: {word}", WORD_TASKS[self.name](word), self.name)
 

@@ -119,9 +119,8 @@ def count_words(texts: Iterable[str], most: int = MOST_WORDS) -> WordCounts:
 def _without_rarest(counts: WordCounts, most: int) -> WordCounts:
     kept, forgotten = WordCounts(), counts.forgotten + len(counts) - most
     least = heapq.nlargest(most, counts.values())[-1]
-    equal = most - sum(
-        times > least for times in counts.values()
-    )  # places left for words that stand `least` times
+    # places left for words that stand `least` times
+    equal = most - sum(times > least for times in counts.values())
     for word, times in counts.items():
         if times > least or (times == least and equal > 0):
             kept[word] = times
@@ -141,9 +140,8 @@ def learn_merges(words: Mapping[str, int], count: int) -> list[Merge]:
         words.
     """
     table = _WordTable(words)
-    token = [
-        bytes((byte,)) for byte in range(256)
-    ]  # the numbers in the table -> what they stand for
+    # the numbers in the table -> what they stand for
+    token = [bytes((byte,)) for byte in range(256)]
     number = {each: place for place, each in enumerate(token)}
     pair_count, words_with = table.count_pairs()
 
@@ -172,9 +170,8 @@ def learn_merges(words: Mapping[str, int], count: int) -> list[Merge]:
         for index in words_with.pop(pair):
             before = table.word(index)
             after = merge_word(before, pair, merged)
-            if len(after) == len(
-                before
-            ):  # an earlier merge has already taken one side of the pair away
+            # an earlier merge has already taken one side of the pair away
+            if len(after) == len(before):
                 continue
             times = table.times[index]
             for old in pairwise(before):

@@ -185,9 +185,8 @@ class _Fingerprint:
 
 def _first_of_each(digests: np.ndarray) -> np.ndarray:
     """[N] bool: whether a row of numbers [N, 2] stands there for the first time."""
-    order = np.lexsort(
-        (digests[:, 1], digests[:, 0])
-    )  # stable: equal ones stay in the order in which they came
+    # stable: equal ones stay in the order in which they came
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
     ordered = digests[order]
     again = np.zeros(len(digests), dtype=bool)
     again[order[1:]] = (ordered[1:] == ordered[:-1]).all(axis=1)

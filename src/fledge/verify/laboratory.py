@@ -255,14 +255,14 @@ def _sample(
     words = torch.multinomial(
         bench.problem.prob(), updates * rows, replacement=True, generator=random
     )
+    # [N, P·V]
     ascents = torch.stack(
         [bench.ascent(row.tolist(), groups).flatten() for row in words.view(updates, rows)]
-    )  # [N, P·V]
+    )
     mean = ascents.mean(0)
     apart = ascents - mean
-    spread = torch.linalg.eigvalsh(apart.T @ apart / (updates - 1)).clamp(
-        min=0
-    )  # of the covariance, [P·V]
+    # of the covariance, [P·V]
+    spread = torch.linalg.eigvalsh(apart.T @ apart / (updates - 1)).clamp(min=0)
     draws = torch.randn(RESAMPLES, len(spread), dtype=torch.float64, generator=random)
     lengths = (draws.square() @ spread / updates).sqrt()
     usual, widest = (float(lengths.quantile(share)) for share in (0.95, 0.999))

@@ -130,9 +130,8 @@ def distillation_row(
     student = problem.logits.clone().requires_grad_(True)
     s, t = student.softmax(-1), problem.reference.softmax(-1)
     middle = beta * t + (1 - beta) * s if beta else t
-    apart = beta * (t * (t / middle).log()).sum(-1) + (1 - beta) * (s * (s / middle).log()).sum(
-        -1
-    )  # [P]
+    # [P]
+    apart = beta * (t * (t / middle).log()).sum(-1) + (1 - beta) * (s * (s / middle).log()).sum(-1)
     number = {prefix: i for i, prefix in enumerate(LANGUAGE.prefixes)}
     steps = [number[word[:k]] for word in LANGUAGE.sequences for k in range(len(word))]
     loss = apart[steps].mean()

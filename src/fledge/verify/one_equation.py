@@ -56,9 +56,8 @@ def u1_maximum_likelihood(hardware: Hardware) -> Row:
     words = [word for word, n in enumerate(times.tolist()) for _ in range(n)]
     tokens = sum(len(LANGUAGE.sequences[word]) for word in words)
     table = problem.logits.clone().requires_grad_(True)
-    exact = (
-        -(data * LANGUAGE.log_prob(table)).sum() * len(words) / tokens
-    )  # per token, as the loss is
+    # per token, as the loss is
+    exact = -(data * LANGUAGE.log_prob(table)).sum() * len(words) / tokens
     slope = torch.autograd.grad(exact, table)[0]
     figures: list[float] = []
 

@@ -81,9 +81,8 @@ def orpo_formula(one: Said, other: Said) -> tuple[float, float, float, float]:
     """
     odds = [side.mean - math.log(1 - math.exp(side.mean)) for side in (one, other)]
     gap = odds[0] - odds[1]
-    rises = [
-        1 / (1 - math.exp(side.mean)) for side in (one, other)
-    ]  # of the log odds with the mean
+    # of the log odds with the mean
+    rises = [1 / (1 - math.exp(side.mean)) for side in (one, other)]
     pull = 0.3 * sigmoid(-gap)
     loss = -one.mean - 0.3 * math.log(sigmoid(gap))
     return loss, (1 + pull * rises[0]) / one.length, -pull * rises[1] / other.length, gap

@@ -159,9 +159,8 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
             ).sum() / count
     curved = fisher.view(4, 4) + 0.01 * torch.eye(4, dtype=torch.float64)
     direction = torch.linalg.solve(curved, gradient.flatten())
-    whole = (
-        direction * (2 * LIMIT / (direction @ curved @ direction)).sqrt()
-    )  # by the quadratic model
+    # by the quadratic model
+    whole = direction * (2 * LIMIT / (direction @ curved @ direction)).sqrt()
 
     def measured(step: Tensor) -> tuple[float, float]:
         """The gain over the batch, and the KL from the old policy over its states."""

@@ -81,9 +81,8 @@ class TableNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary, self.markov = vocabulary, markov
-        self.config = SimpleNamespace(
-            context=length + 1, vocab_size=vocabulary + 1
-        )  # with the opening token
+        # with the opening token
+        self.config = SimpleNamespace(context=length + 1, vocab_size=vocabulary + 1)
         self.width = (
             1 + vocabulary * length if markov else sum(vocabulary**t for t in range(length + 1))
         )

@@ -152,9 +152,8 @@ def dqn_rows() -> Iterator[Row]:
             zip(rows.obs.tolist(), rows.action.tolist(), rows.next_obs.tolist(), strict=True)
         ):
             error = float(q[s, a]) - float(rows.reward[i]) - GAMMA * future[after]
-            gradient[s, a] += (
-                float(weight[i]) * max(-1.0, min(1.0, error)) / len(rows)
-            )  # Huber's slope
+            # Huber's slope
+            gradient[s, a] += float(weight[i]) * max(-1.0, min(1.0, error)) / len(rows)
             errors.append(abs(error))
         steps = max(
             steps,
@@ -209,10 +208,11 @@ def tabular_row() -> Row:
     worths: dict[str, tuple[Callable[..., Any], list[float]]] = {
         "q-learning": (q_learning, [max(row) for row in known.tolist()]),
         "expected sarsa": (expected_sarsa, mixed),
+        # what would have come after a cut counts as nothing
         "monte carlo": (
             MonteCarlo,
             [0.0, 0.0],
-        ),  # what would have come after a cut counts as nothing
+        ),
     }
     error = 0.0
     for make, worth in worths.values():

@@ -17,12 +17,13 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.worlds.mdp import MDP
 
+# neighbours in this list, the last beside the first, are at right angles
 ACTIONS = (
     "up",
     "right",
     "down",
     "left",
-)  # neighbours in this list, the last beside the first, are at right angles
+)
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # rows, columns
 WALL, FLOOR, START = "#", ". ", "S"
 SIGNS = {"+": 1.0, "-": -1.0} | {str(digit): float(digit) for digit in range(1, 10)}
@@ -116,9 +117,8 @@ class Gridworld:
         """The same as tables, sparse: three outcomes for each state and action."""
         next_to, ended = self.neighbours(), self.exits[self.floor]
         A, S = next_to.shape
-        state = torch.arange(S).repeat(
-            A, 3
-        )  # [A, 3·S]: as meant, slipped to one side, to the other
+        # [A, 3·S]: as meant, slipped to one side, to the other
+        state = torch.arange(S).repeat(A, 3)
         action = torch.arange(A)[:, None].expand_as(state)
         after = torch.cat([next_to, next_to.roll(1, 0), next_to.roll(-1, 0)], 1)
         after = torch.where(ended[state], state, after)

@@ -135,9 +135,8 @@ class InProcesses:
     def _ask(self, question: Callable[[], tuple]) -> tuple:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # it warns of the traceback that it is about to raise
+                # it warns of the traceback that it is about to raise
+                warnings.simplefilter("ignore")
                 return question()
         except EOFError as error:
             raise as_user_error(

@@ -47,9 +47,8 @@ class MDP:
         if not 0 <= self.gamma <= 1:
             raise UserError(f"gamma is {gamma}: give a number from 0 to 1.")
         self._check_chances()
-        self.terminal = (
-            torch.zeros(self.states, dtype=torch.bool) if terminal is None else terminal
-        )  # [S]
+        # [S]
+        self.terminal = torch.zeros(self.states, dtype=torch.bool) if terminal is None else terminal
         if self.terminal.shape != (self.states,) or self.terminal.dtype != torch.bool:
             raise UserError(
                 f"terminal is {self.terminal.dtype} {tuple(self.terminal.shape)}: give bool "

@@ -48,16 +48,14 @@ class MDPWorld:
         self.action: Space = Choices((self.mdp.actions,))
         row, after, chance = (x.numpy() for x in self.mdp.entries())
         self.after, self.pays = after, self.mdp.payments().float().numpy()  # [N] each
-        self.begins = np.searchsorted(
-            row, np.arange(self.mdp.actions * self.mdp.states + 1)
-        )  # [A·S+1]
+        # [A·S+1]
+        self.begins = np.searchsorted(row, np.arange(self.mdp.actions * self.mdp.states + 1))
         # All chances in one rising line, so that one search draws for all copies, however many
         # states may follow.
         self.upto = np.concatenate([[0.0], chance.cumsum()])  # [N+1]
         self.first = self.mdp.start.cumsum(0).numpy()  # [S]
-        self.sign = (
-            process.emission.cumsum(1).numpy() if isinstance(process, Pomdp) else None
-        )  # [S, O]
+        # [S, O]
+        self.sign = process.emission.cumsum(1).numpy() if isinstance(process, Pomdp) else None
         self.terminal = self.mdp.terminal.numpy()  # [S]
         self.generator = torch.Generator()
         self.state, self.seen, self.elapsed = np.zeros((3, copies), dtype=np.int64)  # [n] each
@@ -102,9 +100,8 @@ class MDPWorld:
         begin, end = self.begins[row], self.begins[row + 1]
         low, high = self.upto[begin], self.upto[end]
         place = np.searchsorted(self.upto, low + uniform * (high - low), side="right") - 1
-        return np.minimum(
-            np.maximum(place, begin), end - 1
-        )  # rounding must not lead into another row
+        # rounding must not lead into another row
+        return np.minimum(np.maximum(place, begin), end - 1)
 
     def _draw_start(self, uniform: np.ndarray) -> np.ndarray:
         """s ~ start.  [n] -> [n]"""

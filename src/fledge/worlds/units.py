@@ -125,9 +125,8 @@ class InUnits:
 
     def to_world(self, action: Tensor) -> Tensor:
         """[n, *A] in units of the bounds -> [n, *A] in the world's own"""
-        with np.errstate(
-            over="ignore"
-        ):  # what is no number of float32 any more is for the world to complain of
+        # what is no number of float32 any more is for the world to complain of
+        with np.errstate(over="ignore"):
             return torch.from_numpy(
                 (self.centre + self.reach * action.double().numpy()).astype(np.float32)
             )

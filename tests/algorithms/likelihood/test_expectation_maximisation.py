@@ -78,9 +78,8 @@ def test_the_gradient_is_that_of_log_p() -> None:
     (exact,) = torch.autograd.grad(log_success(policy), fit.parameters)
     torch.testing.assert_close(-gradients.flat, exact.flatten(), **EXACT)
     assert figures["log_success"] == pytest.approx(log_success(policy).item(), rel=1e-12)
-    assert figures["bound"] == pytest.approx(
-        figures["log_success"]
-    )  # the bound touches where q is the posterior
+    # the bound touches where q is the posterior
+    assert figures["bound"] == pytest.approx(figures["log_success"])
 
 
 def test_the_m_step_arrives_at_the_posterior() -> None:

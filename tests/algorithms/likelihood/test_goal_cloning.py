@@ -281,10 +281,11 @@ def test_the_aim_is_where_the_best_paid_row_came_to() -> None:
     made[1].update(
         Trajectories(obs, no.long(), nobody, torch.where(nobody, reward - 9, torch.nan), no, no)
     )
+    # a row without a choice, and its garbage, is not worth 0
     assert (second.goal.item(), second.paid.item()) == (
         31,
         -7,
-    )  # a row without a choice, and its garbage, is not worth 0
+    )
     made[1].load_state_dict(made[0].state_dict())
     assert made[1].aim is not None
     assert made[1].aim.goal.item() == 22

@@ -204,10 +204,11 @@ def test_on_recorded_trajectories_cloning_is_supervised_learning() -> None:
         Stopwatch(),
     )
     loss = cloning.update(batch)["loss"]
+    # action 1 on the road and 0 in the ditch; the others
     likely, unlikely = (
         np.log(1 + np.exp(-8)),
         np.log(1 + np.exp(8)),
-    )  # action 1 on the road and 0 in the ditch; the others
+    )
     assert loss == pytest.approx((3 * likely + 2 * unlikely) / 5, rel=1e-6)
 
 

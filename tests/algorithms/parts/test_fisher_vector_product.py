@@ -25,9 +25,8 @@ def fisher_by_definition(name: str, both: ActorCritic, batch: Trajectories) -> T
     diag(1/σ², 2) J.  -> [P, P]
     """
     here = flat(policy_parameters(both))
-    slope = torch.autograd.functional.jacobian(
-        lambda at: said(both, batch, at), here
-    )  # [N, size, P]
+    # [N, size, P]
+    slope = torch.autograd.functional.jacobian(lambda at: said(both, batch, at), here)
     assert isinstance(slope, Tensor)
     numbers = said(both, batch, here)
     if name == "Gaussian":

@@ -65,9 +65,8 @@ def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that
 ):
     batch = rollouts(policy())
     ends = torch.arange(1, 13) == batch.last()[:, None]
-    batch = batch.with_(
-        reward=(ends & (torch.arange(16) == 3)[:, None]).double()
-    )  # one right answer
+    # one right answer
+    batch = batch.with_(reward=(ends & (torch.arange(16) == 3)[:, None]).double())
     figures = []
     for pieces in (1, 8):
         actor = policy()

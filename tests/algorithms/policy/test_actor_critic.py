@@ -142,9 +142,8 @@ def test_samples_of_an_older_policy_count_by_their_truncated_ratio() -> None:
             policy, Learner(policy, Schedule(1e-3, 10)), Stopwatch(), gamma=GAMMA, truncate_at=cut
         )
         weights[name] = algorithm.weigh(rows)[0].weight
-    ratio = torch.where(
-        torch.arange(20) % 2 == 0, 1.2, torch.tensor(-0.5).exp()
-    )  # e^0.5 is cut to 1.2
+    # e^0.5 is cut to 1.2
+    ratio = torch.where(torch.arange(20) % 2 == 0, 1.2, torch.tensor(-0.5).exp())
     torch.testing.assert_close(
         weights["older"], weights["own"] * torch.where(batch.chosen, ratio, 1.0)
     )

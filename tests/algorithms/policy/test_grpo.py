@@ -49,9 +49,8 @@ def test_dr_grpo_is_reinforce_with_the_groups_mean() -> None:
 def normalised(subject: Enumeration, divide_by_std: bool = True) -> Tensor:
     """The advantage of sequence i beside sequence j, written out for groups of two.  [S, S]"""
     gap = (subject.reward[:, None] - subject.reward) / 2  # r_i minus the mean of r_i and r_j
-    return (
-        gap.sign() / 2**0.5 if divide_by_std else gap
-    )  # the standard deviation of two numbers is |r_i − r_j|/√2
+    # the standard deviation of two numbers is |r_i − r_j|/√2
+    return gap.sign() / 2**0.5 if divide_by_std else gap
 
 
 # average, std, and the bias it makes: relative error and cosine of the expected gradient beside the
@@ -80,9 +79,8 @@ def test_each_division_has_its_stated_bias(
     }
     each = subject.p[:, None] * subject.p * normalised(subject, std) / below[average]  # [S, S]
     ascent = subject.expected(2)
-    torch.testing.assert_close(
-        ascent, 2 * subject.pull(each.sum(1)), **EXACT
-    )  # twice: as the first and as the second
+    # twice: as the first and as the second
+    torch.testing.assert_close(ascent, 2 * subject.pull(each.sum(1)), **EXACT)
     assert (
         relative_error(ascent, subject.exact()),
         cosine(ascent, subject.exact()),
@@ -187,9 +185,8 @@ def test_gspos_gradient_is_that_of_the_papers_sequence_ratio(seed: int) -> None:
         (logp.exp().prod(1) / old.exp().prod(1)) ** (1 / length)
     ).clone()  # eq. 7, of products of probabilities
     a = advantage[:, 0]
-    (paper,) = torch.autograd.grad(
-        torch.minimum(s * a, s.clamp(0.9, 1.2) * a).mean(), logp
-    )  # eq. 5
+    # eq. 5
+    (paper,) = torch.autograd.grad(torch.minimum(s * a, s.clamp(0.9, 1.2) * a).mean(), logp)
     torch.testing.assert_close(-slope, torch.where(chosen, paper, 0.0), **EXACT)
     torch.testing.assert_close(ratio[:, 0], s.detach())
     assert ((ratio < 0.9) | (ratio > 1.2)).any()

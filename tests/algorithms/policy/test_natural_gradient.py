@@ -160,10 +160,11 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
         broken.update(batch, between_steps)
     resumed.load_state_dict(load_state(tmp_path / "state"))
     assert resumed.unfinished is not None
+    # the critic takes single steps
     assert resumed.unfinished.chosen.shape == (
         int(batch.chosen.sum()),
         1,
-    )  # the critic takes single steps
+    )
     assert resumed.update(resumed.unfinished) == first
     assert resumed.unfinished is None
     for _ in range(2):

@@ -119,9 +119,8 @@ def test_no_constant_baseline_has_less_variance_than_the_optimal_one() -> None:
         subject = Enumeration(partial(Reinforce, baseline="constant"), 2, 2, 0, seed=10 * seed)
         words = range(len(subject.p))
         one = torch.eye(len(words), dtype=torch.float64)
-        squares = torch.stack(
-            [subject.pull(one[i]).square().sum() for i in words]
-        )  # ‖∇log π(y)‖², [S]
+        # ‖∇log π(y)‖², [S]
+        squares = torch.stack([subject.pull(one[i]).square().sum() for i in words])
         best = float((subject.p * squares * subject.reward).sum() / (subject.p * squares).sum())
         mean = float((subject.p * subject.reward).sum())
 

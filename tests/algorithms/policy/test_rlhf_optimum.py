@@ -25,9 +25,8 @@ from tests.every_algorithm import Repeat
 from tests.subjects import TableNetwork, learner, network_logits, policy_of, seeded, transformer
 
 BETA = 0.5
-LANGUAGE = Language(
-    4, 3, stop=0
-)  # 4 symbols, 3 steps: 40 sequences, of which 27 are cut by the length limit
+# 4 symbols, 3 steps: 40 sequences, of which 27 are cut by the length limit
+LANGUAGE = Language(4, 3, stop=0)
 OPENING = 4
 
 
@@ -93,9 +92,8 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
     # the reference.
     with torch.no_grad():
         exact = kl(best, LANGUAGE.log_prob(read(reference)))
-    assert figures["kl_k1"] == pytest.approx(
-        exact.item(), abs=0.25
-    )  # 400 samples: four deviations and a half
+    # 400 samples: four deviations and a half
+    assert figures["kl_k1"] == pytest.approx(exact.item(), abs=0.25)
 
 
 def text(random: torch.Generator) -> Trajectories:

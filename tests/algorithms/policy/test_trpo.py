@@ -81,9 +81,8 @@ def test_a_step_too_long_at_first_is_shortened_until_it_fits(name: str) -> None:
         kl(name, said(both, batch, here), said(both, batch, flat(policy_parameters(both))))
     )
     assert measured <= 0.05
-    longer = (
-        here + (flat(policy_parameters(both)) - here) / 0.7
-    )  # the attempt before was refused with a reason
+    # the attempt before was refused with a reason
+    longer = here + (flat(policy_parameters(both)) - here) / 0.7
     assert float(kl(name, said(both, batch, here), said(both, batch, longer))) > 0.05
 
 

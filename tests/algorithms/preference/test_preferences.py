@@ -213,9 +213,8 @@ def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
     mixed = mismatch(answered(rows, [[False, False, True, True]] * 6))
     assert mixed.obs[:, 1].tolist() == asked
     assert mixed.obs[:, 2].tolist() == [13, 13, 13, 12, 13, 14]
-    alone = mismatch(
-        answered(rows[:3], [[False, False, True, True]] * 3)
-    )  # all to one prompt: nothing can be mismatched
+    # all to one prompt: nothing can be mismatched
+    alone = mismatch(answered(rows[:3], [[False, False, True, True]] * 3))
     assert alone.obs[:, 2].tolist() == [12, 10, 11]
 
 
@@ -282,9 +281,8 @@ def settle(
 
 
 REWARD = normal(len(WORDS), seed=11)
-BRADLEY_TERRY = torch.sigmoid(
-    REWARD[:, None] - REWARD[None]
-)  # [S, S]: how often row is preferred to column
+# [S, S]: how often row is preferred to column
+BRADLEY_TERRY = torch.sigmoid(REWARD[:, None] - REWARD[None])
 
 
 def test_dpo_rests_at_the_optimum_of_the_reward_its_preferences_come_from() -> None:

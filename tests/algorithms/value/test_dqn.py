@@ -243,11 +243,12 @@ def test_nothing_is_learned_before_learning_starts_and_epsilon_counts_chosen_ste
         Ten(4, terminates=True, action=TWO), algorithm, Stopwatch(), steps=11, seed=0
     )
     first, second = algorithm.update(next(episodes)), algorithm.update(next(episodes))
+    # 44 steps, 4 of which only begin anew
     assert first == {
         "updates": 0,
         "remembered": 40,
         "epsilon": 0.5,
-    }  # 44 steps, 4 of which only begin anew
+    }
     assert second["updates"] == algorithm.learner.steps == 3
     assert second["remembered"] == 80
     assert second["epsilon"] == 0

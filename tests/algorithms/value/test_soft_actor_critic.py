@@ -145,9 +145,8 @@ def test_on_a_known_hill_mean_spread_and_temperature_are_those_of_the_closed_for
     """
     algorithm = sac(target_entropy=-1.0, critic=KnownHill(), steps=1200)
     with torch.no_grad():
-        algorithm.actor.log_temperature.fill_(
-            -3.0
-        )  # from 1 it would be on its way for another 500 steps
+        # from 1 it would be on its way for another 500 steps
+        algorithm.actor.log_temperature.fill_(-3.0)
     trained(algorithm, Ten(8, terminates=False, action=ONE_NUMBER), 24)
     obs = torch.zeros(20_000, dtype=torch.long)
     with torch.no_grad():
@@ -227,9 +226,8 @@ def test_the_actor_climbs_the_smaller_critic_wherever_it_acts() -> None:
     )
     twin = sac(critic=TwoSlopes())
     twin.actor.load_state_dict(algorithm.actor.state_dict())
-    noise = torch.randn((2, 32, 1), generator=seeded(2))[
-        0
-    ]  # the algorithm's first draw; the world shows 0 always
+    # the algorithm's first draw; the world shows 0 always
+    noise = torch.randn((2, 32, 1), generator=seeded(2))[0]
     action = twin.actor(torch.zeros(32, dtype=torch.long), noise)[0][:, 0]
     assert bool((action > 0.1).any())
     assert bool((action < -0.1).any())

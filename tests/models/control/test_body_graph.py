@@ -91,9 +91,8 @@ def test_the_shapes_of_the_cheetahs_joints_are_those_drawn_in_its_file() -> None
         assert joint[:3].tolist() == [0, 1, 0]
     torch.testing.assert_close(row["bthigh"][3:6], torch.tensor([-0.5, 0, 0]) / 0.5)
     torch.testing.assert_close(row["fshin"][3], torch.tensor(-0.14 / 0.5))
-    torch.testing.assert_close(
-        row["fshin"][5], torch.tensor(-0.24 / 0.25)
-    )  # the longest way down is the back shin's
+    # the longest way down is the back shin's
+    torch.testing.assert_close(row["fshin"][5], torch.tensor(-0.24 / 0.25))
     torch.testing.assert_close(row["bfoot"][6:8], torch.tensor([-0.4 / 1.2, 0.785 / 1.05]))
     assert row["bthigh"][8] == 1
     assert row["bthigh"][8] > row["bshin"][8] > row["bfoot"][8]

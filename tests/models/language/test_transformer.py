@@ -74,9 +74,8 @@ def test_a_packed_document_says_what_it_says_alone_up_to_its_shifted_positions()
     row = tokens(1, 16)
     row[0, 0] = row[0, 7] = 1
     packed = network(row, network.document_mask(row))[:, 7:]
-    torch.testing.assert_close(
-        packed, network(row[:, 7:]), rtol=1e-5, atol=1e-5
-    )  # the rotary table is float32
+    # the rotary table is float32
+    torch.testing.assert_close(packed, network(row[:, 7:]), rtol=1e-5, atol=1e-5)
 
 
 def test_rows_of_one_document_need_no_mask() -> None:

@@ -93,9 +93,8 @@ def test_it_does_what_the_runs_own_player_does(
         thought = agent.built.player.best(torch.arange(11)).numpy()
     else:
         seen = [{"left": i, "far": np.array([i / 6, -1], np.float32)} for i in range(7)]
-        rows = [
-            [*([0.0] * 0), i / 6, -1.0, *np.eye(7)[i]] for i in range(7)
-        ]  # `far` before `left`, as gymnasium sorts them
+        # `far` before `left`, as gymnasium sorts them
+        rows = [[*([0.0] * 0), i / 6, -1.0, *np.eye(7)[i]] for i in range(7)]
         with torch.no_grad():
             unit = agent.built.player.best(torch.tensor(rows, dtype=torch.float32)).clamp(-1, 1)
         thought = 20 + 10 * unit.numpy()

@@ -91,9 +91,8 @@ def test_one_world_in_other_units_is_learned_alike(algorithm: str, tmp_path: Pat
     units = UNITS if algorithm == "ppo" else ("One", "Wide", "Tiny")
     each = [learned(tmp_path, name, algorithm) for name in units]
     rows, weights = each[0]
-    assert any(
-        0 < row.get("episode_return", 0) < 20 for row in rows
-    )  # the unit matters to what is paid
+    # the unit matters to what is paid
+    assert any(0 < row.get("episode_return", 0) < 20 for row in rows)
     assert all("cut_actions" in row for row in rows if "steps_taken" in row)
     for others, theirs in each[1:]:
         assert others == rows

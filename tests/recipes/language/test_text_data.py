@@ -82,9 +82,8 @@ def test_a_damaged_index_is_written_again_wherever_the_damage_is(
         content[place] ^= 1
         (shards / "index.json").write_bytes(content)
         keep(shards, text)
-        if (
-            contents(shards) != before
-        ):  # white space or a name of a field beside: nothing that counts
+        # white space or a name of a field beside: nothing that counts
+        if contents(shards) != before:
             assert load_whole_tokenizer(shards) is not None
 
 

@@ -193,13 +193,13 @@ class GoalCloning:
                 batch.chosen * torch.arange(1, batch.chosen.shape[1] + 1, device=row.device)
             ).amax(1)  # [B]
             earned = torch.where(batch.chosen, batch.reward, 0.0).sum(1)  # [B]
-            earned = torch.where(
-                end > 0, earned, -torch.inf
-            )  # a row in which nobody chose anything led nowhere
+            # a row in which nobody chose anything led nowhere
+            earned = torch.where(end > 0, earned, -torch.inf)
             self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), earned)
+        # [N, *G]
         goal = self.goal_of(
             batch.obs[row, pick_reached(batch, self.relabel, self.generator)][batch.chosen]
-        )  # [N, *G]
+        )
         self.labelled.add(
             join_goal(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen]
         )

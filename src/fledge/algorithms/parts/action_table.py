@@ -15,9 +15,8 @@ from fledge.algorithms.value.dqn import Exploration
 from fledge.errors import UserError
 from fledge.worlds.world import Choices, Space
 
-Rate = Callable[
-    [int], float
-]  # of learning, by how often this pair has been seen, this time counted: 1, 2, …
+# of learning, by how often this pair has been seen, this time counted: 1, 2, …
+Rate = Callable[[int], float]
 LARGEST = 100_000_000  # entries: two tables of 0.8 GB
 
 
@@ -142,9 +141,8 @@ class Writing:
         self.moves += 1
 
     def figures(self) -> dict[str, float]:
-        error = (
-            {"error": self.moved / self.moves} if self.moves else {}
-        )  # nothing was taught: that is no error of 0
+        # nothing was taught: that is no error of 0
+        error = {"error": self.moved / self.moves} if self.moves else {}
         return error | {
             "epsilon": self.table.epsilon,
             "seen_pairs": float((self.table.visits > 0).double().mean()),

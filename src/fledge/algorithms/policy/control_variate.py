@@ -77,9 +77,10 @@ class ControlVariate:
             action = part.action[part.chosen]  # [N]
             logits = self.policy.logits(hidden, keep=action)  # [N, V]
             value = self.action_value(hidden.detach())  # [N, V]
+            # [N]
             logp, guess = (
                 x.gather(-1, action[:, None]).squeeze(-1) for x in (logits.log_softmax(-1), value)
-            )  # [N]
+            )
             given_back = (logits.softmax(-1) * value.detach()).sum(-1)  # [N]
             policy_loss = (nll(logp, back - guess.detach()) - given_back).sum() / rows
             value_loss = value_error(guess, back).sum() / tokens

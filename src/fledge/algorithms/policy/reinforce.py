@@ -106,9 +106,8 @@ class Reinforce:
         figures = (
             {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
         )
-        tokens = self.learner.count(
-            batch.chosen
-        )  # of all rows: what a critic foretold to the last place counts as well
+        # of all rows: what a critic foretold to the last place counts as well
+        tokens = self.learner.count(batch.chosen)
         batch = keep_rows_with_gradient(batch)
         scored = self.learner.count(batch.chosen)
 
@@ -162,9 +161,8 @@ class Reinforce:
             advantage, target = gae(reward, value, *ends, self.gamma, 1.0)
             return batch.with_(weight=advantage, target=target)
         back = reward_to_go(reward, *ends, self.gamma)  # [B, T]
-        score = back.gather(1, batch.chosen.int().argmax(1, keepdim=True)).squeeze(
-            1
-        )  # [B], at the first step of each row
+        # [B], at the first step of each row
+        score = back.gather(1, batch.chosen.int().argmax(1, keepdim=True)).squeeze(1)
         group = groups(batch)
         if self.baseline == "leave_one_out":
             expected = leave_one_out_mean(score, group)

@@ -121,9 +121,8 @@ Answered = tuple[list[int], list[int], list[bool]]
 def split_answers(batch: Trajectories) -> list[Answered]:
     """Each row cut before its answer's first token."""
     obs, chosen, last = batch.obs.tolist(), batch.chosen.tolist(), batch.last().tolist()
-    first = (
-        batch.chosen.int().argmax(1).tolist()
-    )  # the step of the answer's first token, which is token first + 1
+    # the step of the answer's first token, which is token first + 1
+    first = batch.chosen.int().argmax(1).tolist()
     cuts = zip(obs, chosen, first, last, strict=True)
     return [(row[: a + 1], row[a + 1 : b + 1], own[a:b]) for row, own, a, b in cuts]
 

@@ -57,13 +57,11 @@ class OnlineDPO:
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
         best, worst, spread = best_and_worst(batch)
         kept = spread.nonzero().squeeze(1)
-        if not len(
-            kept
-        ):  # a pair that counts for nothing, so that this rank takes part in the step of the others
+        # a pair that counts for nothing, so that this rank takes part in the step of the others
+        if not len(kept):
             kept = torch.zeros(1, dtype=torch.long, device=spread.device)
-        weight = (
-            spread[kept, None].to(batch.reward.dtype).expand(-1, batch.chosen.shape[1])
-        )  # [pairs, T]
+        # [pairs, T]
+        weight = spread[kept, None].to(batch.reward.dtype).expand(-1, batch.chosen.shape[1])
         pairs = Pairs(batch[best[kept]].with_(weight=weight), batch[worst[kept]])
         return self.dpo.update(pairs) | figures
 

@@ -29,9 +29,8 @@ class BodyGraph:
 
     names: tuple[str, ...]  # [n]; the root has its body's name
     parent: tuple[int, ...]  # [n]; the root's is −1
-    observed: tuple[
-        tuple[int, ...], ...
-    ]  # [n]: where in an observation a node's positions stand, then its speeds; two of a joint
+    # [n]: where in an observation a node's positions stand, then its speeds; two of a joint
+    observed: tuple[tuple[int, ...], ...]
     driven: tuple[int, ...]  # [A]: the node that each action drives
     shape: Tensor  # [n − 1, 10]: what the file says of each joint; see `_shape`
 

@@ -46,9 +46,8 @@ class GraphPolicy(nn.Module):
         above = torch.zeros(nodes, nodes)  # [n, n]: row i has a 1 at the parent of i
         for i, parent in enumerate(body.parent[1:], start=1):
             above[i, parent] = 1
-        below = (
-            above.T / above.sum(0).clamp(min=1)[:, None]
-        )  # row i: the mean over the children of i
+        # row i: the mean over the children of i
+        below = above.T / above.sum(0).clamp(min=1)[:, None]
         buffers = {
             "root_places": torch.tensor(body.observed[0]),
             "places": torch.tensor(body.observed[1:], dtype=torch.long).reshape(-1, 2),
@@ -72,9 +71,8 @@ class GraphPolicy(nn.Module):
         first = self.root(encoded[:, self.root_places])[None]  # [1, N, D]
         known = torch.cat([first, self.joint(torch.cat([seen, shape], -1))]).tanh()  # [n, N, D]
         for _ in range(self.rounds):
-            heard = (self.tree.to(known.dtype) @ known.flatten(1)).view(
-                2, *known.shape
-            )  # of the parent, of the children
+            # of the parent, of the children
+            heard = (self.tree.to(known.dtype) @ known.flatten(1)).view(2, *known.shape)
             known = known + self.tell(torch.cat([known, heard[0], heard[1]], -1)).tanh()
         return self.act(known[self.driven]).squeeze(-1).T
 

@@ -105,9 +105,8 @@ class GaussianActor(nn.Module):
         mean, log_std = self.numbers(obs)
         u = torch.addcmul(mean, log_std.exp(), noise)
         normal = -0.5 * noise.square() - log_std - 0.5 * LOG_2PI
-        squeezed = 2 * (
-            math.log(2) - u - F.softplus(-2 * u)
-        )  # log(1 − tanh² u), also where tanh² rounds to 1
+        # log(1 − tanh² u), also where tanh² rounds to 1
+        squeezed = 2 * (math.log(2) - u - F.softplus(-2 * u))
         return self.bounds.to_world(u.tanh()), (normal - squeezed).sum(-1)
 
     def best(self, obs: Tensor) -> Tensor:

@@ -18,9 +18,8 @@ def rotary_table(length: int, head_width: int, theta: float = 10_000.0) -> tuple
     are off by 0.01.
     """
     frequency = theta ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
-    angle = (
-        torch.arange(length, dtype=torch.float64)[:, None] * frequency
-    )  # [length, head_width / 2]
+    # [length, head_width / 2]
+    angle = torch.arange(length, dtype=torch.float64)[:, None] * frequency
     cos, sin = angle.cos(), angle.sin()
     return torch.cat([cos, cos], -1).float(), torch.cat([-sin, sin], -1).float()
 

@@ -10,16 +10,18 @@ from fledge.models.language.transformer import TransformerConfig
 
 # parameters without the embeddings stand behind each line
 PRESETS: dict[str, dict[str, int | bool | float]] = {
+    # 0.15 M: learns words in seconds
     "nano": {
         "layers": 3,
         "width": 64,
         "heads": 4,
         "kv_heads": 4,
         "context": 128,
-    },  # 0.15 M: learns words in seconds
+    },
     "tiny": {"layers": 4, "width": 128, "heads": 4, "kv_heads": 4, "context": 256},  # 0.8 M
     "mini": {"layers": 6, "width": 256, "heads": 4, "kv_heads": 4, "context": 256},  # 4.7 M
     "small": {"layers": 12, "width": 512, "heads": 8, "kv_heads": 4, "context": 1024},  # 34 M
+    # 78 M
     "base": {
         "layers": 12,
         "width": 768,
@@ -27,7 +29,8 @@ PRESETS: dict[str, dict[str, int | bool | float]] = {
         "kv_heads": 4,
         "context": 2048,
         "tied": False,
-    },  # 78 M
+    },
+    # 278 M
     "large": {
         "layers": 24,
         "width": 1024,
@@ -35,7 +38,7 @@ PRESETS: dict[str, dict[str, int | bool | float]] = {
         "kv_heads": 8,
         "context": 2048,
         "tied": False,
-    },  # 278 M
+    },
 }
 
 

@@ -47,10 +47,11 @@ class TransformerConfig:
     window: int = 0
 
     def __post_init__(self) -> None:
+        # `transformers` refuses a config.json that writes 1 where 1.0 is meant
         for name in (
             "rope_theta",
             "norm_eps",
-        ):  # `transformers` refuses a config.json that writes 1 where 1.0 is meant
+        ):
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.mlp_width == 0:
             object.__setattr__(self, "mlp_width", 32 * math.ceil(self.width * 8 / 3 / 32))

@@ -96,13 +96,14 @@ KINDS: dict[str, Kind] = {
     "best_of_n": Kind(best_of_n, STEPS),
     "online_dpo": Kind(OnlineDPO, {"kl_coefficient": "beta"}),
 }  # fmt: skip
+# made of the base's own answers, then as `fledge prefer`
 FROM_PAIRS = (
     "dpo",
     "ipo",
     "kto",
     "orpo",
     "simpo",
-)  # made of the base's own answers, then as `fledge prefer`
+)
 PPO_SETTINGS = {
     "gamma", "gae_lambda", "updates_per_step", "epochs", "clip_low", "clip_high", "value_clip",
     "value_coefficient", "entropy_coefficient", "update_kl", "critic", "ptx_coefficient",

@@ -162,12 +162,10 @@ class Lessons:
 
     sampler: Sampler
     typical: Trajectories  # a step's rows, to measure speed with
-    held_out: dict[
-        Split, list[Trajectories]
-    ]  # validation and test; both empty where nothing is held out
-    measure: Callable[
-        [TokenPolicy, Split, Run | None, int], dict[str, float]
-    ]  # beside the divergence
+    # validation and test; both empty where nothing is held out
+    held_out: dict[Split, list[Trajectories]]
+    # beside the divergence
+    measure: Callable[[TokenPolicy, Split, Run | None, int], dict[str, float]]
     items: dict[str, int]  # how many different prompts, conversations or windows those hold
     what: str  # one of them
     rows: int | None = None  # of one epoch; None where the lessons have no end

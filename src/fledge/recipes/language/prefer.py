@@ -49,11 +49,12 @@ from fledge.text.pairs import is_judged
 from fledge.trajectories import from_rows
 
 BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
+# whose setting it is
 OWN = {
     "margin": ("simpo",),
     "desirable_weight": ("kto",),
     "undesirable_weight": ("kto",),
-}  # whose setting it is
+}
 
 
 class PreferConfig(PairsConfig):
@@ -133,9 +134,8 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     run = open_run(run, opened, "prefer", config, began, parents=[config.base], data=given)
     policy = base.policy().to(config.on())
     reference = policy.frozen_copy()
-    rows = [
-        train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)
-    ]  # preferred ones, or single answers
+    # preferred ones, or single answers
+    rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
     typical = from_rows([ids for ids, _ in rows], [own for _, own in rows])
     precision = choose_speed(run, config, policy, typical, show)
     stopwatch = Stopwatch()

@@ -58,9 +58,8 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     generator = generator_for(config.seed, "samples")
     interactive = sys.stdin.isatty()
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(
-            errors="replace"
-        )  # a byte that is not UTF-8 spoils its character, not the conversation
+        # a byte that is not UTF-8 spoils its character, not the conversation
+        sys.stdin.reconfigure(errors="replace")
     if interactive:
         show.line(
             f"{config.base}: write a line and press Enter. An empty line ends, /new starts afresh."

@@ -158,9 +158,8 @@ def _cut_windows(
     row = np.zeros(0, dtype=np.int64)
     for _, ids, _ in encode_documents(((None, document) for document in documents), tokenizer):
         for part in np.split(ids, np.flatnonzero(ids == tokenizer.begin)):
-            if (
-                len(part) and part[0] == tokenizer.begin
-            ):  # what is left of the document before is its end
+            # what is left of the document before is its end
+            if len(part) and part[0] == tokenizer.begin:
                 if len(row) > 1:
                     yield row
                 row = part
