@@ -417,3 +417,11 @@ def test_a_critic_that_is_right_to_the_last_place_leaves_no_advantage_to_whiten(
     ends = torch.arange(10)[None] == 9
     advantage = gae(torch.ones(1, 10), value, yes, ends, ~yes, gamma, 0.95)[0]
     assert not whiten(advantage, yes).any()
+
+
+def test_gae_is_undiscounted_with_lambda_095_unless_told_otherwise() -> None:
+    value, yes = torch.tensor([[1.0, -2.0, 0.5, 3.0]]), torch.ones(1, 3, dtype=torch.bool)
+    reward, no = torch.tensor([[0.5, 1.0, -1.0]]), ~torch.ones(1, 3, dtype=torch.bool)
+    delta = [0.5 - 2.0 - 1.0, 1.0 + 0.5 + 2.0, -1.0 + 3.0 - 0.5]
+    wanted = [delta[0] + 0.95 * delta[1] + 0.95**2 * delta[2], delta[1] + 0.95 * delta[2], delta[2]]
+    assert gae(reward, value, yes, no, no)[0][0].tolist() == pytest.approx(wanted)

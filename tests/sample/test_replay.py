@@ -336,3 +336,15 @@ def test_what_does_not_fit_is_refused() -> None:
     state = copy.deepcopy(memory.state_dict())
     with pytest.raises(UserError, match="`capacity` is 30, that of the saved memory 20"):
         replay(30).load_state_dict(state)
+
+
+@pytest.mark.parametrize("surprise", [None, Surprise()])
+def test_the_memory_that_a_capacity_wants_is_what_its_docstring_says(
+    surprise: Surprise | None,
+) -> None:
+    """An observation, an action and 15 bytes a step; 32 more where it is drawn by surprise."""
+    rows, _ = batches(1, [6], seed=2)
+    held = rows[0].obs[0, 0].numpy().nbytes + rows[0].action[0, 0].numpy().nbytes
+    wanted = (10**12 + 1) * (held + (15 if surprise is None else 47)) / 2**30
+    with pytest.raises(UserError, match=f"they want {wanted:,.1f} GiB"):
+        replay(10**12, surprise).push(rows[0])
