@@ -5,6 +5,7 @@ verify examples/good_baseline.py`
 import torch
 
 from fledge.fit import nll, total
+from fledge.trajectories import Weighed
 
 
 class GoodBaseline:
@@ -19,11 +20,11 @@ class GoodBaseline:
         others = peers - torch.eye(len(batch)).to(peers)
         # of the others only: no row meets its own luck
         advantage = reward - others @ reward / others.sum(1)
-        batch = batch.with_(weight=advantage[:, None].expand(batch.chosen.shape))
+        weighed = Weighed.of(batch, weight=advantage[:, None].expand(batch.chosen.shape))
         rows = self.learner.count_rows(batch)
 
         def loss(part):
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)  # [B, T]
             return total(nll(logp, part.weight), part.chosen, rows), {}
 
-        return self.learner.step(loss, batch)
+        return self.learner.step(loss, weighed)

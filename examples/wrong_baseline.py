@@ -5,6 +5,7 @@ row's own. Try `fledge verify` on it.
 import torch
 
 from fledge.fit import nll, total
+from fledge.trajectories import Weighed
 
 
 class WrongBaseline:
@@ -19,11 +20,11 @@ class WrongBaseline:
         best = torch.where(peers, reward, -torch.inf).amax(1)
         # the best row of a group learns nothing from having been the best
         advantage = reward - best
-        batch = batch.with_(weight=advantage[:, None].expand(batch.chosen.shape))
+        weighed = Weighed.of(batch, weight=advantage[:, None].expand(batch.chosen.shape))
         rows = self.learner.count_rows(batch)
 
         def loss(part):
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)  # [B, T]
             return total(nll(logp, part.weight), part.chosen, rows), {}
 
-        return self.learner.step(loss, batch)
+        return self.learner.step(loss, weighed)

@@ -136,7 +136,7 @@ def spoil(batch: Trajectories, kind: float, seed: int = 0) -> Trajectories:
     end.
     """
     changes: dict[str, Tensor | None] = {}
-    for name in ("reward", "logp", "weight", "target"):
+    for name in ("reward", "logp"):
         value = getattr(batch, name)
         changes[name] = None if value is None else torch.where(batch.chosen, value, kind)
     for name in ("terminated", "truncated"):
@@ -144,7 +144,7 @@ def spoil(batch: Trajectories, kind: float, seed: int = 0) -> Trajectories:
     after = torch.arange(batch.obs.shape[1]) > batch.last()[:, None]  # [B, T+1]
     other = torch.randint(0, 11, batch.obs.shape, generator=seeded(seed))
     obs = torch.where(after, other, batch.obs)
-    return batch.with_(obs=obs, action=obs[:, 1:], **changes)
+    return batch.replace(obs=obs, action=obs[:, 1:], **changes)
 
 
 def policy_of(network: Transformer, **settings: Any) -> TokenPolicy:

@@ -29,7 +29,7 @@ def test_supervised_is_the_policy_gradient_with_weight_one() -> None:
     actor = policy()
     batch = rollouts(actor)
     ends = torch.arange(1, 13) == batch.last()[:, None]
-    batch = batch.with_(reward=ends.double())  # the reward-to-go of every step is 1
+    batch = batch.replace(reward=ends.double())  # the reward-to-go of every step is 1
     fit = learner(actor)
     gradients = Gradients(fit)
     Supervised(actor, fit, Stopwatch()).update(batch)

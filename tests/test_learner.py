@@ -228,7 +228,7 @@ def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
     algorithm, batch = make(policy, fit, Stopwatch()), rollouts(policy)
     algorithm.update(batch)
     before = state_of(fit)
-    figures = algorithm.update(batch.with_(chosen=torch.zeros_like(batch.chosen)))
+    figures = algorithm.update(batch.replace(chosen=torch.zeros_like(batch.chosen)))
     # no loss at all, in place of one of 0
     assert figures == {
         "steps_skipped": 1.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.trajectories import Pairs, Trajectories, from_rows
+from fledge.trajectories import Pairs, Sampled, Trajectories, Weighed, WeighedSamples, from_rows
 
 ROWS = [[1, 9, 7, 2], [1, 8, 2], [1, 5, 6, 7, 8, 2]]
 CHOSEN = [[False, False, True, True], [False, True, True], [False] * 3 + [True] * 3]
@@ -52,11 +52,10 @@ def test_trim_keeps_a_step_where_nobody_chose_any() -> None:
 
 
 def test_rows_are_taken_by_slice_number_and_mask_in_every_field() -> None:
-    batch = from_rows(ROWS, CHOSEN).with_(logp=torch.randn(3, 5), group=torch.tensor([4, 5, 6]))
+    batch = from_rows(ROWS, CHOSEN).replace(logp=torch.randn(3, 5), group=torch.tensor([4, 5, 6]))
     for rows in (slice(1, 3), torch.tensor([1, 2]), torch.tensor([False, True, True])):
         part = batch[rows]
         assert len(part) == 2
-        assert part.weight is None
         for name, value in batch.items():
             if value is not None:
                 assert torch.equal(getattr(part, name), value[1:])
@@ -71,22 +70,21 @@ def test_the_longest_row_sets_the_width_and_pairs_keep_their_own() -> None:
     assert pairs[:1].trim().rejected.obs.shape[1] == 2
 
 
-@pytest.mark.parametrize(
-    "field", ["action", "reward", "terminated", "truncated", "logp", "weight", "target"]
-)
+@pytest.mark.parametrize("field", ["action", "reward", "terminated", "truncated", "logp", "weight"])
 def test_a_field_of_another_shape_is_refused_by_name(field: str) -> None:
+    batch = Weighed.of(from_rows(ROWS, CHOSEN), weight=torch.zeros(3, 5))
     with pytest.raises(ValueError, match=f"`{field}`"):
-        from_rows(ROWS, CHOSEN).with_(**{field: torch.zeros(3, 4)})
+        batch.replace(**{field: torch.zeros(3, 4)})
 
 
 def test_wrong_masks_observations_and_groups_are_refused() -> None:
     batch = from_rows(ROWS, CHOSEN)
     with pytest.raises(ValueError, match="`chosen`"):
-        batch.with_(chosen=batch.chosen.long())
+        batch.replace(chosen=batch.chosen.long())
     with pytest.raises(ValueError, match="`obs`"):
-        batch.with_(obs=batch.action)
+        batch.replace(obs=batch.action)
     with pytest.raises(ValueError, match="`group`"):
-        batch.with_(group=torch.zeros(2))
+        batch.replace(group=torch.zeros(2))
     with pytest.raises(ValueError, match="row 1 has 3 tokens but 2"):
         from_rows(ROWS[:2], [CHOSEN[0], CHOSEN[1][:2]])
     with pytest.raises(ValueError, match="no rows"):
@@ -94,8 +92,44 @@ def test_wrong_masks_observations_and_groups_are_refused() -> None:
 
 
 def test_state_comes_back_as_it_was() -> None:
-    batch = from_rows(ROWS, CHOSEN).with_(weight=torch.randn(3, 5))
-    twin = Trajectories(**batch.state_dict())  # pyright: ignore[reportArgumentType]
+    batch = Weighed.of(from_rows(ROWS, CHOSEN), weight=torch.randn(3, 5))
+    twin = Weighed.from_state(batch.state_dict())
     for name, value in batch.items():
         other = getattr(twin, name)
         assert other is None if value is None else torch.equal(other, value)
+
+
+def test_what_is_added_is_cut_trimmed_and_taken_apart_with_the_rest() -> None:
+    plain, weight = from_rows(ROWS, CHOSEN), torch.arange(15.0).view(3, 5)
+    batch = WeighedSamples.of(plain, weight=weight, logp=-weight)
+    short = batch[:2].trim()
+    assert isinstance(short, WeighedSamples)
+    assert short.weight.tolist() == [[0, 1, 2], [5, 6, 7]]
+    steps = batch.as_steps()
+    assert isinstance(steps, WeighedSamples)
+    assert steps.weight.flatten().tolist() == [1, 2, 5, 6, 12, 13, 14]
+    assert torch.equal(steps.logp, -steps.weight)
+    assert steps.obs[:, 0].tolist() == [9, 7, 1, 8, 6, 7, 8]
+    assert steps.obs[:, 1].tolist() == [7, 2, 8, 2, 7, 8, 2]
+
+
+def test_rows_are_made_complete_or_not_at_all() -> None:
+    plain = from_rows(ROWS, CHOSEN)
+    with pytest.raises(ValueError, match="`logp` is not known"):
+        Sampled.of(plain)
+    with pytest.raises(TypeError, match="weight"):
+        Weighed.of(plain)
+    whole = Sampled.of(plain, logp=torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="`logp` is not known"):
+        whole.replace(logp=None)
+    assert plain.replace(logp=None).logp is None  # who only looks at rows need not know
+    with pytest.raises(TypeError, match="loop"):
+        Trajectories.from_state(plain.state_dict() | {"loop": torch.zeros(3, 5)})
+
+
+def test_of_what_is_added_to_only_the_known_fields_are_kept() -> None:
+    batch = WeighedSamples.of(
+        from_rows(ROWS, CHOSEN), weight=torch.ones(3, 5), logp=torch.zeros(3, 5)
+    )
+    assert dict(Sampled.of(batch).items()).keys() == dict(from_rows(ROWS, CHOSEN).items()).keys()
+    assert batch.to(torch.device("cpu")) is batch  # nothing moves, nothing is made

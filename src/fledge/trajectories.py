@@ -1,11 +1,15 @@
 """The one thing that flows: B rows of T steps, what was seen, what was done, and what it was
 worth.
+
+What somebody adds to rows (a log-probability, a weight, a target) makes a type of its own out of
+them, complete when it is made: `Weighed.of(batch, weight=advantage)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
@@ -13,12 +17,78 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Trajectories:
+class Rows:
+    """B rows side by side: every field is a tensor that begins with B, or Rows of its own; None
+    where a field may be unknown, which its default says.
+    """
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) is None and field.default is not None:
+                raise ValueError(
+                    f"`{field.name}` is not known: {type(self).__name__} are complete when they "
+                    "are made."
+                )
+
+    @classmethod
+    def of(cls, rows: Rows, **added: Tensor | Rows) -> Self:
+        """Such rows out of others: what these say, of the fields there are here, and what is
+        added. Raises TypeError for a field that nobody gave.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        said = {name: value for name, value in rows.items() if name in known}
+        return cls(**{**said, **added})
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        """What `state_dict` said of rows without rows in them. Raises TypeError for other
+        fields.
+        """
+        return cls(**state)
+
+    def __len__(self) -> int:
+        return len(self.items()[0][1])
+
+    def __getitem__(self, rows: slice | Tensor) -> Self:
+        """The same fields for some of the rows (a slice, an index tensor or a boolean mask over
+        B).
+        """
+        return self._each(lambda value: value[rows])
+
+    def items(self) -> list[tuple[str, Any]]:
+        return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
+
+    def replace(self, **changes: Any) -> Self:
+        """The same rows with other values in some fields."""
+        return dataclasses.replace(self, **changes)
+
+    def to(self, device: torch.device) -> Self:
+        return self._each(lambda value: value.to(device))
+
+    def trim(self) -> Self:
+        """Without the trailing steps that no row has chosen: nothing that counts is lost."""
+        return self._each(lambda value: value.trim() if isinstance(value, Rows) else value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.items())
+
+    def _each(self, change: Callable[[Any], Any]) -> Self:
+        """Every known field changed alike; these very rows where nothing changes."""
+        changed: dict[str, Any] = {}
+        for name, value in self.items():
+            other = None if value is None else change(value)
+            if other is not value:
+                changed[name] = other
+        return self.replace(**changed) if changed else self
+
+
+@dataclass(frozen=True)
+class Trajectories(Rows):
     """B rows, T steps; O and A stand for the shapes of one observation and one action.
 
-    In language, `obs` is the row of token ids and `action` is `obs[:, 1:]`. `None` means "not known
-    yet", which is not zero. Steps where `chosen` is False (prompt, padding, an auto-reset step)
-    hold arbitrary values everywhere and never count.
+    In language, `obs` is the row of token ids and `action` is `obs[:, 1:]`. `None` means "not
+    known", which is not zero. Steps where `chosen` is False (prompt, padding, an auto-reset step)
+    hold arbitrary values everywhere and never count. What a type made of these adds is [B, T, …].
     """
 
     obs: Tensor  # [B, T+1, *O]: one more than the actions, so that every bootstrap is a slice
@@ -27,14 +97,12 @@ class Trajectories:
     reward: Tensor  # [B, T]
     terminated: Tensor  # [B, T] bool: the world (or the stop token) ended the row here
     truncated: Tensor  # [B, T] bool: we stopped looking here
-    logp: Tensor | None = (
-        None  # [B, T]: under whoever acted, on the support that was really sampled
-    )
+    # [B, T]: under whoever acted, on the support that was really sampled
+    logp: Tensor | None = None
     group: Tensor | None = None  # [B]: the same number means the same prompt or start
-    weight: Tensor | None = None  # [B, T]
-    target: Tensor | None = None  # [B, T]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         shape = self.chosen.shape
         if self.chosen.dtype != torch.bool or self.chosen.ndim != 2:
             raise ValueError(
@@ -45,9 +113,8 @@ class Trajectories:
                 f"`obs` is {tuple(self.obs.shape)}: it must be [B, T+1, …] beside chosen "
                 f"{tuple(shape)}."
             )
-        for name in ("action", "reward", "terminated", "truncated", "logp", "weight", "target"):
-            value = getattr(self, name)
-            if value is not None and value.shape[:2] != shape:
+        for name, value in self._by_step():
+            if value.shape[:2] != shape:
                 raise ValueError(
                     f"`{name}` is {tuple(value.shape)}: it must be [B, T, …] beside chosen "
                     f"{tuple(shape)}."
@@ -57,46 +124,23 @@ class Trajectories:
                 f"`group` is {tuple(self.group.shape)}: it must be [B] with B = {shape[0]}."
             )
 
-    def __len__(self) -> int:
-        return self.chosen.shape[0]
+    def _by_step(self) -> list[tuple[str, Tensor]]:
+        """All that is known of every step, [B, T, …] each: every field but `obs` and `group`."""
+        return [
+            (name, value)
+            for name, value in self.items()
+            if value is not None and name not in ("obs", "group")
+        ]
 
-    def __getitem__(self, rows: slice | Tensor) -> Trajectories:
-        """The same fields for some of the rows (a slice, an index tensor or a boolean mask over
-        B).
-        """
-        cut: dict[str, Any] = {
-            name: None if value is None else value[rows] for name, value in self.items()
-        }
-        return type(self)(**cut)
-
-    def items(self) -> list[tuple[str, Any]]:
-        return [(f.name, getattr(self, f.name)) for f in fields(self)]
-
-    def with_(self, **changes: Tensor | None) -> Trajectories:
-        return replace(self, **changes)
-
-    def to(self, device: torch.device) -> Trajectories:
-        if self.obs.device == device:
-            return self
-        moved: dict[str, Any] = {
-            name: None if value is None else value.to(device) for name, value in self.items()
-        }
-        return type(self)(**moved)
-
-    def trim(self) -> Trajectories:
-        """Without the trailing steps that no row has chosen: nothing that counts is lost."""
+    def trim(self) -> Self:
         if self.chosen.shape[1] == 1:
             return self
         used = self.chosen.any(dim=0).nonzero()
         steps = int(used[-1]) + 1 if len(used) else 1
         if steps >= self.chosen.shape[1]:
             return self
-        cut = {
-            name: value[:, :steps]
-            for name, value in self.items()
-            if value is not None and name not in ("obs", "group")
-        }
-        return replace(self, obs=self.obs[:, : steps + 1], **cut)
+        cut = {name: value[:, :steps] for name, value in self._by_step()}
+        return self.replace(obs=self.obs[:, : steps + 1], **cut)
 
     def as_steps(self) -> Self:
         """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs`
@@ -106,13 +150,9 @@ class Trajectories:
         something to be made on.
         """
         rows = self.chosen if self.chosen.any() else self._first_step()
-        cut: dict[str, Any] = {
-            name: None if value is None else value[rows][:, None]
-            for name, value in self.items()
-            if name not in ("obs", "group")
-        }
+        cut = {name: value[rows][:, None] for name, value in self._by_step()}
         obs = torch.stack([self.obs[:, :-1][rows], self.obs[:, 1:][rows]], 1)
-        return replace(self, obs=obs, group=None, **cut)
+        return self.replace(obs=obs, group=None, **cut)
 
     def _first_step(self) -> Tensor:
         """[B, T] bool, True in one place."""
@@ -127,28 +167,32 @@ class Trajectories:
         place = torch.arange(1, self.chosen.shape[1] + 1, device=self.chosen.device)
         return (self.chosen * place).amax(dim=1)
 
-    def state_dict(self) -> dict[str, Tensor | None]:
-        return dict(self.items())
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled(Trajectories):
+    """Of which is known what a policy thought of them: that of whoever acted, or the trainer's."""
+
+    logp: Tensor = dataclasses.field()  # [B, T]; no default, in place of the inherited one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed(Trajectories):
+    """With how much each step counts, whatever made that: an advantage, a posterior."""
+
+    weight: Tensor  # [B, T]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeighedSamples(Sampled, Weighed):
+    """Both: what is learned from while the policy moves away from whoever sampled."""
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairs(Rows):
     """Two answers to the same prompt, row by row: the preferred and the rejected one."""
 
     preferred: Trajectories
     rejected: Trajectories
-
-    def __len__(self) -> int:
-        return len(self.preferred)
-
-    def __getitem__(self, rows: slice | Tensor) -> Pairs:
-        return Pairs(self.preferred[rows], self.rejected[rows])
-
-    def to(self, device: torch.device) -> Pairs:
-        return Pairs(self.preferred.to(device), self.rejected.to(device))
-
-    def trim(self) -> Pairs:
-        return Pairs(self.preferred.trim(), self.rejected.trim())
 
 
 def from_rows(

@@ -18,7 +18,7 @@ from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGr
 from fledge.algorithms.policy.trpo import trpo
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Trajectories, Weighed
 from fledge.worlds.world import Box, Choices, Space
 from tests.subjects import learner, seeded
 
@@ -56,9 +56,7 @@ def actor_critic(
     return made
 
 
-def samples(
-    actor_critic: ActorCritic, rows: int = 6, steps: int = 5, seed: int = 2
-) -> Trajectories:
+def samples(actor_critic: ActorCritic, rows: int = 6, steps: int = 5, seed: int = 2) -> Weighed:
     """Of the policy's own, some steps not chosen, some ends of both kinds; `weight` an advantage
     drawn at random.
     """
@@ -76,7 +74,7 @@ def samples(
     reward, weight = torch.randn(2, rows, steps, generator=random, dtype=torch.float64)
     action = action.view(rows, steps, *action.shape[1:])
     logp = logp.view(rows, steps)
-    return Trajectories(
+    return Weighed(
         obs, action, chosen, reward, terminated, truncated & ~terminated, logp=logp, weight=weight
     )
 

@@ -31,7 +31,7 @@ from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Weighed
 from tests.every_algorithm import ALL_ROWS, EVERY, Case, policy
 from tests.subjects import (
     GARBAGE,
@@ -111,7 +111,7 @@ def case(
     )
     batch = rollouts(policy(7) if name.startswith("off") else actor)
     reward = torch.where((torch.arange(16) // 2 % 3 == 1)[:, None], 0.0, batch.reward)
-    batch = batch.with_(reward=reward.abs() if "posterior" in name else reward)
+    batch = batch.replace(reward=reward.abs() if "posterior" in name else reward)
     return Case(algorithm, fit, Gradients(fit), batch[rows])
 
 
@@ -169,7 +169,7 @@ def test_a_truncated_row_is_credited_like_a_terminated_one(name: str) -> None:
     for swap in (False, True):
         made = case(name)
         if swap:
-            made.batch = made.batch.with_(
+            made.batch = made.batch.replace(
                 terminated=made.batch.truncated, truncated=made.batch.terminated
             )
         gradients.append(made.gradient()[0])
@@ -189,14 +189,13 @@ def test_credit_does_not_cross_an_end(name: str, end: str) -> None:
         flags = getattr(batch, end).clone()
         flags[:, step] = True
         reward = torch.where(batch.chosen & (torch.arange(12) > step), late, batch.reward)
-        batch = batch.with_(
+        batch = batch.replace(
             reward=reward, chosen=batch.chosen | (torch.arange(12) == step), **{end: flags}
         )
         algorithm = made.algorithm
         given = (torch.ones_like(reward), reward) if isinstance(algorithm, OffPolicy) else (reward,)
         weighed = algorithm.weigh(batch, *given)
-        weighed = weighed.weight if isinstance(weighed, Trajectories) else weighed
-        assert weighed is not None
+        weighed = weighed.weight if isinstance(weighed, Weighed) else weighed
         credit.append(weighed[:, : step + 1])
     torch.testing.assert_close(credit[0], credit[1], rtol=0, atol=0)
 
@@ -271,7 +270,7 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     assert resumed.algorithm.unfinished is None
     assert torch.equal(weights(resumed), weights(straight))
     assert resumed.algorithm.kl.beta == straight.algorithm.kl.beta
-    batch = straight.batch if name.startswith("off") else straight.batch.with_(logp=None)
+    batch = straight.batch if name.startswith("off") else straight.batch.replace(logp=None)
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
     assert torch.equal(weights(resumed), weights(straight))
 
@@ -283,7 +282,7 @@ def test_an_update_between_batches_continues_with_the_same_bits(name: str, tmp_p
     save_state(tmp_path / "state", straight.algorithm.state_dict())
     resumed.algorithm.load_state_dict(load_state(tmp_path / "state"))
     assert resumed.algorithm.unfinished is None
-    batch = straight.batch if name.startswith("off") else straight.batch.with_(logp=None)
+    batch = straight.batch if name.startswith("off") else straight.batch.replace(logp=None)
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
     assert torch.equal(weights(resumed), weights(straight))
     assert resumed.algorithm.kl.beta == straight.algorithm.kl.beta

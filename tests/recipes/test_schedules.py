@@ -108,7 +108,7 @@ def answers(
     batch = rollouts(policy, seed=seed)
     last = torch.zeros_like(batch.chosen).scatter_(1, batch.last()[:, None] - 1, True)
     total = worth(batch.reward.sum(1, keepdim=True))
-    return batch.with_(reward=torch.where(last, total, 0.0))
+    return batch.replace(reward=torch.where(last, total, 0.0))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

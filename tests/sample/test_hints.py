@@ -192,7 +192,7 @@ def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(
 
     before = likely()
     star(policy, learner(policy, rate=1e-3), Stopwatch(), updates_per_step=3, epochs=3).update(
-        batch.with_(logp=None)
+        batch.replace(logp=None)
     )
     assert (likely() > before).all()
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.algorithms.policy.reinforce import Reinforce
-from fledge.algorithms.preference.dpo import DPO
+from fledge.algorithms.preference.dpo import DPO, WeighedPairs
 from fledge.algorithms.preference.kto import KTO
 from fledge.errors import UserError
 from fledge.exact.enumerable import Language
@@ -28,7 +28,7 @@ from fledge.score.kl import stepwise_kl
 from fledge.score.kl_control import KLControl
 from fledge.score.scoring import kl_to
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Pairs, Trajectories
+from fledge.trajectories import Pairs, Sampled, Trajectories
 from tests.algorithms.enumeration import EXACT
 from tests.subjects import Gradients, TableNetwork, learner, seeded, speak
 
@@ -90,7 +90,7 @@ class Cut:
             blank = speak(
                 LANGUAGE, words, 4, self.reward, torch.zeros(16, 2, dtype=torch.float64), group
             )
-            return blank.with_(logp=self.policy.log_prob(blank.obs, blank.action, blank.chosen))
+            return blank.replace(logp=self.policy.log_prob(blank.obs, blank.action, blank.chosen))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -113,14 +113,14 @@ def test_preferences_are_fitted_best_by_the_reference_times_exp_of_the_reward(
     look = Gradients(cut.fit)
     pairs = list(permutations(cut.words, 2))
     first, second = ([pair[side] for pair in pairs] for side in (0, 1))
-    often = torch.sigmoid(cut.reward[first] - cut.reward[second])[:, None].expand(-1, 2)
-    batch = Pairs(cut.rows(first).with_(weight=often), cut.rows(second))
+    often = torch.sigmoid(cut.reward[first] - cut.reward[second])
+    batch = WeighedPairs(cut.rows(first), cut.rows(second), often)
     algorithm = DPO(cut.policy, cut.fit, Stopwatch(), reference=cut.reference, beta=BETA)
     figures = algorithm.update(batch)
     assert look.flat.abs().max() < 1e-9
     apart = cut.best_logp - cut.reference_logp
     assert figures["preferred_log_ratio"] == pytest.approx(
-        ((often[:, 0] * apart[first]).sum() / often[:, 0].sum()).item(), rel=1e-8
+        ((often * apart[first]).sum() / often.sum()).item(), rel=1e-8
     )
     with torch.no_grad():
         cut.network.table.add_(
@@ -181,7 +181,7 @@ def test_the_figures_are_of_that_reference_too(rule: Decoding) -> None:
     rows, p = cut.rows(cut.words), cut.best_logp[cut.words].exp()
     apart = cut.best_logp - cut.reference_logp
     wanted = (p * apart[cut.words]).sum().item()
-    figures = kl_to(cut.reference, rows, cut.fit, p * len(p))[1]
+    figures = kl_to(cut.reference, Sampled.of(rows), cut.fit, p * len(p))[1]
     assert figures["kl_k1"] == pytest.approx(wanted, rel=1e-8)
     whole = cut.reference.with_rule(Decoding(TEMPERATURE))
     assert (p * stepwise_kl(cut.policy, whole, rows)).sum().item() == pytest.approx(
@@ -250,7 +250,7 @@ def on_a_table(name: str, heat: float, rule: Decoding) -> tuple[Tensor, dict[str
     reward = torch.randn(16, dtype=torch.float64, generator=seeded(3))
     batch = speak(LANGUAGE, words, 4, reward, torch.zeros(16, 2, dtype=torch.float64), group)
     with torch.no_grad():
-        batch = batch.with_(logp=policy.log_prob(batch.obs, batch.action, batch.chosen))
+        batch = batch.replace(logp=policy.log_prob(batch.obs, batch.action, batch.chosen))
     if name == "ppo":
         settings = PPOSettings(updates_per_step=1)
         both = SharedCritic(policy, ScalarHead(policy.network.width).double())

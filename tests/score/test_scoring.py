@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from fledge.score.scoring import groups, kl_to, mean_over_groups, sum_rewards, zero_spread_groups
+from fledge.trajectories import Sampled
 from tests.every_algorithm import policy
 from tests.subjects import learner, rollouts
 
 
 def test_without_a_reference_the_policy_is_at_no_distance() -> None:
     actor = policy()
-    kl, figures = kl_to(None, rollouts(actor), learner(actor))
+    kl, figures = kl_to(None, Sampled.of(rollouts(actor)), learner(actor))
     assert len(figures) == 2
     assert set(figures.values()) == {0.0}
     assert not kl.any()
@@ -35,10 +36,10 @@ def test_rows_earn_what_stands_on_chosen_steps_and_a_batch_that_does_not_say_is_
         float(reward[own].sum()) for reward, own in zip(batch.reward, batch.chosen, strict=True)
     ]
     assert sum_rewards(
-        batch.with_(reward=torch.where(batch.chosen, batch.reward, 9.0))
+        batch.replace(reward=torch.where(batch.chosen, batch.reward, 9.0))
     ).tolist() == pytest.approx(by_hand)
-    assert groups(batch.with_(group=None)).tolist() == [0, 0, 0, 0]
+    assert groups(batch.replace(group=None)).tolist() == [0, 0, 0, 0]
     assert batch.group is not None
     first = (batch.group == batch.group[0])[:, None]
-    flat = batch.with_(reward=torch.where(first, 0.0, batch.reward))
+    flat = batch.replace(reward=torch.where(first, 0.0, batch.reward))
     assert zero_spread_groups(flat, learner(policy())) == 0.5

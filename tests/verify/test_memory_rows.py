@@ -24,7 +24,7 @@ class OneLess(Replay):
 class EvenWeights(Replay):
     def draw(self, rows: int, gamma: float, n_step: int = 1, **named: Any) -> Transitions:
         drawn = super().draw(rows, gamma, n_step, **named)
-        return Transitions(**dict(drawn.items()) | {"weight": drawn.weight * 0 + 1})
+        return drawn.replace(weight=drawn.weight * 0 + 1)
 
 
 @pytest.mark.parametrize(

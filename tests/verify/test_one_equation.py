@@ -40,14 +40,14 @@ class RewardSquared(Reinforce):
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        return super().update(batch.with_(reward=batch.reward**2), between_steps)
+        return super().update(batch.replace(reward=batch.reward**2), between_steps)
 
 
 class RewardSquaredEM(ExpectationMaximisation):
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        return super().update(batch.with_(reward=batch.reward**2), between_steps)
+        return super().update(batch.replace(reward=batch.reward**2), between_steps)
 
 
 class HalfTheRows(Supervised):

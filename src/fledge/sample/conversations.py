@@ -215,7 +215,7 @@ class JudgedRows:
             self.figures = {"epoch": self.position / self.rows.size}
         rows = from_rows([ids for (ids, _), _ in batch], [own for (_, own), _ in batch], self.pad)
         verdict = torch.tensor([1.0 if wanted else -1.0 for _, wanted in batch])
-        return rows.with_(reward=torch.where(rows.terminated, verdict[:, None], 0.0))
+        return rows.replace(reward=torch.where(rows.terminated, verdict[:, None], 0.0))
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}

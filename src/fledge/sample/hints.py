@@ -91,7 +91,7 @@ class Hints:
                 some = place[a : a + at_a_time]
                 part = batch[some].to(policy.network.unembedding.device)
                 logp[some] = policy.log_prob(part.obs, part.action, part.chosen).to(logp)
-        return batch.with_(logp=logp)
+        return batch.replace(logp=logp)
 
     def state_dict(self) -> dict[str, Any]:
         return self.rollouts.state_dict()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.sample.sum_tree import SumTree
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Rows, Trajectories
 
 SMALLEST_SURPRISE = (
     1e-6  # ε of Schaul et al. 2016, §3.3: what is known by heart is still drawn now and then
@@ -29,7 +29,7 @@ PLACES = ("head", "filled", "oldest", "count", "highest")
 
 
 @dataclass(frozen=True)
-class Transitions:
+class Transitions(Rows):
     """N single steps, each with k ≥ 1 rewards behind it and the observation after them."""
 
     obs: Tensor  # [N, *O]
@@ -40,21 +40,6 @@ class Transitions:
     terminated: Tensor  # [N] bool: the world ended there; what lies beyond a truncation counts
     weight: Tensor  # [N]: importance weight, 1 where all steps were equally likely to be drawn
     index: Tensor  # [N] int64: where the memory keeps the step
-
-    def __len__(self) -> int:
-        return len(self.reward)
-
-    def __getitem__(self, rows: slice) -> Self:
-        return type(self)(**{name: value[rows] for name, value in self.items()})
-
-    def items(self) -> list[tuple[str, Tensor]]:
-        return [(f.name, getattr(self, f.name)) for f in fields(self)]
-
-    def to(self, device: torch.device) -> Self:
-        return type(self)(**{name: value.to(device) for name, value in self.items()})
-
-    def trim(self) -> Self:
-        return self
 
 
 @dataclass(frozen=True)

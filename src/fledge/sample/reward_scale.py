@@ -46,7 +46,7 @@ class RewardScale:
             seen[:, t] = self.back
             self.back = torch.where(ended[:, t], 0.0, self.back)
         self._count_in(seen[rows.chosen])
-        return rows.with_(reward=(rows.reward / self.spread).clamp(-MOST, MOST))
+        return rows.replace(reward=(rows.reward / self.spread).clamp(-MOST, MOST))
 
     def begin_anew(self) -> None:
         """Every copy is at the start of an episode; what was learned of the spread stays."""

@@ -196,10 +196,12 @@ def first_steps(rows: Trajectories, most: int) -> Trajectories:
     would have come.
     """
     number = rows.chosen.T.flatten().cumsum(0).view(rows.chosen.T.shape).T  # [B, T]: 1, 2, …
-    kept = rows.with_(chosen=rows.chosen & (number <= most)).trim()
+    kept = rows.replace(chosen=rows.chosen & (number <= most)).trim()
     place = torch.arange(kept.obs.shape[1])
     behind = torch.where(kept.chosen, place[1:], 0).amax(1, keepdim=True)  # [B, 1]
-    return kept.with_(obs=kept.obs[torch.arange(len(kept))[:, None], torch.minimum(place, behind)])
+    return kept.replace(
+        obs=kept.obs[torch.arange(len(kept))[:, None], torch.minimum(place, behind)]
+    )
 
 
 @contextmanager

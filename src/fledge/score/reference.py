@@ -15,16 +15,15 @@ from fledge.score.scoring import log_prob_in_pieces, untruncate
 from fledge.trajectories import Trajectories
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Referred(Trajectories):
     """Trajectories beside which stands what the reference says of them."""
 
-    reference_logp: Tensor | None = None  # [B, T]
+    reference_logp: Tensor  # [B, T]
 
     @property
     def reference_answer(self) -> Tensor:
         """log π_ref of each row's answer.  [B]"""
-        assert self.reference_logp is not None
         return torch.where(self.chosen, self.reference_logp, 0.0).sum(1)
 
 
@@ -34,10 +33,8 @@ def refer(reference: TokenPolicy, rows: Trajectories, learner: Learner) -> Refer
     Asked in pieces of the learner's size, which change memory and nothing else.
     """
     rows = rows.to(learner.device)
-    return Referred(
-        **dict(rows.items()),
-        reference_logp=log_prob_in_pieces(untruncate(reference), rows, learner),
-    )
+    said = log_prob_in_pieces(untruncate(reference), rows, learner)
+    return Referred.of(rows, reference_logp=said)
 
 
 def answer_logp(policy: TokenPolicy, rows: Trajectories) -> Tensor:

@@ -28,15 +28,14 @@ def drift(logp: Tensor, batch: Trajectories, count: Tensor) -> Tensor:
     return total((logp.detach() - batch.logp).abs(), batch.chosen, count)
 
 
-def sampled_entropy(batch: Trajectories, learner: Learner) -> float:
+def sampled_entropy(logp: Tensor, chosen: Tensor, learner: Learner) -> float:
     """The mean of −log-probability over what was sampled, in nats per token: a consistent estimate
-    of the policy's entropy.
+    of the policy's entropy.  [B, T], [B, T]
 
     A ratio of two sums, nats and tokens: where rows differ in length, few of them estimate it with
     a bias.
     """
-    assert batch.logp is not None
-    return float(learner.sum(total(-batch.logp, batch.chosen, learner.count(batch.chosen))))
+    return float(learner.sum(total(-logp, chosen, learner.count(chosen))))
 
 
 def check_drift(value: float) -> None:

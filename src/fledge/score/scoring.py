@@ -14,7 +14,7 @@ from fledge.learner import Learner
 from fledge.log_prob import Decoding
 from fledge.policy import Policy, TokenPolicy
 from fledge.score.rollout_figures import check_drift, drift, sampled_entropy
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled, Trajectories
 from fledge.weigh import equal_in_group
 
 
@@ -29,7 +29,7 @@ def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) ->
 
 def use_trainer_logp(
     policy: Policy, batch: Trajectories, learner: Learner
-) -> tuple[Trajectories, dict[str, float]]:
+) -> tuple[Sampled, dict[str, float]]:
     """The batch with `logp` the trainer's own, so that ratios start at exactly 1; with its drift
     and entropy.
 
@@ -42,12 +42,12 @@ def use_trainer_logp(
     logp = log_prob_in_pieces(policy, batch, learner)
     figures = {"drift": float(learner.sum(drift(logp, batch, learner.count(batch.chosen))))}
     check_drift(figures["drift"])
-    batch = batch.with_(logp=logp)
-    return batch, figures | {"entropy": sampled_entropy(batch, learner)}
+    entropy = sampled_entropy(logp, batch.chosen, learner)
+    return Sampled.of(batch, logp=logp), figures | {"entropy": entropy}
 
 
 def kl_to(
-    reference: Policy | None, batch: Trajectories, learner: Learner, weight: Tensor | None = None
+    reference: Policy | None, batch: Sampled, learner: Learner, weight: Tensor | None = None
 ) -> tuple[Tensor, dict[str, float]]:
     """log π/π_ref per step [B, T], and two estimates of the KL in nats per completion, `kl_k1` and
     `kl_k3`.
@@ -59,8 +59,7 @@ def kl_to(
     cut off); k3 leaves out what of the reference is off the policy's support, and lies below.
     """
     if reference is None:
-        return torch.zeros_like(batch.reward), {"kl_k1": 0.0, "kl_k3": 0.0}
-    assert batch.logp is not None
+        return no_kl(batch)
     other = log_prob_in_pieces(untruncate(reference), batch, learner)
     each = {"kl_k1": kl_k1(batch.logp, other), "kl_k3": kl_k3(batch.logp, other)}
     each = {name: torch.where(batch.chosen, kl, 0.0) for name, kl in each.items()}  # [B, T]
@@ -69,6 +68,11 @@ def kl_to(
     return each["kl_k1"], {
         name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()
     }
+
+
+def no_kl(batch: Trajectories) -> tuple[Tensor, dict[str, float]]:
+    """What `kl_to` says where there is no reference: nothing is far from nothing."""
+    return torch.zeros_like(batch.reward), {"kl_k1": 0.0, "kl_k3": 0.0}
 
 
 def kl_seen(
@@ -82,12 +86,13 @@ def kl_seen(
     """
     group = groups(batch)
     if reference is None:
-        return kl_to(None, batch, learner)[1]
+        return no_kl(batch)[1]
     order = group.argsort(stable=True)
     first = torch.ones_like(group, dtype=torch.bool)
     first[1:] = group[order[1:]] != group[order[:-1]]
     some = batch[order[first]].trim()
-    return kl_to(reference, some.with_(logp=log_prob_in_pieces(policy, some, learner)), learner)[1]
+    logp = log_prob_in_pieces(policy, some, learner)
+    return kl_to(reference, Sampled.of(some, logp=logp), learner)[1]
 
 
 def untruncate(reference: Policy) -> Any:

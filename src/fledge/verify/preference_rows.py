@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fledge.algorithms.preference.dpo import DPO, IPO
+from fledge.algorithms.preference.dpo import DPO, IPO, WeighedPairs
 from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
@@ -116,13 +116,12 @@ def pairs_of(
 ) -> Pairs:
     """weight [pairs]"""
     language, nothing = bench.problem.language, torch.zeros_like(bench.reward)
-    sides = [
+    upper, lower = (
         speak(language, words, language.vocabulary, nothing) for words in (preferred, rejected)
-    ]
-    if weight is not None:
-        counts = weight.to(nothing)[:, None].expand(sides[0].chosen.shape)
-        sides[0] = sides[0].with_(weight=counts)
-    return Pairs(*sides)
+    )
+    if weight is None:
+        return Pairs(upper, lower)
+    return WeighedPairs(upper, lower, weight.to(nothing))
 
 
 def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: Hardware) -> Row:
@@ -190,7 +189,7 @@ def kto_row(hardware: Hardware) -> Row:
     ends = (torch.arange(1, rows.chosen.shape[1] + 1) == rows.last().cpu()[:, None]).to(
         verdict.device
     )
-    ascent, figures = bench.update(rows.with_(reward=torch.where(ends, verdict, 0.0)))
+    ascent, figures = bench.update(rows.replace(reward=torch.where(ends, verdict, 0.0)))
     anchor = max(0.0, sum(said[w].ratio for w in words) / len(words))
     coefficient, loss = [0.0] * len(said), 0.0
     for w, good in zip(words, wanted, strict=True):

@@ -10,7 +10,7 @@ from fledge.exact.enumerable import Language
 from fledge.fit import nll, total
 from fledge.learner import Learner, Schedule
 from fledge.policy import TokenPolicy
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Weighed
 from fledge.verify.laboratory import Hardware
 from fledge.verify.table import TableNetwork, speak
 
@@ -31,10 +31,9 @@ def fit_weighted(
     everything = range(len(language.sequences))
     rows = speak(language, everything, language.vocabulary, q.to(hardware.device, hardware.dtype))
     weights = q.to(hardware.device, hardware.dtype)[:, None].expand(rows.chosen.shape)
-    rows = rows.with_(weight=weights)
+    rows = Weighed.of(rows, weight=weights)
 
-    def loss(part: Trajectories) -> tuple[Tensor, dict[str, Tensor]]:
-        assert part.weight is not None
+    def loss(part: Weighed) -> tuple[Tensor, dict[str, Tensor]]:
         return total(
             nll(policy.log_prob(part.obs, part.action, part.chosen), part.weight), part.chosen, 1.0
         ), {}

@@ -165,7 +165,7 @@ def right_or_wrong() -> Trajectories:
     batch = rollouts(policy())
     ends = torch.arange(1, 13) == batch.last()[:, None]
     right = torch.tensor([1, 1, 0, 0, 1, 0, 0, 1] * 2)
-    return batch.with_(reward=(ends & (right[:, None] == 1)).double())
+    return batch.replace(reward=(ends & (right[:, None] == 1)).double())
 
 
 def gradient(
@@ -201,7 +201,9 @@ def test_prompts_without_a_right_answer_do_not_count() -> None:
 
 def test_where_nothing_is_right_nothing_moves() -> None:
     batch = right_or_wrong()
-    figures, none = gradient(batch.with_(reward=torch.zeros_like(batch.reward)), updates_per_step=2)
+    figures, none = gradient(
+        batch.replace(reward=torch.zeros_like(batch.reward)), updates_per_step=2
+    )
     assert not none.any()
     assert (figures["kept"], figures["unsolved_groups"], figures["steps_skipped"]) == (0, 1, 2)
     assert "bound" not in figures  # 0 would say that everything succeeded
@@ -214,7 +216,7 @@ def test_a_batch_without_a_right_answer_does_not_send_the_policy_back_to_its_bas
     algorithm.update(right_or_wrong())
     batch = rollouts(actor)
     learned = [p.detach().clone() for p in actor.parameters()]
-    algorithm.update(batch.with_(reward=torch.zeros_like(batch.reward)))
+    algorithm.update(batch.replace(reward=torch.zeros_like(batch.reward)))
     assert all(torch.equal(a, b) for a, b in zip(learned, actor.parameters(), strict=True))
 
 
@@ -247,6 +249,6 @@ def test_restart_from_base_forgets_the_updates_before() -> None:
         algorithm = rest_em(actor, fit, Stopwatch(), threshold=0.0, updates_per_step=2)
         for seed in batches:
             algorithm.minibatches.generator.manual_seed(seed)
-            algorithm.update(rollouts(policy(), seed=seed).with_(logp=None))
+            algorithm.update(rollouts(policy(), seed=seed).replace(logp=None))
         ends.append(torch.cat([p.detach().flatten() for p in fit.parameters]))
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=0)

@@ -146,7 +146,7 @@ def test_what_was_chosen_is_labelled_and_kept_and_nothing_else() -> None:
     assert not first.chosen.all()
     made.update(first)
     figures = made.update(
-        second.with_(action=torch.full_like(second.action, 9), reward=second.reward + torch.nan)
+        second.replace(action=torch.full_like(second.action, 9), reward=second.reward + torch.nan)
     )
     seen = torch.cat([batch.obs[:, :-1][batch.chosen] for batch in (first, second)])
     assert made.labelled.obs is not None

@@ -77,7 +77,6 @@ def test_the_gradient_is_the_mean_score_times_the_advantage(name: str) -> None:
     each = distribution(name, said(both, batch, here))
     parts = [action] if len(each) == 1 else list(action.unbind(-1))
     logp = sum((of.log_prob(done) for of, done in zip(each, parts, strict=True)), torch.zeros(()))
-    assert batch.weight is not None
     expected = torch.autograd.grad((logp * batch.weight[batch.chosen]).mean(), here)[0]
     near = FisherVectorProduct(both, batch, learner(both.critic))
     torch.testing.assert_close(near.gradient(), expected, **EXACT)

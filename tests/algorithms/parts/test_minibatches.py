@@ -9,14 +9,15 @@ from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMax
 from fledge.algorithms.parts.minibatches import Minibatches, keep_rows
 from fledge.errors import UserError
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
 from tests.every_algorithm import policy
 from tests.subjects import Gradients, learner, rollouts
 
 BATCH = rollouts(policy())
 
 
-def begun(updates_per_step: int, epochs: int, rows: int = 16) -> Minibatches:
-    plan = Minibatches(updates_per_step, epochs)
+def begun(updates_per_step: int, epochs: int, rows: int = 16) -> Minibatches[Trajectories]:
+    plan = Minibatches(updates_per_step, epochs, kind=Trajectories)
     plan.begin(BATCH[:rows], {})
     return plan
 
@@ -36,7 +37,7 @@ def test_fewer_rows_than_updates_and_epochs_that_do_not_divide_are_refused() -> 
     with pytest.raises(UserError, match=r"3 rows.*4 updates"):
         begun(4, 1, rows=3)
     with pytest.raises(ValueError, match=r"updates_per_step=5.*epochs=2"):
-        Minibatches(5, 2)
+        Minibatches(5, 2, kind=Trajectories)
 
 
 def test_figures_are_means_over_the_steps_that_were_made() -> None:
@@ -66,7 +67,7 @@ def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that
     batch = rollouts(policy())
     ends = torch.arange(1, 13) == batch.last()[:, None]
     # one right answer
-    batch = batch.with_(reward=(ends & (torch.arange(16) == 3)[:, None]).double())
+    batch = batch.replace(reward=(ends & (torch.arange(16) == 3)[:, None]).double())
     figures = []
     for pieces in (1, 8):
         actor = policy()

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fledge.algorithms.parts.fisher_vector_product import policy_parameters
+from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGradientSettings
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
@@ -21,7 +22,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Trajectories, Weighed
 from fledge.worlds.make import make_world
 from tests.algorithms.counted_worlds import Circle
 from tests.algorithms.heads import ACTIONS, actor_critic, distribution, samples
@@ -92,7 +93,7 @@ def test_the_step_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_ch
     for rows, garbage in ((None, 0.0), (7, 0.0), (None, 1e9)):
         policy, algorithm = made(name, world, 1e-3, rows_per_micro_batch=rows)
         policy.load_state_dict(base.state_dict())
-        soiled = batch.with_(reward=torch.where(batch.chosen, batch.reward, garbage))
+        soiled = batch.replace(reward=torch.where(batch.chosen, batch.reward, garbage))
         algorithm.update(soiled)
         weights.append(torch.cat([p.detach().flatten() for p in policy.parameters()]))
     torch.testing.assert_close(weights[1], weights[0], atol=1e-6, rtol=1e-5)
@@ -135,7 +136,7 @@ def test_samples_of_an_older_policy_count_by_their_truncated_ratio() -> None:
     policy, _ = made("actor-critic", world, 1e-3)
     batch = next(Episodes(world, policy, Stopwatch(), steps=20, seed=1))
     assert batch.logp is not None
-    older = batch.with_(logp=batch.logp - torch.where(torch.arange(20) % 2 == 0, 0.5, -0.5))
+    older = batch.replace(logp=batch.logp - torch.where(torch.arange(20) % 2 == 0, 0.5, -0.5))
     weights = {}
     for name, rows, cut in (("own", batch, None), ("older", older, 1.2)):
         algorithm = AdvantageActorCritic(
@@ -209,24 +210,24 @@ def test_reinforce_with_a_critic_weighs_by_the_return_less_the_value() -> None:
     torch.testing.assert_close(weighed.weight, wanted)
 
 
-def by_a2c(both: ActorCritic, batch: Trajectories) -> Trajectories:
+def by_a2c(both: ActorCritic, batch: Trajectories) -> Judged:
     return AdvantageActorCritic(both, learner(both), Stopwatch(), gamma=1.0).weigh(batch)[0]
 
 
-def by_ppo(both: ActorCritic, batch: Trajectories) -> Trajectories:
+def by_ppo(both: ActorCritic, batch: Trajectories) -> Judged:
     settings = PPOSettings(gae_lambda=1.0, whiten_advantage=False)
     made = PPO(both, learner(both), Stopwatch(), settings, generator=seeded(0))
     return made.weigh(*made.score(batch))[0]
 
 
-def by_natural(both: ActorCritic, batch: Trajectories) -> Trajectories:
+def by_natural(both: ActorCritic, batch: Trajectories) -> Judged:
     settings = NaturalGradientSettings(1.0, 1.0, whiten_advantage=False)
     return NaturalGradient(
         both, learner(both.critic), Stopwatch(), settings, generator=seeded(0)
     ).weigh(batch)[0]
 
 
-def by_reinforce(both: ActorCritic, batch: Trajectories) -> Trajectories:
+def by_reinforce(both: ActorCritic, batch: Trajectories) -> Weighed:
     made = Reinforce(both, learner(both), Stopwatch(), baseline="value", actor_critic=both)
     return made.weigh(batch, batch.reward)
 
@@ -234,7 +235,7 @@ def by_reinforce(both: ActorCritic, batch: Trajectories) -> Trajectories:
 @pytest.mark.parametrize("end", ["terminated", "truncated"])
 @pytest.mark.parametrize("weigh", [by_a2c, by_ppo, by_natural, by_reinforce])
 def test_credit_ends_with_the_episode_and_a_cut_is_worth_what_the_critic_says_of_its_end(
-    weigh: Callable[[ActorCritic, Trajectories], Trajectories], end: str
+    weigh: Callable[[ActorCritic, Trajectories], Weighed], end: str
 ) -> None:
     """Rewards 1, 2, then a step that only begins anew, then 4; γ = λ = 1, by hand."""
     both, no = actor_critic("one choice"), torch.zeros(1, 4, dtype=torch.bool)
@@ -243,6 +244,7 @@ def test_credit_ends_with_the_episode_and_a_cut_is_worth_what_the_critic_says_of
     reward = torch.tensor([[1.0, 2.0, 0.0, 4.0]]).double()
     obs = torch.randn(1, 5, 3, dtype=torch.float64, generator=seeded(7))
     weighed = weigh(both, Trajectories(obs, no.long(), chosen, reward, **ends))
+    assert isinstance(weighed, Judged)
     v = both.value(obs)[0].tolist()
     assert len({round(x, 2) for x in v}) == 5
     first, second = (v[2], v[4]) if end == "truncated" else (0.0, 0.0)

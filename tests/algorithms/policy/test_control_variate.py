@@ -138,7 +138,7 @@ def test_policy_and_guess_learn_together() -> None:
         )
         reward = [completion.tokens.count(2) / 2 for completion in completions]
         batch = build_trajectories(completions, reward, [0] * 64)
-        losses.append(algorithm.update(batch.with_(reward=batch.reward.double()))["value_loss"])
+        losses.append(algorithm.update(batch.replace(reward=batch.reward.double()))["value_loss"])
         scores.append(sum(reward) / 64)
     assert losses[-1] < 0.1 * losses[0]
     assert scores[-1] > 0.9

@@ -18,6 +18,7 @@ from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.errors import UserError
 from fledge.fit import total
 from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Sampled
 from fledge.weigh import overlong_penalty
 from tests.algorithms.enumeration import EXACT, Enumeration, cosine, relative_error
 from tests.every_algorithm import policy
@@ -111,7 +112,7 @@ def test_dapo_drops_groups_without_spread_from_the_denominator() -> None:
     batch = rollouts(actor)
     ends = torch.arange(1, 13) == batch.last()[:, None]
     right = torch.tensor([1, 1, 0, 0, 1, 0, 0, 1] * 2)
-    batch = batch.with_(reward=(ends & (right[:, None] == 1)).double())
+    batch = batch.replace(reward=(ends & (right[:, None] == 1)).double())
     fit = learner(actor)
     gradients = Gradients(fit)
     assert dapo(actor, fit, Stopwatch()).update(batch)["zero_spread_groups"] == 0.5
@@ -128,7 +129,7 @@ def test_a_batch_of_which_nothing_is_left_moves_nothing_and_is_a_step() -> None:
     gradients = Gradients(fit)
     batch = rollouts(actor)
     algorithm = dapo(actor, fit, Stopwatch(), updates_per_step=4)
-    figures = algorithm.update(batch.with_(reward=torch.zeros_like(batch.reward)))
+    figures = algorithm.update(batch.replace(reward=torch.zeros_like(batch.reward)))
     assert figures["zero_spread_groups"] == 1
     assert len(gradients.taken) == 4
     assert not gradients.flat.any()
@@ -223,12 +224,12 @@ def test_equal_rewards_in_float32_are_no_advantage() -> None:
     for worth in (0.7, 0.1, 1 / 3, 123.456):
         batch = rollouts(policy())[:7]
         ends = torch.arange(1, 13) == batch.last()[:, None]
-        batch = batch.with_(
+        batch = batch.replace(
             reward=torch.where(ends, worth, 0.0).float(), group=torch.zeros(7, dtype=torch.long)
         )
         actor = policy()
-        weight = GRPO(actor, learner(actor), Stopwatch()).weigh(batch, torch.zeros(7, 12)).weight
-        assert weight is not None
+        made = GRPO(actor, learner(actor), Stopwatch())
+        weight = made.weigh(Sampled.of(batch), torch.zeros(7, 12)).weight
         assert weight.abs().max() < 1e-6 * worth
 
 
@@ -237,5 +238,5 @@ def test_samples_of_another_policy_are_refused() -> None:
     fit, batch = learner(actor), rollouts(actor)
     assert batch.logp is not None
     with pytest.raises(UserError, match="disagree"):
-        GRPO(actor, fit, Stopwatch()).update(batch.with_(logp=batch.logp + 0.5))
+        GRPO(actor, fit, Stopwatch()).update(batch.replace(logp=batch.logp + 0.5))
     assert fit.steps == 0

@@ -41,7 +41,7 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
         both.critic[-1].weight.zero_()  # pyright: ignore[reportCallIssue]
     batch = samples(both, rows=16, steps=8)
     place = torch.randint(0, 5, (16, 9), generator=seeded(7))
-    batch = batch.with_(obs=torch.eye(5, dtype=torch.float64)[place])
+    batch = batch.replace(obs=torch.eye(5, dtype=torch.float64)[place])
     pi = torch.softmax(
         table.weight.detach().T / math.sqrt(1 + 1e-8), -1
     ).numpy()  # the encoder divides by a spread of 1
@@ -65,7 +65,7 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
         generator=seeded(0),
         step=FixedRate(0.7),
     )
-    figures = made.update(batch.with_(logp=None))
+    figures = made.update(batch.replace(logp=None))
     moved = (table.weight.detach() - before).T.numpy()
     np.testing.assert_allclose(moved, 0.7 * expected, rtol=1e-4, atol=1e-5)
     assert figures["policy_grad_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-6)
@@ -104,7 +104,6 @@ def test_the_advantage_is_that_of_gae_brought_to_mean_0_and_spread_1() -> None:
     )
     inside = expected[batch.chosen]
     whitened, _ = algorithm(both, gamma=0.9, gae_lambda=0.7).weigh(batch)
-    assert whitened.weight is not None
     torch.testing.assert_close(
         whitened.weight[batch.chosen], (inside - inside.mean()) / inside.std(), **EXACT
     )
@@ -123,7 +122,7 @@ def test_an_update_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_c
             spoilt = torch.where(batch.chosen, batch.reward, garbage)
             assert batch.logp is not None
             logp = torch.where(batch.chosen, batch.logp, garbage)
-            batch = batch.with_(reward=spoilt, logp=logp, weight=None)
+            batch = batch.replace(reward=spoilt, logp=logp)
         figures = algorithm(both, make, micro).update(batch)
         outcomes.append((flat(both.parameters()), flat(both.buffers()), figures["policy_kl"]))
     for weights, seen, distance in outcomes[1:]:
@@ -193,11 +192,11 @@ def test_a_gradient_that_is_no_number_leaves_everything_as_it_was() -> None:
     )
     before = flat(both.parameters())
     with pytest.raises(UserError, match="training cannot go on"):
-        made.update(batch.with_(reward=reward))
+        made.update(batch.replace(reward=reward))
     assert torch.equal(flat(both.parameters()), before)
     assert made.unfinished is None
     with pytest.raises(UserError, match="disagree"):
-        made.update(batch.with_(logp=batch.logp + 1))  # pyright: ignore[reportOptionalOperand]
+        made.update(batch.replace(logp=batch.logp + 1))  # pyright: ignore[reportOptionalOperand]
 
 
 def test_a_learner_of_the_policy_too_is_refused() -> None:

@@ -52,7 +52,7 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
             subject.reward[i] = sum(earned)
             batch = speak(subject.language, [i], 3, subject.reward, subject.step_logp)
             reward = torch.tensor([earned + [0.0] * (3 - len(word))], dtype=torch.float64)
-            subject.algorithm.update(batch.with_(reward=reward))
+            subject.algorithm.update(batch.replace(reward=reward))
             estimates.append(
                 -subject.gradients.taken[-1][0][:, subject.network.row_of(subject.language)].T
             )
@@ -119,7 +119,7 @@ def test_samples_from_far_away_are_taken_and_counted_for_what_they_are_worth() -
         float(ratio.sum() ** 2 / ratio.square().sum()), rel=1e-6
     )
     with pytest.raises(UserError, match="log-probabilities"):
-        OffPolicy(actor, learner(actor), Stopwatch()).update(batch.with_(logp=None))
+        OffPolicy(actor, learner(actor), Stopwatch()).update(batch.replace(logp=None))
 
 
 def test_the_kl_that_is_reported_is_the_policys_own() -> None:

@@ -69,7 +69,7 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     assert torch.equal(weights(resumed), weights(straight))
     assert resumed.algorithm.kl.beta == straight.algorithm.kl.beta
     # the second batch is scored by both as their policies now are
-    batch = straight.batch.with_(logp=straight.algorithm.actor_critic.policy.log_prob(
+    batch = straight.batch.replace(logp=straight.algorithm.actor_critic.policy.log_prob(
         straight.batch.obs, straight.batch.action, straight.batch.chosen).detach())  # fmt: skip
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
     assert torch.equal(weights(resumed), weights(straight))
@@ -83,7 +83,7 @@ def test_an_update_between_batches_continues_with_the_same_bits(tmp_path: Path) 
     assert resumed.algorithm.unfinished is None
     text, same = (case.algorithm.pretraining[1] for case in (straight, resumed))
     assert text.given == same.given > 0
-    batch = straight.batch.with_(logp=None)
+    batch = straight.batch.replace(logp=None)
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
     assert torch.equal(weights(resumed), weights(straight))
 
@@ -138,10 +138,10 @@ def test_the_kl_is_the_completions_k1_and_steers_beta_once_a_batch() -> None:
 def test_the_kl_penalty_stands_in_the_reward_of_every_token() -> None:
     case = alive()
     batch, reference = case.batch, case.algorithm.reference
-    judged, _, _ = case.algorithm.score(batch)
+    scored, *_ = case.algorithm.score(batch)
     gap = batch.logp - reference.log_prob(batch.obs, batch.action, batch.chosen)
     torch.testing.assert_close(
-        judged.reward, torch.where(batch.chosen, batch.reward - 0.1 * gap, 0.0)
+        scored.reward, torch.where(batch.chosen, batch.reward - 0.1 * gap, 0.0)
     )
 
 
@@ -157,7 +157,7 @@ def test_advantages_are_whitened_over_the_whole_batch() -> None:
 def test_samples_of_another_policy_are_refused() -> None:
     case = alive()
     with pytest.raises(UserError, match="disagree"):
-        case.algorithm.update(case.batch.with_(logp=case.batch.logp + 0.5))
+        case.algorithm.update(case.batch.replace(logp=case.batch.logp + 0.5))
     assert case.learner.steps == 0
 
 
@@ -168,7 +168,7 @@ def test_under_top_k_and_top_p_the_kl_is_measured_from_the_whole_reference(rule:
     algorithm, batch = case.algorithm, case.batch
     algorithm.actor_critic.policy.rule = rule
     algorithm.reference = algorithm.reference.with_rule(rule)
-    _, _, kl = algorithm.score(batch)
+    *_, kl = algorithm.score(batch)
     with torch.no_grad():
         logits = (
             algorithm.reference.hidden(batch.obs[:, :-1])

@@ -17,7 +17,7 @@ from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Trajectories, WeighedSamples
 from fledge.verify.table import TableNetwork, speak
 from tests.subjects import Gradients, learner, seeded
 
@@ -101,7 +101,7 @@ def test_the_ratio_is_to_what_the_trainer_said_and_not_to_what_the_engine_said(
     apart = 0.05 * torch.randn(batch.logp.shape, dtype=torch.float64, generator=seeded(5))
     said, other = (
         exact.algorithm.update(batch),
-        drifted.algorithm.update(batch.with_(logp=batch.logp + apart)),
+        drifted.algorithm.update(batch.replace(logp=batch.logp + apart)),
     )
     for step, same in zip(exact.steps(), drifted.steps(), strict=True):
         assert torch.equal(step, same)
@@ -145,7 +145,7 @@ def test_the_policys_kl_is_from_the_old_policy_to_the_new_one(name: str) -> None
         fit: Any = subject.algorithm.fit
     else:
         grpo = GRPO(subject.policy, subject.learner, Stopwatch(), updates_per_step=2)
-        judged, fit = batch.with_(weight=torch.zeros_like(batch.reward)), grpo.fit
+        judged, fit = WeighedSamples.of(batch, weight=torch.zeros_like(batch.reward)), grpo.fit
     subject.network.hold(one, new.log())
     forward = (EIGHTHS * (EIGHTHS / new).log()).sum().item()
     backward = (new * (new / EIGHTHS).log()).sum().item()

@@ -161,7 +161,7 @@ def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() ->
         policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
         fit = learner(policy, rows_per_micro_batch=3)
         gradients, batch = Gradients(fit), rollouts(policy)
-        batch = batch.with_(logp=None) if drop else batch
+        batch = batch.replace(logp=None) if drop else batch
         figures = Reinforce(
             policy, fit, Stopwatch(), reference=reference, kl=KLControl(5.0)
         ).update(batch)
@@ -187,7 +187,7 @@ def test_in_bfloat16_a_policy_is_at_distance_zero_from_itself_and_drift_is_still
     assert (figures["kl_k1"], figures["kl_k3"]) == (0.0, 0.0)
     assert 1e-4 < figures["drift"] < 0.1
     with pytest.raises(UserError, match="disagree"):
-        algorithm.update(batch.with_(logp=batch.logp - 0.5))
+        algorithm.update(batch.replace(logp=batch.logp - 0.5))
 
 
 @pytest.mark.parametrize("rule", [{"top_k": 2, "temperature": 0.7}, {"top_p": 0.8}])
@@ -231,7 +231,7 @@ def test_samples_of_another_policy_are_refused() -> None:
     batch = rollouts(policy)
     assert batch.logp is not None
     with pytest.raises(UserError, match="disagree"):
-        Reinforce(policy, learner(policy), Stopwatch()).update(batch.with_(logp=batch.logp - 0.5))
+        Reinforce(policy, learner(policy), Stopwatch()).update(batch.replace(logp=batch.logp - 0.5))
 
 
 def test_it_learns_to_say_what_is_rewarded() -> None:
@@ -276,7 +276,6 @@ def test_without_a_critic_an_end_of_either_kind_ends_the_return(end: str) -> Non
     reward = torch.tensor([[1.0, 2.0, 4.0]]).double()
     batch = Trajectories(torch.zeros(1, 4, 3).double(), no.long(), ~no, reward, **ends)
     weighed = Reinforce(actor, learner(actor), Stopwatch(), baseline="none").weigh(batch, reward)
-    assert weighed.weight is not None
     assert weighed.weight.tolist() == [[3, 2, 4]]
 
 

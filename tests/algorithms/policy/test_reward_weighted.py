@@ -115,7 +115,7 @@ def test_equal_rewards_are_maximum_likelihood() -> None:
     fit, batch = learner(actor), rollouts(actor)
     gradients = Gradients(fit)
     figures = RewardWeighted(actor, fit, Stopwatch()).update(
-        batch.with_(reward=torch.zeros_like(batch.reward))
+        batch.replace(reward=torch.zeros_like(batch.reward))
     )
     assert figures["effective_sample_size"] == pytest.approx(16)
     assert figures["zero_spread_groups"] == 1

@@ -17,7 +17,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Weighed
 from fledge.worlds.make import make_world
 from tests.algorithms.heads import HEADS, actor_critic, algorithm, flat, kl, said, samples
 from tests.subjects import learner, seeded
@@ -30,7 +30,7 @@ class Hopeful(FisherVectorProduct):
         return 0.01 * super().product(vector, damping)
 
 
-def surroundings(name: str) -> tuple[ActorCritic, Trajectories, FisherVectorProduct, Tensor]:
+def surroundings(name: str) -> tuple[ActorCritic, Weighed, FisherVectorProduct, Tensor]:
     both = actor_critic(name)
     batch = samples(both)
     return (
@@ -126,7 +126,7 @@ def test_an_update_with_nothing_to_gain_moves_the_critic_alone() -> None:
         for parameter in both.critic[-1].parameters():
             parameter.zero_()
     policy, critic = flat(policy_parameters(both)), flat(both.critic.parameters())
-    figures = made.update(batch.with_(reward=torch.zeros_like(batch.reward)))
+    figures = made.update(batch.replace(reward=torch.zeros_like(batch.reward)))
     assert figures["step_share"] == figures["policy_grad_norm"] == 0
     assert torch.equal(flat(policy_parameters(both)), policy)
     made.update(samples(both))

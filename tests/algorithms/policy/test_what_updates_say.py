@@ -79,12 +79,10 @@ def test_ppo_holds_the_value_near_what_it_was_and_not_the_target() -> None:
     ppo = PPO(both, learner(both), Stopwatch(), settings, generator=seeded(0))
     judged = ppo.weigh(*ppo.score(batch))[0]
     value, target = judged.old_value, judged.target
-    assert value is not None
-    assert target is not None
     moved = value + torch.linspace(-1.0, 1.0, value.numel()).view_as(value)
     held = moved + (value - moved).clamp(-0.2, 0.2)
     error = torch.maximum((value - target) ** 2, (held - target) ** 2)
-    figures = ppo.fit(judged.with_(old_value=moved))  # pyright: ignore[reportArgumentType]
+    figures = ppo.fit(judged.replace(old_value=moved))
     assert figures["value_loss"] == pytest.approx(0.5 * float(error[batch.chosen].mean()))
     assert not torch.equal(error[batch.chosen], ((value - target) ** 2)[batch.chosen])
 

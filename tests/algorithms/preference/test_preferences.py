@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fledge.algorithms.preference.dpo import DPO, IPO
+from fledge.algorithms.preference.dpo import DPO, IPO, WeighedPairs
 from fledge.algorithms.preference.kto import KTO, is_wanted, mismatch, split_answers
 from fledge.algorithms.preference.online_dpo import OnlineDPO, best_and_worst
 from fledge.algorithms.preference.orpo import ORPO
@@ -250,16 +250,14 @@ def test_verdicts_become_rewards_of_either_sign() -> None:
 # --- the optimum, by enumeration ---
 
 
-def every_pair(weight: Tensor) -> Pairs:
+def every_pair(weight: Tensor) -> WeighedPairs:
     """Each ordered pair of sequences, with how often it counts as (preferred, rejected).  weight
     [S, S] -> S² pairs
     """
     first, second = zip(*[(i, j) for i in WORDS for j in WORDS], strict=True)
     none = torch.zeros(len(WORDS), dtype=torch.float64)
     preferred, rejected = (speak(LANGUAGE, words, OPENING, none) for words in (first, second))
-    return Pairs(
-        preferred.with_(weight=weight.flatten()[:, None].expand(-1, LANGUAGE.length)), rejected
-    )
+    return WeighedPairs(preferred, rejected, weight.flatten())
 
 
 def settle(
@@ -359,10 +357,10 @@ def test_online_dpo_moves_towards_what_the_verifier_rewards() -> None:
 
 def test_online_dpo_pairs_the_best_with_the_worst_and_drops_groups_without_spread() -> None:
     actor = policy()
-    batch = rollouts(actor)[:12].with_(group=torch.arange(12) // 4)
+    batch = rollouts(actor)[:12].replace(group=torch.arange(12) // 4)
     earned = [3.0, 1.0, 5.0, 5.0, 2.0, 2.0, 2.0, 2.0, 0.0, -1.0, -1.0, 4.0]
     ends = torch.arange(1, 13) == batch.last()[:, None]
-    batch = batch.with_(reward=torch.where(ends, torch.tensor(earned).double()[:, None], 0.0))
+    batch = batch.replace(reward=torch.where(ends, torch.tensor(earned).double()[:, None], 0.0))
     best, worst, spread = best_and_worst(batch)
     assert best[spread].tolist() == [2, 11]
     assert worst[spread].tolist() == [1, 9]
@@ -386,7 +384,7 @@ def test_online_dpo_without_any_spread_trains_nothing() -> None:
     look = Gradients(fit)
     batch = rollouts(actor)
     figures = OnlineDPO(actor, fit, Stopwatch(), reference=policy(5)).update(
-        batch.with_(reward=torch.zeros_like(batch.reward))
+        batch.replace(reward=torch.zeros_like(batch.reward))
     )
     assert figures["zero_spread_groups"] == 1.0
     assert figures["steps_skipped"] == 1
@@ -406,7 +404,7 @@ def test_an_algorithm_that_is_resumed_goes_on_bit_for_bit(name: str) -> None:
             batch = case.batch
             if isinstance(batch, Trajectories):  # sampled from the policy as it is now
                 with torch.no_grad():
-                    batch = batch.with_(
+                    batch = batch.replace(
                         logp=case.algorithm.policy.log_prob(batch.obs, batch.action, batch.chosen)
                     )
             case.algorithm.update(batch)

@@ -32,7 +32,7 @@ from fledge.score.scoring import (
     zero_spread_groups,
 )
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled, Trajectories, WeighedSamples
 from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_group
 
 
@@ -65,13 +65,13 @@ class ExpectationMaximisation:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.keep, self.threshold = keep, threshold
-        self.minibatches = Minibatches(updates_per_step, epochs, generator)
+        self.minibatches = Minibatches(updates_per_step, epochs, generator, kind=WeighedSamples)
         self.base = None
         if restart_from_base:
             self.base = {name: value.clone() for name, value in learner.module.state_dict().items()}
 
     @property
-    def unfinished(self) -> Trajectories | None:
+    def unfinished(self) -> WeighedSamples | None:
         return self.minibatches.batch
 
     def update(
@@ -80,12 +80,14 @@ class ExpectationMaximisation:
         """One E-step, and all optimizer steps of the M-step."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
-                batch, success, figures = self.score(batch.to(self.learner.device))
-            self.minibatches.begin(*self.weigh(batch, success, figures))
+                samples, success, figures = self.score(batch.to(self.learner.device))
+            kept, figures = self.weigh(samples, success, figures)
+            self.minibatches.begin(kept, figures)
             if self.base is not None and self.minibatches.figures["kept"]:
                 self.learner.module.load_state_dict(self.base)
                 self.learner.restart()
-        kept = self.minibatches.batch
+        else:
+            kept = self.unfinished
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
         with self.stopwatch.phase("score"):
@@ -93,10 +95,10 @@ class ExpectationMaximisation:
                 figures["bound"] = figures["log_success"] + self.gain(kept)
         return figures
 
-    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
+    def score(self, batch: Trajectories) -> tuple[Sampled, Tensor, dict[str, float]]:
         """The batch, and p(o=1|x,y) of each row [B]."""
-        batch, figures = use_trainer_logp(self.policy, batch, self.learner)
-        figures |= kl_to(self.reference, batch, self.learner)[1]
+        samples, figures = use_trainer_logp(self.policy, batch, self.learner)
+        figures |= kl_to(self.reference, samples, self.learner)[1]
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
         reward = sum_rewards(batch)
         if self.keep == "posterior":
@@ -105,15 +107,15 @@ class ExpectationMaximisation:
                     f"a reward of {float(reward.min()):g} is no probability: keep=posterior wants "
                     "0 or more."
                 )
-            return batch, reward, figures
+            return samples, reward, figures
         right = reward >= self.threshold
         if self.keep == "best":
             right &= reward == group_max(reward, groups(batch))
-        return batch, right.to(reward.dtype), figures
+        return samples, right.to(reward.dtype), figures
 
     def weigh(
-        self, batch: Trajectories, success: Tensor, figures: dict[str, float]
-    ) -> tuple[Trajectories, dict[str, float]]:
+        self, batch: Sampled, success: Tensor, figures: dict[str, float]
+    ) -> tuple[WeighedSamples, dict[str, float]]:
         """The rows of the posterior, with their mean weight 1; log_success: log of the group's mean
         success, over groups that had one.
 
@@ -134,30 +136,26 @@ class ExpectationMaximisation:
             "effective_sample_size": effective_sample_size(posterior, everywhere),
         }
         weight = (posterior * rows / alive)[:, None].expand_as(batch.reward)
-        return keep_rows(
-            batch.with_(weight=weight), kept, at_least=self.minibatches.pieces
-        ), figures
+        weighed = WeighedSamples.of(batch, weight=weight)
+        return keep_rows(weighed, kept, at_least=self.minibatches.pieces), figures
 
-    def fit(self, batch: Trajectories) -> dict[str, float]:
+    def fit(self, batch: WeighedSamples) -> dict[str, float]:
         """One optimizer step of the M-step. A row's weight is on its whole log π(y): the mean is
         over rows, the sum over tokens.
         """
         rows = self.learner.count(batch.chosen.any(1))
 
-        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert part.weight is not None
+        def loss(part: WeighedSamples) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             return total(nll(logp, part.weight), part.chosen, rows), {}
 
         return self.learner.step(loss, batch)
 
-    def gain(self, kept: Trajectories) -> float:
+    def gain(self, kept: WeighedSamples) -> float:
         """Σ_y q(y|x)·(log π_new − log π_old)(y|x), mean over prompts: by so much the bound on log
         p(o=1|x) rose above log_success.
         """
         kept = kept.to(self.learner.device)
-        assert kept.logp is not None
-        assert kept.weight is not None
         rose = kept.weight * (log_prob_in_pieces(self.policy, kept, self.learner) - kept.logp)
         return float(
             self.learner.sum(total(rose, kept.chosen, 1.0)) / self.learner.count(kept.chosen.any(1))

@@ -154,7 +154,7 @@ class GoalCloning:
             None
         )
         self.labelled = Labelled()
-        self.minibatches = Minibatches(updates_per_step, 1, generator)
+        self.minibatches = Minibatches(updates_per_step, 1, generator, kind=Trajectories)
         self.cloning = Supervised(policy, learner, stopwatch)  # pyright: ignore[reportArgumentType]
 
     @property

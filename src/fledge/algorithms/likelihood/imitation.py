@@ -59,7 +59,7 @@ class DAgger:
         self.generator, self.decay, self.rows_per_update = generator, decay, rows_per_update
         self.labelled = Labelled()
         self.batches = 0  # that were labelled
-        self.minibatches = Minibatches(updates_per_step, 1, generator)
+        self.minibatches = Minibatches(updates_per_step, 1, generator, kind=Trajectories)
         self.cloning = Supervised(policy, learner, stopwatch)  # pyright: ignore[reportArgumentType]
 
     @property

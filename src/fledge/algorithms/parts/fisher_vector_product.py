@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Weighed
 
 
 def conjugate_gradient(
@@ -49,7 +49,7 @@ class FisherVectorProduct:
     Gaussian, of its spread. batch: `weight` holds the advantage.
     """
 
-    def __init__(self, actor_critic: ActorCritic, batch: Trajectories, learner: Learner) -> None:
+    def __init__(self, actor_critic: ActorCritic, batch: Weighed, learner: Learner) -> None:
         self.policy, self.learner = actor_critic, learner
         self.parameters = policy_parameters(actor_critic)
         self.origin = [p.detach().clone() for p in self.parameters]
@@ -58,11 +58,10 @@ class FisherVectorProduct:
         self.pieces = [self._piece(batch[a : a + size]) for a in range(0, len(batch), size)]
 
     @torch.no_grad()
-    def _piece(self, part: Trajectories) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _piece(self, part: Weighed) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Encoded observations [N, width], actions [N, *A], advantages [N]; and what the policy
         said: numbers [N, size], log π [N].
         """
-        assert part.weight is not None
         encoded = self.policy.encoder(part.obs[:, :-1][part.chosen])
         numbers, action = self.policy.numbers(encoded), part.action[part.chosen]
         return (

@@ -5,7 +5,7 @@ they said; all of it is saved.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,13 +13,15 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.trajectories import Trajectories
 
+R = TypeVar("R", bound=Trajectories)
 
-class Minibatches:
+
+class Minibatches(Generic[R]):
     """Cuts a weighed batch into `updates_per_step` optimizer steps: `epochs` passes over all rows,
     each in a fresh random order.
 
-    batch: what an update is in the middle of, or None. generator: of the orders; seeded with 0
-        unless given.
+    batch: what an update is in the middle of, or None. kind: its type, as which a saved one comes
+    back. generator: of the orders; seeded with 0 unless given.
     """
 
     def __init__(
@@ -27,7 +29,8 @@ class Minibatches:
         updates_per_step: int,
         epochs: int,
         generator: torch.Generator | None = None,
-        kind: type[Trajectories] = Trajectories,
+        *,
+        kind: type[R],
     ) -> None:
         if epochs < 1 or updates_per_step < 1 or updates_per_step % epochs:
             raise ValueError(
@@ -39,15 +42,14 @@ class Minibatches:
         self._clear()
 
     def _clear(self) -> None:
-        self.batch: Any = None  # of `kind`
-        self._shuffled: tuple[int, Any] | None = (
-            None  # an epoch's number and the batch in its order
-        )
+        self.batch: R | None = None
+        # an epoch's number and the batch in its order
+        self._shuffled: tuple[int, R] | None = None
         self.order: list[Tensor] = []  # the rows of each optimizer step
         self.position = 0  # optimizer steps made on this batch
         self.figures: dict[str, float] = {}  # of this batch, so far
 
-    def begin(self, batch: Trajectories, figures: Mapping[str, float]) -> None:
+    def begin(self, batch: R, figures: Mapping[str, float]) -> None:
         """figures: what was measured before the first step. Raises UserError for fewer rows than
         steps in an epoch.
         """
@@ -62,7 +64,7 @@ class Minibatches:
 
     def run(
         self,
-        fit: Callable[[Any], dict[str, float]],
+        fit: Callable[[R], dict[str, float]],
         between_steps: Callable[[], None],
         enough: Callable[[dict[str, float]], bool] = lambda step: False,
     ) -> dict[str, float]:
@@ -73,8 +75,8 @@ class Minibatches:
         step's figures and ends early.
         steps_skipped: pieces that had nothing to teach, of which no step was made.
         """
-        while self.position < len(self.order):
-            step = fit(self._piece())
+        while self.batch is not None and self.position < len(self.order):
+            step = fit(self._piece(self.batch))
             self.position += 1
             if skipped := step.pop("steps_skipped", 0.0):
                 self.figures["steps_skipped"] = self.figures.get("steps_skipped", 0.0) + skipped
@@ -96,14 +98,14 @@ class Minibatches:
     def _made(self) -> int:
         return self.position - int(self.figures.get("steps_skipped", 0))
 
-    def _piece(self) -> Any:
+    def _piece(self, batch: R) -> R:
         """The rows of the next optimizer step, cut out of a batch that is put in order once an
         epoch.
         """
         epoch, place = divmod(self.position, self.pieces)
         orders = self.order[epoch * self.pieces : (epoch + 1) * self.pieces]
         if self._shuffled is None or self._shuffled[0] != epoch:
-            self._shuffled = epoch, self.batch[torch.cat(orders)]
+            self._shuffled = epoch, batch[torch.cat(orders)]
         begin = sum(map(len, orders[:place]))
         return self._shuffled[1][begin : begin + len(orders[place])]
 
@@ -117,7 +119,7 @@ class Minibatches:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.batch = None if state["batch"] is None else self.kind(**state["batch"])
+        self.batch = None if state["batch"] is None else self.kind.from_state(state["batch"])
         self.order, self.position, self.figures = (
             list(state["order"]),
             state["position"],
@@ -127,14 +129,14 @@ class Minibatches:
         self._shuffled = None
 
 
-def keep_rows(batch: Trajectories, rows: Tensor, at_least: int) -> Trajectories:
+def keep_rows(batch: R, rows: Tensor, at_least: int) -> R:
     """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which
     nothing is chosen.
 
     So every rank takes part in every optimizer step, whatever it dropped; one in which no rank has
     anything is not made.
     """
-    kept = batch.with_(chosen=batch.chosen & rows[:, None])
+    kept = batch.replace(chosen=batch.chosen & rows[:, None])
     place = rows.nonzero().squeeze(1)
     blank = (~rows).nonzero().squeeze(1)[: max(0, at_least - len(place))]
     return kept[torch.cat([place, blank])]

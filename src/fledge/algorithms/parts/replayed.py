@@ -93,4 +93,6 @@ class Replayed:
         self.replay.load_state_dict(state["replay"])
         self.world_steps, self.made = state["world_steps"], state["made"]
         self.figures, self.seen = dict(state["figures"]), dict(state["seen"])
-        self.batch = None if state["batch"] is None else Trajectories(**state["batch"])
+        self.batch = None
+        if state["batch"] is not None:
+            self.batch = Trajectories.from_state(state["batch"])

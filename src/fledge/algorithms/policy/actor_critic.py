@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.policy.ppo import ActorCritic
+from fledge.errors import UserError
 from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
 from fledge.stopwatch import Stopwatch
@@ -61,13 +63,11 @@ class AdvantageActorCritic:
         if not float(self.learner.sum(batch.chosen.sum())):
             return {}
         with self.stopwatch.phase("score"):
-            batch, figures = self.weigh(batch)
-        steps = batch.as_steps()
+            judged, figures = self.weigh(batch)
+        steps = judged.as_steps()
         count = self.learner.count(steps.chosen)
 
-        def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert rows.weight is not None
-            assert rows.target is not None
+        def loss(rows: Judged) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp, entropy, value = self.actor_critic.evaluate(
                 rows.obs[:, :-1], rows.action, rows.chosen, entropy=self.entropy_coefficient != 0
             )
@@ -83,8 +83,11 @@ class AdvantageActorCritic:
         return figures
 
     @torch.no_grad()
-    def weigh(self, batch: Trajectories) -> tuple[Trajectories, dict[str, float]]:
-        """With the advantage of every step as its `weight`, and the critic's `target`."""
+    def weigh(self, batch: Trajectories) -> tuple[Judged, dict[str, float]]:
+        """With the advantage of every step as its `weight`, and the critic's `target`.
+
+        Raises UserError for samples of an older policy that do not say what it thought of them.
+        """
         logp, _, value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)
         ends = (batch.chosen, batch.terminated, batch.truncated)
         advantage, target = gae(batch.reward, value, *ends, self.gamma, self.gae_lambda)
@@ -97,13 +100,17 @@ class AdvantageActorCritic:
             ),
         }
         if self.truncate_at is not None:
-            assert batch.logp is not None
+            if batch.logp is None:
+                raise UserError(
+                    "samples of an older policy came without its log-probabilities: keep them "
+                    "(`logp`)."
+                )
             ratio = log_ratio(logp, batch.logp, batch.chosen).exp().clamp(max=self.truncate_at)
             advantage = advantage * ratio
             figures["importance_weight"] = float(
                 self.learner.sum(total(ratio, batch.chosen, self.learner.count(batch.chosen)))
             )
-        return batch.with_(weight=advantage, target=target), figures
+        return Judged.of(batch, weight=advantage, target=target), figures
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict()}

@@ -9,6 +9,7 @@ the gradient (Gu et al. 2017, Q-Prop, §3, here for discrete actions).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -21,6 +22,13 @@ from fledge.score.scoring import kl_to, use_trainer_logp
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.weigh import reward_to_go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned(Trajectories):
+    """With what came back after each step, the penalty in it."""
+
+    reward_to_go: Tensor  # [B, T]
 
 
 class ControlVariate:
@@ -60,19 +68,17 @@ class ControlVariate:
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         with self.stopwatch.phase("score"):
-            batch, figures = use_trainer_logp(
+            samples, figures = use_trainer_logp(
                 self.policy, batch.to(self.learner.device), self.learner
             )
-            kl, distance = kl_to(self.reference, batch, self.learner)
-        reward = batch.reward - self.kl.beta * kl
-        batch = batch.with_(
-            target=reward_to_go(reward, batch.chosen, batch.terminated, batch.truncated)
-        )
-        rows, tokens = self.learner.count_rows(batch), self.learner.count(batch.chosen)
+            kl, distance = kl_to(self.reference, samples, self.learner)
+        reward = samples.reward - self.kl.beta * kl
+        ends = (samples.chosen, samples.terminated, samples.truncated)
+        scored = Returned.of(samples, reward_to_go=reward_to_go(reward, *ends))
+        rows, tokens = self.learner.count_rows(scored), self.learner.count(scored.chosen)
 
-        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert part.target is not None
-            back = part.target[part.chosen]  # [N]: only the chosen steps of all rows
+        def loss(part: Returned) -> tuple[Tensor, Mapping[str, Tensor]]:
+            back = part.reward_to_go[part.chosen]  # [N]: only the chosen steps of all rows
             hidden = self.policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
             action = part.action[part.chosen]  # [N]
             logits = self.policy.logits(hidden, keep=action)  # [N, V]
@@ -87,7 +93,7 @@ class ControlVariate:
             return policy_loss + self.value_coefficient * value_loss, {"value_loss": value_loss}
 
         with self.stopwatch.phase("fit"):
-            figures |= distance | self.learner.step(loss, batch) | {"kl_coefficient": self.kl.beta}
+            figures |= distance | self.learner.step(loss, scored) | {"kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl_k1"])
         return figures
 

@@ -32,7 +32,7 @@ from fledge.score.scoring import (
     zero_spread_groups,
 )
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled, Trajectories, WeighedSamples
 from fledge.weigh import (
     difference,
     equal_in_group,
@@ -115,7 +115,7 @@ class GRPO:
         self.length_buffer = max(
             1, (length_limit or 0) // 5 if length_buffer is None else length_buffer
         )
-        self.minibatches = Minibatches(updates_per_step, epochs, generator)
+        self.minibatches = Minibatches(updates_per_step, epochs, generator, kind=WeighedSamples)
         length = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[
             average
         ]
@@ -130,7 +130,7 @@ class GRPO:
             self.gradient_claim = "unbiased up to scale (G-1)/G"
 
     @property
-    def unfinished(self) -> Trajectories | None:
+    def unfinished(self) -> WeighedSamples | None:
         return self.minibatches.batch
 
     @property
@@ -150,24 +150,25 @@ class GRPO:
         """All optimizer steps on one batch of samples."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
-                batch, kl, figures = self.score(batch.to(self.learner.device))
-            self.minibatches.begin(self.weigh(batch, kl), figures)
+                samples, kl, figures = self.score(batch.to(self.learner.device))
+            self.minibatches.begin(self.weigh(samples, kl), figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
         self.kl.observe(figures["kl_k1"])
         return figures
 
-    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
+    def score(self, batch: Trajectories) -> tuple[Sampled, Tensor, dict[str, float]]:
         """The batch with the old policy's log-probabilities, and log π/π_ref per step [B, T], 0
         where no gradient wants it.
         """
         figures: dict[str, float] = {}
         if self.penalised or not self.one_step or batch.logp is None:
-            batch, figures = use_trainer_logp(self.policy, batch, self.learner)
+            samples, figures = use_trainer_logp(self.policy, batch, self.learner)
         else:
-            figures["entropy"] = sampled_entropy(batch, self.learner)
+            samples = Sampled.of(batch)
+            figures["entropy"] = sampled_entropy(batch.logp, batch.chosen, self.learner)
         if self.penalised:
-            kl, distance = kl_to(self.reference, batch, self.learner)
+            kl, distance = kl_to(self.reference, samples, self.learner)
         else:
             kl, distance = (
                 torch.zeros_like(batch.reward),
@@ -177,9 +178,9 @@ class GRPO:
             "zero_spread_groups": zero_spread_groups(batch, self.learner),
             "kl_coefficient": self.kl.beta,
         }
-        return batch, kl, figures | distance | spread
+        return samples, kl, figures | distance | spread
 
-    def weigh(self, batch: Trajectories, kl: Tensor) -> Trajectories:
+    def weigh(self, batch: Sampled, kl: Tensor) -> WeighedSamples:
         """With the advantage of every step as its `weight`; the KL is not divided, so β keeps its
         meaning in every group.
         """
@@ -200,22 +201,19 @@ class GRPO:
             flat = equal_in_group(worth, group)
             advantage = advantage / torch.where(flat, 1.0, group_spread(worth, group))[:, None]
         distance = reward_to_go(kl, *ends) - group_mean(kl.sum(1), group)[:, None]
-        weighed = batch.with_(
-            weight=torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0)
-        )
+        weight = torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0)
+        weighed = WeighedSamples.of(batch, weight=weight)
         if self.drop_equal_groups:
             weighed = keep_rows(
                 weighed, ~equal_in_group(reward, group), at_least=self.minibatches.pieces
             )
         return weighed
 
-    def fit(self, batch: Trajectories) -> dict[str, float]:
+    def fit(self, batch: WeighedSamples) -> dict[str, float]:
         """One optimizer step."""
         rows, tokens = self.learner.count(batch.chosen.any(1)), self.learner.count(batch.chosen)
 
-        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert part.logp is not None
-            assert part.weight is not None
+        def loss(part: WeighedSamples) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             old_logp = logp.detach() if self.one_step else part.logp
             each, ratio = self.surrogate(

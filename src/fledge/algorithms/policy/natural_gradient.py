@@ -21,6 +21,7 @@ from fledge.algorithms.parts.fisher_vector_product import (
     conjugate_gradient,
     policy_parameters,
 )
+from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.parts.minibatches import Minibatches
 from fledge.errors import Diverged
 from fledge.fit import total, value_error
@@ -100,10 +101,12 @@ class NaturalGradient:
             settings,
         )
         self.step = step
-        self.minibatches = Minibatches(settings.critic_updates, settings.critic_epochs, generator)
+        self.minibatches = Minibatches(
+            settings.critic_updates, settings.critic_epochs, generator, kind=Judged
+        )
 
     @property
-    def unfinished(self) -> Trajectories | None:
+    def unfinished(self) -> Judged | None:
         """Steps [N, 1] that the policy has learned from and the critic has not done with."""
         return self.minibatches.batch
 
@@ -127,7 +130,7 @@ class NaturalGradient:
             return self.minibatches.run(self.fit_critic, between_steps)
 
     @torch.no_grad()
-    def weigh(self, batch: Trajectories) -> tuple[Trajectories, dict[str, float]]:
+    def weigh(self, batch: Trajectories) -> tuple[Judged, dict[str, float]]:
         """With the advantage of every step as its `weight` and the critic's `target`, both [B,
         T].
         """
@@ -144,13 +147,13 @@ class NaturalGradient:
             figures["drift"] = float(
                 self.learner.sum(drift(logp, batch, self.learner.count(batch.chosen)))
             )
-            figures["entropy"] = sampled_entropy(batch, self.learner)
+            figures["entropy"] = sampled_entropy(batch.logp, batch.chosen, self.learner)
             check_drift(figures["drift"])
         if s.whiten_advantage:
             advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
-        return batch.with_(weight=advantage, target=target), figures
+        return Judged.of(batch, weight=advantage, target=target), figures
 
-    def improve(self, steps: Trajectories) -> dict[str, float]:
+    def improve(self, steps: Judged) -> dict[str, float]:
         """The policy's step, from weighed steps [N, 1]."""
         s, near = self.settings, FisherVectorProduct(self.actor_critic, steps, self.learner)
         gradient = near.gradient()
@@ -174,12 +177,11 @@ class NaturalGradient:
             )
         return {"policy_grad_norm": float(gradient.norm()), **figures}
 
-    def fit_critic(self, steps: Trajectories) -> dict[str, float]:
+    def fit_critic(self, steps: Judged) -> dict[str, float]:
         """One optimizer step on ½(V − R̂)², over steps [N, 1]."""
         count = self.learner.count(steps.chosen)
 
-        def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert rows.target is not None
+        def loss(rows: Judged) -> tuple[Tensor, Mapping[str, Tensor]]:
             value = self.actor_critic.value(rows.obs[:, :-1])  # [N, 1]
             return total(value_error(value, rows.target), rows.chosen, count), {}
 

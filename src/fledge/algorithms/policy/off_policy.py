@@ -25,7 +25,7 @@ from fledge.score.kl_control import KLControl
 from fledge.score.rollout_figures import drift
 from fledge.score.scoring import kl_to, log_prob_in_pieces
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled, Trajectories, Weighed
 from fledge.weigh import effective_sample_size, importance_weights, reward_to_go
 
 
@@ -66,7 +66,7 @@ class OffPolicy:
             baseline_value,
             gamma,
         )
-        self.minibatches = Minibatches(epochs, epochs)
+        self.minibatches = Minibatches(epochs, epochs, kind=Sampled)
         if truncate_at is not None:
             self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
         elif epochs > 1:
@@ -80,7 +80,7 @@ class OffPolicy:
             )
 
     @property
-    def unfinished(self) -> Trajectories | None:
+    def unfinished(self) -> Sampled | None:
         return self.minibatches.batch
 
     def update(
@@ -88,57 +88,58 @@ class OffPolicy:
     ) -> dict[str, float]:
         """All optimizer steps on one batch of samples. `between_steps` is called after each: a good
         moment to save and stop.
+
+        Raises UserError for samples without the log-probabilities of whoever acted.
         """
         if self.unfinished is None:
-            self.minibatches.begin(batch.to(self.learner.device), {})
+            if batch.logp is None:
+                raise UserError(
+                    "off-policy samples came without the log-probabilities of whoever acted: keep "
+                    "them (`logp`)."
+                )
+            self.minibatches.begin(Sampled.of(batch).to(self.learner.device), {})
         figures = self.minibatches.run(self.fit, between_steps)
         self.kl.observe(figures["kl_k1"])
         return figures
 
-    def fit(self, batch: Trajectories) -> dict[str, float]:
+    def fit(self, batch: Sampled) -> dict[str, float]:
         """One optimizer step."""
         with self.stopwatch.phase("score"):
             weight, reward, figures = self.score(batch)  # [B, T], [B, T]
-        batch = batch.with_(weight=self.weigh(batch, weight, reward))
-        rows = self.learner.count_rows(batch)
+        weighed = Weighed.of(batch, weight=self.weigh(batch, weight, reward))
+        rows = self.learner.count_rows(weighed)
 
-        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert part.weight is not None
+        def loss(part: Weighed) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             return total(nll(logp, part.weight), part.chosen, rows), {}
 
         with self.stopwatch.phase("fit"):
-            return figures | self.learner.step(loss, batch)
+            return figures | self.learner.step(loss, weighed)
 
-    def score(self, batch: Trajectories) -> tuple[Tensor, Tensor, dict[str, float]]:
+    def score(self, batch: Sampled) -> tuple[Tensor, Tensor, dict[str, float]]:
         """The importance weight up to each step [B, T], and the reward with the KL penalty in it
         [B, T].
 
         drift: here the distance between the two policies, which may be as large as it likes.
         """
-        if batch.logp is None:
-            raise UserError(
-                "off-policy samples came without the log-probabilities of whoever acted: keep them "
-                "(`logp`)."
-            )
         logp = log_prob_in_pieces(self.policy, batch, self.learner)
         tokens = self.learner.count(batch.chosen)
         weight = importance_weights(logp, batch.logp, batch.chosen, self.truncate_at)
         whole = weight[:, -1]  # [B]
-        kl, figures = kl_to(self.reference, batch.with_(logp=logp), self.learner, whole)
+        own = batch.replace(logp=logp)
+        kl, figures = kl_to(self.reference, own, self.learner, whole)
         figures |= {
             "kl_coefficient": self.kl.beta,
             "effective_sample_size": effective_sample_size(whole, self.learner.sum),
             "drift": float(self.learner.sum(drift(logp, batch, tokens))),
-            "entropy": self.entropy(batch.with_(logp=logp), weight),
+            "entropy": self.entropy(own, weight),
         }
         return weight, batch.reward - self.kl.beta * kl, figures
 
-    def entropy(self, batch: Trajectories, weight: Tensor) -> float:
+    def entropy(self, batch: Sampled, weight: Tensor) -> float:
         """−log π of the samples, nats per token, weighted to what this policy would have
         sampled.
         """
-        assert batch.logp is not None
         part, whole = (total(x, batch.chosen, 1.0) for x in (-weight * batch.logp, weight))
         return float(self.learner.sum(part) / self.learner.sum(whole))
 

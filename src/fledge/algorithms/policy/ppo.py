@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.parts.minibatches import Minibatches
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
@@ -39,14 +40,12 @@ class ActorCritic(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Judged(Trajectories):
-    """Trajectories with `weight` the advantage, `target` the value target, and what actor and
-    critic said before the update.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Proximal(Judged):
+    """With what actor and critic said before the update, near which they are to stay."""
 
-    old_logp: Tensor | None = None  # [B, T]
-    old_value: Tensor | None = None  # [B, T]
+    old_logp: Tensor  # [B, T]
+    old_value: Tensor  # [B, T]
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ class PPO:
         )
         self.reference, self.kl, self.pretraining = reference, kl or KLControl(0.0), pretraining
         self.minibatches = Minibatches(
-            settings.updates_per_step, settings.epochs, generator, Judged
+            settings.updates_per_step, settings.epochs, generator, kind=Proximal
         )
 
     @property
-    def unfinished(self) -> Judged | None:
+    def unfinished(self) -> Proximal | None:
         return self.minibatches.batch
 
     def update(
@@ -125,9 +124,9 @@ class PPO:
         return self.settings.target_kl is not None and step["policy_kl"] > self.settings.target_kl
 
     @torch.no_grad()
-    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor]:
-        """The batch with the KL penalty in its reward, the critic's values [B, T+1] and log π/π_ref
-        [B, T], as in `kl_to`.
+    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor, Tensor]:
+        """The batch with the KL penalty in its reward; log π [B, T], the critic's values [B, T+1]
+        and log π/π_ref [B, T], as in `kl_to`.
         """
         other = None if self.reference is None else untruncate(self.reference)
         rows = self.learner.rows_per_micro_batch or len(batch)
@@ -143,19 +142,14 @@ class PPO:
         logp, value = torch.cat(logps), torch.cat(values)
         kl = kl_k1(logp, torch.cat(references)) if references else torch.zeros_like(logp)
         kl = torch.where(batch.chosen, kl, 0.0)
-        scored = batch.with_(
-            reward=torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0)
-        )
-        judged = Judged(**dict(scored.items()), old_logp=logp, old_value=value[:, :-1])
-        return judged, value, kl
+        reward = torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0)
+        return batch.replace(reward=reward), logp, value, kl
 
     @torch.no_grad()
     def weigh(
-        self, batch: Trajectories, value: Tensor, kl: Tensor
-    ) -> tuple[Judged, dict[str, float]]:
+        self, batch: Trajectories, logp: Tensor, value: Tensor, kl: Tensor
+    ) -> tuple[Proximal, dict[str, float]]:
         """GAE with the whole batch in hand, whitened once, before it is cut."""
-        assert isinstance(batch, Judged)
-        assert batch.old_logp is not None
         s = self.settings
         advantage, target = gae(
             batch.reward,
@@ -174,46 +168,38 @@ class PPO:
         )
         figures = {
             **{name: float(self.learner.sum(each.sum()) / rows) for name, each in distance.items()},
-            "entropy": sampled_entropy(batch.with_(logp=batch.old_logp), self.learner),
+            "entropy": sampled_entropy(logp, batch.chosen, self.learner),
             **({} if self.reference is None else {"kl_coefficient": self.kl.beta}),
             "explained_variance": explained_variance(
                 value[:, :-1], target, batch.chosen, self.learner.sum
             ),
-            "drift": float(
-                self.learner.sum(drift(batch.old_logp, batch, self.learner.count(batch.chosen)))
-            ),
+            "drift": float(self.learner.sum(drift(logp, batch, self.learner.count(batch.chosen)))),
         }
         check_drift(figures["drift"])
         if s.whiten_advantage:
             advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
-        weighed = batch.with_(weight=advantage, target=target)
-        return weighed, figures  # pyright: ignore[reportReturnType]
+        judged = Proximal.of(
+            batch, weight=advantage, target=target, old_logp=logp, old_value=value[:, :-1]
+        )
+        return judged, figures
 
-    def fit(self, batch: Trajectories) -> dict[str, float]:
+    def fit(self, batch: Proximal) -> dict[str, float]:
         """One optimizer step."""
         s = self.settings
         count = self.learner.count(batch.chosen)
 
-        def loss(rows: Judged) -> tuple[Tensor, Mapping[str, Tensor]]:
-            advantage, target, old_logp, old_value = (
-                rows.weight,
-                rows.target,
-                rows.old_logp,
-                rows.old_value,
-            )
-            assert advantage is not None
-            assert target is not None
-            assert old_logp is not None
+        def loss(rows: Proximal) -> tuple[Tensor, Mapping[str, Tensor]]:
+            old_logp = rows.old_logp
             logp, entropy, value = self.actor_critic.evaluate(
                 rows.obs[:, :-1], rows.action, rows.chosen, entropy=s.entropy_coefficient != 0
             )
             policy_loss = total(
-                clipped_ratio(logp, old_logp, advantage, s.clip_low, s.clip_high),
+                clipped_ratio(logp, old_logp, rows.weight, s.clip_low, s.clip_high),
                 rows.chosen,
                 count,
             )
             value_loss = total(
-                value_error(value, target, old_value, s.value_clip), rows.chosen, count
+                value_error(value, rows.target, rows.old_value, s.value_clip), rows.chosen, count
             )
             ratio = (logp.detach() - old_logp).exp()
             outside = ((ratio < 1 - s.clip_low) | (ratio > 1 + s.clip_high)).float()

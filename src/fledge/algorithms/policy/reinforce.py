@@ -18,15 +18,16 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.policy.ppo import ActorCritic
 from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy
 from fledge.score.kl_control import KLControl
 from fledge.score.rollout_figures import drift, drift_is_small, sampled_entropy
-from fledge.score.scoring import groups, kl_to, log_prob_in_pieces
+from fledge.score.scoring import groups, kl_to, log_prob_in_pieces, no_kl
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled, Trajectories, Weighed
 from fledge.weigh import difference, gae, group_mean, leave_one_out_mean, reward_to_go
 
 Baseline = Literal["none", "constant", "batch", "group", "leave_one_out", "optimal", "value"]
@@ -101,25 +102,27 @@ class Reinforce:
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
             reward, distance = self.score(batch)  # reward [B, T]
-            batch = self.weigh(batch, reward)
+            weighed = self.weigh(batch, reward)
         rows = self.learner.count_rows(batch)
-        figures = (
-            {"entropy": sampled_entropy(batch, self.learner)} if batch.logp is not None else {}
-        )
+        figures: dict[str, float] = {}
+        if batch.logp is not None:
+            figures["entropy"] = sampled_entropy(batch.logp, batch.chosen, self.learner)
         # of all rows: what a critic foretold to the last place counts as well
         tokens = self.learner.count(batch.chosen)
-        batch = keep_rows_with_gradient(batch)
-        scored = self.learner.count(batch.chosen)
+        weighed = keep_rows_with_gradient(weighed)
+        scored = self.learner.count(weighed.chosen)
 
-        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert part.weight is not None
-            if self.actor_critic is None:
-                logp = self.policy.log_prob(part.obs, part.action, part.chosen)
-                return total(nll(logp, part.weight), part.chosen, rows), {
-                    "drift": drift(logp, part, scored)
-                }
-            assert part.target is not None
-            logp, _, value = self.actor_critic.evaluate(part.obs[:, :-1], part.action, part.chosen)
+        def loss(part: Weighed) -> tuple[Tensor, Mapping[str, Tensor]]:
+            if self.actor_critic is not None and isinstance(part, Judged):
+                return loss_of_both(self.actor_critic, part)
+            logp = self.policy.log_prob(part.obs, part.action, part.chosen)
+            marks = {"drift": drift(logp, part, scored)}
+            return total(nll(logp, part.weight), part.chosen, rows), marks
+
+        def loss_of_both(
+            actor_critic: ActorCritic, part: Judged
+        ) -> tuple[Tensor, Mapping[str, Tensor]]:
+            logp, _, value = actor_critic.evaluate(part.obs[:, :-1], part.action, part.chosen)
             value_loss = total(value_error(value, part.target), part.chosen, tokens)
             policy_loss = total(nll(logp, part.weight), part.chosen, rows)
             marks = {
@@ -130,7 +133,7 @@ class Reinforce:
             return policy_loss + self.value_coefficient * value_loss, marks
 
         with self.stopwatch.phase("fit"):
-            figures |= self.learner.step(loss, batch, check=drift_is_small)
+            figures |= self.learner.step(loss, weighed, check=drift_is_small)
         figures |= distance | {"kl_coefficient": self.kl.beta}
         self.kl.observe(figures["kl_k1"])
         return figures
@@ -139,16 +142,23 @@ class Reinforce:
         """The reward with the KL penalty in it, per step [B, T], and the two estimates of the KL of
         `kl_to`.
         """
-        exact = self.sampled_in_fp32 and self.learner.precision == "fp32"
-        if self.reference is not None and (batch.logp is None or not exact):
-            # Both sides of the KL from the trainer: in every precision a policy is at distance 0
-            # from itself.
-            batch = batch.with_(logp=log_prob_in_pieces(self.policy, batch, self.learner))
-        kl, distance = kl_to(self.reference, batch, self.learner)
+        if self.reference is None:
+            kl, distance = no_kl(batch)
+        else:
+            kl, distance = kl_to(self.reference, self._ask_policy(batch), self.learner)
         return batch.reward - self.kl.beta * kl, distance
 
+    def _ask_policy(self, batch: Trajectories) -> Sampled:
+        """The batch with what the policy thinks of it."""
+        exact = self.sampled_in_fp32 and self.learner.precision == "fp32"
+        if batch.logp is not None and exact:
+            return Sampled.of(batch)
+        # Both sides of the KL from the trainer: in every precision a policy is at distance 0
+        # from itself.
+        return Sampled.of(batch, logp=log_prob_in_pieces(self.policy, batch, self.learner))
+
     @torch.no_grad()
-    def weigh(self, batch: Trajectories, reward: Tensor) -> Trajectories:
+    def weigh(self, batch: Trajectories, reward: Tensor) -> Weighed:
         """The batch with reward-to-go minus the baseline as its `weight`, and the critic's `target`
         where there is one. reward [B, T]
 
@@ -159,7 +169,7 @@ class Reinforce:
         if self.actor_critic is not None:
             value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)[2]  # [B, T+1]
             advantage, target = gae(reward, value, *ends, self.gamma, 1.0)
-            return batch.with_(weight=advantage, target=target)
+            return Judged.of(batch, weight=advantage, target=target)
         back = reward_to_go(reward, *ends, self.gamma)  # [B, T]
         # [B], at the first step of each row
         score = back.gather(1, batch.chosen.int().argmax(1, keepdim=True)).squeeze(1)
@@ -187,9 +197,8 @@ class Reinforce:
             expected = torch.full_like(
                 score, self.baseline_value if self.baseline == "constant" else 0.0
             )
-        return batch.with_(
-            weight=torch.where(batch.chosen, difference(back, expected[:, None]), 0.0)
-        )
+        weight = torch.where(batch.chosen, difference(back, expected[:, None]), 0.0)
+        return Weighed.of(batch, weight=weight)
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict(), "kl": self.kl.state_dict()}
@@ -199,14 +208,13 @@ class Reinforce:
         self.kl.load_state_dict(state["kl"])
 
 
-def keep_rows_with_gradient(batch: Trajectories) -> Trajectories:
+def keep_rows_with_gradient(batch: Weighed) -> Weighed:
     """The rows with an advantage anywhere. The others, which earned exactly what was expected,
     would add zeros to the gradient.
 
     Keeps the first row of a batch without any, so that this rank takes part in a step of the
     others.
     """
-    assert batch.weight is not None
     rows = (batch.weight != 0).any(1).nonzero().squeeze(1)
     return batch[rows if len(rows) else slice(1)]
 

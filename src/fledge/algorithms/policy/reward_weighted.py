@@ -22,7 +22,7 @@ from fledge.policy import Policy, TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.score.scoring import groups, kl_to, sum_rewards, use_trainer_logp, zero_spread_groups
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled, Trajectories, Weighed
 from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_group
 
 
@@ -52,12 +52,12 @@ class RewardWeighted:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.weights, self.temperature, self.weight_cap = weights, temperature, weight_cap
-        self.minibatches = Minibatches(updates_per_step, epochs, generator)
+        self.minibatches = Minibatches(updates_per_step, epochs, generator, kind=Weighed)
         if weights == "advantage":
             self.gradient_claim = "biased: it climbs E[exp(advantage/temperature)]"
 
     @property
-    def unfinished(self) -> Trajectories | None:
+    def unfinished(self) -> Weighed | None:
         return self.minibatches.batch
 
     def update(
@@ -66,26 +66,25 @@ class RewardWeighted:
         """All optimizer steps on one batch of samples."""
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
-                batch, score, figures = self.score(batch.to(self.learner.device))
-            weight = self.weigh(score, groups(batch))  # [B]
+                samples, score, figures = self.score(batch.to(self.learner.device))
+            weight = self.weigh(score, groups(samples))  # [B]
             figures["effective_sample_size"] = effective_sample_size(weight, self.learner.sum)
-            self.minibatches.begin(
-                batch.with_(weight=weight[:, None].expand_as(batch.reward)), figures
-            )
+            each = weight[:, None].expand_as(samples.reward)  # [B, T]
+            self.minibatches.begin(Weighed.of(samples, weight=each), figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
         self.kl.observe(figures["kl_k1"])
         return figures
 
-    def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, dict[str, float]]:
+    def score(self, batch: Trajectories) -> tuple[Sampled, Tensor, dict[str, float]]:
         """The batch, and what each whole row is worth after the KL penalty [B]."""
-        batch, figures = use_trainer_logp(self.policy, batch, self.learner)
-        kl, distance = kl_to(self.reference, batch, self.learner)
+        samples, figures = use_trainer_logp(self.policy, batch, self.learner)
+        kl, distance = kl_to(self.reference, samples, self.learner)
         spread = {
             "zero_spread_groups": zero_spread_groups(batch, self.learner),
             "kl_coefficient": self.kl.beta,
         }
-        return batch, sum_rewards(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
+        return samples, sum_rewards(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
 
     def weigh(self, score: Tensor, group: Tensor) -> Tensor:
         """[B], [B] -> [B]"""
@@ -103,12 +102,11 @@ class RewardWeighted:
             weight = (mass * rows / self.learner.sum(mass.sum())).to(worth.dtype)
         return weight if self.weight_cap is None else weight.clamp(max=self.weight_cap)
 
-    def fit(self, batch: Trajectories) -> dict[str, float]:
+    def fit(self, batch: Weighed) -> dict[str, float]:
         """One optimizer step: the weighted mean over rows of −log π(y)."""
         rows = self.learner.count_rows(batch)
 
-        def loss(part: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
-            assert part.weight is not None
+        def loss(part: Weighed) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             return total(nll(logp, part.weight), part.chosen, rows), {}
 

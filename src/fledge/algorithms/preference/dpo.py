@@ -12,6 +12,7 @@ reference also where every pair is certain.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,21 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
 
 PairLoss = Callable[[Tensor, Tensor, float], Tensor]  # log π/π_ref of both answers [B], β -> [B]
+
+
+@dataclass(frozen=True)
+class WeighedPairs(Pairs):
+    """Pairs that count more or less often than once."""
+
+    weight: Tensor  # [B]
+
+
+@dataclass(frozen=True)
+class ReferredPairs(WeighedPairs):
+    """Beside which stands what the reference says of them."""
+
+    preferred: Referred
+    rejected: Referred
 
 
 class DPO:
@@ -47,30 +63,20 @@ class DPO:
     def update(
         self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
-        """One optimizer step. A `weight` on the preferred rows, the same at all their steps, is how
-        often each pair counts.
-
-        None where no pair counts.
-        """
+        """One optimizer step; none where no pair counts, as WeighedPairs may say."""
         with self.stopwatch.phase("score"):
-            sides = (
-                refer(self.reference, side, self.learner)
-                for side in (batch.preferred, batch.rejected)
-            )
-            batch = Pairs(*sides)
-        count = self.learner.sum(pair_weight(batch).double().sum())
+            referred = refer_pairs(self.reference, batch, self.learner)
+        count = self.learner.sum(referred.weight.double().sum())
         if not count:
             return self.learner.skip()
 
-        def loss(pairs: Pairs) -> tuple[Tensor, Mapping[str, Tensor]]:
+        def loss(pairs: ReferredPairs) -> tuple[Tensor, Mapping[str, Tensor]]:
             preferred, rejected = pairs.preferred, pairs.rejected
-            assert isinstance(preferred, Referred)
-            assert isinstance(rejected, Referred)
             preferred_logp = answer_logp(self.policy, preferred)  # [B]
             rejected_logp = answer_logp(self.policy, rejected)  # [B]
             preferred_ratio = preferred_logp - preferred.reference_answer
             rejected_ratio = rejected_logp - rejected.reference_answer
-            weight = pair_weight(pairs) / count
+            weight = pairs.weight / count
             marks = pair_figures(
                 preferred_logp,
                 rejected_logp,
@@ -81,7 +87,7 @@ class DPO:
             return (weight * self.loss(preferred_ratio, rejected_ratio, self.beta)).sum(), marks
 
         with self.stopwatch.phase("fit"):
-            return self.learner.step(loss, batch)
+            return self.learner.step(loss, referred)
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict()}
@@ -93,14 +99,18 @@ class DPO:
 IPO = partial(DPO, loss=ipo)
 
 
-def pair_weight(pairs: Pairs) -> Tensor:
-    """How often each pair counts: what stands as `weight` at the preferred row's last chosen step,
-    or once.  -> [B]
+def refer_pairs(reference: TokenPolicy, pairs: Pairs, learner: Learner) -> ReferredPairs:
+    """The pairs beside what the reference says of both answers; each counts once, if it does not
+    say how often.
     """
-    rows = pairs.preferred
-    if rows.weight is None:
-        return torch.ones(len(rows), device=rows.chosen.device)
-    return rows.weight.gather(1, rows.last()[:, None] - 1).squeeze(1)
+    preferred, rejected = (
+        refer(reference, side, learner) for side in (pairs.preferred, pairs.rejected)
+    )
+    if isinstance(pairs, WeighedPairs):
+        weight = pairs.weight.to(learner.device)
+    else:
+        weight = torch.ones(len(pairs), device=learner.device)
+    return ReferredPairs(preferred, rejected, weight)
 
 
 def pair_figures(

@@ -55,9 +55,9 @@ class KTO:
         """One optimizer step."""
         with self.stopwatch.phase("score"):
             anchor = self.anchor(batch)
-            batch = refer(self.reference, batch, self.learner)
-        count = self.learner.count_rows(batch)
-        kinds = (is_wanted(batch), ~is_wanted(batch))
+            referred = refer(self.reference, batch, self.learner)
+        count = self.learner.count_rows(referred)
+        kinds = (is_wanted(referred), ~is_wanted(referred))
         wanted, unwanted = map(self.learner.count, kinds)
         both = tuple(map(self.learner.any, kinds))  # a mean over no answer is no figure
 
@@ -81,7 +81,7 @@ class KTO:
             return each.sum() / count, marks
 
         with self.stopwatch.phase("fit"):
-            return self.learner.step(loss, batch) | {"reference_point": float(anchor)}
+            return self.learner.step(loss, referred) | {"reference_point": float(anchor)}
 
     def anchor(self, batch: Trajectories) -> Tensor:
         """z₀, over all ranks.  -> []"""

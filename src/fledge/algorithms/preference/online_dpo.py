@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.algorithms.preference.dpo import DPO, PairLoss
+from fledge.algorithms.preference.dpo import DPO, PairLoss, WeighedPairs
 from fledge.fit import dpo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
 from fledge.score.scoring import kl_to, sum_rewards, use_trainer_logp, zero_spread_groups
 from fledge.stopwatch import Stopwatch
-from fledge.trajectories import Pairs, Trajectories
+from fledge.trajectories import Trajectories
 
 
 class OnlineDPO:
@@ -52,17 +52,16 @@ class OnlineDPO:
         """
         batch = batch.to(self.learner.device)
         with self.stopwatch.phase("score"):
-            batch, figures = use_trainer_logp(self.policy, batch, self.learner)
-            figures |= kl_to(self.reference, batch, self.learner)[1]
+            samples, figures = use_trainer_logp(self.policy, batch, self.learner)
+            figures |= kl_to(self.reference, samples, self.learner)[1]
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
         best, worst, spread = best_and_worst(batch)
         kept = spread.nonzero().squeeze(1)
         # a pair that counts for nothing, so that this rank takes part in the step of the others
         if not len(kept):
             kept = torch.zeros(1, dtype=torch.long, device=spread.device)
-        # [pairs, T]
-        weight = spread[kept, None].to(batch.reward.dtype).expand(-1, batch.chosen.shape[1])
-        pairs = Pairs(batch[best[kept]].with_(weight=weight), batch[worst[kept]])
+        weight = spread[kept].to(batch.reward.dtype)  # [pairs]
+        pairs = WeighedPairs(batch[best[kept]], batch[worst[kept]], weight)
         return self.dpo.update(pairs) | figures
 
     def state_dict(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class SoftActorCritic:
         """
         drawn = self.steps.replay.draw(self.rows_per_update, self.gamma)
         noise = torch.randn((2, len(drawn), self.actor.bounds.width), generator=self.generator)
-        noisy = Noisy(**dict(drawn.items()), noise=noise[0], next_noise=noise[1])
+        noisy = Noisy.of(drawn, noise=noise[0], next_noise=noise[1])
         count = self.critic_learner.count_rows(drawn)
         errors: list[Tensor] = []
 

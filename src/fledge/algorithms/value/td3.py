@@ -126,7 +126,7 @@ class TD3:
             (len(drawn), self.actor.bounds.width), generator=self.generator
         )
         bound = self.most_target_noise
-        smoothed = Smoothed(**dict(drawn.items()), next_noise=noise.clamp(-bound, bound))
+        smoothed = Smoothed.of(drawn, next_noise=noise.clamp(-bound, bound))
         count = self.critic_learner.count_rows(drawn)
         errors: list[Tensor] = []
 
