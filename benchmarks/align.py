@@ -32,6 +32,7 @@ from fledge.engine.generation import Generation
 from fledge.hub.folder import load_model, save_model
 from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion
 from fledge.sample.rollouts import Rollouts, encode_prompt
@@ -95,8 +96,7 @@ def our_side(folder: Path, precision: Generation, kl: bool = False) -> Side:
         learner = Learner(
             policy,
             Schedule(LEARNING_RATE, steps),
-            betas=BETAS,
-            weight_decay=0.0,
+            optimizer=adamw(betas=BETAS, weight_decay=0.0),
             precision=precision,
         )
         algorithm = GRPO(policy, learner, stopwatch, reference=policy.frozen_copy() if kl else None)

@@ -28,6 +28,7 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.hub.folder import save_model
 from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import ConversationRows, Row, Shuffled
 from fledge.stopwatch import Stopwatch
@@ -101,7 +102,7 @@ def our_side(
     learner = Learner(
         policy,
         Schedule(1e-3, 10_000),
-        weight_decay=0.0,
+        optimizer=adamw(weight_decay=0.0),
         rows_per_micro_batch=micro,
         precision=precision,
     )

@@ -16,6 +16,7 @@ from fledge.exact.enumerable import Language
 from fledge.learner import Learner, Schedule
 from fledge.log_prob import Decoding
 from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
 from fledge.verify.table import TableNetwork as TableNetwork
@@ -55,7 +56,7 @@ def transformer(
 
 def learner(module: nn.Module, rate: float = 1e-2, **settings: Any) -> Learner:
     """At a constant rate, without decay and clipping unless told otherwise."""
-    given: dict[str, Any] = {"weight_decay": 0.0, "clip": 0.0} | settings
+    given: dict[str, Any] = {"optimizer": adamw(weight_decay=0.0), "clip": 0.0} | settings
     return Learner(module, Schedule(rate, 1000), **given)
 
 

@@ -18,6 +18,7 @@ from fledge.algorithms.likelihood.distillation import Distillation
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, from_rows
@@ -64,7 +65,10 @@ def test_a_step_is_adamw_with_decay_on_matrices_only_at_the_scheduled_rate() -> 
     module = nn.Linear(3, 2).double()
     start = [p.detach().clone() for p in module.parameters()]
     fit = Learner(
-        module, Schedule(0.1, 10, warmup_steps=1), betas=(0.8, 0.9), weight_decay=0.3, clip=1.0
+        module,
+        Schedule(0.1, 10, warmup_steps=1),
+        optimizer=adamw(betas=(0.8, 0.9), weight_decay=0.3),
+        clip=1.0,
     )
     first, second = [torch.zeros_like(p) for p in start], [torch.zeros_like(p) for p in start]
     for step in range(3):
@@ -206,7 +210,7 @@ def test_a_batch_without_any_gradient_makes_no_step_and_is_counted() -> None:
     nothing was learned about.
     """
     module = nn.Linear(3, 2)
-    fit = Learner(module, Schedule(0.1, 10, shape="linear"), weight_decay=0.5)
+    fit = Learner(module, Schedule(0.1, 10, shape="linear"), optimizer=adamw(weight_decay=0.5))
     batch = rollouts(policy_of(transformer()))
     for _ in range(3):
         assert "steps_skipped" not in fit.step(lambda rows: quadratic(module), batch)
@@ -224,7 +228,7 @@ def test_a_batch_without_any_gradient_makes_no_step_and_is_counted() -> None:
 )
 def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
     policy = policy_of(transformer())
-    fit = learner(policy, weight_decay=0.1)
+    fit = learner(policy, optimizer=adamw(weight_decay=0.1))
     algorithm, batch = make(policy, fit, Stopwatch()), rollouts(policy)
     algorithm.update(batch)
     before = state_of(fit)
@@ -244,7 +248,9 @@ def test_a_parameter_outside_the_loss_is_left_alone_with_ranks_as_without(tmp_pa
     for ranks in (False, True):
         used, idle = nn.Linear(3, 2), nn.Linear(3, 2)
         start, used_before = idle.weight.detach().clone(), used.weight.detach().clone()
-        fit = Learner(nn.ModuleList([used, idle]), Schedule(0.1, 10), weight_decay=0.5)
+        fit = Learner(
+            nn.ModuleList([used, idle]), Schedule(0.1, 10), optimizer=adamw(weight_decay=0.5)
+        )
         if ranks:
             distributed.init_process_group(
                 "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
@@ -260,9 +266,11 @@ def test_a_parameter_outside_the_loss_is_left_alone_with_ranks_as_without(tmp_pa
     assert stayed == [True, True]
 
 
-@pytest.mark.parametrize("settings", [{"rate": 1e37}, {"rate": 0.01, "weight_decay": 1e30}])
+@pytest.mark.parametrize(
+    "settings", [{"rate": 1e37}, {"rate": 0.01, "optimizer": adamw(weight_decay=1e30)}]
+)
 def test_a_step_whose_weights_overflow_ends_the_run_and_reaches_no_checkpoint(
-    settings: dict[str, float],
+    settings: dict[str, Any],
 ) -> None:
     """Loss and gradient were in order before it, and no step comes after it to notice."""
     policy = policy_of(transformer())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from fledge.errors import Diverged, UserError
+from fledge.optimizers import Maker, adamw
 from fledge.schedule import Clock, Schedule
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
@@ -21,13 +22,16 @@ from fledge.schedule import Clock, Schedule
 Loss = Callable[[Any], tuple[Tensor, Mapping[str, Tensor]]]
 
 # AdamW moves no number by more than a few times the rate in one step (|m| ≤ 7.3·√v at its usual
-# betas), so that only above such a rate can finite gradients make weights that overflow.
+# betas), nor does Muon, so that only above such a rate can finite gradients make weights that
+# overflow.
 ABSURD_RATE = 1.0
+USUAL = adamw()
 
 
 class Learner:
-    """AdamW (Loshchilov & Hutter 2019) on the parameters of `module` that require a gradient.
+    """Optimizer steps on the parameters of `module` that require a gradient.
 
+    optimizer: makes what moves them; AdamW unless given.
     rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the
     numbers. precision: "fp32" or "bf16" (matrix products in bfloat16 by autocast; weights, softmax
     and optimizer stay in float32). Under torch.distributed each rank holds its own rows; counts and
@@ -43,9 +47,7 @@ class Learner:
         module: nn.Module,
         schedule: Schedule,
         *,
-        betas: tuple[float, float] = (0.9, 0.95),
-        weight_decay: float = 0.1,
-        eps: float = 1e-8,
+        optimizer: Maker = USUAL,
         clip: float = 1.0,
         rows_per_micro_batch: int | None = None,
         precision: str = "fp32",
@@ -57,24 +59,17 @@ class Learner:
         self.precision = precision
         self.steps = self.skipped = 0
         self.clock = Clock()
-        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self.parameters = [p for _, p in named]
         if not self.parameters:
             raise ValueError(
                 "the module has no parameter that requires a gradient: there is nothing to learn."
             )
         self.device = self.parameters[0].device
-        matrices = [p for p in self.parameters if p.ndim >= 2]
-        others = [p for p in self.parameters if p.ndim < 2]
-        decays = (
-            ((matrices, weight_decay), (others, 0.0)) if weight_decay else ((self.parameters, 0.0),)
-        )
-        self.heaviest_decay = weight_decay
-        self.optimizer = torch.optim.AdamW(
-            [{"params": own, "weight_decay": decay} for own, decay in decays if own],
-            lr=schedule.peak,
-            betas=betas,
-            eps=eps,
-            fused=True,
+        self.optimizer = optimizer(named, schedule.peak)
+        self.begun = self.optimizer.state_dict()  # as it is before the first step
+        self.heaviest_decay = max(
+            float(group.get("weight_decay", 0.0)) for group in self.optimizer.param_groups
         )
 
     def sum(self, x: Tensor) -> Tensor:
@@ -194,7 +189,7 @@ class Learner:
         """What follows is a training of its own, from weights that were put back: no momentum of
         another, the schedule from its start.
         """
-        self.optimizer.state.clear()
+        self.optimizer.load_state_dict(self.begun)
         self.clock.restart()
 
     @torch.no_grad()

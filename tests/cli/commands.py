@@ -38,7 +38,7 @@ ALIGN = (
 )
 PPO = f"{ALIGN} algorithm=ppo reward={{reward}} kl_target=0.5"
 REINFORCE = f"{ALIGN} algorithm=reinforce"
-GRPO = f"{ALIGN} algorithm=grpo updates_per_step=4 epochs=2"
+GRPO = f"{ALIGN} algorithm=grpo updates_per_step=4 epochs=2 optimizer=muon"
 REST_EM = f"{ALIGN} algorithm=rest_em threshold=0.3 updates_per_step=2"
 CONTROL = (
     "control world=CartPole-v1 steps=700 evaluate_every=300 evaluation_episodes=2 pictures=false"

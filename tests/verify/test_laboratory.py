@@ -120,7 +120,7 @@ def test_of_several_steps_the_mean_is_taken_and_nothing_moves() -> None:
     bench = Bench(problem, plain(steps=3))
     before = bench.policy.network.table.detach().clone()
     torch.testing.assert_close(bench.ascent([1, 2]), Bench(problem, Plain).ascent([1, 2]))
-    assert len(bench.taken) == 3
+    assert len(bench.recorder.taken) == 3
     assert torch.equal(bench.policy.network.table, before)
 
 

@@ -17,11 +17,14 @@ from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import TransformerConfig
+from fledge.optimizers import adamw, muon
 from fledge.recipes.inputs import choose_files
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
+
+OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
 
 class TrainingConfig(BaseModel):
@@ -44,7 +47,12 @@ class TrainingConfig(BaseModel):
     warmup_steps: int = Field(
         default=20, ge=0, description="optimizer steps over which the learning rate rises"
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW's, on matrices only")
+    optimizer: Literal["adamw", "muon"] = Field(
+        default="adamw",
+        description="of the weights; muon: of the matrices between embeddings and heads, AdamW of "
+        "the rest",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="on matrices only")
     clip: float = Field(
         default=1.0, ge=0, description="the gradient is scaled down to this norm; 0 never"
     )
@@ -74,7 +82,7 @@ class TrainingConfig(BaseModel):
         return Learner(
             module,
             schedule,
-            weight_decay=self.weight_decay,
+            optimizer=OPTIMIZERS[self.optimizer](weight_decay=self.weight_decay),
             clip=self.clip,
             rows_per_micro_batch=self.rows_per_micro_batch,
             precision=precision,

@@ -21,6 +21,7 @@ from torch import Tensor
 from fledge.exact.problem import Problem
 from fledge.learner import Learner, Schedule
 from fledge.log_prob import Decoding
+from fledge.optimizers import Recorder
 from fledge.policy import TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
@@ -113,10 +114,11 @@ class Bench:
         network = TableNetwork(language.vocabulary, language.length).hold(language, problem.logits)
         rule = Decoding(problem.temperature)
         self.policy = TokenPolicy(network, rule=rule).to(hardware.device, hardware.dtype)
-        self.learner = Learner(self.policy, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
-        self.learner.optimizer.step = self._keep  # pyright: ignore[reportAttributeAccessIssue]
+        self.recorder = Recorder(list(self.policy.parameters()), after=self._lead_on)
+        self.learner = Learner(
+            self.policy, Schedule(1.0, 1), optimizer=lambda named, rate: self.recorder, clip=0.0
+        )
         self.learner.skip = self._skip
-        self.taken: list[Tensor] = []
         self.columns = network.row_of(language)
         self.reference = None
         if problem.reference is not None:
@@ -130,11 +132,8 @@ class Bench:
         self.step_logp = problem.step_log_prob(acting).to(hardware.device, hardware.dtype)
         self.reward = problem.reward.to(hardware.device, hardware.dtype)
 
-    def _keep(self) -> None:
-        gradient = self.policy.network.table.grad
-        self.taken.append(
-            torch.zeros_like(self.policy.network.table) if gradient is None else gradient.clone()
-        )
+    def _lead_on(self) -> None:
+        """Where the problem says where the first step leads, the policy goes there."""
         if self.problem.after is not None:
             self.policy.network.hold(self.problem.language, self.problem.after)
 
@@ -142,7 +141,7 @@ class Bench:
         """A step that is not made, for want of any gradient, adds nothing and counts in the
         mean.
         """
-        self._keep()
+        self.recorder.step()
         return {"steps_skipped": 1.0}
 
     def build(self) -> Any:
@@ -175,16 +174,17 @@ class Bench:
 
     def update(self, batch: Any) -> tuple[Tensor, dict[str, float]]:
         """The same on any batch, with the figures that the algorithm reports of it."""
-        self.taken = []
+        self.recorder.taken.clear()
         self.learner.steps = 0
         if self.problem.after is not None:
             self.policy.network.hold(self.problem.language, self.problem.logits)
         figures = self.build().update(batch)
-        if not self.taken:
+        taken = [gradients[0] for gradients in self.recorder.taken]
+        if not taken:
             raise ValueError(
                 "update(batch) made no optimizer step: call learner.step(loss, batch) in it."
             )
-        taken = self.taken if self.problem.after is None else self.taken[-1:]
+        taken = taken if self.problem.after is None else taken[-1:]
         return -torch.stack(taken).mean(0)[:, self.columns].T.double().cpu(), figures
 
 

@@ -16,6 +16,7 @@ from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.divergence import jensen_shannon, reverse_kl
 from fledge.exact.problem import random_problem
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import Recorder
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
@@ -56,14 +57,8 @@ def reward_model_row(hardware: Hardware) -> Row:
     missing (Ouyang et al. 2022, eq. 1).
     """
     model, margin = TableOfScores(24).to(hardware.device, hardware.dtype), 0.25
-    learner = Learner(model, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
-    taken: list[Tensor] = []
-
-    def keep() -> None:
-        assert model.numbers.grad is not None
-        taken.append(-model.numbers.grad.double().cpu())
-
-    learner.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
+    recorder = Recorder([model.numbers])
+    learner = Learner(model, Schedule(1.0, 1), optimizer=lambda named, rate: recorder, clip=0.0)
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)
     sides = [
         speak(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)
@@ -79,7 +74,8 @@ def reward_model_row(hardware: Hardware) -> Row:
     score = {
         i: float(model.numbers[number[word]].detach()) for i, word in enumerate(LANGUAGE.sequences)
     }
-    wanted = torch.zeros_like(taken[0])
+    ascent = -recorder.taken[0][0].double().cpu()
+    wanted = torch.zeros_like(ascent)
     gaps = [score[w] - score[r] for w, r in zip(PREFERRED, REJECTED, strict=True)]
     for w, r, gap in zip(PREFERRED, REJECTED, gaps, strict=True):
         wanted[number[LANGUAGE.sequences[w]]] += sigmoid(margin - gap) / len(gaps)
@@ -89,7 +85,7 @@ def reward_model_row(hardware: Hardware) -> Row:
         "pair_accuracy": sum(gap > 0 for gap in gaps) / len(gaps),
         "reward_gap": sum(gaps) / len(gaps),
     }
-    error = max(relative(taken[0], wanted), compare_figures(figures, exact))
+    error = max(relative(ascent, wanted), compare_figures(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
     return Row(
         "L1",

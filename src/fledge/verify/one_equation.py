@@ -29,6 +29,7 @@ from fledge.exact.mixture import Mixture
 from fledge.exact.problem import Problem, random_problem
 from fledge.fit import nll, total
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -99,7 +100,10 @@ def u2_posterior(hardware: Hardware) -> Row:
     for _ in range(5):
         before = read()
         learner = Learner(
-            policy, Schedule(0.1, 200, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
+            policy,
+            Schedule(0.1, 200, shape="cosine", final=0.0),
+            optimizer=adamw(weight_decay=0.0),
+            clip=0.0,
         )
         algorithm = ExpectationMaximisation(
             policy, learner, Stopwatch(), keep="posterior", updates_per_step=200, epochs=200
@@ -324,7 +328,10 @@ def u7_distillation(hardware: Hardware) -> Row:
         _speaker(table, hardware) for table in (lesson.logits, lesson.logits.flip(1))
     )
     learner = Learner(
-        student, Schedule(0.1, 400, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
+        student,
+        Schedule(0.1, 400, shape="cosine", final=0.0),
+        optimizer=adamw(weight_decay=0.0),
+        clip=0.0,
     )
     algorithm = Distillation(student, learner, Stopwatch(), teacher=teacher.frozen_copy())
     nothing = torch.zeros(len(LANGUAGE.sequences), device=hardware.device, dtype=hardware.dtype)

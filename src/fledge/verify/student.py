@@ -9,6 +9,7 @@ from torch import Tensor
 from fledge.exact.enumerable import Language
 from fledge.fit import nll, total
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Weighed
 from fledge.verify.laboratory import Hardware
@@ -26,7 +27,10 @@ def fit_weighted(
     network = TableNetwork(language.vocabulary, language.length, seed=8)
     policy = TokenPolicy(network).to(hardware.device, hardware.dtype)
     learner = Learner(
-        policy, Schedule(0.1, steps, shape="cosine", final=0.0), weight_decay=0.0, clip=0.0
+        policy,
+        Schedule(0.1, steps, shape="cosine", final=0.0),
+        optimizer=adamw(weight_decay=0.0),
+        clip=0.0,
     )
     everything = range(len(language.sequences))
     rows = speak(language, everything, language.vocabulary, q.to(hardware.device, hardware.dtype))

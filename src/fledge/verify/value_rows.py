@@ -16,6 +16,7 @@ from fledge.algorithms.value.monte_carlo import MonteCarlo
 from fledge.algorithms.value.tabular import expected_sarsa, q_learning
 from fledge.exact.mdp import random_mdp
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import Recorder
 from fledge.sample.replay import Transitions
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -68,16 +69,9 @@ class Everything:
 
 def record_gradients(module: nn.Module) -> tuple[Learner, list[list[Tensor]]]:
     """A learner that writes its gradients down and moves nothing."""
-    learner = Learner(module, Schedule(1.0, 1), weight_decay=0.0, clip=0.0)
-    taken: list[list[Tensor]] = []
-
-    def keep() -> None:
-        taken.append(
-            [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in learner.parameters]
-        )
-
-    learner.optimizer.step = keep  # pyright: ignore[reportAttributeAccessIssue]
-    return learner, taken
+    recorder = Recorder([p for p in module.parameters() if p.requires_grad])
+    learner = Learner(module, Schedule(1.0, 1), optimizer=lambda named, rate: recorder, clip=0.0)
+    return learner, recorder.taken
 
 
 def relative(measured: Any, exact: Any) -> float:

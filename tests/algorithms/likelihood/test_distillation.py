@@ -16,6 +16,7 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.divergence import Divergence, forward_kl, jensen_shannon, reverse_kl
 from fledge.exact.enumerable import Language, kl
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.sample.either import Either
 from fledge.sample.generate import generate
@@ -80,7 +81,9 @@ def taught(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log π of the student before and after, and of the teacher.  [S] each"""
     student, teacher = table(1), table(5).requires_grad_(False)
-    fit = Learner(student, Schedule(0.1, steps, shape="cosine", final=1e-3), weight_decay=0.0)
+    fit = Learner(
+        student, Schedule(0.1, steps, shape="cosine", final=1e-3), optimizer=adamw(weight_decay=0.0)
+    )
     algorithm, give, before = make(student, fit, teacher), lessons(student, teacher), read(student)
     for _ in range(steps):
         algorithm.update(give())

@@ -19,6 +19,7 @@ from fledge.algorithms.likelihood.expectation_maximisation import (
 from fledge.errors import UserError
 from fledge.exact.enumerable import Language, kl
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
@@ -64,7 +65,10 @@ def exact_em_step(policy: TokenPolicy) -> Tensor:
 def table(rate: float, updates: int) -> tuple[TokenPolicy, Learner]:
     policy = TokenPolicy(TableNetwork(3, 3, seed=1))
     return policy, Learner(
-        policy, Schedule(rate, updates, shape="cosine", final=0.01), weight_decay=0.0, clip=0.0
+        policy,
+        Schedule(rate, updates, shape="cosine", final=0.01),
+        optimizer=adamw(weight_decay=0.0),
+        clip=0.0,
     )
 
 
@@ -212,7 +216,9 @@ def test_where_nothing_is_right_nothing_moves() -> None:
 
 def test_a_batch_without_a_right_answer_does_not_send_the_policy_back_to_its_base() -> None:
     actor = policy()
-    algorithm = rest_em(actor, learner(actor, weight_decay=0.1), Stopwatch(), threshold=0.1)
+    algorithm = rest_em(
+        actor, learner(actor, optimizer=adamw(weight_decay=0.1)), Stopwatch(), threshold=0.1
+    )
     algorithm.update(right_or_wrong())
     batch = rollouts(actor)
     learned = [p.detach().clone() for p in actor.parameters()]

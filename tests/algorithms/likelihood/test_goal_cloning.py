@@ -25,6 +25,7 @@ from fledge.algorithms.likelihood.goal_cloning import (
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
+from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
@@ -55,7 +56,10 @@ def cloning(rate: float = 0.05, steps: int = 1, **kwargs: Any) -> GoalCloning:
         actor=PairTable(7, 3),
     )
     fit = Learner(
-        policy, Schedule(rate, steps, shape="linear", final=0.01), weight_decay=0.0, clip=0.0
+        policy,
+        Schedule(rate, steps, shape="linear", final=0.01),
+        optimizer=adamw(weight_decay=0.0),
+        clip=0.0,
     )
     anywhere = lambda n, generator: torch.randint(7, (n,), generator=generator)  # noqa: E731
     return GoalCloning(policy, fit, Stopwatch(), goals=anywhere, generator=seeded(1), **kwargs)

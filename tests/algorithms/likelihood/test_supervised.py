@@ -8,6 +8,7 @@ import torch
 
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import from_rows
@@ -21,7 +22,9 @@ def test_a_table_learns_the_frequencies_of_the_data() -> None:
     policy = TokenPolicy(network)
     algorithm = Supervised(
         policy,
-        Learner(policy, Schedule(0.1, 600, shape="cosine", final=0.0), weight_decay=0.0),
+        Learner(
+            policy, Schedule(0.1, 600, shape="cosine", final=0.0), optimizer=adamw(weight_decay=0.0)
+        ),
         Stopwatch(),
     )
     figures: dict[str, float] = {}

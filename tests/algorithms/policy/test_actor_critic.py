@@ -20,6 +20,7 @@ from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.fit import nll, total
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
+from fledge.optimizers import adamw
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, Weighed
@@ -51,7 +52,11 @@ def made(name: str, world: Any, rate: float, **settings: Any) -> tuple[ActorCrit
         world.observation, world.action, generator=torch.Generator().manual_seed(0), widths=(32,)
     )
     fit = Learner(
-        policy, Schedule(rate, 10_000), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, **settings
+        policy,
+        Schedule(rate, 10_000),
+        optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
+        clip=0.0,
+        **settings,
     )
     return policy, MAKES[name](policy, fit)
 

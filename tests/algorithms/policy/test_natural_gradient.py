@@ -22,6 +22,7 @@ from fledge.algorithms.policy.trpo import trpo
 from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
+from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
@@ -213,7 +214,10 @@ def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(e
     world = Circle(16, ends=ends)
     both = ActorCritic(world.observation, world.action, generator=seeded(0), widths=(32,))
     fit = Learner(
-        both.critic, Schedule(3e-2, 40 * 20, shape="cosine", final=0.01), weight_decay=0.0, clip=0.0
+        both.critic,
+        Schedule(3e-2, 40 * 20, shape="cosine", final=0.01),
+        optimizer=adamw(weight_decay=0.0),
+        clip=0.0,
     )
     settings = NaturalGradientSettings(gamma=0.9, critic_updates=20, critic_epochs=5)
     made = trpo(both, fit, Stopwatch(), settings, generator=seeded(1))

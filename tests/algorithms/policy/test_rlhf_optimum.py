@@ -15,6 +15,7 @@ from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.exact.enumerable import Language, kl, optimum
 from fledge.learner import Learner, Schedule
 from fledge.models.language.heads import ScalarHead
+from fledge.optimizers import adamw
 from fledge.policy import SharedCritic, TokenPolicy
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
@@ -72,7 +73,7 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
     both = SharedCritic(policy, head)
     given = PPOSettings(value_clip=None, **settings)  # pyright: ignore[reportArgumentType]
     schedule = Schedule(rate, steps * given.updates_per_step, shape="cosine", final=0.01)
-    fit = Learner(both, schedule, weight_decay=0.0)
+    fit = Learner(both, schedule, optimizer=adamw(weight_decay=0.0))
     reference = policy.frozen_copy()
     algorithm = PPO(
         both, fit, Stopwatch(), given, generator=seeded(3), reference=reference, kl=KLControl(BETA)
@@ -130,7 +131,9 @@ def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: floa
     before = loss()
     both = SharedCritic(policy, ScalarHead(32))
     settings = PPOSettings(ptx_coefficient=coefficient)
-    fit = Learner(both, Schedule(4e-3, 160, shape="linear", final=0.0), weight_decay=0.0)
+    fit = Learner(
+        both, Schedule(4e-3, 160, shape="linear", final=0.0), optimizer=adamw(weight_decay=0.0)
+    )
     algorithm = PPO(
         both, fit, Stopwatch(), settings, generator=seeded(3), pretraining=(policy, Repeat(book))
     )

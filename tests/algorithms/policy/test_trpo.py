@@ -15,6 +15,7 @@ from fledge.algorithms.policy.natural_gradient import NaturalGradientSettings
 from fledge.algorithms.policy.trpo import TrustRegion, trpo
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
+from fledge.optimizers import adamw
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Weighed
@@ -176,8 +177,7 @@ def test_cartpole_is_learnt() -> None:
     fit = Learner(
         both.critic,
         Schedule(5e-3, 1000, shape="constant"),
-        betas=(0.9, 0.999),
-        weight_decay=0.0,
+        optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
         clip=0.5,
     )
     settings = NaturalGradientSettings(

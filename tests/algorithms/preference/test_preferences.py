@@ -22,6 +22,7 @@ from fledge.algorithms.preference.simpo import SimPO
 from fledge.exact.enumerable import Language, kl, optimum
 from fledge.fit import dpo, ipo, kto, odds_ratio, simpo
 from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import JudgedRows, Shuffled
 from fledge.sample.generate import generate
@@ -270,7 +271,9 @@ def settle(
     actor = TokenPolicy(network)
     with torch.no_grad():
         reference = LANGUAGE.log_prob(network.logits(LANGUAGE))
-    fit = Learner(actor, Schedule(0.05, steps, shape="cosine", final=1e-3), weight_decay=0.0)
+    fit = Learner(
+        actor, Schedule(0.05, steps, shape="cosine", final=1e-3), optimizer=adamw(weight_decay=0.0)
+    )
     algorithm = make(actor, fit, Stopwatch(), reference=actor.frozen_copy(), **settings)
     for _ in range(steps):
         algorithm.update(batch)
@@ -340,7 +343,7 @@ def test_online_dpo_moves_towards_what_the_verifier_rewards() -> None:
             return float((LANGUAGE.log_prob(network.logits(LANGUAGE)).exp() * REWARD).sum())
 
     before = worth()
-    fit = Learner(actor, Schedule(0.03, 100), weight_decay=0.0)
+    fit = Learner(actor, Schedule(0.03, 100), optimizer=adamw(weight_decay=0.0))
     algorithm = OnlineDPO(actor, fit, Stopwatch(), reference=actor.frozen_copy(), beta=0.1)
     random, figures = seeded(3), {}
     for _ in range(100):

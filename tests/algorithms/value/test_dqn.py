@@ -15,6 +15,7 @@ from fledge.algorithms.value.dqn import DQN, Exploration
 from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.q_network import QNetwork
+from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay, Surprise, Transitions
@@ -49,8 +50,7 @@ def dqn(
     learner = Learner(
         network,
         schedule or Schedule(0.03, 1000),
-        betas=(0.9, 0.999),
-        weight_decay=0.0,
+        optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
         clip=0.0,
         rows_per_micro_batch=micro,
     )
@@ -192,8 +192,7 @@ def test_it_balances_the_pole_within_20_000_steps() -> None:
     learner = Learner(
         network,
         Schedule(2.3e-3, 6000, shape="linear"),
-        betas=(0.9, 0.999),
-        weight_decay=0.0,
+        optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
         clip=10.0,
     )
     algorithm = DQN(network, learner, Stopwatch(), replay=Replay(100_000, generator=seeded(0)))

@@ -12,6 +12,7 @@ from fledge.algorithms.value.td3 import TD3
 from fledge.learner import Learner, Schedule
 from fledge.models.control.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
+from fledge.optimizers import adamw
 from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay
 from fledge.stopwatch import Stopwatch
@@ -23,7 +24,9 @@ LENGTH = 200  # steps of an episode, all of which time ends
 
 
 def learner(module: torch.nn.Module) -> Learner:
-    return Learner(module, Schedule(1e-3, 1), betas=(0.9, 0.999), weight_decay=0.0, clip=0.0)
+    return Learner(
+        module, Schedule(1e-3, 1), optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0), clip=0.0
+    )
 
 
 def mean_return(algorithm: Any, judge: World) -> float:

@@ -16,6 +16,7 @@ from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.squashed_actor import GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
+from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay
@@ -46,7 +47,11 @@ class Stop(Exception):
 def learner_of(module: torch.nn.Module, steps: int, micro: int | None) -> Learner:
     schedule = Schedule(0.01, steps, shape="linear", final=0.0)
     return Learner(
-        module, schedule, betas=(0.9, 0.999), weight_decay=0.0, clip=0.0, rows_per_micro_batch=micro
+        module,
+        schedule,
+        optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
+        clip=0.0,
+        rows_per_micro_batch=micro,
     )
 
 

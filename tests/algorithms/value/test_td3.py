@@ -15,6 +15,7 @@ from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.squashed_actor import DeterministicActor
 from fledge.models.control.twin_critic import TwinCritic
+from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
 from fledge.sample.replay import Replay
@@ -53,8 +54,7 @@ def td3(
         Learner(
             module,
             schedule,
-            betas=(0.9, 0.999),
-            weight_decay=0.0,
+            optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
             clip=0.0,
             rows_per_micro_batch=micro,
         )

@@ -18,6 +18,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.models.control.body_graph import BodyGraph, body_of, read_body
 from fledge.models.control.graph_policy import GraphPolicy, graph_policy_for
+from fledge.optimizers import adamw
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world
@@ -164,8 +165,7 @@ def test_a_pendulum_is_held_upright() -> None:
     fit = Learner(
         both.critic,
         Schedule(5e-3, 1000, shape="constant"),
-        betas=(0.9, 0.999),
-        weight_decay=0.0,
+        optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
         clip=0.5,
     )
     settings = NaturalGradientSettings(

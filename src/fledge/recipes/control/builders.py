@@ -31,6 +31,7 @@ from fledge.models.control.graph_policy import graph_policy_for
 from fledge.models.control.q_network import QNetwork
 from fledge.models.control.squashed_actor import DeterministicActor, GaussianActor
 from fledge.models.control.twin_critic import TwinCritic
+from fledge.optimizers import adamw
 from fledge.recipes.pacing import Pace
 from fledge.sample.replay import Replay, Surprise
 from fledge.seeds import generator_for
@@ -103,7 +104,10 @@ class Making:
         s = self.settings
         schedule = Schedule(s.learning_rate, s.steps - after, shape=s.schedule, final=0.0)
         learner = Learner(
-            module, schedule, betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0, clip=s.clip
+            module,
+            schedule,
+            optimizer=adamw(betas=(0.9, 0.999), eps=1e-5, weight_decay=0.0),
+            clip=s.clip,
         )
         self.paces.append(Pace(learner, steps_per_batch, after))
         return learner

@@ -96,7 +96,7 @@ class PretrainConfig(TrainingConfig, TextFields):
         default="cosine", description="of the learning rate after its rise"
     )
     learning_rate: float = Field(default=2e-3, gt=0, description="at its peak")
-    weight_decay: float = Field(default=0.1, ge=0, description="AdamW's, on matrices only")
+    weight_decay: float = Field(default=0.1, ge=0, description="on matrices only")
 
 
 @close_what_it_opens

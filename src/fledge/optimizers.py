@@ -1,0 +1,124 @@
+"""What moves the weights once a step's gradient is there: makers for the Learner, which gives them
+the parameters and sets the rate of every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+# The parameters by name, and a learning rate that is never used: the Learner sets each step's.
+Named = Sequence[tuple[str, nn.Parameter]]
+Maker = Callable[[Named, float], Optimizer]
+
+
+def adamw(
+    betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8, weight_decay: float = 0.1
+) -> Maker:
+    """AdamW (Loshchilov & Hutter 2019). weight_decay: of matrices; vectors and scales have none."""
+
+    def make(named: Named, rate: float) -> Optimizer:
+        groups = _decay_matrices([p for _, p in named], weight_decay)
+        return AdamW(groups, lr=rate, betas=betas, eps=eps, fused=True)
+
+    return make
+
+
+def muon(
+    momentum: float = 0.95,
+    betas: tuple[float, float] = (0.9, 0.95),
+    eps: float = 1e-8,
+    weight_decay: float = 0.1,
+) -> Maker:
+    """Muon (Jordan et al. 2024): the momentum of a matrix, made orthogonal, is its step.
+
+    For matrices between hidden states only: what turns tokens into them and back (embeddings,
+    heads) and all that is no matrix is AdamW's, with `betas` and `eps`. A step of a matrix is as
+    large as AdamW's usually is (Liu et al. 2025, eq. 4), so that one `learning_rate` and one
+    `weight_decay` serve both.
+    """
+
+    def make(named: Named, rate: float) -> Optimizer:
+        matrices = [p for name, p in named if _is_hidden_matrix(name, p)]
+        hidden = {id(p) for p in matrices}
+        others = [p for _, p in named if id(p) not in hidden]
+        parts: dict[str, Optimizer] = {}
+        if matrices:
+            parts["muon"] = torch.optim.Muon(
+                matrices,
+                lr=rate,
+                weight_decay=weight_decay,
+                momentum=momentum,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        if others:
+            groups = _decay_matrices(others, weight_decay)
+            parts["adamw"] = AdamW(groups, lr=rate, betas=betas, eps=eps, fused=True)
+        return Together(parts)
+
+    return make
+
+
+def _decay_matrices(parameters: Sequence[nn.Parameter], decay: float) -> list[dict[str, Any]]:
+    if not decay:
+        return [{"params": list(parameters), "weight_decay": 0.0}]
+    matrices = [p for p in parameters if p.ndim >= 2]
+    others = [p for p in parameters if p.ndim < 2]
+    return [
+        {"params": own, "weight_decay": each}
+        for own, each in ((matrices, decay), (others, 0.0))
+        if own
+    ]
+
+
+def _is_hidden_matrix(name: str, parameter: nn.Parameter) -> bool:
+    outer = any(part in ("embedding", "head") for part in name.split("."))
+    return parameter.ndim == 2 and not outer
+
+
+class Together(Optimizer):
+    """Several optimizers that step as one, each on parameters of its own; their groups are the
+    groups of this one.
+    """
+
+    def __init__(self, parts: Mapping[str, Optimizer]) -> None:
+        self.parts = dict(parts)
+        super().__init__(self._groups(), {})
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts.values() for group in part.param_groups]
+
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        for part in self.parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        for name, part in self.parts.items():
+            part.load_state_dict(state_dict[name])
+        self.param_groups = self._groups()  # a part that has loaded its state has new ones
+
+
+class Recorder(Optimizer):
+    """Writes the gradient of each step down, 0 where there is none, and moves nothing.
+
+    after: is called when a gradient has been written down.
+    """
+
+    def __init__(
+        self, parameters: Sequence[nn.Parameter], after: Callable[[], None] = lambda: None
+    ) -> None:
+        super().__init__(parameters, {"lr": 0.0})
+        self.taken: list[list[Tensor]] = []
+        self.after = after
+
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        own = [p for group in self.param_groups for p in group["params"]]
+        self.taken.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in own])
+        self.after()
