@@ -370,3 +370,90 @@ def test_a_checkpoint_with_other_shapes_is_called_another_runs(
         UserError, match=r"checkpoint 00000004 of .* does not fit the run \(size mismatch"
     ):
         go(tmp_path / "run")
+
+
+class Jump:
+    """A batch that says how much was done in it."""
+
+    def __init__(self, actions: int) -> None:
+        self.actions = actions
+
+    def count_actions(self) -> int:
+        return self.actions
+
+
+class Jumps:
+    """Batches of 3, 0, 4, 5, 2, 2 … actions."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.figures: dict[str, float] = {}
+
+    def __next__(self) -> Jump:
+        self.given += 1
+        return Jump([3, 0, 4, 5, 2][min(self.given, 5) - 1])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.given = state["given"]
+
+
+class Jumper(Walk):
+    """What its update is in the middle of no longer says how much was done in it."""
+
+    def update(
+        self, batch: Any, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        rows = torch.full((2,), float(batch.actions)) if isinstance(batch, Jump) else batch
+        return super().update(rows, between_steps)
+
+
+def jump(folder: Path, at: Callable[[int], None] = lambda moment: None) -> tuple[Silent, Any]:
+    """Twelve actions, looked at when five more have been passed."""
+    opened = (folder / "config.json").exists()
+    run = Run.open(folder, writing=True) if opened else Run.create(folder, "jump", {}, seed=0)
+    torch.manual_seed(2)
+    random.seed(3)
+    jumper, watcher = Jumper(at), Silent()
+    try:
+        train(
+            jumper, Jumps(), run, Stopwatch(), watcher, steps=12, unit="actions",
+            evaluate=lambda step: {"height": float(jumper.weight)}, evaluate_every=5,
+            save_every_s=0.0,
+        )  # fmt: skip
+    finally:
+        run.close()
+    return watcher, float(jumper.weight)
+
+
+def test_a_run_that_is_counted_in_actions_is_looked_at_and_ends_where_they_say(
+    tmp_path: Path,
+) -> None:
+    watcher, _ = jump(tmp_path / "run")
+    # 5 is passed at 7, 10 at the end
+    assert watcher.steps == [0, 3, 3, 7, 7, 12, 12]
+    rows = Run.open(tmp_path / "run").metrics.rows()
+    assert [row["step"] for row in rows if "height" in row] == [0, 3, 4]
+    assert [row["step"] for row in rows if "weight" in row] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("moment", range(1, 4 * UPDATES + 1))
+@pytest.mark.parametrize("stop", ["killed", "interrupted"])
+def test_a_run_that_is_counted_in_actions_goes_on_from_where_it_was(
+    stop: str, moment: int, tmp_path: Path
+) -> None:
+    """A batch in the middle of its update counts once, whenever the run was broken off."""
+    straight = jump(tmp_path / "straight")[1]
+
+    def end(now: int) -> None:
+        if now == moment:
+            if stop == "killed":
+                raise Killed
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises((Killed, Interrupted)):
+        jump(tmp_path / "run", end)
+    assert jump(tmp_path / "run")[1] == straight
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "straight")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType, MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from fledge.errors import UserError
 from fledge.generators import generator_state, restore_generators
@@ -17,6 +17,15 @@ from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
 from fledge.stopwatch import Stopwatch
 from fledge.system_errors import out_of_memory
+
+# What a run is counted in: batches, or what was done in them (tokens in language, steps in worlds).
+Unit = Literal["batches", "actions"]
+
+
+class Batch(Protocol):
+    """What a run that is counted in actions asks of a batch."""
+
+    def count_actions(self) -> int: ...
 
 
 class Algorithm(Protocol):
@@ -101,25 +110,28 @@ def train(
     watcher: Watcher,
     *,
     steps: int,
+    unit: Unit = "batches",
     evaluate: Callable[[int], dict[str, float]] | None = None,
-    evaluate_every: int | Callable[[], bool] = 0,
-    over: Callable[[], bool] = lambda: False,
+    evaluate_every: int = 0,
     better: Callable[[dict[str, float]], float] | None = None,
     enough: Callable[[dict[str, float]], bool] | None = None,
     save_every_s: float = 30.0,
     beside: Mapping[str, Stateful] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Run the algorithm for `steps` updates, until it is `over`, or an evaluation is `enough`;
-    returns the last evaluation.
+    """Run the algorithm for `steps` of the unit, or until an evaluation is `enough`; returns the
+    last evaluation.
 
-    Evaluates before the first step, every `evaluate_every` steps (0: never between; or a question
-    asked after each) and at the end. Saves every `save_every_s`
+    Evaluates before the first update, after each that passes a multiple of `evaluate_every` of the
+    unit (0: never between) and at the end. `watcher` is told how far the run is, in the unit;
+    `evaluate` is given the number of updates. Saves every `save_every_s`
     seconds and at the end: when it saves never changes what is computed. If the run has a
     checkpoint, continues from it, and ends with the same bits as if it had never stopped; `beside`
     are others, by name, whose state is in the checkpoint. Raises Interrupted after SIGINT or
     SIGTERM, when the optimizer step in hand is done and saved.
     """
-    way = _Way(algorithm, sampler, run, stopwatch, watcher, steps, beside, evaluate, better, enough)
+    way = _Way(
+        algorithm, sampler, run, stopwatch, watcher, steps, unit, beside, evaluate, better, enough
+    )
     continued = way.restore()
     with run.reason_kept(), _signals() as asked:
 
@@ -133,9 +145,10 @@ def train(
             way.judge()
         stopwatch.take()
         while not way.at_end:
+            before = way.place
             way.update(between_steps)
-            way.done = way.done or over()
-            if way.at_end or _due(way.step, evaluate_every):
+            passed = evaluate_every > 0 and way.place // evaluate_every > before // evaluate_every
+            if way.at_end or passed:
                 way.judge()
                 stopwatch.take()
             # Asked once: a signal between two looks would end the run with nothing saved.
@@ -150,18 +163,14 @@ def train(
     return way.last
 
 
-def _due(step: int, evaluate_every: int | Callable[[], bool]) -> bool:
-    if callable(evaluate_every):
-        return evaluate_every()
-    return evaluate_every > 0 and step % evaluate_every == 0
-
-
 @dataclass
 class _Way:
     """A run on its way: what moves it, how far it is, and how it updates, judges, saves and
     restores.
 
-    last: the last evaluation. landmarks: None in a run of a version that kept none.
+    step: updates that are done. place: how much of the run they are, in its unit; in_hand: how much
+    of it the batch is that an update is in the middle of. last: the last evaluation.
+    landmarks: None in a run of a version that kept none.
     """
 
     algorithm: Algorithm
@@ -170,32 +179,41 @@ class _Way:
     stopwatch: Stopwatch
     watcher: Watcher
     steps: int
+    unit: Unit
     beside: Mapping[str, Stateful]
     evaluate: Callable[[int], dict[str, float]] | None
     better: Callable[[dict[str, float]], float] | None
     enough: Callable[[dict[str, float]], bool] | None
     step: int = 0
+    place: int = 0
+    in_hand: int = 0
     done: bool = False
     last: dict[str, float] = field(default_factory=dict)
     landmarks: Landmarks | None = field(default_factory=Landmarks)
 
     @property
     def at_end(self) -> bool:
-        return self.step >= self.steps or self.done
+        return self.place >= self.steps or self.done
 
     def update(self, between_steps: Callable[[], None]) -> None:
         """One batch: the one that a checkpoint was in the middle of, else the next."""
         began = time.perf_counter()
-        unfinished = self.algorithm.unfinished
-        batch = next(self.sampler) if unfinished is None else unfinished
+        batch = self.algorithm.unfinished
+        if batch is None:
+            batch = next(self.sampler)
+            self.in_hand = self._count(batch)
         figures = self.algorithm.update(batch, between_steps)
         self.step += 1
+        self.place += self.in_hand
         row = {**self.sampler.figures, **figures}
         self.run.metrics.write({"step": self.step, **row})
         if self.landmarks:
             self.landmarks.update({"step": self.step, **row})
-        self.watcher.step(self.step, row)
+        self.watcher.step(self.place, row)
         _write_timings(self.run, self.step, self.stopwatch, time.perf_counter() - began, row)
+
+    def _count(self, batch: Batch) -> int:
+        return 1 if self.unit == "batches" else batch.count_actions()
 
     def judge(self) -> None:
         """An evaluation, if the run has any; one that is enough makes it done."""
@@ -206,10 +224,10 @@ class _Way:
         self.run.metrics.write(self.last)
         if self.landmarks:
             self.landmarks.evaluation(self.last, self.better(self.last) if self.better else None)
-        self.watcher.step(self.step, self.last)
+        self.watcher.step(self.place, self.last)
         if self.enough is not None and self.enough(self.last):
             self.done = True
-            if self.step < self.steps:
+            if self.place < self.steps:
                 self.watcher.line(
                     f"ends early, after step {self.step}: an evaluation reached what was asked for."
                 )
@@ -223,6 +241,7 @@ class _Way:
             "generators": generator_state(),
             "beside": {name: each.state_dict() for name, each in self.beside.items()},
             "offsets": self.run.log_offsets(),
+            "place": [self.place, self.in_hand],
             "done": self.done,
             "evaluation": self.last,
             "landmarks": self.landmarks and self.landmarks.state(),
@@ -249,6 +268,7 @@ class _Way:
             restore_generators(state["generators"])
             for name, each in self.beside.items():
                 each.load_state_dict(state["beside"][name])
+            self.place, self.in_hand = state["place"]
         self.done, self.last = state["done"], state["evaluation"]
         self.run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none
         self.landmarks = Landmarks(**state["landmarks"]) if state.get("landmarks") else None

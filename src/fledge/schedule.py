@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,12 +48,18 @@ class Clock:
     place: float = 0.0
     due: float = 0.0  # where the batch in hand ends
     stride: float = 1.0  # of one optimizer step
+    passed: float = 0.0  # of the run, the batch in hand included
 
-    def pace(self, units: float, steps: float) -> None:
-        """The batch in hand is `units` of the schedule, learned from in `steps` optimizer steps."""
+    def pace(self, units: float, steps: float, after: float = 0.0, last: float = math.inf) -> None:
+        """The batch in hand is `units` of the run, learned from in `steps` optimizer steps. The
+        schedule begins `after` so many units, and ends `last` units later, whatever a batch holds
+        beyond them.
+        """
+        before, self.passed = self.passed, self.passed + units
+        begin, end = (min(last, max(0.0, passed - after)) for passed in (before, self.passed))
         self.place = self.due
-        self.due += units
-        self.stride = units / steps
+        self.due += end - begin
+        self.stride = (end - begin) / steps
 
     def tick(self) -> None:
         self.place += self.stride
@@ -62,10 +69,11 @@ class Clock:
 
     def restart(self) -> None:
         """The schedule begins anew, in optimizer steps."""
-        self.place, self.due, self.stride = 0.0, 0.0, 1.0
+        self.place, self.due, self.stride, self.passed = 0.0, 0.0, 1.0, 0.0
 
     def state_dict(self) -> dict[str, float]:
-        return {"place": self.place, "due": self.due, "stride": self.stride}
+        return dataclasses.asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.place, self.due, self.stride = state["place"], state["due"], state["stride"]
+        self.passed = state["passed"]

@@ -160,6 +160,10 @@ class Trajectories(Rows):
         one[0, 0] = True
         return one
 
+    def count_actions(self) -> int:
+        """How much of a run these rows are: tokens in language, steps in worlds."""
+        return int(self.chosen.sum())
+
     def last(self) -> Tensor:
         """The place in `obs` of what each row's last chosen action led to: its last real token.
         [B]
@@ -193,6 +197,9 @@ class Pairs(Rows):
 
     preferred: Trajectories
     rejected: Trajectories
+
+    def count_actions(self) -> int:
+        return self.preferred.count_actions() + self.rejected.count_actions()
 
 
 def from_rows(

@@ -182,7 +182,7 @@ def test_of_control_by_the_share_of_the_world_steps_that_are_done(
         optimizer_steps() as steps,
     ):
         starts = made.config.learning_starts if made.kind.remembers else 0
-        running = by_world_steps(made.built.algorithm, made.paces, made.sampler)
+        running = by_world_steps(made.built.algorithm, made.paces)
         wanted: list[tuple[int, float]] = []
         while made.sampler.taken < 150:
             before, known = max(0, made.sampler.taken - starts), len(steps)

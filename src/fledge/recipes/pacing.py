@@ -30,9 +30,9 @@ class Paced:
     """
 
     def __init__(
-        self, algorithm: Any, paces: Sequence[Pace], units: Callable[[Pace], float]
+        self, algorithm: Any, paces: Sequence[Pace], units: Callable[[Pace, Any], float]
     ) -> None:
-        """units: how much of its learner's schedule the batch in hand is."""
+        """units: how much of a run the batch is, in what its learner's schedule is told in."""
         self.algorithm, self.paces, self.units = algorithm, paces, units
 
     @property
@@ -44,7 +44,8 @@ class Paced:
     ) -> dict[str, float]:
         if self.unfinished is None:
             for pace in self.paces:
-                pace.learner.clock.pace(self.units(pace), pace.steps)
+                clock, last = pace.learner.clock, pace.learner.schedule.steps
+                clock.pace(self.units(pace, batch), pace.steps, pace.after, last)
         return self.algorithm.update(batch, between_steps)
 
     def state_dict(self) -> dict[str, Any]:
@@ -56,21 +57,14 @@ class Paced:
 
 def by_batches(algorithm: Any, learner: Learner, steps: int) -> Paced:
     """A schedule in optimizer steps, `steps` of them a batch."""
-    return Paced(algorithm, [Pace(learner, steps)], lambda pace: pace.steps)
+    return Paced(algorithm, [Pace(learner, steps)], lambda pace, batch: pace.steps)
 
 
-def by_world_steps(algorithm: Any, paces: Sequence[Pace], sampler: Any) -> Paced:
-    """Schedules in the world steps that the sampler's batches hold: how many batches there will be
-    nobody knows, for the steps that only begin an episode anew count for nothing.
+def by_world_steps(algorithm: Any, paces: Sequence[Pace]) -> Paced:
+    """Schedules in the world steps that the batches hold: how many batches there will be nobody
+    knows, for the steps that only begin an episode anew count for nothing.
     """
-
-    def units(pace: Pace) -> float:
-        before, last = sampler.taken - sampler.figures["steps_taken"], pace.learner.schedule.steps
-        place = [min(last, max(0, taken - pace.after)) for taken in (before, sampler.taken)]
-        # the last batch may hold more than was asked for: its end is the schedule's
-        return place[1] - place[0]
-
-    return Paced(algorithm, paces, units)
+    return Paced(algorithm, paces, lambda pace, batch: batch.count_actions())
 
 
 def say_skipped(run: Run, show: Show) -> None:

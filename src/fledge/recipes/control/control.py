@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from fledge.recipes.control.result import finish
 from fledge.recipes.inputs import list_files
 from fledge.recipes.pacing import Paced, by_world_steps
 from fledge.runs.folder import Run
-from fledge.runs.show import Show, Watch
+from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_place
 from fledge.stopwatch import Stopwatch
 from fledge.worlds.make import make_world, name_of
@@ -116,7 +116,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                     "the run ends with other bits."
                 )
         with choose_threads(config, device):
-            algorithm = by_world_steps(built.algorithm, making.paces, sampler)
+            algorithm = by_world_steps(built.algorithm, making.paces)
             last = learn(config, run, show, built, algorithm, sampler, judge_world, stopwatch)
             return finish(config, run, built, last, sampler, judge_world, show)
 
@@ -251,18 +251,7 @@ def learn(
     judge_world: World,
     stopwatch: Stopwatch,
 ) -> dict[str, float]:
-    """The loop, counted in batches; `world_steps` in its figures counts steps."""
-    assert config.copies is not None
-    assert config.steps_per_batch is not None
-    assert config.evaluate_every is not None
-    every = config.evaluate_every
-
-    def due() -> bool:
-        """Whether the last batch has passed a multiple of `evaluate_every` world steps."""
-        return (
-            every > 0
-            and sampler.taken // every > (sampler.taken - sampler.figures["steps_taken"]) // every
-        )
+    """The loop, counted in world steps."""
 
     def evaluate(step: int) -> dict[str, float]:
         played = play_episodes(judge_world, built.player.best, steering_seed(config.seed))
@@ -284,23 +273,9 @@ def learn(
         )
 
     with show.progress("control", config.steps, "episode_return") as bar:
-        watch = InWorldSteps(bar)
         return train(
-            algorithm, sampler, run, stopwatch, watch, steps=2 * config.steps, evaluate=evaluate,
-            evaluate_every=due, over=lambda: sampler.taken >= config.steps,
+            algorithm, sampler, run, stopwatch, bar, unit="actions", steps=config.steps,
+            evaluate=evaluate, evaluate_every=config.evaluate_every or 0,
             better=lambda e: e["evaluation_return"], enough=enough,
             save_every_s=config.save_every_s,
         )  # fmt: skip
-
-
-class InWorldSteps:
-    """Tells a bar how many world steps have been made, in place of batches."""
-
-    def __init__(self, bar: Watch) -> None:
-        self.bar = bar
-
-    def step(self, step: int, figures: Mapping[str, float]) -> None:
-        self.bar.step(int(figures["world_steps"]), figures)
-
-    def line(self, text: str) -> None:
-        self.bar.line(text)

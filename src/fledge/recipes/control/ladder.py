@@ -183,7 +183,7 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     making = Making(world, settings, stopwatch, torch.device("cpu"))
     built = kind.build(making)
     sampler: Any = kind.sampler(world, built, stopwatch, settings)
-    algorithm = by_world_steps(built.algorithm, making.paces, sampler)
+    algorithm = by_world_steps(built.algorithm, making.paces)
     every, states = config.samples / JUDGEMENTS, torch.arange(mdp.states)
     steps, lost, due = [0], [measure_loss(mdp, built.player.best(states), best)], every
     while sampler.taken < config.samples:
