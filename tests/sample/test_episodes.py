@@ -113,7 +113,6 @@ def test_a_sampler_that_was_saved_goes_on_with_the_same_rows() -> None:
             steps=30,
             seed=4,
             scale=RewardScale(3, 0.9),
-            encoder=policy.encoder,
         )
 
     sampler = made()
@@ -188,34 +187,6 @@ def test_one_observation_has_a_spread() -> None:
     encoder = Encoder(Box(low, -low), normalise=True)
     encoder.observe(moments_of(torch.tensor([[0.3, 0.4]])))
     assert float(encoder(torch.tensor([[0.31, 0.39]])).abs().max()) < 1
-
-
-def test_whole_episodes_count_observations_in_as_well() -> None:
-    """Those of the batch before, at which something was chosen."""
-    world = make_world("CartPole-v1", 3)
-    policy = ActorCritic(
-        world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True
-    )
-    sampler = WholeEpisodes(world, policy, Stopwatch(), seed=0, encoder=policy.encoder)
-    first = next(sampler)
-    assert float(policy.encoder.count) == 1
-    next(sampler)
-    seen = first.obs[:, :-1][first.chosen]
-    assert float(policy.encoder.count) == 1 + len(seen)
-    torch.testing.assert_close(policy.encoder.mean, seen.sum(0) / (1 + len(seen)))
-
-
-def test_statistics_stay_while_a_batch_is_learned_from() -> None:
-    world = make_world("CartPole-v1", 2)
-    policy = ActorCritic(
-        world.observation, world.action, generator=torch.Generator(), widths=(8,), normalise=True
-    )
-    sampler = Episodes(world, policy, Stopwatch(), steps=20, seed=0, encoder=policy.encoder)
-    for _ in range(3):
-        batch = next(sampler)
-        assert batch.logp is not None
-        said = policy.log_prob(batch.obs, batch.action)
-        torch.testing.assert_close(said[batch.chosen], batch.logp[batch.chosen])
 
 
 @pytest.mark.parametrize("limit", [1, 29, 50, 61, 100])

@@ -11,7 +11,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fledge.models.control.actor_critic import Encoder, moments_of
 from fledge.sample.reward_scale import RewardScale
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
@@ -63,8 +62,8 @@ class Episodes:
 
     The step after an end only begins anew: it is not `chosen`. Row i of the next batch goes on
     where this one's row i stopped.
-    State: the world's and what it is told, who has just ended, the returns so far, what is not
-        counted in yet, the scale and the generator.
+    State: the world's and what it is told, who has just ended, the returns so far, the scale and
+    the generator.
     """
 
     def __init__(
@@ -76,15 +75,11 @@ class Episodes:
         steps: int,
         seed: int,
         scale: RewardScale | None = None,
-        encoder: Encoder | None = None,
         limit: int | None = None,
     ) -> None:
         """limit: how many steps are chosen, ever; the last batch, of up to twice its length, ends
         with them. scale: of the rewards that are learned from; the returns in `figures` are the
         world's own.
-
-        encoder: the actor's, whose statistics count a batch in when the next one is asked for:
-            while it is learned from they stay.
         """
         self.world, self.actor, self.stopwatch, self.steps, self.scale = (
             world,
@@ -94,8 +89,6 @@ class Episodes:
             scale,
         )
         self.limit = limit
-        self.encoder = encoder if encoder is not None and encoder.normalise else None
-        self.moments: Tensor | None = None  # of the observations that are not counted in yet
         self.generator = generator_for(seed, "actor")
         self.figures: dict[str, float] = {}
         self.obs = world.reset(seed_for(seed, "worlds"))  # [n, *O]
@@ -111,8 +104,6 @@ class Episodes:
     @torch.no_grad()
     def __next__(self) -> Trajectories:
         with self.stopwatch.phase("sample"):
-            if self.encoder is not None and self.moments is not None:
-                self.encoder.observe(self.moments.to(self.encoder.mean.device))
             obs, action, logp, chosen = [self.obs], [], [], []
             reward, terminated, truncated = [], [], []
             left = self._left()
@@ -142,8 +133,6 @@ class Episodes:
                 logp=torch.stack(logp, 1) if logp else None,
             )
             self._tell(rows)
-            if self.encoder is not None:
-                self.moments = moments_of(rows.obs[:, 1:].flatten(0, 1))
             return rows if self.scale is None else self.scale(rows)
 
     def _left(self) -> int | None:
@@ -182,7 +171,6 @@ class Episodes:
             "world": self.world.state_dict(),
             "bounds": bounds_of(self.world),
             "scale": self.scale.state_dict() if self.scale is not None else None,
-            "moments": self.moments,
             "over": self.over,
             "earned": self.earned,
             "length": self.length,
@@ -201,7 +189,6 @@ class Episodes:
             self.over, self.earned, self.length = (
                 torch.zeros_like(x) for x in (self.over, self.earned, self.length)
             )
-        self.moments = state["moments"]
         if self.scale is not None:
             self.scale.load_state_dict(state["scale"])
             if not self.world.restorable:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.models.control.actor_critic import Encoder, moments_of
 from fledge.sample.episodes import Actor, cut_share
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
@@ -27,8 +26,8 @@ LONGEST = 100_000  # steps: a world whose episodes never end has no whole ones
 class WholeEpisodes:
     """Endless batches of one episode a copy, padded on the right to the longest.
 
-    State: the generator; how many steps were taken, which tells the starts of one batch from those
-    of another; and what is not counted in yet.
+    State: the generator; and how many steps were taken, which tells the starts of one batch from
+    those of another.
     """
 
     def __init__(
@@ -39,13 +38,8 @@ class WholeEpisodes:
         *,
         seed: int,
         longest: int = LONGEST,
-        encoder: Encoder | None = None,
     ) -> None:
-        """longest: steps after which an episode that goes on is an error. encoder: as of
-        `Episodes`.
-        """
-        self.encoder = encoder if encoder is not None and encoder.normalise else None
-        self.moments: Tensor | None = None  # of the observations that are not counted in yet
+        """longest: steps after which an episode that goes on is an error."""
         self.world, self.actor, self.stopwatch, self.longest = world, actor, stopwatch, longest
         self.seed, self.generator = seed, generator_for(seed, "actor")
         self.figures: dict[str, float] = {}
@@ -55,8 +49,6 @@ class WholeEpisodes:
     def __next__(self) -> Trajectories:
         """Raises UserError for an episode that does not end."""
         with self.stopwatch.phase("sample"):
-            if self.encoder is not None and self.moments is not None:
-                self.encoder.observe(self.moments.to(self.encoder.mean.device))
             seen = self.world.reset(seed_for(self.seed, "worlds", self.taken))
             over = torch.zeros(self.world.copies, dtype=torch.bool)
             obs, steps = [seen], []
@@ -84,8 +76,6 @@ class WholeEpisodes:
                 torch.stack(truncated, 1) & live,
                 logp=None if logp[0] is None else torch.stack(cast("tuple[Tensor, ...]", logp), 1),
             )
-            if self.encoder is not None:
-                self.moments = moments_of(rows.obs[:, :-1][live])
         taken = int(rows.chosen.sum())
         self.taken += taken
         self.figures = {
@@ -100,7 +90,6 @@ class WholeEpisodes:
         return {
             "generator": self.generator.get_state(),
             "taken": self.taken,
-            "moments": self.moments,
             "bounds": bounds_of(self.world),
         }
 
@@ -108,4 +97,4 @@ class WholeEpisodes:
         """Raises UserError for a world that is told in other bounds."""
         check_bounds(state.get("bounds"), bounds_of(self.world), self.world.name)
         self.generator.set_state(state["generator"])
-        self.taken, self.moments = state["taken"], state["moments"]
+        self.taken = state["taken"]

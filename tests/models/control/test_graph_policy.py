@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fledge.algorithms.parts.observing import Observing, see_what_came
 from fledge.algorithms.policy.natural_gradient import NaturalGradientSettings
 from fledge.algorithms.policy.trpo import TrustRegion, trpo
 from fledge.learner import Learner, Schedule
@@ -171,10 +172,14 @@ def test_a_pendulum_is_held_upright() -> None:
     settings = NaturalGradientSettings(
         gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5
     )
-    made = trpo(
-        both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(2)
+    made = Observing(
+        trpo(
+            both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(2)
+        ),
+        both.encoder,
+        see_what_came,
     )
-    episodes = Episodes(world, both, Stopwatch(), steps=64, seed=0, encoder=both.encoder)
+    episodes = Episodes(world, both, Stopwatch(), steps=64, seed=0)
     made.update(next(episodes))
     assert episodes.figures["episode_return"] < 20
     while episodes.figures["episode_return"] < 100:

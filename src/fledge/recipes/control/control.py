@@ -10,6 +10,11 @@ from typing import Any
 
 import torch
 
+from fledge.algorithms.parts.observing import (
+    Observing,
+    see_what_came,
+    see_what_was_chosen_at,
+)
 from fledge.errors import UserError
 from fledge.evaluate.judged_episodes import Played, play_episodes, steering_seed
 from fledge.generators import seed_generators
@@ -116,9 +121,17 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
                     "the run ends with other bits."
                 )
         with choose_threads(config, device):
-            algorithm = by_world_steps(built.algorithm, making.paces)
+            algorithm = by_world_steps(observe_after_updates(built, kind), making.paces)
             last = learn(config, run, show, built, algorithm, sampler, judge_world, stopwatch)
             return finish(config, run, built, last, sampler, judge_world, show)
+
+
+def observe_after_updates(built: Built, kind: Kind) -> Any:
+    """The algorithm; where the policy normalises, it counts in what it has seen."""
+    if built.encoder is None or not built.encoder.normalise:
+        return built.algorithm
+    seen = see_what_was_chosen_at if kind.whole_episodes else see_what_came
+    return Observing(built.algorithm, built.encoder, seen)
 
 
 def prepare(config: ControlConfig) -> ControlConfig:

@@ -157,11 +157,11 @@ class Kind:
                 say=say,
             )  # fmt: skip
         if self.whole_episodes:
-            return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed, encoder=built.encoder)
+            return WholeEpisodes(world, built.actor, stopwatch, seed=s.seed)
         scale = RewardScale(s.copies, s.gamma) if s.scale_rewards else None
         return Episodes(
             world, built.actor, stopwatch, steps=s.steps_per_batch, seed=s.seed, scale=scale,
-            encoder=built.encoder, limit=s.steps,
+            limit=s.steps,
         )  # fmt: skip
 
 
