@@ -18,13 +18,15 @@ class Sampling:
     """How an algorithm of texts wants its samples.
 
     smallest_group: answers to one prompt that it compares. redraws: rounds of dynamic sampling.
-    hint: how a prompt without a right answer is asked again, or None. of_base: whether it learns
+    hint: how a prompt without a right answer is asked again, or None. threshold: the reward from
+    which an answer is right. of_base: whether it learns
     from what the base says, not from what it says itself.
     """
 
     smallest_group: int = 1
     redraws: int = 0
     hint: str | None = None
+    threshold: float = 1.0
     of_base: bool = False
 
 

@@ -68,7 +68,12 @@ class ExpectationMaximisation:
         )
 
         def sampling(self) -> Sampling:
-            return Sampling(hint=self.hint)
+            return Sampling(hint=self.hint, threshold=self.least)
+
+        @property
+        def least(self) -> float:
+            """The reward from which an answer is right."""
+            return -math.inf if self.threshold is None else self.threshold
 
         @property
         def restarts(self) -> bool:
@@ -141,8 +146,7 @@ class ExpectationMaximisation:
                     "0 or more."
                 )
             return batch, reward, figures
-        threshold = self.settings.threshold
-        right = reward >= (-math.inf if threshold is None else threshold)
+        right = reward >= self.settings.least
         if self.settings.keep == "best":
             right &= reward == group_max(reward, groups(batch))
         return batch, right.to(reward.dtype), figures
