@@ -34,12 +34,13 @@ def make(
     context: int = 96,
     task: Any = None,
     prompts: int = 4,
+    samples: int = 2,
 ) -> Hints:
     policy = TokenPolicy(transformer(vocab_size=262, context=context), actions(BYTES))
     task = task or load_task("reverse", seed=1, shortest=2, longest=4)
     rollouts = Rollouts(
         policy, BYTES, task, scorer or Verifier(task), Stopwatch(),
-        prompts_per_step=prompts, samples_per_prompt=2, max_new_tokens=8, seed=5,
+        prompts_per_step=prompts, samples_per_prompt=samples, max_new_tokens=8, seed=5,
     )  # fmt: skip
     return Hints(rollouts, hint, threshold=1.0)
 
@@ -103,6 +104,15 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
     # of what was said without a hint
     assert hints.figures["reward"] == hints.figures["sampled_exact_match"] == 1 / 8
     assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (3 / 4, 1.0)
+
+
+def test_one_sample_a_prompt_is_asked_again_like_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts_module, "generate", Parrot())
+    hints = make(SecondTime(), prompts=3, samples=1)
+    batch = next(hints)
+    assert texts(batch) == [(encode_prompt(BYTES, e.prompt), "no") for e in words_of(hints, 3)]
+    assert batch.reward.sum(1).tolist() == [1.0] * 3  # what was said to the hint
+    assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (1.0, 1.0)
 
 
 def test_where_all_is_solved_nothing_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -154,6 +154,45 @@ def test_the_kl_that_is_reported_is_the_completions_k1_and_steers_beta() -> None
     assert control.beta == pytest.approx(0.1 * (1 + 0.1 * min(0.2, expected / 0.5 - 1)), rel=1e-5)
 
 
+def test_a_resumed_run_goes_on_with_the_beta_that_it_had_come_to() -> None:
+    """A KL beyond 1.2 times its target raises β by 1 + 0.1·0.2 a batch (Ziegler et al. 2019)."""
+
+    def make() -> Reinforce:
+        policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
+        control = KLControl(0.5, target=1e-3)
+        return Reinforce(policy, learner(policy), Stopwatch(), reference=reference, kl=control)
+
+    straight, resumed = make(), make()
+    batch = rollouts(policy_of(transformer()))
+    assert straight.update(batch)["kl_k1"] > 0.1
+    resumed.load_state_dict(straight.state_dict())
+    assert resumed.kl.beta == pytest.approx(0.5 * 1.02)
+    figures = resumed.update(batch.with_(logp=None))
+    assert figures["kl_coefficient"] == pytest.approx(0.5 * 1.02)
+
+
+@pytest.mark.parametrize(
+    ("in_fp32", "precision"), [(True, "fp32"), (True, "bf16"), (False, "fp32")]
+)
+def test_samples_say_their_own_kl_where_they_are_as_exact_as_the_trainer(
+    in_fp32: bool, precision: str
+) -> None:
+    """Log-probabilities that are told ¼ too high in each step: the KL of a row is that much larger
+    for each of its steps, unless the trainer asks its own policy.
+    """
+    policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
+    batch, fit = rollouts(policy), learner(policy, precision=precision)
+    assert batch.logp is not None
+    algorithm = Reinforce(
+        policy, fit, Stopwatch(), reference=reference, kl=KLControl(0.1), sampled_in_fp32=in_fp32
+    )
+    own = algorithm.score(batch.with_(logp=None))[1]["kl_k1"]
+    told = algorithm.score(batch.with_(logp=batch.logp + 0.25))[1]["kl_k1"]
+    steps = batch.chosen.sum().item() / len(batch)
+    believed = in_fp32 and precision == "fp32"
+    assert told == pytest.approx(own + (0.25 * steps if believed else 0.0), rel=1e-4)
+
+
 def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() -> None:
     """What the trainer says of the samples is what the engine said: the same update."""
     outcomes = []
