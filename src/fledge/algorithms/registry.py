@@ -70,7 +70,7 @@ REGISTRY: Mapping[str, Entry] = {
     "ppo": Entry(
         PPO,
         texts=PPO.InTexts(update_kl=0.05),
-        worlds=PPO.Settings(gamma=0.99, value_clip=None, rows="steps"),
+        worlds=PPO.InWorlds(gamma=0.99, value_clip=None, epochs=10),
     ),
     "grpo": Entry(GRPO, texts=GRPO.Settings()),
     "dr_grpo": Entry(GRPO, texts=DR_GRPO),
@@ -96,8 +96,8 @@ REGISTRY: Mapping[str, Entry] = {
     "actor_critic": Entry(
         AdvantageActorCritic, worlds=AdvantageActorCritic.Settings(gae_lambda=0.0)
     ),
-    "natural": Entry(NaturalGradient, worlds=NaturalGradient.Settings()),
-    "trpo": Entry(NaturalGradient, worlds=TRPO),
+    "natural": Entry(NaturalGradient, worlds=NaturalGradient.Settings(epochs=10)),
+    "trpo": Entry(NaturalGradient, worlds=TRPO.replace(epochs=10)),
     "dqn": Entry(DQN, worlds=DQN.Settings(prioritised=True)),
     "sac": Entry(SoftActorCritic, worlds=SoftActorCritic.Settings()),
     "td3": Entry(TD3, worlds=TD3.Settings()),

@@ -76,8 +76,7 @@ class Passes(AlgorithmSettings):
         ),
     )
 
-    @property
-    def usual(self) -> tuple[int, int]:
+    def usual(self, rows: int | None) -> tuple[int, int]:
         """What a pass is cut into, and how many passes there are, where neither is given."""
         return 1, 1
 
@@ -85,9 +84,25 @@ class Passes(AlgorithmSettings):
         """With `epochs` alone each pass is in as many pieces as usual, in fewer where that does not
         divide the rows.
         """
-        pieces, passes = self.usual
+        pieces, passes = self.usual(rows)
         epochs = self.epochs or (passes if self.updates_per_step is None else 1)
         pieces = pieces if rows is None else math.gcd(pieces, rows)
+        return self.updates_per_step or epochs * pieces, epochs
+
+
+class WorldPasses(Passes):
+    """Of one whose batches are steps of a world, as many as its copies made."""
+
+    rows_per_update: int = Field(
+        default=256,
+        ge=1,
+        description="steps that an optimizer step learns from, where updates_per_step is none",
+    )
+
+    def count_updates(self, rows: int | None = None) -> tuple[int, int]:
+        """Pieces need not be equal: what is over is spread among them."""
+        epochs = self.epochs or 1
+        pieces = 1 if rows is None else max(1, rows // self.rows_per_update)
         return self.updates_per_step or epochs * pieces, epochs
 
 

@@ -79,8 +79,7 @@ class ExpectationMaximisation:
         def restarts(self) -> bool:
             return self.restart_from_base
 
-        @property
-        def usual(self) -> tuple[int, int]:
+        def usual(self, rows: int | None) -> tuple[int, int]:
             # An M-step that begins at the base has the policy as its result: in one optimizer
             # step, as others make on a batch, it learns nothing.
             return (8, 4) if self.restart_from_base else (1, 1)

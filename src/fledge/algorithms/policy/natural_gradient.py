@@ -23,7 +23,7 @@ from fledge.algorithms.parts.fisher_vector_product import (
     policy_parameters,
 )
 from fledge.algorithms.parts.minibatches import Minibatches
-from fledge.algorithms.settings import Passes
+from fledge.algorithms.settings import WorldPasses
 from fledge.errors import Diverged
 from fledge.fit import total, value_error
 from fledge.learner import Learner
@@ -60,7 +60,7 @@ class FixedRate:
         return {"policy_gain": gain, "policy_kl": kl}
 
 
-class StepSettings(Passes):
+class StepSettings(WorldPasses):
     """Of a policy step of one's own; updates and epochs are the critic's."""
 
     gamma: float = Field(default=0.99, gt=0, le=1, description="discount per step")
@@ -68,10 +68,6 @@ class StepSettings(Passes):
     whiten_advantage: bool = Field(default=True, description="over all steps of the batch")
     damping: float = Field(default=0.1, ge=0, description="added to the Fisher matrix's diagonal")
     solver_steps: int = Field(default=10, ge=1, description="of conjugate gradient")
-
-    @property
-    def usual(self) -> tuple[int, int]:
-        return 4, 10
 
     def step(self) -> PolicyStep:
         raise NotImplementedError

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.minibatches import Minibatches
-from fledge.algorithms.settings import Passes
+from fledge.algorithms.settings import Passes, WorldPasses
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -98,11 +98,15 @@ class PPO:
         whiten_advantage: bool = Field(
             default=True, description="over all steps of the batch, before it is cut"
         )
-        rows: Literal["trajectories", "steps"] = Field(default="trajectories", exclude=True)
 
-        @property
-        def usual(self) -> tuple[int, int]:
+        def usual(self, rows: int | None) -> tuple[int, int]:
             return 4, 1
+
+    class InWorlds(Settings, WorldPasses):
+        """Of PPO on single steps of a world."""
+
+        def count_updates(self, rows: int | None = None) -> tuple[int, int]:
+            return WorldPasses.count_updates(self, rows)
 
     class InTexts(Settings):
         """Of RLHF: of PPO, of where its critic lives, and of its pre-training term."""
@@ -153,7 +157,7 @@ class PPO:
             with self.stopwatch.phase("score"):
                 judged, figures = self.weigh(*self.score(batch.to(self.learner.device)))
             self.minibatches.begin(
-                judged.as_steps() if self.settings.rows == "steps" else judged, figures
+                judged.as_steps() if isinstance(self.settings, WorldPasses) else judged, figures
             )
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
