@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.algorithms.likelihood.expectation_maximisation import star
+from fledge.algorithms.likelihood.expectation_maximisation import STAR, ExpectationMaximisation
 from fledge.errors import UserError
 from fledge.hub.folder import actions
 from fledge.policy import TokenPolicy
@@ -167,7 +167,9 @@ def test_log_probabilities_are_the_policys_own_of_the_rows_as_they_stand() -> No
             batch.logp[i, : len(alone)][mine], alone[mine], rtol=1e-4, atol=1e-5
         )
         assert not batch.logp[i][~batch.chosen[i]].any()
-    figures = star(policy, learner(policy), Stopwatch()).update(batch)
+    figures = ExpectationMaximisation(policy, learner(policy), Stopwatch(), settings=STAR).update(
+        batch
+    )
     assert figures["drift"] < 1e-5
     assert figures["kept"] == 1.0
 
@@ -201,9 +203,12 @@ def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(
             return policy.log_prob(right.obs, right.action, right.chosen).sum(1)
 
     before = likely()
-    star(policy, learner(policy, rate=1e-3), Stopwatch(), updates_per_step=3, epochs=3).update(
-        batch.with_(logp=None)
-    )
+    ExpectationMaximisation(
+        policy,
+        learner(policy, rate=1e-3),
+        Stopwatch(),
+        settings=STAR.replace(updates_per_step=3, epochs=3),
+    ).update(batch.with_(logp=None))
     assert (likely() > before).all()
 
 

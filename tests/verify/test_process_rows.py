@@ -42,5 +42,11 @@ def test_another_update_does_not_hold(fault: dict[str, float]) -> None:
         "gamma": 1.0, "gae_lambda": rows.LAMBDA, "value_coefficient": rows.VALUE,
         "entropy_coefficient": rows.ENTROPY,
     }  # fmt: skip
-    assert rows.update_row("R", "it", partial(AdvantageActorCritic, **settings)).holds
-    assert not rows.update_row("R", "it", partial(AdvantageActorCritic, **settings | fault)).holds
+    assert rows.update_row(
+        "R", "it", partial(AdvantageActorCritic, settings=AdvantageActorCritic.Settings(**settings))
+    ).holds
+    assert not rows.update_row(
+        "R",
+        "it",
+        partial(AdvantageActorCritic, settings=AdvantageActorCritic.Settings(**settings | fault)),
+    ).holds

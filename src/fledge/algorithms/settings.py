@@ -53,6 +53,10 @@ class AlgorithmSettings(BaseModel):
         """
         return 1, 1
 
+    def for_rows(self, rows: int) -> Self:
+        """With as many optimizer steps as they make on a batch of so many rows."""
+        return self
+
     @property
     def restarts(self) -> bool:
         """Whether every batch is a training of its own, with the whole of the schedule."""
@@ -88,6 +92,10 @@ class Passes(AlgorithmSettings):
         epochs = self.epochs or (passes if self.updates_per_step is None else 1)
         pieces = pieces if rows is None else math.gcd(pieces, rows)
         return self.updates_per_step or epochs * pieces, epochs
+
+    def for_rows(self, rows: int) -> Self:
+        updates, epochs = self.count_updates(rows)
+        return self.replace(updates_per_step=updates, epochs=epochs)
 
 
 class WorldPasses(Passes):

@@ -5,6 +5,7 @@ acts, what is kept, and resuming.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fledge.algorithms.likelihood.imitation import DAgger, behavioural_cloning
+from fledge.algorithms.likelihood.imitation import CLONING, DAgger
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.runs.checkpoint import load_state, save_state
@@ -85,7 +86,7 @@ def expected(on_road: float, in_ditch: float, steps: int) -> np.ndarray:
     return np.cumsum([np.linalg.matrix_power(matrix, t)[0, 1] for t in range(1, steps + 1)])
 
 
-@pytest.mark.parametrize("make", [behavioural_cloning, DAgger])
+@pytest.mark.parametrize("make", [partial(DAgger, settings=CLONING), DAgger])
 def test_on_the_road_cloning_pays_for_every_error_until_the_end_and_dagger_once(
     make: Callable[..., DAgger],
 ) -> None:
@@ -183,7 +184,14 @@ def test_real_numbers_are_imitated_too() -> None:
     box = Box(torch.full((2,), -9.0), torch.full((2,), 9.0))
     policy = ActorCritic(box, box, generator=seeded(0), widths=(32,))
     fit = learner(policy, rate=1e-2)
-    made = DAgger(policy, Steering(), fit, Stopwatch(), generator=seeded(0), updates_per_step=100)
+    made = DAgger(
+        policy,
+        Steering(),
+        fit,
+        Stopwatch(),
+        settings=DAgger.Settings(updates_per_step=100),
+        generator=seeded(0),
+    )
     obs = torch.randn(16, 21, 2, generator=seeded(5))
     no = torch.zeros(16, 20, dtype=torch.bool)
     batch = Trajectories(obs, obs[:, :-1], ~no, torch.zeros(16, 20), no, no)
@@ -256,6 +264,6 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
 
 
 def test_cloning_leaves_every_step_to_the_expert_and_no_more() -> None:
-    made = imitator(behavioural_cloning, updates_per_step=1)
+    made = imitator(partial(DAgger, settings=CLONING), updates_per_step=1)
     episodes = Episodes(Road(4, 5), made, Stopwatch(), steps=7, seed=3)
     assert [made.update(next(episodes))["expert_share"] for _ in range(3)] == [1, 1, 1]

@@ -15,7 +15,7 @@ import torch
 from fledge.algorithms.parts.action_table import ActionTable, constant_rate, falling_rate
 from fledge.algorithms.value.dqn import Exploration
 from fledge.algorithms.value.monte_carlo import MonteCarlo
-from fledge.algorithms.value.tabular import expected_sarsa, q_learning, sarsa
+from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, Tabular
 from fledge.errors import UserError
 from fledge.runs.state import flatten, unflatten
 from fledge.sample.episodes import Episodes
@@ -26,11 +26,11 @@ from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.world import Box, Choices
 
 EVERY: dict[str, Callable[..., Any]] = {
-    "q": q_learning,
-    "sarsa": sarsa,
-    "expected": expected_sarsa,
+    "q": partial(Tabular, settings=Q_LEARNING),
+    "sarsa": partial(Tabular, settings=SARSA),
+    "expected": partial(Tabular, settings=EXPECTED_SARSA),
     "first visits": MonteCarlo,
-    "every visit": partial(MonteCarlo, first_visit=False),
+    "every visit": partial(MonteCarlo, settings=MonteCarlo.Settings(first_visit=False)),
 }
 
 
@@ -105,7 +105,7 @@ def test_the_mean_of_all_targets_is_the_default():
     world = MDPWorld(halves, 3)
     table, stopwatch = ActionTable(world.observation, world.action), Stopwatch()
     learner, episodes = (
-        q_learning(table, stopwatch, gamma=1.0),
+        Tabular(table, stopwatch, settings=Q_LEARNING.replace(gamma=1.0)),
         Episodes(world, table, stopwatch, steps=8, seed=0),
     )
     learner.update(next(episodes))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.algorithms.parts.replayed import Replayed
+from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.errors import UserError
 from fledge.sample.replay import Replay
 from fledge.trajectories import Trajectories
@@ -28,7 +28,8 @@ def batch(chosen: int) -> Trajectories:
 
 
 def steps(updates_per_step: int = 4, learning_starts: int = 0) -> Replayed:
-    return Replayed(Replay(100, generator=seeded(0)), updates_per_step, learning_starts)
+    settings = MemorySettings(updates_per_step=updates_per_step, learning_starts=learning_starts)
+    return Replayed(Replay(100, generator=seeded(0)), settings)
 
 
 def test_figures_are_means_over_the_steps_that_said_them() -> None:

@@ -28,7 +28,7 @@ from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, spea
 
 
 def reinforce(baseline: Baseline) -> Any:
-    return partial(Reinforce, baseline=baseline)
+    return partial(Reinforce, settings=Reinforce.Settings(baseline=baseline))
 
 
 @pytest.mark.parametrize("stop", [None, 0])
@@ -50,7 +50,12 @@ def test_a_baseline_from_the_others_leaves_the_expected_gradient_as_it_is(
 
 
 def test_a_constant_baseline_leaves_it_too() -> None:
-    subject = Enumeration(partial(Reinforce, baseline="constant", baseline_value=5.0), 3, 3, 0)
+    subject = Enumeration(
+        partial(Reinforce, settings=Reinforce.Settings(baseline="constant", baseline_value=5.0)),
+        3,
+        3,
+        0,
+    )
     torch.testing.assert_close(subject.expected(), subject.exact(), **EXACT)
     assert not torch.allclose(subject.ascent(0), Enumeration(reinforce("none"), 3, 3, 0).ascent(0))
 
@@ -116,7 +121,13 @@ def test_no_constant_baseline_has_less_variance_than_the_optimal_one() -> None:
     own neighbours on either side.
     """
     for seed in range(100):
-        subject = Enumeration(partial(Reinforce, baseline="constant"), 2, 2, 0, seed=10 * seed)
+        subject = Enumeration(
+            partial(Reinforce, settings=Reinforce.Settings(baseline="constant")),
+            2,
+            2,
+            0,
+            seed=10 * seed,
+        )
         words = range(len(subject.p))
         one = torch.eye(len(words), dtype=torch.float64)
         # ‖∇log π(y)‖², [S]
@@ -254,7 +265,12 @@ def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_t
     gradients = Gradients(fit)
     reference = start.algorithm.reference.with_rule(actor.rule)
     algorithm = Reinforce(
-        actor, fit, Stopwatch(), reference=reference, kl=KLControl(beta), baseline="none"
+        actor,
+        fit,
+        Stopwatch(),
+        settings=Reinforce.Settings(baseline="none"),
+        reference=reference,
+        kl=KLControl(beta),
     )
     mean, ascent = 0.0, torch.zeros_like(start.table)
     for i, weight in zip(said.tolist(), p.tolist(), strict=True):
@@ -277,7 +293,10 @@ def test_it_learns_to_say_what_is_rewarded() -> None:
     """Reward: the share of the four tokens that are 7. Chance is 1 in 9."""
     policy = policy_of(transformer())
     algorithm = Reinforce(
-        policy, learner(policy, rate=1e-2, clip=1.0), Stopwatch(), baseline="leave_one_out"
+        policy,
+        learner(policy, rate=1e-2, clip=1.0),
+        Stopwatch(),
+        settings=Reinforce.Settings(baseline="leave_one_out"),
     )
     random = seeded(0)
     scores = []
@@ -304,7 +323,9 @@ def test_a_row_that_was_expected_counts_in_the_critics_mean() -> None:
     batch = Trajectories(obs, no.long(), ~no, reward, torch.tensor([[False, True]] * 4), no)
     fit = learner(both)
     Gradients(fit)
-    figures = Reinforce(both, fit, Stopwatch(), baseline="value", actor_critic=both).update(batch)
+    figures = Reinforce(
+        both, fit, Stopwatch(), settings=Reinforce.Settings(baseline="value"), actor_critic=both
+    ).update(batch)
     assert figures["value_loss"] == pytest.approx(1 / 8)
 
 
@@ -314,14 +335,18 @@ def test_without_a_critic_an_end_of_either_kind_ends_the_return(end: str) -> Non
     ends = {"terminated": no, "truncated": no} | {end: torch.tensor([[False, True, False]])}
     reward = torch.tensor([[1.0, 2.0, 4.0]]).double()
     batch = Trajectories(torch.zeros(1, 4, 3).double(), no.long(), ~no, reward, **ends)
-    weighed = Reinforce(actor, learner(actor), Stopwatch(), baseline="none").weigh(batch, reward)
+    weighed = Reinforce(
+        actor, learner(actor), Stopwatch(), settings=Reinforce.Settings(baseline="none")
+    ).weigh(batch, reward)
     assert weighed.weight is not None
     assert weighed.weight.tolist() == [[3, 2, 4]]
 
 
 def test_the_optimal_baseline_is_that_of_the_other_rows() -> None:
     """b* = Σ‖g‖²r / Σ‖g‖² over the others, ‖g‖² from the enumeration; not their mean."""
-    subject = Enumeration(partial(Reinforce, baseline="optimal"), 3, 2, 0)
+    subject = Enumeration(
+        partial(Reinforce, settings=Reinforce.Settings(baseline="optimal")), 3, 2, 0
+    )
     words, one = [0, 3, 5, 6, 1], torch.eye(len(subject.p), dtype=torch.float64)
     size = {i: float(subject.pull(one[i]).square().sum()) for i in words}
     reward = subject.reward.tolist()

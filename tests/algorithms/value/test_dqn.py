@@ -56,7 +56,9 @@ def dqn(
     )
     replay = Replay(4000, generator=seeded(seed + 1), surprise=surprise)
     plain: dict[str, Any] = {"learning_starts": 0, "rows_per_update": 64}
-    return DQN(network, learner, Stopwatch(), replay=replay, **plain | settings)
+    return DQN(
+        network, learner, Stopwatch(), settings=DQN.Settings(**plain | settings), replay=replay
+    )
 
 
 def set_table(network: torch.nn.Module, q: torch.Tensor) -> None:

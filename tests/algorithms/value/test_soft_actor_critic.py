@@ -69,9 +69,9 @@ def sac(
         learner_of(actor, steps, micro),
         learner_of(critic, steps, micro),
         Stopwatch(),
+        settings=SoftActorCritic.Settings(**SETTINGS | settings),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **SETTINGS | settings,
     )
 
 

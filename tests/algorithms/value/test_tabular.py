@@ -5,6 +5,7 @@ worked out by NumPy, cuts, ends, resuming.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from fledge.algorithms.parts.action_table import ActionTable, constant_rate, falling_rate
 from fledge.algorithms.value.dqn import Exploration
-from fledge.algorithms.value.tabular import expected_sarsa, q_learning, sarsa
+from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, Tabular
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -23,9 +24,9 @@ from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.world import Choices
 
 METHODS: dict[str, Callable[..., Any]] = {
-    "q": q_learning,
-    "sarsa": sarsa,
-    "expected": expected_sarsa,
+    "q": partial(Tabular, settings=Q_LEARNING),
+    "sarsa": partial(Tabular, settings=SARSA),
+    "expected": partial(Tabular, settings=EXPECTED_SARSA),
 }
 # The short way to +1 passes three places worth −2: whoever goes on exploring had better take the
 # long one.
@@ -119,7 +120,7 @@ def test_a_world_that_began_anew_unasked_hides_the_next_action():
     """
     taught = table(2, 2)
     taught.q[1] = torch.tensor([4.0, 8.0])
-    learner = sarsa(taught, Stopwatch(), gamma=0.9)
+    learner = Tabular(taught, Stopwatch(), settings=SARSA.replace(gamma=0.9))
     learner.update(batch([0, 1], [0], [1.0]))
     learner.update(batch([0, 1], [1], [0.0]))
     assert taught.q[0, 0].item() == pytest.approx(0.5 * (1 + 0.9 * 7.6))

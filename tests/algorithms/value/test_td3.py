@@ -66,9 +66,9 @@ def td3(
         actor_learner,
         critic_learner,
         Stopwatch(),
+        settings=TD3.Settings(**SETTINGS | settings),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **SETTINGS | settings,
     )
 
 

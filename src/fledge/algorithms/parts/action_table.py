@@ -36,7 +36,7 @@ def falling_rate(power: float = 1.0) -> Rate:
 class TableSettings(ExploringSettings):
     """Of an algorithm that fills a table."""
 
-    gamma: float = Field(default=0.99, gt=0, le=1, description="discount per step")
+    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
 
 
 class ActionTable:

@@ -17,7 +17,7 @@ from fledge.trajectories import Trajectories
 class MemorySettings(AlgorithmSettings):
     """Of an algorithm that learns from a memory."""
 
-    gamma: float = Field(default=0.99, gt=0, le=1, description="discount per step")
+    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
     buffer: int = Field(default=100_000, ge=1, description="steps that are remembered")
     learning_starts: int = Field(
         default=1_000, ge=0, description="world steps before the first optimizer step"

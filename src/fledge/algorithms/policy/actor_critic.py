@@ -37,7 +37,7 @@ class AdvantageActorCritic:
     class Settings(AlgorithmSettings):
         """Of actor–critic."""
 
-        gamma: float = Field(default=0.99, gt=0, le=1, description="discount per step")
+        gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
         gae_lambda: float = Field(
             default=1.0, ge=0, le=1, description="of the advantage estimation"
         )

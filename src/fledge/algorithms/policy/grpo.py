@@ -112,6 +112,10 @@ class GRPO:
         )  # tokens; None: that fifth
         surrogate: SkipValidation[Surrogate] = Field(default=clipped_token_ratio, exclude=True)
 
+        def buffer(self, limit: int) -> int:
+            """How many of an answer's last tokens cost."""
+            return self.length_buffer or max(1, limit // 5)
+
         def sampling(self) -> Sampling:
             return Sampling(smallest_group=2, redraws=self.redraws)
 
@@ -206,7 +210,7 @@ class GRPO:
         ends = (batch.chosen, batch.terminated, batch.truncated)
         late = torch.zeros_like(reward)  # [B]
         if self.length_limit is not None:
-            buffer = self.settings.length_buffer or max(1, self.length_limit // 5)
+            buffer = self.settings.buffer(self.length_limit)
             length = batch.chosen.sum(1)
             late = overlong_penalty(length, self.length_limit, buffer).to(reward.dtype)
         worth = reward + late

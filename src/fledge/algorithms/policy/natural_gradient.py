@@ -63,7 +63,7 @@ class FixedRate:
 class StepSettings(WorldPasses):
     """Of a policy step of one's own; updates and epochs are the critic's."""
 
-    gamma: float = Field(default=0.99, gt=0, le=1, description="discount per step")
+    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
     gae_lambda: float = Field(default=0.95, ge=0, le=1, description="of the advantage estimation")
     whiten_advantage: bool = Field(default=True, description="over all steps of the batch")
     damping: float = Field(default=0.1, ge=0, description="added to the Fisher matrix's diagonal")

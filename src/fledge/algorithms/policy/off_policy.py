@@ -50,7 +50,7 @@ class OffPolicy:
         baseline_value: float = Field(
             default=0.0, description="what a return is compared with, a constant"
         )
-        gamma: float = Field(default=1.0, gt=0, le=1, description="discount per step")
+        gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
         epochs: int = Field(
             default=1, ge=1, description="optimizer steps on each batch, with all its rows in each"
         )

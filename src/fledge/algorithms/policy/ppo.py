@@ -70,7 +70,7 @@ class PPO:
     class Settings(Passes):
         """Of PPO; in texts with those of its pre-training term."""
 
-        gamma: float = Field(default=1.0, gt=0, le=1, description="discount per step")
+        gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
         gae_lambda: float = Field(
             default=0.95, ge=0, le=1, description="of the advantage estimation"
         )

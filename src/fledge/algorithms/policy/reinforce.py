@@ -55,7 +55,7 @@ class Reinforce:
             description="what a return is compared with; value: what a critic foretells (worlds)",
         )
         baseline_value: float = Field(default=0.0, description="that of baseline=constant")
-        gamma: float = Field(default=1.0, gt=0, le=1, description="discount per step")
+        gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
         value_coefficient: float = Field(
             default=0.5, ge=0, description="baseline=value: of the critic's error in the loss"
         )

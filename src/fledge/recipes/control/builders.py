@@ -23,7 +23,7 @@ from fledge.algorithms.policy.natural_gradient import NaturalGradient, StepSetti
 from fledge.algorithms.policy.off_policy import OffPolicy
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
-from fledge.algorithms.settings import AlgorithmSettings, Passes
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.algorithms.value.dqn import DQN
 from fledge.algorithms.value.monte_carlo import MonteCarlo
 from fledge.algorithms.value.soft_actor_critic import SoftActorCritic
@@ -111,11 +111,8 @@ class Making:
     @property
     def settings(self) -> AlgorithmSettings:
         """The algorithm's own, with as many optimizer steps as they make on a batch of the run."""
-        settings, rows = self.run.settings, self.run.copies * self.run.steps_per_batch
-        if not isinstance(settings, Passes):
-            return settings
-        updates, epochs = settings.count_updates(min(rows, self.run.steps))
-        return settings.replace(updates_per_step=updates, epochs=epochs)
+        rows = self.run.copies * self.run.steps_per_batch
+        return self.run.settings.for_rows(min(rows, self.run.steps))
 
     @property
     def random(self) -> torch.Generator:

@@ -15,13 +15,14 @@ from pydantic import Field
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.registry import Subject, names_of
-from fledge.algorithms.settings import AlgorithmSettings, Passes
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.evaluate.judging import draw_questions, judge_kl, judge_task
 from fledge.hub.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler, train
+from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.language.aligners import Making, make_algorithm
 from fledge.recipes.language.held_out import describe_result, read_test
@@ -30,7 +31,7 @@ from fledge.recipes.language.pretrain import measure_held_out_loss
 from fledge.recipes.language.rows import ReadingFields, summarise_rows
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
-from fledge.recipes.pacing import by_batches, say_skipped
+from fledge.recipes.pacing import Paced, by_batches, say_skipped
 from fledge.recipes.speed import choose_speed
 from fledge.recipes.training import (
     TrainingConfig,
@@ -187,16 +188,10 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
                 base.tokenizer,
                 show.line,
             )
-        updates, _ = settings.count_updates()
-        making = Making(
-            policy, reference, base, KLControl(config.kl_coefficient, config.kl_target), stopwatch,
-            lambda module, steps: config.learner(module, precision, steps),
-            updates=updates if settings.restarts else config.steps * updates, seed=config.seed,
-            max_new_tokens=config.max_new_tokens, sampled_in_fp32=config.generation == "fp32",
-            text=TokenStream(run.folder / "shards", "train") if text else None,
-        )  # fmt: skip
-        made = make_algorithm(making, config.entry.algorithm, settings)
-        algorithm = by_batches(made, made.learner, updates)
+        texts = TokenStream(run.folder / "shards", "train") if text else None
+        algorithm = build_algorithm(
+            config, settings, policy, reference, base, stopwatch, precision, texts
+        )
     sampler: Sampler
     sampler = rollouts = Rollouts(
         reference if sampling.of_base else policy, tokenizer, task, scorer, stopwatch,
@@ -293,6 +288,29 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     return summary
 
 
+def build_algorithm(
+    config: AlignConfig,
+    settings: AlgorithmSettings,
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    base: Loaded,
+    stopwatch: Stopwatch,
+    precision: str,
+    texts: TokenStream | None = None,
+) -> Paced:
+    """The algorithm with its schedule at its pace. settings: for as many rows as a batch has."""
+    updates, _ = settings.count_updates()
+    making = Making(
+        policy, reference, base, KLControl(config.kl_coefficient, config.kl_target), stopwatch,
+        lambda module, steps: config.learner(module, precision, steps),
+        updates=updates if settings.restarts else config.steps * updates, seed=config.seed,
+        max_new_tokens=config.max_new_tokens, sampled_in_fp32=config.generation == "fp32",
+        text=texts,
+    )  # fmt: skip
+    made = make_algorithm(making, config.entry.algorithm, settings)
+    return by_batches(made, made.learner, updates)
+
+
 def list_mixed_texts(settings: AlgorithmSettings) -> list[str]:
     """The text of the pre-training term, where there is one."""
     if isinstance(settings, PPO.InTexts) and settings.ptx_coefficient:
@@ -358,9 +376,7 @@ def check_sizes(
             f"updates_per_step={updates} in epochs={epochs} does not cut the {rows} rows of a step "
             "into equal parts: choose a multiple of epochs that divides the rows."
         )
-    if isinstance(settings, Passes):
-        settings = settings.replace(updates_per_step=updates, epochs=epochs)
-    return settings
+    return settings.for_rows(rows)
 
 
 def load_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
