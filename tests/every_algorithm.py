@@ -173,7 +173,7 @@ PREFERENCES: dict[str, Callable[[slice, int | None], Case]] = {
     "ipo": _on_pairs(partial(DPO, settings=IPO), reference=OTHER),
     "simpo": _on_pairs(SimPO),
     "orpo": _on_pairs(ORPO),
-    "kto": _on_rows(KTO, reference=OTHER, beta=0.2),
+    "kto": _on_rows(KTO, settings=KTO.Settings(beta=0.2), reference=OTHER),
     "online dpo": _on_rows(OnlineDPO, reference=OTHER),
 }
 DISTILLATION: dict[str, Callable[[slice, int | None], Case]] = {

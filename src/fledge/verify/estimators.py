@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fledge.algorithms.policy.control_variate import ControlVariate
 from fledge.algorithms.policy.ppo import PPO
-from fledge.algorithms.policy.reinforce import Reinforce
+from fledge.algorithms.policy.reinforce import Baseline, Reinforce
 from fledge.exact.enumerable import Language
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead
@@ -30,8 +30,8 @@ STOPPING, FIXED, LARGE, TINY = (
 )
 
 
-def reinforce(baseline: str) -> Make:
-    return partial(Reinforce, settings=Reinforce.Settings(baseline=baseline))  # pyright: ignore[reportArgumentType]
+def reinforce(baseline: Baseline, **more: float) -> Make:
+    return partial(Reinforce, settings=Reinforce.Settings(baseline=baseline).replace(**more))
 
 
 def wrong_critic(language: Language) -> Tensor:

@@ -108,8 +108,6 @@ EARLIER = "biased: what a sample is worth was settled before the first step"
 SAME_ROWS: dict[str, Any] = {"updates_per_step": 2, "epochs": 2}  # all rows in both steps
 
 # What is biased is held to its formula (verify/biases.py).
-SHORT_DAPO = DAPO.replace(overlong_penalty=False)  # lengths are not punished
-
 FAMILY: tuple[Entry, ...] = (
     Entry("reinforce, no baseline", reinforce("none"), UNBIASED),
     Entry("reinforce, leave one out", reinforce("leave_one_out"), UNBIASED),
@@ -140,12 +138,12 @@ FAMILY: tuple[Entry, ...] = (
         samples=8,
         language=LARGE,
     ),
-    Entry("reinforce, constant baseline", partial(reinforce("constant"), baseline_value=2.0)),
+    Entry("reinforce, constant baseline", reinforce("constant", baseline_value=2.0)),
     Entry("reinforce, optimal baseline", reinforce("optimal"), samples=3),
     Entry("reinforce, a wrong critic", reinforce_with_a_critic, UNBIASED),
     Entry(
         "reinforce, discounted",
-        partial(reinforce("none"), gamma=0.9),
+        reinforce("none", gamma=0.9),
         samples=1,
         formula=partial(biases.discounted, gamma=0.9),
     ),
@@ -238,10 +236,10 @@ FAMILY: tuple[Entry, ...] = (
     Entry(
         "dr. grpo, KL, temperature ½", partial(GRPO, settings=DR_GRPO), beta=BETA, temperature=0.5
     ),
-    Entry("dapo", partial(GRPO, settings=SHORT_DAPO), formula=biases.dapo),
+    Entry("dapo", partial(GRPO, settings=DAPO), formula=biases.dapo),
     Entry(
         "dapo, second step",
-        partial(GRPO, settings=SHORT_DAPO.replace(**SAME_ROWS)),
+        partial(GRPO, settings=DAPO.replace(**SAME_ROWS)),
         second_step=True,
         formula=biases.dapo,
     ),

@@ -178,6 +178,9 @@ def test_in_pairs_the_posteriors_expected_gradient_is_the_stated_one() -> None:
     ) == pytest.approx((0.248, 0.975), abs=1e-3)
 
 
+EM = ExpectationMaximisation.Settings()
+
+
 def right_or_wrong() -> Trajectories:
     """Eight groups of two with 0, 1 or 2 right answers."""
     batch = rollouts(policy())
@@ -187,21 +190,24 @@ def right_or_wrong() -> Trajectories:
 
 
 def gradient(
-    batch: Trajectories, make: Any = ExpectationMaximisation, **settings: Any
+    batch: Trajectories,
+    usual: ExpectationMaximisation.Settings = EM,
+    **settings: Any,
 ) -> tuple[dict[str, float], Tensor]:
     """The figures of one update, and its gradient."""
     actor = policy()
     fit = learner(actor)
     gradients = Gradients(fit)
-    figures = make(actor, fit, Stopwatch(), **settings).update(batch)
+    given = usual.replace(**settings)
+    figures = ExpectationMaximisation(actor, fit, Stopwatch(), given).update(batch)
     return figures, gradients.flat
 
 
 def test_with_right_or_wrong_as_reward_all_ways_to_keep_are_one() -> None:
     batch = right_or_wrong()
     figures, hard = gradient(batch)
-    for settings in ({"keep": "posterior"}, {"keep": "best"}):
-        other, soft = gradient(batch, **settings)
+    for keep in ("posterior", "best"):
+        other, soft = gradient(batch, keep=keep)
         torch.testing.assert_close(soft, hard, rtol=1e-10, atol=1e-12)
         assert other == pytest.approx(figures)
     assert figures["kept"] == 0.5
@@ -245,7 +251,7 @@ def test_best_of_n_keeps_the_best_of_each_group_whatever_it_is_worth() -> None:
     batch = rollouts(policy())
     worth = torch.where(batch.chosen, batch.reward, 0.0).sum(1)
     best = torch.stack([row + worth[row : row + 2].argmax() for row in range(0, 16, 2)])
-    figures, slope = gradient(batch, partial(ExpectationMaximisation, settings=BEST_OF_N))
+    figures, slope = gradient(batch, BEST_OF_N)
     assert figures["kept"] == 0.5
     actor = policy()
     kept = batch[best]

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from fledge.algorithms.parts.replayed import MemorySettings, Replayed
-from fledge.errors import UserError
 from fledge.sample.replay import Replay
 from fledge.trajectories import Trajectories
 from tests.subjects import seeded
@@ -54,5 +53,5 @@ def test_nothing_is_owed_before_learning_starts_nor_from_an_empty_memory() -> No
 
 
 def test_no_step_at_all_is_refused() -> None:
-    with pytest.raises(UserError, match="`updates_per_step` is 0"):
+    with pytest.raises(ValueError, match="updates_per_step"):
         steps(0)

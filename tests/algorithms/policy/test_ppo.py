@@ -81,7 +81,7 @@ def test_an_update_between_batches_continues_with_the_same_bits(tmp_path: Path) 
     save_state(tmp_path / "state", straight.algorithm.state_dict())
     resumed.algorithm.load_state_dict(load_state(tmp_path / "state"))
     assert resumed.algorithm.unfinished is None
-    text, same = (case.algorithm.pretraining[1] for case in (straight, resumed))
+    text, same = (case.algorithm.pretraining.texts for case in (straight, resumed))
     assert text.given == same.given > 0
     batch = straight.batch.with_(logp=None)
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)

@@ -129,7 +129,7 @@ def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: floa
 
     before = loss()
     both = SharedCritic(policy, ScalarHead(32))
-    mixed = Pretraining(policy, Repeat(book), coefficient)
+    mixed = Pretraining(policy, Repeat(book), coefficient) if coefficient else None
     fit = Learner(both, Schedule(4e-3, 160, shape="linear", final=0.0), weight_decay=0.0)
     algorithm = PPO(both, fit, Stopwatch(), generator=seeded(3), pretraining=mixed)
     random, scores, figures = seeded(7), [], {}

@@ -20,6 +20,7 @@ from fledge.algorithms.preference.kto import KTO, is_wanted, mismatch, split_ans
 from fledge.algorithms.preference.online_dpo import OnlineDPO, best_and_worst
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.exact.enumerable import Language, kl, optimum
 from fledge.fit import dpo, ipo, kto, odds_ratio, simpo
 from fledge.learner import Learner, Schedule
@@ -122,19 +123,23 @@ def test_each_algorithm_minimises_the_mean_of_its_formula() -> None:
     (rw, _), (rl, _) = logps(other, PAIRS.preferred), logps(other, PAIRS.rejected)
     odds = lambda logp: np.exp(logp) / (1 - np.exp(logp))  # noqa: E731
     gap = w - rw - l + rl
-    wanted: list[tuple[Callable[..., Any], dict[str, Any], np.ndarray]] = [
-        (DPO, {"reference": other, "beta": 0.2}, -np.log(sigmoid(0.2 * gap))),
-        (partial(DPO, settings=IPO), {"reference": other, "beta": 0.2}, (gap - 2.5) ** 2),
-        (SimPO, {"beta": 2.0, "margin": 0.5}, -np.log(sigmoid(2 * w / nw - 2 * l / nl - 0.5))),
+    wanted: list[tuple[Callable[..., Any], AlgorithmSettings, np.ndarray]] = [
+        (partial(DPO, reference=other), DPO.Settings(beta=0.2), -np.log(sigmoid(0.2 * gap))),
+        (partial(DPO, reference=other), IPO.replace(beta=0.2), (gap - 2.5) ** 2),
+        (
+            SimPO,
+            SimPO.Settings(beta=2.0, margin=0.5),
+            -np.log(sigmoid(2 * w / nw - 2 * l / nl - 0.5)),
+        ),
         (
             ORPO,
-            {"odds_weight": 0.3},
+            ORPO.Settings(beta=0.3),
             -w / nw - 0.3 * np.log(sigmoid(np.log(odds(w / nw) / odds(l / nl)))),
         ),
     ]
     for make, settings, rows in wanted:
         moving = policy()
-        figures = make(moving, learner(moving), Stopwatch(), **settings).update(PAIRS)
+        figures = make(moving, learner(moving), Stopwatch(), settings).update(PAIRS)
         assert figures["loss"] == pytest.approx(rows.mean(), rel=1e-9), make
         assert figures["preferred_logp"] == pytest.approx(w.mean(), rel=1e-6)
         assert figures["rejected_logp"] == pytest.approx(l.mean(), rel=1e-6)
@@ -264,7 +269,7 @@ def every_pair(weight: Tensor) -> Pairs:
 
 
 def settle(
-    make: Callable[..., Any], batch: Any, steps: int = 800, **settings: Any
+    make: Callable[..., Any], settings: AlgorithmSettings, batch: Any, steps: int = 800
 ) -> tuple[Tensor, Tensor]:
     """log π of every sequence where the algorithm comes to rest, and log π_ref where it began.
     [S], [S]
@@ -274,7 +279,7 @@ def settle(
     with torch.no_grad():
         reference = LANGUAGE.log_prob(network.logits(LANGUAGE))
     fit = Learner(actor, Schedule(0.05, steps, shape="cosine", final=1e-3), weight_decay=0.0)
-    algorithm = make(actor, fit, Stopwatch(), reference=actor.frozen_copy(), **settings)
+    algorithm = make(actor, fit, Stopwatch(), settings, reference=actor.frozen_copy())
     for _ in range(steps):
         algorithm.update(batch)
     with torch.no_grad():
@@ -291,7 +296,7 @@ def test_dpo_rests_at_the_optimum_of_the_reward_its_preferences_come_from() -> N
     constant.
     """
     beta = 0.5
-    logp, reference = settle(DPO, every_pair(BRADLEY_TERRY), beta=beta)
+    logp, reference = settle(DPO, DPO.Settings(beta=beta), every_pair(BRADLEY_TERRY))
     best = optimum(REWARD, reference, beta)
     assert kl(reference, best) > 0.5
     assert kl(logp, best) < 1e-5
@@ -313,7 +318,7 @@ def test_ipo_rests_at_the_optimum_of_the_share_of_answers_each_one_beats(certain
         if certain
         else BRADLEY_TERRY
     )
-    logp, reference = settle(partial(DPO, settings=IPO), every_pair(share), beta=beta)
+    logp, reference = settle(DPO, IPO.replace(beta=beta), every_pair(share))
     beats = share.mean(1)  # p(y ≻ μ), [S]
     assert kl(logp, optimum(beats, reference, beta)) < 1e-6
     ratio = logp - reference
@@ -325,7 +330,7 @@ def test_ipo_rests_at_the_optimum_of_the_share_of_answers_each_one_beats(certain
 def test_ipo_between_two_answers_leaves_a_gap_of_p_less_a_half_over_beta() -> None:
     weight = torch.zeros_like(BRADLEY_TERRY)
     weight[1, 2], weight[2, 1] = 0.8, 0.2
-    logp, reference = settle(partial(DPO, settings=IPO), every_pair(weight), beta=0.5)
+    logp, reference = settle(DPO, IPO.replace(beta=0.5), every_pair(weight))
     ratio = logp - reference
     assert float(ratio[1] - ratio[2]) == pytest.approx((0.8 - 0.5) / 0.5, abs=1e-3)
 

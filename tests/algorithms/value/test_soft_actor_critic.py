@@ -58,6 +58,7 @@ def sac(
     steps: int = 1000,
     micro: int | None = None,
     critic: TwinCritic | None = None,
+    begins_trained: bool = False,
     **settings: Any,
 ) -> SoftActorCritic:
     random = seeded(seed)
@@ -72,6 +73,7 @@ def sac(
         settings=SoftActorCritic.Settings(**SETTINGS | settings),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
+        begins_trained=begins_trained,
     )
 
 

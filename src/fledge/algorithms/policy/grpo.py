@@ -131,13 +131,13 @@ class GRPO:
         length_limit: int | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
-        """length_limit: tokens that an answer may have, from which `overlong_penalty` counts."""
+        """length_limit: tokens that an answer may have, before which `overlong_penalty` begins;
+        None: it never does.
+        """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
         self.settings = s = settings or GRPO.Settings()
         self.reference, self.kl = reference, kl or KLControl(0.0)
         self.length_limit = length_limit if s.overlong_penalty else None
-        if s.overlong_penalty and length_limit is None:
-            raise ValueError("overlong_penalty wants a length_limit: the tokens of an answer.")
         self.minibatches = Minibatches(*s.count_updates(), generator)
 
     @property
@@ -148,7 +148,7 @@ class GRPO:
         if divisors:
             verb = "divides" if len(divisors) == 1 else "divide"
             return f"biased: {' and '.join(divisors)} {verb}"
-        if s.drop_equal_groups or s.overlong_penalty:
+        if s.drop_equal_groups or self.length_limit is not None:
             return "biased: groups are dropped or lengths punished"
         return "unbiased up to scale (G-1)/G"
 
