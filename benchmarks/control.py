@@ -74,15 +74,11 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     with.
     """
     kind = find_kind(config.algorithm)
-    assert config.copies is not None
     world = make_world(config.world, config.copies)
     config = fill_in(config, kind, classify_world(world))
-    assert config.copies is not None
-    assert config.steps_per_batch is not None
-    assert config.gamma is not None
     stopwatch = Stopwatch()
     making = Making(world, config, stopwatch, torch.device("cpu"))
-    built = kind.build(making)
+    built = kind.build(making, making.settings)
     sampler = kind.sampler(world, built, stopwatch, config)
     with choose_threads(config, torch.device("cpu")):
         yield by_world_steps(built.algorithm, making.paces, sampler), sampler, built.player

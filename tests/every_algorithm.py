@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from fledge.algorithms.likelihood.distillation import Distillation
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO, Pretraining
 from fledge.algorithms.policy.reinforce import Baseline, Reinforce
 from fledge.algorithms.preference.dpo import DPO, IPO
 from fledge.algorithms.preference.kto import KTO
@@ -29,10 +29,9 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs, Trajectories
 from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, transformer
 
-SETTINGS = PPOSettings(
+SETTINGS = PPO.Settings(
     entropy_coefficient=0.1,
     updates_per_step=1,
-    ptx_coefficient=0.5,
     gamma=0.97,
     gae_lambda=0.9,
     value_clip=0.2,
@@ -105,10 +104,9 @@ def _reinforce(baseline: Baseline) -> Callable[[slice, int | None], Case]:
             actor,
             fit,
             Stopwatch(),
+            settings=Reinforce.Settings(baseline=baseline, gamma=0.97),
             reference=policy(5).frozen_copy(),
             kl=KLControl(0.1, 0.5),
-            baseline=baseline,
-            gamma=0.97,
         )
         return Case(algorithm, fit, Gradients(fit), rollouts(actor)[rows])
 
@@ -150,11 +148,11 @@ def ppo(rows: slice, micro: int | None, *, shared: bool = True, **settings: Any)
         both,  # pyright: ignore[reportArgumentType]
         fit,
         Stopwatch(),
-        replace(SETTINGS, **settings),
+        SETTINGS.replace(**settings),
         generator=seeded(4),
         reference=policy(5).frozen_copy(),
         kl=KLControl(0.1, 0.5),
-        pretraining=(actor, Repeat(text)),
+        pretraining=Pretraining(actor, Repeat(text), 0.5),
     )
     return Case(algorithm, fit, Gradients(fit), rollouts(actor)[rows])
 
@@ -172,10 +170,10 @@ EVERY: dict[str, Callable[[slice, int | None], Case]] = {
 OTHER = policy(5).frozen_copy()  # a reference, a teacher
 PREFERENCES: dict[str, Callable[[slice, int | None], Case]] = {
     "dpo": _on_pairs(DPO, reference=OTHER),
-    "ipo": _on_pairs(IPO, reference=OTHER),
+    "ipo": _on_pairs(partial(DPO, settings=IPO), reference=OTHER),
     "simpo": _on_pairs(SimPO),
     "orpo": _on_pairs(ORPO),
-    "kto": _on_rows(KTO, reference=OTHER, beta=0.2),
+    "kto": _on_rows(KTO, settings=KTO.Settings(beta=0.2), reference=OTHER),
     "online dpo": _on_rows(OnlineDPO, reference=OTHER),
 }
 DISTILLATION: dict[str, Callable[[slice, int | None], Case]] = {

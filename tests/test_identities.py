@@ -13,7 +13,7 @@ from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.models.language.heads import ScalarHead
 from fledge.policy import SharedCritic
@@ -33,7 +33,7 @@ def test_supervised_is_the_policy_gradient_with_weight_one() -> None:
     fit = learner(actor)
     gradients = Gradients(fit)
     Supervised(actor, fit, Stopwatch()).update(batch)
-    Reinforce(actor, fit, Stopwatch(), baseline="none").update(batch)
+    Reinforce(actor, fit, Stopwatch(), settings=Reinforce.Settings(baseline="none")).update(batch)
     supervised, reinforce = (torch.cat([g.flatten() for g in taken]) for taken in gradients.taken)
     # One is a mean over tokens, the other over rows.
     torch.testing.assert_close(supervised * batch.chosen.sum(), reinforce * len(batch), **EXACT)
@@ -49,7 +49,7 @@ def test_the_first_ppo_step_is_the_policy_gradient() -> None:
     both = SharedCritic(actor, ScalarHead(16).double())
     fit = learner(both)
     gradients = Gradients(fit)
-    settings = PPOSettings(
+    settings = PPO.Settings(
         gamma=0.9,
         gae_lambda=1.0,
         clip_low=0.01,
@@ -59,7 +59,9 @@ def test_the_first_ppo_step_is_the_policy_gradient() -> None:
         updates_per_step=1,
     )
     PPO(both, fit, Stopwatch(), settings, generator=seeded(0)).update(batch)
-    Reinforce(actor, fit, Stopwatch(), baseline="none", gamma=0.9).update(batch)
+    Reinforce(
+        actor, fit, Stopwatch(), settings=Reinforce.Settings(baseline="none", gamma=0.9)
+    ).update(batch)
     first, reinforce = (torch.cat([g.flatten() for g in taken]) for taken in gradients.taken)
     torch.testing.assert_close(first * batch.chosen.sum(), reinforce * len(batch), **EXACT)
     assert first.abs().max() > 1e-3

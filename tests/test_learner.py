@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,42 @@ def test_counts_are_taken_over_true_entries_and_never_zero() -> None:
     assert fit.count_rows(from_rows([[1, 2], [1, 2]], [[False, True]] * 2)) == 2
     x = torch.randn(3, generator=seeded(0))
     assert torch.equal(fit.sum(x), x)
+
+
+def test_sums_counts_and_any_are_over_what_all_ranks_hold(tmp_path: Path) -> None:
+    """Two processes and gloo. Rank 0 holds one True of three, rank 1 two; numbers are 1, 2, 3 and
+    10 times as much.
+    """
+    own = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 30.0])]
+    masks = [torch.tensor([True, False, False]), torch.tensor([False, True, True])]
+    fit = learner(nn.Linear(1, 1))
+
+    def ask(rank: int) -> list[Any]:
+        distributed.init_process_group(
+            "gloo",
+            init_method=f"file://{tmp_path}/meeting",
+            rank=rank,
+            world_size=2,
+            timeout=timedelta(seconds=60),
+        )
+        try:
+            told = [fit.sum(own[rank]), fit.count(masks[rank]), fit.any(masks[rank][1:])]
+            # Nobody leaves while the other may still ask.
+            distributed.barrier()
+        finally:
+            distributed.destroy_process_group()
+        return [told[0].tolist(), int(told[1]), told[2], own[rank].tolist()]
+
+    def other() -> None:
+        assert ask(1) == [[11.0, 22.0, 33.0], 3, True, [10.0, 20.0, 30.0]]
+
+    rank_1 = get_context("fork").Process(target=other)
+    rank_1.start()
+    try:
+        assert ask(0) == [[11.0, 22.0, 33.0], 3, True, [1.0, 2.0, 3.0]]
+    finally:
+        rank_1.join()
+    assert rank_1.exitcode == 0
 
 
 def state_of(fit: Learner) -> list[Tensor]:

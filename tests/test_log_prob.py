@@ -217,6 +217,15 @@ def test_chunked_log_probabilities_and_entropies_equal_the_whole_table(
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
+def test_without_entropies_there_are_zeros_and_the_same_log_probabilities(rule: Decoding) -> None:
+    hidden, weight, action, allowed = problem()
+    logp, spread = log_prob(hidden, weight, action, rule, allowed, chunk=4)
+    assert torch.equal(spread, torch.zeros(13, dtype=torch.float64))
+    whole = plain_log_prob(hidden, weight, action, rule, allowed)[0]
+    torch.testing.assert_close(logp, whole, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
 def test_gradient_of_the_chunked_log_probability_by_finite_differences(rule: Decoding) -> None:
     hidden, weight, action, allowed = problem(n=5)
     inputs = (hidden.requires_grad_(True), weight.requires_grad_(True))

@@ -28,6 +28,16 @@ def test_log_probabilities_and_entropies_equal_those_of_the_whole_softmax() -> N
     torch.testing.assert_close(everywhere[batch.chosen], here[batch.chosen])
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_entropies_are_zeros_unless_they_are_asked_for(everywhere: bool) -> None:
+    policy = policy_of(transformer())
+    batch = rollouts(policy)
+    chosen = None if everywhere else batch.chosen
+    spread = policy.evaluate(batch.obs, batch.action, chosen)[1]
+    assert torch.equal(spread, torch.zeros(batch.action.shape))
+    assert policy.evaluate(batch.obs, batch.action, chosen, entropy=True)[1].max() > 0.1
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 64, 10_000])
 def test_the_size_of_a_chunk_changes_nothing(chunk: int) -> None:
     policy = policy_of(transformer(dtype=torch.float64))

@@ -5,8 +5,6 @@ distributions say of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,8 +12,8 @@ import torch
 from torch import Tensor, distributions, nn
 
 from fledge.algorithms.parts.fisher_vector_product import policy_parameters
-from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGradientSettings
-from fledge.algorithms.policy.trpo import trpo
+from fledge.algorithms.policy.natural_gradient import NaturalGradient, StepSettings
+from fledge.algorithms.policy.trpo import TRPO
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, Weighed
@@ -81,13 +79,13 @@ def samples(actor_critic: ActorCritic, rows: int = 6, steps: int = 5, seed: int 
 
 def algorithm(
     both: ActorCritic,
-    make: Callable[..., NaturalGradient] = trpo,
+    usual: StepSettings = TRPO,
     micro: int | None = None,
     **settings: Any,
 ) -> NaturalGradient:
     fit = learner(both.critic, rows_per_micro_batch=micro)
-    given = replace(NaturalGradientSettings(critic_updates=4, critic_epochs=2), **settings)
-    return make(both, fit, Stopwatch(), given, generator=seeded(4))
+    given = usual.replace(**{"updates_per_step": 4, "epochs": 2} | settings)
+    return NaturalGradient(both, fit, Stopwatch(), given, generator=seeded(4))
 
 
 def flat(tensors: Any) -> Tensor:

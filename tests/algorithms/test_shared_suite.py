@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, distributed, multiprocessing, nn
 
 from fledge.algorithms.likelihood.expectation_maximisation import (
+    BEST_OF_N,
+    REST_EM,
     ExpectationMaximisation,
-    best_of_n,
-    rest_em,
 )
-from fledge.algorithms.policy.cispo import cispo
+from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
-from fledge.algorithms.policy.grpo import GRPO, dapo, dr_grpo
-from fledge.algorithms.policy.gspo import gspo
+from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
+from fledge.algorithms.policy.gspo import GSPO
 from fledge.algorithms.policy.off_policy import OffPolicy
-from fledge.algorithms.policy.reinforce import Reinforce, rloo
-from fledge.algorithms.policy.reward_weighted import RewardWeighted, awr
+from fledge.algorithms.policy.reinforce import RLOO, Reinforce
+from fledge.algorithms.policy.reward_weighted import AWR, RewardWeighted
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
@@ -57,24 +57,36 @@ def linear(seed: int) -> nn.Module:
 
 
 FAMILY: dict[str, Callable[..., Any]] = {
-    "reinforce, constant": partial(Reinforce, baseline="constant", baseline_value=0.3, gamma=0.97),
-    "reinforce, optimal": partial(Reinforce, baseline="optimal"),
-    "rloo": rloo,
-    "off policy, trajectory": partial(OffPolicy, weights="trajectory", baseline_value=0.2),
-    "off policy, decision, truncated": partial(OffPolicy, truncate_at=1.5),
+    "reinforce, constant": partial(
+        Reinforce, settings=Reinforce.Settings(baseline="constant", baseline_value=0.3, gamma=0.97)
+    ),
+    "reinforce, optimal": partial(Reinforce, settings=Reinforce.Settings(baseline="optimal")),
+    "rloo": partial(Reinforce, settings=RLOO),
+    "off policy, trajectory": partial(
+        OffPolicy, settings=OffPolicy.Settings(importance="trajectory", baseline_value=0.2)
+    ),
+    "off policy, decision, truncated": partial(
+        OffPolicy, settings=OffPolicy.Settings(truncate_at=1.5)
+    ),
     "control variate": partial(ControlVariate, action_value=linear(11).double()),
     "grpo": GRPO,
-    "dr grpo": dr_grpo,
-    "dapo": partial(dapo, length_limit=10),
-    "gspo": gspo,
-    "cispo": cispo,
+    "dr grpo": partial(GRPO, settings=DR_GRPO),
+    "dapo": partial(GRPO, settings=DAPO, length_limit=10),
+    "gspo": partial(GRPO, settings=GSPO),
+    "cispo": partial(GRPO, settings=CISPO),
     "reward weighted": RewardWeighted,
-    "reward weighted, batch": partial(RewardWeighted, weights="batch", temperature=0.5),
-    "awr": partial(awr, weight_cap=2.0),
-    "em": partial(ExpectationMaximisation, threshold=0.1),
-    "em, posterior": partial(ExpectationMaximisation, keep="posterior"),
-    "best of n": best_of_n,
-    "rest em": partial(rest_em, threshold=0.1),
+    "reward weighted, batch": partial(
+        RewardWeighted, settings=RewardWeighted.Settings(weights="batch", reward_temperature=0.5)
+    ),
+    "awr": partial(RewardWeighted, settings=AWR.replace(weight_cap=2.0)),
+    "em": partial(
+        ExpectationMaximisation, settings=ExpectationMaximisation.Settings(threshold=0.1)
+    ),
+    "em, posterior": partial(
+        ExpectationMaximisation, settings=ExpectationMaximisation.Settings(keep="posterior")
+    ),
+    "best of n": partial(ExpectationMaximisation, settings=BEST_OF_N),
+    "rest em": partial(ExpectationMaximisation, settings=REST_EM.replace(threshold=0.1)),
 }
 SEVERAL = [
     name for name, make in FAMILY.items() if "updates_per_step" in signature(make).parameters

@@ -19,12 +19,14 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from fledge.algorithms.parts.replayed import MemorySettings
+from fledge.algorithms.registry import find_entry, names_of
+from fledge.algorithms.settings import Passes
 from fledge.hub.folder import Loaded
 from fledge.policy import TokenPolicy
 from fledge.recipes.control.kinds import IMITATORS
 from fledge.recipes.language import align, prefer
 from fledge.recipes.language.align import AlignConfig
-from fledge.recipes.language.aligners import FROM_PAIRS, NAMES, settings_of
 from fledge.recipes.language.prefer import PreferConfig
 from fledge.recipes.pacing import by_batches, by_world_steps
 from fledge.stopwatch import Stopwatch
@@ -89,14 +91,15 @@ def risen_and_fallen(shape: str, steps: int) -> list[float]:
 
 def text_algorithm(name: str, policy: TokenPolicy, **fields: Any) -> Any:
     """As `fledge align` makes it; rows are what `rollouts` gives, 16 a batch."""
-    config = AlignConfig(
-        base=Path("base"), task="reverse", algorithm=name, steps=BATCHES, prompts_per_step=8,
-        samples_per_prompt=2, learning_rate=PEAK, warmup_steps=RISE, **fields,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "base": Path("base"), "task": "reverse", "algorithm": name, "steps": BATCHES,
+        "prompts_per_step": 8, "samples_per_prompt": 2, "learning_rate": PEAK,
+        "warmup_steps": RISE, **fields,
+    }  # fmt: skip
+    config = AlignConfig.read(given)
     base = Loaded(policy.network, BYTES, Path("base"), {})
-    run: Any = None
-    frozen = policy.frozen_copy()
-    return align.make_algorithm(config, policy, frozen, base, run, Stopwatch(), "fp32")
+    frozen, settings = policy.frozen_copy(), config.settings.for_rows(16)
+    return align.build_algorithm(config, settings, policy, frozen, base, Stopwatch(), "fp32")
 
 
 def answers(
@@ -112,7 +115,7 @@ def answers(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in FROM_PAIRS])
+@pytest.mark.parametrize("name", names_of("texts"))
 def test_of_align_from_the_first_step_to_the_last_and_in_each_training_from_the_base(
     name: str, shape: str
 ) -> None:
@@ -129,7 +132,10 @@ def test_of_align_from_the_first_step_to_the_last_and_in_each_training_from_the_
         assert rates == pytest.approx(risen_and_fallen(shape, len(rates)), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "epochs" in settings_of(name)])
+@pytest.mark.parametrize(
+    "name",
+    [n for n in names_of("texts") if isinstance(find_entry("texts", n).settings("texts"), Passes)],
+)
 def test_epochs_alone_imply_how_many_updates_there_are(name: str) -> None:
     """Each pass in as many pieces as the algorithm cuts it: 1, of ppo 4, of an M-step 8; 16 rows
     are enough for all of them.
@@ -141,13 +147,13 @@ def test_epochs_alone_imply_how_many_updates_there_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("name", FROM_PAIRS)
+@pytest.mark.parametrize("name", names_of("pairs"))
 def test_of_prefer(name: str, shape: str) -> None:
     policy = policy_of(transformer())
     given: dict[str, Any] = {
         "algorithm": name, "schedule": shape, "learning_rate": PEAK, "warmup_steps": RISE,
     }  # fmt: skip
-    config = PreferConfig(base=Path("base"), steps=6, **given)
+    config = PreferConfig.read({"base": Path("base"), "steps": 6, **given})
     fit = config.learner(policy, "fp32")
     algorithm = prefer.make_algorithm(config, policy, policy.frozen_copy(), fit, Stopwatch())
     with optimizer_steps() as made:
@@ -181,7 +187,8 @@ def test_of_control_by_the_share_of_the_world_steps_that_are_done(
         subject(algorithm, expert if algorithm in IMITATORS else None, **fields) as made,
         optimizer_steps() as steps,
     ):
-        starts = made.config.learning_starts if made.kind.remembers else 0
+        own = made.config.settings
+        starts = own.learning_starts if isinstance(own, MemorySettings) else 0
         running = by_world_steps(made.built.algorithm, made.paces)
         wanted: list[tuple[int, float]] = []
         while made.sampler.taken < 150:

@@ -13,6 +13,7 @@ import torch
 from fledge.sample.conversations import (
     ConversationRows,
     Endless,
+    JudgedRows,
     PairRows,
     Row,
     Shuffled,
@@ -138,3 +139,14 @@ def test_the_two_sides_of_a_pair_have_lengths_of_their_own() -> None:
     pairs = pair_rows([(([1, 7, 2], [False, True, True]), ([1, 8, 8, 8, 2], [False] + [True] * 4))])
     assert pairs.preferred.last().tolist() == [2]
     assert pairs.rejected.last().tolist() == [4]
+
+
+def test_a_verdict_is_one_or_minus_one_on_the_last_token_and_nothing_before_it() -> None:
+    verdicts = [(numbered(0), True), (numbered(1), False), (numbered(2), True)]
+    batch = next(JudgedRows(Endless(verdicts.__getitem__), rows_per_step=3))
+    lengths = {0: 2, 1: 9, 2: 5}  # of what is chosen; the shortest row comes first
+    assert numbers(batch) == [0, 2, 1]
+    for number, reward in zip(numbers(batch), batch.reward.tolist(), strict=True):
+        expected = [0.0] * 9
+        expected[lengths[number] - 1] = 1.0 if verdicts[number][1] else -1.0
+        assert reward == expected

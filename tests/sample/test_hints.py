@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.algorithms.likelihood.expectation_maximisation import star
+from fledge.algorithms.likelihood.expectation_maximisation import STAR, ExpectationMaximisation
 from fledge.errors import UserError
 from fledge.hub.folder import actions
 from fledge.policy import TokenPolicy
@@ -34,12 +34,13 @@ def make(
     context: int = 96,
     task: Any = None,
     prompts: int = 4,
+    samples: int = 2,
 ) -> Hints:
     policy = TokenPolicy(transformer(vocab_size=262, context=context), actions(BYTES))
     task = task or load_task("reverse", seed=1, shortest=2, longest=4)
     rollouts = Rollouts(
         policy, BYTES, task, scorer or Verifier(task), Stopwatch(),
-        prompts_per_step=prompts, samples_per_prompt=2, max_new_tokens=8, seed=5,
+        prompts_per_step=prompts, samples_per_prompt=samples, max_new_tokens=8, seed=5,
     )  # fmt: skip
     return Hints(rollouts, hint, threshold=1.0)
 
@@ -105,6 +106,15 @@ def test_an_unsolved_prompt_is_asked_again_and_what_is_right_stands_behind_the_p
     assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (3 / 4, 1.0)
 
 
+def test_one_sample_a_prompt_is_asked_again_like_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollouts_module, "generate", Parrot())
+    hints = make(SecondTime(), prompts=3, samples=1)
+    batch = next(hints)
+    assert texts(batch) == [(encode_prompt(BYTES, e.prompt), "no") for e in words_of(hints, 3)]
+    assert batch.reward.sum(1).tolist() == [1.0] * 3  # what was said to the hint
+    assert (hints.figures["hinted_groups"], hints.figures["hinted_kept"]) == (1.0, 1.0)
+
+
 def test_where_all_is_solved_nothing_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     hints = make()
     parrot = Parrot(knows=[str(example.answer)[::-1] for example in words_of(hints, 4)])
@@ -157,7 +167,9 @@ def test_log_probabilities_are_the_policys_own_of_the_rows_as_they_stand() -> No
             batch.logp[i, : len(alone)][mine], alone[mine], rtol=1e-4, atol=1e-5
         )
         assert not batch.logp[i][~batch.chosen[i]].any()
-    figures = star(policy, learner(policy), Stopwatch()).update(batch)
+    figures = ExpectationMaximisation(policy, learner(policy), Stopwatch(), settings=STAR).update(
+        batch
+    )
     assert figures["drift"] < 1e-5
     assert figures["kept"] == 1.0
 
@@ -191,9 +203,12 @@ def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(
             return policy.log_prob(right.obs, right.action, right.chosen).sum(1)
 
     before = likely()
-    star(policy, learner(policy, rate=1e-3), Stopwatch(), updates_per_step=3, epochs=3).update(
-        batch.replace(logp=None)
-    )
+    ExpectationMaximisation(
+        policy,
+        learner(policy, rate=1e-3),
+        Stopwatch(),
+        settings=STAR.replace(updates_per_step=3, epochs=3),
+    ).update(batch.replace(logp=None))
     assert (likely() > before).all()
 
 

@@ -254,6 +254,22 @@ def test_importance_weights_are_those_of_the_formula_and_beta_rises_to_1() -> No
         torch.testing.assert_close(drawn.weight.double(), expected, rtol=1e-6, atol=0)
 
 
+def test_surprise_is_by_default_the_source_s() -> None:
+    """α = 0.6 and β₀ = 0.4 (Schaul et al. 2016, §4, the proportional variant)."""
+    made, _ = batches(1, [6], seed=2)
+    memory = replay(20, Surprise())
+    memory.push(made[0])
+    index = memory.draw(200, GAMMA).index.unique()
+    memory.surprised(index, index + 1.0)
+    priority = (index.double() + 1 + 1e-6) ** 0.6
+    assert memory.priorities is not None
+    assert memory.priorities.numbers[index.numpy()] == pytest.approx(priority.numpy(), rel=1e-12)
+    drawn = memory.draw(200, GAMMA)
+    worth = (drawn.index.double() + 1 + 1e-6) ** 0.6
+    expected = (worth / worth.min()) ** -0.4
+    torch.testing.assert_close(drawn.weight.double(), expected, rtol=1e-6, atol=0)
+
+
 def test_a_new_step_is_as_likely_as_the_likeliest_ever_was() -> None:
     made, _ = batches(1, [6, 5], seed=2)
     memory = replay(40, Surprise(alpha=1.0))

@@ -15,7 +15,14 @@ from fledge.hub.folder import actions
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import Completion, generate
-from fledge.sample.rollouts import Rollouts, Scorer, build_trajectories, encode_prompt
+from fledge.sample.rollouts import (
+    Group,
+    Rollouts,
+    Scorer,
+    build_trajectories,
+    encode_prompt,
+    summarise_groups,
+)
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
@@ -112,6 +119,22 @@ def test_the_scorer_hears_each_example_beside_its_completion_and_its_words_are_t
         assert example == sampler.task.example(i // 4, "train")
         assert completion.prompt == encode_prompt(BYTES, example.prompt)
         assert text == BYTES.decode(completion.tokens)
+
+
+@pytest.mark.parametrize("prompts", [1, 3])
+def test_figures_are_means_over_all_answers_of_one_prompt_or_of_several(prompts: int) -> None:
+    """Each prompt has an answer of 2 tokens that stopped and one of 3 that did not."""
+    stopped = Completion([1], [70, 2], [-0.1, -0.2], "stop")
+    cut = Completion([1], [70, 71, 72], [-0.1, -0.2, -0.3], "length")
+    marks = {"reward": [0.5, 0.25], "exact_match": [1.0, 0.0]}
+    group = Group(Example("a", "b", "t"), [stopped, cut], marks)
+    assert summarise_groups([group] * prompts) == {
+        "reward": 0.375,
+        "sampled_exact_match": 0.5,
+        "stop_rate": 0.5,
+        "completion_tokens": 2.5,
+        "tokens": 5.0 * prompts,
+    }
 
 
 @pytest.mark.parametrize("given", [0, 1, 3])

@@ -9,14 +9,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from fledge.errors import UserError
 from fledge.models.control.actor_critic import ActorCritic
+from fledge.sample import workers as workers_module
 from fledge.sample.workers import Workers, first_steps
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -123,6 +127,40 @@ def test_a_worker_that_is_stopped_holds_nobody_up() -> None:
     # the limit is 2 s, and the machine may be busy; it was for ever
     assert time.monotonic() - began < 60
     assert not any(process.is_alive() for process in sampler.processes)
+
+
+class Inherited:
+    """Starts no process; notes what one would have inherited of SIGINT."""
+
+    def __init__(self) -> None:
+        self.handlers: list[Any] = []
+        self.Pipe = Pipe
+
+    def Process(self, **_: Any) -> Inherited:
+        return self
+
+    def start(self) -> None:
+        self.handlers.append(signal.getsignal(signal.SIGINT))
+
+
+def test_workers_ignore_ctrl_c_from_their_first_moment_and_the_learner_hears_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A handler is the main thread's to change: workers that another one starts set their own."""
+    context = Inherited()
+    monkeypatch.setattr(workers_module.multiprocessing, "get_context", lambda kind: context)
+
+    def start() -> None:
+        Workers("CartPole-v1", 1, policy(), Stopwatch(), workers=2, steps=1, seed=0)
+
+    ours = signal.getsignal(signal.SIGINT)
+    start()
+    assert context.handlers == [signal.SIG_IGN] * 2
+    assert signal.getsignal(signal.SIGINT) is ours
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+    assert context.handlers[2:] == [ours] * 2
 
 
 def test_workers_of_a_learner_that_was_killed_end_by_themselves() -> None:

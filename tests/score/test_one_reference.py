@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.preference.dpo import DPO, WeighedPairs
 from fledge.algorithms.preference.kto import KTO
+from fledge.algorithms.registry import find_entry, names_of
 from fledge.errors import UserError
 from fledge.exact.enumerable import Language
 from fledge.log_prob import Decoding
 from fledge.models.language.heads import ScalarHead
 from fledge.policy import SharedCritic, TokenPolicy
-from fledge.recipes.language.aligners import KINDS
 from fledge.score.kl import stepwise_kl
 from fledge.score.kl_control import KLControl
 from fledge.score.scoring import kl_to
@@ -115,7 +115,9 @@ def test_preferences_are_fitted_best_by_the_reference_times_exp_of_the_reward(
     first, second = ([pair[side] for pair in pairs] for side in (0, 1))
     often = torch.sigmoid(cut.reward[first] - cut.reward[second])
     batch = WeighedPairs(cut.rows(first), cut.rows(second), often)
-    algorithm = DPO(cut.policy, cut.fit, Stopwatch(), reference=cut.reference, beta=BETA)
+    algorithm = DPO(
+        cut.policy, cut.fit, Stopwatch(), settings=DPO.Settings(beta=BETA), reference=cut.reference
+    )
     figures = algorithm.update(batch)
     assert look.flat.abs().max() < 1e-9
     apart = cut.best_logp - cut.reference_logp
@@ -136,14 +138,14 @@ def reinforce(cut: Cut) -> Any:
         cut.policy,
         cut.fit,
         Stopwatch(),
+        settings=Reinforce.Settings(baseline="none"),
         reference=cut.reference,
         kl=KLControl(BETA),
-        baseline="none",
     )
 
 
 def ppo(cut: Cut) -> Any:
-    settings = PPOSettings(
+    settings = PPO.Settings(
         gae_lambda=1.0, value_coefficient=0.0, updates_per_step=1, whiten_advantage=False
     )
     both = SharedCritic(cut.policy, ScalarHead(cut.network.width).double())
@@ -213,18 +215,24 @@ def with_reference(name: str) -> Callable[..., Any]:
     """What builds an algorithm of `fledge align`, or of preferences, with β where it takes one."""
     if name in ("dpo", "kto"):
         return {"dpo": DPO, "kto": KTO}[name]
-    make = KINDS[name].make
+    entry = find_entry("texts", name)
+    settings = entry.settings("texts")
+    if "threshold" in type(settings).model_fields:
+        settings = settings.replace(threshold=-100.0)
 
     def build(policy: TokenPolicy, fit: Any, stopwatch: Stopwatch, reference: TokenPolicy) -> Any:
-        given: dict[str, Any] = {"reference": reference, "kl": KLControl(0.3), "threshold": -100.0}
+        given: dict[str, Any] = {
+            "reference": reference, "kl": KLControl(0.3), "length_limit": 100,
+        }  # fmt: skip
         if name == "control_variate":
             given["action_value"] = nn.Linear(policy.network.width, 4, bias=False).double()
             nn.init.normal_(given["action_value"].weight, generator=seeded(5))
-        accepted = signature(make).parameters
-        return make(
+        accepted = signature(entry.algorithm).parameters
+        return entry.algorithm(
             policy,
             fit,
             stopwatch,
+            settings,
             **{key: value for key, value in given.items() if key in accepted},
         )
 
@@ -252,7 +260,7 @@ def on_a_table(name: str, heat: float, rule: Decoding) -> tuple[Tensor, dict[str
     with torch.no_grad():
         batch = batch.replace(logp=policy.log_prob(batch.obs, batch.action, batch.chosen))
     if name == "ppo":
-        settings = PPOSettings(updates_per_step=1)
+        settings = PPO.Settings(updates_per_step=1)
         both = SharedCritic(policy, ScalarHead(policy.network.width).double())
         algorithm: Any = PPO(
             both,
@@ -271,7 +279,7 @@ def on_a_table(name: str, heat: float, rule: Decoding) -> tuple[Tensor, dict[str
     return look.taken[-1][0], figures
 
 
-@pytest.mark.parametrize("name", [*KINDS, "ppo", "dpo", "kto"])
+@pytest.mark.parametrize("name", [*names_of("texts"), "dpo", "kto"])
 def test_a_temperature_divides_the_logits_of_policy_and_reference_alike(name: str) -> None:
     """Logits l and m at temperature τ are the logits l/τ and m/τ at 1: the same figures, and by the
     chain rule 1/τ of the gradient.

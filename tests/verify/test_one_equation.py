@@ -65,8 +65,8 @@ class FewLessons(Distillation):
 
 
 class OneStep(ExpectationMaximisation):
-    def __init__(self, *parts: Any, **settings: Any) -> None:
-        super().__init__(*parts, **(settings | {"updates_per_step": 1, "epochs": 1}))
+    def __init__(self, *parts: Any, settings: Any, **beside: Any) -> None:
+        super().__init__(*parts, settings=settings.replace(updates_per_step=1, epochs=1), **beside)
 
 
 def squared(logp: Tensor, weight: Tensor | float = 1.0) -> Tensor:

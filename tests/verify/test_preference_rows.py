@@ -61,14 +61,19 @@ def test_the_pairs_losses_are_torchs_logistic() -> None:
 @pytest.mark.parametrize(
     ("make", "formula"),
     [
-        (partial(DPO, beta=0.4), rows.dpo_formula),
-        (partial(IPO, beta=rows.BETA), rows.dpo_formula),
+        (partial(DPO, settings=DPO.Settings(beta=0.4)), rows.dpo_formula),
+        (partial(DPO, settings=IPO.replace(beta=rows.BETA)), rows.dpo_formula),
         (
-            partial(DPO, beta=rows.BETA, loss=lambda one, other, beta: dpo(other, one, beta)),
+            partial(
+                DPO,
+                settings=DPO.Settings(
+                    beta=rows.BETA, loss=lambda one, other, beta: dpo(other, one, beta)
+                ),
+            ),
             rows.dpo_formula,
         ),
-        (partial(SimPO, margin=0.5), rows.simpo_formula),
-        (partial(ORPO, odds_weight=0.1), rows.orpo_formula),
+        (partial(SimPO, settings=SimPO.Settings(margin=0.5)), rows.simpo_formula),
+        (partial(ORPO, settings=ORPO.Settings(beta=0.1)), rows.orpo_formula),
     ],
 )
 def test_another_loss_does_not_hold(make: Any, formula: rows.PairFormula) -> None:
@@ -78,7 +83,7 @@ def test_another_loss_does_not_hold(make: Any, formula: rows.PairFormula) -> Non
 def test_only_the_optimum_is_at_rest() -> None:
     reward = torch.randn(7, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     share = torch.sigmoid(reward[:, None] - reward)
-    rest = partial(rows.rest_row, "P", "it", partial(DPO, beta=rows.BETA))
+    rest = partial(rows.rest_row, "P", "it", partial(DPO, settings=DPO.Settings(beta=rows.BETA)))
     assert rest(reward, share, Hardware()).holds
     assert not rest(reward, share.T, Hardware()).holds
     assert not rest(0.9 * reward, share, Hardware()).holds

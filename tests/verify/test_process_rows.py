@@ -35,12 +35,19 @@ def test_with_the_worth_of_the_states_the_actor_climbs_the_return_and_the_entrop
 
 
 @pytest.mark.parametrize(
-    "fault", [{"gae_lambda": 0.6}, {"entropy_coefficient": -0.3}, {"value_coefficient": 0.5}]
+    "fault",
+    [{"gae_lambda": 0.6}, {"entropy_coefficient": 2 * rows.ENTROPY}, {"value_coefficient": 0.5}],
 )
 def test_another_update_does_not_hold(fault: dict[str, float]) -> None:
     settings = {
         "gamma": 1.0, "gae_lambda": rows.LAMBDA, "value_coefficient": rows.VALUE,
         "entropy_coefficient": rows.ENTROPY,
     }  # fmt: skip
-    assert rows.update_row("R", "it", partial(AdvantageActorCritic, **settings)).holds
-    assert not rows.update_row("R", "it", partial(AdvantageActorCritic, **settings | fault)).holds
+    assert rows.update_row(
+        "R", "it", partial(AdvantageActorCritic, settings=AdvantageActorCritic.Settings(**settings))
+    ).holds
+    assert not rows.update_row(
+        "R",
+        "it",
+        partial(AdvantageActorCritic, settings=AdvantageActorCritic.Settings(**settings | fault)),
+    ).holds

@@ -30,7 +30,7 @@ class EndsNothing(rows.DQN):
     [
         ("DQN", EndsNothing, lambda: list(rows.dqn_rows()), 0),
         ("DQN", EndsNothing, lambda: list(rows.dqn_rows()), 1),
-        ("q_learning", rows.expected_sarsa, lambda: [rows.tabular_row()], 0),
+        ("Q_LEARNING", rows.EXPECTED_SARSA, lambda: [rows.tabular_row()], 0),
     ],
 )
 def test_a_row_fails_where_what_it_measures_is_broken(

@@ -26,14 +26,14 @@ def terminal(as_json: bool, *, lasting: bool = False) -> Console:
     return Console(file=file, stderr=as_json and not lasting, markup=False, emoji=False)
 
 
-def field_table(config: type[BaseModel]) -> Table:
+def field_table(config: type[BaseModel], verb: type[BaseModel]) -> Table:
     """Every field with what it takes, its default and what it means, in groups: needed ones, the
-    verb's own, then others'.
+    verb's own, those of the algorithm that `config` has beside the verb's, then others'.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("field", "takes", "default", "meaning"):
         table.add_column(column, overflow="fold", no_wrap=column == "field")
-    for number, (title, names) in enumerate(field_groups(config).items()):
+    for number, (title, names) in enumerate(field_groups(config, verb).items()):
         if number:
             table.add_row()
         table.add_row(Text(title, style="bold"))
@@ -44,20 +44,24 @@ def field_table(config: type[BaseModel]) -> Table:
     return table
 
 
-def field_groups(config: type[BaseModel]) -> dict[str, list[str]]:
+def field_groups(config: type[BaseModel], verb: type[BaseModel]) -> dict[str, list[str]]:
     """The fields by what they are about, as their classes have them: {title: names}."""
     needed = [name for name, field in config.model_fields.items() if field.is_required()]
     groups = {"needed": needed} if needed else {}
     seen = set(needed)
-    for owner in config.__mro__:
+    others = [owner for owner in config.__mro__ if owner not in (config, verb)]
+    for owner in dict.fromkeys([verb, config, *others]):
         names = [
             name
             for name in config.model_fields
             if name in vars(owner).get("__annotations__", {}) and name not in seen
         ]
         if names and issubclass(owner, BaseModel) and owner is not BaseModel:
-            own = owner is config
-            title = "its own" if own else paragraphs(owner.__doc__ or owner.__name__)[0].rstrip(".")
+            title = paragraphs(owner.__doc__ or owner.__name__)[0].rstrip(".")
+            if owner is verb:
+                title = "its own"
+            elif owner is config:
+                title = f"of algorithm={config.model_fields['algorithm'].default}"
             groups[_TITLES.get(owner.__name__, title)] = names
             seen.update(names)
     return groups

@@ -22,6 +22,8 @@ from fledge.errors import UserError
 from fledge.readable import readable
 from fledge.system_errors import explain, out_of_memory
 
+NEAR_THE_BASE = ("dpo", "ipo", "kto")  # their β is how dear it is to leave the base
+
 USAGE = (
     "fledge VERB [config.toml | a run's config.json] [--field value | field=value]… [--json] "
     "[--debug]"
@@ -100,12 +102,13 @@ def dispatch(words: list[str], as_json: bool) -> int:
         print(f"fledge {__version__}")
         return 0
     name, rest = split_verb(words)
-    verb = VERBS[name]
-    if "--help" in rest or "-h" in rest:
-        print_help(name, verb)
+    asks = "--help" in rest or "-h" in rest
+    given = read_fields(name, VERBS[name], [word for word in rest if word not in ("--help", "-h")])
+    name, given = redirect(name, given)
+    if asks:
+        print_help(name, VERBS[name], given)
         return 0
-    config = parse(name, verb, rest)
-    return run_verb(verb, config, as_json)
+    return run_verb(VERBS[name], validate(name, VERBS[name], given), as_json)
 
 
 def write_overview() -> str:
@@ -157,13 +160,12 @@ def choose_hint(word: str) -> str:
     )
 
 
-def parse(name: str, verb: Verb, words: list[str]) -> Any:
-    """The config: a .toml file's fields first, then the command line's. Raises UserError naming the
-    field that is wrong.
+def read_fields(name: str, verb: Verb, words: list[str]) -> dict[str, Any]:
+    """The fields as they are given: those of a .toml file first, then the command line's. Raises
+    UserError for a word that is none.
     """
     from_file: dict[str, Any] = {}
     given: dict[str, Any] = {}
-    fields = verb.config.model_fields
     position = 0
     while position < len(words):
         word = words[position]
@@ -189,15 +191,45 @@ def parse(name: str, verb: Verb, words: list[str]) -> Any:
             value = words[position]
             position += 1
         given[key.replace("-", "_")] = value
-    given = from_file | given
+    return from_file | given
+
+
+def redirect(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """`align` by an algorithm that learns from pairs is `prefer`, on pairs of the base's own
+    answers, where β has another name.
+    """
+    if name != "align" or "algorithm" not in given:
+        return name, given
+    from fledge.algorithms.registry import names_of
+
+    if given["algorithm"] not in names_of("pairs"):
+        return name, given
+    if given["algorithm"] in NEAR_THE_BASE and "kl_coefficient" in given:
+        given = {"beta" if k == "kl_coefficient" else k: each for k, each in given.items()}
+    return "prefer", given
+
+
+def check_names(name: str, config: Any, given: dict[str, Any]) -> None:
+    """Raises UserError for a field that there is not: of another algorithm, or none at all."""
+    fields = config.model_fields
     for key in given:
-        if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"perhaps you meant `{near[0]}`. " if near else ""
-            raise UserError(
-                f"`{key}` is no field of `fledge {name}`: {hint}`fledge {name} --help` lists them."
-            )
-    return validate(name, verb, given)
+        if key in fields:
+            continue
+        subject = getattr(config, "subject", None)
+        if subject is not None:
+            from fledge.recipes.algorithm_fields import whose_setting
+
+            whose, chosen = whose_setting(subject, key), fields["algorithm"].default
+            if whose:
+                raise UserError(
+                    f"{key} is a setting of algorithm={', '.join(whose)}: "
+                    f"{given.get('algorithm', chosen)} has none."
+                )
+        near = difflib.get_close_matches(key, fields, n=1)
+        hint = f"perhaps you meant `{near[0]}`. " if near else ""
+        raise UserError(
+            f"`{key}` is no field of `fledge {name}`: {hint}`fledge {name} --help` lists them."
+        )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -243,9 +275,12 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
 
     for key, value in given.items():
         check_characters(key, value)
+    config = verb.config_for(given)
+    given = {strip_algorithm(key, given): value for key, value in given.items()}
+    check_names(name, config, given)
     optional = {
         key
-        for key, field in verb.config.model_fields.items()
+        for key, field in config.model_fields.items()
         if type(None) in get_args(field.annotation)
     }
     values = {
@@ -253,17 +288,23 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
         for key, value in given.items()
     }
     try:
-        return verb.config.model_validate(values)
+        return config.model_validate(values)
     except ValidationError as error:
         wrong = error.errors()[0]
         field = str(wrong["loc"][0]) if wrong["loc"] else ""
         if wrong["type"] == "missing":
-            about = verb.config.model_fields[field].description
+            about = config.model_fields[field].description
             raise UserError(f"`fledge {name}` needs {field}=…: {about}.") from None
         said = wrong["msg"][0].lower() + wrong["msg"][1:]
         raise UserError(
             f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it."
         ) from None
+
+
+def strip_algorithm(key: str, given: dict[str, Any]) -> str:
+    """`gspo.clip_low` is clip_low, where algorithm=gspo."""
+    algorithm, dot, setting = key.rpartition(".")
+    return setting if dot and algorithm == given.get("algorithm") else key
 
 
 def check_characters(key: str, value: Any) -> None:
@@ -305,13 +346,14 @@ def _everything_to_standard_error() -> Iterator[None]:
         os.close(out)
 
 
-def print_help(name: str, verb: Verb) -> None:
+def print_help(name: str, verb: Verb, given: dict[str, Any]) -> None:
+    """The fields of the verb and, where it has any, of the algorithm that is given."""
     from fledge.cli.field_table import field_table, paragraphs, terminal
 
     console = terminal(as_json=False)
     about = "\n\n".join(paragraphs(verb.config.__doc__ or ""))
     console.print(f"fledge {name}: {about}\n", markup=False, highlight=False)
-    console.print(field_table(verb.config))
+    console.print(field_table(verb.config_for(given), verb.config))
     how = (
         "Give them as field=value or --field value, or in a config.toml (or a run's config.json) "
         "named first."

@@ -63,7 +63,8 @@ def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
 def settings_of(run: Run, wanted: type[BaseModel]) -> Any:
     """The run's configuration as this version reads it. Raises UserError for one that it cannot."""
     try:
-        return wanted.model_validate(run.config)
+        read = getattr(wanted, "read", wanted.model_validate)
+        return read(run.config)
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(

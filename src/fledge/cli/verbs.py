@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,11 @@ class Verb:
     def config(self) -> Any:
         """The frozen pydantic model of its fields."""
         return getattr(importlib.import_module(self.module), self.config_name)
+
+    def config_for(self, given: Mapping[str, Any]) -> Any:
+        """With the fields of the algorithm that is given, where the verb lets one choose."""
+        compose = getattr(self.config, "compose", None)
+        return self.config if compose is None else compose(given)
 
     @property
     def function(self) -> Callable[..., dict[str, Any]]:

@@ -80,11 +80,17 @@ def sac_row() -> Row:
     fits = record_gradients(actor), record_gradients(critic)
     memory = Everything(rows)
     algorithm = SoftActorCritic(
-        actor, critic, fits[0][0], fits[1][0], Stopwatch(),
+        actor,
+        critic,
+        fits[0][0],
+        fits[1][0],
+        Stopwatch(),
+        settings=SoftActorCritic.Settings(
+            gamma=GAMMA, updates_per_step=1, target_rate=0.25, learning_starts=0
+        ),
         replay=memory,  # pyright: ignore[reportArgumentType]
-        generator=seeded(44), gamma=GAMMA,
-        updates_per_step=1, target_rate=0.25, learning_starts=0,
-    )  # fmt: skip
+        generator=seeded(44),
+    )
     disturb(algorithm.target_critic.network, 45)
     lagging = copy.deepcopy(algorithm.target_critic.network)
     figures = algorithm.update(make_batch())
@@ -145,12 +151,23 @@ def td3_row() -> Row:
     fits = record_gradients(actor), record_gradients(critic)
     memory = Everything(rows)
     algorithm = TD3(
-        actor, critic, fits[0][0], fits[1][0], Stopwatch(),
+        actor,
+        critic,
+        fits[0][0],
+        fits[1][0],
+        Stopwatch(),
+        settings=TD3.Settings(
+            gamma=GAMMA,
+            updates_per_step=2,
+            target_rate=0.25,
+            policy_every=2,
+            target_noise=0.4,
+            most_target_noise=0.5,
+            learning_starts=0,
+        ),
         replay=memory,  # pyright: ignore[reportArgumentType]
-        generator=seeded(54), gamma=GAMMA,
-        updates_per_step=2, target_rate=0.25, policy_every=2, target_noise=0.4,
-        most_target_noise=0.5, learning_starts=0,
-    )  # fmt: skip
+        generator=seeded(54),
+    )
     disturb(algorithm.target_critic.network, 55)
     disturb(algorithm.target_actor.network, 56)
     parts = algorithm.target_critic.network, algorithm.target_actor.network

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.policy.control_variate import ControlVariate
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
-from fledge.algorithms.policy.reinforce import Reinforce
+from fledge.algorithms.policy.ppo import PPO
+from fledge.algorithms.policy.reinforce import Baseline, Reinforce
 from fledge.exact.enumerable import Language
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead
@@ -30,8 +30,8 @@ STOPPING, FIXED, LARGE, TINY = (
 )
 
 
-def reinforce(baseline: str) -> Make:
-    return partial(Reinforce, baseline=baseline)  # pyright: ignore[reportArgumentType]
+def reinforce(baseline: Baseline, **more: float) -> Make:
+    return partial(Reinforce, settings=Reinforce.Settings(baseline=baseline).replace(**more))
 
 
 def wrong_critic(language: Language) -> Tensor:
@@ -70,7 +70,7 @@ def ppo(
     """All rows in each of its optimizer steps; at the first the ratio is 1 and nothing is
     clipped.
     """
-    settings = PPOSettings(
+    settings = PPO.Settings(
         gae_lambda=gae_lambda,
         value_coefficient=0.0,
         updates_per_step=steps,
@@ -87,7 +87,11 @@ def reinforce_with_a_critic(
     """Whose value coefficient is 0: it never learns."""
     both = with_critic(policy, STOPPING)
     return Reinforce(
-        policy, learner, stopwatch, baseline="value", actor_critic=both, value_coefficient=0.0
+        policy,
+        learner,
+        stopwatch,
+        settings=Reinforce.Settings(baseline="value", value_coefficient=0.0),
+        actor_critic=both,
     )
 
 

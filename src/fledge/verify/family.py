@@ -13,13 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
-from fledge.algorithms.likelihood.expectation_maximisation import ExpectationMaximisation, best_of_n
-from fledge.algorithms.policy.cispo import cispo
-from fledge.algorithms.policy.grpo import GRPO, dapo, dr_grpo
-from fledge.algorithms.policy.gspo import gspo
+from fledge.algorithms.likelihood.expectation_maximisation import BEST_OF_N, ExpectationMaximisation
+from fledge.algorithms.policy.cispo import CISPO
+from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
+from fledge.algorithms.policy.gspo import GSPO
 from fledge.algorithms.policy.off_policy import OffPolicy
-from fledge.algorithms.policy.reinforce import rloo
-from fledge.algorithms.policy.reward_weighted import RewardWeighted, awr
+from fledge.algorithms.policy.reinforce import RLOO, Reinforce
+from fledge.algorithms.policy.reward_weighted import AWR, RewardWeighted
 from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.exact.enumerable import Language
 from fledge.exact.problem import Problem, random_problem
@@ -138,45 +138,45 @@ FAMILY: tuple[Entry, ...] = (
         samples=8,
         language=LARGE,
     ),
-    Entry("reinforce, constant baseline", partial(reinforce("constant"), baseline_value=2.0)),
+    Entry("reinforce, constant baseline", reinforce("constant", baseline_value=2.0)),
     Entry("reinforce, optimal baseline", reinforce("optimal"), samples=3),
     Entry("reinforce, a wrong critic", reinforce_with_a_critic, UNBIASED),
     Entry(
         "reinforce, discounted",
-        partial(reinforce("none"), gamma=0.9),
+        reinforce("none", gamma=0.9),
         samples=1,
         formula=partial(biases.discounted, gamma=0.9),
     ),
-    Entry("rloo", rloo),
+    Entry("rloo", partial(Reinforce, settings=RLOO)),
     Entry("off-policy, weights per decision", OffPolicy, off_policy=True),
     Entry("off-policy, weights per decision, KL", OffPolicy, off_policy=True, beta=BETA),
     Entry(
         "off-policy, weights per trajectory",
-        partial(OffPolicy, weights="trajectory"),
+        partial(OffPolicy, settings=OffPolicy.Settings(importance="trajectory")),
         off_policy=True,
     ),
     Entry(
         "off-policy, a constant baseline, temperature ½",
-        partial(OffPolicy, baseline_value=1.0),
+        partial(OffPolicy, settings=OffPolicy.Settings(baseline_value=1.0)),
         off_policy=True,
         temperature=0.5,
     ),
     Entry(
         "off-policy, weights end at 1",
-        partial(OffPolicy, truncate_at=1.0),
+        partial(OffPolicy, settings=OffPolicy.Settings(truncate_at=1.0)),
         off_policy=True,
         formula=partial(biases.off_policy, truncate_at=1.0),
     ),
     Entry(
         "off-policy, weights end at 1, KL",
-        partial(OffPolicy, truncate_at=1.0),
+        partial(OffPolicy, settings=OffPolicy.Settings(truncate_at=1.0)),
         off_policy=True,
         beta=BETA,
         formula=partial(biases.off_policy, truncate_at=1.0, beta=BETA),
     ),
     Entry(
         "off-policy, second step",
-        partial(OffPolicy, epochs=2),
+        partial(OffPolicy, settings=OffPolicy.Settings(epochs=2)),
         UNBIASED,
         off_policy=True,
         second_step=True,
@@ -226,26 +226,41 @@ FAMILY: tuple[Entry, ...] = (
     Entry("grpo, groups of 3", GRPO, samples=3, language=TINY, formula=biases.grpo),
     Entry(
         "grpo, second step, KL",
-        partial(GRPO, **SAME_ROWS),
+        partial(GRPO, settings=GRPO.Settings(**SAME_ROWS)),
         second_step=True,
         beta=BETA,
         formula=partial(biases.grpo, beta=BETA),
     ),
-    Entry("dr. grpo", dr_grpo),
-    Entry("dr. grpo, KL", dr_grpo, beta=BETA),
-    Entry("dr. grpo, KL, temperature ½", dr_grpo, beta=BETA, temperature=0.5),
-    Entry("dapo", dapo, formula=biases.dapo),
-    Entry("dapo, second step", partial(dapo, **SAME_ROWS), second_step=True, formula=biases.dapo),
+    Entry("dr. grpo", partial(GRPO, settings=DR_GRPO)),
+    Entry("dr. grpo, KL", partial(GRPO, settings=DR_GRPO), beta=BETA),
+    Entry(
+        "dr. grpo, KL, temperature ½", partial(GRPO, settings=DR_GRPO), beta=BETA, temperature=0.5
+    ),
+    Entry("dapo", partial(GRPO, settings=DAPO), formula=biases.dapo),
+    Entry(
+        "dapo, second step",
+        partial(GRPO, settings=DAPO.replace(**SAME_ROWS)),
+        second_step=True,
+        formula=biases.dapo,
+    ),
     Entry(
         "dapo, lengths punished",
-        partial(dapo, length_limit=3, length_buffer=2),
+        partial(GRPO, settings=DAPO.replace(length_buffer=2), length_limit=3),
         formula=partial(biases.dapo, late=biases.overlong(3, 2)),
     ),
-    Entry("gspo", gspo, formula=biases.gspo),
-    Entry("gspo, second step", partial(gspo, **SAME_ROWS), second_step=True, formula=biases.gspo),
-    Entry("cispo", cispo, formula=biases.cispo),
+    Entry("gspo", partial(GRPO, settings=GSPO), formula=biases.gspo),
     Entry(
-        "cispo, second step", partial(cispo, **SAME_ROWS), second_step=True, formula=biases.cispo
+        "gspo, second step",
+        partial(GRPO, settings=GSPO.replace(**SAME_ROWS)),
+        second_step=True,
+        formula=biases.gspo,
+    ),
+    Entry("cispo", partial(GRPO, settings=CISPO), formula=biases.cispo),
+    Entry(
+        "cispo, second step",
+        partial(GRPO, settings=CISPO.replace(**SAME_ROWS)),
+        second_step=True,
+        formula=biases.cispo,
     ),
     Entry("control variate, a wrong guess", wrong_guess),
     Entry("control variate, a wrong guess, KL", wrong_guess, beta=BETA),
@@ -256,7 +271,10 @@ FAMILY: tuple[Entry, ...] = (
     ),
     Entry(
         "reward-weighted regression, over the batch, KL",
-        partial(RewardWeighted, weights="batch", temperature=0.5),
+        partial(
+            RewardWeighted,
+            settings=RewardWeighted.Settings(weights="batch", reward_temperature=0.5),
+        ),
         beta=BETA,
         formula=biases.spread_over_steps(
             partial(biases.reward_weighted, temperature=0.5, beta=BETA)
@@ -264,19 +282,19 @@ FAMILY: tuple[Entry, ...] = (
     ),
     Entry(
         "reward-weighted regression, second step",
-        partial(RewardWeighted, **SAME_ROWS),
+        partial(RewardWeighted, settings=RewardWeighted.Settings(**SAME_ROWS)),
         EARLIER,
         second_step=True,
         formula=biases.spread_over_steps(biases.reward_weighted),
     ),
     Entry(
         "advantage-weighted regression",
-        awr,
+        partial(RewardWeighted, settings=AWR),
         formula=biases.spread_over_steps(biases.advantage_weighted),
     ),
     Entry(
         "advantage-weighted regression, weights end at 2",
-        partial(awr, temperature=0.5, weight_cap=2.0),
+        partial(RewardWeighted, settings=AWR.replace(reward_temperature=0.5, weight_cap=2.0)),
         samples=3,
         language=TINY,
         formula=biases.spread_over_steps(
@@ -285,19 +303,21 @@ FAMILY: tuple[Entry, ...] = (
     ),
     Entry(
         "em, the right ones kept",
-        partial(ExpectationMaximisation, threshold=2.0),
+        partial(ExpectationMaximisation, settings=ExpectationMaximisation.Settings(threshold=2.0)),
         samples=3,
         formula=biases.spread_over_steps(partial(biases.weigh_right_answers, threshold=2.0)),
     ),
     Entry(
         "em, all in proportion to their reward",
-        partial(ExpectationMaximisation, keep="posterior"),
+        partial(
+            ExpectationMaximisation, settings=ExpectationMaximisation.Settings(keep="posterior")
+        ),
         language=FIXED,
         formula=biases.spread_over_steps(biases.weigh_by_reward),
     ),
     Entry(
         "best of n",
-        best_of_n,
+        partial(ExpectationMaximisation, settings=BEST_OF_N),
         samples=3,
         formula=biases.spread_over_steps(biases.weigh_best_answers),
     ),

@@ -106,7 +106,12 @@ def u2_posterior(hardware: Hardware) -> Row:
             clip=0.0,
         )
         algorithm = ExpectationMaximisation(
-            policy, learner, Stopwatch(), keep="posterior", updates_per_step=200, epochs=200
+            policy,
+            learner,
+            Stopwatch(),
+            settings=ExpectationMaximisation.Settings(
+                keep="posterior", updates_per_step=200, epochs=200
+            ),
         )
         earned = len(sequences) * LANGUAGE.log_prob(before).exp() * success
         rewards, steps = (
@@ -166,7 +171,10 @@ def _em_curve(subject: str, likelihoods: list[float]) -> tuple[Curve, str]:
 
 def u3_policy_gradient(hardware: Hardware) -> Row:
     measured = measure(
-        partial(Reinforce, baseline="none"), random_problem(LANGUAGE, seed=5), 1, hardware=hardware
+        partial(Reinforce, settings=Reinforce.Settings(baseline="none")),
+        random_problem(LANGUAGE, seed=5),
+        1,
+        hardware=hardware,
     )
     said = (
         f"relative error {measured.relative_error:.1e} over all {len(LANGUAGE.sequences)} samples, "
@@ -193,7 +201,9 @@ def u4_regularised_optimum(hardware: Hardware) -> Row:
     for _ in range(31):
         distances.append(kl(SMALL.log_prob(table), best).item())
         here = Problem(SMALL, table, start.reward, start.reference, beta)
-        gradient = expected_gradient(partial(Reinforce, baseline="none"), here, 1, hardware)
+        gradient = expected_gradient(
+            partial(Reinforce, settings=Reinforce.Settings(baseline="none")), here, 1, hardware
+        )
         score: Any = torch.autograd.functional.jacobian(SMALL.log_prob, table)  # [S, P, V]
         score = score.flatten(1)
         fisher = score.T @ (SMALL.log_prob(table).exp()[:, None] * score)  # E[∇log π ∇log πᵀ]

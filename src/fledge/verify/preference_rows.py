@@ -182,7 +182,7 @@ def kto_row(hardware: Hardware) -> Row:
         (True, False, True, True, False),
         {True: 1.0, False: 1.5},
     )
-    make = partial(KTO, beta=BETA, undesirable_weight=weights[False])
+    make = partial(KTO, settings=KTO.Settings(beta=BETA, undesirable_weight=weights[False]))
     bench, said = Bench(problem, make, hardware), answers(problem)
     rows = speak(LANGUAGE, words, LANGUAGE.vocabulary, torch.zeros_like(bench.reward))
     verdict = torch.where(torch.tensor(wanted), 1.0, -1.0).to(bench.reward)[:, None]
@@ -222,15 +222,19 @@ def preference_rows(hardware: Hardware) -> list[Row]:
     reward = random_problem(LANGUAGE, seed=22).reward
     preferred = torch.sigmoid(reward[:, None] - reward)  # Bradley–Terry, [S, S]
     return [
-        pair_row("P1", "dpo", partial(DPO, beta=BETA), dpo_formula, hardware),
-        pair_row("P2", "ipo", partial(IPO, beta=BETA), ipo_formula, hardware),
+        pair_row(
+            "P1", "dpo", partial(DPO, settings=DPO.Settings(beta=BETA)), dpo_formula, hardware
+        ),
+        pair_row("P2", "ipo", partial(DPO, settings=IPO.replace(beta=BETA)), ipo_formula, hardware),
         pair_row("P3", "simpo", SimPO, simpo_formula, hardware),
-        pair_row("P4", "orpo", partial(ORPO, odds_weight=0.3), orpo_formula, hardware),
+        pair_row(
+            "P4", "orpo", partial(ORPO, settings=ORPO.Settings(beta=0.3)), orpo_formula, hardware
+        ),
         kto_row(hardware),
         rest_row(
             "P6",
             "dpo, preferences of a reward",
-            partial(DPO, beta=BETA),
+            partial(DPO, settings=DPO.Settings(beta=BETA)),
             reward,
             preferred,
             hardware,
@@ -238,7 +242,7 @@ def preference_rows(hardware: Hardware) -> list[Row]:
         rest_row(
             "P7",
             "ipo, preferences of any kind",
-            partial(IPO, beta=BETA),
+            partial(DPO, settings=IPO.replace(beta=BETA)),
             preferred.mean(1),
             preferred,
             hardware,

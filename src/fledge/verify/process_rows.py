@@ -16,12 +16,10 @@ from torch import Tensor, nn
 
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.natural_gradient import (
-    FixedRate,
     NaturalGradient,
-    NaturalGradientSettings,
 )
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
-from fledge.algorithms.policy.trpo import TrustRegion
+from fledge.algorithms.policy.ppo import PPO
+from fledge.algorithms.policy.trpo import TRPO
 from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.stopwatch import Stopwatch
@@ -107,9 +105,9 @@ def update_row(id: str, subject: str, make: Callable[..., Any]) -> Row:
 
 
 def ppo_of_steps(tables: Tables, learner: Any, stopwatch: Stopwatch) -> PPO:
-    settings = PPOSettings(
+    settings = PPO.InWorlds(
         gae_lambda=LAMBDA, value_coefficient=VALUE, entropy_coefficient=ENTROPY,
-        whiten_advantage=False, rows="steps",
+        whiten_advantage=False,
         updates_per_step=1, value_clip=None,
     )  # fmt: skip
     return PPO(tables, learner, stopwatch, settings, generator=seeded(63))
@@ -135,13 +133,15 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
     obs = torch.cat([state, state[:, :1]], 1)
     batch = Trajectories(obs, action, torch.ones_like(ends), reward, ends, torch.zeros_like(ends))
     learner, _ = record_gradients(both.critic)
-    step = TrustRegion(kl_limit=LIMIT) if trust_region else FixedRate(0.7)
-    settings = NaturalGradientSettings(
-        1.0, 1.0, damping=0.01, solver_steps=20, critic_updates=1, critic_epochs=1
+    usual = TRPO.replace(update_kl=LIMIT)
+    if not trust_region:
+        usual = NaturalGradient.Settings(natural_rate=0.7)
+    settings = usual.replace(
+        gamma=1.0, gae_lambda=1.0, damping=0.01, solver_steps=20, updates_per_step=1, epochs=1
     )
-    figures = NaturalGradient(
-        both, learner, Stopwatch(), settings, generator=seeded(66), step=step
-    ).update(batch)
+    figures = NaturalGradient(both, learner, Stopwatch(), settings, generator=seeded(66)).update(
+        batch
+    )
     moved = (both.actor.weight.detach().T - logits).double().flatten()
     pi, count = logits.softmax(-1), rows * STEPS
     to_go = mdp.worth.flip(1).cumsum(1).flip(1)
@@ -194,7 +194,7 @@ def process_rows() -> list[Row]:
         update_row(
             "R10.1",
             "actor–critic (A2C), a wrong critic, an entropy bonus",
-            partial(AdvantageActorCritic, **settings),
+            partial(AdvantageActorCritic, settings=AdvantageActorCritic.Settings(**settings)),
         ),
         update_row(
             "R10.2", "ppo by steps, first step, a wrong critic, an entropy bonus", ppo_of_steps

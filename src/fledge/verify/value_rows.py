@@ -5,6 +5,7 @@ be written down.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from fledge.algorithms.parts.action_table import ActionTable
 from fledge.algorithms.value.dqn import DQN
 from fledge.algorithms.value.monte_carlo import MonteCarlo
-from fledge.algorithms.value.tabular import expected_sarsa, q_learning
+from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, Tabular
 from fledge.exact.mdp import random_mdp
 from fledge.learner import Learner, Schedule
 from fledge.optimizers import Recorder
@@ -122,10 +123,19 @@ def dqn_rows() -> Iterator[Row]:
         learner, taken = record_gradients(network)
         memory = Everything(rows)
         algorithm = DQN(
-            network, learner, Stopwatch(), replay=memory,  # pyright: ignore[reportArgumentType]
-            gamma=GAMMA, n_step=1, updates_per_step=1,
-            target_every=2, double=double, learning_starts=0,
-        )  # fmt: skip
+            network,  # pyright: ignore[reportArgumentType]
+            learner,
+            Stopwatch(),
+            settings=DQN.Settings(
+                gamma=GAMMA,
+                n_step=1,
+                updates_per_step=1,
+                target_every=2,
+                double=double,
+                learning_starts=0,
+            ),
+            replay=memory,  # pyright: ignore[reportArgumentType]
+        )
         q, old = network.table.detach().clone(), TableQ(34).table.detach()
         lagging: Any = algorithm.target_network.network
         lagging.table.copy_(old)
@@ -200,11 +210,14 @@ def tabular_row() -> Row:
     known = torch.tensor([[1.0, 4.0], [-2.0, 0.5]], dtype=torch.float64)  # Q of the states 2 and 3
     mixed = [(1 - epsilon) * max(row) + epsilon * sum(row) / 2 for row in known.tolist()]
     worths: dict[str, tuple[Callable[..., Any], list[float]]] = {
-        "q-learning": (q_learning, [max(row) for row in known.tolist()]),
-        "expected sarsa": (expected_sarsa, mixed),
+        "q-learning": (
+            partial(Tabular, settings=Q_LEARNING.replace(gamma=GAMMA)),
+            [max(row) for row in known.tolist()],
+        ),
+        "expected sarsa": (partial(Tabular, settings=EXPECTED_SARSA.replace(gamma=GAMMA)), mixed),
         # what would have come after a cut counts as nothing
         "monte carlo": (
-            MonteCarlo,
+            partial(MonteCarlo, settings=MonteCarlo.Settings(gamma=GAMMA)),
             [0.0, 0.0],
         ),
     }
@@ -212,7 +225,7 @@ def tabular_row() -> Row:
     for make, worth in worths.values():
         table = ActionTable(Choices((4,)), Choices((2,)))
         table.q[2:] = known
-        make(table, Stopwatch(), gamma=GAMMA).update(batch)
+        make(table, Stopwatch()).update(batch)
         for s in range(2):
             for a in range(2):
                 own = (

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.likelihood.expectation_maximisation import (
+    BEST_OF_N,
+    REST_EM,
     ExpectationMaximisation,
-    best_of_n,
-    rest_em,
 )
 from fledge.errors import UserError
 from fledge.exact.enumerable import Language, kl
@@ -76,9 +76,9 @@ def test_the_gradient_is_that_of_log_p() -> None:
     """At the first step of the M-step, ∇ E_q[log π] = ∇ log p(o=1) (Fisher's identity)."""
     policy, fit = table(0.1, 1)
     gradients = Gradients(fit)
-    figures = ExpectationMaximisation(policy, fit, Stopwatch(), keep="posterior").update(
-        all_there_is(policy)
-    )
+    figures = ExpectationMaximisation(
+        policy, fit, Stopwatch(), settings=ExpectationMaximisation.Settings(keep="posterior")
+    ).update(all_there_is(policy))
     (exact,) = torch.autograd.grad(log_success(policy), fit.parameters)
     torch.testing.assert_close(-gradients.flat, exact.flatten(), **EXACT)
     assert figures["log_success"] == pytest.approx(log_success(policy).item(), rel=1e-12)
@@ -90,7 +90,12 @@ def test_the_m_step_arrives_at_the_posterior() -> None:
     policy, fit = table(0.1, 400)
     best = exact_em_step(policy)
     algorithm = ExpectationMaximisation(
-        policy, fit, Stopwatch(), keep="posterior", updates_per_step=400, epochs=400
+        policy,
+        fit,
+        Stopwatch(),
+        settings=ExpectationMaximisation.Settings(
+            keep="posterior", updates_per_step=400, epochs=400
+        ),
     )
     far = kl(best, log_prob(policy)).item()
     algorithm.update(all_there_is(policy))
@@ -103,7 +108,12 @@ def test_log_p_never_falls_and_never_lies_under_the_bound(updates: int) -> None:
     """However far an M-step goes: log p(o=1) ≥ bound ≥ log p(o=1) before."""
     policy, fit = table(0.05, 1000)
     algorithm = ExpectationMaximisation(
-        policy, fit, Stopwatch(), keep="posterior", updates_per_step=updates, epochs=updates
+        policy,
+        fit,
+        Stopwatch(),
+        settings=ExpectationMaximisation.Settings(
+            keep="posterior", updates_per_step=updates, epochs=updates
+        ),
     )
     first = before = log_success(policy).item()
     for _ in range(12):
@@ -129,7 +139,9 @@ def test_with_samples_it_comes_near_the_exact_step() -> None:
     )
     reward = [float(right[number[tuple(completion.tokens)]]) for completion in completions]
     batch = build_trajectories(completions, reward, [0] * 4000)
-    figures = rest_em(policy, fit, Stopwatch(), updates_per_step=200, epochs=200).update(batch)
+    figures = ExpectationMaximisation(
+        policy, fit, Stopwatch(), settings=REST_EM.replace(updates_per_step=200, epochs=200)
+    ).update(batch)
     inside = right > 0
     assert (posterior.exp() * (posterior - log_prob(policy)))[inside].sum().item() < 0.02
     assert figures["kept"] == pytest.approx(sum(reward) / 4000)
@@ -140,7 +152,8 @@ def test_in_pairs_right_answers_pull_as_hard_as_they_are_rare() -> None:
     prompts differ in p.
     """
     subject = Enumeration(
-        partial(ExpectationMaximisation, threshold=0.5), reward=lambda reward: (reward > 0).double()
+        partial(ExpectationMaximisation, settings=ExpectationMaximisation.Settings(threshold=0.5)),
+        reward=lambda reward: (reward > 0).double(),
     )
     p = float((subject.p * subject.reward).sum())
     ascent = subject.expected(2)
@@ -152,7 +165,12 @@ def test_in_pairs_the_posteriors_expected_gradient_is_the_stated_one() -> None:
     """E[Σ_i w_i ∇log π(y_i)], w each answer's share of the pair's success; its bias against the
     gradient of E[r].
     """
-    subject = Enumeration(partial(ExpectationMaximisation, keep="posterior"), reward=torch.sigmoid)
+    subject = Enumeration(
+        partial(
+            ExpectationMaximisation, settings=ExpectationMaximisation.Settings(keep="posterior")
+        ),
+        reward=torch.sigmoid,
+    )
     share = subject.reward[:, None] / (subject.reward[:, None] + subject.reward)
     ascent = subject.expected(2)
     torch.testing.assert_close(
@@ -164,6 +182,9 @@ def test_in_pairs_the_posteriors_expected_gradient_is_the_stated_one() -> None:
     ) == pytest.approx((0.248, 0.975), abs=1e-3)
 
 
+EM = ExpectationMaximisation.Settings()
+
+
 def right_or_wrong() -> Trajectories:
     """Eight groups of two with 0, 1 or 2 right answers."""
     batch = rollouts(policy())
@@ -173,21 +194,24 @@ def right_or_wrong() -> Trajectories:
 
 
 def gradient(
-    batch: Trajectories, make: Any = ExpectationMaximisation, **settings: Any
+    batch: Trajectories,
+    usual: ExpectationMaximisation.Settings = EM,
+    **settings: Any,
 ) -> tuple[dict[str, float], Tensor]:
     """The figures of one update, and its gradient."""
     actor = policy()
     fit = learner(actor)
     gradients = Gradients(fit)
-    figures = make(actor, fit, Stopwatch(), **settings).update(batch)
+    given = usual.replace(**settings)
+    figures = ExpectationMaximisation(actor, fit, Stopwatch(), given).update(batch)
     return figures, gradients.flat
 
 
 def test_with_right_or_wrong_as_reward_all_ways_to_keep_are_one() -> None:
     batch = right_or_wrong()
     figures, hard = gradient(batch)
-    for settings in ({"keep": "posterior"}, {"keep": "best"}):
-        other, soft = gradient(batch, **settings)
+    for keep in ("posterior", "best"):
+        other, soft = gradient(batch, keep=keep)
         torch.testing.assert_close(soft, hard, rtol=1e-10, atol=1e-12)
         assert other == pytest.approx(figures)
     assert figures["kept"] == 0.5
@@ -216,8 +240,11 @@ def test_where_nothing_is_right_nothing_moves() -> None:
 
 def test_a_batch_without_a_right_answer_does_not_send_the_policy_back_to_its_base() -> None:
     actor = policy()
-    algorithm = rest_em(
-        actor, learner(actor, optimizer=adamw(weight_decay=0.1)), Stopwatch(), threshold=0.1
+    algorithm = ExpectationMaximisation(
+        actor,
+        learner(actor, optimizer=adamw(weight_decay=0.1)),
+        Stopwatch(),
+        settings=REST_EM.replace(threshold=0.1),
     )
     algorithm.update(right_or_wrong())
     batch = rollouts(actor)
@@ -230,7 +257,7 @@ def test_best_of_n_keeps_the_best_of_each_group_whatever_it_is_worth() -> None:
     batch = rollouts(policy())
     worth = torch.where(batch.chosen, batch.reward, 0.0).sum(1)
     best = torch.stack([row + worth[row : row + 2].argmax() for row in range(0, 16, 2)])
-    figures, slope = gradient(batch, best_of_n)
+    figures, slope = gradient(batch, BEST_OF_N)
     assert figures["kept"] == 0.5
     actor = policy()
     kept = batch[best]
@@ -252,7 +279,9 @@ def test_restart_from_base_forgets_the_updates_before() -> None:
     for batches in ((3, 4), (4,)):
         actor = policy()
         fit = learner(actor, rate=1e-2)
-        algorithm = rest_em(actor, fit, Stopwatch(), threshold=0.0, updates_per_step=2)
+        algorithm = ExpectationMaximisation(
+            actor, fit, Stopwatch(), settings=REST_EM.replace(threshold=0.0, updates_per_step=2)
+        )
         for seed in batches:
             algorithm.minibatches.generator.manual_seed(seed)
             algorithm.update(rollouts(policy(), seed=seed).replace(logp=None))

@@ -62,7 +62,14 @@ def cloning(rate: float = 0.05, steps: int = 1, **kwargs: Any) -> GoalCloning:
         clip=0.0,
     )
     anywhere = lambda n, generator: torch.randint(7, (n,), generator=generator)  # noqa: E731
-    return GoalCloning(policy, fit, Stopwatch(), goals=anywhere, generator=seeded(1), **kwargs)
+    return GoalCloning(
+        policy,
+        fit,
+        Stopwatch(),
+        settings=GoalCloning.Settings(**kwargs),
+        goals=anywhere,
+        generator=seeded(1),
+    )
 
 
 def rows(seed: int, size: int = 6, steps: int = 9) -> Trajectories:

@@ -4,7 +4,6 @@ acts, what is kept, and resuming.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fledge.algorithms.likelihood.imitation import DAgger, behavioural_cloning
+from fledge.algorithms.likelihood.imitation import CLONING, DAgger
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.runs.checkpoint import load_state, save_state
@@ -57,11 +56,13 @@ def walker() -> ActorCritic:
     return both
 
 
-def imitator(make: Callable[..., DAgger], **settings: Any) -> DAgger:
-    policy = walker()
-    return make(
-        policy, Sober(), learner(policy, rate=0.1), Stopwatch(), generator=seeded(1), **settings
-    )
+DAGGER = DAgger.Settings()
+
+
+def imitator(usual: DAgger.Settings = DAGGER, **settings: Any) -> DAgger:
+    policy, given = walker(), usual.replace(**settings)
+    fit = learner(policy, rate=0.1)
+    return DAgger(policy, Sober(), fit, Stopwatch(), given, generator=seeded(1))
 
 
 def errors(policy: ActorCritic) -> tuple[float, float]:
@@ -85,17 +86,17 @@ def expected(on_road: float, in_ditch: float, steps: int) -> np.ndarray:
     return np.cumsum([np.linalg.matrix_power(matrix, t)[0, 1] for t in range(1, steps + 1)])
 
 
-@pytest.mark.parametrize("make", [behavioural_cloning, DAgger])
+@pytest.mark.parametrize("usual", [CLONING, DAGGER])
 def test_on_the_road_cloning_pays_for_every_error_until_the_end_and_dagger_once(
-    make: Callable[..., DAgger],
+    usual: DAgger.Settings,
 ) -> None:
     """4000 walks of 40 steps with the learned table: their mean within 4 standard errors (false
     alarm 6e-5) of the exact cost.
     """
-    made = imitator(make, updates_per_step=4)
+    made = imitator(usual, updates_per_step=4)
     episodes = Episodes(Road(32, 40), made, Stopwatch(), steps=82, seed=3)
     on_road, in_ditch, figures = 1.0, 1.0, {}
-    while on_road > 0.005 or (make is DAgger and in_ditch > 0.005):
+    while on_road > 0.005 or (usual is DAGGER and in_ditch > 0.005):
         figures = made.update(next(episodes))
         on_road, in_ditch = errors(made.policy)
         assert made.batches < 60
@@ -103,7 +104,7 @@ def test_on_the_road_cloning_pays_for_every_error_until_the_end_and_dagger_once(
     walks = walked(made.policy, 4000, 40)
     exact = expected(on_road, in_ditch, 40)
     assert abs(float(walks.mean()) - exact[-1]) < 4 * float(walks.std()) / 4000**0.5
-    if make is DAgger:
+    if usual is DAGGER:
         assert in_ditch < 0.005
         assert bool((torch.from_numpy(exact) <= dagger_cost(max(on_road, in_ditch), 40)).all())
         assert growth(torch.from_numpy(exact), 10) == pytest.approx(1, abs=0.02)
@@ -119,7 +120,7 @@ def test_the_expert_takes_its_share_of_the_steps() -> None:
     """A policy that does the opposite everywhere tells the two apart. 20,000 lots: within 4
     standard errors, false alarm 6e-5.
     """
-    made = imitator(DAgger, decay=0.5)
+    made = imitator(decay=0.5)
     with torch.no_grad():
         certain = torch.tensor([[-50.0, 50.0], [50.0, -50.0]])
         made.policy.actor.weight.copy_(certain)  # pyright: ignore[reportCallIssue]
@@ -132,7 +133,7 @@ def test_the_expert_takes_its_share_of_the_steps() -> None:
         frequency = (action == place).double().mean().item()
         assert abs(frequency - share) <= 4 * (share * (1 - share) / 20_000) ** 0.5
     for decay, later in ((0.0, 0.0), (1.0, 1.0)):
-        made = imitator(DAgger, decay=decay)
+        made = imitator(decay=decay)
         assert made.expert_share == 1
         made.batches = 9
         assert made.expert_share == later
@@ -140,7 +141,7 @@ def test_the_expert_takes_its_share_of_the_steps() -> None:
 
 
 def test_what_was_chosen_is_labelled_and_kept_and_nothing_else() -> None:
-    made = imitator(DAgger)
+    made = imitator()
     episodes = Episodes(Road(4, 5), made, Stopwatch(), steps=14, seed=3)
     first, second = next(episodes), next(episodes)
     assert not first.chosen.all()
@@ -158,7 +159,7 @@ def test_what_was_chosen_is_labelled_and_kept_and_nothing_else() -> None:
 
 
 def test_disagreement_is_a_share_of_steps_or_a_distance() -> None:
-    made = imitator(DAgger)
+    made = imitator()
     with torch.no_grad():
         likely = torch.tensor([[8.0, 8.0], [0.0, 0.0]])
         made.policy.actor.weight.copy_(likely)  # pyright: ignore[reportCallIssue]
@@ -183,7 +184,14 @@ def test_real_numbers_are_imitated_too() -> None:
     box = Box(torch.full((2,), -9.0), torch.full((2,), 9.0))
     policy = ActorCritic(box, box, generator=seeded(0), widths=(32,))
     fit = learner(policy, rate=1e-2)
-    made = DAgger(policy, Steering(), fit, Stopwatch(), generator=seeded(0), updates_per_step=100)
+    made = DAgger(
+        policy,
+        Steering(),
+        fit,
+        Stopwatch(),
+        settings=DAgger.Settings(updates_per_step=100),
+        generator=seeded(0),
+    )
     obs = torch.randn(16, 21, 2, generator=seeded(5))
     no = torch.zeros(16, 20, dtype=torch.bool)
     batch = Trajectories(obs, obs[:, :-1], ~no, torch.zeros(16, 20), no, no)
@@ -223,7 +231,7 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
     """Through a checkpoint on disk; then further batches, acted out by either."""
 
     def begun() -> tuple[DAgger, Episodes]:
-        made = imitator(DAgger, decay=0.5, updates_per_step=4)
+        made = imitator(decay=0.5, updates_per_step=4)
         return made, Episodes(Road(4, 5), made, Stopwatch(), steps=7, seed=3)
 
     (straight, acted), (broken, other), (resumed, again) = begun(), begun(), begun()
@@ -256,6 +264,6 @@ def test_an_update_broken_off_between_two_steps_continues_with_the_same_bits(
 
 
 def test_cloning_leaves_every_step_to_the_expert_and_no_more() -> None:
-    made = imitator(behavioural_cloning, updates_per_step=1)
+    made = imitator(CLONING, updates_per_step=1)
     episodes = Episodes(Road(4, 5), made, Stopwatch(), steps=7, seed=3)
     assert [made.update(next(episodes))["expert_share"] for _ in range(3)] == [1, 1, 1]

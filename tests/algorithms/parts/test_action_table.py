@@ -5,17 +5,20 @@ method cut, ended and resumed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from fledge.algorithms.parts.action_table import ActionTable, constant_rate, falling_rate
+from fledge.algorithms.parts.action_table import (
+    ActionTable,
+    TableSettings,
+    constant_rate,
+    falling_rate,
+)
 from fledge.algorithms.value.dqn import Exploration
 from fledge.algorithms.value.monte_carlo import MonteCarlo
-from fledge.algorithms.value.tabular import expected_sarsa, q_learning, sarsa
+from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, Tabular
 from fledge.errors import UserError
 from fledge.runs.state import flatten, unflatten
 from fledge.sample.episodes import Episodes
@@ -25,13 +28,19 @@ from fledge.worlds.mdp import MDP
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.world import Box, Choices
 
-EVERY: dict[str, Callable[..., Any]] = {
-    "q": q_learning,
-    "sarsa": sarsa,
-    "expected": expected_sarsa,
-    "first visits": MonteCarlo,
-    "every visit": partial(MonteCarlo, first_visit=False),
+EVERY: dict[str, TableSettings] = {
+    "q": Q_LEARNING,
+    "sarsa": SARSA,
+    "expected": EXPECTED_SARSA,
+    "first visits": MonteCarlo.Settings(),
+    "every visit": MonteCarlo.Settings(first_visit=False),
 }
+
+
+def made(method: str, table: ActionTable, stopwatch: Stopwatch, gamma: float) -> Any:
+    settings = EVERY[method].replace(gamma=gamma)
+    kind: Any = MonteCarlo if isinstance(settings, MonteCarlo.Settings) else Tabular
+    return kind(table, stopwatch, settings)
 
 
 def test_acts_by_epsilon_and_shares_ties():
@@ -105,7 +114,7 @@ def test_the_mean_of_all_targets_is_the_default():
     world = MDPWorld(halves, 3)
     table, stopwatch = ActionTable(world.observation, world.action), Stopwatch()
     learner, episodes = (
-        q_learning(table, stopwatch, gamma=1.0),
+        Tabular(table, stopwatch, settings=Q_LEARNING.replace(gamma=1.0)),
         Episodes(world, table, stopwatch, steps=8, seed=0),
     )
     learner.update(next(episodes))
@@ -136,7 +145,7 @@ def test_time_that_is_up_is_not_the_end(method, cut):
         Stopwatch(),
     )
     learner, episodes = (
-        EVERY[method](table, stopwatch, gamma=0.9),
+        made(method, table, stopwatch, 0.9),
         Episodes(world, table, stopwatch, steps=11, seed=0),
     )
     for _ in range(80):
@@ -162,7 +171,7 @@ def test_resumes_bit_for_bit_through_a_file(method):
         )
         return (
             table,
-            EVERY[method](table, stopwatch, gamma=0.9),
+            made(method, table, stopwatch, 0.9),
             Episodes(world, table, stopwatch, steps=7, seed=3),
         )
 
@@ -194,7 +203,7 @@ def test_nobody_looks_in_while_a_table_is_half_taught(method):
     world = MDPWorld(read_gridworld(CLASSIC, gamma=0.9).mdp(), 2)
     table, stopwatch = ActionTable(world.observation, world.action), Stopwatch()
     learner, episodes = (
-        EVERY[method](table, stopwatch, gamma=0.9),
+        made(method, table, stopwatch, 0.9),
         Episodes(world, table, stopwatch, steps=4, seed=0),
     )
     learner.update(next(episodes), lambda: looked.append(table.taught))

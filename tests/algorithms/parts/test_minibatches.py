@@ -74,7 +74,12 @@ def test_figures_are_means_over_the_steps_that_were_made_and_not_over_those_that
         fit = learner(actor)
         Gradients(fit)
         figures.append(
-            ExpectationMaximisation(actor, fit, Stopwatch(), updates_per_step=pieces).update(batch)
+            ExpectationMaximisation(
+                actor,
+                fit,
+                Stopwatch(),
+                settings=ExpectationMaximisation.Settings(updates_per_step=pieces),
+            ).update(batch)
         )
     assert figures[1]["updates"] == 1
     for name in ("loss", "grad_norm"):

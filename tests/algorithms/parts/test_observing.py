@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.parts.observing import Observing, see_what_came, see_what_was_chosen_at
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.episodes import Episodes
@@ -40,7 +40,7 @@ def make(kind: str) -> tuple[ActorCritic, Any, Observing]:
         sampler: Any = WholeEpisodes(world, policy, Stopwatch(), seed=0)
     else:
         sampler = Episodes(world, policy, Stopwatch(), steps=20, seed=0)
-    settings = PPOSettings(epochs=2, updates_per_step=4, rows="steps")
+    settings = PPO.InWorlds(epochs=2, updates_per_step=4)
     ppo = PPO(policy, learner(policy), Stopwatch(), settings, generator=seeded(2))
     return policy, sampler, Observing(ppo, policy.encoder, KINDS[kind][0])
 

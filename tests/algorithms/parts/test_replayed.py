@@ -7,8 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fledge.algorithms.parts.replayed import Replayed
-from fledge.errors import UserError
+from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.sample.replay import Replay
 from fledge.trajectories import Trajectories
 from tests.subjects import seeded
@@ -28,7 +27,8 @@ def batch(chosen: int) -> Trajectories:
 
 
 def steps(updates_per_step: int = 4, learning_starts: int = 0) -> Replayed:
-    return Replayed(Replay(100, generator=seeded(0)), updates_per_step, learning_starts)
+    settings = MemorySettings(updates_per_step=updates_per_step, learning_starts=learning_starts)
+    return Replayed(Replay(100, generator=seeded(0)), settings)
 
 
 def test_figures_are_means_over_the_steps_that_said_them() -> None:
@@ -53,5 +53,5 @@ def test_nothing_is_owed_before_learning_starts_nor_from_an_empty_memory() -> No
 
 
 def test_no_step_at_all_is_refused() -> None:
-    with pytest.raises(UserError, match="`updates_per_step` is 0"):
+    with pytest.raises(ValueError, match="updates_per_step"):
         steps(0)

@@ -14,8 +14,8 @@ import torch
 from fledge.algorithms.parts.fisher_vector_product import policy_parameters
 from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
-from fledge.algorithms.policy.natural_gradient import NaturalGradient, NaturalGradientSettings
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.natural_gradient import NaturalGradient
+from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.fit import nll, total
 from fledge.learner import Learner, Schedule
@@ -34,15 +34,16 @@ GAMMA = 0.8
 Make = Callable[[ActorCritic, Learner], Any]
 MAKES: dict[str, Make] = {
     "actor-critic": lambda policy, learner: AdvantageActorCritic(
-        policy, learner, Stopwatch(), gamma=GAMMA, gae_lambda=0.5
+        policy, learner, Stopwatch(), AdvantageActorCritic.Settings(gamma=GAMMA, gae_lambda=0.5)
     ),
     "ppo": lambda policy, learner: PPO(
         policy, learner, Stopwatch(),
-        PPOSettings(gamma=GAMMA, gae_lambda=0.5, value_clip=None, rows="steps", updates_per_step=4),
+        PPO.InWorlds(gamma=GAMMA, gae_lambda=0.5, value_clip=None, updates_per_step=4),
         generator=torch.Generator().manual_seed(0),
     ),
     "reinforce with a critic": lambda policy, learner: Reinforce(
-        policy, learner, Stopwatch(), baseline="value", actor_critic=policy, gamma=GAMMA
+        policy, learner, Stopwatch(), Reinforce.Settings(baseline="value", gamma=GAMMA),
+        actor_critic=policy,
     ),
 }  # fmt: skip
 
@@ -145,7 +146,10 @@ def test_samples_of_an_older_policy_count_by_their_truncated_ratio() -> None:
     weights = {}
     for name, rows, cut in (("own", batch, None), ("older", older, 1.2)):
         algorithm = AdvantageActorCritic(
-            policy, Learner(policy, Schedule(1e-3, 10)), Stopwatch(), gamma=GAMMA, truncate_at=cut
+            policy,
+            Learner(policy, Schedule(1e-3, 10)),
+            Stopwatch(),
+            settings=AdvantageActorCritic.Settings(gamma=GAMMA, truncate_at=cut),
         )
         weights[name] = algorithm.weigh(rows)[0].weight
     # e^0.5 is cut to 1.2
@@ -182,9 +186,12 @@ def test_the_entropy_bonus_raises_the_entropy(name: str) -> None:
         both = actor_critic(name)
         fit = learner(both)
         gradients = Gradients(fit)
-        AdvantageActorCritic(both, fit, Stopwatch(), entropy_coefficient=coefficient).update(
-            samples(both)
-        )
+        AdvantageActorCritic(
+            both,
+            fit,
+            Stopwatch(),
+            settings=AdvantageActorCritic.Settings(entropy_coefficient=coefficient),
+        ).update(samples(both))
         slopes.append(gradients.taken[0])
     both = actor_critic(name)
     own, batch = policy_parameters(both), samples(both)
@@ -205,7 +212,11 @@ def test_reinforce_with_a_critic_weighs_by_the_return_less_the_value() -> None:
     both = actor_critic("one choice")
     batch = samples(both)
     algorithm = Reinforce(
-        both, learner(both), Stopwatch(), baseline="value", actor_critic=both, gamma=GAMMA
+        both,
+        learner(both),
+        Stopwatch(),
+        settings=Reinforce.Settings(baseline="value", gamma=GAMMA),
+        actor_critic=both,
     )
     weighed = algorithm.weigh(batch, batch.reward)
     with torch.no_grad():
@@ -216,24 +227,32 @@ def test_reinforce_with_a_critic_weighs_by_the_return_less_the_value() -> None:
 
 
 def by_a2c(both: ActorCritic, batch: Trajectories) -> Judged:
-    return AdvantageActorCritic(both, learner(both), Stopwatch(), gamma=1.0).weigh(batch)[0]
+    return AdvantageActorCritic(
+        both, learner(both), Stopwatch(), settings=AdvantageActorCritic.Settings(gamma=1.0)
+    ).weigh(batch)[0]
 
 
 def by_ppo(both: ActorCritic, batch: Trajectories) -> Judged:
-    settings = PPOSettings(gae_lambda=1.0, whiten_advantage=False)
+    settings = PPO.Settings(gae_lambda=1.0, whiten_advantage=False)
     made = PPO(both, learner(both), Stopwatch(), settings, generator=seeded(0))
     return made.weigh(*made.score(batch))[0]
 
 
 def by_natural(both: ActorCritic, batch: Trajectories) -> Judged:
-    settings = NaturalGradientSettings(1.0, 1.0, whiten_advantage=False)
+    settings = NaturalGradient.Settings(gamma=1.0, gae_lambda=1.0, whiten_advantage=False)
     return NaturalGradient(
         both, learner(both.critic), Stopwatch(), settings, generator=seeded(0)
     ).weigh(batch)[0]
 
 
 def by_reinforce(both: ActorCritic, batch: Trajectories) -> Weighed:
-    made = Reinforce(both, learner(both), Stopwatch(), baseline="value", actor_critic=both)
+    made = Reinforce(
+        both,
+        learner(both),
+        Stopwatch(),
+        settings=Reinforce.Settings(baseline="value"),
+        actor_critic=both,
+    )
     return made.weigh(batch, batch.reward)
 
 

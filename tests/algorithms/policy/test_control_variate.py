@@ -78,7 +78,7 @@ def test_the_true_action_values_leave_no_noise_of_the_last_step() -> None:
                 subject.p[here] * subject.reward[here]
             ).sum() / subject.p[here].sum()
     known = variance(partial(ControlVariate, action_value=Guess(table)))
-    assert known < 0.7 * variance(partial(Reinforce, baseline="none"))
+    assert known < 0.7 * variance(partial(Reinforce, settings=Reinforce.Settings(baseline="none")))
 
 
 def test_an_action_that_was_sampled_stays_on_the_support() -> None:
@@ -95,7 +95,13 @@ def test_an_action_that_was_sampled_stays_on_the_support() -> None:
     fit = learner(actor)
     Gradients(fit)
     nothing = Guess(torch.zeros(3, actor.network.width, dtype=torch.float64))
-    algorithm = ControlVariate(actor, fit, Stopwatch(), action_value=nothing, value_coefficient=0.0)
+    algorithm = ControlVariate(
+        actor,
+        fit,
+        Stopwatch(),
+        settings=ControlVariate.Settings(value_coefficient=0.0),
+        action_value=nothing,
+    )
     with torch.no_grad():
         logp = actor.log_prob(batch.obs, batch.action, batch.chosen)
     assert torch.isfinite(logp).all()
@@ -157,7 +163,11 @@ def test_what_the_guess_learns_moves_its_own_numbers_alone() -> None:
         fit = learner(SharedCritic(actor, guess))
         gradients = Gradients(fit)
         algorithm = ControlVariate(
-            actor, fit, Stopwatch(), action_value=guess, value_coefficient=coefficient
+            actor,
+            fit,
+            Stopwatch(),
+            settings=ControlVariate.Settings(value_coefficient=coefficient),
+            action_value=guess,
         )
         algorithm.update(rollouts(actor))
         of = dict(zip(map(id, fit.parameters), gradients.taken[0], strict=True))

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fledge.algorithms.policy.cispo import cispo, clipped_weight
-from fledge.algorithms.policy.grpo import GRPO, clipped_token_ratio, dapo, dr_grpo
-from fledge.algorithms.policy.gspo import clipped_sequence_ratio, gspo
+from fledge.algorithms.policy.cispo import CISPO, clipped_weight
+from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO, clipped_token_ratio
+from fledge.algorithms.policy.gspo import GSPO, clipped_sequence_ratio
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.errors import UserError
 from fledge.fit import total
@@ -30,7 +30,7 @@ from tests.subjects import Gradients, learner, rollouts, seeded, speak
 def test_dr_grpo_is_the_exact_gradient_times_g_minus_1_over_g(
     size: int, length: int, beta: float
 ) -> None:
-    subject = Enumeration(dr_grpo, length=length, beta=beta)
+    subject = Enumeration(partial(GRPO, settings=DR_GRPO), length=length, beta=beta)
     torch.testing.assert_close(
         subject.expected(size), subject.exact(beta) * (size - 1) / size, **EXACT
     )
@@ -41,8 +41,8 @@ def test_dr_grpo_is_reinforce_with_the_groups_mean() -> None:
     actor = policy()
     fit, batch = learner(actor), rollouts(actor)
     gradients = Gradients(fit)
-    dr_grpo(actor, fit, Stopwatch()).update(batch)
-    Reinforce(actor, fit, Stopwatch(), baseline="group").update(batch)
+    GRPO(actor, fit, Stopwatch(), settings=DR_GRPO).update(batch)
+    Reinforce(actor, fit, Stopwatch(), settings=Reinforce.Settings(baseline="group")).update(batch)
     one, other = (torch.cat([g.flatten() for g in taken]) for taken in gradients.taken)
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
@@ -71,7 +71,9 @@ def test_each_division_has_its_stated_bias(
     """The formula for groups of two: E[½ A_i Σ_t ∇log π(y_t) / |y_i|], with |y_i| + |y_j| below for
     a mean over tokens.
     """
-    subject = Enumeration(partial(GRPO, average=average, divide_by_std=std), length=2)
+    subject = Enumeration(
+        partial(GRPO, settings=GRPO.Settings(average=average, divide_by_std=std)), length=2
+    )
     length = subject.chosen.sum(1).double()
     below = {
         "row": 2 * length[:, None].expand(7, 7),
@@ -100,7 +102,9 @@ def test_the_kl_is_not_divided_by_the_groups_spread() -> None:
         torch.testing.assert_close(scaled.expected(2), plain.expected(2), **EXACT)
     # and where all rewards are equal, β·KL alone is left: (G−1)/G of its gradient, over each row's
     # length
-    flat = Enumeration(partial(GRPO, average="sum"), beta=0.7, reward=torch.zeros_like)
+    flat = Enumeration(
+        partial(GRPO, settings=GRPO.Settings(average="sum")), beta=0.7, reward=torch.zeros_like
+    )
     torch.testing.assert_close(flat.expected(2), flat.exact(0.7) / 2, **EXACT)
 
 
@@ -115,10 +119,13 @@ def test_dapo_drops_groups_without_spread_from_the_denominator() -> None:
     batch = batch.replace(reward=(ends & (right[:, None] == 1)).double())
     fit = learner(actor)
     gradients = Gradients(fit)
-    assert dapo(actor, fit, Stopwatch()).update(batch)["zero_spread_groups"] == 0.5
+    assert GRPO(actor, fit, Stopwatch(), settings=DAPO).update(batch)["zero_spread_groups"] == 0.5
     whole = gradients.flat
     spread = (torch.arange(16) // 2 % 4 >= 2).nonzero().squeeze(1)
-    assert dapo(actor, fit, Stopwatch()).update(batch[spread])["zero_spread_groups"] == 0
+    assert (
+        GRPO(actor, fit, Stopwatch(), settings=DAPO).update(batch[spread])["zero_spread_groups"]
+        == 0
+    )
     torch.testing.assert_close(gradients.flat, whole, rtol=1e-10, atol=1e-12)
     assert whole.abs().max() > 1e-3
 
@@ -128,7 +135,7 @@ def test_a_batch_of_which_nothing_is_left_moves_nothing_and_is_a_step() -> None:
     fit = learner(actor)
     gradients = Gradients(fit)
     batch = rollouts(actor)
-    algorithm = dapo(actor, fit, Stopwatch(), updates_per_step=4)
+    algorithm = GRPO(actor, fit, Stopwatch(), settings=DAPO.replace(updates_per_step=4))
     figures = algorithm.update(batch.replace(reward=torch.zeros_like(batch.reward)))
     assert figures["zero_spread_groups"] == 1
     assert len(gradients.taken) == 4
@@ -142,7 +149,9 @@ def test_answers_near_the_limit_are_punished_in_a_line() -> None:
     )
     # two answers of which only the length differs: the shorter one is now the better one
     subject = Enumeration(
-        partial(dapo, length_limit=2, length_buffer=1, drop_equal_groups=False),
+        partial(
+            GRPO, settings=DAPO.replace(length_buffer=1, drop_equal_groups=False), length_limit=2
+        ),
         reward=torch.zeros_like,
     )
     words = [subject.language.sequences.index(word) for word in ((0,), (1, 2))]
@@ -151,15 +160,11 @@ def test_answers_near_the_limit_are_punished_in_a_line() -> None:
     torch.testing.assert_close(weight[:, 0], torch.tensor([0.5, -0.5]).double() * 2**0.5)
 
 
-@pytest.mark.parametrize(
-    ("limit", "given", "buffer"), [(100, None, 20), (3, None, 1), (100, 0, 1), (100, 7, 7)]
-)
+@pytest.mark.parametrize(("limit", "given", "buffer"), [(100, None, 20), (3, None, 1), (100, 7, 7)])
 def test_the_buffer_before_the_limit_is_what_was_given_or_a_fifth_and_at_least_one(
     limit: int, given: int | None, buffer: int
 ) -> None:
-    actor = policy()
-    algorithm = dapo(actor, learner(actor), Stopwatch(), length_limit=limit, length_buffer=given)
-    assert algorithm.length_buffer == buffer
+    assert DAPO.replace(length_buffer=given).buffer(limit) == buffer
 
 
 def moved(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -208,11 +213,14 @@ def test_cispo_clips_the_weight_and_keeps_every_tokens_gradient(seed: int) -> No
 
 
 def test_at_the_first_step_they_are_grpo_with_the_same_mean() -> None:
-    pairs: list[tuple[Any, Any]] = [(gspo, "row"), (cispo, "token")]
+    pairs: list[tuple[Any, Any]] = [
+        (partial(GRPO, settings=GSPO), "row"),
+        (partial(GRPO, settings=CISPO), "token"),
+    ]
     for make, average in pairs:
         subject, grpo = (
             Enumeration(make, beta=0.7),
-            Enumeration(partial(GRPO, average=average), beta=0.7),
+            Enumeration(partial(GRPO, settings=GRPO.Settings(average=average)), beta=0.7),
         )
         torch.testing.assert_close(subject.expected(2), grpo.expected(2), **EXACT)
 

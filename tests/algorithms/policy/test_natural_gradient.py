@@ -5,7 +5,6 @@ stop; critics know cut from ended.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from torch import Tensor, nn
 from fledge.algorithms.policy.natural_gradient import (
     FixedRate,
     NaturalGradient,
-    NaturalGradientSettings,
+    StepSettings,
 )
-from fledge.algorithms.policy.trpo import trpo
+from fledge.algorithms.policy.trpo import TRPO
 from fledge.errors import Diverged, UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
@@ -60,11 +59,16 @@ def test_on_a_table_the_step_is_the_solution_of_a_linear_system() -> None:
         both,
         learner(both.critic, rate=0.0),
         Stopwatch(),
-        NaturalGradientSettings(
-            0.0, 0.0, whiten_advantage=False, damping=1e-3, solver_steps=40, critic_updates=10
+        NaturalGradient.Settings(
+            natural_rate=0.7,
+            gamma=0.0,
+            gae_lambda=0.0,
+            whiten_advantage=False,
+            damping=1e-3,
+            solver_steps=40,
+            updates_per_step=10,
         ),
         generator=seeded(0),
-        step=FixedRate(0.7),
     )
     figures = made.update(batch.replace(logp=None))
     moved = (table.weight.detach() - before).T.numpy()
@@ -110,10 +114,10 @@ def test_the_advantage_is_that_of_gae_brought_to_mean_0_and_spread_1() -> None:
     )
 
 
-@pytest.mark.parametrize("make", [NaturalGradient, trpo])
+@pytest.mark.parametrize("usual", [NaturalGradient.Settings(), TRPO])
 @HEADS
 def test_an_update_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_chosen(
-    name: str, make: Callable[..., NaturalGradient]
+    name: str, usual: StepSettings
 ) -> None:
     outcomes = []
     for micro, garbage in [(None, None), (1, None), (4, None), *((None, kind) for kind in GARBAGE)]:
@@ -124,7 +128,7 @@ def test_an_update_is_the_same_in_pieces_and_whatever_stands_where_nothing_was_c
             assert batch.logp is not None
             logp = torch.where(batch.chosen, batch.logp, garbage)
             batch = batch.replace(reward=spoilt, logp=logp)
-        figures = algorithm(both, make, micro).update(batch)
+        figures = algorithm(both, usual, micro).update(batch)
         outcomes.append((flat(both.parameters()), flat(both.buffers()), figures["policy_kl"]))
     for weights, seen, distance in outcomes[1:]:
         torch.testing.assert_close(weights, outcomes[0][0], rtol=1e-8, atol=1e-9)
@@ -219,8 +223,8 @@ def test_a_cut_episode_goes_on_being_worth_something_and_an_ended_one_does_not(e
         optimizer=adamw(weight_decay=0.0),
         clip=0.0,
     )
-    settings = NaturalGradientSettings(gamma=0.9, critic_updates=20, critic_epochs=5)
-    made = trpo(both, fit, Stopwatch(), settings, generator=seeded(1))
+    settings = TRPO.replace(gamma=0.9, updates_per_step=20, epochs=5)
+    made = NaturalGradient(both, fit, Stopwatch(), settings, generator=seeded(1))
     episodes = Episodes(world, both, Stopwatch(), steps=22, seed=0)
     for _ in range(40):
         made.update(next(episodes))

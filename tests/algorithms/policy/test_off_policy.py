@@ -30,7 +30,9 @@ from tests.subjects import Gradients, learner, rollouts, seeded, speak
 def test_the_expected_gradient_is_the_exact_one(
     weights: Any, stop: int | None, beta: float, baseline_value: float
 ) -> None:
-    make = partial(OffPolicy, weights=weights, baseline_value=baseline_value)
+    make = partial(
+        OffPolicy, settings=OffPolicy.Settings(importance=weights, baseline_value=baseline_value)
+    )
     subject = Enumeration(make, 3, 3, stop, beta=beta, off_policy=True)
     torch.testing.assert_close(subject.expected(), subject.exact(beta), **EXACT)
     assert subject.algorithm.gradient_claim == "unbiased"
@@ -41,7 +43,13 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
     """Every step earns, by the symbols so far: both are exact, by other numbers for each sample."""
     per_sample = []
     for weights in ("trajectory", "decision"):
-        subject = Enumeration(partial(OffPolicy, weights=weights), 3, 3, 0, off_policy=True)
+        subject = Enumeration(
+            partial(OffPolicy, settings=OffPolicy.Settings(importance=weights)),
+            3,
+            3,
+            0,
+            off_policy=True,
+        )
         opened = {word[: t + 1] for word in subject.language.sequences for t in range(len(word))}
         worth = dict(
             zip(sorted(opened), torch.randn(len(opened), generator=seeded(5)).tolist(), strict=True)
@@ -66,7 +74,13 @@ def test_rewards_on_the_way_are_weighted_by_the_decisions_before_them() -> None:
 def test_truncation_has_its_stated_bias(truncate_at: float, error: float) -> None:
     """Σ_y μ(y)·min(π/μ, c)·r(y)·∇log π(y), by the enumeration alone."""
     subject = Enumeration(
-        partial(OffPolicy, weights="trajectory", truncate_at=truncate_at), 3, 3, 0, off_policy=True
+        partial(
+            OffPolicy, settings=OffPolicy.Settings(importance="trajectory", truncate_at=truncate_at)
+        ),
+        3,
+        3,
+        0,
+        off_policy=True,
     )
     ascent = subject.expected()
     kept = torch.minimum(subject.p, truncate_at * subject.acting) * subject.reward
@@ -80,9 +94,11 @@ def test_on_the_policys_own_samples_it_is_reinforce() -> None:
     fit, batch = learner(actor), rollouts(actor)
     gradients = Gradients(fit)
     for weights in ("trajectory", "decision"):
-        figures = OffPolicy(actor, fit, Stopwatch(), weights=weights).update(batch)
+        figures = OffPolicy(
+            actor, fit, Stopwatch(), settings=OffPolicy.Settings(importance=weights)
+        ).update(batch)
         assert figures["effective_sample_size"] == pytest.approx(16)
-    Reinforce(actor, fit, Stopwatch(), baseline="none").update(batch)
+    Reinforce(actor, fit, Stopwatch(), settings=Reinforce.Settings(baseline="none")).update(batch)
     one, other, reinforce = (torch.cat([g.flatten() for g in taken]) for taken in gradients.taken)
     torch.testing.assert_close(one, reinforce, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(other, reinforce, rtol=1e-10, atol=1e-12)
@@ -95,7 +111,12 @@ def test_from_the_second_step_on_a_batch_counts_as_an_older_policys() -> None:
     batch, weights = rollouts(policy()), []
     for at_once in (True, False):
         actor = policy()
-        algorithm = OffPolicy(actor, learner(actor), Stopwatch(), epochs=2 if at_once else 1)
+        algorithm = OffPolicy(
+            actor,
+            learner(actor),
+            Stopwatch(),
+            settings=OffPolicy.Settings(epochs=2 if at_once else 1),
+        )
         assert algorithm.gradient_claim.startswith(
             "biased: from its second step" if at_once else "unbiased"
         )

@@ -81,7 +81,7 @@ def test_an_update_between_batches_continues_with_the_same_bits(tmp_path: Path) 
     save_state(tmp_path / "state", straight.algorithm.state_dict())
     resumed.algorithm.load_state_dict(load_state(tmp_path / "state"))
     assert resumed.algorithm.unfinished is None
-    text, same = (case.algorithm.pretraining[1] for case in (straight, resumed))
+    text, same = (case.algorithm.pretraining.texts for case in (straight, resumed))
     assert text.given == same.given > 0
     batch = straight.batch.replace(logp=None)
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
@@ -92,7 +92,7 @@ def test_a_policy_that_has_moved_far_enough_ends_the_update() -> None:
     """The first step is made at ratio 1, where the KL is 0; the second is the first that can see
     one.
     """
-    case = alive(target_kl=1e-9)
+    case = alive(update_kl=1e-9)
     steps = 0
 
     def counted() -> None:
@@ -102,12 +102,12 @@ def test_a_policy_that_has_moved_far_enough_ends_the_update() -> None:
     figures = case.algorithm.update(case.batch, counted)
     assert figures["updates"] == steps == 2
     assert case.learner.steps == 2
-    patient = alive(target_kl=1e9)
+    patient = alive(update_kl=1e9)
     assert patient.algorithm.update(patient.batch)["updates"] == patient.learner.steps == 4
 
 
 def test_an_update_that_ended_early_and_was_broken_off_there_stays_ended(tmp_path: Path) -> None:
-    straight, broken, resumed = (alive(target_kl=1e-9) for _ in range(3))
+    straight, broken, resumed = (alive(update_kl=1e-9) for _ in range(3))
     figures = straight.algorithm.update(straight.batch)
 
     def between_steps() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.policy.grpo import GRPO
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO
 from fledge.exact.enumerable import Language
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead
@@ -46,7 +46,7 @@ class Table:
             "whiten_advantage": False,
         } | settings
         self.algorithm = PPO(
-            both, self.learner, Stopwatch(), PPOSettings(**given), generator=seeded(3)
+            both, self.learner, Stopwatch(), PPO.Settings(**given), generator=seeded(3)
         )
 
     def batch(self, words: list[int], reward: Tensor | None = None) -> Trajectories:
@@ -144,7 +144,9 @@ def test_the_policys_kl_is_from_the_old_policy_to_the_new_one(name: str) -> None
         judged, _ = subject.algorithm.weigh(*subject.algorithm.score(batch))
         fit: Any = subject.algorithm.fit
     else:
-        grpo = GRPO(subject.policy, subject.learner, Stopwatch(), updates_per_step=2)
+        grpo = GRPO(
+            subject.policy, subject.learner, Stopwatch(), settings=GRPO.Settings(updates_per_step=2)
+        )
         judged, fit = WeighedSamples.of(batch, weight=torch.zeros_like(batch.reward)), grpo.fit
     subject.network.hold(one, new.log())
     forward = (EIGHTHS * (EIGHTHS / new).log()).sum().item()

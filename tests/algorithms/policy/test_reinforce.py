@@ -28,7 +28,7 @@ from tests.subjects import Gradients, learner, policy_of, rollouts, seeded, spea
 
 
 def reinforce(baseline: Baseline) -> Any:
-    return partial(Reinforce, baseline=baseline)
+    return partial(Reinforce, settings=Reinforce.Settings(baseline=baseline))
 
 
 @pytest.mark.parametrize("stop", [None, 0])
@@ -50,7 +50,12 @@ def test_a_baseline_from_the_others_leaves_the_expected_gradient_as_it_is(
 
 
 def test_a_constant_baseline_leaves_it_too() -> None:
-    subject = Enumeration(partial(Reinforce, baseline="constant", baseline_value=5.0), 3, 3, 0)
+    subject = Enumeration(
+        partial(Reinforce, settings=Reinforce.Settings(baseline="constant", baseline_value=5.0)),
+        3,
+        3,
+        0,
+    )
     torch.testing.assert_close(subject.expected(), subject.exact(), **EXACT)
     assert not torch.allclose(subject.ascent(0), Enumeration(reinforce("none"), 3, 3, 0).ascent(0))
 
@@ -116,7 +121,13 @@ def test_no_constant_baseline_has_less_variance_than_the_optimal_one() -> None:
     own neighbours on either side.
     """
     for seed in range(100):
-        subject = Enumeration(partial(Reinforce, baseline="constant"), 2, 2, 0, seed=10 * seed)
+        subject = Enumeration(
+            partial(Reinforce, settings=Reinforce.Settings(baseline="constant")),
+            2,
+            2,
+            0,
+            seed=10 * seed,
+        )
         words = range(len(subject.p))
         one = torch.eye(len(words), dtype=torch.float64)
         # ‖∇log π(y)‖², [S]
@@ -152,6 +163,45 @@ def test_the_kl_that_is_reported_is_the_completions_k1_and_steers_beta() -> None
     assert figures["kl_coefficient"] == 0.1
     assert figures["drift"] < 1e-5
     assert control.beta == pytest.approx(0.1 * (1 + 0.1 * min(0.2, expected / 0.5 - 1)), rel=1e-5)
+
+
+def test_a_resumed_run_goes_on_with_the_beta_that_it_had_come_to() -> None:
+    """A KL beyond 1.2 times its target raises β by 1 + 0.1·0.2 a batch (Ziegler et al. 2019)."""
+
+    def make() -> Reinforce:
+        policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
+        control = KLControl(0.5, target=1e-3)
+        return Reinforce(policy, learner(policy), Stopwatch(), reference=reference, kl=control)
+
+    straight, resumed = make(), make()
+    batch = rollouts(policy_of(transformer()))
+    assert straight.update(batch)["kl_k1"] > 0.1
+    resumed.load_state_dict(straight.state_dict())
+    assert resumed.kl.beta == pytest.approx(0.5 * 1.02)
+    figures = resumed.update(batch.replace(logp=None))
+    assert figures["kl_coefficient"] == pytest.approx(0.5 * 1.02)
+
+
+@pytest.mark.parametrize(
+    ("in_fp32", "precision"), [(True, "fp32"), (True, "bf16"), (False, "fp32")]
+)
+def test_samples_say_their_own_kl_where_they_are_as_exact_as_the_trainer(
+    in_fp32: bool, precision: str
+) -> None:
+    """Log-probabilities that are told ¼ too high in each step: the KL of a row is that much larger
+    for each of its steps, unless the trainer asks its own policy.
+    """
+    policy, reference = policy_of(transformer()), policy_of(transformer(5)).frozen_copy()
+    batch, fit = rollouts(policy), learner(policy, precision=precision)
+    assert batch.logp is not None
+    algorithm = Reinforce(
+        policy, fit, Stopwatch(), reference=reference, kl=KLControl(0.1), sampled_in_fp32=in_fp32
+    )
+    own = algorithm.score(batch.replace(logp=None))[1]["kl_k1"]
+    told = algorithm.score(batch.replace(logp=batch.logp + 0.25))[1]["kl_k1"]
+    steps = batch.chosen.sum().item() / len(batch)
+    believed = in_fp32 and precision == "fp32"
+    assert told == pytest.approx(own + (0.25 * steps if believed else 0.0), rel=1e-4)
 
 
 def test_the_kl_is_punished_where_the_batch_comes_without_log_probabilities() -> None:
@@ -215,7 +265,12 @@ def test_under_top_k_and_top_p_the_kl_is_that_of_the_policy_as_it_samples_from_t
     gradients = Gradients(fit)
     reference = start.algorithm.reference.with_rule(actor.rule)
     algorithm = Reinforce(
-        actor, fit, Stopwatch(), reference=reference, kl=KLControl(beta), baseline="none"
+        actor,
+        fit,
+        Stopwatch(),
+        settings=Reinforce.Settings(baseline="none"),
+        reference=reference,
+        kl=KLControl(beta),
     )
     mean, ascent = 0.0, torch.zeros_like(start.table)
     for i, weight in zip(said.tolist(), p.tolist(), strict=True):
@@ -238,7 +293,10 @@ def test_it_learns_to_say_what_is_rewarded() -> None:
     """Reward: the share of the four tokens that are 7. Chance is 1 in 9."""
     policy = policy_of(transformer())
     algorithm = Reinforce(
-        policy, learner(policy, rate=1e-2, clip=1.0), Stopwatch(), baseline="leave_one_out"
+        policy,
+        learner(policy, rate=1e-2, clip=1.0),
+        Stopwatch(),
+        settings=Reinforce.Settings(baseline="leave_one_out"),
     )
     random = seeded(0)
     scores = []
@@ -265,7 +323,9 @@ def test_a_row_that_was_expected_counts_in_the_critics_mean() -> None:
     batch = Trajectories(obs, no.long(), ~no, reward, torch.tensor([[False, True]] * 4), no)
     fit = learner(both)
     Gradients(fit)
-    figures = Reinforce(both, fit, Stopwatch(), baseline="value", actor_critic=both).update(batch)
+    figures = Reinforce(
+        both, fit, Stopwatch(), settings=Reinforce.Settings(baseline="value"), actor_critic=both
+    ).update(batch)
     assert figures["value_loss"] == pytest.approx(1 / 8)
 
 
@@ -275,13 +335,17 @@ def test_without_a_critic_an_end_of_either_kind_ends_the_return(end: str) -> Non
     ends = {"terminated": no, "truncated": no} | {end: torch.tensor([[False, True, False]])}
     reward = torch.tensor([[1.0, 2.0, 4.0]]).double()
     batch = Trajectories(torch.zeros(1, 4, 3).double(), no.long(), ~no, reward, **ends)
-    weighed = Reinforce(actor, learner(actor), Stopwatch(), baseline="none").weigh(batch, reward)
+    weighed = Reinforce(
+        actor, learner(actor), Stopwatch(), settings=Reinforce.Settings(baseline="none")
+    ).weigh(batch, reward)
     assert weighed.weight.tolist() == [[3, 2, 4]]
 
 
 def test_the_optimal_baseline_is_that_of_the_other_rows() -> None:
     """b* = Σ‖g‖²r / Σ‖g‖² over the others, ‖g‖² from the enumeration; not their mean."""
-    subject = Enumeration(partial(Reinforce, baseline="optimal"), 3, 2, 0)
+    subject = Enumeration(
+        partial(Reinforce, settings=Reinforce.Settings(baseline="optimal")), 3, 2, 0
+    )
     words, one = [0, 3, 5, 6, 1], torch.eye(len(subject.p), dtype=torch.float64)
     size = {i: float(subject.pull(one[i]).square().sum()) for i in words}
     reward = subject.reward.tolist()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.algorithms.policy.reward_weighted import RewardWeighted, awr
+from fledge.algorithms.policy.reward_weighted import AWR, RewardWeighted
 from fledge.stopwatch import Stopwatch
 from tests.algorithms.enumeration import EXACT, Enumeration, cosine, relative_error
 from tests.every_algorithm import policy
@@ -22,7 +22,12 @@ def test_in_pairs_the_expected_gradient_is_the_stated_one(weights: Any) -> None:
     """E[Σ_i w_i ∇log π(y_i)], w the softmax of r/β within the pair: 2·Σ_i p_i Σ_j p_j σ((r_i −
     r_j)/β)·∇log π(y_i).
     """
-    subject = Enumeration(partial(RewardWeighted, weights=weights, temperature=0.5))
+    subject = Enumeration(
+        partial(
+            RewardWeighted,
+            settings=RewardWeighted.Settings(weights=weights, reward_temperature=0.5),
+        )
+    )
     ascent = subject.expected(2)
     share = torch.sigmoid((subject.reward[:, None] - subject.reward) / 0.5)  # [S, S]
     torch.testing.assert_close(
@@ -33,7 +38,9 @@ def test_in_pairs_the_expected_gradient_is_the_stated_one(weights: Any) -> None:
 
 
 def test_the_kl_penalty_counts_as_reward() -> None:
-    subject = Enumeration(partial(RewardWeighted, temperature=0.5), beta=0.7)
+    subject = Enumeration(
+        partial(RewardWeighted, settings=RewardWeighted.Settings(reward_temperature=0.5)), beta=0.7
+    )
     worth = (subject.reward - 0.7 * (subject.p.log() - subject.reference)) / 0.5
     share = torch.sigmoid(worth[:, None] - worth)
     expected = 2 * subject.pull((subject.p[:, None] * subject.p * share).sum(1))
@@ -43,7 +50,9 @@ def test_the_kl_penalty_counts_as_reward() -> None:
 def test_awr_weighs_by_the_advantage_over_the_mean_and_caps_the_weight() -> None:
     """In pairs the advantage is half the gap: min(exp((r_i − r_j)/2β), cap)."""
     for cap in (20.0, 1.5):
-        subject = Enumeration(partial(awr, temperature=0.5, weight_cap=cap))
+        subject = Enumeration(
+            partial(RewardWeighted, settings=AWR.replace(reward_temperature=0.5, weight_cap=cap))
+        )
         weight = ((subject.reward[:, None] - subject.reward) / 2 / 0.5).exp().clamp(max=cap)
         expected = subject.pull((subject.p[:, None] * subject.p * weight).sum(1))
         torch.testing.assert_close(subject.expected(2), expected, **EXACT)
@@ -54,7 +63,9 @@ def test_awr_s_baseline_is_the_mean_of_the_rows_own_group() -> None:
     the largest.
     """
     actor = policy()
-    algorithm = awr(actor, learner(actor), Stopwatch(), temperature=2.0)
+    algorithm = RewardWeighted(
+        actor, learner(actor), Stopwatch(), settings=AWR.replace(reward_temperature=2.0)
+    )
     weight = algorithm.weigh(
         torch.tensor([1.0, 10.0, 3.0, 16.0]).double(), torch.tensor([5, 2, 5, 2])
     )
@@ -63,7 +74,9 @@ def test_awr_s_baseline_is_the_mean_of_the_rows_own_group() -> None:
 
 def test_a_weight_without_a_cap_is_held_at_e_to_the_60() -> None:
     actor = policy()
-    algorithm = RewardWeighted(actor, learner(actor), Stopwatch(), weights="advantage")
+    algorithm = RewardWeighted(
+        actor, learner(actor), Stopwatch(), settings=RewardWeighted.Settings(weights="advantage")
+    )
     weight = algorithm.weigh(
         torch.tensor([118.0, 0.0, 400.0, 0.0]).double(), torch.tensor([0, 0, 1, 1])
     )
@@ -72,7 +85,15 @@ def test_a_weight_without_a_cap_is_held_at_e_to_the_60() -> None:
 
 def test_many_samples_climb_the_log_of_the_mean_of_exp_reward() -> None:
     """All sequences as often as the policy says them: exactly ∇ log Σ_y π(y)·exp(r(y)/β)."""
-    subject = Enumeration(partial(RewardWeighted, weights="batch", temperature=0.5), 2, 2, None)
+    subject = Enumeration(
+        partial(
+            RewardWeighted,
+            settings=RewardWeighted.Settings(weights="batch", reward_temperature=0.5),
+        ),
+        2,
+        2,
+        None,
+    )
     # probabilities in eighths, so that 64 rows hold every sequence exactly as often as it is likely
     with torch.no_grad():
         columns = subject.network.row_of(subject.language)
@@ -93,7 +114,12 @@ def test_weights_have_mean_one_and_huge_rewards_stay_finite() -> None:
     batch = rollouts(actor)
     for weights in ("group", "batch"):
         for scale in (1.0, 1e4):
-            algorithm = RewardWeighted(actor, learner(actor), Stopwatch(), weights=weights)
+            algorithm = RewardWeighted(
+                actor,
+                learner(actor),
+                Stopwatch(),
+                settings=RewardWeighted.Settings(weights=weights),
+            )
             score = scale * batch.reward.sum(1)
             weight = algorithm.weigh(score, batch.group)  # pyright: ignore[reportArgumentType]
             assert weight.mean().item() == pytest.approx(1)
@@ -102,7 +128,9 @@ def test_weights_have_mean_one_and_huge_rewards_stay_finite() -> None:
 
 def test_over_the_batch_scores_far_above_the_mean_are_told_apart() -> None:
     actor = policy()
-    algorithm = RewardWeighted(actor, learner(actor), Stopwatch(), weights="batch")
+    algorithm = RewardWeighted(
+        actor, learner(actor), Stopwatch(), settings=RewardWeighted.Settings(weights="batch")
+    )
     for score in ([0.0] * 4 + [2000.0, 3000.0, 4000.0, 0.0], [-5000.0, 0.0, 1.0, 2.0], [7.0] * 5):
         worth = torch.tensor(score, dtype=torch.float64)
         weight = algorithm.weigh(worth, torch.zeros(len(score)))

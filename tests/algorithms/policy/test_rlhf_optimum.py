@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO, Pretraining
 from fledge.exact.enumerable import Language, kl, optimum
 from fledge.learner import Learner, Schedule
 from fledge.models.language.heads import ScalarHead
@@ -71,8 +71,8 @@ def test_ppo_with_the_kl_in_its_reward_reaches_the_optimum(
         best = optimum(reward, LANGUAGE.log_prob(read(policy)), BETA)
         far = kl(LANGUAGE.log_prob(read(policy)), best)
     both = SharedCritic(policy, head)
-    given = PPOSettings(value_clip=None, **settings)  # pyright: ignore[reportArgumentType]
-    schedule = Schedule(rate, steps * given.updates_per_step, shape="cosine", final=0.01)
+    given = PPO.Settings(value_clip=None, **settings)  # pyright: ignore[reportArgumentType]
+    schedule = Schedule(rate, steps * given.count_updates()[0], shape="cosine", final=0.01)
     fit = Learner(both, schedule, optimizer=adamw(weight_decay=0.0))
     reference = policy.frozen_copy()
     algorithm = PPO(
@@ -130,13 +130,11 @@ def test_with_text_mixed_in_the_pretraining_loss_does_not_rise(coefficient: floa
 
     before = loss()
     both = SharedCritic(policy, ScalarHead(32))
-    settings = PPOSettings(ptx_coefficient=coefficient)
+    mixed = Pretraining(policy, Repeat(book), coefficient) if coefficient else None
     fit = Learner(
         both, Schedule(4e-3, 160, shape="linear", final=0.0), optimizer=adamw(weight_decay=0.0)
     )
-    algorithm = PPO(
-        both, fit, Stopwatch(), settings, generator=seeded(3), pretraining=(policy, Repeat(book))
-    )
+    algorithm = PPO(both, fit, Stopwatch(), generator=seeded(3), pretraining=mixed)
     random, scores, figures = seeded(7), [], {}
     for _ in range(40):
         completions = generate(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, distributed, multiprocessing
 
 from fledge.algorithms.parts.fisher_vector_product import FisherVectorProduct, policy_parameters
-from fledge.algorithms.policy.natural_gradient import NaturalGradientSettings
-from fledge.algorithms.policy.trpo import TrustRegion, trpo
+from fledge.algorithms.policy.natural_gradient import NaturalGradient
+from fledge.algorithms.policy.trpo import TRPO, TrustRegion
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.optimizers import adamw
@@ -144,7 +144,7 @@ def _one_rank(rank: int, folder: str) -> None:
         "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
     )
     both = actor_critic("Gaussian")
-    figures = algorithm(both, critic_updates=1, critic_epochs=1).update(samples(both)[RANKS[rank]])
+    figures = algorithm(both, updates_per_step=1, epochs=1).update(samples(both)[RANKS[rank]])
     torch.save((both.state_dict(), figures), f"{folder}/{rank}.pt")
     # nobody leaves while the other may still ask: gloo aborts then, now and again
     distributed.barrier()
@@ -156,7 +156,7 @@ def test_two_processes_take_the_step_that_one_does(tmp_path: Path) -> None:
     ranks.
     """
     both = actor_critic("Gaussian")
-    figures = algorithm(both, critic_updates=1, critic_epochs=1).update(samples(both))
+    figures = algorithm(both, updates_per_step=1, epochs=1).update(samples(both))
     multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
         _one_rank, args=(str(tmp_path),), nprocs=2, start_method="fork"
     )
@@ -180,12 +180,10 @@ def test_cartpole_is_learnt() -> None:
         optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
         clip=0.5,
     )
-    settings = NaturalGradientSettings(
-        gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5
+    settings = TRPO.replace(
+        update_kl=0.03, gae_lambda=0.97, solver_steps=6, updates_per_step=20, epochs=5
     )
-    made = trpo(
-        both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(1)
-    )
+    made = NaturalGradient(both, fit, Stopwatch(), settings, generator=seeded(1))
     episodes = Episodes(world, both, Stopwatch(), steps=64, seed=0)
     while episodes.figures.get("episode_return", 0) < 195:
         made.update(next(episodes))

@@ -13,7 +13,7 @@ import torch
 from fledge.algorithms.likelihood.imitation import DAgger
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.grpo import GRPO
-from fledge.algorithms.policy.ppo import PPO, PPOSettings
+from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.policy import TokenPolicy
@@ -75,7 +75,7 @@ def test_ppo_holds_the_value_near_what_it_was_and_not_the_target() -> None:
     """
     both = actor_critic("one choice")
     batch = samples(both)
-    settings = PPOSettings(value_clip=0.2, whiten_advantage=False)
+    settings = PPO.Settings(value_clip=0.2, whiten_advantage=False)
     ppo = PPO(both, learner(both), Stopwatch(), settings, generator=seeded(0))
     judged = ppo.weigh(*ppo.score(batch))[0]
     value, target = judged.old_value, judged.target
@@ -89,7 +89,9 @@ def test_ppo_holds_the_value_near_what_it_was_and_not_the_target() -> None:
 
 def test_the_optimal_baseline_of_steps_that_are_nearly_certain() -> None:
     """‖g‖² of all others together below 1: still their weighted mean, Σ‖g‖²r / Σ‖g‖²."""
-    subject = Enumeration(partial(Reinforce, baseline="optimal"), 2, 1, None)
+    subject = Enumeration(
+        partial(Reinforce, settings=Reinforce.Settings(baseline="optimal")), 2, 1, None
+    )
     size = [float(subject.pull(row).square().sum()) for row in torch.eye(2).double()]
     words = [0, 1, 1]
     others = [[j for j in range(3) if j != i] for i in range(3)]
@@ -119,7 +121,9 @@ def test_where_only_one_action_is_allowed_the_optimal_baseline_is_the_mean_of_th
     reward = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 6.0]]).double()
     group = torch.zeros(3, dtype=torch.long)
     batch = Trajectories(obs, obs[:, 1:], ~no, reward, ends, no, group=group)
-    made = Reinforce(actor, learner(actor), Stopwatch(), baseline="optimal")
+    made = Reinforce(
+        actor, learner(actor), Stopwatch(), settings=Reinforce.Settings(baseline="optimal")
+    )
     weight = made.weigh(batch, reward).weight
     assert weight is not None
     assert weight.tolist() == [[1 - 4] * 2, [2 - 3.5] * 2, [6 - 1.5] * 2]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from fledge.algorithms.preference.kto import KTO, is_wanted, mismatch, split_ans
 from fledge.algorithms.preference.online_dpo import OnlineDPO, best_and_worst
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.exact.enumerable import Language, kl, optimum
 from fledge.fit import dpo, ipo, kto, odds_ratio, simpo
 from fledge.learner import Learner, Schedule
@@ -122,25 +124,31 @@ def test_each_algorithm_minimises_the_mean_of_its_formula() -> None:
     (rw, _), (rl, _) = logps(other, PAIRS.preferred), logps(other, PAIRS.rejected)
     odds = lambda logp: np.exp(logp) / (1 - np.exp(logp))  # noqa: E731
     gap = w - rw - l + rl
-    wanted: list[tuple[Callable[..., Any], dict[str, Any], np.ndarray]] = [
-        (DPO, {"reference": other, "beta": 0.2}, -np.log(sigmoid(0.2 * gap))),
-        (IPO, {"reference": other, "beta": 0.2}, (gap - 2.5) ** 2),
-        (SimPO, {"beta": 2.0, "margin": 0.5}, -np.log(sigmoid(2 * w / nw - 2 * l / nl - 0.5))),
+    wanted: list[tuple[Callable[..., Any], AlgorithmSettings, np.ndarray]] = [
+        (partial(DPO, reference=other), DPO.Settings(beta=0.2), -np.log(sigmoid(0.2 * gap))),
+        (partial(DPO, reference=other), IPO.replace(beta=0.2), (gap - 2.5) ** 2),
+        (
+            SimPO,
+            SimPO.Settings(beta=2.0, margin=0.5),
+            -np.log(sigmoid(2 * w / nw - 2 * l / nl - 0.5)),
+        ),
         (
             ORPO,
-            {"odds_weight": 0.3},
+            ORPO.Settings(beta=0.3),
             -w / nw - 0.3 * np.log(sigmoid(np.log(odds(w / nw) / odds(l / nl)))),
         ),
     ]
     for make, settings, rows in wanted:
         moving = policy()
-        figures = make(moving, learner(moving), Stopwatch(), **settings).update(PAIRS)
+        figures = make(moving, learner(moving), Stopwatch(), settings).update(PAIRS)
         assert figures["loss"] == pytest.approx(rows.mean(), rel=1e-9), make
         assert figures["preferred_logp"] == pytest.approx(w.mean(), rel=1e-6)
         assert figures["rejected_logp"] == pytest.approx(l.mean(), rel=1e-6)
         assert 0 <= figures["pair_accuracy"] <= 1
     moving = policy()
-    figures = DPO(moving, learner(moving), Stopwatch(), reference=other, beta=0.2).update(PAIRS)
+    figures = DPO(
+        moving, learner(moving), Stopwatch(), settings=DPO.Settings(beta=0.2), reference=other
+    ).update(PAIRS)
     assert figures["pair_accuracy"] == pytest.approx((gap > 0).mean(), rel=1e-6)
     assert figures["reward_gap"] == pytest.approx(0.2 * gap.mean(), rel=1e-6)
     assert figures["preferred_log_ratio"] == pytest.approx((w - rw).mean(), rel=1e-6)
@@ -160,10 +168,8 @@ def test_kto_minimises_the_mean_of_its_formula() -> None:
         actor,
         learner(actor),
         Stopwatch(),
+        settings=KTO.Settings(beta=0.2, desirable_weight=1.5, undesirable_weight=0.5),
         reference=other,
-        beta=0.2,
-        desirable_weight=1.5,
-        undesirable_weight=0.5,
     )
     figures = algorithm.update(batch)
     assert figures["reference_point"] == pytest.approx(anchor, abs=1e-6)
@@ -262,7 +268,7 @@ def every_pair(weight: Tensor) -> WeighedPairs:
 
 
 def settle(
-    make: Callable[..., Any], batch: Any, steps: int = 800, **settings: Any
+    make: Callable[..., Any], settings: AlgorithmSettings, batch: Any, steps: int = 800
 ) -> tuple[Tensor, Tensor]:
     """log π of every sequence where the algorithm comes to rest, and log π_ref where it began.
     [S], [S]
@@ -274,7 +280,7 @@ def settle(
     fit = Learner(
         actor, Schedule(0.05, steps, shape="cosine", final=1e-3), optimizer=adamw(weight_decay=0.0)
     )
-    algorithm = make(actor, fit, Stopwatch(), reference=actor.frozen_copy(), **settings)
+    algorithm = make(actor, fit, Stopwatch(), settings, reference=actor.frozen_copy())
     for _ in range(steps):
         algorithm.update(batch)
     with torch.no_grad():
@@ -291,7 +297,7 @@ def test_dpo_rests_at_the_optimum_of_the_reward_its_preferences_come_from() -> N
     constant.
     """
     beta = 0.5
-    logp, reference = settle(DPO, every_pair(BRADLEY_TERRY), beta=beta)
+    logp, reference = settle(DPO, DPO.Settings(beta=beta), every_pair(BRADLEY_TERRY))
     best = optimum(REWARD, reference, beta)
     assert kl(reference, best) > 0.5
     assert kl(logp, best) < 1e-5
@@ -313,7 +319,7 @@ def test_ipo_rests_at_the_optimum_of_the_share_of_answers_each_one_beats(certain
         if certain
         else BRADLEY_TERRY
     )
-    logp, reference = settle(IPO, every_pair(share), beta=beta)
+    logp, reference = settle(DPO, IPO.replace(beta=beta), every_pair(share))
     beats = share.mean(1)  # p(y ≻ μ), [S]
     assert kl(logp, optimum(beats, reference, beta)) < 1e-6
     ratio = logp - reference
@@ -325,7 +331,7 @@ def test_ipo_rests_at_the_optimum_of_the_share_of_answers_each_one_beats(certain
 def test_ipo_between_two_answers_leaves_a_gap_of_p_less_a_half_over_beta() -> None:
     weight = torch.zeros_like(BRADLEY_TERRY)
     weight[1, 2], weight[2, 1] = 0.8, 0.2
-    logp, reference = settle(IPO, every_pair(weight), beta=0.5)
+    logp, reference = settle(DPO, IPO.replace(beta=0.5), every_pair(weight))
     ratio = logp - reference
     assert float(ratio[1] - ratio[2]) == pytest.approx((0.8 - 0.5) / 0.5, abs=1e-3)
 
@@ -373,9 +379,9 @@ def test_online_dpo_pairs_the_best_with_the_worst_and_drops_groups_without_sprea
     looks = [Gradients(fit) for fit in fits]
     figures = OnlineDPO(one, fits[0], Stopwatch(), reference=policy(5), beta=0.2).update(batch)
     rows = torch.tensor([2, 11]), torch.tensor([1, 9])
-    same = DPO(other, fits[1], Stopwatch(), reference=policy(5), beta=0.2).update(
-        Pairs(batch[rows[0]], batch[rows[1]])
-    )
+    same = DPO(
+        other, fits[1], Stopwatch(), settings=DPO.Settings(beta=0.2), reference=policy(5)
+    ).update(Pairs(batch[rows[0]], batch[rows[1]]))
     torch.testing.assert_close(looks[0].flat, looks[1].flat, rtol=1e-10, atol=1e-12)
     assert figures["zero_spread_groups"] == pytest.approx(1 / 3)
     assert {name: figures[name] for name in same} == pytest.approx(same)
@@ -423,7 +429,7 @@ def test_a_fresh_policy_has_the_losses_of_no_preference() -> None:
     """π = π_ref: log 2 for DPO, 1/(2β)² for IPO, ½ for KTO, whose reference point is then 0."""
     wanted: list[tuple[Callable[..., Any], Any, float]] = [
         (DPO, PAIRS, math.log(2)),
-        (IPO, PAIRS, 25.0),
+        (partial(DPO, settings=IPO), PAIRS, 25.0),
         (KTO, rollouts(policy()), 0.5),
     ]
     for make, batch, loss in wanted:

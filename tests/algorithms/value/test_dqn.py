@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.algorithms.value.dqn import DQN, Exploration
-from fledge.errors import UserError
+from fledge.algorithms.parts.exploration import Exploration
+from fledge.algorithms.value.dqn import DQN
 from fledge.learner import Learner, Schedule
 from fledge.models.control.q_network import QNetwork
 from fledge.optimizers import adamw
@@ -44,6 +44,7 @@ def dqn(
     micro: int | None = None,
     widths: tuple[int, ...] = (),
     dueling: bool = False,
+    exploration: Exploration | None = None,
     **settings: Any,
 ) -> DQN:
     network = QNetwork(observation, TWO, generator=seeded(seed), widths=widths, dueling=dueling)
@@ -56,7 +57,14 @@ def dqn(
     )
     replay = Replay(4000, generator=seeded(seed + 1), surprise=surprise)
     plain: dict[str, Any] = {"learning_starts": 0, "rows_per_update": 64}
-    return DQN(network, learner, Stopwatch(), replay=replay, **plain | settings)
+    return DQN(
+        network,
+        learner,
+        Stopwatch(),
+        DQN.Settings(**plain | settings),
+        replay=replay,
+        exploration=exploration,
+    )
 
 
 def set_table(network: torch.nn.Module, q: torch.Tensor) -> None:
@@ -353,7 +361,7 @@ def test_the_loss_is_hubers_weighted_and_the_error_goes_back_to_the_memory() -> 
 )
 def test_settings_that_cannot_be_are_refused(setting: str) -> None:
     settings: dict[str, Any] = {setting: 0}
-    with pytest.raises(UserError, match=rf"`{setting}` is 0"):
+    with pytest.raises(ValueError, match=setting):
         dqn(Choices((2,)), **settings)
 
 

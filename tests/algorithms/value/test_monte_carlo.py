@@ -20,7 +20,9 @@ from tests.algorithms.value.test_tabular import CLIFF, batch, fixed_point, table
 def test_returns_by_hand(first_visit, expected):
     """Every visit counts from the last to the first: 0 → ½·8 = 4, then ½·4 + ½·7."""
     taught = table(3, 2)
-    learner = MonteCarlo(taught, Stopwatch(), gamma=0.5, first_visit=first_visit)
+    learner = MonteCarlo(
+        taught, Stopwatch(), settings=MonteCarlo.Settings(gamma=0.5, first_visit=first_visit)
+    )
     figures = learner.update(
         batch([0, 1, 0, 2, 0], [0, 1, 0, 1], [4.0, 2.0, 8.0, 99.0], terminated=[2], unchosen=[3])
     )
@@ -33,7 +35,7 @@ def test_returns_by_hand(first_visit, expected):
 
 def test_nothing_is_taught_before_the_end_and_what_was_cut_off_counts_nothing():
     taught = table(3, 2)
-    learner = MonteCarlo(taught, Stopwatch(), gamma=0.5)
+    learner = MonteCarlo(taught, Stopwatch(), settings=MonteCarlo.Settings(gamma=0.5))
     learner.update(batch([0, 1], [0], [4.0]))
     assert not taught.visits.any()
     learner.update(batch([1, 2], [1], [2.0], truncated=[0]))
@@ -43,7 +45,7 @@ def test_nothing_is_taught_before_the_end_and_what_was_cut_off_counts_nothing():
 def test_an_episode_of_a_world_that_began_anew_is_forgotten():
     """Between the batches the copy left state 1 for state 0."""
     taught = table(3, 2)
-    learner = MonteCarlo(taught, Stopwatch(), gamma=0.5)
+    learner = MonteCarlo(taught, Stopwatch(), settings=MonteCarlo.Settings(gamma=0.5))
     learner.update(batch([0, 1], [0], [4.0]))
     learner.update(batch([0, 2], [1], [2.0], terminated=[0]))
     assert taught.q[0].tolist() == [0.0, 1.0]
@@ -61,7 +63,7 @@ def test_copies_end_one_by_one():
         torch.zeros(2, 3).long(), no.long(), torch.tensor([[True, True], [True, False]]),
         torch.tensor([[0.0, 4.0], [8.0, 0.0]]), over, no,
     )  # fmt: skip
-    MonteCarlo(taught, Stopwatch(), gamma=0.5).update(rows)
+    MonteCarlo(taught, Stopwatch(), settings=MonteCarlo.Settings(gamma=0.5)).update(rows)
     assert taught.q.item() == 0.5 * 4 + 0.5 * 2
 
 
@@ -75,7 +77,9 @@ def test_converges_to_the_value_of_acting_greedily_but_for_epsilon(first_visit):
     """
     mdp = read_gridworld(CLIFF, exits={"X": -2.0}, gamma=0.9, slip=0.1, step_reward=-0.04).mdp()
     taught = taught_by(
-        lambda *given, **named: MonteCarlo(*given, **named, first_visit=first_visit),
+        lambda *given, **named: MonteCarlo(
+            *given, settings=MonteCarlo.Settings(**named, first_visit=first_visit)
+        ),
         mdp,
         0.5,
         updates=200,

@@ -63,6 +63,7 @@ def sac(
     steps: int = 1000,
     micro: int | None = None,
     critic: TwinCritic | None = None,
+    begins_trained: bool = False,
     **settings: Any,
 ) -> SoftActorCritic:
     random = seeded(seed)
@@ -74,9 +75,10 @@ def sac(
         learner_of(actor, steps, micro),
         learner_of(critic, steps, micro),
         Stopwatch(),
+        settings=SoftActorCritic.Settings(**SETTINGS | settings),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **SETTINGS | settings,
+        begins_trained=begins_trained,
     )
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from fledge.algorithms.parts.action_table import ActionTable, constant_rate, falling_rate
-from fledge.algorithms.value.dqn import Exploration
-from fledge.algorithms.value.tabular import expected_sarsa, q_learning, sarsa
+from fledge.algorithms.parts.exploration import Exploration
+from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, Tabular
 from fledge.sample.episodes import Episodes
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -22,11 +22,7 @@ from fledge.worlds.mdp import MDP
 from fledge.worlds.mdp_world import MDPWorld
 from fledge.worlds.world import Choices
 
-METHODS: dict[str, Callable[..., Any]] = {
-    "q": q_learning,
-    "sarsa": sarsa,
-    "expected": expected_sarsa,
-}
+METHODS = {"q": Q_LEARNING, "sarsa": SARSA, "expected": EXPECTED_SARSA}
 # The short way to +1 passes three places worth −2: whoever goes on exploring had better take the
 # long one.
 CLIFF = ".....\n.....\nSXXX+"
@@ -62,7 +58,7 @@ def batch(
 def test_steps_by_hand(method, worth):
     taught = table(3, 2)
     taught.q[:] = torch.tensor([[1.0, 2.0], [4.0, 8.0], [0.0, 0.0]])
-    learner = METHODS[method](taught, Stopwatch(), gamma=0.9)
+    learner = Tabular(taught, Stopwatch(), METHODS[method].replace(gamma=0.9))
     # 0 –0→ 1 –0→ 2 (the end); then a step that only begins anew.
     figures = learner.update(
         batch([0, 1, 2, 0], [0, 0, 1], [1.0, 3.0, 99.0], terminated=[1], unchosen=[2])
@@ -82,7 +78,7 @@ def test_after_a_cut_the_true_last_state_counts(method):
     """Nobody acts there: SARSA takes the expectation. Q[1] = (4, 8): 8, or 0.8·8 + 0.2·6."""
     taught = table(2, 2)
     taught.q[1] = torch.tensor([4.0, 8.0])
-    METHODS[method](taught, Stopwatch(), gamma=0.9).update(
+    Tabular(taught, Stopwatch(), METHODS[method].replace(gamma=0.9)).update(
         batch([0, 1, 0], [0, 1], [1.0, 0.0], truncated=[0], unchosen=[1])
     )
     worth = 8.0 if method == "q" else 7.6
@@ -101,7 +97,7 @@ def test_batches_may_be_cut_anywhere(method):
     tables = []
     for size in (40, 4, 1):
         taught = table(4, 2)
-        learner = METHODS[method](taught, Stopwatch(), gamma=0.9)
+        learner = Tabular(taught, Stopwatch(), METHODS[method].replace(gamma=0.9))
         for a in range(0, 40, size):
             fields = {
                 k: v[:, a : a + size] for k, v in rows.items() if v is not None and k != "obs"
@@ -119,7 +115,7 @@ def test_a_world_that_began_anew_unasked_hides_the_next_action():
     """
     taught = table(2, 2)
     taught.q[1] = torch.tensor([4.0, 8.0])
-    learner = sarsa(taught, Stopwatch(), gamma=0.9)
+    learner = Tabular(taught, Stopwatch(), settings=SARSA.replace(gamma=0.9))
     learner.update(batch([0, 1], [0], [1.0]))
     learner.update(batch([0, 1], [1], [0.0]))
     assert taught.q[0, 0].item() == pytest.approx(0.5 * (1 + 0.9 * 7.6))
@@ -170,5 +166,12 @@ def test_converges_to_what_it_ought(method):
     live = ~mdp.terminal
     best, soft = fixed_point(mdp, 0.0), fixed_point(mdp, 0.5)
     assert float((best - soft)[live].abs().max()) > 0.6
-    taught = taught_by(METHODS[method], mdp, 0.5, updates=200, seed=0, rate=0.8)
+    taught = taught_by(
+        lambda t, w, gamma: Tabular(t, w, METHODS[method].replace(gamma=gamma)),
+        mdp,
+        0.5,
+        updates=200,
+        seed=0,
+        rate=0.8,
+    )
     assert float((taught.q - (best if method == "q" else soft))[live].abs().max()) < 0.2

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from fledge.algorithms.value.td3 import TD3, Smoothed
-from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.control.squashed_actor import DeterministicActor
 from fledge.models.control.twin_critic import TwinCritic
@@ -66,9 +65,9 @@ def td3(
         actor_learner,
         critic_learner,
         Stopwatch(),
+        settings=TD3.Settings(**SETTINGS | settings),
         replay=Replay(4000, generator=seeded(seed + 1)),
         generator=seeded(seed + 2),
-        **SETTINGS | settings,
     )
 
 
@@ -237,5 +236,5 @@ def test_micro_batches_never_change_the_numbers() -> None:
 
 
 def test_an_actor_that_never_learns_is_refused() -> None:
-    with pytest.raises(UserError, match="`policy_every` is 0"):
+    with pytest.raises(ValueError, match="policy_every"):
         td3(policy_every=0)

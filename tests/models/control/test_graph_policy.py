@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.parts.observing import Observing, see_what_came
-from fledge.algorithms.policy.natural_gradient import NaturalGradientSettings
-from fledge.algorithms.policy.trpo import TrustRegion, trpo
+from fledge.algorithms.policy.natural_gradient import NaturalGradient
+from fledge.algorithms.policy.trpo import TRPO
 from fledge.learner import Learner, Schedule
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.models.control.body_graph import BodyGraph, body_of, read_body
@@ -169,16 +169,11 @@ def test_a_pendulum_is_held_upright() -> None:
         optimizer=adamw(betas=(0.9, 0.999), weight_decay=0.0),
         clip=0.5,
     )
-    settings = NaturalGradientSettings(
-        gae_lambda=0.97, solver_steps=6, critic_updates=20, critic_epochs=5
+    settings = TRPO.replace(
+        update_kl=0.03, gae_lambda=0.97, solver_steps=6, updates_per_step=20, epochs=5
     )
-    made = Observing(
-        trpo(
-            both, fit, Stopwatch(), settings, step=TrustRegion(kl_limit=0.03), generator=seeded(2)
-        ),
-        both.encoder,
-        see_what_came,
-    )
+    algorithm = NaturalGradient(both, fit, Stopwatch(), settings, generator=seeded(2))
+    made = Observing(algorithm, both.encoder, see_what_came)
     episodes = Episodes(world, both, Stopwatch(), steps=64, seed=0)
     made.update(next(episodes))
     assert episodes.figures["episode_return"] < 20

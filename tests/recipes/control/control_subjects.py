@@ -17,6 +17,7 @@ from rich.console import Console
 from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.control import ControlConfig, control, prepare
 from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
+from fledge.recipes.control.loading import load_player
 from fledge.recipes.pacing import Pace
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
@@ -51,15 +52,17 @@ def subject(algorithm: str, expert: Path | None = None, **fields: Any) -> Iterat
         "copies": 2,
         "steps": 64,
     }
-    if KINDS[algorithm].remembers:
+    if "learning_starts" in ControlConfig.compose(own).model_fields:
         own["learning_starts"] = 16
     if algorithm in IMITATORS:
         own["expert"] = expert
-    config = prepare(ControlConfig(**(own | fields)))
+    config = prepare(ControlConfig.read(own | fields))
     kind = find_kind(algorithm)
-    with closing(make_world(config.world, config.copies or 1)) as world:
-        making = Making(world, config, Stopwatch(), torch.device("cpu"))
-        built = kind.build(making)
+    with closing(make_world(config.world, config.copies)) as world:
+        cpu = torch.device("cpu")
+        imitated = None if config.expert is None else load_player(config.expert, world, cpu)
+        making = Making(world, config, Stopwatch(), cpu, imitated)
+        built = kind.build(making, making.settings)
         if kind.workers:  # one, in this process: what it sends is the same
             kind = replace(kind, workers=False)
         yield Subject(

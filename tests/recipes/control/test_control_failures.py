@@ -67,11 +67,12 @@ def test_a_world_that_breaks_leaves_the_checkpoint_as_it_was(
     monkeypatch.setattr(Fragile, "how", how)
     said_aloud = io.StringIO()
     show = Show(Console(file=said_aloud, width=200))
-    config = ControlConfig(
-        world="Fragile-v0", steps=600, copies=2, steps_per_batch=16, rows_per_update=16,
-        evaluation_episodes=2, pictures=False, out=tmp_path / "run", save_every_s=0.0,
-        evaluate_every=0,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "world": "Fragile-v0", "steps": 600, "copies": 2, "steps_per_batch": 16,
+        "rows_per_update": 16, "evaluation_episodes": 2, "pictures": False,
+        "out": tmp_path / "run", "save_every_s": 0.0, "evaluate_every": 0,
+    }  # fmt: skip
+    config = ControlConfig.read(given)
     run = Run.create(tmp_path / "run", "control", config.model_dump(mode="json"), seed=0)
     with run, pytest.raises(UserError, match=said):
         control(config, show, run)

@@ -64,12 +64,17 @@ def learned(
     folder: Path, name: str, algorithm: str, **more: Any
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Every figure of a run, and its weights."""
-    config = ControlConfig(
-        world=f"{name}Knob-v0", algorithm=algorithm, steps=160, seed=3, copies=2,
-        steps_per_batch=40, rows_per_update=20, updates_per_batch=4, learning_starts=40,
-        widths=(8,), evaluate_every=80, evaluation_episodes=2, pictures=False,
-        out=folder / f"{algorithm}{name}", save_every_s=1000.0, device="cpu", **more,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "world": f"{name}Knob-v0", "algorithm": algorithm, "steps": 160, "seed": 3, "copies": 2,
+        "steps_per_batch": 40, "widths": (8,), "evaluate_every": 80, "evaluation_episodes": 2,
+        "pictures": False, "out": folder / f"{algorithm}{name}", "save_every_s": 1000.0,
+        "device": "cpu", **more,
+    }  # fmt: skip
+    own = {"rows_per_update": 20, "updates_per_step": 4, "learning_starts": 40}
+    if algorithm in ("ppo", "trpo"):
+        own = {"rows_per_update": 20}
+    known = ControlConfig.compose(given).model_fields
+    config = ControlConfig.read({k: each for k, each in own.items() if k in known} | given)
     control(config, Show(Console(file=io.StringIO())))
     run = config.out
     assert run is not None

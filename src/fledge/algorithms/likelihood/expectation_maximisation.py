@@ -9,18 +9,21 @@ nll, Σ_y q(y|x)·(−log π(y|x)), mean over prompts. Singh et al. 2024 (ReST-E
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.minibatches import Minibatches, keep_rows
+from fledge.algorithms.settings import Passes, Sampling
 from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
+from fledge.sample.hints import HINT
 from fledge.score.kl_control import KLControl
 from fledge.score.scoring import (
     groups,
@@ -39,35 +42,73 @@ from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_
 class ExpectationMaximisation:
     gradient_claim = "biased: it climbs log p(o=1|x), not the reward"
 
+    class Settings(Passes):
+        """Of EM for reasoning."""
+
+        keep: Literal["correct", "posterior", "best"] = Field(
+            default="correct",
+            description=(
+                "the right answers, all in proportion to their reward, or the best of the right "
+                "ones in each group"
+            ),
+        )
+        threshold: float | None = Field(
+            default=1.0, description="the reward from which an answer is right; none: any"
+        )
+        restart_from_base: bool = Field(
+            default=False,
+            description="each M-step begins at the base's weights, with the whole of the schedule",
+        )
+        hint: str | None = Field(
+            default=None,
+            description=(
+                "how a prompt without a right answer is asked again, such as {prompt} ({answer}); "
+                "none: it is not"
+            ),
+        )
+
+        def sampling(self) -> Sampling:
+            return Sampling(hint=self.hint, threshold=self.least)
+
+        @property
+        def least(self) -> float:
+            """The reward from which an answer is right."""
+            return -math.inf if self.threshold is None else self.threshold
+
+        @property
+        def restarts(self) -> bool:
+            return self.restart_from_base
+
+        def usual(self, rows: int | None) -> tuple[int, int]:
+            # An M-step that begins at the base has the policy as its result: in one optimizer
+            # step, as others make on a batch, it learns nothing.
+            return (8, 4) if self.restart_from_base else (1, 1)
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: Policy | None = None,
         kl: KLControl | None = None,
-        keep: Literal["correct", "posterior", "best"] = "correct",
-        threshold: float = 1.0,
-        restart_from_base: bool = False,
-        updates_per_step: int = 1,
-        epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """keep: "correct" answers, with a reward of `threshold` or more; the "best" of them in each
-        group; or all, in proportion to their reward ("posterior"). restart_from_base: each M-step
-        starts from the weights that this object was made with, and from the start of the learner's
-        schedule; where nothing was right there is none, and the policy stays as it is.
+        """With `restart_from_base` each M-step starts from the weights that this object was made
+        with; where nothing was right there is none, and the policy stays as it is.
 
         The KL to the reference is measured, not punished: EM has no such term, and β changes
         nothing.
         """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.settings = settings or ExpectationMaximisation.Settings()
         self.reference, self.kl = reference, kl or KLControl(0.0)
-        self.keep, self.threshold = keep, threshold
-        self.minibatches = Minibatches(updates_per_step, epochs, generator, kind=WeighedSamples)
+        self.minibatches = Minibatches(
+            *self.settings.count_updates(), generator, kind=WeighedSamples
+        )
         self.base = None
-        if restart_from_base:
+        if self.settings.restart_from_base:
             self.base = {name: value.clone() for name, value in learner.module.state_dict().items()}
 
     @property
@@ -101,15 +142,15 @@ class ExpectationMaximisation:
         figures |= kl_to(self.reference, samples, self.learner)[1]
         figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
         reward = sum_rewards(batch)
-        if self.keep == "posterior":
+        if self.settings.keep == "posterior":
             if bool((reward < 0).any()):
                 raise UserError(
                     f"a reward of {float(reward.min()):g} is no probability: keep=posterior wants "
                     "0 or more."
                 )
             return samples, reward, figures
-        right = reward >= self.threshold
-        if self.keep == "best":
+        right = reward >= self.settings.least
+        if self.settings.keep == "best":
             right &= reward == group_max(reward, groups(batch))
         return samples, right.to(reward.dtype), figures
 
@@ -177,11 +218,11 @@ class ExpectationMaximisation:
 
 # The best of the group whatever it is worth, as with a reward model, whose scores have no
 # threshold.
-best_of_n = partial(ExpectationMaximisation, keep="best", threshold=float("-inf"))
+BEST_OF_N = ExpectationMaximisation.Settings(keep="best", threshold=None)
 
 # Singh et al. 2024, §3: the M-step starts from the base model each time.
-rest_em = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)
+REST_EM = ExpectationMaximisation.Settings(restart_from_base=True)
 
-# Zelikman et al. 2022, algorithm 1: from the base model each time, too. What makes it STaR is its
-# sampler, which hints (sample/hints.py).
-star = partial(ExpectationMaximisation, keep="correct", restart_from_base=True)
+# Zelikman et al. 2022, algorithm 1: from the base model each time, too; a prompt that nobody
+# answered is asked again with its answer.
+STAR = ExpectationMaximisation.Settings(restart_from_base=True, hint=HINT)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.parts.minibatches import LabelledSettings, Minibatches
 from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
@@ -120,19 +121,28 @@ class GoalCloning:
     led to.
     """
 
+    class Settings(LabelledSettings):
+        """Of goal-conditioned cloning."""
+
+        relabel: Relabel = Field(
+            default="final",
+            description=(
+                "what a step is taken to have been headed for: where its row ended, or any place "
+                "after it, each as likely"
+            ),
+        )
+
     def __init__(
         self,
         policy: ActorCritic,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         goals: Callable[[int, torch.Generator], Tensor],
         generator: torch.Generator,
         goal_of: Callable[[Tensor], Tensor] = lambda obs: obs,
-        relabel: Relabel = "final",
         aim: Aimed | None = None,
-        updates_per_step: int = 32,
-        rows_per_update: int = 64,
     ) -> None:
         """policy: made for `with_goals(…)`. goals: n -> [n, *G]. goal_of: what of an observation is
         a goal, [n, *O] -> [n, *G].
@@ -141,20 +151,17 @@ class GoalCloning:
         """
         self.aim = aim
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
-        self.goals, self.goal_of, self.generator, self.rows_per_update = (
-            goals,
-            goal_of,
-            generator,
-            rows_per_update,
-        )
-        self.relabel: Relabel = relabel
+        self.settings = settings or GoalCloning.Settings()
+        self.goals, self.goal_of, self.generator = goals, goal_of, generator
         self.told: Tensor | None = (
             # the goals of this batch [n, *G]; no state, for nothing is saved while a batch is acted
             # out
             None
         )
         self.labelled = Labelled()
-        self.minibatches = Minibatches(updates_per_step, 1, generator, kind=Trajectories)
+        self.minibatches = Minibatches(
+            self.settings.updates_per_step, 1, generator, kind=Trajectories
+        )
         self.cloning = Supervised(policy, learner, stopwatch)  # pyright: ignore[reportArgumentType]
 
     @property
@@ -181,7 +188,7 @@ class GoalCloning:
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 figures = self.label(batch)
-            rows = self.minibatches.pieces * self.rows_per_update
+            rows = self.minibatches.pieces * self.settings.rows_per_update
             self.minibatches.begin(self.labelled.draw(rows, self.generator), figures)
         return self.minibatches.run(self.cloning.update, between_steps)
 
@@ -198,7 +205,7 @@ class GoalCloning:
             self.aim.observe(self.goal_of(batch.obs[row[:, 0], end]), earned)
         # [N, *G]
         goal = self.goal_of(
-            batch.obs[row, pick_reached(batch, self.relabel, self.generator)][batch.chosen]
+            batch.obs[row, pick_reached(batch, self.settings.relabel, self.generator)][batch.chosen]
         )
         self.labelled.add(
             join_goal(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen]

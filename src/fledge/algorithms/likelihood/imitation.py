@@ -9,14 +9,14 @@ Bagnell 2011, algorithm 3.1. On trajectories that an expert has left behind, beh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.parts.minibatches import LabelledSettings, Minibatches
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.sample.labelled import Labelled
@@ -40,26 +40,35 @@ class DAgger:
     is the version without a parameter: the expert acts in the first batch and never again.
     """
 
+    class Settings(LabelledSettings):
+        """Of imitation."""
+
+        decay: float = Field(
+            default=0.0,
+            ge=0,
+            le=1,
+            description="the expert takes a share of decay^i of the steps of batch i, from 0 on",
+        )
+
     def __init__(
         self,
         policy: ActorCritic,
         expert: Expert,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         generator: torch.Generator,
-        decay: float = 0.0,
-        updates_per_step: int = 32,
-        rows_per_update: int = 64,
     ) -> None:
-        """generator: of what is learned from. rows_per_update: steps, drawn from all that are
-        labelled, in one optimizer step.
-        """
+        """generator: of what is learned from."""
         self.policy, self.expert, self.learner, self.stopwatch = policy, expert, learner, stopwatch
-        self.generator, self.decay, self.rows_per_update = generator, decay, rows_per_update
+        self.settings = settings or DAgger.Settings()
+        self.generator = generator
         self.labelled = Labelled()
         self.batches = 0  # that were labelled
-        self.minibatches = Minibatches(updates_per_step, 1, generator, kind=Trajectories)
+        self.minibatches = Minibatches(
+            self.settings.updates_per_step, 1, generator, kind=Trajectories
+        )
         self.cloning = Supervised(policy, learner, stopwatch)  # pyright: ignore[reportArgumentType]
 
     @property
@@ -70,7 +79,7 @@ class DAgger:
     @property
     def expert_share(self) -> float:
         """β of the batch that is acted out next."""
-        return self.decay**self.batches
+        return self.settings.decay**self.batches
 
     @torch.no_grad()
     def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, None]:
@@ -101,7 +110,7 @@ class DAgger:
         if self.unfinished is None:
             with self.stopwatch.phase("score"):
                 figures = self.label(batch)
-            rows = self.minibatches.pieces * self.rows_per_update
+            rows = self.minibatches.pieces * self.settings.rows_per_update
             self.minibatches.begin(self.labelled.draw(rows, self.generator), figures)
         return self.minibatches.run(self.cloning.update, between_steps)
 
@@ -144,4 +153,4 @@ class DAgger:
 
 
 # Pomerleau 1989: only the expert ever acts.
-behavioural_cloning = partial(DAgger, decay=1.0)
+CLONING = DAgger.Settings(decay=1.0)

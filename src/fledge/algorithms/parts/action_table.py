@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.value.dqn import Exploration
+from fledge.algorithms.parts.exploration import Exploration, ExploringSettings
 from fledge.errors import UserError
 from fledge.worlds.world import Choices, Space
 
@@ -30,6 +31,12 @@ def falling_rate(power: float = 1.0) -> Rate:
     Mansour 2003).
     """
     return lambda visits: visits**-power
+
+
+class TableSettings(ExploringSettings):
+    """Of an algorithm that fills a table."""
+
+    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
 
 
 class ActionTable:

@@ -8,12 +8,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
 from fledge.trajectories import Trajectories
 
 R = TypeVar("R", bound=Trajectories)
+
+
+class LabelledSettings(AlgorithmSettings):
+    """Of an algorithm that clones steps drawn from all that were ever labelled."""
+
+    updates_per_step: int = Field(
+        default=32, ge=1, description="optimizer steps after each batch of samples"
+    )
+    rows_per_update: int = Field(
+        default=64, ge=1, description="labelled steps that an optimizer step learns from"
+    )
 
 
 class Minibatches(Generic[R]):

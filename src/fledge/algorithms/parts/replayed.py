@@ -7,9 +7,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fledge.errors import UserError
+from pydantic import Field
+
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.sample.replay import Replay
 from fledge.trajectories import Trajectories
+
+
+class MemorySettings(AlgorithmSettings):
+    """Of an algorithm that learns from a memory."""
+
+    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
+    buffer: int = Field(default=100_000, ge=1, description="steps that are remembered")
+    learning_starts: int = Field(
+        default=1_000, ge=0, description="world steps before the first optimizer step"
+    )
+    updates_per_step: int = Field(
+        default=32, ge=1, description="optimizer steps for each batch of experience"
+    )
+    rows_per_update: int = Field(
+        default=256, ge=1, description="steps out of the memory that an optimizer step learns from"
+    )
 
 
 class Replayed:
@@ -20,17 +38,11 @@ class Replayed:
         for whoever asks.
     """
 
-    def __init__(self, replay: Replay, updates_per_step: int, learning_starts: int) -> None:
-        """Raises UserError for no optimizer step at all."""
-        if updates_per_step < 1:
-            raise UserError(
-                f"`updates_per_step` is {updates_per_step}: nothing would be learned. Give 1 or "
-                "more optimizer steps a batch."
-            )
-        self.replay, self.updates_per_step, self.learning_starts = (
-            replay,
-            updates_per_step,
-            learning_starts,
+    def __init__(self, replay: Replay, settings: MemorySettings) -> None:
+        self.replay = replay
+        self.updates_per_step, self.learning_starts = (
+            settings.updates_per_step,
+            settings.learning_starts,
         )
         self.world_steps = 0  # that were chosen, ever
         self._clear()

@@ -15,10 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.policy.ppo import ActorCritic
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
 from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
@@ -34,24 +36,35 @@ class AdvantageActorCritic:
     )
     unfinished = None  # one optimizer step per batch: the samples are the current policy's
 
+    class Settings(AlgorithmSettings):
+        """Of actor–critic."""
+
+        gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
+        gae_lambda: float = Field(
+            default=1.0, ge=0, le=1, description="of the advantage estimation"
+        )
+        value_coefficient: float = Field(
+            default=0.5, ge=0, description="of the value error in the loss"
+        )
+        entropy_coefficient: float = Field(default=0.0, ge=0, description="of the entropy bonus")
+        truncate_at: float | None = Field(
+            default=None,
+            gt=0,
+            description=(
+                "the largest importance weight of a step that an older policy made; none: all "
+                "steps are its own"
+            ),
+        )
+
     def __init__(
         self,
         actor_critic: ActorCritic,
         learner: Learner,
         stopwatch: Stopwatch,
-        *,
-        gamma: float = 0.99,
-        gae_lambda: float = 1.0,
-        value_coefficient: float = 0.5,
-        entropy_coefficient: float = 0.0,
-        truncate_at: float | None = None,
+        settings: Settings | None = None,
     ) -> None:
-        """truncate_at: the largest importance weight of a step, where samples are those of an older
-        policy; None: they are its own.
-        """
         self.actor_critic, self.learner, self.stopwatch = actor_critic, learner, stopwatch
-        self.gamma, self.gae_lambda, self.truncate_at = gamma, gae_lambda, truncate_at
-        self.value_coefficient, self.entropy_coefficient = value_coefficient, entropy_coefficient
+        self.settings = settings or AdvantageActorCritic.Settings()
 
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
@@ -69,13 +82,18 @@ class AdvantageActorCritic:
 
         def loss(rows: Judged) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp, entropy, value = self.actor_critic.evaluate(
-                rows.obs[:, :-1], rows.action, rows.chosen, entropy=self.entropy_coefficient != 0
+                rows.obs[:, :-1],
+                rows.action,
+                rows.chosen,
+                entropy=self.settings.entropy_coefficient != 0,
             )
             policy_loss = total(nll(logp, rows.weight), rows.chosen, count)
             value_loss = total(value_error(value, rows.target), rows.chosen, count)
-            whole = policy_loss + self.value_coefficient * value_loss
-            if self.entropy_coefficient:
-                whole = whole - self.entropy_coefficient * total(entropy, rows.chosen, count)
+            whole = policy_loss + self.settings.value_coefficient * value_loss
+            if self.settings.entropy_coefficient:
+                whole = whole - self.settings.entropy_coefficient * total(
+                    entropy, rows.chosen, count
+                )
             return whole, {"policy_loss": policy_loss, "value_loss": value_loss}
 
         with self.stopwatch.phase("fit"):
@@ -90,7 +108,9 @@ class AdvantageActorCritic:
         """
         logp, _, value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)
         ends = (batch.chosen, batch.terminated, batch.truncated)
-        advantage, target = gae(batch.reward, value, *ends, self.gamma, self.gae_lambda)
+        advantage, target = gae(
+            batch.reward, value, *ends, self.settings.gamma, self.settings.gae_lambda
+        )
         figures = {
             "explained_variance": explained_variance(
                 value[:, :-1], target, batch.chosen, self.learner.sum
@@ -99,13 +119,14 @@ class AdvantageActorCritic:
                 self.learner.sum(total(-logp, batch.chosen, self.learner.count(batch.chosen)))
             ),
         }
-        if self.truncate_at is not None:
+        if self.settings.truncate_at is not None:
             if batch.logp is None:
                 raise UserError(
                     "samples of an older policy came without its log-probabilities: keep them "
                     "(`logp`)."
                 )
-            ratio = log_ratio(logp, batch.logp, batch.chosen).exp().clamp(max=self.truncate_at)
+            ratio = log_ratio(logp, batch.logp, batch.chosen).exp()
+            ratio = ratio.clamp(max=self.settings.truncate_at)
             advantage = advantage * ratio
             figures["importance_weight"] = float(
                 self.learner.sum(total(ratio, batch.chosen, self.learner.count(batch.chosen)))

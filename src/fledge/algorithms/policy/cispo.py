@@ -7,8 +7,6 @@ The mean is over all tokens of the step; eq. 4 divides within each prompt.
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor
 
 from fledge.algorithms.policy.grpo import GRPO
@@ -25,4 +23,4 @@ def clipped_weight(
 
 
 # No lower bound, as in the paper, which does not print the upper one: 5 here.
-cispo = partial(GRPO, surrogate=clipped_weight, average="token", clip_low=1.0, clip_high=4.0)
+CISPO = GRPO.Settings(surrogate=clipped_weight, average="token", clip_low=1.0, clip_high=4.0)

@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor, nn
 
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.fit import nll, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -35,16 +37,23 @@ class ControlVariate:
     gradient_claim = "unbiased"
     unfinished = None  # one optimizer step per batch
 
+    class Settings(AlgorithmSettings):
+        """Of REINFORCE with a control variate."""
+
+        value_coefficient: float = Field(
+            default=0.5, ge=0, description="of the guess's error in the loss"
+        )
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         action_value: nn.Module,
         reference: Policy | None = None,
         kl: KLControl | None = None,
-        value_coefficient: float = 0.5,
     ) -> None:
         """action_value: Q̂ of all actions, [N, D] -> [N, V], from the trunk's hidden states, which
         it never moves.
@@ -52,17 +61,9 @@ class ControlVariate:
         It learns if the learner holds its parameters (`SharedCritic(policy, action_value)`). A
         micro-batch takes memory for [N, V].
         """
-        self.policy, self.learner, self.stopwatch, self.action_value = (
-            policy,
-            learner,
-            stopwatch,
-            action_value,
-        )
-        self.reference, self.kl, self.value_coefficient = (
-            reference,
-            kl or KLControl(0.0),
-            value_coefficient,
-        )
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.action_value, self.settings = action_value, settings or ControlVariate.Settings()
+        self.reference, self.kl = reference, kl or KLControl(0.0)
 
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
@@ -90,7 +91,9 @@ class ControlVariate:
             given_back = (logits.softmax(-1) * value.detach()).sum(-1)  # [N]
             policy_loss = (nll(logp, back - guess.detach()) - given_back).sum() / rows
             value_loss = value_error(guess, back).sum() / tokens
-            return policy_loss + self.value_coefficient * value_loss, {"value_loss": value_loss}
+            return policy_loss + self.settings.value_coefficient * value_loss, {
+                "value_loss": value_loss
+            }
 
         with self.stopwatch.phase("fit"):
             figures |= distance | self.learner.step(loss, scored) | {"kl_coefficient": self.kl.beta}

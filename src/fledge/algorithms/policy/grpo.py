@@ -11,13 +11,14 @@ the old policy's k1, times the clipped ratio, as the reward is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
+from pydantic import Field, SkipValidation
 from torch import Tensor
 
 from fledge.algorithms.parts.minibatches import Minibatches, keep_rows
+from fledge.algorithms.settings import Passes, Sampling
 from fledge.fit import clipped_ratio, kl_k3, total
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -74,60 +75,82 @@ def clipped_token_ratio(
 
 
 class GRPO:
-    gradient_claim = "biased: the group's standard deviation and the row's length divide"
+    class Settings(Passes):
+        """Of GRPO and of what differs from it in a setting."""
+
+        clip_low: float = Field(
+            default=0.2, gt=0, le=1, description="the ratio counts down to 1 − this"
+        )
+        clip_high: float = Field(default=0.2, gt=0, description="the ratio counts up to 1 + this")
+        average: Average = Field(
+            default="row",
+            description=(
+                "of the loss: over a row's tokens and then rows, over all tokens of the step, or "
+                "over rows only (sum)"
+            ),
+        )
+        divide_by_std: bool = Field(
+            default=True, description="the advantage, by the spread within its group"
+        )
+        drop_equal_groups: bool = Field(
+            default=False, description="groups that all earned the same do not count"
+        )
+        redraws: int = Field(
+            default=0,
+            ge=0,
+            description=(
+                "rounds in which prompts whose answers all earned the same give way to the next "
+                "prompts (dynamic sampling)"
+            ),
+        )
+        overlong_penalty: bool = Field(
+            default=False,
+            description="answers pay for the last fifth of max_new_tokens, the more the longer",
+        )
+        length_buffer: int | None = Field(
+            default=None, ge=1, exclude=True
+        )  # tokens; None: that fifth
+        surrogate: SkipValidation[Surrogate] = Field(default=clipped_token_ratio, exclude=True)
+
+        def buffer(self, limit: int) -> int:
+            """How many of an answer's last tokens cost."""
+            return self.length_buffer or max(1, limit // 5)
+
+        def sampling(self) -> Sampling:
+            return Sampling(smallest_group=2, redraws=self.redraws)
 
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: Policy | None = None,
         kl: KLControl | None = None,
-        surrogate: Surrogate = clipped_token_ratio,
-        divide_by_std: bool = True,
-        average: Average = "row",
-        clip_low: float = 0.2,
-        clip_high: float = 0.2,
-        drop_equal_groups: bool = False,
         length_limit: int | None = None,
-        length_buffer: int | None = None,
-        updates_per_step: int = 1,
-        epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """average: "row" is the mean over a row's tokens, then over rows; "token" over all tokens
-        of the step; "sum" over rows only.
-
-        drop_equal_groups: groups that all earned the same do not count. length_limit,
-        length_buffer: of `overlong_penalty`, tokens; the buffer is a fifth of the limit unless
-        given, and at least 1.
+        """length_limit: tokens that an answer may have, before which `overlong_penalty` begins;
+        None: it never does.
         """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.settings = s = settings or GRPO.Settings()
         self.reference, self.kl = reference, kl or KLControl(0.0)
-        self.surrogate, self.clip_low, self.clip_high = surrogate, clip_low, clip_high
-        self.divide_by_std, self.average, self.drop_equal_groups = (
-            divide_by_std,
-            average,
-            drop_equal_groups,
-        )
-        self.length_limit = length_limit
-        self.length_buffer = max(
-            1, (length_limit or 0) // 5 if length_buffer is None else length_buffer
-        )
-        self.minibatches = Minibatches(updates_per_step, epochs, generator, kind=WeighedSamples)
-        length = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}[
-            average
-        ]
-        divisors = ["the group's standard deviation"] * divide_by_std + length
+        self.length_limit = length_limit if s.overlong_penalty else None
+        self.minibatches = Minibatches(*s.count_updates(), generator, kind=WeighedSamples)
+
+    @property
+    def gradient_claim(self) -> str:
+        s = self.settings
+        length = {"row": ["the row's length"], "token": ["the number of tokens"], "sum": []}
+        divisors = ["the group's standard deviation"] * s.divide_by_std + length[s.average]
         if divisors:
-            self.gradient_claim = (
-                f"biased: {' and '.join(divisors)} {'divides' if len(divisors) == 1 else 'divide'}"
-            )
-        elif drop_equal_groups or length_limit is not None:
-            self.gradient_claim = "biased: groups are dropped or lengths punished"
-        else:
-            self.gradient_claim = "unbiased up to scale (G-1)/G"
+            verb = "divides" if len(divisors) == 1 else "divide"
+            return f"biased: {' and '.join(divisors)} {verb}"
+        if s.drop_equal_groups or self.length_limit is not None:
+            return "biased: groups are dropped or lengths punished"
+        return "unbiased up to scale (G-1)/G"
 
     @property
     def unfinished(self) -> WeighedSamples | None:
@@ -188,14 +211,14 @@ class GRPO:
         ends = (batch.chosen, batch.terminated, batch.truncated)
         late = torch.zeros_like(reward)  # [B]
         if self.length_limit is not None:
-            late = overlong_penalty(batch.chosen.sum(1), self.length_limit, self.length_buffer).to(
-                reward.dtype
-            )
+            buffer = self.settings.buffer(self.length_limit)
+            length = batch.chosen.sum(1)
+            late = overlong_penalty(length, self.length_limit, buffer).to(reward.dtype)
         worth = reward + late
         advantage = difference(
             reward_to_go(batch.reward, *ends) + late[:, None], group_mean(worth, group)[:, None]
         )
-        if self.divide_by_std:
+        if self.settings.divide_by_std:
             # Asked of the numbers themselves: the spread of equal ones is a rounding error, and
             # dividing by it would make it 1.
             flat = equal_in_group(worth, group)
@@ -203,7 +226,7 @@ class GRPO:
         distance = reward_to_go(kl, *ends) - group_mean(kl.sum(1), group)[:, None]
         weight = torch.where(batch.chosen, advantage - self.kl.beta * distance, 0.0)
         weighed = WeighedSamples.of(batch, weight=weight)
-        if self.drop_equal_groups:
+        if self.settings.drop_equal_groups:
             weighed = keep_rows(
                 weighed, ~equal_in_group(reward, group), at_least=self.minibatches.pieces
             )
@@ -211,24 +234,25 @@ class GRPO:
 
     def fit(self, batch: WeighedSamples) -> dict[str, float]:
         """One optimizer step."""
+        s = self.settings
         rows, tokens = self.learner.count(batch.chosen.any(1)), self.learner.count(batch.chosen)
 
         def loss(part: WeighedSamples) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp = self.policy.log_prob(part.obs, part.action, part.chosen)
             old_logp = logp.detach() if self.one_step else part.logp
-            each, ratio = self.surrogate(
-                logp, old_logp, part.weight, part.chosen, self.clip_low, self.clip_high
+            each, ratio = s.surrogate(
+                logp, old_logp, part.weight, part.chosen, s.clip_low, s.clip_high
             )
-            outside = ((ratio < 1 - self.clip_low) | (ratio > 1 + self.clip_high)).float()
+            outside = ((ratio < 1 - s.clip_low) | (ratio > 1 + s.clip_high)).float()
             marks = {
                 "clip_fraction": total(outside, part.chosen, tokens),
                 "policy_kl": total(kl_k3(old_logp, logp.detach()), part.chosen, tokens),
             }
             if self.one_step and not self.penalised:
                 marks["drift"] = drift(logp, part, tokens)
-            if self.average == "row":
+            if s.average == "row":
                 each = each / part.chosen.sum(1, keepdim=True).clamp(min=1)
-            return total(each, part.chosen, tokens if self.average == "token" else rows), marks
+            return total(each, part.chosen, tokens if s.average == "token" else rows), marks
 
         return self.learner.step(loss, batch, check=drift_is_small)
 
@@ -247,10 +271,16 @@ class GRPO:
 
 # Liu et al. 2025, "Understanding R1-Zero-Like Training", §3.2: neither division. Their constant,
 # the generation budget, is 1 here: it only scales the learning rate.
-dr_grpo = partial(GRPO, divide_by_std=False, average="sum")
+DR_GRPO = GRPO.Settings(divide_by_std=False, average="sum")
 
 # Yu et al. 2025, eqs. 8–13. The mean is over all tokens of the step; eq. 8 divides within each
-# prompt. Over-long shaping starts when `length_limit` is given (their L_max; the buffer is a fifth
-# of it, as theirs). Their dynamic sampling is the sampler's (`redraws` of sample/rollouts.py);
-# groups that are without spread even so are dropped here.
-dapo = partial(GRPO, average="token", clip_low=0.2, clip_high=0.28, drop_equal_groups=True)
+# prompt. Their L_max is max_new_tokens, the buffer a fifth of it, as theirs. Groups without
+# spread even after dynamic sampling are dropped.
+DAPO = GRPO.Settings(
+    average="token",
+    clip_low=0.2,
+    clip_high=0.28,
+    drop_equal_groups=True,
+    overlong_penalty=True,
+    redraws=3,
+)

@@ -6,8 +6,6 @@ sample: policy, in groups.  score, weigh: as GRPO.  fit: clipped ratio of sequen
 
 from __future__ import annotations
 
-from functools import partial
-
 from torch import Tensor
 
 from fledge.algorithms.policy.grpo import GRPO
@@ -32,4 +30,4 @@ def clipped_sequence_ratio(
 
 
 # The clip range of §5.1: a mean over tokens moves far less than any one of them.
-gspo = partial(GRPO, surrogate=clipped_sequence_ratio, clip_low=3e-4, clip_high=4e-4)
+GSPO = GRPO.Settings(surrogate=clipped_sequence_ratio, clip_low=3e-4, clip_high=4e-4)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.fisher_vector_product import (
@@ -23,6 +24,7 @@ from fledge.algorithms.parts.fisher_vector_product import (
 )
 from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.settings import WorldPasses
 from fledge.errors import Diverged
 from fledge.fit import total, value_error
 from fledge.learner import Learner
@@ -59,15 +61,17 @@ class FixedRate:
         return {"policy_gain": gain, "policy_kl": kl}
 
 
-@dataclass(frozen=True)
-class NaturalGradientSettings:
-    gamma: float = 0.99
-    gae_lambda: float = 0.95
-    whiten_advantage: bool = True
-    damping: float = 0.1  # added to the Fisher matrix's diagonal
-    solver_steps: int = 10  # of conjugate gradient
-    critic_updates: int = 40  # optimizer steps of the critic on each batch, all epochs together
-    critic_epochs: int = 10  # passes over each batch
+class StepSettings(WorldPasses):
+    """Of a policy step of one's own; updates and epochs are the critic's."""
+
+    gamma: float = Field(default=0.99, ge=0, le=1, description="discount per step")
+    gae_lambda: float = Field(default=0.95, ge=0, le=1, description="of the advantage estimation")
+    whiten_advantage: bool = Field(default=True, description="over all steps of the batch")
+    damping: float = Field(default=0.1, ge=0, description="added to the Fisher matrix's diagonal")
+    solver_steps: int = Field(default=10, ge=1, description="of conjugate gradient")
+
+    def step(self) -> PolicyStep:
+        raise NotImplementedError
 
 
 class NaturalGradient:
@@ -75,15 +79,22 @@ class NaturalGradient:
     `Learner(actor_critic.critic, …)`.
     """
 
+    class Settings(StepSettings):
+        """Of the natural policy gradient."""
+
+        natural_rate: float = Field(default=0.05, gt=0, description="of the policy's step")
+
+        def step(self) -> PolicyStep:
+            return FixedRate(self.natural_rate)
+
     def __init__(
         self,
         actor_critic: ActorCritic,
         learner: Learner,
         stopwatch: Stopwatch,
-        settings: NaturalGradientSettings = NaturalGradientSettings(),
+        settings: StepSettings | None = None,
         *,
         generator: torch.Generator,
-        step: PolicyStep = FixedRate(),
     ) -> None:
         """generator: of the order in which the critic sees the rows. Raises ValueError for a
         learner of the policy's parameters.
@@ -94,16 +105,10 @@ class NaturalGradient:
                 "the learner was given parameters of the policy, which takes steps of its own "
                 "here: give it `actor_critic.critic`."
             )
-        self.actor_critic, self.learner, self.stopwatch, self.settings = (
-            actor_critic,
-            learner,
-            stopwatch,
-            settings,
-        )
-        self.step = step
-        self.minibatches = Minibatches(
-            settings.critic_updates, settings.critic_epochs, generator, kind=Judged
-        )
+        self.actor_critic, self.learner, self.stopwatch = actor_critic, learner, stopwatch
+        self.settings = settings or NaturalGradient.Settings()
+        self.step = self.settings.step()
+        self.minibatches = Minibatches(*self.settings.count_updates(), generator, kind=Judged)
 
     @property
     def unfinished(self) -> Judged | None:

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.settings import AlgorithmSettings, Sampling
 from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.learner import Learner
@@ -30,28 +32,46 @@ from fledge.weigh import effective_sample_size, importance_weights, reward_to_go
 
 
 class OffPolicy:
-    gradient_claim = "unbiased"
+    class Settings(AlgorithmSettings):
+        """Of REINFORCE off policy."""
+
+        importance: Literal["trajectory", "decision"] = Field(
+            default="decision",
+            description=(
+                "weights of the whole row, or of each reward by the decisions up to it, which "
+                "vary less"
+            ),
+        )
+        truncate_at: float | None = Field(
+            default=None,
+            gt=0,
+            description="the largest importance weight, bias for variance; none: any",
+        )
+        baseline_value: float = Field(
+            default=0.0, description="what a return is compared with, a constant"
+        )
+        gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
+        epochs: int = Field(
+            default=1, ge=1, description="optimizer steps on each batch, with all its rows in each"
+        )
+
+        def sampling(self) -> Sampling:
+            return Sampling(of_base=True)
+
+        def count_updates(self, rows: int | None = None) -> tuple[int, int]:
+            return self.epochs, self.epochs
 
     def __init__(
         self,
         policy: Policy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: Policy | None = None,
         kl: KLControl | None = None,
-        weights: Literal["trajectory", "decision"] = "decision",
-        truncate_at: float | None = None,
-        baseline_value: float = 0.0,
-        gamma: float = 1.0,
-        epochs: int = 1,
     ) -> None:
-        """epochs: optimizer steps on one batch of samples, all its rows in each. weights: the whole
-        trajectory's, or at each reward that of the decisions up to it, which varies less.
-        truncate_at: bias for variance.
-
-        Raises UserError for a rule with top-k or top-p.
-        """
+        """Raises UserError for a rule with top-k or top-p."""
         if isinstance(policy, TokenPolicy) and policy.rule.truncates:
             raise UserError(
                 f"top_k={policy.rule.top_k}, top_p={policy.rule.top_p} were given: off-policy "
@@ -59,25 +79,23 @@ class OffPolicy:
                 "top_p=1 and min_p=0; the temperature is free."
             )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.settings = settings or OffPolicy.Settings()
         self.reference, self.kl = reference, kl or KLControl(0.0)
-        self.weights, self.truncate_at, self.baseline_value, self.gamma = (
-            weights,
-            truncate_at,
-            baseline_value,
-            gamma,
-        )
-        self.minibatches = Minibatches(epochs, epochs, kind=Sampled)
-        if truncate_at is not None:
-            self.gradient_claim = f"biased: importance weights end at {truncate_at:g}"
-        elif epochs > 1:
-            self.gradient_claim = (
+        self.minibatches = Minibatches(*self.settings.count_updates(), kind=Sampled)
+
+    @property
+    def gradient_claim(self) -> str:
+        s = self.settings
+        if s.truncate_at is not None:
+            return f"biased: importance weights end at {s.truncate_at:g}"
+        if s.epochs > 1:
+            return (
                 "biased: from its second step on one batch the policy has been fitted to those "
                 "samples"
             )
-        elif gamma != 1:
-            self.gradient_claim = (
-                "biased: rewards are discounted from each step, not from the start"
-            )
+        if s.gamma != 1:
+            return "biased: rewards are discounted from each step, not from the start"
+        return "unbiased"
 
     @property
     def unfinished(self) -> Sampled | None:
@@ -124,7 +142,7 @@ class OffPolicy:
         """
         logp = log_prob_in_pieces(self.policy, batch, self.learner)
         tokens = self.learner.count(batch.chosen)
-        weight = importance_weights(logp, batch.logp, batch.chosen, self.truncate_at)
+        weight = importance_weights(logp, batch.logp, batch.chosen, self.settings.truncate_at)
         whole = weight[:, -1]  # [B]
         own = batch.replace(logp=logp)
         kl, figures = kl_to(self.reference, own, self.learner, whole)
@@ -145,11 +163,13 @@ class OffPolicy:
 
     def weigh(self, batch: Trajectories, weight: Tensor, reward: Tensor) -> Tensor:
         """[B, T]: Σ_{s≥t} w_s r_s − w_t b per decision; w (Σ_{s≥t} r_s − b) per trajectory."""
-        ends = (batch.chosen, batch.terminated, batch.truncated, self.gamma)
-        if self.weights == "decision":
-            advantage = reward_to_go(weight * reward, *ends) - weight * self.baseline_value
+        ends = (batch.chosen, batch.terminated, batch.truncated, self.settings.gamma)
+        if self.settings.importance == "decision":
+            advantage = reward_to_go(weight * reward, *ends) - weight * self.settings.baseline_value
         else:
-            advantage = weight[:, -1:] * (reward_to_go(reward, *ends) - self.baseline_value)
+            advantage = weight[:, -1:] * (
+                reward_to_go(reward, *ends) - self.settings.baseline_value
+            )
         return torch.where(batch.chosen, advantage, 0.0)
 
     def state_dict(self) -> dict[str, Any]:

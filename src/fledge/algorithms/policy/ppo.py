@@ -8,15 +8,17 @@ error − entropy bonus. Schulman et al. 2017, eqs. 7 and 9; per-token KL and β
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.settings import Passes, WorldPasses
 from fledge.fit import clipped_ratio, kl_k1, kl_k3, nll, total, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -49,24 +51,14 @@ class Proximal(Judged):
 
 
 @dataclass(frozen=True)
-class PPOSettings:
-    gamma: float = 1.0
-    gae_lambda: float = 0.95
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    value_clip: float | None = 0.2
-    value_coefficient: float = 0.5
-    entropy_coefficient: float = 0.0
-    whiten_advantage: bool = True
-    epochs: int = 1  # passes over each batch of samples
-    updates_per_step: int = 4  # optimizer steps over each batch of samples, all epochs together
-    target_kl: float | None = (
-        None  # nats per token between new and old policy that end the update early
-    )
-    ptx_coefficient: float = 0.0
-    rows: Literal["trajectories", "steps"] = (
-        "trajectories"  # what a batch is cut into for its optimizer steps
-    )
+class Pretraining:
+    """The γ_ptx term: a plain policy over the same network, an endless supply of text rows, and
+    γ_ptx.
+    """
+
+    policy: TokenPolicy
+    texts: Any  # a sampler
+    coefficient: float
 
 
 class PPO:
@@ -74,29 +66,81 @@ class PPO:
         "biased: a learned critic bootstraps, advantages are whitened, and the mean is over tokens"
     )
 
+    class Settings(Passes):
+        """Of PPO; in texts with those of its pre-training term."""
+
+        gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
+        gae_lambda: float = Field(
+            default=0.95, ge=0, le=1, description="of the advantage estimation"
+        )
+        clip_low: float = Field(
+            default=0.2, gt=0, le=1, description="the ratio counts down to 1 − this"
+        )
+        clip_high: float = Field(default=0.2, gt=0, description="the ratio counts up to 1 + this")
+        value_clip: float | None = Field(
+            default=0.2,
+            gt=0,
+            description="the value may move this far from its old one; none: freely",
+        )
+        value_coefficient: float = Field(
+            default=0.5, ge=0, description="of the value error in the loss"
+        )
+        entropy_coefficient: float = Field(default=0.0, ge=0, description="of the entropy bonus")
+        update_kl: float | None = Field(
+            default=None,
+            gt=0,
+            description=(
+                "nats a step between new and old policy that end a batch's updates early; none: "
+                "never"
+            ),
+        )
+        whiten_advantage: bool = Field(
+            default=True, description="over all steps of the batch, before it is cut"
+        )
+
+        def usual(self, rows: int | None) -> tuple[int, int]:
+            return 4, 1
+
+    class InWorlds(Settings, WorldPasses):
+        """Of PPO on single steps of a world."""
+
+        def count_updates(self, rows: int | None = None) -> tuple[int, int]:
+            return WorldPasses.count_updates(self, rows)
+
+    class InTexts(Settings):
+        """Of RLHF: of PPO, of where its critic lives, and of its pre-training term."""
+
+        critic: Literal["shared", "separate"] = Field(
+            default="shared",
+            description="a value head on the policy's trunk, or a network of its own",
+        )
+        ptx_coefficient: float = Field(
+            default=0.0, ge=0, description="γ_ptx, of the pre-training loss mixed in"
+        )
+        ptx_data: str = Field(
+            default="python",
+            description="the text of that loss (as in `fledge pretrain data=…`)",
+        )
+        ptx_tokens_per_step: int = Field(
+            default=2048, ge=2, description="tokens of that text an optimizer step"
+        )
+
     def __init__(
         self,
         actor_critic: ActorCritic,
         learner: Learner,
         stopwatch: Stopwatch,
-        settings: PPOSettings,
+        settings: Settings | None = None,
         *,
         generator: torch.Generator,
         reference: Policy | None = None,
         kl: KLControl | None = None,
-        pretraining: tuple[TokenPolicy, Iterator[Trajectories]] | None = None,
+        pretraining: Pretraining | None = None,
     ) -> None:
-        """pretraining: the policy and an endless supply of text rows for the γ_ptx term."""
-        self.actor_critic, self.learner, self.stopwatch, self.settings = (
-            actor_critic,
-            learner,
-            stopwatch,
-            settings,
-        )
+        self.settings = settings or PPO.Settings()
+        self.actor_critic, self.learner, self.stopwatch = actor_critic, learner, stopwatch
         self.reference, self.kl, self.pretraining = reference, kl or KLControl(0.0), pretraining
-        self.minibatches = Minibatches(
-            settings.updates_per_step, settings.epochs, generator, kind=Proximal
-        )
+        self.minibatches = Minibatches(*self.settings.count_updates(), generator, kind=Proximal)
 
     @property
     def unfinished(self) -> Proximal | None:
@@ -112,7 +156,7 @@ class PPO:
             with self.stopwatch.phase("score"):
                 judged, figures = self.weigh(*self.score(batch.to(self.learner.device)))
             self.minibatches.begin(
-                judged.as_steps() if self.settings.rows == "steps" else judged, figures
+                judged.as_steps() if isinstance(self.settings, WorldPasses) else judged, figures
             )
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps, self._far_enough)
@@ -121,7 +165,7 @@ class PPO:
         return figures
 
     def _far_enough(self, step: Mapping[str, float]) -> bool:
-        return self.settings.target_kl is not None and step["policy_kl"] > self.settings.target_kl
+        return self.settings.update_kl is not None and step["policy_kl"] > self.settings.update_kl
 
     @torch.no_grad()
     def score(self, batch: Trajectories) -> tuple[Trajectories, Tensor, Tensor, Tensor]:
@@ -221,27 +265,26 @@ class PPO:
         self,
     ) -> list[tuple[Callable[[Trajectories], tuple[Tensor, Mapping[str, Tensor]]], Trajectories]]:
         """γ_ptx·nll on a batch of text, so that the policy keeps what pre-training taught it."""
-        if self.pretraining is None or not self.settings.ptx_coefficient:
+        mixed = self.pretraining
+        if mixed is None:
             return []
-        policy, texts = self.pretraining
-        text = next(texts)
+        text = next(mixed.texts)
         count = self.learner.count(text.chosen)
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:
             plain = total(
-                nll(policy.log_prob(rows.obs, rows.action, rows.chosen)), rows.chosen, count
+                nll(mixed.policy.log_prob(rows.obs, rows.action, rows.chosen)), rows.chosen, count
             )
-            return self.settings.ptx_coefficient * plain, {"pretraining_loss": plain}
+            return mixed.coefficient * plain, {"pretraining_loss": plain}
 
         return [(loss, text)]
 
     def state_dict(self) -> dict[str, Any]:
-        texts = None if self.pretraining is None else self.pretraining[1]
         return {
             "learner": self.learner.state_dict(),
             "kl": self.kl.state_dict(),
             "minibatches": self.minibatches.state_dict(),
-            "pretraining": None if texts is None else texts.state_dict(),  # pyright: ignore
+            "pretraining": self.pretraining and self.pretraining.texts.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -249,4 +292,4 @@ class PPO:
         self.kl.load_state_dict(state["kl"])
         self.minibatches.load_state_dict(state["minibatches"])
         if self.pretraining:
-            self.pretraining[1].load_state_dict(state["pretraining"])  # pyright: ignore
+            self.pretraining.texts.load_state_dict(state["pretraining"])

@@ -12,14 +12,15 @@ have come.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.judged import Judged
 from fledge.algorithms.policy.ppo import ActorCritic
+from fledge.algorithms.settings import AlgorithmSettings, Sampling
 from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
 from fledge.policy import Policy
@@ -44,57 +45,65 @@ class Scored(Policy, Protocol):
 
 
 class Reinforce:
-    gradient_claim = "unbiased"
     # one optimizer step per batch, as the estimator asks: the samples are the current policy's
     unfinished = None
+
+    class Settings(AlgorithmSettings):
+        """Of REINFORCE."""
+
+        baseline: Baseline = Field(
+            default="leave_one_out",
+            description="what a return is compared with; value: what a critic foretells (worlds)",
+        )
+        baseline_value: float = Field(default=0.0, description="that of baseline=constant")
+        gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
+        value_coefficient: float = Field(
+            default=0.5, ge=0, description="baseline=value: of the critic's error in the loss"
+        )
+
+        def sampling(self) -> Sampling:
+            alone = self.baseline in ("none", "constant", "value")
+            return Sampling(smallest_group=1 if alone else 2)
 
     def __init__(
         self,
         policy: Scored,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: Policy | None = None,
         actor_critic: ActorCritic | None = None,
-        value_coefficient: float = 0.5,
         kl: KLControl | None = None,
-        baseline: Baseline = "leave_one_out",
-        baseline_value: float = 0.0,
-        gamma: float = 1.0,
         sampled_in_fp32: bool = False,
     ) -> None:
-        """baseline_value: of the `constant` baseline. actor_critic: the policy together with the
-        critic of `value`.
+        """actor_critic: the policy together with the critic of baseline="value".
 
         sampled_in_fp32: the samples' log-probabilities are what a trainer in float32 would find,
             which saves a forward pass of the KL.
         """
-        if (actor_critic is None) == (baseline == "value"):
+        self.settings = settings or Reinforce.Settings()
+        if (actor_critic is None) == (self.settings.baseline == "value"):
             raise ValueError(
-                f"baseline={baseline!r} and actor_critic={actor_critic}: a critic belongs to "
-                "baseline='value'."
+                f"baseline={self.settings.baseline!r} and actor_critic={actor_critic}: a critic "
+                "belongs to baseline='value'."
             )
-        self.actor_critic, self.value_coefficient = actor_critic, value_coefficient
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.actor_critic, self.sampled_in_fp32 = actor_critic, sampled_in_fp32
         self.reference, self.kl = reference, kl or KLControl(0.0)
-        self.baseline: Baseline = baseline
-        self.baseline_value, self.gamma, self.sampled_in_fp32 = (
-            baseline_value,
-            gamma,
-            sampled_in_fp32,
-        )
-        if gamma != 1:
-            self.gradient_claim = (
-                "biased: rewards are discounted from each step, not from the start"
-            )
-        elif baseline == "value":
-            self.gradient_claim = (
+
+    @property
+    def gradient_claim(self) -> str:
+        s = self.settings
+        if s.gamma != 1:
+            return "biased: rewards are discounted from each step, not from the start"
+        if s.baseline == "value":
+            return (
                 "biased: where time cuts an episode off, a learned critic says what would have come"
             )
-        elif baseline in ("group", "batch"):
-            self.gradient_claim = (
-                f"unbiased up to scale {'(G-1)/G' if baseline == 'group' else '(B-1)/B'}"
-            )
+        if s.baseline in ("group", "batch"):
+            return f"unbiased up to scale {'(G-1)/G' if s.baseline == 'group' else '(B-1)/B'}"
+        return "unbiased"
 
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
@@ -130,7 +139,7 @@ class Reinforce:
                 "policy_loss": policy_loss,
                 "value_loss": value_loss,
             }
-            return policy_loss + self.value_coefficient * value_loss, marks
+            return policy_loss + self.settings.value_coefficient * value_loss, marks
 
         with self.stopwatch.phase("fit"):
             figures |= self.learner.step(loss, weighed, check=drift_is_small)
@@ -168,24 +177,24 @@ class Reinforce:
         ends = (batch.chosen, batch.terminated, batch.truncated)
         if self.actor_critic is not None:
             value = self.actor_critic.evaluate(batch.obs, batch.action, batch.chosen)[2]  # [B, T+1]
-            advantage, target = gae(reward, value, *ends, self.gamma, 1.0)
+            advantage, target = gae(reward, value, *ends, self.settings.gamma, 1.0)
             return Judged.of(batch, weight=advantage, target=target)
-        back = reward_to_go(reward, *ends, self.gamma)  # [B, T]
+        back = reward_to_go(reward, *ends, self.settings.gamma)  # [B, T]
         # [B], at the first step of each row
         score = back.gather(1, batch.chosen.int().argmax(1, keepdim=True)).squeeze(1)
         group = groups(batch)
-        if self.baseline == "leave_one_out":
+        if self.settings.baseline == "leave_one_out":
             expected = leave_one_out_mean(score, group)
-        elif self.baseline == "optimal":
+        elif self.settings.baseline == "optimal":
             size = score_norm(self.policy, batch, self.learner)  # [B]
             others = leave_one_out_mean(size, group)
             weighted = leave_one_out_mean(size * score, group) / torch.where(
                 others > 0, others, 1.0
             )
             expected = torch.where(others > 0, weighted, leave_one_out_mean(score, group))
-        elif self.baseline == "group":
+        elif self.settings.baseline == "group":
             expected = group_mean(score, group)
-        elif self.baseline == "batch":
+        elif self.settings.baseline == "batch":
             rows = self.learner.count_rows(batch)
             rough = (self.learner.sum(score.sum()) / rows).to(score.dtype)
             expected = (
@@ -195,7 +204,7 @@ class Reinforce:
             )
         else:
             expected = torch.full_like(
-                score, self.baseline_value if self.baseline == "constant" else 0.0
+                score, self.settings.baseline_value if self.settings.baseline == "constant" else 0.0
             )
         weight = torch.where(batch.chosen, difference(back, expected[:, None]), 0.0)
         return Weighed.of(batch, weight=weight)
@@ -234,4 +243,4 @@ def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
 
 
 # Ahmadian et al. 2024, "Back to Basics".
-rloo = partial(Reinforce, baseline="leave_one_out")
+RLOO = Reinforce.Settings(baseline="leave_one_out")

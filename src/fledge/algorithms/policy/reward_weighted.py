@@ -9,13 +9,14 @@ normalised.  fit: nll. As a case of it, advantage-weighted regression (Peng et a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.minibatches import Minibatches
+from fledge.algorithms.settings import Passes, Sampling
 from fledge.fit import nll, total
 from fledge.learner import Learner
 from fledge.policy import Policy, TokenPolicy
@@ -27,34 +28,46 @@ from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_
 
 
 class RewardWeighted:
-    gradient_claim = "biased: it climbs log E[exp(r/temperature)]"
+    class Settings(Passes):
+        """Of reward-weighted and advantage-weighted regression."""
+
+        weights: Literal["group", "batch", "advantage"] = Field(
+            default="group",
+            description=(
+                "exp(reward) with mean 1 in each group or in the batch; or exp of the advantage "
+                "over the group's mean, as it is"
+            ),
+        )
+        reward_temperature: float = Field(
+            default=1.0, gt=0, description="an answer weighs exp(reward / this)"
+        )
+        weight_cap: float | None = Field(
+            default=None, gt=0, description="the largest weight an answer may have; none: any"
+        )
+
+        def sampling(self) -> Sampling:
+            return Sampling(smallest_group=2)
 
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: Policy | None = None,
         kl: KLControl | None = None,
-        weights: Literal["group", "batch", "advantage"] = "group",
-        temperature: float = 1.0,
-        weight_cap: float | None = None,
-        updates_per_step: int = 1,
-        epochs: int = 1,
         generator: torch.Generator | None = None,
     ) -> None:
-        """weights: exp(r/temperature) with mean 1 in each group or in the batch; or exp of the
-        advantage over the group's mean, as it is.
-
-        weight_cap: the largest weight a row may have.
-        """
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.settings = settings or RewardWeighted.Settings()
         self.reference, self.kl = reference, kl or KLControl(0.0)
-        self.weights, self.temperature, self.weight_cap = weights, temperature, weight_cap
-        self.minibatches = Minibatches(updates_per_step, epochs, generator, kind=Weighed)
-        if weights == "advantage":
-            self.gradient_claim = "biased: it climbs E[exp(advantage/temperature)]"
+        self.minibatches = Minibatches(*self.settings.count_updates(), generator, kind=Weighed)
+
+    @property
+    def gradient_claim(self) -> str:
+        climbed = "advantage" if self.settings.weights == "advantage" else "r"
+        return f"biased: it climbs {'E' if climbed != 'r' else 'log E'}[exp({climbed}/temperature)]"
 
     @property
     def unfinished(self) -> Weighed | None:
@@ -88,11 +101,11 @@ class RewardWeighted:
 
     def weigh(self, score: Tensor, group: Tensor) -> Tensor:
         """[B], [B] -> [B]"""
-        worth = score / self.temperature
-        if self.weights == "group":
+        worth = score / self.settings.reward_temperature
+        if self.settings.weights == "group":
             size = 1 / share_in_group(torch.ones_like(worth), group)
             weight = size * share_in_group((worth - group_max(worth, group)).exp(), group)
-        elif self.weights == "advantage":
+        elif self.settings.weights == "advantage":
             weight = (worth - group_mean(worth, group)).clamp(max=60.0).exp()
         else:
             rows = self.learner.count(torch.ones_like(score, dtype=torch.bool))
@@ -100,7 +113,11 @@ class RewardWeighted:
                 worth.double() - max(self.learner.gather(float(worth.max())))
             ).exp()  # of the best row of all ranks: 1
             weight = (mass * rows / self.learner.sum(mass.sum())).to(worth.dtype)
-        return weight if self.weight_cap is None else weight.clamp(max=self.weight_cap)
+        return (
+            weight
+            if self.settings.weight_cap is None
+            else weight.clamp(max=self.settings.weight_cap)
+        )
 
     def fit(self, batch: Weighed) -> dict[str, float]:
         """One optimizer step: the weighted mean over rows of −log π(y)."""
@@ -126,4 +143,4 @@ class RewardWeighted:
 
 
 # The mean of the group stands for the paper's critic; 20 is its cap on weights.
-awr = partial(RewardWeighted, weights="advantage", weight_cap=20.0)
+AWR = RewardWeighted.Settings(weights="advantage", weight_cap=20.0)

@@ -9,12 +9,12 @@ Optimization", eq. 14; the step's length and the line search are appendix C's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.fisher_vector_product import FisherVectorProduct
-from fledge.algorithms.policy.natural_gradient import NaturalGradient
+from fledge.algorithms.policy.natural_gradient import StepSettings
 
 
 @dataclass(frozen=True)
@@ -48,4 +48,15 @@ class TrustRegion:
         return {"policy_gain": 0.0, "policy_kl": 0.0, "step_share": 0.0}
 
 
-trpo = partial(NaturalGradient, step=TrustRegion())
+class Settings(StepSettings):
+    """Of TRPO."""
+
+    update_kl: float = Field(
+        default=0.01, gt=0, description="δ: nats a step between new and old policy, at most"
+    )
+
+    def step(self) -> TrustRegion:
+        return TrustRegion(self.update_kl)
+
+
+TRPO = Settings()

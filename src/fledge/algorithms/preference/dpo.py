@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
+from pydantic import Field, SkipValidation
 from torch import Tensor
 
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.fit import dpo, ipo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
@@ -47,18 +48,23 @@ class ReferredPairs(WeighedPairs):
 class DPO:
     unfinished = None  # an update is one optimizer step
 
+    class Settings(AlgorithmSettings):
+        """Of DPO and IPO."""
+
+        beta: float = Field(default=0.1, gt=0, description="β: how dear it is to leave the base")
+        loss: SkipValidation[PairLoss] = Field(default=dpo, exclude=True)
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: TokenPolicy,
-        beta: float = 0.1,
-        loss: PairLoss = dpo,
     ) -> None:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
-        self.reference, self.beta, self.loss = reference, beta, loss
+        self.settings, self.reference = settings or DPO.Settings(), reference
 
     def update(
         self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
@@ -66,6 +72,7 @@ class DPO:
         """One optimizer step; none where no pair counts, as WeighedPairs may say."""
         with self.stopwatch.phase("score"):
             referred = refer_pairs(self.reference, batch, self.learner)
+        beta, pair_loss = self.settings.beta, self.settings.loss
         count = self.learner.sum(referred.weight.double().sum())
         if not count:
             return self.learner.skip()
@@ -80,11 +87,11 @@ class DPO:
             marks = pair_figures(
                 preferred_logp,
                 rejected_logp,
-                self.beta * (preferred_ratio - rejected_ratio),
+                beta * (preferred_ratio - rejected_ratio),
                 weight,
             )
             marks["preferred_log_ratio"] = (weight * preferred_ratio).sum()
-            return (weight * self.loss(preferred_ratio, rejected_ratio, self.beta)).sum(), marks
+            return (weight * pair_loss(preferred_ratio, rejected_ratio, beta)).sum(), marks
 
         with self.stopwatch.phase("fit"):
             return self.learner.step(loss, referred)
@@ -96,7 +103,7 @@ class DPO:
         self.learner.load_state_dict(state["learner"])
 
 
-IPO = partial(DPO, loss=ipo)
+IPO = DPO.Settings(loss=ipo)
 
 
 def refer_pairs(reference: TokenPolicy, pairs: Pairs, learner: Learner) -> ReferredPairs:

@@ -14,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
 from fledge.fit import kto
 from fledge.learner import Learner
@@ -29,16 +31,25 @@ from fledge.trajectories import Trajectories, from_rows
 class KTO:
     unfinished = None
 
+    class Settings(AlgorithmSettings):
+        """Of KTO."""
+
+        beta: float = Field(default=0.1, gt=0, description="β: how dear it is to leave the base")
+        desirable_weight: float = Field(
+            default=1.0, ge=0, description="λ_D, of the preferred answers"
+        )
+        undesirable_weight: float = Field(
+            default=1.0, ge=0, description="λ_U, of the rejected ones"
+        )
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: TokenPolicy,
-        beta: float = 0.1,
-        desirable_weight: float = 1.0,
-        undesirable_weight: float = 1.0,
     ) -> None:
         if policy.rule.truncates:
             raise UserError(
@@ -46,13 +57,13 @@ class KTO:
                 "top-k, top-p or min-p never gives: leave them out; the temperature is free."
             )
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
-        self.reference, self.beta = reference, beta
-        self.desirable_weight, self.undesirable_weight = desirable_weight, undesirable_weight
+        self.settings, self.reference = settings or KTO.Settings(), reference
 
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         """One optimizer step."""
+        s = self.settings
         with self.stopwatch.phase("score"):
             anchor = self.anchor(batch)
             referred = refer(self.reference, batch, self.learner)
@@ -65,10 +76,8 @@ class KTO:
             desirable = is_wanted(rows)
             logp = answer_logp(self.policy, rows)  # [B]
             ratio = logp - rows.reference_answer
-            each = kto(
-                ratio, desirable, anchor, self.beta, self.desirable_weight, self.undesirable_weight
-            )
-            reward = self.beta * ratio
+            each = kto(ratio, desirable, anchor, s.beta, s.desirable_weight, s.undesirable_weight)
+            reward = s.beta * ratio
             marks = {}
             if both[0]:
                 marks["preferred_logp"] = torch.where(desirable, logp, 0.0).sum() / wanted

@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from pydantic import Field, SkipValidation
 from torch import Tensor
 
 from fledge.algorithms.preference.dpo import DPO, PairLoss, WeighedPairs
+from fledge.algorithms.settings import AlgorithmSettings, Sampling
 from fledge.fit import dpo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
@@ -26,23 +28,29 @@ from fledge.trajectories import Trajectories
 class OnlineDPO:
     unfinished = None  # one optimizer step per batch: the pairs are the current policy's
 
+    class Settings(AlgorithmSettings):
+        """Of online DPO: how dear it is to leave the base is β of the run."""
+
+        loss: SkipValidation[PairLoss] = Field(default=dpo, exclude=True)
+
+        def sampling(self) -> Sampling:
+            return Sampling(smallest_group=2)
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         reference: TokenPolicy,
         beta: float = 0.1,
-        loss: PairLoss = dpo,
     ) -> None:
-        self.policy, self.learner, self.stopwatch, self.reference = (
-            policy,
-            learner,
-            stopwatch,
-            reference,
-        )
-        self.dpo = DPO(policy, learner, stopwatch, reference=reference, beta=beta, loss=loss)
+        """beta: β of the loss, the verb's `kl_coefficient`."""
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.settings, self.reference = settings or OnlineDPO.Settings(), reference
+        own = DPO.Settings(beta=beta, loss=self.settings.loss)
+        self.dpo = DPO(policy, learner, stopwatch, own, reference=reference)
 
     def update(
         self, batch: Trajectories, between_steps: Callable[[], None] = lambda: None

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.preference.dpo import pair_figures
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.fit import log_odds, odds_ratio
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
@@ -24,21 +26,20 @@ from fledge.trajectories import Pairs
 class ORPO:
     unfinished = None
 
+    class Settings(AlgorithmSettings):
+        """Of ORPO."""
+
+        beta: float = Field(default=0.1, gt=0, description="λ: weight of the odds ratio")
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
-        *,
-        odds_weight: float = 0.1,
+        settings: Settings | None = None,
     ) -> None:
-        """odds_weight: λ."""
-        self.policy, self.learner, self.stopwatch, self.odds_weight = (
-            policy,
-            learner,
-            stopwatch,
-            odds_weight,
-        )
+        self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
+        self.settings = settings or ORPO.Settings()
 
     def update(
         self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
@@ -56,7 +57,7 @@ class ORPO:
             likelihood = -preferred_mean.sum() / count
             share = (
                 likelihood
-                + self.odds_weight * odds_ratio(preferred_mean, rejected_mean).sum() / count
+                + self.settings.beta * odds_ratio(preferred_mean, rejected_mean).sum() / count
             )
             gap = log_odds(preferred_mean) - log_odds(rejected_mean)
             marks = pair_figures(preferred_logp, rejected_logp, gap, 1 / count)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.preference.dpo import pair_figures
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.fit import simpo
 from fledge.learner import Learner
 from fledge.policy import TokenPolicy
@@ -24,22 +26,29 @@ from fledge.trajectories import Pairs
 class SimPO:
     unfinished = None
 
+    class Settings(AlgorithmSettings):
+        """Of SimPO."""
+
+        beta: float = Field(default=2.0, gt=0, description="β: scale of the reward")
+        margin: float = Field(
+            default=1.0, ge=0, description="γ: by how much the preferred reward must lead"
+        )
+
     def __init__(
         self,
         policy: TokenPolicy,
         learner: Learner,
         stopwatch: Stopwatch,
-        *,
-        beta: float = 2.0,
-        margin: float = 1.0,
+        settings: Settings | None = None,
     ) -> None:
         self.policy, self.learner, self.stopwatch = policy, learner, stopwatch
-        self.beta, self.margin = beta, margin
+        self.settings = settings or SimPO.Settings()
 
     def update(
         self, batch: Pairs, between_steps: Callable[[], None] = lambda: None
     ) -> dict[str, float]:
         """One optimizer step."""
+        s = self.settings
         count = self.learner.count_rows(batch)
 
         def loss(pairs: Pairs) -> tuple[Tensor, Mapping[str, Tensor]]:
@@ -47,8 +56,8 @@ class SimPO:
             rejected_logp = answer_logp(self.policy, pairs.rejected)  # [B]
             preferred_mean = preferred_logp / answer_tokens(pairs.preferred)
             rejected_mean = rejected_logp / answer_tokens(pairs.rejected)
-            gap = self.beta * (preferred_mean - rejected_mean)
-            share = simpo(preferred_mean, rejected_mean, self.beta, self.margin).sum() / count
+            gap = s.beta * (preferred_mean - rejected_mean)
+            share = simpo(preferred_mean, rejected_mean, s.beta, s.margin).sum() / count
             return share, pair_figures(preferred_logp, rejected_logp, gap, 1 / count)
 
         with self.stopwatch.phase("fit"):

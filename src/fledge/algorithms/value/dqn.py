@@ -11,16 +11,16 @@ by surprise: Schaul et al. 2016, algorithm 1; n steps: Sutton & Barto 2018, eq. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.parts.replayed import Replayed
+from fledge.algorithms.parts.exploration import Exploration, ExploringSettings
+from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.algorithms.parts.target_network import TargetNetwork
-from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.models.control.q_network import QNetwork
 from fledge.sample.replay import Replay, Transitions
@@ -28,59 +28,46 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 
 
-@dataclass(frozen=True)
-class Exploration:
-    """ε: the share of actions that are any action, falling in a line from `first` to `last` over
-    `world_steps`.
+class DQN:
+    """Without layer norm in the network `target_every` must be 32 or more: between its copies a
+    bootstrap follows itself.
     """
 
-    first: float = 1.0
-    last: float = 0.04
-    world_steps: int = 8_000
+    class Settings(ExploringSettings, MemorySettings):
+        """Of DQN, its network, its memory and how it explores."""
 
-    def epsilon(self, world_steps: int) -> float:
-        done = min(1.0, world_steps / self.world_steps) if self.world_steps else 1.0
-        return self.first + (self.last - self.first) * done
+        n_step: int = Field(default=3, ge=1, description="rewards before the bootstrap")
+        target_every: int = Field(
+            default=8, ge=1, description="optimizer steps between copies to the target network"
+        )
+        double: bool = Field(
+            default=True, description="the learning network chooses, the target network judges"
+        )
+        dueling: bool = Field(
+            default=False, description="value and advantage in streams of their own"
+        )
+        prioritised: bool = Field(
+            default=False, description="what surprised is remembered more often"
+        )
 
-
-class DQN:
     def __init__(
         self,
         network: QNetwork,
         learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         replay: Replay,
-        gamma: float = 0.99,
-        n_step: int = 3,
-        updates_per_step: int = 32,
-        rows_per_update: int = 256,
-        target_every: int = 8,
-        double: bool = True,
         exploration: Exploration | None = None,
-        learning_starts: int = 1_000,
     ) -> None:
-        """updates_per_step: optimizer steps for each batch of experience. target_every: optimizer
-        steps between two copies of θ to θ⁻.
-
-        learning_starts: world steps before the first optimizer step. The defaults are for batches
-        of 8 copies × 32 steps. Without layer norm `target_every` must be 32 or more. Raises
-        UserError for a setting that cannot be.
+        """The defaults are for batches of 8 copies × 32 steps. exploration: made of the settings
+        and the run's length.
         """
-        wrong = {"rows_per_update": rows_per_update, "target_every": target_every, "n_step": n_step}
-        for name, value in wrong.items():
-            if value < 1:
-                raise UserError(f"`{name}` is {value}: it must be 1 or more.")
         self.network, self.learner, self.stopwatch = network, learner, stopwatch
-        self.gamma, self.n_step, self.rows_per_update, self.double = (
-            gamma,
-            n_step,
-            rows_per_update,
-            double,
-        )
-        self.target_every, self.exploration = target_every, exploration or Exploration()
+        self.settings = settings or DQN.Settings()
+        self.exploration = exploration or Exploration()
         self.target_network = TargetNetwork(network)
-        self.steps = Replayed(replay, updates_per_step, learning_starts)
+        self.steps = Replayed(replay, self.settings)
 
     @property
     def unfinished(self) -> Trajectories | None:
@@ -118,15 +105,15 @@ class DQN:
         [N]
         """
         future = self.target_network.network(rows.next_obs)  # [N, A]
-        judge = self.network(rows.next_obs) if self.double else future
+        judge = self.network(rows.next_obs) if self.settings.double else future
         worth = future.gather(-1, judge.argmax(-1, keepdim=True)).squeeze(-1)
         return rows.reward + torch.where(rows.terminated, 0.0, rows.discount * worth)
 
     def fit(self) -> dict[str, float]:
         """One optimizer step."""
-        replay = self.steps.replay
+        s, replay = self.settings, self.steps.replay
         gone = self.learner.clock.place / self.learner.schedule.steps
-        drawn = replay.draw(self.rows_per_update, self.gamma, self.n_step, gone=gone)
+        drawn = replay.draw(s.rows_per_update, s.gamma, s.n_step, gone=gone)
         count = self.learner.count_rows(drawn)
         errors: list[Tensor] = []
 
@@ -139,7 +126,7 @@ class DQN:
 
         figures = self.learner.step(loss, drawn)
         replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
-        if (self.learner.steps + self.learner.skipped) % self.target_every == 0:
+        if (self.learner.steps + self.learner.skipped) % s.target_every == 0:
             self.target_network.catch_up()
         return figures
 

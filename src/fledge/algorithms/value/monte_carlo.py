@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fledge.algorithms.parts.action_table import ActionTable, Writing
+from pydantic import Field
+
+from fledge.algorithms.parts.action_table import ActionTable, TableSettings, Writing
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 
@@ -21,21 +23,27 @@ class MonteCarlo:
     """Teaches an episode when it has ended, from its last step to its first; episodes under way are
     in the state.
 
-    first_visit: only the first time of a state and action in an episode counts, which is unbiased;
-    else every time. What would have come after a truncation counts 0, as in `weigh.reward_to_go`.
+    What would have come after a truncation counts 0, as in `weigh.reward_to_go`.
     """
 
     gradient_claim = "no policy gradient: a table of values, drawn towards the returns"
 
-    def __init__(
-        self, table: ActionTable, stopwatch: Stopwatch, *, gamma: float, first_visit: bool = True
-    ) -> None:
-        self.table, self.stopwatch, self.gamma, self.first_visit = (
-            table,
-            stopwatch,
-            gamma,
-            first_visit,
+    class Settings(TableSettings):
+        """Of Monte Carlo control, in a table."""
+
+        first_visit: bool = Field(
+            default=True,
+            description=(
+                "only the first time of a state and action in an episode counts, which is "
+                "unbiased; else every time"
+            ),
         )
+
+    def __init__(
+        self, table: ActionTable, stopwatch: Stopwatch, settings: Settings | None = None
+    ) -> None:
+        self.table, self.stopwatch = table, stopwatch
+        self.settings = settings or MonteCarlo.Settings()
         self.under_way: list[
             list[list[Any]]
         ] = []  # of each copy: its steps so far, each state, action, reward
@@ -83,8 +91,8 @@ class MonteCarlo:
         to_go = 0.0
         for t in reversed(range(len(steps))):
             state, action, reward = steps[t]
-            to_go = reward + self.gamma * to_go
-            if not self.first_visit or first[state, action] == t:
+            to_go = reward + self.settings.gamma * to_go
+            if not self.settings.first_visit or first[state, action] == t:
                 writing.teach(state, action, to_go)
 
     def state_dict(self) -> dict[str, Any]:

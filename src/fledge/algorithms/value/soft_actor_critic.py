@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.parts.replayed import Replayed
+from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.algorithms.parts.target_network import TargetNetwork
 from fledge.learner import Learner
 from fledge.models.control.squashed_actor import GaussianActor
@@ -37,6 +38,17 @@ class Noisy(Transitions):
 
 
 class SoftActorCritic:
+    class Settings(MemorySettings):
+        """Of SAC and its memory."""
+
+        target_rate: float = Field(
+            default=0.005, gt=0, le=1, description="by which the target critics follow, an update"
+        )
+        target_entropy: float | None = Field(
+            default=None,
+            description="nats, in units of the bounds; none: −1 for each part of the action",
+        )
+
     def __init__(
         self,
         actor: GaussianActor,
@@ -44,32 +56,24 @@ class SoftActorCritic:
         actor_learner: Learner,
         critic_learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         replay: Replay,
         generator: torch.Generator,
-        gamma: float = 0.99,
-        updates_per_step: int = 32,
-        rows_per_update: int = 256,
-        target_rate: float = 0.005,
-        target_entropy: float | None = None,
-        learning_starts: int = 1_000,
         begins_trained: bool = False,
     ) -> None:
-        """updates_per_step: optimizer steps of actor and critics for each batch of experience.
-        learning_starts: world steps before that, which are made at random but by an actor that
-        `begins_trained`. target_entropy: nats, in units of the action's bounds; −1 for each part of
-        the action unless given.
-        generator: of the noise. Raises UserError for a setting that cannot be.
+        """Before `learning_starts` actions are made at random, but by an actor that
+        `begins_trained`. generator: of the noise.
         """
         self.actor, self.critic, self.stopwatch = actor, critic, stopwatch
         self.actor_learner, self.critic_learner = actor_learner, critic_learner
-        self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
+        self.settings = s = settings or SoftActorCritic.Settings()
         self.target_entropy = (
-            -float(actor.bounds.width) if target_entropy is None else target_entropy
+            -float(actor.bounds.width) if s.target_entropy is None else s.target_entropy
         )
         self.generator, self.begins_trained = generator, begins_trained
         self.target_critic = TargetNetwork(critic)
-        self.steps = Replayed(replay, updates_per_step, learning_starts)
+        self.steps = Replayed(replay, s)
 
     @property
     def unfinished(self) -> Trajectories | None:
@@ -118,7 +122,7 @@ class SoftActorCritic:
         """One optimizer step of the critics, one of actor and temperature, and the target
         follows.
         """
-        drawn = self.steps.replay.draw(self.rows_per_update, self.gamma)
+        drawn = self.steps.replay.draw(self.settings.rows_per_update, self.settings.gamma)
         noise = torch.randn((2, len(drawn), self.actor.bounds.width), generator=self.generator)
         noisy = Noisy.of(drawn, noise=noise[0], next_noise=noise[1])
         count = self.critic_learner.count_rows(drawn)
@@ -145,7 +149,7 @@ class SoftActorCritic:
 
         value = self.critic_learner.step(critic_loss, noisy)
         policy = self.actor_learner.step(actor_loss, noisy)
-        self.target_critic.follow(self.target_rate)
+        self.target_critic.follow(self.settings.target_rate)
         self.steps.replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
         return {
             "value_loss": value["loss"],

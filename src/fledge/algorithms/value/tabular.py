@@ -10,10 +10,11 @@ with the expectation in place of the sample is plan/dynamic_programming.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, Protocol
 
-from fledge.algorithms.parts.action_table import ActionTable, Writing
+from pydantic import Field, SkipValidation
+
+from fledge.algorithms.parts.action_table import ActionTable, TableSettings, Writing
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 
@@ -54,10 +55,16 @@ class Tabular:
 
     gradient_claim = "no policy gradient: a table of values, drawn towards a bootstrapped target"
 
+    class Settings(TableSettings):
+        """Of learning from single steps, in a table."""
+
+        worth: SkipValidation[Worth] = Field(default=greedy_worth, exclude=True)
+
     def __init__(
-        self, table: ActionTable, stopwatch: Stopwatch, *, worth: Worth, gamma: float
+        self, table: ActionTable, stopwatch: Stopwatch, settings: Settings | None = None
     ) -> None:
-        self.table, self.stopwatch, self.worth, self.gamma = table, stopwatch, worth, gamma
+        self.table, self.stopwatch = table, stopwatch
+        self.settings = settings or Tabular.Settings()
         self.waiting: list[list[Any] | None] = []  # of each copy: state, action, reward, next state
 
     @property
@@ -113,8 +120,8 @@ class Tabular:
         self, writing: Writing, step: Sequence[Any], following: int | None, epsilon: float
     ) -> None:
         state, action, reward, after = step
-        worth = self.worth(writing.row(after), following, epsilon)
-        writing.teach(state, action, reward + self.gamma * worth)
+        worth = self.settings.worth(writing.row(after), following, epsilon)
+        writing.teach(state, action, reward + self.settings.gamma * worth)
 
     def state_dict(self) -> dict[str, Any]:
         return {"table": self.table.state_dict(), "waiting": self.waiting}
@@ -124,6 +131,6 @@ class Tabular:
         self.waiting = [None if step is None else list(step) for step in state["waiting"]]
 
 
-q_learning = partial(Tabular, worth=greedy_worth)
-sarsa = partial(Tabular, worth=taken_worth)
-expected_sarsa = partial(Tabular, worth=expected_worth)
+Q_LEARNING = Tabular.Settings(worth=greedy_worth)
+SARSA = Tabular.Settings(worth=taken_worth)
+EXPECTED_SARSA = Tabular.Settings(worth=expected_worth)

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.parts.replayed import Replayed
+from fledge.algorithms.parts.replayed import MemorySettings, Replayed
 from fledge.algorithms.parts.target_network import TargetNetwork
-from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.models.control.squashed_actor import DeterministicActor
 from fledge.models.control.twin_critic import TwinCritic
@@ -37,6 +37,21 @@ class Smoothed(Transitions):
 
 
 class TD3:
+    class Settings(MemorySettings):
+        """Of TD3 and its memory. Noise is a standard deviation in units of the bounds, −1 to 1."""
+
+        target_rate: float = Field(
+            default=0.005, gt=0, le=1, description="by which the target networks follow, an update"
+        )
+        policy_every: int = Field(
+            default=2,
+            ge=1,
+            description="optimizer steps of the critics to one of the actor and the targets",
+        )
+        acting_noise: float = Field(default=0.1, ge=0, description="of what it does")
+        target_noise: float = Field(default=0.2, ge=0, description="of the target's action")
+        most_target_noise: float = Field(default=0.5, ge=0, description="that noise ends here")
+
     def __init__(
         self,
         actor: DeterministicActor,
@@ -44,38 +59,21 @@ class TD3:
         actor_learner: Learner,
         critic_learner: Learner,
         stopwatch: Stopwatch,
+        settings: Settings | None = None,
         *,
         replay: Replay,
         generator: torch.Generator,
-        gamma: float = 0.99,
-        updates_per_step: int = 32,
-        rows_per_update: int = 256,
-        target_rate: float = 0.005,
-        policy_every: int = 2,
-        acting_noise: float = 0.1,
-        target_noise: float = 0.2,
-        most_target_noise: float = 0.5,
-        learning_starts: int = 1_000,
         begins_trained: bool = False,
     ) -> None:
-        """updates_per_step: optimizer steps of the critics for each batch of experience; the actor
-        and the targets move at every `policy_every`-th of them. acting_noise, target_noise:
-        standard deviations in units of the bounds, −1 to 1.
-        learning_starts: world steps before that, which are made at random but by an actor that
-            `begins_trained`. Raises UserError for a setting that cannot be.
+        """Before `learning_starts` actions are made at random, but by an actor that
+        `begins_trained`.
         """
-        if policy_every < 1:
-            raise UserError(
-                f"`policy_every` is {policy_every}: the actor would never learn. Give 1 or more."
-            )
         self.actor, self.critic, self.stopwatch = actor, critic, stopwatch
         self.actor_learner, self.critic_learner = actor_learner, critic_learner
-        self.gamma, self.rows_per_update, self.target_rate = gamma, rows_per_update, target_rate
-        self.policy_every, self.acting_noise = policy_every, acting_noise
-        self.target_noise, self.most_target_noise = target_noise, most_target_noise
+        self.settings = settings or TD3.Settings()
         self.generator, self.begins_trained = generator, begins_trained
         self.target_actor, self.target_critic = TargetNetwork(actor), TargetNetwork(critic)
-        self.steps = Replayed(replay, updates_per_step, learning_starts)
+        self.steps = Replayed(replay, self.settings)
 
     @property
     def unfinished(self) -> Trajectories | None:
@@ -93,7 +91,7 @@ class TD3:
         """
         if not (self.steps.started or self.begins_trained):
             return self.actor.bounds.draw_anywhere(len(obs), generator).cpu(), None
-        noise = self.acting_noise * torch.randn(
+        noise = self.settings.acting_noise * torch.randn(
             (len(obs), self.actor.bounds.width), generator=generator
         )
         device = self.actor_learner.device
@@ -121,11 +119,11 @@ class TD3:
         """One optimizer step of the critics, and at every `policy_every`-th one of the actor, whom
         the targets follow.
         """
-        drawn = self.steps.replay.draw(self.rows_per_update, self.gamma)
-        noise = self.target_noise * torch.randn(
+        drawn = self.steps.replay.draw(self.settings.rows_per_update, self.settings.gamma)
+        noise = self.settings.target_noise * torch.randn(
             (len(drawn), self.actor.bounds.width), generator=self.generator
         )
-        bound = self.most_target_noise
+        bound = self.settings.most_target_noise
         smoothed = Smoothed.of(drawn, next_noise=noise.clamp(-bound, bound))
         count = self.critic_learner.count_rows(drawn)
         errors: list[Tensor] = []
@@ -149,11 +147,11 @@ class TD3:
         }
         learner = self.critic_learner
         # A critic that is right has nothing to learn and makes no step, and the actor still has.
-        if (learner.steps + learner.skipped) % self.policy_every == 0:
+        if (learner.steps + learner.skipped) % self.settings.policy_every == 0:
             policy = self.actor_learner.step(actor_loss, smoothed)
             figures |= {"policy_loss": policy["loss"], "policy_grad_norm": policy["grad_norm"]}
-            self.target_actor.follow(self.target_rate)
-            self.target_critic.follow(self.target_rate)
+            self.target_actor.follow(self.settings.target_rate)
+            self.target_critic.follow(self.settings.target_rate)
         self.steps.replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
         return figures
 

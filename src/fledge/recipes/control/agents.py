@@ -15,8 +15,7 @@ from fledge.errors import UserError
 from fledge.models.control.squashed_actor import GaussianActor
 from fledge.recipes.control.agent_files import Card, Which, find_agent
 from fledge.recipes.control.builders import Built
-from fledge.recipes.control.config import ControlConfig
-from fledge.recipes.control.kinds import load_built
+from fledge.recipes.control.loading import load_built
 from fledge.worlds.make import make_world
 from fledge.worlds.world import Box, World
 
@@ -33,9 +32,7 @@ def load_agent(
     trained, folder = find_agent(Path(run), which)
     one = make_world(world or trained.config["world"], 1)
     try:
-        built, card = load_built(
-            trained, folder, one, torch.device("cpu"), ControlConfig.model_validate
-        )
+        built, card = load_built(trained, folder, one, torch.device("cpu"))
     except BaseException:
         one.close()
         raise

@@ -16,7 +16,7 @@ from fledge.errors import UserError
 from fledge.evaluate.interquartile import interquartile_mean, interval
 from fledge.loop import Interrupted
 from fledge.recipes.carry_on import carry_on
-from fledge.recipes.control.kinds import IMITATORS
+from fledge.recipes.control.config import choose, split_names
 from fledge.report.report import write_report
 from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
@@ -37,13 +37,9 @@ def compare(
 
     A comparison that is continued skips what is finished.
     """
-    names = [name.strip() for name in config.compare.split(",")]
+    names = split_names(config.compare)
     for name in names:
-        prepared(
-            config.model_copy(
-                update={"compare": None, "algorithm": name, "expert": choose_expert(name, config)}
-            )
-        )
+        prepared(choose(config, name))
     if len(set(names)) != len(names):
         raise UserError(
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of "
@@ -68,16 +64,7 @@ def compare_in(
     for seed in range(config.seed, config.seed + config.seeds):
         for name in names:
             folder = run.folder / f"{name}-{seed}"
-            alone = config.model_copy(
-                update={
-                    "compare": None,
-                    "algorithm": name,
-                    "seed": seed,
-                    "out": folder,
-                    "evaluate_every": every,
-                    "expert": choose_expert(name, config),
-                }
-            )
+            alone = choose(config, name, seed=seed, out=folder, evaluate_every=every)
             try:
                 summary, rows = train_or_read(alone, folder, show, control, run.allowed)
             except Interrupted as stopped:
@@ -92,11 +79,6 @@ def compare_in(
     show.print(draw_comparison_table(summary))
     show.line(f"The report:   {page}")
     return summary
-
-
-def choose_expert(name: str, config: Any) -> Path | None:
-    """Only those who imitate ask one."""
-    return config.expert if name in IMITATORS else None
 
 
 def train_or_read(

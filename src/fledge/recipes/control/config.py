@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    create_model,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 
-from fledge.recipes.control.kinds import KINDS, Kind
+from fledge.algorithms.registry import Subject, find_entry
+from fledge.algorithms.settings import fields_of
+from fledge.recipes.algorithm_fields import AlgorithmFields
+from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
 from fledge.worlds.make import name_of
+
+
+def split_names(compared: str) -> list[str]:
+    """The algorithms of compare=ppo,dqn."""
+    return [name.strip() for name in compared.split(",")]
+
 
 WIDEST = 100_000  # units of a hidden layer
 
@@ -27,16 +45,19 @@ def check_world(given: Any) -> Any:
 WorldName = Annotated[str, PlainValidator(check_world), PlainSerializer(name_of)]
 
 
-class ControlConfig(BaseModel):
-    """Train an agent in a world by ppo, dqn, reinforce, … and judge it in episodes of its own.
-    `none` is the algorithm's own value.
-    """
+class ControlConfig(AlgorithmFields):
+    """Train an agent in a world by ppo, dqn, reinforce, … and judge it in episodes of its own."""
+
+    subject: ClassVar[Subject] = "worlds"
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
     )
 
-    algorithm: str = Field(default="ppo", description=f"one of {', '.join(KINDS)}")
+    algorithm: str = Field(
+        default="ppo",
+        description=f"one of {', '.join(KINDS)}; or FILE.py:Class for one of your own",
+    )
     expert: Path | None = Field(
         default=None,
         description=(
@@ -80,76 +101,23 @@ class ControlConfig(BaseModel):
         default=None,
         description="run folder; by default the first free of runs/control, runs/control-2, …",
     )
-    copies: int | None = Field(default=None, ge=1, description="of the world, side by side")
-    steps_per_batch: int | None = Field(
-        default=None, ge=1, description="of each copy, between two updates"
+    copies: int = Field(default=8, ge=1, description="of the world, side by side")
+    steps_per_batch: int = Field(default=32, ge=1, description="of each copy, between two updates")
+    learning_rate: float = Field(default=1e-3, gt=0, description="at its beginning")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="of the learning rate, down to 0"
     )
-    rows_per_update: int | None = Field(
-        default=None, ge=1, description="steps that an optimizer step learns from"
+    clip: float = Field(
+        default=0.5, ge=0, description="the gradient is scaled down to this norm; 0 never"
     )
-    epochs: int | None = Field(
-        default=None,
-        ge=1,
-        description="passes over each batch: ppo, off_policy; of the critic: natural, trpo",
-    )
-    learning_rate: float | None = Field(default=None, gt=0, description="at its beginning")
-    schedule: Literal["constant", "linear", "cosine"] | None = Field(
-        default=None, description="of the learning rate, down to 0"
-    )
-    gamma: float | None = Field(default=None, gt=0, le=1, description="discount per step")
-    gae_lambda: float | None = Field(
-        default=None, ge=0, le=1, description="of the advantage estimation"
-    )
-    clip: float | None = Field(
-        default=None, ge=0, description="the gradient is scaled down to this norm; 0 never"
-    )
-    widths: tuple[int, ...] | None = Field(
-        default=None, description="of the hidden layers, such as 64,64"
+    widths: tuple[int, ...] = Field(
+        default=(64, 64), description="of the hidden layers, such as 64,64"
     )
     network: Literal["mlp", "graph"] = Field(
         default="mlp", description="graph: of the policy, over a MuJoCo body's joints"
     )
-    normalise: bool | None = Field(
-        default=None, description="observations by running mean and spread"
-    )
-    scale_rewards: bool | None = Field(
-        default=None, description="by the running spread of the returns"
-    )
-    entropy_coefficient: float = Field(default=0.0, ge=0, description="of the entropy bonus")
-    value_coefficient: float = Field(
-        default=0.5, ge=0, description="of the value error in the loss"
-    )
-    clip_range: float = Field(
-        default=0.2, gt=0, description="ppo: the ratio counts from 1 − this to 1 + this"
-    )
-    value_clip: float | None = Field(
-        default=None,
-        gt=0,
-        description="ppo: the value may move this far from its old one; none: freely",
-    )
-    update_kl: float | None = Field(
-        default=None,
-        gt=0,
-        description="nats a step between new and old policy: ends ppo's passes, bounds trpo's step",
-    )
-    baseline: Literal["none", "constant", "batch", "leave_one_out", "optimal", "value"] = Field(
-        default="leave_one_out",
-        description="reinforce: what a return is compared with; value: a critic's",
-    )
-    baseline_value: float = Field(
-        default=0.0, description="reinforce with baseline=constant, off_policy: that constant"
-    )
-    importance: Literal["decision", "trajectory"] = Field(
-        default="decision",
-        description="off_policy: weights of each reward, or of the whole episode",
-    )
-    truncate_at: float | None = Field(
-        default=None,
-        gt=0,
-        description=(
-            "off_policy, async: the largest importance weight; none: async 1, off_policy any"
-        ),
-    )
+    normalise: bool = Field(default=False, description="observations by running mean and spread")
+    scale_rewards: bool = Field(default=False, description="by the running spread of the returns")
     world_process: Literal["trainer", "own"] = Field(
         default="trainer",
         description=(
@@ -159,37 +127,6 @@ class ControlConfig(BaseModel):
     workers: int = Field(
         default=2, ge=1, description="async: processes, each with its own copies of the world"
     )
-    natural_rate: float = Field(default=0.05, gt=0, description="natural: of its step")
-    updates_per_batch: int | None = Field(
-        default=None,
-        ge=1,
-        description=(
-            "dqn, sac, td3, cloning, dagger, goal_cloning: optimizer steps after each batch"
-        ),
-    )
-    buffer: int = Field(
-        default=100_000, ge=1, description="dqn, sac, td3: steps that are remembered"
-    )
-    learning_starts: int = Field(
-        default=1_000, ge=0, description="dqn, sac, td3: steps before the first optimizer step"
-    )
-    target_every: int = Field(
-        default=8, ge=1, description="dqn: optimizer steps between copies to the target network"
-    )
-    n_step: int = Field(default=3, ge=1, description="dqn: rewards before the bootstrap")
-    double: bool = Field(
-        default=True, description="dqn: the learning network chooses, the target network judges"
-    )
-    dueling: bool = Field(
-        default=False, description="dqn: value and advantage in streams of their own"
-    )
-    prioritised: bool | None = Field(
-        default=None, description="dqn: what surprised is remembered more often"
-    )
-    exploration_share: float = Field(
-        default=0.1, ge=0, le=1, description="dqn: of the steps, in which ε falls"
-    )
-    last_epsilon: float = Field(default=0.04, ge=0, le=1, description="dqn: ε from then on")
     evaluate_every: int | None = Field(
         default=None,
         ge=0,
@@ -212,6 +149,30 @@ class ControlConfig(BaseModel):
         default="auto", description="auto: a GPU if there is one"
     )
 
+    @classmethod
+    def compose(cls, given: Mapping[str, Any]) -> type[Self]:
+        """With the defaults of the algorithm in any world; where several are compared, with every
+        setting that one of them has, each left to the algorithm unless it is given.
+        """
+        if given.get("compare") not in (None, "none"):
+            return cls._compose_many(split_names(str(given["compare"])))
+        usual = find_kind(str(given.get("algorithm", "ppo"))).usual
+        composed = super().compose(given)
+        changed: dict[str, Any] = {}
+        for name, default in usual.items():
+            field = composed.model_fields[name]
+            changed[name] = (field.annotation, FieldInfo.merge_field_infos(field, default=default))
+        return create_model(composed.__name__, __base__=composed, **changed)
+
+    @classmethod
+    def _compose_many(cls, names: Sequence[str]) -> type[Self]:
+        fields: dict[str, Any] = {}
+        for name in names:
+            usual = find_entry("worlds", name).settings("worlds")
+            for setting, (kind, field) in fields_of(usual).items():
+                fields[setting] = (kind | None, FieldInfo.merge_field_infos(field, default=None))
+        return create_model(f"{cls.__name__} of several", __base__=cls, **fields)
+
     @field_validator("widths", mode="before")
     @classmethod
     def _numbers(cls, given: Any) -> Any:
@@ -220,24 +181,26 @@ class ControlConfig(BaseModel):
 
     @field_validator("widths")
     @classmethod
-    def _some(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if widths is not None and not all(0 < width <= WIDEST for width in widths):
+    def _some(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(0 < width <= WIDEST for width in widths):
             raise ValueError(f"each must be from 1 to {WIDEST}")
         return widths
 
 
-OTHERWISE = {
-    "copies": 8, "steps_per_batch": 32, "rows_per_update": 64, "epochs": 1, "learning_rate": 1e-3,
-    "schedule": "constant", "gamma": 0.99, "gae_lambda": 0.95, "clip": 0.5, "widths": (64, 64),
-    "normalise": False, "scale_rewards": False, "updates_per_batch": 128, "prioritised": False,
-}  # fmt: skip
+def choose(config: ControlConfig, name: str, **changes: Any) -> ControlConfig:
+    """One of the algorithms that are compared, alone: with those of the given fields that it has,
+    and an expert only where it imitates one.
+    """
+    given = config.model_dump(include=config.model_fields_set) | {"world": config.world}
+    for field in ("compare", "seeds", *(() if name in IMITATORS else ("expert",))):
+        given.pop(field, None)
+    known = ControlConfig.compose({"algorithm": name}).model_fields
+    own = {field: value for field, value in given.items() if field in known}
+    return ControlConfig.read(own | {"algorithm": name} | changes)
 
 
 def fill_in(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:
-    """With every field that was left open filled in: the algorithm's own value for such a world,
-    else for any.
-    """
-    own = OTHERWISE | dict(kind.settings) | dict(kind.worlds.get(world_kind, {}))
-    own["evaluate_every"] = max(1, config.steps // 10)
-    left = {name: value for name, value in own.items() if getattr(config, name) is None}
+    """With the algorithm's own values for such a world wherever the user gave none."""
+    own = dict(kind.worlds.get(world_kind, {}))
+    left = {name: value for name, value in own.items() if name not in config.model_fields_set}
     return config.model_copy(update=left)

@@ -15,6 +15,7 @@ from fledge.algorithms.parts.observing import (
     see_what_came,
     see_what_was_chosen_at,
 )
+from fledge.algorithms.parts.replayed import MemorySettings
 from fledge.errors import UserError
 from fledge.evaluate.judged_episodes import Played, play_episodes, steering_seed
 from fledge.generators import seed_generators
@@ -31,6 +32,7 @@ from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.compare import compare
 from fledge.recipes.control.config import ControlConfig, fill_in
 from fledge.recipes.control.kinds import IMITATORS, Kind, classify_world, find_kind
+from fledge.recipes.control.loading import load_player
 from fledge.recipes.control.result import finish
 from fledge.recipes.inputs import list_files
 from fledge.recipes.pacing import Paced, by_world_steps
@@ -58,9 +60,6 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
         return compare(config, show, run, control, prepare)
     seed_generators(config.seed)  # for worlds of the user's that draw from what the process shares
     config, kind, stopwatch = prepare(config), find_kind(config.algorithm), Stopwatch()
-    assert config.copies is not None
-    assert config.steps_per_batch is not None
-    assert config.gamma is not None
     device = torch.device(
         "cuda"
         if config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
@@ -73,8 +72,9 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> dict[s
             )
             for n in (config.copies, config.evaluation_episodes)
         )
-        making = Making(world, config, stopwatch, device)
-        built = kind.build(making)
+        imitated = None if config.expert is None else load_player(config.expert, world, device)
+        making = Making(world, config, stopwatch, device, imitated)
+        built = kind.build(making, making.settings)
         if config.normalise and built.encoder is None:
             raise UserError(
                 f"algorithm={config.algorithm} takes observations as they are: leave "
@@ -179,7 +179,7 @@ def choose_threads(config: ControlConfig, device: torch.device) -> Iterator[None
     those they were made with.
     """
     before = torch.get_num_threads()
-    if device.type == "cpu" and config.network == "mlp" and max(config.widths or (0,)) <= SMALL:
+    if device.type == "cpu" and config.network == "mlp" and max(config.widths) <= SMALL:
         torch.set_num_threads(1)
     try:
         yield
@@ -205,16 +205,16 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         raise UserError(
             f"{config.world} shows pictures: give algorithm=dqn, which has a convolution for them."
         )
-    assert config.copies is not None
     if config.copies > config.steps:
         raise UserError(
             f"copies={config.copies} and steps={config.steps}: give as many steps as copies, or "
             "more."
         )
-    if kind.remembers and config.steps <= config.learning_starts:
+    settings = config.settings
+    if isinstance(settings, MemorySettings) and config.steps <= settings.learning_starts:
         raise UserError(
-            f"steps={config.steps} and learning_starts={config.learning_starts}: nothing would be "
-            "learned. Give more steps, or a smaller learning_starts."
+            f"steps={config.steps} and learning_starts={settings.learning_starts}: nothing would "
+            "be learned. Give more steps, or a smaller learning_starts."
         )
     imitates = config.algorithm in IMITATORS
     if imitates and config.expert is None:
@@ -244,13 +244,17 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
         raise UserError(
             "workers have no statistics in common: leave normalise=true out, or give algorithm=a2c."
         )
-    if (
-        config.algorithm == "reinforce"
-        and config.baseline in ("leave_one_out", "optimal")
-        and config.copies < 2
-    ):
+    smallest = settings.sampling().smallest_group
+    if config.copies < smallest:
         raise UserError(
-            "copies=1 leaves no other episode to compare with: give 2 or more, or baseline=value."
+            f"copies={config.copies} leaves no other episode to compare with: give {smallest} or "
+            "more, or baseline=value."
+        )
+    updates, epochs = settings.count_updates(config.copies * config.steps_per_batch)
+    if updates % epochs:
+        raise UserError(
+            f"updates_per_step={updates} in epochs={epochs}: each pass makes the same number of "
+            "optimizer steps. Give a multiple of epochs."
         )
 
 
@@ -265,6 +269,9 @@ def learn(
     stopwatch: Stopwatch,
 ) -> dict[str, float]:
     """The loop, counted in world steps."""
+    every = config.evaluate_every
+    if every is None:
+        every = max(1, config.steps // 10)
 
     def evaluate(step: int) -> dict[str, float]:
         played = play_episodes(judge_world, built.player.best, steering_seed(config.seed))
@@ -288,7 +295,7 @@ def learn(
     with show.progress("control", config.steps, "episode_return") as bar:
         return train(
             algorithm, sampler, run, stopwatch, bar, unit="actions", steps=config.steps,
-            evaluate=evaluate, evaluate_every=config.evaluate_every or 0,
+            evaluate=evaluate, evaluate_every=every,
             better=lambda e: e["evaluation_return"], enough=enough,
             save_every_s=config.save_every_s,
         )  # fmt: skip

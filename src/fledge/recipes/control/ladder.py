@@ -169,20 +169,21 @@ def climb(name: str, config: LadderConfig, mdp: MDP, best: Tensor) -> dict[str, 
     """One learner in the world, its greedy policy judged exactly as samples go by."""
     began = time.perf_counter()
     kind, stopwatch = find_kind(name), Stopwatch()
-    given = ControlConfig(
-        algorithm=name,
-        world="gridworld",
-        steps=config.samples,
-        seed=config.seed,
-        gamma=config.gamma,
-        copies=8,
+    given = ControlConfig.read(
+        {
+            "algorithm": name,
+            "world": "gridworld",
+            "steps": config.samples,
+            "seed": config.seed,
+            "gamma": config.gamma,
+            "copies": 8,
+        }
     )
-    settings = fill_in(given, kind, "tables")
-    assert settings.copies is not None
-    world = MDPWorld(mdp, settings.copies, time_limit=TIME_LIMIT, name="gridworld")
-    making = Making(world, settings, stopwatch, torch.device("cpu"))
-    built = kind.build(making)
-    sampler: Any = kind.sampler(world, built, stopwatch, settings)
+    run = fill_in(given, kind, "tables")
+    world = MDPWorld(mdp, run.copies, time_limit=TIME_LIMIT, name="gridworld")
+    making = Making(world, run, stopwatch, torch.device("cpu"))
+    built = kind.build(making, making.settings)
+    sampler: Any = kind.sampler(world, built, stopwatch, run)
     algorithm = by_world_steps(built.algorithm, making.paces)
     every, states = config.samples / JUDGEMENTS, torch.arange(mdp.states)
     steps, lost, due = [0], [measure_loss(mdp, built.player.best(states), best)], every

@@ -77,14 +77,15 @@ def list_stages(folder: Path, seed: int) -> list[Stage]:
         )),
         # A weak penalty: the policy finds what the reward model likes and the task does not, which
         # the report shows over the KL.
-        ("align by reward model", align, AlignConfig(
-            **aligned, out=folder / "align-reward", reward=folder / "reward", algorithm="ppo",
-            steps=30, learning_rate=2e-4, kl_coefficient=0.05,
-        )),
-        ("align by verifier", align, AlignConfig(
-            **aligned, out=folder / "align-verifier", algorithm="reinforce", steps=330,
-            learning_rate=6e-4, warmup_steps=10, kl_coefficient=0.0, stop_at_exact_match=0.95,
-        )),
+        ("align by reward model", align, AlignConfig.read({
+            **aligned, "out": folder / "align-reward", "reward": folder / "reward",
+            "algorithm": "ppo", "steps": 30, "learning_rate": 2e-4, "kl_coefficient": 0.05,
+        })),
+        ("align by verifier", align, AlignConfig.read({
+            **aligned, "out": folder / "align-verifier", "algorithm": "reinforce", "steps": 330,
+            "learning_rate": 6e-4, "warmup_steps": 10, "kl_coefficient": 0.0,
+            "stop_at_exact_match": 0.95,
+        })),
     ]  # fmt: skip
 
 

@@ -7,25 +7,24 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.preference.dpo import DPO, IPO
+from fledge.algorithms.own import Own, OwnClass
+from fledge.algorithms.preference.dpo import DPO
 from fledge.algorithms.preference.kto import KTO
-from fledge.algorithms.preference.orpo import ORPO
-from fledge.algorithms.preference.simpo import SimPO
-from fledge.errors import UserError
+from fledge.algorithms.registry import Subject, names_of
 from fledge.evaluate.judging import draw_questions, judge_kl, judge_task
 from fledge.fit import log_odds
 from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.policy import TokenPolicy
+from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.language.held_out import describe_result, read_test
 from fledge.recipes.language.pairs import (
     Judged,
@@ -48,19 +47,13 @@ from fledge.text.packed import Row
 from fledge.text.pairs import is_judged
 from fledge.trajectories import from_rows
 
-BETA = {"dpo": 0.1, "ipo": 0.1, "kto": 0.1, "simpo": 2.0, "orpo": 0.1}  # where the user gives none
-# whose setting it is
-OWN = {
-    "margin": ("simpo",),
-    "desirable_weight": ("kto",),
-    "undesirable_weight": ("kto",),
-}
 
-
-class PreferConfig(PairsConfig):
+class PreferConfig(AlgorithmFields, PairsConfig):
     """Learn from pairs of answers, one preferred to the other (kto: or single ones), without a
     reward model.
     """
+
+    subject: ClassVar[Subject] = "pairs"
 
     data: Path | None = Field(
         default=None,
@@ -69,29 +62,12 @@ class PreferConfig(PairsConfig):
             "with `prompt`, `completion` and `label`, true (wanted) or false"
         ),
     )
-    algorithm: Literal["dpo", "ipo", "simpo", "orpo", "kto"] = Field(
+    algorithm: str = Field(
         default="dpo",
         description=(
-            "dpo, ipo, kto stay near the base; simpo and orpo do without it; kto takes each answer "
-            "by itself"
+            f"one of {', '.join(names_of('pairs'))}; dpo, ipo, kto stay near the base, simpo and "
+            "orpo do without it; kto takes each answer by itself; or FILE.py:Class"
         ),
-    )
-    beta: float | None = Field(
-        default=None,
-        gt=0,
-        description=(
-            "dpo, ipo, kto: how dear it is to leave the base (0.1); simpo: scale of the reward "
-            "(2); orpo: λ, weight of the odds ratio (0.1)"
-        ),
-    )
-    margin: float = Field(
-        default=1.0, ge=0, description="simpo: γ, by how much the preferred reward must lead"
-    )
-    desirable_weight: float = Field(
-        default=1.0, ge=0, description="kto: λ_D, of the preferred answers"
-    )
-    undesirable_weight: float = Field(
-        default=1.0, ge=0, description="kto: λ_U, of the rejected ones"
     )
     evaluation_prompts: int = Field(
         default=256,
@@ -119,7 +95,6 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     """
     began = time.perf_counter()
     if run is None:
-        check_settings(config)
         config.check_epochs()
     base = load_model(config.base)
     network, tokenizer = base.network.to(config.on()), base.tokenizer
@@ -227,15 +202,6 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     return summary
 
 
-def check_settings(config: PreferConfig) -> None:
-    """Raises UserError for a setting that the algorithm does not have: it would do nothing."""
-    for name in sorted(config.model_fields_set & OWN.keys()):
-        if config.algorithm not in OWN[name]:
-            raise UserError(
-                f"{name} is a setting of algorithm={OWN[name][0]}: {config.algorithm} has none."
-            )
-
-
 def make_algorithm(
     config: PreferConfig,
     policy: TokenPolicy,
@@ -243,18 +209,14 @@ def make_algorithm(
     learner: Learner,
     stopwatch: Stopwatch,
 ) -> Algorithm:
-    beta = config.beta or BETA[config.algorithm]
-    makers: dict[str, Any] = {
-        "dpo": partial(DPO, reference=reference, beta=beta),
-        "ipo": partial(IPO, reference=reference, beta=beta),
-        "simpo": partial(SimPO, beta=beta, margin=config.margin),
-        "orpo": partial(ORPO, odds_weight=beta),
-        "kto": partial(
-            KTO, reference=reference, beta=beta,
-            desirable_weight=config.desirable_weight, undesirable_weight=config.undesirable_weight,
-        ),
-    }  # fmt: skip
-    return makers[config.algorithm](policy, learner, stopwatch)
+    """Of the package or of the user's. Raises UserError for what goes wrong in a user's."""
+    kind, settings = config.entry.algorithm, config.settings
+    beside: dict[str, Any] = {"reference": reference} if kind in (DPO, KTO) else {}
+    if isinstance(kind, OwnClass):
+        own = kind.build(policy, learner, stopwatch, settings=settings, reference=reference)
+        return Own(own, learner, kind.path)
+    make: Any = kind
+    return make(policy, learner, stopwatch, settings, **beside)
 
 
 def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferences:
@@ -292,6 +254,13 @@ def make_sampler(
     return JudgedRows(rows, rows_per_step=rows_per_step, rows_in_all=in_all)
 
 
+def beta_of(config: PreferConfig) -> float:
+    """The scale of the reward that the policy implies; 1 for an algorithm of the user's without a
+    `beta`.
+    """
+    return float(getattr(config.settings, "beta", 1.0))
+
+
 class PairJudge:
     """How the reward that the policy implies ranks held-out pairs: the share as preferred (a tie is
     half right), and the mean gap.
@@ -304,7 +273,7 @@ class PairJudge:
         reference: TokenPolicy,
         pairs: Sequence[Pair],
     ) -> None:
-        self.algorithm, self.beta = config.algorithm, config.beta or BETA[config.algorithm]
+        self.algorithm, self.beta = config.algorithm, beta_of(config)
         self.policy, self.pairs = policy, pairs
         self.reference, self.tokens = score_answers(reference, pairs)  # [2, N] each
 
@@ -352,7 +321,7 @@ class AnswerJudge:
         reference: TokenPolicy,
         held_out: Sequence[Judged],
     ) -> None:
-        self.beta, self.policy = config.beta or BETA[config.algorithm], policy
+        self.beta, self.policy = beta_of(config), policy
         self.rows = [row for row, _ in held_out]
         self.wanted = torch.tensor([wanted for _, wanted in held_out])
         self.reference = score_rows(reference, self.rows)  # [N]

@@ -17,8 +17,7 @@ from fledge.errors import UserError
 from fledge.evaluate.judged_episodes import play_episodes
 from fledge.recipes.control.agent_files import find_agent
 from fledge.recipes.control.agents import Agent
-from fledge.recipes.control.config import ControlConfig
-from fledge.recipes.control.kinds import load_built
+from fledge.recipes.control.loading import load_built
 from fledge.report.frames import encode_animation, film
 from fledge.runs.atomic import write_bytes
 from fledge.runs.show import Show
@@ -65,9 +64,7 @@ def play(config: PlayConfig, show: Show) -> dict[str, Any]:
         )
     run, folder = find_agent(config.run, config.which)
     with closing(make_world(run.config["world"], config.episodes)) as world:
-        built, card = load_built(
-            run, folder, world, torch.device("cpu"), ControlConfig.model_validate
-        )
+        built, card = load_built(run, folder, world, torch.device("cpu"))
         agent = Agent(built, world, card, seed_for(config.seed, "actor", "play"))
         acts = built.player.best if config.deterministic else agent.draw
         played = play_episodes(world, acts, seed_for(config.seed, "evaluation", "play"))

@@ -1,0 +1,130 @@
+"""Every algorithm by name: one line each, with its settings in texts, on pairs of answers and in
+worlds.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fledge.algorithms.likelihood.expectation_maximisation import (
+    BEST_OF_N,
+    REST_EM,
+    STAR,
+    ExpectationMaximisation,
+)
+from fledge.algorithms.likelihood.goal_cloning import GoalCloning
+from fledge.algorithms.likelihood.imitation import CLONING, DAgger
+from fledge.algorithms.own import find_own
+from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
+from fledge.algorithms.policy.cispo import CISPO
+from fledge.algorithms.policy.control_variate import ControlVariate
+from fledge.algorithms.policy.grpo import DAPO, DR_GRPO, GRPO
+from fledge.algorithms.policy.gspo import GSPO
+from fledge.algorithms.policy.natural_gradient import NaturalGradient
+from fledge.algorithms.policy.off_policy import OffPolicy
+from fledge.algorithms.policy.ppo import PPO
+from fledge.algorithms.policy.reinforce import RLOO, Reinforce
+from fledge.algorithms.policy.reward_weighted import AWR, RewardWeighted
+from fledge.algorithms.policy.trpo import TRPO
+from fledge.algorithms.preference.dpo import DPO, IPO
+from fledge.algorithms.preference.kto import KTO
+from fledge.algorithms.preference.online_dpo import OnlineDPO
+from fledge.algorithms.preference.orpo import ORPO
+from fledge.algorithms.preference.simpo import SimPO
+from fledge.algorithms.settings import AlgorithmSettings
+from fledge.algorithms.value.dqn import DQN
+from fledge.algorithms.value.monte_carlo import MonteCarlo
+from fledge.algorithms.value.soft_actor_critic import SoftActorCritic
+from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, Tabular
+from fledge.algorithms.value.td3 import TD3
+from fledge.errors import UserError
+
+Subject = Literal["texts", "pairs", "worlds"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is built, and its settings under this name where it can be had: rewarded in texts, from
+    pairs, in worlds.
+    """
+
+    algorithm: Any
+    texts: AlgorithmSettings | None = None
+    pairs: AlgorithmSettings | None = None
+    worlds: AlgorithmSettings | None = None
+
+    def settings(self, subject: Subject) -> AlgorithmSettings:
+        """Raises ValueError where it is none of the subject's."""
+        own: AlgorithmSettings | None = getattr(self, subject)
+        if own is None:
+            raise ValueError(f"{self.algorithm.__name__} is no algorithm of {subject}.")
+        return own
+
+
+REGISTRY: Mapping[str, Entry] = {
+    "reinforce": Entry(Reinforce, texts=Reinforce.Settings(), worlds=Reinforce.Settings()),
+    "rloo": Entry(Reinforce, texts=RLOO),
+    "ppo": Entry(
+        PPO,
+        texts=PPO.InTexts(update_kl=0.05),
+        worlds=PPO.InWorlds(gamma=0.99, value_clip=None, epochs=10),
+    ),
+    "grpo": Entry(GRPO, texts=GRPO.Settings()),
+    "dr_grpo": Entry(GRPO, texts=DR_GRPO),
+    "dapo": Entry(GRPO, texts=DAPO),
+    "gspo": Entry(GRPO, texts=GSPO),
+    "cispo": Entry(GRPO, texts=CISPO),
+    "off_policy": Entry(OffPolicy, texts=OffPolicy.Settings(), worlds=OffPolicy.Settings(epochs=4)),
+    "control_variate": Entry(ControlVariate, texts=ControlVariate.Settings()),
+    "rwr": Entry(RewardWeighted, texts=RewardWeighted.Settings()),
+    "awr": Entry(RewardWeighted, texts=AWR),
+    "em": Entry(ExpectationMaximisation, texts=ExpectationMaximisation.Settings()),
+    "rest_em": Entry(ExpectationMaximisation, texts=REST_EM),
+    "star": Entry(ExpectationMaximisation, texts=STAR),
+    "best_of_n": Entry(ExpectationMaximisation, texts=BEST_OF_N),
+    "online_dpo": Entry(OnlineDPO, texts=OnlineDPO.Settings()),
+    "dpo": Entry(DPO, pairs=DPO.Settings()),
+    "ipo": Entry(DPO, pairs=IPO),
+    "simpo": Entry(SimPO, pairs=SimPO.Settings()),
+    "orpo": Entry(ORPO, pairs=ORPO.Settings()),
+    "kto": Entry(KTO, pairs=KTO.Settings()),
+    "a2c": Entry(AdvantageActorCritic, worlds=AdvantageActorCritic.Settings()),
+    "async": Entry(AdvantageActorCritic, worlds=AdvantageActorCritic.Settings(truncate_at=1.0)),
+    "actor_critic": Entry(
+        AdvantageActorCritic, worlds=AdvantageActorCritic.Settings(gae_lambda=0.0)
+    ),
+    "natural": Entry(NaturalGradient, worlds=NaturalGradient.Settings(epochs=10)),
+    "trpo": Entry(NaturalGradient, worlds=TRPO.replace(epochs=10)),
+    "dqn": Entry(DQN, worlds=DQN.Settings(prioritised=True)),
+    "sac": Entry(SoftActorCritic, worlds=SoftActorCritic.Settings()),
+    "td3": Entry(TD3, worlds=TD3.Settings()),
+    "q_learning": Entry(Tabular, worlds=Q_LEARNING),
+    "sarsa": Entry(Tabular, worlds=SARSA),
+    "expected_sarsa": Entry(Tabular, worlds=EXPECTED_SARSA),
+    "monte_carlo": Entry(MonteCarlo, worlds=MonteCarlo.Settings()),
+    "cloning": Entry(DAgger, worlds=CLONING),
+    "dagger": Entry(DAgger, worlds=DAgger.Settings()),
+    "goal_cloning": Entry(
+        GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
+    ),
+}
+
+
+def names_of(subject: Subject) -> tuple[str, ...]:
+    return tuple(name for name, entry in REGISTRY.items() if getattr(entry, subject) is not None)
+
+
+def find_entry(subject: Subject, name: str) -> Entry:
+    """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
+    if ".py:" in name:
+        own = find_own(name)
+        return Entry(own, own.settings, own.settings, own.settings)
+    names = names_of(subject)
+    if name in names:
+        return REGISTRY[name]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"perhaps you meant {near[0]}" if near else "give FILE.py:Class for one of your own"
+    raise UserError(f"there is no algorithm {name}: {hint}. Known: {', '.join(names)}.")
