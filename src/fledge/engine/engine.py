@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fledge.engine.fast_form import make_fast_form
 from fledge.engine.generation import BLOCK, Generation
@@ -37,21 +36,13 @@ from fledge.policy import TokenPolicy
 
 SORT_EVERY = 32  # steps: how often the slots are put in order of length
 NONE: Mapping[int, float] = {}
-# Of any optimizer: a fused one writes weights and leaves their `_version` as it was.
-optimizer_steps = 0
-
-
-def _count(*_: Any) -> None:
-    global optimizer_steps
-    optimizer_steps += 1
-
-
-register_optimizer_step_post_hook(_count)
 
 
 class Engine:
     """`submit` requests, `advance` until nothing is live; or `run` does both. It uses the policy's
-    weights as they are at each step.
+    weights as they are at each step: `policy.version` says that they have changed, and whoever
+    writes them so that it does not rise (neither by `Learner` nor by `load_state_dict`) calls
+    `renew`.
 
     slots: rows side by side; more wait. positions: tokens a slot holds, by default the model's
     context. cache_bytes: the most that the KV cache may take, which lowers the slots. vocabulary:
@@ -86,12 +77,8 @@ class Engine:
                 f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give "
                 "the model's own."
             )
-        self.version = 0
+        self.version = policy.version  # of the weights that `network` was made of
         self.forbidden = list_forbidden(policy)
-        # Of each module, its own: a weight that is assigned anew is seen there, and a walk through
-        # the modules costs a tenth of a step.
-        self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
-        self._stamp = self._stamp_weights()
         self.network: Any = make_fast_form(policy.network, precision)
         more = prefix_cache_rows + 1  # the last slot is room to move rows by
         if cache_bytes is not None:
@@ -209,7 +196,7 @@ class Engine:
         number.
         """
         with torch.inference_mode():
-            self._renew()
+            self._follow_weights()
             self._cancel()
             if self.queue and len(self.live) < len(self.slots):
                 self._admit()
@@ -431,14 +418,19 @@ class Engine:
             self.prefix_cache.reorder(order)
             self.rules = group_by_rule(self.live)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """The weights have been written by other hands than a Learner's: the next `advance` goes by
+        the new ones, and so does every engine over the same network.
+        """
+        self.policy.raise_version()
+
+    def _follow_weights(self) -> None:
         """The weights as they are now. Rows under way are prefilled anew: no key in the KV cache is
         older than the weights.
         """
-        stamp = self._stamp_weights()
-        if stamp == self._stamp:
+        if self.policy.version == self.version:
             return
-        self._stamp, self.version = stamp, self.version + 1
+        self.version = self.policy.version
         self.network = make_fast_form(self.policy.network, self.precision)
         self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
@@ -452,10 +444,6 @@ class Engine:
             self._extend(part, [rows[slot] for slot in part], [0] * len(part))
         for slot, row in enumerate(rows):
             self.prefix_cache.store(slot, row)
-
-    def _stamp_weights(self) -> tuple[Any, ...]:
-        named = (p for own in self._parameters for p in own.values() if p is not None)
-        return optimizer_steps, *((p.data_ptr(), p._version) for p in named)
 
     def _cut_prompt(self, request: Request) -> list[int]:
         """The prompt from its last document border on: attention never crosses one."""

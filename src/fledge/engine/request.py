@@ -137,7 +137,7 @@ class Completion:
     raw_logp: list[float] = field(default_factory=list)
     # The most likely tokens and their raw logp.
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
-    version: int = 0  # of the weights: how often they had changed under the engine
+    version: int = 0  # of the weights that said it, as `TokenPolicy.version` has it
     error: str | None = None  # what is wrong with the request, in one sentence
 
     @property

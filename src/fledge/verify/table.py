@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fledge.exact.enumerable import Language
 from fledge.trajectories import Trajectories
+from fledge.weights_version import raise_version
 
 
 class Places:
@@ -129,6 +130,7 @@ class TableNetwork(nn.Module):
     def hold(self, language: Language, logits: Tensor) -> TableNetwork:
         """Write a table of the language into this one.  [P, V]"""
         self.table[:, self.row_of(language)] = logits.T.to(self.table)
+        raise_version(self)
         return self
 
 
