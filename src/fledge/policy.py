@@ -29,7 +29,11 @@ class Policy(Protocol):
 
 
 class TokenNetwork(Protocol):
-    """What TokenPolicy asks of a network: hidden states for rows."""
+    """What TokenPolicy asks of a network: hidden states for rows. The token engine samples from any
+    that is causal.
+    """
+
+    config: Any  # with `vocab_size` and `context`
 
     @property
     def unembedding(self) -> Tensor: ...

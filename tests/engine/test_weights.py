@@ -199,13 +199,13 @@ def test_the_form_of_every_precision_is_made_anew_once_a_step_and_not_between(
     precision: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    make = engine_module.make_fast_form
+    make = engine_module.make_form
 
     def count(network: Transformer, precision: Generation) -> Any:
         made.append(precision)
         return make(network, precision)
 
-    monkeypatch.setattr(engine_module, "make_fast_form", count)
+    monkeypatch.setattr(engine_module, "make_form", count)
     policy = policy_of(transformer())
     engine = Engine(policy, precision=precision)
     for steps in (0, 1, 0, 3):

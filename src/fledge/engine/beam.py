@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from fledge.engine.engine import Engine
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
 from fledge.engine.logits import compute_raw_logits, list_forbidden, process_logits
 from fledge.engine.prefill import prefill, take_last
 from fledge.engine.request import PROCESSED, Completion, Ended, Request, Way
-from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, Row
+from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, Row, fit_prompt
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
@@ -84,8 +84,10 @@ def beam_search(
             request.check(policy.network.config.vocab_size, policy.network.config.context, BEAM)
         except UserError as error:
             raise UserError(f"request {i}: {error}") from None
-    network = make_fast_form(policy.network, precision)
-    rows = [Row(i, request, policy.network) for i, request in enumerate(requests)]
+    network = make_form(policy.network, precision)
+    rows = [
+        Row(i, request, *fit_prompt(request, policy.network)) for i, request in enumerate(requests)
+    ]
     # Of like length side by side, longest first, which costs least.
     rows.sort(key=lambda row: -len(row.prompt))
     hypotheses: dict[int, list[Hypothesis]] = {}

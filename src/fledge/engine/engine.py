@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import BLOCK, Generation
 from fledge.engine.logits import (
     Choice,
@@ -28,7 +28,7 @@ from fledge.engine.logits import (
 from fledge.engine.prefill import prefill, take_last
 from fledge.engine.prefix_cache import PrefixCache
 from fledge.engine.request import Completion, Ended, Feature, Request, Way
-from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, OnToken, Row, fail
+from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, OnToken, Row, fail, fit_prompt
 from fledge.engine.slots import Slots
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
@@ -95,7 +95,7 @@ class Engine:
             )
         self.version = policy.version  # of the weights that `network` was made of
         self.forbidden = list_forbidden(policy)
-        self.network: Any = make_fast_form(policy.network, precision)
+        self.network: Any = make_form(policy.network, precision)
         more = prefix_cache_rows + 1  # the last slot is room to move rows by
         if cache_bytes is not None:
             fitting = (
@@ -145,8 +145,7 @@ class Engine:
             row = Row(
                 number,
                 request,
-                network,
-                positions=self.positions,
+                *fit_prompt(request, network, self.positions),
                 vocabulary=self.vocabulary,
                 on_token=on_token,
             )
@@ -422,7 +421,7 @@ class Engine:
         if self.policy.version == self.version:
             return
         self.version = self.policy.version
-        self.network = make_fast_form(self.policy.network, self.precision)
+        self.network = make_form(self.policy.network, self.precision)
         self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
             self.cache.store.zero_()

@@ -22,27 +22,23 @@ NOTHING_LEFT = (
 class Row:
     """`said` grows token by token only where something reads it (`watched`): the engine's slots and
     the beam keep all tokens anyhow.
-
-    prompt: the part of the request's that the network reads. room: how many tokens it may say.
     """
 
     def __init__(
         self,
         number: int,
         request: Request,
-        network: Any,
+        prompt: list[int],
+        room: int,
         *,
-        positions: int | None = None,
         vocabulary: Sequence[bytes] | None = None,
         on_token: OnToken | None = None,
     ) -> None:
-        """positions: that its slot holds, by default the network's context. vocabulary: the bytes
-        of each token, for the stop strings.
+        """prompt: the part of the request's that the network reads. room: how many tokens it may
+        say. vocabulary: the bytes of each token, for the stop strings.
         """
         self.number, self.request, self.on_token = number, request, on_token
-        self.prompt = cut_at_border(request.prompt, getattr(network, "border", None))
-        most = network.config.context if positions is None else positions
-        self.room = min(request.max_new_tokens, most - len(self.prompt))
+        self.prompt, self.room = prompt, room
         self.said: list[int] = []
         self.alternatives: list[list[tuple[int, float]]] = []
         self.state = request.constraint.start if request.constraint is not None else 0
@@ -88,12 +84,19 @@ class Row:
         return Completion(prompt, tokens, logp, ended, raw_logp, self.alternatives, version, error)
 
 
-def cut_at_border(prompt: Sequence[int], border: int | None) -> list[int]:
-    """The prompt from its last document border on: attention never crosses one."""
-    whole = list(prompt)
-    if border is not None and border in whole[1:]:
-        return whole[len(whole) - 1 - whole[::-1].index(border) :]
-    return whole
+def fit_prompt(
+    request: Request, network: Any, positions: int | None = None
+) -> tuple[list[int], int]:
+    """The part of the prompt that the network reads, from its last document border on, since
+    attention never crosses one; and how many tokens may follow.
+
+    positions: how many a slot holds, by default the network's context.
+    """
+    prompt, border = list(request.prompt), getattr(network, "border", None)
+    if border is not None and border in prompt[1:]:
+        prompt = prompt[len(prompt) - 1 - prompt[::-1].index(border) :]
+    most = network.config.context if positions is None else positions
+    return prompt, min(request.max_new_tokens, most - len(prompt))
 
 
 def fail(request: Request, error: str, version: int) -> Completion:

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
 from fledge.engine.logits import compute_raw_logits, list_forbidden
 from fledge.engine.prefill import prefill
 from fledge.engine.request import Completion, Ended, Feature, Request, Way
-from fledge.engine.row import Row, fail
+from fledge.engine.row import Row, fail, fit_prompt
 from fledge.errors import UserError
 from fledge.log_prob import Decoding, draw, restrict
 from fledge.policy import TokenPolicy
@@ -38,7 +38,7 @@ class _GuessedRow(Row):
     """
 
     def __init__(self, number: int, request: Request, network: Any, ahead: int) -> None:
-        super().__init__(number, request, network)
+        super().__init__(number, request, *fit_prompt(request, network))
         self.logp: list[float] = []
         self.raw_logp: list[float] = []
         # Tokens may be guessed beyond the last that is said.
@@ -78,7 +78,7 @@ class _Reader:
     def __init__(
         self, policy: TokenPolicy, precision: Generation, slots: int, positions: int
     ) -> None:
-        self.network: Any = make_fast_form(policy.network, precision)
+        self.network: Any = make_form(policy.network, precision)
         self.cache = self.network.make_cache(slots, positions)
         self.forbidden = list_forbidden(policy)
         self.device = policy.network.unembedding.device
