@@ -4,8 +4,9 @@ some kept as samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from fledge.evaluate.judge import Figures, Judge
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
@@ -16,7 +17,7 @@ from fledge.score.scoring import untruncate
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
-from fledge.splits import Split
+from fledge.splits import HeldOut, Split
 from fledge.tasks.named import Example, Task
 from fledge.text.tokenizer import Tokenizer
 
@@ -72,6 +73,49 @@ def judge_task(
         "exact_match": sum(marks["exact_match"]) / len(examples),
         "true_score": sum(marks["reward"]) / len(examples),
     }
+
+
+def draw_held_out(task: Task, number: int) -> dict[HeldOut, list[Example]]:
+    """The questions of either part."""
+    return {part: draw_questions(task, part, number) for part in ("validation", "test")}
+
+
+def judge_answers(
+    policy: TokenPolicy,
+    tokenizer: Tokenizer,
+    task: Task,
+    questions: Mapping[HeldOut, Sequence[Example]],
+    max_new_tokens: int,
+    run: Run,
+) -> Judge:
+    """By the share of questions answered right; some answers to those that steer are kept in the
+    run.
+    """
+
+    def read(part: HeldOut, step: int) -> Figures:
+        keeper = run if part == "validation" else None
+        return judge_task(policy, tokenizer, task, questions[part], max_new_tokens, keeper, step)
+
+    items: dict[HeldOut, int] = {part: len(asked) for part, asked in questions.items()}
+    return Judge(read, "exact_match", items=items, what="prompt", apart=task.holds_out)
+
+
+def judge_distance(
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    tokenizer: Tokenizer,
+    task: Task,
+    max_new_tokens: int,
+    seed: int,
+) -> Judge:
+    """By the KL to the reference, which is only watched."""
+
+    def read(part: HeldOut, step: int) -> Figures:
+        if part == "test":
+            return {}
+        return {"kl": judge_kl(policy, reference, tokenizer, task, max_new_tokens, seed)}
+
+    return Judge(read)
 
 
 def judge_kl(

@@ -18,11 +18,13 @@ from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.evaluate.judging import draw_questions, judge_kl, judge_task
+from fledge.evaluate.likelihood import measure_held_out_loss
 from fledge.hub.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.log_prob import Decoding
 from fledge.loop import Algorithm, Sampler, train
 from fledge.models.language.heads import ScalarHead, ScalarModel
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
+from fledge.recipes.course import describe_result, read_test
 from fledge.recipes.language.aligners import (
     FROM_PAIRS,
     KINDS,
@@ -33,15 +35,13 @@ from fledge.recipes.language.aligners import (
     count_optimizer_steps,
     load_algorithm,
 )
-from fledge.recipes.language.held_out import describe_result, read_test
 from fledge.recipes.language.judge_fields import JudgeFields
 from fledge.recipes.language.prefer import PreferConfig, prefer
-from fledge.recipes.language.pretrain import measure_held_out_loss
 from fledge.recipes.language.rows import ReadingFields, summarise_rows
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
 from fledge.recipes.pacing import by_batches, say_skipped
-from fledge.recipes.speed import choose_speed
+from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import (
     TrainingConfig,
     close_what_it_opens,
@@ -305,7 +305,8 @@ def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -
     data = [config.task, *own]
     run = open_run(run, opened, "align", config, began, parents=parents, data=data, copied=text)
     stopwatch = Stopwatch()
-    precision = choose_speed(run, config, policy, make_typical_rows(config, base, prompts), show)
+    typical = make_typical_rows(config, base, prompts)
+    precision = settle_speed(run, config, policy, typical, show).precision
     with remove_if_it_cannot_begin(run):
         if config.ptx_coefficient:
             keep_shards(

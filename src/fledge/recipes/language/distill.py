@@ -20,25 +20,24 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.divergence import Divergence, forward_kl, jensen_shannon, reverse_kl
 from fledge.errors import UserError
 from fledge.evaluate.judging import draw_questions, judge_task
+from fledge.evaluate.likelihood import (
+    measure_conversation_loss,
+    measure_held_out_loss,
+    spread_windows,
+)
 from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.log_prob import Decoding
 from fledge.loop import Algorithm, Sampler, train
 from fledge.models.language.presets import transformer_config
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import describe_result, read_test
+from fledge.recipes.course import describe_result, read_test
 from fledge.recipes.language.judge_fields import JudgeFields
-from fledge.recipes.language.pretrain import measure_held_out_loss, spread_windows
-from fledge.recipes.language.rows import RowsConfig, summarise_rows
+from fledge.recipes.language.rows import RowsConfig, divide_conversations, summarise_rows
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
-from fledge.recipes.language.tune import (
-    divide_conversations,
-    measure_conversation_loss,
-    sort_by_length,
-)
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
+from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import (
     check_memory,
     close_what_it_opens,
@@ -58,6 +57,7 @@ from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, Task, list_censuses
+from fledge.text.held_out import sort_by_length
 from fledge.text.packed import Row
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
@@ -211,7 +211,7 @@ def distill(
     if lessons is None:
         with remove_if_it_cannot_begin(run):
             lessons = prepare_text_lessons(config, teacher, student, tokenizer, run, show)
-    precision = choose_speed(run, config, student, lessons.typical, show)
+    precision = settle_speed(run, config, student, lessons.typical, show).precision
     show.line(
         f"distill: {config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
         f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M) by "

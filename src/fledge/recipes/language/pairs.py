@@ -17,7 +17,6 @@ from fledge.errors import UserError
 from fledge.evaluate.judging import draw_questions
 from fledge.hub.folder import Loaded
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import Divided, divide_rows
 from fledge.recipes.language.judge_fields import JudgeFields
 from fledge.recipes.language.rows import RowsConfig, tell
 from fledge.recipes.language.tasks import open_task
@@ -29,6 +28,7 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import Split
 from fledge.tasks.named import Example, Task, list_censuses
+from fledge.text.held_out import Divided, divide_rows
 from fledge.text.packed import Row
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer

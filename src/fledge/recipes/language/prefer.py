@@ -26,7 +26,7 @@ from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler, train
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import describe_result, read_test
+from fledge.recipes.course import describe_result, read_test
 from fledge.recipes.language.pairs import (
     Judged,
     Pair,
@@ -37,7 +37,7 @@ from fledge.recipes.language.pairs import (
 )
 from fledge.recipes.language.rows import summarise_rows
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
+from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import close_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -137,7 +137,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack)
     # preferred ones, or single answers
     rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
     typical = from_rows([ids for ids, _ in rows], [own for _, own in rows])
-    precision = choose_speed(run, config, policy, typical, show)
+    precision = settle_speed(run, config, policy, typical, show).precision
     stopwatch = Stopwatch()
     held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
     show.line(

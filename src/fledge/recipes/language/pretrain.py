@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
+from fledge.evaluate.likelihood import measure_held_out_loss, spread_windows
 from fledge.hub.folder import actions, load_model, save_model
 from fledge.loop import train
 from fledge.models.language.presets import transformer_config
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import describe_result, read_test
+from fledge.recipes.course import describe_result, read_test
 from fledge.recipes.language.text_data import TextFields, keep_shards, load_whole_tokenizer
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
+from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import (
     TrainingConfig,
     check_memory,
@@ -31,7 +30,7 @@ from fledge.recipes.training import (
 )
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.documents import DocumentRows, text_rows
+from fledge.sample.documents import DocumentRows
 from fledge.sample.generate import generate
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
@@ -158,7 +157,7 @@ def pretrain(
             stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed
         )
     )
-    precision = choose_speed(run, config, policy, typical, show, equal_rows=True)
+    precision = settle_speed(run, config, policy, typical, show, equal_rows=True).precision
     learner = config.learner(policy, precision)
     stopwatch = Stopwatch()
     show.line(
@@ -281,42 +280,3 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
         )
         return train_tokenizer(kind, texts, config.vocab_size, show.line)
     return load_tokenizer(config.tokenizer)
-
-
-def spread_windows(stream: TokenStream, context: int, rows: int) -> list[int]:
-    """Where the windows begin that an evaluation reads: `rows` of them evenly apart, or all if
-    there are fewer; a short text is one.
-
-    Evenly, for a corpus is in the order of its files: its first windows alone would say how well
-    the first files are told.
-    """
-    whole = max(1, (len(stream) - 1) // context)
-    number = min(rows, whole)
-    return [i * whole // number * context for i in range(number)]
-
-
-@torch.no_grad()
-def measure_held_out_loss(
-    policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
-) -> tuple[float, float]:
-    """Mean nats per token and bits per UTF-8 byte over `rows` windows of a stream (all if there are
-    fewer).
-    """
-    context = min(context, len(stream) - 1)
-    if context < 1:
-        raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
-    starts = spread_windows(stream, context, rows)
-    device = policy.network.unembedding.device
-    nats, tokens, size = 0.0, 0, 0
-    for a in range(0, len(starts), 16):
-        obs = torch.stack(
-            [torch.from_numpy(stream[start : start + context + 1]) for start in starts[a : a + 16]]
-        )
-        batch = text_rows(obs, tokenizer.begin).to(device)
-        logp = policy.log_prob(batch.obs, batch.action, batch.chosen)
-        nats -= float(logp.double().sum())
-        tokens += int(batch.chosen.sum())
-        size += int(tokenizer.bytes_per_token(batch.action.cpu().numpy()).sum())
-    if not tokens or not size:
-        raise UserError("the held-out text has no token to foretell, or no byte: give more text.")
-    return nats / tokens, nats / math.log(2) / size

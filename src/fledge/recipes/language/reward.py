@@ -17,11 +17,11 @@ from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.hub.folder import load_model, save_model
 from fledge.loop import train
 from fledge.models.language.heads import ScalarModel
-from fledge.recipes.language.held_out import describe_result, read_test
+from fledge.recipes.course import describe_result, read_test
 from fledge.recipes.language.pairs import Pair, PairsConfig, read_or_make_pairs
 from fledge.recipes.language.rows import summarise_rows
 from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
+from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import close_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -60,7 +60,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack)
     run = open_run(run, opened, "reward", config, began, parents=[config.base], data=given)
     model = ScalarModel(network).to(config.on())
     typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
-    precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)
+    precision = settle_speed(run, config, base.policy().to(config.on()), typical, show).precision
     stopwatch = Stopwatch()
     held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
     show.line(

@@ -5,6 +5,7 @@ of rows left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
@@ -13,6 +14,10 @@ from fledge.errors import UserError
 from fledge.recipes.training import TrainingConfig
 from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
+from fledge.text.conversations import read_conversations
+from fledge.text.held_out import Divided, divide_rows
+from fledge.text.packed import Row
+from fledge.text.tokenizer import Tokenizer
 
 
 class ReadingFields(BaseModel):
@@ -79,6 +84,20 @@ class RowsConfig(ReadingFields, TrainingConfig):
     def rows_in_all(self, rows: int | None) -> int | None:
         """After how many rows a sampler ends: at the last epoch's, or never."""
         return None if self.epochs is None or rows is None else self.epochs * rows
+
+
+def divide_conversations(
+    path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
+) -> tuple[Divided[Row], Census]:
+    """Rows to train on and rows held out, prompt by prompt. Raises UserError as
+    `read_conversations` does.
+    """
+    rows, census = read_conversations(path, tokenizer, context, reading)
+    tell([census], show)
+    divided = divide_rows(rows, lambda row: row, tokenizer)
+    if divided.note:
+        show.line(f"{path}: {divided.note}.")
+    return divided, census
 
 
 def tell(censuses: Iterable[Census], show: Show) -> None:
