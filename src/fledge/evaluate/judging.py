@@ -17,7 +17,7 @@ from fledge.score.scoring import untruncate
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
-from fledge.splits import HeldOut, Split
+from fledge.splits import HELD_OUT, HeldOut, Split
 from fledge.tasks.named import Example, Task
 from fledge.text.tokenizer import Tokenizer
 
@@ -77,7 +77,7 @@ def judge_task(
 
 def draw_held_out(task: Task, number: int) -> dict[HeldOut, list[Example]]:
     """The questions of either part."""
-    return {part: draw_questions(task, part, number) for part in ("validation", "test")}
+    return {part: draw_questions(task, part, number) for part in HELD_OUT}
 
 
 def judge_answers(

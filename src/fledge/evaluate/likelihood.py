@@ -5,7 +5,7 @@ per byte.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from fledge.evaluate.judge import Figures, Judge
 from fledge.policy import TokenPolicy
 from fledge.sample.conversations import token_rows
 from fledge.sample.documents import text_rows
-from fledge.splits import HeldOut
+from fledge.splits import HELD_OUT, HeldOut, Split
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
 from fledge.text.held_out import sort_by_length
@@ -126,6 +126,33 @@ def measure_held_out_loss(
     if not measured.tokens or not measured.bytes:
         raise UserError("the held-out text has no token to foretell, or no byte: give more text.")
     return measured.nats_per_token, measured.bits_per_byte
+
+
+def judge_text(
+    policy: TokenPolicy,
+    text: Mapping[Split, TokenStream],
+    tokenizer: Tokenizer,
+    context: int,
+    rows: int,
+    keep_samples: Callable[[int], None] = lambda step: None,
+) -> Judge:
+    """By bits per byte on `rows` windows of each part. keep_samples: called with the step of each
+    evaluation.
+    """
+
+    def read(part: HeldOut, step: int) -> Figures:
+        if part == "validation":
+            keep_samples(step)
+        loss, bits = measure_held_out_loss(policy, text[part], tokenizer, context, rows)
+        return {"loss": loss, "bits_per_byte": bits}
+
+    items: dict[HeldOut, int] = {
+        part: len(spread_windows(text[part], context, rows)) for part in HELD_OUT
+    }
+    return Judge(
+        read, "bits_per_byte", "loss", lower_is_better=True, items=items, what="window",
+        prefix="validation_",
+    )  # fmt: skip
 
 
 def read_documents(

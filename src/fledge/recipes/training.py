@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
@@ -16,12 +15,9 @@ from torch import nn
 from fledge.errors import UserError
 from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
-from fledge.models.language.transformer import TransformerConfig
 from fledge.recipes.inputs import choose_files
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-
-TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
 
 
 class TrainingConfig(BaseModel):
@@ -159,18 +155,3 @@ def remove_if_it_cannot_begin(run: Run) -> Iterator[None]:
     except UserError:
         run.take_back()
         raise
-
-
-def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
-    """Raises UserError for a model that this machine cannot hold, before anything is allocated."""
-    if device.type == "cuda":
-        memory = torch.cuda.mem_get_info(device)[1]
-    else:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = TRAINING_BYTES_A_PARAMETER * sizes.parameters
-    if needed > memory:
-        raise UserError(
-            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train "
-            f"and this machine has {memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a "
-            "smaller `width`."
-        )

@@ -34,12 +34,12 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import describe_result, read_test
 from fledge.recipes.language.judge_fields import JudgeFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations, summarise_rows
+from fledge.recipes.language.size_fields import check_memory
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_shards, read_corpus
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import (
-    check_memory,
     close_what_it_opens,
     open_run,
     remove_if_it_cannot_begin,

@@ -13,10 +13,12 @@ from pydantic import BaseModel, Field
 
 from fledge.disk import sync
 from fledge.errors import UserError
+from fledge.runs.folder import Run
+from fledge.splits import SPLITS, Split
 from fledge.text.corpus import Choice, Corpus
 from fledge.text.folders import Links
 from fledge.text.shard_writer import write_shards
-from fledge.text.shards import find_damage, gives_the_same, read_index
+from fledge.text.shards import TokenStream, find_damage, gives_the_same, read_index
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
 
@@ -70,6 +72,18 @@ def holds_to_its_text(shards: Path) -> bool:
     except UserError:
         return False
     return True
+
+
+def keep_text(
+    run: Run, corpus: Corpus | None, tokenizer: Tokenizer, say: Callable[[str], None]
+) -> dict[Split, TokenStream]:
+    """The text of a run, from its own copy of it, in its splits. corpus: None where that copy is
+    whole.
+    """
+    shards = run.folder / "shards"
+    if corpus is not None:
+        keep_shards(shards, lambda: corpus, tokenizer, say)
+    return {split: TokenStream(shards, split) for split in SPLITS}
 
 
 def keep_shards(
