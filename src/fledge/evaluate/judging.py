@@ -17,19 +17,12 @@ from fledge.score.scoring import untruncate
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
-from fledge.splits import HELD_OUT, HeldOut, Split
-from fledge.tasks.named import Example, Task
+from fledge.splits import HELD_OUT, HeldOut
+from fledge.tasks.named import Example, Task, draw_questions
 from fledge.text.tokenizer import Tokenizer
 
 KEPT = 12  # answers an evaluation writes to samples.jsonl
 KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
-
-
-def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
-    """The different ones among the first `number` examples: a file repeats its few, and saying one
-    again proves nothing.
-    """
-    return list(dict.fromkeys(task.example(i, split) for i in range(number)))
 
 
 def judge_task(

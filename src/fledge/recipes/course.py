@@ -33,7 +33,6 @@ from fledge.report.figures import format_value, spell_name
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.splits import HeldOut
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 
@@ -183,7 +182,7 @@ class Course:
         *,
         then: str,
         figures: Mapping[str, str] | None = None,
-        held_out: Mapping[HeldOut, int] | None = None,
+        held_out: Mapping[Any, int] | None = None,
         censuses: Sequence[Census] = (),
         lines: Sequence[str] = (),
     ) -> Summary:

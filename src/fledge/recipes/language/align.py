@@ -17,7 +17,7 @@ from torch import nn
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
-from fledge.evaluate.judging import draw_questions, judge_kl, judge_task
+from fledge.evaluate.judging import judge_kl, judge_task
 from fledge.evaluate.likelihood import measure_held_out_loss
 from fledge.hub.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.log_prob import Decoding
@@ -58,7 +58,7 @@ from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
-from fledge.tasks.named import list_censuses
+from fledge.tasks.named import draw_questions, list_censuses
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
 

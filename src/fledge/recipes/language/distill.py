@@ -19,7 +19,7 @@ from fledge.algorithms.likelihood.distillation import Distillation, measure_dive
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.divergence import Divergence, forward_kl, jensen_shannon, reverse_kl
 from fledge.errors import UserError
-from fledge.evaluate.judging import draw_questions, judge_task
+from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import (
     measure_conversation_loss,
     measure_held_out_loss,
@@ -56,7 +56,7 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for, seed_for
 from fledge.splits import Split
 from fledge.stopwatch import Stopwatch
-from fledge.tasks.named import Example, Task, list_censuses
+from fledge.tasks.named import Example, Task, draw_questions, list_censuses
 from fledge.text.held_out import sort_by_length
 from fledge.text.packed import Row
 from fledge.text.shards import TokenStream

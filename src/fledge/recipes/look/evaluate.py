@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
-from fledge.evaluate.judging import draw_questions, judge_task
+from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.hub.folder import Loaded, load_model
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields
@@ -18,6 +18,7 @@ from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.runs.show import Show
+from fledge.tasks.named import draw_questions
 from fledge.text.documents import AnyDocument
 
 
