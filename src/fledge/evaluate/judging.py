@@ -1,6 +1,4 @@
-"""How good a policy is at a task, and how far from where it began: answers to held-out prompts,
-some kept as samples.
-"""
+"""How good a policy is at a task: greedy answers to held-out prompts, some kept as samples."""
 
 from __future__ import annotations
 
@@ -11,18 +9,14 @@ from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import build_trajectories, encode_prompt
-from fledge.score.kl import stepwise_kl
-from fledge.score.scoring import untruncate
+from fledge.sample.rollouts import encode_prompt
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
-from fledge.seeds import generator_for
 from fledge.splits import HELD_OUT, HeldOut
 from fledge.tasks.named import Example, Task, draw_questions
 from fledge.text.tokenizer import Tokenizer
 
 KEPT = 12  # answers an evaluation writes to samples.jsonl
-KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
 
 
 def judge_task(
@@ -91,52 +85,3 @@ def judge_answers(
 
     items: dict[HeldOut, int] = {part: len(asked) for part, asked in questions.items()}
     return Judge(read, "exact_match", items=items, what="prompt", apart=task.holds_out)
-
-
-def judge_distance(
-    policy: TokenPolicy,
-    reference: TokenPolicy,
-    tokenizer: Tokenizer,
-    task: Task,
-    max_new_tokens: int,
-    seed: int,
-) -> Judge:
-    """By the KL to the reference, which is only watched."""
-
-    def read(part: HeldOut, step: int) -> Figures:
-        if part == "test":
-            return {}
-        return {"kl": judge_kl(policy, reference, tokenizer, task, max_new_tokens, seed)}
-
-    return Judge(read)
-
-
-def judge_kl(
-    policy: TokenPolicy,
-    reference: TokenPolicy,
-    tokenizer: Tokenizer,
-    task: Task,
-    max_new_tokens: int,
-    seed: int,
-) -> float:
-    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts,
-    the same draws each time.
-
-    Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as
-    in training (`untruncate`d).
-    """
-    reference = untruncate(reference)
-    prompts = [
-        encode_prompt(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)
-    ]
-    completions = generate(
-        policy,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        stop=tokenizer.end,
-        generator=generator_for(seed, "evaluation", "kl"),
-    )
-    rows = build_trajectories(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(
-        policy.network.unembedding.device
-    )
-    return float(stepwise_kl(policy, reference, rows).mean())

@@ -63,7 +63,7 @@ class Start:
 
     def __init__(self, verb: str, show: Show, run: Run | None) -> None:
         self.verb, self.show, self.run = verb, show, run
-        self.began = time.perf_counter()
+        self.began, self.stopwatch = time.perf_counter(), Stopwatch()
 
     @property
     def new(self) -> bool:
@@ -100,7 +100,7 @@ class Start:
                     )
                 )  # fmt: skip
                 run.began = self.began
-            course = Course(self.verb, config, self.show, run)
+            course = Course(self.verb, config, self.show, run, self.stopwatch)
             try:
                 yield course
             except UserError:
@@ -115,9 +115,9 @@ class Course:
     last: the last evaluation, once there was one. on_its_way: whether training has begun.
     """
 
-    def __init__(self, verb: str, config: Plan, show: Show, run: Run) -> None:
+    def __init__(self, verb: str, config: Plan, show: Show, run: Run, stopwatch: Stopwatch) -> None:
         self.verb, self.config, self.show, self.run = verb, config, show, run
-        self.stopwatch = Stopwatch()
+        self.stopwatch = stopwatch
         self.judges: Sequence[Judge] = ()
         self.last: dict[str, float] = {}
         self.on_its_way = False

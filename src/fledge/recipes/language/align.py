@@ -17,7 +17,8 @@ from torch import nn
 from fledge.algorithms.policy.ppo import PPO, PPOSettings
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
-from fledge.evaluate.judging import judge_kl, judge_task
+from fledge.evaluate.distance import judge_kl
+from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_held_out_loss
 from fledge.hub.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.log_prob import Decoding

@@ -88,6 +88,11 @@ class QuestionFields(BaseModel):
             "validation prompts an evaluation answers, and test prompts at the end (with task)"
         ),
     )
+
+
+class EarlyStopFields(QuestionFields):
+    """Of those that may end early."""
+
     stop_at_exact_match: float | None = Field(
         default=None,
         gt=0,

@@ -17,8 +17,9 @@ from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.preference.orpo import ORPO
 from fledge.algorithms.preference.simpo import SimPO
 from fledge.errors import UserError
+from fledge.evaluate.distance import judge_distance
 from fledge.evaluate.judge import Judge
-from fledge.evaluate.judging import draw_held_out, judge_answers, judge_distance
+from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.preferences import judge_pairs, judge_single_answers
 from fledge.fit import log_odds
 from fledge.hub.folder import Loaded, load_model, save_model
@@ -26,7 +27,7 @@ from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Course, Start, Summary
-from fledge.recipes.language.judge_fields import QuestionFields
+from fledge.recipes.language.judge_fields import EarlyStopFields
 from fledge.recipes.language.pairs import (
     PairsConfig,
     Preferences,
@@ -48,7 +49,7 @@ OWN = {
 }
 
 
-class PreferConfig(QuestionFields, PairsConfig):
+class PreferConfig(EarlyStopFields, PairsConfig):
     """Learn from pairs of answers, one preferred to the other (kto: or single ones), without a
     reward model.
     """

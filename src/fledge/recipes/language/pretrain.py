@@ -88,7 +88,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     parents = [config.base] if config.base else []
     copied = [config.data, *find_trained_tokenizer(config)]
     with start.begin(config, parents=parents, copied=copied) as course:
-        text = keep_text(course.run, corpus, tokenizer, show.line)
+        again = None if corpus is None else lambda: corpus
+        text = keep_text(course.run, again, tokenizer, show.line)
         if min(len(text["validation"]), len(text["test"])) < 2:
             raise UserError(
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "

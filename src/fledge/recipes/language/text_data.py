@@ -75,14 +75,15 @@ def holds_to_its_text(shards: Path) -> bool:
 
 
 def keep_text(
-    run: Run, corpus: Corpus | None, tokenizer: Tokenizer, say: Callable[[str], None]
+    run: Run, corpus: Callable[[], Corpus] | None, tokenizer: Tokenizer, say: Callable[[str], None]
 ) -> dict[Split, TokenStream]:
-    """The text of a run, from its own copy of it, in its splits. corpus: None where that copy is
-    whole.
+    """The text of a run in its splits, from its own copy of it, which is made or mended first.
+
+    corpus: None where the copy is known to be whole.
     """
     shards = run.folder / "shards"
     if corpus is not None:
-        keep_shards(shards, lambda: corpus, tokenizer, say)
+        keep_shards(shards, corpus, tokenizer, say)
     return {split: TokenStream(shards, split) for split in SPLITS}
 
 

@@ -18,7 +18,7 @@ from fledge.evaluate.likelihood import judge_conversations
 from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
-from fledge.recipes.language.judge_fields import AnswerFields, QuestionFields
+from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task, render_example
 from fledge.rows.census import Census, Reading, Unusable
@@ -32,7 +32,7 @@ from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 
 
-class TuneConfig(QuestionFields, AnswerFields, RowsConfig):
+class TuneConfig(EarlyStopFields, AnswerFields, RowsConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that
     ends them, nothing else.
     """
