@@ -48,7 +48,7 @@ class JudgeFields(BaseModel):
 
 
 class LengthFields(BaseModel):
-    """How long the words and numbers of built-in tasks are."""
+    """Sizes of built-in tasks."""
 
     shortest: int | None = Field(
         default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
@@ -59,7 +59,7 @@ class LengthFields(BaseModel):
 
 
 class AnswerFields(LengthFields, JudgeFields):
-    """Of recipes that learn from rows, or from a task in place of them."""
+    """Answers to a task in place of data."""
 
     data: Any = None
     task: str | None = None
@@ -79,7 +79,7 @@ class AnswerFields(LengthFields, JudgeFields):
 
 
 class QuestionFields(BaseModel):
-    """Of recipes that ask a task's held-out prompts."""
+    """Held-out prompts of a task."""
 
     evaluation_prompts: int = Field(
         default=256,
@@ -91,7 +91,7 @@ class QuestionFields(BaseModel):
 
 
 class EarlyStopFields(QuestionFields):
-    """Of those that may end early."""
+    """When to end early."""
 
     stop_at_exact_match: float | None = Field(
         default=None,

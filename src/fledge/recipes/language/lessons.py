@@ -105,8 +105,8 @@ def prepare_task_lessons(
     stopwatch: Stopwatch,
     show: Show,
 ) -> Lessons:
-    """Answers of teacher and student to the task's prompts; held out are the teacher's to the
-    held-out ones.
+    """Answers of teacher and student to the task's prompts; compared on the teacher's to those held
+    out.
     """
     task = open_task(config, tokenizer, teacher.network.config.context, show)
     rollouts = partial(
@@ -121,7 +121,7 @@ def prepare_task_lessons(
         seed=config.seed,
     )  # fmt: skip
     questions = draw_held_out(task, config.evaluation_prompts)
-    answers = {
+    answers: dict[HeldOut, Trajectories] = {
         part: answer(config, teacher, tokenizer, part, examples)
         for part, examples in questions.items()
     }
@@ -131,8 +131,7 @@ def prepare_task_lessons(
 
     pieces: Pieces = {part: cut_in_pieces(rows) for part, rows in answers.items()}
     return Lessons(
-        sampler, answers["validation"][: config.rows_per_step],
-        pieces, judge,
+        sampler, answers["validation"][: config.rows_per_step], pieces, judge,
         censuses=list_censuses(task), task=task,
     )  # fmt: skip
 

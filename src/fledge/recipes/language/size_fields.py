@@ -19,7 +19,7 @@ TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and Adam
 
 
 class SizeFields(BaseModel):
-    """A preset, and what is in place of its sizes."""
+    """Sizes of a fresh model."""
 
     model: str = Field(
         default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
