@@ -31,13 +31,14 @@ def judge_distance(
     task: Task,
     max_new_tokens: int,
     seed: int,
+    name: str = "kl",
 ) -> Judge:
-    """By the KL to the reference, which is only watched."""
+    """By the KL to the reference, which is only watched, under this name."""
 
     def read(part: HeldOut, step: int) -> Figures:
         if part == "test":
             return {}
-        return {"kl": judge_kl(policy, reference, tokenizer, task, max_new_tokens, seed)}
+        return {name: judge_kl(policy, reference, tokenizer, task, max_new_tokens, seed)}
 
     return Judge(read)
 

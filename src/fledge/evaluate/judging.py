@@ -74,14 +74,17 @@ def judge_answers(
     questions: Mapping[HeldOut, Sequence[Example]],
     max_new_tokens: int,
     run: Run,
+    cut_reward: float = MOST,
 ) -> Judge:
     """By the share of questions answered right; some answers to those that steer are kept in the
-    run.
+    run. cut_reward: as for `judge_task`.
     """
 
     def read(part: HeldOut, step: int) -> Figures:
         keeper = run if part == "validation" else None
-        return judge_task(policy, tokenizer, task, questions[part], max_new_tokens, keeper, step)
+        return judge_task(
+            policy, tokenizer, task, questions[part], max_new_tokens, keeper, step, cut_reward
+        )
 
     items: dict[HeldOut, int] = {part: len(asked) for part, asked in questions.items()}
     return Judge(read, "exact_match", items=items, what="prompt", apart=task.holds_out)

@@ -147,15 +147,15 @@ class Course:
         *,
         best: Judge | None = None,
         figure: str = "loss",
-        unit: str = "",
+        figure_unit: str = "",
         stop_at: float | None = None,
         beside: Mapping[str, Stateful | None] | None = None,
     ) -> None:
         """Train to the end, judged before, between and after.
 
         best: whose figure ranks checkpoints, by default the first judge's; an evaluation in which
-            it reaches `stop_at` is the last. figure: what progress shows. beside: others, by name,
-            whose state is in the checkpoint; None has none.
+            it reaches `stop_at` is the last. figure: what progress shows, in `figure_unit`.
+        beside: others, by name, whose state is in the checkpoint; None has none.
         """
         self.judges, self.on_its_way = judges, True
 
@@ -166,7 +166,7 @@ class Course:
             return figures
 
         rank = (best or judges[0]).rank if judges else None
-        with self.show.progress(self.verb, self.config.steps, figure, unit) as watch:
+        with self.show.progress(self.verb, self.config.steps, figure, figure_unit) as watch:
             self.last = train(
                 algorithm, sampler, self.run, self.stopwatch, watch, steps=self.config.steps,
                 evaluate=evaluate if judges else None, better=rank,
@@ -176,6 +176,24 @@ class Course:
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
             )  # fmt: skip
 
+    @property
+    def step(self) -> int:
+        """The last one."""
+        return int(self.last.get("step", self.config.steps))
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first row of the metrics: the evaluation before the first step, if there was one."""
+        return next(self.run.metrics.each())
+
+    def test(self) -> dict[str, float]:
+        """The figures of the test part, logged: once a run, when it is trained."""
+        figures: dict[str, float] = {}
+        for judge in self.judges:
+            figures |= judge.test()
+        read_test(self.run, self.step, figures)
+        return figures
+
     def finish(
         self,
         own: Mapping[str, Any] | None = None,
@@ -184,6 +202,7 @@ class Course:
         figures: Mapping[str, str] | None = None,
         held_out: Mapping[Any, int] | None = None,
         censuses: Sequence[Census] = (),
+        test: Mapping[str, float] | None = None,
         lines: Sequence[str] = (),
     ) -> Summary:
         """Read the test part, write the summary, and say how it went and what to do next. The model
@@ -192,25 +211,22 @@ class Course:
         own: what the summary has beyond that of any run. then: a command. figures: what is compared
             before and after, by the name that the summary has for it; by default all that was
             judged. held_out: how many things each part holds. censuses: of the files that were
-            read. lines: said after those of the judges.
+            read. test: where `test` was called already, what it gave. lines: said after those of
+            the judges.
         """
-        test: dict[str, float] = {}
-        for judge in self.judges:
-            test |= judge.test()
-        step = int(self.last.get("step", self.config.steps))
-        read_test(self.run, step, test)
-        first = next(self.run.metrics.each())
+        test = self.test() if test is None else test
+        first = self.first
         if figures is None:
             figures = {name: name for name in self.last if name != "step"}
         compared = {name: logged for name, logged in figures.items() if logged in self.last}
         summary: Summary = {
             "verb": self.verb,
             "run": str(self.run.folder),
-            "steps": step,
+            "steps": self.step,
             "seconds": self.run.seconds,
             "before": {name: first[logged] for name, logged in compared.items()},
             "after": {name: self.last[logged] for name, logged in compared.items()},
-            "test": test,
+            "test": dict(test),
             **({} if held_out is None else {"held_out": dict(held_out)}),
             **summarise_rows(censuses),
             **(own or {}),

@@ -40,7 +40,7 @@ from fledge.recipes.language.judge_fields import JudgeFields
 from fledge.recipes.language.prefer import PreferConfig, prefer
 from fledge.recipes.language.rows import ReadingFields, summarise_rows
 from fledge.recipes.language.tasks import open_task
-from fledge.recipes.language.text_data import keep_shards, read_corpus
+from fledge.recipes.language.text_data import read_corpus
 from fledge.recipes.pacing import by_batches, say_skipped
 from fledge.recipes.speed import settle_speed
 from fledge.recipes.training import (
@@ -60,6 +60,7 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import draw_questions, list_censuses
+from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
 

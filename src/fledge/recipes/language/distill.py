@@ -120,7 +120,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         course.fit(
             make_algorithm(config, teacher, student, start.stopwatch, speed.precision),
             lessons.sampler, [near, replace(beside, headline="")] if measured else [],
-            unit=" nats", beside={"judge": lessons.task},
+            figure_unit=" nats", beside={"judge": lessons.task},
         )  # fmt: skip
         save_model(course.run.model_folder, network, base.tokenizer)
         own = {

@@ -17,7 +17,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.size_fields import SizeFields
-from fledge.recipes.language.text_data import TextFields, keep_text, load_whole_tokenizer
+from fledge.recipes.language.text_data import TextFields, keep_text
 from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -26,6 +26,7 @@ from fledge.sample.generate import generate
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
+from fledge.text.own_copy import load_whole_tokenizer
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
@@ -111,7 +112,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         )  # fmt: skip
         course.fit(
             Supervised(policy, config.learner(policy, speed.precision), course.stopwatch), sampler,
-            [judge], unit=" nats",
+            [judge], figure_unit=" nats",
         )  # fmt: skip
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(

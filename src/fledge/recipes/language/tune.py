@@ -11,7 +11,6 @@ from pathlib import Path
 from pydantic import Field
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.likelihood import judge_conversations
@@ -20,14 +19,14 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
-from fledge.recipes.language.tasks import open_task, render_example
-from fledge.rows.census import Census, Reading, Unusable
+from fledge.recipes.language.tasks import open_task
+from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import ConversationRows, Endless, Rows, Shuffled, token_rows
 from fledge.splits import HeldOut
+from fledge.tasks.answered import TaskRow
 from fledge.tasks.named import Task, finite_rows, list_censuses
-from fledge.text.fitting import fit
 from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 
@@ -135,27 +134,3 @@ def make_judge(
     return judge_answers(
         policy, tokenizer, lessons.task, questions, config.max_new_tokens, run
     )  # fmt: skip
-
-
-class TaskRow:
-    """Example i of a task's training split, asked and answered, as a row that fits the context."""
-
-    def __init__(self, task: Task, tokenizer: Tokenizer, context: int, reading: Reading) -> None:
-        self.task, self.tokenizer, self.context = task, tokenizer, context
-        self.census = Census(task.name, reading)
-
-    def __call__(self, index: int) -> Row:
-        example = self.task.example(index, "train")
-        if example.answer is None:
-            raise UserError(
-                f"the task {example.task} has no answer to {example.prompt!r}: tuning needs "
-                "answers, aligning only a score."
-            )
-        row = render_example(self.tokenizer, example)
-        try:
-            return fit(row, self.context, self.census)
-        except Unusable:
-            raise UserError(
-                f"an example of {example.task} has {len(row[0])} tokens and the model's context is "
-                f"{self.context}: shorten it, or pre-train with a longer `context`."
-            ) from None
