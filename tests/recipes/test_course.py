@@ -125,16 +125,18 @@ def test_checkpoints_are_ranked_so_that_more_is_better() -> None:
     assert Judge(lambda part, step: {}, "right").rank(figures) == 0.5
 
 
+def read_nothing(start: Start, folder: Path) -> None:
+    with start.begin(config(folder)) as course:
+        assert course.run.folder.exists()
+        raise UserError("there is no such text")
+
+
 def test_a_new_run_that_a_mistake_ends_before_its_first_step_is_taken_back(
     tmp_path: Path, show: Show
 ) -> None:
     folder = tmp_path / "run"
-    with (
-        pytest.raises(UserError, match="no such text"),
-        Start("tune", show, None).begin(config(folder)) as course,
-    ):
-        assert course.run.folder.exists()
-        raise UserError("there is no such text")
+    with pytest.raises(UserError, match="no such text"):
+        read_nothing(Start("tune", show, None), folder)
     assert not folder.exists()
 
 
