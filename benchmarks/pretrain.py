@@ -2,7 +2,7 @@
 transformers, same shape.
 
 6 layers, width 256, 4 heads, context 256, batch 16, vocabulary 4,096: forward, backward, clipping,
-AdamW. Each precision is forced on both sides, then ours takes what `settle_speed` measures fastest
+AdamW. Each precision is forced on both sides, then ours takes what `choose_speed` measures fastest
 for a long run. The machine's matrix-product rate is measured in the same rounds; peak memory in a
 child process of its own for each side.
 """
@@ -264,7 +264,7 @@ def main() -> None:
                 f"matrix products: bf16 {matrix['bf16'] / 1e12:.3f} TFLOP/s, fp32 "
                 f"{matrix['fp32'] / 1e12:.3f} TFLOP/s"
             ),
-            f"`settle_speed` took: {chosen}, {record['seconds_per_step']}",
+            f"`choose_speed` took: {chosen}, {record['seconds_per_step']}",
         ]
     )
     figures = {
