@@ -21,16 +21,19 @@ from fledge.loop import Algorithm
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
-from fledge.recipes.language.judge_fields import AnswerFields, QuestionFields
-from fledge.recipes.language.lessons import Lessons, prepare_lessons, prepare_text_lessons
-from fledge.recipes.language.rows import RowsConfig
+from fledge.recipes.language.lessons import (
+    LessonFields,
+    Lessons,
+    prepare_lessons,
+    prepare_text_lessons,
+)
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
 
 
-class DistillConfig(SizeFields, QuestionFields, AnswerFields, RowsConfig):
+class DistillConfig(SizeFields, LessonFields):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or
     its own answers (sequence).
     """
@@ -38,16 +41,6 @@ class DistillConfig(SizeFields, QuestionFields, AnswerFields, RowsConfig):
     teacher: Path = Field(description="the run or model folder to learn from")
     student: Path | None = Field(
         default=None, description="the run or model folder that learns; by default a fresh model"
-    )
-    data: str | None = Field(
-        default=None,
-        description=(
-            "conversations (a .jsonl as for `fledge tune`) or text (a .txt, .md, a folder, or "
-            "python, as for `fledge pretrain`)"
-        ),
-    )
-    task: str | None = Field(
-        default=None, description="in place of data: teacher and student answer this task's prompts"
     )
     kind: Literal["sequence", "forward", "reverse", "jsd"] = Field(
         default="forward",
@@ -58,25 +51,6 @@ class DistillConfig(SizeFields, QuestionFields, AnswerFields, RowsConfig):
     )
     jsd_beta: float = Field(
         default=0.5, gt=0, lt=1, description="jsd: the teacher's share of the mixture"
-    )
-    on_policy: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="share of the steps whose answers are the student's own (GKD; with task)",
-    )
-    teacher_temperature: float = Field(
-        default=1.0,
-        ge=0,
-        description="of the answers the teacher samples; 0: its likeliest ones (with task)",
-    )
-    rows_per_step: int = Field(
-        default=64,
-        ge=1,
-        description="rows an optimizer step: answers, conversations or windows of text",
-    )
-    evaluation_rows: int = Field(
-        default=64, ge=1, description="rows of held-out text an evaluation reads (with text)"
     )
     model: str = Field(
         default="nano",

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+
+from pydantic import Field
 
 from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
@@ -17,8 +18,9 @@ from fledge.evaluate.likelihood import judge_conversations, judge_text, read_win
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.rows import divide_conversations
-from fledge.recipes.language.tasks import Asks, open_task
+from fledge.recipes.language.judge_fields import AnswerFields, QuestionFields
+from fledge.recipes.language.rows import RowsConfig, divide_conversations
+from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_text, read_corpus
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
@@ -43,24 +45,38 @@ AT_A_TIME = 32  # rows of an evaluation
 Pieces = Mapping[HeldOut, Sequence[Trajectories]]
 
 
-class Chooses(Asks, Protocol):
-    """The fields that say what is learned from."""
+class LessonFields(QuestionFields, AnswerFields, RowsConfig):
+    """What is learned from."""
 
-    @property
-    def data(self) -> str | None: ...
-    @property
-    def rows_per_step(self) -> int: ...
-    @property
-    def max_new_tokens(self) -> int: ...
-    @property
-    def evaluation_prompts(self) -> int: ...
-    @property
-    def evaluation_rows(self) -> int: ...
-    @property
-    def on_policy(self) -> float: ...
-    @property
-    def teacher_temperature(self) -> float: ...
-    def rows_in_all(self, rows: int | None) -> int | None: ...
+    data: str | None = Field(
+        default=None,
+        description=(
+            "conversations (a .jsonl as for `fledge tune`) or text (a .txt, .md, a folder, or "
+            "python, as for `fledge pretrain`)"
+        ),
+    )
+    task: str | None = Field(
+        default=None, description="in place of data: teacher and student answer this task's prompts"
+    )
+    on_policy: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of the steps whose answers are the student's own (GKD; with task)",
+    )
+    teacher_temperature: float = Field(
+        default=1.0,
+        ge=0,
+        description="of the answers the teacher samples; 0: its likeliest ones (with task)",
+    )
+    rows_per_step: int = Field(
+        default=64,
+        ge=1,
+        description="rows an optimizer step: answers, conversations or windows of text",
+    )
+    evaluation_rows: int = Field(
+        default=64, ge=1, description="rows of held-out text an evaluation reads (with text)"
+    )
 
 
 @dataclass(frozen=True)
@@ -82,7 +98,7 @@ class Lessons:
 
 
 def prepare_lessons(
-    config: Chooses,
+    config: LessonFields,
     teacher: TokenPolicy,
     student: TokenPolicy,
     tokenizer: Tokenizer,
@@ -98,7 +114,7 @@ def prepare_lessons(
 
 
 def prepare_task_lessons(
-    config: Chooses,
+    config: LessonFields,
     teacher: TokenPolicy,
     student: TokenPolicy,
     tokenizer: Tokenizer,
@@ -137,7 +153,7 @@ def prepare_task_lessons(
 
 
 def answer(
-    config: Chooses,
+    config: LessonFields,
     teacher: TokenPolicy,
     tokenizer: Tokenizer,
     part: HeldOut,
@@ -153,7 +169,7 @@ def answer(
 
 
 def prepare_conversation_lessons(
-    config: Chooses,
+    config: LessonFields,
     teacher: TokenPolicy,
     student: TokenPolicy,
     tokenizer: Tokenizer,
@@ -183,7 +199,7 @@ def prepare_conversation_lessons(
 
 
 def prepare_text_lessons(
-    config: Chooses,
+    config: LessonFields,
     teacher: TokenPolicy,
     student: TokenPolicy,
     tokenizer: Tokenizer,
