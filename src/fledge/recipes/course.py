@@ -25,12 +25,11 @@ from fledge.generators import seed_generators
 from fledge.loop import Algorithm, Sampler, Stateful, train
 from fledge.policy import TokenPolicy
 from fledge.recipes.inputs import choose_files
-from fledge.recipes.language.rows import summarise_rows
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import Speed, settle_speed
 from fledge.recipes.training import TrainingConfig
 from fledge.report.figures import format_value, spell_name
-from fledge.rows.census import Census
+from fledge.rows.census import Census, summarise_rows
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch

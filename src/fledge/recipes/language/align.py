@@ -38,7 +38,7 @@ from fledge.recipes.language.aligners import (
 )
 from fledge.recipes.language.judge_fields import JudgeFields
 from fledge.recipes.language.prefer import PreferConfig, prefer
-from fledge.recipes.language.rows import ReadingFields, summarise_rows
+from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import read_corpus
 from fledge.recipes.pacing import by_batches, say_skipped
@@ -49,6 +49,7 @@ from fledge.recipes.training import (
     open_run,
     remove_if_it_cannot_begin,
 )
+from fledge.rows.census import summarise_rows
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows

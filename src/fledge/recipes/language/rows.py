@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -105,9 +105,3 @@ def tell(censuses: Iterable[Census], show: Show) -> None:
     for census in censuses:
         for note in census.notes():
             show.line(note)
-
-
-def summarise_rows(censuses: Iterable[Census]) -> dict[str, Any]:
-    """What the run's summary keeps of the files that were read, by name; nothing without files."""
-    files = {census.source: census.summary() for census in censuses}
-    return {"rows": files} if files else {}
