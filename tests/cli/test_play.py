@@ -119,7 +119,8 @@ def test_a_run_makes_as_many_steps_as_were_asked_for(
     algorithm: str, steps: int, cli: Cli, tmp_path: Path
 ) -> None:
     words = (
-        f"control {BRIEF if algorithm in TABLES_AND_WORKERS else QUICK} algorithm={algorithm} world=gridworld steps={steps} "
+        f"control {BRIEF if algorithm in TABLES_AND_WORKERS else QUICK} algorithm={algorithm} "
+        f"world=gridworld steps={steps} "
         f"evaluation_episodes=2{' learning_starts=8' if algorithm == 'dqn' else ''}"
     )
     result = cli(f"{words} workers=1 evaluate_every=0 out=run --json", folder=tmp_path).result

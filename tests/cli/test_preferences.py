@@ -12,7 +12,7 @@ import torch
 from tests.cli.commands import DISTILL, PREFER, PRETRAIN, REWARD, Cli, Models, outcome
 from tests.subjects import seeded
 
-from fledge.recipes.language.prefer import measure_share_ahead
+from fledge.evaluate.preferences import measure_share_ahead
 
 ALGORITHMS = ("dpo", "ipo", "simpo", "orpo", "kto")
 KINDS = ("sequence", "forward", "reverse", "jsd on_policy=1")
