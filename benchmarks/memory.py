@@ -50,7 +50,7 @@ try:
     def work():
         write_shards(out, Corpus(data).split(), tokenizer)
 except ImportError:
-    from fledge.recipes.language.pretrain import read_corpus
+    from fledge.recipes.language.text_data import read_corpus
     from fledge.text.shards import write_shards
     def work():
         write_shards(out, read_corpus(data), tokenizer)

@@ -29,7 +29,7 @@ from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.recipes.language.pretrain import PretrainConfig
-from fledge.recipes.speed import choose_speed
+from fledge.recipes.speed import settle_speed
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import text_rows
@@ -183,12 +183,11 @@ def chosen_speed(quick: bool) -> tuple[str, dict[str, Any], Callable[[], Any]]:
         config = PretrainConfig(model="mini", steps=100_000, compile=compiling)
         run = Run.create(Path(folder) / "run", "pretrain", config.model_dump(mode="json"), seed=0)
         policy = our_policy()
-        precision = choose_speed(
+        speed = settle_speed(
             run, config, policy, batch(), Show(Console(file=io.StringIO())), equal_rows=True
         )
-        record = json.loads((run.folder / "machine.json").read_text())
-    name = f"ours {precision}{' compiled' if record['compile'] else ''}"
-    return name, record, our_step(policy, precision)
+    name = f"ours {speed.precision}{' compiled' if speed.compiled else ''}"
+    return name, speed.record, our_step(policy, speed.precision)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from fledge.errors import Diverged, UserError
 from fledge.optimizers import Maker, adamw
 from fledge.schedule import Clock, Schedule
+from fledge.weights_version import raise_version
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
 # taken over the whole step, and figures that are shares in the same way: both add up over
@@ -169,6 +170,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
+        raise_version(self.module)
         self.optimizer.zero_grad(set_to_none=True)
         self.steps += 1
         self.clock.tick()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.log_prob import PLAIN, Decoding, log_prob, restrict
+from fledge.weights_version import count_changes, raise_version, read_version
 
 
 class Policy(Protocol):
@@ -28,7 +29,11 @@ class Policy(Protocol):
 
 
 class TokenNetwork(Protocol):
-    """What TokenPolicy asks of a network: hidden states for rows."""
+    """What TokenPolicy asks of a network: hidden states for rows. The token engine samples from any
+    that is causal.
+    """
+
+    config: Any  # with `vocab_size` and `context`
 
     @property
     def unembedding(self) -> Tensor: ...
@@ -42,6 +47,10 @@ class TokenPolicy(nn.Module):
     `allowed` [V] bool are the tokens that are actions: every special token but the stop token is
     never one, so a model can neither be trained to emit a role token nor forge one. Both the
     sampler and `log_prob` renormalise over it.
+
+    `version` counts the changes of the network's weights: all policies over one network have the
+    same. `Learner` and `load_state_dict` raise it; whoever writes weights by other hands calls
+    `raise_version`.
     """
 
     allowed: Tensor | None
@@ -55,9 +64,19 @@ class TokenPolicy(nn.Module):
     ) -> None:
         super().__init__()
         self.network: Any = network  # a TokenNetwork
+        count_changes(network)
         self.register_buffer("allowed", allowed, persistent=False)
         self.rule = rule
         self.chunk = chunk
+
+    @property
+    def version(self) -> int:
+        """Of the network's weights: how often they have changed."""
+        return read_version(self.network)
+
+    def raise_version(self) -> None:
+        """The network's weights have just been written."""
+        raise_version(self.network)
 
     def hidden(self, tokens: Tensor) -> Tensor:
         """[B, T] -> [B, T, D]"""

@@ -17,6 +17,8 @@ from typing import Literal, get_args
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+HeldOut = Literal["validation", "test"]
+HELD_OUT: tuple[HeldOut, ...] = get_args(HeldOut)
 
 FEWEST_TO_SPLIT = 20
 """Of fewer different things than this none is held out: one in twenty of them would be nothing, or

@@ -48,12 +48,12 @@ CONTROL_PPO = (
     "normalise=true scale_rewards=true"
 )
 CONTROL_DQN = (
-    f"{CONTROL} algorithm=dqn buffer=1000 copies=4 learning_starts=100 updates_per_batch=8 "
+    f"{CONTROL} algorithm=dqn buffer=1000 copies=4 learning_starts=100 updates_per_step=8 "
     "widths=16,16 prioritised=true n_step=3"
 )
 CONTROL_SAC = (
     "control world=Pendulum-v1 algorithm=sac steps=300 copies=2 steps_per_batch=8 "
-    "updates_per_batch=4 learning_starts=50 widths=16,16 evaluate_every=100 evaluation_episodes=2 "
+    "updates_per_step=4 learning_starts=50 widths=16,16 evaluate_every=100 evaluation_episodes=2 "
     "pictures=false"
 )
 CONTROL_TABLE = (

@@ -158,12 +158,13 @@ WRONG = {
     "algorithm=mine.py:Mine": ["mine.py line 3", "ZeroDivisionError"],
     "algorithm=listed.py:Mine": ["listed.py", "returned list", "a dict of figures"],
     "algorithm=grpo keep=best": ["keep is a setting of algorithm=em, rest_em", "grpo has none"],
-    "algorithm=grpo redraws=2": ["redraws is a setting of algorithm=dapo", "grpo has none"],
-    "algorithm=ppo redraws=0": ["redraws is a setting of algorithm=dapo", "ppo has none"],
+    "algorithm=ppo redraws=0": ["redraws is a setting of algorithm=grpo", "ppo has none"],
+    "algorithm=gspo gspo.redraws=-1": ["redraws=-1 cannot be"],
+    "algorithm=gspo grpo.redraws=1": ["`grpo.redraws` is no field of `fledge align`"],
     "algorithm=dapo redraws=-1": ["redraws=-1 cannot be"],
-    "algorithm=rest_em hint={prompt}{answer}": [
-        "hint is a setting of algorithm=star",
-        "rest_em has none",
+    "algorithm=rloo hint={prompt}{answer}": [
+        "hint is a setting of algorithm=em, rest_em, star",
+        "rloo has none",
     ],
     "algorithm=star task=reverse hint={promt}({answer})": [
         "hint='{promt}({answer})' has no {prompt}",

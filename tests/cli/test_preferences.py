@@ -12,7 +12,7 @@ import torch
 from tests.cli.commands import DISTILL, PREFER, PRETRAIN, REWARD, Cli, Models, outcome
 from tests.subjects import seeded
 
-from fledge.recipes.language.prefer import measure_share_ahead
+from fledge.evaluate.preferences import measure_share_ahead
 
 ALGORITHMS = ("dpo", "ipo", "simpo", "orpo", "kto")
 KINDS = ("sequence", "forward", "reverse", "jsd on_policy=1")
@@ -254,7 +254,10 @@ def test_distill_on_conversations_and_on_text_is_resumed_to_the_same_bits(
     ("command", "said"),
     [
         ("prefer base={tune}", "prefer needs either data=FILE.jsonl or task=NAME"),
-        ("prefer base={tune} data={pairs} algorithm=dqo", "algorithm=dqo cannot be"),
+        (
+            "prefer base={tune} data={pairs} algorithm=dqo",
+            "no algorithm dqo: perhaps you meant dpo",
+        ),
         ("prefer base={tune} data={pairs} beta=0", "beta=0 cannot be"),
         (
             "prefer base={tune} data={pairs} margin=0.5",

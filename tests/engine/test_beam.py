@@ -19,7 +19,7 @@ import torch
 from fledge.engine.beam import Hypothesis, beam_search, best_of
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.hub.folder import save_model
@@ -279,12 +279,12 @@ def test_the_context_ends_a_hypothesis_as_its_length_does() -> None:
 @pytest.mark.parametrize(
     ("subject", "axis"),
     [(transformer(), -4), (TableNetwork(SYMBOLS, LENGTH), 0)],
-    ids=["KVCache", "Places"],
+    ids=["KVCache", "TokenCache"],
 )
 def test_slots_that_change_places_do_not_overwrite_each_other(
     subject: Any, axis: int, count: int
 ) -> None:
-    slots = make_fast_form(subject).make_cache(count, 70)
+    slots = make_form(subject).make_cache(count, 70)
     slots.store.copy_(torch.randint(0, 99, slots.store.shape, generator=seeded(0)))
     before = slots.store.clone()
     slots.reorder(torch.tensor([1, 0, 1, 4]), 0, 70)

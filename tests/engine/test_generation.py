@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fledge.engine import generation
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import count_reach
 from fledge.models.language.transformer import Transformer
 from tests.subjects import seeded, transformer
@@ -61,7 +61,7 @@ def test_the_cache_changes_nothing_at_any_position(
     slots changing places.
     """
     network = subject(kind)
-    fast = make_fast_form(network)
+    fast = make_form(network)
     rows = len(lengths)
     row = tokens(rows, 20, seed)
     whole = logits_of(network, row)
@@ -110,7 +110,7 @@ def test_what_a_precision_changes_is_bounded(precision: Any, bound: float) -> No
     """
     network = transformer(context=20).requires_grad_(False)
     row = tokens(20, 20)
-    fast = make_fast_form(network, precision)
+    fast = make_form(network, precision)
     hidden = fast.extend(
         row, torch.zeros(20, dtype=torch.long), torch.arange(20), 20, fast.make_cache(20, 20)
     )

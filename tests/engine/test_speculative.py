@@ -133,3 +133,17 @@ def test_what_it_cannot_do_is_said_and_stops_no_neighbour() -> None:
         Speculator(policy, draft=policy_of(transformer(vocab_size=12)))
     with pytest.raises(UserError, match="ahead=0"):
         Speculator(policy, ahead=0)
+
+
+@pytest.mark.parametrize("draft", [True, False], ids=["draft model", "prompt look-up"])
+def test_of_a_prompt_of_several_documents_the_last_is_read_as_the_engine_does(draft: bool) -> None:
+    network = transformer(dtype=torch.float64, border=1)
+    smaller = policy_of(transformer(1, dtype=torch.float64, layers=1)) if draft else None
+    prompt = [1, 5, 6, 7, 1, 8, 9, 8]
+    request = Request(prompt, 9, rule=Decoding(0))
+    [one] = Speculator(policy_of(network), draft=smaller).run([request])
+    [other] = Engine(policy_of(network)).run([request])
+    assert (one.prompt, one.tokens, one.ended) == (prompt, other.tokens, other.ended)
+    row = torch.tensor([prompt + one.tokens])
+    exact = policy_of(network).log_prob(row, row[:, 1:])[0, len(prompt) - 1 :]
+    torch.testing.assert_close(torch.tensor(one.raw_logp, dtype=torch.float64), exact.detach())

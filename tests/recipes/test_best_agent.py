@@ -76,7 +76,7 @@ def config(out: Path, **fields: Any) -> ControlConfig:
         "widths": (8,), "evaluate_every": 64, "evaluation_episodes": 1, "pictures": False,
         "save_every_s": 0.0, "device": "cpu",
     }  # fmt: skip
-    return ControlConfig(out=out, **(own | fields))
+    return ControlConfig.read(own | {"out": out} | fields)
 
 
 def said(out: io.StringIO) -> str:

@@ -15,10 +15,10 @@ from rich.console import Console
 
 from fledge.errors import UserError
 from fledge.recipes.carry_on import check_inputs
-from fledge.recipes.language.text_data import keep_shards
 from fledge.runs.folder import Allowed, Run
 from fledge.runs.show import Show
 from fledge.text.corpus import Corpus
+from fledge.text.own_copy import keep_shards
 from fledge.text.tokenizer import train_tokenizer
 
 

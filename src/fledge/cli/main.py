@@ -206,6 +206,12 @@ def redirect(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         return name, given
     if given["algorithm"] in NEAR_THE_BASE and "kl_coefficient" in given:
         given = {"beta" if k == "kl_coefficient" else k: each for k, each in given.items()}
+    for key in given:
+        if key not in VERBS["prefer"].config_for(given).model_fields:
+            raise UserError(
+                f"{key} says nothing to algorithm={given['algorithm']}, which learns from pairs: "
+                "see `fledge prefer --help`."
+            )
     return "prefer", given
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fledge import __version__
-from fledge.cli.verbs import VERBS
+from fledge.cli.verbs import VERBS, Verb
 from fledge.errors import UserError
 from fledge.recipes.carry_on import carry_on, is_as_it_was_finished
 from fledge.runs.folder import Allowed, Run
@@ -54,17 +54,16 @@ def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
                 raise UserError(
                     f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued."
                 )
-            settings = settings_of(run, verb.config)
+            settings = settings_of(run, verb)
             return carry_on(run, lambda: verb.function(settings, show, run), show)
         show.line(f"{config.run} is finished: there is nothing to continue.")
         return run.summary or {}
 
 
-def settings_of(run: Run, wanted: type[BaseModel]) -> Any:
+def settings_of(run: Run, verb: Verb) -> Any:
     """The run's configuration as this version reads it. Raises UserError for one that it cannot."""
     try:
-        read = getattr(wanted, "read", wanted.model_validate)
-        return read(run.config)
+        return verb.config_for(run.config).model_validate(run.config)
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(

@@ -18,17 +18,18 @@ import torch
 from torch import Tensor
 
 from fledge.engine.engine import Engine
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
 from fledge.engine.logits import compute_raw_logits, list_forbidden, process_logits
-from fledge.engine.prefill import batch_prompts
-from fledge.engine.request import Completion, Ended, Request
-from fledge.engine.row import Row
+from fledge.engine.prefill import prefill, take_last
+from fledge.engine.request import PROCESSED, Completion, Ended, Request, Way
+from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, Row, fit_prompt
 from fledge.errors import UserError
-from fledge.log_prob import PLAIN
 from fledge.policy import TokenPolicy
 
 STEEPEST = 10  # length penalty, either way: lengths to a higher power leave the range of a float
+# It ranks and draws nothing, so that a sampling rule would say nothing to it.
+BEAM = Way("beam search", PROCESSED, instead="sample with `best_of`")
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,12 @@ def beam_search(
         raise UserError(f"slots={slots} was given: it must be 1 or more.")
     for i, request in enumerate(requests):
         try:
-            request.check(policy.network.config.vocab_size, policy.network.config.context)
-            _check(request)
+            request.check(policy.network.config.vocab_size, policy.network.config.context, BEAM)
         except UserError as error:
             raise UserError(f"request {i}: {error}") from None
-    network = make_fast_form(policy.network, precision)
+    network = make_form(policy.network, precision)
     rows = [
-        Row(i, request, _cut_prompt(policy, request), None, None)
-        for i, request in enumerate(requests)
+        Row(i, request, *fit_prompt(request, policy.network)) for i, request in enumerate(requests)
     ]
     # Of like length side by side, longest first, which costs least.
     rows.sort(key=lambda row: -len(row.prompt))
@@ -150,7 +149,6 @@ class _Search:
         self.network, self.forbidden = network, list_forbidden(policy)
         self.device = policy.network.unembedding.device
         self.width, self.n_best, self.length_penalty = width, n_best, length_penalty
-        self.context: int = policy.network.config.context
         self.asked = list(rows)  # R
         # Of each request those that have ended, best first.
         self.best: dict[int, list[Hypothesis]] = {row.number: [] for row in rows}
@@ -164,7 +162,7 @@ class _Search:
         padded = [sorted(row.request.stop) + [-1] * (stops - len(row.request.stop)) for row in rows]
         self.stop = torch.tensor(padded, dtype=torch.long, device=self.device)  # [R, S]
         self.cache = network.make_cache(
-            len(rows) * width, max(len(row.prompt) + self._count_room(row) for row in rows)
+            len(rows) * width, max(len(row.prompt) + row.room for row in rows)
         )
 
     def run(self) -> dict[int, list[Hypothesis]]:
@@ -180,25 +178,16 @@ class _Search:
                 return self.best
             hidden = self._decode(slots, self.joint.shape == before)
 
-    def _count_room(self, row: Row) -> int:
-        """How many tokens it may say."""
-        return min(row.request.max_new_tokens, self.context - len(row.prompt))
-
     def _prefill(self) -> Tensor:
         """The prompts, each into its own slot.  -> hidden states of their last tokens [R, D]"""
         prompts = [row.prompt for row in self.asked]
         last: list[Tensor] = [torch.empty(0)] * len(prompts)
-        for part in batch_prompts([len(prompt) for prompt in prompts]):
-            longest = max(len(prompts[r]) for r in part)
-            padded = torch.tensor(
-                [prompts[r] + [0] * (longest - len(prompts[r])) for r in part], device=self.device
-            )
-            slots = torch.tensor(part, device=self.device)
-            hidden = self.network.extend(
-                padded, torch.zeros_like(slots), slots, longest, self.cache
-            )
-            for k, r in enumerate(part):
-                last[r] = hidden[k, len(prompts[r]) - 1]
+        for some, hidden in prefill(
+            self.network, self.cache, prompts, [0] * len(prompts), range(len(prompts)), self.device
+        ):
+            ends = take_last(hidden, [len(prompts[r]) for r in some])
+            for r, end in zip(some, ends, strict=True):
+                last[r] = end
         return torch.stack(last)
 
     def _decode(self, slots: Tensor, same: bool) -> Tensor:
@@ -244,7 +233,7 @@ class _Search:
             r, row = slot // self.joint.shape[1], self.rows[slot]
             if best[slot].isnan():
                 self.broken.add(self.asked[r].number)
-            elif row is not None and _is_complete(row):
+            elif row is not None and row.is_complete():
                 told = (
                     self.said[slot].tolist(),
                     self.logp[slot].tolist(),
@@ -258,9 +247,7 @@ class _Search:
         ahead = (~some.stop).cumsum(1) - (~some.stop).long()  # likelier ones that are live
         taken = (some.joint > -math.inf) & (ahead < self.width)
         length = self.said.shape[1] + 1
-        cut = torch.tensor(
-            [length == self._count_room(row) for row in self.asked], device=self.device
-        )
+        cut = torch.tensor([length == row.room for row in self.asked], device=self.device)
         ended = taken & (some.stop | cut[:, None])
         # They are of one length: no more than the likeliest n_best can be among the best.
         ours = ended & (ended.cumsum(1) <= self.n_best)
@@ -333,9 +320,7 @@ class _Search:
         length or at the greatest.
         """
         row, penalty = self.asked[r], self.length_penalty
-        attainable = joint / max(
-            (self.said.shape[1] + 1) ** penalty, self._count_room(row) ** penalty
-        )
+        attainable = joint / max((self.said.shape[1] + 1) ** penalty, row.room**penalty)
         best = self.best[row.number]
         enough = len(best) == self.n_best and best[-1].score >= attainable
         return enough or joint == -math.inf or row.number in self.broken
@@ -343,14 +328,9 @@ class _Search:
     def _close(self, row: Row) -> None:
         error = None
         if row.number in self.broken:
-            error = (
-                "the logits are not finite: a bias or penalty is too large, or a weight is no "
-                "number."
-            )
+            error = NOT_FINITE
         elif not self.best[row.number]:
-            error = (
-                "nothing can be said: the constraint, the biases and min_new_tokens leave no token."
-            )
+            error = NOTHING_LEFT
         if error is not None:
             self.best[row.number] = [
                 Hypothesis(list(row.request.prompt), [], [], "error", error=error)
@@ -379,36 +359,3 @@ def _extend_row(row: Row, token: int) -> Row:
     twin.said = list(row.said)
     twin.take(token)
     return twin
-
-
-def _is_complete(row: Row) -> bool:
-    """Whether a row that can say nothing more has said all, as the engine sees it: a request with
-    stop tokens says one.
-    """
-    request = row.request
-    said_all = request.constraint is not None and request.constraint.accepts(row.state)
-    return said_all and not request.stop and len(row.said) >= request.min_new_tokens
-
-
-def _check(request: Request) -> None:
-    """Raises UserError for what only the sampler knows."""
-    sampled = {
-        "rule": request.rule != PLAIN,
-        "stop_strings": request.stop_strings,
-        "alternatives": request.alternatives,
-    }
-    for name in (name for name, given in sampled.items() if given):
-        raise UserError(
-            f"{name} was given, which beam search does not know: leave it out, or sample with "
-            "`best_of`."
-        )
-
-
-def _cut_prompt(policy: TokenPolicy, request: Request) -> list[int]:
-    """The prompt from its last document border on, as the engine reads it: attention never crosses
-    one.
-    """
-    prompt, border = list(request.prompt), getattr(policy.network, "border", None)
-    if border is not None and border in prompt[1:]:
-        return prompt[len(prompt) - 1 - prompt[::-1].index(border) :]
-    return prompt

@@ -11,14 +11,30 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fledge.engine.request import Completion, Ended, Request
+from fledge.engine.request import PROCESSED, Completion, Ended, Feature, Request, Way
 from fledge.errors import UserError
-from fledge.log_prob import PLAIN
 
 Logprobs = Literal["raw", "processed"]
 
 BIAS = 100.0  # vLLM cuts biases to ±100 without a word
 NOTHING = -9999.0  # how vLLM writes log 0, which JSON cannot
+
+OUTSIDE = Way(
+    "an outside server",
+    frozenset(
+        {
+            Feature.MIN_NEW_TOKENS,
+            Feature.RULE,
+            Feature.STOP_STRINGS,
+            Feature.REPETITION_PENALTY,
+            Feature.PRESENCE_PENALTY,
+            Feature.LOGIT_BIAS,
+            Feature.ALTERNATIVES,
+            # No constraint: it keeps an automaton and not the pattern, which is what is sent.
+        }
+    ),
+    instead="use fledge's own engine",
+)
 
 
 def build_body(
@@ -29,11 +45,6 @@ def build_body(
 
     logprobs: what the server reports.
     """
-    if request.constraint is not None:
-        raise UserError(
-            "a constraint was given: it keeps an automaton and not its pattern, so an outside "
-            "server cannot be told it; leave it out, or use fledge's own engine."
-        )
     finite = [bias for bias in request.logit_bias.values() if bias != -math.inf]
     if beyond := [bias for bias in finite if abs(bias) > BIAS]:
         raise UserError(
@@ -77,10 +88,10 @@ def is_unaltered(request: Request) -> bool:
     """Whether what is sampled is the model's own distribution, under which raw and processed
     log-probabilities are one.
     """
-    return (
-        request.rule == PLAIN and request.repetition_penalty == 1 and not request.presence_penalty
-        and not request.logit_bias and not (request.min_new_tokens and request.stop)
-    )  # fmt: skip
+    altering = request.asks() & (PROCESSED | {Feature.RULE})
+    if not request.stop:
+        altering -= {Feature.MIN_NEW_TOKENS}  # there is none to keep from being said
+    return not altering
 
 
 def derive_seed(request: Request) -> int:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import BLOCK, Generation
 from fledge.engine.logits import (
     Choice,
@@ -26,10 +25,10 @@ from fledge.engine.logits import (
     draw_tokens,
     list_forbidden,
 )
-from fledge.engine.prefill import batch_prompts
+from fledge.engine.prefill import prefill, take_last
 from fledge.engine.prefix_cache import PrefixCache
-from fledge.engine.request import Completion, Ended, Request
-from fledge.engine.row import OnToken, Row
+from fledge.engine.request import Completion, Ended, Feature, Request, Way
+from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, OnToken, Row, fail, fit_prompt
 from fledge.engine.slots import Slots
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
@@ -37,21 +36,29 @@ from fledge.policy import TokenPolicy
 
 SORT_EVERY = 32  # steps: how often the slots are put in order of length
 NONE: Mapping[int, float] = {}
-# Of any optimizer: a fused one writes weights and leaves their `_version` as it was.
-optimizer_steps = 0
-
-
-def _count(*_: Any) -> None:
-    global optimizer_steps
-    optimizer_steps += 1
-
-
-register_optimizer_step_post_hook(_count)
+# Named one by one: a feature that is new is unknown here until it has been written.
+ENGINE = Way(
+    "this engine",
+    frozenset(
+        {
+            Feature.MIN_NEW_TOKENS,
+            Feature.RULE,
+            Feature.STOP_STRINGS,
+            Feature.REPETITION_PENALTY,
+            Feature.PRESENCE_PENALTY,
+            Feature.LOGIT_BIAS,
+            Feature.CONSTRAINT,
+            Feature.ALTERNATIVES,
+        }
+    ),
+)
 
 
 class Engine:
     """`submit` requests, `advance` until nothing is live; or `run` does both. It uses the policy's
-    weights as they are at each step.
+    weights as they are at each step: `policy.version` says that they have changed, and whoever
+    writes them so that it does not rise (neither by `Learner` nor by `load_state_dict`) calls
+    `renew`.
 
     slots: rows side by side; more wait. positions: tokens a slot holds, by default the model's
     context. cache_bytes: the most that the KV cache may take, which lowers the slots. vocabulary:
@@ -86,13 +93,9 @@ class Engine:
                 f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give "
                 "the model's own."
             )
-        self.version = 0
+        self.version = policy.version  # of the weights that `network` was made of
         self.forbidden = list_forbidden(policy)
-        # Of each module, its own: a weight that is assigned anew is seen there, and a walk through
-        # the modules costs a tenth of a step.
-        self._parameters = [m._parameters for m in policy.network.modules() if m._parameters]
-        self._stamp = self._stamp_weights()
-        self.network: Any = make_fast_form(policy.network, precision)
+        self.network: Any = make_form(policy.network, precision)
         more = prefix_cache_rows + 1  # the last slot is room to move rows by
         if cache_bytes is not None:
             fitting = (
@@ -132,24 +135,28 @@ class Engine:
         """
         number = next(self._numbers)
         try:
-            request.check(self.policy.network.config.vocab_size, self.context)
-            read = self._cut_prompt(request)
-            if len(read) >= self.positions:
-                raise UserError(
-                    f"the prompt has {len(read)} tokens and a slot of this engine holds "
-                    f"{self.positions}: shorten it."
-                )
+            network = self.policy.network
+            request.check(network.config.vocab_size, self.context, ENGINE)
             if request.stop_strings and self.vocabulary is None:
                 raise UserError(
                     "stop strings were given and this engine has no vocabulary: give it the "
                     "tokenizer's."
                 )
-            self.queue.append(Row(number, request, read, self.vocabulary, on_token))
-        except UserError as error:
-            failed = Completion(
-                list(request.prompt), [], [], "error", version=self.version, error=str(error)
+            row = Row(
+                number,
+                request,
+                *fit_prompt(request, network, self.positions),
+                vocabulary=self.vocabulary,
+                on_token=on_token,
             )
-            self.done.append((number, failed))
+            if row.room < 1:
+                raise UserError(
+                    f"the prompt has {len(row.prompt)} tokens and a slot of this engine holds "
+                    f"{self.positions}: shorten it."
+                )
+            self.queue.append(row)
+        except UserError as error:
+            self.done.append((number, fail(request, str(error), self.version)))
         return number
 
     def cancel(self, number: int) -> None:
@@ -209,7 +216,7 @@ class Engine:
         number.
         """
         with torch.inference_mode():
-            self._renew()
+            self._follow_weights()
             self._cancel()
             if self.queue and len(self.live) < len(self.slots):
                 self._admit()
@@ -312,34 +319,17 @@ class Engine:
         return "stop_string" if slot in self._heard else "length"
 
     def _explain_stuck(self, row: Row, best: float) -> tuple[Ended, str | None]:
-        request = row.request
         if best != float("-inf"):
-            return (
-                "error",
-                (
-                    "the logits are not finite: a bias or penalty is too large, the temperature "
-                    "too small, or a weight is no number."
-                ),
-            )
-        said_all = request.constraint is not None and request.constraint.accepts(row.state)
-        if said_all and not request.stop and len(row.said) >= request.min_new_tokens:
-            return "stop", None  # the request has no stop token to say so
-        return (
-            "error",
-            (
-                "nothing may be said next: the constraint, the biases and min_new_tokens leave no "
-                "token."
-            ),
-        )
+            return "error", NOT_FINITE
+        # The request has no stop token to say so.
+        return ("stop", None) if row.is_complete() else ("error", NOTHING_LEFT)
 
     def _cancel(self) -> None:
         self._heard = []
         waiting, self.queue = self.queue, deque()
         for row in waiting:
             if row.cancelled:
-                self.done.append(
-                    (row.number, row.complete("cancelled", [], [], [], self.version, None))
-                )
+                self.done.append((row.number, row.complete("cancelled", [], [], [], self.version)))
             else:
                 self.queue.append(row)
         gone = [slot for slot, row in enumerate(self.live) if row.cancelled]
@@ -378,35 +368,22 @@ class Engine:
             starts = [
                 self.prefix_cache.copy_prefix(first + i, rows[i].prompt, self.cache) for i in wave
             ]
-            rest = [len(rows[i].prompt) - start for i, start in zip(wave, starts, strict=True)]
-            for part in batch_prompts(rest):
-                group, begin = [wave[k] for k in part], [starts[k] for k in part]
-                prompts = [rows[i].prompt for i in group]
-                hidden = self._extend([first + i for i in group], prompts, begin)
-                for k, i in enumerate(group):
-                    last[i] = hidden[k]
-                    self.prefix_cache.store(first + i, rows[i].prompt)
+            prompts, slots = [rows[i].prompt for i in wave], [first + i for i in wave]
+            for some, hidden in self._read(prompts, starts, slots):
+                ends = take_last(hidden, [len(prompts[k]) - starts[k] for k in some])
+                for k, end in zip(some, ends, strict=True):
+                    last[wave[k]] = end
+                    self.prefix_cache.store(slots[k], prompts[k])
         for source, i in copies:
             self.cache.move(first + source, first + i, len(rows[i].prompt))
             self.prefix_cache.store(first + i, rows[i].prompt)
             last[i] = last[source]
         return torch.stack(last)
 
-    def _extend(self, slots: list[int], tokens: list[list[int]], starts: list[int]) -> Tensor:
-        """Prefill slot i with tokens[i][starts[i]:].  -> hidden states of the last ones [B, D]"""
-        device = self.slots.length.device
-        rest = [row[start:] for row, start in zip(tokens, starts, strict=True)]
-        longest = max(map(len, rest))
-        padded = torch.tensor([row + [0] * (longest - len(row)) for row in rest], device=device)
-        hidden = self.network.extend(
-            padded,
-            torch.tensor(starts, device=device),
-            torch.tensor(slots, device=device),
-            max(map(len, tokens)),
-            self.cache,
-        )
-        ends = torch.tensor([len(row) - 1 for row in rest], device=device)
-        return hidden[torch.arange(len(rest), device=device), ends]
+    def _read(
+        self, rows: Sequence[Sequence[int]], starts: Sequence[int], slots: Sequence[int]
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        return prefill(self.network, self.cache, rows, starts, slots, self.slots.length.device)
 
     def _sort_slots(self) -> None:
         """The slots in order of length, longest first: attention then reads little more than what
@@ -431,15 +408,20 @@ class Engine:
             self.prefix_cache.reorder(order)
             self.rules = group_by_rule(self.live)
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """The weights have been written by other hands than a Learner's: the next `advance` goes by
+        the new ones, and so does every engine over the same network.
+        """
+        self.policy.raise_version()
+
+    def _follow_weights(self) -> None:
         """The weights as they are now. Rows under way are prefilled anew: no key in the KV cache is
         older than the weights.
         """
-        stamp = self._stamp_weights()
-        if stamp == self._stamp:
+        if self.policy.version == self.version:
             return
-        self._stamp, self.version = stamp, self.version + 1
-        self.network = make_fast_form(self.policy.network, self.precision)
+        self.version = self.policy.version
+        self.network = make_form(self.policy.network, self.precision)
         self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
             self.cache.store.zero_()
@@ -448,21 +430,10 @@ class Engine:
         rows = [  # without the last token, which is read next
             row.prompt + tokens[:-1] for row, (tokens, _, _) in zip(self.live, said, strict=True)
         ]
-        for part in batch_prompts([len(row) for row in rows]):
-            self._extend(part, [rows[slot] for slot in part], [0] * len(part))
+        for _ in self._read(rows, [0] * len(rows), range(len(rows))):
+            pass  # their next token follows from one that is not read yet
         for slot, row in enumerate(rows):
             self.prefix_cache.store(slot, row)
-
-    def _stamp_weights(self) -> tuple[Any, ...]:
-        named = (p for own in self._parameters for p in own.values() if p is not None)
-        return optimizer_steps, *((p.data_ptr(), p._version) for p in named)
-
-    def _cut_prompt(self, request: Request) -> list[int]:
-        """The prompt from its last document border on: attention never crosses one."""
-        prompt, border = list(request.prompt), getattr(self.policy.network, "border", None)
-        if border is not None and border in prompt[1:]:
-            return prompt[len(prompt) - 1 - prompt[::-1].index(border) :]
-        return prompt
 
 
 def group_by_rule(rows: Sequence[Row]) -> dict[Decoding, list[int]]:

@@ -16,9 +16,16 @@ from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from fledge.engine.completions_api import Logprobs, Reply, build_body, parse, read_message
+from fledge.engine.completions_api import (
+    OUTSIDE,
+    Logprobs,
+    Reply,
+    build_body,
+    parse,
+    read_message,
+)
 from fledge.engine.request import Completion, Request
-from fledge.engine.row import OnToken
+from fledge.engine.row import OnToken, fail
 from fledge.errors import UserError
 
 # Before a request is sent again, after the connection broke or the server failed.
@@ -94,7 +101,7 @@ class OutsideEngine:
         waiting: deque[Task] = deque()
         for place, request in enumerate(requests):
             try:
-                request.check(self.vocab_size, self.context)
+                request.check(self.vocab_size, self.context, OUTSIDE)
                 sent = build_body(
                     request, self.model, self.context, self.logprobs, stream=on_token is not None
                 )
@@ -126,9 +133,7 @@ class OutsideEngine:
         return [completions[place] for place in range(len(requests))]
 
     def fail(self, request: Request, error: UserError) -> Completion:
-        return Completion(
-            list(request.prompt), [], [], "error", version=self.version, error=str(error)
-        )
+        return fail(request, str(error), self.version)
 
     def connect(self) -> http.client.HTTPConnection:
         kind = http.client.HTTPSConnection if self.secure else http.client.HTTPConnection

@@ -1,8 +1,14 @@
-"""Which prompts are prefilled in one pass: those of like length, so that little is padding."""
+"""Prefill: many prompts into the KV cache in few passes, those of like length together, so that
+little is padding.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
 
 PREFILL_TOKENS = 8192  # tokens prefilled in one pass, padding included
 
@@ -18,3 +24,38 @@ def batch_prompts(lengths: Sequence[int], tokens: int = PREFILL_TOKENS) -> list[
         else:
             batches.append([i])
     return batches
+
+
+def prefill(
+    network: Any,
+    cache: Any,
+    rows: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    slots: Sequence[int],
+    device: torch.device,
+) -> Iterator[tuple[list[int], Tensor]]:
+    """Read rows[i][starts[i]:] into slot slots[i], which holds what comes before.
+
+    network: a form for generation. Yields after each pass the numbers i of the rows that were read
+    in it, and their hidden states [b, t, D], padded on the right.
+    """
+    rest = [list(row[start:]) for row, start in zip(rows, starts, strict=True)]
+    for batch in batch_prompts([len(row) for row in rest]):
+        longest = max(len(rest[i]) for i in batch)
+        padded = [rest[i] + [0] * (longest - len(rest[i])) for i in batch]
+        yield (
+            batch,
+            network.extend(
+                torch.tensor(padded, device=device),
+                torch.tensor([starts[i] for i in batch], device=device),
+                torch.tensor([slots[i] for i in batch], device=device),
+                max(len(rows[i]) for i in batch),
+                cache,
+            ),
+        )
+
+
+def take_last(hidden: Tensor, lengths: Sequence[int]) -> Tensor:
+    """The hidden state of each row's last token.  [b, t, D] -> [b, D]"""
+    ends = torch.tensor(lengths, device=hidden.device) - 1
+    return hidden[torch.arange(len(hidden), device=hidden.device), ends]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,6 +14,55 @@ from fledge.errors import UserError
 from fledge.log_prob import PLAIN, Decoding
 
 Ended = Literal["stop", "stop_string", "length", "cancelled", "error"]
+
+
+class Feature(Enum):
+    """What a request may ask and not every way of answering knows, each by the name of its field in
+    `Request`.
+    """
+
+    MIN_NEW_TOKENS = "min_new_tokens"
+    RULE = "rule"
+    STOP_STRINGS = "stop_strings"
+    REPETITION_PENALTY = "repetition_penalty"
+    PRESENCE_PENALTY = "presence_penalty"
+    LOGIT_BIAS = "logit_bias"
+    CONSTRAINT = "constraint"
+    ALTERNATIVES = "alternatives"
+
+
+# The features that need the logits of the row processed one by one, before its rule.
+PROCESSED = frozenset(
+    {
+        Feature.MIN_NEW_TOKENS,
+        Feature.REPETITION_PENALTY,
+        Feature.PRESENCE_PENALTY,
+        Feature.LOGIT_BIAS,
+        Feature.CONSTRAINT,
+    }
+)
+
+# The fields that are no feature: whatever answers requests knows them.
+PLAIN_FIELDS = frozenset({"prompt", "max_new_tokens", "stop", "seed", "sample"})
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of answering requests, and what of them it knows."""
+
+    name: str
+    knows: frozenset[Feature]
+    instead: str = "use the engine"  # for what it does not know
+
+    def refuse_unknown(self, request: Request) -> None:
+        """Raises UserError for what it would have to ignore."""
+        unknown = request.asks() - self.knows
+        # In the order of the fields, so that the sentence is the same each time.
+        for feature in (feature for feature in Feature if feature in unknown):
+            raise UserError(
+                f"{feature.value} was given, which {self.name} does not know: leave it out, or "
+                f"{self.instead}."
+            )
 
 
 @dataclass(frozen=True)
@@ -39,8 +89,23 @@ class Request:
     seed: int = 0
     sample: int = 0  # which of several samples with one seed
 
-    def check(self, vocab_size: int, context: int) -> None:
-        """Raises UserError, in one sentence, for what cannot be answered."""
+    def asks(self) -> set[Feature]:
+        """What differs from its default. A field that is neither plain nor a feature is an error
+        here, so that none can be added that a way of answering passes over in silence.
+        """
+        given = (
+            one.name
+            for one in fields(self)
+            if one.name not in PLAIN_FIELDS and _differs(getattr(self, one.name), one)
+        )
+        return {Feature(name) for name in given}
+
+    def check(self, vocab_size: int, context: int, way: Way) -> None:
+        """Raises UserError, in one sentence, for what cannot be answered, or not in this way."""
+        self._check_values(vocab_size, context)
+        way.refuse_unknown(self)
+
+    def _check_values(self, vocab_size: int, context: int) -> None:
         if self.max_new_tokens < 1:
             raise UserError(
                 f"max_new_tokens={self.max_new_tokens} was given: it must be 1 or more."
@@ -123,6 +188,12 @@ class Request:
         return np.random.Generator(np.random.Philox(key=key))
 
 
+def _differs(value: Any, one: Field[Any]) -> bool:
+    """From the field's default. All that is empty is alike, be it a list where a tuple is meant."""
+    default = one.default if one.default_factory is MISSING else one.default_factory()
+    return value != default and bool(value or default)
+
+
 @dataclass(frozen=True)
 class Completion:
     """What one row added to its prompt. The stop token, where it came, is the last token: stopping
@@ -137,7 +208,7 @@ class Completion:
     raw_logp: list[float] = field(default_factory=list)
     # The most likely tokens and their raw logp.
     alternatives: list[list[tuple[int, float]]] = field(default_factory=list)
-    version: int = 0  # of the weights: how often they had changed under the engine
+    version: int = 0  # of the weights that said it, as `TokenPolicy.version` has it
     error: str | None = None  # what is wrong with the request, in one sentence
 
     @property

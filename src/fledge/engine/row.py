@@ -3,28 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from fledge.engine.request import Completion, Ended, Request
+from fledge.engine.request import PROCESSED, Completion, Ended, Request
 from fledge.engine.stop_strings import StopStrings
 
 OnToken = Callable[[int, int], None]  # (number of the request, token)
 
+NOT_FINITE = (
+    "the logits are not finite: a bias or penalty is too large, the temperature too small, or a "
+    "weight is no number."
+)
+NOTHING_LEFT = (
+    "nothing may be said next: the constraint, the biases and min_new_tokens leave no token."
+)
+
 
 class Row:
-    """`said` grows token by token only where something reads it (`watched`); the engine's slots
-    keep all tokens anyhow.
+    """`said` grows token by token only where something reads it (`watched`): the engine's slots and
+    the beam keep all tokens anyhow.
     """
 
     def __init__(
         self,
         number: int,
         request: Request,
-        read: list[int],
-        vocabulary: Sequence[bytes] | None,
-        on_token: OnToken | None,
+        prompt: list[int],
+        room: int,
+        *,
+        vocabulary: Sequence[bytes] | None = None,
+        on_token: OnToken | None = None,
     ) -> None:
-        """read: the part of the prompt that the network reads."""
-        self.number, self.request, self.prompt, self.on_token = number, request, read, on_token
+        """prompt: the part of the request's that the network reads. room: how many tokens it may
+        say. vocabulary: the bytes of each token, for the stop strings.
+        """
+        self.number, self.request, self.on_token = number, request, on_token
+        self.prompt, self.room = prompt, room
         self.said: list[int] = []
         self.alternatives: list[list[tuple[int, float]]] = []
         self.state = request.constraint.start if request.constraint is not None else 0
@@ -34,10 +48,7 @@ class Row:
             else None
         )
         self.cancelled = False
-        self.needs_processing = bool(
-            request.logit_bias or request.repetition_penalty != 1 or request.presence_penalty
-            or request.min_new_tokens or request.constraint is not None
-        )  # fmt: skip
+        self.needs_processing = bool(request.asks() & PROCESSED)
         self.watched = (
             self.needs_processing
             or bool(request.alternatives)
@@ -52,6 +63,14 @@ class Row:
             self.state = self.request.constraint.advance(self.state, token)
         return self.strings is not None and self.strings.match(token)
 
+    def is_complete(self) -> bool:
+        """Whether a row that can say nothing more has said all. A request with stop tokens has not:
+        it says one.
+        """
+        constraint = self.request.constraint
+        accepted = constraint is not None and constraint.accepts(self.state)
+        return accepted and not self.request.stop and len(self.said) >= self.request.min_new_tokens
+
     def complete(
         self,
         ended: Ended,
@@ -59,7 +78,27 @@ class Row:
         logp: list[float],
         raw_logp: list[float],
         version: int,
-        error: str | None,
+        error: str | None = None,
     ) -> Completion:
         prompt = list(self.request.prompt)
         return Completion(prompt, tokens, logp, ended, raw_logp, self.alternatives, version, error)
+
+
+def fit_prompt(
+    request: Request, network: Any, positions: int | None = None
+) -> tuple[list[int], int]:
+    """The part of the prompt that the network reads, from its last document border on, since
+    attention never crosses one; and how many tokens may follow.
+
+    positions: how many a slot holds, by default the network's context.
+    """
+    prompt, border = list(request.prompt), getattr(network, "border", None)
+    if border is not None and border in prompt[1:]:
+        prompt = prompt[len(prompt) - 1 - prompt[::-1].index(border) :]
+    most = network.config.context if positions is None else positions
+    return prompt, min(request.max_new_tokens, most - len(prompt))
+
+
+def fail(request: Request, error: str, version: int) -> Completion:
+    """The completion of a request that cannot be answered."""
+    return Completion(list(request.prompt), [], [], "error", version=version, error=error)

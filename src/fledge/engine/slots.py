@@ -46,14 +46,14 @@ class Slots:
         """Rows that have said nothing, whose prompts are about to be prefilled, into the slots
         from `first` on.
         """
-        positions, device = self.tokens.shape[1], self.stop.device
+        device = self.stop.device
         widest = max((len(row.request.stop) for row in rows), default=0)
         if widest > self.stop.shape[1]:
             self.stop = torch.cat(
                 [self.stop, self.stop.new_full((len(self.stop), widest - self.stop.shape[1]), -1)],
                 1,
             )
-        room = [min(row.request.max_new_tokens, positions - len(row.prompt)) for row in rows]
+        room = [row.room for row in rows]
         numbers = np.zeros((len(rows), max(room)))
         for row, n, into in zip(rows, room, numbers, strict=True):
             into[:n] = row.request.draw_uniform(n)

@@ -15,56 +15,57 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fledge.engine.fast_form import make_fast_form
+from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
 from fledge.engine.logits import compute_raw_logits, list_forbidden
-from fledge.engine.prefill import batch_prompts
-from fledge.engine.request import Completion, Ended, Request
+from fledge.engine.prefill import prefill
+from fledge.engine.request import Completion, Ended, Feature, Request, Way
+from fledge.engine.row import Row, fail, fit_prompt
 from fledge.errors import UserError
 from fledge.log_prob import Decoding, draw, restrict
 from fledge.policy import TokenPolicy
 
 LONGEST_MATCH = 3  # tokens that a look-up compares, at most
 ACCEPT, GUESS, DRAW = range(3)  # what a row's random numbers are for, at each token
+# Several tokens are judged in one pass, each by the logits of the model alone: what the logits
+# processors take from a row depends on the tokens before, which are not said yet.
+SPECULATIVE = Way("speculative decoding", frozenset({Feature.RULE}))
 
 
-class _Row:
-    """One request under way. Its random numbers are a pure function of seed and sample, three a
-    token.
+class _GuessedRow(Row):
+    """A row that is told several tokens at a time, and what its random numbers are: a pure function
+    of seed and sample, three a token.
     """
 
-    def __init__(self, number: int, request: Request, room: int, ahead: int) -> None:
-        self.number, self.request, self.room = number, request, room
-        self.text = list(request.prompt)  # and what was said
+    def __init__(self, number: int, request: Request, network: Any, ahead: int) -> None:
+        super().__init__(number, request, *fit_prompt(request, network))
         self.logp: list[float] = []
         self.raw_logp: list[float] = []
-        self.uniform = torch.from_numpy(request.make_generator().random((room + ahead + 1, 3)))
+        # Tokens may be guessed beyond the last that is said.
+        numbers = request.make_generator().random((self.room + ahead + 1, 3))
+        self.uniform = torch.from_numpy(numbers)
 
     @property
-    def said(self) -> int:
-        return len(self.logp)
+    def text(self) -> list[int]:
+        return self.prompt + self.said
 
-    def take(
+    def take_all(
         self, tokens: Sequence[int], logp: Sequence[float], raw_logp: Sequence[float]
     ) -> Ended | None:
         """As many as come before its end; whether that was it."""
         for token, chance, raw in zip(tokens, logp, raw_logp, strict=True):
-            self.text.append(token)
+            self.take(token)
             self.logp.append(chance)
             self.raw_logp.append(raw)
             if token in self.request.stop:
                 return "stop"
-            if self.said == self.room:
+            if len(self.said) == self.room:
                 return "length"
         return None
 
-    def complete(self, ended: Ended) -> Completion:
-        prompt = list(self.request.prompt)
-        return Completion(prompt, self.text[len(prompt) :], self.logp, ended, self.raw_logp)
-
 
 @dataclass(frozen=True)
-class _Guess:
+class Guess:
     """The next tokens of each row, and the chance with which each was guessed."""
 
     token: Tensor  # [B, K]
@@ -77,7 +78,7 @@ class _Reader:
     def __init__(
         self, policy: TokenPolicy, precision: Generation, slots: int, positions: int
     ) -> None:
-        self.network: Any = make_fast_form(policy.network, precision)
+        self.network: Any = make_form(policy.network, precision)
         self.cache = self.network.make_cache(slots, positions)
         self.forbidden = list_forbidden(policy)
         self.device = policy.network.unembedding.device
@@ -87,23 +88,15 @@ class _Reader:
         """What it has not read of each row's text.  -> raw logits after each token of that, a [t,
         V] a row
         """
-        rest = [list(text[n:]) for text, n in zip(texts, self.held, strict=True)]
-        states: list[Tensor] = [torch.empty(0)] * len(rest)
-        for part in batch_prompts([len(row) for row in rest]):
-            longest = max(len(rest[i]) for i in part)
-            padded = torch.tensor(
-                [rest[i] + [0] * (longest - len(rest[i])) for i in part], device=self.device
-            )
-            starts = torch.tensor([self.held[i] for i in part], device=self.device)
-            end = max(self.held[i] for i in part) + longest
-            hidden = self.network.extend(
-                padded, starts, torch.tensor(part, device=self.device), end, self.cache
-            )
-            for k, i in enumerate(part):
-                states[i] = hidden[k, : len(rest[i])]
+        new = [len(text) - n for text, n in zip(texts, self.held, strict=True)]
+        states: list[Tensor] = [torch.empty(0)] * len(new)
+        slots = range(len(texts))
+        for some, hidden in prefill(self.network, self.cache, texts, self.held, slots, self.device):
+            for k, i in enumerate(some):
+                states[i] = hidden[k, : new[i]]
         logits = compute_raw_logits(self.network, torch.cat(states), self.forbidden)
         self.held = [len(text) for text in texts]
-        return list(logits.split([len(row) for row in rest]))
+        return list(logits.split(new))
 
     def keep(self, rows: Sequence[int], held: Sequence[int]) -> None:
         """Go on with these rows, of which it has read this much that still holds."""
@@ -155,25 +148,23 @@ class Speculator:
         its neighbours go on.
         """
         completions: dict[int, Completion] = {}
-        rows: list[_Row] = []
-        config = self.policy.network.config
+        rows: list[_GuessedRow] = []
+        network = self.policy.network
         for number, request in enumerate(requests):
             try:
-                request.check(config.vocab_size, config.context)
-                _check(self.policy, request)
+                request.check(network.config.vocab_size, network.config.context, SPECULATIVE)
             except UserError as error:
-                failed = Completion(list(request.prompt), [], [], "error", error=str(error))
-                completions[number] = failed
+                completions[number] = fail(request, str(error), self.policy.version)
             else:
-                room = min(request.max_new_tokens, config.context - len(request.prompt))
-                rows.append(_Row(number, request, room, self.ahead))
-        rows.sort(key=lambda row: len(row.text) + row.room)  # that end together, as far as is known
+                rows.append(_GuessedRow(number, request, network, self.ahead))
+        # Those that end together, as far as is known, side by side.
+        rows.sort(key=lambda row: len(row.prompt) + row.room)
         for first in range(0, len(rows), self.slots):
             completions |= self._run_group(rows[first : first + self.slots])
         return [completions[number] for number in range(len(requests))]
 
-    def _run_group(self, rows: list[_Row]) -> dict[int, Completion]:
-        positions = max(len(row.text) + row.room for row in rows) + self.ahead + 1
+    def _run_group(self, rows: list[_GuessedRow]) -> dict[int, Completion]:
+        positions = max(len(row.prompt) + row.room for row in rows) + self.ahead + 1
         model = _Reader(self.policy, self.precision, len(rows), positions)
         draft = (
             None
@@ -186,7 +177,7 @@ class Speculator:
             ended = self._check_guess(rows, model, guess)
             stay = [i for i, end in enumerate(ended) if end is None]
             completions |= {
-                row.number: row.complete(end)
+                row.number: row.complete(end, row.said, row.logp, row.raw_logp, self.policy.version)
                 for row, end in zip(rows, ended, strict=True)
                 if end is not None
             }
@@ -201,67 +192,97 @@ class Speculator:
                     reader.keep(stay, held)
         return completions
 
-    def _guess(self, rows: Sequence[_Row], draft: _Reader | None) -> _Guess:
+    def _guess(self, rows: Sequence[_GuessedRow], draft: _Reader | None) -> Guess:
+        return self._guess_by_look_up(rows) if draft is None else self._guess_by(draft, rows)
+
+    def _guess_by_look_up(self, rows: Sequence[_GuessedRow]) -> Guess:
+        """A look-up draws nothing: its guess has probability 1. Rows that guess fewer tokens are
+        filled up with guesses of probability 0, which are refused whatever comes.
+        """
         size, device = len(self.policy.network.unembedding), self.policy.network.unembedding.device
-        if draft is None:
-            guesses = [look_up(row.text, self.ahead) for row in rows]
-            longest = max(1, *map(len, guesses))
-            token = torch.tensor(
-                [tokens + [0] * (longest - len(tokens)) for tokens in guesses], device=device
-            )
-            there = torch.tensor(
-                [[j < len(tokens) for j in range(longest)] for tokens in guesses], device=device
-            )
-            q = torch.zeros(*token.shape, size, dtype=torch.float64, device=device)
-            return _Guess(token, q.scatter_(2, token[..., None], there[..., None].double()))
-        texts, tokens, chances = [list(row.text) for row in rows], [], []
+        guesses = [look_up(row.text, self.ahead) for row in rows]
+        longest = max(1, *map(len, guesses))
+        token = torch.tensor(
+            [tokens + [0] * (longest - len(tokens)) for tokens in guesses], device=device
+        )
+        there = torch.tensor(
+            [[j < len(tokens) for j in range(longest)] for tokens in guesses], device=device
+        )
+        q = torch.zeros(*token.shape, size, dtype=torch.float64, device=device)
+        return Guess(token, q.scatter_(2, token[..., None], there[..., None].double()))
+
+    def _guess_by(self, draft: _Reader, rows: Sequence[_GuessedRow]) -> Guess:
+        """What the draft says, a token at a time, under the rule of the row: the nearer its
+        distribution is to the model's, the more is accepted.
+        """
+        texts, tokens, chances = [row.text for row in rows], [], []
         for j in range(self.ahead):
             logits = torch.stack([after[-1] for after in draft.read(texts)])
             p = compute_distribution(logits, [row.request.rule for row in rows])
-            uniform = torch.stack([row.uniform[row.said + j, GUESS] for row in rows]).to(device)
-            token = draw(p.log(), uniform)[0]
+            uniform = torch.stack([row.uniform[len(row.said) + j, GUESS] for row in rows])
+            token = draw(p.log(), uniform.to(draft.device))[0]
             tokens.append(token)
             chances.append(p)
             for text, one in zip(texts, token.tolist(), strict=True):
                 text.append(one)
-        return _Guess(torch.stack(tokens, 1), torch.stack(chances, 1))
+        return Guess(torch.stack(tokens, 1), torch.stack(chances, 1))
 
     def _check_guess(
-        self, rows: Sequence[_Row], model: _Reader, guess: _Guess
+        self, rows: Sequence[_GuessedRow], model: _Reader, guess: Guess
     ) -> list[Ended | None]:
         """Each row says what is accepted of the guess, and one token more; how it ended, if it
         did.
         """
         texts = [row.text + tokens for row, tokens in zip(rows, guess.token.tolist(), strict=True)]
-        k, device = guess.token.shape[1], guess.token.device
+        k = guess.token.shape[1]
+        # One pass answers for all guesses: after the last token said, and after each that is
+        # guessed.
         raw = torch.stack([after[-k - 1 :] for after in model.read(texts)])  # [B, K+1, V]
         rules = [row.request.rule for row in rows for _ in range(k + 1)]
         p = compute_distribution(raw.flatten(0, 1), rules).view_as(raw)
-        # [B, K+1, 3]
-        uniform = torch.stack([row.uniform[row.said : row.said + k + 1] for row in rows]).to(device)
-        px, qx = (x.gather(2, guess.token[..., None]).squeeze(2) for x in (p[:, :k], guess.q))
-        yes = (uniform[:, :k, ACCEPT] * qx < px) & (qx > 0)
-        count = yes.long().cumprod(1).sum(1)  # [B]
-        who = torch.arange(len(rows), device=device)
-        refused = torch.cat([guess.q, torch.zeros_like(guess.q[:, :1])], 1)[who, count]  # [B, V]
-        rest = (p[who, count] - refused).clamp_(min=0)
-        rest = torch.where(rest.sum(1, keepdim=True) > 0, rest, p[who, count])
-        last = draw(rest.log(), uniform[who, count, DRAW])[0]
+        uniform = torch.stack(
+            [row.uniform[len(row.said) : len(row.said) + k + 1] for row in rows]
+        ).to(raw.device)  # [B, K+1, 3]
+        count, last = settle(guess, p, uniform)
+        self.proposed += int((guess.q.sum(2) > 0).sum())
+        self.accepted += int(count.sum())
         token = torch.cat([guess.token, torch.zeros_like(last[:, None])], 1).scatter_(
             1, count[:, None], last[:, None]
         )
+        # What stands behind a row's last token is never said.
         logp, raw_logp = (
             x.gather(2, token[..., None]).squeeze(2).tolist()
             for x in (p.log(), raw.double().log_softmax(2))
         )
-        self.proposed += int((guess.q.sum(2) > 0).sum())
-        self.accepted += int(count.sum())
         ended: list[Ended | None] = []
         for row, n, tokens, *told in zip(
             rows, (count + 1).tolist(), token.tolist(), logp, raw_logp, strict=True
         ):
-            ended.append(row.take(tokens[:n], *(numbers[:n] for numbers in told)))
+            ended.append(row.take_all(tokens[:n], *(numbers[:n] for numbers in told)))
         return ended
+
+
+def settle(guess: Guess, p: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """How many guesses stand, and the token after them (Leviathan et al. 2023, algorithm 1).
+
+    p [B, K+1, V]: the model's distribution at each place. uniform [B, K+1, 3] -> [B], [B]
+
+    A guess x is accepted with probability min(1, p(x)/q(x)); the first that is refused is drawn
+    anew from what p has more than q, (p − q)⁺. Together that is p: min(p, q) of x's mass comes by
+    the guess, and the rest of it, p − min(p, q) = (p − q)⁺, by the drawing anew.
+    """
+    k = guess.token.shape[1]
+    px, qx = (x.gather(2, guess.token[..., None]).squeeze(2) for x in (p[:, :k], guess.q))
+    # u < p/q without the division: q = 0 is no guess, and is refused.
+    yes = (uniform[:, :k, ACCEPT] * qx < px) & (qx > 0)
+    count = yes.long().cumprod(1).sum(1)  # those before the first that is refused
+    who = torch.arange(len(p), device=p.device)
+    # Where all were accepted nothing was refused: q is 0 there, and what is drawn is p itself.
+    refused = torch.cat([guess.q, torch.zeros_like(guess.q[:, :1])], 1)[who, count]  # [B, V]
+    rest = (p[who, count] - refused).clamp_(min=0)
+    # Where p = q a guess is refused by rounding alone, and nothing is left of the difference.
+    rest = torch.where(rest.sum(1, keepdim=True) > 0, rest, p[who, count])
+    return count, draw(rest.log(), uniform[who, count, DRAW])[0]
 
 
 def compute_distribution(raw: Tensor, rules: Sequence[Decoding]) -> Tensor:
@@ -289,22 +310,3 @@ def look_up(text: Sequence[int], ahead: int) -> list[int]:
             if text[begin : begin + n] == last:
                 return list(text[begin + n : begin + n + ahead])
     return []
-
-
-def _check(policy: TokenPolicy, request: Request) -> None:
-    border = getattr(policy.network, "border", None)
-    given = {
-        "stop_strings": bool(request.stop_strings),
-        "repetition_penalty": request.repetition_penalty != 1,
-        "presence_penalty": request.presence_penalty != 0,
-        "logit_bias": bool(request.logit_bias),
-        "min_new_tokens": request.min_new_tokens > 0,
-        "constraint": request.constraint is not None,
-        "alternatives": request.alternatives > 0,
-        "a prompt of several documents": border is not None and border in request.prompt[1:],
-    }
-    for name, there in given.items():
-        if there:
-            raise UserError(
-                f"{name} was given, which speculative decoding does not know: use the engine."
-            )

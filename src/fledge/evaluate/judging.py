@@ -1,34 +1,22 @@
-"""How good a policy is at a task, and how far from where it began: answers to held-out prompts,
-some kept as samples.
-"""
+"""How good a policy is at a task: greedy answers to held-out prompts, some kept as samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from fledge.evaluate.judge import Figures, Judge
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from fledge.runs.folder import Run
 from fledge.sample.generate import generate
-from fledge.sample.rollouts import build_trajectories, encode_prompt
-from fledge.score.kl import stepwise_kl
-from fledge.score.scoring import untruncate
+from fledge.sample.rollouts import encode_prompt
 from fledge.score.unfinished import MOST
 from fledge.score.verifier import Verifier
-from fledge.seeds import generator_for
-from fledge.splits import Split
-from fledge.tasks.named import Example, Task
+from fledge.splits import HELD_OUT, HeldOut
+from fledge.tasks.named import Example, Task, draw_questions
 from fledge.text.tokenizer import Tokenizer
 
 KEPT = 12  # answers an evaluation writes to samples.jsonl
-KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
-
-
-def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
-    """The different ones among the first `number` examples: a file repeats its few, and saying one
-    again proves nothing.
-    """
-    return list(dict.fromkeys(task.example(i, split) for i in range(number)))
 
 
 def judge_task(
@@ -74,32 +62,29 @@ def judge_task(
     }
 
 
-def judge_kl(
+def draw_held_out(task: Task, number: int) -> dict[HeldOut, list[Example]]:
+    """The questions of either part."""
+    return {part: draw_questions(task, part, number) for part in HELD_OUT}
+
+
+def judge_answers(
     policy: TokenPolicy,
-    reference: TokenPolicy,
     tokenizer: Tokenizer,
     task: Task,
+    questions: Mapping[HeldOut, Sequence[Example]],
     max_new_tokens: int,
-    seed: int,
-) -> float:
-    """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts,
-    the same draws each time.
-
-    Of the policy as it samples, top-k and nucleus included, from the reference over all tokens, as
-    in training (`untruncate`d).
+    run: Run,
+    cut_reward: float = MOST,
+) -> Judge:
+    """By the share of questions answered right; some answers to those that steer are kept in the
+    run. cut_reward: as for `judge_task`.
     """
-    reference = untruncate(reference)
-    prompts = [
-        encode_prompt(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)
-    ]
-    completions = generate(
-        policy,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        stop=tokenizer.end,
-        generator=generator_for(seed, "evaluation", "kl"),
-    )
-    rows = build_trajectories(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(
-        policy.network.unembedding.device
-    )
-    return float(stepwise_kl(policy, reference, rows).mean())
+
+    def read(part: HeldOut, step: int) -> Figures:
+        keeper = run if part == "validation" else None
+        return judge_task(
+            policy, tokenizer, task, questions[part], max_new_tokens, keeper, step, cut_reward
+        )
+
+    items: dict[HeldOut, int] = {part: len(asked) for part, asked in questions.items()}
+    return Judge(read, "exact_match", items=items, what="prompt", apart=task.holds_out)

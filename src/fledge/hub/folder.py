@@ -1,34 +1,33 @@
 """A model as a folder in Hugging Face's layout: config.json, model.safetensors and the tokenizer,
 written whole or not at all.
 
-Plain models are LlamaForCausalLM, those with normalised queries and keys Qwen3ForCausalLM, reward
-models LlamaForSequenceClassification or Qwen3ForSequenceClassification with one label:
-`transformers` loads what fledge writes.
+Which family a network is of, and what its config and its tensors are called, is known to
+`hub.families`; a reward model is its ForSequenceClassification with one label. `transformers` loads
+what fledge writes of a family that it knows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fledge.errors import UserError
-from fledge.hub.config_file import network_config, read_config, written_config
+from fledge.hub.config_file import read_config, write_config
+from fledge.hub.families import family_of
 from fledge.hub.weights_file import (
     SCORE,
     check_header,
     from_hugging_face,
-    has_own_head,
     read_header,
     read_weights,
     to_hugging_face,
 )
 from fledge.json_file import json_text
 from fledge.models.language.heads import ScalarModel
-from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
     check_model,
@@ -47,7 +46,7 @@ _MOST_PADDING = 1024
 class Loaded:
     """What a model folder holds."""
 
-    network: Transformer
+    network: Any  # a TokenNetwork
     tokenizer: Tokenizer
     folder: Path
     config: dict[str, Any]  # config.json, fledge's own entries included
@@ -101,7 +100,7 @@ def find_model(path: Path) -> Path:
 
 def save_model(
     folder: Path,
-    network: Transformer,
+    network: nn.Module,
     tokenizer: Tokenizer,
     *,
     scalar: ScalarModel | None = None,
@@ -110,10 +109,11 @@ def save_model(
     """Write beside, sync, then rename. `notes` go into config.json as they are. Raises OSError, the
     earlier folder intact.
     """
-    weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network)}
+    family = family_of(network)
+    weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network, family)}
     if scalar is not None:
         weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
-    config = written_config(network.config, tokenizer, scalar is not None) | notes
+    config = write_config(family, network.config, tokenizer, scalar is not None) | notes
     with write_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
         (beside / "config.json").write_text(
@@ -152,17 +152,15 @@ def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
     before it is made.
     """
     check_model(folder)
-    config, raw = read_config(folder)
-    sizes = network_config(config, folder)
+    family, config, raw = read_config(folder)
+    sizes = family.read_config(config, folder)
     file = folder / "model.safetensors"
-    check_header(read_header(file), sizes, config.scalar, file)
+    check_header(read_header(file), family, sizes, config.scalar, file)
     tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     weights = read_weights(file)
-    if sizes.tied and has_own_head(weights):
-        sizes = replace(sizes, tied=False)
-    network = Transformer(sizes, border=tokenizer.begin)
-    network.load_state_dict(from_hugging_face(weights, network))
+    network = family.build(family.adapt(sizes, weights), tokenizer.begin)
+    network.load_state_dict(from_hugging_face(weights, network, family))
     return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
 
 

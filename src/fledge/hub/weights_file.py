@@ -4,45 +4,21 @@ made; names ours and theirs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fledge.errors import UserError
+from fledge.hub.family import Family
 from fledge.json_file import open_regular
-from fledge.models.language.transformer import Transformer, TransformerConfig
 
 SCORE = "score.weight"  # of a reward model
-_HEAD, _EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 _DTYPES = ("F64", "F32", "F16", "BF16")
-
-# our name -> their name, one to one
-_SAME = {
-    "attention.out.weight": "self_attn.o_proj.weight",
-    "attention.q_norm.weight": "self_attn.q_norm.weight",
-    "attention.k_norm.weight": "self_attn.k_norm.weight",
-    "attention_norm.weight": "input_layernorm.weight",
-    "mlp_norm.weight": "post_attention_layernorm.weight",
-    "down.weight": "mlp.down_proj.weight",
-    "embedding.weight": _EMBEDDING,
-    "norm.weight": "model.norm.weight",
-    "head.weight": _HEAD,
-}
-# our fused name -> the names it joins, along the first axis
-_FUSED = {
-    "attention.qkv.weight": (
-        "self_attn.q_proj.weight",
-        "self_attn.k_proj.weight",
-        "self_attn.v_proj.weight",
-    ),
-    "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-}
 
 
 class Held(NamedTuple):
@@ -81,18 +57,19 @@ def _damaged(path: Path, error: SafetensorError) -> UserError:
 
 
 def check_header(
-    header: Mapping[str, Held], config: TransformerConfig, scalar: bool, path: Path
+    header: Mapping[str, Held], family: Family, sizes: Any, scalar: bool, path: Path
 ) -> None:
     """Raises UserError where the weights are not those of such a network: at the first that
-    differs, so that sizes like 10⁹ in a config.json cost nothing."""
-    used = {SCORE, _HEAD} if config.tied else {SCORE}
-    for name, shape in _asked_for(config):
-        _check_tensor(header, name, shape, path)
-        used.add(name)
+    differs, so that sizes like 10⁹ in a config.json cost nothing.
+    """
+    used = {SCORE}
+    for weight in family.weights(sizes):
+        for name, shape in weight.theirs:
+            if weight.needed or name in header:
+                _check_tensor(header, name, shape, path)
+            used.add(name)
     if scalar:
-        _check_tensor(header, SCORE, (1, config.width), path)
-    if config.tied and _HEAD in header:
-        _check_tensor(header, _HEAD, (config.vocab_size, config.width), path)
+        _check_tensor(header, SCORE, (1, sizes.width), path)
     left = sorted(name for name in header.keys() - used if not name.endswith("rotary_emb.inv_freq"))
     if left:
         raise UserError(
@@ -119,72 +96,30 @@ def _check_tensor(
         )
 
 
-def _asked_for(c: TransformerConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Their name and shape of every tensor of a network, one at a time."""
-    yield _EMBEDDING, (c.vocab_size, c.width)
-    yield "model.norm.weight", (c.width,)
-    if not c.tied:
-        yield _HEAD, (c.vocab_size, c.width)
-    queries, keys = c.heads * c.head_width, c.kv_heads * c.head_width
-    block = {
-        "self_attn.q_proj.weight": (queries, c.width),
-        "self_attn.k_proj.weight": (keys, c.width),
-        "self_attn.v_proj.weight": (keys, c.width),
-        "self_attn.o_proj.weight": (c.width, queries),
-        "input_layernorm.weight": (c.width,),
-        "post_attention_layernorm.weight": (c.width,),
-        "mlp.gate_proj.weight": (c.mlp_width, c.width),
-        "mlp.up_proj.weight": (c.mlp_width, c.width),
-        "mlp.down_proj.weight": (c.width, c.mlp_width),
-    }
-    if c.qk_norm:
-        block |= {f"self_attn.{part}_norm.weight": (c.head_width,) for part in "qk"}
-    for layer in range(c.layers):
-        for name, shape in block.items():
-            yield f"model.layers.{layer}.{name}", shape
-
-
-def has_own_head(weights: Mapping[str, Tensor]) -> bool:
-    """Whether a file holds an output layer that is another than its embedding. `transformers`
-    (5.24) then uses it, also where config.json says that they are one."""
-    if _HEAD not in weights:
-        return False
-    return not torch.equal(weights[_HEAD].double(), weights[_EMBEDDING].double())
-
-
-def to_hugging_face(network: Transformer) -> Iterator[tuple[str, Tensor]]:
-    """Their names and tensors of a network, on the CPU."""
+def to_hugging_face(network: nn.Module, family: Family) -> Iterator[tuple[str, Tensor]]:
+    """Their names and tensors of a network, on the CPU. Raises UserError where it holds what the
+    family has no name for.
+    """
+    weights = {weight.ours: weight for weight in family.weights(network.config)}
     for name, tensor in network.state_dict().items():
-        prefix, ours = _parts(name)
-        tensor = tensor.detach().cpu()
-        if ours in _FUSED:
-            pieces = tensor.split(_sizes(network.config, ours))
-            yield from (
-                (prefix + theirs, piece) for theirs, piece in zip(_FUSED[ours], pieces, strict=True)
+        if name not in weights:
+            raise UserError(
+                f"the network has {name}, which {family.name} has no name for: it would be read "
+                "back as another model. Register its own family (fledge.hub.families)."
             )
-        else:
-            yield prefix + _SAME[ours], tensor
+        theirs = weights[name].theirs
+        pieces = tensor.detach().cpu().split([shape[0] for _, shape in theirs])
+        yield from ((their, piece) for (their, _), piece in zip(theirs, pieces, strict=True))
 
 
-def from_hugging_face(weights: Mapping[str, Tensor], network: Transformer) -> dict[str, Tensor]:
+def from_hugging_face(
+    weights: Mapping[str, Tensor], network: nn.Module, family: Family
+) -> dict[str, Tensor]:
     """The state of `network` from their tensors, which `check_header` has compared with its
     config.
     """
-    state: dict[str, Tensor] = {}
-    for name, own in network.state_dict().items():
-        prefix, ours = _parts(name)
-        pieces = [weights[prefix + theirs] for theirs in _FUSED.get(ours, (_SAME.get(ours, ours),))]
-        state[name] = torch.cat(pieces).to(own.dtype)
-    return state
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """blocks.3.down.weight -> "model.layers.3.", "down.weight"."""
-    block = re.fullmatch(r"blocks\.(\d+)\.(.+)", name)
-    return (f"model.layers.{block[1]}.", block[2]) if block else ("", name)
-
-
-def _sizes(config: TransformerConfig, ours: str) -> list[int]:
-    if ours == "gate_up.weight":
-        return [config.mlp_width] * 2
-    return [config.heads * config.head_width, *[config.kv_heads * config.head_width] * 2]
+    state, named = network.state_dict(), {w.ours: w for w in family.weights(network.config)}
+    return {
+        name: torch.cat([weights[theirs] for theirs, _ in named[name].theirs]).to(own.dtype)
+        for name, own in state.items()
+    }

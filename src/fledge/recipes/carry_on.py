@@ -13,13 +13,13 @@ import torch
 
 from fledge.errors import UserError
 from fledge.recipes.inputs import choose_files
-from fledge.recipes.language.text_data import find_loss, holds_to_its_text
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.model_files import check_model, hashes_of, model_is_whole
 from fledge.runs.provenance import Change, accept, find_changes
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_standing
+from fledge.text.own_copy import find_loss, holds_to_its_text
 
 
 def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str, Any]:

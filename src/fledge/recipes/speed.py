@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import shutil
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,6 +27,35 @@ from fledge.trajectories import Trajectories
 COMPILE_PAYS_AFTER_S = 600.0
 
 
+@dataclass(frozen=True)
+class Speed:
+    """How a run computes.
+
+    record: machine.json, with what was measured. kept: whether that file says so already.
+    """
+
+    record: dict[str, Any]
+    kept: bool = False
+
+    @property
+    def precision(self) -> str:
+        """ "fp32" or "bf16"."""
+        return self.record["precision"]
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the network is to be compiled."""
+        return self.record["compile"]
+
+    def keep(self, run: Run) -> None:
+        """Write machine.json, and have every checkpoint hold the same: another precision has other
+        bits.
+        """
+        run.machine = self.record
+        if not self.kept:
+            write_json(run.folder / "machine.json", self.record)
+
+
 def choose_speed(
     run: Run,
     config: TrainingConfig,
@@ -34,32 +64,41 @@ def choose_speed(
     show: Show,
     *,
     equal_rows: bool = False,
-) -> str:
-    """The precision, "fp32" or "bf16", measured on a copy of the policy with a typical batch;
-    compiles the network if chosen.
+) -> Speed:
+    """What the run was begun with; for a new one what is not forced by the config is the fastest,
+    measured on a copy of the policy with a typical batch. Nothing is changed by it.
 
-    What is not forced by the config is the fastest; machine.json keeps it, and a run that is
-    continued uses what stands there.
     equal_rows: every batch has the same shape, so that a network is compiled once: only then is
-    compiling tried unasked, and only if the run is long.
+        compiling tried unasked, and only if the run is long.
     """
-    run.machine = _read_kept(run, show)
-    if run.machine is None:
-        run.machine = _measure(config, policy, batch, show, equal_rows)
-        write_json(run.folder / "machine.json", run.machine)
-    if run.machine["compile"]:
+    return recall_speed(run, show) or measure_speed(config, policy, batch, show, equal_rows)
+
+
+def settle_speed(
+    run: Run,
+    config: TrainingConfig,
+    policy: TokenPolicy,
+    batch: Trajectories,
+    show: Show,
+    *,
+    equal_rows: bool = False,
+) -> Speed:
+    """Choose, keep it in the run, and compile the policy's network in place if that is chosen."""
+    speed = choose_speed(run, config, policy, batch, show, equal_rows=equal_rows)
+    speed.keep(run)
+    if speed.compiled:
         policy.network.compile()
-    return run.machine["precision"]
+    return speed
 
 
-def _read_kept(run: Run, show: Show) -> dict[str, Any] | None:
-    """What was chosen when the run began, from machine.json, else from a checkpoint: another
-    precision has other bits.
+def recall_speed(run: Run, show: Show) -> Speed | None:
+    """What was chosen when the run began, from machine.json, else from a checkpoint; None where
+    nothing has been computed yet, or nothing says how.
     """
     record = run.folder / "machine.json"
     lost = "is missing"
     try:
-        return {**read_json(record, Machine)}
+        return Speed({**read_json(record, Machine)}, kept=True)
     except FileNotFoundError:
         pass
     except UserError as error:
@@ -67,46 +106,48 @@ def _read_kept(run: Run, show: Show) -> dict[str, Any] | None:
     newest = run.checkpoints.latest(lambda _: None)
     if newest is None:
         return None  # nothing has been computed that would have to be continued
-    kept = newest[1].get("machine")
-    if kept is None:
+    machine = newest[1].get("machine")
+    if machine is None:
         show.line(
             f"{record} {lost}: the precision is measured anew, and if it comes out as another, so "
             "do the bits"
         )
         return None
-    show.line(f"{record} {lost}: {kept['precision']}, as the checkpoint says")
-    write_json(record, kept)
-    return kept
+    show.line(f"{record} {lost}: {machine['precision']}, as the checkpoint says")
+    return Speed(machine)
 
 
-def _measure(
+def measure_speed(
     config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, show: Show, equal_rows: bool
-) -> dict[str, Any]:
+) -> Speed:
+    """The fastest of what the config leaves open."""
     seconds: dict[str, float] = {}
     best, compiled = config.precision, config.compile == "yes"
     try_compiling = config.compile == "auto" and equal_rows
     if best == "auto" or try_compiling:
         for precision in ("fp32", "bf16") if best == "auto" else (best,):
-            seconds[precision] = _time(config, policy, batch, precision, compiled=False)
+            seconds[precision] = time_step(config, policy, batch, precision, compiled=False)
         best = min(seconds, key=seconds.__getitem__)
         try_compiling = try_compiling and seconds[best] * config.steps > COMPILE_PAYS_AFTER_S
         if try_compiling and shutil.which("c++" if config.on().type == "cpu" else "ptxas"):
             show.line("compiling the model to see whether that is faster (about a minute) …")
-            seconds[f"{best} compiled"] = _time(config, policy, batch, best, compiled=True)
+            seconds[f"{best} compiled"] = time_step(config, policy, batch, best, compiled=True)
             compiled = seconds[f"{best} compiled"] < seconds[best]
-    return {
-        "precision": best,
-        "compile": compiled,
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if config.on().type == "cuda" else "cpu",
-        "seconds_per_step": {name: round(value, 5) for name, value in seconds.items()},
-    }
+    return Speed(
+        {
+            "precision": best,
+            "compile": compiled,
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if config.on().type == "cuda" else "cpu",
+            "seconds_per_step": {name: round(value, 5) for name, value in seconds.items()},
+        }
+    )
 
 
-def _time(
+def time_step(
     config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool
 ) -> float:
-    """A forward and backward pass on a copy: the best of three after one to warm up."""
+    """Seconds of a forward and backward pass on a copy: the best of three after one to warm up."""
     twin = copy.deepcopy(policy)
     learner = config.learner(twin, precision)
     if compiled:

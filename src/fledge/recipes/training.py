@@ -1,28 +1,16 @@
-"""What every training recipe has in common: its fields, and how its run is opened."""
+"""The fields of every recipe that trains."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from fledge.errors import UserError
-from fledge.generators import seed_generators
 from fledge.learner import Learner, Schedule
-from fledge.models.language.transformer import TransformerConfig
 from fledge.optimizers import adamw, muon
-from fledge.recipes.inputs import choose_files
-from fledge.runs.folder import Run
-from fledge.runs.show import Show
-
-TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
 
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
@@ -93,92 +81,4 @@ class TrainingConfig(BaseModel):
             "cuda"
             if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
             else "cpu"
-        )
-
-
-Config = TypeVar("Config", contravariant=True)
-Summary = dict[str, Any]
-Recipe = Callable[[Config, Show, Run | None, ExitStack], Summary]
-
-
-class Called(Protocol[Config]):
-    """A recipe as it is called: with the run to continue, or without one to make a new run."""
-
-    def __call__(self, config: Config, show: Show, run: Run | None = None) -> Summary: ...
-
-
-def close_what_it_opens(recipe: Recipe[Config]) -> Called[Config]:
-    """The recipe with a stack of what is closed when it returns or raises; `open_run` puts a new
-    run there.
-
-    So the run can be opened again at once, and a hundred runs in one process have no more files
-    open than one.
-    """
-
-    @wraps(recipe)
-    def called(config: Config, show: Show, run: Run | None = None) -> Summary:
-        with ExitStack() as opened:
-            return recipe(config, show, run, opened)
-
-    return called
-
-
-def open_run(
-    run: Run | None,
-    opened: ExitStack,
-    verb: str,
-    config: TrainingConfig,
-    began: float,
-    *,
-    parents: list[Path] | None = None,
-    data: list[str] | None = None,
-    copied: list[str] | None = None,
-) -> Run:
-    """The run to continue if one was given, which its giver closes; else a new one, put on
-    `opened`.
-
-    began: by `time.perf_counter`, when the work on it began. data: names of rows, tasks, worlds and
-    code of the user's. copied: those of texts and files that `keep_shards` will take into the run.
-
-    From here on the generators that a process shares, from which code of the user's draws, follow
-    the seed.
-    """
-    seed_generators(config.seed)
-    if run is not None:
-        return run
-    fields = config.model_dump(mode="json")
-    made = Run.create(
-        config.out, verb, fields, seed=config.seed, files_of=choose_files(fields),
-        parents=parents or [], data=data or [], copied=copied or [],
-    )  # fmt: skip
-    made.began = began
-    return opened.enter_context(made)
-
-
-@contextmanager
-def remove_if_it_cannot_begin(run: Run) -> Iterator[None]:
-    """A new run that a mistake of the user's ends in here is taken back: nothing of it could be
-    continued.
-
-    Of a run that is continued nothing is removed, whatever it lacks.
-    """
-    try:
-        yield
-    except UserError:
-        run.take_back()
-        raise
-
-
-def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
-    """Raises UserError for a model that this machine cannot hold, before anything is allocated."""
-    if device.type == "cuda":
-        memory = torch.cuda.mem_get_info(device)[1]
-    else:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = TRAINING_BYTES_A_PARAMETER * sizes.parameters
-    if needed > memory:
-        raise UserError(
-            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train "
-            f"and this machine has {memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a "
-            "smaller `width`."
         )

@@ -5,6 +5,7 @@ keys were passed over.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -134,3 +135,9 @@ class Census:
             )
             parts.append(f"{reason}: {count}, {unit} {numbers}")
         return "; ".join(parts)
+
+
+def summarise_rows(censuses: Iterable[Census]) -> dict[str, Any]:
+    """What the run's summary keeps of the files that were read, by name; nothing without files."""
+    files = {census.source: census.summary() for census in censuses}
+    return {"rows": files} if files else {}

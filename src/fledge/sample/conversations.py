@@ -121,7 +121,7 @@ class ConversationRows:
         if self.rows.size is not None:
             given = self.position * self.rows_per_step
             self.figures = {"epoch": min(given, self.rows_in_all or given) / self.rows.size}
-        return from_rows([ids for ids, _ in batch], [own for _, own in batch], self.pad)
+        return token_rows(batch, self.pad)
 
     def state_dict(self) -> dict[str, Any]:
         return {"position": self.position}
@@ -176,12 +176,15 @@ class PairRows:
         self.position = state["position"]
 
 
+def token_rows(rows: Sequence[Row], pad: int = 0) -> Trajectories:
+    """Rows of (ids, chosen) as one batch."""
+    return from_rows([ids for ids, _ in rows], [own for _, own in rows], pad)
+
+
 def pair_rows(pairs: Sequence[tuple[Row, Row]], pad: int = 0) -> Pairs:
     """Pairs of (ids, chosen) rows as two sets of trajectories."""
-    sides = [
-        from_rows([p[side][0] for p in pairs], [p[side][1] for p in pairs], pad) for side in (0, 1)
-    ]
-    return Pairs(sides[0], sides[1])
+    preferred, rejected = (token_rows([pair[side] for pair in pairs], pad) for side in (0, 1))
+    return Pairs(preferred, rejected)
 
 
 class JudgedRows:
@@ -213,7 +216,7 @@ class JudgedRows:
         self.position += len(places)
         if self.rows.size is not None:
             self.figures = {"epoch": self.position / self.rows.size}
-        rows = from_rows([ids for (ids, _), _ in batch], [own for (_, own), _ in batch], self.pad)
+        rows = token_rows([row for row, _ in batch], self.pad)
         verdict = torch.tensor([1.0 if wanted else -1.0 for _, wanted in batch])
         return rows.replace(reward=torch.where(rows.terminated, verdict[:, None], 0.0))
 

@@ -19,7 +19,7 @@ from fledge.errors import UserError
 from fledge.sample.generate import Completion
 from fledge.sample.rollouts import Group, Rollouts, encode_prompt, join_groups
 from fledge.tasks.named import Example, Task
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled
 
 HINT = "{prompt} (the answer: {answer})"
 LOOKED_AT = 64  # examples that are searched for an answer before a run begins
@@ -43,7 +43,7 @@ class Hints:
         self.context = rollouts.policy.network.config.context
         self.figures: dict[str, float] = {}
 
-    def __next__(self) -> Trajectories:
+    def __next__(self) -> Sampled:
         groups = self.rollouts.draw()
         hinted = {
             i: tokens
@@ -80,11 +80,10 @@ class Hints:
         return tokens if len(tokens) < self.context else None
 
     @torch.no_grad()
-    def use_own_logp(self, batch: Trajectories, rows: Tensor, at_a_time: int = 128) -> Trajectories:
+    def use_own_logp(self, batch: Sampled, rows: Tensor, at_a_time: int = 128) -> Sampled:
         """The batch with the policy's log π(y|x) of some rows [B], in place of that of the question
         they were sampled for.
         """
-        assert batch.logp is not None
         policy, logp, place = self.rollouts.policy, batch.logp.clone(), rows.nonzero().squeeze(1)
         with self.rollouts.stopwatch.phase("score"):
             for a in range(0, len(place), at_a_time):

@@ -20,7 +20,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, Task
 from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
-from fledge.trajectories import Trajectories
+from fledge.trajectories import Sampled
 from fledge.weigh import difference
 
 ROUND = 64  # positions of an engine: a multiple, so that one serves many batches
@@ -97,7 +97,7 @@ class Rollouts:
         # It follows the weights; a new one is made for other lengths.
         self._engine: Engine | None = None
 
-    def __next__(self) -> Trajectories:
+    def __next__(self) -> Sampled:
         return join_groups(self.draw())
 
     def draw(self) -> list[Group]:
@@ -195,7 +195,7 @@ def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
     }
 
 
-def join_groups(groups: Sequence[Group]) -> Trajectories:
+def join_groups(groups: Sequence[Group]) -> Sampled:
     """The rows of groups 0, 1, …, side by side."""
     completions = [completion for group in groups for completion in group.completions]
     reward = [worth for group in groups for worth in group.marks["reward"]]
@@ -206,7 +206,7 @@ def join_groups(groups: Sequence[Group]) -> Trajectories:
 
 def build_trajectories(
     completions: Sequence[Completion], reward: Sequence[float], group: Sequence[int]
-) -> Trajectories:
+) -> Sampled:
     """Completions and what each is worth, as trajectories: the reward stands on the last token.
     Token ids in, token ids out.
 
@@ -233,6 +233,6 @@ def build_trajectories(
             )
         worth[i, last] = reward[i]
         terminated[i, last], truncated[i, last] = True, not c.stopped
-    return Trajectories(
+    return Sampled(
         obs, obs[:, 1:], chosen, worth, terminated, truncated, logp=logp, group=torch.tensor(group)
     )

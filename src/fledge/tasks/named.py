@@ -35,7 +35,7 @@ from fledge.tasks.words import (
 )
 
 __all__ = [
-    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task",
+    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task", "draw_questions",
     "finite_rows", "list_censuses", "load_task",
 ]  # fmt: skip
 
@@ -183,6 +183,13 @@ def list_censuses(task: Task) -> list[Census]:
     if isinstance(task, Mixture):
         return [census for part in task.parts for census in list_censuses(part)]
     return [task.rows.census] if isinstance(task, AnswerFileTask | PythonTask) else []
+
+
+def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
+    """The different ones among the first `number` examples: a file repeats its few, and saying one
+    again proves nothing.
+    """
+    return list(dict.fromkeys(task.example(i, split) for i in range(number)))
 
 
 def finite_rows(task: Task) -> int | None:

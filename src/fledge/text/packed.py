@@ -11,6 +11,8 @@ from typing import overload
 import numpy as np
 
 Row = tuple[list[int], list[bool]]  # token ids, and which of them are trained
+Pair = tuple[Row, Row]  # preferred, rejected
+JudgedRow = tuple[Row, bool]  # one answer, and whether it is wanted
 
 
 class PackedRows(Sequence[Row]):
@@ -64,7 +66,7 @@ class PackedRows(Sequence[Row]):
         return some
 
 
-class PackedPairs(Sequence[tuple[Row, Row]]):
+class PackedPairs(Sequence[Pair]):
     """Pairs of rows by number: the preferred and the rejected one."""
 
     def __init__(self, preferred: PackedRows, rejected: PackedRows) -> None:
@@ -74,10 +76,10 @@ class PackedPairs(Sequence[tuple[Row, Row]]):
         return len(self.preferred)
 
     @overload
-    def __getitem__(self, index: int) -> tuple[Row, Row]: ...
+    def __getitem__(self, index: int) -> Pair: ...
     @overload
-    def __getitem__(self, index: slice) -> list[tuple[Row, Row]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[Row, Row] | list[tuple[Row, Row]]:
+    def __getitem__(self, index: slice) -> list[Pair]: ...
+    def __getitem__(self, index: int | slice) -> Pair | list[Pair]:
         if isinstance(index, slice):
             return list(zip(self.preferred[index], self.rejected[index], strict=True))
         return self.preferred[index], self.rejected[index]
@@ -86,7 +88,7 @@ class PackedPairs(Sequence[tuple[Row, Row]]):
         return PackedPairs(self.preferred.take(places), self.rejected.take(places))
 
 
-class PackedAnswers(Sequence[tuple[Row, bool]]):
+class PackedAnswers(Sequence[JudgedRow]):
     """Single answers by number, each with whether it is wanted."""
 
     def __init__(self, rows: PackedRows, wanted: Sequence[bool]) -> None:
@@ -96,10 +98,10 @@ class PackedAnswers(Sequence[tuple[Row, bool]]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, index: int) -> tuple[Row, bool]: ...
+    def __getitem__(self, index: int) -> JudgedRow: ...
     @overload
-    def __getitem__(self, index: slice) -> list[tuple[Row, bool]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[Row, bool] | list[tuple[Row, bool]]:
+    def __getitem__(self, index: slice) -> list[JudgedRow]: ...
+    def __getitem__(self, index: int | slice) -> JudgedRow | list[JudgedRow]:
         if isinstance(index, slice):
             return list(zip(self.rows[index], self.wanted[index], strict=True))
         return self.rows[index], self.wanted[index]

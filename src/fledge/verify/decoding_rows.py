@@ -100,7 +100,7 @@ def penalty_row(hardware: Hardware) -> Row:
     error = 0.0
     for row in logits:
         measured = row.clone()
-        sampled = Sampled(0, request, [1, 4], None, None)
+        sampled = Sampled(0, request, [1, 4], 1)
         sampled.said = [0, 4]
         process_logits(measured, sampled)
         exact = row.tolist()

@@ -12,43 +12,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fledge.engine.forms import register_fast_form
+from fledge.engine.slow_form import TokenCache
 from fledge.exact.enumerable import Language
 from fledge.trajectories import Trajectories
-
-
-class Places:
-    """The number of the prefix at every position of every slot."""
-
-    def __init__(self, slots: int, positions: int, device: torch.device) -> None:
-        self.slots, self.positions = slots, positions
-        self.store = torch.zeros(slots, positions, dtype=torch.long, device=device)
-
-    def move(self, source: int, target: int, length: int) -> None:
-        self.store[target, :length] = self.store[source, :length]
-
-    def reorder(self, sources: Tensor, begin: int, end: int) -> None:
-        """Slot i becomes, from `begin` to `end`, a copy of slot sources[i] as it was.  [B]"""
-        self.store[: len(sources), begin:end] = self.store[sources, begin:end]
+from fledge.weights_version import raise_version
 
 
 class TableWalk:
-    """A table as the token engine walks through it, prefix by prefix."""
+    """A table as the token engine walks through it, prefix by prefix. Its cache holds the number of
+    the prefix at every position of every slot.
+    """
 
     def __init__(self, network: TableNetwork) -> None:
         self.network = network
 
-    def make_cache(self, slots: int, positions: int) -> Places:
-        return Places(slots, positions, self.network.table.device)
+    def make_cache(self, slots: int, positions: int) -> TokenCache:
+        return TokenCache(slots, positions, self.network.table.device)
 
     def count_cache_bytes(self, slots: int, positions: int) -> int:
         return 8 * slots * positions
 
-    def step(self, tokens: Tensor, lengths: Tensor, held: Any, cache: Places) -> Tensor:
+    def step(self, tokens: Tensor, lengths: Tensor, held: Any, cache: TokenCache) -> Tensor:
         slots = torch.arange(len(tokens), device=tokens.device)
         return self.extend(tokens[:, None], lengths, slots, 0, cache)[:, 0]
 
     def extend(
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: Places
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: TokenCache
     ) -> Tensor:
         """[B, T] at positions `starts` and after -> the numbers of the prefixes they lead to [B,
         T]
@@ -112,10 +102,6 @@ class TableNetwork(nn.Module):
     def document_mask(self, tokens: Tensor) -> None:
         return None
 
-    def for_generation(self, precision: str = "fp32") -> TableWalk:
-        """The network for the token engine; a table knows no other precision than its own."""
-        return TableWalk(self)
-
     def row_of(self, language: Language) -> Tensor:
         """The column of the table that holds each prefix of the language.  [P]"""
         opened = [torch.tensor([[0, *prefix]]) for prefix in language.prefixes]
@@ -129,7 +115,12 @@ class TableNetwork(nn.Module):
     def hold(self, language: Language, logits: Tensor) -> TableNetwork:
         """Write a table of the language into this one.  [P, V]"""
         self.table[:, self.row_of(language)] = logits.T.to(self.table)
+        raise_version(self)
         return self
+
+
+# A table knows no other precision than its own.
+register_fast_form(TableNetwork, lambda network, precision: TableWalk(network))
 
 
 def speak(

@@ -16,6 +16,7 @@ from fledge.algorithms.parts.fisher_vector_product import (
 )
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.trajectories import Trajectories
+from fledge.weights_version import count_changes, read_version
 from tests.algorithms.heads import EXACT, HEADS, actor_critic, distribution, flat, kl, said, samples
 from tests.subjects import learner, seeded
 
@@ -95,3 +96,14 @@ def test_conjugate_gradient_solves_in_as_many_steps_as_there_are_unknowns(size: 
     assert not conjugate_gradient(lambda v: matrix @ v, torch.zeros_like(wanted), size).any()
     rough = conjugate_gradient(lambda v: matrix @ v, wanted, size, tolerance=0.5)
     assert (wanted - matrix @ rough).norm() <= 0.5 * wanted.norm()
+
+
+@HEADS
+def test_a_move_and_the_move_back_raise_the_version_of_the_weights(name: str) -> None:
+    both = actor_critic(name)
+    count_changes(both)
+    near = FisherVectorProduct(both, samples(both), learner(both.critic))
+    near.move(torch.full_like(flat(near.parameters), 0.1))
+    assert read_version(both) == 1
+    near.move_back()
+    assert read_version(both) == 2

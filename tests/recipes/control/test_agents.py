@@ -25,11 +25,16 @@ from fledge.worlds.world import Choices
 
 def trained(out: Path, **fields: Any) -> dict[str, Any]:
     own: dict[str, Any] = {
-        "steps": 96, "copies": 2, "steps_per_batch": 24, "rows_per_update": 12,
-        "updates_per_batch": 2, "learning_starts": 20, "widths": (8,), "evaluate_every": 48,
+        "steps": 96, "copies": 2, "steps_per_batch": 24, "widths": (8,), "evaluate_every": 48,
         "evaluation_episodes": 2, "pictures": False, "save_every_s": 1000.0, "device": "cpu",
     }  # fmt: skip
-    return control(ControlConfig(out=out, **(own | fields)), Show(Console(file=io.StringIO())))
+    known = ControlConfig.compose(fields).model_fields
+    small = {"rows_per_update": 12, "updates_per_step": 2, "learning_starts": 20}
+    if "epochs" in known:  # which say how many updates there are
+        small.pop("updates_per_step")
+    own |= {name: value for name, value in small.items() if name in known}
+    config = ControlConfig.read(own | {"out": out} | fields)
+    return control(config, Show(Console(file=io.StringIO())))
 
 
 class Everything(gymnasium.Env):

@@ -11,10 +11,9 @@ import torch
 
 from fledge.algorithms.parts.action_table import ActionTable, Writing
 from fledge.errors import UserError
-from fledge.recipes.language.distill import measure_kl
-from fledge.recipes.language.pretrain import measure_held_out_loss
-from fledge.recipes.language.reward import measure_scale
-from fledge.recipes.language.tune import measure_conversation_loss
+from fledge.evaluate.distance import measure_kl
+from fledge.evaluate.likelihood import measure_conversation_loss, measure_held_out_loss
+from fledge.evaluate.preferences import measure_scale
 from fledge.text.documents import Document
 from fledge.text.shard_writer import write_shards
 from fledge.text.shards import TokenStream

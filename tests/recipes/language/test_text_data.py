@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from fledge.errors import UserError
-from fledge.recipes.language.text_data import TextFields, keep_shards, load_whole_tokenizer
+from fledge.recipes.language.text_data import TextFields
 from fledge.text.corpus import Corpus
+from fledge.text.own_copy import keep_shards, load_whole_tokenizer
 from fledge.text.tokenizer import Tokenizer, train_tokenizer
 
 BYTES = train_tokenizer("bytes", [])

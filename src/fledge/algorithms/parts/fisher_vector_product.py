@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.trajectories import Weighed
+from fledge.weights_version import raise_version
 
 
 def conjugate_gradient(
@@ -129,12 +130,14 @@ class FisherVectorProduct:
         parts = step.split([p.numel() for p in self.parameters])
         for parameter, before, part in zip(self.parameters, self.origin, parts, strict=True):
             parameter.copy_(before + part.view_as(before))
+        raise_version(self.policy)
 
     @torch.no_grad()
     def move_back(self) -> None:
         """θ ← θ_old, bit for bit."""
         for parameter, before in zip(self.parameters, self.origin, strict=True):
             parameter.copy_(before)
+        raise_version(self.policy)
 
 
 def _flat(parts: Sequence[Tensor]) -> Tensor:

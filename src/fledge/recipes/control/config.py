@@ -166,11 +166,16 @@ class ControlConfig(AlgorithmFields):
 
     @classmethod
     def _compose_many(cls, names: Sequence[str]) -> type[Self]:
-        fields: dict[str, Any] = {}
+        left: dict[str, Any] = {}
         for name in names:
-            usual = find_entry("worlds", name).settings("worlds")
-            for setting, (kind, field) in fields_of(usual).items():
-                fields[setting] = (kind | None, FieldInfo.merge_field_infos(field, default=None))
+            left |= fields_of(find_entry("worlds", name).settings("worlds"))
+            kind = find_kind(name)
+            for field in set(kind.usual).union(*kind.worlds.values()) & cls.model_fields.keys():
+                left[field] = cls.model_fields[field].annotation, cls.model_fields[field]
+        fields: dict[str, Any] = {
+            name: (annotation | None, FieldInfo.merge_field_infos(field, default=None))
+            for name, (annotation, field) in left.items()
+        }
         return create_model(f"{cls.__name__} of several", __base__=cls, **fields)
 
     @field_validator("widths", mode="before")
@@ -191,11 +196,11 @@ def choose(config: ControlConfig, name: str, **changes: Any) -> ControlConfig:
     """One of the algorithms that are compared, alone: with those of the given fields that it has,
     and an expert only where it imitates one.
     """
-    given = config.model_dump(include=config.model_fields_set) | {"world": config.world}
-    for field in ("compare", "seeds", *(() if name in IMITATORS else ("expert",))):
-        given.pop(field, None)
-    known = ControlConfig.compose({"algorithm": name}).model_fields
-    own = {field: value for field, value in given.items() if field in known}
+    known = ControlConfig.compose({"algorithm": name}).model_fields.keys() - {"compare", "seeds"}
+    if name not in IMITATORS:
+        known -= {"expert"}
+    given = config.model_dump() | {"world": config.world}
+    own = {field: given[field] for field in known & given.keys() if given[field] is not None}
     return ControlConfig.read(own | {"algorithm": name} | changes)
 
 

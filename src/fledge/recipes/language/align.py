@@ -4,11 +4,9 @@ reward model.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,27 +16,23 @@ from fledge.algorithms.registry import Subject, names_of
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
-from fledge.evaluate.judging import draw_questions, judge_kl, judge_task
+from fledge.evaluate.distance import judge_distance
+from fledge.evaluate.judge import Figures, Judge
+from fledge.evaluate.judging import draw_held_out, judge_answers
+from fledge.evaluate.likelihood import measure_held_out_loss
 from fledge.hub.folder import Loaded, load_model, load_reward_model, save_model
 from fledge.log_prob import Decoding
-from fledge.loop import Sampler, train
+from fledge.loop import Sampler
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
+from fledge.recipes.course import Course, Start, Summary, describe_result
 from fledge.recipes.language.aligners import Making, make_algorithm
-from fledge.recipes.language.held_out import describe_result, read_test
-from fledge.recipes.language.judge_fields import JudgeFields
-from fledge.recipes.language.pretrain import measure_held_out_loss
-from fledge.recipes.language.rows import ReadingFields, summarise_rows
+from fledge.recipes.language.judge_fields import EarlyStopFields, JudgeFields, LengthFields
+from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
-from fledge.recipes.language.text_data import keep_shards, read_corpus
-from fledge.recipes.pacing import Paced, by_batches, say_skipped
-from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import (
-    TrainingConfig,
-    close_what_it_opens,
-    open_run,
-    remove_if_it_cannot_begin,
-)
+from fledge.recipes.language.text_data import read_corpus
+from fledge.recipes.pacing import Paced, by_batches
+from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.hints import Hints, check_hint
@@ -46,13 +40,19 @@ from fledge.sample.rollouts import Rollouts, Scorer, encode_prompt
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
+from fledge.splits import HeldOut
 from fledge.stopwatch import Stopwatch
-from fledge.tasks.named import list_censuses
+from fledge.tasks.named import Task, list_censuses
+from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
 
+GREEDY_SCORE = "greedy_true_score"  # of an evaluation
 
-class AlignConfig(AlgorithmFields, JudgeFields, ReadingFields, TrainingConfig):
+
+class AlignConfig(
+    AlgorithmFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields, TrainingConfig
+):
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
     likelier.
     """
@@ -84,12 +84,6 @@ class AlignConfig(AlgorithmFields, JudgeFields, ReadingFields, TrainingConfig):
     algorithm: str = Field(
         default="reinforce",
         description=f"one of {', '.join(names_of('texts'))}; or FILE.py:Class for one of your own",
-    )
-    shortest: int | None = Field(
-        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
-    )
-    longest: int | None = Field(
-        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
     )
     prompts_per_step: int = Field(default=64, ge=1, description="different prompts a step")
     samples_per_prompt: int = Field(default=8, ge=1, description="answers sampled to each")
@@ -127,13 +121,6 @@ class AlignConfig(AlgorithmFields, JudgeFields, ReadingFields, TrainingConfig):
         gt=0,
         description="nats an answer; steers β towards it (adaptive), instead of a fixed β",
     )
-    evaluation_prompts: int = Field(
-        default=256,
-        ge=1,
-        description=(
-            "validation prompts an evaluation answers, greedily, and test prompts at the end"
-        ),
-    )
     steps: int = Field(default=100, ge=1, description="batches of samples")
     learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
@@ -142,150 +129,157 @@ class AlignConfig(AlgorithmFields, JudgeFields, ReadingFields, TrainingConfig):
     warmup_steps: int = Field(
         default=5, ge=0, description="optimizer steps over which the learning rate rises"
     )
-    stop_at_exact_match: float | None = Field(
-        default=None, gt=0, le=1, description="end as soon as an evaluation reaches this"
-    )
 
 
-@close_what_it_opens
-def align(config: AlignConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
+def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
-    began = time.perf_counter()
-    settings = config.settings
+    start = Start("align", show, run)
     base = load_model(config.base)
-    tokenizer = base.tokenizer
-    task = open_task(config, tokenizer, base.network.config.context, show)
+    task = open_task(config, base.tokenizer, base.network.config.context, show)
     prompts = [
-        encode_prompt(tokenizer, task.example(i, "train").prompt)
+        encode_prompt(base.tokenizer, task.example(i, "train").prompt)
         for i in range(config.prompts_per_step)
     ]
-    settings = check_sizes(config, settings, base, prompts)
-    sampling = settings.sampling()
-    if sampling.hint is not None:
-        check_hint(sampling.hint, task)
-    policy = (
-        base.policy()
-        .with_rule(Decoding(config.temperature, config.top_k, config.top_p, config.min_p))
-        .to(config.on())
-    )
+    settings = check_sizes(config, config.settings, base, prompts)
+    if (hint := settings.sampling().hint) is not None:
+        check_hint(hint, task)
+    rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
+    policy = base.policy().with_rule(rule).to(config.on())
     reference = policy.frozen_copy()
-    truth = Verifier(task, cut_reward=config.cut_reward)
-    scorer: Scorer = truth
+    scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
-        scorer = load_scorer(config.reward, base, truth, config)
+        scorer = load_scorer(config.reward, base, scorer, config)
     parents = [config.base, *([config.reward] if config.reward else [])]
     own = [config.algorithm] if ".py:" in config.algorithm else []
-    text = list_mixed_texts(settings)
-    data = [config.task, *own]
-    run = open_run(run, opened, "align", config, began, parents=parents, data=data, copied=text)
-    stopwatch = Stopwatch()
-    precision = choose_speed(run, config, policy, make_typical_rows(config, base, prompts), show)
-    with remove_if_it_cannot_begin(run):
-        if text:
-            keep_shards(
-                run.folder / "shards",
-                lambda: read_corpus(text[0], show.line),
-                base.tokenizer,
-                show.line,
-            )
-        texts = TokenStream(run.folder / "shards", "train") if text else None
+    texts = list_mixed_texts(settings)
+    with start.begin(config, parents=parents, data=[config.task, *own], copied=texts) as course:
+        typical = make_typical_rows(config, base, prompts)
+        precision = course.settle_speed(config, policy, typical).precision
+        mixed = open_mixed_text(course, base, texts)
         algorithm = build_algorithm(
-            config, settings, policy, reference, base, stopwatch, precision, texts
+            config, settings, policy, reference, base, course.stopwatch, precision, mixed
         )
-    sampler: Sampler
-    sampler = rollouts = Rollouts(
-        reference if sampling.of_base else policy, tokenizer, task, scorer, stopwatch,
+        acting = reference if settings.sampling().of_base else policy
+        sampler = make_sampler(config, settings, acting, base, task, scorer, course)
+        rewarded = (
+            f"reward model {config.reward}" if config.reward else f"verifier of {config.task}"
+        )
+        course.say(f"{config.base} by {config.algorithm}, rewarded by the {rewarded}")
+        judges = make_judges(config, course, policy, reference, base, task, mixed is not None)
+        course.fit(
+            algorithm, sampler, judges, figure="reward", stop_at=config.stop_at_exact_match,
+            beside={"judge": task},
+        )  # fmt: skip
+        save_model(course.run.model_folder, base.network, base.tokenizer)
+        return conclude(config, course, task)
+
+
+def open_mixed_text(course: Course, base: Loaded, texts: Sequence[str]) -> TokenStream | None:
+    """The training part of the run's own copy of the text of the pre-training term, made if it is
+    not there.
+    """
+    if not texts:
+        return None
+    shards, say = course.run.folder / "shards", course.show.line
+    keep_shards(shards, lambda: read_corpus(texts[0], say), base.tokenizer, say)
+    return TokenStream(shards, "train")
+
+
+def make_sampler(
+    config: AlignConfig,
+    settings: AlgorithmSettings,
+    acting: TokenPolicy,
+    base: Loaded,
+    task: Task,
+    scorer: Scorer,
+    course: Course,
+) -> Sampler:
+    """Answers to the task's prompts, asked as the algorithm wants them."""
+    wanted = settings.sampling()
+    rollouts = Rollouts(
+        acting, base.tokenizer, task, scorer, course.stopwatch,
         prompts_per_step=config.prompts_per_step, samples_per_prompt=config.samples_per_prompt,
-        max_new_tokens=config.max_new_tokens, seed=config.seed, redraws=sampling.redraws,
+        max_new_tokens=config.max_new_tokens, seed=config.seed, redraws=wanted.redraws,
         precision=config.generation,
     )  # fmt: skip
-    if sampling.hint is not None:
-        sampler = Hints(rollouts, sampling.hint, sampling.threshold)
-    rewarded_by = (
-        f"the reward model {config.reward}" if config.reward else f"the verifier of {config.task}"
-    )
-    show.line(
-        f"align: {config.base} by {config.algorithm}, rewarded by {rewarded_by} → {run.folder}"
-    )
+    return rollouts if wanted.hint is None else Hints(rollouts, wanted.hint, wanted.threshold)
 
-    steering = draw_questions(task, "validation", config.evaluation_prompts)
 
-    def evaluate(step: int) -> dict[str, float]:
-        figures = judge_task(
-            policy,
-            tokenizer,
-            task,
-            steering,
-            config.max_new_tokens,
-            run,
-            step,
-            cut_reward=config.cut_reward,
+def make_judges(
+    config: AlignConfig,
+    course: Course,
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    base: Loaded,
+    task: Task,
+    mixes: bool,
+) -> list[Judge]:
+    """Of greedy answers, by which checkpoints are ranked; of the distance from the base; and of
+    the text that is mixed in.
+    """
+    questions = draw_held_out(task, config.evaluation_prompts)
+    answers = judge_answers(
+        policy, base.tokenizer, task, questions, config.max_new_tokens, course.run,
+        config.cut_reward,
+    )  # fmt: skip
+
+    def read(part: HeldOut, step: int) -> Figures:
+        figures = answers.read(part, step)
+        if part == "test":
+            return figures
+        # `true_score` is logged at every step, of answers that were sampled
+        return {"exact_match": figures["exact_match"], GREEDY_SCORE: figures["true_score"]}
+
+    def read_text(part: HeldOut, step: int) -> Figures:
+        if part == "test":
+            return {}
+        stream, context = (
+            TokenStream(course.run.folder / "shards", part),
+            base.network.config.context,
         )
-        figures["kl_exact"] = judge_kl(
-            policy, reference, tokenizer, task, config.max_new_tokens, config.seed
-        )
-        if text:
-            held_out = TokenStream(run.folder / "shards", "validation")
-            context = min(256, base.network.config.context)
-            figures["validation_loss"] = measure_held_out_loss(
-                policy.with_rule(Decoding()), held_out, tokenizer, context, 32
-            )[0]
+        plain = policy.with_rule(Decoding())
         return {
-            f"greedy_{name}" if name == "true_score" else name: value
-            for name, value in figures.items()
+            "validation_loss": measure_held_out_loss(
+                plain, stream, base.tokenizer, min(256, context), 32
+            )[0]
         }
 
-    def enough(evaluation: dict[str, float]) -> bool:
-        return (
-            config.stop_at_exact_match is not None
-            and evaluation["exact_match"] >= config.stop_at_exact_match
-        )
-
-    with show.progress("align", config.steps, "reward") as watch:
-        last = train(
-            algorithm, sampler, run, stopwatch, watch, steps=config.steps, evaluate=evaluate,
-            evaluate_every=config.evaluate_every, better=lambda e: e["exact_match"], enough=enough,
-            save_every_s=config.save_every_s, beside={"judge": task},
-        )  # fmt: skip
-    save_model(run.model_folder, base.network, tokenizer)
-    tested = draw_questions(task, "test", config.evaluation_prompts)
-    test = judge_task(
-        policy, tokenizer, task, tested, config.max_new_tokens, cut_reward=config.cut_reward
+    distance = judge_distance(
+        policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed, "kl_exact"
     )
-    read_test(run, last["step"], test)
-    before = next(run.metrics.each())
-    updates = (row for row in run.metrics.each() if "kl_k1" in row)
+    greedy = Judge(
+        read, ranks="exact_match", items=answers.items, what=answers.what, apart=answers.apart
+    )
+    return [greedy, distance, *([Judge(read_text)] if mixes else [])]
+
+
+def conclude(config: AlignConfig, course: Course, task: Task) -> Summary:
+    """The test part, and what rose: of evaluations, and of the samples of the first and the last
+    step.
+    """
+    test, before, last = course.test(), course.first, course.last
+    updates = (row for row in course.run.metrics.each() if "kl_k1" in row)
     first = latest = next(updates)
     for latest in updates:  # noqa: B007 (to the last one)
         pass
-    names = [name for name in ("reward", "true_score", "reward_model_score") if name in latest]
-    summary = {
-        "verb": "align",
-        "run": str(run.folder),
-        "steps": int(last["step"]),
-        "seconds": run.seconds,
-        "before": {
-            "exact_match": before["exact_match"],
-            **{name: first[name] for name in names},
-            "kl": before["kl_exact"],
-        },
-        "after": {
-            "exact_match": last["exact_match"],
-            **{name: latest[name] for name in names},
-            "kl": last["kl_exact"],
-        },
-        "test": test,
-        "held_out": {"validation": len(steering), "test": len(tested)},
-        **summarise_rows(list_censuses(task)),
+    sampled = [name for name in ("reward", "true_score", "reward_model_score") if name in latest]
+    greedy = course.judges[0]
+    name, items = choose_figure(before, last, test), greedy.items
+    told = describe_result(
+        "align", name, before[name], last[name], test[name.removeprefix("greedy_")],
+        (items["validation"], items["test"]), greedy.what, apart=greedy.apart,
+    )  # fmt: skip
+    compared = {"exact_match": "exact_match", "kl": "kl_exact"}
+    own = {
+        when: {name: evaluation[logged] for name, logged in compared.items()}
+        | {name: row[name] for name in sampled}
+        for when, evaluation, row in (("before", before, first), ("after", last, latest))
     }
-    run.finish(summary)
-    say_skipped(run, show)
-    items, name = (len(steering), len(tested)), choose_figure(before, last, test)
-    risen = (before[name], last[name], test[name.removeprefix("greedy_")])
-    show.line(describe_result("align", name, *risen, items, "prompt", apart=task.holds_out))
-    show.line(f"align: {last['kl_exact']:.2f} nats from {config.base}.")
-    show.line(f"Next: fledge chat base={run.folder}")
-    return summary
+    return course.finish(
+        own, test=test, held_out=items, censuses=list_censuses(task),
+        lines=[told, f"align: {last['kl_exact']:.2f} nats from {config.base}."],
+        then=f"fledge chat base={course.run.folder}",
+    )  # fmt: skip
 
 
 def build_algorithm(
@@ -322,7 +316,7 @@ def choose_figure(*figures: Mapping[str, float]) -> str:
     """The share of right answers, or the mean score where none was right: a judge may give points
     and call nothing right.
     """
-    return "exact_match" if any(each["exact_match"] for each in figures) else "greedy_true_score"
+    return "exact_match" if any(each["exact_match"] for each in figures) else GREEDY_SCORE
 
 
 def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:

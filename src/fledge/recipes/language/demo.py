@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from fledge.recipes.language.pretrain import PretrainConfig, pretrain
 from fledge.recipes.language.reward import RewardConfig, reward
 from fledge.recipes.language.tune import TuneConfig, tune
 from fledge.recipes.look.report import ReportConfig, report
-from fledge.recipes.training import TrainingConfig, close_what_it_opens
+from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
@@ -89,14 +88,19 @@ def list_stages(folder: Path, seed: int) -> list[Stage]:
     ]  # fmt: skip
 
 
-@close_what_it_opens
-def demo(config: DemoConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
+def demo(config: DemoConfig, show: Show, run: Run | None = None) -> dict[str, Any]:
     """Every stage is a run of its own inside the demo's folder; a demo that is continued skips what
     is finished.
     """
-    if run is None:
-        fields = config.model_dump(mode="json")
-        run = opened.enter_context(Run.create(config.out, "demo", fields, seed=config.seed))
+    if run is not None:
+        return walk(config, show, run)
+    fields = config.model_dump(mode="json")
+    with Run.create(config.out, "demo", fields, seed=config.seed) as made:
+        return walk(config, show, made)
+
+
+def walk(config: DemoConfig, show: Show, run: Run) -> dict[str, Any]:
+    """All stages, and the page about them."""
     done: list[dict[str, Any]] = []
     for name, recipe, settings in list_stages(run.folder, config.seed):
         assert settings.out is not None

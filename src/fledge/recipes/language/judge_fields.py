@@ -1,13 +1,14 @@
-"""The fields of every recipe that takes a task: where a task file of the user's runs, and what it
-may take.
+"""The fields of recipes that take a task: how it is asked, where a task file of the user's runs,
+and what it may take.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from fledge.errors import UserError
 from fledge.runs.show import Show
 from fledge.tasks.judge_process import Limits
 
@@ -44,3 +45,57 @@ class JudgeFields(BaseModel):
         if self.judge_process == "trainer":
             return None
         return Limits(self.judge_seconds, self.judge_memory_gb, self.judge_failed_score, show.line)
+
+
+class LengthFields(BaseModel):
+    """Sizes of built-in tasks."""
+
+    shortest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+    longest: int | None = Field(
+        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
+    )
+
+
+class AnswerFields(LengthFields, JudgeFields):
+    """Answers to a task in place of data."""
+
+    data: Any = None
+    task: str | None = None
+    max_new_tokens: int = Field(default=64, ge=1, description="of an answer (with task)")
+
+    @property
+    def source(self) -> str:
+        """What is learned from, as it was given."""
+        return str(self.data or self.task)
+
+    def check_source(self, verb: str, data: str = "FILE.jsonl") -> None:
+        """Raises UserError unless either data or a task was given."""
+        if (self.data is None) == (self.task is None):
+            raise UserError(
+                f"{verb} needs either data={data} or task=NAME (such as reverse): give one of them."
+            )
+
+
+class QuestionFields(BaseModel):
+    """Held-out prompts of a task."""
+
+    evaluation_prompts: int = Field(
+        default=256,
+        ge=1,
+        description=(
+            "validation prompts an evaluation answers, and test prompts at the end (with task)"
+        ),
+    )
+
+
+class EarlyStopFields(QuestionFields):
+    """When to end early."""
+
+    stop_at_exact_match: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="end as soon as an evaluation reaches this (with task)",
+    )

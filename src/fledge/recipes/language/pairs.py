@@ -1,43 +1,31 @@
-"""Pairs of answers for the recipes that learn from preferences: read from a file, or made of the
-base's own answers by a task's judge.
+"""Preferences for the recipes that learn from them: read from a file, or made of the base's own
+answers by a task's judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from fledge.errors import UserError
-from fledge.evaluate.judging import draw_questions
 from fledge.hub.folder import Loaded
-from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import Divided, divide_rows
-from fledge.recipes.language.judge_fields import JudgeFields
+from fledge.recipes.language.judge_fields import AnswerFields
 from fledge.recipes.language.rows import RowsConfig, tell
 from fledge.recipes.language.tasks import open_task
 from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
-from fledge.sample.generate import Completion, generate
-from fledge.sample.rollouts import encode_prompt
-from fledge.score.verifier import Verifier
-from fledge.seeds import generator_for
-from fledge.splits import Split
-from fledge.tasks.named import Example, Task, list_censuses
-from fledge.text.packed import Row
+from fledge.score.task_pairs import PairMaker
+from fledge.tasks.named import Task, list_censuses
+from fledge.text.held_out import Divided, divide_rows
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
 
-Pair = tuple[Row, Row]  # preferred, rejected
-Judged = tuple[Row, bool]  # one answer, and whether it is wanted
 
-
-class PairsConfig(JudgeFields, RowsConfig):
+class PairsConfig(AnswerFields, RowsConfig):
     """The fields that say where pairs come from."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
@@ -51,12 +39,6 @@ class PairsConfig(JudgeFields, RowsConfig):
             "the answers"
         ),
     )
-    shortest: int | None = Field(
-        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
-    )
-    longest: int | None = Field(
-        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
-    )
     pairs: int = Field(default=4096, ge=8, description="how many to make (with task)")
     samples_per_prompt: int = Field(
         default=4,
@@ -65,139 +47,57 @@ class PairsConfig(JudgeFields, RowsConfig):
             "answers the base gives to a prompt; the best and the worst make a pair (with task)"
         ),
     )
-    max_new_tokens: int = Field(default=64, ge=1, description="of an answer (with task)")
     pairs_per_step: int = Field(default=64, ge=1, description="pairs an optimizer step")
     steps: int = Field(default=300, ge=1, description="optimizer steps")
 
 
 @dataclass(frozen=True)
 class Preferences:
-    """Pairs (Pair), or answers (Judged), of kto only, by split; the task if one made them; the
+    """Pairs, or single answers (JudgedRow), of kto only, by split; the task if one made them; the
     count of each file that was read.
     """
 
     kind: Literal["pairs", "answers"]
     divided: Divided[Any]
     task: Task | None
-    censuses: list[Census]
+    censuses: Sequence[Census]
+
+    @property
+    def apart(self) -> bool:
+        """Whether what is held out is not what is trained on."""
+        return self.task is None or self.task.holds_out
+
+    def describe(self) -> str:
+        """How many there are, and how many are held out."""
+        held_out = f"{len(self.divided.validation)} + {len(self.divided.test)} held out"
+        return f"{len(self.divided.train)} {self.kind}, {held_out} (validation + test)"
 
 
-def read_or_make_pairs(config: PairsConfig, base: Loaded, verb: str, show: Show) -> Preferences:
+def read_or_make_pairs(config: PairsConfig, base: Loaded, show: Show) -> Preferences:
     """Pairs of a file, or of a task's prompts. Raises UserError for data or a task that cannot be
     used.
     """
-    if (config.data is None) == (config.task is None):
-        raise UserError(
-            f"{verb} needs either data=FILE.jsonl or task=NAME (such as reverse): give one of them."
-        )
+    context = base.network.config.context
     if config.data is not None:
-        return read_pair_file(
-            config.data, base.tokenizer, base.network.config.context, config.reading, show
-        )
-    task = open_task(config, base.tokenizer, base.network.config.context, show)
-    policy = base.policy().to(config.on())
+        return read_pair_file(config.data, base.tokenizer, context, config.reading, show)
+    task = open_task(config, base.tokenizer, context, show)
+    maker = PairMaker(
+        base.policy().to(config.on()), base.tokenizer, task, config.samples_per_prompt,
+        config.max_new_tokens, config.seed, asked=str(config.task), base=str(config.base),
+    )  # fmt: skip
     fewer = max(64, config.pairs // 8)
-    numbers: dict[Split, int] = {"train": config.pairs, "validation": fewer, "test": fewer}
-    made = {
-        split: make_task_pairs(policy, base.tokenizer, task, split, number, config)
-        for split, number in numbers.items()
-    }
-    if not (made["validation"] and made["test"]):
+    train = maker.make_training_pairs(config.pairs)
+    validation = maker.make_held_out_pairs("validation", fewer)
+    test = maker.make_held_out_pairs("test", fewer)
+    divided = Divided(train, validation, test)
+    if not (validation and test):
         note = (
             f"{config.base} answers its held-out prompts all alike, so what is learned is not "
             "measured"
         )
-        return Preferences("pairs", Divided(made["train"], [], [], note), task, list_censuses(task))
-    return Preferences(
-        "pairs", Divided(made["train"], made["validation"], made["test"]), task, list_censuses(task)
-    )
-
-
-def make_row(completion: Completion) -> Row:
-    ids = completion.prompt + completion.tokens
-    return ids, [i >= len(completion.prompt) for i in range(len(ids))]
-
-
-AT_A_TIME = 256  # prompts the base answers
-ROUNDS = 8  # in which a held-out prompt is asked until its answers differ in score
-
-
-def make_task_pairs(
-    policy: TokenPolicy,
-    tokenizer: Tokenizer,
-    task: Task,
-    split: Split,
-    number: int,
-    config: PairsConfig,
-) -> list[Pair]:
-    """The best and the worst of several answers to each prompt; prompts whose answers all score
-    alike make no pair.
-
-    To learn from: exactly `number`. Held out: one pair a prompt at most, so that pairs are as
-    different as prompts are. Raises UserError if the base's answers hardly ever differ in score.
-    """
-    ask = partial(
-        sample_pairs,
-        policy,
-        tokenizer,
-        Verifier(task),
-        config,
-        generator_for(config.seed, "samples", split),
-    )
-    pairs: list[Pair] = []
-    if split != "train":
-        waiting = draw_questions(task, split, number)
-        for _ in range(ROUNDS):
-            made = [
-                pair
-                for a in range(0, len(waiting), AT_A_TIME)
-                for pair in ask(waiting[a : a + AT_A_TIME])
-            ]
-            pairs += [pair for pair in made if pair is not None]
-            waiting = [example for example, pair in zip(waiting, made, strict=True) if pair is None]
-        return pairs
-    asked = 0
-    while len(pairs) < number:
-        made = ask([task.example(asked + i, split) for i in range(AT_A_TIME)])
-        asked += AT_A_TIME
-        pairs += [pair for pair in made if pair is not None]
-        if asked >= 20 * AT_A_TIME and len(pairs) < asked / 100:
-            raise UserError(
-                f"only {len(pairs)} of {asked} prompts of {config.task} got answers of different "
-                f"score from {config.base}: tune it on the task first."
-            )
-    return pairs[:number]
-
-
-def sample_pairs(
-    policy: TokenPolicy,
-    tokenizer: Tokenizer,
-    verifier: Verifier,
-    config: PairsConfig,
-    generator: torch.Generator,
-    examples: Sequence[Example],
-) -> list[Pair | None]:
-    """The best and the worst of samples_per_prompt answers to each example; None where all score
-    alike.
-    """
-    g = config.samples_per_prompt
-    completions = generate(
-        policy, [encode_prompt(tokenizer, example.prompt) for example in examples],
-        stop=tokenizer.end, max_new_tokens=config.max_new_tokens, generator=generator, samples=g,
-    )  # fmt: skip
-    texts = [tokenizer.decode(completion.tokens) for completion in completions]
-    score = verifier([example for example in examples for _ in range(g)], completions, texts)[
-        "reward"
-    ]
-    pairs: list[Pair | None] = []
-    for a in range(0, len(score), g):
-        order = sorted(range(a, a + g), key=score.__getitem__)
-        best, worst = order[-1], order[0]
-        differ = score[best] > score[worst]
-        pairs.append(
-            (make_row(completions[best]), make_row(completions[worst])) if differ else None
-        )
-    return pairs
+        divided = Divided(train, [], [], note)
+        show.line(f"{config.source}: {note}.")
+    return Preferences("pairs", divided, task, list_censuses(task))
 
 
 def read_pair_file(
@@ -213,6 +113,8 @@ def read_pair_file(
             "needed."
         )
     divided = divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
+    if divided.note:
+        show.line(f"{path}: {divided.note}.")
     return Preferences("pairs", divided, None, [census])
 
 
@@ -233,4 +135,6 @@ def read_judged_file(
         )
     ids = lambda judged: (judged[0][0], (judged[1],))  # noqa: E731
     divided = divide_rows(answers, ids, tokenizer, kind=lambda judged: judged[1])
+    if divided.note:
+        show.line(f"{path}: {divided.note}.")
     return Preferences("answers", divided, None, [census])

@@ -4,13 +4,11 @@ while it learns.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -18,37 +16,32 @@ from fledge.algorithms.own import Own, OwnClass
 from fledge.algorithms.preference.dpo import DPO
 from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.registry import Subject, names_of
-from fledge.evaluate.judging import draw_questions, judge_kl, judge_task
+from fledge.evaluate.distance import judge_distance
+from fledge.evaluate.judge import Judge
+from fledge.evaluate.judging import draw_held_out, judge_answers
+from fledge.evaluate.preferences import judge_pairs, judge_single_answers
 from fledge.fit import log_odds
 from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.learner import Learner
-from fledge.loop import Algorithm, Sampler, train
+from fledge.loop import Algorithm, Sampler
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
-from fledge.recipes.language.held_out import describe_result, read_test
+from fledge.recipes.course import Course, Start, Summary
+from fledge.recipes.language.judge_fields import EarlyStopFields
 from fledge.recipes.language.pairs import (
-    Judged,
-    Pair,
     PairsConfig,
     Preferences,
     read_judged_file,
     read_or_make_pairs,
 )
-from fledge.recipes.language.rows import summarise_rows
-from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import close_what_it_opens, open_run
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, pair_rows
-from fledge.score.reference import answer_logp, answer_tokens
+from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, token_rows
 from fledge.stopwatch import Stopwatch
-from fledge.text.packed import Row
 from fledge.text.pairs import is_judged
-from fledge.trajectories import from_rows
 
 
-class PreferConfig(AlgorithmFields, PairsConfig):
+class PreferConfig(AlgorithmFields, EarlyStopFields, PairsConfig):
     """Learn from pairs of answers, one preferred to the other (kto: or single ones), without a
     reward model.
     """
@@ -69,137 +62,95 @@ class PreferConfig(AlgorithmFields, PairsConfig):
             "orpo do without it; kto takes each answer by itself; or FILE.py:Class"
         ),
     )
-    evaluation_prompts: int = Field(
-        default=256,
-        ge=1,
-        description=(
-            "validation prompts an evaluation answers, and test prompts at the end (with task)"
-        ),
-    )
-    stop_at_exact_match: float | None = Field(
-        default=None,
-        gt=0,
-        le=1,
-        description="end as soon as an evaluation reaches this (with task)",
-    )
     learning_rate: float = Field(default=3e-4, gt=0, description="at its peak")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="linear", description="of the learning rate after its rise"
     )
 
 
-@close_what_it_opens
-def prefer(config: PreferConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
+def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a base, data or a task that cannot be used, and for a setting of another
     algorithm.
     """
-    began = time.perf_counter()
-    if run is None:
+    start = Start("prefer", show, run)
+    config.check_source("prefer")
+    if start.new:
         config.check_epochs()
     base = load_model(config.base)
-    network, tokenizer = base.network.to(config.on()), base.tokenizer
     preferences = read_preferences(config, base, show)
-    divided, task = preferences.divided, preferences.task
-    train_on = divided.train
-    if divided.note:
-        show.line(f"{config.data or config.task}: {divided.note}.")
+    train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
-    config = config.with_epochs(len(learnt), rows_per_step, str(config.data or config.task), show)
-    given = [str(config.data or config.task)]
-    run = open_run(run, opened, "prefer", config, began, parents=[config.base], data=given)
-    policy = base.policy().to(config.on())
-    reference = policy.frozen_copy()
-    # preferred ones, or single answers
-    rows = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
-    typical = from_rows([ids for ids, _ in rows], [own for _, own in rows])
-    precision = choose_speed(run, config, policy, typical, show)
-    stopwatch = Stopwatch()
-    held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
-    show.line(
-        f"prefer: {len(train_on)} {preferences.kind}, {held_out}, {config.base} by "
-        f"{config.algorithm}, {precision} → {run.folder}"
-    )
-    kind = PairJudge if preferences.kind == "pairs" else AnswerJudge
-    parts = (divided.validation, divided.test)
-    judge, last_judge = (
-        kind(config, policy, reference, part) if part else dict[str, float] for part in parts
-    )
-    steering = (
-        draw_questions(task, "validation", config.evaluation_prompts) if task is not None else []
-    )
-
-    def evaluate(step: int) -> dict[str, float]:
-        figures = {f"validation_{name}": value for name, value in judge().items()}
-        if task is not None:
-            figures |= judge_task(
-                policy, tokenizer, task, steering, config.max_new_tokens, run, step
-            )
-            figures["kl"] = judge_kl(
-                policy, reference, tokenizer, task, config.max_new_tokens, config.seed
-            )
-        return figures
-
-    def better(evaluation: dict[str, float]) -> float:
-        return evaluation["exact_match" if task is not None else "validation_pair_accuracy"]
-
-    def enough(evaluation: dict[str, float]) -> bool:
-        return (
-            config.stop_at_exact_match is not None
-            and evaluation.get("exact_match", 0.0) >= config.stop_at_exact_match
+    config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
+    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+        policy = base.policy().to(config.on())
+        reference = policy.frozen_copy()
+        # preferred ones, or single answers
+        some = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
+        speed = course.settle_speed(config, policy, token_rows(some))
+        course.say(
+            f"{preferences.describe()}, {config.base} by {config.algorithm}, {speed.precision}"
         )
-
-    algorithm = make_algorithm(
-        config, policy, reference, config.learner(policy, precision), stopwatch
-    )
-    with show.progress("prefer", config.steps, "loss") as watch:
-        last = train(
-            algorithm, make_sampler(config, learnt, rows_per_step), run, stopwatch, watch,
-            steps=config.steps,
-            evaluate=evaluate if task is not None or divided.validation else None,
-            evaluate_every=config.evaluate_every, better=better, enough=enough,
-            save_every_s=config.save_every_s, beside={"judge": task} if task is not None else {},
+        judges = make_judges(config, course, base, policy, reference, preferences)
+        learner = config.learner(policy, speed.precision)
+        course.fit(
+            make_algorithm(config, policy, reference, learner, course.stopwatch),
+            make_sampler(config, learnt, rows_per_step), list(judges.values()),
+            best=judges.get("prompts"),
+            stop_at=config.stop_at_exact_match if task else None, beside={"judge": task},
         )  # fmt: skip
-    save_model(run.model_folder, network, tokenizer)
-    test, items = last_judge(), {"validation": len(divided.validation), "test": len(divided.test)}
+        save_model(course.run.model_folder, base.network, base.tokenizer)
+        held_out = {part: len(rows) for part, rows in preferences.divided.held_out.items()}
+        if task:
+            asked = judges["prompts"].items
+            held_out |= {f"{part}_prompts": number for part, number in asked.items()}
+        return course.finish(
+            {"algorithm": config.algorithm, preferences.kind: len(train_on)}, held_out=held_out,
+            censuses=preferences.censuses, then=f"fledge chat base={course.run.folder}",
+        )  # fmt: skip
+
+
+def make_judges(
+    config: PreferConfig,
+    course: Course,
+    base: Loaded,
+    policy: TokenPolicy,
+    reference: TokenPolicy,
+    preferences: Preferences,
+) -> dict[str, Judge]:
+    """Of the held-out preferences, if there are any; with a task of its prompts, and of the
+    distance from the base.
+    """
+    judges: dict[str, Judge] = {}
+    held_out, task = preferences.divided.held_out, preferences.task
+    # An algorithm of the user's may have no β; of its sign alone the ranking is made.
+    beta = float(getattr(config.settings, "beta", 1.0))
+    if preferences.divided.validation and preferences.kind == "answers":
+        judges["answers"] = judge_single_answers(policy, reference, beta, held_out)
+    elif preferences.divided.validation:
+        implied = partial(imply_reward, config.algorithm, beta)
+        judges["pairs"] = judge_pairs(policy, reference, implied, held_out, preferences.apart)
     if task is not None:
-        tested = draw_questions(task, "test", config.evaluation_prompts)
-        test |= judge_task(policy, tokenizer, task, tested, config.max_new_tokens)
-        items |= {"validation_prompts": len(steering), "test_prompts": len(tested)}
-    read_test(run, last.get("step", config.steps), test)
-    first = next(run.metrics.each())
-    figures = [name for name in last if name != "step"]
-    summary = {
-        "verb": "prefer",
-        "run": str(run.folder),
-        "algorithm": config.algorithm,
-        "steps": int(last.get("step", config.steps)),
-        preferences.kind: len(train_on),
-        "seconds": run.seconds,
-        "before": {name: first[name] for name in figures},
-        "after": {name: last[name] for name in figures},
-        "test": test,
-        "held_out": items,
-        **summarise_rows(preferences.censuses),
-    }
-    run.finish(summary)
-    say_skipped(run, show)
-    for name, what, end in (
-        ("validation_pair_accuracy", preferences.kind[:-1], ""),
-        ("exact_match", "prompt", "_prompts"),
-    ):
-        if name in last:
-            read, numbers = (
-                name.removeprefix("validation_"),
-                (items[f"validation{end}"], items[f"test{end}"]),
-            )
-            apart = task is None or task.holds_out
-            show.line(
-                describe_result(
-                    "prefer", read, first[name], last[name], test[read], numbers, what, apart=apart
-                )
-            )
-    show.line(f"Next: fledge chat base={run.folder}")
-    return summary
+        questions = draw_held_out(task, config.evaluation_prompts)
+        judges["prompts"] = judge_answers(
+            policy, base.tokenizer, task, questions, config.max_new_tokens, course.run
+        )
+        judges["kl"] = judge_distance(
+            policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed
+        )
+    return judges
+
+
+def imply_reward(
+    algorithm: str, beta: float, logp: Tensor, reference: Tensor, tokens: Tensor
+) -> Tensor:
+    """What the algorithm takes a policy's reward for an answer to be: of log π, log π_ref and the
+    number of tokens, all of one shape.
+    """
+    if algorithm == "simpo":
+        return beta * logp / tokens
+    if algorithm == "orpo":
+        return log_odds(logp / tokens)
+    return beta * (logp - reference)
 
 
 def make_algorithm(
@@ -210,13 +161,13 @@ def make_algorithm(
     stopwatch: Stopwatch,
 ) -> Algorithm:
     """Of the package or of the user's. Raises UserError for what goes wrong in a user's."""
-    kind, settings = config.entry.algorithm, config.settings
+    kind = config.entry.algorithm
+    settings = config.settings
     beside: dict[str, Any] = {"reference": reference} if kind in (DPO, KTO) else {}
     if isinstance(kind, OwnClass):
         own = kind.build(policy, learner, stopwatch, settings=settings, reference=reference)
         return Own(own, learner, kind.path)
-    make: Any = kind
-    return make(policy, learner, stopwatch, settings, **beside)
+    return config.entry.algorithm(policy, learner, stopwatch, settings, **beside)
 
 
 def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferences:
@@ -230,7 +181,7 @@ def read_preferences(config: PreferConfig, base: Loaded, show: Show) -> Preferen
         return read_judged_file(
             config.data, base.tokenizer, base.network.config.context, config.reading, show
         )
-    return read_or_make_pairs(config, base, "prefer", show)
+    return read_or_make_pairs(config, base, show)
 
 
 def choose_rows(
@@ -252,104 +203,3 @@ def make_sampler(
     if config.algorithm != "kto":
         return PairRows(rows, pairs_per_step=rows_per_step, rows_in_all=in_all)
     return JudgedRows(rows, rows_per_step=rows_per_step, rows_in_all=in_all)
-
-
-def beta_of(config: PreferConfig) -> float:
-    """The scale of the reward that the policy implies; 1 for an algorithm of the user's without a
-    `beta`.
-    """
-    return float(getattr(config.settings, "beta", 1.0))
-
-
-class PairJudge:
-    """How the reward that the policy implies ranks held-out pairs: the share as preferred (a tie is
-    half right), and the mean gap.
-    """
-
-    def __init__(
-        self,
-        config: PreferConfig,
-        policy: TokenPolicy,
-        reference: TokenPolicy,
-        pairs: Sequence[Pair],
-    ) -> None:
-        self.algorithm, self.beta = config.algorithm, beta_of(config)
-        self.policy, self.pairs = policy, pairs
-        self.reference, self.tokens = score_answers(reference, pairs)  # [2, N] each
-
-    def __call__(self) -> dict[str, float]:
-        logp, _ = score_answers(self.policy, self.pairs)
-        if self.algorithm == "simpo":
-            reward = self.beta * logp / self.tokens
-        elif self.algorithm == "orpo":
-            reward = log_odds(logp / self.tokens)
-        else:
-            reward = self.beta * (logp - self.reference)
-        gap = reward[0] - reward[1]
-        right = (gap > 0).double() + 0.5 * (gap == 0).double()
-        return {"pair_accuracy": float(right.mean()), "reward_gap": float(gap.mean())}
-
-
-@torch.no_grad()
-def score_answers(
-    policy: TokenPolicy, pairs: Sequence[Pair], at_a_time: int = 128
-) -> tuple[Tensor, Tensor]:
-    """log π and number of tokens of the preferred and of the rejected answers.  -> [2, N], [2,
-    N]
-    """
-    logp, tokens = [], []
-    for a in range(0, len(pairs), at_a_time):
-        batch = pair_rows(pairs[a : a + at_a_time]).to(policy.network.unembedding.device)
-        sides = (batch.preferred, batch.rejected)
-        logp.append(torch.stack([answer_logp(policy, side) for side in sides]))
-        tokens.append(torch.stack([answer_tokens(side) for side in sides]))
-    return torch.cat(logp, 1), torch.cat(tokens, 1)
-
-
-class AnswerJudge:
-    """How the reward that the policy implies tells held-out answers apart.
-
-    pair_accuracy: the share of all pairs of a wanted and an unwanted answer, whatever their
-    prompts, in which the wanted one has more (a tie is half right): the area under the ROC curve.
-    reward_gap: the difference of the two means.
-    """
-
-    def __init__(
-        self,
-        config: PreferConfig,
-        policy: TokenPolicy,
-        reference: TokenPolicy,
-        held_out: Sequence[Judged],
-    ) -> None:
-        self.beta, self.policy = beta_of(config), policy
-        self.rows = [row for row, _ in held_out]
-        self.wanted = torch.tensor([wanted for _, wanted in held_out])
-        self.reference = score_rows(reference, self.rows)  # [N]
-
-    def __call__(self) -> dict[str, float]:
-        reward = self.beta * (score_rows(self.policy, self.rows) - self.reference)
-        wanted, unwanted = reward[self.wanted], reward[~self.wanted]
-        return {
-            "pair_accuracy": measure_share_ahead(wanted, unwanted),
-            "reward_gap": float(wanted.mean() - unwanted.mean()),
-        }
-
-
-def measure_share_ahead(high: Tensor, low: Tensor) -> float:
-    """P(h > l) + ½·P(h = l) for h and l drawn from the two, by sorting: all pairs of large ones
-    would not fit.  [N], [M] -> number
-    """
-    ranked = low.sort().values
-    below, upto = torch.searchsorted(ranked, high), torch.searchsorted(ranked, high, right=True)
-    return float((below + upto).double().mean() / (2 * len(low)))
-
-
-@torch.no_grad()
-def score_rows(policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 128) -> Tensor:
-    """log π of each row's answer.  -> [N]"""
-    logp = []
-    for a in range(0, len(rows), at_a_time):
-        part = rows[a : a + at_a_time]
-        batch = from_rows([ids for ids, _ in part], [own for _, own in part])
-        logp.append(answer_logp(policy, batch.to(policy.network.unembedding.device)).cpu())
-    return torch.cat(logp)

@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import math
-import time
-from contextlib import ExitStack
+import copy
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
-from fledge.hub.folder import actions, load_model, save_model
-from fledge.loop import train
-from fledge.models.language.presets import transformer_config
+from fledge.evaluate.likelihood import judge_text
+from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.held_out import describe_result, read_test
-from fledge.recipes.language.text_data import TextFields, keep_shards, load_whole_tokenizer
-from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import (
-    TrainingConfig,
-    check_memory,
-    close_what_it_opens,
-    open_run,
-    remove_if_it_cannot_begin,
-)
+from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.language.text_data import TextFields, keep_text
+from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.documents import DocumentRows, text_rows
+from fledge.sample.documents import DocumentRows
 from fledge.sample.generate import generate
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
-from fledge.stopwatch import Stopwatch
 from fledge.text.corpus import Corpus
-from fledge.text.shards import TokenStream
+from fledge.text.own_copy import load_whole_tokenizer
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
+SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
-class PretrainConfig(TrainingConfig, TextFields):
+
+class PretrainConfig(SizeFields, TrainingConfig, TextFields):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders.
     """
@@ -65,24 +56,6 @@ class PretrainConfig(TrainingConfig, TextFields):
         le=1_000_000,
         description="of a bpe tokenizer trained here, special tokens included (4096 by default)",
     )
-    model: str = Field(
-        default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
-    )
-    layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
-    width: int | None = Field(default=None, ge=2, description="in place of the preset's")
-    heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
-    kv_heads: int | None = Field(
-        default=None, ge=1, description="in place of the preset's; by default as many as heads"
-    )
-    mlp_width: int | None = Field(default=None, ge=1, description="in place of 8/3 of the width")
-    context: int | None = Field(
-        default=None, ge=2, le=2**20, description="tokens, in place of the preset's"
-    )
-    tied: bool | None = Field(default=None, description="one matrix for embedding and unembedding")
-    qk_norm: bool | None = Field(default=None, description="normalise queries and keys")
-    rope_theta: float | None = Field(
-        default=None, gt=0, description="base of the rotary frequencies"
-    )
     row_tokens: int | None = Field(
         default=None, ge=2, description="tokens a row trained on; by default the model's context"
     )
@@ -99,150 +72,93 @@ class PretrainConfig(TrainingConfig, TextFields):
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices only")
 
 
-@close_what_it_opens
-def pretrain(
-    config: PretrainConfig, show: Show, run: Run | None, opened: ExitStack
-) -> dict[str, Any]:
+def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
-    began = time.perf_counter()
+    start = Start("pretrain", show, run)
     base = load_model(config.base) if config.base else None
-    if base and run is None:
+    if base and start.new:
         check_nothing_else_is_chosen(config)
+    # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
-    if (
-        tokenizer is None
-        # a run that is continued has its text and tokenizer already, if nothing has happened to
-        # them
-    ):
+    if tokenizer is None:
         corpus = config.read(config.data, show.line)
         tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
-    network = (base.network if base else make_network(config, tokenizer)).to(config.on())
-    row_tokens = config.row_tokens or network.config.context
-    if row_tokens > network.config.context:
+    policy = make_policy(config, base, tokenizer)
+    sizes = policy.network.config
+    row_tokens = choose_row_tokens(config, sizes.context)
+    parents = [config.base] if config.base else []
+    copied = [config.data, *find_trained_tokenizer(config)]
+    with start.begin(config, parents=parents, copied=copied) as course:
+        again = None if corpus is None else lambda: corpus
+        text = keep_text(course.run, again, tokenizer, show.line)
+        if min(len(text["validation"]), len(text["test"])) < 2:
+            raise UserError(
+                f"{config.data} is too short to hold out a part to steer by and one to test by: "
+                "give more text."
+            )
+        sampler = DocumentRows(
+            text["train"], tokenizer.begin, rows_per_step=config.tokens_per_step // row_tokens,
+            context=row_tokens, seed=config.seed,
+        )  # fmt: skip
+        typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
+        speed = course.settle_speed(config, policy, typical, equal_rows=True)
+        course.say(
+            f"{sizes.parameters / 1e6:.2f} M parameters on {len(text['train']) / 1e6:.2f} M tokens "
+            f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.precision}"
+        )
+        judge = judge_text(
+            policy, text, tokenizer, row_tokens, config.evaluation_rows,
+            partial(write_samples, config, policy, tokenizer, course.run),
+        )  # fmt: skip
+        course.fit(
+            Supervised(policy, config.learner(policy, speed.precision), course.stopwatch), sampler,
+            [judge], figure_unit=" nats",
+        )  # fmt: skip
+        save_model(course.run.model_folder, policy.network, tokenizer)
+        return course.finish(
+            {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
+            held_out=judge.items, then=f"fledge tune base={course.run.folder} data=FILE.jsonl",
+        )  # fmt: skip
+
+
+def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
+    """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit."""
+    network = base.network if base else make_network(config, tokenizer)
+    return TokenPolicy(network.to(config.on()), actions(tokenizer)).to(config.on())
+
+
+def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
+    return config.make_network(
+        tokenizer.vocab_size, border=tokenizer.begin, seed=config.seed, device=config.on()
+    )
+
+
+def choose_row_tokens(config: PretrainConfig, context: int) -> int:
+    """Raises UserError for rows that do not fit the context, or do not make up a step."""
+    row_tokens = config.row_tokens or context
+    if row_tokens > context:
         raise UserError(
-            f"row_tokens={row_tokens} is more than the model's context of {network.config.context} "
-            "tokens."
+            f"row_tokens={row_tokens} is more than the model's context of {context} tokens."
         )
     if config.tokens_per_step % row_tokens:
         raise UserError(
             f"tokens_per_step={config.tokens_per_step} is no multiple of the {row_tokens} tokens "
             "of a row."
         )
-    rows = config.tokens_per_step // row_tokens
-    run = open_run(
-        run,
-        opened,
-        "pretrain",
-        config,
-        began,
-        parents=[config.base] if config.base else [],
-        copied=[config.data, *find_trained_tokenizer(config)],
-    )
-    shards = run.folder / "shards"
-    with remove_if_it_cannot_begin(run):
-        if corpus is not None:
-            keep_shards(shards, lambda: corpus, tokenizer, show.line)
-        stream, held_out, tested = (TokenStream(shards, split) for split in SPLITS)
-        if min(len(held_out), len(tested)) < 2:
-            raise UserError(
-                f"{config.data} is too short to hold out a part to steer by and one to test by: "
-                "give more text."
-            )
-        sampler = DocumentRows(
-            stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed
-        )
-
-    policy = TokenPolicy(network, actions(tokenizer)).to(config.on())
-    typical = next(
-        DocumentRows(
-            stream, tokenizer.begin, rows_per_step=rows, context=row_tokens, seed=config.seed
-        )
-    )
-    precision = choose_speed(run, config, policy, typical, show, equal_rows=True)
-    learner = config.learner(policy, precision)
-    stopwatch = Stopwatch()
-    show.line(
-        f"pretrain: {network.config.parameters / 1e6:.2f} M parameters on {len(stream) / 1e6:.2f} "
-        f"M tokens ({stream.bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {precision} → "
-        f"{run.folder}"
-    )
-
-    def evaluate(step: int) -> dict[str, float]:
-        for completion in generate(
-            policy, [[tokenizer.begin]], max_new_tokens=min(120, network.config.context - 1),
-            stop=tokenizer.end, generator=generator_for(config.seed, "evaluation", "sample"),
-            samples=2,
-        ):  # fmt: skip
-            run.samples.write(
-                {"step": step, "prompt": "", "completion": tokenizer.decode(completion.tokens)}
-            )
-        loss, bits = measure_held_out_loss(
-            policy, held_out, tokenizer, row_tokens, config.evaluation_rows
-        )
-        return {"validation_loss": loss, "validation_bits_per_byte": bits}
-
-    with show.progress("pretrain", config.steps, "loss", " nats") as watch:
-        last = train(
-            Supervised(policy, learner, stopwatch), sampler, run, stopwatch, watch,
-            steps=config.steps, evaluate=evaluate, evaluate_every=config.evaluate_every,
-            better=lambda e: -e["validation_loss"], save_every_s=config.save_every_s,
-        )  # fmt: skip
-    save_model(run.model_folder, network, tokenizer)
-    loss, bits = measure_held_out_loss(
-        policy, tested, tokenizer, row_tokens, config.evaluation_rows
-    )
-    test, name = {"loss": loss, "bits_per_byte": bits}, "validation_bits_per_byte"
-    read_test(run, config.steps, test)
-    steering, last_read = (
-        len(spread_windows(part, row_tokens, config.evaluation_rows)) for part in (held_out, tested)
-    )
-    first = next(run.metrics.each())
-    summary = {
-        "verb": "pretrain",
-        "run": str(run.folder),
-        "steps": config.steps,
-        "tokens": config.steps * config.tokens_per_step,
-        "parameters": network.config.parameters,
-        "seconds": run.seconds,
-        "before": {name: first[name] for name in ("validation_loss", "validation_bits_per_byte")},
-        "after": {name: last[name] for name in ("validation_loss", "validation_bits_per_byte")},
-        "test": test,
-        "held_out": {"validation": steering, "test": last_read},
-    }
-    run.finish(summary)
-    say_skipped(run, show)
-    items = (steering, last_read)
-    show.line(
-        describe_result("pretrain", "bits_per_byte", first[name], last[name], bits, items, "window")
-    )
-    show.line(f"Next: fledge tune base={run.folder} data=FILE.jsonl")
-    return summary
+    return row_tokens
 
 
-_SIZES = (
-    "layers",
-    "width",
-    "heads",
-    "kv_heads",
-    "mlp_width",
-    "context",
-    "tied",
-    "qk_norm",
-    "rope_theta",
-)
-
-
-def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
-    """A network of the sizes asked for. Raises UserError for sizes that do not fit together, or
-    into memory.
-    """
-    sizes = transformer_config(
-        config.model, tokenizer.vocab_size, **{name: getattr(config, name) for name in _SIZES}
-    )
-    check_memory(sizes, config.on())
-    return Transformer(
-        sizes, border=tokenizer.begin, generator=generator_for(config.seed, "weights")
-    )
+def write_samples(
+    config: PretrainConfig, policy: TokenPolicy, tokenizer: Tokenizer, run: Run, step: int
+) -> None:
+    """Two texts that the model writes of its own, the same draws at every evaluation."""
+    for completion in generate(
+        policy, [[tokenizer.begin]], stop=tokenizer.end, samples=2,
+        max_new_tokens=min(SAMPLE_TOKENS, policy.network.config.context - 1),
+        generator=generator_for(config.seed, "evaluation", "sample"),
+    ):  # fmt: skip
+        text = tokenizer.decode(completion.tokens)
+        run.samples.write({"step": step, "prompt": "", "completion": text})
 
 
 def find_trained_tokenizer(config: PretrainConfig) -> list[str]:
@@ -258,7 +174,7 @@ def check_nothing_else_is_chosen(config: PretrainConfig) -> None:
     """Raises UserError for sizes or a tokenizer given beside a base, which has its own: they would
     do nothing.
     """
-    idle = sorted(config.model_fields_set & {*_SIZES, "model", "tokenizer", "vocab_size"})
+    idle = config.list_given("tokenizer", "vocab_size")
     if idle:
         raise UserError(
             f"base={config.base} brings its own sizes and tokenizer: leave out {', '.join(idle)}."
@@ -281,42 +197,3 @@ def make_tokenizer(config: PretrainConfig, corpus: Corpus, show: Show) -> Tokeni
         )
         return train_tokenizer(kind, texts, config.vocab_size, show.line)
     return load_tokenizer(config.tokenizer)
-
-
-def spread_windows(stream: TokenStream, context: int, rows: int) -> list[int]:
-    """Where the windows begin that an evaluation reads: `rows` of them evenly apart, or all if
-    there are fewer; a short text is one.
-
-    Evenly, for a corpus is in the order of its files: its first windows alone would say how well
-    the first files are told.
-    """
-    whole = max(1, (len(stream) - 1) // context)
-    number = min(rows, whole)
-    return [i * whole // number * context for i in range(number)]
-
-
-@torch.no_grad()
-def measure_held_out_loss(
-    policy: TokenPolicy, stream: TokenStream, tokenizer: Tokenizer, context: int, rows: int
-) -> tuple[float, float]:
-    """Mean nats per token and bits per UTF-8 byte over `rows` windows of a stream (all if there are
-    fewer).
-    """
-    context = min(context, len(stream) - 1)
-    if context < 1:
-        raise UserError(f"the held-out text has {len(stream)} tokens: give more text.")
-    starts = spread_windows(stream, context, rows)
-    device = policy.network.unembedding.device
-    nats, tokens, size = 0.0, 0, 0
-    for a in range(0, len(starts), 16):
-        obs = torch.stack(
-            [torch.from_numpy(stream[start : start + context + 1]) for start in starts[a : a + 16]]
-        )
-        batch = text_rows(obs, tokenizer.begin).to(device)
-        logp = policy.log_prob(batch.obs, batch.action, batch.chosen)
-        nats -= float(logp.double().sum())
-        tokens += int(batch.chosen.sum())
-        size += int(tokenizer.bytes_per_token(batch.action.cpu().numpy()).sum())
-    if not tokens or not size:
-        raise UserError("the held-out text has no token to foretell, or no byte: give more text.")
-    return nats / tokens, nats / math.log(2) / size

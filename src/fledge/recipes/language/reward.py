@@ -4,30 +4,20 @@ judges the model's own samples.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import Any
-
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from fledge.algorithms.preference.reward_model import RewardModel
+from fledge.evaluate.preferences import judge_reward_model, measure_scale, score_pairs
 from fledge.hub.folder import load_model, save_model
-from fledge.loop import train
 from fledge.models.language.heads import ScalarModel
-from fledge.recipes.language.held_out import describe_result, read_test
-from fledge.recipes.language.pairs import Pair, PairsConfig, read_or_make_pairs
-from fledge.recipes.language.rows import summarise_rows
-from fledge.recipes.pacing import say_skipped
-from fledge.recipes.speed import choose_speed
-from fledge.recipes.training import close_what_it_opens, open_run
+from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
-from fledge.stopwatch import Stopwatch
-from fledge.weigh import difference
+
+SCALE_PAIRS = 1024  # whose scores say where the reward's zero and one are
 
 
 class RewardConfig(PairsConfig):
@@ -40,102 +30,39 @@ class RewardConfig(PairsConfig):
     )
 
 
-@close_what_it_opens
-def reward(config: RewardConfig, show: Show, run: Run | None, opened: ExitStack) -> dict[str, Any]:
+def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a base, data or a task that cannot be used."""
-    began = time.perf_counter()
-    if run is None:
+    start = Start("reward", show, run)
+    config.check_source("reward")
+    if start.new:
         config.check_epochs()
     base = load_model(config.base)
-    network, tokenizer = base.network.to(config.on()), base.tokenizer
-    preferences = read_or_make_pairs(config, base, "reward", show)
-    divided, task = preferences.divided, preferences.task
+    preferences = read_or_make_pairs(config, base, show)
+    divided = preferences.divided
     pairs = divided.train
-    if divided.note:
-        show.line(f"{config.data or config.task}: {divided.note}.")
-    config = config.with_epochs(
-        len(pairs), config.pairs_per_step, str(config.data or config.task), show
-    )
-    given = [str(config.data or config.task)]
-    run = open_run(run, opened, "reward", config, began, parents=[config.base], data=given)
-    model = ScalarModel(network).to(config.on())
-    typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
-    precision = choose_speed(run, config, base.policy().to(config.on()), typical, show)
-    stopwatch = Stopwatch()
-    held_out = f"{len(divided.validation)} + {len(divided.test)} held out (validation + test)"
-    show.line(
-        f"reward: {len(pairs)} pairs, {held_out}, from {config.base}, {precision} → {run.folder}"
-    )
-    sampler = PairRows(
-        Shuffled(pairs, config.seed),
-        pairs_per_step=config.pairs_per_step,
-        rows_in_all=config.rows_in_all(len(pairs)),
-    )
-
-    def evaluate(step: int) -> dict[str, float]:
-        return {"validation_pair_accuracy": measure_pair_accuracy(model, divided.validation)}
-
-    with show.progress("reward", config.steps, "pair_accuracy") as watch:
-        last = train(
-            RewardModel(model, config.learner(model, precision), stopwatch, margin=config.margin),
-            sampler, run, stopwatch, watch, steps=config.steps,
-            evaluate=evaluate if divided.validation else None, evaluate_every=config.evaluate_every,
-            better=lambda e: e["validation_pair_accuracy"], save_every_s=config.save_every_s,
+    config = config.with_epochs(len(pairs), config.pairs_per_step, config.source, show)
+    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+        policy = base.policy().to(config.on())
+        model = ScalarModel(base.network).to(config.on())
+        typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
+        speed = course.settle_speed(config, policy, typical)
+        course.say(f"{preferences.describe()}, from {config.base}, {speed.precision}")
+        learner = config.learner(model, speed.precision)
+        sampler = PairRows(
+            Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step,
+            rows_in_all=config.rows_in_all(len(pairs)),
         )  # fmt: skip
-    scores = torch.cat([score_pairs(model, pairs[:1024])[side] for side in (0, 1)])
-    scale = measure_scale(scores)
-    save_model(run.model_folder, network, tokenizer, scalar=model, fledge_reward=scale)
-    test = {"pair_accuracy": measure_pair_accuracy(model, divided.test)} if divided.test else {}
-    read_test(run, config.steps, test)
-    name, first = "validation_pair_accuracy", next(run.metrics.each())
-    summary = {
-        "verb": "reward",
-        "run": str(run.folder),
-        "steps": config.steps,
-        "pairs": len(pairs),
-        "seconds": run.seconds,
-        "before": {"pair_accuracy": first[name]} if test else {},
-        "after": {"pair_accuracy": last[name]} if test else {},
-        "test": test,
-        "held_out": {"validation": len(divided.validation), "test": len(divided.test)},
-        **summarise_rows(preferences.censuses),
-    }
-    run.finish(summary)
-    say_skipped(run, show)
-    if test:
-        items, apart = (len(divided.validation), len(divided.test)), task is None or task.holds_out
-        read = test["pair_accuracy"]
-        show.line(
-            describe_result(
-                "reward", "pair_accuracy", first[name], last[name], read, items, "pair", apart=apart
-            )
+        judge = judge_reward_model(model, divided.held_out, preferences.apart)
+        course.fit(
+            RewardModel(model, learner, course.stopwatch, margin=config.margin), sampler,
+            [judge] if divided.validation else [], figure="pair_accuracy",
+        )  # fmt: skip
+        scale = measure_scale(torch.cat(score_pairs(model, pairs[:SCALE_PAIRS])))
+        save_model(
+            course.run.model_folder, base.network, base.tokenizer, scalar=model, fledge_reward=scale
         )
-    show.line(f"Next: fledge align base={config.base} reward={run.folder} task=…")
-    return summary
-
-
-@torch.no_grad()
-def score_pairs(
-    model: ScalarModel, pairs: Sequence[Pair], at_a_time: int = 128
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of the preferred and of the rejected answers, [N] each."""
-    scores: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
-    for a in range(0, len(pairs), at_a_time):
-        batch = pair_rows(pairs[a : a + at_a_time]).to(model.network.unembedding.device)
-        for side, rows in zip(scores, (batch.preferred, batch.rejected), strict=True):
-            side.append(model.score(rows.obs, rows.last()).cpu())
-    return torch.cat(scores[0]), torch.cat(scores[1])
-
-
-def measure_pair_accuracy(model: ScalarModel, pairs: Sequence[Pair]) -> float:
-    """The share of pairs ranked as preferred; a tie is half right."""
-    preferred, rejected = score_pairs(model, pairs)
-    return float(((preferred > rejected).double() + 0.5 * (preferred == rejected).double()).mean())
-
-
-def measure_scale(scores: Tensor) -> dict[str, float]:
-    """Mean and standard deviation, by which rewards are brought to one scale; 1 where scores differ
-    by rounding errors alone.  [N]
-    """
-    same = bool(difference(scores.max(), scores.min()) == 0)
-    return {"mean": float(scores.mean()), "std": 1.0 if same else float(scores.std())}
+        return course.finish(
+            {"pairs": len(pairs)}, figures={judge.headline: judge.logged}, held_out=judge.items,
+            censuses=preferences.censuses,
+            then=f"fledge align base={config.base} reward={course.run.folder} task=…",
+        )  # fmt: skip

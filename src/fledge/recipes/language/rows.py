@@ -5,7 +5,8 @@ of rows left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -13,6 +14,10 @@ from fledge.errors import UserError
 from fledge.recipes.training import TrainingConfig
 from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
+from fledge.text.conversations import read_conversations
+from fledge.text.held_out import Divided, divide_rows
+from fledge.text.packed import Row
+from fledge.text.tokenizer import Tokenizer
 
 
 class ReadingFields(BaseModel):
@@ -81,14 +86,22 @@ class RowsConfig(ReadingFields, TrainingConfig):
         return None if self.epochs is None or rows is None else self.epochs * rows
 
 
+def divide_conversations(
+    path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
+) -> tuple[Divided[Row], Census]:
+    """Rows to train on and rows held out, prompt by prompt. Raises UserError as
+    `read_conversations` does.
+    """
+    rows, census = read_conversations(path, tokenizer, context, reading)
+    tell([census], show)
+    divided = divide_rows(rows, lambda row: row, tokenizer)
+    if divided.note:
+        show.line(f"{path}: {divided.note}.")
+    return divided, census
+
+
 def tell(censuses: Iterable[Census], show: Show) -> None:
     """A line for rows left out, for rows cut and for keys not read, of each file."""
     for census in censuses:
         for note in census.notes():
             show.line(note)
-
-
-def summarise_rows(censuses: Iterable[Census]) -> dict[str, Any]:
-    """What the run's summary keeps of the files that were read, by name; nothing without files."""
-    files = {census.source: census.summary() for census in censuses}
-    return {"rows": files} if files else {}

@@ -12,11 +12,10 @@ from fledge.recipes.language.rows import tell
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
+from fledge.tasks.answered import render_example
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.named import Example, Task, check_task, list_censuses, load_task
-from fledge.text.chat import render
 from fledge.text.fitting import fit, say_no_room
-from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -73,15 +72,3 @@ def open_task(
         show.line(task.note)
     tell(list_censuses(task), show)
     return task
-
-
-def render_example(tokenizer: Tokenizer, example: Example) -> Row:
-    """Asked and answered. The example must have an answer."""
-    assert example.answer is not None
-    return render(
-        tokenizer,
-        [
-            {"role": "user", "content": example.prompt},
-            {"role": "assistant", "content": example.answer},
-        ],
-    )

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import ConfigDict, Field
 
 from fledge.errors import Diverged, UserError
-from fledge.evaluate.judging import draw_questions, judge_task
+from fledge.evaluate.judging import judge_task
+from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.hub.folder import Loaded, load_model
-from fledge.recipes.language.judge_fields import JudgeFields
+from fledge.recipes.language.judge_fields import JudgeFields, LengthFields
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
 from fledge.runs.show import Show
-from fledge.sample.documents import text_rows
+from fledge.tasks.named import draw_questions
 from fledge.text.documents import AnyDocument
-from fledge.text.encoding import encode_documents
-from fledge.text.tokenizer import Tokenizer
 
 
-class EvaluateConfig(JudgeFields, ReadingFields, TextFields):
+class EvaluateConfig(LengthFields, JudgeFields, ReadingFields, TextFields):
     """Measure a model: bits per byte on text it is given, exact match and score on a task's test
     prompts.
     """
@@ -47,12 +44,6 @@ class EvaluateConfig(JudgeFields, ReadingFields, TextFields):
         description=(
             "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
         ),
-    )
-    shortest: int | None = Field(
-        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
-    )
-    longest: int | None = Field(
-        default=None, ge=1, description="letters a word, digits a number, of built-in tasks"
     )
     prompts: int = Field(default=512, ge=1, description="test prompts of the task")
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer to a task")
@@ -97,78 +88,20 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
     return figures
 
 
-@torch.no_grad()
-def measure_text_loss(
-    model: Loaded,
-    documents: Iterable[AnyDocument],
-    rows_at_a_time: int = 16,
-    tokens_waiting: int = 2**20,
-) -> dict[str, float]:
-    """Every token of every document once, each document in windows of the context: nats per token
-    and bits per byte.
-
-    Windows of the same length wait for each other until there are `rows_at_a_time`, or more than
-    `tokens_waiting` in all.
-    """
-    tokenizer, policy, context = model.tokenizer, model.policy(), model.network.config.context
-    nats, tokens, size, waiting = 0.0, 0, 0, 0
-    windows: dict[int, list[np.ndarray]] = {}
-
-    def measure(rows: list[np.ndarray]) -> None:
-        nonlocal nats, tokens, size
-        batch = text_rows(torch.from_numpy(np.stack(rows)), tokenizer.begin)
-        nats -= float(policy.log_prob(batch.obs, batch.action).double().sum())
-        tokens += batch.action.numel()
-        size += int(tokenizer.bytes_per_token(batch.action.numpy()).sum())
-
-    for window in _cut_windows(documents, tokenizer, context):
-        same_length = windows.setdefault(len(window), [])
-        same_length.append(window.copy())  # not a view, which would keep its whole batch
-        waiting += len(window)
-        if len(same_length) == rows_at_a_time:
-            measure(windows.pop(len(window)))
-            waiting -= len(window) * rows_at_a_time
-        if waiting > tokens_waiting:
-            for rows in windows.values():
-                measure(rows)
-            windows, waiting = {}, 0
-    for rows in windows.values():
-        measure(rows)
-    if size == 0:
+def measure_text_loss(model: Loaded, documents: Iterable[AnyDocument]) -> dict[str, float]:
+    """Every token of every document once: nats per token and bits per byte."""
+    windows = read_documents(documents, model.tokenizer, model.network.config.context)
+    measured = measure_likelihood(model.policy(), windows, model.tokenizer)
+    if measured.bytes == 0:
         raise UserError("the text to measure on is empty: give more text, or whole=true.")
-    if not math.isfinite(nats):
+    if not math.isfinite(measured.nats):
         raise Diverged(
-            f"{model.folder} gives the text {nats} nats, which is no number: its weights overflow, "
-            "or hold values that are none. Use a run from before that."
+            f"{model.folder} gives the text {measured.nats} nats, which is no number: its weights "
+            "overflow, or hold values that are none. Use a run from before that."
         )
     return {
-        "nats_per_token": nats / tokens,
-        "bits_per_byte": nats / math.log(2) / size,
-        "tokens": tokens,
-        "bytes": size,
+        "nats_per_token": measured.nats_per_token,
+        "bits_per_byte": measured.bits_per_byte,
+        "tokens": measured.tokens,
+        "bytes": measured.bytes,
     }
-
-
-def _cut_windows(
-    documents: Iterable[AnyDocument], tokenizer: Tokenizer, context: int
-) -> Iterator[np.ndarray]:
-    """Each document's tokens with its ends, in windows of context + 1, of which the last token
-    opens the next window.
-    """
-    row = np.zeros(0, dtype=np.int64)
-    for _, ids, _ in encode_documents(((None, document) for document in documents), tokenizer):
-        for part in np.split(ids, np.flatnonzero(ids == tokenizer.begin)):
-            # what is left of the document before is its end
-            if len(part) and part[0] == tokenizer.begin:
-                if len(row) > 1:
-                    yield row
-                row = part
-            else:
-                row = np.concatenate([row, part])
-            start = 0
-            while len(row) - start > context + 1:
-                yield row[start : start + context + 1]
-                start += context
-            row = row[start:]
-    if len(row) > 1:
-        yield row

@@ -1,18 +1,16 @@
-"""Rows of a file by the split of the prompt they answer, and the one reading of the test part when
-training is over.
+"""Rows of a file by the split of the prompt they answer: what is held out, and whether anything
+is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from fledge.report.figures import format_value, spell_name
-from fledge.runs.folder import Run
-from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, divide, place_of, prompt_key
-from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows
+from fledge.splits import FEWEST_TO_SPLIT, SPLITS, HeldOut, Split, divide, place_of, prompt_key
+from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, Row
 from fledge.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -31,6 +29,10 @@ class Divided(Generic[T]):
     validation: Sequence[T]
     test: Sequence[T]
     note: str | None = None
+
+    @property
+    def held_out(self) -> dict[HeldOut, Sequence[T]]:
+        return {"validation": self.validation, "test": self.test}
 
 
 def divide_rows(
@@ -75,6 +77,11 @@ def take(rows: Sequence[T], places: Sequence[int]) -> Sequence[T]:
     return [rows[place] for place in places]
 
 
+def sort_by_length(rows: Sequence[Row]) -> Sequence[Row]:
+    """The shortest first."""
+    return take(rows, sorted(range(len(rows)), key=lambda place: len(rows[place][0])))
+
+
 def spread_kinds(sides: dict[str, Split], keys: Sequence[str], kinds: Sequence[Hashable]) -> bool:
     """Move prompts out of training until each side has rows of every kind; False where there are
     not enough.
@@ -96,42 +103,3 @@ def key_of_opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """
     first = next((i for i, token in enumerate(ids) if token == tokenizer.assistant), len(ids))
     return prompt_key(tokenizer.decode(ids[:first]))
-
-
-def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:
-    """Log the figures of the test part, which nothing was chosen by: the result of the run."""
-    if figures:
-        run.metrics.write(
-            {"step": int(step), **{f"test_{name}": value for name, value in figures.items()}}
-        )
-
-
-def describe_result(
-    verb: str,
-    name: str,
-    before: float,
-    after: float,
-    test: float,
-    items: tuple[int, int],
-    what: str,
-    *,
-    apart: bool = True,
-) -> str:
-    """One sentence: the test part's figure, read once, and how the one that steered rose.
-
-    items: how many different things validation and test hold. apart: False where both are what was
-        trained on.
-    """
-    words, rose = spell_name(name), f"{format_value(name, before)} → {format_value(name, after)}"
-    validation, tested = (
-        f"{number:,} {what}" if number == 1 else f"{number:,} {what}s" for number in items
-    )
-    if not apart:
-        return (
-            f"{verb}: {words} {rose} on {validation}, the same that it was trained on: none is "
-            "held out."
-        )
-    return (
-        f"{verb}: {words} {format_value(name, test)} on {tested} of the test part, read once; "
-        f"{rose} on {validation} that steered."
-    )

@@ -7,8 +7,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fledge.recipes.language.held_out import divide_rows, key_of_opening
 from fledge.text.chat import render
+from fledge.text.held_out import divide_rows, key_of_opening
 from fledge.text.tokenizer import train_tokenizer
 
 TOKENIZER = train_tokenizer("bytes", [])

@@ -1,0 +1,28 @@
+"""The form of a network in which the token engine runs it: a fast one where its class has one, laid
+out once for many small steps and with a KV cache; the slow one for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fledge.engine.generation import Generation, GenerationTransformer
+from fledge.engine.slow_form import SlowForm
+from fledge.models.language.transformer import Transformer
+
+_FAST: dict[type, Callable[[Any, Generation], Any]] = {Transformer: GenerationTransformer}
+
+
+def register_fast_form(network: type, make: Callable[[Any, Generation], Any]) -> None:
+    """From now on networks of this class, and not of one derived from it, run in the form that
+    `make(network, precision)` gives: what `SlowForm` has, and as fast as it can.
+    """
+    _FAST[network] = make
+
+
+def make_form(network: Any, precision: Generation = "fp32") -> Any:
+    """The network as it is now. The slow form knows no precision but the network's own."""
+    # A class that is derived may compute something else, and then its parent's form would be wrong.
+    make = _FAST.get(type(network))
+    return SlowForm(network) if make is None else make(network, precision)

@@ -1,0 +1,294 @@
+"""What every run does, once: lock, lineage, speed, progress, train, judge, keep the best, test,
+summary, what to do next.
+
+    start = Start("tune", show, run)                     # the clock
+    lessons = read_lessons(…)                            # what cannot be used is said at once
+    with start.begin(config, parents=…, data=…) as course:              # lock, lineage
+        speed = course.settle_speed(config, policy, typical)            # machine.json, compiled
+        course.say("…")                                                 # what is done, and where
+        course.fit(algorithm, sampler, judges, …)        # progress, checkpoints, the best kept
+        save_model(course.run.model_folder, …)
+        return course.finish(then="fledge …")            # test read once, summary, what to do next
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from fledge.errors import UserError
+from fledge.evaluate.judge import Judge
+from fledge.generators import seed_generators
+from fledge.loop import Algorithm, Sampler, Stateful, train
+from fledge.policy import TokenPolicy
+from fledge.recipes.inputs import choose_files
+from fledge.recipes.pacing import say_skipped
+from fledge.recipes.speed import Speed, settle_speed
+from fledge.recipes.training import TrainingConfig
+from fledge.report.figures import format_value, spell_name
+from fledge.rows.census import Census, summarise_rows
+from fledge.runs.folder import Run
+from fledge.runs.show import Show
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Trajectories
+
+Summary = dict[str, Any]
+
+
+class Plan(Protocol):
+    """The fields by which any run is made and goes on, of a frozen pydantic model."""
+
+    @property
+    def out(self) -> Path | None: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def evaluate_every(self) -> int: ...
+    @property
+    def save_every_s(self) -> float: ...
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
+
+
+class Start:
+    """A run that has been asked for, from this moment on.
+
+    run: the one to continue, which its giver has opened and closes; None: a new one.
+    """
+
+    def __init__(self, verb: str, show: Show, run: Run | None) -> None:
+        self.verb, self.show, self.run = verb, show, run
+        self.began, self.stopwatch = time.perf_counter(), Stopwatch()
+
+    @property
+    def new(self) -> bool:
+        return self.run is None
+
+    @contextmanager
+    def begin(
+        self,
+        config: Plan,
+        *,
+        parents: Sequence[Path] = (),
+        data: Sequence[str] = (),
+        copied: Sequence[str] = (),
+    ) -> Iterator[Course]:
+        """The run's course, made and locked if it is new, and then closed at the end of the block.
+
+        data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files
+            that `keep_shards` will take into the run.
+
+        A new run that a mistake of the user's ends before its first step is taken back: nothing of
+        it could be continued. Of a run that is continued nothing is removed, whatever it lacks. The
+        generators that a process shares, from which code of the user's draws, follow the seed from
+        here on.
+        """
+        seed_generators(config.seed)
+        with ExitStack() as opened:
+            run = self.run
+            if run is None:
+                fields = config.model_dump(mode="json")
+                run = opened.enter_context(
+                    Run.create(
+                        config.out, self.verb, fields, seed=config.seed, parents=parents,
+                        data=data, copied=copied, files_of=choose_files(fields),
+                    )
+                )  # fmt: skip
+                run.began = self.began
+            course = Course(self.verb, config, self.show, run, self.stopwatch)
+            try:
+                yield course
+            except UserError:
+                if not course.on_its_way:
+                    run.take_back()
+                raise
+
+
+class Course:
+    """A run that is open for writing, from its lineage to its summary.
+
+    last: the last evaluation, once there was one. on_its_way: whether training has begun.
+    """
+
+    def __init__(self, verb: str, config: Plan, show: Show, run: Run, stopwatch: Stopwatch) -> None:
+        self.verb, self.config, self.show, self.run = verb, config, show, run
+        self.stopwatch = stopwatch
+        self.judges: Sequence[Judge] = ()
+        self.last: dict[str, float] = {}
+        self.on_its_way = False
+
+    def settle_speed(
+        self,
+        config: TrainingConfig,
+        policy: TokenPolicy,
+        batch: Trajectories,
+        *,
+        equal_rows: bool = False,
+    ) -> Speed:
+        """How the run computes, kept in it; the policy's network is compiled where that is
+        chosen.
+        """
+        return settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
+
+    def say(self, text: str) -> None:
+        """What is done, and in which folder."""
+        self.show.line(f"{self.verb}: {text} → {self.run.folder}")
+
+    def fit(
+        self,
+        algorithm: Algorithm,
+        sampler: Sampler,
+        judges: Sequence[Judge] = (),
+        *,
+        best: Judge | None = None,
+        figure: str = "loss",
+        figure_unit: str = "",
+        stop_at: float | None = None,
+        beside: Mapping[str, Stateful | None] | None = None,
+    ) -> None:
+        """Train to the end, judged before, between and after.
+
+        best: whose figure ranks checkpoints, by default the first judge's; an evaluation in which
+            it reaches `stop_at` is the last. figure: what progress shows, in `figure_unit`.
+        beside: others, by name, whose state is in the checkpoint; None has none.
+        """
+        self.judges, self.on_its_way = judges, True
+
+        def evaluate(step: int) -> dict[str, float]:
+            figures: dict[str, float] = {}
+            for judge in judges:
+                figures |= judge.steer(step)
+            return figures
+
+        rank = (best or judges[0]).rank if judges else None
+        with self.show.progress(self.verb, self.config.steps, figure, figure_unit) as watch:
+            self.last = train(
+                algorithm, sampler, self.run, self.stopwatch, watch, steps=self.config.steps,
+                evaluate=evaluate if judges else None, better=rank,
+                evaluate_every=self.config.evaluate_every,
+                enough=lambda e: rank is not None and stop_at is not None and rank(e) >= stop_at,
+                save_every_s=self.config.save_every_s,
+                beside={name: each for name, each in (beside or {}).items() if each is not None},
+            )  # fmt: skip
+
+    @property
+    def step(self) -> int:
+        """The last one."""
+        return int(self.last.get("step", self.config.steps))
+
+    @property
+    def first(self) -> dict[str, Any]:
+        """The first row of the metrics: the evaluation before the first step, if there was one."""
+        return next(self.run.metrics.each())
+
+    def test(self) -> dict[str, float]:
+        """The figures of the test part, logged: once a run, when it is trained."""
+        figures: dict[str, float] = {}
+        for judge in self.judges:
+            figures |= judge.test()
+        read_test(self.run, self.step, figures)
+        return figures
+
+    def finish(
+        self,
+        own: Mapping[str, Any] | None = None,
+        *,
+        then: str,
+        figures: Mapping[str, str] | None = None,
+        held_out: Mapping[Any, int] | None = None,
+        censuses: Sequence[Census] = (),
+        test: Mapping[str, float] | None = None,
+        lines: Sequence[str] = (),
+    ) -> Summary:
+        """Read the test part, write the summary, and say how it went and what to do next. The model
+        must have been saved.
+
+        own: what the summary has beyond that of any run. then: a command. figures: what is compared
+            before and after, by the name that the summary has for it; by default all that was
+            judged. held_out: how many things each part holds. censuses: of the files that were
+            read. test: where `test` was called already, what it gave. lines: said after those of
+            the judges.
+        """
+        test = self.test() if test is None else test
+        first = self.first
+        if figures is None:
+            figures = {name: name for name in self.last if name != "step"}
+        compared = {name: logged for name, logged in figures.items() if logged in self.last}
+        summary: Summary = {
+            "verb": self.verb,
+            "run": str(self.run.folder),
+            "steps": self.step,
+            "seconds": self.run.seconds,
+            "before": {name: first[logged] for name, logged in compared.items()},
+            "after": {name: self.last[logged] for name, logged in compared.items()},
+            "test": dict(test),
+            **({} if held_out is None else {"held_out": dict(held_out)}),
+            **summarise_rows(censuses),
+            **(own or {}),
+        }
+        self.run.finish(summary)
+        say_skipped(self.run, self.show)
+        for judge in self.judges:
+            if judge.headline:
+                self.show.line(describe_judged(self.verb, judge, first, self.last, test))
+        for line in (*lines, f"Next: {then}"):
+            self.show.line(line)
+        return summary
+
+
+def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:
+    """Log the figures of the test part, which nothing was chosen by: the result of the run."""
+    if figures:
+        run.metrics.write(
+            {"step": int(step), **{f"test_{name}": value for name, value in figures.items()}}
+        )
+
+
+def describe_judged(
+    verb: str,
+    judge: Judge,
+    first: Mapping[str, float],
+    last: Mapping[str, float],
+    test: Mapping[str, float],
+) -> str:
+    """One sentence of a judge's headline."""
+    name, logged = judge.headline, judge.logged
+    return describe_result(
+        verb, name, first[logged], last[logged], test[name],
+        (judge.items["validation"], judge.items["test"]), judge.what, apart=judge.apart,
+    )  # fmt: skip
+
+
+def describe_result(
+    verb: str,
+    name: str,
+    before: float,
+    after: float,
+    test: float,
+    items: tuple[int, int],
+    what: str,
+    *,
+    apart: bool = True,
+) -> str:
+    """One sentence: the test part's figure, read once, and how the one that steered rose.
+
+    items: how many different things validation and test hold. apart: False where both are what was
+        trained on.
+    """
+    words, rose = spell_name(name), f"{format_value(name, before)} → {format_value(name, after)}"
+    validation, tested = (
+        f"{number:,} {what}" if number == 1 else f"{number:,} {what}s" for number in items
+    )
+    if not apart:
+        return (
+            f"{verb}: {words} {rose} on {validation}, the same that it was trained on: none is "
+            "held out."
+        )
+    return (
+        f"{verb}: {words} {format_value(name, test)} on {tested} of the test part, read once; "
+        f"{rose} on {validation} that steered."
+    )

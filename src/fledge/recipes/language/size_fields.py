@@ -1,0 +1,72 @@
+"""The fields of recipes that make a fresh network: its sizes, which this machine must be able to
+hold.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import torch
+from pydantic import BaseModel, Field
+
+from fledge.errors import UserError
+from fledge.models.language.presets import transformer_config
+from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.seeds import generator_for
+
+TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
+
+
+class SizeFields(BaseModel):
+    """Sizes of a fresh model."""
+
+    model: str = Field(
+        default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
+    )
+    layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
+    width: int | None = Field(default=None, ge=2, description="in place of the preset's")
+    heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
+    kv_heads: int | None = Field(
+        default=None, ge=1, description="in place of the preset's; by default as many as heads"
+    )
+    mlp_width: int | None = Field(default=None, ge=1, description="in place of 8/3 of the width")
+    context: int | None = Field(
+        default=None, ge=2, le=2**20, description="tokens, in place of the preset's"
+    )
+    tied: bool | None = Field(default=None, description="one matrix for embedding and unembedding")
+    qk_norm: bool | None = Field(default=None, description="normalise queries and keys")
+    rope_theta: float | None = Field(
+        default=None, gt=0, description="base of the rotary frequencies"
+    )
+
+    def make_network(
+        self, vocab_size: int, *, border: int, seed: int, device: torch.device
+    ) -> Transformer:
+        """A network of these sizes, on the CPU. Raises UserError for sizes that do not fit
+        together, or into the device's memory.
+        """
+        given = {name: getattr(self, name) for name in SizeFields.model_fields if name != "model"}
+        sizes = transformer_config(self.model, vocab_size, **given)
+        check_memory(sizes, device)
+        return Transformer(sizes, border=border, generator=generator_for(seed, "weights"))
+
+    def list_given(self, *also: str) -> list[str]:
+        """Which of these fields, and of `also`, the user has given."""
+        names: Collection[str] = {*SizeFields.model_fields, *also}
+        return sorted(self.model_fields_set & names)
+
+
+def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
+    """Raises UserError for a model that this machine cannot hold, before anything is allocated."""
+    if device.type == "cuda":
+        memory = torch.cuda.mem_get_info(device)[1]
+    else:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    needed = TRAINING_BYTES_A_PARAMETER * sizes.parameters
+    if needed > memory:
+        raise UserError(
+            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train "
+            f"and this machine has {memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a "
+            "smaller `width`."
+        )

@@ -1,0 +1,47 @@
+"""A task's examples as rows to learn from: asked and answered."""
+
+from __future__ import annotations
+
+from fledge.errors import UserError
+from fledge.rows.census import Census, Reading, Unusable
+from fledge.tasks.examples import Example, Task
+from fledge.text.chat import render
+from fledge.text.fitting import fit
+from fledge.text.packed import Row
+from fledge.text.tokenizer import Tokenizer
+
+
+def render_example(tokenizer: Tokenizer, example: Example) -> Row:
+    """Asked and answered. The example must have an answer."""
+    assert example.answer is not None
+    return render(
+        tokenizer,
+        [
+            {"role": "user", "content": example.prompt},
+            {"role": "assistant", "content": example.answer},
+        ],
+    )
+
+
+class TaskRow:
+    """Example i of a task's training split, asked and answered, as a row that fits the context."""
+
+    def __init__(self, task: Task, tokenizer: Tokenizer, context: int, reading: Reading) -> None:
+        self.task, self.tokenizer, self.context = task, tokenizer, context
+        self.census = Census(task.name, reading)
+
+    def __call__(self, index: int) -> Row:
+        example = self.task.example(index, "train")
+        if example.answer is None:
+            raise UserError(
+                f"the task {example.task} has no answer to {example.prompt!r}: tuning needs "
+                "answers, aligning only a score."
+            )
+        row = render_example(self.tokenizer, example)
+        try:
+            return fit(row, self.context, self.census)
+        except Unusable:
+            raise UserError(
+                f"an example of {example.task} has {len(row[0])} tokens and the model's context is "
+                f"{self.context}: shorten it, or pre-train with a longer `context`."
+            ) from None

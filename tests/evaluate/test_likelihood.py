@@ -1,0 +1,73 @@
+"""Held-out likelihood counts every token once, whatever the windows and the batches."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fledge.evaluate.likelihood import (
+    judge_conversations,
+    measure_conversation_loss,
+    measure_likelihood,
+    read_documents,
+)
+from fledge.text.documents import Document
+from fledge.text.packed import Row
+from fledge.text.tokenizer import train_tokenizer
+from tests.subjects import policy_of, transformer
+
+BYTES = train_tokenizer("bytes", [])
+EVEN = policy_of(transformer(vocab_size=BYTES.vocab_size, context=16))
+with torch.no_grad():
+    EVEN.network.unembedding.zero_()  # every token that may be said is as likely as any other
+CHOICES = int(torch.as_tensor(EVEN.allowed).sum())
+ROWS: list[Row] = [
+    ([1, 2, 3, 4], [False, False, True, True]),
+    ([5, 6], [False, True]),
+    ([7, 8, 9, 10, 1, 2], [False, True, True, False, False, True]),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.text("abä\n", max_size=40), min_size=1, max_size=8),
+    st.integers(2, 16),
+    st.integers(1, 5),
+    st.integers(1, 60),
+)
+def test_each_byte_and_each_end_of_a_document_is_foretold_once(
+    texts: list[str], context: int, at_a_time: int, waiting: int
+) -> None:
+    documents = [Document(text, str(number)) for number, text in enumerate(texts)]
+    windows = read_documents(documents, BYTES, context, at_a_time, waiting)
+    measured = measure_likelihood(EVEN, windows, BYTES)
+    size = sum(len(text.encode()) for text in texts)
+    assert measured.bytes == size
+    assert measured.tokens == size + len(texts)
+    assert measured.nats == pytest.approx(measured.tokens * math.log(CHOICES), rel=1e-5)
+    if size:
+        bits = measured.tokens * math.log2(CHOICES) / size
+        assert measured.bits_per_byte == pytest.approx(bits, rel=1e-5)
+
+
+def test_the_loss_of_rows_is_the_mean_over_their_trained_tokens() -> None:
+    policy = policy_of(transformer(seed=3))
+    nats = []
+    for ids, own in ROWS:
+        obs = torch.tensor([ids])
+        with torch.no_grad():
+            logits = policy.network(obs, None)[0] @ policy.network.unembedding.T
+        logp = logits.masked_fill(~torch.as_tensor(policy.allowed), -math.inf).log_softmax(-1)
+        nats += [-float(logp[t - 1, ids[t]]) for t in range(1, len(ids)) if own[t]]
+    assert len(nats) == 6
+    for at_a_time in (1, 2, 5):
+        loss = measure_conversation_loss(policy, ROWS, at_a_time)
+        assert loss == pytest.approx(sum(nats) / 6, rel=1e-5)
+    judge = judge_conversations(policy, {"validation": ROWS[:1], "test": ROWS[1:]})
+    assert judge.steer(0) == {"validation_loss": pytest.approx(sum(nats[:2]) / 2, rel=1e-5)}
+    assert judge.test() == {"loss": pytest.approx(sum(nats[2:]) / 4, rel=1e-5)}
+    assert judge.items == {"validation": 1, "test": 2}
