@@ -208,7 +208,7 @@ def test_a_star_update_makes_the_hinted_answers_likelier_without_the_hint(
         learner(policy, rate=1e-3),
         Stopwatch(),
         settings=STAR.replace(updates_per_step=3, epochs=3),
-    ).update(batch.replace(logp=None))
+    ).update(Trajectories.of(batch).replace(logp=None))
     assert (likely() > before).all()
 
 
