@@ -56,7 +56,7 @@ def test_help_lists_every_verb(cli: Cli, tmp_path: Path) -> None:
 def test_help_of_a_verb_shows_every_field_with_its_meaning(
     verb: str, cli: Cli, tmp_path: Path
 ) -> None:
-    done = cli(f"{verb} --help", folder=tmp_path)
+    done = cli(f"{verb} --help all", folder=tmp_path)
     assert done.code == 0
     lines = done.stdout.splitlines()
     for name, field in VERBS[verb].config.model_fields.items():

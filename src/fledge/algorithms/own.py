@@ -35,8 +35,7 @@ class OwnClass:
 
         Raises UserError for what goes wrong in it.
         """
-        own = getattr(self.kind, "Settings", None)
-        given = named | {"settings": settings if own is None else own(**dict(settings))}
+        given = named | {"settings": write_settings(self.kind, settings)}
         accepted = inspect.signature(self.kind).parameters
         passed = {name: each for name, each in given.items() if name in accepted}
         return call(
@@ -102,6 +101,12 @@ def read_settings(path: Path, kind: Any) -> AlgorithmSettings:
             f"{where}: {'.'.join(map(str, wrong['loc']))}: {wrong['msg'].lower()}. Every setting "
             "needs a default."
         ) from error
+
+
+def write_settings(kind: Any, settings: AlgorithmSettings) -> Any:
+    """An instance of the class's own `Settings`, where it has one."""
+    own = getattr(kind, "Settings", None)
+    return settings if own is None else own(**dict(settings))
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:

@@ -26,22 +26,36 @@ def terminal(as_json: bool, *, lasting: bool = False) -> Console:
     return Console(file=file, stderr=as_json and not lasting, markup=False, emoji=False)
 
 
-def field_table(config: type[BaseModel], verb: type[BaseModel]) -> Table:
-    """Every field with what it takes, its default and what it means, in groups: needed ones, the
-    verb's own, those of the algorithm that `config` has beside the verb's, then others'.
+def field_table(
+    config: type[BaseModel], verb: type[BaseModel], *, every: bool = False
+) -> tuple[Table, list[str]]:
+    """Fields with what they take, their defaults and what they mean, in groups: needed ones, the
+    verb's own, those of the algorithm that `config` has beside the verb's, then others'. Beside
+    them a line of names and defaults for each group that many verbs share, unless `every` field is
+    asked for.
     """
+    brief: list[str] = []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("field", "takes", "default", "meaning"):
         table.add_column(column, overflow="fold", no_wrap=column == "field")
-    for number, (title, names) in enumerate(field_groups(config, verb).items()):
-        if number:
+    for title, names in field_groups(config, verb).items():
+        if title in SHARED and not every:
+            words = (f"{name}={_default(config, name)}" for name in names)
+            brief.append(f"{title}: {', '.join(words)}")
+            continue
+        if table.row_count:
             table.add_row()
         table.add_row(Text(title, style="bold"))
         for name in names:
             field = config.model_fields[name]
-            default = "needed" if field.default is PydanticUndefined else _word(field.default)
-            table.add_row(name, _takes(field.annotation), default, field.description or "")
-    return table
+            takes, meaning = _takes(field.annotation), field.description or ""
+            table.add_row(name, takes, _default(config, name), meaning)
+    return table, brief
+
+
+def _default(config: type[BaseModel], name: str) -> str:
+    default = config.model_fields[name].default
+    return "needed" if default is PydanticUndefined else _word(default)
 
 
 def field_groups(config: type[BaseModel], verb: type[BaseModel]) -> dict[str, list[str]]:
@@ -61,7 +75,8 @@ def field_groups(config: type[BaseModel], verb: type[BaseModel]) -> dict[str, li
             if owner is verb:
                 title = "its own"
             elif owner is config:
-                title = f"of algorithm={config.model_fields['algorithm'].default}"
+                chosen = config.model_fields.get("algorithm")
+                title = f"of algorithm={chosen.default}" if chosen else "of the file"
             groups[_TITLES.get(owner.__name__, title)] = names
             seen.update(names)
     return groups
@@ -78,8 +93,15 @@ _TITLES = {
     "PairsConfig": "where pairs come from",
     "TrainingConfig": "of every training",
     "JudgeFields": "of a judge of one's own",
+    "EarlyStopFields": "when to end early",
+    "LengthFields": "of a built-in task",
+    "QuestionFields": "of an evaluation",
+    "ReadingFields": "of rows that are odd",
     "TextFields": "which texts are read",
 }
+# What many verbs have, and few people change: a line each, unless all is asked for.
+IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")
+SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 
 def _word(value: Any) -> str:

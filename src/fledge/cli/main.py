@@ -103,10 +103,12 @@ def dispatch(words: list[str], as_json: bool) -> int:
         return 0
     name, rest = split_verb(words)
     asks = "--help" in rest or "-h" in rest
-    given = read_fields(name, VERBS[name], [word for word in rest if word not in ("--help", "-h")])
+    every = asks and "all" in rest
+    asking = ["--help", "-h", "all"] if every else ["--help", "-h"]
+    given = read_fields(name, VERBS[name], [word for word in rest if word not in asking])
     name, given = redirect(name, given)
     if asks:
-        print_help(name, VERBS[name], given)
+        print_help(name, VERBS[name], given, every)
         return 0
     return run_verb(VERBS[name], validate(name, VERBS[name], given), as_json)
 
@@ -352,14 +354,23 @@ def _everything_to_standard_error() -> Iterator[None]:
         os.close(out)
 
 
-def print_help(name: str, verb: Verb, given: dict[str, Any]) -> None:
-    """The fields of the verb and, where it has any, of the algorithm that is given."""
+def print_help(name: str, verb: Verb, given: dict[str, Any], every: bool) -> None:
+    """The fields of the verb and, where it has any, of the algorithm that is given; those that many
+    verbs share in full only if `every` one is asked for.
+    """
     from fledge.cli.field_table import field_table, paragraphs, terminal
 
     console = terminal(as_json=False)
     about = "\n\n".join(paragraphs(verb.config.__doc__ or ""))
     console.print(f"fledge {name}: {about}\n", markup=False, highlight=False)
-    console.print(field_table(verb.config_for(given), verb.config))
+    table, brief = field_table(verb.config_for(given), verb.config, every=every)
+    console.print(table)
+    for line in brief:
+        console.print(f"\n{line}", markup=False, highlight=False)
+    if brief:
+        chosen = f" algorithm={given['algorithm']}" if "algorithm" in given else ""
+        more = f"fledge {name} --help all{chosen}"
+        console.print(f"\nWhat these mean: {more}", markup=False, highlight=False)
     how = (
         "Give them as field=value or --field value, or in a config.toml (or a run's config.json) "
         "named first."

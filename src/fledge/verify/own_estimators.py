@@ -5,14 +5,17 @@ loss.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
+from pydantic.fields import FieldInfo
 from torch import Tensor
 
+from fledge.algorithms.own import read_settings, write_settings
+from fledge.algorithms.settings import fields_of
 from fledge.errors import Diverged, UserError
 from fledge.fit import total
 from fledge.learner import Learner
@@ -62,23 +65,20 @@ class OwnLoss:
         return self.learner.step(loss, batch)
 
 
-def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Callable[[], Row]]]:
-    """The rows to measure, by name. Raises UserError for a file that cannot be read, is wrong, or
-    brings nothing to verify.
+def own_rows(
+    path: Path, hardware: Hardware, updates: int, given: Mapping[str, Any] = MappingProxyType({})
+) -> list[tuple[str, Callable[[], Row]]]:
+    """The rows to measure, by name. given: settings, for each algorithm that has them. Raises
+    UserError for a file that cannot be read, is wrong, or brings nothing to verify.
 
     What goes wrong in the user's code while a row is measured becomes a UserError with the file and
     the line.
     """
-    if path.suffix != ".py":
-        raise UserError(f"{path} is no Python file: give a .py file with {WANTED}.")
-    if not path.is_file():
-        raise UserError(f"there is no file {path}: give the path of a .py file with {WANTED}.")
-    if not path.read_bytes().strip():
-        raise UserError(f"{path} is empty: it needs {WANTED}.")
-    module = load_module(path)
+    module = open_own(path)
     makers = call(
-        path, "the file", lambda: list(_makes(module)), "as it was searched for algorithms"
-    )
+        path, "the file", lambda: list(_makes(path, module, given)),
+        "as it was searched for algorithms",
+    )  # fmt: skip
     if not makers:
         raise UserError(f"{path} has nothing to verify: it needs {WANTED}.")
     entries = [(name, entry) for name, make in makers for entry in own_entries(name, make)]
@@ -91,6 +91,34 @@ def own_rows(path: Path, hardware: Hardware, updates: int) -> list[tuple[str, Ca
     ]
 
 
+def own_settings(path: Path) -> dict[str, tuple[Any, FieldInfo]]:
+    """What the algorithms of the file can be told, of several with the same field the first's.
+    Raises UserError as `own_rows` does.
+    """
+    fields: dict[str, tuple[Any, FieldInfo]] = {}
+    for _, kind in _algorithms(open_own(path)):
+        fields = dict(fields_of(read_settings(path, kind))) | fields
+    return fields
+
+
+def open_own(path: Path) -> ModuleType:
+    """The file as a module; it runs once, and again when it was changed. Raises UserError for one
+    that cannot be read, is empty or is wrong.
+    """
+    if path.suffix != ".py":
+        raise UserError(f"{path} is no Python file: give a .py file with {WANTED}.")
+    if not path.is_file():
+        raise UserError(f"there is no file {path}: give the path of a .py file with {WANTED}.")
+    if not path.read_bytes().strip():
+        raise UserError(f"{path} is empty: it needs {WANTED}.")
+    return _load(path, path.resolve(), path.stat().st_mtime_ns)
+
+
+@cache
+def _load(path: Path, place: Path, written: int) -> ModuleType:
+    return load_module(path)
+
+
 def own_row(path: Path, name: str, measure: Callable[[], Row]) -> Row:
     """Raises UserError where it goes wrong, a loss that is no number among it: here that is the
     file's mistake.
@@ -101,12 +129,24 @@ def own_row(path: Path, name: str, measure: Callable[[], Row]) -> Row:
         raise UserError(f"{path}, {name}: {error}") from error
 
 
-def _makes(module: ModuleType) -> Iterator[tuple[str, Make]]:
+def _algorithms(module: ModuleType) -> Iterator[tuple[str, Any]]:
     for name, value in vars(module).items():
         own = getattr(value, "__module__", None) == module.__name__
         if own and inspect.isclass(value) and callable(getattr(value, "update", None)):
             yield name, value
-        elif own and name == "loss" and inspect.isfunction(value):
+
+
+def _makes(path: Path, module: ModuleType, given: Mapping[str, Any]) -> Iterator[tuple[str, Make]]:
+    for name, kind in _algorithms(module):
+        settings = read_settings(path, kind)
+        told = {field: given[field] for field in fields_of(settings).keys() & given.keys()}
+        if "settings" in inspect.signature(kind).parameters:
+            yield name, partial(kind, settings=write_settings(kind, settings.replace(**told)))
+        else:
+            yield name, kind
+    for name, value in vars(module).items():
+        own = getattr(value, "__module__", None) == module.__name__
+        if own and name == "loss" and inspect.isfunction(value):
             make: Any = partial(OwnLoss, loss=value)
             make.gradient_claim = getattr(
                 value, "gradient_claim", getattr(module, "gradient_claim", None)

@@ -5,14 +5,14 @@ those of a file of your own.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +30,7 @@ from fledge.verify.laboratory import Hardware
 from fledge.verify.lesson_rows import lesson_rows
 from fledge.verify.memory_rows import memory_rows
 from fledge.verify.one_equation import ONE_EQUATION
-from fledge.verify.own_estimators import own_rows
+from fledge.verify.own_estimators import own_rows, own_settings
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
@@ -50,6 +50,23 @@ class VerifyConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def compose(cls, given: Mapping[str, Any]) -> type[Self]:
+        """With the settings of the algorithms in the file that is given.
+
+        Raises UserError for a file that is wrong.
+        """
+        file = given.get("file")
+        if file is None or file == "none":
+            return cls
+        fields: dict[str, Any] = own_settings(Path(file))
+        for name in sorted(fields.keys() & cls.model_fields.keys()):
+            raise UserError(
+                f"{file} has a setting `{name}`, and verify has a field of that name: give the "
+                "setting another."
+            )
+        return create_model(cls.__name__, __base__=cls, **fields)
 
     file: Path | None = Field(
         default=None, description="a .py file of your own with an algorithm or a loss"
@@ -89,7 +106,7 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     else:
         work = [
             (name, lambda row=row: [row()])
-            for name, row in own_rows(config.file, hardware, config.samples)
+            for name, row in own_rows(config.file, hardware, config.samples, dict(config))
         ]
     rows: list[Row] = []
     with use_one_thread(), show.progress("verify", len(work), "worst") as watch:
