@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from fledge.algorithms.policy.gspo import GSPO
 from fledge.algorithms.policy.off_policy import OffPolicy
 from fledge.algorithms.policy.reinforce import RLOO, Reinforce
 from fledge.algorithms.policy.reward_weighted import AWR, RewardWeighted
+from fledge.algorithms.settings import AlgorithmSettings
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.sample.generate import generate
 from fledge.sample.rollouts import build_trajectories
@@ -88,14 +88,22 @@ FAMILY: dict[str, Callable[..., Any]] = {
     "best of n": partial(ExpectationMaximisation, settings=BEST_OF_N),
     "rest em": partial(ExpectationMaximisation, settings=REST_EM.replace(threshold=0.1)),
 }
-SEVERAL = [
-    name for name, make in FAMILY.items() if "updates_per_step" in signature(make).parameters
-]
-EPOCHS_ALONE = [
-    name
-    for name, make in FAMILY.items()
-    if "epochs" in signature(make).parameters and name not in SEVERAL
-]
+
+
+def settings_of(name: str) -> AlgorithmSettings:
+    make: Any = FAMILY[name]
+    if not isinstance(make, partial):
+        return make.Settings()
+    algorithm: Any = make.func
+    return make.keywords.get("settings") or algorithm.Settings()
+
+
+def has(name: str, field: str) -> bool:
+    return field in type(settings_of(name)).model_fields
+
+
+SEVERAL = [name for name in FAMILY if has(name, "updates_per_step")]
+EPOCHS_ALONE = [name for name in FAMILY if has(name, "epochs") and name not in SEVERAL]
 WITH_GROUPS = [
     name for name in FAMILY if not name.startswith(("reinforce", "rloo", "off", "control"))
 ]
@@ -119,7 +127,7 @@ def case(
         Stopwatch(),
         reference=policy(5).frozen_copy(),
         kl=KLControl(0.1, 0.5),
-        **several,
+        settings=settings_of(name).replace(**several),
     )
     batch = rollouts(policy(7) if name.startswith("off") else actor)
     reward = torch.where((torch.arange(16) // 2 % 3 == 1)[:, None], 0.0, batch.reward)
@@ -351,14 +359,15 @@ def test_it_learns_to_say_what_is_rewarded(name: str) -> None:
     actor = policy_of(transformer())
     settings: dict[str, Any] = {}
     if name.startswith("reward weighted") or name == "awr":
-        settings["temperature"] = 0.1
+        settings["reward_temperature"] = 0.1
     if name in ("em", "rest em"):
         settings["threshold"] = 0.5
-    if name == "dapo":
-        settings["length_limit"] = None
+    others: dict[str, Any] = {"length_limit": None} if name == "dapo" else {}
     if name == "rest em":
         settings["updates_per_step"] = 8  # from the base, fewer do not get there every time
-    algorithm = FAMILY[name](actor, learner(actor, rate=1e-2, clip=1.0), Stopwatch(), **settings)
+    given = settings_of(name).replace(**settings)
+    fit = learner(actor, rate=1e-2, clip=1.0)
+    algorithm = FAMILY[name](actor, fit, Stopwatch(), settings=given, **others)
     random, scores = seeded(0), []
     for _ in range(60):
         completions = generate(

@@ -434,9 +434,7 @@ def test_a_fresh_policy_has_the_losses_of_no_preference() -> None:
     ]
     for make, batch, loss in wanted:
         actor = policy()
-        figures = make(actor, learner(actor), Stopwatch(), reference=policy(), beta=0.1).update(
-            batch
-        )
+        figures = make(actor, learner(actor), Stopwatch(), reference=policy()).update(batch)
         assert figures["loss"] == pytest.approx(loss, abs=1e-9)
         assert figures["reward_gap"] == pytest.approx(0.0, abs=1e-9)
 
