@@ -66,19 +66,7 @@ def beam_search(
     slots: hypotheses side by side; further requests wait. Raises UserError for what cannot be
         searched for, before anything is.
     """
-    if width < 1:
-        raise UserError(f"width={width} was given: a beam holds 1 hypothesis or more.")
-    if not 1 <= n_best <= width:
-        raise UserError(
-            f"n_best={n_best} was given: it must lie between 1 and the width of the beam, {width}."
-        )
-    if not abs(length_penalty) <= STEEPEST:
-        raise UserError(
-            f"length_penalty={length_penalty} was given: it must lie between {-STEEPEST} and "
-            f"{STEEPEST}."
-        )
-    if slots < 1:
-        raise UserError(f"slots={slots} was given: it must be 1 or more.")
+    _check_sizes(width, n_best, length_penalty, slots)
     for i, request in enumerate(requests):
         try:
             request.check(policy.network.config.vocab_size, policy.network.config.context, BEAM)
@@ -98,6 +86,22 @@ def beam_search(
         )
         hypotheses.update(search.run())
     return [hypotheses[i] for i in range(len(requests))]
+
+
+def _check_sizes(width: int, n_best: int, length_penalty: float, slots: int) -> None:
+    if width < 1:
+        raise UserError(f"width={width} was given: a beam holds 1 hypothesis or more.")
+    if not 1 <= n_best <= width:
+        raise UserError(
+            f"n_best={n_best} was given: it must lie between 1 and the width of the beam, {width}."
+        )
+    if not abs(length_penalty) <= STEEPEST:
+        raise UserError(
+            f"length_penalty={length_penalty} was given: it must lie between {-STEEPEST} and "
+            f"{STEEPEST}."
+        )
+    if slots < 1:
+        raise UserError(f"slots={slots} was given: it must be 1 or more.")
 
 
 def best_of(
@@ -196,6 +200,8 @@ class _Search:
 
         same: every request has the slots it had, so that they hold its prompt already.
         """
+        # Hypotheses change places as they branch: their keys follow them. The prompt's need not
+        # where a request stays in its slots, since all of its hypotheses have the same.
         before = self.said.shape[1] - 1
         hypotheses = self.joint.shape[1]
         held = [  # longest first
@@ -209,7 +215,8 @@ class _Search:
         """raw [R·w, V], −∞ for what is no action"""
         logp, raw_logp = _compute_chances(raw, self.rows)
         logp = self._drop_stuck(logp)
-        # `width` are live then, even if each hypothesis may stop in every way.
+        # Enough of each hypothesis and enough of all: if every one of the `width` stops in every
+        # way that it may, as many are left that go on.
         k = self.width * (1 + self.stop.shape[1])
         best, token = logp.topk(min(k, logp.shape[1]))  # [R·w, k]
         total = (self.joint.view(-1, 1) + best).view(len(self.asked), -1)  # [R, w·k]
@@ -244,6 +251,8 @@ class _Search:
 
     def _end(self, some: _Candidates) -> Tensor:
         """Those that end compete for n_best.  -> those that live on [R, K] bool"""
+        # A hypothesis that ends takes no place in the beam: the candidates are gone through until
+        # `width` live ones are found, and what comes after the last of them is not looked at.
         ahead = (~some.stop).cumsum(1) - (~some.stop).long()  # likelier ones that are live
         taken = (some.joint > -math.inf) & (ahead < self.width)
         length = self.said.shape[1] + 1
@@ -265,6 +274,7 @@ class _Search:
         keep = [r for r, joint in enumerate(likeliest) if not self._is_done(r, joint)]
         for r in set(range(len(likeliest))).difference(keep):
             self._close(self.asked[r])
+        # All requests have as many slots as the one that needs most: [R, w] is an array.
         w = max(live[keep].sum(1).tolist(), default=0)
         # The live ones first, likeliest first.
         order = (~live[keep]).long().argsort(dim=1, stable=True)[:, :w]
@@ -274,20 +284,27 @@ class _Search:
         self.joint = some.joint[r, i].masked_fill(~live[r, i], -math.inf).view(len(keep), w)
         self.asked, self.stop = [self.asked[one] for one in keep], self.stop[keep]
         slots = some.slot[r, i]
-        if any(row is not None for row in self.rows):
-            columns = (
-                slots.tolist(),
-                self.said[:, -1].tolist(),
-                self.joint.flatten().isfinite().tolist(),
-            )
-            spoken = [
-                (self.rows[slot] if alive else None, token)
-                for slot, token, alive in zip(*columns, strict=True)
-            ]
-            self.rows = [row and _extend_row(row, token) for row, token in spoken]
-        else:
-            self.rows = [None] * len(slots)
+        self.rows = self._extend_rows(slots)
         return slots
+
+    def _extend_rows(self, slots: Tensor) -> list[Row | None]:
+        """The rows of the hypotheses that grew in these slots, each with its new token. Only those
+        whose logits depend on what was said have one: the others cost nothing here.  [R·w]
+        """
+        if all(row is None for row in self.rows):
+            return [None] * len(slots)
+        columns = (
+            slots.tolist(),
+            self.said[:, -1].tolist(),
+            self.joint.flatten().isfinite().tolist(),
+        )
+        # A hypothesis of probability 0 only fills its place: its token may be one that the
+        # constraint has no step for.
+        spoken = [
+            (self.rows[slot] if alive else None, token)
+            for slot, token, alive in zip(*columns, strict=True)
+        ]
+        return [row and _extend_row(row, token) for row, token in spoken]
 
     def _lengthen(self, some: _Candidates, r: Tensor, i: Tensor) -> list[Tensor]:
         """All that candidate i of request r has said, its logp and raw logp.  [N], [N] -> [N, t+1]
@@ -348,13 +365,16 @@ def _compute_chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, T
     for i, row in enumerate(rows):
         if row is not None:
             process_logits(logits[i], row)
+    # What is only forbidden keeps its mass, and the others are not divided by what is left: else a
+    # constraint would make a hypothesis likely for having no choice, and the ranking would be of
+    # constraints and not of texts.
     forbidden = logits == -math.inf
     logp = torch.where(forbidden, raw, logits).log_softmax(-1)
     return logp.masked_fill(forbidden, -math.inf), plain
 
 
 def _extend_row(row: Row, token: int) -> Row:
-    """A row of its own that has said one token more."""
+    """A row of its own that has said one token more: several may grow from one."""
     twin = copy.copy(row)
     twin.said = list(row.said)
     twin.take(token)

@@ -98,19 +98,7 @@ class Engine:
         self.network: Any = make_form(policy.network, precision)
         more = prefix_cache_rows + 1  # the last slot is room to move rows by
         if cache_bytes is not None:
-            fitting = (
-                n
-                for n in range(slots, 0, -1)
-                if self.network.count_cache_bytes(n + more, self.positions) <= cache_bytes
-            )
-            slots = next(fitting, 0)
-            if slots == 0:
-                least = self.network.count_cache_bytes(1 + more, self.positions)
-                raise UserError(
-                    f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens "
-                    f"takes {least}, with one to move rows by and prefix_cache_rows="
-                    f"{prefix_cache_rows}: give more, or fewer positions."
-                )
+            slots = self._fit_slots(slots, prefix_cache_rows, cache_bytes)
         # Stated before it is taken.
         self.cache_bytes: int = self.network.count_cache_bytes(slots + more, self.positions)
         self.cache = self.network.make_cache(slots + more, self.positions)
@@ -124,6 +112,19 @@ class Engine:
         self.steps = 0
         self.spoilt = False  # a weight has been no number, and so is what it left in the cache
         self._numbers = itertools.count()
+
+    def _fit_slots(self, slots: int, prefix_cache_rows: int, cache_bytes: int) -> int:
+        """The most slots, up to `slots`, that the KV cache may have. Raises UserError for none."""
+        more = prefix_cache_rows + 1
+        for n in range(slots, 0, -1):
+            if self.network.count_cache_bytes(n + more, self.positions) <= cache_bytes:
+                return n
+        least = self.network.count_cache_bytes(1 + more, self.positions)
+        raise UserError(
+            f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens takes "
+            f"{least}, with one to move rows by and prefix_cache_rows={prefix_cache_rows}: give "
+            "more, or fewer positions."
+        )
 
     def submit(self, request: Request, on_token: OnToken | None = None) -> int:
         """Queue it; its number. A request that cannot be answered ends with an error, and its

@@ -139,34 +139,42 @@ class GenerationTransformer:
         self.config = c
         self.embedding = network.embedding.weight
         self.border = network.border
-        half = c.head_width // 2
-        device = self.embedding.device
         real = torch.promote_types(self.embedding.dtype, torch.float32)
         self.turn = build_turns(network.cos, network.sin, real)
-        self.norm_eps = torch.tensor(c.norm_eps, dtype=real, device=device)
+        self.norm_eps = torch.tensor(c.norm_eps, dtype=real, device=self.embedding.device)
         self.compute = torch.bfloat16 if precision == "bf16" else self.embedding.dtype
         self.real, self.narrow = real, torch.bfloat16 if precision == "bf16" else real
-        side_by_side = torch.arange(c.head_width, device=device).view(2, half).T.flatten()
-        turned = (c.heads + c.kv_heads) * c.head_width
-        rows = torch.arange(turned, device=device).view(-1, c.head_width)[:, side_by_side].flatten()
-        scale = c.head_width**-0.5
-        self.layers = []
-        for block in network.blocks:
-            attention = block.attention
-            qkv = attention.qkv.weight * block.attention_norm.weight
-            qkv[:turned] = qkv[:turned][rows]
-            norms = None
-            if c.qk_norm:
-                q = attention.q_norm.weight[side_by_side] * scale
-                k = attention.k_norm.weight[side_by_side]
-                both = torch.cat([q.expand(c.heads, -1), k.expand(c.kv_heads, -1)])
-                norms = both.to(real)  # [heads + kv_heads, d]
-            else:
-                qkv[: c.heads * c.head_width] *= scale
-            gate, up = (block.gate_up.weight * block.mlp_norm.weight).chunk(2)
-            weights = (qkv, attention.out.weight, gate, up, block.down.weight)
-            self.layers.append((*(self._product(w, precision) for w in weights), norms))
+        self.layers = [self._lay_out(block, precision) for block in network.blocks]
         self.unembed = self._product(network.unembedding * network.norm.weight, precision)
+
+    def _lay_out(self, block: Any, precision: Generation) -> tuple[Any, ...]:
+        """The products of one layer (qkv, out, gate, up, down), and the gains of queries and keys.
+
+        The norms' gains and the 1/√d of attention go into the matrix that comes next, a pass over
+        the hidden states less for each.
+        """
+        c, attention = self.config, block.attention
+        # The pair (i, i + d/2) that is turned together comes to lie at (2i, 2i + 1), which is a
+        # complex number in memory. q and k are put in the same order, which leaves q·k as it is.
+        places = torch.arange(c.head_width, device=self.embedding.device)
+        side_by_side = places.view(2, c.head_width // 2).T.flatten()
+        turned = (c.heads + c.kv_heads) * c.head_width  # values are not turned
+        rows = torch.arange(turned, device=self.embedding.device)
+        rows = rows.view(-1, c.head_width)[:, side_by_side].flatten()
+        scale = c.head_width**-0.5
+        qkv = attention.qkv.weight * block.attention_norm.weight
+        qkv[:turned] = qkv[:turned][rows]
+        norms = None
+        if c.qk_norm:  # a norm comes between: what scales its input is undone by it
+            q = attention.q_norm.weight[side_by_side] * scale
+            k = attention.k_norm.weight[side_by_side]
+            both = torch.cat([q.expand(c.heads, -1), k.expand(c.kv_heads, -1)])
+            norms = both.to(self.real)  # [heads + kv_heads, d]
+        else:
+            qkv[: c.heads * c.head_width] *= scale
+        gate, up = (block.gate_up.weight * block.mlp_norm.weight).chunk(2)
+        weights = (qkv, attention.out.weight, gate, up, block.down.weight)
+        return (*(self._product(w, precision) for w in weights), norms)
 
     def _product(self, weight: Tensor, precision: Generation) -> Product:
         return make_product(weight.to(self.compute).contiguous(), quantised=precision == "int8")
@@ -231,6 +239,8 @@ class GenerationTransformer:
         c, b = self.config, tokens.shape[0]
         group, seen = c.heads // c.kv_heads, max(held) + 1
         h, turn = self.embedding[tokens].to(self.turn.real.dtype), self.turn[lengths]
+        # What is the same in every layer is found once: where to write, which blocks to read, and
+        # views of them.
         places, reach = cache.locate(lengths), count_reach(held, cache.block)
         views = cache.view_blocks(reach, seen)
         whole = min(held) + 1 == seen and (not c.window or seen <= c.window)  # nothing to hide
@@ -238,7 +248,8 @@ class GenerationTransformer:
         for layer, (qkv, out, gate, up, down, norms) in enumerate(self.layers):
             projected = self._project(self._normalise(h), qkv, norms, turn)
             q, kv = projected.split([c.heads, 2 * c.kv_heads], 1)
-            cache.write(layer, places, kv)
+            cache.write(layer, places, kv)  # first: a token looks at itself too
+            # The heads that share keys are the rows of one product with them.
             q = q.reshape(b * c.kv_heads, group, c.head_width).to(cache.store.dtype)
             y = attend(q, [(k[layer], v[layer]) for k, v in views], bias)
             h = self._mlp(out.add(y.reshape(b, -1).to(self.compute), h), gate, up, down)
@@ -273,6 +284,8 @@ class GenerationTransformer:
             projected = projected.view(b, t, -1, c.head_width)
             q, kv = projected.to(cache.store.dtype).split([c.heads, 2 * c.kv_heads], 2)
             cache.extend(layer, slots, kept, kv)
+            # A prompt from its start on looks at what was just computed, and the kernel for causal
+            # attention skips half of it; else the cache is gathered, and a mask says what is seen.
             if fresh:
                 k, v = kv.unflatten(2, (2, -1)).permute(2, 0, 3, 1, 4)
             else:
@@ -332,6 +345,8 @@ def attend(q: Tensor, blocks: Sequence[tuple[Tensor, Tensor]], bias: Tensor | No
     else:
         seen, ragged = sum(k.shape[1] for k, _ in blocks), len(blocks[-1][0]) < n
         block = blocks[0][0].shape[1]
+        # In one array, so that there is one softmax. Where a row has no block its scores are
+        # masked, and must be numbers all the same: memory that was never written may hold NaN.
         scores = (torch.zeros if ragged else torch.empty)(
             len(blocks), n, group, block, dtype=q.dtype, device=q.device
         )
@@ -345,9 +360,11 @@ def attend(q: Tensor, blocks: Sequence[tuple[Tensor, Tensor]], bias: Tensor | No
         scores = (scores.view(len(bias), -1, group, scores.shape[2]) + bias[:, None]).view(
             n, group, -1
         )
+    # In float32 also where the cache is in bfloat16, whose exponentials are too coarse to add up.
     p = scores.softmax(-1).to(q.dtype)
     y = torch.bmm(p[..., : blocks[0][1].shape[1]], blocks[0][1])
     if len(blocks) > 1:
+        # Sums over many blocks in float32: in bfloat16 each addition would round.
         y, begin = y.to(scores.dtype), blocks[0][1].shape[1]
         for _, values in blocks[1:]:
             m, end = len(values), begin + values.shape[1]
