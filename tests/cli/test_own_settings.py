@@ -142,7 +142,7 @@ def test_every_algorithm_joins_its_fields_to_the_verbs_without_a_clash(
 def test_the_help_of_an_algorithm_shows_its_fields_and_no_others(cli: Cli, tmp_path: Path) -> None:
     lines = cli("align --help algorithm=grpo", folder=tmp_path).stdout.splitlines()
     known = AlignConfig.compose({"algorithm": "grpo"}).model_fields
-    shown = {line.split()[0] for line in lines if line and line.split()[0] in known}
+    shown = {line.split()[0] for line in lines if line.strip() and line.split()[0] in known}
     assert {"base", "clip_low", "average", "redraws", "temperature"} <= shown
     assert len(shown) <= 30
     assert not {"gae_lambda", "critic", "threshold"} & {line.split(" ")[0] for line in lines}

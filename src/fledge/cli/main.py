@@ -110,7 +110,10 @@ def dispatch(words: list[str], as_json: bool) -> int:
     if asks:
         print_help(name, VERBS[name], given, every)
         return 0
-    return run_verb(VERBS[name], validate(name, VERBS[name], given), as_json)
+    # A file of the user's may be run to know its settings, and prints what it likes.
+    with _everything_to_standard_error() if as_json else nullcontext():
+        config = validate(name, VERBS[name], given)
+    return run_verb(VERBS[name], config, as_json)
 
 
 def write_overview() -> str:
