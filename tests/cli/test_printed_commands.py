@@ -79,7 +79,10 @@ def wrong(command: str) -> str | None:
         verb, rest = split_verb(words)
     except UserError as error:
         return str(error) if any(FIELD.match(word) for word in words) else None
-    fields = VERBS[verb].config.model_fields
+    if any(".py" in word for word in rest):  # whose settings only the file knows
+        return None
+    given = dict(word.split("=", 1) for word in rest if re.fullmatch(r"algorithm=\w+", word))
+    fields = VERBS[verb].config_for(given).model_fields
     named = [match.group(1) for word in rest if (match := FIELD.match(word))]
     return next((f"{name} is no field of {verb}" for name in named if name not in fields), None)
 
@@ -95,6 +98,8 @@ def test_every_printed_command_has_a_verb_and_fields_that_exist() -> None:
 def test_the_search_sees_a_field_that_is_none() -> None:
     assert wrong('tokenizer show from=VALUE text="the cat"') == "from is no field of tokenizer show"
     assert wrong("tune base=runs/pretrain") is None
+    assert wrong("align algorithm=gspo clip_low=0.1") is None
+    assert wrong("align algorithm=rloo clip_low=0.1") == "clip_low is no field of align"
 
 
 @pytest.mark.parametrize("verb", VERBS)
