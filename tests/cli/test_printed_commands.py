@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fledge.algorithms.registry import names_of
 from fledge.cli.main import split_verb
+from fledge.algorithms.registry import names_of
 from fledge.cli.verbs import VERBS
 from fledge.errors import UserError
 
@@ -82,6 +84,10 @@ def wrong(command: str) -> str | None:
     if any(".py" in word for word in rest):  # whose settings only the file knows
         return None
     given = dict(word.split("=", 1) for word in rest if re.fullmatch(r"algorithm=\w+", word))
+    if given.get("algorithm") == "VALUE":
+        given = {}
+    if given.get("algorithm") in names_of("pairs"):
+        verb = "prefer"  # which `align` is then
     fields = VERBS[verb].config_for(given).model_fields
     named = [match.group(1) for word in rest if (match := FIELD.match(word))]
     return next((f"{name} is no field of {verb}" for name in named if name not in fields), None)
@@ -104,7 +110,8 @@ def test_the_search_sees_a_field_that_is_none() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_a_verb_are_read_by_it(verb: str) -> None:
-    from fledge.cli.main import read_fields, redirect, validate
+    from fledge.algorithms.registry import names_of
+from fledge.cli.main import read_fields, redirect, validate
 
     for example in VERBS[verb].examples:
         name, rest = split_verb(shlex.split(example)[1:])
