@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from fledge.evaluate.judged_episodes import play_episodes, steering_seed
+from fledge.recipes.control.agent_run import choose_threads
 from fledge.recipes.control.builders import Making
 from fledge.recipes.control.config import ControlConfig, fill_in
-from fledge.recipes.control.control import choose_threads
 from fledge.recipes.control.kinds import classify_world, find_kind
 from fledge.recipes.pacing import by_world_steps
 from fledge.sample.episodes import Episodes

@@ -20,10 +20,11 @@ from rich.console import Console
 
 from fledge.cli.resume import ResumeConfig, resume
 from fledge.errors import UserError
-from fledge.recipes.control import control as recipe
+from fledge.recipes.control import agent_run as recipe
 from fledge.recipes.control.agent_files import find_agent
 from fledge.recipes.control.agents import load_agent
-from fledge.recipes.control.control import ControlConfig, control
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.control import control
 from fledge.recipes.look.play import PlayConfig, play
 from fledge.runs.folder import Run
 from fledge.runs.show import Show

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.generators import seed_generators
-from fledge.loop import Algorithm, Sampler, Stateful, train
+from fledge.loop import Algorithm, Sampler, Stateful, Unit, train
 from fledge.policy import TokenPolicy
 from fledge.recipes.inputs import choose_files
 from fledge.recipes.pacing import say_skipped
@@ -48,7 +48,7 @@ class Plan(Protocol):
     @property
     def steps(self) -> int: ...
     @property
-    def evaluate_every(self) -> int: ...
+    def evaluate_every(self) -> int | None: ...
     @property
     def save_every_s(self) -> float: ...
     def model_dump(self, *, mode: str) -> dict[str, Any]: ...
@@ -148,12 +148,15 @@ class Course:
         figure: str = "loss",
         figure_unit: str = "",
         stop_at: float | None = None,
+        unit: Unit = "batches",
+        evaluate_every: int | None = None,
         beside: Mapping[str, Stateful | None] | None = None,
     ) -> None:
         """Train to the end, judged before, between and after.
 
         best: whose figure ranks checkpoints, by default the first judge's; an evaluation in which
-            it reaches `stop_at` is the last. figure: what progress shows, in `figure_unit`.
+            it reaches `stop_at` is the last. figure: what progress shows, in `figure_unit`. unit:
+            of the run's steps. evaluate_every: of that unit, in place of the field.
         beside: others, by name, whose state is in the checkpoint; None has none.
         """
         self.judges, self.on_its_way = judges, True
@@ -168,8 +171,8 @@ class Course:
         with self.show.progress(self.verb, self.config.steps, figure, figure_unit) as watch:
             self.last = train(
                 algorithm, sampler, self.run, self.stopwatch, watch, steps=self.config.steps,
-                evaluate=evaluate if judges else None, better=rank,
-                evaluate_every=self.config.evaluate_every,
+                unit=unit, evaluate=evaluate if judges else None, better=rank,
+                evaluate_every=evaluate_every or self.config.evaluate_every or 0,
                 enough=lambda e: rank is not None and stop_at is not None and rank(e) >= stop_at,
                 save_every_s=self.config.save_every_s,
                 beside={name: each for name, each in (beside or {}).items() if each is not None},

@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from fledge.recipes.control.agent_run import prepare
 from fledge.recipes.control.builders import Built, Making
-from fledge.recipes.control.control import ControlConfig, control, prepare
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.control import control
 from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
 from fledge.recipes.control.loading import load_player
 from fledge.recipes.pacing import Pace

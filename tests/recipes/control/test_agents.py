@@ -17,7 +17,8 @@ from rich.console import Console
 
 from fledge.errors import UserError
 from fledge.recipes.control.agents import Agent, load_agent
-from fledge.recipes.control.control import ControlConfig, control
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.control import control
 from fledge.recipes.control.kinds import IMITATORS, KINDS
 from fledge.runs.show import Show
 from fledge.worlds.world import Choices

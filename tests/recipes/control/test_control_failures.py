@@ -16,7 +16,8 @@ from gymnasium.envs.registration import EnvSpec
 from rich.console import Console
 
 from fledge.errors import UserError
-from fledge.recipes.control.control import ControlConfig, control
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.control import control
 from fledge.report.report import write_report
 from fledge.runs.folder import Run
 from fledge.runs.show import Show

@@ -16,7 +16,8 @@ from gymnasium.envs.registration import EnvSpec
 from rich.console import Console
 from safetensors.torch import load_file
 
-from fledge.recipes.control.control import ControlConfig, control
+from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.control import control
 from fledge.runs.show import Show
 
 # Around 0 by powers of two every number of float32 has its like. Around 256 it has none, but the

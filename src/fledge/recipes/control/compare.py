@@ -4,7 +4,6 @@ intervals. Every run is a run of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from fledge.errors import UserError
 from fledge.evaluate.interquartile import interquartile_mean, interval
 from fledge.loop import Interrupted
 from fledge.recipes.carry_on import carry_on
-from fledge.recipes.control.config import choose, split_names
+from fledge.recipes.control.agent_run import prepare, train_agent
+from fledge.recipes.control.config import ControlConfig, choose, split_names
+from fledge.recipes.course import Summary
 from fledge.report.report import write_report
 from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
@@ -25,39 +26,29 @@ from fledge.runs.show import Show
 Rows = list[dict[str, Any]]
 
 
-def compare(
-    config: Any,
-    show: Show,
-    run: Run | None,
-    control: Callable[..., dict[str, Any]],
-    prepared: Callable[[Any], Any],
-) -> dict[str, Any]:
-    """control: trains one agent. prepared: its settings in full, or a UserError, before anything is
-    trained.
-
-    A comparison that is continued skips what is finished.
+def compare(config: ControlConfig, show: Show, run: Run | None) -> Summary:
+    """A comparison that is continued skips what is finished. Raises UserError, before anything is
+    trained, for settings that do not go together in one of them.
     """
-    names = split_names(config.compare)
+    names = split_names(config.compare or "")
     for name in names:
-        prepared(choose(config, name))
+        prepare(choose(config, name))
     if len(set(names)) != len(names):
         raise UserError(
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of "
             "them that often."
         )
     if run is not None:
-        return compare_in(run, names, config, show, control)
+        return compare_in(run, names, config, show)
     with Run.create(
         config.out, "control", config.model_dump(mode="json"), seed=config.seed
     ) as made:
-        return compare_in(made, names, config, show, control)
+        return compare_in(made, names, config, show)
 
 
-def compare_in(
-    run: Run, names: list[str], config: Any, show: Show, control: Callable[..., dict[str, Any]]
-) -> dict[str, Any]:
+def compare_in(run: Run, names: list[str], config: ControlConfig, show: Show) -> Summary:
     """Every algorithm with every seed, each a run inside of `run`, and what they came to."""
-    every = max(1, config.steps // 10) if config.evaluate_every is None else config.evaluate_every
+    every = config.steps_between_evaluations
     grid = np.append(np.arange(0, config.steps, every or config.steps), config.steps)
     summaries: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -66,7 +57,7 @@ def compare_in(
             folder = run.folder / f"{name}-{seed}"
             alone = choose(config, name, seed=seed, out=folder, evaluate_every=every)
             try:
-                summary, rows = train_or_read(alone, folder, show, control, run.allowed)
+                summary, rows = train_or_read(alone, folder, show, run.allowed)
             except Interrupted as stopped:
                 raise stopped.of(str(run.folder)) from None
             summaries[name].append(summary)
@@ -82,17 +73,17 @@ def compare_in(
 
 
 def train_or_read(
-    config: Any, folder: Path, show: Show, control: Callable[..., dict[str, Any]], allowed: Allowed
-) -> tuple[dict[str, Any], Rows]:
+    config: ControlConfig, folder: Path, show: Show, allowed: Allowed
+) -> tuple[Summary, Rows]:
     """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else
     trained.
     """
     if verb_of(folder) is None:
-        summary = control(config, show)
+        summary = train_agent(config, show)
     else:
         with closing(Run.open(folder, writing=True)) as begun:
             begun.allowed = allowed
-            summary = carry_on(begun, lambda: control(config, show, begun), show)
+            summary = carry_on(begun, lambda: train_agent(config, show, begun), show)
     with closing(Run.open(folder)) as finished:
         return summary, [row for row in finished.metrics.each() if "evaluation_return" in row]
 

@@ -178,6 +178,12 @@ class ControlConfig(AlgorithmFields):
         }
         return create_model(f"{cls.__name__} of several", __base__=cls, **fields)
 
+    @property
+    def steps_between_evaluations(self) -> int:
+        """Of the world; 0: only before and after."""
+        tenth = max(1, self.steps // 10)
+        return tenth if self.evaluate_every is None else self.evaluate_every
+
     @field_validator("widths", mode="before")
     @classmethod
     def _numbers(cls, given: Any) -> Any:

@@ -11,7 +11,7 @@ from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
 from fledge.recipes.control.agent_files import Card, find_whole_best, make_card, put_in, write_agent
 from fledge.recipes.control.builders import Built
 from fledge.recipes.control.config import ControlConfig
-from fledge.recipes.pacing import say_skipped
+from fledge.recipes.course import Course, Summary
 from fledge.report.frames import encode_animation, film
 from fledge.runs.atomic import write_bytes
 from fledge.runs.folder import Run
@@ -21,16 +21,11 @@ from fledge.seeds import seed_for
 from fledge.worlds.world import World
 
 
-def finish(
-    config: ControlConfig,
-    run: Run,
-    built: Built,
-    last: dict[str, float],
-    sampler: Any,
-    judge_world: World,
-    show: Show,
-) -> dict[str, Any]:
+def conclude(
+    config: ControlConfig, course: Course, built: Built, sampler: Any, judge_world: World
+) -> Summary:
     """Agents, result, film and summary."""
+    run, show, last = course.run, course.show, course.last
     steps, folder = sampler.taken, run.model_folder
     with write_model(folder) as beside:
         write_agent(
@@ -53,14 +48,11 @@ def finish(
             "test_evaluation_return": result[kept].mean,
         }
     )
-    summary = {
-        "verb": "control",
-        "run": str(run.folder),
+    own = {
         "algorithm": config.algorithm,
         "world": run.config["world"],
         "seed": config.seed,
         "steps": steps,
-        "seconds": run.seconds,
         "evaluation_return": last["evaluation_return"],
         "best_evaluation_return": last["evaluation_return"]
         if best is None
@@ -71,26 +63,25 @@ def finish(
         "test_interval": list(result[kept].interval),
         "test_episodes": config.evaluation_episodes,
         "last_test_return": result["last"].mean,
-        "before": {"evaluation_return": first},
-        "after": {"evaluation_return": last["evaluation_return"]},
     }
-    run.finish(summary)
-    say_skipped(run, show)
-    show.line(
+    rose = (
         f"control: return {first:.1f} → {last['evaluation_return']:.1f} (mean of "
         f"{config.evaluation_episodes} episodes, ± {last['evaluation_spread']:.1f}) after "
-        f"{steps:,} steps, in {summary['seconds']:.1f} s{pictured}."
+        f"{steps:,} steps, in {run.seconds:.1f} s{pictured}."
     )
     if best is None:
-        show.line(f"Kept: the last agent, in {folder}; {describe_played(result['last'])}.")
+        stays = f"Kept: the last agent, in {folder}; {describe_played(result['last'])}."
     else:
-        show.line(
+        stays = (
             f"Kept: the best agent, of step {best[1].world_steps:,} with "
             f"{best[1].evaluation_return:.1f}, in {best[0]}; {describe_played(result['best'])}, "
             f"the last one, in {folder}, {result['last'].mean:.1f}."
         )
-    show.line(f"Next: fledge play run={run.folder}, or fledge report run={run.folder}")
-    return summary
+    return course.finish(
+        own, figures={"evaluation_return": "evaluation_return"},
+        test={"evaluation_return": result[kept].mean}, lines=[rose, stays],
+        then=f"fledge play run={run.folder}, or fledge report run={run.folder}",
+    )  # fmt: skip
 
 
 def describe_played(played: Played) -> str:
