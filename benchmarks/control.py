@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from fledge.evaluate.judged_episodes import play_episodes, steering_seed
-from fledge.recipes.control.agent_run import choose_threads
+from fledge.recipes.control.agent_run import choose_threads, observe_after_updates
 from fledge.recipes.control.builders import Making
 from fledge.recipes.control.config import ControlConfig, fill_in
 from fledge.recipes.control.kinds import classify_world, find_kind
@@ -81,13 +81,20 @@ def our_agent(config: ControlConfig) -> Iterator[tuple[Any, Episodes, Any]]:
     built = kind.build(making, making.settings)
     sampler = kind.sampler(world, built, stopwatch, config)
     with choose_threads(config, torch.device("cpu")):
-        yield by_world_steps(built.algorithm, making.paces, sampler), sampler, built.player
+        yield (
+            by_world_steps(observe_after_updates(built, kind), making.paces),
+            sampler,
+            built.player,
+        )
 
 
 def we_learn(algorithm: str, seed: int) -> Learned:
-    config = ControlConfig(
-        algorithm=algorithm, world="CartPole-v1", steps=BUDGET, seed=seed, copies=8
-    )
+    config = ControlConfig.read(
+        {
+            "algorithm": algorithm, "world": "CartPole-v1", "steps": BUDGET, "seed": seed,
+            "copies": 8,
+        }
+    )  # fmt: skip
     judge, taken, best, judged = make_world("CartPole-v1", EPISODES), 0.0, 0.0, 0
     with our_agent(config) as (learner, sampler, player):
         while sampler.taken < BUDGET and best < ENOUGH:
@@ -154,7 +161,9 @@ def they_learn(algorithm: str, seed: int) -> Learned:
 
 def our_speed(world: str, steps: int, **settings: Any) -> float:
     """Steps per second, the first batch not counted."""
-    with our_agent(ControlConfig(algorithm="ppo", world=world, steps=steps, **settings)) as (
+    with our_agent(
+        ControlConfig.read({"algorithm": "ppo", "world": world, "steps": steps, **settings})
+    ) as (
         learner,
         sampler,
         _,

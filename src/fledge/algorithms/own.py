@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from pydantic import ValidationError, create_model
+from pydantic_core import PydanticSerializationError
 
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
@@ -35,12 +36,16 @@ class OwnClass:
 
         Raises UserError for what goes wrong in it.
         """
-        given = named | {"settings": write_settings(self.kind, settings)}
-        accepted = inspect.signature(self.kind).parameters
-        passed = {name: each for name, each in given.items() if name in accepted}
-        return call(
-            self.path, self.kind.__name__, lambda: self.kind(*parts, **passed), "while it was made"
-        )
+
+        def make() -> Any:
+            given = named | {"settings": write_settings(kind, settings)}
+            accepted = inspect.signature(kind).parameters
+            return kind(*parts, **{name: each for name, each in given.items() if name in accepted})
+
+        # Run anew, after the generators that a process shares were seeded: what the file draws, and
+        # what it keeps, belongs to this run alone.
+        kind = getattr(load_module(self.path), self.kind.__name__)
+        return call(self.path, self.kind.__name__, make, "while it was made")
 
 
 def find_own(name: str) -> OwnClass:
@@ -82,19 +87,32 @@ def read_settings(path: Path, kind: Any) -> AlgorithmSettings:
     own = getattr(kind, "Settings", None)
     if own is None:
         return AlgorithmSettings()
+    return call(path, f"{kind.__name__}.Settings", lambda: _read(path, kind, own), "as it was read")
+
+
+def _read(path: Path, kind: Any, own: Any) -> AlgorithmSettings:
     where = f"{path}: {kind.__name__}.Settings"
     if inspect.isclass(own) and issubclass(own, AlgorithmSettings):
         model: type[AlgorithmSettings] = own
     elif dataclasses.is_dataclass(own):
         hints = get_type_hints(own)
         fields: dict[str, Any] = {
-            field.name: (hints[field.name], _default_of(field)) for field in dataclasses.fields(own)
+            field.name: (hints[field.name], _default_of(field))
+            for field in dataclasses.fields(own)
+            if field.init
         }
         model = create_model(f"{kind.__name__}Settings", __base__=AlgorithmSettings, **fields)
     else:
         raise UserError(f"{where} is no dataclass: write @dataclass(frozen=True) above it.")
     try:
-        return model()
+        settings = model()
+        settings.model_dump(mode="json")
+        return settings
+    except PydanticSerializationError as error:
+        raise UserError(
+            f"{where} holds what no JSON can ({error}): a run keeps its settings as numbers, texts "
+            "and lists of them."
+        ) from error
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(

@@ -65,7 +65,7 @@ class Entry:
 
 
 REGISTRY: Mapping[str, Entry] = {
-    "reinforce": Entry(Reinforce, texts=Reinforce.Settings(), worlds=Reinforce.Settings()),
+    "reinforce": Entry(Reinforce, texts=Reinforce.InTexts(), worlds=Reinforce.Settings()),
     "rloo": Entry(Reinforce, texts=RLOO),
     "ppo": Entry(
         PPO,

@@ -8,7 +8,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fledge.algorithms.registry import find_entry, names_of
+from fledge.algorithms.settings import fields_of
 from fledge.cli.verbs import VERBS
+from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.runs.show import Show
 
 
@@ -32,8 +35,15 @@ def completion(config: CompletionConfig, show: Show) -> dict[str, Any]:
 
 def words_of(config: type[BaseModel]) -> list[str]:
     """`field=` for each field, and `field=choice` where there are few."""
-    words = []
-    for name, field in config.model_fields.items():
+    words: list[str] = []
+    fields = dict(config.model_fields)
+    if issubclass(config, AlgorithmFields):  # whichever algorithm will be chosen
+        names = names_of(config.subject)
+        words += [f"algorithm={name}" for name in names]
+        for name in names:
+            usual = find_entry(config.subject, name).settings(config.subject)
+            fields = {key: field for key, (_, field) in fields_of(usual).items()} | fields
+    for name, field in fields.items():
         words.append(f"{name}=")
         if get_origin(field.annotation) is Literal:
             words += [f"{name}={choice}" for choice in get_args(field.annotation)]

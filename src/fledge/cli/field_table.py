@@ -74,10 +74,10 @@ def field_groups(config: type[BaseModel], verb: type[BaseModel]) -> dict[str, li
             title = paragraphs(owner.__doc__ or owner.__name__)[0].rstrip(".")
             if owner is verb:
                 title = "its own"
-            elif owner is config:
-                chosen = config.model_fields.get("algorithm")
-                title = f"of algorithm={chosen.default}" if chosen else "of the file"
-            groups[_TITLES.get(owner.__name__, title)] = names
+            elif issubclass(owner, verb):
+                title = f"of {owner.__name__.partition(' of ')[2]}"
+            title = _TITLES.get(owner.__name__, title)
+            groups[title] = [*groups.get(title, []), *names]
             seen.update(names)
     return groups
 

@@ -24,6 +24,8 @@ from fledge.system_errors import explain, out_of_memory
 
 NEAR_THE_BASE = ("dpo", "ipo", "kto")  # their β is how dear it is to leave the base
 
+RENAMED = {"clip_range": "clip_low and clip_high", "updates_per_batch": "updates_per_step"}
+
 USAGE = (
     "fledge VERB [config.toml | a run's config.json] [--field value | field=value]… [--json] "
     "[--debug]"
@@ -105,10 +107,16 @@ def dispatch(words: list[str], as_json: bool) -> int:
     asks = "--help" in rest or "-h" in rest
     every = asks and "all" in rest
     asking = ["--help", "-h", "all"] if every else ["--help", "-h"]
-    given = read_fields(name, VERBS[name], [word for word in rest if word not in asking])
-    name, given = redirect(name, given)
-    if asks:
-        print_help(name, VERBS[name], given, every)
+    try:
+        given = read_fields(name, VERBS[name], [word for word in rest if word not in asking])
+        name, given = redirect(name, strip_algorithm(VERBS[name].config, given))
+        if asks:
+            print_help(name, VERBS[name], given, every)
+            return 0
+    except UserError:
+        if not asks:
+            raise
+        print_help(name, VERBS[name], {}, every)
         return 0
     # A file of the user's may be run to know its settings, and prints what it likes.
     with _everything_to_standard_error() if as_json else nullcontext():
@@ -169,6 +177,7 @@ def read_fields(name: str, verb: Verb, words: list[str]) -> dict[str, Any]:
     """The fields as they are given: those of a .toml file first, then the command line's. Raises
     UserError for a word that is none.
     """
+    from_run: dict[str, Any] = {}
     from_file: dict[str, Any] = {}
     given: dict[str, Any] = {}
     position = 0
@@ -177,11 +186,10 @@ def read_fields(name: str, verb: Verb, words: list[str]) -> dict[str, Any]:
         position += 1
         key, equals, value = word.removeprefix("--").partition("=")
         if word.endswith((".toml", ".json")) and not equals and not word.startswith("--"):
-            from_file |= (
-                read_toml(Path(word))
-                if word.endswith(".toml")
-                else read_run_config(Path(word), name)
-            )
+            if word.endswith(".toml"):
+                from_file |= read_toml(Path(word))
+            else:
+                from_run |= read_run_config(Path(word), name)
             continue
         if not equals:
             if not word.startswith("--"):
@@ -195,8 +203,18 @@ def read_fields(name: str, verb: Verb, words: list[str]) -> dict[str, Any]:
                 raise UserError(f"`{word}` needs a value: {word} VALUE.")
             value = words[position]
             position += 1
-        given[key.replace("-", "_")] = value
-    return from_file | given
+        whose, dot, field = key.rpartition(".")
+        given[f"{whose}{dot}{field.replace('-', '_')}"] = value
+    return leave_out_others(verb, from_run, from_file | given) | from_file | given
+
+
+def leave_out_others(verb: Verb, from_run: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """A run's fields, where another algorithm is given without the settings of its own."""
+    before = from_run.get("algorithm")
+    if before is None or given.get("algorithm", before) == before:
+        return from_run
+    settings = verb.config_for(from_run).model_fields.keys() - verb.config.model_fields.keys()
+    return {key: value for key, value in from_run.items() if key not in settings}
 
 
 def redirect(name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -230,12 +248,14 @@ def check_names(name: str, config: Any, given: dict[str, Any]) -> None:
         if subject is not None:
             from fledge.recipes.algorithm_fields import whose_setting
 
-            whose, chosen = whose_setting(subject, key), fields["algorithm"].default
+            whose = whose_setting(subject, key)
+            chosen = given.get("compare", given.get("algorithm", fields["algorithm"].default))
             if whose:
                 raise UserError(
-                    f"{key} is a setting of algorithm={', '.join(whose)}: "
-                    f"{given.get('algorithm', chosen)} has none."
+                    f"{key} is a setting of algorithm={', '.join(whose)}: {chosen} has none."
                 )
+            if key in RENAMED:
+                raise UserError(f"`{key}` has another name now: {RENAMED[key]}.")
         near = difflib.get_close_matches(key, fields, n=1)
         hint = f"perhaps you meant `{near[0]}`. " if near else ""
         raise UserError(
@@ -287,7 +307,6 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
     for key, value in given.items():
         check_characters(key, value)
     config = verb.config_for(given)
-    given = {strip_algorithm(key, given): value for key, value in given.items()}
     check_names(name, config, given)
     optional = {
         key
@@ -312,10 +331,19 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
         ) from None
 
 
-def strip_algorithm(key: str, given: dict[str, Any]) -> str:
-    """`gspo.clip_low` is clip_low, where algorithm=gspo."""
-    algorithm, dot, setting = key.rpartition(".")
-    return setting if dot and algorithm == given.get("algorithm") else key
+def strip_algorithm(config: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """`gspo.clip_low` is clip_low, where algorithm=gspo; in a .toml it is a table of that name."""
+    if "algorithm" not in config.model_fields:
+        return given
+    algorithm = given.get("algorithm", config.model_fields["algorithm"].default)
+    plain: dict[str, Any] = {}
+    for key, value in given.items():
+        whose, dot, setting = key.rpartition(".")
+        if key == algorithm and isinstance(value, dict):
+            plain |= value
+        else:
+            plain[setting if dot and whose == algorithm else key] = value
+    return plain
 
 
 def check_characters(key: str, value: Any) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, ValidationError, create_model, model_validator
 from pydantic.fields import FieldInfo
 
 from fledge.algorithms.registry import Entry, Subject, find_entry, names_of
@@ -17,6 +17,7 @@ class AlgorithmFields(BaseModel):
     """Of a verb that lets its user choose an algorithm; `subject` says among which."""
 
     subject: ClassVar[Subject]
+    chosen: ClassVar[Literal["", "one", "several"]] = ""  # whose fields are among the verb's
     algorithm: str
 
     @classmethod
@@ -28,14 +29,13 @@ class AlgorithmFields(BaseModel):
         algorithm = str(given.get("algorithm", cls.model_fields["algorithm"].default))
         usual = find_entry(cls.subject, algorithm).settings(cls.subject)
         fields: dict[str, Any] = dict(fields_of(usual))
-        for name in sorted(fields.keys() & cls.model_fields.keys()):
-            raise UserError(
-                f"algorithm={algorithm} has a setting `{name}`, and the verb has a field of that "
-                "name: give the setting another."
-            )
+        check_setting_names(f"algorithm={algorithm}", fields, cls)
         chosen = FieldInfo.merge_field_infos(cls.model_fields["algorithm"], default=algorithm)
         named: dict[str, Any] = {"algorithm": (str, chosen)}
-        return create_model(f"{cls.__name__} of {algorithm}", __base__=cls, **named, **fields)
+        name = f"{cls.__name__} of algorithm={algorithm}"
+        composed = create_model(name, __base__=cls, **named, **fields)
+        composed.chosen = "one"
+        return composed
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
@@ -44,16 +44,55 @@ class AlgorithmFields(BaseModel):
         """
         return cls.compose(given).model_validate(given)
 
+    def composed(self) -> Self:
+        """The same where `read` made it; else, made in Python of the verb's fields alone, as `read`
+        would have.
+        """
+        if self.chosen:
+            return self
+        return self.read({name: getattr(self, name) for name in self.model_fields_set})
+
+    @model_validator(mode="after")
+    def _settings_go_together(self) -> Self:
+        """What the settings' own validators refuse is said with the fields."""
+        if self.chosen == "one":
+            self.settings  # noqa: B018
+        return self
+
     @property
     def entry(self) -> Entry:
         return find_entry(self.subject, self.algorithm)
+
+    @property
+    def own_code(self) -> list[str]:
+        """The algorithm where it is a file of the user's: for the run's lineage."""
+        return [self.algorithm] if ".py:" in self.algorithm else []
 
     @property
     def settings(self) -> AlgorithmSettings:
         """The algorithm's own fields, with what was given."""
         usual = self.entry.settings(self.subject)
         given = {name: getattr(self, name) for name in fields_of(usual) if hasattr(self, name)}
-        return usual.replace(**given)
+        try:
+            return usual.replace(**given)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = "".join(f"{name}: " for name in map(str, wrong["loc"]))
+            raise UserError(f"algorithm={self.algorithm}: {where}{wrong['msg']}.") from error
+
+
+def check_setting_names(whose: str, names: Iterable[str], verb: type[BaseModel]) -> None:
+    """Raises UserError for a setting that is called as a field of the verb is, or as something that
+    the classes of both need.
+    """
+    for name in names:
+        if name in verb.model_fields:
+            taken = "the verb has a field of that name"
+        elif hasattr(verb, name) or hasattr(AlgorithmSettings, name):
+            taken = "that name is taken"
+        else:
+            continue
+        raise UserError(f"{whose} has a setting `{name}`, and {taken}: give the setting another.")
 
 
 def whose_setting(subject: Subject, name: str) -> list[str]:

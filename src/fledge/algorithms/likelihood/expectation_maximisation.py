@@ -68,7 +68,9 @@ class ExpectationMaximisation:
         )
 
         def sampling(self) -> Sampling:
-            return Sampling(hint=self.hint, threshold=self.least)
+            # The best of one answer, whatever it is worth, would be every answer.
+            alone = self.keep != "best" or self.threshold is not None
+            return Sampling(1 if alone else 2, hint=self.hint, threshold=self.least)
 
         @property
         def least(self) -> float:

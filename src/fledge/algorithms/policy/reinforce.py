@@ -53,7 +53,7 @@ class Reinforce:
 
         baseline: Baseline = Field(
             default="leave_one_out",
-            description="what a return is compared with; value: what a critic foretells (worlds)",
+            description="what a return is compared with; value: what a critic foretells",
         )
         baseline_value: float = Field(default=0.0, description="that of baseline=constant")
         gamma: float = Field(default=1.0, ge=0, le=1, description="discount per step")
@@ -62,8 +62,17 @@ class Reinforce:
         )
 
         def sampling(self) -> Sampling:
-            alone = self.baseline in ("none", "constant", "value")
-            return Sampling(smallest_group=1 if alone else 2)
+            compares = self.baseline in ("leave_one_out", "optimal")
+            return Sampling(smallest_group=2 if compares else 1)
+
+    class InTexts(Settings):
+        """Of REINFORCE, where no critic learns beside the policy."""
+
+        baseline: Literal["none", "constant", "batch", "group", "leave_one_out", "optimal"] = Field(  # pyright: ignore[reportIncompatibleVariableOverride]
+            default="leave_one_out",
+            description="what a return is compared with; a critic's values are ppo's",
+        )
+        value_coefficient: float = Field(default=0.0, exclude=True)
 
     def __init__(
         self,
@@ -243,4 +252,4 @@ def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
 
 
 # Ahmadian et al. 2024, "Back to Basics".
-RLOO = Reinforce.Settings(baseline="leave_one_out")
+RLOO = Reinforce.InTexts(baseline="leave_one_out")

@@ -80,10 +80,11 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
             sampler.scale.count, sampler.scale.mean, sampler.scale.squares = card.spread
         if kind.workers:
             worlds.callback(sampler.close)
+        data = [name_of(config.world), *config.own_code]
         parents = [find_place(agent[1]) for agent in (expert, base) if agent]
         # now that nothing can be wrong with it any more
         with (
-            start.begin(config, parents=parents, data=[name_of(config.world)]) as course,
+            start.begin(config, parents=parents, data=data) as course,
             choose_threads(config, device),
         ):
             course.say(f"{config.algorithm} in {world.name}, {config.steps:,} steps")

@@ -33,7 +33,7 @@ def compare(config: ControlConfig, show: Show, run: Run | None) -> Summary:
     names = split_names(config.compare or "")
     for name in names:
         prepare(choose(config, name))
-    if len(set(names)) != len(names):
+    if len(set(map(name_folder, names))) != len(names):
         raise UserError(
             f"compare={config.compare} names an algorithm twice: seeds={config.seeds} runs each of "
             "them that often."
@@ -54,7 +54,7 @@ def compare_in(run: Run, names: list[str], config: ControlConfig, show: Show) ->
     curves: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for seed in range(config.seed, config.seed + config.seeds):
         for name in names:
-            folder = run.folder / f"{name}-{seed}"
+            folder = run.folder / f"{name_folder(name)}-{seed}"
             alone = choose(config, name, seed=seed, out=folder, evaluate_every=every)
             try:
                 summary, rows = train_or_read(alone, folder, show, run.allowed)
@@ -70,6 +70,13 @@ def compare_in(run: Run, names: list[str], config: ControlConfig, show: Show) ->
     show.print(draw_comparison_table(summary))
     show.line(f"The report:   {page}")
     return summary
+
+
+def name_folder(algorithm: str) -> str:
+    """Of an algorithm's runs, seed by seed: a file of the user's may lie anywhere, its runs lie in
+    the comparison.
+    """
+    return Path(algorithm).name.replace(":", "-")
 
 
 def train_or_read(

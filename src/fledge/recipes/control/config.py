@@ -176,7 +176,9 @@ class ControlConfig(AlgorithmFields):
             name: (annotation | None, FieldInfo.merge_field_infos(field, default=None))
             for name, (annotation, field) in left.items()
         }
-        return create_model(f"{cls.__name__} of several", __base__=cls, **fields)
+        composed = create_model(f"{cls.__name__} of those compared", __base__=cls, **fields)
+        composed.chosen = "several"
+        return composed
 
     @property
     def steps_between_evaluations(self) -> int:
@@ -192,8 +194,9 @@ class ControlConfig(AlgorithmFields):
 
     @field_validator("widths")
     @classmethod
-    def _some(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if not all(0 < width <= WIDEST for width in widths):
+    def _some(cls, widths: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        # None where several are compared, each with its own
+        if widths is not None and not all(0 < width <= WIDEST for width in widths):
             raise ValueError(f"each must be from 1 to {WIDEST}")
         return widths
 

@@ -14,6 +14,7 @@ def control(config: ControlConfig, show: Show, run: Run | None = None) -> Summar
     """Raises UserError for an unknown algorithm or world, settings that do not go together, and a
     world that fails.
     """
+    config = config.composed()
     if config.compare is not None:
         return compare(config, show, run)
     return train_agent(config, show, run)

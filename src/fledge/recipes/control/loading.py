@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from fledge.errors import UserError
 from fledge.recipes.control.agent_files import Card, find_agent, put_in
@@ -37,9 +38,11 @@ def load_built(
         )
     try:
         config = ControlConfig.read(run.config | {"world": world.name})
-    except ValueError as error:
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        said = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg'].lower()}"
         raise UserError(
-            f"{run.folder} holds an agent of another version of fledge ({error}): train it anew."
+            f"{run.folder} holds an agent of another version of fledge ({said}): train it anew."
         ) from error
     making = Making(world, config, Stopwatch(), device)
     if config.expert is None:

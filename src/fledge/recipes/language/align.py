@@ -133,7 +133,7 @@ class AlignConfig(
 
 def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
-    start = Start("align", show, run)
+    start, config = Start("align", show, run), config.composed()
     base = load_model(config.base)
     task = open_task(config, base.tokenizer, base.network.config.context, show)
     prompts = [
@@ -150,9 +150,10 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     if config.reward is not None:
         scorer = load_scorer(config.reward, base, scorer, config)
     parents = [config.base, *([config.reward] if config.reward else [])]
-    own = [config.algorithm] if ".py:" in config.algorithm else []
     texts = list_mixed_texts(settings)
-    with start.begin(config, parents=parents, data=[config.task, *own], copied=texts) as course:
+    with start.begin(
+        config, parents=parents, data=[config.task, *config.own_code], copied=texts
+    ) as course:
         typical = make_typical_rows(config, base, prompts)
         precision = course.settle_speed(config, policy, typical).precision
         mixed = open_mixed_text(course, base, texts)

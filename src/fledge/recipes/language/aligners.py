@@ -22,7 +22,6 @@ from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.policy.reward_weighted import RewardWeighted
 from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.settings import AlgorithmSettings
-from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.log_prob import Decoding
@@ -73,15 +72,6 @@ class Making:
         return self.policy, self.learner(self.policy), self.stopwatch
 
 
-def build_reinforce(m: Making, s: Reinforce.Settings) -> Reinforce:
-    """Raises UserError for the baseline that is a critic's."""
-    if s.baseline == "value":
-        raise UserError(
-            "baseline=value is of worlds: texts have ppo, whose critic learns with the policy."
-        )
-    return Reinforce(*m.parts(), s, sampled_in_fp32=m.sampled_in_fp32, **m.beside)
-
-
 def build_ppo(m: Making, s: PPO.InTexts) -> PPO:
     width = m.base.network.config.width
     both: nn.Module
@@ -111,7 +101,7 @@ def build_control_variate(m: Making, s: ControlVariate.Settings) -> ControlVaria
 
 
 BUILDERS: dict[type, Callable[[Making, Any], Any]] = {
-    Reinforce: build_reinforce,
+    Reinforce: lambda m, s: Reinforce(*m.parts(), s, sampled_in_fp32=m.sampled_in_fp32, **m.beside),
     PPO: build_ppo,
     ControlVariate: build_control_variate,
     GRPO: lambda m, s: GRPO(

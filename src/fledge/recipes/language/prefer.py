@@ -37,6 +37,7 @@ from fledge.recipes.language.pairs import (
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, token_rows
+from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.pairs import is_judged
 
@@ -72,7 +73,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a base, data or a task that cannot be used, and for a setting of another
     algorithm.
     """
-    start = Start("prefer", show, run)
+    start, config = Start("prefer", show, run), config.composed()
     config.check_source("prefer")
     if start.new:
         config.check_epochs()
@@ -81,7 +82,9 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
-    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+    with start.begin(
+        config, parents=[config.base], data=[config.source, *config.own_code]
+    ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()
         # preferred ones, or single answers
@@ -165,7 +168,10 @@ def make_algorithm(
     settings = config.settings
     beside: dict[str, Any] = {"reference": reference} if kind in (DPO, KTO) else {}
     if isinstance(kind, OwnClass):
-        own = kind.build(policy, learner, stopwatch, settings=settings, reference=reference)
+        own = kind.build(
+            policy, learner, stopwatch, settings=settings, reference=reference,
+            generator=generator_for(config.seed, "batches"),
+        )  # fmt: skip
         return Own(own, learner, kind.path)
     return config.entry.algorithm(policy, learner, stopwatch, settings, **beside)
 

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from fledge.errors import UserError
 from fledge.readable import readable
+from fledge.recipes.algorithm_fields import check_setting_names
 from fledge.report.own_page import check_page, write_page
 from fledge.report.verify_page import render_verify_page
 from fledge.runs.show import Show
@@ -61,12 +62,8 @@ class VerifyConfig(BaseModel):
         if file is None or file == "none":
             return cls
         fields: dict[str, Any] = own_settings(Path(file))
-        for name in sorted(fields.keys() & cls.model_fields.keys()):
-            raise UserError(
-                f"{file} has a setting `{name}`, and verify has a field of that name: give the "
-                "setting another."
-            )
-        return create_model(cls.__name__, __base__=cls, **fields)
+        check_setting_names(str(file), fields, cls)
+        return create_model(f"{cls.__name__} of the file", __base__=cls, **fields)
 
     file: Path | None = Field(
         default=None, description="a .py file of your own with an algorithm or a loss"
@@ -99,6 +96,7 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
             "or choose another."
         )
     check_page(config.out, "verify")
+    told = {name: getattr(config, name) for name in config.model_fields_set}
     hardware = Hardware(config.device, getattr(torch, config.dtype))
     began = time.perf_counter()
     if config.file is None:
@@ -106,7 +104,12 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
     else:
         work = [
             (name, lambda row=row: [row()])
-            for name, row in own_rows(config.file, hardware, config.samples, dict(config))
+            for name, row in own_rows(
+                config.file,
+                hardware,
+                config.samples,
+                told,
+            )
         ]
     rows: list[Row] = []
     with use_one_thread(), show.progress("verify", len(work), "worst") as watch:
