@@ -12,7 +12,7 @@ from tests.cli.commands import Cli, Models
 
 from fledge.algorithms.registry import names_of
 from fledge.cli.verbs import VERBS
-from fledge.recipes.control.config import ControlConfig
+from fledge.recipes.control.config import ControlConfig, choose
 from fledge.recipes.language.align import AlignConfig
 
 # REINFORCE without a baseline, the reward times `scale`; the other setting is read by nobody.
@@ -114,6 +114,9 @@ def test_what_is_wrong_with_settings_of_a_users_own_is_one_sentence(
         ("scale: float = 1.0", "scale: float", "Every setting needs a default"),
         ("scale: float = 1.0", "steps: int = 3", "the verb has a field of that name"),
         ("    @dataclass(frozen=True)\n", "", "is no dataclass"),
+        ("scale: float = 1.0", "sampling: float = 1.0", "`sampling` is taken"),
+        ("scale: float = 1.0", "scale: object = print", "holds what no JSON can"),
+        ('colour: str = "blue"', "def __post_init__(self): 1 / 0", "ZeroDivisionError"),
     ):
         (mine / "mine.py").write_text(OWN.replace(old, new))
         done = cli([*models.fill(ALIGN), "out=run"], folder=mine)
@@ -158,3 +161,57 @@ def test_from_python_fields_are_read_as_the_command_line_reads_them() -> None:
     )
     with pytest.raises(ValueError, match="n_step"):
         ControlConfig.read({"algorithm": "ppo", "n_step": 5})
+
+
+def test_a_users_file_is_in_the_lineage_of_what_it_trained(mine: Path, cli: Cli) -> None:
+    assert cli(f"{CONTROL} out=run", folder=mine).code == 0
+    files = json.loads((mine / "run" / "lineage.json").read_text())["data"]
+    assert "mine.py" in json.dumps(files)
+
+
+def test_each_algorithm_of_a_file_keeps_its_own_default_in_verify(mine: Path, cli: Cli) -> None:
+    twice = OWN.replace("class Mine", "class Other").replace(
+        "scale: float = 1.0", "scale: float = 2"
+    )
+    (mine / "mine.py").write_text(OWN + twice)
+    told = json.loads(cli("verify mine.py --json", folder=mine).stdout)["rows"]
+    assert [row["holds"] for row in told if row["subject"].startswith("Mine")] == [True, True]
+    assert [row["holds"] for row in told if row["subject"].startswith("Other")] == [False, False]
+
+
+def test_a_comparison_leaves_each_its_own_and_is_read_back_as_it_was_written() -> None:
+    """What nobody gave is none in config.json, and each algorithm's own when it is trained."""
+    given = {"compare": "ppo,dqn", "clip_low": 0.1}
+    config = ControlConfig.read(given)
+    again = ControlConfig.read(config.model_dump(mode="json"))
+    assert again.model_dump() == config.model_dump()
+    chosen = choose(again, "dqn")
+    assert (chosen.widths, chosen.clip, chosen.schedule) == ((128, 128), 10.0, "linear")
+    assert choose(again, "ppo").settings.model_dump()["clip_low"] == 0.1
+    # as from the command line, so from Python's verb alone
+    alone, read = (
+        ControlConfig(algorithm="dqn").composed(),
+        ControlConfig.read({"algorithm": "dqn"}),
+    )
+    assert alone.model_dump() == read.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("align reinforce.baseline=none base=nowhere task=reverse", "nowhere does not exist"),
+        ("align gspo.toml base=nowhere task=reverse", "nowhere does not exist"),
+        ("align algorithm=dpo dpo.beta=0.3 base=nowhere task=reverse", "nowhere does not exist"),
+        ("align algorithm=rloo baseline=value base=nowhere task=reverse", "baseline=value cannot"),
+        ("control compare=dqn,sac clip_low=0.1", "algorithm=ppo: dqn,sac has none"),
+        ("control clip_range=0.1", "clip_low and clip_high"),
+    ],
+)
+def test_whose_a_setting_is_may_be_said(words: str, said: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "gspo.toml").write_text('algorithm = "gspo"\n[gspo]\nclip_low = 0.1\n')
+    assert said in cli(words, folder=tmp_path).complaint
+
+
+def test_a_shell_completes_settings_of_every_algorithm(cli: Cli, tmp_path: Path) -> None:
+    script = cli("completion bash", folder=tmp_path).stdout
+    assert all(f" {name}=" in script for name in ("clip_low", "gamma", "keep", "n_step", "margin"))

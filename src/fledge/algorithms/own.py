@@ -96,6 +96,9 @@ def _read(path: Path, kind: Any, own: Any) -> AlgorithmSettings:
         model: type[AlgorithmSettings] = own
     elif dataclasses.is_dataclass(own):
         hints = get_type_hints(own)
+        for name in hints:
+            if hasattr(AlgorithmSettings, name):
+                raise UserError(f"{where}: the name `{name}` is taken: give it another.")
         fields: dict[str, Any] = {
             field.name: (hints[field.name], _default_of(field))
             for field in dataclasses.fields(own)
