@@ -109,7 +109,7 @@ def test_the_search_sees_a_field_that_is_none() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_examples_of_a_verb_are_read_by_it(verb: str) -> None:
-    from fledge.cli.main import read_fields, redirect, validate
+    from fledge.cli.parsing import read_fields, redirect, validate
 
     for example in VERBS[verb].examples:
         name, rest = split_verb(shlex.split(example)[1:])
