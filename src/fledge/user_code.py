@@ -100,7 +100,7 @@ def tell_as(sentence: Callable[[BaseException], str]) -> Iterator[None]:
     with contain() as is_interrupt:
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # exits too: they are the file's, not the trainer's
             if isinstance(error, UserError) or is_interrupt(error):
                 raise  # said in our own words already, or the person's own
             raise UserError(sentence(error)) from error

@@ -193,7 +193,7 @@ class Engine:
                         completions[place[number]] = completion
                     else:
                         others.append((number, completion))
-        except BaseException:
+        except BaseException:  # Ctrl-C too: what is half answered would block the next requests
             self._forget(place)
             raise
         finally:

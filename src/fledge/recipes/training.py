@@ -77,8 +77,10 @@ class TrainingConfig(BaseModel):
         )
 
     def on(self) -> torch.device:
-        return torch.device(
-            "cuda"
-            if self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
-            else "cpu"
-        )
+        return choose_device(self.device)
+
+
+def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """auto: a GPU if there is one."""
+    uses_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if uses_gpu else "cpu")

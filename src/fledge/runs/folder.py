@@ -118,7 +118,7 @@ class Run:
             # config.json last: with it the folder is a run, and a kill before it leaves one that
             # `create` takes again.
             write_json(folder / "config.json", {"verb": verb, "config": config})
-        except BaseException:
+        except BaseException:  # Ctrl-C too: half a run could not be continued
             place.take_back()
             release_lock(lock)  # last: nobody else makes a run here while this one is taken back
             raise

@@ -55,7 +55,7 @@ def replace_whole(place: Path, names: Collection[str]) -> Iterator[Path]:
         if place.exists():
             place.rename(_name_aside(place))
         beside.rename(place)
-    except BaseException:
+    except BaseException:  # Ctrl-C between the renames as well: one of the two always stands
         remove_files(beside, names)
         recover(place, names)
         raise

@@ -142,7 +142,7 @@ class InProcesses:
             raise as_user_error(
                 self.name, "as one of its processes was ended from outside", error
             ) from error
-        except Exception as error:
+        except Exception as error:  # the copies send back what their code raised, of any kind
             raise as_user_error(self.name, "in a process of its own", error) from error
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ critic by regression through the Learner. Kakade 2002, "A Natural Policy Gradien
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,8 +71,9 @@ class StepSettings(WorldPasses):
     damping: float = Field(default=0.1, ge=0, description="added to the Fisher matrix's diagonal")
     solver_steps: int = Field(default=10, ge=1, description="of conjugate gradient")
 
+    @abstractmethod
     def step(self) -> PolicyStep:
-        raise NotImplementedError
+        """How far it goes along the natural gradient."""
 
 
 class NaturalGradient:

@@ -34,6 +34,7 @@ from fledge.recipes.control.loading import load_player
 from fledge.recipes.control.result import conclude
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.pacing import by_world_steps
+from fledge.recipes.training import choose_device
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_place
@@ -56,7 +57,7 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
     start = Start("control", show, run)
     seed_generators(config.seed)  # for worlds of the user's that draw from what the process shares
     config, kind = prepare(config), find_kind(config.algorithm)
-    device = choose_device(config)
+    device = choose_device(config.device)
     with ExitStack() as worlds:
         world, judge_world = (
             worlds.enter_context(
@@ -96,11 +97,6 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
                 evaluate_every=config.steps_between_evaluations, stop_at=config.stop_at_return,
             )  # fmt: skip
             return conclude(config, course, built, sampler, judge_world)
-
-
-def choose_device(config: ControlConfig) -> torch.device:
-    found = config.device == "auto" and torch.cuda.is_available()
-    return torch.device("cuda" if found or config.device == "cuda" else "cpu")
 
 
 def say_what_to_know(course: Course, kind: Kind, world: World) -> None:

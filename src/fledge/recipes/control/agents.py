@@ -33,7 +33,7 @@ def load_agent(
     one = make_world(world or trained.config["world"], 1)
     try:
         built, card = load_built(trained, folder, one, torch.device("cpu"))
-    except BaseException:
+    except BaseException:  # the world may hold processes or a window, whatever went wrong
         one.close()
         raise
     return Agent(built, one, card, seed)
