@@ -8,7 +8,8 @@ what fledge writes of a family that it knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from fledge.errors import UserError
+from fledge.hub.adapter_folder import (
+    Base,
+    find_base,
+    holds_adapter,
+    put_on,
+    read_notes,
+    save_adapter,
+)
+from fledge.hub.adapter_targets import ALL_LINEAR, choose_targets, choose_trained, list_places
 from fledge.hub.config_file import read_config, write_config
 from fledge.hub.families import family_of
 from fledge.hub.weights_file import (
@@ -27,6 +37,8 @@ from fledge.hub.weights_file import (
     to_hugging_face,
 )
 from fledge.json_file import json_text
+from fledge.models.language.adapters import LoRA, adapt_network, is_adapted, merge_adapters
+from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
@@ -50,11 +62,55 @@ class Loaded:
     tokenizer: Tokenizer
     folder: Path
     config: dict[str, Any]  # config.json, fledge's own entries included
+    base: Base | None = None  # of an adapter
 
     def policy(self, chunk: int = 1024) -> TokenPolicy:
         return TokenPolicy(
             self.network, actions(self.tokenizer, self.network.config.vocab_size), chunk=chunk
         )
+
+    def adapt(
+        self,
+        settings: LoRA,
+        modules: Sequence[str] = (ALL_LINEAR,),
+        saved: Sequence[str] = (),
+        *,
+        weights: FrozenWeights = "fp32",
+        generator: torch.Generator | None = None,
+    ) -> Loaded:
+        """The same model, frozen in place, with a fresh adapter on it; one that it had is merged
+        into it.
+
+        modules: which matrices are adapted, saved: which modules learn whole, both by the ends of
+        their Hugging Face names. weights: how the frozen matrices are held.
+        Raises UserError for modules that the model has not.
+        """
+        if is_adapted(self.network):
+            merge_adapters(self.network)
+        places = list_places(self.network)
+        chosen = choose_targets(places, modules, "adapter_modules")
+        trained = choose_trained(places, saved, "adapter_saves")
+        adapt_network(
+            self.network, chosen, trained, settings=settings, weights=weights, generator=generator
+        )
+        return replace(self, base=Base(self.folder, weights))
+
+    def merged(self) -> Loaded:
+        """The same model, its adapter merged into it in place if it has one: all of it learns."""
+        if self.base is None:
+            return self
+        merge_adapters(self.network)
+        return replace(self, base=None)
+
+    def save(self, folder: Path, scalar: ScalarModel | None = None, **notes: Any) -> None:
+        """As it is: whole, or the adapter alone where it has one. Raises OSError, the earlier
+        folder intact.
+        """
+        if self.base is None:
+            save_model(folder, self.network, self.tokenizer, scalar=scalar, **notes)
+        else:
+            score = None if scalar is None else scalar.head.linear.weight
+            save_adapter(folder, self.network, self.tokenizer, self.base, score, **notes)
 
 
 def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
@@ -82,6 +138,8 @@ def find_model(path: Path) -> Path:
     """
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
+            return folder
+        if holds_adapter(folder):
             return folder
     if not path.exists():
         raise UserError(
@@ -152,6 +210,8 @@ def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
     before it is made.
     """
     check_model(folder)
+    if holds_adapter(folder):
+        return _load_with_adapter(folder)
     family, config, raw = read_config(folder)
     sizes = family.read_config(config, folder)
     file = folder / "model.safetensors"
@@ -162,6 +222,19 @@ def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
     network = family.build(family.adapt(sizes, weights), tokenizer.begin)
     network.load_state_dict(from_hugging_face(weights, network, family))
     return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
+
+
+def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
+    base = find_base(folder)
+    under = load_model(base.path)
+    if is_adapted(under.network):  # one on top of another
+        merge_adapters(under.network)
+    network, score = put_on(under.network, folder, base.weights)
+    own = (folder / "tokenizer.json").is_file()
+    tokenizer = load_tokenizer(folder) if own else under.tokenizer
+    _check_tokenizer(tokenizer, network.config.vocab_size, folder)
+    config = under.config | read_notes(folder)
+    return Loaded(network, tokenizer, folder, config, base), score
 
 
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:

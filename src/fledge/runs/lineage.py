@@ -131,10 +131,14 @@ def verb_of(folder: Path) -> str | None:
         return None
 
 
+# An adapter's lineage names its base besides.
+_WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+
+
 def weights_of(path: Path) -> Path | None:
     """The weights of a run, of its best agent or of a model folder; None where there are none."""
     own = path if is_of_a_run(path) else path / "model"
-    places = (find_standing(own) / "model.safetensors", run_of(path) / "model.safetensors")
+    places = (folder / name for folder in (find_standing(own), run_of(path)) for name in _WEIGHTS)
     return next((place for place in places if place.is_file()), None)
 
 

@@ -19,7 +19,9 @@ from fledge.runs.whole_folder import find_place, find_standing, remove_files, re
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     "critic.safetensors", "agent.json",  # of an agent
+    "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json",
 )  # fmt: skip
+WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors")
 _LINE = re.compile(r"([0-9a-f]{64})  [^/]+/(.+)")
 
 
@@ -67,7 +69,7 @@ def model_is_whole(run: Path) -> bool:
     """Whether a finished run's model has every file that was written, each with its content."""
     folder = find_standing(run / "model")
     if not _hashes(folder):  # a run of a time when none were kept
-        return _can_be_opened(folder / "model.safetensors")
+        return any(_can_be_opened(folder / name) for name in WEIGHT_FILES)
     return _first_damage(folder) is None
 
 

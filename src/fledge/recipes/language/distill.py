@@ -138,7 +138,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
     other lengths, than the teacher.
     """
     if config.student is not None:
-        loaded = load_model(config.student)
+        loaded = load_model(config.student).merged()
         if loaded.tokenizer.fingerprint() != teacher.tokenizer.fingerprint():
             raise UserError(
                 f"the student {config.student} has another tokenizer than {config.teacher}, so "

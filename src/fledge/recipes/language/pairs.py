@@ -13,6 +13,7 @@ from pydantic import Field
 
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
+from fledge.recipes.language.adapter_fields import AdapterFields
 from fledge.recipes.language.judge_fields import AnswerFields
 from fledge.recipes.language.rows import RowsConfig, tell
 from fledge.recipes.language.tasks import open_task
@@ -25,7 +26,7 @@ from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
 
 
-class PairsConfig(AnswerFields, RowsConfig):
+class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
     """The fields that say where pairs come from."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")

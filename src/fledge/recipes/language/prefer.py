@@ -21,12 +21,13 @@ from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.preferences import judge_pairs, judge_single_answers
 from fledge.fit import log_odds
-from fledge.hub.folder import Loaded, load_model, save_model
+from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
+from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.judge_fields import EarlyStopFields
 from fledge.recipes.language.pairs import (
     PairsConfig,
@@ -77,7 +78,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("prefer")
     if start.new:
         config.check_epochs()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     preferences = read_preferences(config, base, show)
     train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
@@ -90,9 +91,8 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
         # preferred ones, or single answers
         some = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
         speed = course.settle_speed(config, policy, token_rows(some))
-        course.say(
-            f"{preferences.describe()}, {config.base} by {config.algorithm}, {speed.precision}"
-        )
+        of = f"{config.base} ({describe_size(base)})"
+        course.say(f"{preferences.describe()}, {of} by {config.algorithm}, {speed.precision}")
         judges = make_judges(config, course, base, policy, reference, preferences)
         learner = config.learner(policy, speed.precision)
         course.fit(
@@ -101,7 +101,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
             best=judges.get("prompts"),
             stop_at=config.stop_at_exact_match if task else None, beside={"judge": task},
         )  # fmt: skip
-        save_model(course.run.model_folder, base.network, base.tokenizer)
+        base.save(course.run.model_folder)
         held_out = {part: len(rows) for part, rows in preferences.divided.held_out.items()}
         if task:
             asked = judges["prompts"].items

@@ -75,7 +75,7 @@ class PretrainConfig(SizeFields, TrainingConfig, TextFields):
 def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
-    base = load_model(config.base) if config.base else None
+    base = load_model(config.base).merged() if config.base else None
     if base and start.new:
         check_nothing_else_is_chosen(config)
     # A run that is continued has its text and tokenizer, unless something has happened to them.

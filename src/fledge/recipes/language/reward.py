@@ -9,9 +9,9 @@ from pydantic import Field
 
 from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.evaluate.preferences import judge_reward_model, measure_scale, score_pairs
-from fledge.hub.folder import load_model, save_model
 from fledge.models.language.heads import ScalarModel
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -36,7 +36,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("reward")
     if start.new:
         config.check_epochs()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     preferences = read_or_make_pairs(config, base, show)
     divided = preferences.divided
     pairs = divided.train
@@ -46,7 +46,8 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
         model = ScalarModel(base.network).to(config.on())
         typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
         speed = course.settle_speed(config, policy, typical)
-        course.say(f"{preferences.describe()}, from {config.base}, {speed.precision}")
+        of = f"{config.base} ({describe_size(base)})"
+        course.say(f"{preferences.describe()}, from {of}, {speed.precision}")
         learner = config.learner(model, speed.precision)
         sampler = PairRows(
             Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step,
@@ -58,9 +59,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
             [judge] if divided.validation else [], figure="pair_accuracy",
         )  # fmt: skip
         scale = measure_scale(torch.cat(score_pairs(model, pairs[:SCALE_PAIRS])))
-        save_model(
-            course.run.model_folder, base.network, base.tokenizer, scalar=model, fledge_reward=scale
-        )
+        base.save(course.run.model_folder, model, fledge_reward=scale)
         return course.finish(
             {"pairs": len(pairs)}, figures={judge.headline: judge.logged}, held_out=judge.items,
             censuses=preferences.censuses,

@@ -14,9 +14,10 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.likelihood import judge_conversations
-from fledge.hub.folder import Loaded, load_model, save_model
+from fledge.hub.folder import Loaded
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
@@ -31,7 +32,7 @@ from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 
 
-class TuneConfig(EarlyStopFields, AnswerFields, RowsConfig):
+class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that
     ends them, nothing else.
     """
@@ -68,14 +69,14 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("tune")
     if start.new:
         config.check_epochs()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     lessons = read_lessons(config, base, show)
     config = config.with_epochs(lessons.size, config.rows_per_step, config.source, show)
     with start.begin(config, parents=[config.base], data=[config.source]) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         speed = course.settle_speed(config, policy, typical)
-        course.say(f"{config.base} on {config.source}, {speed.precision}")
+        course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.precision}")
         sampler = ConversationRows(
             lessons.rows, rows_per_step=config.rows_per_step, seed=config.seed,
             window=config.window, rows_in_all=config.rows_in_all(lessons.size),
@@ -88,7 +89,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
             stop_at=config.stop_at_exact_match if lessons.task else None,
             beside={"judge": lessons.task},
         )  # fmt: skip
-        save_model(course.run.model_folder, base.network, base.tokenizer)
+        base.save(course.run.model_folder)
         return course.finish(
             figures={judge.logged: judge.logged}, held_out=judge.items,
             censuses=lessons.censuses, then=f"fledge chat base={course.run.folder}",
