@@ -35,8 +35,6 @@ def write_config(family: Family, sizes: Any, tokenizer: Tokenizer, scalar: bool)
         "model_type": family.model_type,
         **family.write_config(sizes),
         "dtype": "float32",
-        "bos_token_id": tokenizer.begin,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.pad,
+        **tokenizer.config_ids(),
         **({"num_labels": 1} if scalar else {}),
     }

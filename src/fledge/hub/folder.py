@@ -50,9 +50,6 @@ from fledge.runs.model_files import (
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
-_PADDED_TO = 64  # rows
-_MOST_PADDING = 1024
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -114,21 +111,14 @@ class Loaded:
 
 
 def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
-    """The tokens a policy may say: text and the stop token, no other special, no row of the
-    embedding without a token.
+    """The tokens a policy may say: those that the tokenizer has sayable, no row of the embedding
+    without a token.
 
     rows: V of the network, by default as many as the tokenizer has tokens.  [V] bool
     """
-    tokens = tokenizer.vocab_size
-    allowed = torch.arange(tokens if rows is None else rows) < tokens
-    for special in (
-        tokenizer.pad,
-        tokenizer.begin,
-        tokenizer.system,
-        tokenizer.user,
-        tokenizer.assistant,
-    ):
-        allowed[special] = False
+    allowed = torch.zeros(tokenizer.vocab_size if rows is None else rows, dtype=torch.bool)
+    sayable = torch.from_numpy(tokenizer.sayable)[: len(allowed)]
+    allowed[: len(sayable)] = sayable
     return allowed
 
 
@@ -219,7 +209,7 @@ def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
     tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     weights = read_weights(file)
-    network = family.build(family.adapt(sizes, weights), tokenizer.begin)
+    network = family.build(family.adapt(sizes, weights), tokenizer.border)
     network.load_state_dict(from_hugging_face(weights, network, family))
     return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
 
@@ -238,15 +228,9 @@ def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
 
 
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:
-    """Raises UserError for a tokenizer of another model.
-
-    Rows that no token has are legal where they fill an embedding up to a multiple of 64, as many
-    models' do for the speed of their products (Qwen's 151,665 tokens have 151,936 rows): nobody
-    says them.
-    """
+    """Raises UserError for a tokenizer of another model."""
     tokens = tokenizer.vocab_size
-    padding = rows - tokens
-    if padding != 0 and not (0 < padding < _MOST_PADDING and rows % _PADDED_TO == 0):
+    if not tokenizer.fits(rows):
         raise UserError(
             f"the tokenizer in {folder} has {tokens:,} tokens and the model's embedding {rows:,} "
             "rows: they belong to two models. Put the model's own tokenizer.json and "

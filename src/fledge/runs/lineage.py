@@ -27,7 +27,8 @@ EMBEDDED = "python"  # the corpus that every installation has: its own reference
 
 FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is given a name
 _BESIDE_THE_WEIGHTS = (
-    "config.json", "tokenizer.json", "tokenizer_config.json", "agent.json", "critic.safetensors"
+    "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    "agent.json", "critic.safetensors"
 )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from fledge.runs.whole_folder import find_place, find_standing, remove_files, re
 
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    # of another program's tokenizer
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
     "critic.safetensors", "agent.json",  # of an agent
     "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json",
 )  # fmt: skip

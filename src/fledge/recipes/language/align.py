@@ -328,7 +328,8 @@ def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]
     room = [
         min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts
     ]
-    rows = [prompt + [base.tokenizer.end] * n for prompt, n in zip(prompts, room, strict=True)]
+    stop = min(base.tokenizer.ends, default=0)
+    rows = [prompt + [stop] * n for prompt, n in zip(prompts, room, strict=True)]
     chosen = [[False] * len(prompt) + [True] * n for prompt, n in zip(prompts, room, strict=True)]
     return from_rows(rows * config.samples_per_prompt, chosen * config.samples_per_prompt)
 

@@ -156,7 +156,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
         known = teacher.network.config
         sizes = config.model_copy(update={"context": config.context or known.context})
         network = sizes.make_network(
-            known.vocab_size, border=teacher.tokenizer.begin, seed=config.seed, device=config.on()
+            known.vocab_size, border=teacher.tokenizer.border, seed=config.seed, device=config.on()
         )
     ours, theirs = network.config.context, teacher.network.config.context
     if config.task is not None and ours != theirs:

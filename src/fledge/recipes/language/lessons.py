@@ -162,7 +162,7 @@ def answer(
     """What the teacher samples to each."""
     completions = generate(
         teacher, [encode_prompt(tokenizer, example.prompt) for example in examples],
-        max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+        max_new_tokens=config.max_new_tokens, stop=tokenizer.ends,
         generator=generator_for(config.seed, "evaluation", f"teacher {part}"),
     )  # fmt: skip
     return build_trajectories(completions, [0.0] * len(examples), list(range(len(examples))))

@@ -129,7 +129,7 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
 
 def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
     return config.make_network(
-        tokenizer.vocab_size, border=tokenizer.begin, seed=config.seed, device=config.on()
+        tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
     )
 
 
@@ -153,7 +153,7 @@ def write_samples(
 ) -> None:
     """Two texts that the model writes of its own, the same draws at every evaluation."""
     for completion in generate(
-        policy, [[tokenizer.begin]], stop=tokenizer.end, samples=2,
+        policy, [list(tokenizer.opening)], stop=tokenizer.ends, samples=2,
         max_new_tokens=min(SAMPLE_TOKENS, policy.network.config.context - 1),
         generator=generator_for(config.seed, "evaluation", "sample"),
     ):  # fmt: skip

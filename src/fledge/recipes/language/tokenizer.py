@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
@@ -14,8 +15,8 @@ from fledge.text.bpe import trace_word, word_pattern
 from fledge.text.corpus import Corpus
 from fledge.text.encoding import encode_documents
 from fledge.text.tokenizer import (
-    SPECIAL,
     Kind,
+    OwnTokenizer,
     Tokenizer,
     cut_apart,
     load_tokenizer,
@@ -109,12 +110,14 @@ def check_out(folder: Path) -> None:
     if not (folder / "tokenizer.json").exists():
         return
     try:
-        load_tokenizer(folder)
+        own = isinstance(load_tokenizer(folder), OwnTokenizer)
     except UserError:
+        own = False
+    if not own:
         raise UserError(
             f"`{folder}` holds a tokenizer.json that `fledge tokenizer train` has not written: "
             "choose another `out`."
-        ) from None
+        )
 
 
 def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:
@@ -123,7 +126,7 @@ def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:
     for _, ids, size in encode_documents(
         ((None, document) for document in corpus.documents()), tokenizer
     ):
-        tokens += int((ids >= len(SPECIAL)).sum())
+        tokens += int(np.isin(ids, list(tokenizer.special), invert=True).sum())
         text_bytes += size
     return tokens, text_bytes
 

@@ -124,7 +124,7 @@ def answer(
         show.say(characters.decode(tokenizer.decode_bytes([token])))
 
     [completion] = generate(
-        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.ends,
         generator=generator, on_token=appear, engine=engine,
     )  # fmt: skip
     show.line(characters.decode(b"", final=True))

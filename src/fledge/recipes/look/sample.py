@@ -198,11 +198,11 @@ def check(config: SampleConfig) -> None:
 def make_request(config: SampleConfig, model: Loaded) -> Request:
     tokenizer = model.tokenizer
     ids = (
-        [tokenizer.begin, *tokenizer.encode(config.prompt)]
+        [*tokenizer.prefix, *tokenizer.encode(config.prompt)]
         if config.raw
         else encode_prompt(tokenizer, config.prompt)
     )
-    stop, constraint = frozenset({tokenizer.end}), None
+    stop, constraint = tokenizer.ends, None
     if config.regex is not None:
         constraint = regex(config.regex, spell_tokens(model), stop)
     elif config.choices is not None:
@@ -227,8 +227,9 @@ def make_request(config: SampleConfig, model: Loaded) -> Request:
 
 def spell_tokens(model: Loaded) -> list[bytes]:
     """The bytes of each token of the network, which may have more than the tokenizer knows."""
-    known = model.tokenizer.vocabulary
-    return known + [b""] * (model.network.config.vocab_size - len(known))
+    rows = model.network.config.vocab_size
+    known = model.tokenizer.vocabulary[:rows]
+    return known + [b""] * (rows - len(known))
 
 
 def complete(
