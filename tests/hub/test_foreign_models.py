@@ -262,7 +262,7 @@ def test_a_context_of_millions_is_held_when_it_is_used(llama: Path) -> None:
     long = torch.randint(6, 11, (1, 9000), generator=seeded(5))
     assert network(long).isfinite().all()
     assert torch.equal(network(tokens()), short)
-    assert len(network.cos) < 20_000
+    assert len(network.rotary.cos) < 20_000
 
 
 def test_scores_of_another_shape_are_refused(tmp_path: Path) -> None:
