@@ -168,7 +168,9 @@ class Transformer(nn.Module):
         if self.border is None or not bool((tokens[:, 1:] == self.border).any()):
             return None
         document = (tokens == self.border).cumsum(1)  # [B, T]
-        return (self._reach(tokens, 0) & (document[:, :, None] == document[:, None, :])).unsqueeze(1)
+        return (self._reach(tokens, 0) & (document[:, :, None] == document[:, None, :])).unsqueeze(
+            1
+        )
 
     def _reach(self, tokens: Tensor, window: int) -> Tensor:
         """How far a token looks back.  -> bool [T, T]"""

@@ -84,8 +84,7 @@ class TransformerConfig:
             )
         if not self.learned_positions and (self.turned % 2 or not self.turned):
             raise UserError(
-                f"a head of width {self.turned} has no pairs to rotate: width / heads must be "
-                "even."
+                f"a head of width {self.turned} has no pairs to rotate: width / heads must be even."
             )
         if len(set(self.windows)) == 1:  # one description for one network
             object.__setattr__(self, "window", self.windows[0])
