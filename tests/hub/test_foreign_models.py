@@ -167,7 +167,10 @@ def test_layer_types_decide_as_in_transformers(
     assert load_model(tmp_path / "model").network.config.window == (4 if slides else 0)
     assert (logits(tmp_path / "model") - theirs(tmp_path / "model")).abs().max() < 1e-4
     rewrite(tmp_path / "model", layer_types=["sliding_attention", "full_attention"])
-    with pytest.raises(UserError, match="some layers only"):
+    assert load_model(tmp_path / "model").network.config.windows == (4, 0)
+    assert (logits(tmp_path / "model") - theirs(tmp_path / "model")).abs().max() < 1e-4
+    rewrite(tmp_path / "model", layer_types=["sliding_attention", "chunked_attention"])
+    with pytest.raises(UserError, match="'chunked_attention': fledge reads full_attention"):
         load_model(tmp_path / "model")
 
 

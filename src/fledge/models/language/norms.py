@@ -1,4 +1,4 @@
-"""The norms between a transformer's parts: RMSNorm, RMSNorm whose weight counts from 1, LayerNorm."""
+"""The norms between the parts of a transformer: RMSNorm, of two kinds, and LayerNorm."""
 
 from __future__ import annotations
 
