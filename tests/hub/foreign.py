@@ -27,6 +27,7 @@ LLAMA3 = {
 YARN = {"rope_type": "yarn", "rope_theta": 50.0, "factor": 4.0,
         "original_max_position_embeddings": 10}  # fmt: skip
 WINDOW = {"use_sliding_window": True, "sliding_window": 5}
+SOME = ["sliding_attention", "full_attention", "sliding_attention"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("llama", {}),
     ("llama", {"tie_word_embeddings": True, "head_dim": 6, "num_key_value_heads": 1}),
@@ -52,6 +53,18 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("smollm3", {"no_rope_layer_interval": 2}),
     ("smollm3", WINDOW | {"no_rope_layers": [1, 0, 0], "tie_word_embeddings": False,
                           "attention_bias": True, "mlp_bias": True}),
+    ("gemma", {"head_dim": 6}),
+    ("gemma", {"head_dim": 4, "hidden_act": "gelu", "tie_word_embeddings": False}),
+    ("gemma2", {"head_dim": 6, "sliding_window": 5, "query_pre_attn_scalar": 9,
+                "attn_logit_softcapping": 2.0, "final_logit_softcapping": 1.5}),
+    ("gemma2", {"head_dim": 256, "layer_types": SOME, "attn_logit_softcapping": None,
+                "final_logit_softcapping": None, "attention_bias": True}),
+    ("gemma3_text", {"head_dim": 6, "sliding_window": 5, "query_pre_attn_scalar": 9,
+                     "layer_types": ["full_attention", "sliding_attention", "sliding_attention"],
+                     "final_logit_softcapping": 1.5}),
+    ("gemma3_text", {"head_dim": 6, "sliding_window": 5, "layer_types": SOME, "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 500.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}}}),
 ]  # fmt: skip
 
 
