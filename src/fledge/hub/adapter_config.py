@@ -69,7 +69,8 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     if config.peft_type != "LORA":
         raise UserError(
             f"{path} is of an adapter of peft_type={config.peft_type[:40]}: fledge reads LORA "
-            "(also rank-stabilised, and DoRA). Merge it into its base with PEFT, and give that model."
+            "(also rank-stabilised, and DoRA). Merge it into its base with PEFT, and give that "
+            "model."
         )
     for pattern in (*config.rank_pattern, *config.alpha_pattern):
         try:

@@ -24,8 +24,9 @@ from fledge.hub.adapter_config import (
     write_adapter_config,
 )
 from fledge.hub.adapter_targets import Places, list_places
-from fledge.hub.families import EMBEDDING, HEAD, family_of
-from fledge.hub.weights_file import SCORE, read_weights
+from fledge.hub.families import family_of
+from fledge.hub.stored_weights import open_file
+from fledge.hub.weights_file import SCORE
 from fledge.json_file import json_text, read_json
 from fledge.models.language.adapters import (
     AdaptedLinear,
@@ -41,6 +42,7 @@ from fledge.text.tokenizer import Tokenizer
 
 WEIGHTS, NOTES = "adapter_model.safetensors", "fledge_adapter.json"
 _PREFIX = "base_model.model."
+_TIED = "embedding.weight", "head.weight"  # ours
 _DOWN, _UP, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
 
 
@@ -102,7 +104,7 @@ def put_on(
     It is another network where the embedding alone had learned, of a base whose output layer is
     tied to it. Raises UserError for an adapter of another base.
     """
-    config, held = read_adapter_config(folder), read_weights(folder / WEIGHTS)
+    config, held = read_adapter_config(folder), dict(open_file(folder / WEIGHTS))
     held = {_plain_name(name): tensor for name, tensor in held.items()}
     score = held.pop(SCORE, None)
     network = _untie(network, config, held)
@@ -120,6 +122,12 @@ def put_on(
     return network, score
 
 
+def _name_of(network: Any, ours: str) -> str:
+    """What a parameter of ours is called in the family's files."""
+    named = family_of(network).weights(network.config)
+    return next(weight.theirs[0][0] for weight in named if weight.ours == ours)
+
+
 def _plain_name(name: str) -> str:
     """A module's own: PEFT puts a prefix before it, older versions of it an adapter's name after
     `modules_to_save`.
@@ -131,16 +139,15 @@ def _untie(network: Any, config: AdapterConfig, held: dict[str, Tensor]) -> nn.M
     """Of a tied model PEFT lets the embedding or the output layer learn and leaves the other as it
     was, unless `ensure_weight_tying` says otherwise.
     """
-    sides = [w.theirs[0][0] for w in family_of(network).weights(network.config)
-             if w.ours in ("embedding.weight", "head.weight")]  # fmt: skip
-    if not network.config.tied or not any(name in held for name in sides):
+    embedding, head = (_name_of(network, side) for side in _TIED)
+    if not network.config.tied or not (embedding in held or head in held):
         return network
     if config.ensure_weight_tying:
-        held.pop(HEAD, None)  # the same once more
+        held.pop(head, None)  # the same once more
         return network
     sizes, state = replace(network.config, tied=False), dict(network.state_dict())
     apart = family_of(network).build(sizes, network.border)
-    apart.load_state_dict(state | {"head.weight": state["embedding.weight"].clone()})
+    apart.load_state_dict(state | {"head.weight": state["embedding.weight"].clone()}, assign=True)
     return apart
 
 
@@ -191,9 +198,10 @@ def save_adapter(
 ) -> None:
     """Write beside, sync, then rename. Raises OSError, the earlier folder intact."""
     adapters, (weights, trained) = list(list_adapters(network)), _gather(network)
-    tied = network.config.tied and EMBEDDING in trained
+    embedding, head = (_name_of(network, side) for side in _TIED)
+    tied = network.config.tied and embedding in trained
     if tied:  # PEFT asks for both
-        weights[_PREFIX + HEAD] = weights[_PREFIX + EMBEDDING].clone()
+        weights[_PREFIX + head] = weights[_PREFIX + embedding].clone()
     if score is not None:
         weights[_PREFIX + SCORE] = score.detach().cpu().contiguous()
     modules = [name.rpartition(".")[0] for name in trained]

@@ -37,10 +37,14 @@ def list_places(network: nn.Module) -> Places:
         module = weight.ours.removesuffix(_WEIGHT)
         inside = weight.ours.startswith("blocks.") and weight.ours.endswith(_WEIGHT)
         if inside and isinstance(network.get_submodule(module), nn.Linear):
+            if weight.layout is not None and weight.theirs[0][1] == tuple(held[weight.ours].shape):
+                continue  # rows in another order, in which an adapter's would have to be
             start, targets = 0, []
             for name, shape in weight.theirs:
-                targets.append(Target(name.removesuffix(_WEIGHT), start, start + shape[0]))
-                start += shape[0]
+                # A layout that turns a matrix around (GPT-2's) has one name.
+                rows = shape[0] if weight.layout is None else len(held[weight.ours])
+                targets.append(Target(name.removesuffix(_WEIGHT), start, start + rows))
+                start += rows
             linear[module] = targets
         if len(weight.theirs) == 1:
             ((name, _),) = weight.theirs

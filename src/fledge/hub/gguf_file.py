@@ -24,7 +24,19 @@ MAGIC, VERSION, ALIGNMENT = b"GGUF", 3, 32
 _READ_VERSIONS = (2, 3)
 _MOST_AXES = 8
 # number of a value's type -> struct's letter; 8 is a text, 9 a list
-_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_NUMBERS = {
+    0: "B",
+    1: "b",
+    2: "H",
+    3: "h",
+    4: "I",
+    5: "i",
+    6: "f",
+    7: "?",
+    10: "Q",
+    11: "q",
+    12: "d",
+}
 _TEXT, _LIST = 8, 9
 
 

@@ -22,7 +22,9 @@ _NAMED = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "paddi
 _ENDS = ("eos", "eot", "eom")  # token ids at which a model stops
 
 
-def read_tokenizer(fields: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], dict[str, Any], list[int]]:
+def read_tokenizer(
+    fields: Mapping[str, Any], path: Path
+) -> tuple[dict[str, Any], dict[str, Any], list[int]]:
     """tokenizer.json, tokenizer_config.json, and the ids that end a turn. Raises UserError."""
     kind, words = fields.get(PRE + "model"), fields.get(PRE + "tokens")
     if not isinstance(words, list) or not words or not isinstance(words[0], str):
@@ -47,7 +49,9 @@ def read_tokenizer(fields: Mapping[str, Any], path: Path) -> tuple[dict[str, Any
     config = _read_config(fields, words, path)
     if fields.get(PRE + "add_bos_token", kind == "llama") and "bos_token" in config:
         file["post_processor"] = _put_before(config["bos_token"], words.index(config["bos_token"]))
-    ends = [fields[PRE + f"{name}_token_id"] for name in _ENDS if PRE + f"{name}_token_id" in fields]
+    ends = [
+        fields[PRE + f"{name}_token_id"] for name in _ENDS if PRE + f"{name}_token_id" in fields
+    ]
     return file, config, ends
 
 
@@ -63,7 +67,9 @@ def _read_byte_level(fields: Mapping[str, Any], words: list[str], path: Path) ->
     vocabulary = {word: number for number, word in reversed(list(enumerate(words)))}
     for merge in merges:
         if len(merge) != 2 or not {*merge, "".join(merge)} <= vocabulary.keys():
-            raise UserError(f"{path} is damaged (the merge {' '.join(merge)[:60]!r} is of no tokens).")
+            raise UserError(
+                f"{path} is damaged (the merge {' '.join(merge)[:60]!r} is of no tokens)."
+            )
     return {
         **_frame(),
         "normalizer": splits.normalizer,
@@ -80,7 +86,9 @@ def _read_sentencepiece(
 ) -> dict[str, Any]:
     scores = fields.get(PRE + "scores")
     if not isinstance(scores, list) or len(scores) != len(words):
-        raise UserError(f"{path} holds a tokenizer without the scores of its tokens: fetch it again.")
+        raise UserError(
+            f"{path} holds a tokenizer without the scores of its tokens: fetch it again."
+        )
     vocabulary = {word: number for number, word in reversed(list(enumerate(words)))}
     lead = bool(fields.get(PRE + "add_space_prefix", True))
     spaces = [{"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}]
@@ -241,8 +249,8 @@ def _name_splits(file: Mapping[str, Any]) -> str:
         if steps == [_plain(step) for step in splits.steps] and whole == splits.whole:
             return name
     raise UserError(
-        "the tokenizer cuts words in a way that GGUF has no name for, so llama.cpp would give other "
-        "tokens: export it with format=hf."
+        "the tokenizer cuts words in a way that GGUF has no name for, so llama.cpp would give "
+        "other tokens: export it with format=hf."
     )
 
 
@@ -254,7 +262,7 @@ def _plain(step: Mapping[str, Any]) -> dict[str, Any]:
 def _write_sentencepiece(
     file: Mapping[str, Any], words: list[str], types: list[int]
 ) -> dict[str, Any]:
-    """Scores that make the merges: a word's is the rank of the first merge that makes it, below 0."""
+    """Scores that make the merges: a word's is below 0 by the rank of the first that makes it."""
     scores = [0.0] * len(words)
     place = file["model"]["vocab"]
     unknown = file["model"].get("unk_token")
