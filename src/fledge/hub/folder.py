@@ -26,8 +26,9 @@ from fledge.hub.adapter_folder import (
     save_adapter,
 )
 from fledge.hub.adapter_targets import ALL_LINEAR, choose_targets, choose_trained, list_places
-from fledge.hub.config_file import read_config, write_config
+from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
+from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
@@ -120,6 +121,8 @@ def find_model(path: Path) -> Path:
     """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError
     for anything else.
     """
+    if is_gguf(path):
+        return path
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if has_weights(folder) and (folder / "config.json").is_file():
             return folder
@@ -191,11 +194,14 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     check_model(folder)
     if holds_adapter(folder):
         return _load_with_adapter(folder)
-    family, config, raw = read_config(folder)
+    if is_gguf(folder):
+        raw, weights, tokenizer = open_gguf(folder)
+        family, config = check_config(raw, folder)
+    else:
+        family, config, raw = read_config(folder)
+        weights, tokenizer = open_weights(folder, family), load_tokenizer(folder)
     sizes = family.read_config(config, folder)
-    weights = open_weights(folder, family)
     check_header(weights, family, sizes, config.scalar, sizes.width)
-    tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
