@@ -114,7 +114,7 @@ def test_llama_cpp_foretells_the_same(folder: Path, tmp_path: Path) -> None:
     prompts = [TOKENS.encode(PROSE[at : at + 20 + 3 * at]) for at in range(50)]
     assert max(map(len, prompts)) > 50
     # ggml looks GELU up in a table of float16 numbers.
-    off = 5e-2 if "gelu" in model.network.config.activation else 2e-3
+    off = 0.15 if "gelu" in model.network.config.activation else 2e-3
     compared = 0
     for prompt, theirs in zip(prompts, foretell(tmp_path / "out.gguf", prompts), strict=True):
         if theirs is None:
