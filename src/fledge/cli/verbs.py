@@ -122,6 +122,12 @@ VERBS: dict[str, Verb] = {
         "TokenizerShowConfig",
         bare="tokenizer",
     ),
+    "export": Verb(
+        "a model for others: Hugging Face, PEFT, GGUF, Ollama",
+        "fledge.recipes.look.export",
+        "ExportConfig",
+        bare="run",
+    ),
     "runs": Verb(
         "list runs, with their lineage as a tree",
         "fledge.recipes.look.runs",
@@ -194,6 +200,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "TokenizerShowConfig": (
         'fledge tokenizer show tokenizer text="the cat"',
         'fledge tokenizer show runs/pretrain text="the cat"',
+    ),
+    "ExportConfig": (
+        "fledge export runs/tune format=gguf weights=q8_0",
+        "fledge export run=runs/tune format=merged out=for-others",
     ),
     "RunsConfig": ("fledge runs", "fledge runs root=elsewhere"),
     "ReportConfig": ("fledge report runs/align", "fledge report run=runs/demo out=road.html"),

@@ -177,13 +177,21 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
     return loaded
 
 
-def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
-    """A reward model. Raises UserError if the folder holds another kind of model."""
+def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:
+    """A model, and the score it gives where it is a reward model. Raises UserError."""
     loaded, score = _load(find_model(path), as_stored=False)
     if score is None:
-        raise UserError(f"{path} is not a reward model: make one with `fledge reward`.")
+        return loaded, None
     model = ScalarModel(loaded.network)
     model.head.linear.weight.data.copy_(score)
+    return loaded, model
+
+
+def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
+    """A reward model. Raises UserError if the folder holds another kind of model."""
+    loaded, model = load_any(path)
+    if model is None:
+        raise UserError(f"{path} is not a reward model: make one with `fledge reward`.")
     return model, loaded
 
 
