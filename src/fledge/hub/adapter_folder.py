@@ -24,6 +24,7 @@ from fledge.hub.adapter_config import (
     write_adapter_config,
 )
 from fledge.hub.adapter_targets import Places, list_places
+from fledge.hub.by_name import is_name
 from fledge.hub.families import family_of
 from fledge.hub.stored_weights import open_file
 from fledge.hub.weights_file import SCORE
@@ -78,7 +79,7 @@ def find_base(folder: Path) -> Base:
     said = read_adapter_config(folder).base_model_name_or_path
     notes = read_json(folder / NOTES, Notes) if (folder / NOTES).is_file() else None
     places = [*([Path(said)] if said else []), *([folder / notes.base] if notes else [])]
-    path = next((place for place in places if place.exists()), None)
+    path = next((place for place in places if place.exists() or is_name(place)), None)
     if path is None:
         raise UserError(
             f"the adapter in {folder} belongs to {said or 'a base that it does not name'}, which "

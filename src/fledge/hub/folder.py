@@ -26,6 +26,7 @@ from fledge.hub.adapter_folder import (
     save_adapter,
 )
 from fledge.hub.adapter_targets import ALL_LINEAR, choose_targets, choose_trained, list_places
+from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
@@ -55,6 +56,12 @@ class Loaded:
     folder: Path
     config: dict[str, Any]  # config.json, fledge's own entries included
     base: Base | None = None  # of an adapter
+    asked: Path | None = None  # what the user called it
+
+    @property
+    def source(self) -> Path:
+        """What a lineage calls it: as the user did, or the folder that a name on the hub became."""
+        return self.folder if self.asked is None or is_name(self.asked) else self.asked
 
     def policy(self, chunk: int = 1024) -> TokenPolicy:
         return TokenPolicy(
@@ -123,6 +130,8 @@ def find_model(path: Path) -> Path:
     """
     if is_gguf(path):
         return path
+    if is_name(path):
+        path = fetch_by_name(path)
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if has_weights(folder) and (folder / "config.json").is_file():
             return folder
@@ -174,7 +183,7 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
             f"{path} is a reward model, which scores texts and writes none: give the model it was "
             "made from."
         )
-    return loaded
+    return replace(loaded, asked=path)
 
 
 def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:

@@ -138,6 +138,8 @@ _WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 
 def weights_of(path: Path) -> Path | None:
     """The weights of a run, of its best agent or of a model folder; None where there are none."""
+    if path.suffix == ".gguf" and path.is_file():
+        return path
     own = path if is_of_a_run(path) else path / "model"
     places = (folder / name for folder in (find_standing(own), run_of(path)) for name in _WEIGHTS)
     return next((place for place in places if place.is_file()), None)

@@ -149,7 +149,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
         scorer = load_scorer(config.reward, base, scorer, config)
-    parents = [config.base, *([config.reward] if config.reward else [])]
+    parents = [base.source, *([config.reward] if config.reward else [])]
     texts = list_mixed_texts(settings)
     with start.begin(
         config, parents=parents, data=[config.task, *config.own_code], copied=texts

@@ -84,7 +84,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
     with start.begin(
-        config, parents=[config.base], data=[config.source, *config.own_code]
+        config, parents=[base.source], data=[config.source, *config.own_code]
     ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()
