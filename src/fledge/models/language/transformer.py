@@ -205,14 +205,17 @@ class Transformer(nn.Module):
         """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None
         is one document a row.
         """
-        c, length = self.config, tokens.shape[1]
-        self.reach_position(length)
+        c, t = self.config, tokens.shape[1]
+        self.reach_position(t)
         masks = {w: self._narrow(tokens, mask, w) for w in {c.window, *c.windows}}
         h = self.embed(tokens, self._places(tokens, mask))
-        names = [self.name_rotary(layer, length) for layer in range(c.layers)]
+        longest = t
+        if c.scaling.kind == "longrope" and mask is not None:
+            longest = int(mask.sum(-1).max())  # of its documents
+        names = [self.name_rotary(layer, longest) for layer in range(c.layers)]
         turns: dict[str, Turns | None] = {"": None}
         for name in {*names} - {""}:
-            turns[name] = getattr(self, name)(slice(0, length), h.dtype, h.device)
+            turns[name] = getattr(self, name)(slice(0, t), h.dtype, h.device)
         for layer, block in enumerate(self.blocks):
             h = block(h, turns[names[layer]], masks[c.window_of(layer)])
         return self.norm(h)
