@@ -1,4 +1,6 @@
-"""GPT-NeoX (Black et al. 2022) and StableLM (Bellagente et al. 2024): LayerNorm, heads turned in part, and attention and MLP may read the same hidden states."""
+"""GPT-NeoX (Black et al. 2022) and StableLM (Bellagente et al. 2024): LayerNorm, heads turned in
+part, and attention and MLP that may read the same hidden states.
+"""
 
 from __future__ import annotations
 
