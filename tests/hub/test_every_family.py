@@ -13,9 +13,11 @@ from torch import Tensor
 
 from fledge.engine.engine import Engine
 from fledge.engine.request import Request
-from fledge.hub.folder import load_model, save_model
+from fledge.hub.folder import load_model, load_reward_model, save_model
 from fledge.log_prob import cap_logits
+from fledge.models.language.heads import ScalarModel
 from tests.hub.foreign import CHARACTERS, VARIANTS, list_ids, load, make, rows, save
+from tests.subjects import seeded
 
 pytest.importorskip("transformers")
 every_variant = pytest.mark.parametrize(("family", "options"), VARIANTS, ids=list_ids())
@@ -83,3 +85,46 @@ def test_a_document_reads_the_same_alone_and_in_a_packed_row(
     packed = network(row, network.document_mask(row))
     torch.testing.assert_close(packed[:, :9], network(row[:, :9]), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(packed[:, 9:], network(row[:, 9:]), atol=1e-5, rtol=1e-5)
+
+
+@every_variant
+def test_every_weight_learns_in_either_precision(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    policy = load_model(save(make(family, options), tmp_path)).policy()
+    row = rows(24, 8).clamp(min=6)
+    row[0, 11] = CHARACTERS.begin
+    gradients = []
+    for autocast in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            policy.log_prob(row, row[:, 1:]).sum().backward()
+        gradients.append([p.grad for p in policy.parameters()])
+        policy.zero_grad()
+    for (name, _), one, other in zip(policy.named_parameters(), *gradients, strict=True):
+        assert one is not None, name
+        assert other is not None, name
+        assert one.isfinite().all(), name
+        assert one.abs().sum() > 0, name
+        # Where an expert is chosen by a hair, rounding chooses another.
+        if policy.network.config.experts is None:
+            torch.testing.assert_close(one, other, rtol=0, atol=0.2 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize(("family", "options"), list({f: (f, o) for f, o in VARIANTS}.values()))
+@torch.no_grad()
+def test_a_reward_model_scores_the_same_in_transformers(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    import transformers
+
+    model = ScalarModel(load_model(save(make(family, options), tmp_path / "theirs")).network)
+    torch.nn.init.normal_(model.head.linear.weight, generator=seeded(1))
+    save_model(tmp_path / "model", model.network, CHARACTERS, scalar=model)
+    read: Any = transformers.AutoModelForSequenceClassification.from_pretrained
+    again, report = read(tmp_path / "model", output_loading_info=True, attn_implementation="eager")
+    assert not any(report[name] for name in ("missing_keys", "mismatched_keys"))
+    texts = rows(9).clamp(min=6)
+    expected = again(texts).logits[:, 0]
+    assert (model.score(texts, torch.full((3,), 8)) - expected).abs().max() < 1e-4
+    scores, _ = load_reward_model(tmp_path / "model")
+    assert torch.equal(scores(texts), model(texts))
