@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from fledge.engine import generation
 from fledge.engine.forms import make_form
-from fledge.engine.generation import count_reach
+from fledge.engine.kv_cache import count_reach
+from fledge.log_prob import cap_logits
+from fledge.models.language.mixture import Experts
 from fledge.models.language.transformer import Transformer
 from tests.subjects import seeded, transformer
 
@@ -24,7 +26,17 @@ KINDS: list[dict[str, Any]] = [
     {"kv_heads": 2, "qk_norm": True, "tied": False},
     {"window": 4},
     {"window": 3, "kv_heads": 2, "qk_norm": True},
-]
+    {"windows": (3, 0), "score_cap": 1.5, "logit_cap": 2.0, "norm": "rms_from_one",
+     "norm_places": "around", "activation": "gelu_tanh", "embedding_scale": 4.0,
+     "score_scale": 0.3, "local_rope_theta": 30.0},
+    {"norm_places": "after", "qk_norm": True, "qk_norm_whole": True, "qkv_bias": True},
+    {"norm": "layer", "learned_positions": True, "qkv_bias": True, "out_bias": True,
+     "mlp_bias": True, "gated": False, "activation": "gelu", "kv_heads": 4},
+    {"norm": "layer", "residual": "parallel", "rotary_width": 2, "qkv_bias": True},
+    {"norm": "layer", "residual": "parallel, one norm", "rotary_width": 2, "windows": (0, 4)},
+    {"unturned": (1,), "out_bias": True, "mlp_bias": True, "window": 4},
+    {"experts": Experts(4, 2, 8, normalised=False, dense=(1,))},
+]  # fmt: skip
 
 
 def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
@@ -32,21 +44,21 @@ def tokens(rows: int, length: int, seed: int = 0) -> torch.Tensor:
 
 
 def logits_of(network: Transformer, row: torch.Tensor) -> torch.Tensor:
-    return network(row) @ network.unembedding.T
+    return cap_logits(network(row) @ network.unembedding.T, network.logit_cap)
 
 
 def subject(kind: dict[str, Any]) -> Transformer:
     """Norms that do something: their gains are not 1."""
     network = transformer(dtype=torch.float64, context=20, **kind).requires_grad_(False)
     for name, weight in network.named_parameters():
-        if "norm" in name:
+        if "norm" in name or name.endswith("bias"):
             weight.copy_(
                 1 + 0.3 * torch.randn(weight.shape, generator=seeded(len(name)), dtype=weight.dtype)
             )
     return network
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.sampled_from(KINDS),
     st.lists(st.tuples(st.integers(1, 6), st.integers(1, 5)), min_size=1, max_size=5),

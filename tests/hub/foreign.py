@@ -26,6 +26,10 @@ LLAMA3 = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "rope_theta": 50.0, "factor": 4.0,
         "original_max_position_embeddings": 10}  # fmt: skip
+LONG = {"rope_type": "longrope", "rope_theta": 50.0, "short_factor": [1.0, 1.5],
+        "long_factor": [2.0, 5.0]}  # fmt: skip
+GPT2 = {"vocab_size": 11, "n_embd": 16, "n_layer": 3, "n_head": 4, "n_positions": 40,
+        "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
 WINDOW = {"use_sliding_window": True, "sliding_window": 5}
 SOME = ["sliding_attention", "full_attention", "sliding_attention"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -65,6 +69,24 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("gemma3_text", {"head_dim": 6, "sliding_window": 5, "layer_types": SOME, "rope_parameters": {
         "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 500.0},
         "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}}}),
+    ("phi3", {"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}),
+    ("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 12,
+              "sliding_window": 7}),
+    ("phi3", {"rope_parameters": LONG | {"attention_factor": 1.7}, "max_position_embeddings": 40,
+              "original_max_position_embeddings": 40}),
+    ("olmo2", {}),
+    ("olmo2", {"attention_bias": True, "tie_word_embeddings": True, "num_key_value_heads": 4}),
+    ("gpt2", {}),
+    ("gpt2", {"n_inner": 20, "activation_function": "gelu", "tie_word_embeddings": False,
+              "scale_attn_weights": False}),
+    ("gpt_neox", {}),
+    ("gpt_neox", {"use_parallel_residual": False, "attention_bias": False, "rotary_pct": 1.0,
+                  "tie_word_embeddings": True, "hidden_act": "gelu_new"}),
+    ("stablelm", {"partial_rotary_factor": 0.5}),
+    ("stablelm", {"use_parallel_residual": True, "use_qkv_bias": True, "hidden_size": 32}),
+    ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    ("mixtral", {"num_local_experts": 3, "num_experts_per_tok": 1, "sliding_window": 5,
+                 "head_dim": 6, "tie_word_embeddings": True}),
 ]  # fmt: skip
 
 
@@ -73,12 +95,19 @@ def name(variant: tuple[str, dict[str, Any]]) -> str:
     return "-".join([family, *options])[:60]
 
 
+def list_sizes(model_type: str) -> dict[str, Any]:
+    """Of a model's config.json; of one that turns a quarter of each head, heads of 8."""
+    if model_type == "gpt2":
+        return GPT2
+    return COMMON | {"hidden_size": 32} if model_type == "gpt_neox" else COMMON
+
+
 @torch.no_grad()
 def make(model_type: str, options: dict[str, Any], seed: int = 0) -> Any:
     """A model of `transformers` with weights that make every part of it matter."""
     import transformers
 
-    config = transformers.AutoConfig.for_model(model_type, **COMMON | options)
+    config = transformers.AutoConfig.for_model(model_type, **list_sizes(model_type) | options)
     # of all families, whose fused kernels know no cap
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     for number, weight in enumerate(model.parameters()):
@@ -101,9 +130,8 @@ def load(folder: Path) -> tuple[Any, dict[str, Any]]:
     """As `transformers` reads it, and what it says of names."""
     import transformers
 
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, attn_implementation="eager"
-    )
+    read: Any = transformers.AutoModelForCausalLM.from_pretrained
+    return read(folder, output_loading_info=True, attn_implementation="eager")
 
 
 def rows(length: int = 24, count: int = 3) -> Tensor:

@@ -14,11 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fledge.errors import UserError
+from fledge.hub.families import find_family
 from fledge.hub.folder import load_model, load_reward_model, save_model
+from fledge.json_file import check_shape
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.transformer import Transformer, TransformerConfig
 from fledge.sample.generate import generate
 from fledge.text.tokenizer import train_tokenizer
+from tests.hub.foreign import VARIANTS, list_sizes
 from tests.subjects import seeded, transformer
 
 CHARACTERS = train_tokenizer("characters", ["abcde"])  # 11 tokens
@@ -68,11 +71,27 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-@pytest.fixture(params=["llama", "mistral", "qwen3"])
+def save_family(model_type: str, folder: Path) -> Path:
+    """A model of the first variant of a family, made and saved by us alone."""
+    options = next(options for family, options in VARIANTS if family == model_type)
+    family = find_family(model_type, folder)
+    entries = {"model_type": model_type, **list_sizes(model_type), **options}
+    config = check_shape({"rms_norm_eps": 1e-5, **entries}, family.config, "config.json")
+    network = Transformer(family.read_config(config, folder), generator=seeded(0))
+    save_model(folder, network, CHARACTERS)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == model_type
+    return folder
+
+
+@pytest.fixture(
+    params=[
+        model_type if model_type in ("llama", "mistral", "qwen3")
+        else pytest.param(model_type, marks=pytest.mark.slow)
+        for model_type in dict(VARIANTS)
+    ]
+)  # fmt: skip
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    sizes = {"llama": {}, "mistral": {"window": 5}, "qwen3": {"qk_norm": True}}[request.param]
-    save_model(tmp_path / "model", transformer(**sizes), CHARACTERS)
-    return tmp_path / "model"
+    return save_family(request.param, tmp_path / "model")
 
 
 @pytest.fixture
@@ -98,6 +117,8 @@ def test_no_value_of_a_config_is_believed_and_none_costs_memory(folder: Path) ->
         "rope_scaling",
         "layer_types",
         "use_sliding_window",
+        "no_rope_layers",
+        "mlp_only_layers",
     }:
         for odd in ODD:
             marked = json.dumps(config | {name: "MARK"}).replace('"MARK"', odd)

@@ -71,8 +71,7 @@ class Family:
     read_config: config.json, and the folder for what is said of it -> sizes; raises UserError for
         what the network cannot compute. write_config: back, without what every family writes.
     weights: one at a time, since sizes like 10⁹ layers may stand in a config.json.
-    build: may leave its parameters on the meta device, where they take no memory; they are filled
-        from the file one by one.
+    build: its parameters are then filled from the file one by one, whatever they were.
     adapt: sizes as the weights show them to be, where config.json may err. builds: whether a
         network is of this family.
     prefix: of names, that files of a bare trunk lack. renamed: names that some files have, and

@@ -147,6 +147,14 @@ def _need(value: Any, name: str, kind: str, where: str) -> Any:
     return value
 
 
+def write_part(turned: int, head: int) -> float:
+    """`partial_rotary_factor`: the share of a head that is turned, as `int(head * share)` reads
+    it.
+    """
+    share = turned / head
+    return share if int(head * share) == turned else math.nextafter(share, 1)
+
+
 def write_rope(theta: float, scaling: RopeScaling = UNSCALED) -> dict[str, Any]:
     """`rope_parameters` of a config.json."""
     s = scaling

@@ -15,6 +15,7 @@ from fledge.errors import UserError
 from fledge.hub.family import Family, Part
 from fledge.json_file import open_regular, read_json
 
+_OF_NO_TRUNK = ("lm_head.", "embed_out.", "score.")
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -136,7 +137,7 @@ def _translate(header: Mapping[str, Held], family: Family, place: Path) -> dict[
     known: dict[str, Held] = {}
     for name, held in header.items():
         own = family.renamed.get(name, name)
-        if bare and own == name and not name.startswith(("lm_head.", "score.")):
+        if bare and own == name and not name.startswith(_OF_NO_TRUNK):
             own = family.prefix + name
         if own in known:
             raise UserError(

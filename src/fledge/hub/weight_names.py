@@ -4,8 +4,8 @@ family, and the shapes, which its config gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from fledge.hub.family import Layout, Weight
 from fledge.models.language.transformer_config import TransformerConfig
@@ -18,7 +18,8 @@ TRANSPOSED = Layout(lambda theirs: theirs.T, lambda ours: ours.T)
 @dataclass(frozen=True)
 class Names:
     """block: a part of ours to theirs, which are joined to make it, or to the one that holds them
-    all. In the names of experts {} is their number. layout: of matrices and biases in `block`.
+    all. In the names of experts {} is their number. layout: of what is one tensor there, and lies
+    otherwise than ours.
     """
 
     embedding: str
@@ -27,7 +28,7 @@ class Names:
     layer: str  # with {} for its number
     block: Mapping[str, tuple[str, ...]]
     place: str = ""
-    layout: Mapping[str, Layout] = field(default_factory=dict)
+    layout: Callable[[TransformerConfig], Mapping[str, Layout]] = lambda c: {}
 
 
 LLAMA_NAMES = Names(
@@ -61,9 +62,10 @@ def list_weights(c: TransformerConfig, names: Names = LLAMA_NAMES) -> Iterator[W
     # Beside a tied embedding it is the same once more, or another that `adapt` finds.
     head = (f"{names.head}.weight", (c.vocab_size, c.width))
     yield Weight("head.weight", (head,), needed=not c.tied)
+    layouts = names.layout(c)
     for layer in range(c.layers):
         for ours, shapes in _list_parts(c, layer):
-            yield from _name(ours, shapes, layer, names)
+            yield from _name(ours, shapes, layer, names, layouts.get(ours))
         if c.has_experts(layer):
             yield from _list_experts(c, layer, names)
 
@@ -104,14 +106,17 @@ def _list_parts(
 
 
 def _name(
-    ours: str, shapes: Mapping[str, tuple[Shape, ...]], layer: int, names: Names
+    ours: str,
+    shapes: Mapping[str, tuple[Shape, ...]],
+    layer: int,
+    names: Names,
+    layout: Layout | None,
 ) -> Iterator[Weight]:
     theirs, begin = names.block[ours], names.layer.format(layer)
-    layout = names.layout.get(ours)
     for part, pieces in shapes.items():
+        own = None if layout is TRANSPOSED and part == "bias" else layout
         if len(theirs) == 1:  # in one piece there
             pieces = ((sum(shape[0] for shape in pieces), *pieces[0][1:]),)
-        own = layout if layout is not TRANSPOSED or part == "weight" else None
         if own is TRANSPOSED:
             pieces = (pieces[0][::-1],)
         named = tuple(

@@ -92,7 +92,7 @@ def fill(network: nn.Module, weights: StoredWeights, family: Family, dtype: torc
     """
     named = {weight.ours: weight for weight in family.weights(network.config)}
     for name, own in network.state_dict(keep_vars=True).items():
-        if own.is_meta or (isinstance(own, nn.Parameter) and own.dtype != dtype):
+        if isinstance(own, nn.Parameter) and own.dtype != dtype:
             room = torch.empty(own.shape, dtype=dtype)
             parent, _, leaf = name.rpartition(".")
             network.get_submodule(parent).register_parameter(leaf, nn.Parameter(room))

@@ -73,9 +73,7 @@ class Rotary(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def _make(self, length: int) -> tuple[Tensor, Tensor]:
-        # On the CPU also where modules are made on the meta device, to be filled later.
-        with torch.device("cpu"):
-            return rotary_table(length, self.width, self.theta, self.scaling, long=self.long)
+        return rotary_table(length, self.width, self.theta, self.scaling, long=self.long)
 
     def reach(self, length: int) -> None:
         """Hold the angles of so many positions."""
