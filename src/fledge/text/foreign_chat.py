@@ -12,7 +12,7 @@ that ends a turn.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -78,7 +78,7 @@ class ForeignChat:
             ids = self.tokenizer.encode_special(whole)
             return ids, [False] * len(ids)
         if rendering.template.marks_answers:
-            ids, spans = self._read_spans(rendering, whole, wanted)
+            ids, spans = self._read_spans(rendering, whole, wanted, reply)
         else:
             ids, spans = self._find_spans(rendering, whole, wanted)
         chosen = [False] * len(ids)
@@ -86,18 +86,26 @@ class ForeignChat:
             chosen[start:end] = [True] * (end - start)
         return ids, chosen
 
-    def find_turn_end(self) -> int | None:
-        """The special token with which the template ends an answer; None where it has none, or
-        there is no template.
+    def find_turn_end(self, stops: Collection[int]) -> int | None:
+        """The special token that ends an answer in the template and is none of the `stops`; None
+        where one of these ends it, or nothing does, or there is no template.
         """
-        question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+        question = {"role": "user", "content": "a"}
         try:
-            before = self.render([question], reply=True)[0]
-            ids = _Rendering(self, [question, answer], None).encode(2, False)
+            one, other = (
+                _Rendering(self, [question, {"role": "assistant", "content": text}], None).encode(
+                    2, False
+                )[::-1]
+                for text in ("b", "1.")
+            )
         except UserError:
             return None
-        after = ids[_count_equal(before, ids) :]
-        return next((token for token in after if token in self.tokenizer.special), None)
+        after = one[: _count_equal(one, other)][::-1]
+        special = self.tokenizer.special
+        place = next((i for i, token in enumerate(after) if token in special), None)
+        if place is None or set(after[place : place + 2]) & set(stops):
+            return None  # of two that follow at once, the second may be what the model ends with
+        return after[place]
 
     def find_reply(self, ids: Sequence[int]) -> int:
         """Where the assistant first speaks: after what stands between a question and its answer, or
@@ -152,27 +160,20 @@ class ForeignChat:
         return self.choose(tools).render(variables, marks)
 
     def _read_spans(
-        self, rendering: _Rendering, whole: SpecialText, wanted: list[int]
+        self, rendering: _Rendering, whole: SpecialText, wanted: list[int], reply: bool
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """The ids and what {% generation %} encloses of the answers in them."""
-        before, after = rendering.marks
-        pieces = re.split(f"([{before}{after}])", rendering.write_marked())
-        spans, length, start = [], 0, 0
-        for piece in pieces:
-            if piece == before:
-                start = length
-            elif piece == after:
-                spans.append((start, length))
-            else:
-                length += len(piece)
-        answers = [i for i, each in enumerate(rendering.messages) if each["role"] == "assistant"]
-        unmarked = "".join(piece for piece in pieces if piece not in (before, after))
-        if len(spans) != len(answers) or not whole.guarded.startswith(unmarked):
+        spans, unmarked = rendering.list_marked(len(rendering.messages), reply)
+        if not whole.guarded.startswith(unmarked):
             raise UserError(
-                f"the chat template of {self.whose} marks {len(spans)} answers in a conversation "
-                f"that has {len(answers)}: take a template whose {{% generation %}} encloses each."
+                f"the chat template of {self.whose} writes another text where answers are marked: "
+                "mend its {% generation %}."
             )
-        spans = [span for number, span in zip(answers, spans, strict=True) if number in wanted]
+        answers = [i for i, each in enumerate(rendering.messages) if each["role"] == "assistant"]
+        if wanted != answers:  # which of the marked texts are whose, conversation by conversation
+            ends = [len(rendering.list_marked(number + 1, False)[0]) for number in wanted]
+            starts = [len(rendering.list_marked(number, False)[0]) for number in wanted]
+            spans = [span for a, b in zip(starts, ends, strict=True) for span in spans[a:b]]
         places = [place for span in spans for place in span]
         ids, counts = self._split_at(whole, places)
         return ids, list(zip(counts[::2], counts[1::2], strict=True))
@@ -278,9 +279,24 @@ class _Rendering:
         text = self.chat._fill(self.messages[:count], reply, self.tools, {})
         return SpecialText(text, self.guard, self.chat.spellings)
 
-    def write_marked(self) -> str:
-        """The whole conversation with marks around what the assistant wrote."""
-        return self.chat._fill(self.messages, False, self.tools, {}, self.marks)
+    def list_marked(self, count: int, reply: bool) -> tuple[list[tuple[int, int]], str]:
+        """What {% generation %} encloses in the first `count` messages, as spans of the guarded
+        text; and that text.
+        """
+        if not count:
+            return [], ""
+        before, after = self.marks
+        text = self.chat._fill(self.messages[:count], reply, self.tools, {}, self.marks)
+        pieces = re.split(f"([{before}{after}])", text)
+        spans, length, start = [], 0, 0
+        for piece in pieces:
+            if piece == before:
+                start = length
+            elif piece == after:
+                spans.append((start, length))
+            else:
+                length += len(piece)
+        return spans, re.sub(f"[{before}{after}]", "", text)
 
     def encode(self, count: int, reply: bool) -> list[int]:
         return self.chat.tokenizer.encode_special(self.write(count, reply))
