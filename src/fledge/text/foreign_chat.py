@@ -101,6 +101,8 @@ class ForeignChat:
         except UserError:
             return None
         after = one[: _count_equal(one, other)][::-1]
+        if len(after) == len(one):
+            return None  # a template that does not show what is said
         special = self.tokenizer.special
         place = next((i for i, token in enumerate(after) if token in special), None)
         if place is None or set(after[place : place + 2]) & set(stops):
@@ -249,9 +251,15 @@ class ForeignChat:
             if ids[place] in self.tokenizer.ends:
                 return place + 1
         upto = rendering.encode(number + 1, False)
-        if ids[: len(upto)] != upto or len(upto) < start:
+        same = _count_equal(upto, ids)
+        if same == len(upto) >= start:
+            return same
+        # Some close an answer by another token where something follows it.
+        if same < start or upto[same] not in self.tokenizer.ends:
             raise self._explain_place(rendering.write(number + 1, False).text)
-        return len(upto)
+        if ids[same] not in self.tokenizer.special:
+            raise self._explain_place(rendering.write(number + 1, False).text)
+        return same + 1
 
     def _explain_place(self, before: str) -> UserError:
         return UserError(
