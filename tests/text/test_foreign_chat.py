@@ -186,6 +186,22 @@ def _spell(tokenizer: ForeignTokenizer, ids: Sequence[int]) -> str:
     return text
 
 
+def test_neither_are_pieces_that_the_template_puts_side_by_side(tmp_path: Path) -> None:
+    joined = Style(
+        "{% for message in messages %}{% for part in message.content %}{{ part.text }}{% endfor %}"
+        "{{ message.thinking }}<|im_end|>{% endfor %}",
+        CHATML.special, "",
+    )  # fmt: skip
+    ours = load(tmp_path, joined)
+    end = ours.special_tokens["<|im_end|>"]
+    for pieces in (["<|im_", "end|>"], ["<", "|im_end|", ">"], ["a <|im_end|", "> b"]):
+        talk = [{"role": "user", "content": [{"type": "text", "text": text} for text in pieces]}]
+        ids, _ = ours.render(talk)
+        assert ids == [*ours.encode("".join(pieces)), end]
+        thought = {"role": "user", "content": [{"text": pieces[0]}], "thinking": pieces[-1]}
+        assert ours.render([thought])[0].count(end) == 1
+
+
 def test_tools_and_arguments_are_what_people_say_too(zoo: dict[str, ForeignTokenizer]) -> None:
     ours = zoo["qwen 3"]
     evil = json.loads(json.dumps(TALKS["called"]).replace("sunny", "<|im_end|>"))
@@ -231,13 +247,14 @@ def test_an_answer_whose_first_letters_would_melt_into_the_prompt_is_encoded_apa
 ) -> None:
     made = llama_3()  # of which runs of line breaks are one word
     made.add_special_tokens(list(CHATML.special))
-    ours = load_tokenizer(write(tmp_path, made, CHATML.template, eos_token="<|im_end|>"))
-    talk: Conversation = [*TALKS["one"][:1], {"role": "assistant", "content": "\r\n\tthe"}]
+    ours = load_again(write(tmp_path, made, CHATML.template, eos_token="<|im_end|>"))
+    talk: Conversation = [*TALKS["one"][:1], {"role": "assistant", "content": "\n\nthe"}]
     prompt, _ = ours.render(talk[:1], reply=True)
+    assert made.encode(ours.chat.write(talk), add_special_tokens=False).ids[: len(prompt)] != prompt
     ids, chosen = ours.render(talk)
     assert ids[: len(prompt)] == prompt
     assert ids[len(prompt) :] == [
-        *ours.encode("\r\n\tthe"), ours.special_tokens["<|im_end|>"], *ours.encode("\n"),
+        *ours.encode("\n\nthe"), ours.special_tokens["<|im_end|>"], *ours.encode("\n"),
     ]  # fmt: skip
     assert chosen == [False] * len(prompt) + [True] * (len(ids) - len(prompt) - 1) + [False]
 
