@@ -6,7 +6,7 @@ prompt that waits for it ends, token by token, and ends with the first token tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -54,69 +54,92 @@ class Answers:
                 for number in wanted
             ]
             spans = [span for first, last in counts for span in spans[first:last]]
-        ids, counts = self._split_at([place for span in spans for place in span])
-        return ids, list(zip(counts[::2], counts[1::2], strict=True))
+        ids, places = self._split_at([place for span in spans for place in span])
+        return ids, [(places[start], places[end]) for start, end in spans if end > start]
 
     def _find_spans(self, wanted: Sequence[int]) -> tuple[list[int], list[Span]]:
-        prompts = [self.rendering.write(number, True).guarded for number in wanted]
-        whole = self.whole.guarded
-        places = [len(text) for text in prompts if whole.startswith(text) and text != whole]
-        ids, counts = self._split_at(places)
-        begun = dict(zip(places, counts, strict=True))
-        starts = [
-            begun[len(text)]
-            if whole.startswith(text) and len(text) in begun
-            else self._find_start(ids, number)
-            for number, text in zip(wanted, prompts, strict=True)
-        ]
-        limits = [*starts[1:], len(ids)]
-        return ids, [
-            (start, self._find_end(ids, number, start, limit))
-            for number, start, limit in zip(wanted, starts, limits, strict=True)
-        ]
+        prompts = {number: self.rendering.write(number, True) for number in wanted}
+        begun = {number: self._measure(text) for number, text in prompts.items()}
+        ids, places = self._split_at(begun.values())
+        starts = self._find_starts(ids, prompts, begun, places)
+        # Without a token that ends it, an answer goes as far as the conversation up to it.
+        unended = [number for number in wanted if self._find_end(ids, starts, number) is None]
+        shown = {number: self.rendering.write(number + 1, False) for number in unended}
+        whole = {number: self._measure(text) for number, text in shown.items()}
+        if any(whole.values()):
+            ids, places = self._split_at([*begun.values(), *whole.values()])
+            starts = self._find_starts(ids, prompts, begun, places)
+        spans: list[Span] = []
+        for number in wanted:
+            end = self._find_end(ids, starts, number)
+            if end is None and whole[number]:
+                end = places[whole[number]]
+            elif end is None:
+                end = self._find_other_end(ids, starts[number], shown[number])
+            spans.append((starts[number], end))
+        return ids, spans
 
-    def _find_start(self, ids: list[int], number: int) -> int:
+    def _measure(self, beginning: SpecialText) -> int:
+        """How much of the whole text a text is the beginning of: its length, or 0 for none."""
+        matches = self.whole.guarded.startswith(beginning.guarded)
+        return len(beginning.guarded) if matches else 0
+
+    def _find_starts(
+        self,
+        ids: list[int],
+        prompts: Mapping[int, SpecialText],
+        begun: Mapping[int, int],
+        places: Mapping[int, int],
+    ) -> dict[int, int]:
+        """Where the answers begin, by message."""
+        return {
+            number: places[begun[number]] if begun[number] else self._part(ids, number, prompt)
+            for number, prompt in prompts.items()
+        }
+
+    def _part(self, ids: list[int], number: int, prompt: SpecialText) -> int:
         """Where an answer begins whose prompt ends in what no answer of the past begins with, such
         as an open <think>: where the two part, if that is within what the prompt adds.
         """
-        prompt = self.rendering.write(number, True)
         start = count_equal(self.tokenizer.encode_special(prompt), ids)
         earlier = self.tokenizer.encode_special(self.rendering.write(number, False))
         if ids[: len(earlier)] != earlier or start <= len(earlier):
             raise self._explain(prompt)
         return start
 
-    def _find_end(self, ids: list[int], number: int, start: int, limit: int) -> int:
-        """Where the answer of a message ends: after what ends its turn or, without that, where the
-        conversation up to it does.
-        """
-        ends, special = self.tokenizer.ends, self.tokenizer.special
-        for place in range(start, limit):
-            if ids[place] in ends:
+    def _find_end(self, ids: list[int], starts: Mapping[int, int], number: int) -> int | None:
+        """After the first token that ends a turn, if the next answer does not begin before."""
+        later = [start for other, start in starts.items() if other > number]
+        for place in range(starts[number], min(later, default=len(ids))):
+            if ids[place] in self.tokenizer.ends:
                 return place + 1
-        text = self.rendering.write(number + 1, False)
-        upto = self.tokenizer.encode_special(text)
-        same = count_equal(upto, ids)
-        if same == len(upto) >= start:
-            return same
-        # Some close an answer by another token where something follows it.
-        if start <= same < len(upto) and upto[same] in ends and ids[same] in special:
-            return same + 1
-        raise self._explain(text)
+        return None
 
-    def _split_at(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
+    def _find_other_end(self, ids: list[int], start: int, shown: SpecialText) -> int:
+        """Some templates close an answer by another token where something follows it."""
+        upto = self.tokenizer.encode_special(shown)
+        place = count_equal(upto, ids)
+        closed = start <= place < len(upto) and upto[place] in self.tokenizer.ends
+        if not closed or ids[place] not in self.tokenizer.special:
+            raise self._explain(shown)
+        return place + 1
+
+    def _split_at(self, places: Iterable[int]) -> tuple[list[int], dict[int, int]]:
         """The ids, of which none goes across a place in the text, and how many come before each.
 
         They are those of the whole text, but where a token would go across: there both sides are
         encoded apart, as they are when a model is to go on with the one and has the other to say.
         """
+        wanted = sorted({place for place in places if place})
         ids = self.tokenizer.encode_special(self.whole)
         cuts: list[int] = []
-        for place in places:
+        for place in wanted:
             before = self.tokenizer.encode_special(self.whole.upto(place))
             if ids[: len(before)] != before:
                 cuts.append(place)
-        counts = [len(self._encode_apart(self.whole.upto(place), cuts)) for place in places]
+        counts = {0: 0} | {
+            place: len(self._encode_apart(self.whole.upto(place), cuts)) for place in wanted
+        }
         return self._encode_apart(self.whole, cuts), counts
 
     def _encode_apart(self, text: SpecialText, cuts: Sequence[int]) -> list[int]:
