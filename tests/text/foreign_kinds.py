@@ -26,6 +26,7 @@ PROSE = [
     "いろはにほへと ちりぬるを 我思う、故に我あり。\n",
     "Съешь же ещё этих мягких французских булок, да выпей чаю 😀👩‍👩‍👧\r\n\t",
     "user assistant system 3.14159 1,000,000 2024-07-26 im_start end eot_id INST\n",
+    "one\n\ntwo\n\n\nthree\n\n\n\n",
 ] * 20
 
 CHATML = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

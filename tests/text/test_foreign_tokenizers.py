@@ -208,14 +208,16 @@ def test_what_opens_closes_and_fills_is_what_the_files_say(tmp_path: Path) -> No
         tmp_path / "llama", llama_3(), bos_token="<|begin_of_text|>",
         eos_token={"content": "<|end_of_text|>", "special": True},
     )  # fmt: skip
-    (folder / "config.json").write_text('{"eos_token_id": 558, "pad_token_id": 3}')
-    (folder / "generation_config.json").write_text('{"eos_token_id": [558, 561]}')
+    library = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    begin, end, turn = (library.token_to_id(LLAMA3[i]) for i in (0, 1, 4))
+    (folder / "config.json").write_text(json.dumps({"eos_token_id": end, "pad_token_id": 3}))
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [end, turn]}))
     ours = load_tokenizer(folder)
-    assert (ours.prefix, ours.begin, ours.end, ours.pad) == ((557,), 557, 558, 3)
-    assert ours.ends == {558, 561}
-    assert (ours.opening, ours.closing, ours.border) == ((557,), (558,), None)
+    assert (ours.prefix, ours.begin, ours.end, ours.pad) == ((begin,), begin, end, 3)
+    assert ours.ends == {end, turn}
+    assert (ours.opening, ours.closing, ours.border) == ((begin,), (end,), None)
     assert ours.config_ids() == {
-        "bos_token_id": 557, "eos_token_id": [558, 561], "pad_token_id": 3,
+        "bos_token_id": begin, "eos_token_id": [end, turn], "pad_token_id": 3,
     }  # fmt: skip
     gpt = load_tokenizer(
         write(tmp_path / "gpt", byte_level(), bos_token="<|endoftext|>", eos_token="<|endoftext|>")

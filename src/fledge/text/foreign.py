@@ -106,7 +106,7 @@ class ForeignTokenizer(Tokenizer):
 
     @cached_property
     def _all_ends(self) -> frozenset[int]:
-        turn_end = self.chat.find_turn_end()
+        turn_end = self.chat.find_turn_end(self._stops)
         return self._stops if turn_end is None else self._stops | {turn_end}
 
     @property

@@ -28,8 +28,9 @@ from jinja2.visitor import NodeTransformer
 
 from fledge.errors import UserError
 
-MOST_STEPS = 1_000_000
+MOST_STEPS = 100_000
 MOST_CHARACTERS = 1 << 26
+MOST_ITEMS = 1 << 20  # of a list
 MOST_SECONDS = 30.0  # no honest template takes one; a slow machine is no fault of the template's
 
 _WIDE = re.compile(r"\d{5,}|\*")  # a width in a format
@@ -147,9 +148,9 @@ class _Environment(ImmutableSandboxedEnvironment):
         if operator == "*":
             for many, times in ((left, right), (right, left)):
                 if isinstance(many, str | Sequence) and isinstance(times, int):
-                    _check_size(len(many) * times)
+                    _check_size(len(many) * times, many)
         if operator == "+" and isinstance(left, Sequence) and isinstance(right, Sequence):
-            _check_size(len(left) + len(right))
+            _check_size(len(left) + len(right), left)
         if operator == "%" and isinstance(left, str) and _WIDE.search(left):
             raise SecurityError("it pads a text to a width of more than four digits")
         if operator in ("*", "**") and isinstance(left, int) and isinstance(right, int):
@@ -234,9 +235,10 @@ def _keep_private(match: re.Match[str]) -> str:
     return chr(code) if 0xE000 <= code < 0xF900 else match[0]
 
 
-def _check_size(size: int) -> None:
-    if size > MOST_CHARACTERS:
-        raise SecurityError(f"it makes a text or a list of more than {MOST_CHARACTERS:,} items")
+def _check_size(size: int, kind: object = "") -> None:
+    most = MOST_CHARACTERS if isinstance(kind, str) else MOST_ITEMS
+    if size > most:
+        raise SecurityError(f"it makes a text or a list with more than {most:,} items")
 
 
 def _check_arguments(values: Sequence[Any]) -> None:
