@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -14,6 +16,17 @@ from markupsafe import Markup
 
 from fledge.readable import READABLE
 from fledge.report.figures import format_size
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart with its heading; legend: the names of its lines, none where there is but one."""
+
+    title: str
+    unit: str
+    svg: Markup
+    legend: Sequence[str] = ()
+    caption: str = ""
 
 
 def render_page(package: str, template: str, content: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from fledge.recipes.language.text_data import TextFields
 from fledge.text.bpe import trace_word, word_pattern
 from fledge.text.corpus import Corpus
 from fledge.text.encoding import encode_documents
+from fledge.text.spelling import spell_token
 from fledge.text.tokenizer import (
     SPECIAL,
     Kind,
@@ -193,11 +194,3 @@ def _show_steps(tokenizer: Tokenizer, text: str, show: Show) -> list[dict[str, A
             steps.append({"word": word, "merge": ranks[merge] + 1, "pieces": split})
             show.line(f"{word!r:>16}  merge {ranks[merge] + 1}: {' '.join(map(repr, split))}")
     return steps
-
-
-def spell_token(token: bytes) -> str:
-    """A token's text, or its bytes in hexadecimal where they are not whole characters."""
-    try:
-        return token.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"bytes {token.hex(' ')}"
