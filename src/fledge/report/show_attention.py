@@ -37,7 +37,7 @@ def draw_attention(
 ) -> Page:
     """maps [layers, heads, T, T], rows sum to 1."""
     layers = maps.shape[0]
-    reach = f"a window of {window:,} tokens" if window else "every token before it, and itself"
+    reach = f"the last {window:,}" if window else "all before it"
     return Page(
         "attention",
         f"What each token of a text looks at in {source}: rows look, columns are looked at. Above "
@@ -46,7 +46,7 @@ def draw_attention(
             ("from", source),
             ("tokens", f"{len(names):,}"),
             ("layers × heads", f"{layers} × {maps.shape[1]}"),
-            ("may look at", reach),
+            ("a token looks at", reach),
         ),
         (
             Chapter(
@@ -55,13 +55,14 @@ def draw_attention(
                 "of a share, so that small ones show.",
                 [_draw(maps, large, names, width=560)],
                 formula="softmax(q·k / √d), over the tokens it may look at",
-                wide=True,
+                layout="wide",
             ),
             *[
                 Chapter(
                     f"Layer {layer}",
                     "",
                     [_draw(maps, each) for each in heads if each.layer == layer],
+                    layout="small",
                 )
                 for layer in range(1, layers + 1)
             ],

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup
 
@@ -19,8 +19,8 @@ from fledge.report.page import Picture, render_page
 
 @dataclass(frozen=True)
 class Chapter:
-    """rows: of a table, under `heads`; what is Markup in them stays as it is. wide: one picture a
-    row.
+    """rows: of a table, under `heads`; what is Markup in them stays as it is. layout: how many
+    pictures stand in a row.
     """
 
     title: str
@@ -29,7 +29,7 @@ class Chapter:
     heads: Sequence[str] = ()
     rows: Sequence[Sequence[Any]] = ()
     formula: str = ""
-    wide: bool = False
+    layout: Literal["usual", "wide", "small"] = "usual"
 
 
 @dataclass(frozen=True)

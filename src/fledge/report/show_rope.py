@@ -16,8 +16,10 @@ from fledge.report.heat_map import draw_heat_map
 from fledge.report.page import Picture
 from fledge.report.show_page import Chapter, Page
 
-_POSITIONS = (0, 1, 2, 4, 8, 16, 32, 64)
-_DIAL = 40  # pixels a dial
+_POSITIONS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+_DIAL = 58  # pixels a dial
+_NAMES = 108  # pixels for the names of the rows
+_BUCKETS = 40  # of distances, even on the scale of powers
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def draw_rope(
         (
             ("from", source),
             ("pairs", str(width // 2)),
-            ("theta", f"{theta:g}"),
+            ("theta", f"{theta:,g}"),
             ("context", f"{context:,}"),
         ),
         (
@@ -60,7 +62,7 @@ def draw_rope(
                 "first, long ones from the last.",
                 [_draw_turning(table, waves), _draw_angles(table)],
                 formula="θᵢ = theta^(−2i/d),   pair i at position m is turned by m·θᵢ",
-                wide=True,
+                layout="wide",
             ),
             Chapter(
                 "What theta and scaling change",
@@ -86,21 +88,23 @@ def _draw_turning(table: tuple[Tensor, Tensor], waves: Tensor) -> Picture:
     positions = [m for m in _POSITIONS if m < len(cos)]
     parts = []
     for column, m in enumerate(positions):
-        x = 96 + _DIAL * (column + 0.5)
+        x = _NAMES + _DIAL * (column + 0.5)
         parts.append(f'<text x="{x}" y="12" text-anchor="middle">{m}</text>')
     for row, pair in enumerate(pairs):
         y = 18 + _DIAL * (row + 0.5)
-        parts.append(f'<text x="88" y="{y - 2}" text-anchor="end">pair {pair}</text>')
-        parts.append(f'<text x="88" y="{y + 11}" text-anchor="end">1 in {waves[pair]:,.0f}</text>')
+        parts.append(f'<text x="{_NAMES - 8}" y="{y - 2}" text-anchor="end">pair {pair}</text>')
+        parts.append(
+            f'<text x="{_NAMES - 8}" y="{y + 11}" text-anchor="end">1 in {waves[pair]:,.0f}</text>'
+        )
         for column, m in enumerate(positions):
-            x, reach = 96 + _DIAL * (column + 0.5), 0.4 * _DIAL
+            x, reach = _NAMES + _DIAL * (column + 0.5), 0.4 * _DIAL
             end = x + reach * float(cos[m, pair]), y - reach * float(sin[m, half + pair])
             parts.append(
                 f'<circle class="dial" cx="{x}" cy="{y}" r="{reach}"/>'
                 f'<line class="hand" x1="{x}" y1="{y}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"/>'
                 f'<circle class="tip-of-hand" cx="{end[0]:.1f}" cy="{end[1]:.1f}" r="2.2"/>'
             )
-    size = 96 + _DIAL * len(positions) + 8, 22 + _DIAL * len(pairs)
+    size = _NAMES + _DIAL * len(positions) + 8, 22 + _DIAL * len(pairs)
     svg = Markup(
         f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" '
         f'aria-label="how far each pair has turned">{"".join(parts)}</svg>'
@@ -141,8 +145,7 @@ def _draw_wavelengths(curves: Curves, context: int) -> Picture:
 
 
 def _draw_products(curves: Curves) -> Picture:
-    x = [math.log10(1 + distance) for distance in curves.distances.tolist()]
-    series = [Series(name, x, product.tolist()) for name, product in curves.products.items()]
+    series = [_gather(name, curves.distances, product) for name, product in curves.products.items()]
     svg = draw_line_chart(
         series,
         x_label="log₁₀(1 + distance)",
@@ -155,5 +158,24 @@ def _draw_products(curves: Curves) -> Picture:
         svg,
         [one.name for one in series],
         "The mean of cos(distance · θᵢ) over the pairs: near is seen sharply, far away by the slow "
-        "pairs alone.",
+        "pairs alone. Lines: means over distances much alike; bands: from the least to the most.",
+    )
+
+
+def _gather(name: str, distances: Tensor, product: Tensor) -> Series:
+    """Far out the product swings from token to token: mean, least and most of each bucket."""
+    place = (1 + distances.double()).log10()
+    bucket = (place * (_BUCKETS - 1e-9) / place[-1].clamp_min(1e-9)).long()
+    inside = [bucket == number for number in bucket.unique()]
+    return Series(
+        name,
+        *(
+            [float(summary(values[each])) for each in inside]
+            for summary, values in (
+                (Tensor.mean, place),
+                (Tensor.mean, product),
+                (Tensor.min, product),
+                (Tensor.max, product),
+            )
+        ),
     )

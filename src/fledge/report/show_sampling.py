@@ -43,18 +43,18 @@ def draw_sampling(
         for name, stage in alone.items()
     ]
     steps = [
-        _draw_pair(after.name, before, after, names, shown, f"{after.removed:.1%} taken out")
+        _draw_pair(after.name, before, after, names, shown, _describe_removed(after))
         for before, after in pairwise(together)
     ]
     rows = [
         (
             stage.name,
             f"{stage.kept:,}",
-            f"{stage.removed:.1%}" if number else "",
+            f"{stage.removed:.1%}" if stage.removed else "",
             f"{stage.entropy:.3f}",
             f"{math.exp(stage.entropy):.1f}",
         )
-        for number, stage in enumerate(together)
+        for stage in together
     ]
     return Page(
         "sampling",
@@ -90,6 +90,10 @@ def draw_sampling(
             ),
         ),
     )
+
+
+def _describe_removed(stage: Stage) -> str:
+    return f"{stage.removed:.1%} of the mass taken out" if stage.removed else "nothing taken out"
 
 
 def _describe(source: str, prompt: str) -> str:

@@ -18,7 +18,7 @@ from fledge.report.show_page import check_show_page, write_show_page
 from fledge.runs.show import Show
 from fledge.text.spelling import name_tokens
 
-MOST = 512  # tokens: a map has their square
+MOST = 256  # tokens: a map has their square
 
 
 class ShowAttentionConfig(BaseModel):

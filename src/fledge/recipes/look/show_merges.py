@@ -41,7 +41,7 @@ class ShowMergesConfig(BaseModel):
         default=None,
         description="a tokenizer's folder or a run: its first merges are replayed on the text",
     )
-    merges: int = Field(default=32, ge=1, le=2000, description="how many steps")
+    merges: int = Field(default=20, ge=1, le=2000, description="how many steps")
     word: str = Field(default="seashells", min_length=1, description="the word to cut")
     out: Path = Field(default=Path("merges.html"), description="the page to write")
 

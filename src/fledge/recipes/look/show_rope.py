@@ -54,24 +54,24 @@ def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
     if config.base is not None:
         width, theta, context = read_sizes(config.base)
     distances = list_distances(context)
-    scaled = f"theta {theta:g}, positions / {config.scale:g}"
+    scaled = f"theta {theta:,g}, positions / {config.scale:g}"
     products = {
-        f"theta {theta:g}": measure_product(width, theta, distances),
-        f"theta {config.other_theta:g}": measure_product(width, config.other_theta, distances),
+        f"theta {theta:,g}": measure_product(width, theta, distances),
+        f"theta {config.other_theta:,g}": measure_product(width, config.other_theta, distances),
         scaled: measure_product(width, theta, distances, scale=config.scale),
     }
     wavelengths = {
-        f"theta {theta:g}": find_wavelengths(width, theta),
-        f"theta {config.other_theta:g}": find_wavelengths(width, config.other_theta),
+        f"theta {theta:,g}": find_wavelengths(width, theta),
+        f"theta {config.other_theta:,g}": find_wavelengths(width, config.other_theta),
         scaled: config.scale * find_wavelengths(width, theta),
     }
     apart = measure_places(width, theta, distances, context)
-    never = int((wavelengths[f"theta {theta:g}"] > context).sum())
+    never = int((wavelengths[f"theta {theta:,g}"] > context).sum())
     source = "built-in sizes" if config.base is None else str(config.base)
     curves = Curves(distances, products, wavelengths)
     table = rotary_table(min(context, 256), width, theta)
     write_show_page(config.out, draw_rope(source, width, theta, context, table, curves, apart))
-    waves = wavelengths[f"theta {theta:g}"]
+    waves = wavelengths[f"theta {theta:,g}"]
     show.line(
         f"{width // 2} pairs of dimensions: the fastest turns once in {waves[0]:.1f} tokens, the "
         f"slowest in {waves[-1]:,.0f}; {never} of them do not turn once in {context:,} tokens."

@@ -12,7 +12,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fledge.engine.logits import compute_raw_logits, list_forbidden
 from fledge.engine.request import Request
 from fledge.engine.stages import Stage, list_stages
 from fledge.errors import UserError
@@ -146,7 +145,7 @@ def ask(config: ShowSamplingConfig, base: Path) -> Start:
         raise UserError(f"said= is {len(said):,} tokens, where {room:,} fit: give less.")
     with torch.no_grad():
         hidden = policy.hidden(torch.tensor([[*prompt, *said]]))[:, -1]
-        raw = compute_raw_logits(policy.network, hidden, list_forbidden(policy))[0].float()
+        raw = policy.logits(hidden)[0]
     if not raw.logsumexp(-1).isfinite():
         raise UserError(
             f"{base} gives logits that are no finite numbers: its weights overflow, or hold values "
