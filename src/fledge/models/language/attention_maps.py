@@ -34,7 +34,8 @@ def attention_maps(network: Any, tokens: Tensor) -> Tensor:
 @contextmanager
 def _listen(network: Any, maps: list[Tensor]) -> Iterator[None]:
     """Every call of an `attend` adds its weights to `maps`."""
-    attentions = [getattr(block, "attention", None) for block in getattr(network, "blocks", [])]
+    blocks = getattr(network, "blocks", [])
+    attentions: list[Any] = [getattr(block, "attention", None) for block in blocks]
     if not attentions or not all(hasattr(each, "attend") for each in attentions):
         raise UserError(
             f"a {type(network).__name__} attends in a way of its own, which cannot be drawn: give "

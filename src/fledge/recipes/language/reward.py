@@ -11,6 +11,7 @@ from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.evaluate.preferences import judge_reward_model, measure_scale, score_pairs
 from fledge.hub.folder import load_model, save_model
 from fledge.models.language.heads import ScalarModel
+from fledge.next_command import write_command
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
 from fledge.runs.folder import Run
@@ -64,5 +65,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
         return course.finish(
             {"pairs": len(pairs)}, figures={judge.headline: judge.logged}, held_out=judge.items,
             censuses=preferences.censuses,
-            then=f"fledge align base={config.base} reward={course.run.folder} task=…",
+            then=write_command(
+                "align", base=config.base, reward=course.run.folder,
+                task=config.task or "reverse",
+                instead="" if config.task else "task=FILE.py with prompts of your own",
+            ),
         )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.recipes.language.text_data import TextFields
 from fledge.text.bpe import trace_word, word_pattern
 from fledge.text.corpus import Corpus
@@ -93,8 +94,18 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
         f"tokens, {result['bytes_per_token']:.2f} bytes of this text a token, "
         f"{result['seconds']:.1f} s"
     )
-    show.line(f'look at it: fledge tokenizer show {config.out} text="the cat"')
+    seen = write_command("tokenizer show", config.out, text=take_word(corpus))
+    show.line(f"look at it: {seen}")
     return result
+
+
+def take_word(corpus: Corpus) -> str:
+    """The first word of the text, whose characters every tokenizer of it knows."""
+    for document in corpus.documents():
+        for chunk in document.chunks():
+            for word in chunk.split():
+                return word[:24]
+    return ""
 
 
 def check_out(folder: Path) -> None:
