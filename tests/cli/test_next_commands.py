@@ -200,6 +200,16 @@ def test_a_line_that_says_what_is_next_has_its_command_from_write_command() -> N
                 assert not re.search(f"{SAYS}fledge", node.value), file
 
 
+def test_what_a_run_proposes_in_the_end_is_a_command() -> None:
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "then":
+                several = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+                for one in several:
+                    assert isinstance(one, ast.Call), file
+                    assert ast.unparse(one.func) == "write_command", file
+
+
 @pytest.mark.parametrize(
     ("place", "number"), [(place, i) for place, ways in PLACES.items() for i in range(len(ways))]
 )
