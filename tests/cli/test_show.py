@@ -104,6 +104,7 @@ def test_a_word_is_cut_by_the_merges_of_the_text(cli: Cli, tmp_path: Path) -> No
         ("show sampling prompt=the", "add base=RUN"),
         ("show sampling nowhere", "does not exist"),
         ("show sampling top_p=0", "top_p"),
+        ("show sampling temperature=1e-44", "temperature too small"),
         ("show sampling out=no/page.html", "there is no folder no"),
         ("show rope head_width=7", "head_width"),
         ("show attention {pretrain} layer=1", "give both, or neither"),

@@ -4,7 +4,6 @@ how many tokens the text is after it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,15 +29,15 @@ def trace_learning(words: Mapping[str, int], merges: Sequence[Merge]) -> Iterato
     pieces = {word: split_bytes(word) for word in words}
     tokens = sum(len(pieces[word]) * times for word, times in words.items())
     for number, merge in enumerate(merges, 1):
-        pairs: Counter[Merge] = Counter()
+        count = 0
         for word, times in words.items():
-            for pair in pairwise(pieces[word]):
-                pairs[pair] += times
-        for word, times in words.items():
-            joined = merge_word(pieces[word], merge, merge[0] + merge[1])
-            tokens -= (len(pieces[word]) - len(joined)) * times
-            pieces[word] = joined
-        yield MergeStep(number, merge, pairs[merge], tokens)
+            before = pieces[word]
+            if merge[0] not in before:  # as in most words
+                continue
+            count += times * sum(pair == merge for pair in pairwise(before))
+            pieces[word] = merge_word(before, merge, merge[0] + merge[1])
+            tokens -= (len(before) - len(pieces[word])) * times
+        yield MergeStep(number, merge, count, tokens)
 
 
 def split_bytes(word: str) -> list[bytes]:

@@ -19,6 +19,8 @@ def encode_context(model: Loaded, text: str, *, raw: bool) -> list[int]:
         ids = [*begin, *tokenizer.encode(text)]
     else:
         ids = encode_prompt(tokenizer, text)
+    if not ids:
+        raise UserError("the text is empty, and there is nothing to read: give one.")
     if len(ids) > context:
         raise UserError(
             f"the text is {len(ids):,} tokens and {model.folder} reads {context:,} at most: give a "

@@ -41,8 +41,10 @@ class ShowMergesConfig(BaseModel):
         default=None,
         description="a tokenizer's folder or a run: its first merges are replayed on the text",
     )
-    merges: int = Field(default=20, ge=1, le=2000, description="how many steps")
-    word: str = Field(default="seashells", min_length=1, description="the word to cut")
+    merges: int = Field(default=20, ge=1, le=500, description="how many steps")
+    word: str = Field(
+        default="seashells", min_length=1, max_length=200, description="the word to cut"
+    )
     out: Path = Field(default=Path("merges.html"), description="the page to write")
 
 

@@ -39,9 +39,12 @@ class ShowRopeConfig(BaseModel):
     theta: float = Field(
         default=10_000.0, gt=1, description="the slowest pairs turn 1/theta a step"
     )
-    other_theta: float = Field(default=500_000.0, gt=1, description="to compare with")
+    other_theta: float = Field(default=500_000.0, gt=1, le=1e12, description="to compare with")
     scale: float = Field(
-        default=4.0, ge=1, description="positions divided by it, as a model is stretched to read on"
+        default=4.0,
+        ge=1,
+        le=1e6,
+        description="positions divided by it, as a model is stretched to read on",
     )
     context: int = Field(default=2048, ge=8, le=131_072, description="positions that are drawn")
     out: Path = Field(default=Path("rope.html"), description="the page to write")

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from fledge.engine.request import Request
+from fledge.engine.row import NOT_FINITE
 from fledge.engine.stages import Stage, list_stages
 from fledge.errors import UserError
 from fledge.hub.folder import load_model
@@ -99,6 +100,8 @@ def show_sampling(config: ShowSamplingConfig, show: Show) -> dict[str, Any]:
         name: list_stages(start.raw, make_request(start, part, these), start.said)[-1]
         for name, part, these in list_parts(rule, penalties)
     }
+    if not all(each.probability.isfinite().all() for each in (*together, *alone.values())):
+        raise UserError(NOT_FINITE)
     sweep = [0.1 * step for step in range(1, 21)]
     spread = [
         list_stages(start.raw, make_request(start, Decoding(t), (1.0, 0.0)))[-1].entropy
