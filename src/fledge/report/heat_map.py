@@ -1,4 +1,4 @@
-"""A matrix as a picture: one dot a number, the darker the larger, in a colour that shows on light
+"""A matrix as a picture: one dot a number, the deeper the larger, in a colour that shows on light
 paper and on dark.
 """
 

@@ -51,8 +51,8 @@ def draw_attention(
         (
             Chapter(
                 f"Layer {large.layer}, head {large.head}",
-                "Each row is one token’s attention and sums to 1. The darkness is the square root "
-                "of a share, so that small ones show.",
+                "Each row is one token’s attention and sums to 1. The depth of the colour is the "
+                "square root of a share, so that small ones show.",
                 [_draw(maps, large, names, width=560)],
                 formula="softmax(q·k / √d), over the tokens it may look at",
                 layout="wide",
