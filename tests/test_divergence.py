@@ -148,3 +148,17 @@ def test_no_position_is_a_loss_of_zero_with_a_gradient() -> None:
     value = divergence(forward_kl, torch.zeros(0, 4), weight, hidden, weight)
     assert value.shape == (0,)
     value.sum().backward()
+
+
+def test_each_side_has_a_cap_of_its_own() -> None:
+    teacher_hidden, teacher_weight, hidden, weight = inputs()
+
+    def capped(hidden: Tensor, weight: Tensor, cap: float) -> Tensor:
+        return (cap * torch.tanh(hidden @ weight.T / cap)).log_softmax(-1)
+
+    wanted = forward_kl(capped(teacher_hidden, teacher_weight, 1.5), capped(hidden, weight, 3.0))
+    value = divergence(forward_kl, *inputs(), caps=(1.5, 3.0))
+    torch.testing.assert_close(value, wanted)
+    given = inputs()
+    own = torch.autograd.grad(divergence(forward_kl, *given, caps=(1.5, 3.0)).sum(), given[2:])
+    torch.testing.assert_close(own, torch.autograd.grad(wanted.sum(), (hidden, weight)))

@@ -293,3 +293,23 @@ def test_a_greedy_rule_has_no_log_probability_to_train_on() -> None:
     hidden, weight, action, _ = problem()
     with pytest.raises(ValueError, match="greedy"):
         log_prob(hidden, weight, action, Decoding(temperature=0))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_capped_logits_have_the_chances_and_gradients_of_their_formula(rule: Decoding) -> None:
+    """In float64: torch's own gradient of the formula, written out, is the oracle."""
+    n, v, d, cap = 7, 9, 4, 2.0
+    hidden, weight = (
+        torch.randn(k, d, generator=seeded(k), dtype=torch.float64).requires_grad_() for k in (n, v)
+    )
+    allowed = torch.arange(v) != 3
+    logits = cap * torch.tanh((hidden @ weight.T) / cap)
+    p = restrict(logits, rule, allowed).log_softmax(-1)
+    action = p.detach().argmax(-1)
+    chance = p.gather(-1, action[:, None]).squeeze(-1)
+    spread = -(p.exp() * p.masked_fill(p == -torch.inf, 0)).sum(-1)
+    wanted = torch.autograd.grad((chance * action + 2 * spread).sum(), (hidden, weight))
+    said = log_prob(hidden, weight, action, rule, allowed, chunk=3, entropy=True, cap=cap)
+    torch.testing.assert_close(said, (chance, spread))
+    own = torch.autograd.grad((said[0] * action + 2 * said[1]).sum(), (hidden, weight))
+    torch.testing.assert_close(own, wanted)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from fledge.log_prob import cap_logits
+
 # log p_teacher [N, V], log p_student [N, V] -> [N], nats
 Divergence = Callable[[Tensor, Tensor], Tensor]
 
@@ -49,6 +51,7 @@ def divergence(
     allowed: Tensor | None = None,
     *,
     chunk: int = 1024,
+    caps: tuple[float, float] = (0.0, 0.0),
 ) -> Tensor:
     """`kind` at N positions.  teacher_hidden [N, D'], teacher_weight [V, D'], hidden [N, D], weight
     [V, D] -> [N]
@@ -56,12 +59,12 @@ def divergence(
     allowed: [V] bool, the tokens that are actions; both distributions are renormalised over them.
     Softmax in float32 or better whatever the products' precision. `chunk` rows of logits exist at a
     time, in the backward pass too, where they are computed again: it changes memory and never the
-    result.
+    result. caps: of the teacher's and of the student's logits.
     """
     if allowed is not None:
         teacher_weight, weight = teacher_weight[allowed], weight[allowed]
     again = partial(
-        checkpoint, partial(_piece, kind), use_reentrant=False, preserve_rng_state=False
+        checkpoint, partial(_piece, kind, caps), use_reentrant=False, preserve_rng_state=False
     )
     pieces = [
         again(teacher_hidden[a : a + chunk], teacher_weight, hidden[a : a + chunk], weight)
@@ -72,12 +75,17 @@ def divergence(
 
 
 def _piece(
-    kind: Divergence, teacher_hidden: Tensor, teacher_weight: Tensor, hidden: Tensor, weight: Tensor
+    kind: Divergence,
+    caps: tuple[float, float],
+    teacher_hidden: Tensor,
+    teacher_weight: Tensor,
+    hidden: Tensor,
+    weight: Tensor,
 ) -> Tensor:
-    return kind(_log_softmax(teacher_hidden, teacher_weight), _log_softmax(hidden, weight))
+    teacher, student = (teacher_hidden, teacher_weight), (hidden, weight)
+    return kind(*(_log_softmax(*of, cap) for of, cap in zip((teacher, student), caps, strict=True)))
 
 
-def _log_softmax(hidden: Tensor, weight: Tensor) -> Tensor:
+def _log_softmax(hidden: Tensor, weight: Tensor, cap: float) -> Tensor:
     """[N, D], [V, D] -> [N, V]"""
-    logits = hidden @ weight.T
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+    return cap_logits(hidden @ weight.T, cap).log_softmax(-1)

@@ -126,6 +126,7 @@ class _ChunkedLogProb(torch.autograd.Function):
         allowed: Tensor | None,
         chunk: int,
         entropy: bool,
+        cap: float,
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
         dtype = torch.promote_types(hidden.dtype, torch.float32)
@@ -135,28 +136,30 @@ class _ChunkedLogProb(torch.autograd.Function):
         banned = None if allowed is None else (~allowed).nonzero().squeeze(-1)
         for a in range(0, n, chunk):
             part = slice(a, a + chunk)
-            logits = _logits(hidden[part], weight, rule, banned, action[part])
+            logits = _logits(cap_logits(hidden[part] @ weight.T, cap), rule, banned, action[part])
             logp[part] = logits.gather(-1, action[part, None]).squeeze(-1)
             normaliser[part] = logits.logsumexp(-1)
             if entropy:
                 p = (logits - normaliser[part, None]).exp()
                 spread[part] = normaliser[part] - (p * logits.masked_fill(p == 0, 0.0)).sum(-1)
         ctx.save_for_backward(hidden, weight, action, banned, normaliser)
-        ctx.rule, ctx.chunk, ctx.entropy = rule, chunk, entropy
+        ctx.rule, ctx.chunk, ctx.entropy, ctx.cap = rule, chunk, entropy, cap
         return logp - normaliser, spread
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         g_logp, g_entropy = gradients
         hidden, weight, action, banned, normaliser = ctx.saved_tensors
-        rule, chunk = ctx.rule, ctx.chunk
+        rule, chunk, cap = ctx.rule, ctx.chunk, ctx.cap
         scale = rule.temperature if rule.temperature not in (0, 1) else 1.0
         g_hidden = torch.empty_like(hidden)
         g_weight = torch.zeros_like(weight, dtype=normaliser.dtype)
         for a in range(0, hidden.shape[0], chunk):
             part = slice(a, a + chunk)
             h = hidden[part]
-            logp = _logits(h, weight, rule, banned, action[part]).sub_(normaliser[part, None])
+            logits = cap_logits(h @ weight.T, cap)
+            slope = 1 - (logits / cap).square_() if cap else None
+            logp = _logits(logits, rule, banned, action[part]).sub_(normaliser[part, None])
             if ctx.entropy:  # ∂H/∂logit = −p (log p + H)
                 p = logp.exp()
                 surprise = logp.masked_fill_(p == 0, 0.0)
@@ -167,19 +170,31 @@ class _ChunkedLogProb(torch.autograd.Function):
             g.scatter_add_(-1, action[part, None], g_logp[part, None])
             if scale != 1.0:
                 g /= scale
+            if slope is not None:
+                g *= slope
             g = g.to(h.dtype)
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
-        return g_hidden, g_weight.to(weight.dtype), None, None, None, None, None
+        return g_hidden, g_weight.to(weight.dtype), None, None, None, None, None, None
 
 
-def _logits(
-    hidden: Tensor, weight: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor
-) -> Tensor:
-    """Fresh logits of a chunk under the rule, in float32 or better; `banned` are the numbers of the
-    tokens that are no actions.
+def cap_logits(raw: Tensor, cap: float) -> Tensor:
+    """c·tanh(z / c) of the logits z (Gemma Team 2024b, §2), z where c = 0; in float32 or better.
+    [N, V] -> [N, V]
     """
-    logits = (hidden @ weight.T).to(torch.promote_types(hidden.dtype, torch.float32))
+    logits = raw.to(torch.promote_types(raw.dtype, torch.float32))
+    return cap * torch.tanh(logits / cap) if cap else logits
+
+
+def find_cap(network: Any) -> float:
+    """The cap of a network's logits; most networks have none, and need not say so."""
+    return getattr(network, "logit_cap", 0.0)
+
+
+def _logits(logits: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor) -> Tensor:
+    """A chunk's fresh logits under the rule; `banned` are the numbers of the tokens that are no
+    actions.
+    """
     if banned is not None:
         # A few columns; `masked_fill` would read and write them all.
         logits.index_fill_(-1, banned, float("-inf"))
@@ -195,12 +210,14 @@ def log_prob(
     *,
     chunk: int = 1024,
     entropy: bool = False,
+    cap: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """log π(action) and entropy (nats; zeros unless asked for) under the rule.  hidden [N, D],
     weight [V, D] -> [N], [N]
 
     Softmax in float32 or better whatever the matrix product's precision. `chunk` rows of logits
-    exist at a time; it changes memory and never the result.
+    exist at a time; it changes memory and never the result. cap: of the logits, as in
+    `cap_logits`.
     """
     if rule.greedy:
         raise ValueError(
@@ -212,4 +229,4 @@ def log_prob(
         )
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
-        return apply(hidden, weight, action, rule, allowed, chunk, entropy)
+        return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fledge.log_prob import PLAIN, Decoding, log_prob, restrict
+from fledge.log_prob import PLAIN, Decoding, cap_logits, find_cap, log_prob, restrict
 from fledge.weights_version import count_changes, raise_version, read_version
 
 
@@ -30,7 +30,7 @@ class Policy(Protocol):
 
 class TokenNetwork(Protocol):
     """What TokenPolicy asks of a network: hidden states for rows. The token engine samples from any
-    that is causal.
+    that is causal. One whose logits are capped says so by an attribute `logit_cap`.
     """
 
     config: Any  # with `vocab_size` and `context`
@@ -121,6 +121,7 @@ class TokenPolicy(nn.Module):
             self.allowed,
             chunk=self.chunk,
             entropy=entropy,
+            cap=find_cap(self.network),
         )
 
     def logits(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
@@ -131,9 +132,7 @@ class TokenPolicy(nn.Module):
         where rounding would now put them off it.
         """
         raw = hidden @ self.network.unembedding.T
-        return restrict(
-            raw.to(torch.promote_types(raw.dtype, torch.float32)), self.rule, self.allowed, keep
-        )
+        return restrict(cap_logits(raw, find_cap(self.network)), self.rule, self.allowed, keep)
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
         """‖∇ log π(a_t|s_t)‖² with respect to the logits, ‖e_a − p‖² = 1 − 2 p(a) + Σ_v p(v)²; 0

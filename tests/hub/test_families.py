@@ -26,7 +26,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
 from fledge.text.tokenizer import train_tokenizer
 from tests.engine.foreign import Mixer, MixerSizes
-from tests.hub.qwen2 import QWEN2, BiasedTransformer
+from tests.hub.arcee import ARCEE, SquaredTransformer
 from tests.subjects import seeded, transformer
 
 CHARACTERS = train_tokenizer("characters", ["abcde"])  # 11 tokens
@@ -73,21 +73,21 @@ MIXER = Family(
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(families, "_known", dict(families._known))
     register_family(MIXER)
-    register_family(QWEN2)
+    register_family(ARCEE)
 
 
-def biased() -> Transformer:
-    network = BiasedTransformer(transformer().config, generator=seeded(1))
+def squared() -> Transformer:
+    network = SquaredTransformer(transformer(gated=False).config, generator=seeded(1))
     with torch.no_grad():
         for weight in network.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape, generator=seeded(len(weight))))
     return network
 
 
-MAKERS = [biased, lambda: Mixer(MixerSizes())]
+MAKERS = [squared, lambda: Mixer(MixerSizes())]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["qwen2", "mixer"])
+@pytest.mark.parametrize("make", MAKERS, ids=["arcee", "mixer"])
 def test_a_network_of_a_users_family_goes_out_and_in(make: Any, tmp_path: Path) -> None:
     network = make()
     save_model(tmp_path / "model", network, CHARACTERS)
@@ -105,7 +105,7 @@ def test_a_network_of_a_users_family_goes_out_and_in(make: Any, tmp_path: Path) 
     assert torch.equal(again(tokens), scalar(tokens))
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=["qwen2", "mixer"])
+@pytest.mark.parametrize("make", MAKERS, ids=["arcee", "mixer"])
 def test_what_was_read_is_sampled_and_the_trainer_says_the_same(make: Any, tmp_path: Path) -> None:
     save_model(tmp_path / "model", make(), CHARACTERS)
     policy = load_model(tmp_path / "model").policy()
@@ -119,10 +119,10 @@ def test_what_was_read_is_sampled_and_the_trainer_says_the_same(make: Any, tmp_p
 @torch.no_grad()
 def test_the_variant_is_what_transformers_makes_of_it(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    network = biased()
+    network = squared()
     save_model(tmp_path / "model", network, CHARACTERS)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "model").float()
-    assert type(theirs).__name__ == "Qwen2ForCausalLM"
+    assert type(theirs).__name__ == "ArceeForCausalLM"
     tokens = torch.randint(2, 11, (2, 12), generator=seeded(3))
     assert (network(tokens) @ network.unembedding.T - theirs(tokens).logits).abs().max() < 1e-4
 
@@ -159,7 +159,7 @@ def test_a_network_of_no_family_is_refused_and_not_written_as_another(tmp_path: 
             super().__init__(transformer().config)
             self.extra = nn.Parameter(torch.ones(3))
 
-    for network, message in ((Stranger(), "Stranger is of no family"), (Wider(), "has extra")):
+    for network, message in ((Stranger(), "Stranger is of no family"), (Wider(), "Wider is of no")):
         with pytest.raises(UserError, match=message):
             save_model(tmp_path / "model", network, CHARACTERS)
         assert not (tmp_path / "model").exists()

@@ -167,7 +167,10 @@ def test_layer_types_decide_as_in_transformers(
     assert load_model(tmp_path / "model").network.config.window == (4 if slides else 0)
     assert (logits(tmp_path / "model") - theirs(tmp_path / "model")).abs().max() < 1e-4
     rewrite(tmp_path / "model", layer_types=["sliding_attention", "full_attention"])
-    with pytest.raises(UserError, match="some layers only"):
+    assert load_model(tmp_path / "model").network.config.windows == (4, 0)
+    assert (logits(tmp_path / "model") - theirs(tmp_path / "model")).abs().max() < 1e-4
+    rewrite(tmp_path / "model", layer_types=["sliding_attention", "chunked_attention"])
+    with pytest.raises(UserError, match="'chunked_attention': fledge reads full_attention"):
         load_model(tmp_path / "model")
 
 
@@ -262,7 +265,7 @@ def test_a_context_of_millions_is_held_when_it_is_used(llama: Path) -> None:
     long = torch.randint(6, 11, (1, 9000), generator=seeded(5))
     assert network(long).isfinite().all()
     assert torch.equal(network(tokens()), short)
-    assert len(network.cos) < 20_000
+    assert len(network.rotary.cos) < 20_000
 
 
 def test_scores_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -146,10 +146,10 @@ def change_config(folder: Path, **entries: Any) -> None:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"model_type": "gpt2"}, "gpt2"),
-        ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0}}, "yarn"),
-        ({"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
-        ({"hidden_act": "gelu"}, "hidden_act=gelu"),
+        ({"model_type": "rwkv"}, "rwkv"),
+        ({"rope_parameters": {"rope_type": "spiral", "factor": 2.0}}, "by 'spiral': fledge reads"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "without a factor"),
+        ({"hidden_act": "relu6"}, "hidden_act=relu6: fledge reads models with hidden_act of silu"),
         ({"hidden_size": 32}, "config.json asks for"),
         ({"num_hidden_layers": 3}, "model.layers.2"),
         ({"num_key_value_heads": 4}, "config.json asks for"),
@@ -192,11 +192,4 @@ def test_truncated_weights_are_refused(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
-        load_model(folder)
-
-
-def test_a_sharded_folder_is_refused_by_name(folder: Path) -> None:
-    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
-    (folder / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(UserError, match="several shards"):
         load_model(folder)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fledge.engine.generation import Generation, GenerationTransformer
 from fledge.engine.slow_form import SlowForm
-from fledge.models.language.transformer import Transformer
+from fledge.models.language.transformer import Transformer, TransformerConfig
 
 _FAST: dict[type, Callable[[Any, Generation], Any]] = {Transformer: GenerationTransformer}
 
@@ -25,4 +25,15 @@ def make_form(network: Any, precision: Generation = "fp32") -> Any:
     """The network as it is now. The slow form knows no precision but the network's own."""
     # A class that is derived may compute something else, and then its parent's form would be wrong.
     make = _FAST.get(type(network))
-    return SlowForm(network) if make is None else make(network, precision)
+    if make is None or (isinstance(network, Transformer) and not _is_plain(network)):
+        return SlowForm(network)
+    return make(network, precision)
+
+
+def _is_plain(network: Transformer) -> bool:
+    """Whether it is a transformer of ours, with none of the choices that other families make."""
+    c = network.config
+    return c == TransformerConfig(
+        c.vocab_size, c.context, c.layers, c.width, c.heads, c.kv_heads, c.mlp_width, c.tied,
+        c.qk_norm, c.rope_theta, c.norm_eps, c.head_width, c.window,
+    )  # fmt: skip

@@ -140,12 +140,12 @@ class GenerationTransformer:
         self.embedding = network.embedding.weight
         self.border = network.border
         real = torch.promote_types(self.embedding.dtype, torch.float32)
-        self.turn = build_turns(network.cos, network.sin, real)
+        self.turn = build_turns(network.rotary.cos, network.rotary.sin, real)
         self.norm_eps = torch.tensor(c.norm_eps, dtype=real, device=self.embedding.device)
         self.compute = torch.bfloat16 if precision == "bf16" else self.embedding.dtype
         self.real, self.narrow = real, torch.bfloat16 if precision == "bf16" else real
         self.layers = [self._lay_out(block, precision) for block in network.blocks]
-        self.unembed = self._product(network.unembedding * network.norm.weight, precision)
+        self.unembed = self._product(network.unembedding * network.norm.gain(), precision)
 
     def _lay_out(self, block: Any, precision: Generation) -> tuple[Any, ...]:
         """The products of one layer (qkv, out, gate, up, down), and the gains of queries and keys.
@@ -185,7 +185,7 @@ class GenerationTransformer:
         if len(self.turn) < last:
             # The network keeps the longer table for the next form of itself.
             self.network.reach_position(last)
-            self.turn = build_turns(self.network.cos, self.network.sin, self.real)
+            self.turn = build_turns(self.network.rotary.cos, self.network.rotary.sin, self.real)
         like = torch.empty(0, dtype=dtype, device=self.turn.device)
         return KVCache(c.layers, slots, c.kv_heads, positions, c.head_width, like, block)
 

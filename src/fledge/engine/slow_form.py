@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fledge.log_prob import cap_logits, find_cap
+
 
 class TokenCache:
     """What a KV cache is to a fast form: the tokens of each slot, which are read anew each time."""
@@ -85,5 +87,4 @@ class SlowForm:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, V], in float32 or better"""
-        raw = hidden @ self.network.unembedding.T
-        return raw.to(torch.promote_types(raw.dtype, torch.float32))
+        return cap_logits(hidden @ self.network.unembedding.T, find_cap(self.network))

@@ -27,14 +27,17 @@ def read_config(folder: Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
     return family, check_shape(raw, family.config, str(path), mend=MEND), raw
 
 
-def write_config(family: Family, sizes: Any, tokenizer: Tokenizer, scalar: bool) -> dict[str, Any]:
+def write_config(
+    family: Family, network: Any, tokenizer: Tokenizer, scalar: bool
+) -> dict[str, Any]:
     """config.json of a network of this family."""
-    head = "SequenceClassification" if scalar else "CausalLM"
+    causal = family.causal_class or f"{family.name}ForCausalLM"
+    scores = family.scalar_class or f"{family.name}ForSequenceClassification"
     return {
-        "architectures": [f"{family.name}For{head}"],
+        "architectures": [scores if scalar else causal],
         "model_type": family.model_type,
-        **family.write_config(sizes),
-        "dtype": "float32",
+        **family.write_config(network.config),
+        "dtype": str(network.unembedding.dtype).removeprefix("torch."),
         "bos_token_id": tokenizer.begin,
         "eos_token_id": tokenizer.end,
         "pad_token_id": tokenizer.pad,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +42,14 @@ class ModelConfig(Part):
 
 
 @dataclass(frozen=True)
+class Layout:
+    """A tensor that lies otherwise in their file than in our network: into ours, and back."""
+
+    read: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
 class Weight:
     """One tensor of a network, and what it is in the file: theirs, joined along the first axis."""
 
@@ -49,6 +57,7 @@ class Weight:
     theirs: tuple[tuple[str, tuple[int, ...]], ...]  # name and shape of each
     # Where not, it may be missing in the file, and in the network.
     needed: bool = True
+    layout: Layout | None = None  # of one that is a single tensor in the file
 
 
 def _as_they_are(sizes: Any, weights: Mapping[str, Tensor]) -> Any:
@@ -62,8 +71,12 @@ class Family:
     read_config: config.json, and the folder for what is said of it -> sizes; raises UserError for
         what the network cannot compute. write_config: back, without what every family writes.
     weights: one at a time, since sizes like 10⁹ layers may stand in a config.json.
+    build: may leave its parameters on the meta device, where they take no memory; they are filled
+        from the file one by one.
     adapt: sizes as the weights show them to be, where config.json may err. builds: whether a
         network is of this family.
+    prefix: of names, that files of a bare trunk lack. renamed: names that some files have, and
+        what they are to `weights`. no_weights: a pattern of names that hold none (tables, masks).
     """
 
     model_type: str
@@ -75,3 +88,9 @@ class Family:
     build: Callable[[Any, int | None], nn.Module]  # sizes, the token that opens a document
     builds: Callable[[Any], bool]
     adapt: Callable[[Any, Mapping[str, Tensor]], Any] = _as_they_are
+    prefix: str = ""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    no_weights: str = r".*rotary_emb\.inv_freq"
+    # of `transformers`, where they are not the name and ForCausalLM, ForSequenceClassification
+    causal_class: str = ""
+    scalar_class: str = ""

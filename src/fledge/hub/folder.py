@@ -1,5 +1,5 @@
 """A model as a folder in Hugging Face's layout: config.json, model.safetensors and the tokenizer,
-written whole or not at all.
+read from one file or several, written whole or not at all.
 
 Which family a network is of, and what its config and its tensors are called, is known to
 `hub.families`; a reward model is its ForSequenceClassification with one label. `transformers` loads
@@ -18,14 +18,8 @@ from torch import Tensor, nn
 from fledge.errors import UserError
 from fledge.hub.config_file import read_config, write_config
 from fledge.hub.families import family_of
-from fledge.hub.weights_file import (
-    SCORE,
-    check_header,
-    from_hugging_face,
-    read_header,
-    read_weights,
-    to_hugging_face,
-)
+from fledge.hub.stored_weights import has_weights, open_weights
+from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
@@ -81,16 +75,11 @@ def find_model(path: Path) -> Path:
     for anything else.
     """
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
-        if (folder / "model.safetensors").is_file() and (folder / "config.json").is_file():
+        if has_weights(folder) and (folder / "config.json").is_file():
             return folder
     if not path.exists():
         raise UserError(
             f"{path} does not exist: give a run such as runs/pretrain, or a model folder."
-        )
-    if (path / "model.safetensors.index.json").exists():
-        raise UserError(
-            f"the model in {path} is in several shards: save it again in one file, "
-            "model.safetensors, which fledge reads."
         )
     raise UserError(
         f"{path} holds no model (model.safetensors with its config.json): "
@@ -113,7 +102,7 @@ def save_model(
     weights = {name: tensor.contiguous() for name, tensor in to_hugging_face(network, family)}
     if scalar is not None:
         weights[SCORE] = scalar.head.linear.weight.detach().cpu().contiguous()
-    config = write_config(family, network.config, tokenizer, scalar is not None) | notes
+    config = write_config(family, network, tokenizer, scalar is not None) | notes
     with write_model(folder) as beside:
         write_tensors(beside / "model.safetensors", weights, {"format": "pt"})
         (beside / "config.json").write_text(
@@ -122,13 +111,13 @@ def save_model(
         tokenizer.save(beside)
 
 
-def load_model(path: Path) -> Loaded:
-    """The model of a run or a model folder.
+def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
+    """The model of a run or a model folder, in float32.
 
-    Raises UserError for one that is missing, damaged or not of a known kind, and for a reward
-    model.
+    as_stored: in the precision of its file. Raises UserError for one that is missing, damaged or
+    not of a known kind, and for a reward model.
     """
-    loaded, score = _load(find_model(path))
+    loaded, score = _load(find_model(path), as_stored)
     if score is not None:
         raise UserError(
             f"{path} is a reward model, which scores texts and writes none: give the model it was "
@@ -139,7 +128,7 @@ def load_model(path: Path) -> Loaded:
 
 def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     """A reward model. Raises UserError if the folder holds another kind of model."""
-    loaded, score = _load(find_model(path))
+    loaded, score = _load(find_model(path), as_stored=False)
     if score is None:
         raise UserError(f"{path} is not a reward model: make one with `fledge reward`.")
     model = ScalarModel(loaded.network)
@@ -147,20 +136,19 @@ def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     return model, loaded
 
 
-def _load(folder: Path) -> tuple[Loaded, Tensor | None]:
+def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
     """
     check_model(folder)
     family, config, raw = read_config(folder)
     sizes = family.read_config(config, folder)
-    file = folder / "model.safetensors"
-    check_header(read_header(file), family, sizes, config.scalar, file)
+    weights = open_weights(folder, family)
+    check_header(weights, family, sizes, config.scalar, sizes.width)
     tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
-    weights = read_weights(file)
     network = family.build(family.adapt(sizes, weights), tokenizer.begin)
-    network.load_state_dict(from_hugging_face(weights, network, family))
+    fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
     return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
 
 

@@ -1,63 +1,28 @@
-"""model.safetensors of a model: its header against what config.json asks for, before anything is
-made; names ours and theirs.
+"""A model's weights: their headers against what config.json asks for, before anything is made;
+names and layouts ours and theirs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterator
+from functools import reduce
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fledge.errors import UserError
-from fledge.hub.family import Family
-from fledge.json_file import open_regular
+from fledge.hub.family import Family, Weight
+from fledge.hub.stored_weights import StoredWeights
 
 SCORE = "score.weight"  # of a reward model
-_DTYPES = ("F64", "F32", "F16", "BF16")
-
-
-class Held(NamedTuple):
-    """What the header says of one tensor."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-def read_header(path: Path) -> dict[str, Held]:
-    """Name to dtype and shape of every tensor, of which none is read. Raises UserError."""
-    # The library says of a file that may not be read that it does not exist.
-    with open_regular(path):
-        pass
-    try:
-        with safe_open(path, "pt") as file:
-            names = file.keys()  # it is no dict, which would give them itself
-            slices = {name: file.get_slice(name) for name in names}
-            return {
-                name: Held(one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()
-            }
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Every tensor by its name. Raises UserError."""
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: SafetensorError) -> UserError:
-    return UserError(f"{path} is damaged ({error}): write it again, or use another run.")
+_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+}  # fmt: skip
 
 
 def check_header(
-    header: Mapping[str, Held], family: Family, sizes: Any, scalar: bool, path: Path
+    weights: StoredWeights, family: Family, sizes: object, scalar: bool, width: int
 ) -> None:
     """Raises UserError where the weights are not those of such a network: at the first that
     differs, so that sizes like 10⁹ in a config.json cost nothing.
@@ -65,35 +30,41 @@ def check_header(
     used = {SCORE}
     for weight in family.weights(sizes):
         for name, shape in weight.theirs:
-            if weight.needed or name in header:
-                _check_tensor(header, name, shape, path)
+            if weight.needed or name in weights.header:
+                _check_tensor(weights, name, shape)
             used.add(name)
     if scalar:
-        _check_tensor(header, SCORE, (1, sizes.width), path)
-    left = sorted(name for name in header.keys() - used if not name.endswith("rotary_emb.inv_freq"))
+        _check_tensor(weights, SCORE, (1, width))
+    known = re.compile(family.no_weights)
+    left = sorted(name for name in weights.header.keys() - used if not known.fullmatch(name))
     if left:
+        held = weights.header[left[0]]
         raise UserError(
-            f"{path} has {left[0]}, which fledge's network has no place for: it would be another "
-            "model."
+            f"{held.file} has {held.name}, which fledge's network has no place for: it would be "
+            "another model."
         )
 
 
-def _check_tensor(
-    header: Mapping[str, Held], name: str, shape: tuple[int, ...], path: Path
-) -> None:
-    held = header.get(name)
+def _check_tensor(weights: StoredWeights, name: str, shape: tuple[int, ...]) -> None:
+    held = weights.header.get(name)
     if held is None:
-        raise UserError(f"{path} has no {name}: the weights do not fit their config.json.")
+        raise UserError(f"{weights.place} has no {name}: the weights do not fit their config.json.")
     if held.shape != shape:
         raise UserError(
-            f"{name} in {path} is {held.shape}, config.json asks for {shape}: they are of two "
+            f"{name} in {held.file} is {held.shape}, config.json asks for {shape}: they are of two "
             "models."
         )
     if held.dtype not in _DTYPES:
         raise UserError(
-            f"{name} in {path} is of dtype {held.dtype}: fledge reads weights in "
+            f"{name} in {held.file} is of dtype {held.dtype}: fledge reads weights in "
             f"{', '.join(_DTYPES)}. Save the model again in one of these."
         )
+
+
+def find_dtype(weights: StoredWeights) -> torch.dtype:
+    """The narrowest that holds every weight as it is stored."""
+    stored = {_DTYPES[held.dtype] for held in weights.header.values() if held.dtype in _DTYPES}
+    return reduce(torch.promote_types, stored)
 
 
 def to_hugging_face(network: nn.Module, family: Family) -> Iterator[tuple[str, Tensor]]:
@@ -107,19 +78,37 @@ def to_hugging_face(network: nn.Module, family: Family) -> Iterator[tuple[str, T
                 f"the network has {name}, which {family.name} has no name for: it would be read "
                 "back as another model. Register its own family (fledge.hub.families)."
             )
-        theirs = weights[name].theirs
-        pieces = tensor.detach().cpu().split([shape[0] for _, shape in theirs])
-        yield from ((their, piece) for (their, _), piece in zip(theirs, pieces, strict=True))
+        weight, own = weights[name], tensor.detach().cpu()
+        if weight.layout is not None:
+            own = weight.layout.write(own)
+        pieces = _stack(own).split([shape[0] for _, shape in weight.theirs])
+        yield from ((name, piece) for (name, _), piece in zip(weight.theirs, pieces, strict=True))
 
 
-def from_hugging_face(
-    weights: Mapping[str, Tensor], network: nn.Module, family: Family
-) -> dict[str, Tensor]:
-    """The state of `network` from their tensors, which `check_header` has compared with its
-    config.
+@torch.no_grad()
+def fill(network: nn.Module, weights: StoredWeights, family: Family, dtype: torch.dtype) -> None:
+    """Put the weights, which `check_header` has compared with its config, into a network: one
+    tensor at a time, so that they are in memory once. Parameters become of this dtype.
     """
-    state, named = network.state_dict(), {w.ours: w for w in family.weights(network.config)}
-    return {
-        name: torch.cat([weights[theirs] for theirs, _ in named[name].theirs]).to(own.dtype)
-        for name, own in state.items()
-    }
+    named = {weight.ours: weight for weight in family.weights(network.config)}
+    for name, own in network.state_dict(keep_vars=True).items():
+        if own.is_meta or (isinstance(own, nn.Parameter) and own.dtype != dtype):
+            room = torch.empty(own.shape, dtype=dtype)
+            parent, _, leaf = name.rpartition(".")
+            network.get_submodule(parent).register_parameter(leaf, nn.Parameter(room))
+            own = room
+        _copy(own, named[name], weights)
+
+
+def _copy(own: Tensor, weight: Weight, weights: StoredWeights) -> None:
+    if weight.layout is not None:
+        own.copy_(weight.layout.read(weights[weight.theirs[0][0]]))
+        return
+    pieces = _stack(own).split([shape[0] for _, shape in weight.theirs])
+    for (name, _), piece in zip(weight.theirs, pieces, strict=True):
+        piece.copy_(weights[name])
+
+
+def _stack(tensor: Tensor) -> Tensor:
+    """Experts above each other, as if they were one matrix.  [E, O, I] -> [E·O, I]"""
+    return tensor.flatten(0, 1) if tensor.ndim == 3 else tensor

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fledge.divergence import Divergence, divergence, forward_kl
 from fledge.learner import Learner
+from fledge.log_prob import find_cap
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
@@ -70,5 +71,6 @@ def measure_divergence(
     hidden = student.hidden(rows.obs[:, :-1])[rows.chosen]  # [N, D]
     weights = teacher.network.unembedding.detach(), student.network.unembedding
     return divergence(
-        kind, teacher_hidden, weights[0], hidden, weights[1], student.allowed, chunk=student.chunk
-    )
+        kind, teacher_hidden, weights[0], hidden, weights[1], student.allowed, chunk=student.chunk,
+        caps=(find_cap(teacher.network), find_cap(student.network)),
+    )  # fmt: skip

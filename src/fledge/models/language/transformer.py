@@ -1,5 +1,5 @@
 """The decoder-only transformer: rotary positions, RMSNorm, SwiGLU, grouped-query and sliding-window
-attention.
+attention; and, by its config, what other makers' families have in their place.
 
 Vaswani et al. 2017 with the changes of Touvron et al. 2023 (Llama); optional normalisation of
 queries and keys (Qwen 3). Its weights have the same values and layout as those checkpoints;
@@ -9,7 +9,8 @@ query/key/value and gate/up are stored fused, two products for five.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,131 +18,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.errors import UserError
-from fledge.models.language.positions import rotary_table, rotate
-from fledge.models.language.short_attention import is_faster, short_attention
+from fledge.models.language.attention import Attention, Turns
+from fledge.models.language.mixture import Mixture
+from fledge.models.language.norms import make_norm
+from fledge.models.language.positions import Rotary
+from fledge.models.language.transformer_config import TransformerConfig as TransformerConfig
 
-# Positions whose angles are held from the start; a longer row makes the table longer. A config.json
-# may promise millions.
-_TABLE = 8192
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    """Sizes. `width` is divided among `heads`; `kv_heads` of them have keys and values of their own
-    (Ainslie et al. 2023).
-    """
-
-    vocab_size: int
-    context: int = 256  # tokens
-    layers: int = 4
-    width: int = 128
-    heads: int = 4
-    kv_heads: int = 4
-    mlp_width: int = 0  # 0: 8/3 of the width, rounded up to a multiple of 32
-    tied: bool = True
-    qk_norm: bool = False
-    rope_theta: float = 10_000.0
-    norm_eps: float = 1e-5
-    head_width: int = field(default=0)  # 0: width / heads
-    # a token looks at so many tokens, itself included (Jiang et al. 2023, §2); 0: at all before it
-    window: int = 0
-
-    def __post_init__(self) -> None:
-        # `transformers` refuses a config.json that writes 1 where 1.0 is meant
-        for name in (
-            "rope_theta",
-            "norm_eps",
-        ):
-            object.__setattr__(self, name, float(getattr(self, name)))
-        if self.mlp_width == 0:
-            object.__setattr__(self, "mlp_width", 32 * math.ceil(self.width * 8 / 3 / 32))
-        if self.head_width == 0:
-            if self.width % self.heads:
-                raise UserError(
-                    f"width={self.width} cannot be divided among heads={self.heads}: choose a "
-                    "multiple."
-                )
-            object.__setattr__(self, "head_width", self.width // self.heads)
-        if self.heads % self.kv_heads:
-            raise UserError(
-                f"heads={self.heads} cannot share kv_heads={self.kv_heads}: heads must be a "
-                "multiple of it."
-            )
-        if self.head_width % 2:
-            raise UserError(
-                f"a head of width {self.head_width} has no pairs to rotate: width / heads must be "
-                "even."
-            )
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers a network of these sizes learns."""
-        attention = (2 * self.heads + 2 * self.kv_heads) * self.head_width * self.width
-        norms = 2 * self.width + (2 * self.head_width if self.qk_norm else 0)
-        embeddings = (1 if self.tied else 2) * self.vocab_size * self.width
-        return (
-            self.layers * (attention + 3 * self.width * self.mlp_width + norms)
-            + self.width
-            + embeddings
-        )
-
-
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + ε) · g (Zhang & Sennrich 2019, eq. 4)."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), self.eps)
-
-
-class Attention(nn.Module):
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.config = config
-        wide = (config.heads + 2 * config.kv_heads) * config.head_width
-        self.qkv = nn.Linear(config.width, wide, bias=False)
-        self.out = nn.Linear(config.heads * config.head_width, config.width, bias=False)
-        if config.qk_norm:
-            self.q_norm = RMSNorm(config.head_width, config.norm_eps)
-            self.k_norm = RMSNorm(config.head_width, config.norm_eps)
-
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values.  [B, T, D] -> [B, heads, T, d], [B, kv_heads, T, d]
-        twice
-        """
-        c = self.config
-        b, t, _ = x.shape
-        qkv = self.qkv(x).view(b, t, c.heads + 2 * c.kv_heads, c.head_width)
-        qk, v = qkv.split([c.heads + c.kv_heads, c.kv_heads], dim=2)
-        if c.qk_norm:
-            q, k = qk.split([c.heads, c.kv_heads], dim=2)
-            qk = torch.cat([self.q_norm(q), self.k_norm(k)], dim=2)
-        qk = rotate(qk, cos, sin).transpose(1, 2)
-        q, k = qk.split([c.heads, c.kv_heads], dim=1)
-        return q, k, v.transpose(1, 2)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-        """mask: None is causal; else bool [B, 1, T, S], True where attention is allowed.  -> [B, T,
-        D]
-        """
-        b, _, t, _ = q.shape
-        grouped = self.config.heads != self.config.kv_heads
-        if is_faster(q, k):
-            if grouped:
-                k, v = (
-                    x.repeat_interleave(self.config.heads // self.config.kv_heads, dim=1)
-                    for x in (k, v)
-                )
-            y = short_attention(q, k, v, mask)
-        else:
-            y = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
-            )
-        return self.out(y.transpose(1, 2).reshape(b, t, -1))
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+}
 
 
 class Block(nn.Module):
@@ -149,22 +36,46 @@ class Block(nn.Module):
     (Shazeer 2020).
     """
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.width, config.norm_eps)
-        self.attention = Attention(config)
-        self.mlp_norm = RMSNorm(config.width, config.norm_eps)
-        self.gate_up = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
-        self.down = nn.Linear(config.mlp_width, config.width, bias=False)
+        self.config = c = config
+        self.activate = ACTIVATIONS[c.activation]
+        before, after = c.norm_places != "after", c.norm_places != "before"
+        norm = partial(make_norm, c.norm, c.width, c.norm_eps)
+        self.attention_norm = norm() if before else nn.Identity()
+        self.attention = Attention(c)
+        self.attention_out_norm = norm() if after else nn.Identity()
+        if c.residual != "parallel, one norm":
+            self.mlp_norm = norm() if before else nn.Identity()
+        if c.has_experts(layer):
+            assert c.experts is not None
+            self.mixture = Mixture(c.width, c.experts, self.activate)
+        elif c.gated:
+            self.gate_up = nn.Linear(c.width, 2 * c.mlp_width, bias=c.mlp_bias)
+            self.down = nn.Linear(c.mlp_width, c.width, bias=c.mlp_bias)
+        else:
+            self.up = nn.Linear(c.width, c.mlp_width, bias=c.mlp_bias)
+            self.down = nn.Linear(c.mlp_width, c.width, bias=c.mlp_bias)
+        self.mlp_out_norm = norm() if after else nn.Identity()
 
-    def mlp(self, h: Tensor) -> Tensor:
-        gate, up = self.gate_up(self.mlp_norm(h)).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+    def mlp(self, x: Tensor) -> Tensor:
+        if hasattr(self, "mixture"):
+            return self.mixture(x)
+        if not self.config.gated:
+            return self.down(self.activate(self.up(x)))
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(self.activate(gate) * up)
 
-    def forward(self, h: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None) -> Tensor:
-        q, k, v = self.attention.project(self.attention_norm(h), cos, sin)
-        h = h + self.attention.attend(q, k, v, mask)
-        return h + self.mlp(h)
+    def forward(self, h: Tensor, turns: Turns | None, mask: Tensor | None) -> Tensor:
+        x = self.attention_norm(h)
+        q, k, v = self.attention.project(x, turns)
+        read = self.attention_out_norm(self.attention.attend(q, k, v, mask))
+        if self.config.residual == "in turn":
+            h = h + read
+            return h + self.mlp_out_norm(self.mlp(self.mlp_norm(h)))
+        if self.config.residual == "parallel":
+            x = self.mlp_norm(h)
+        return h + read + self.mlp_out_norm(self.mlp(x))
 
 
 class Transformer(nn.Module):
@@ -175,9 +86,6 @@ class Transformer(nn.Module):
     them.
     """
 
-    cos: Tensor
-    sin: Tensor
-
     def __init__(
         self,
         config: TransformerConfig,
@@ -185,16 +93,24 @@ class Transformer(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config = c = config
         self.border = border
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
-        self.blocks: Any = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = RMSNorm(config.width, config.norm_eps)
-        if not config.tied:
-            self.head = nn.Linear(config.width, config.vocab_size, bias=False)
-        cos, sin = rotary_table(min(config.context, _TABLE), config.head_width, config.rope_theta)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.embedding = nn.Embedding(c.vocab_size, c.width)
+        if c.learned_positions:
+            self.place = nn.Embedding(c.context, c.width)
+        self.blocks: Any = nn.ModuleList(Block(c, layer) for layer in range(c.layers))
+        self.norm = make_norm(c.norm, c.width, c.norm_eps)
+        if not c.tied:
+            self.head = nn.Linear(c.width, c.vocab_size, bias=False)
+        # of layers that see all, of those with a window, and of all in rows beyond the length that
+        # the model was first trained on
+        rotary = partial(Rotary, c.context, c.turned)
+        if not c.learned_positions:
+            self.rotary = rotary(c.rope_theta, c.scaling)
+            if c.local_rope_theta:
+                self.local_rotary = rotary(c.local_rope_theta)
+            if c.scaling.kind == "longrope":
+                self.long_rotary = rotary(c.rope_theta, c.scaling, long=True)
         self.reset(generator)
 
     @torch.no_grad()
@@ -205,8 +121,8 @@ class Transformer(nn.Module):
         """
         wide = math.sqrt(2 / (5 * self.config.width))
         for name, weight in self.named_parameters():
-            if weight.ndim == 2:
-                residual = name.endswith(("attention.out.weight", "down.weight"))
+            if weight.ndim >= 2:
+                residual = name.endswith(("attention.out.weight", "down.weight", "mixture.down"))
                 std = wide / math.sqrt(2 * self.config.layers) if residual else wide
                 weight.normal_(0.0, std, generator=generator)
 
@@ -215,17 +131,13 @@ class Transformer(nn.Module):
         """[V, D]"""
         return self.embedding.weight if self.config.tied else self.head.weight
 
-    def _rotary(
-        self, positions: slice | Tensor, dtype: torch.dtype, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        if torch.is_autocast_enabled(device.type):
-            dtype = torch.get_autocast_dtype(device.type)
-        return self.cos[positions].to(dtype).unsqueeze(-2), self.sin[positions].to(dtype).unsqueeze(
-            -2
-        )
+    @property
+    def logit_cap(self) -> float:
+        """c, where the logits z are c·tanh(z/c); 0: they are as the product gives them."""
+        return self.config.logit_cap
 
     def reach_position(self, length: int) -> None:
-        """The table of angles holds so many positions. Raises UserError for more than the
+        """The tables of angles hold so many positions. Raises UserError for more than the
         context.
         """
         if length > self.config.context:
@@ -233,11 +145,21 @@ class Transformer(nn.Module):
                 f"a row of {length} tokens was given to a model with context "
                 f"{self.config.context}: shorten the row."
             )
+        for part in self.children():
+            if isinstance(part, Rotary):
+                part.reach(length)
 
-        if length > len(self.cos):
-            longer = min(self.config.context, 2 * length)
-            cos, sin = rotary_table(longer, self.config.head_width, self.config.rope_theta)
-            self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
+    def name_rotary(self, layer: int, length: int) -> str:
+        """Which of the tables has the angles of a layer in rows of this length; "" for a layer
+        without positions.
+        """
+        c = self.config
+        if c.learned_positions or layer in c.unturned:
+            return ""
+        if c.is_local(layer):
+            return "local_rotary"
+        beyond = c.scaling.kind == "longrope" and length > c.scaling.original
+        return "long_rotary" if beyond else "rotary"
 
     def document_mask(self, tokens: Tensor) -> Tensor | None:
         """None where every row is one document; else bool [B, 1, T, T], True where a token may
@@ -246,23 +168,54 @@ class Transformer(nn.Module):
         if self.border is None or not bool((tokens[:, 1:] == self.border).any()):
             return None
         document = (tokens == self.border).cumsum(1)  # [B, T]
-        return (self._reach(tokens) & (document[:, :, None] == document[:, None, :])).unsqueeze(1)
+        return (self._reach(tokens, 0) & (document[:, :, None] == document[:, None, :])).unsqueeze(
+            1
+        )
 
-    def _reach(self, tokens: Tensor) -> Tensor:
+    def _reach(self, tokens: Tensor, window: int) -> Tensor:
         """How far a token looks back.  -> bool [T, T]"""
         t = tokens.shape[1]
         causal = torch.ones(t, t, dtype=torch.bool, device=tokens.device).tril()
-        return causal.triu(1 - self.config.window) if self.config.window else causal
+        return causal.triu(1 - window) if window else causal
+
+    def _narrow(self, tokens: Tensor, mask: Tensor | None, window: int) -> Tensor | None:
+        """The mask of layers with this window."""
+        if not 0 < window < tokens.shape[1]:
+            return mask
+        near = self._reach(tokens, window)[None, None]
+        return near if mask is None else mask & near
+
+    def embed(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
+        """What the first block reads.  [..., T] -> [..., T, D]"""
+        h = self.embedding(tokens)
+        if self.config.embedding_scale != 1.0:
+            # rounded to the weights' precision first, as these models were trained
+            h = h * torch.tensor(self.config.embedding_scale, dtype=h.dtype, device=h.device)
+        return h + self.place.weight[positions] if self.config.learned_positions else h
+
+    def _places(self, tokens: Tensor, mask: Tensor | None) -> Tensor | slice:
+        """Of learned positions: every document of a row begins at 0, so that it reads as alone."""
+        t = tokens.shape[1]
+        if mask is None or self.border is None or not self.config.learned_positions:
+            return slice(0, t)
+        number = torch.arange(t, device=tokens.device).expand_as(tokens)
+        return number - number.where(tokens == self.border, 0).cummax(1).values
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None
         is one document a row.
         """
-        self.reach_position(tokens.shape[1])
-        if mask is None and 0 < self.config.window < tokens.shape[1]:
-            mask = self._reach(tokens)[None, None]
-        h = self.embedding(tokens)
-        cos, sin = self._rotary(slice(0, tokens.shape[1]), h.dtype, h.device)
-        for block in self.blocks:
-            h = block(h, cos, sin, mask)
+        c, t = self.config, tokens.shape[1]
+        self.reach_position(t)
+        masks = {w: self._narrow(tokens, mask, w) for w in {c.window, *c.windows}}
+        h = self.embed(tokens, self._places(tokens, mask))
+        longest = t
+        if c.scaling.kind == "longrope" and mask is not None:
+            longest = int(mask.sum(-1).max())  # of its documents
+        names = [self.name_rotary(layer, longest) for layer in range(c.layers)]
+        turns: dict[str, Turns | None] = {"": None}
+        for name in {*names} - {""}:
+            turns[name] = getattr(self, name)(slice(0, t), h.dtype, h.device)
+        for layer, block in enumerate(self.blocks):
+            h = block(h, turns[names[layer]], masks[c.window_of(layer)])
         return self.norm(h)

@@ -1,0 +1,88 @@
+"""What `transformers` computes of a model is what we compute of it, and the other way round: every
+family, every option that changes a number.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fledge.engine.engine import Engine
+from fledge.engine.request import Request
+from fledge.hub.folder import load_model, save_model
+from fledge.log_prob import cap_logits
+from fledge.policy import TokenPolicy
+from tests.hub.foreign import CHARACTERS, VARIANTS, list_ids, load, make, rows, save
+
+pytest.importorskip("transformers")
+every_variant = pytest.mark.parametrize(("family", "options"), VARIANTS, ids=list_ids())
+
+
+def logits(network: Any, tokens: Tensor) -> Tensor:
+    return cap_logits(network(tokens) @ network.unembedding.T, network.logit_cap)
+
+
+@every_variant
+@torch.no_grad()
+def test_logits_equal_those_of_transformers_in_and_out(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    theirs = make(family, options)
+    network = load_model(save(theirs, tmp_path / "theirs")).network
+    for length in (9, 24):  # shorter and longer than windows, and than the rows first trained on
+        expected = theirs(rows(length)).logits
+        assert (logits(network, rows(length)) - expected).abs().max() < 1e-4
+    assert expected.log_softmax(-1).std() > 0.1
+    save_model(tmp_path / "ours", network, CHARACTERS)
+    again, report = load(tmp_path / "ours")
+    assert type(again) is type(theirs)
+    assert not any(report[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert (again(rows(24)).logits - expected).abs().max() < 1e-4
+    back = load_model(tmp_path / "ours").network
+    assert back.config == network.config
+    assert all(map(torch.equal, back.state_dict().values(), network.state_dict().values()))
+    assert network.config.parameters == sum(p.numel() for p in network.parameters())
+
+
+@every_variant
+@torch.no_grad()
+def test_the_engine_says_what_the_trainer_computes(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    policy = load_model(save(make(family, options), tmp_path)).policy().double()
+    requests = [Request([2 + i % 3, *range(3, 3 + i % 7)], 16, sample=i) for i in range(6)]
+    engine = Engine(policy, slots=3)
+    for row in engine.run(requests):
+        assert len(row.tokens) == 16
+        assert row.raw_logp == pytest.approx(score(policy, row.prompt, row.tokens), abs=1e-7)
+
+
+def score(policy: TokenPolicy, prompt: list[int], said: list[int]) -> list[float]:
+    """By the trainer. Beyond the length that long rope was first trained on it turns all positions
+    of a row by other angles: there each token is scored in the row as it was when it was said.
+    """
+    scaling = policy.network.config.scaling
+    tokens = torch.tensor([prompt + said])
+    if scaling.kind != "longrope" or tokens.shape[1] <= scaling.original:
+        return policy.log_prob(tokens, tokens[:, 1:])[0, len(prompt) - 1 :].tolist()
+    ends = range(len(prompt) + 1, len(prompt) + len(said) + 1)
+    rows = [tokens[:, :end] for end in ends]
+    return [policy.log_prob(row[:, :-1], row[:, 1:])[0, -1].item() for row in rows]
+
+
+@every_variant
+@torch.no_grad()
+def test_a_document_reads_the_same_alone_and_in_a_packed_row(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    network = load_model(save(make(family, options), tmp_path)).network.double()
+    row = rows(20, 1).clamp(min=2)
+    row[0, 0] = row[0, 9] = CHARACTERS.begin
+    assert network.border == CHARACTERS.begin
+    packed = network(row, network.document_mask(row))
+    torch.testing.assert_close(packed[:, :9], network(row[:, :9]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(packed[:, 9:], network(row[:, 9:]), atol=1e-5, rtol=1e-5)
