@@ -43,7 +43,7 @@ READS = {
     "show sampling": ("show sampling {tune}", {"base", "stages", "alone", "page"}),
     "show attention": (
         "show attention {tune}",
-        {"base", "tokens", "window", "heads", "maps", "page"},
+        {"base", "tokens", "windows", "heads", "maps", "page"},
     ),
     "show merges": ("show merges", {"bytes", "steps", "word", "cuts", "page"}),
     "show rope": (

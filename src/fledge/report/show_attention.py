@@ -30,14 +30,16 @@ class Head:
 def draw_attention(
     source: str,
     names: Sequence[str],
-    window: int,
+    windows: Sequence[int],
     maps: np.ndarray,
     heads: Sequence[Head],
     large: Head,
 ) -> Page:
-    """maps [layers, heads, T, T], rows sum to 1."""
+    """maps [layers, heads, T, T], rows sum to 1. windows: how many tokens a layer looks at, 0 for
+    all, each once.
+    """
     layers = maps.shape[0]
-    reach = f"the last {window:,}" if window else "all before it"
+    reach = " or ".join(f"the last {window:,}" if window else "all before it" for window in windows)
     return Page(
         "attention",
         f"What each token of a text looks at in {source}: rows look, columns are looked at. Above "

@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from fledge.errors import UserError
-from fledge.hub.folder import save_model
+from fledge.hub.folder import load_model, save_model
 from fledge.models.language.attention_maps import attention_maps
-from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.models.language.transformer import Transformer
+from fledge.models.language.transformer_config import TransformerConfig
 from fledge.text.tokenizer import train_tokenizer
+from tests.hub.foreign import VARIANTS, list_ids, make, rows, save
 from tests.subjects import seeded
 
 BYTES = train_tokenizer("bytes", [])
@@ -49,6 +52,22 @@ def test_maps_are_those_of_transformers(tmp_path: Path) -> None:
     seen = (at[None] <= at[:, None]) & (at[None] > at[:, None] - 5)
     assert bool((maps[:, :, ~seen] == 0).all())
     assert bool((maps[:, :, seen] > 0).all())
+
+
+@pytest.mark.parametrize(("family", "options"), VARIANTS, ids=list_ids())
+def test_maps_of_every_family_are_those_of_transformers(
+    family: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    theirs = make(family, options)
+    network = load_model(save(theirs, tmp_path)).network
+    for length in (9, 20):
+        tokens = rows(length, 1).clamp(min=2)  # none that opens another document
+        with torch.no_grad():
+            wanted = theirs(tokens, output_attentions=True).attentions
+        maps = attention_maps(network, tokens)
+        wanted = torch.stack([each[0] for each in wanted])
+        torch.testing.assert_close(maps, wanted, atol=2e-5, rtol=0)
 
 
 def test_the_network_is_as_it_was_before() -> None:

@@ -1,8 +1,8 @@
 """Which token looks at which: the weights of every head of every layer, as the network attends.
 
 The network runs as always and its `attend` is listened to, so masks, windows, turned queries and
-normalised keys are its own. What is computed here a second time is softmax(Q Kᵀ / √d), and it is
-held against what `attend` returned.
+normalised keys are its own. What is computed here a second time is softmax(s·Q Kᵀ), capped where
+the model caps it, and it is held against what `attend` returned.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.models.language.transformer_config import TransformerConfig
 
 TOLERANCE = 1e-3  # of a layer's output, relative to its largest number
 
@@ -23,7 +24,7 @@ TOLERANCE = 1e-3  # of a layer's output, relative to its largest number
 def attention_maps(network: Any, tokens: Tensor) -> Tensor:
     """Rows sum to 1.  [1, T] -> [layers, heads, T, T]
 
-    Raises UserError for a network that attends in another way than softmax(Q Kᵀ / √d) V.
+    Raises UserError for a network that attends in another way than its config says.
     """
     maps: list[Tensor] = []
     with _listen(network, maps):
@@ -53,15 +54,15 @@ def _listen(network: Any, maps: list[Tensor]) -> Iterator[None]:
 def _listening(attention: Any, attend: Any, maps: list[Tensor]) -> Any:
     def heard(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **given: Any) -> Tensor:
         y = attend(q, k, v, mask, **given)
-        weights = _weights(q, k, mask)
+        weights = _weights(q, k, mask, attention.config)
         shared = weights.shape[1] // v.shape[1]
         again = weights @ v.float().repeat_interleave(shared, dim=1)
         b, _, t, _ = q.shape
         again = attention.out(again.to(y.dtype).transpose(1, 2).reshape(b, t, -1))
         if (again - y).abs().max() > TOLERANCE * y.abs().max().clamp_min(1e-6):
             raise UserError(
-                "this model attends otherwise than by softmax(Q Kᵀ / √d) V, and would be drawn "
-                "wrong: give a model of another family."
+                "this model attends otherwise than its config.json says, and would be drawn wrong: "
+                "give a model of another family."
             )
         maps.append(weights[0])
         return y
@@ -69,12 +70,14 @@ def _listening(attention: Any, attend: Any, maps: list[Tensor]) -> Any:
     return heard
 
 
-def _weights(q: Tensor, k: Tensor, mask: Tensor | None) -> Tensor:
-    """softmax(Q Kᵀ / √d) where the mask allows.  [B, heads, T, d], [B, kv_heads, T, d] -> [B,
-    heads, T, T]
+def _weights(q: Tensor, k: Tensor, mask: Tensor | None, config: TransformerConfig) -> Tensor:
+    """softmax(s·Q Kᵀ), the scores capped to c·tanh(score / c) where the config has a cap, and where
+    the mask allows.  [B, heads, T, d], [B, kv_heads, T, d] -> [B, heads, T, T]
     """
     q, k = q.float(), k.float().repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    scores = (q @ k.transpose(-1, -2)) * q.shape[-1] ** -0.5
+    scores = (q @ k.transpose(-1, -2)) * config.scale
+    if config.score_cap:
+        scores = config.score_cap * (scores / config.score_cap).tanh()
     if mask is None:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril()
     return scores.masked_fill(~mask, float("-inf")).softmax(-1)

@@ -63,9 +63,10 @@ def show_attention(config: ShowAttentionConfig, show: Show) -> dict[str, Any]:
     large = find_head(config, heads)
     spelled = name_tokens(model.tokenizer, model.network.config.vocab_size)
     names = [spelled[token] for token in ids]
-    window = getattr(model.network.config, "window", 0)
+    sizes = model.network.config
+    windows = sorted({sizes.window_of(layer) for layer in range(sizes.layers)})
     write_show_page(
-        config.out, draw_attention(str(config.base), names, window, maps.numpy(), heads, large)
+        config.out, draw_attention(str(config.base), names, windows, maps.numpy(), heads, large)
     )
     for each in heads:
         show.line(
@@ -77,7 +78,7 @@ def show_attention(config: ShowAttentionConfig, show: Show) -> dict[str, Any]:
     return {
         "base": str(config.base),
         "tokens": names,
-        "window": window,
+        "windows": windows,
         "heads": [vars(each) for each in heads],
         "maps": maps.tolist(),
         "page": str(config.out),
