@@ -16,7 +16,7 @@ SUBJECTS = {
     "sampling of a model": "show sampling {tune} prompt=the said=cat tokens=8",
     "sampling, greedy": "show sampling temperature=0",
     "rope": "show rope",
-    "rope of a model": "show rope {pretrain} scale=2.5",
+    "rope of a model": "show rope {pretrain} scaling=yarn factor=2.5",
     "attention": "show attention {pretrain} text=the",
     "attention in a chat": "show attention {tune} text=cat chat=true layer=1 head=2",
     "merges": "show merges",

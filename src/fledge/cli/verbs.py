@@ -224,7 +224,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "ShowRopeConfig": (
         "fledge show rope theta=10000 other_theta=500000",
-        "fledge show rope runs/pretrain scale=2",
+        "fledge show rope runs/pretrain scaling=yarn factor=8",
     ),
     "ShowAttentionConfig": (
         'fledge show attention runs/pretrain text="the cat sat on the mat"',

@@ -33,8 +33,7 @@ class Curves:
 
 def draw_rope(
     source: str,
-    width: int,
-    theta: float,
+    turning: str,
     context: int,
     table: tuple[Tensor, Tensor],
     curves: Curves,
@@ -50,8 +49,8 @@ def draw_rope(
         "position; their product then knows how far apart they are, and nothing else.",
         (
             ("from", source),
-            ("pairs", str(width // 2)),
-            ("theta", f"{theta:,g}"),
+            ("pairs", str(len(waves))),
+            ("turned by", turning),
             ("context", f"{context:,}"),
         ),
         (
@@ -66,9 +65,9 @@ def draw_rope(
             ),
             Chapter(
                 "What theta and scaling change",
-                "A larger theta slows all pairs but the first; scaled positions slow every pair "
-                "alike (Chen et al. 2023). A pair that never turns once within the context tells "
-                "positions apart without ambiguity.",
+                "A larger theta slows all pairs but the first. Linear scaling slows every pair "
+                "alike (Chen et al. 2023), llama3 and yarn the slow ones only. A pair that never "
+                "turns once within the context tells positions apart without ambiguity.",
                 [_draw_wavelengths(curves, context), _draw_products(curves)],
             ),
             Chapter(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from fledge.models.language.rope_scaling import RopeScaling
 from fledge.recipes.look.show_rope import (
+    Turning,
     find_wavelengths,
     list_distances,
     measure_places,
@@ -20,23 +22,37 @@ def frequencies(width: int, theta: float) -> np.ndarray:
 def test_a_pair_turns_once_in_its_wavelength() -> None:
     for width, theta in ((8, 100.0), (64, 10_000.0), (128, 500_000.0)):
         wanted = 2 * np.pi / frequencies(width, theta)
-        np.testing.assert_allclose(find_wavelengths(width, theta).numpy(), wanted, rtol=1e-5)
+        np.testing.assert_allclose(find_wavelengths(Turning(width, theta)), wanted, rtol=1e-5)
+        slower = Turning(width, theta, RopeScaling("linear", 8.0))
+        np.testing.assert_allclose(find_wavelengths(slower), 8 * wanted, rtol=1e-5)
+
+
+def test_scaling_by_wavelength_leaves_fast_pairs_and_slows_slow_ones() -> None:
+    """Grattafiori et al. 2024, §3.4.3: what turns more than 4 times in the original length stays,
+    what turns less than once is divided.
+    """
+    plain = 2 * np.pi / frequencies(64, 10_000.0)
+    for kind in ("llama3", "yarn"):
+        scaled = Turning(64, 10_000.0, RopeScaling(kind, 8.0, original=2048))
+        times = find_wavelengths(scaled).numpy() / plain
+        np.testing.assert_allclose(times[2048 / plain > 33], 1.0, rtol=1e-4)
+        np.testing.assert_allclose(times[2048 / plain < 0.7], 8.0, rtol=1e-4)
 
 
 def test_the_product_is_a_mean_of_cosines_of_the_distance() -> None:
     distances = np.array([0, 1, 2, 5, 30, 400, 1999])
-    for scale in (1.0, 4.0):
-        angle = distances[:, None] / scale * frequencies(64, 10_000.0)
-        got = measure_product(64, 10_000.0, torch.from_numpy(distances), scale=scale)
-        np.testing.assert_allclose(got.numpy(), np.cos(angle).mean(1), atol=2e-6)
+    for factor in (1.0, 4.0):
+        angle = distances[:, None] / factor * frequencies(64, 10_000.0)
+        turning = Turning(64, 10_000.0, RopeScaling("linear", factor))
+        got = measure_product(turning, torch.from_numpy(distances))
+        np.testing.assert_allclose(got, np.cos(angle).mean(1), atol=2e-6)
 
 
 def test_the_product_is_the_same_wherever_the_two_stand() -> None:
-    distances = torch.tensor([0, 1, 7, 100])
-    here = measure_product(32, 10_000.0, distances)
-    there = measure_product(32, 10_000.0, distances, place=1000)
+    turning, distances = Turning(32, 10_000.0), torch.tensor([0, 1, 7, 100])
+    here, there = (measure_product(turning, distances, place=place) for place in (0, 1000))
     torch.testing.assert_close(here, there, atol=1e-5, rtol=0)
-    assert measure_places(32, 10_000.0, list_distances(512), 512) < 1e-5
+    assert measure_places(turning, list_distances(512), 512) < 1e-5
 
 
 def test_distances_are_every_near_one_and_some_far_ones() -> None:

@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,10 +16,13 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.hub.folder import load_model
 from fledge.models.language.positions import rotary_table, rotate
+from fledge.models.language.rope_scaling import UNSCALED, RopeScaling
+from fledge.models.language.transformer_config import TransformerConfig
 from fledge.report.show_page import check_show_page, write_show_page
 from fledge.report.show_rope import Curves, draw_rope
 from fledge.runs.show import Show
 
+MOST = 131_072  # positions
 PLACES = (0, 17, 101)  # where the same distance is measured again: the product sees nothing else
 
 
@@ -31,7 +35,7 @@ class ShowRopeConfig(BaseModel):
 
     base: Path | None = Field(
         default=None,
-        description="a run or model folder whose head width, theta and context are taken",
+        description="a run or model folder whose head width, theta, scaling and context are taken",
     )
     head_width: int = Field(
         default=64, ge=2, le=1024, multiple_of=2, description="numbers in a query or key"
@@ -40,54 +44,66 @@ class ShowRopeConfig(BaseModel):
         default=10_000.0, gt=1, description="the slowest pairs turn 1/theta a step"
     )
     other_theta: float = Field(default=500_000.0, gt=1, le=1e12, description="to compare with")
-    scale: float = Field(
-        default=4.0,
-        ge=1,
-        le=1e6,
-        description="positions divided by it, as a model is stretched to read on",
+    scaling: Literal["linear", "llama3", "yarn"] = Field(
+        default="linear", description="how frequencies are scaled, to compare with"
     )
-    context: int = Field(default=2048, ge=8, le=131_072, description="positions that are drawn")
+    factor: float = Field(
+        default=4.0, ge=1, le=1e6, description="so much longer texts the scaled positions are for"
+    )
+    context: int = Field(default=2048, ge=8, le=MOST, description="positions that are drawn")
     out: Path = Field(default=Path("rope.html"), description="the page to write")
+
+
+@dataclass(frozen=True)
+class Turning:
+    """How positions turn: what `rotary_table` is made of."""
+
+    width: int
+    theta: float
+    scaling: RopeScaling = UNSCALED
+    long: bool = False
+
+    def table(self, length: int) -> tuple[Tensor, Tensor]:
+        """cos and sin.  -> [length, width] twice"""
+        return rotary_table(length, self.width, self.theta, self.scaling, long=self.long)
+
+    def __str__(self) -> str:
+        scaled = "" if self.scaling.kind == "none" else f", {self.scaling.kind} scaling"
+        return f"theta {self.theta:,g}{scaled}"
 
 
 def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a model that is not there or does not turn its positions."""
     check_show_page(config.out)
-    width, theta, context = config.head_width, config.theta, config.context
+    own, context = Turning(config.head_width, config.theta), config.context
     if config.base is not None:
-        width, theta, context = read_sizes(config.base)
+        own, context = read_turning(config.base)
+    scaled = RopeScaling(config.scaling, config.factor, original=context)
+    others = (Turning(own.width, config.other_theta), Turning(own.width, own.theta, scaled))
+    turnings = {str(each): each for each in (own, *others)}
     distances = list_distances(context)
-    scaled = f"theta {theta:,g}, positions / {config.scale:g}"
-    products = {
-        f"theta {theta:,g}": measure_product(width, theta, distances),
-        f"theta {config.other_theta:,g}": measure_product(width, config.other_theta, distances),
-        scaled: measure_product(width, theta, distances, scale=config.scale),
-    }
-    wavelengths = {
-        f"theta {theta:,g}": find_wavelengths(width, theta),
-        f"theta {config.other_theta:,g}": find_wavelengths(width, config.other_theta),
-        scaled: config.scale * find_wavelengths(width, theta),
-    }
-    apart = measure_places(width, theta, distances, context)
-    never = int((wavelengths[f"theta {theta:,g}"] > context).sum())
+    products = {name: measure_product(each, distances) for name, each in turnings.items()}
+    wavelengths = {name: find_wavelengths(each) for name, each in turnings.items()}
+    apart = measure_places(own, distances, context)
     source = "built-in sizes" if config.base is None else str(config.base)
+    waves = wavelengths[str(own)]
     curves = Curves(distances, products, wavelengths)
-    table = rotary_table(min(context, 256), width, theta)
-    write_show_page(config.out, draw_rope(source, width, theta, context, table, curves, apart))
-    waves = wavelengths[f"theta {theta:,g}"]
+    page = draw_rope(source, str(own), context, own.table(min(context, 256)), curves, apart)
+    write_show_page(config.out, page)
     show.line(
-        f"{width // 2} pairs of dimensions: the fastest turns once in {waves[0]:.1f} tokens, the "
-        f"slowest in {waves[-1]:,.0f}; {never} of them do not turn once in {context:,} tokens."
+        f"{own.width // 2} pairs of dimensions: the fastest turns once in {waves[0]:.1f} tokens, "
+        f"the slowest in {waves[-1]:,.0f}; {int((waves > context).sum())} of them do not turn once "
+        f"in {context:,} tokens."
     )
     show.line(
-        f"The product of query and key depends on their distance alone: measured from positions "
+        "The product of query and key depends on their distance alone: measured from positions "
         f"{', '.join(map(str, PLACES))} it differs by {apart:.0e}."
     )
     show.line(f"Page: {config.out}")
     return {
         "base": config.base and str(config.base),
-        "head_width": width,
-        "theta": theta,
+        "head_width": own.width,
+        "theta": own.theta,
         "context": context,
         "wavelengths": {name: each.tolist() for name, each in wavelengths.items()},
         "distances": distances.tolist(),
@@ -97,12 +113,14 @@ def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
     }
 
 
-def read_sizes(base: Path) -> tuple[int, float, int]:
-    """Head width, theta and context of a model."""
+def read_turning(base: Path) -> tuple[Turning, int]:
+    """Of a model, in rows as long as its context; and the context."""
     sizes = load_model(base).network.config
-    if not hasattr(sizes, "rope_theta"):
+    if not isinstance(sizes, TransformerConfig) or sizes.learned_positions:
         raise UserError(f"{base} has no rotary positions to draw: leave base out, or give another.")
-    return sizes.head_width, float(sizes.rope_theta), min(sizes.context, 131_072)
+    context = min(sizes.context, MOST)
+    long = sizes.scaling.kind == "longrope" and context > sizes.scaling.original
+    return Turning(sizes.turned, sizes.rope_theta, sizes.scaling, long), context
 
 
 def list_distances(context: int) -> Tensor:
@@ -114,40 +132,27 @@ def list_distances(context: int) -> Tensor:
     return torch.cat([near, far.round().long()]).unique()
 
 
-def find_wavelengths(width: int, theta: float) -> Tensor:
+def find_wavelengths(turning: Turning) -> Tensor:
     """Tokens until each pair has turned once, 2π/θ_i, from the table's own angles at position 1.
     -> [width / 2]
     """
-    cos, sin = (half.double() for half in rotary_table(2, width, theta))
-    half = width // 2
+    cos, sin = (each.double() for each in turning.table(2))
+    half = turning.width // 2
     return 2 * math.pi / torch.atan2(sin[1, half:], cos[1, :half])
 
 
-def measure_product(
-    width: int, theta: float, distances: Tensor, *, scale: float = 1.0, place: int = 0
-) -> Tensor:
+def measure_product(turning: Turning, distances: Tensor, *, place: int = 0) -> Tensor:
     """q · k, the same unit vector at `place` and `distances` further on, every pair with an equal
-    share: the mean of cos(distance · θ_i / scale).  [N] -> [N]
+    share: the mean of cos(distance · θ_i).  [N] -> [N]
     """
-    unit = torch.full((1, width), width**-0.5)
-    query = rotate(unit, *turn(torch.tensor([place]), width, theta, scale))
-    return (query * rotate(unit, *turn(place + distances, width, theta, scale))).sum(-1)
+    cos, sin = turning.table(place + int(distances.max()) + 1)
+    unit = torch.full((1, turning.width), turning.width**-0.5)
+    there = place + distances
+    return (rotate(unit, cos[place], sin[place]) * rotate(unit, cos[there], sin[there])).sum(-1)
 
 
-def turn(positions: Tensor, width: int, theta: float, scale: float) -> tuple[Tensor, Tensor]:
-    """cos and sin at `positions` / `scale`, as `rotary_table` has them.  [N] -> [N, width] twice"""
-    if scale == 1:
-        cos, sin = rotary_table(int(positions.max()) + 1, width, theta)
-        return cos[positions], sin[positions]
-    # Between two positions of the table.
-    frequency = theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angle = (positions.double() / scale)[:, None] * frequency
-    cos, sin = angle.cos(), angle.sin()
-    return torch.cat([cos, cos], -1).float(), torch.cat([-sin, sin], -1).float()
-
-
-def measure_places(width: int, theta: float, distances: Tensor, context: int) -> float:
+def measure_places(turning: Turning, distances: Tensor, context: int) -> float:
     """How far the products at the same distance differ by place."""
     fitting = distances[distances < max(2, context - max(PLACES))]
-    each = torch.stack([measure_product(width, theta, fitting, place=place) for place in PLACES])
+    each = torch.stack([measure_product(turning, fitting, place=place) for place in PLACES])
     return float((each - each[0]).abs().max())
