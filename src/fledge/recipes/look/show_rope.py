@@ -68,8 +68,8 @@ class Turning:
         return rotary_table(length, self.width, self.theta, self.scaling, long=self.long)
 
     def __str__(self) -> str:
-        scaled = "" if self.scaling.kind == "none" else f", {self.scaling.kind} scaling"
-        return f"theta {self.theta:,g}{scaled}"
+        kind, factor = self.scaling.kind, self.scaling.factor
+        return f"theta {self.theta:,g}{'' if kind == 'none' else f', {kind} × {factor:g}'}"
 
 
 def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
@@ -80,7 +80,9 @@ def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
         own, context = read_turning(config.base)
     scaled = RopeScaling(config.scaling, config.factor, original=context)
     others = (Turning(own.width, config.other_theta), Turning(own.width, own.theta, scaled))
-    turnings = {str(each): each for each in (own, *others)}
+    turnings = {str(own): own}
+    for each in others:
+        turnings.setdefault(str(each), each)
     distances = list_distances(context)
     products = {name: measure_product(each, distances) for name, each in turnings.items()}
     wavelengths = {name: find_wavelengths(each) for name, each in turnings.items()}
