@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fledge.engine import generation
 from fledge.engine.forms import make_form
-from fledge.engine.generation import count_reach
+from fledge.engine.kv_cache import count_reach
 from fledge.models.language.transformer import Transformer
 from tests.subjects import seeded, transformer
 

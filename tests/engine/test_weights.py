@@ -201,9 +201,9 @@ def test_the_form_of_every_precision_is_made_anew_once_a_step_and_not_between(
     made: list[str] = []
     make = engine_module.make_form
 
-    def count(network: Transformer, precision: Generation) -> Any:
+    def count(network: Transformer, precision: Generation, positions: int) -> Any:
         made.append(precision)
-        return make(network, precision)
+        return make(network, precision, positions)
 
     monkeypatch.setattr(engine_module, "make_form", count)
     policy = policy_of(transformer())

@@ -126,9 +126,8 @@ def load(folder: Path) -> tuple[Any, dict[str, Any]]:
     """As `transformers` reads it, and what it says of names."""
     import transformers
 
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        folder, output_loading_info=True, attn_implementation="eager"
-    )
+    read: Any = transformers.AutoModelForCausalLM.from_pretrained
+    return read(folder, output_loading_info=True, attn_implementation="eager")
 
 
 def rows(length: int = 24, count: int = 3) -> Tensor:

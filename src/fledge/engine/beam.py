@@ -72,10 +72,11 @@ def beam_search(
             request.check(policy.network.config.vocab_size, policy.network.config.context, BEAM)
         except UserError as error:
             raise UserError(f"request {i}: {error}") from None
-    network = make_form(policy.network, precision)
     rows = [
         Row(i, request, *fit_prompt(request, policy.network)) for i, request in enumerate(requests)
     ]
+    longest = max((len(row.prompt) + row.room for row in rows), default=0)
+    network = make_form(policy.network, precision, longest)
     # Of like length side by side, longest first, which costs least.
     rows.sort(key=lambda row: -len(row.prompt))
     hypotheses: dict[int, list[Hypothesis]] = {}

@@ -95,7 +95,7 @@ class Engine:
             )
         self.version = policy.version  # of the weights that `network` was made of
         self.forbidden = list_forbidden(policy)
-        self.network: Any = make_form(policy.network, precision)
+        self.network: Any = make_form(policy.network, precision, self.positions)
         more = prefix_cache_rows + 1  # the last slot is room to move rows by
         if cache_bytes is not None:
             slots = self._fit_slots(slots, prefix_cache_rows, cache_bytes)
@@ -422,7 +422,7 @@ class Engine:
         if self.policy.version == self.version:
             return
         self.version = self.policy.version
-        self.network = make_form(self.policy.network, self.precision)
+        self.network = make_form(self.policy.network, self.precision, self.positions)
         self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
             self.cache.store.zero_()

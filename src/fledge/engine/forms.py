@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from fledge.engine.generation import Generation, GenerationTransformer
+from fledge.engine.generation import Generation, GenerationTransformer, has_fast_form
 from fledge.engine.slow_form import SlowForm
-from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.models.language.transformer import Transformer
 
 _FAST: dict[type, Callable[[Any, Generation], Any]] = {Transformer: GenerationTransformer}
 
@@ -21,19 +21,13 @@ def register_fast_form(network: type, make: Callable[[Any, Generation], Any]) ->
     _FAST[network] = make
 
 
-def make_form(network: Any, precision: Generation = "fp32") -> Any:
-    """The network as it is now. The slow form knows no precision but the network's own."""
+def make_form(network: Any, precision: Generation = "fp32", positions: int | None = None) -> Any:
+    """The network as it is now, for rows of up to so many positions, by default its context. The
+    slow form knows no precision but the network's own.
+    """
     # A class that is derived may compute something else, and then its parent's form would be wrong.
     make = _FAST.get(type(network))
-    if make is None or (isinstance(network, Transformer) and not _is_plain(network)):
-        return SlowForm(network)
-    return make(network, precision)
-
-
-def _is_plain(network: Transformer) -> bool:
-    """Whether it is a transformer of ours, with none of the choices that other families make."""
-    c = network.config
-    return c == TransformerConfig(
-        c.vocab_size, c.context, c.layers, c.width, c.heads, c.kv_heads, c.mlp_width, c.tied,
-        c.qk_norm, c.rope_theta, c.norm_eps, c.head_width, c.window,
-    )  # fmt: skip
+    if make is GenerationTransformer:
+        longest = network.config.context if positions is None else positions
+        make = make if has_fast_form(network, longest) else None
+    return SlowForm(network) if make is None else make(network, precision)

@@ -78,7 +78,7 @@ class _Reader:
     def __init__(
         self, policy: TokenPolicy, precision: Generation, slots: int, positions: int
     ) -> None:
-        self.network: Any = make_form(policy.network, precision)
+        self.network: Any = make_form(policy.network, precision, positions)
         self.cache = self.network.make_cache(slots, positions)
         self.forbidden = list_forbidden(policy)
         self.device = policy.network.unembedding.device

@@ -113,7 +113,7 @@ class Gemma3Config(Gemma2Config):
     sliding_window_pattern: Annotated[int, Field(ge=1)] = 6
     final_logit_softcapping: Cap | None = None
     # `transformers` (5.24) has the entry, and caps no scores.
-    attn_logit_softcapping: None = None
+    attn_logit_softcapping: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def _read_gemma3(config: Gemma3Config, folder: Path) -> TransformerConfig:

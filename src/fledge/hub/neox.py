@@ -1,5 +1,5 @@
-"""GPT-NeoX (Black et al. 2022) and StableLM (Bellagente et al. 2024): LayerNorm, a part of each head
-is turned, and attention and MLP may read the same hidden states.
+"""GPT-NeoX (Black et al. 2022) and StableLM (Bellagente et al. 2024): LayerNorm, heads turned in
+part, and attention and MLP that may read the same hidden states.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from fledge.models.language.transformer import TransformerConfig
 
 
 class NeoXConfig(LlamaConfig):
-    head_dim: None = None  # it has no such entry
+    # an entry that neither family has
+    head_dim: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     hidden_act: str = "gelu"
     layer_norm_eps: Epsilon = 1e-5
     attention_bias: bool = True
@@ -90,7 +91,7 @@ NAMES = Names(
 
 
 class StableLmConfig(LlamaConfig):
-    head_dim: None = None
+    head_dim: None = None  # pyright: ignore[reportIncompatibleVariableOverride]
     layer_norm_eps: Epsilon = 1e-5
     use_qkv_bias: bool = False
     qk_layernorm: bool = False

@@ -149,17 +149,14 @@ class Transformer(nn.Module):
             if isinstance(part, Rotary):
                 part.reach(length)
 
-    def name_rotary(self, layer: int, length: int) -> str:
-        """Which of the tables has the angles of a layer in rows of this length; "" for a layer
-        without positions.
-        """
+    def name_rotary(self, layer: int, long: bool = False) -> str:
+        """Which of the tables has the angles of a layer; "" for a layer without positions."""
         c = self.config
         if c.learned_positions or layer in c.unturned:
             return ""
         if c.is_local(layer):
             return "local_rotary"
-        beyond = c.scaling.kind == "longrope" and length > c.scaling.original
-        return "long_rotary" if beyond else "rotary"
+        return "long_rotary" if long else "rotary"
 
     def document_mask(self, tokens: Tensor) -> Tensor | None:
         """None where every row is one document; else bool [B, 1, T, T], True where a token may
@@ -193,26 +190,38 @@ class Transformer(nn.Module):
             h = h * torch.tensor(self.config.embedding_scale, dtype=h.dtype, device=h.device)
         return h + self.place.weight[positions] if self.config.learned_positions else h
 
-    def _places(self, tokens: Tensor, mask: Tensor | None) -> Tensor | slice:
-        """Of learned positions: every document of a row begins at 0, so that it reads as alone."""
-        t = tokens.shape[1]
-        if mask is None or self.border is None or not self.config.learned_positions:
-            return slice(0, t)
-        number = torch.arange(t, device=tokens.device).expand_as(tokens)
+    def _places(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """How far each token stands from the beginning of its document.  -> [T] or [B, T]"""
+        number = torch.arange(tokens.shape[1], device=tokens.device)
+        if mask is None or self.border is None:
+            return number
+        number = number.expand_as(tokens)
         return number - number.where(tokens == self.border, 0).cummax(1).values
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None
         is one document a row.
+
+        Where long rows are turned by other angles (longrope), a token is read as the last of its
+        row: with the angles of a row that ends with it. So what is said of it hangs neither on what
+        comes after nor on how far a row is padded; in `transformers` it does.
         """
         c, t = self.config, tokens.shape[1]
         self.reach_position(t)
+        if c.scaling.kind != "longrope" or t <= c.scaling.original:
+            return self._read(tokens, mask)
+        if mask is None:
+            early = self._read(tokens[:, : c.scaling.original], None)
+            return torch.cat([early, self._read(tokens, None, long=True)[:, early.shape[1] :]], 1)
+        far = self._places(tokens, mask) >= c.scaling.original
+        return self._read(tokens, mask, long=True).where(far[..., None], self._read(tokens, mask))
+
+    def _read(self, tokens: Tensor, mask: Tensor | None, long: bool = False) -> Tensor:
+        """Hidden states by one set of angles.  [B, T] -> [B, T, D]"""
+        c, t = self.config, tokens.shape[1]
         masks = {w: self._narrow(tokens, mask, w) for w in {c.window, *c.windows}}
-        h = self.embed(tokens, self._places(tokens, mask))
-        longest = t
-        if c.scaling.kind == "longrope" and mask is not None:
-            longest = int(mask.sum(-1).max())  # of its documents
-        names = [self.name_rotary(layer, longest) for layer in range(c.layers)]
+        h = self.embed(tokens, self._places(tokens, mask) if c.learned_positions else slice(0, t))
+        names = [self.name_rotary(layer, long) for layer in range(c.layers)]
         turns: dict[str, Turns | None] = {"": None}
         for name in {*names} - {""}:
             turns[name] = getattr(self, name)(slice(0, t), h.dtype, h.device)

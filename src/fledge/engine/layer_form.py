@@ -1,0 +1,194 @@
+"""One block of a transformer, laid out once for many small steps: packed products, into which the
+gains of norms and the scale of scores are multiplied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fledge.engine.packed import Product
+from fledge.models.language.transformer import ACTIVATIONS
+from fledge.models.language.transformer_config import TransformerConfig
+
+MakeProduct = Callable[[Tensor], Product]
+# h [N, D], ε -> the same
+Normalise = Callable[[Tensor, Tensor], Tensor]
+
+
+def normalise(h: Tensor, eps: Tensor) -> Tensor:
+    """h / √(mean h² + ε): as `F.rms_norm`, in half of its time.  [N, D] -> [N, D]"""
+    size = torch.linalg.vector_norm(h, dim=-1, keepdim=True)
+    return h * torch.addcmul(eps, size, size, value=1 / h.shape[-1]).rsqrt_()
+
+
+def standardise(h: Tensor, eps: Tensor) -> Tensor:
+    """(h − mean h) / √(variance h + ε): LayerNorm without gain and bias.  [N, D] -> [N, D]"""
+    return normalise(h - h.mean(-1, keepdim=True), eps)
+
+
+def choose_normalise(config: TransformerConfig) -> Normalise:
+    return standardise if config.norm == "layer" else normalise
+
+
+class Affine:
+    """x ↦ x (W G)ᵀ + b: a linear layer after a norm, whose gain is in the weight and whose bias
+    is in b.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        norm: Any,
+        real: torch.dtype,
+        make: MakeProduct,
+        scale: Tensor | None = None,
+    ) -> None:
+        """norm: what stands before it, None for nothing. scale: of each number that comes out."""
+        if getattr(norm, "bias", None) is not None:
+            bias = weight @ norm.bias + (0 if bias is None else bias)
+        if norm is not None:
+            weight = weight * norm.gain()
+        if scale is not None:
+            weight = weight * scale[:, None]
+            bias = None if bias is None else bias * scale
+        self.product = make(weight)
+        self.bias = None if bias is None else bias.to(real)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        y = self.product(x)
+        return y if self.bias is None else y + self.bias
+
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
+        y = self.product.add(x, other)
+        return y if self.bias is None else y + self.bias
+
+
+class LayerForm:
+    """x is what `read` makes of the hidden states h, in the precision of the products; y is what
+    attention has read.
+    """
+
+    @torch.no_grad()
+    def __init__(
+        self, block: Any, layer: int, real: torch.dtype, compute: torch.dtype, make: MakeProduct
+    ) -> None:
+        self.block, self.compute = block, compute
+        self.config: TransformerConfig = block.config
+        self.window = self.config.window_of(layer)
+        self.turned = 0 if layer in self.config.unturned else self.config.turned
+        if self.config.learned_positions:
+            self.turned = 0
+        self.eps = torch.tensor(
+            self.config.norm_eps, dtype=real, device=block.attention.out.weight.device
+        )
+        self.normalise = choose_normalise(self.config)
+        before = self.config.norm_places != "after"
+        after = self.config.norm_places != "before"
+        self.before = before
+        self.attention_out_norm = block.attention_out_norm if after else None
+        self.mlp_out_norm = block.mlp_out_norm if after else None
+        affine = partial(Affine, real=real, make=make)
+        attention_norm = block.attention_norm if before else None
+        self._lay_out_attention(block.attention, attention_norm, real, affine)
+        if hasattr(block, "mixture"):
+            return
+        one_norm = self.config.residual == "parallel, one norm"
+        norm = attention_norm if one_norm else block.mlp_norm if before else None
+        self.down = affine(block.down.weight, block.down.bias, None)
+        if self.config.gated:
+            biases = block.gate_up.bias
+            gate, up = block.gate_up.weight.chunk(2)
+            b_gate, b_up = (None, None) if biases is None else biases.chunk(2)
+            self.gate, self.up = affine(gate, b_gate, norm), affine(up, b_up, norm)
+        else:
+            self.up = affine(block.up.weight, block.up.bias, norm)
+
+    def _lay_out_attention(
+        self, attention: Any, norm: Any, real: torch.dtype, affine: Callable[..., Affine]
+    ) -> None:
+        """1/√d of attention goes into the matrix, or into the norms of queries and keys."""
+        c = self.config
+        order = self._order_pairs().to(attention.out.weight.device)
+        weight, bias = attention.qkv.weight.detach(), attention.qkv.bias
+        turned = c.heads + c.kv_heads  # values are not turned
+        self.norms: Tensor | None = None
+        rows = torch.arange(len(weight), device=weight.device).view(-1, c.head_width)
+        rows = torch.cat([rows[:turned, order], rows[turned:]]).flatten()
+        weight, bias = weight[rows], None if bias is None else bias[rows]
+        if c.qk_norm:  # a norm comes between: what scales its input is undone by it
+            q, k = (
+                norm.gain().view(-1, c.head_width)[:, order]
+                for norm in (attention.q_norm, attention.k_norm)
+            )
+            both = torch.cat([(q * c.scale).expand(c.heads, -1), k.expand(c.kv_heads, -1)])
+            self.norms = both.to(real)  # [heads + kv_heads, d]
+        scale = torch.ones(len(weight), dtype=weight.dtype, device=weight.device)
+        if not c.qk_norm:
+            scale[: c.heads * c.head_width] = c.scale
+        self.qkv = affine(weight, bias, norm, scale=scale)
+        self.out = affine(attention.out.weight, attention.out.bias, None)
+
+    def _order_pairs(self) -> Tensor:
+        """The pair (i, i + r/2) that is turned together comes to lie at (2i, 2i + 1), which is a
+        complex number in memory. q and k are put in the same order, which leaves q·k as it is.
+        """
+        places = torch.arange(self.config.head_width)
+        turned = places[: self.turned].view(2, self.turned // 2).T.flatten()
+        return torch.cat([turned, places[self.turned :]])
+
+    def read(self, h: Tensor) -> Tensor:
+        """[N, D] -> [N, D]"""
+        return (self.normalise(h, self.eps) if self.before else h).to(self.compute)
+
+    def project(self, x: Tensor, turn: Tensor | None, real: torch.dtype) -> Tensor:
+        """Queries, keys and values, turned and scaled.  [N, D], [N, 1, r/2] -> [N, heads + 2
+        kv_heads, d]
+        """
+        c = self.config
+        qkv = self.qkv(x).to(real).view(x.shape[0], -1, c.head_width)
+        qk = qkv[:, : c.heads + c.kv_heads]
+        if self.norms is not None:
+            qk.copy_(self._normalise_heads(qk) * self.norms)
+        if turn is not None:
+            pairs = torch.view_as_complex(qk[..., : self.turned].unflatten(-1, (-1, 2)))
+            pairs.mul_(turn)
+        return qkv
+
+    def _normalise_heads(self, qk: Tensor) -> Tensor:
+        c = self.config
+        if not c.qk_norm_whole:
+            return F.rms_norm(qk, (c.head_width,), None, c.norm_eps)
+        parts = (part.flatten(1) for part in qk.split([c.heads, c.kv_heads], 1))
+        whole = [F.rms_norm(part, part.shape[-1:], None, c.norm_eps) for part in parts]
+        return torch.cat(whole, 1).view(qk.shape)
+
+    def add_attention(self, h: Tensor, y: Tensor) -> Tensor:
+        """[N, D], [N, heads · d] -> [N, D]"""
+        return _add(self.out, y.to(self.compute), h, self.attention_out_norm)
+
+    def add_mlp(self, h: Tensor, read: Tensor) -> Tensor:
+        """read: the hidden states that the MLP reads.  [N, D] twice -> [N, D]"""
+        c = self.config
+        if hasattr(self.block, "mixture"):  # its experts run as they are
+            x = self.block.mlp_norm(read.to(self.block.mixture.down.dtype))
+            return h + self.block.mlp_out_norm(self.block.mixture(x)).to(h.dtype)
+        x, activate = self.read(read), ACTIVATIONS[c.activation]
+        if not c.gated:
+            inner = activate(self.up(x))
+        elif c.activation == "silu" and not c.mlp_bias and self.up.bias is None:
+            inner = self.up.product.multiply(x, self.gate.product.silu(x))
+        else:
+            inner = activate(self.gate(x)) * self.up(x)
+        return _add(self.down, inner.to(self.compute), h, self.mlp_out_norm)
+
+
+def _add(affine: Affine, x: Tensor, h: Tensor, norm: nn.Module | None) -> Tensor:
+    """h + norm(x Wᵀ + b), in the precision of h."""
+    return affine.add(x, h) if norm is None else h + norm(affine(x).to(h.dtype))
