@@ -26,15 +26,31 @@ def attention_maps(network: Any, tokens: Tensor) -> Tensor:
 
     Raises UserError for a network that attends in another way than its config says.
     """
-    maps: list[Tensor] = []
-    with _listen(network, maps):
+    with _listen(network) as maps:
         network(tokens, network.document_mask(tokens))
-    return torch.stack(maps)
+    return torch.stack([_join(heard) for heard in maps])
+
+
+def _join(heard: list[Tensor]) -> Tensor:
+    """The map of a layer. One that was called twice read the beginning of a long row by other
+    angles (longrope): there that reading counts.
+    """
+    *early, whole = sorted(heard, key=lambda each: each.shape[-1])
+    for each in early:
+        t = each.shape[-1]
+        if t == whole.shape[-1]:
+            raise UserError(
+                "long rope reads each of several documents in a row by itself: give one document."
+            )
+        whole = whole.clone()
+        whole[:, :t] = 0.0
+        whole[:, :t, :t] = each
+    return whole
 
 
 @contextmanager
-def _listen(network: Any, maps: list[Tensor]) -> Iterator[None]:
-    """Every call of an `attend` adds its weights to `maps`."""
+def _listen(network: Any) -> Iterator[list[list[Tensor]]]:
+    """Every call of a layer's `attend` adds its weights to the layer's list."""
     blocks = getattr(network, "blocks", [])
     attentions: list[Any] = [getattr(block, "attention", None) for block in blocks]
     if not attentions or not all(hasattr(each, "attend") for each in attentions):
@@ -42,10 +58,11 @@ def _listen(network: Any, maps: list[Tensor]) -> Iterator[None]:
             f"a {type(network).__name__} attends in a way of its own, which cannot be drawn: give "
             "a model of another family."
         )
+    maps: list[list[Tensor]] = [[] for _ in attentions]
     try:
-        for attention in attentions:
-            attention.attend = _listening(attention, attention.attend, maps)
-        yield
+        for attention, heard in zip(attentions, maps, strict=True):
+            attention.attend = _listening(attention, attention.attend, heard)
+        yield maps
     finally:
         for attention in attentions:
             vars(attention).pop("attend", None)
