@@ -1,3 +1,3 @@
 """fledge raises a language model from raw text to an aligned policy."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.recipes.inputs import choose_files
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
@@ -42,8 +43,8 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
         elif not run.allowed.restart:
             raise UserError(
                 f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint "
-                f"to write it from: put one of them back, or `fledge resume {run.folder} "
-                "from_start=true` trains it again."
+                "to write it from: put one of them back, or "
+                f"`{write_command('resume', run.folder, from_start='true')}` trains it again."
             )
         run.kept_summary = summary
     check_inputs(run, show)

@@ -200,7 +200,7 @@ class Course:
         self,
         own: Mapping[str, Any] | None = None,
         *,
-        then: str,
+        then: str | Sequence[str],
         figures: Mapping[str, str] | None = None,
         held_out: Mapping[Any, int] | None = None,
         censuses: Sequence[Census] = (),
@@ -210,11 +210,11 @@ class Course:
         """Read the test part, write the summary, and say how it went and what to do next. The model
         must have been saved.
 
-        own: what the summary has beyond that of any run. then: a command. figures: what is compared
-            before and after, by the name that the summary has for it; by default all that was
-            judged. held_out: how many things each part holds. censuses: of the files that were
-            read. test: where `test` was called already, what it gave. lines: said after those of
-            the judges.
+        own: what the summary has beyond that of any run. then: a command, or several. figures: what
+            is compared before and after, by the name that the summary has for it; by default all
+            that was judged. held_out: how many things each part holds. censuses: of the files that
+            were read. test: where `test` was called already, what it gave. lines: said after those
+            of the judges.
         """
         test = self.test() if test is None else test
         first = self.first
@@ -238,7 +238,8 @@ class Course:
         for judge in self.judges:
             if judge.headline:
                 self.show.line(describe_judged(self.verb, judge, first, self.last, test))
-        for line in (*lines, f"Next: {then}"):
+        commands = (then,) if isinstance(then, str) else then
+        for line in (*lines, *(f"Next: {command}" for command in commands)):
             self.show.line(line)
         return summary
 

@@ -101,9 +101,10 @@ def draw_line_chart(
     low: float | None = None,
     high: float | None = None,
     percent: bool = False,
+    exact: bool = False,
 ) -> Markup:
-    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at
-    least.
+    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at least.
+    exact: of a function and not of measurements, whose every point counts.
     """
     values = [y for one in series for y in (*one.y, *one.low, *one.high)]
     bottom, top = _choose_range(
@@ -121,7 +122,8 @@ def draw_line_chart(
         if one.low
     ]
     for number, one in enumerate(series, 1):
-        parts.append(_draw_line(one, x_scale, y_scale, f"s{number}"))
+        draw = _draw_function if exact else _draw_line
+        parts.append(draw(one, x_scale, y_scale, f"s{number}"))
     return _wrap_svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
 
 
@@ -239,6 +241,10 @@ def _draw_line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
         for x, y in zip(one.x, one.y, strict=True)
     )
     return f'<path class="line {name}" d="{raw}"/><g class="points {name}">{dots}</g>'
+
+
+def _draw_function(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
+    return f'<path class="line {name}" d="{_draw_path(thin(one.x, one.y), x_scale, y_scale)}"/>'
 
 
 def _thin_evenly(one: Series) -> list[tuple[float, float]]:

@@ -17,6 +17,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.json_file import MEND, read_bytes, read_json
+from fledge.next_command import write_command
 from fledge.runs.atomic import write_json, write_text
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import FilesOf, describe, every_file, verb_of
@@ -151,7 +152,7 @@ class Run:
         """What `finish` wrote, None while the run is unfinished. Raises UserError where it is
         damaged.
         """
-        again = f"remove it: `fledge resume {self.folder}` writes it again"
+        again = f"remove it: `{write_command('resume', self.folder)}` writes it again"
         summary = _if_there(self.folder / "summary.json", Summary, again)
         return None if summary is None else {**summary}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.runs.atomic import known_sha256, sha256, write_text
 from fledge.runs.lineage import is_of_a_run, verb_of
 from fledge.runs.whole_folder import find_place, find_standing, remove_files, replace_whole
@@ -106,7 +107,7 @@ def how_to_have_a_model(path: Path) -> str:
             "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
         )
     if not (path / "summary.json").is_file():
-        return f"a run has one when it is finished; `fledge resume {path}` finishes it."
+        return f"a run has one when it is finished; `{write_command('resume', path)}` finishes it."
     return _how_to_mend(path / "model")
 
 
@@ -119,7 +120,8 @@ def _how_to_mend(folder: Path) -> str:
             "last agent alone: no checkpoint is of that moment."
         )
     if checkpoints.is_dir() and any(folder.name.isdigit() for folder in checkpoints.iterdir()):
-        return f"`fledge resume {run}` writes the model again from the run's last checkpoint."
+        again = write_command("resume", run)
+        return f"`{again}` writes the model again from the run's last checkpoint."
     return (
         "no checkpoint of the run is left to write it from, so train it anew, or put the file back."
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
+from fledge.next_command import write_command
 from fledge.runs.lineage import verb_of
 
 LOCK = ".lock"
@@ -93,8 +94,8 @@ def given_folder(folder: Path) -> bool:
         raise UserError(f"`{folder}` is a file, and a run is a folder: choose another `out`.")
     if verb_of(folder) is not None:
         raise UserError(
-            f"`{folder}` exists: `fledge resume {folder}` continues that run, or choose another "
-            "`out`."
+            f"`{folder}` exists: `{write_command('resume', folder)}` continues that run, or choose "
+            "another `out`."
         )
     try:
         folder.mkdir(parents=True)

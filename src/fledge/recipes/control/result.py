@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
+from fledge.next_command import write_command
 from fledge.recipes.control.agent_files import Card, find_whole_best, make_card, put_in, write_agent
 from fledge.recipes.control.builders import Built
 from fledge.recipes.control.config import ControlConfig
@@ -80,7 +81,7 @@ def conclude(
     return course.finish(
         own, figures={"evaluation_return": "evaluation_return"},
         test={"evaluation_return": result[kept].mean}, lines=[rose, stays],
-        then=f"fledge play run={run.folder}, or fledge report run={run.folder}",
+        then=(write_command("play", run=run.folder), write_command("report", run=run.folder)),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from fledge.evaluate.likelihood import measure_held_out_loss
 from fledge.hub.folder import Loaded, load_reward_model
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary, describe_result
@@ -280,7 +281,7 @@ def conclude(config: AlignConfig, course: Course, task: Task) -> Summary:
     return course.finish(
         own, test=test, held_out=items, censuses=list_censuses(task),
         lines=[told, f"align: {last['kl_exact']:.2f} nats from {config.base}."],
-        then=f"fledge chat base={course.run.folder}",
+        then=write_command("chat", base=course.run.folder),
     )  # fmt: skip
 
 

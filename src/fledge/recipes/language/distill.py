@@ -19,6 +19,7 @@ from fledge.evaluate.distance import judge_student
 from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.loop import Algorithm
 from fledge.models.language.transformer import Transformer
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.lessons import (
@@ -103,7 +104,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         }
         return course.finish(
             own, held_out=near.items, censuses=lessons.censuses,
-            then=f"fledge chat base={course.run.folder}",
+            then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from fledge.fit import log_odds
 from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
@@ -108,7 +109,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
             held_out |= {f"{part}_prompts": number for part, number in asked.items()}
         return course.finish(
             {"algorithm": config.algorithm, preferences.kind: len(train_on)}, held_out=held_out,
-            censuses=preferences.censuses, then=f"fledge chat base={course.run.folder}",
+            censuses=preferences.censuses, then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
 
 

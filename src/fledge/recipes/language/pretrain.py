@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.models.language.transformer import Transformer
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.size_fields import SizeFields
@@ -117,7 +118,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
-            held_out=judge.items, then=f"fledge tune base={course.run.folder} data=FILE.jsonl",
+            held_out=judge.items,
+            then=write_command(
+                "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
+            ),
         )  # fmt: skip
 
 

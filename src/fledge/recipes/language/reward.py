@@ -10,6 +10,7 @@ from pydantic import Field
 from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.evaluate.preferences import judge_reward_model, measure_scale, score_pairs
 from fledge.models.language.heads import ScalarModel
+from fledge.next_command import write_command
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
@@ -63,5 +64,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
         return course.finish(
             {"pairs": len(pairs)}, figures={judge.headline: judge.logged}, held_out=judge.items,
             censuses=preferences.censuses,
-            then=f"fledge align base={config.base} reward={course.run.folder} task=…",
+            then=write_command(
+                "align", base=config.base, reward=course.run.folder,
+                task=config.task or "reverse",
+                instead="" if config.task else "task=FILE.py with prompts of your own",
+            ),
         )  # fmt: skip

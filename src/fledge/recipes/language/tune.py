@@ -15,6 +15,7 @@ from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.likelihood import judge_conversations
 from fledge.hub.folder import Loaded
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
@@ -92,7 +93,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
         base.save(course.run.model_folder)
         return course.finish(
             figures={judge.logged: judge.logged}, held_out=judge.items,
-            censuses=lessons.censuses, then=f"fledge chat base={course.run.folder}",
+            censuses=lessons.censuses, then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
 
 
