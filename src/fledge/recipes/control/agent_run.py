@@ -82,10 +82,11 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
         if kind.workers:
             worlds.callback(sampler.close)
         data = [name_of(config.world), *config.own_code]
-        parents = [find_place(agent[1]) for agent in (expert, base) if agent]
+        imitates = [find_place(expert[1])] if expert else []
+        begun_from = [find_place(base[1])] if base else []
         # now that nothing can be wrong with it any more
         with (
-            start.begin(config, parents=parents, data=data) as course,
+            start.begin(config, parents=imitates, initial=begun_from, data=data) as course,
             choose_threads(config, device),
         ):
             course.say(f"{config.algorithm} in {world.name}, {config.steps:,} steps")

@@ -82,8 +82,9 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
+    read, begun_from = ([config.base], []) if reads_base(config) else ([], [config.base])
     with start.begin(
-        config, parents=[config.base], data=[config.source, *config.own_code]
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_code]
     ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()
@@ -110,6 +111,13 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
             {"algorithm": config.algorithm, preferences.kind: len(train_on)}, held_out=held_out,
             censuses=preferences.censuses, then=f"fledge chat base={course.run.folder}",
         )  # fmt: skip
+
+
+def reads_base(config: PreferConfig) -> bool:
+    """Whether the base's weights are more than those that training begins with: the reference, or
+    whoever answered the task's prompts.
+    """
+    return config.task is not None or config.algorithm not in ("simpo", "orpo")
 
 
 def make_judges(

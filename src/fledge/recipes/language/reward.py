@@ -41,7 +41,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     divided = preferences.divided
     pairs = divided.train
     config = config.with_epochs(len(pairs), config.pairs_per_step, config.source, show)
-    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+    # With a task the pairs are the base's own answers, which are sampled anew on resume.
+    read, begun_from = ([], [config.base]) if config.task is None else ([config.base], [])
+    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
         policy = base.policy().to(config.on())
         model = ScalarModel(base.network).to(config.on())
         typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred

@@ -71,7 +71,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
     base = load_model(config.base)
     lessons = read_lessons(config, base, show)
     config = config.with_epochs(lessons.size, config.rows_per_step, config.source, show)
-    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+    with start.begin(config, initial=[config.base], data=[config.source]) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         speed = course.settle_speed(config, policy, typical)
