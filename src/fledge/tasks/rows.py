@@ -92,8 +92,10 @@ class PromptSides:
             assert moved is not None
             named = (moved[prompt_key(each.prompt)] for each in examples)
             sides = np.fromiter((SPLITS.index(side) for side in named), np.uint8, len(examples))
-        places = {split: np.flatnonzero(sides == i) for i, split in enumerate(SPLITS)}
-        return Rows(examples, {**places}, None, seed, census)
+        places: dict[Split, Sequence[int] | np.ndarray] = {
+            split: np.flatnonzero(sides == i) for i, split in enumerate(SPLITS)
+        }
+        return Rows(examples, places, None, seed, census)
 
 
 def list_usable(
