@@ -15,7 +15,12 @@ from fledge.errors import UserError
 from fledge.recipes.inputs import choose_files
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
-from fledge.runs.model_files import check_model, hashes_of, model_is_whole
+from fledge.runs.model_files import (
+    best_is_whole,
+    check_model,
+    hashes_of,
+    model_is_whole,
+)
 from fledge.runs.provenance import Change, accept, find_changes, pass_over
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_standing
@@ -35,9 +40,10 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
         return summary
     if summary is not None:
         if run.checkpoints.steps():
+            whole = model_is_whole(run.folder)
+            damaged = f"{'the best agent' if whole else 'the model'} of {run.folder}"
             show.line(
-                f"the model of {run.folder} is lost or damaged: it is written again from the last "
-                "checkpoint."
+                f"{damaged} is lost or damaged: it is written again from the last checkpoint."
             )
         elif not run.allowed.restart:
             raise UserError(
@@ -53,16 +59,19 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
 
 
 def is_as_it_was_finished(run: Run) -> bool:
-    """Whether a finished run has the model that it wrote, if it is of a kind that writes one.
+    """Whether a finished run has the model and the best agent that it wrote, if it is of a kind
+    that writes them.
 
-    Raises UserError where it has, and its best agent is damaged or lost: no checkpoint is of that
-    moment.
+    Raises UserError where its best agent is damaged or lost and no checkpoint is left to write it
+    from.
     """
-    writes_one = hashes_of(run.model_folder).exists() or bool(run.checkpoints.steps())
+    saved = bool(run.checkpoints.steps())
+    writes_one = hashes_of(run.model_folder).exists() or saved
     if writes_one and not model_is_whole(run.folder):
         return False
-    check_model(find_standing(run.folder / "best"))
-    return True
+    if not saved:
+        check_model(find_standing(run.folder / "best"))
+    return best_is_whole(run.folder)
 
 
 def check_inputs(run: Run, show: Show) -> None:
