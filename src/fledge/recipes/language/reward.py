@@ -21,12 +21,14 @@ SCALE_PAIRS = 1024  # whose scores say where the reward's zero and one are
 
 
 class RewardConfig(PairsConfig):
-    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected)), the score read at
-    the last token.
+    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected) − margin), the score
+    read at the last token.
     """
 
     margin: float = Field(
-        default=0.0, ge=0, description="by how much the preferred score must lead"
+        default=0.0,
+        ge=0,
+        description="of the loss: the lead of the preferred score at which it is log 2",
     )
 
 
