@@ -5,6 +5,7 @@ where it was killed.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ WRONG = {
     "compare=ppo,sac": "sac is for real numbers",
     "compare=ppo,dagger": "dagger was given without an expert",
     "compare=ppo,dqn world=Cartpole": "perhaps you meant CartPole-v1",
+    "compare=ppo,a2c gamma=none": "compare=ppo,a2c with gamma=None, which ppo cannot have",
 }
 
 
@@ -130,6 +132,31 @@ def test_a_comparison_shows_every_algorithm_and_skips_what_is_finished(
     assert cli("resume run --json", folder=tmp_path).result == result
     twice = cli(f"control {QUICK} compare=ppo,ppo out=twice", folder=tmp_path)
     assert "names an algorithm twice" in twice.stderr
+
+
+def test_what_is_given_reaches_every_run_of_a_comparison_though_it_is_a_default(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """async cuts weights at 1 unless `none` is given."""
+    given = "truncate_at=none gae_lambda=1.0 normalise=false"
+    words = f"control {QUICK} compare=async,ppo,a2c seeds=1 evaluate_every=128 {given} out=run"
+    assert cli(words, folder=tmp_path).code == 0
+    shutil.rmtree(tmp_path / "run" / "ppo-0")  # as if it had been killed before it
+    (tmp_path / "run" / "summary.json").unlink()
+    assert cli("resume run", folder=tmp_path).code == 0
+    ran = {
+        name: json.loads((tmp_path / "run" / f"{name}-0" / "config.json").read_text())["config"]
+        for name in ("async", "ppo", "a2c")
+    }
+    for name, config in ran.items():
+        assert (config["gae_lambda"], config["normalise"]) == (1.0, False)
+        assert ("truncate_at" in config) == (name != "ppo")
+        assert config.get("truncate_at") is None
+    # what nobody said is each one's own
+    words = f"control {QUICK} algorithm=ppo evaluate_every=128 gae_lambda=1.0 normalise=false"
+    assert cli(f"{words} out=alone", folder=tmp_path).code == 0
+    alone = json.loads((tmp_path / "alone" / "config.json").read_text())["config"]
+    assert ran["ppo"] == alone | {"out": "run/ppo-0"}
 
 
 def test_a_film_of_the_agent_is_in_the_report(cli: Cli, tmp_path: Path) -> None:
