@@ -77,10 +77,14 @@ def test_every_algorithm_runs_and_says_what_came_of_it(
 
 
 def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> None:
-    """DAgger comes to do what the expert does: on the steps it takes they disagree less than at
-    first.
+    """Both come to do what the expert does: on the steps they take they disagree less than at
+    first, and they earn what it earns.
+
+    Bounds: with seeds 0 to 5 the last five batches had 0.00 to 0.24 times the disagreement of the
+    first five (a student that learns nothing: 1), and the student earned 0.98 to 1.17 times what
+    the expert did, whether that was 60 or all of 500.
     """
-    assert cli(f"control {QUICK} steps=4000 out=expert", folder=tmp_path).code == 0
+    expert = cli(f"control {QUICK} steps=4000 out=expert --json", folder=tmp_path).result
     for algorithm in ("cloning", "dagger"):
         done = cli(
             (
@@ -95,7 +99,8 @@ def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> 
             for line in (tmp_path / algorithm / "metrics.jsonl").read_text().splitlines()
         ]
         wrong = [row["disagreement"] for row in rows if "disagreement" in row]
-        assert sum(wrong[-5:]) < 0.75 * sum(wrong[:5])
+        assert sum(wrong[-5:]) < 0.5 * sum(wrong[:5])
+        assert done.result["test_return"] > 0.8 * expert["test_return"]
         parent = json.loads((tmp_path / algorithm / "lineage.json").read_text())["parents"][0]
         assert parent["path"] == "../expert"
         assert len(parent["model_sha256"]) == 64

@@ -50,7 +50,7 @@ def test_a_long_log_is_means_of_stretches_between_their_lowest_and_highest(lengt
     candidates = [s for s in (stride // 2, stride, stride * 2) if -(-length // s) == len(series.x)]
     (stride,) = candidates
     starts = np.arange(0, length, stride)
-    counts = np.diff([*starts, length])
+    counts = np.diff(np.append(starts, length))
     np.testing.assert_allclose(series.y, np.add.reduceat(values, starts) / counts, atol=1e-12)
     np.testing.assert_allclose(series.x, starts + (counts - 1) / 2)
     lowest, highest = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
