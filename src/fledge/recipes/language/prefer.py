@@ -34,6 +34,7 @@ from fledge.recipes.language.pairs import (
     read_judged_file,
     read_or_make_pairs,
 )
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, token_rows
@@ -82,7 +83,8 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
-    read, begun_from = ([config.base], []) if reads_base(config) else ([], [config.base])
+    only_begins = not reads_base(config) and trains_every_weight(base.network)
+    read, begun_from = ([], [config.base]) if only_begins else ([config.base], [])
     with start.begin(
         config, parents=read, initial=begun_from, data=[config.source, *config.own_code]
     ) as course:

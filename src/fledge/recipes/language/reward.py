@@ -13,6 +13,7 @@ from fledge.hub.folder import load_model, save_model
 from fledge.models.language.heads import ScalarModel
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
@@ -44,7 +45,8 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     pairs = divided.train
     config = config.with_epochs(len(pairs), config.pairs_per_step, config.source, show)
     # With a task the pairs are the base's own answers, which are sampled anew on resume.
-    read, begun_from = ([], [config.base]) if config.task is None else ([config.base], [])
+    only_begins = config.task is None and trains_every_weight(base.network)
+    read, begun_from = ([], [config.base]) if only_begins else ([config.base], [])
     with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
         policy = base.policy().to(config.on())
         model = ScalarModel(base.network).to(config.on())
