@@ -268,7 +268,8 @@ class _Way:
             self.sampler.figures = dict(state["figures"])
             restore_generators(state["generators"])
             for name, each in self.beside.items():
-                each.load_state_dict(state["beside"][name])
+                if name in state["beside"]:  # an earlier version kept fewer
+                    each.load_state_dict(state["beside"][name])
             self.place, self.in_hand = state["place"]
         self.done, self.last = state["done"], state["evaluation"]
         self.run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none

@@ -74,13 +74,16 @@ class Start:
         config: Plan,
         *,
         parents: Sequence[Path] = (),
+        initial: Sequence[Path] = (),
         data: Sequence[str] = (),
         copied: Sequence[str] = (),
     ) -> Iterator[Course]:
         """The run's course, made and locked if it is new, and then closed at the end of the block.
 
-        data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files
-            that `keep_shards` will take into the run.
+        parents: models that are read whenever the run goes on. initial: those that it only begins
+            from; every weight of theirs is trained, and so in the checkpoints. data: names of rows,
+            tasks, worlds and code of the user's. copied: those of texts and files that
+            `keep_shards` will take into the run.
 
         A new run that a mistake of the user's ends before its first step is taken back: nothing of
         it could be continued. Of a run that is continued nothing is removed, whatever it lacks. The
@@ -95,7 +98,7 @@ class Start:
                 run = opened.enter_context(
                     Run.create(
                         config.out, self.verb, fields, seed=config.seed, parents=parents,
-                        data=data, copied=copied, files_of=choose_files(fields),
+                        initial=initial, data=data, copied=copied, files_of=choose_files(fields),
                     )
                 )  # fmt: skip
                 run.began = self.began

@@ -95,6 +95,13 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def trains_every_weight(module: nn.Module) -> bool:
+    """Whether a checkpoint takes the place of the weights that a module was loaded with: a frozen
+    one is read from there again.
+    """
+    return all(weight.requires_grad for weight in module.parameters())
+
+
 def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """auto: a GPU if there is one."""
     uses_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())

@@ -93,6 +93,7 @@ class Run:
         *,
         seed: int,
         parents: Iterable[Path | str] = (),
+        initial: Iterable[Path | str] = (),
         data: Iterable[Path | str] = (),
         copied: Iterable[Path | str] = (),
         command: str | None = None,
@@ -113,7 +114,8 @@ class Run:
         place = Place(folder, made_folder, made_lock)
         try:
             lineage = describe(
-                verb, command, seed, parents, data, copied=copied, folder=folder, files_of=files_of
+                verb, command, seed, parents, data, initial=initial, copied=copied, folder=folder,
+                files_of=files_of,
             )  # fmt: skip
             write_json(folder / "lineage.json", lineage | {"threads": torch.get_num_threads()})
             # config.json last: with it the folder is a run, and a kill before it leaves one that

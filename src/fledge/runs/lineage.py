@@ -26,9 +26,10 @@ EMBEDDED = "python"  # the corpus that every installation has: its own reference
 
 
 FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is given a name
+# The files of a model that a checkpoint holds further on, and those that it does not hold.
+WEIGHTS = ("model.safetensors", "critic.safetensors", "agent.json")
 _BESIDE_THE_WEIGHTS = (
-    "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-    "agent.json", "critic.safetensors"
+    "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *WEIGHTS[1:],
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def describe(
     parents: Iterable[Path | str],
     data: Iterable[Path | str],
     *,
+    initial: Iterable[Path | str] = (),
     copied: Iterable[Path | str] = (),
     folder: Path | None = None,
     files_of: FilesOf = every_file,
@@ -52,10 +54,11 @@ def describe(
     """What lineage.json says. `command` None: this process's command line. `folder`: the run's own,
     for relative paths.
 
-    A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path
-    is what `files_of` takes, or several of these with commas between; `copied` are those that the
-    run takes into its shards/ when it begins and reads no more, and of these the word `python` is
-    the embedded prose. Raises OSError for what cannot be read.
+    A parent is a run folder, its model folder, or any folder with a model.safetensors; `initial`
+    are those whose weights the run begins from and reads no more once it has a checkpoint. A data
+    path is what `files_of` takes, or several of these with commas between; `copied` are those that
+    the run takes into its shards/ when it begins and reads no more, and of these the word `python`
+    is the embedded prose. Raises OSError for what cannot be read.
     """
     lineage: dict[str, Any] = {
         # its checkpoints bear it, so that those of another run are told apart
@@ -65,7 +68,7 @@ def describe(
         "seed": seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "started_in": str(Path.cwd()),  # what relative names are meant from
-        **describe_inputs(parents, data, copied, folder, files_of),
+        **describe_inputs(parents, data, copied, folder, files_of, initial=initial),
         "fledge": _version("fledge"),
         "torch": _version("torch"),
         "python": platform.python_version(),
@@ -81,16 +84,19 @@ def describe_inputs(
     copied: Iterable[Path | str],
     folder: Path | None,
     files_of: FilesOf,
+    *,
+    initial: Iterable[Path | str] = (),
 ) -> dict[str, list[dict[str, Any]]]:
-    """`parents` and `data` with their hashes, and `inputs`: the names as they were given, which a
+    """The parents and `data` with their hashes, and `inputs`: the names as they were given, which a
     resume looks up again.
     """
     models: list[dict[str, Any]] = []
     files: list[dict[str, Any]] = []
     inputs: list[dict[str, Any]] = []
-    for parent in parents:
-        models.append(_parent(Path(parent), folder))
-        inputs.append({"model": str(parent), "files": model_hashes(Path(parent))})
+    for mark, given in (({"initial": True}, initial), ({}, parents)):
+        for parent in given:
+            models.append(_parent(Path(parent), folder))
+            inputs.append({"model": str(parent), "files": model_hashes(Path(parent)), **mark})
     for mark, given in (({}, data), ({"copied": True}, copied)):
         for name in (name for several in given for name in _names(str(several))):
             read = [_embedded()] if mark and name == EMBEDDED else _described(files_of(name))

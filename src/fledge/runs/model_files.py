@@ -76,6 +76,13 @@ def model_is_whole(run: Path) -> bool:
     return _first_damage(folder) is None
 
 
+def best_is_whole(run: Path) -> bool:
+    """Whether a run's best agent, if it has one, has every file that was written, each with its
+    content.
+    """
+    return _first_damage(find_standing(run / "best")) is None
+
+
 def check_model(folder: Path) -> None:
     """Raises UserError where a file of a run's model or best agent is not what the run wrote.
 
@@ -114,12 +121,15 @@ def how_to_have_a_model(path: Path) -> str:
 def _how_to_mend(folder: Path) -> str:
     place = find_place(folder)
     run, checkpoints = place.parent, place.parent / "checkpoints"
+    saved = checkpoints.is_dir() and any(each.name.isdigit() for each in checkpoints.iterdir())
     if place.name == "best":
+        if saved:
+            return f"`fledge resume {run}` writes it again from the run's last checkpoint."
         return (
             f"put it back from a copy, or remove {place} and {hashes_of(place)} to have the run's "
-            "last agent alone: no checkpoint is of that moment."
+            "last agent alone: no checkpoint is left to write it from."
         )
-    if checkpoints.is_dir() and any(folder.name.isdigit() for folder in checkpoints.iterdir()):
+    if saved:
         again = write_command("resume", run)
         return f"`{again}` writes the model again from the run's last checkpoint."
     return (

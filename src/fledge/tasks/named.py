@@ -16,15 +16,11 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.splits import SPLITS, Split
+from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
 from fledge.tasks.examples import Example, Task, Verdict, draw
 from fledge.tasks.judge_process import Limits
-from fledge.tasks.user_tasks import (
-    Admit,
-    AnswerFileTask,
-    PythonTask,
-    load_answer_file_task,
-    load_python_task,
-)
+from fledge.tasks.python_task import PythonTask, load_python_task
+from fledge.tasks.rows import Admit
 from fledge.tasks.words import (
     NUMBER_LENGTHS,
     NUMBER_TASKS,
@@ -196,9 +192,7 @@ def finite_rows(task: Task) -> int | None:
     """How many rows one pass over the training split has; None where it has no end, or where
     several tasks take turns.
     """
-    return (
-        len(task.rows.by_split["train"]) if isinstance(task, AnswerFileTask | PythonTask) else None
-    )
+    return task.rows.count("train") if isinstance(task, AnswerFileTask | PythonTask) else None
 
 
 def choose_lengths(

@@ -172,7 +172,7 @@ def find_answered_prompt(folder: Path) -> str:
     """The last validation prompt that the run answered right: what is suggested must be what it can
     do.
     """
-    right = [row["prompt"] for row in Run.open(folder).samples.rows() if row.get("exact")]
+    right = [row["prompt"] for row in Run.open(folder).samples.each() if row.get("exact")]
     return right[-1] if right else f"{TASK}: planet"
 
 

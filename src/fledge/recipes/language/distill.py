@@ -76,9 +76,11 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     lessons = prepare_lessons(config, teacher, student, base.tokenizer, start.stopwatch, show)
     rows = None if lessons is None else lessons.rows
     config = config.with_epochs(rows, config.rows_per_step, config.source, show)
-    parents = [*([config.student] if config.student else []), base.source]
+    begun_from = [config.student] if config.student else []
     read, copied = ([], [config.source]) if lessons is None else ([config.source], [])
-    with start.begin(config, parents=parents, data=read, copied=copied) as course:
+    with start.begin(
+        config, parents=[base.source], initial=begun_from, data=read, copied=copied
+    ) as course:
         if lessons is None:
             lessons = prepare_text_lessons(
                 config, teacher, student, base.tokenizer, course.run, show

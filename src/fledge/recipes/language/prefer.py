@@ -36,6 +36,7 @@ from fledge.recipes.language.pairs import (
     read_judged_file,
     read_or_make_pairs,
 )
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, token_rows
@@ -84,8 +85,10 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
+    only_begins = not reads_base(config) and trains_every_weight(base.network)
+    read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
     with start.begin(
-        config, parents=[base.source], data=[config.source, *config.own_code]
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_code]
     ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()
@@ -111,6 +114,13 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
             {"algorithm": config.algorithm, preferences.kind: len(train_on)}, held_out=held_out,
             censuses=preferences.censuses, then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
+
+
+def reads_base(config: PreferConfig) -> bool:
+    """Whether the base's weights are more than those that training begins with: the reference, or
+    whoever answered the task's prompts.
+    """
+    return config.task is not None or config.algorithm not in ("simpo", "orpo")
 
 
 def make_judges(

@@ -87,9 +87,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     policy = make_policy(config, base, tokenizer)
     sizes = policy.network.config
     row_tokens = choose_row_tokens(config, sizes.context)
-    parents = [config.base] if config.base else []
+    begun_from = [config.base] if config.base else []
     copied = [config.data, *find_trained_tokenizer(config)]
-    with start.begin(config, parents=parents, copied=copied) as course:
+    with start.begin(config, initial=begun_from, copied=copied) as course:
         again = None if corpus is None else lambda: corpus
         text = keep_text(course.run, again, tokenizer, show.line)
         if min(len(text["validation"]), len(text["test"])) < 2:

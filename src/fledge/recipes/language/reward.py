@@ -14,6 +14,7 @@ from fledge.next_command import write_command
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
@@ -22,12 +23,14 @@ SCALE_PAIRS = 1024  # whose scores say where the reward's zero and one are
 
 
 class RewardConfig(PairsConfig):
-    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected)), the score read at
-    the last token.
+    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected) − margin), the score
+    read at the last token.
     """
 
     margin: float = Field(
-        default=0.0, ge=0, description="by how much the preferred score must lead"
+        default=0.0,
+        ge=0,
+        description="of the loss: the lead of the preferred score at which it is log 2",
     )
 
 
@@ -42,7 +45,10 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     divided = preferences.divided
     pairs = divided.train
     config = config.with_epochs(len(pairs), config.pairs_per_step, config.source, show)
-    with start.begin(config, parents=[base.source], data=[config.source]) as course:
+    # With a task the pairs are the base's own answers, which are sampled anew on resume.
+    only_begins = config.task is None and trains_every_weight(base.network)
+    read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
+    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
         policy = base.policy().to(config.on())
         model = ScalarModel(base.network).to(config.on())
         typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred

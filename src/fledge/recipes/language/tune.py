@@ -22,6 +22,7 @@ from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
+from fledge.recipes.training import trains_every_weight
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -73,7 +74,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
     base, config = config.load_base(config.base)
     lessons = read_lessons(config, base, show)
     config = config.with_epochs(lessons.size, config.rows_per_step, config.source, show)
-    with start.begin(config, parents=[base.source], data=[config.source]) as course:
+    only_begins = trains_every_weight(base.network)
+    read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
+    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         speed = course.settle_speed(config, policy, typical)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from fledge.engine.beam import Hypothesis, beam_search
+from fledge.engine.beam import Hypothesis, beam_search, best_of
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
@@ -23,6 +23,7 @@ from fledge.engine.stop_strings import cut
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding
+from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
 
@@ -126,7 +127,8 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     contradict each other.
     """
     check(config)
-    model = load_model(config.base)
+    # of a server's model the folder gives no more than the tokenizer
+    model = load_model(config.base) if config.server else load_sound_model(config.base)
     tokenizer = model.tokenizer
     request = make_request(config, model)
     began = time.perf_counter()
@@ -237,8 +239,7 @@ def complete(
 ) -> tuple[list[Completion] | list[Hypothesis], dict[str, float]]:
     """`samples` completions, the way the config asks for, and figures of that way."""
     policy, tokenizer = model.policy(), model.tokenizer
-    drawn = max(config.samples, config.best_of)
-    requests = [dataclasses.replace(request, sample=i) for i in range(drawn)]
+    requests = [dataclasses.replace(request, sample=i) for i in range(config.samples)]
     if config.beams > 1:
         [completions] = beam_search(
             policy, [request], width=config.beams, n_best=config.samples,
@@ -252,7 +253,7 @@ def complete(
         )
         return outside.run(requests), {}
     if config.lookup or config.draft is not None:
-        draft = None if config.draft is None else load_model(config.draft)
+        draft = None if config.draft is None else load_sound_model(config.draft)
         if draft is not None and draft.tokenizer.fingerprint() != tokenizer.fingerprint():
             raise UserError(
                 f"the draft {config.draft} has another tokenizer than {config.base}: it cannot "
@@ -270,12 +271,11 @@ def complete(
     positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
     engine = Engine(
         policy,
-        slots=min(64, drawn),
+        slots=min(64, max(config.samples, config.best_of)),
         positions=positions,
         precision=config.precision,
         vocabulary=spell_tokens(model),
     )
-    completions = engine.run(requests)
     if config.best_of > 1:
-        completions.sort(key=lambda one: -sum(one.raw_logp))
-    return completions[: config.samples], {}
+        return best_of(engine, request, config.best_of)[: config.samples], {}
+    return engine.run(requests), {}
