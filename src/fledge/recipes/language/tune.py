@@ -17,7 +17,7 @@ from fledge.evaluate.likelihood import judge_conversations
 from fledge.hub.folder import Loaded, load_model, save_model
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
-from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
+from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields, PerhapsTaskName
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
 from fledge.rows.census import Census
@@ -44,7 +44,7 @@ class TuneConfig(EarlyStopFields, AnswerFields, RowsConfig):
             "`instruction` and `output`"
         ),
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl "
