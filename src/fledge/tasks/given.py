@@ -28,7 +28,14 @@ from fledge.tasks.examples import Example, Verdict
 from fledge.tasks.own_judge import read_verdict
 from fledge.tasks.user_tasks import Admit, Rows, divide_rows
 from fledge.text.files import json_rows
-from fledge.user_code import FROM_PYTHON, abbreviate, call, look_in_current_folder
+from fledge.user_code import (
+    FROM_PYTHON,
+    abbreviate,
+    call,
+    describe_deed,
+    look_in_current_folder,
+    tell_as,
+)
 
 Reward = Callable[..., Any]
 
@@ -72,20 +79,17 @@ def find_given(name: str) -> GivenTask:
     if parts is None:
         raise UserError(f"{name} is no task of Python's: give prompts and a function again.")
     module, function, prompts = parts
+    again = (
+        f"the reward of this run was a function of Python's ({module}:{function}), which cannot be "
+        "found by its name: give it again, fledge.resume(RUN, reward=FUNCTION)."
+    )
     reward = None
     if not function.startswith("<"):
         look_in_current_folder()
-        try:
+        with tell_as(lambda error: f"{again} Its module {describe_deed(error)}."):
             reward = getattr(importlib.import_module(module), function, None)
-        except (
-            Exception
-        ):  # a module of the user's raises what it likes; what it lacks is said below
-            reward = None
     if not callable(reward):
-        raise UserError(
-            f"the reward of this run was a function of Python's ({module}:{function}), which "
-            "cannot be found by its name: give it again, fledge.resume(RUN, reward=FUNCTION)."
-        )
+        raise UserError(again)
     return GivenTask(prompts, reward)
 
 
