@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fledge.errors import UserError
-from fledge.report.charts import Series, draw_line_chart
+from fledge.report.charts import WIDTH, Series, draw_line_chart
 from fledge.report.figures import (
     PICTURES,
     choose_headline,
@@ -21,12 +21,16 @@ from fledge.report.figures import (
 Columns = dict[str, list[tuple[float, float]]]
 
 # What the report's style sheet says, for a picture that stands alone.
+_COLOURS = ("#1f6feb", "#c2410c", "#15803d", "#7e22ce")
 _STYLE = (
     "<style>text{font:11px sans-serif;fill:#444}.grid{stroke:#ddd}.axis{stroke:#888}"
-    ".line{fill:none;stroke-width:1.8}.raw{fill:none;opacity:.3}.s1{stroke:#1f6feb}"
-    ".s2{stroke:#c2410c}.s3{stroke:#15803d}.s4{stroke:#7e22ce}text.s1,text.s2{stroke:none}"
-    ".points circle{stroke:none}.points.s1{fill:#1f6feb}.points.s2{fill:#c2410c}"
-    ".points.s3{fill:#15803d}.points.s4{fill:#7e22ce}</style>"
+    ".line{fill:none;stroke-width:1.8}.raw{fill:none;opacity:.3}"
+    + "".join(
+        f".s{n}{{stroke:{colour}}}.points.s{n} circle{{fill:{colour};stroke:none}}"
+        f"text.s{n}{{fill:{colour};stroke:none}}"
+        for n, colour in enumerate(_COLOURS, start=1)
+    )
+    + "</style>"
 )
 
 
@@ -55,6 +59,7 @@ def draw(rows: Sequence[dict[str, Any]], names: Sequence[str], title: str) -> An
     """
     columns = choose_columns(rows, names)
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         return Drawing(draw_svg(columns, title))
@@ -64,7 +69,9 @@ def draw(rows: Sequence[dict[str, Any]], names: Sequence[str], title: str) -> An
 
         def _repr_svg_(self) -> str:
             file = io.StringIO()
-            self.savefig(file, format="svg", bbox_inches="tight")
+            # letters as letters: a tenth of the size, and they can be searched for
+            with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fledge"}):
+                self.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
             return file.getvalue()
 
     figure = Plot(figsize=(6.4, 3.6), layout="constrained")
@@ -85,10 +92,14 @@ def draw_svg(columns: Columns, title: str) -> str:
         Series(spell_name(name), *zip(*pairs, strict=True)) for name, pairs in columns.items()
     ]
     percent = all(is_share(strip_part(name)) for name in columns)
-    said = ", ".join(one.name for one in series)
-    svg = str(draw_line_chart(series, x_label=f"step: {said}", description=title, percent=percent))
+    svg = str(draw_line_chart(series, x_label="step", description=title, percent=percent))
     head, rest = svg.split(">", 1)
-    return f'{head} xmlns="http://www.w3.org/2000/svg" width="560">{_STYLE}{rest}'
+    legend = "".join(
+        f'<text class="s{n}" x="{WIDTH - 16}" y="{8 + 14 * n}" text-anchor="end">{one.name}</text>'
+        for n, one in enumerate(series, start=1)
+    )
+    body = rest.removesuffix("</svg>")
+    return f'{head} xmlns="http://www.w3.org/2000/svg" width="560">{_STYLE}{body}{legend}</svg>'
 
 
 def choose_columns(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Columns:
