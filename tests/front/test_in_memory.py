@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -92,13 +93,31 @@ def test_a_list_of_rows_is_a_file_of_them(
     assert rows_of(Path(entry["path"])) == rows_of(place)
 
 
+def test_a_data_frame_is_a_list_of_rows(models: Models) -> None:
+    rows = rows_of(models.folder / "rows.jsonl")
+    by_rows, by_frame = (
+        fledge.tune(models.folder / "tune", each, steps=1, **QUICK)
+        for each in (rows, pandas.DataFrame(rows))
+    )
+    assert outcome(by_frame.folder) == outcome(by_rows.folder)
+    assert [path.name for path in by_frame.folder.glob("given/*")] == [
+        path.name for path in by_rows.folder.glob("given/*")
+    ]
+
+
+def test_a_mistake_after_the_run_was_made_leaves_nothing(here: Path) -> None:
+    with pytest.raises(fledge.UserError, match="the given data is too short to hold out"):
+        fledge.pretrain(["a"], tokenizer="bytes", layers=1, width=16, heads=2, context=64, **QUICK)
+    assert not list(here.glob("runs/*"))
+
+
 def test_a_list_of_texts_is_a_file_of_them(models: Models) -> None:
     texts = (models.folder / "text.txt").read_text().splitlines()
     Path("texts.jsonl").write_text("".join(json.dumps({"text": each}) + "\n" for each in texts))
     fields = {"tokenizer": "bytes", "layers": 1, "width": 16, "heads": 2, "context": 64, **QUICK}
     fields |= {"steps": 3, "tokens_per_step": 256, "evaluation_rows": 8}
     assert outcome(fledge.pretrain(texts, **fields).folder) == outcome(
-        fledge.pretrain("texts.jsonl", **fields).folder
+        fledge.pretrain(Path("texts.jsonl"), **fields).folder
     )
 
 
@@ -147,15 +166,15 @@ def test_an_environment_is_its_file() -> None:
     fields["scale_rewards"] = True
     of_file = fledge.control("./mine.py:Corridor", **fields)
     worlds = (kind, kind(), lambda: kind())
-    for world in worlds:
-        run = fledge.control(world, **fields)
+    runs = [fledge.control(world, **fields) for world in worlds]
+    for run in runs:
         assert run.metrics == of_file.metrics
         weights = [load_file(each.folder / "model/model.safetensors") for each in (run, of_file)]
         assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
         assert (
             fledge.play(run, episodes=3)["returns"] == fledge.play(of_file, episodes=3)["returns"]
         )
-    again = fledge.open_run(run.folder)
+    again = fledge.open_run(runs[-1].folder)
     with pytest.raises(fledge.UserError, match="only there can it be given again"):
         fledge.play(again)
     assert fledge.play(again, world=worlds[-1], episodes=3)["episodes"] == 3
@@ -194,7 +213,7 @@ def test_a_trained_tokenizer_and_an_algorithm_of_a_file(models: Models, here: Pa
         algorithm=GoodBaseline,
         prompts=prompts_of(models),
         reward=share_of_letters,
-        **ALIGN | {"steps": 1},
+        **{**ALIGN, "steps": 1},
     )
     assert aligned.config["algorithm"] == "my_algorithm.py:GoodBaseline"
 

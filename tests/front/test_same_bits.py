@@ -58,8 +58,8 @@ def test_the_same_default_folders(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, fields = as_keywords(models.fill(STAGES["tune"]))
-    runs = [fledge.tune(**fields | {"steps": 1}) for _ in range(2)]
+    fields: dict[str, Any] = as_keywords(models.fill(STAGES["tune"]))[1]
+    runs = [fledge.tune(**{**fields, "steps": 1}) for _ in range(2)]
     assert [str(run.folder) for run in runs] == ["runs/tune", "runs/tune-2"]
 
 
@@ -67,10 +67,10 @@ def test_settings_of_an_algorithm_by_either_name(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, fields = as_keywords(models.fill(STAGES["align reinforce"]))
+    fields: dict[str, Any] = as_keywords(models.fill(STAGES["align reinforce"]))[1]
     fields |= {"algorithm": "gspo", "steps": 1}
-    plain = fledge.align(**fields, clip_low=1e-4)
-    named = fledge.align(**fields, **{"gspo.clip_low": 1e-4})
+    own: dict[str, Any] = {"gspo.clip_low": 1e-4}
+    plain, named = fledge.align(**fields, clip_low=1e-4), fledge.align(**fields, **own)
     assert plain.config["clip_low"] == named.config["clip_low"] == 1e-4
     assert outcome(plain.folder) == outcome(named.folder)
 

@@ -61,15 +61,17 @@ class Place:
     def settle(self, field: str, value: Any) -> Any:
         """The value with which a recipe is asked. Raises UserError for what cannot be written."""
         if isinstance(value, TrainedRun | RewardModel):
-            return value.folder
+            return str(value.folder)
         if isinstance(value, Model):
-            return value.folder if value.is_as_saved() else self._keep(field, value.save)
+            return str(value.folder if value.is_as_saved() else self._keep(field, value.save))
         if isinstance(value, Tokenizer):
             return str(self._keep(field, value.save))
         if isinstance(value, Task):
             return GivenTask(self._prompts(value.prompts), value.reward)
-        if field in ("data", "task") and not isinstance(value, str | os.PathLike):
-            return value if value is None else str(self._rows(field, value))
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if field in ("data", "task") and value is not None and not isinstance(value, str):
+            return str(self._rows(field, value))
         return value
 
     def take_back(self) -> None:
@@ -97,7 +99,7 @@ class Place:
 
     def _rows(self, field: str, value: Any) -> Path:
         """A .jsonl of dicts, or a folder with one of texts."""
-        rows = value.to_dict("records") if hasattr(value, "to_dict") else value
+        rows = value.to_dict("records") if hasattr(value, "iterrows") else value
         if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
             raise UserError(
                 f"{field}={type(value).__name__} was given: give a list of rows (dicts), or the "

@@ -198,10 +198,9 @@ class Model:
         ]
 
     def _encode(self, text: str) -> list[int]:
-        ids = [self.tokenizer.begin, *self.tokenizer.encode(text)]
-        if len(ids) == 1:
+        if not text:
             raise UserError("an empty text was given, which has no tokens: give some text.")
-        return ids
+        return list(make_request(self._read({"prompt": text, "raw": True}), self.loaded).prompt)
 
     def _measure(
         self,

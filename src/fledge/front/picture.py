@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
+
 from fledge.errors import UserError
-from fledge.report.charts import WIDTH, Series, draw_line_chart
+from fledge.report.charts import HEIGHT, WIDTH, Series, draw_line_chart
 from fledge.report.figures import (
     PICTURES,
     choose_headline,
@@ -27,7 +30,6 @@ _STYLE = (
     ".line{fill:none;stroke-width:1.8}.raw{fill:none;opacity:.3}"
     + "".join(
         f".s{n}{{stroke:{colour}}}.points.s{n} circle{{fill:{colour};stroke:none}}"
-        f"text.s{n}{{fill:{colour};stroke:none}}"
         for n, colour in enumerate(_COLOURS, start=1)
     )
     + "</style>"
@@ -94,10 +96,11 @@ def draw_svg(columns: Columns, title: str) -> str:
     percent = all(is_share(strip_part(name)) for name in columns)
     svg = str(draw_line_chart(series, x_label="step", description=title, percent=percent))
     head, rest = svg.split(">", 1)
-    legend = "".join(
-        f'<text class="s{n}" x="{WIDTH - 16}" y="{8 + 14 * n}" text-anchor="end">{one.name}</text>'
-        for n, one in enumerate(series, start=1)
+    names = " · ".join(
+        f'<tspan fill="{colour}">{escape(one.name)}</tspan>'
+        for one, colour in zip(series, cycle(_COLOURS), strict=False)
     )
+    legend = f'<text x="{WIDTH - 16}" y="{HEIGHT - 4}" text-anchor="end">{names}</text>'
     body = rest.removesuffix("</svg>")
     return f'{head} xmlns="http://www.w3.org/2000/svg" width="560">{_STYLE}{body}{legend}</svg>'
 

@@ -160,7 +160,9 @@ def show_tokenizer(tokenizer: Any, text: str = "", *, verbose: bool = False) -> 
     return _look("tokenizer show", {"tokenizer": tokenizer, "text": text}, verbose)
 
 
-def sample(base: Speaks, prompt: str = "", *, verbose: bool = False, **fields: Any) -> dict:
+def sample(
+    base: Speaks, prompt: str = "", *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
     """Complete a prompt; each completion with its log-probabilities. For the text alone:
     `fledge.load(base).generate(prompt)`.
     """
