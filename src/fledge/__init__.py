@@ -30,7 +30,7 @@ _NAMES = {
 # Rooms of the package that bear the name of a verb: `fledge.sample` is the room and, called, the
 # verb. Whichever of the two Python comes upon first, both work.
 _ROOMS = ("evaluate", "report", "runs", "sample", "verify")
-_VERBS = "fledge.front.verbs"
+_VERBS = "fledge.front.names"
 
 
 def __getattr__(name: str) -> Any:

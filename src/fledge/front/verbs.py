@@ -9,13 +9,10 @@ names them.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from fledge.cli.verbs import VERBS
 
 if TYPE_CHECKING:
     from fledge.front.given import Task
@@ -26,7 +23,7 @@ if TYPE_CHECKING:
 
     Folder = str | Path
     Speaks = Folder | Model | TrainedRun
-    Rows = Folder | Sequence[Mapping[str, Any]]
+    Rows = Folder | Iterable[Any]  # dicts, or a DataFrame
     Texts = Folder | Sequence[str]
     Prompts = Folder | Sequence[str | Mapping[str, Any]]
     Reward = Callable[..., Any]
@@ -39,7 +36,7 @@ def pretrain(data: Texts = "python", *, verbose: bool = False, **fields: Any) ->
 
     fields: as of `fledge pretrain`, such as model="mini", steps=2000, tokenizer="bytes".
     """
-    return _run("pretrain", {"data": data, **fields}, verbose)
+    return run_verb("pretrain", {"data": data, **fields}, verbose)
 
 
 def tune(
@@ -50,7 +47,7 @@ def tune(
 
     data: {"prompt", "completion"}, {"messages"}, … a row; or task="reverse" in its place.
     """
-    return _run("tune", {"base": base, **_given(data=data), **fields}, verbose)
+    return run_verb("tune", {"base": base, **_given(data=data), **fields}, verbose)
 
 
 def reward(
@@ -60,7 +57,7 @@ def reward(
 
     data: {"prompt", "chosen", "rejected"} a row.
     """
-    return _run("reward", {"base": base, **_given(data=data), **fields}, verbose)
+    return run_verb("reward", {"base": base, **_given(data=data), **fields}, verbose)
 
 
 def prefer(
@@ -72,7 +69,7 @@ def prefer(
     data: {"prompt", "chosen", "rejected"} a row; for algorithm="kto" also {"prompt", "completion",
     "label"}.
     """
-    return _run("prefer", {"base": base, **_given(data=data), **fields}, verbose)
+    return run_verb("prefer", {"base": base, **_given(data=data), **fields}, verbose)
 
 
 def distill(
@@ -87,7 +84,7 @@ def distill(
 
     data: rows of conversations or running text; or task= in its place.
     """
-    return _run("distill", {"teacher": teacher, **_given(data=data), **fields}, verbose)
+    return run_verb("distill", {"teacher": teacher, **_given(data=data), **fields}, verbose)
 
 
 def align(
@@ -108,7 +105,7 @@ def align(
     too.
     """
     given = _given(prompts=prompts, reward=reward, task=task)
-    return _run("align", {"base": base, **given, **fields}, verbose)
+    return run_verb("align", {"base": base, **given, **fields}, verbose)
 
 
 def control(world: Any = "CartPole-v1", *, verbose: bool = False, **fields: Any) -> TrainedRun:
@@ -116,12 +113,12 @@ def control(world: Any = "CartPole-v1", *, verbose: bool = False, **fields: Any)
 
     world: its name; or an environment of gymnasium of your own, its class or what makes one.
     """
-    return _run("control", {"world": world, **fields}, verbose)
+    return run_verb("control", {"world": world, **fields}, verbose)
 
 
 def demo(*, verbose: bool = False, **fields: Any) -> TrainedRun:
     """The whole road in minutes: pre-train, tune, reward, align twice, report."""
-    return _run("demo", fields, verbose)
+    return run_verb("demo", fields, verbose)
 
 
 def resume(
@@ -151,13 +148,13 @@ def train_tokenizer(
     """
     from fledge.text.tokenizer import load_tokenizer
 
-    _look("tokenizer train", {"data": data, "out": str(out), **fields}, verbose)
+    look_by_verb("tokenizer train", {"data": data, "out": str(out), **fields}, verbose)
     return load_tokenizer(out)
 
 
 def show_tokenizer(tokenizer: Any, text: str = "", *, verbose: bool = False) -> dict[str, Any]:
     """The merges that a tokenizer has learned, and how it splits a text."""
-    return _look("tokenizer show", {"tokenizer": tokenizer, "text": text}, verbose)
+    return look_by_verb("tokenizer show", {"tokenizer": tokenizer, "text": text}, verbose)
 
 
 def sample(
@@ -166,12 +163,12 @@ def sample(
     """Complete a prompt; each completion with its log-probabilities. For the text alone:
     `fledge.load(base).generate(prompt)`.
     """
-    return _look("sample", {"base": base, "prompt": prompt, **fields}, verbose)
+    return look_by_verb("sample", {"base": base, "prompt": prompt, **fields}, verbose)
 
 
 def chat(base: Speaks, **fields: Any) -> dict[str, Any]:
     """Talk to a model in the terminal, line by line. In code: `fledge.load(base).chat([…])`."""
-    return _look("chat", {"base": base, **fields}, True)
+    return look_by_verb("chat", {"base": base, **fields}, True)
 
 
 def evaluate(
@@ -188,7 +185,7 @@ def evaluate(
     task: a name, a file, a list of {"prompt", "answer"}, or fledge.Task(prompts, reward).
     """
     given = {"base": base, **_given(data=data, task=task), **fields}
-    return _look("evaluate", given, verbose)
+    return look_by_verb("evaluate", given, verbose)
 
 
 def play(
@@ -203,12 +200,12 @@ def play(
 
     if world is None and isinstance(run, TrainedRun):
         world = run.given.get("world")
-    return _look("play", {"run": run, **fields}, verbose, partial(played, world=world))
+    return look_by_verb("play", {"run": run, **fields}, verbose, partial(played, world=world))
 
 
 def ladder(world: Folder = "gridworld", *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """One gridworld by every method, each beside the exact answer; writes ladder.html."""
-    return _look("ladder", {"world": str(world), **fields}, verbose)
+    return look_by_verb("ladder", {"world": str(world), **fields}, verbose)
 
 
 def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
@@ -217,68 +214,19 @@ def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) 
 
     file: a .py of your own with classes or a loss; by default everything in the package.
     """
-    return _look("verify", {**_given(file=file), **fields}, verbose)
+    return look_by_verb("verify", {**_given(file=file), **fields}, verbose)
 
 
 def report(
     run: Folder | TrainedRun, out: Folder | None = None, *, verbose: bool = False
 ) -> dict[str, Any]:
     """Write a run's page, or that of a folder of runs: report.html, which opens offline."""
-    return _look("report", {"run": run, **_given(out=out)}, verbose)
+    return look_by_verb("report", {"run": run, **_given(out=out)}, verbose)
 
 
 def runs(root: Folder = "runs", *, verbose: bool = False) -> dict[str, Any]:
     """The runs under a folder: what each is, how far it came, which run it started from."""
-    return _look("runs", {"root": root}, verbose)
-
-
-_OTHER_NAMES = {"tokenizer train": "train_tokenizer", "tokenizer show": "show_tokenizer"}
-_NOT_IN_PYTHON = ("completion",)  # of a shell's words
-
-
-def names() -> list[str]:
-    """Of every verb that Python has: a new one has its own name, without being told here."""
-    plain = (_OTHER_NAMES.get(name, name) for name in VERBS if name not in _NOT_IN_PYTHON)
-    return [name for name in plain if name.isidentifier()]
-
-
-def find(name: str) -> Callable[..., Any] | None:
-    """The function of a verb, with its fields in its signature; None where there is no such
-    verb.
-    """
-    if name not in names():
-        return None
-    if name in globals():
-        return _describe(globals()[name], _verb_of(name))
-    function = _run if VERBS[name].trains else _look
-
-    def ask(*given: Any, verbose: bool = False, **fields: Any) -> Any:
-        bare = VERBS[name].bare
-        first = {bare: given[0]} if bare and given else {}
-        return function(name, {**first, **fields}, verbose)
-
-    ask.__name__ = ask.__qualname__ = name
-    ask.__doc__ = VERBS[name].summary
-    return _describe(ask, name)
-
-
-def _verb_of(name: str) -> str:
-    return next((verb for verb, other in _OTHER_NAMES.items() if other == name), name)
-
-
-def _describe(function: Callable[..., Any], verb: str) -> Callable[..., Any]:
-    """The same function, whose signature names the verb's fields: editors and help() show them."""
-    own = inspect.signature(function)
-    shown = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
-    taken = {each.name for each in shown}
-    for name, field in VERBS[verb].config.model_fields.items():
-        if name not in taken:
-            default = inspect.Parameter.empty if field.is_required() else field.default
-            keyword = inspect.Parameter.KEYWORD_ONLY
-            shown.append(inspect.Parameter(name, keyword, default=default))
-    rest = [each for each in own.parameters.values() if each.kind is each.VAR_KEYWORD]
-    vars(function)["__signature__"] = own.replace(parameters=[*shown, *rest])
-    return function
+    return look_by_verb("runs", {"root": root}, verbose)
 
 
 def _given(**fields: Any) -> dict[str, Any]:
@@ -286,13 +234,13 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _run(name: str, fields: Mapping[str, Any], verbose: bool) -> TrainedRun:
+def run_verb(name: str, fields: Mapping[str, Any], verbose: bool) -> TrainedRun:
     from fledge.front.call import run
 
     return run(name, fields, verbose=verbose)
 
 
-def _look(
+def look_by_verb(
     name: str, fields: Mapping[str, Any], verbose: bool, ask: Callable[..., Any] | None = None
 ) -> dict[str, Any]:
     from fledge.front.call import look
