@@ -26,6 +26,8 @@ def test_generate_is_sample(cli: Cli, models: Models, model: fledge.Model, tmp_p
     several = model.generate(["cat", "mat"], samples=3, seed=3, max_new_tokens=9)
     assert several[0] == texts
     assert len(several[1]) == 3
+    # a prompt that is asked twice is answered by other draws, as one that is sampled twice
+    assert model.generate(["cat", "cat", "cat"], seed=3, max_new_tokens=9) == texts
     assert fledge.sample(model, "cat", seed=3, max_new_tokens=9, samples=3)["completions"] == said
 
 
