@@ -29,7 +29,12 @@ from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary, describe_result
 from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.aligners import Making, make_algorithm
-from fledge.recipes.language.judge_fields import EarlyStopFields, JudgeFields, LengthFields
+from fledge.recipes.language.judge_fields import (
+    EarlyStopFields,
+    JudgeFields,
+    LengthFields,
+    TaskName,
+)
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import read_corpus
@@ -63,7 +68,7 @@ class AlignConfig(
     base: Path = Field(
         description="the run or model folder to start from; the reference of the KL, too"
     )
-    task: str = Field(
+    task: TaskName = Field(
         description=(
             "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
             "last, words, or a .jsonl or .py of your own"

@@ -14,7 +14,7 @@ from pydantic import Field
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.recipes.language.adapter_fields import AdapterFields
-from fledge.recipes.language.judge_fields import AnswerFields
+from fledge.recipes.language.judge_fields import AnswerFields, PerhapsTaskName
 from fledge.recipes.language.rows import RowsConfig, tell
 from fledge.recipes.language.tasks import open_task
 from fledge.rows.census import Census, Reading
@@ -33,7 +33,7 @@ class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
     data: Path | None = Field(
         default=None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`"
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "in place of data: the base answers this task's prompts, and the task's judge ranks "

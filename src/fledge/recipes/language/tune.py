@@ -19,7 +19,7 @@ from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
-from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
+from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields, PerhapsTaskName
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.training import trains_every_weight
@@ -47,7 +47,7 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
             "`instruction` and `output`"
         ),
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl "

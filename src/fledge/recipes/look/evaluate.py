@@ -13,7 +13,7 @@ from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.hub.folder import Loaded
-from fledge.recipes.language.judge_fields import JudgeFields, LengthFields
+from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
@@ -40,7 +40,7 @@ class EvaluateConfig(LengthFields, JudgeFields, ReadingFields, TextFields):
     whole: bool = Field(
         default=False, description="measure on all of the text, not on its held-out test part"
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
