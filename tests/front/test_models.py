@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,7 +77,7 @@ def test_log_prob_of_an_answer_is_what_the_engine_says(model: fledge.Model) -> N
 def test_a_reward_model_is_its_sequence_classifier(models: Models) -> None:
     judge = fledge.load_reward_model(models.folder / "reward")
     theirs = AutoModelForSequenceClassification.from_pretrained(judge.folder, num_labels=1).eval()
-    tokenizer = judge.loaded.tokenizer
+    tokenizer: Any = judge.loaded.tokenizer
     asked = [tokenizer.begin, tokenizer.user, *tokenizer.encode("the cat"), tokenizer.end]
     row = [*asked, tokenizer.assistant, *tokenizer.encode("mat"), tokenizer.end]
     with torch.no_grad():

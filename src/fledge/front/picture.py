@@ -13,10 +13,12 @@ from markupsafe import escape
 from fledge.errors import UserError
 from fledge.report.charts import HEIGHT, WIDTH, Series, draw_line_chart
 from fledge.report.figures import (
+    BOOKKEEPING,
     PICTURES,
     choose_headline,
-    gather_columns,
+    is_number,
     is_share,
+    read_latest,
     spell_name,
     strip_part,
 )
@@ -105,12 +107,22 @@ def draw_svg(columns: Columns, title: str) -> str:
     return f'{head} xmlns="http://www.w3.org/2000/svg" width="560">{_STYLE}{body}{legend}</svg>'
 
 
+def gather_columns(rows: Sequence[dict[str, Any]]) -> Columns:
+    """(step, value) of each figure that was ever a number."""
+    columns: Columns = {}
+    for row in rows:
+        step = row.get("world_steps", row.get("step"))
+        if step is None:
+            continue
+        for name, value in row.items():
+            if name not in BOOKKEEPING and is_number(value):
+                columns.setdefault(name, []).append((step, value))
+    return columns
+
+
 def choose_columns(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Columns:
     """(step, value) of each figure. Raises UserError for one that is not there."""
-    logged: Columns = {
-        name: [(step, value) for step, value in pairs if value is not None]
-        for name, pairs in gather_columns(rows).items()
-    }
+    logged = gather_columns(rows)
     if not logged:
         raise UserError("nothing was logged yet, so there is nothing to draw.")
     for name in names:
@@ -119,7 +131,7 @@ def choose_columns(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> Colu
             raise UserError(f"there is no figure `{name}` here: there are {known}.")
     if names:
         return {name: logged[name] for name in names}
-    headline = choose_headline(rows)
+    headline = choose_headline(read_latest(rows)[0])
     first = [each for each in PICTURES if headline and strip_part(headline[0]) in each.bases]
     for picture in (*first, *PICTURES):
         chosen = {

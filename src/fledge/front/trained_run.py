@@ -12,7 +12,7 @@ from fledge.front.picture import draw
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import load_model, load_reward_model
 from fledge.recipes.control.agents import load_agent
-from fledge.report.figures import choose_headline, format_value
+from fledge.report.figures import choose_headline, format_value, read_latest
 from fledge.report.report import write_report
 from fledge.runs.folder import Run
 
@@ -117,7 +117,7 @@ class TrainedRun:
     @property
     def headline(self) -> str:
         """The figure that matters most, in words; empty where nothing was judged yet."""
-        figure = choose_headline(self.metrics)
+        figure = choose_headline(read_latest(self.metrics)[0])
         return f"{figure[0].replace('_', ' ')} {format_value(*figure)}" if figure else ""
 
     def __repr__(self) -> str:

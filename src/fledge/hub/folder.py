@@ -230,6 +230,7 @@ def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     under = load_model(base.path)
     if is_adapted(under.network):  # one on top of another
         merge_adapters(under.network)
+    network: Any
     network, score = put_on(under.network, folder, base.weights)
     own = (folder / "tokenizer.json").is_file()
     tokenizer = load_tokenizer(folder) if own else under.tokenizer

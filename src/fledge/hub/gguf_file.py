@@ -102,7 +102,7 @@ class _Reader:
     """Reads a header from its beginning on."""
 
     def __init__(self, content: Tensor, path: Path) -> None:
-        self._content, self._path = memoryview(content.numpy()), path
+        self._content, self._path = content.numpy().data, path
         self.at = len(MAGIC)
 
     def _advance(self, size: int) -> int:
@@ -175,7 +175,7 @@ def write_gguf(
             offset += -(-size // ALIGNMENT) * ALIGNMENT
         for _, tensor, kind in tensors:
             file.write(b"\0" * (-file.tell() % ALIGNMENT))
-            file.write(memoryview(encode(tensor, kind).numpy()))
+            file.write(encode(tensor, kind).numpy().tobytes())
         file.write(b"\0" * (-file.tell() % ALIGNMENT))
     sync(path)
 

@@ -102,12 +102,12 @@ def _describe_tokenizer(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
     """By its files, as another program would read them."""
     with TemporaryDirectory() as place:
         tokenizer.save(place)
-        files = [json.loads((Path(place) / name).read_bytes())
-                 for name in ("tokenizer.json", "tokenizer_config.json")]  # fmt: skip
+        file, config = (json.loads((Path(place) / name).read_bytes())
+                        for name in ("tokenizer.json", "tokenizer_config.json"))  # fmt: skip
         template = Path(place) / "chat_template.jinja"
         if template.is_file():
-            files[1]["chat_template"] = template.read_text(encoding="utf-8")
-    return write_tokenizer(*files, tokenizer.config_ids(), rows)
+            config["chat_template"] = template.read_text(encoding="utf-8")
+    return write_tokenizer(file, config, tokenizer.config_ids(), rows)
 
 
 def is_gguf(path: Path) -> bool:

@@ -248,7 +248,7 @@ def _draw_line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
 
 
 def _draw_function(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
-    return f'<path class="line {name}" d="{_draw_path(thin(one.x, one.y), x_scale, y_scale)}"/>'
+    return f'<path class="line {name}" d="{_draw_path(thin(list(zip(one.x, one.y, strict=True))), x_scale, y_scale)}"/>'
 
 
 def _thin_evenly(one: Series) -> list[tuple[float, float]]:

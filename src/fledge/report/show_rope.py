@@ -166,15 +166,13 @@ def _gather(name: str, distances: Tensor, product: Tensor) -> Series:
     place = (1 + distances.double()).log10()
     bucket = (place * (_BUCKETS - 1e-9) / place[-1].clamp_min(1e-9)).long()
     inside = [bucket == number for number in bucket.unique()]
-    return Series(
-        name,
-        *(
-            [float(summary(values[each])) for each in inside]
-            for summary, values in (
-                (Tensor.mean, place),
-                (Tensor.mean, product),
-                (Tensor.min, product),
-                (Tensor.max, product),
-            )
-        ),
+    mean, mid, least, most = (
+        [float(summary(values[each])) for each in inside]
+        for summary, values in (
+            (Tensor.mean, place),
+            (Tensor.mean, product),
+            (Tensor.min, product),
+            (Tensor.max, product),
+        )
     )
+    return Series(name, mean, mid, least, most)
