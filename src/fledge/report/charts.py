@@ -248,7 +248,8 @@ def _draw_line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
 
 
 def _draw_function(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
-    return f'<path class="line {name}" d="{_draw_path(thin(list(zip(one.x, one.y, strict=True))), x_scale, y_scale)}"/>'
+    points = thin(list(zip(one.x, one.y, strict=True)))
+    return f'<path class="line {name}" d="{_draw_path(points, x_scale, y_scale)}"/>'
 
 
 def _thin_evenly(one: Series) -> list[tuple[float, float]]:
