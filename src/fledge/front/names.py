@@ -9,7 +9,11 @@ from typing import Any
 from fledge.cli.verbs import VERBS
 from fledge.front import verbs
 
-_OTHER_NAMES = {"tokenizer train": "train_tokenizer", "tokenizer show": "show_tokenizer"}
+_OTHER_NAMES = {
+    "tokenizer train": "train_tokenizer",
+    "tokenizer show": "show_tokenizer",
+    **{f"show {what}": f"show_{what}" for what in ("sampling", "rope", "attention", "merges")},
+}
 _NOT_IN_PYTHON = ("completion",)  # of a shell's words
 
 
@@ -27,16 +31,17 @@ def find(name: str) -> Callable[..., Any] | None:
         return None
     if hasattr(verbs, name):
         return _describe(getattr(verbs, name), _verb_of(name))
-    function = verbs.run_verb if VERBS[name].trains else verbs.look_by_verb
+    verb = _verb_of(name)
+    function = verbs.run_verb if VERBS[verb].trains else verbs.look_by_verb
 
     def ask(*given: Any, verbose: bool = False, **fields: Any) -> Any:
-        bare = VERBS[name].bare
+        bare = VERBS[verb].bare
         first = {bare: given[0]} if bare and given else {}
-        return function(name, {**first, **fields}, verbose)
+        return function(verb, {**first, **fields}, verbose)
 
     ask.__name__ = ask.__qualname__ = name
-    ask.__doc__ = VERBS[name].summary
-    return _describe(ask, name)
+    ask.__doc__ = VERBS[verb].summary
+    return _describe(ask, verb)
 
 
 def _verb_of(name: str) -> str:

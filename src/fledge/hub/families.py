@@ -18,11 +18,11 @@ from fledge.hub.phi import PHI3
 from fledge.hub.qwen import QWEN2, QWEN3, QWEN3_MOE
 
 # Where two families have the same network, it is written as the first.
-_BUILT_IN = (
+BUILT_IN = (
     LLAMA, MISTRAL, QWEN3, QWEN2, SMOLLM3, MIXTRAL, QWEN3_MOE, GEMMA, GEMMA2, GEMMA3, PHI3, OLMO2,
     GPT2, GPT_NEOX, STABLELM,
 )  # fmt: skip
-_known = {family.model_type: family for family in _BUILT_IN}
+_known = {family.model_type: family for family in BUILT_IN}
 
 
 def register_family(family: Family) -> None:
