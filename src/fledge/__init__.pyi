@@ -16,6 +16,7 @@ from fledge.front.verbs import control as control
 from fledge.front.verbs import demo as demo
 from fledge.front.verbs import distill as distill
 from fledge.front.verbs import evaluate as evaluate
+from fledge.front.verbs import export as export
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer
@@ -25,6 +26,10 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
+from fledge.front.verbs import show_attention as show_attention
+from fledge.front.verbs import show_merges as show_merges
+from fledge.front.verbs import show_rope as show_rope
+from fledge.front.verbs import show_sampling as show_sampling
 from fledge.front.verbs import show_tokenizer as show_tokenizer
 from fledge.front.verbs import train_tokenizer as train_tokenizer
 from fledge.front.verbs import tune as tune
