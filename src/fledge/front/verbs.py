@@ -233,6 +233,35 @@ def report(
     return look_by_verb("report", {"run": run, **_given(out=out)}, verbose)
 
 
+def export(run: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Write a model for other programs: format="hf", "merged", "peft" or "gguf"."""
+    return look_by_verb("export", {"run": run, **fields}, verbose)
+
+
+def show_sampling(
+    base: Speaks | None = None, *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """A page on decoding rules: what each does to a distribution, of a model if one is given."""
+    return look_by_verb("show sampling", {**_given(base=base), **fields}, verbose)
+
+
+def show_rope(
+    base: Speaks | None = None, *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """A page on rotary positions: how they turn, what theta and scaling change."""
+    return look_by_verb("show rope", {**_given(base=base), **fields}, verbose)
+
+
+def show_attention(base: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page on attention: which token looks at which, by layer and head."""
+    return look_by_verb("show attention", {"base": base, **fields}, verbose)
+
+
+def show_merges(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page on byte-pair encoding: learned on a text, step by step."""
+    return look_by_verb("show merges", fields, verbose)
+
+
 def runs(root: Folder = "runs", *, verbose: bool = False) -> dict[str, Any]:
     """The runs under a folder: what each is, how far it came, which run it started from."""
     return look_by_verb("runs", {"root": root}, verbose)
