@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fledge.cli.verbs import VERBS
-from fledge.front import pages, verbs
+from fledge.front import verbs
 
 _OTHER_NAMES = {"tokenizer train": "train_tokenizer", "tokenizer show": "show_tokenizer"}
 _NOT_IN_PYTHON = ("completion",)  # of a shell's words
@@ -25,9 +25,8 @@ def find(name: str) -> Callable[..., Any] | None:
     verb = next((verb for verb in VERBS if _spell(verb) == name), None)
     if verb is None or verb in _NOT_IN_PYTHON:
         return None
-    for module in (verbs, pages):
-        if hasattr(module, name):
-            return _describe(getattr(module, name), verb)
+    if hasattr(verbs, name):
+        return _describe(getattr(verbs, name), verb)
     function = verbs.run_verb if VERBS[verb].trains else verbs.look_by_verb
 
     def ask(*given: Any, verbose: bool = False, **fields: Any) -> Any:
