@@ -109,7 +109,7 @@ def test_a_model_goes_out_as_the_command_line_writes_it(
         f"export {models.folder}/tune out=line.gguf format=gguf weights=f32", folder=tmp_path
     )
     assert done.code == 0, done.stderr
-    fledge.export(model, tmp_path / "python.gguf", format="gguf", weights="f32")
+    fledge.export(model, out=tmp_path / "python.gguf", format="gguf", weights="f32")
     assert (tmp_path / "python.gguf").read_bytes() == (tmp_path / "line.gguf").read_bytes()
     assert fledge.load(tmp_path / "python.gguf").parameters == model.parameters
     fledge.show_rope(model, out=tmp_path / "rope.html")
