@@ -26,6 +26,7 @@ EMBEDDED = "python"  # the corpus that every installation has: its own reference
 
 
 FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is given a name
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _BESIDE_THE_WEIGHTS = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "agent.json", "critic.safetensors"
 )  # fmt: skip
@@ -132,9 +133,12 @@ def verb_of(folder: Path) -> str | None:
 
 
 def weights_of(path: Path) -> Path | None:
-    """The weights of a run, of its best agent or of a model folder; None where there are none."""
+    """The weights of a run, of its best agent or of a model folder, their index where they are in
+    several files; None where there are none.
+    """
     own = path if is_of_a_run(path) else path / "model"
-    places = (find_standing(own) / "model.safetensors", run_of(path) / "model.safetensors")
+    folders = (find_standing(own), run_of(path))
+    places = (folder / name for folder in folders for name in _WEIGHTS)
     return next((place for place in places if place.is_file()), None)
 
 
@@ -146,6 +150,8 @@ def model_hashes(path: Path) -> dict[str, str]:
     if weights is None:
         return {}
     files = [weights, *(weights.with_name(name) for name in _BESIDE_THE_WEIGHTS)]
+    if weights.name != _WEIGHTS[0]:
+        files += sorted(weights.parent.glob("*.safetensors"))  # its shards
     return {file.name: known_sha256(file) for file in files if file.is_file()}
 
 
