@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import operator
 import os
 import platform
 import statistics
@@ -149,6 +150,14 @@ def _version(name: str) -> str | None:
         return None
 
 
+def judge(name: str, figure: float, aim: str) -> dict[str, Any]:
+    """Whether a figure is what it ought to be: "≤ 0.33", "≥ 3" or "< 1"."""
+    sign, bound = aim.split()
+    compare = {"≤": operator.le, "≥": operator.ge, "<": operator.lt}[sign]
+    holds = compare(figure, float(bound))
+    return {"name": name, "figure": figure, "aim": aim, "holds": holds}
+
+
 def finish(
     as_json: bool,
     text: str,
@@ -160,16 +169,18 @@ def finish(
     """Print the table, the ratios with what they ought to be, and the machine; or all of it as one
     JSON object.
 
-    aims: each with `name`, `figure`, `aim` and whether it `holds`.
+    targets: of ratios by name, such as "≤ 0.33"; they are aims too. aims: each with `name`,
+    `figure`, `aim` and whether it `holds`.
     """
     here = machine()
+    judged = [judge(name, ratios[name], aim) for name, aim in targets.items() if name in ratios]
     if as_json:
         print(
             json.dumps(
                 {
                     "ratios": dict(ratios),
                     "figures": {**figures, "machine": here},
-                    "aims": list(aims),
+                    "aims": [*aims, *judged],
                 }
             )
         )
@@ -179,8 +190,9 @@ def finish(
     for each in aims:
         verdict = "holds" if each["holds"] else "does not hold"
         print(f"{each['name']}: {each['figure']:.3g}, aim {each['aim']}: {verdict}")
+    held = {each["name"]: "holds" if each["holds"] else "does not hold" for each in judged}
     for name, ratio in ratios.items():
-        target = f"   (target {targets[name]})" if name in targets else ""
+        target = f"   (aim {targets[name]}: {held[name]})" if name in held else ""
         print(f"{name}: {ratio:.3f}{target}")
     print()
     print(", ".join(f"{key} {value}" for key, value in here.items() if value is not None))

@@ -313,3 +313,26 @@ def test_capped_logits_have_the_chances_and_gradients_of_their_formula(rule: Dec
     torch.testing.assert_close(said, (chance, spread))
     own = torch.autograd.grad((said[0] * action + 2 * said[1]).sum(), (hidden, weight))
     torch.testing.assert_close(own, wanted)
+
+
+@pytest.mark.parametrize("rule", [Decoding(), Decoding(temperature=0.7, top_k=3)])
+def test_of_a_weight_that_does_not_learn_the_gradient_is_the_same(rule: Decoding) -> None:
+    hidden = torch.randn(9, 5, dtype=torch.float64, generator=seeded(1))
+    weight = torch.randn(7, 5, dtype=torch.float64, generator=seeded(2))
+    allowed = torch.tensor([True] * 6 + [False])
+    action = restrict(hidden @ weight.T, rule, allowed).argmax(-1)
+    given = torch.randn(9, dtype=torch.float64, generator=seeded(3))
+
+    def gradient(learns: bool) -> Tensor:
+        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_(learns)
+        logp, _ = log_prob(h, w, action, rule, allowed, chunk=4)
+        logp.backward(given)
+        assert h.grad is not None
+        return h.grad
+
+    plain = hidden.clone().requires_grad_()  # by autograd, the logits whole
+    whole = restrict(plain @ weight.T, rule, allowed).log_softmax(-1)
+    whole.gather(-1, action[:, None]).squeeze(-1).backward(given)
+    assert plain.grad is not None
+    torch.testing.assert_close(gradient(learns=False), plain.grad)
+    torch.testing.assert_close(gradient(learns=True), plain.grad)

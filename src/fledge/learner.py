@@ -5,7 +5,7 @@ being minimised.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, distributed, nn
 from fledge.errors import Diverged, UserError
 from fledge.optimizers import Maker, adamw
 from fledge.schedule import Clock, Schedule
+from fledge.trained_state import load_trained_state, trained_state
 from fledge.weights_version import raise_version
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
@@ -34,10 +35,11 @@ class Learner:
 
     optimizer: makes what moves them; AdamW unless given.
     rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the
-    numbers. precision: "fp32" or "bf16" (matrix products in bfloat16 by autocast; weights, softmax
-    and optimizer stay in float32). Under torch.distributed each rank holds its own rows; counts and
-    gradients are summed over ranks. A parameter that no rank's loss contains is left alone, decay
-    included, at any world size.
+    numbers. tokens_per_micro_batch: in place of it, as many rows as have so many steps at their
+    full length, and at least one. precision: "fp32" or "bf16" (matrix products in bfloat16 by
+    autocast; weights, softmax and optimizer stay in float32). Under torch.distributed each rank
+    holds its own rows; counts and gradients are summed over ranks. A parameter that no rank's loss
+    contains is left alone, decay included, at any world size.
 
     A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and
     decay alone. `skipped` counts them.
@@ -51,12 +53,14 @@ class Learner:
         optimizer: Maker = USUAL,
         clip: float = 1.0,
         rows_per_micro_batch: int | None = None,
+        tokens_per_micro_batch: int | None = None,
         precision: str = "fp32",
     ) -> None:
         self.module = module
         self.schedule = schedule
         self.clip = clip
         self.rows_per_micro_batch = rows_per_micro_batch
+        self.tokens_per_micro_batch = tokens_per_micro_batch
         self.precision = precision
         self.steps = self.skipped = 0
         self.clock = Clock()
@@ -108,6 +112,17 @@ class Learner:
         """How many rows, over all ranks.  -> [] float"""
         return self.count(torch.ones(len(batch), dtype=torch.bool))
 
+    def choose_size(self, rows: Any) -> int:
+        """How many of the rows are computed with at a time."""
+        if self.rows_per_micro_batch is None and self.tokens_per_micro_batch is not None:
+            return max(1, self.tokens_per_micro_batch // rows.longest)
+        return self.rows_per_micro_batch or len(rows)
+
+    def cut(self, rows: Any) -> Iterator[Any]:
+        """The rows in micro-batches."""
+        size = self.choose_size(rows)
+        yield from (rows[a : a + size] for a in range(0, len(rows), size))
+
     def autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
@@ -132,13 +147,8 @@ class Learner:
         """
         figures: dict[str, Tensor] = {}
         for function, rows in ((loss, batch), *also):
-            size = self.rows_per_micro_batch or len(rows)
-            pieces = (
-                (rows[a : a + size] for a in range(0, len(rows), size))
-                if size < len(rows)
-                else (rows,)
-            )
-            for piece in pieces:
+            whole = self.choose_size(rows) >= len(rows)
+            for piece in (rows,) if whole else self.cut(rows):
                 with self.autocast():
                     share, marks = function(piece.trim().to(self.device))
                 share.backward()
@@ -209,7 +219,7 @@ class Learner:
     def _check_step(self, loss: Loss, batch: Any, rate: float) -> None:
         """That the weights of a step at such a rate can still be computed with."""
         self.check_weights()
-        some = batch[: self.rows_per_micro_batch or len(batch)]
+        some = batch[: self.choose_size(batch)]
         with self.autocast():
             share = loss(some.trim().to(self.device))[0]
         if not math.isfinite(float(self.sum(share))):
@@ -239,7 +249,7 @@ class Learner:
         """
         self.check_weights()
         return {
-            "module": self.module.state_dict(),
+            "module": trained_state(self.module),
             "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "skipped": self.skipped,
@@ -247,7 +257,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.module.load_state_dict(state["module"])
+        load_trained_state(self.module, state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.steps, self.skipped = state["steps"], state["skipped"]
         self.clock.load_state_dict(state["clock"])

@@ -111,9 +111,11 @@ class _ChunkedLogProb(torch.autograd.Function):
     """log π(action) and entropy from hidden states, a chunk of rows at a time: the logits [N, V]
     never exist whole.
 
-    The backward pass computes each chunk's logits again: one more matrix product for memory that
-    does not grow with N. A chunk is written in place from logits to gradient: on a CPU every
-    further pass over it costs a tenth of its matrix product.
+    Where the weight does not learn (`fixed`) the gradient of log π is made beside it, ∂log π/∂h =
+    W_a − Σ_v p(v) W_v: two matrix products for three. Else the backward pass computes each chunk's
+    logits again: one more matrix product for memory that does not grow with N. A chunk is written
+    in place from logits to gradient: on a CPU every further pass over it costs a tenth of its
+    matrix product.
     """
 
     @staticmethod
@@ -127,6 +129,7 @@ class _ChunkedLogProb(torch.autograd.Function):
         chunk: int,
         entropy: bool,
         cap: float,
+        fixed: bool,
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
         dtype = torch.promote_types(hidden.dtype, torch.float32)
@@ -134,6 +137,7 @@ class _ChunkedLogProb(torch.autograd.Function):
             torch.zeros(n, dtype=dtype, device=hidden.device) for _ in range(3)
         )
         banned = None if allowed is None else (~allowed).nonzero().squeeze(-1)
+        slope = torch.empty_like(hidden) if fixed else None
         for a in range(0, n, chunk):
             part = slice(a, a + chunk)
             logits = _logits(cap_logits(hidden[part] @ weight.T, cap), rule, banned, action[part])
@@ -142,16 +146,25 @@ class _ChunkedLogProb(torch.autograd.Function):
             if entropy:
                 p = (logits - normaliser[part, None]).exp()
                 spread[part] = normaliser[part] - (p * logits.masked_fill(p == 0, 0.0)).sum(-1)
-        ctx.save_for_backward(hidden, weight, action, banned, normaliser)
-        ctx.rule, ctx.chunk, ctx.entropy, ctx.cap = rule, chunk, entropy, cap
+            elif slope is not None:
+                p = logits.sub_(normaliser[part, None]).exp_().to(hidden.dtype)
+                slope[part] = weight[action[part]] - p @ weight
+        if slope is None:
+            ctx.save_for_backward(hidden, weight, action, banned, normaliser)
+        else:
+            ctx.save_for_backward(slope)
+        ctx.rule, ctx.chunk, ctx.entropy, ctx.cap, ctx.fixed = rule, chunk, entropy, cap, fixed
         return logp - normaliser, spread
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         g_logp, g_entropy = gradients
-        hidden, weight, action, banned, normaliser = ctx.saved_tensors
         rule, chunk, cap = ctx.rule, ctx.chunk, ctx.cap
         scale = rule.temperature if rule.temperature not in (0, 1) else 1.0
+        if ctx.fixed:
+            (slope,) = ctx.saved_tensors
+            return slope * (g_logp / scale)[:, None].to(slope.dtype), *[None] * 8
+        hidden, weight, action, banned, normaliser = ctx.saved_tensors
         g_hidden = torch.empty_like(hidden)
         g_weight = torch.zeros_like(weight, dtype=normaliser.dtype)
         for a in range(0, hidden.shape[0], chunk):
@@ -175,7 +188,7 @@ class _ChunkedLogProb(torch.autograd.Function):
             g = g.to(h.dtype)
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
-        return g_hidden, g_weight.to(weight.dtype), None, None, None, None, None, None
+        return g_hidden, g_weight.to(weight.dtype), *[None] * 7
 
 
 def cap_logits(raw: Tensor, cap: float) -> Tensor:
@@ -223,10 +236,12 @@ def log_prob(
         raise ValueError(
             "a greedy rule has no log-probability to train on: give a temperature above 0."
         )
+    learns = torch.is_grad_enabled() and hidden.requires_grad
+    fixed = learns and not (weight.requires_grad or entropy or cap)
     if torch.is_autocast_enabled(hidden.device.type):
         hidden, weight = (
             x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight)
         )
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
-        return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap)
+        return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 
 from fledge.errors import UserError
 from fledge.generators import generator_state, restore_generators
+from fledge.next_command import write_command
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
 from fledge.stopwatch import Stopwatch
@@ -67,7 +68,7 @@ class Interrupted(Exception):
 
     def __init__(self, folder: str, step: int, number: int) -> None:
         super().__init__(
-            f"stopped after step {step} and saved. Continue with: fledge resume {folder}"
+            f"stopped after step {step} and saved. Continue with: {write_command('resume', folder)}"
         )
         self.step, self.number, self.exit_code = step, number, 128 + number
 
@@ -267,7 +268,8 @@ class _Way:
             self.sampler.figures = dict(state["figures"])
             restore_generators(state["generators"])
             for name, each in self.beside.items():
-                each.load_state_dict(state["beside"][name])
+                if name in state["beside"]:  # an earlier version kept fewer
+                    each.load_state_dict(state["beside"][name])
             self.place, self.in_hand = state["place"]
         self.done, self.last = state["done"], state["evaluation"]
         self.run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none
@@ -292,8 +294,8 @@ def _checkpoint(run: Run, watcher: Watcher) -> tuple[int, dict[Any, Any]] | None
     if had_some and not run.allowed.restart:
         raise UserError(
             f"no checkpoint of {run.folder} is whole, so it can only begin again: put them back "
-            f"from a copy, or `fledge resume {run.folder} from_start=true` begins at step 0 and "
-            "sets aside what is there."
+            f"from a copy, or `{write_command('resume', run.folder, from_start='true')}` begins at "
+            "step 0 and sets aside what is there."
         )
     kept = run.set_aside()
     if kept:

@@ -4,13 +4,13 @@ policy has the same two verbs.
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from fledge.log_prob import PLAIN, Decoding, cap_logits, find_cap, log_prob, restrict
+from fledge.trained_state import copy_module
 from fledge.weights_version import count_changes, raise_version, read_version
 
 
@@ -153,8 +153,10 @@ class TokenPolicy(nn.Module):
         return TokenPolicy(self.network, self.allowed, rule, self.chunk)
 
     def frozen_copy(self) -> TokenPolicy:
-        """The policy as it is now, for ever: the reference of a KL."""
-        twin = TokenPolicy(copy.deepcopy(self.network), self.allowed, self.rule, self.chunk)
+        """The policy as it is now, for ever: the reference of a KL. What is frozen already, as the
+        base of an adapter is, is shared and not copied.
+        """
+        twin = TokenPolicy(copy_module(self.network), self.allowed, self.rule, self.chunk)
         return twin.requires_grad_(False).eval()
 
 

@@ -28,7 +28,7 @@ say nothing.
 
 def split_of(content: str) -> Split:
     """The side of a content, by its sha256: 90% train, 5% validation, 5% test."""
-    return split_of_digest(_digest(content))
+    return split_of_digest(digest_of(content))
 
 
 def split_of_digest(digest: bytes) -> Split:
@@ -75,10 +75,10 @@ def divide(contents: Iterable[str]) -> dict[str, Split] | None:
 
 def place_of(content: str) -> float:
     """What decides, in [0, 1): which of two contents goes first where a side would stay empty."""
-    return _place(_digest(content))
+    return _place(digest_of(content))
 
 
-def _digest(content: str) -> bytes:
+def digest_of(content: str) -> bytes:
     """The sha256. A lone half of a surrogate pair, which UTF-8 cannot say, is hashed as it
     stands.
     """

@@ -55,6 +55,15 @@ class Rows:
         """
         return self._each(lambda value: value[rows])
 
+    @property
+    def longest(self) -> int:
+        """T: every row takes as many steps of memory; 1 where they have none."""
+        inner = (value for _, value in self.items() if value is not None)
+        return max(
+            (v.longest if isinstance(v, Rows) else v.shape[1] for v in inner
+             if isinstance(v, Rows) or v.ndim > 1), default=1,
+        )  # fmt: skip
+
     def items(self) -> list[tuple[str, Any]]:
         return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
 

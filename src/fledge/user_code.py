@@ -17,6 +17,9 @@ from typing import Any
 
 from fledge.errors import UserError
 
+# before the name of what was given as an object of Python's: no other process can find it
+FROM_PYTHON = "python:"
+
 
 def read_source(path: Path) -> str:
     """The text of a task file, decoded from UTF-8 (a byte-order mark is dropped).
@@ -78,6 +81,20 @@ def load_module(path: Path) -> ModuleType:
         sys.path.append(folder)
     call(path, "the file", lambda: exec(code, module.__dict__), "while it was loaded")
     return module
+
+
+def look_in_current_folder() -> None:
+    """Modules in the folder that the user stands in are imported as under `python -m`; the
+    command `fledge` alone would not.
+    """
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def runs_now() -> bool:
+    """Whether code of a user's is being run by this process, in this thread."""
+    return getattr(_running, "process", None) == os.getpid()
 
 
 def call(path: Path, what: str, function: Callable[..., Any], when: str, *arguments: Any) -> Any:
@@ -159,7 +176,7 @@ _running = threading.local()  # `process`: the one in which this thread runs cod
 
 
 def _exit(code: int) -> Any:
-    if getattr(_running, "process", None) == os.getpid():
+    if runs_now():
         raise LeftTheProcess(code)
     _really_exit(code)
 

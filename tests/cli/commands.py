@@ -28,6 +28,8 @@ REWARD = (
     "compile=no"
 )
 PREFER = REWARD.replace("reward base", "prefer base")
+# Dropout draws from the generator that everybody shares.
+ADAPTER = "adapter=lora adapter_rank=2 adapter_dora=true adapter_dropout=0.2 base_weights=nf4"
 DISTILL = (
     "distill teacher={tune} task={letters} kind=jsd on_policy=0.5 layers=1 width=8 heads=2 "
     f"steps=8 rows_per_step=8 max_new_tokens=8 evaluate_every=4 evaluation_prompts=8 {_QUICK}"
@@ -69,6 +71,8 @@ STAGES = {
     "align ppo": PPO,
     "align reinforce": REINFORCE,
     "align grpo": GRPO,
+    "tune adapter": f"{TUNE} {ADAPTER}",
+    "prefer adapter": f"{PREFER} {ADAPTER} adapter_saves=embed_tokens",
     "align rest_em": REST_EM,
     "control ppo": CONTROL_PPO,
     "control dqn": CONTROL_DQN,

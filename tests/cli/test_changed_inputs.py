@@ -4,6 +4,7 @@ where that is accepted.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import signal
@@ -11,13 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.cli.commands import (
     ALIGN,
+    CONTROL_PPO,
+    CONTROL_SAC,
     CONTROL_TABLE,
     DISTILL,
     PPO,
     PREFER,
     PRETRAIN,
+    REWARD,
     TUNE,
     Cli,
     Models,
@@ -64,7 +69,7 @@ def another(file: Path) -> None:
 # What is started, which file is changed, and how.
 CHANGES: dict[str, tuple[str, str, Callable[[Path], None]]] = {
     "tune: the rows": (f"{TUNE} data=rows.jsonl", "rows.jsonl", longer),
-    "tune: the base": (f"{TUNE} base=tune", "tune/model/model.safetensors", flipped),
+    "prefer: the base": (f"{PREFER} base=tune", "tune/model/model.safetensors", flipped),
     "prefer: the pairs": (f"{PREFER} data=pairs.jsonl", "pairs.jsonl", turned_round),
     "distill: the teacher": (f"{DISTILL} teacher=tune", "tune/model/model.safetensors", flipped),
     "align: the task": (f"{ALIGN} task=letters.py", "letters.py", longer),
@@ -202,6 +207,137 @@ def test_a_base_that_was_trained_again_is_named(cli: Cli, models: Models, work: 
     lineage = json.loads((run / "lineage.json").read_text())
     assert [taken["path"] for taken in lineage["accepted"]] == ["base/model/model.safetensors"]
     assert lineage["parents"][0]["model_sha256"] == lineage["accepted"][0]["now"]
+
+
+def moved_weights(weights: Path) -> None:
+    """Others of the same shapes, as a base has that was trained for longer."""
+    save_file({name: x + 0.01 for name, x in load_file(weights).items()}, weights)
+
+
+# What begins from the folder `base` and reads its weights no more once it has a checkpoint.
+BEGUN_FROM = {
+    "tune": f"{TUNE} base=base",
+    "pretrain": "pretrain data={text} base=base steps=8 tokens_per_step=256 evaluate_every=4 "
+    "evaluation_rows=8 precision=fp32 compile=no",
+    "reward": f"{REWARD} base=base",
+    "prefer: simpo": f"{PREFER} base=base algorithm=simpo",
+    "prefer: orpo": f"{PREFER} base=base algorithm=orpo",
+    "distill: the student": f"{DISTILL} student=base".replace(
+        "layers=1 width=8 heads=2 steps=8 ", "steps=8 "
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(v, marks=() if v == "tune" else pytest.mark.slow) for v in BEGUN_FROM],
+)
+def test_weights_that_a_run_began_from_may_change_once_a_checkpoint_holds_them_further_on(
+    verb: str, cli: Cli, models: Models, work: Path
+) -> None:
+    shutil.copytree(models.folder / "tune" / "model", work / "base")
+    words = [*models.fill(BEGUN_FROM[verb]), "save_every_s=0"]
+    assert cli([*words, "out=whole"], folder=work).code == 0
+    run = begun(cli, words, work)
+    before = json.loads((run / "lineage.json").read_text())
+    weights = work / "base" / "model.safetensors"
+    was = hashlib.sha256(weights.read_bytes()).hexdigest()
+    moved_weights(weights)
+    resumed = cli("resume run", folder=work)
+    assert resumed.code == 0, resumed.stderr
+    (said,) = [line for line in resumed.stdout.splitlines() if line.startswith("base/")]
+    goes_on = "run goes on with the weights of its last checkpoint."
+    assert said == f"base/model.safetensors has changed: {goes_on}"
+    assert outcome(run) == outcome(work / "whole")
+    lineage = json.loads((run / "lineage.json").read_text())
+    (passed_over,) = lineage.pop("not_read")
+    now = hashlib.sha256(weights.read_bytes()).hexdigest()
+    named = (passed_over["path"], passed_over["was"], passed_over["now"])
+    assert named == ("base/model.safetensors", was, now)
+    assert lineage == before
+
+
+# The weights are the base's again on resume: the reference's, or of whoever made the pairs.
+READ_AGAIN = {
+    "prefer: dpo": f"{PREFER} base=base",
+    "prefer: kto": f"{PREFER} base=base algorithm=kto",
+    "prefer: simpo with a task": "prefer base=base task={letters} algorithm=simpo pairs=64 steps=8 "
+    "pairs_per_step=8 max_new_tokens=8 evaluation_prompts=8 precision=fp32 compile=no",
+    "reward with a task": "reward base=base task={letters} pairs=64 steps=8 pairs_per_step=8 "
+    "max_new_tokens=8 precision=fp32 compile=no",
+    "align": f"{ALIGN} base=base",
+    "distill: the teacher": f"{DISTILL} teacher=base",
+    "distill: teacher and student": f"{DISTILL} teacher=base student=base".replace(
+        "layers=1 width=8 heads=2 steps=8 ", "steps=8 "
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [pytest.param(v, marks=() if v == "prefer: dpo" else pytest.mark.slow) for v in READ_AGAIN],
+)
+def test_weights_that_are_read_again_may_not_change(
+    verb: str, cli: Cli, models: Models, work: Path
+) -> None:
+    shutil.copytree(models.folder / "tune" / "model", work / "base")
+    run = begun(cli, models.fill(READ_AGAIN[verb]), work)
+    before = (run / "lineage.json").read_bytes()
+    moved_weights(work / "base" / "model.safetensors")
+    refused = cli("resume run", folder=work).complaint
+    assert refused.startswith("base/model.safetensors has changed")
+    assert (run / "lineage.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_what_lies_beside_the_weights_is_read_again(
+    name: str, cli: Cli, models: Models, work: Path
+) -> None:
+    shutil.copytree(models.folder / "tune" / "model", work / "base")
+    run = begun(cli, models.fill(f"{TUNE} base=base"), work)
+    moved_weights(work / "base" / "model.safetensors")
+    longer(work / "base" / name)
+    assert cli("resume run", folder=work).complaint.startswith(f"base/{name} has changed")
+    assert cli("resume run accept_changes=true", folder=work).code == 0
+    lineage = json.loads((run / "lineage.json").read_text())
+    assert [entry["path"] for entry in lineage["accepted"]] == [f"base/{name}"]
+    assert [entry["path"] for entry in lineage["not_read"]] == ["base/model.safetensors"]
+    # the parent is the one that it began from
+    assert lineage["parents"][0]["model_sha256"] == lineage["not_read"][0]["was"]
+    assert cli("resume run", folder=work).code == 0
+
+
+def test_weights_that_a_run_began_from_are_read_where_no_checkpoint_is_whole(
+    cli: Cli, models: Models, work: Path
+) -> None:
+    shutil.copytree(models.folder / "tune" / "model", work / "base")
+    run = begun(cli, [*models.fill(f"{TUNE} base=base"), "save_every_s=0"], work)
+    moved_weights(work / "base" / "model.safetensors")
+    for tensors in run.glob("checkpoints/*/tensors.safetensors"):
+        flipped(tensors)
+    again = "resume run from_start=true"
+    assert cli(again, folder=work).complaint.startswith("base/model.safetensors has changed")
+    assert cli(f"{again} accept_changes=true", folder=work).code == 0
+    lineage = json.loads((run / "lineage.json").read_text())
+    assert lineage["parents"][0]["model_sha256"] == lineage["accepted"][0]["now"]
+
+
+@pytest.mark.parametrize("kind", [CONTROL_PPO, CONTROL_SAC])
+@pytest.mark.slow
+def test_an_agent_that_a_run_began_from_may_be_another_once_there_is_a_checkpoint(
+    kind: str, cli: Cli, models: Models, work: Path
+) -> None:
+    assert cli(f"{kind} seed=1 out=base", folder=work).code == 0
+    words = f"{kind} base=base save_every_s=0"
+    assert cli(f"{words} out=whole", folder=work).code == 0
+    run = begun(cli, words.split(), work)
+    shutil.rmtree(work / "base")
+    assert cli(f"{kind} seed=2 out=base", folder=work).code == 0
+    resumed = cli("resume run", folder=work)
+    assert resumed.code == 0, resumed.stderr
+    assert ": run goes on with the weights of its last checkpoint." in resumed.stdout
+    assert outcome(run) == outcome(work / "whole")
+    assert "accepted" not in json.loads((run / "lineage.json").read_text())
 
 
 def test_names_are_meant_from_where_the_run_was_started(

@@ -5,6 +5,7 @@ where it was killed.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,7 @@ WRONG = {
     "compare=ppo,sac": "sac is for real numbers",
     "compare=ppo,dagger": "dagger was given without an expert",
     "compare=ppo,dqn world=Cartpole": "perhaps you meant CartPole-v1",
+    "compare=ppo,a2c gamma=none": "compare=ppo,a2c with gamma=None, which ppo cannot have",
 }
 
 
@@ -75,10 +77,14 @@ def test_every_algorithm_runs_and_says_what_came_of_it(
 
 
 def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> None:
-    """DAgger comes to do what the expert does: on the steps it takes they disagree less than at
-    first.
+    """Both come to do what the expert does: on the steps they take they disagree less than at
+    first, and they earn what it earns.
+
+    Bounds: with seeds 0 to 5 the last five batches had 0.00 to 0.24 times the disagreement of the
+    first five (a student that learns nothing: 1), and the student earned 0.89 to 1.17 times what
+    the expert did, whether that was 60 or all of 500.
     """
-    assert cli(f"control {QUICK} steps=4000 out=expert", folder=tmp_path).code == 0
+    expert = cli(f"control {QUICK} steps=4000 out=expert --json", folder=tmp_path).result
     for algorithm in ("cloning", "dagger"):
         done = cli(
             (
@@ -93,7 +99,8 @@ def test_an_expert_is_copied_and_named_as_a_parent(cli: Cli, tmp_path: Path) -> 
             for line in (tmp_path / algorithm / "metrics.jsonl").read_text().splitlines()
         ]
         wrong = [row["disagreement"] for row in rows if "disagreement" in row]
-        assert sum(wrong[-5:]) < 0.75 * sum(wrong[:5])
+        assert sum(wrong[-5:]) < 0.5 * sum(wrong[:5])
+        assert done.result["test_return"] > 0.8 * expert["test_return"]
         parent = json.loads((tmp_path / algorithm / "lineage.json").read_text())["parents"][0]
         assert parent["path"] == "../expert"
         assert len(parent["model_sha256"]) == 64
@@ -130,6 +137,31 @@ def test_a_comparison_shows_every_algorithm_and_skips_what_is_finished(
     assert cli("resume run --json", folder=tmp_path).result == result
     twice = cli(f"control {QUICK} compare=ppo,ppo out=twice", folder=tmp_path)
     assert "names an algorithm twice" in twice.stderr
+
+
+def test_what_is_given_reaches_every_run_of_a_comparison_though_it_is_a_default(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """async cuts weights at 1 unless `none` is given."""
+    given = "truncate_at=none gae_lambda=1.0 normalise=false"
+    words = f"control {QUICK} compare=async,ppo,a2c seeds=1 evaluate_every=128 {given} out=run"
+    assert cli(words, folder=tmp_path).code == 0
+    shutil.rmtree(tmp_path / "run" / "ppo-0")  # as if it had been killed before it
+    (tmp_path / "run" / "summary.json").unlink()
+    assert cli("resume run", folder=tmp_path).code == 0
+    ran = {
+        name: json.loads((tmp_path / "run" / f"{name}-0" / "config.json").read_text())["config"]
+        for name in ("async", "ppo", "a2c")
+    }
+    for name, config in ran.items():
+        assert (config["gae_lambda"], config["normalise"]) == (1.0, False)
+        assert ("truncate_at" in config) == (name != "ppo")
+        assert config.get("truncate_at") is None
+    # what nobody said is each one's own
+    words = f"control {QUICK} algorithm=ppo evaluate_every=128 gae_lambda=1.0 normalise=false"
+    assert cli(f"{words} out=alone", folder=tmp_path).code == 0
+    alone = json.loads((tmp_path / "alone" / "config.json").read_text())["config"]
+    assert ran["ppo"] == alone | {"out": "run/ppo-0"}
 
 
 def test_a_film_of_the_agent_is_in_the_report(cli: Cli, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from io import StringIO
@@ -23,6 +25,14 @@ def test_the_demo_leaves_something_to_win_and_wins_it(seed: int, tmp_path: Path)
         [Path(sys.executable).with_name("fledge"), "demo", f"seed={seed}", "--json"],
         cwd=tmp_path, env=given, capture_output=True, text=True, check=True,
     )  # fmt: skip
+    talk = re.search(r"Talk to it: +(fledge .+?) +# try: (.+)", done.stderr)
+    assert talk is not None
+    answered = subprocess.run(
+        [Path(sys.executable).with_name("fledge"), *shlex.split(talk[1])[1:]],
+        cwd=tmp_path, input=f"{talk[2]}\n", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    _, _, word = talk[2].partition(": ")
+    assert answered.stdout.strip() == word[::-1]  # it is proposed as one that is answered right
     summary = json.loads(done.stdout)
     assert summary == json.loads((tmp_path / "runs" / "demo" / "summary.json").read_text())
     assert summary["base_bits_per_byte"] < 2.4

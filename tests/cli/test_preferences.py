@@ -51,6 +51,29 @@ def test_prefer_learns_from_pairs(
     assert [row["run"] for row in cli("runs . --json", folder=tmp_path).result["runs"]] == ["run"]
 
 
+@pytest.mark.parametrize("command", [REWARD, f"{PREFER} algorithm=ipo"])
+def test_pairs_as_openai_writes_them_are_the_same_pairs(
+    command: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    rows = [json.loads(line) for line in (models.folder / "pairs.jsonl").read_text().splitlines()]
+    with (tmp_path / "openai.jsonl").open("w") as file:
+        for row in rows:
+            turns = {
+                name: [{"role": role, "content": row[key]}]
+                for name, role, key in (
+                    ("messages", "user", "prompt"),
+                    ("preferred_output", "assistant", "chosen"),
+                    ("non_preferred_output", "assistant", "rejected"),
+                )
+            }
+            asked = {"messages": turns.pop("messages"), "tools": [], "parallel_tool_calls": True}
+            file.write(json.dumps({"input": asked, **turns}) + "\n")
+    assert cli([*models.fill(command), "out=one"], folder=tmp_path).code == 0
+    words = models.fill(command.replace("{pairs}", "openai.jsonl"))
+    assert cli([*words, "out=other"], folder=tmp_path).code == 0
+    assert outcome(tmp_path / "one") == outcome(tmp_path / "other")
+
+
 @pytest.mark.parametrize("algorithm", ["dpo", "kto"])
 def test_prefer_on_a_task_that_is_stopped_and_resumed_ends_with_the_same_bits(
     algorithm: str, cli: Cli, models: Models, tmp_path: Path

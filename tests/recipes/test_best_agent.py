@@ -26,6 +26,7 @@ from fledge.recipes.control.agents import load_agent
 from fledge.recipes.control.config import ControlConfig
 from fledge.recipes.control.control import control
 from fledge.recipes.look.play import PlayConfig, play
+from fledge.runs.checkpoint import load_state, save_state
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
@@ -236,6 +237,7 @@ def test_a_best_agent_that_is_not_what_was_written_plays_nowhere(
         flip(run / "best" / name)
     else:
         (run / "best" / name).unlink()
+    shutil.rmtree(run / "checkpoints")
     what = (
         f"best/{name} is {'not what the run wrote' if harm == 'flipped' else 'gone'}.*put it back "
         "from a copy"
@@ -258,6 +260,61 @@ def test_a_best_agent_that_is_not_what_was_written_plays_nowhere(
     assert "there is nothing to continue" in continued(run, 0)[1]
 
 
+@pytest.mark.parametrize("harm", ["model.safetensors", "agent.json", "folder"])
+def test_a_finished_run_writes_a_damaged_best_agent_again(harm: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    summary = trained(run, 0, 90, 40, 10, 5, 6, normalise=True)
+    had = {name: files(run / name) for name in ("best", "model")}
+    had_beside = {name: (run / name).read_bytes() for name in ("best.sha256", "summary.json")}
+    assert had["best"]["model.safetensors"] != had["model"]["model.safetensors"]
+    if harm == "folder":
+        shutil.rmtree(run / "best")
+    else:
+        flip(run / "best" / harm)
+    again, told = continued(run, 0)
+    assert f"the best agent of {run} is lost or damaged: it is written again" in told
+    assert {name: files(run / name) for name in had} == had
+    assert {name: (run / name).read_bytes() for name in had_beside} == had_beside
+    assert again == summary | {"run": again["run"]}
+    assert (run / "best.damaged").exists() == (harm != "folder")
+    assert "there is nothing to continue" in continued(run, 0)[1]
+
+
+def test_a_checkpoint_of_a_version_that_kept_no_best_agent_says_what_to_do(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained(run, 0, 90, 40, 10, 5, 6)
+    for folder in (run / "checkpoints").iterdir():
+        state = load_state(folder)
+        del state["beside"]["best"]
+        save_state(folder, state, owner=Run(run).lineage["id"])
+    assert "there is nothing to continue" in continued(run, 0)[1]
+    flip(run / "best" / "model.safetensors")
+    best = files(run / "best")
+    with pytest.raises(UserError, match=r"does not hold it .*put it back from a copy, or remove"):
+        continued(run, 0)
+    assert files(run / "best") == best
+
+
+def test_a_run_that_goes_on_has_its_best_agent_back_from_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+
+    def dying(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:  # after its last evaluation, with everything saved
+        patched.setattr(recipe, "conclude", dying)
+        with pytest.raises(Killed):
+            trained(run, 0, 90, 40, 10)
+    best = files(run / "best")
+    flip(run / "best" / "model.safetensors")
+    summary, told = continued(run, 5, 6)
+    assert f"kept as {run / 'best.damaged'}: it is written again from the checkpoint" in told
+    assert files(run / "best") == best
+    assert (summary["kept"], summary["best_evaluation_return"]) == ("best", 90)
+
+
 def test_a_lost_best_agent_is_not_taken_for_the_last_one(tmp_path: Path) -> None:
     trained(tmp_path / "run", 0, 90, 40, 10, 5, 6)
     shutil.rmtree(tmp_path / "run" / "best")
@@ -265,7 +322,7 @@ def test_a_lost_best_agent_is_not_taken_for_the_last_one(tmp_path: Path) -> None
         find_agent(tmp_path / "run", "best")
 
 
-def test_a_run_goes_on_without_a_best_agent_that_was_damaged_and_keeps_its_files(
+def test_a_run_goes_on_with_the_best_agent_of_its_checkpoint_and_keeps_the_damaged_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
@@ -273,9 +330,9 @@ def test_a_run_goes_on_without_a_best_agent_that_was_damaged_and_keeps_its_files
     flip(run / "best" / "model.safetensors")
     best = files(run / "best")
     summary, told = continued(run, 30, 10, 5, 6)
-    assert f"best is damaged or lost, and kept as {run / 'best.damaged'}: the run goes on" in told
+    assert f"kept as {run / 'best.damaged'}: it is written again from the checkpoint" in told
     assert files(run / "best.damaged") == best
-    assert (summary["kept"], summary["best_evaluation_return"]) == ("best", 30)
+    assert (summary["kept"], summary["best_evaluation_return"]) == ("best", 40)
     assert load_agent(run).card is not None
 
 

@@ -16,10 +16,18 @@ from rich.console import Console
 from fledge.errors import UserError
 from fledge.recipes.look.report import ReportConfig, report
 from fledge.recipes.look.runs import RunsConfig, runs
-from fledge.report.chapter import compare, draw, list_files
-from fledge.report.figures import choose_headline, format_duration, format_size, format_value
-from fledge.report.overoptimisation import find_overoptimisation
+from fledge.report import curves
+from fledge.report.chapter import draw, list_files, read_curves
+from fledge.report.figures import (
+    choose_headline,
+    format_duration,
+    format_size,
+    format_value,
+    read_latest,
+)
+from fledge.report.overoptimisation import Overoptimisation, find_overoptimisation
 from fledge.report.report import render, write_report
+from fledge.report.samples import compare
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
@@ -228,9 +236,9 @@ def test_figures_that_belong_together_share_a_picture() -> None:
         {"step": i, "loss": 1.0, "validation_loss": 2.0, "reward": i, "reward_model_score": i}
         for i in range(3)
     ]
-    pictures, more = draw(
-        [*rows, {"step": 3, "learning_rate": 0.1, "tokens": 5, "word": "x", "lost": None}]
-    )
+    rows = [*rows, {"step": 3, "learning_rate": 0.1, "tokens": 5, "word": "x", "lost": None}]
+    figures, _ = read_curves(rows)
+    pictures, more = draw(figures)
     assert [(picture.title, picture.legend) for picture in pictures] == [
         ("Loss", ["loss", "validation loss"]),
         ("Reward", []),
@@ -238,10 +246,8 @@ def test_figures_that_belong_together_share_a_picture() -> None:
     assert [picture.title for picture in more] == ["Learning rate"]
 
 
-def steps(true_end: float, proxy_end: float) -> list[dict[str, float]]:
-    """200 steps: both scores rise to their peak at half way, then go straight to their ends; noise
-    of 0.03.
-    """
+def steps(true_end: float, proxy_end: float, number: int) -> list[dict[str, float]]:
+    """Both scores rise to their peak at half way, then go straight to their ends; noise of 0.03."""
     noise = random.Random(0)
 
     def bend(end: float, u: float) -> float:
@@ -250,16 +256,25 @@ def steps(true_end: float, proxy_end: float) -> list[dict[str, float]]:
     return [
         {
             "step": i,
-            "kl_k1": 16 * (i / 200) ** 2 - 0.001,
-            "true_score": bend(true_end, i / 200) + noise.gauss(0, 0.03),
-            "reward_model_score": bend(proxy_end, i / 200) + noise.gauss(0, 0.03),
+            "kl_k1": 16 * (i / number) ** 2 - 0.001,
+            "true_score": bend(true_end, i / number) + noise.gauss(0, 0.03),
+            "reward_model_score": bend(proxy_end, i / number) + noise.gauss(0, 0.03),
         }
-        for i in range(200)
+        for i in range(number)
     ]
 
 
-def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> None:
-    verdict = find_overoptimisation(steps(true_end=0.5, proxy_end=1.8))
+def judge(rows: list[dict[str, float]]) -> Overoptimisation | None:
+    _, scores = read_curves(rows)
+    return find_overoptimisation(scores)
+
+
+@pytest.mark.parametrize("number", [200, 4000])
+def test_overoptimisation_is_truth_falling_while_the_reward_model_rises(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "MOST", 512)  # so that 4,000 are drawn as means
+    verdict = judge(steps(0.5, 1.8, number))
     assert verdict is not None
     assert verdict.happened
     assert (
@@ -267,10 +282,10 @@ def test_overoptimisation_is_truth_falling_while_the_reward_model_rises() -> Non
         or "√KL = 1.9" in verdict.sentence
     )
     for true_end, proxy_end in ((0.9, 1.8), (1.2, 1.8), (0.5, 0.3)):
-        verdict = find_overoptimisation(steps(true_end, proxy_end))
+        verdict = judge(steps(true_end, proxy_end, number))
         assert verdict is not None
         assert not verdict.happened
-    assert find_overoptimisation([{"step": 1, "kl_k1": 1.0, "true_score": 1.0}] * 9) is None
+    assert judge([{"step": 1, "kl_k1": 1.0, "true_score": 1.0}] * 9) is None
 
 
 @pytest.mark.parametrize(
@@ -312,9 +327,9 @@ def test_the_headline_is_held_out_before_trained_on_and_success_before_loss() ->
         {"step": 2, "exact_match": 0.5, "held_out_exact_match": 0.4},
         {"step": 3},
     ]
-    assert choose_headline(rows) == ("held_out_exact_match", 0.4)
-    assert choose_headline(rows[:1]) == ("loss", 1.0)
-    assert choose_headline([]) is None
+    assert choose_headline(read_latest(rows)[0]) == ("held_out_exact_match", 0.4)
+    assert choose_headline(read_latest(rows[:1])[0]) == ("loss", 1.0)
+    assert choose_headline({}) is None
 
 
 def test_the_commands_say_what_they_made_and_list_every_run(

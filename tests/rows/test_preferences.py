@@ -25,6 +25,26 @@ def read_single(row: dict[str, Any]) -> Judged:
     return read_judged(row, "here", Census("file", Reading()))
 
 
+def outputs(preferred: list[Any], rejected: list[Any]) -> dict[str, Any]:
+    """A row of OpenAI's."""
+    return {
+        "input": {"messages": [USER]},
+        "preferred_output": preferred,
+        "non_preferred_output": rejected,
+    }
+
+
+def test_the_tools_of_openais_input_stand_in_the_systems_turn_and_calls_in_the_prompt() -> None:
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    tail = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "dry"}]
+    row = outputs([*tail, GOOD], [*tail, BAD])
+    row["input"]["tools"] = [{"name": "f"}]
+    pair = read(row)
+    assert [turn["role"] for turn in pair.prompt] == ["system", "user", "assistant", "user"]
+    assert pair.prompt[0]["content"] == '<tools>\n{"name": "f"}\n</tools>'
+    assert (pair.preferred, pair.rejected) == ("hi", "no")
+
+
 @pytest.mark.parametrize(
     "row",
     [
@@ -56,6 +76,16 @@ def read_single(row: dict[str, Any]) -> Judged:
             "rejected": REJECTED,
         },
         {"messages": [USER], "chosen": GOOD, "rejected": BAD},
+        {
+            "input": {"messages": [USER], "tools": [], "parallel_tool_calls": True},
+            "preferred_output": [GOOD],
+            "non_preferred_output": [BAD],
+        },
+        {
+            "input": {"messages": [USER]},
+            "preferred_output": [GOOD | {"weight": 1, "tool_calls": []}],
+            "non_preferred_output": [BAD | {"content": [{"type": "text", "text": "no"}]}],
+        },
     ],
 )
 def test_every_shape_gives_the_same_pair(row: dict[str, Any]) -> None:
@@ -93,6 +123,21 @@ def test_every_shape_gives_the_same_pair(row: dict[str, Any]) -> None:
                 ]
                 for side, answer in (("chosen", GOOD), ("rejected", BAD))
             },
+        },
+        {
+            "input": {
+                "messages": [
+                    {"role": who, "content": what}
+                    for who, what in (
+                        ("developer", "s"),
+                        ("user", "a"),
+                        ("assistant", "b"),
+                        ("user", "c"),
+                    )
+                ]
+            },
+            "preferred_output": [GOOD],
+            "non_preferred_output": [BAD],
         },
     ],
 )
@@ -135,6 +180,10 @@ def test_what_came_before_is_context_on_both_sides(row: dict[str, Any]) -> None:
             {"prompt": [USER], "chosen": [GOOD | {"weight": 0}], "rejected": [BAD]},
             "no turn that is to be trained",
         ),
+        (outputs([GOOD], [GOOD]), "two equal answers"),
+        (outputs([GOOD], [BAD | {"content": ""}]), "an empty answer"),
+        (outputs([GOOD, USER], [BAD]), "the last turn is the user's"),
+        (outputs([GOOD, USER, GOOD], [BAD]), "two sides with different prompts"),
     ],
 )
 def test_sides_that_do_not_compare_have_a_reason(row: dict[str, Any], reason: str) -> None:
@@ -169,6 +218,22 @@ def test_sides_that_do_not_compare_have_a_reason(row: dict[str, Any], reason: st
             "has the key `input`, which is not read",
         ),
         ({"question": "a", "chosen": "b", "rejected": "c"}, "here has no `prompt`"),
+        (
+            {"input": {"messages": [USER]}, "preferred_output": [GOOD]},
+            "here has no `non_preferred_output`: such a pair has `input`",
+        ),
+        (
+            {"preferred_output": [GOOD], "non_preferred_output": [BAD]},
+            "here has no `input`: such a pair has",
+        ),
+        (outputs([GOOD], [BAD]) | {"input": "Say hi"}, 'the `input` of here is "Say hi"'),
+        (outputs([GOOD], [BAD]) | {"input": {}}, "the `messages` of the `input` of here is not"),
+        (
+            outputs([GOOD], [BAD]) | {"input": {"messages": [USER], "message": [USER]}},
+            "the `input` of here has the key `message`, which is not read .perhaps .* `messages`",
+        ),
+        (outputs([GOOD], [BAD]) | {"prompt": "a"}, "has the key `prompt`, which is not read"),
+        (outputs([GOOD], [BAD]) | {"chosen": "a"}, "has the key `chosen`, which is not read"),
         (
             {"prompt": "a", "chosen": [USER, GOOD], "rejected": [USER, BAD], "messages": [USER]},
             "`messages`",

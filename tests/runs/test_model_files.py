@@ -123,11 +123,16 @@ def test_a_flipped_bit_and_a_lost_file_are_one_sentence_that_points_to_resume(
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)
-def test_no_checkpoint_is_promised_for_a_best_agent(name: str, run: Path) -> None:
+def test_a_checkpoint_is_promised_for_a_best_agent_where_there_is_one(name: str, run: Path) -> None:
     write(run / "best", "old")
     check_model(run / "best")
     (run / "checkpoints" / "00000012").mkdir(parents=True)
     (run / "best" / name).write_text("olc")
+    with pytest.raises(
+        UserError, match=rf"{name} is not what the run wrote .*`fledge resume \S+` writes it again"
+    ):
+        check_model(run / "best")
+    shutil.rmtree(run / "checkpoints")
     with pytest.raises(
         UserError, match=rf"{name} is not what the run wrote .* put it back from a copy, or remove"
     ):

@@ -90,7 +90,7 @@ def test_documents_in_pieces_and_batches_have_the_tokens_of_whole_ones(
     tokenizer: Tokenizer = {"bytes": BYTES, "bpe": BPE, "characters": characters}[kind]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fledge.text.documents.CHUNK", chunk)
-        patch.setattr("fledge.text.tokenizer._PIECE", size)
+        patch.setattr("fledge.text.own_tokenizers._PIECE", size)
         patch.setattr("fledge.text.encoding.BATCH", batch)
         keyed = [(number % 2, Document(text, "")) for number, text in enumerate(documents)]
         encoded = list(encode_documents(keyed, tokenizer))

@@ -17,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fledge.errors import UserError
-from fledge.text.tokenizer import KINDS, SPECIAL, Kind, Tokenizer, load_tokenizer, train_tokenizer
+from fledge.text.tokenizer import (
+    KINDS,
+    SPECIAL,
+    Kind,
+    OwnTokenizer,
+    Tokenizer,
+    load_tokenizer,
+    train_tokenizer,
+)
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog, and the dog's 42 friends jump too.\n" * 3,
@@ -92,7 +100,9 @@ def test_a_typed_special_token_is_ordinary_text_also_after_saving(
 
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE, CHARACTERS])
-def test_special_tokens_are_the_first_six_ids_and_decode_to_nothing(tokenizer: Tokenizer) -> None:
+def test_special_tokens_are_the_first_six_ids_and_decode_to_nothing(
+    tokenizer: OwnTokenizer,
+) -> None:
     numbers = [
         tokenizer.pad,
         tokenizer.begin,
@@ -245,10 +255,10 @@ def test_a_folder_without_a_tokenizer_is_a_user_error(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
-def test_a_tokenizer_of_another_program_is_a_user_error(tmp_path: Path) -> None:
+def test_a_file_of_an_unknown_kind_or_without_its_config_is_a_user_error(tmp_path: Path) -> None:
     BPE.save(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
-    with pytest.raises(UserError, match="not written by fledge"):
+    (tmp_path / "tokenizer_config.json").write_text('{"fledge_kind": "words"}')
+    with pytest.raises(UserError, match="none of bytes, characters, bpe"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(UserError, match=r"no tokenizer_config\.json"):

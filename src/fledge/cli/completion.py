@@ -57,13 +57,15 @@ def bash(table: dict[str, list[str]]) -> str:
     return f"""# put into ~/.bashrc: eval "$(fledge completion bash)"
 _fledge() {{
   local words="" word verb="${{COMP_WORDS[1]}}"
-  [ "$verb" = tokenizer ] && verb="tokenizer ${{COMP_WORDS[2]}}"
+  case "$verb" in {"|".join(_second(table))}) verb="$verb ${{COMP_WORDS[2]}}" ;; esac
   word="${{COMP_LINE:0:COMP_POINT}}"; word="${{word##* }}"
   case "$verb" in
 {_cases(table)}
   esac
   [ "$COMP_CWORD" -eq 1 ] && words="{_first(table)}"
-  [ "$COMP_CWORD" -eq 2 ] && [ "${{COMP_WORDS[1]}}" = tokenizer ] && words="train show"
+  [ "$COMP_CWORD" -eq 2 ] && case "${{COMP_WORDS[1]}}" in
+{_seconds(table, "words=")}
+  esac
   COMPREPLY=($(compgen -W "$words" -- "$word"))
   case "$word" in *=*)
     [ ${{#COMPREPLY[@]}} -eq 0 ] && COMPREPLY=($(compgen -f -- "${{word#*=}}"))
@@ -78,12 +80,14 @@ def zsh(table: dict[str, list[str]]) -> str:
     return f"""# put into ~/.zshrc: eval "$(fledge completion zsh)"
 _fledge() {{
   local verb="${{words[2]}}"; local -a known
-  [[ "$verb" == tokenizer ]] && verb="tokenizer ${{words[3]}}"
+  case "$verb" in {"|".join(_second(table))}) verb="$verb ${{words[3]}}" ;; esac
   case "$verb" in
 {_cases(table, "known=({})")}
   esac
   (( CURRENT == 2 )) && known=({_first(table)})
-  (( CURRENT == 3 )) && [[ "${{words[2]}}" == tokenizer ]] && known=(train show)
+  (( CURRENT == 3 )) && case "${{words[2]}}" in
+{_seconds(table, "known=", "()")}
+  esac
   compadd -S '' -- $known
   if [[ "$PREFIX" == *=* ]]; then compset -P '*='; _files; fi
 }}
@@ -94,7 +98,9 @@ def fish(table: dict[str, list[str]]) -> str:
     """One line a verb and its words."""
     lines = ["# put into ~/.config/fish/config.fish: fledge completion fish | source"]
     lines.append(f"complete -c fledge -n __fish_use_subcommand -f -a '{_first(table)}'")
-    lines.append("complete -c fledge -n '__fish_seen_subcommand_from tokenizer' -f -a 'train show'")
+    for name, words in _second(table).items():
+        condition = f"__fish_seen_subcommand_from {name}"
+        lines.append(f"complete -c fledge -n '{condition}' -f -a '{' '.join(words)}'")
     for name, words in table.items():
         condition = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in name.split())
         lines.append(f"complete -c fledge -n '{condition}' -a '{' '.join(words)}'")
@@ -103,6 +109,24 @@ def fish(table: dict[str, list[str]]) -> str:
 
 def _first(table: dict[str, list[str]]) -> str:
     return " ".join(dict.fromkeys(name.split()[0] for name in table))
+
+
+def _second(table: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The verbs of two words: {first: seconds}."""
+    second: dict[str, list[str]] = {}
+    for first, _, rest in (name.partition(" ") for name in table):
+        if rest:
+            second.setdefault(first, []).append(rest)
+    return second
+
+
+def _seconds(table: dict[str, list[str]], to: str, around: str = '""') -> str:
+    """What may follow the first word of such a verb."""
+    before, after = around
+    return "\n".join(
+        f"    {name}) {to}{before}{' '.join(words)}{after} ;;"
+        for name, words in _second(table).items()
+    )
 
 
 def _cases(table: dict[str, list[str]], form: str = 'words="{}"') -> str:

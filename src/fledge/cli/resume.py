@@ -4,8 +4,10 @@ started with.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import chdir
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -39,8 +41,12 @@ class ResumeConfig(BaseModel):
     )
 
 
-def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a folder that is no run, for a run that another process is writing, and
+def resume(
+    config: ResumeConfig, show: Show, given: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """given: fields whose values are objects of Python's, which the run's config.json has by name.
+
+    Raises UserError for a folder that is no run, for a run that another process is writing, and
     for one whose inputs have changed.
     """
     folder, start = config.run, start_folder(Run.open(config.run).lineage)
@@ -54,16 +60,16 @@ def resume(config: ResumeConfig, show: Show) -> dict[str, Any]:
                 raise UserError(
                     f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued."
                 )
-            settings = settings_of(run, verb)
+            settings = settings_of(run, verb, given)
             return carry_on(run, lambda: verb.function(settings, show, run), show)
         show.line(f"{config.run} is finished: there is nothing to continue.")
         return run.summary or {}
 
 
-def settings_of(run: Run, verb: Verb) -> Any:
+def settings_of(run: Run, verb: Verb, given: Mapping[str, Any]) -> Any:
     """The run's configuration as this version reads it. Raises UserError for one that it cannot."""
     try:
-        return verb.config_for(run.config).model_validate(run.config)
+        return verb.config_for(run.config).model_validate({**run.config, **given})
     except ValidationError as error:
         wrong = error.errors()[0]
         raise UserError(

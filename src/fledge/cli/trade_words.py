@@ -52,10 +52,10 @@ TRADE_WORDS = {
         ("watch", "enjoy", "render"), "An agent is judged and filmed by `fledge play`."
     ),
     **dict.fromkeys(
-        ("export", "convert", "merge", "save"),
+        ("convert", "merge", "save", "gguf", "quantize"),
         (
-            "There is nothing to export: the folder `model` in a run is in Hugging Face's layout "
-            "and opens in transformers."
+            "A model is written for others by `fledge export`; the folder `model` in a run is in "
+            "Hugging Face's layout already."
         ),
     ),
     **dict.fromkeys(

@@ -122,6 +122,35 @@ VERBS: dict[str, Verb] = {
         "TokenizerShowConfig",
         bare="tokenizer",
     ),
+    "export": Verb(
+        "a model for others: Hugging Face, PEFT, GGUF, Ollama",
+        "fledge.recipes.look.export",
+        "ExportConfig",
+        bare="run",
+    ),
+    "show sampling": Verb(
+        "a page: what temperature, top-k, nucleus, min-p do to a distribution",
+        "fledge.recipes.look.show_sampling",
+        "ShowSamplingConfig",
+        bare="base",
+    ),
+    "show rope": Verb(
+        "a page: how rotary positions turn, what theta changes",
+        "fledge.recipes.look.show_rope",
+        "ShowRopeConfig",
+        bare="base",
+    ),
+    "show attention": Verb(
+        "a page: which token looks at which, by layer and head",
+        "fledge.recipes.look.show_attention",
+        "ShowAttentionConfig",
+        bare="base",
+    ),
+    "show merges": Verb(
+        "a page: byte-pair encoding learned on a text, step by step",
+        "fledge.recipes.look.show_merges",
+        "ShowMergesConfig",
+    ),
     "runs": Verb(
         "list runs, with their lineage as a tree",
         "fledge.recipes.look.runs",
@@ -194,6 +223,26 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "TokenizerShowConfig": (
         'fledge tokenizer show tokenizer text="the cat"',
         'fledge tokenizer show runs/pretrain text="the cat"',
+    ),
+    "ExportConfig": (
+        "fledge export runs/tune format=gguf weights=q8_0",
+        "fledge export run=runs/tune format=merged out=for-others",
+    ),
+    "ShowSamplingConfig": (
+        "fledge show sampling temperature=1.3 min_p=0.1",
+        'fledge show sampling runs/align prompt="reverse: planet" top_k=20',
+    ),
+    "ShowRopeConfig": (
+        "fledge show rope theta=10000 other_theta=500000",
+        "fledge show rope runs/pretrain scaling=yarn factor=8",
+    ),
+    "ShowAttentionConfig": (
+        'fledge show attention runs/pretrain text="the cat sat on the mat"',
+        'fledge show attention runs/align text="reverse: planet" chat=true layer=1 head=2',
+    ),
+    "ShowMergesConfig": (
+        'fledge show merges text="low lower lowest" merges=8 word=lowly',
+        "fledge show merges tokenizer=runs/pretrain word=unbelievable",
     ),
     "RunsConfig": ("fledge runs", "fledge runs root=elsewhere"),
     "ReportConfig": ("fledge report runs/align", "fledge report run=runs/demo out=road.html"),

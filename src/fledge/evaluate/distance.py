@@ -65,7 +65,7 @@ def judge_kl(
         policy,
         prompts,
         max_new_tokens=max_new_tokens,
-        stop=tokenizer.end,
+        stop=tokenizer.ends,
         generator=generator_for(seed, "evaluation", "kl"),
     )
     rows = build_trajectories(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(

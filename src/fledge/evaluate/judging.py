@@ -38,7 +38,7 @@ def judge_task(
         policy.with_rule(Decoding(temperature=0)),
         [encode_prompt(tokenizer, example.prompt) for example in examples],
         max_new_tokens=max_new_tokens,
-        stop=tokenizer.end,
+        stop=tokenizer.ends,
     )
     texts = [tokenizer.decode(completion.tokens) for completion in completions]
     marks = Verifier(task, cut_reward=cut_reward)(examples, completions, texts)

@@ -57,7 +57,7 @@ def measure_likelihood(
         nats -= float(policy.log_prob(rows.obs, rows.action, rows.chosen).double().sum())
         tokens += int(rows.chosen.sum())
         if tokenizer is not None:
-            size += int(tokenizer.bytes_per_token(rows.action.cpu().numpy()).sum())
+            size += int(tokenizer.bytes_per_token(rows.obs.cpu().numpy())[:, 1:].sum())
     return Likelihood(nats, tokens, size)
 
 
@@ -103,7 +103,7 @@ def spread_windows(stream: TokenStream, context: int, rows: int) -> list[int]:
 
 
 def read_windows(
-    stream: TokenStream, context: int, rows: int, begin: int, at_a_time: int = 16
+    stream: TokenStream, context: int, rows: int, begin: int | None, at_a_time: int = 16
 ) -> Iterator[Trajectories]:
     """Those windows, some at a time. Raises UserError for a text without a token to foretell."""
     context = min(context, len(stream) - 1)
@@ -193,19 +193,25 @@ def _cut_windows(
     opens the next window.
     """
     row = np.zeros(0, dtype=np.int64)
+    opening = tokenizer.opening[0]
+    # Where one token closes a document and opens the next, it belongs to both.
+    shared = tokenizer.end is not None and not tokenizer.closing
+    end = np.array([tokenizer.end] if shared else [], dtype=np.int64)
+
+    def cut(row: np.ndarray) -> Iterator[np.ndarray]:
+        while len(row) > context + 1:
+            yield row[: context + 1]
+            row = row[context:]
+        yield row
+
     for _, ids, _ in encode_documents(((None, document) for document in documents), tokenizer):
-        for part in np.split(ids, np.flatnonzero(ids == tokenizer.begin)):
+        for part in np.split(ids, np.flatnonzero(ids == opening)):
             # what is left of the document before is its end
-            if len(part) and part[0] == tokenizer.begin:
-                if len(row) > 1:
-                    yield row
+            if len(part) and part[0] == opening:
+                yield from (each for each in cut(np.concatenate([row, end])) if len(each) > 1)
                 row = part
             else:
                 row = np.concatenate([row, part])
-            start = 0
-            while len(row) - start > context + 1:
-                yield row[start : start + context + 1]
-                start += context
-            row = row[start:]
-    if len(row) > 1:
-        yield row
+            *whole, row = cut(row)
+            yield from whole
+    yield from (each for each in cut(np.concatenate([row, end])) if len(each) > 1)

@@ -6,6 +6,7 @@ Nothing in it is believed further than that: whether the sizes are true is asked
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,13 @@ def read_config(folder: Path) -> tuple[Family, ModelConfig, dict[str, Any]]:
     """
     path = folder / "config.json"
     raw = read_json(path, dict[str, Any], mend=MEND)
+    return *check_config(raw, path), raw
+
+
+def check_config(raw: Mapping[str, Any], path: Path) -> tuple[Family, ModelConfig]:
+    """The family that a config.json is of, and what is read of it. Raises UserError."""
     family = find_family(check_shape(raw, ModelConfig, str(path), mend=MEND).model_type, path)
-    return family, check_shape(raw, family.config, str(path), mend=MEND), raw
+    return family, check_shape(raw, family.config, str(path), mend=MEND)
 
 
 def write_config(
@@ -38,8 +44,6 @@ def write_config(
         "model_type": family.model_type,
         **family.write_config(network.config),
         "dtype": str(network.unembedding.dtype).removeprefix("torch."),
-        "bos_token_id": tokenizer.begin,
-        "eos_token_id": tokenizer.end,
-        "pad_token_id": tokenizer.pad,
+        **tokenizer.config_ids(),
         **({"num_labels": 1} if scalar else {}),
     }

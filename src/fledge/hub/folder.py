@@ -8,7 +8,8 @@ what fledge writes of a family that it knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from fledge.errors import UserError
-from fledge.hub.config_file import read_config, write_config
+from fledge.hub.adapter_folder import (
+    Base,
+    find_base,
+    holds_adapter,
+    put_on,
+    read_notes,
+    save_adapter,
+)
+from fledge.hub.adapter_targets import ALL_LINEAR, choose_targets, choose_trained, list_places
+from fledge.hub.by_name import fetch_by_name, is_name
+from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
+from fledge.hub.gguf_model import is_gguf, open_gguf
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
+from fledge.models.language.adapters import LoRA, adapt_network, is_adapted, merge_adapters
+from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
@@ -32,9 +46,6 @@ from fledge.runs.model_files import (
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
 
-_PADDED_TO = 64  # rows
-_MOST_PADDING = 1024
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -44,29 +55,72 @@ class Loaded:
     tokenizer: Tokenizer
     folder: Path
     config: dict[str, Any]  # config.json, fledge's own entries included
+    base: Base | None = None  # of an adapter
+    asked: Path | None = None  # what the user called it
+
+    @property
+    def source(self) -> Path:
+        """What a lineage calls it: as the user did, or the folder that a name on the hub became."""
+        return self.folder if self.asked is None or is_name(self.asked) else self.asked
 
     def policy(self, chunk: int = 1024) -> TokenPolicy:
         return TokenPolicy(
             self.network, actions(self.tokenizer, self.network.config.vocab_size), chunk=chunk
         )
 
+    def adapt(
+        self,
+        settings: LoRA,
+        modules: Sequence[str] = (ALL_LINEAR,),
+        saved: Sequence[str] = (),
+        *,
+        weights: FrozenWeights = "fp32",
+        generator: torch.Generator | None = None,
+    ) -> Loaded:
+        """The same model, frozen in place, with a fresh adapter on it; one that it had is merged
+        into it.
+
+        modules: which matrices are adapted, saved: which modules learn whole, both by the ends of
+        their Hugging Face names. weights: how the frozen matrices are held.
+        Raises UserError for modules that the model has not.
+        """
+        if is_adapted(self.network):
+            merge_adapters(self.network)
+        places = list_places(self.network)
+        chosen = choose_targets(places, modules, "adapter_modules")
+        trained = choose_trained(places, saved, "adapter_saves")
+        adapt_network(
+            self.network, chosen, trained, settings=settings, weights=weights, generator=generator
+        )
+        return replace(self, base=Base(self.folder, weights))
+
+    def merged(self) -> Loaded:
+        """The same model, its adapter merged into it in place if it has one: all of it learns."""
+        if self.base is None:
+            return self
+        merge_adapters(self.network)
+        return replace(self, base=None)
+
+    def save(self, folder: Path, scalar: ScalarModel | None = None, **notes: Any) -> None:
+        """As it is: whole, or the adapter alone where it has one. Raises OSError, the earlier
+        folder intact.
+        """
+        if self.base is None:
+            save_model(folder, self.network, self.tokenizer, scalar=scalar, **notes)
+        else:
+            score = None if scalar is None else scalar.head.linear.weight
+            save_adapter(folder, self.network, self.tokenizer, self.base, score, **notes)
+
 
 def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
-    """The tokens a policy may say: text and the stop token, no other special, no row of the
-    embedding without a token.
+    """The tokens a policy may say: those that the tokenizer has sayable, no row of the embedding
+    without a token.
 
     rows: V of the network, by default as many as the tokenizer has tokens.  [V] bool
     """
-    tokens = tokenizer.vocab_size
-    allowed = torch.arange(tokens if rows is None else rows) < tokens
-    for special in (
-        tokenizer.pad,
-        tokenizer.begin,
-        tokenizer.system,
-        tokenizer.user,
-        tokenizer.assistant,
-    ):
-        allowed[special] = False
+    allowed = torch.zeros(tokenizer.vocab_size if rows is None else rows, dtype=torch.bool)
+    sayable = torch.from_numpy(tokenizer.sayable)[: len(allowed)]
+    allowed[: len(sayable)] = sayable
     return allowed
 
 
@@ -74,8 +128,14 @@ def find_model(path: Path) -> Path:
     """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError
     for anything else.
     """
+    if is_gguf(path):
+        return path
+    if is_name(path):
+        path = fetch_by_name(path)
     for folder in (find_standing_model(path / "model"), find_standing_model(path)):
         if has_weights(folder) and (folder / "config.json").is_file():
+            return folder
+        if holds_adapter(folder):
             return folder
     if not path.exists():
         raise UserError(
@@ -123,16 +183,24 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
             f"{path} is a reward model, which scores texts and writes none: give the model it was "
             "made from."
         )
-    return loaded
+    return replace(loaded, asked=path)
+
+
+def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:
+    """A model, and the score it gives where it is a reward model. Raises UserError."""
+    loaded, score = _load(find_model(path), as_stored=False)
+    if score is None:
+        return loaded, None
+    model = ScalarModel(loaded.network)
+    model.head.linear.weight.data.copy_(score)
+    return loaded, model
 
 
 def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
     """A reward model. Raises UserError if the folder holds another kind of model."""
-    loaded, score = _load(find_model(path), as_stored=False)
-    if score is None:
+    loaded, model = load_any(path)
+    if model is None:
         raise UserError(f"{path} is not a reward model: make one with `fledge reward`.")
-    model = ScalarModel(loaded.network)
-    model.head.linear.weight.data.copy_(score)
     return model, loaded
 
 
@@ -141,27 +209,40 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     before it is made.
     """
     check_model(folder)
-    family, config, raw = read_config(folder)
+    if holds_adapter(folder):
+        return _load_with_adapter(folder)
+    if is_gguf(folder):
+        raw, weights, tokenizer = open_gguf(folder)
+        family, config = check_config(raw, folder)
+    else:
+        family, config, raw = read_config(folder)
+        weights, tokenizer = open_weights(folder, family), load_tokenizer(folder)
     sizes = family.read_config(config, folder)
-    weights = open_weights(folder, family)
     check_header(weights, family, sizes, config.scalar, sizes.width)
-    tokenizer = load_tokenizer(folder)
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
-    network = family.build(family.adapt(sizes, weights), tokenizer.begin)
+    network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
     return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
 
 
-def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:
-    """Raises UserError for a tokenizer of another model.
+def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
+    base = find_base(folder)
+    under = load_model(base.path)
+    if is_adapted(under.network):  # one on top of another
+        merge_adapters(under.network)
+    network: Any
+    network, score = put_on(under.network, folder, base.weights)
+    own = (folder / "tokenizer.json").is_file()
+    tokenizer = load_tokenizer(folder) if own else under.tokenizer
+    _check_tokenizer(tokenizer, network.config.vocab_size, folder)
+    config = under.config | read_notes(folder)
+    return Loaded(network, tokenizer, folder, config, base), score
 
-    Rows that no token has are legal where they fill an embedding up to a multiple of 64, as many
-    models' do for the speed of their products (Qwen's 151,665 tokens have 151,936 rows): nobody
-    says them.
-    """
+
+def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:
+    """Raises UserError for a tokenizer of another model."""
     tokens = tokenizer.vocab_size
-    padding = rows - tokens
-    if padding != 0 and not (0 < padding < _MOST_PADDING and rows % _PADDED_TO == 0):
+    if not tokenizer.fits(rows):
         raise UserError(
             f"the tokenizer in {folder} has {tokens:,} tokens and the model's embedding {rows:,} "
             "rows: they belong to two models. Put the model's own tokenizer.json and "

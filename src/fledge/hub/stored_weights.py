@@ -87,6 +87,11 @@ def open_weights(folder: Path, family: Family) -> StoredWeights:
     return StoredWeights(place, _translate(header, family, place))
 
 
+def open_file(path: Path) -> StoredWeights:
+    """One safetensors file, by its own names. Raises UserError."""
+    return StoredWeights(path, _read_header(path))
+
+
 def _read_index(place: Path) -> Mapping[str, str]:
     """Name of a tensor to name of its file."""
     index = read_json(place, Index, mend="download it again").weight_map

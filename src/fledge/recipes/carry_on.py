@@ -12,11 +12,17 @@ from typing import Any
 import torch
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.recipes.inputs import choose_files
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
-from fledge.runs.model_files import check_model, hashes_of, model_is_whole
-from fledge.runs.provenance import Change, accept, find_changes
+from fledge.runs.model_files import (
+    best_is_whole,
+    check_model,
+    hashes_of,
+    model_is_whole,
+)
+from fledge.runs.provenance import Change, accept, find_changes, pass_over
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_standing
 from fledge.text.own_copy import find_loss, holds_to_its_text
@@ -35,15 +41,16 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
         return summary
     if summary is not None:
         if run.checkpoints.steps():
+            whole = model_is_whole(run.folder)
+            damaged = f"{'the best agent' if whole else 'the model'} of {run.folder}"
             show.line(
-                f"the model of {run.folder} is lost or damaged: it is written again from the last "
-                "checkpoint."
+                f"{damaged} is lost or damaged: it is written again from the last checkpoint."
             )
         elif not run.allowed.restart:
             raise UserError(
                 f"{run.folder} is finished, its model is lost or damaged, and it has no checkpoint "
-                f"to write it from: put one of them back, or `fledge resume {run.folder} "
-                "from_start=true` trains it again."
+                "to write it from: put one of them back, or "
+                f"`{write_command('resume', run.folder, from_start='true')}` trains it again."
             )
         run.kept_summary = summary
     check_inputs(run, show)
@@ -53,16 +60,19 @@ def carry_on(run: Run, go: Callable[[], dict[str, Any]], show: Show) -> dict[str
 
 
 def is_as_it_was_finished(run: Run) -> bool:
-    """Whether a finished run has the model that it wrote, if it is of a kind that writes one.
+    """Whether a finished run has the model and the best agent that it wrote, if it is of a kind
+    that writes them.
 
-    Raises UserError where it has, and its best agent is damaged or lost: no checkpoint is of that
-    moment.
+    Raises UserError where its best agent is damaged or lost and no checkpoint is left to write it
+    from.
     """
-    writes_one = hashes_of(run.model_folder).exists() or bool(run.checkpoints.steps())
+    saved = bool(run.checkpoints.steps())
+    writes_one = hashes_of(run.model_folder).exists() or saved
     if writes_one and not model_is_whole(run.folder):
         return False
-    check_model(find_standing(run.folder / "best"))
-    return True
+    if not saved:
+        check_model(find_standing(run.folder / "best"))
+    return best_is_whole(run.folder)
 
 
 def check_inputs(run: Run, show: Show) -> None:
@@ -70,28 +80,61 @@ def check_inputs(run: Run, show: Show) -> None:
     is allowed.
 
     Names are looked up from the present folder. What is allowed is recorded in lineage.json. What
-    the run has a copy of may change: it is not read any more.
+    the run has a copy of may change, and so may the weights that it began from, once it has a
+    checkpoint: they are not read any more.
     """
     changes = find_changes(run.folder, run.lineage, choose_files(run.config))
-    copied, shards = [change for change in changes if change.copied], run.folder / "shards"
-    if copied and holds_to_its_text(shards):
-        loss = find_loss(shards)
-        if loss is not None:
-            raise UserError(
-                f"{describe_changes(copied)}, and the run's own copy is damaged ({loss}): put back "
-                "what was there and resume, or start a new run."
-            )
-        goes_on = f"{run.folder} goes on with the copy in its shards/, which is whole."
-        show.line(f"{describe_changes(copied)}: {goes_on}")
-        changes = [change for change in changes if not change.copied]
-    if not changes:
-        return
-    if not run.allowed.changes:
+    changes = pass_over_copies(run, changes, show)
+    outgrown = find_outgrown(run, changes)
+    changes = [change for change in changes if change not in outgrown]
+    if changes and not run.allowed.changes:
         raise UserError(explain_refusal(run, changes))
+    lineage = run.lineage
+    if outgrown:
+        goes_on = f"{run.folder} goes on with the weights of its last checkpoint."
+        show.line(f"{describe_changes(outgrown)}: {goes_on}")
+        lineage = pass_over(lineage, outgrown)
     for change in changes:
         show.line(f"{change}: accepted, and recorded in {run.folder / 'lineage.json'}")
-    run.lineage = accept(run.folder, run.lineage, changes, choose_files(run.config))
-    write_json(run.folder / "lineage.json", run.lineage)
+    if changes:
+        lineage = accept(run.folder, lineage, changes, choose_files(run.config))
+    if lineage != run.lineage:
+        run.lineage = lineage
+        write_json(run.folder / "lineage.json", lineage)
+
+
+def pass_over_copies(run: Run, changes: list[Change], show: Show) -> list[Change]:
+    """The changes without those of what the run has a whole copy of. Raises UserError where its
+    copy is damaged.
+    """
+    copied, shards = [change for change in changes if change.copied], run.folder / "shards"
+    if not copied or not holds_to_its_text(shards):
+        return changes
+    loss = find_loss(shards)
+    if loss is not None:
+        raise UserError(
+            f"{describe_changes(copied)}, and the run's own copy is damaged ({loss}): put back "
+            "what was there and resume, or start a new run."
+        )
+    goes_on = f"{run.folder} goes on with the copy in its shards/, which is whole."
+    show.line(f"{describe_changes(copied)}: {goes_on}")
+    return [change for change in changes if not change.copied]
+
+
+def find_outgrown(run: Run, changes: list[Change]) -> list[Change]:
+    """Those of weights that the run only began from, if a checkpoint is whole: it holds them
+    further on.
+
+    Weights that are gone are none of them: the network and the tokenizer are read from beside them.
+    """
+    read_again = {change.path for change in changes if not change.initial}
+    begun = [
+        change
+        for change in changes
+        if change.initial and change.now is not None and change.path not in read_again
+    ]
+    whole = bool(begun) and run.checkpoints.latest(lambda _: None) is not None
+    return begun if whole else []
 
 
 def describe_changes(changes: list[Change]) -> str:

@@ -74,13 +74,16 @@ class Start:
         config: Plan,
         *,
         parents: Sequence[Path] = (),
+        initial: Sequence[Path] = (),
         data: Sequence[str] = (),
         copied: Sequence[str] = (),
     ) -> Iterator[Course]:
         """The run's course, made and locked if it is new, and then closed at the end of the block.
 
-        data: names of rows, tasks, worlds and code of the user's. copied: those of texts and files
-            that `keep_shards` will take into the run.
+        parents: models that are read whenever the run goes on. initial: those that it only begins
+            from; every weight of theirs is trained, and so in the checkpoints. data: names of rows,
+            tasks, worlds and code of the user's. copied: those of texts and files that
+            `keep_shards` will take into the run.
 
         A new run that a mistake of the user's ends before its first step is taken back: nothing of
         it could be continued. Of a run that is continued nothing is removed, whatever it lacks. The
@@ -95,7 +98,7 @@ class Start:
                 run = opened.enter_context(
                     Run.create(
                         config.out, self.verb, fields, seed=config.seed, parents=parents,
-                        data=data, copied=copied, files_of=choose_files(fields),
+                        initial=initial, data=data, copied=copied, files_of=choose_files(fields),
                     )
                 )  # fmt: skip
                 run.began = self.began
@@ -200,7 +203,7 @@ class Course:
         self,
         own: Mapping[str, Any] | None = None,
         *,
-        then: str,
+        then: str | Sequence[str],
         figures: Mapping[str, str] | None = None,
         held_out: Mapping[Any, int] | None = None,
         censuses: Sequence[Census] = (),
@@ -210,11 +213,11 @@ class Course:
         """Read the test part, write the summary, and say how it went and what to do next. The model
         must have been saved.
 
-        own: what the summary has beyond that of any run. then: a command. figures: what is compared
-            before and after, by the name that the summary has for it; by default all that was
-            judged. held_out: how many things each part holds. censuses: of the files that were
-            read. test: where `test` was called already, what it gave. lines: said after those of
-            the judges.
+        own: what the summary has beyond that of any run. then: a command, or several. figures: what
+            is compared before and after, by the name that the summary has for it; by default all
+            that was judged. held_out: how many things each part holds. censuses: of the files that
+            were read. test: where `test` was called already, what it gave. lines: said after those
+            of the judges.
         """
         test = self.test() if test is None else test
         first = self.first
@@ -238,7 +241,8 @@ class Course:
         for judge in self.judges:
             if judge.headline:
                 self.show.line(describe_judged(self.verb, judge, first, self.last, test))
-        for line in (*lines, f"Next: {then}"):
+        commands = (then,) if isinstance(then, str) else then
+        for line in (*lines, *(f"Next: {command}" for command in commands)):
             self.show.line(line)
         return summary
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from fledge.runs.lineage import FilesOf
+from fledge.tasks.given import list_given_files
 from fledge.text.folders import Links, Passed, text_files
-from fledge.worlds.make import FROM_PYTHON
+from fledge.user_code import FROM_PYTHON
 
 _OWN_CODE = re.compile(r"(.+\.py):\w+")  # FILE.py:Class, as `algorithm` and `world` take it
 
@@ -33,7 +34,8 @@ def list_files(name: str, *, hidden: bool = False, links: Links = "follow") -> l
 
     A folder is its text files, in the order of names; a .py file brings the modules beside it that
     it imports, with the packages around them; `gridworld:map.txt`, `words:task.jsonl` and
-    `mine.py:Mine` are the file in them, `my.module:Mine-v0` is a module of the present folder.
+    `mine.py:Mine` are the file in them, `my.module:Mine-v0` is a module of the present folder;
+    what was given as an object of Python's is the files that `list_given_files` has.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -42,11 +44,13 @@ def list_files(name: str, *, hidden: bool = False, links: Links = "follow") -> l
         return _list_with_imports(path) if path.suffix == ".py" else [path]
     if own := _OWN_CODE.fullmatch(name):
         return list_files(own[1])
+    if name.startswith(FROM_PYTHON):
+        return [file for given in list_given_files(name) for file in list_files(str(given))]
     family, colon, rest = name.partition(":")
     if colon and family in ("gridworld", "words"):
         return list_files(rest)
     module = tuple(family.split("."))
-    if not colon or name.startswith(FROM_PYTHON) or not all(part.isidentifier() for part in module):
+    if not colon or not all(part.isidentifier() for part in module):
         return []
     return _add_imports(list(_module_files(Path(), module)), Path())
 

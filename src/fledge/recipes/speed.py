@@ -4,7 +4,6 @@ the run.
 
 from __future__ import annotations
 
-import copy
 import shutil
 import time
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.shapes import Machine
 from fledge.runs.show import Show
+from fledge.trained_state import copy_module
 from fledge.trajectories import Trajectories
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
@@ -148,11 +148,11 @@ def time_step(
     config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool
 ) -> float:
     """Seconds of a forward and backward pass on a copy: the best of three after one to warm up."""
-    twin = copy.deepcopy(policy)
+    twin = copy_module(policy)
     learner = config.learner(twin, precision)
     if compiled:
         twin.network.compile()
-    batch = batch[: learner.rows_per_micro_batch or len(batch)].to(learner.device)
+    batch = batch[: learner.choose_size(batch)].to(learner.device)
     times = []
     for _ in range(4):
         began = time.perf_counter()

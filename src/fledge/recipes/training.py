@@ -14,6 +14,11 @@ from fledge.optimizers import adamw, muon
 
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
 
+# From so many parameters on a model is somebody's own, and a step of the usual size would not fit
+# into the memory of a laptop: activations take some 3 MB a token at 135 million parameters.
+LARGE = 30_000_000
+MICRO_BATCH = 2048  # tokens: as many keep the products of two cores busy
+
 
 class TrainingConfig(BaseModel):
     """The fields of every recipe that trains."""
@@ -47,7 +52,11 @@ class TrainingConfig(BaseModel):
     rows_per_micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="rows differentiated at a time: memory only, never the numbers",
+        description=(
+            "rows differentiated at a time: memory only, never the numbers; by default a whole "
+            f"step, and {MICRO_BATCH:,} tokens of a model of {LARGE // 10**6} million parameters "
+            "or more"
+        ),
     )
     evaluate_every: int = Field(
         default=0, ge=0, description="steps between evaluations; 0: only before and after"
@@ -64,6 +73,7 @@ class TrainingConfig(BaseModel):
     )
 
     def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
+        large = count_parameters(module) >= LARGE
         schedule = Schedule(
             self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule
         )
@@ -73,11 +83,23 @@ class TrainingConfig(BaseModel):
             optimizer=OPTIMIZERS[self.optimizer](weight_decay=self.weight_decay),
             clip=self.clip,
             rows_per_micro_batch=self.rows_per_micro_batch,
+            tokens_per_micro_batch=MICRO_BATCH if large else None,
             precision=precision,
         )
 
     def on(self) -> torch.device:
         return choose_device(self.device)
+
+
+def count_parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def trains_every_weight(module: nn.Module) -> bool:
+    """Whether a checkpoint takes the place of the weights that a module was loaded with: a frozen
+    one is read from there again.
+    """
+    return all(weight.requires_grad for weight in module.parameters())
 
 
 def choose_device(device: Literal["auto", "cpu", "cuda"]) -> torch.device:

@@ -7,30 +7,32 @@ from __future__ import annotations
 import base64
 import json
 import os
-import statistics
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from fledge.json_file import read_bytes
-from fledge.report.charts import Series, draw_line_chart
+from fledge.report.charts import draw_line_chart
+from fledge.report.curves import Curve, Curves
 from fledge.report.figures import (
     PICTURES,
     Picture,
     Row,
     format_duration,
     format_value,
-    gather_columns,
     is_number,
     is_share,
     spell_name,
     strip_part,
 )
-from fledge.report.overoptimisation import Overoptimisation, find_overoptimisation
+from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
+from fledge.report.samples import Comparison, compare
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
 from fledge.runs.origin import describe_origin
@@ -45,7 +47,6 @@ _SENTENCES = {
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
-_SHOWN_SAMPLES = 12
 
 
 @dataclass(frozen=True)
@@ -59,28 +60,6 @@ class Drawn:
     svg: Markup
     legend: list[str]
     caption: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One completion; `right` None where nobody judged it."""
-
-    step: int
-    text: str
-    right: bool | None
-    score: str | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A prompt with its completions at the first and the last sampled step (`after` None where it
-    was sampled once).
-    """
-
-    prompt: str
-    answer: str | None
-    before: Answer
-    after: Answer | None
 
 
 @dataclass(frozen=True)
@@ -121,20 +100,18 @@ class Chapter:
 
 def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
-    rows = run.part(run.metrics.rows, [])
-    pictures, more = draw(rows)
-    phases, speed, seconds = _sum_timings(run.part(run.timings.rows, []))
+    curves, scores = run.part(lambda: read_curves(run.metrics.each()), (Curves(), BothScores()))
+    pictures, more = draw(curves)
+    phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
-    samples = compare(run.part(run.samples.rows, []))
+    samples = run.part(lambda: compare(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: _read_film(run.folder / "agent.png"), None)
-    steps = [row["step"] for row in rows if row.get("step") is not None]
-    done = f"{max(steps):,} steps" if steps else ""
-    in_world = max((row["world_steps"] for row in rows if "world_steps" in row), default=0)
-    if in_world:
-        done = f"{in_world:,.0f} steps in the world"
+    done = "" if curves.steps is None else f"{curves.steps:,} steps"
+    if curves.world_steps:
+        done = f"{curves.world_steps:,.0f} steps in the world"
         speed = (
-            f"{in_world / seconds:,.0f} steps in the world per second, learning included"
+            f"{curves.world_steps / seconds:,.0f} steps in the world per second, learning included"
             if seconds
             else None
         )
@@ -151,12 +128,12 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         finished=run.finished,
         failure=failure,
         damage=list(run.damage),
-        empty=not rows,
+        empty=not curves.rows,
         tiles=list_tiles(summary),
         pictures=pictures,
         more=more,
         film=film,
-        overoptimisation=find_overoptimisation(rows),
+        overoptimisation=find_overoptimisation(scores),
         samples=samples,
         phases=phases,
         speed=speed,
@@ -186,13 +163,23 @@ def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return changes + [(spell_name(name), format_value(name, value)) for name, value in single]
 
 
-def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
+def read_curves(rows: Iterable[Row]) -> tuple[Curves, BothScores]:
+    """All that is drawn of metrics.jsonl, read once."""
+    curves, scores = Curves(), BothScores()
+    for row in rows:
+        curves.add(row)
+        scores.add(row)
+    return curves, scores
+
+
+def draw(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
     """The pictures that tell the story, and one for each of the remaining figures."""
-    columns = gather_columns(rows)
-    over = "steps in the world" if any("world_steps" in row for row in rows) else "step"
-    if columns.get("reward") == columns.get("reward_model_score"):
+    columns = curves.list_figures()
+    over = "steps in the world" if curves.in_world else "step"
+    reward, score = columns.get("reward"), columns.get("reward_model_score")
+    if reward is not None and score is not None and reward.equals(score):
         # the reward was the reward model's: one line, not two on top of each other
-        columns.pop("reward_model_score", None)
+        del columns["reward_model_score"]
     not_of_text = any(
         strip_part(name) in ("pair_accuracy", "reward", "episode_return") for name in columns
     )
@@ -211,32 +198,27 @@ def draw(rows: Sequence[Row]) -> tuple[list[Drawn], list[Drawn]]:
                 )
             pictures.append(_draw(picture, {name: columns.pop(name) for name in names}, over))
     more = []
-    for name, pairs in columns.items():
+    for name, curve in columns.items():
         words = spell_name(name)
-        low = 0.0 if all(value is None or value >= 0 for _, value in pairs) else None
+        low = 0.0 if curve.lowest >= 0 else None
         more.append(
-            _draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: pairs}, over)
+            _draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: curve}, over)
         )
     return pictures, more
 
 
-def _draw(
-    picture: Picture, columns: dict[str, list[tuple[float, float | None]]], over: str
-) -> Drawn:
+def _draw(picture: Picture, columns: dict[str, Curve], over: str) -> Drawn:
     series, captions = [], []
-    for name, pairs in columns.items():
-        points = [(x, y) for x, y in pairs if y is not None]
-        values = [y for _, y in points]
-        series.append(Series(spell_name(name), [x for x, _ in points], values))
+    for name, curve in columns.items():
+        series.append(curve.series(spell_name(name)))
         change = (
-            f"{format_value(name, values[0])} → {format_value(name, values[-1])}"
-            if len(values) > 1
+            f"{format_value(name, curve.first)} → {format_value(name, curve.last)}"
+            if len(series[-1].y) > 1
             else None
         )
-        lost = len(pairs) - len(points)
-        not_numbers = f" ({lost} not a number)" if lost else ""
+        not_numbers = f" ({curve.lost} not a number)" if curve.lost else ""
         captions.append(
-            (spell_name(name), f"{change or format_value(name, values[0])}{not_numbers}")
+            (spell_name(name), f"{change or format_value(name, curve.first)}{not_numbers}")
         )
     single = len(captions) == 1
     caption = (
@@ -255,40 +237,6 @@ def _draw(
     return Drawn(picture.title, picture.unit, svg, legend, caption)
 
 
-def compare(rows: Sequence[Row]) -> list[Comparison]:
-    """Each prompt at the first and the last step it was sampled; those sampled at two steps come
-    first.
-    """
-    by_prompt: dict[str, dict[int, list[Row]]] = {}
-    for row in rows:
-        if isinstance(row.get("prompt"), str) and isinstance(row.get("completion"), str):
-            by_prompt.setdefault(row["prompt"], {}).setdefault(row.get("step") or 0, []).append(row)
-    pairs = [
-        (prompt, first, last, len(by_step) > 1)
-        for prompt, by_step in by_prompt.items()
-        for first, last in zip(by_step[min(by_step)], by_step[max(by_step)], strict=False)
-    ]
-    compared = []
-    for prompt, first, last, twice in pairs:
-        answer = last.get("answer")
-        shown = answer if isinstance(answer, str) else None
-        compared.append(
-            Comparison(prompt, shown, _read_answer(first), _read_answer(last) if twice else None)
-        )
-    return sorted(compared, key=lambda one: one.after is None)[:_SHOWN_SAMPLES]
-
-
-def _read_answer(row: Row) -> Answer:
-    score = row.get("score")
-    right = row.get("exact")
-    return Answer(
-        step=row.get("step") or 0,
-        text=row["completion"],
-        right=None if right is None else bool(right),
-        score=None if score is None else format_value("score", score),
-    )
-
-
 def _list_names(config: dict[str, Any]) -> dict[str, str]:
     """What a sentence may name."""
     return {
@@ -297,9 +245,12 @@ def _list_names(config: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _sum_timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
+def _sum_timings(rows: Iterable[Row]) -> tuple[list[Phase], str | None, float]:
     seconds: dict[str, float] = {}
+    speeds = array("d")
     for row in rows:
+        if isinstance(row.get("tokens_per_second"), int | float):
+            speeds.append(row["tokens_per_second"])
         for name, value in row.items():
             if name not in ("step", "tokens_per_second", "total") and isinstance(
                 value, int | float
@@ -308,13 +259,8 @@ def _sum_timings(rows: Sequence[Row]) -> tuple[list[Phase], str | None, float]:
     order = [name for name in ("generate", "score", "fit", "evaluate") if name in seconds]
     order += sorted(seconds.keys() - {*order, "other"}) + (["other"] if "other" in seconds else [])
     total = sum(seconds.values())
-    speeds = [
-        row["tokens_per_second"]
-        for row in rows
-        if isinstance(row.get("tokens_per_second"), int | float)
-    ]
     speed = (
-        f"{statistics.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)"
+        f"{np.median(speeds):,.0f} tokens per second (median of {len(speeds):,} steps)"
         if speeds
         else None
     )

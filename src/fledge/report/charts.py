@@ -21,7 +21,7 @@ _POINTS = 300  # as many as a chart this wide can show
 @dataclass(frozen=True)
 class Series:
     """One line: `x` ascending, `y` finite, as long as `x`. low, high: an interval around `y`, empty
-    for none.
+    for none. peaks: where `y` are means of many points each, what they lie between.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Series:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+    peaks: Sequence[tuple[float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,19 @@ def smooth(values: Sequence[float]) -> list[float]:
     return (weighted / np.convolve(np.ones(len(values)), kernel)[reach:-reach]).tolist()
 
 
-def thin(x: Sequence[float], y: Sequence[float]) -> list[tuple[float, float]]:
+def thin(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
     """At most `_POINTS` points that still show every peak: the lowest and highest of each
     stretch.
     """
-    if len(x) <= _POINTS:
-        return list(zip(x, y, strict=True))
-    kept: set[int] = {0, len(x) - 1}
+    if len(points) <= _POINTS:
+        return points
+    kept: set[int] = {0, len(points) - 1}
     stretches = _POINTS // 2 - 1
+    height = lambda i: points[i][1]  # noqa: E731
     for stretch in range(stretches):
-        inside = range(stretch * len(x) // stretches, (stretch + 1) * len(x) // stretches)
-        kept |= {min(inside, key=y.__getitem__), max(inside, key=y.__getitem__)}
-    return [(x[i], y[i]) for i in sorted(kept)]
+        inside = range(stretch * len(points) // stretches, (stretch + 1) * len(points) // stretches)
+        kept |= {min(inside, key=height), max(inside, key=height)}
+    return [points[i] for i in sorted(kept)]
 
 
 def draw_line_chart(
@@ -101,11 +103,13 @@ def draw_line_chart(
     low: float | None = None,
     high: float | None = None,
     percent: bool = False,
+    exact: bool = False,
 ) -> Markup:
-    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at
-    least.
+    """One SVG with a line for each series. `low` and `high`: what the y axis must reach at least.
+    exact: of a function and not of measurements, whose every point counts.
     """
     values = [y for one in series for y in (*one.y, *one.low, *one.high)]
+    values += [y for one in series for _, y in one.peaks]
     bottom, top = _choose_range(
         values + [bound for bound in (low, high) if bound is not None], low, high
     )
@@ -121,7 +125,8 @@ def draw_line_chart(
         if one.low
     ]
     for number, one in enumerate(series, 1):
-        parts.append(_draw_line(one, x_scale, y_scale, f"s{number}"))
+        draw = _draw_function if exact else _draw_line
+        parts.append(draw(one, x_scale, y_scale, f"s{number}"))
     return _wrap_svg(parts, series, x_scale, y_scale, x_label, description, percent=percent)
 
 
@@ -230,7 +235,8 @@ def _draw_band(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
 
 
 def _draw_line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
-    raw = _draw_path(thin(one.x, one.y), x_scale, y_scale)
+    points = one.peaks or list(zip(one.x, one.y, strict=True))
+    raw = _draw_path(thin(points), x_scale, y_scale)
     if len(one.y) >= _SMOOTHED_FROM:
         means = _draw_path(_thin_evenly(Series(one.name, one.x, smooth(one.y))), x_scale, y_scale)
         return f'<path class="raw {name}" d="{raw}"/><path class="line {name}" d="{means}"/>'
@@ -239,6 +245,11 @@ def _draw_line(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
         for x, y in zip(one.x, one.y, strict=True)
     )
     return f'<path class="line {name}" d="{raw}"/><g class="points {name}">{dots}</g>'
+
+
+def _draw_function(one: Series, x_scale: _Scale, y_scale: _Scale, name: str) -> str:
+    points = thin(list(zip(one.x, one.y, strict=True)))
+    return f'<path class="line {name}" d="{_draw_path(points, x_scale, y_scale)}"/>'
 
 
 def _thin_evenly(one: Series) -> list[tuple[float, float]]:

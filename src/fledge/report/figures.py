@@ -4,7 +4,7 @@ one picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ _SHARES = {
     "cut_actions",
 }
 _SHARES |= {"zero_spread_groups", "unsolved_groups", "sampled_exact_match"}
-_BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
+BOOKKEEPING = {"step", "tokens", "rows", "seconds", "updates", "world_steps", "steps_taken"}
 _WORDS = {
     "kl": "KL from the start",
     "kl_k1": "by k1, whose noise may fall below 0",
@@ -149,35 +149,24 @@ def format_size(size: int) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
-def gather_columns(rows: Iterable[Row]) -> dict[str, list[tuple[float, float | None]]]:
-    """Each figure as (step, value) pairs, in order; a value that is not finite is None. Bookkeeping
-    is left out.
-
-    Where a row counts steps in a world, those are its step.
+def read_latest(rows: Iterable[Row]) -> tuple[dict[str, float], int]:
+    """The last value of each figure that has one, and how many steps were made: in the world, where
+    those are counted. Bookkeeping is left out.
     """
-    columns: dict[str, list[tuple[float, float | None]]] = {}
+    last: dict[str, float] = {}
+    steps = 0
     for row in rows:
-        if not is_number(row.get("step")):
-            continue
-        for name, value in row.items():
-            if name not in _BOOKKEEPING and (value is None or is_number(value)):
-                columns.setdefault(name, []).append((row.get("world_steps", row["step"]), value))
-    return {
-        name: pairs
-        for name, pairs in columns.items()
-        if any(value is not None for _, value in pairs)
-    }
+        if row.get("step") is not None:
+            steps = max(steps, row.get("world_steps", row["step"]))
+        if is_number(row.get("step")):
+            last |= {k: v for k, v in row.items() if k not in BOOKKEEPING and is_number(v)}
+    return last, int(steps)
 
 
-def choose_headline(rows: Iterable[Row]) -> tuple[str, float] | None:
+def choose_headline(last: Mapping[str, float]) -> tuple[str, float] | None:
     """The figure that matters most and its last value: test before validation before trained-on, a
     success before a loss.
     """
-    columns = gather_columns(rows)
-    last = {
-        name: next(value for _, value in reversed(pairs) if value is not None)
-        for name, pairs in columns.items()
-    }
     for wanted in (
         "exact_match",
         "evaluation_return",

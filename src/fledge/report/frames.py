@@ -167,8 +167,8 @@ def encode_png(frame: np.ndarray) -> bytes:
     return (
         SIGNATURE
         + _encode_header(frame)
-        + _encode_chunk(b"IDAT", _pack(frame))
-        + _encode_chunk(b"IEND", b"")
+        + encode_chunk(b"IDAT", _pack(frame))
+        + encode_chunk(b"IEND", b"")
     )
 
 
@@ -187,13 +187,13 @@ def encode_animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
     file = (
         SIGNATURE
         + _encode_header(frames[0])
-        + _encode_chunk(b"acTL", struct.pack(">II", len(frames), 0))
+        + encode_chunk(b"acTL", struct.pack(">II", len(frames), 0))
     )
     number = 0  # of the chunks that make up the animation, in order
     for i, frame in enumerate(frames):
         top, left, part = (0, 0, frame) if i == 0 else _cut_change(frames[i - 1], frame)
         place = struct.pack(">IIII", part.shape[1], part.shape[0], left, top)
-        file += _encode_chunk(
+        file += encode_chunk(
             b"fcTL",
             struct.pack(">I", number)
             + place
@@ -201,11 +201,11 @@ def encode_animation(frames: Sequence[np.ndarray], seconds: float) -> bytes:
         )
         number += 1
         if i == 0:
-            file += _encode_chunk(b"IDAT", _pack(part))
+            file += encode_chunk(b"IDAT", _pack(part))
         else:
-            file += _encode_chunk(b"fdAT", struct.pack(">I", number) + _pack(part))
+            file += encode_chunk(b"fdAT", struct.pack(">I", number) + _pack(part))
             number += 1
-    return file + _encode_chunk(b"IEND", b"")
+    return file + encode_chunk(b"IEND", b"")
 
 
 def _cut_change(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.ndarray]:
@@ -224,7 +224,7 @@ def _cut_change(before: np.ndarray, after: np.ndarray) -> tuple[int, int, np.nda
 
 
 def _encode_header(frame: np.ndarray) -> bytes:
-    return _encode_chunk(
+    return encode_chunk(
         b"IHDR", struct.pack(">IIBBBBB", frame.shape[1], frame.shape[0], 8, 2, 0, 0, 0)
     )
 
@@ -238,7 +238,8 @@ def _pack(part: np.ndarray) -> bytes:
     return zlib.compress(rows.tobytes(), 6)
 
 
-def _encode_chunk(kind: bytes, content: bytes) -> bytes:
+def encode_chunk(kind: bytes, content: bytes) -> bytes:
+    """One chunk of a PNG: its length, kind, content and check sum (PNG specification, §5.3)."""
     return (
         struct.pack(">I", len(content))
         + kind

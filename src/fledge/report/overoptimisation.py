@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
 from fledge.report.charts import Series, draw_two_scale_chart, smooth
+from fledge.report.curves import Curve
 from fledge.report.figures import Row, is_number
 
 SOURCE = "https://arxiv.org/abs/2210.10760"
@@ -32,17 +33,36 @@ class Overoptimisation:
     happened: bool
 
 
-def find_overoptimisation(rows: Sequence[Row]) -> Overoptimisation | None:
-    """From metrics rows that have `kl_k1`, `reward_model_score` and `true_score`; None with fewer
-    than three such rows.
+@dataclass
+class BothScores:
+    """Distance and the two scores of the metrics rows that have `kl_k1`, `reward_model_score` and
+    `true_score`, counted through.
     """
-    whole = [row for row in rows if all(is_number(row.get(name)) for name in _NEEDED)]
-    if len(whole) < 3:
+
+    rows: int = 0
+    distance: Curve = field(default_factory=Curve)
+    proxy: Curve = field(default_factory=Curve)
+    true: Curve = field(default_factory=Curve)
+
+    def add(self, row: Row) -> None:
+        if not all(is_number(row.get(name)) for name in _NEEDED):
+            return
+        # an estimate of a KL near 0 may fall below it
+        self.distance.add(self.rows, math.sqrt(max(0.0, row["kl_k1"])))
+        self.proxy.add(self.rows, row["reward_model_score"])
+        self.true.add(self.rows, row["true_score"])
+        self.rows += 1
+
+
+def find_overoptimisation(scores: BothScores) -> Overoptimisation | None:
+    """None of fewer than three rows."""
+    if scores.rows < 3:
         return None
-    # an estimate of a KL near 0 may fall below it
-    distance = [math.sqrt(max(0.0, row["kl_k1"])) for row in whole]
-    proxy = [row["reward_model_score"] for row in whole]
-    true = [row["true_score"] for row in whole]
+    # Of a long log means of stretches: the scatter that is left is smaller by the root of their
+    # length, and so is the number of points, so the noise comes out the same.
+    distance, proxy, true = (
+        curve.series("").y for curve in (scores.distance, scores.proxy, scores.true)
+    )
     happened, sentence = _judge(distance, proxy, true)
     svg = draw_two_scale_chart(
         Series("reward model's score", distance, proxy),

@@ -6,14 +6,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from fledge.next_command import write_command
 from fledge.readable import READABLE
 from fledge.report.figures import format_size
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart with its heading; legend: the names of its lines, none where there is but one."""
+
+    title: str
+    unit: str
+    svg: Markup
+    legend: Sequence[str] = ()
+    caption: str = ""
 
 
 def render_page(package: str, template: str, content: dict[str, Any]) -> str:
@@ -26,6 +40,7 @@ def render_page(package: str, template: str, content: dict[str, Any]) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["size"] = format_size
+    environment.globals["command"] = write_command
     page = environment.from_string(_read(package, template))
     style = Markup(_read("fledge.report", "report.css"))
     return page.render(content, style=style, script=Markup(script), script_digest=digest).translate(

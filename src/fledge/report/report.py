@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from fledge.report.figures import (
     format_duration,
     format_value,
     is_number,
+    read_latest,
     spell_name,
 )
 from fledge.report.overoptimisation import SOURCE
@@ -200,7 +202,8 @@ def _make_node(member: Member, folder: Path, anchors: dict[Path, str]) -> Node:
             children,
         )
     others = ", ".join(os.path.relpath(parent, folder.resolve()) for parent in member.also)
-    best = choose_headline(member.run.part(member.run.metrics.rows, []))
+    latest, _ = member.run.part(partial(read_latest, member.run.metrics.each()), ({}, 0))
+    best = choose_headline(latest)
     figure = f"{spell_name(best[0])} {format_value(*best)}" if best else ""
     note = f"{member.run.verb}, also from {others}" if others else member.run.verb
     return Node(name, anchors.get(here), note, figure, children)

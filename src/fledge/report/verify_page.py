@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-
-from markupsafe import Markup
 
 from fledge import __version__
 from fledge.report.charts import Series, draw_line_chart
 from fledge.report.figures import format_duration
-from fledge.report.page import render_page
+from fledge.report.page import Picture, render_page
 from fledge.verify.laboratory import Hardware
 from fledge.verify.rows import Curve, Row
-
-
-@dataclass(frozen=True)
-class Picture:
-    title: str
-    unit: str
-    svg: Markup
-    legend: list[str]
-    caption: str
 
 
 def render_verify_page(

@@ -22,9 +22,10 @@ from fledge.rows.conversations import (
     read_listed_turns,
 )
 from fledge.rows.fields import Fields, quote
-from fledge.rows.turns import Conversation, add_system, mark_as_context
+from fledge.rows.turns import Conversation, add_system, mark_as_context, read_turns
 
 SIDES = ("chosen", "rejected")
+OUTPUTS = ("preferred_output", "non_preferred_output")  # OpenAI's, to an `input`
 LABELS = ("label", "kto_tag")  # TRL's, and LLaMA-Factory's
 
 # The transcripts of HH-RLHF (Bai et al. 2022): "\n\nHuman: …\n\nAssistant: …"
@@ -60,11 +61,33 @@ def read_preference(row: Mapping[str, Any], where: str, census: Census) -> Prefe
         {"instruction": ..., "input": ..., "chosen": ..., "rejected": ...}
         {"conversations" or "messages": [...],
          "chosen": {"from": "gpt", "value": ...}, "rejected": {...}}
+        {"input": {"messages": [...], "tools": [...]},
+         "preferred_output": [...], "non_preferred_output": [...]}      OpenAI
 
     Raises UserError for another shape, and Unusable for sides that do not compare two answers to
     one prompt.
     """
     fields = Fields(row, where, census)
+    if any(name in fields for name in OUTPUTS):
+        sides, system, tools = _read_outputs(fields)
+    else:
+        sides, system, tools = _read_sides(fields, row)
+    fields.close()
+    (prompt, preferred), (other, rejected) = (
+        _split_last(add_system(side, system, tools, where)) for side in sides
+    )
+    if prompt != other:
+        raise Unusable("two sides with different prompts")
+    if preferred == rejected:
+        raise Unusable("two equal answers")
+    return Preference(prompt, preferred, rejected)
+
+
+def _read_sides(fields: Fields, row: Mapping[str, Any]) -> tuple[list[Conversation], str, Any]:
+    """The whole conversation of the preferred and of the rejected side, and the row's `system` and
+    `tools`.
+    """
+    where = fields.where
     for name in SIDES:
         if name not in fields:
             if is_single(row):
@@ -79,16 +102,31 @@ def read_preference(row: Mapping[str, Any], where: str, census: Census) -> Prefe
     _drop_copy(fields, answers)
     asked = _read_prompt(fields)
     sides = [_read_side(fields, name, asked) for name in SIDES]
-    system, tools = fields.text_or("system", ""), fields.take("tools")
-    fields.close()
-    (prompt, preferred), (other, rejected) = (
-        _split_last(add_system(side, system, tools, where)) for side in sides
-    )
-    if prompt != other:
-        raise Unusable("two sides with different prompts")
-    if preferred == rejected:
-        raise Unusable("two equal answers")
-    return Preference(prompt, preferred, rejected)
+    return sides, fields.text_or("system", ""), fields.take("tools")
+
+
+def _read_outputs(fields: Fields) -> tuple[list[Conversation], str, Any]:
+    """The same of a row for OpenAI's preference tuning, whose `input` has the turns and the
+    tools.
+    """
+    where = fields.where
+    for name in ("input", *OUTPUTS):
+        if name not in fields:
+            raise UserError(
+                f"{where} has no `{name}`: such a pair has `input`, `preferred_output` and "
+                "`non_preferred_output`"
+            )
+    given = fields.take("input")
+    if not isinstance(given, dict):
+        raise UserError(
+            f"the `input` of {where} is {quote(given)}: write "
+            '{"messages": [{"role": ..., "content": ...}, ...]}'
+        )
+    asked = Fields(given, f"the `input` of {where}", fields.census)
+    before = read_turns(asked.take("messages"), "messages", asked.where, asked.census)
+    tools = asked.take("tools")
+    asked.close()
+    return [[*before, *read_answer_turns(fields, name)] for name in OUTPUTS], "", tools
 
 
 def read_judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
@@ -101,7 +139,7 @@ def read_judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
     Raises UserError for another shape, and Unusable for one that does not end with an answer.
     """
     fields = Fields(row, where, census)
-    for name in SIDES:
+    for name in (*SIDES, *OUTPUTS):
         if name in fields:
             raise UserError(
                 f"{where} has `{name}`, as in a pair, and the file begins with single answers: "
@@ -129,7 +167,7 @@ def read_judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
 
 def is_single(row: Mapping[str, Any]) -> bool:
     """Whether a row is one answer with a verdict, or would be if it had one."""
-    return bool({*LABELS, "completion"} & row.keys()) and not {*SIDES} & row.keys()
+    return bool({*LABELS, "completion"} & row.keys()) and not {*SIDES, *OUTPUTS} & row.keys()
 
 
 def _read_prompt(fields: Fields) -> Conversation | str | None:

@@ -17,6 +17,7 @@ import torch
 
 from fledge.errors import UserError
 from fledge.json_file import MEND, read_bytes, read_json
+from fledge.next_command import write_command
 from fledge.runs.atomic import write_json, write_text
 from fledge.runs.checkpoint import Checkpoints
 from fledge.runs.lineage import FilesOf, describe, every_file, verb_of
@@ -92,6 +93,7 @@ class Run:
         *,
         seed: int,
         parents: Iterable[Path | str] = (),
+        initial: Iterable[Path | str] = (),
         data: Iterable[Path | str] = (),
         copied: Iterable[Path | str] = (),
         command: str | None = None,
@@ -112,7 +114,8 @@ class Run:
         place = Place(folder, made_folder, made_lock)
         try:
             lineage = describe(
-                verb, command, seed, parents, data, copied=copied, folder=folder, files_of=files_of
+                verb, command, seed, parents, data, initial=initial, copied=copied, folder=folder,
+                files_of=files_of,
             )  # fmt: skip
             write_json(folder / "lineage.json", lineage | {"threads": torch.get_num_threads()})
             # config.json last: with it the folder is a run, and a kill before it leaves one that
@@ -151,7 +154,7 @@ class Run:
         """What `finish` wrote, None while the run is unfinished. Raises UserError where it is
         damaged.
         """
-        again = f"remove it: `fledge resume {self.folder}` writes it again"
+        again = f"remove it: `{write_command('resume', self.folder)}` writes it again"
         summary = _if_there(self.folder / "summary.json", Summary, again)
         return None if summary is None else {**summary}
 

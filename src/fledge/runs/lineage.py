@@ -26,9 +26,10 @@ EMBEDDED = "python"  # the corpus that every installation has: its own reference
 
 
 FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is given a name
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+# The files of a model that a checkpoint holds further on, and those that it does not hold.
+WEIGHTS = ("model.safetensors", "critic.safetensors", "agent.json")
 _BESIDE_THE_WEIGHTS = (
-    "config.json", "tokenizer.json", "tokenizer_config.json", "agent.json", "critic.safetensors"
+    "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *WEIGHTS[1:],
 )  # fmt: skip
 
 
@@ -45,6 +46,7 @@ def describe(
     parents: Iterable[Path | str],
     data: Iterable[Path | str],
     *,
+    initial: Iterable[Path | str] = (),
     copied: Iterable[Path | str] = (),
     folder: Path | None = None,
     files_of: FilesOf = every_file,
@@ -52,10 +54,11 @@ def describe(
     """What lineage.json says. `command` None: this process's command line. `folder`: the run's own,
     for relative paths.
 
-    A parent is a run folder, its model folder, or any folder with a model.safetensors. A data path
-    is what `files_of` takes, or several of these with commas between; `copied` are those that the
-    run takes into its shards/ when it begins and reads no more, and of these the word `python` is
-    the embedded prose. Raises OSError for what cannot be read.
+    A parent is a run folder, its model folder, or any folder with a model.safetensors; `initial`
+    are those whose weights the run begins from and reads no more once it has a checkpoint. A data
+    path is what `files_of` takes, or several of these with commas between; `copied` are those that
+    the run takes into its shards/ when it begins and reads no more, and of these the word `python`
+    is the embedded prose. Raises OSError for what cannot be read.
     """
     lineage: dict[str, Any] = {
         # its checkpoints bear it, so that those of another run are told apart
@@ -65,7 +68,7 @@ def describe(
         "seed": seed,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "started_in": str(Path.cwd()),  # what relative names are meant from
-        **describe_inputs(parents, data, copied, folder, files_of),
+        **describe_inputs(parents, data, copied, folder, files_of, initial=initial),
         "fledge": _version("fledge"),
         "torch": _version("torch"),
         "python": platform.python_version(),
@@ -81,16 +84,19 @@ def describe_inputs(
     copied: Iterable[Path | str],
     folder: Path | None,
     files_of: FilesOf,
+    *,
+    initial: Iterable[Path | str] = (),
 ) -> dict[str, list[dict[str, Any]]]:
-    """`parents` and `data` with their hashes, and `inputs`: the names as they were given, which a
+    """The parents and `data` with their hashes, and `inputs`: the names as they were given, which a
     resume looks up again.
     """
     models: list[dict[str, Any]] = []
     files: list[dict[str, Any]] = []
     inputs: list[dict[str, Any]] = []
-    for parent in parents:
-        models.append(_parent(Path(parent), folder))
-        inputs.append({"model": str(parent), "files": model_hashes(Path(parent))})
+    for mark, given in (({"initial": True}, initial), ({}, parents)):
+        for parent in given:
+            models.append(_parent(Path(parent), folder))
+            inputs.append({"model": str(parent), "files": model_hashes(Path(parent)), **mark})
     for mark, given in (({}, data), ({"copied": True}, copied)):
         for name in (name for several in given for name in _names(str(several))):
             read = [_embedded()] if mark and name == EMBEDDED else _described(files_of(name))
@@ -132,13 +138,19 @@ def verb_of(folder: Path) -> str | None:
         return None
 
 
+# An adapter's lineage names its base besides.
+_INDEX = "model.safetensors.index.json"
+_WEIGHTS = ("model.safetensors", _INDEX, "adapter_model.safetensors")
+
+
 def weights_of(path: Path) -> Path | None:
     """The weights of a run, of its best agent or of a model folder, their index where they are in
     several files; None where there are none.
     """
+    if path.suffix == ".gguf" and path.is_file():
+        return path
     own = path if is_of_a_run(path) else path / "model"
-    folders = (find_standing(own), run_of(path))
-    places = (folder / name for folder in folders for name in _WEIGHTS)
+    places = (folder / name for folder in (find_standing(own), run_of(path)) for name in _WEIGHTS)
     return next((place for place in places if place.is_file()), None)
 
 
@@ -150,7 +162,7 @@ def model_hashes(path: Path) -> dict[str, str]:
     if weights is None:
         return {}
     files = [weights, *(weights.with_name(name) for name in _BESIDE_THE_WEIGHTS)]
-    if weights.name != _WEIGHTS[0]:
+    if weights.name == _INDEX:
         files += sorted(weights.parent.glob("*.safetensors"))  # its shards
     return {file.name: known_sha256(file) for file in files if file.is_file()}
 

@@ -12,14 +12,19 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.runs.atomic import known_sha256, sha256, write_text
 from fledge.runs.lineage import is_of_a_run, verb_of
 from fledge.runs.whole_folder import find_place, find_standing, remove_files, replace_whole
 
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    # of another program's tokenizer
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
     "critic.safetensors", "agent.json",  # of an agent
+    "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json",
 )  # fmt: skip
+WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors")
 _LINE = re.compile(r"([0-9a-f]{64})  [^/]+/(.+)")
 
 
@@ -67,8 +72,15 @@ def model_is_whole(run: Path) -> bool:
     """Whether a finished run's model has every file that was written, each with its content."""
     folder = find_standing(run / "model")
     if not _hashes(folder):  # a run of a time when none were kept
-        return _can_be_opened(folder / "model.safetensors")
+        return any(_can_be_opened(folder / name) for name in WEIGHT_FILES)
     return _first_damage(folder) is None
+
+
+def best_is_whole(run: Path) -> bool:
+    """Whether a run's best agent, if it has one, has every file that was written, each with its
+    content.
+    """
+    return _first_damage(find_standing(run / "best")) is None
 
 
 def check_model(folder: Path) -> None:
@@ -102,20 +114,24 @@ def how_to_have_a_model(path: Path) -> str:
             "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
         )
     if not (path / "summary.json").is_file():
-        return f"a run has one when it is finished; `fledge resume {path}` finishes it."
+        return f"a run has one when it is finished; `{write_command('resume', path)}` finishes it."
     return _how_to_mend(path / "model")
 
 
 def _how_to_mend(folder: Path) -> str:
     place = find_place(folder)
     run, checkpoints = place.parent, place.parent / "checkpoints"
+    saved = checkpoints.is_dir() and any(each.name.isdigit() for each in checkpoints.iterdir())
     if place.name == "best":
+        if saved:
+            return f"`fledge resume {run}` writes it again from the run's last checkpoint."
         return (
             f"put it back from a copy, or remove {place} and {hashes_of(place)} to have the run's "
-            "last agent alone: no checkpoint is of that moment."
+            "last agent alone: no checkpoint is left to write it from."
         )
-    if checkpoints.is_dir() and any(folder.name.isdigit() for folder in checkpoints.iterdir()):
-        return f"`fledge resume {run}` writes the model again from the run's last checkpoint."
+    if saved:
+        again = write_command("resume", run)
+        return f"`{again}` writes the model again from the run's last checkpoint."
     return (
         "no checkpoint of the run is left to write it from, so train it anew, or put the file back."
     )

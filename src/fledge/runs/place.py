@@ -14,9 +14,11 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
+from fledge.next_command import write_command
 from fledge.runs.lineage import verb_of
 
 LOCK = ".lock"
+GIVEN = "given"  # in a run's folder: what it was given in Python, written before the run is made
 _held: set[int] = set()  # descriptors of the locks of this process
 
 
@@ -31,6 +33,7 @@ def _let_go_in_a_child() -> None:
 # the lock on.
 os.register_at_fork(after_in_child=_let_go_in_a_child)
 _LONGEST_LOCK = 32  # bytes: a process number and the end of its line
+_BY_CONTENT = re.compile(r"\w+-[0-9a-f]{12}(\.jsonl)?|\.\w.*\.partial")
 _PARTIAL = re.compile(r"\.(lineage|config)\.json\.\d+\.partial")
 
 # What a run writes before its first step, in the order in which it is taken back: without its
@@ -87,14 +90,15 @@ def given_folder(folder: Path) -> bool:
     """Make the folder a user named; whether it was not there before.
 
     Raises UserError where it holds anything, hidden names as well: `.git` is somebody's work. What
-    a kill while a run was made has left does not count.
+    a kill while a run was made has left does not count, nor what the run itself was given in
+    Python.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"`{folder}` is a file, and a run is a folder: choose another `out`.")
     if verb_of(folder) is not None:
         raise UserError(
-            f"`{folder}` exists: `fledge resume {folder}` continues that run, or choose another "
-            "`out`."
+            f"`{folder}` exists: `{write_command('resume', folder)}` continues that run, or choose "
+            "another `out`."
         )
     try:
         folder.mkdir(parents=True)
@@ -103,13 +107,21 @@ def given_folder(folder: Path) -> bool:
     else:
         return True
     names = os.listdir(folder)
-    ours = _left_by_a_kill(folder, names)
+    ours = _left_by_a_kill(folder, names) | _given(folder)
     others = sorted(name for name in names if name not in ours)
     if others:
         raise UserError(
             f"`{folder}` exists and is not empty: choose another `out`. It holds {others[0]}."
         )
     return False
+
+
+def _given(folder: Path) -> set[str]:
+    """The folder of what was given in Python, where it holds nothing else: names with a hash."""
+    place = folder / GIVEN
+    if place.is_symlink() or not place.is_dir():
+        return set()
+    return {GIVEN} if all(_BY_CONTENT.fullmatch(name) for name in os.listdir(place)) else set()
 
 
 def _left_by_a_kill(folder: Path, names: list[str]) -> set[str]:

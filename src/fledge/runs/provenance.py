@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from fledge.runs.atomic import known_sha256
-from fledge.runs.lineage import FilesOf, describe_inputs, is_embedded, model_hashes, weights_of
+from fledge.runs.lineage import (
+    WEIGHTS,
+    FilesOf,
+    describe_inputs,
+    is_embedded,
+    model_hashes,
+    weights_of,
+)
 
 
 @dataclass(frozen=True)
@@ -21,13 +28,15 @@ class Change:
     """One file that is not what it was.
 
     was, now: its hashes, None where there was, or is, no such file. copied: the run has taken its
-    content into shards/.
+    content into shards/. initial: it holds the weights that the run began from, and every
+    checkpoint holds these further on.
     """
 
     path: str
     was: str | None
     now: str | None
     copied: bool = False
+    initial: bool = False
 
     def __str__(self) -> str:
         if self.now is None:
@@ -67,16 +76,14 @@ def accept(
 ) -> dict[str, Any]:
     """The lineage with what is there now, and under `accepted` what was taken in, and when.
 
-    What it says of what was copied stays, as long as none of the changes is of that: the run reads
-    its copy.
+    What it says of what was copied, and of the weights that the run began from, stays as long as
+    none of the changes is of that: the run reads its copy, and its checkpoint.
     """
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    taken = [
-        {"when": when, "path": each.path, "was": each.was, "now": each.now} for each in changes
-    ]
+    taken = _entries(changes)
     if "inputs" in lineage:
         keep_copied = not any(change.copied for change in changes)
-        now = _inputs_now(folder, lineage, files_of, keep_copied)
+        keep_initial = not any(change.initial for change in changes)
+        now = _inputs_now(folder, lineage, files_of, keep_copied, keep_initial)
     else:
         parents = [folder / parent["path"] for parent in lineage.get("parents", [])]
         data = [entry["path"] for entry in lineage.get("data", []) if Path(entry["path"]).exists()]
@@ -84,12 +91,37 @@ def accept(
     return lineage | now | {"accepted": [*lineage.get("accepted", []), *taken]}
 
 
+def pass_over(lineage: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
+    """The lineage with what has changed and is not read any more under `not_read`, and when that
+    was seen; each content of a file once.
+    """
+    seen = lineage.get("not_read", [])
+    known = {(entry.get("path"), entry.get("now")) for entry in seen}
+    new = [change for change in changes if (change.path, change.now) not in known]
+    return lineage | {"not_read": [*seen, *_entries(new)]} if new else lineage
+
+
+def _entries(changes: list[Change]) -> list[dict[str, Any]]:
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    return [{"when": when, "path": each.path, "was": each.was, "now": each.now} for each in changes]
+
+
 def _inputs_now(
-    folder: Path, lineage: dict[str, Any], files_of: FilesOf, keep_copied: bool
+    folder: Path,
+    lineage: dict[str, Any],
+    files_of: FilesOf,
+    keep_copied: bool,
+    keep_initial: bool,
 ) -> dict[str, list[dict[str, Any]]]:
     now: dict[str, list[dict[str, Any]]] = {"parents": [], "data": [], "inputs": []}
     for given, known in _pair_inputs(lineage):
-        if "model" in given:
+        if given.get("initial"):
+            part = describe_inputs([], [], [], folder, files_of, initial=[given["model"]])
+            if keep_initial:
+                (entry,) = part["inputs"]
+                entry["files"] |= {n: was for n, was in given["files"].items() if n in WEIGHTS}
+                part["parents"] = known
+        elif "model" in given:
             part = describe_inputs([given["model"]], [], [], folder, files_of)
         elif not given.get("copied"):
             part = describe_inputs([], [given["data"]], [], folder, files_of)
@@ -103,10 +135,13 @@ def _inputs_now(
 
 
 def _pair_inputs(lineage: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Every one of `inputs`, with the entries of `data` that are its files."""
-    entries = iter(lineage.get("data", []))
+    """Every one of `inputs`, with the entries of `data` that are its files, or that of `parents`
+    that it is.
+    """
+    entries, parents = iter(lineage.get("data", [])), iter(lineage.get("parents", []))
     for given in lineage["inputs"]:
-        yield given, list(islice(entries, given["files"])) if "data" in given else []
+        known = islice(entries, given["files"]) if "data" in given else islice(parents, 1)
+        yield given, list(known)
 
 
 def _changes_by_path(folder: Path, lineage: dict[str, Any]) -> Iterator[Change]:
@@ -133,6 +168,7 @@ def _changes_by_name(lineage: dict[str, Any], files_of: FilesOf) -> Iterator[Cha
                         str(weights.with_name(name) if weights else place / name),
                         was,
                         now.get(name),
+                        initial=given.get("initial", False) and name in WEIGHTS,
                     )
             continue
         files = [] if is_embedded(given) else files_of(given["data"])

@@ -93,10 +93,13 @@ class Data(TypedDict):
 class ModelGiven(TypedDict):
     """One of lineage.json's `inputs`: a run or model folder by the name it was given, and the
     hashes of its files.
+
+    initial: the run begins from its weights, and reads them no more once it has a checkpoint.
     """
 
     model: Place
     files: dict[str, Text]
+    initial: NotRequired[bool]
 
 
 @with_config(_OPEN)
@@ -120,6 +123,7 @@ class Lineage(TypedDict, total=False):
     threads: Annotated[int, Field(ge=1, le=2**16)]
     inputs: list[ModelGiven | DataGiven]
     accepted: list[Object]
+    not_read: list[Object]
     verb: Text
     command: Text
     seed: int

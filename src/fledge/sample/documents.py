@@ -26,7 +26,7 @@ class DocumentRows:
     """
 
     def __init__(
-        self, stream: TokenStream, begin: int, *, rows_per_step: int, context: int, seed: int
+        self, stream: TokenStream, begin: int | None, *, rows_per_step: int, context: int, seed: int
     ) -> None:
         self.stream, self.begin, self.rows, self.context = stream, begin, rows_per_step, context
         self.key = seed_for(seed, "data", "documents")
@@ -78,9 +78,12 @@ class DocumentRows:
         self.position = state["position"]
 
 
-def text_rows(obs: torch.Tensor, begin: int) -> Trajectories:
-    """Full rows of text, every token a target but those that open a document.  [B, T+1]"""
+def text_rows(obs: torch.Tensor, begin: int | None) -> Trajectories:
+    """Full rows of text, every token a target but those that only open a document, if there are
+    any.  [B, T+1]
+    """
     action = obs[:, 1:]
     zeros = torch.zeros(action.shape)
     no = torch.zeros(action.shape, dtype=torch.bool)
-    return Trajectories(obs, action, action != begin, zeros, no, no)
+    told = ~no if begin is None else action != begin
+    return Trajectories(obs, action, told, zeros, no, no)

@@ -4,7 +4,7 @@ them before going on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
@@ -21,7 +21,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
-    stop: int,
+    stop: int | Collection[int],
     generator: torch.Generator | None = None,
     samples: int = 1,
     on_token: Callable[[int, int], None] | None = None,
@@ -30,10 +30,11 @@ def generate(
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the
     policy's own rule.
 
-    stop: the token that ends a row, −1 for none. One number is taken from the generator, the seed
-    of all rows: what a row says depends on it and on the row's place only. on_token(row, token) is
-    called as tokens come. engine: one of this policy to go on with, if it has the positions. Raises
-    UserError for an empty prompt or one that leaves no room in the context.
+    stop: the tokens that end a row, or the only one; −1 for none. One number is taken from the
+    generator, the seed of all rows: what a row says depends on it and on the row's place only.
+    on_token(row, token) is called as tokens come. engine: one of this policy to go on with, if it
+    has the positions. Raises UserError for an empty prompt or one that leaves no room in the
+    context.
     """
     if not prompts:
         return []
@@ -42,12 +43,13 @@ def generate(
         positions = max(map(len, prompts)) + max(1, max_new_tokens)
         engine = Engine(policy, slots=min(SLOTS, len(prompts) * samples), positions=positions)
     rows = [prompt for prompt in prompts for _ in range(samples)]
+    stops = frozenset({stop} - {-1} if isinstance(stop, int) else stop)
     requests = [
         Request(
             prompt,
             max_new_tokens,
             rule=policy.rule,
-            stop=frozenset({stop} - {-1}),
+            stop=stops,
             seed=seed,
             sample=row,
         )

@@ -134,7 +134,7 @@ class Rollouts:
                 self.policy,
                 prompts,
                 max_new_tokens=self.max_new_tokens,
-                stop=self.tokenizer.end,
+                stop=self.tokenizer.ends,
                 generator=self.generator,
                 samples=self.samples_per_prompt,
                 engine=self._engine_for(prompts),

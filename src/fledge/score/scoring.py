@@ -21,10 +21,10 @@ from fledge.weigh import equal_in_group
 @torch.no_grad()
 def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) -> Tensor:
     """log π of every chosen step, 0 elsewhere, a micro-batch at a time.  -> [B, T]"""
-    size = learner.rows_per_micro_batch or len(batch)
-    parts = [batch[a : a + size] for a in range(0, len(batch), size)]
     with learner.autocast():
-        return torch.cat([policy.log_prob(part.obs, part.action, part.chosen) for part in parts])
+        return torch.cat(
+            [policy.log_prob(part.obs, part.action, part.chosen) for part in learner.cut(batch)]
+        )
 
 
 def use_trainer_logp(

@@ -76,7 +76,7 @@ class PairMaker:
         number = self.samples_per_prompt
         completions = generate(
             self.policy, [encode_prompt(self.tokenizer, example.prompt) for example in examples],
-            stop=self.tokenizer.end, max_new_tokens=self.max_new_tokens, generator=generator,
+            stop=self.tokenizer.ends, max_new_tokens=self.max_new_tokens, generator=generator,
             samples=number,
         )  # fmt: skip
         texts = [self.tokenizer.decode(completion.tokens) for completion in completions]

@@ -16,15 +16,12 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.splits import SPLITS, Split
+from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
 from fledge.tasks.examples import Example, Task, Verdict, draw
+from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
 from fledge.tasks.judge_process import Limits
-from fledge.tasks.user_tasks import (
-    Admit,
-    AnswerFileTask,
-    PythonTask,
-    load_answer_file_task,
-    load_python_task,
-)
+from fledge.tasks.python_task import PythonTask, load_python_task
+from fledge.tasks.rows import Admit
 from fledge.tasks.words import (
     NUMBER_LENGTHS,
     NUMBER_TASKS,
@@ -33,6 +30,7 @@ from fledge.tasks.words import (
     NumberTask,
     WordTask,
 )
+from fledge.user_code import FROM_PYTHON
 
 __all__ = [
     "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task", "draw_questions",
@@ -42,6 +40,7 @@ __all__ = [
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
 LONGEST_ALLOWED = 1000
 RUBBISH = ("", "???", "~~~~~~~~")
+_OF_ROWS = (AnswerFileTask, PythonTask, FunctionTask)
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ class Mixture:
 
 
 def load_task(
-    spec: str,
+    spec: str | GivenTask,
     *,
     seed: int = 0,
     shortest: int | None = None,
@@ -122,7 +121,7 @@ def load_task(
 ) -> Task:
     """The task that `spec` names: a built-in ("reverse"), several ("reverse,upper"), all built-ins
     ("words"), or a file of the user's own ("./mine.py", "./mine.jsonl"); a mixture may hold files
-    too.
+    too; or a `GivenTask`, where a function of Python's judges.
 
     shortest, longest: letters a word, digits a number, of the built-in tasks; 4 to 8 letters and 1
     to 3 digits unless given. Files have the lengths they have. limits: of the process in which a
@@ -133,6 +132,10 @@ def load_task(
     Raises UserError for an unknown name (with the nearest one), lengths that make no range, and a
     file that is no task.
     """
+    if isinstance(spec, GivenTask):
+        return load_function_task(spec, seed, reading, admit)
+    if spec.startswith(FROM_PYTHON):
+        return load_function_task(find_given(spec), seed, reading, admit)
     names = []
     # a path that holds a comma is taken whole
     for name in [spec] if os.path.isfile(spec) else spec.split(","):
@@ -182,7 +185,7 @@ def list_censuses(task: Task) -> list[Census]:
     """The counts of the files that a task was read from, in their order; none of built-in tasks."""
     if isinstance(task, Mixture):
         return [census for part in task.parts for census in list_censuses(part)]
-    return [task.rows.census] if isinstance(task, AnswerFileTask | PythonTask) else []
+    return [task.rows.census] if isinstance(task, _OF_ROWS) else []
 
 
 def draw_questions(task: Task, split: Split, number: int) -> list[Example]:
@@ -196,9 +199,7 @@ def finite_rows(task: Task) -> int | None:
     """How many rows one pass over the training split has; None where it has no end, or where
     several tasks take turns.
     """
-    return (
-        len(task.rows.by_split["train"]) if isinstance(task, AnswerFileTask | PythonTask) else None
-    )
+    return task.rows.count("train") if isinstance(task, _OF_ROWS) else None
 
 
 def choose_lengths(

@@ -72,9 +72,8 @@ class OwnJudge:
 
     def _judge_one(self, prompt: str, completion: str) -> Verdict:
         when = f"on the prompt {abbreviate(prompt)}"
-        return self._verdict(
-            call(self.path, "score()", self.function, when, prompt, completion), when
-        )
+        said = call(self.path, "score()", self.function, when, prompt, completion)
+        return read_verdict(self.path, said, when)
 
     def _judge_whole(self, prompts: list[str], completions: list[str]) -> list[Verdict]:
         number, when = (
@@ -97,33 +96,9 @@ class OwnJudge:
                 "completion."
             )
         return [
-            self._verdict(value, f"on the prompt {abbreviate(p)}")
+            read_verdict(self.path, value, f"on the prompt {abbreviate(p)}")
             for value, p in zip(said, asked, strict=True)
         ]
-
-    def _verdict(self, value: Any, when: str) -> Verdict:
-        """A number (or a tensor of one), or a pair of it and a truth. Raises UserError for anything
-        else.
-        """
-        score, right = value if is_pair(value) else (value, None)
-        if isinstance(score, str | bytes):
-            number = math.nan
-        else:
-            try:
-                number = call(self.path, "the score", float, when, score)
-            except UserError as error:
-                # A list, None, a tensor of several elements, 10 ** 400; what else is raised is the
-                # user's own.
-                if not isinstance(
-                    error.__cause__, TypeError | ValueError | RuntimeError | OverflowError
-                ):
-                    raise
-                number = math.nan
-        if not abs(number) <= LARGEST:
-            raise UserError(
-                f"{self.path}: the score was {abbreviate(score)} {when}: return a finite number."
-            )
-        return Verdict(number, number >= RIGHT_FROM if right is None else bool(right))
 
     def _pair(self, place: int, row: Any) -> tuple[str, str | None]:
         """One entry of what prompts() returned, a string or a dict."""
@@ -155,6 +130,31 @@ class OwnJudge:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing."""
+
+
+def read_verdict(path: Path, value: Any, when: str) -> Verdict:
+    """A number (or a tensor of one), or a pair of it and a truth. Raises UserError, with the file
+    it came from, for anything else.
+    """
+    score, right = value if is_pair(value) else (value, None)
+    if isinstance(score, str | bytes):
+        number = math.nan
+    else:
+        try:
+            number = call(path, "the score", float, when, score)
+        except UserError as error:
+            # A list, None, a tensor of several elements, 10 ** 400; what else is raised is the
+            # user's own.
+            if not isinstance(
+                error.__cause__, TypeError | ValueError | RuntimeError | OverflowError
+            ):
+                raise
+            number = math.nan
+    if not abs(number) <= LARGEST:
+        raise UserError(
+            f"{path}: the score was {abbreviate(score)} {when}: return a finite number."
+        )
+    return Verdict(number, number >= RIGHT_FROM if right is None else bool(right))
 
 
 def is_pair(value: Any) -> bool:

@@ -1,8 +1,5 @@
-"""The chat template: a conversation as token ids, and which of them a tuned model is to write
-itself.
-
-<|begin|> <|user|> Hello <|end|> <|assistant|> Hello. <|end|>
-                                               ~~~~~~~~~~~~~  chosen
+"""A conversation as token ids by the chat template of its tokenizer, and which of them a tuned
+model is to write itself.
 """
 
 from __future__ import annotations
@@ -10,24 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fledge.errors import UserError
 from fledge.rows.turns import ROLES, Conversation, Message
 
 if TYPE_CHECKING:
-    from fledge.text.tokenizer import Tokenizer
+    from fledge.text.interface import Tokenizer
 
-__all__ = ["CHAT_TEMPLATE", "ROLES", "Conversation", "Message", "render"]
-
-CHAT_TEMPLATE = (
-    "<|begin|>"
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-)
-"""The same as `render`, in jinja for tokenizer_config.json. It is only as safe as its reader: a
-program that renders to text and then looks for special tokens in it can be deceived by a user who
-types them; `render` cannot."""
+__all__ = ["ROLES", "Conversation", "Message", "render"]
 
 
 def render(
@@ -35,24 +20,9 @@ def render(
 ) -> tuple[list[int], list[bool]]:
     """The ids of a conversation, and for each whether the assistant chose it.
 
-    Chosen are the tokens of the assistant's contents and the <|end|> that closes them: stopping is
-    an action too; of a turn whose `train` is False none is. With `reply` the ids end in
-    <|assistant|>, a prompt that waits for its completion. Raises UserError for an unknown role, or
-    a text without ids.
+    Chosen are the tokens of the assistant's answers and what closes them: stopping is an action
+    too; of a turn whose `train` is False none is. With `reply` the ids are a prompt that waits for
+    its completion. Raises UserError for a conversation that the template cannot say, or a text
+    without ids.
     """
-    role_id = dict(zip(ROLES, (tokenizer.system, tokenizer.user, tokenizer.assistant), strict=True))
-    ids, chosen = [tokenizer.begin], [False]
-    for message in messages:
-        if message["role"] not in role_id:
-            raise UserError(
-                f"the role {message['role']!r} of a message is unknown: it is one of "
-                f"{', '.join(ROLES)}"
-            )
-        content = [*tokenizer.encode(message["content"]), tokenizer.end]
-        ids += [role_id[message["role"]], *content]
-        trained = message["role"] == "assistant" and message.get("train", True)
-        chosen += [False] + [trained] * len(content)
-    if reply:
-        ids.append(tokenizer.assistant)
-        chosen.append(False)
-    return ids, chosen
+    return tokenizer.render(messages, reply=reply)

@@ -29,9 +29,10 @@ def encode_documents(
 ) -> Iterator[tuple[Key, np.ndarray, int]]:
     """(key, int64 ids, UTF-8 bytes of their text) for what is in a batch of each key.
 
-    The ids of a key, joined, are its documents in order, each as <|begin|> its tokens <|end|>. A
-    document may go on in the next batch; <|begin|> stands nowhere else, for text cannot spell it.
-    Raises UserError for a text that has no ids here.
+    The ids of a key, joined, are its documents in order, each as what opens it, its tokens and what
+    closes it (<|begin|> and <|end|> of our own tokenizers). A document may go on in the next batch;
+    what opens one stands nowhere else, for text cannot spell it. Raises UserError for a text that
+    has no ids here.
     """
     batch: dict[Key, list[_Piece]] = {}
     size = 0
@@ -60,7 +61,8 @@ def _encode(
     encoded = iter(
         tokenizer.encode_many([piece.text for pieces in batch.values() for piece in pieces])
     )
-    begin, end = np.array([tokenizer.begin]), np.array([tokenizer.end])
+    begin = np.array(tokenizer.opening, dtype=np.int64)
+    end = np.array(tokenizer.closing, dtype=np.int64)
     for key, pieces in batch.items():
         rows: list[np.ndarray] = []
         for piece in pieces:

@@ -9,6 +9,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -110,9 +111,23 @@ def _decode(content: bytes, path: Path, start: int, line: int, *, final: bool) -
     return text.removeprefix("\ufeff") if start == 0 else text, used
 
 
+@dataclass(frozen=True, slots=True)
+class JsonLine:
+    """number: from 1. start: the byte of the file, decompressed, at which `content` begins."""
+
+    number: int
+    start: int
+    content: bytes
+    row: dict[str, Any]
+
+
 def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The line number (from 1) and the object of every line of a .jsonl file, read line by line;
-    blank ones left out.
+    """The number and the object of every line of a .jsonl file. Raises as `json_lines` does."""
+    return ((line.number, line.row) for line in json_lines(path))
+
+
+def json_lines(path: Path) -> Iterator[JsonLine]:
+    """Every line of a .jsonl file, read line by line; blank ones left out.
 
     Raises UserError for a file that cannot be read, and, with the line, for wrong UTF-8, for a line
     of more than `LONGEST_ROW` bytes, for one that is not a JSON object, and for half of a surrogate
@@ -120,32 +135,38 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     start = 0
     with open_bytes(path) as file:
-        for line in count(1):
+        for number in count(1):
             content = file.readline(LONGEST_ROW + 1)
             if not content:
                 return
             if len(content) > LONGEST_ROW:
                 raise UserError(
-                    f"line {line} of {path} is longer than {LONGEST_ROW / 2**20:.0f} MiB, the most "
-                    "that one row may have: divide it into several rows, or put a long text into "
-                    "a .txt file, which is read in pieces"
+                    f"line {number} of {path} is longer than {LONGEST_ROW / 2**20:.0f} MiB, the "
+                    "most that one row may have: divide it into several rows, or put a long text "
+                    "into a .txt file, which is read in pieces"
                 )
-            text, _ = _decode(content, path, start, line, final=True)
-            start += len(content)
+            text, _ = _decode(content, path, start, number, final=True)
             if text.strip():
-                yield line, _row(text, f"line {line} of {path}")
+                row = _row(text, f"line {number} of {path}")
+                yield JsonLine(number, start, content, row)
+            start += len(content)
 
 
 def _row(text: str, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(text)
+        row = json.loads(text.rstrip("\r\n"))  # so that its columns are those of this line
     except RecursionError:
         raise UserError(
             f"{where} is nested too deep to be read: make it one flat JSON object"
         ) from None
-    except ValueError as error:
+    except ValueError as error:  # also an integer of 5,000 digits
+        wrong = (
+            f"{error.msg} at column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error)
+        )
         raise UserError(
-            f"{where} is not JSON ({error}): each line must be one whole JSON object"
+            f"{where} is not JSON ({wrong}): each line must be one whole JSON object"
         ) from None
     if not isinstance(row, dict):
         raise UserError(

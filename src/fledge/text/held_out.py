@@ -101,5 +101,4 @@ def key_of_opening(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """What was said before the assistant first spoke: whatever grew from it stays together, and
     with it a task's prompt.
     """
-    first = next((i for i, token in enumerate(ids) if token == tokenizer.assistant), len(ids))
-    return prompt_key(tokenizer.decode(ids[:first]))
+    return prompt_key(tokenizer.decode(ids[: tokenizer.find_reply(ids)]))

@@ -11,7 +11,8 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.preferences import is_single, read_judged, read_preference
-from fledge.text.chat import Conversation, render
+from fledge.rows.turns import mark_as_context
+from fledge.text.chat import Conversation, Message, render
 from fledge.text.files import json_rows
 from fledge.text.fitting import fit_answers
 from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, Row
@@ -80,6 +81,5 @@ def is_judged(path: str | Path) -> bool:
 
 def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: str) -> Row:
     """A prompt and its answer, of which the answer alone is marked."""
-    before, _ = render(tokenizer, prompt, reply=True)
-    ids, _ = render(tokenizer, [*prompt, {"role": "assistant", "content": answer}])
-    return ids, [i >= len(before) for i in range(len(ids))]
+    said: Message = {"role": "assistant", "content": answer}
+    return render(tokenizer, [*mark_as_context(prompt), said])

@@ -51,7 +51,7 @@ def write_shards(
             for split in SPLITS
         }
         for split, ids, text_bytes in encode_documents(documents, tokenizer):
-            writers[split].write(ids, text_bytes, tokenizer.begin)
+            writers[split].write(ids, text_bytes, tokenizer.opening[0])
         splits = {split: writers[split].finish() for split in SPLITS}
     index = {
         "format": FORMAT,
@@ -81,8 +81,8 @@ class _SplitWriter:
         self._shard: _Numbers | None = None
         self._starts = _Numbers(folder / f"{split}-documents.bin", np.dtype("<u8"))
 
-    def write(self, ids: np.ndarray, text_bytes: int, begin: int) -> None:
-        self._starts.write(self._tokens + np.flatnonzero(ids == begin))
+    def write(self, ids: np.ndarray, text_bytes: int, opening: int) -> None:
+        self._starts.write(self._tokens + np.flatnonzero(ids == opening))
         self._tokens += len(ids)
         self._bytes += text_bytes
         while len(ids):

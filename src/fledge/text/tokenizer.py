@@ -1,44 +1,37 @@
-"""Text to token ids and back: bytes, characters or byte-level BPE behind one interface, in Hugging
-Face's file format.
-
-The first six ids of every tokenizer are the special tokens. No text can forge them: the encoder
-never sees them, so "<|end|>" typed by a user is seven ordinary characters, before and after saving.
-"""
+"""Text to token ids and back: the tokenizer of a folder, whoever wrote it, behind one interface."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any
 
-import numpy as np
 from typing_extensions import TypedDict
 
-from fledge.disk import sync
 from fledge.errors import UserError
 from fledge.json_file import read_bytes, read_json
-from fledge.text.bpe import MOST_WORDS, Merge, count_words, learn_merges, unspell
-from fledge.text.chat import CHAT_TEMPLATE
-from fledge.text.pieces import cut_at_words
-from fledge.text.tokenizer_file import (
-    MEND,
-    SPECIAL,
-    bpe_encoder,
-    bpe_file,
-    bpe_vocabulary,
-    characters_file,
-    read_characters,
-    read_merges,
+from fledge.text.foreign import ForeignTokenizer
+from fledge.text.foreign_files import read_foreign
+from fledge.text.interface import Tokenizer
+from fledge.text.own_tokenizers import (
+    BYTE_VOCABULARY,
+    KINDS,
+    Kind,
+    OwnTokenizer,
+    cut_apart,
+    from_file,
+    from_merges,
+    train_tokenizer,
 )
+from fledge.text.tokenizer_file import MEND, SPECIAL
 
 __all__ = [
     "BYTE_VOCABULARY",
+    "KINDS",
     "SPECIAL",
+    "ForeignTokenizer",
     "Kind",
+    "OwnTokenizer",
     "Tokenizer",
     "cut_apart",
     "from_merges",
@@ -46,295 +39,17 @@ __all__ = [
     "train_tokenizer",
 ]
 
-Kind = Literal["bytes", "characters", "bpe"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-BYTE_VOCABULARY = len(SPECIAL) + 256
-"""The special tokens and the 256 bytes: the vocabulary of the bytes kind, and the least one of the
-bpe kind.
-"""
-
-DEFAULT_BPE_VOCABULARY = 4096
-
-# Characters after which a long text is cut before it goes to the BPE encoder, which works on a list
-# of texts with all cores: 8.7 MB of novels at 7 MB/s on two cores, and at 1.4 MB/s uncut. Pieces of
-# 2^16 are no faster.
-_PIECE = 1 << 13
-
 
 class _Written(TypedDict, total=False):
-    """What is read of a tokenizer_config.json: other programs write others."""
+    """What is read of a tokenizer_config.json to know who wrote it."""
 
     fledge_kind: Any
-
-
-class Tokenizer(ABC):
-    """What all three kinds share. Built from the text of a tokenizer.json only: what encodes is
-    what was saved.
-    """
-
-    kind: ClassVar[Kind]
-    pad, begin, end, system, user, assistant = range(len(SPECIAL))
-
-    def __init__(self, file: str, ordinary: Sequence[bytes]) -> None:
-        """file: the text of tokenizer.json; ordinary: the bytes of each token that is not special,
-        by id from 6 on.
-        """
-        self._file = file
-        self._token = [b""] * len(SPECIAL) + list(ordinary)
-        self._length = np.array([len(token) for token in self._token], dtype=np.int64)
-
-    @property
-    def vocab_size(self) -> int:
-        """The number of ids, special tokens included."""
-        return len(self._token)
-
-    @property
-    def vocabulary(self) -> list[bytes]:
-        """The bytes of each token by id, b"" of special ones."""
-        return list(self._token)
-
-    @property
-    def merges(self) -> list[Merge]:
-        """The merges in the order in which they were learned; none unless the kind is bpe."""
-        return []
-
-    @abstractmethod
-    def encode(self, text: str) -> list[int]:
-        """The ids of the text; never one of a special token. Raises UserError for a text that has
-        no ids here.
-        """
-
-    def encode_many(self, texts: Iterable[str]) -> list[np.ndarray]:
-        """`encode` for many texts, with all cores: one int64 array of ids a text."""
-        return [np.array(self.encode(text), dtype=np.int64) for text in texts]
-
-    def cut(self, chunks: Iterable[str]) -> Iterator[str]:
-        """Pieces of bounded length of a text that comes in chunks; their ids, joined, are those of
-        the whole text.
-        """
-        return iter(chunks)
-
-    def decode_bytes(self, ids: Iterable[int]) -> bytes:
-        """The bytes the ids stand for, special tokens dropped. A token may end in the middle of a
-        character.
-
-        Raises ValueError for an id that is not in the vocabulary.
-        """
-        numbers: list[int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
-        self._check(numbers)
-        return b"".join([self._token[number] for number in numbers])
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text the ids stand for, special tokens dropped; bytes that are not UTF-8 become
-        U+FFFD.
-        """
-        return self.decode_bytes(ids).decode("utf-8", errors="replace")
-
-    def bytes_per_token(self, ids: Sequence[int] | np.ndarray) -> np.ndarray:
-        """The number of UTF-8 bytes each id stands for, special tokens 0: int64, of the shape of
-        ids.
-        """
-        numbers = np.asarray(ids, dtype=np.int64)
-        self._check((numbers.min(), numbers.max()) if numbers.size else ())
-        return self._length[numbers]
-
-    def _check(self, ids: Sequence[int]) -> None:
-        if ids and (min(ids) < 0 or max(ids) >= self.vocab_size):
-            wrong = min(ids) if min(ids) < 0 else max(ids)
-            raise ValueError(
-                f"id {int(wrong)} is not in this vocabulary of {self.vocab_size} tokens"
-            )
-
-    def save(self, folder: str | Path) -> None:
-        """Write and sync tokenizer.json and tokenizer_config.json, as `transformers` reads them."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "tokenizer.json").write_text(self._file, encoding="utf-8", newline="\n")
-        config = {
-            "fledge_kind": self.kind,
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": SPECIAL[self.begin],
-            "eos_token": SPECIAL[self.end],
-            "pad_token": SPECIAL[self.pad],
-            "additional_special_tokens": [
-                SPECIAL[self.system],
-                SPECIAL[self.user],
-                SPECIAL[self.assistant],
-            ],
-            "clean_up_tokenization_spaces": False,
-            "chat_template": CHAT_TEMPLATE,
-        }
-        text = json.dumps(config, indent=2) + "\n"
-        (folder / "tokenizer_config.json").write_text(text, encoding="utf-8", newline="\n")
-        for written in (folder / "tokenizer.json", folder / "tokenizer_config.json", folder):
-            sync(written)
-
-    def fingerprint(self) -> str:
-        """The sha256 of tokenizer.json: equal fingerprints, equal ids for every text."""
-        return hashlib.sha256(self._file.encode("utf-8")).hexdigest()
-
-
-class ByteTokenizer(Tokenizer):
-    """Every UTF-8 byte is a token: id = byte + 6."""
-
-    kind = "bytes"
-
-    def __init__(self, file: str) -> None:
-        if read_merges(file):
-            raise ValueError("it has merges, which the bytes kind has not")
-        super().__init__(file, [bytes((byte,)) for byte in range(256)])
-
-    def encode(self, text: str) -> list[int]:
-        return [byte + len(SPECIAL) for byte in _utf8(text)]
-
-    def encode_many(self, texts: Iterable[str]) -> list[np.ndarray]:
-        return [
-            np.frombuffer(_utf8(text), dtype=np.uint8).astype(np.int64) + len(SPECIAL)
-            for text in texts
-        ]
-
-
-class CharacterTokenizer(Tokenizer):
-    """Every character of the training text is a token, in the order of their code points."""
-
-    kind = "characters"
-
-    def __init__(self, file: str) -> None:
-        characters = read_characters(file)
-        super().__init__(file, [character.encode("utf-8") for character in characters])
-        self._id = {
-            character: number for number, character in enumerate(characters, start=len(SPECIAL))
-        }
-
-    def encode(self, text: str) -> list[int]:
-        try:
-            return [self._id[character] for character in text]
-        except KeyError:
-            place = next(place for place, character in enumerate(text) if character not in self._id)
-            raise UserError(
-                f"the tokenizer does not know the character {text[place]!r} "
-                f"(U+{ord(text[place]):04X}) of {text[max(place - 20, 0) : place + 20]!r}: its "
-                f"{len(self._id)} characters are those of its training text. Train one on a text "
-                "that has it, or use kind=bytes or kind=bpe, which know every character."
-            ) from None
-
-
-class BpeTokenizer(Tokenizer):
-    """Bytes, and merges of bytes: ids 6 to 261 are the bytes, the others in the order in which they
-    were learned.
-    """
-
-    kind = "bpe"
-
-    def __init__(self, file: str) -> None:
-        self._merges = read_merges(file)
-        super().__init__(
-            file, [unspell(token) for token in bpe_vocabulary(self._merges)][len(SPECIAL) :]
-        )
-        self._encoder = bpe_encoder(self._merges)
-
-    @property
-    def merges(self) -> list[Merge]:
-        return list(self._merges)
-
-    def cut(self, chunks: Iterable[str]) -> Iterator[str]:
-        return cut_apart(chunks)
-
-    def encode(self, text: str) -> list[int]:
-        if len(text) > _PIECE:
-            return self.encode_many([text])[0].tolist()
-        _utf8(text)
-        return self._encoder.encode(text).ids
-
-    def encode_many(self, texts: Iterable[str]) -> list[np.ndarray]:
-        pieces: list[str] = []
-        ends: list[int] = []
-        for text in texts:
-            _utf8(text)
-            pieces.extend(self.cut([text]) if len(text) > _PIECE else [text])
-            ends.append(len(pieces))
-        encoded = [
-            np.array(piece.ids, dtype=np.int64) for piece in self._encoder.encode_batch_fast(pieces)
-        ]
-        empty = [np.zeros(0, dtype=np.int64)]
-        return [
-            np.concatenate(empty + encoded[start:end])
-            for start, end in zip([0, *ends], ends, strict=False)
-        ]
-
-
-def _utf8(text: str) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise UserError(
-            f"the text holds half of a surrogate pair (U+{ord(text[error.start]):04X}) at position "
-            f"{error.start}, which UTF-8 cannot write: repair or remove that character"
-        ) from None
-
-
-def cut_apart(chunks: Iterable[str]) -> Iterator[str]:
-    """Pieces of bounded length of a text that comes in chunks, none of which ends within a word."""
-    return cut_at_words(chunks, _PIECE)
-
-
-def from_merges(merges: Sequence[Merge]) -> Tokenizer:
-    """The byte-level BPE tokenizer of these merges, in the order of learning (GPT-2's published
-    ones, for example).
-    """
-    return _from_file(bpe_file(merges), "bpe")
-
-
-def train_tokenizer(
-    kind: Kind,
-    texts: Iterable[str],
-    vocab_size: int | None = None,
-    say: Callable[[str], None] | None = None,
-) -> Tokenizer:
-    """A tokenizer for the texts; equal texts give equal files.
-
-    texts: no word goes from one to the next, so of a document in pieces they are those of
-        `cut_apart`.
-    vocab_size: special tokens included; for bpe only (default 4,096), the others have the size they
-    need. A text with fewer pairs to merge gives a smaller one. say: told where words were left out.
-    Raises UserError for a size that cannot be, ValueError for the kind.
-    """
-    if kind == "bpe":
-        size = DEFAULT_BPE_VOCABULARY if vocab_size is None else vocab_size
-        if size < BYTE_VOCABULARY:
-            raise UserError(
-                f"vocab_size={size} is too small: byte-level BPE needs {BYTE_VOCABULARY} or more "
-                f"(256 bytes and {len(SPECIAL)} special tokens)"
-            )
-        words = count_words(_utf8(text).decode("utf-8") for text in texts)
-        if words.forgotten and say:
-            say(
-                f"the text has more than {MOST_WORDS:,} different words: the merges are learned "
-                f"from the most frequent {len(words):,} (rare ones were forgotten "
-                f"{words.forgotten:,} times while counting)"
-            )
-        return from_merges(learn_merges(words, size - BYTE_VOCABULARY))
-    if kind == "bytes":
-        tokenizer = _from_file(bpe_file([]), kind)
-    elif kind == "characters":
-        characters = {character for text in texts for character in set(_utf8(text).decode("utf-8"))}
-        tokenizer = _from_file(characters_file(sorted(characters)), kind)
-    else:
-        raise ValueError(f"kind={kind!r} is no kind of tokenizer: it is bytes, characters or bpe")
-    if vocab_size not in (None, tokenizer.vocab_size):
-        raise UserError(
-            f"vocab_size={vocab_size} does not go with kind={kind}, whose vocabulary is "
-            f"{tokenizer.vocab_size} here: leave vocab_size out, or use kind=bpe"
-        )
-    return tokenizer
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """The tokenizer of a folder that holds tokenizer.json, or of a run (its model/ folder).
 
-    Raises UserError where there is none, where it is broken, or where it is not one that fledge
-    wrote.
+    Raises UserError where there is none, or where it is broken.
     """
     folder = Path(folder)
     for place in (folder, folder / "model"):
@@ -354,21 +69,16 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{place / 'tokenizer.json'} is broken ({error}): {MEND}") from None
+    if kind is None:
+        return ForeignTokenizer(read_foreign(place))
     if kind not in KINDS:
         raise UserError(
-            f"the tokenizer in {place} was not written by fledge (its tokenizer_config.json has no "
-            "`fledge_kind`): train one with `fledge tokenizer train`"
+            f"{place / 'tokenizer_config.json'} is broken (its fledge_kind is none of "
+            f"{', '.join(KINDS)}): {MEND}"
         )
     try:
-        return _from_file(file, kind)
+        return from_file(file, kind)
     except UserError as error:  # which begins with the file's name
         raise UserError(f"{place}{os.sep}{error}") from None
     except (ValueError, KeyError) as error:
         raise UserError(f"{place / 'tokenizer.json'} is broken ({error}): {MEND}") from None
-
-
-def _from_file(file: str, kind: Kind) -> Tokenizer:
-    """Raises UserError, ValueError or KeyError for a file that is not one of that kind."""
-    if kind == "bpe":
-        return BpeTokenizer(file)
-    return ByteTokenizer(file) if kind == "bytes" else CharacterTokenizer(file)

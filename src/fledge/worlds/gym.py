@@ -23,13 +23,13 @@ from gymnasium.wrappers import FlattenObservation
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.user_code import tell_as
+from fledge.user_code import look_in_current_folder, tell_as
 from fledge.worlds.gym_copies import InProcesses, InTurn, describe_failure
 from fledge.worlds.gym_spaces import translate_actions, translate_observations
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import hide_warnings
-from fledge.worlds.own import Maker, load_from_file, look_in_current_folder, make_own
+from fledge.worlds.own import Maker, load_from_file, make_own
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.

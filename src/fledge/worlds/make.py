@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fledge.errors import UserError
+from fledge.user_code import FROM_PYTHON
 from fledge.worlds.batched_cartpole import BatchedCartPole
 from fledge.worlds.gridworld import CLASSIC, read_gridworld
 from fledge.worlds.mdp_world import MDPWorld
@@ -62,10 +63,6 @@ OWN: dict[str, Callable[[int], World]] = {
 FAMILIES: dict[str, Callable[[str, int], World]] = {"words": WordsWorld, "gridworld": gridworld}
 
 
-# before the name of a world that was given as an object: no other process can find it
-FROM_PYTHON = "python:"
-
-
 def name_of(given: Any) -> str:
     """What a world is called that was given by its name, as a factory, or as one environment."""
     if isinstance(given, str):
@@ -114,7 +111,8 @@ def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> W
         ) from error
     if given == name and name.startswith(FROM_PYTHON):
         raise UserError(
-            f"the world {name} was given as an object in Python: only there can it be given again."
+            f"the world {name} was given as an object in Python: only there can it be given again, "
+            "as in fledge.resume(RUN, world=…)."
         )
     maker = None if isinstance(given, str) else given
     try:

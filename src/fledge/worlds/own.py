@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
-import sys
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -91,12 +89,3 @@ def _takes_render_mode(maker: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):  # a class that is written in C
         return False
     return any(each.name == "render_mode" or each.kind is each.VAR_KEYWORD for each in parameters)
-
-
-def look_in_current_folder() -> None:
-    """Modules in the folder that the user stands in are imported as under `python -m`; the
-    command `fledge` alone would not.
-    """
-    here = os.getcwd()
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)

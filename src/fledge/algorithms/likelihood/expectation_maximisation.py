@@ -35,6 +35,7 @@ from fledge.score.scoring import (
     zero_spread_groups,
 )
 from fledge.stopwatch import Stopwatch
+from fledge.trained_state import load_trained_state, trained_state
 from fledge.trajectories import Sampled, Trajectories, WeighedSamples
 from fledge.weigh import effective_sample_size, group_max, group_mean, share_in_group
 
@@ -111,7 +112,9 @@ class ExpectationMaximisation:
         )
         self.base = None
         if self.settings.restart_from_base:
-            self.base = {name: value.clone() for name, value in learner.module.state_dict().items()}
+            self.base = {
+                name: value.clone() for name, value in trained_state(learner.module).items()
+            }
 
     @property
     def unfinished(self) -> WeighedSamples | None:
@@ -127,7 +130,7 @@ class ExpectationMaximisation:
             kept, figures = self.weigh(samples, success, figures)
             self.minibatches.begin(kept, figures)
             if self.base is not None and self.minibatches.figures["kept"]:
-                self.learner.module.load_state_dict(self.base)
+                load_trained_state(self.learner.module, self.base)
                 self.learner.restart()
         else:
             kept = self.unfinished

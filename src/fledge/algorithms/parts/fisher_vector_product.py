@@ -46,7 +46,7 @@ class FisherVectorProduct:
     KL, gradient, Fisher matrix.
 
     All are means over the steps that were chosen, in the whole batch and on all ranks; rows are
-    asked `learner.rows_per_micro_batch` at a time. P counts the numbers of the actor and, for a
+    asked a micro-batch at a time. P counts the numbers of the actor and, for a
     Gaussian, of its spread. batch: `weight` holds the advantage.
     """
 
@@ -55,8 +55,7 @@ class FisherVectorProduct:
         self.parameters = policy_parameters(actor_critic)
         self.origin = [p.detach().clone() for p in self.parameters]
         self.count = learner.count(batch.chosen)
-        size = learner.rows_per_micro_batch or len(batch)
-        self.pieces = [self._piece(batch[a : a + size]) for a in range(0, len(batch), size)]
+        self.pieces = [self._piece(part) for part in learner.cut(batch)]
 
     @torch.no_grad()
     def _piece(self, part: Weighed) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

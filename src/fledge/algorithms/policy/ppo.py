@@ -173,10 +173,8 @@ class PPO:
         and log π/π_ref [B, T], as in `kl_to`.
         """
         other = None if self.reference is None else untruncate(self.reference)
-        rows = self.learner.rows_per_micro_batch or len(batch)
         logps, values, references = [], [], []
-        for a in range(0, len(batch), rows):
-            part = batch[a : a + rows]
+        for part in self.learner.cut(batch):
             with self.learner.autocast():
                 logp, _, value = self.actor_critic.evaluate(part.obs, part.action, part.chosen)
                 logps.append(logp)

@@ -244,10 +244,11 @@ def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
 
     The norm with respect to all parameters would take a backward pass for every row.
     """
-    size = learner.rows_per_micro_batch or len(batch)
-    parts = [batch[a : a + size] for a in range(0, len(batch), size)]
     with learner.autocast():
-        norms = [policy.score_norm(part.obs, part.action, part.chosen).sum(1) for part in parts]
+        norms = [
+            policy.score_norm(part.obs, part.action, part.chosen).sum(1)
+            for part in learner.cut(batch)
+        ]
     return torch.cat(norms).to(batch.reward.dtype)
 
 

@@ -1,7 +1,8 @@
-"""A reward model from preferences: −log σ(r(x, y_w) − r(x, y_l)), the score read at the last real
-token.
+"""A reward model from preferences: −log σ(r(x, y_w) − r(x, y_l) − m), the score read at the last
+real token.
 
-sample: pairs.  score: –.  weigh: –.  fit: pairwise logistic (Ouyang et al. 2022, eq. 1).
+sample: pairs.  score: –.  weigh: –.  fit: pairwise logistic (Ouyang et al. 2022, eq. 1), with a
+margin m (Touvron et al. 2023, eq. 2; there one for each pair, here the same for all).
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ evaluation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +22,12 @@ from fledge.errors import UserError
 from fledge.recipes.control.builders import Built
 from fledge.runs.folder import Run
 from fledge.runs.lineage import is_of_a_run
-from fledge.runs.mended_log import set_aside
 from fledge.runs.model_files import (
-    MODEL_FILES,
     check_model,
     find_standing_model,
     hashes_of,
     write_model,
 )
-from fledge.runs.whole_folder import recover
 from fledge.system_errors import out_of_memory
 from fledge.tensor_file import write_tensors
 from fledge.worlds.units import bounds_of, check_bounds
@@ -84,28 +80,6 @@ def keep_best(run: Run, built: Built, card: Card) -> None:
     """Its files in place of those of the best before. Raises OSError, these intact."""
     with write_model(run.folder / "best") as beside:
         write_agent(beside, built, card)
-
-
-def find_whole_best(run: Run, say: Callable[[str], None]) -> tuple[Path, Card] | None:
-    """The best agent's folder and card, None where there is none.
-
-    A damaged one is moved aside, and `say` hears of it: the run goes on without it.
-    """
-    folder = run.folder / "best"
-    recover(folder, MODEL_FILES)
-    if not (folder / WEIGHTS).is_file() and not hashes_of(folder).exists():
-        return None
-    try:
-        check_model(folder)
-        card = read_card(folder)
-        if card is not None:
-            return folder, card
-    except UserError:
-        pass  # said below, with what became of it
-    kept = f", and kept as {set_aside(folder, 'damaged')}" if folder.is_dir() else ""
-    hashes_of(folder).unlink(missing_ok=True)
-    say(f"{folder} is damaged or lost{kept}: the run goes on without the best agent so far")
-    return None
 
 
 def _make_contiguous(module: torch.nn.Module) -> dict[str, Tensor]:

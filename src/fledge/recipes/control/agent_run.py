@@ -22,11 +22,11 @@ from fledge.generators import seed_generators
 from fledge.recipes.control.agent_files import (
     Card,
     find_agent,
-    find_whole_best,
     keep_best,
     make_card,
     put_in,
 )
+from fledge.recipes.control.best_agent import BestAgent
 from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.config import ControlConfig, fill_in
 from fledge.recipes.control.kinds import IMITATORS, Kind, classify_world, find_kind
@@ -82,21 +82,24 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
         if kind.workers:
             worlds.callback(sampler.close)
         data = [name_of(config.world), *config.own_code]
-        parents = [find_place(agent[1]) for agent in (expert, base) if agent]
+        imitates = [find_place(expert[1])] if expert else []
+        begun_from = [find_place(base[1])] if base else []
         # now that nothing can be wrong with it any more
         with (
-            start.begin(config, parents=parents, data=data) as course,
+            start.begin(config, parents=imitates, initial=begun_from, data=data) as course,
             choose_threads(config, device),
         ):
             course.say(f"{config.algorithm} in {world.name}, {config.steps:,} steps")
             say_what_to_know(course, kind, world)
             algorithm = by_world_steps(observe_after_updates(built, kind), making.paces)
-            judge = judge_agent(config, course, built, sampler, judge_world)
+            best = BestAgent(course.run, course.show.line)
+            judge = judge_agent(config, course, built, sampler, judge_world, best)
             course.fit(
                 algorithm, sampler, [judge], unit="actions", figure="episode_return",
                 evaluate_every=config.steps_between_evaluations, stop_at=config.stop_at_return,
+                beside={"best": best},
             )  # fmt: skip
-            return conclude(config, course, built, sampler, judge_world)
+            return conclude(config, course, built, sampler, judge_world, best)
 
 
 def say_what_to_know(course: Course, kind: Kind, world: World) -> None:
@@ -255,7 +258,7 @@ def check(config: ControlConfig, kind: Kind, world: World) -> None:
 
 
 def judge_agent(
-    config: ControlConfig, course: Course, built: Built, sampler: Any, world: World
+    config: ControlConfig, course: Course, built: Built, sampler: Any, world: World, best: BestAgent
 ) -> Judge:
     """By whole episodes without exploring, which keep the best agent; the result's own episodes are
     `conclude`'s.
@@ -265,8 +268,8 @@ def judge_agent(
         played = play_episodes(world, built.player.best, steering_seed(config.seed))
         if step == 0 and not config.normalise:
             say_if_far(world, played, course.show)
-        best = find_whole_best(course.run, course.show.line)
-        if best is None or played.mean > best[1].evaluation_return:
+        kept = best.find()
+        if kept is None or played.mean > kept[1].evaluation_return:
             keep_best(course.run, built, make_card(config, world, sampler, played.mean))
         return {
             "evaluation_return": played.mean,

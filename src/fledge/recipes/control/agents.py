@@ -83,6 +83,14 @@ class Agent:
                 )
             return module.act(seen, self.generator)[0]  # pyright: ignore[reportCallIssue]
 
+    def __repr__(self) -> str:
+        if self.card is None:
+            return f"Agent(in {self.world.name})"
+        return (
+            f"Agent({self.card.algorithm} in {self.world.name}, of step "
+            f"{self.card.world_steps:,}, return {self.card.evaluation_return:.1f})"
+        )
+
     def close(self) -> None:
         """Ends what the world holds."""
         self.world.close()

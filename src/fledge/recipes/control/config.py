@@ -11,13 +11,17 @@ from pydantic import (
     Field,
     PlainSerializer,
     PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationError,
     create_model,
     field_validator,
+    model_serializer,
 )
 from pydantic.fields import FieldInfo
 
 from fledge.algorithms.registry import Subject, find_entry
 from fledge.algorithms.settings import fields_of
+from fledge.errors import UserError
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
 from fledge.worlds.make import name_of
@@ -49,6 +53,8 @@ class ControlConfig(AlgorithmFields):
     """Train an agent in a world by ppo, dqn, reinforce, … and judge it in episodes of its own."""
 
     subject: ClassVar[Subject] = "worlds"
+    left: ClassVar[frozenset[str]] = frozenset()
+    """Where several are compared, the fields that each takes of its own unless they are given."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=()
@@ -177,8 +183,14 @@ class ControlConfig(AlgorithmFields):
             for name, (annotation, field) in left.items()
         }
         composed = create_model(f"{cls.__name__} of those compared", __base__=cls, **fields)
-        composed.chosen = "several"
+        composed.chosen, composed.left = "several", frozenset(left)
         return composed
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_left(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A field that is left to each is absent: null is what a user said of it."""
+        unsaid = self.left - self.model_fields_set
+        return {name: value for name, value in write(self).items() if name not in unsaid}
 
     @property
     def steps_between_evaluations(self) -> int:
@@ -209,8 +221,16 @@ def choose(config: ControlConfig, name: str, **changes: Any) -> ControlConfig:
     if name not in IMITATORS:
         known -= {"expert"}
     given = config.model_dump() | {"world": config.world}
-    own = {field: given[field] for field in known & given.keys() if given[field] is not None}
-    return ControlConfig.read(own | {"algorithm": name} | changes)
+    own = {field: given[field] for field in known & given.keys()}
+    try:
+        return ControlConfig.read(own | {"algorithm": name} | changes)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise UserError(
+            f"compare={config.compare} with {where}={wrong['input']}, which {name} cannot have "
+            f"({wrong['msg'].lower()}): give another value, or leave it to each."
+        ) from error
 
 
 def fill_in(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:

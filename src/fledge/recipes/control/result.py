@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fledge.evaluate.judged_episodes import Played, play_episodes, result_seed
-from fledge.recipes.control.agent_files import Card, find_whole_best, make_card, put_in, write_agent
+from fledge.next_command import write_command
+from fledge.recipes.control.agent_files import Card, make_card, put_in, write_agent
+from fledge.recipes.control.best_agent import BestAgent
 from fledge.recipes.control.builders import Built
 from fledge.recipes.control.config import ControlConfig
 from fledge.recipes.course import Course, Summary
@@ -22,7 +24,12 @@ from fledge.worlds.world import World
 
 
 def conclude(
-    config: ControlConfig, course: Course, built: Built, sampler: Any, judge_world: World
+    config: ControlConfig,
+    course: Course,
+    built: Built,
+    sampler: Any,
+    judge_world: World,
+    best_agent: BestAgent,
 ) -> Summary:
     """Agents, result, film and summary."""
     run, show, last = course.run, course.show, course.last
@@ -31,7 +38,7 @@ def conclude(
         write_agent(
             beside, built, make_card(config, judge_world, sampler, last["evaluation_return"])
         )
-    best = choose_best(run, last["evaluation_return"], show)
+    best = choose_best(best_agent, last["evaluation_return"])
     result = {"last": play_episodes(judge_world, built.player.best, result_seed(config.seed))}
     if best is not None:
         put_in(built, best[0], judge_world)
@@ -80,7 +87,7 @@ def conclude(
     return course.finish(
         own, figures={"evaluation_return": "evaluation_return"},
         test={"evaluation_return": result[kept].mean}, lines=[rose, stays],
-        then=f"fledge play run={run.folder}, or fledge report run={run.folder}",
+        then=(write_command("play", run=run.folder), write_command("report", run=run.folder)),
     )  # fmt: skip
 
 
@@ -93,14 +100,14 @@ def describe_played(played: Played) -> str:
     )
 
 
-def choose_best(run: Run, last: float, show: Show) -> tuple[Path, Card] | None:
+def choose_best(best_agent: BestAgent, last: float) -> tuple[Path, Card] | None:
     """Folder and card of the best agent, None where no evaluation was better than the last one:
     then that is the best.
     """
-    best = find_whole_best(run, show.line)
+    best = best_agent.find()
     if best is not None and best[1].evaluation_return > last:
         return best
-    remove_model(run.folder / "best")
+    remove_model(best_agent.folder)
     return None
 
 

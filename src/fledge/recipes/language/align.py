@@ -20,19 +20,25 @@ from fledge.evaluate.distance import judge_distance
 from fledge.evaluate.judge import Figures, Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.likelihood import measure_held_out_loss
-from fledge.hub.folder import Loaded, load_model, load_reward_model, save_model
+from fledge.hub.folder import Loaded, load_reward_model
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary, describe_result
+from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.aligners import Making, make_algorithm
-from fledge.recipes.language.judge_fields import EarlyStopFields, JudgeFields, LengthFields
+from fledge.recipes.language.judge_fields import (
+    EarlyStopFields,
+    JudgeFields,
+    LengthFields,
+    TaskName,
+)
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import read_corpus
 from fledge.recipes.pacing import Paced, by_batches
-from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.hints import Hints, check_hint
@@ -51,7 +57,7 @@ GREEDY_SCORE = "greedy_true_score"  # of an evaluation
 
 
 class AlignConfig(
-    AlgorithmFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields, TrainingConfig
+    AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields
 ):
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
     likelier.
@@ -62,7 +68,7 @@ class AlignConfig(
     base: Path = Field(
         description="the run or model folder to start from; the reference of the KL, too"
     )
-    task: str = Field(
+    task: TaskName = Field(
         description=(
             "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
             "last, words, or a .jsonl or .py of your own"
@@ -134,7 +140,7 @@ class AlignConfig(
 def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for a base, a reward model, a task or settings that do not go together."""
     start, config = Start("align", show, run), config.composed()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     task = open_task(config, base.tokenizer, base.network.config.context, show)
     prompts = [
         encode_prompt(base.tokenizer, task.example(i, "train").prompt)
@@ -149,7 +155,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
         scorer = load_scorer(config.reward, base, scorer, config)
-    parents = [config.base, *([config.reward] if config.reward else [])]
+    parents = [base.source, *([config.reward] if config.reward else [])]
     texts = list_mixed_texts(settings)
     with start.begin(
         config, parents=parents, data=[config.task, *config.own_code], copied=texts
@@ -165,13 +171,14 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         rewarded = (
             f"reward model {config.reward}" if config.reward else f"verifier of {config.task}"
         )
-        course.say(f"{config.base} by {config.algorithm}, rewarded by the {rewarded}")
+        of = f"{config.base} ({describe_size(base)})"
+        course.say(f"{of} by {config.algorithm}, rewarded by the {rewarded}")
         judges = make_judges(config, course, policy, reference, base, task, mixed is not None)
         course.fit(
             algorithm, sampler, judges, figure="reward", stop_at=config.stop_at_exact_match,
             beside={"judge": task},
         )  # fmt: skip
-        save_model(course.run.model_folder, base.network, base.tokenizer)
+        base.save(course.run.model_folder)
         return conclude(config, course, task)
 
 
@@ -279,7 +286,7 @@ def conclude(config: AlignConfig, course: Course, task: Task) -> Summary:
     return course.finish(
         own, test=test, held_out=items, censuses=list_censuses(task),
         lines=[told, f"align: {last['kl_exact']:.2f} nats from {config.base}."],
-        then=f"fledge chat base={course.run.folder}",
+        then=write_command("chat", base=course.run.folder),
     )  # fmt: skip
 
 
@@ -327,7 +334,8 @@ def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]
     room = [
         min(config.max_new_tokens, base.network.config.context - len(prompt)) for prompt in prompts
     ]
-    rows = [prompt + [base.tokenizer.end] * n for prompt, n in zip(prompts, room, strict=True)]
+    stop = min(base.tokenizer.ends, default=0)
+    rows = [prompt + [stop] * n for prompt, n in zip(prompts, room, strict=True)]
     chosen = [[False] * len(prompt) + [True] * n for prompt, n in zip(prompts, room, strict=True)]
     return from_rows(rows * config.samples_per_prompt, chosen * config.samples_per_prompt)
 

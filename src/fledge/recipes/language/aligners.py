@@ -4,7 +4,6 @@ of a run.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ from fledge.score.kl_control import KLControl
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 from fledge.text.shards import TokenStream
+from fledge.trained_state import copy_module
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def build_ppo(m: Making, s: PPO.InTexts) -> PPO:
     if s.critic == "shared":
         both = SharedCritic(m.policy, ScalarHead(width))
     else:
-        both = SeparateCritic(m.policy, ScalarModel(copy.deepcopy(m.base.network), bias=True))
+        both = SeparateCritic(m.policy, ScalarModel(copy_module(m.base.network), bias=True))
     both.to(m.policy.network.unembedding.device)
     mixed = None
     if m.text is not None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 
 from fledge.loop import Interrupted
+from fledge.next_command import write_command
 from fledge.recipes.carry_on import carry_on
 from fledge.recipes.language.align import AlignConfig, align
 from fledge.recipes.language.pretrain import PretrainConfig, pretrain
@@ -144,9 +145,8 @@ def walk(config: DemoConfig, show: Show, run: Run) -> dict[str, Any]:
     run.finish(summary)
     show.print(draw_road_table(summary))
     aligned = run.folder / "align-verifier"
-    show.line(
-        f"\nTalk to it:   fledge chat base={aligned}     (try: {find_answered_prompt(aligned)})"
-    )
+    talk = write_command("chat", base=aligned)
+    show.line(f"\nTalk to it:   {talk}   # try: {find_answered_prompt(aligned)}")
     show.line(f"The report:   {page}")
     return summary
 
@@ -172,7 +172,7 @@ def find_answered_prompt(folder: Path) -> str:
     """The last validation prompt that the run answered right: what is suggested must be what it can
     do.
     """
-    right = [row["prompt"] for row in Run.open(folder).samples.rows() if row.get("exact")]
+    right = [row["prompt"] for row in Run.open(folder).samples.each() if row.get("exact")]
     return right[-1] if right else f"{TASK}: planet"
 
 

@@ -19,6 +19,7 @@ from fledge.evaluate.distance import judge_student
 from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.loop import Algorithm
 from fledge.models.language.transformer import Transformer
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.lessons import (
@@ -75,9 +76,11 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     lessons = prepare_lessons(config, teacher, student, base.tokenizer, start.stopwatch, show)
     rows = None if lessons is None else lessons.rows
     config = config.with_epochs(rows, config.rows_per_step, config.source, show)
-    parents = [*([config.student] if config.student else []), config.teacher]
+    begun_from = [config.student] if config.student else []
     read, copied = ([], [config.source]) if lessons is None else ([config.source], [])
-    with start.begin(config, parents=parents, data=read, copied=copied) as course:
+    with start.begin(
+        config, parents=[base.source], initial=begun_from, data=read, copied=copied
+    ) as course:
         if lessons is None:
             lessons = prepare_text_lessons(
                 config, teacher, student, base.tokenizer, course.run, show
@@ -103,7 +106,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         }
         return course.finish(
             own, held_out=near.items, censuses=lessons.censuses,
-            then=f"fledge chat base={course.run.folder}",
+            then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
 
 
@@ -138,7 +141,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
     other lengths, than the teacher.
     """
     if config.student is not None:
-        loaded = load_model(config.student)
+        loaded = load_model(config.student).merged()
         if loaded.tokenizer.fingerprint() != teacher.tokenizer.fingerprint():
             raise UserError(
                 f"the student {config.student} has another tokenizer than {config.teacher}, so "
@@ -156,7 +159,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
         known = teacher.network.config
         sizes = config.model_copy(update={"context": config.context or known.context})
         network = sizes.make_network(
-            known.vocab_size, border=teacher.tokenizer.begin, seed=config.seed, device=config.on()
+            known.vocab_size, border=teacher.tokenizer.border, seed=config.seed, device=config.on()
         )
     ours, theirs = network.config.context, teacher.network.config.context
     if config.task is not None and ours != theirs:

@@ -4,13 +4,31 @@ and what it may take.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator
 
 from fledge.errors import UserError
 from fledge.runs.show import Show
+from fledge.tasks.given import GivenTask
 from fledge.tasks.judge_process import Limits
+
+
+def check_task_name(given: Any) -> Any:
+    if given is not None and not isinstance(given, str | GivenTask):
+        raise ValueError(f"give a task's name, or a file, not {given!r}")
+    return given
+
+
+def spell_task(task: Any) -> str | None:
+    return None if task is None else str(task)
+
+
+# From Python also prompts with a function that judges; a run's config.json keeps its name.
+TaskName = Annotated[str, PlainValidator(check_task_name), PlainSerializer(spell_task)]
+PerhapsTaskName = Annotated[
+    str | None, PlainValidator(check_task_name), PlainSerializer(spell_task)
+]
 
 
 class JudgeFields(BaseModel):
@@ -62,7 +80,7 @@ class AnswerFields(LengthFields, JudgeFields):
     """Answers to a task in place of data."""
 
     data: Any = None
-    task: str | None = None
+    task: PerhapsTaskName = None
     max_new_tokens: int = Field(default=64, ge=1, description="of an answer (with task)")
 
     @property

@@ -18,7 +18,7 @@ from fledge.evaluate.likelihood import judge_conversations, judge_text, read_win
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
 from fledge.policy import TokenPolicy
-from fledge.recipes.language.judge_fields import AnswerFields, QuestionFields
+from fledge.recipes.language.judge_fields import AnswerFields, PerhapsTaskName, QuestionFields
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import keep_text, read_corpus
@@ -55,7 +55,7 @@ class LessonFields(QuestionFields, AnswerFields, RowsConfig):
             "python, as for `fledge pretrain`)"
         ),
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None, description="in place of data: teacher and student answer this task's prompts"
     )
     on_policy: float = Field(
@@ -162,7 +162,7 @@ def answer(
     """What the teacher samples to each."""
     completions = generate(
         teacher, [encode_prompt(tokenizer, example.prompt) for example in examples],
-        max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+        max_new_tokens=config.max_new_tokens, stop=tokenizer.ends,
         generator=generator_for(config.seed, "evaluation", f"teacher {part}"),
     )  # fmt: skip
     return build_trajectories(completions, [0.0] * len(examples), list(range(len(examples))))

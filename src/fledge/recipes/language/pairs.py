@@ -13,7 +13,8 @@ from pydantic import Field
 
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
-from fledge.recipes.language.judge_fields import AnswerFields
+from fledge.recipes.language.adapter_fields import AdapterFields
+from fledge.recipes.language.judge_fields import AnswerFields, PerhapsTaskName
 from fledge.recipes.language.rows import RowsConfig, tell
 from fledge.recipes.language.tasks import open_task
 from fledge.rows.census import Census, Reading
@@ -25,14 +26,14 @@ from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
 
 
-class PairsConfig(AnswerFields, RowsConfig):
+class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
     """The fields that say where pairs come from."""
 
     base: Path = Field(description="the run or model folder to start from, usually a tuned one")
     data: Path | None = Field(
         default=None, description="pairs: a .jsonl with `prompt`, `chosen` and `rejected`"
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "in place of data: the base answers this task's prompts, and the task's judge ranks "

@@ -21,12 +21,14 @@ from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.preferences import judge_pairs, judge_single_answers
 from fledge.fit import log_odds
-from fledge.hub.folder import Loaded, load_model, save_model
+from fledge.hub.folder import Loaded
 from fledge.learner import Learner
 from fledge.loop import Algorithm, Sampler
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
+from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.judge_fields import EarlyStopFields
 from fledge.recipes.language.pairs import (
     PairsConfig,
@@ -34,6 +36,7 @@ from fledge.recipes.language.pairs import (
     read_judged_file,
     read_or_make_pairs,
 )
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, token_rows
@@ -77,22 +80,23 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("prefer")
     if start.new:
         config.check_epochs()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     preferences = read_preferences(config, base, show)
     train_on, task = preferences.divided.train, preferences.task
     rows_per_step, learnt = choose_rows(config, preferences)
     config = config.with_epochs(len(learnt), rows_per_step, config.source, show)
+    only_begins = not reads_base(config) and trains_every_weight(base.network)
+    read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
     with start.begin(
-        config, parents=[config.base], data=[config.source, *config.own_code]
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_code]
     ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()
         # preferred ones, or single answers
         some = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
         speed = course.settle_speed(config, policy, token_rows(some))
-        course.say(
-            f"{preferences.describe()}, {config.base} by {config.algorithm}, {speed.precision}"
-        )
+        of = f"{config.base} ({describe_size(base)})"
+        course.say(f"{preferences.describe()}, {of} by {config.algorithm}, {speed.precision}")
         judges = make_judges(config, course, base, policy, reference, preferences)
         learner = config.learner(policy, speed.precision)
         course.fit(
@@ -101,15 +105,22 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
             best=judges.get("prompts"),
             stop_at=config.stop_at_exact_match if task else None, beside={"judge": task},
         )  # fmt: skip
-        save_model(course.run.model_folder, base.network, base.tokenizer)
+        base.save(course.run.model_folder)
         held_out = {part: len(rows) for part, rows in preferences.divided.held_out.items()}
         if task:
             asked = judges["prompts"].items
             held_out |= {f"{part}_prompts": number for part, number in asked.items()}
         return course.finish(
             {"algorithm": config.algorithm, preferences.kind: len(train_on)}, held_out=held_out,
-            censuses=preferences.censuses, then=f"fledge chat base={course.run.folder}",
+            censuses=preferences.censuses, then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
+
+
+def reads_base(config: PreferConfig) -> bool:
+    """Whether the base's weights are more than those that training begins with: the reference, or
+    whoever answered the task's prompts.
+    """
+    return config.task is not None or config.algorithm not in ("simpo", "orpo")
 
 
 def make_judges(

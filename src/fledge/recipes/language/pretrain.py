@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.models.language.transformer import Transformer
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.size_fields import SizeFields
@@ -75,7 +76,7 @@ class PretrainConfig(SizeFields, TrainingConfig, TextFields):
 def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
-    base = load_model(config.base) if config.base else None
+    base = load_model(config.base).merged() if config.base else None
     if base and start.new:
         check_nothing_else_is_chosen(config)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
@@ -86,9 +87,9 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     policy = make_policy(config, base, tokenizer)
     sizes = policy.network.config
     row_tokens = choose_row_tokens(config, sizes.context)
-    parents = [config.base] if config.base else []
+    begun_from = [config.base] if config.base else []
     copied = [config.data, *find_trained_tokenizer(config)]
-    with start.begin(config, parents=parents, copied=copied) as course:
+    with start.begin(config, initial=begun_from, copied=copied) as course:
         again = None if corpus is None else lambda: corpus
         text = keep_text(course.run, again, tokenizer, show.line)
         if min(len(text["validation"]), len(text["test"])) < 2:
@@ -117,7 +118,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(
             {"tokens": config.steps * config.tokens_per_step, "parameters": sizes.parameters},
-            held_out=judge.items, then=f"fledge tune base={course.run.folder} data=FILE.jsonl",
+            held_out=judge.items,
+            then=write_command(
+                "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
+            ),
         )  # fmt: skip
 
 
@@ -129,7 +133,7 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
 
 def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
     return config.make_network(
-        tokenizer.vocab_size, border=tokenizer.begin, seed=config.seed, device=config.on()
+        tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
     )
 
 
@@ -153,7 +157,7 @@ def write_samples(
 ) -> None:
     """Two texts that the model writes of its own, the same draws at every evaluation."""
     for completion in generate(
-        policy, [[tokenizer.begin]], stop=tokenizer.end, samples=2,
+        policy, [list(tokenizer.opening)], stop=tokenizer.ends, samples=2,
         max_new_tokens=min(SAMPLE_TOKENS, policy.network.config.context - 1),
         generator=generator_for(config.seed, "evaluation", "sample"),
     ):  # fmt: skip

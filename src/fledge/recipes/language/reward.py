@@ -9,10 +9,12 @@ from pydantic import Field
 
 from fledge.algorithms.preference.reward_model import RewardModel
 from fledge.evaluate.preferences import judge_reward_model, measure_scale, score_pairs
-from fledge.hub.folder import load_model, save_model
 from fledge.models.language.heads import ScalarModel
+from fledge.next_command import write_command
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import PairRows, Shuffled, pair_rows
@@ -21,12 +23,14 @@ SCALE_PAIRS = 1024  # whose scores say where the reward's zero and one are
 
 
 class RewardConfig(PairsConfig):
-    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected)), the score read at
-    the last token.
+    """Train a reward model on preferences: −log σ(r(preferred) − r(rejected) − margin), the score
+    read at the last token.
     """
 
     margin: float = Field(
-        default=0.0, ge=0, description="by how much the preferred score must lead"
+        default=0.0,
+        ge=0,
+        description="of the loss: the lead of the preferred score at which it is log 2",
     )
 
 
@@ -36,17 +40,21 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("reward")
     if start.new:
         config.check_epochs()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     preferences = read_or_make_pairs(config, base, show)
     divided = preferences.divided
     pairs = divided.train
     config = config.with_epochs(len(pairs), config.pairs_per_step, config.source, show)
-    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+    # With a task the pairs are the base's own answers, which are sampled anew on resume.
+    only_begins = config.task is None and trains_every_weight(base.network)
+    read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
+    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
         policy = base.policy().to(config.on())
         model = ScalarModel(base.network).to(config.on())
         typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
         speed = course.settle_speed(config, policy, typical)
-        course.say(f"{preferences.describe()}, from {config.base}, {speed.precision}")
+        of = f"{config.base} ({describe_size(base)})"
+        course.say(f"{preferences.describe()}, from {of}, {speed.precision}")
         learner = config.learner(model, speed.precision)
         sampler = PairRows(
             Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step,
@@ -58,11 +66,13 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
             [judge] if divided.validation else [], figure="pair_accuracy",
         )  # fmt: skip
         scale = measure_scale(torch.cat(score_pairs(model, pairs[:SCALE_PAIRS])))
-        save_model(
-            course.run.model_folder, base.network, base.tokenizer, scalar=model, fledge_reward=scale
-        )
+        base.save(course.run.model_folder, model, fledge_reward=scale)
         return course.finish(
             {"pairs": len(pairs)}, figures={judge.headline: judge.logged}, held_out=judge.items,
             censuses=preferences.censuses,
-            then=f"fledge align base={config.base} reward={course.run.folder} task=…",
+            then=write_command(
+                "align", base=config.base, reward=course.run.folder,
+                task=config.task or "reverse",
+                instead="" if config.task else "task=FILE.py with prompts of your own",
+            ),
         )  # fmt: skip

@@ -41,7 +41,7 @@ class SizeFields(BaseModel):
     )
 
     def make_network(
-        self, vocab_size: int, *, border: int, seed: int, device: torch.device
+        self, vocab_size: int, *, border: int | None, seed: int, device: torch.device
     ) -> Transformer:
         """A network of these sizes, on the CPU. Raises UserError for sizes that do not fit
         together, or into the device's memory.

@@ -6,16 +6,19 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.errors import UserError
+from fledge.next_command import write_command
 from fledge.recipes.language.text_data import TextFields
 from fledge.text.bpe import trace_word, word_pattern
 from fledge.text.corpus import Corpus
 from fledge.text.encoding import encode_documents
+from fledge.text.spelling import spell_token
 from fledge.text.tokenizer import (
-    SPECIAL,
     Kind,
+    OwnTokenizer,
     Tokenizer,
     cut_apart,
     load_tokenizer,
@@ -92,8 +95,18 @@ def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
         f"tokens, {result['bytes_per_token']:.2f} bytes of this text a token, "
         f"{result['seconds']:.1f} s"
     )
-    show.line(f'look at it: fledge tokenizer show {config.out} text="the cat"')
+    seen = write_command("tokenizer show", config.out, text=take_word(corpus))
+    show.line(f"look at it: {seen}")
     return result
+
+
+def take_word(corpus: Corpus) -> str:
+    """The first word of the text, whose characters every tokenizer of it knows."""
+    for document in corpus.documents():
+        for chunk in document.chunks():
+            for word in chunk.split():
+                return word[:24]
+    return ""
 
 
 def check_out(folder: Path) -> None:
@@ -109,12 +122,14 @@ def check_out(folder: Path) -> None:
     if not (folder / "tokenizer.json").exists():
         return
     try:
-        load_tokenizer(folder)
+        own = isinstance(load_tokenizer(folder), OwnTokenizer)
     except UserError:
+        own = False
+    if not own:
         raise UserError(
             f"`{folder}` holds a tokenizer.json that `fledge tokenizer train` has not written: "
             "choose another `out`."
-        ) from None
+        )
 
 
 def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:
@@ -123,7 +138,7 @@ def _measure(tokenizer: Tokenizer, corpus: Corpus) -> tuple[int, int]:
     for _, ids, size in encode_documents(
         ((None, document) for document in corpus.documents()), tokenizer
     ):
-        tokens += int((ids >= len(SPECIAL)).sum())
+        tokens += int(np.isin(ids, list(tokenizer.special), invert=True).sum())
         text_bytes += size
     return tokens, text_bytes
 
@@ -193,11 +208,3 @@ def _show_steps(tokenizer: Tokenizer, text: str, show: Show) -> list[dict[str, A
             steps.append({"word": word, "merge": ranks[merge] + 1, "pieces": split})
             show.line(f"{word!r:>16}  merge {ranks[merge] + 1}: {' '.join(map(repr, split))}")
     return steps
-
-
-def spell_token(token: bytes) -> str:
-    """A token's text, or its bytes in hexadecimal where they are not whole characters."""
-    try:
-        return token.decode("utf-8")
-    except UnicodeDecodeError:
-        return f"bytes {token.hex(' ')}"

@@ -14,12 +14,15 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.evaluate.judge import Judge
 from fledge.evaluate.judging import draw_held_out, judge_answers
 from fledge.evaluate.likelihood import judge_conversations
-from fledge.hub.folder import Loaded, load_model, save_model
+from fledge.hub.folder import Loaded
+from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
-from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields
+from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
+from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields, PerhapsTaskName
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
+from fledge.recipes.training import trains_every_weight
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -31,7 +34,7 @@ from fledge.text.packed import Row
 from fledge.text.tokenizer import Tokenizer
 
 
-class TuneConfig(EarlyStopFields, AnswerFields, RowsConfig):
+class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that
     ends them, nothing else.
     """
@@ -44,7 +47,7 @@ class TuneConfig(EarlyStopFields, AnswerFields, RowsConfig):
             "`instruction` and `output`"
         ),
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "in place of data: reverse, sort, numbers, add, upper, last, words (all), or a .jsonl "
@@ -68,14 +71,16 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("tune")
     if start.new:
         config.check_epochs()
-    base = load_model(config.base)
+    base, config = config.load_base(config.base)
     lessons = read_lessons(config, base, show)
     config = config.with_epochs(lessons.size, config.rows_per_step, config.source, show)
-    with start.begin(config, parents=[config.base], data=[config.source]) as course:
+    only_begins = trains_every_weight(base.network)
+    read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
+    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         speed = course.settle_speed(config, policy, typical)
-        course.say(f"{config.base} on {config.source}, {speed.precision}")
+        course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.precision}")
         sampler = ConversationRows(
             lessons.rows, rows_per_step=config.rows_per_step, seed=config.seed,
             window=config.window, rows_in_all=config.rows_in_all(lessons.size),
@@ -88,10 +93,10 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
             stop_at=config.stop_at_exact_match if lessons.task else None,
             beside={"judge": lessons.task},
         )  # fmt: skip
-        save_model(course.run.model_folder, base.network, base.tokenizer)
+        base.save(course.run.model_folder)
         return course.finish(
             figures={judge.logged: judge.logged}, held_out=judge.items,
-            censuses=lessons.censuses, then=f"fledge chat base={course.run.folder}",
+            censuses=lessons.censuses, then=write_command("chat", base=course.run.folder),
         )  # fmt: skip
 
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fledge.engine.engine import Engine
 from fledge.errors import UserError
-from fledge.hub.folder import Loaded, load_model
+from fledge.hub.folder import Loaded
 from fledge.log_prob import Decoding
+from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.generate import generate
 from fledge.seeds import generator_for
@@ -48,8 +49,10 @@ class ChatConfig(BaseModel):
 
 
 def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
-    """Reads lines from standard input, so a pipe can talk too."""
-    model = load_model(config.base)
+    """Reads lines from standard input, so a pipe can talk too. Raises UserError for what is no
+    model, and for one whose weights are no numbers.
+    """
+    model = load_sound_model(config.base)
     policy = model.policy().with_rule(
         Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
     )
@@ -124,7 +127,7 @@ def answer(
         show.say(characters.decode(tokenizer.decode_bytes([token])))
 
     [completion] = generate(
-        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.end,
+        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.ends,
         generator=generator, on_token=appear, engine=engine,
     )  # fmt: skip
     show.line(characters.decode(b"", final=True))

@@ -12,11 +12,12 @@ from pydantic import ConfigDict, Field
 from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
-from fledge.hub.folder import Loaded, load_model
-from fledge.recipes.language.judge_fields import JudgeFields, LengthFields
+from fledge.hub.folder import Loaded
+from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import TextFields
+from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.tasks.named import draw_questions
 from fledge.text.documents import AnyDocument
@@ -39,7 +40,7 @@ class EvaluateConfig(LengthFields, JudgeFields, ReadingFields, TextFields):
     whole: bool = Field(
         default=False, description="measure on all of the text, not on its held-out test part"
     )
-    task: str | None = Field(
+    task: PerhapsTaskName = Field(
         default=None,
         description=(
             "reverse, sort, numbers, add, upper, last, words, or a .jsonl or .py of your own"
@@ -58,7 +59,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
-    model = load_model(config.base)
+    model = load_sound_model(config.base)
     figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
         corpus = config.read(config.data, show.line)

@@ -23,7 +23,7 @@ from fledge.runs.atomic import write_bytes
 from fledge.runs.show import Show
 from fledge.runs.whole_folder import find_place
 from fledge.seeds import seed_for
-from fledge.worlds.make import make_world
+from fledge.worlds.make import make_world, name_of
 
 
 class PlayConfig(BaseModel):
@@ -54,8 +54,10 @@ class PlayConfig(BaseModel):
     )
 
 
-def play(config: PlayConfig, show: Show) -> dict[str, Any]:
-    """Raises UserError for a run without an agent, a world that is not here or fails, and a film
+def play(config: PlayConfig, show: Show, world: Any = None) -> dict[str, Any]:
+    """world: where the run's was an object of Python's, that object.
+
+    Raises UserError for a run without an agent, a world that is not here or fails, and a film
     that cannot be made.
     """
     if config.film is not None and config.film.suffix not in (".png", ".html"):
@@ -63,13 +65,14 @@ def play(config: PlayConfig, show: Show) -> dict[str, Any]:
             f"film={config.film} was given: a film is an animated .png, or an .html page with it."
         )
     run, folder = find_agent(config.run, config.which)
-    with closing(make_world(run.config["world"], config.episodes)) as world:
-        built, card = load_built(run, folder, world, torch.device("cpu"))
-        agent = Agent(built, world, card, seed_for(config.seed, "actor", "play"))
+    given = run.config["world"] if world is None else world
+    with closing(make_world(given, config.episodes)) as made:
+        built, card = load_built(run, folder, made, torch.device("cpu"))
+        agent = Agent(built, made, card, seed_for(config.seed, "actor", "play"))
         acts = built.player.best if config.deterministic else agent.draw
-        played = play_episodes(world, acts, seed_for(config.seed, "evaluation", "play"))
+        played = play_episodes(made, acts, seed_for(config.seed, "evaluation", "play"))
         if config.film is not None:
-            shoot(config, run.config["world"], acts, show)
+            shoot(config, given, acts, show)
     low, high = played.interval
     result = {
         "verb": "play",
@@ -98,7 +101,7 @@ def play(config: PlayConfig, show: Show) -> dict[str, Any]:
     return result
 
 
-def shoot(config: PlayConfig, world: str, acts: Any, show: Show) -> None:
+def shoot(config: PlayConfig, world: Any, acts: Any, show: Show) -> None:
     """One episode as a file."""
     assert config.film is not None
     made, why = film(world, acts, seed=seed_for(config.seed, "evaluation", "play film"))
@@ -107,7 +110,7 @@ def shoot(config: PlayConfig, world: str, acts: Any, show: Show) -> None:
     content = encode_animation(made.frames, made.seconds)
     if config.film.suffix == ".html":
         picture = base64.b64encode(content).decode("ascii")
-        title = escape(f"{config.run} in {world}: return {made.earned:.1f}")
+        title = escape(f"{config.run} in {name_of(world)}: return {made.earned:.1f}")
         content = (
             f'<!doctype html><meta charset="utf-8"><title>{title}</title><p>{title}</p>'
             f'<img alt="{title}" src="data:image/png;base64,{picture}">\n'

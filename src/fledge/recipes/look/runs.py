@@ -19,6 +19,7 @@ from fledge.report.figures import (
     format_duration,
     format_size,
     format_value,
+    read_latest,
     spell_name,
 )
 from fledge.runs.folder import Run, find_runs
@@ -72,24 +73,15 @@ def runs(config: RunsConfig, show: Show) -> dict[str, Any]:
 
 
 def _read_row(run: Run, root: Path) -> dict[str, Any]:
-    logged = run.part(run.metrics.rows, [])
+    latest, steps = run.part(lambda: read_latest(run.metrics.each()), ({}, 0))
     run.part(lambda: run.summary, None)
-    figure = choose_headline(logged)
+    figure = choose_headline(latest)
     return {
         "run": os.path.relpath(run.folder, root),
         "verb": run.verb,
         "finished": run.finished,
         "damage": list(run.damage),
-        "steps": int(
-            max(
-                (
-                    row.get("world_steps", row["step"])
-                    for row in logged
-                    if row.get("step") is not None
-                ),
-                default=0,
-            )
-        ),
+        "steps": steps,
         "figure": figure[0] if figure else None,
         "value": figure[1] if figure else None,
         "started": run.lineage.get("started"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +24,11 @@ from fledge.engine.stop_strings import cut
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding
+from fledge.policy import TokenPolicy
+from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
+from fledge.text.tokenizer import Tokenizer
 
 
 def _parse_texts(value: Any) -> Any:
@@ -126,20 +130,16 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     contradict each other.
     """
     check(config)
-    model = load_model(config.base)
+    # of a server's model the folder gives no more than the tokenizer
+    model = load_model(config.base) if config.server else load_sound_model(config.base)
     tokenizer = model.tokenizer
     request = make_request(config, model)
     began = time.perf_counter()
-    completions, figures = complete(config, model, request)
+    [completions], figures = complete(config, model, [request])
     seconds = time.perf_counter() - began
-    wrong = [one.error for one in completions if one.error]
-    if wrong:
-        raise UserError(wrong[0])
     said = []
     for one in completions:
-        text = cut(tokenizer.decode_bytes(one.tokens), config.stop).decode(
-            "utf-8", errors="replace"
-        )
+        text = spell(tokenizer, one, config.stop)
         told = {
             "completion": text,
             "tokens": len(one.tokens),
@@ -198,11 +198,11 @@ def check(config: SampleConfig) -> None:
 def make_request(config: SampleConfig, model: Loaded) -> Request:
     tokenizer = model.tokenizer
     ids = (
-        [tokenizer.begin, *tokenizer.encode(config.prompt)]
+        [*tokenizer.prefix, *tokenizer.encode(config.prompt)]
         if config.raw
         else encode_prompt(tokenizer, config.prompt)
     )
-    stop, constraint = frozenset({tokenizer.end}), None
+    stop, constraint = tokenizer.ends, None
     if config.regex is not None:
         constraint = regex(config.regex, spell_tokens(model), stop)
     elif config.choices is not None:
@@ -227,54 +227,84 @@ def make_request(config: SampleConfig, model: Loaded) -> Request:
 
 def spell_tokens(model: Loaded) -> list[bytes]:
     """The bytes of each token of the network, which may have more than the tokenizer knows."""
-    known = model.tokenizer.vocabulary
-    return known + [b""] * (model.network.config.vocab_size - len(known))
+    rows = model.network.config.vocab_size
+    known = model.tokenizer.vocabulary[:rows]
+    return known + [b""] * (rows - len(known))
+
+
+def spell(tokenizer: Tokenizer, completion: Completion, stop: Sequence[str]) -> str:
+    """The text of a completion, as far as the first stop text."""
+    said = tokenizer.decode_bytes(completion.tokens)
+    return cut(said, tuple(stop)).decode("utf-8", errors="replace")
 
 
 def complete(
-    config: SampleConfig, model: Loaded, request: Request
-) -> tuple[list[Completion] | list[Hypothesis], dict[str, float]]:
-    """`samples` completions, the way the config asks for, and figures of that way."""
+    config: SampleConfig, model: Loaded, requests: Sequence[Request]
+) -> tuple[Sequence[Sequence[Completion]], dict[str, float]]:
+    """`samples` completions of each request, the way the config asks for, and figures of that way.
+
+    Raises UserError for a request that cannot be answered.
+    """
     policy, tokenizer = model.policy(), model.tokenizer
-    drawn = max(config.samples, config.best_of)
-    requests = [dataclasses.replace(request, sample=i) for i in range(drawn)]
     if config.beams > 1:
-        [completions] = beam_search(
-            policy, [request], width=config.beams, n_best=config.samples,
+        hypotheses = beam_search(
+            policy, requests, width=config.beams, n_best=config.samples,
             length_penalty=config.length_penalty, precision=config.precision,
         )  # fmt: skip
-        return completions, {}
+        refuse_errors([one for several in hypotheses for one in several])
+        return hypotheses, {}
+    drawn = max(config.samples, config.best_of)
+    every = [
+        dataclasses.replace(one, sample=one.sample + i) for one in requests for i in range(drawn)
+    ]
+    figures: dict[str, float] = {}
     if config.server is not None:
         sizes = model.network.config
         outside = OutsideEngine(
             config.server, config.served_model, vocab_size=sizes.vocab_size, context=sizes.context
         )
-        return outside.run(requests), {}
-    if config.lookup or config.draft is not None:
-        draft = None if config.draft is None else load_model(config.draft)
-        if draft is not None and draft.tokenizer.fingerprint() != tokenizer.fingerprint():
-            raise UserError(
-                f"the draft {config.draft} has another tokenizer than {config.base}: it cannot "
-                "guess for it."
-            )
-        speculator = Speculator(
+        completions = outside.run(every)
+    elif config.lookup or config.draft is not None:
+        speculator = make_speculator(config, policy, tokenizer)
+        completions = speculator.run(every)
+        figures = {"guessed": speculator.proposed, "accepted": speculator.accepted}
+    else:
+        # A cache for what is said here: some models promise contexts of millions of tokens.
+        longest = max(len(one.prompt) for one in requests)
+        positions = min(longest + config.max_new_tokens, model.network.config.context)
+        engine = Engine(
             policy,
-            draft=None if draft is None else draft.policy(),
-            ahead=config.ahead,
+            slots=min(64, len(every)),
+            positions=positions,
             precision=config.precision,
+            vocabulary=spell_tokens(model),
         )
-        completions = speculator.run(requests)
-        return completions, {"guessed": speculator.proposed, "accepted": speculator.accepted}
-    # A cache for what is said here: some models promise contexts of millions of tokens.
-    positions = min(len(request.prompt) + config.max_new_tokens, model.network.config.context)
-    engine = Engine(
-        policy,
-        slots=min(64, drawn),
-        positions=positions,
-        precision=config.precision,
-        vocabulary=spell_tokens(model),
-    )
-    completions = engine.run(requests)
+        completions = engine.run(every)
+    refuse_errors(completions)
+    answered = [completions[a : a + drawn] for a in range(0, len(completions), drawn)]
     if config.best_of > 1:
-        completions.sort(key=lambda one: -sum(one.raw_logp))
-    return completions[: config.samples], {}
+        answered = [sorted(each, key=lambda one: -sum(one.raw_logp)) for each in answered]
+    return [each[: config.samples] for each in answered], figures
+
+
+def refuse_errors(completions: Sequence[Completion]) -> None:
+    """Raises UserError with the first that says why a request could not be answered."""
+    for one in completions:
+        if one.error:
+            raise UserError(one.error)
+
+
+def make_speculator(config: SampleConfig, policy: TokenPolicy, tokenizer: Tokenizer) -> Speculator:
+    """Raises UserError for a draft that reads other tokens."""
+    draft = None if config.draft is None else load_sound_model(config.draft)
+    if draft is not None and draft.tokenizer.fingerprint() != tokenizer.fingerprint():
+        raise UserError(
+            f"the draft {config.draft} has another tokenizer than {config.base}: it cannot guess "
+            "for it."
+        )
+    return Speculator(
+        policy,
+        draft=None if draft is None else draft.policy(),
+        ahead=config.ahead,
+        precision=config.precision,
+    )

@@ -1,0 +1,1 @@
+"""The front door for Python: the verbs as functions, models that speak, runs as objects."""

@@ -1,0 +1,131 @@
+"""A run in Python: its model, its figures, a picture of them, and the folder that holds it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fledge.errors import UserError
+from fledge.front.model import Model
+from fledge.front.picture import draw
+from fledge.front.reward_model import RewardModel
+from fledge.hub.folder import load_model, load_reward_model
+from fledge.recipes.control.agents import load_agent
+from fledge.report.figures import choose_headline, format_value, read_latest
+from fledge.report.report import write_report
+from fledge.runs.folder import Run
+
+
+class Metrics(list[dict[str, Any]]):
+    """The rows of metrics.jsonl: the figures of a step each, evaluations in rows of their own."""
+
+    def column(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) of one figure, wherever it was logged. Raises UserError for one that never
+        was.
+        """
+        pairs = [(row["step"], row[name]) for row in self if row.get(name) is not None]
+        if not pairs:
+            known = ", ".join(sorted({key for row in self for key in row} - {"step"}))
+            raise UserError(f"there is no figure `{name}` here: there are {known or 'none'}.")
+        return pairs
+
+    def to_pandas(self) -> Any:
+        """A pandas DataFrame, a row a step. Raises UserError where pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            raise UserError(
+                "to_pandas() needs pandas, which is not installed: pip install pandas, or read the "
+                "rows as they are, a list of dicts."
+            ) from None
+        return pandas.DataFrame(list(self))
+
+
+class TrainedRun:
+    """What a verb that trains returns; `fledge.open_run` gives that of a folder.
+
+    notes: the lines that the command line would have printed while it ran, one string.
+    """
+
+    def __init__(
+        self, folder: Path, *, notes: str = "", given: Mapping[str, Any] | None = None
+    ) -> None:
+        """given: what was given as an object of Python's, by its field. Raises UserError where
+        `folder` is no run.
+        """
+        self.folder, self.notes, self.given = folder, notes, dict(given or {})
+        self._run = Run.open(folder)
+        self._model: Any = None
+
+    @property
+    def verb(self) -> str:
+        return self._run.verb
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Every field with the value that it had."""
+        return self._run.config
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What it came to: figures before and after, those of the test part. Raises UserError for a
+        run that is not finished.
+        """
+        found = self._run.summary
+        if found is None:
+            raise UserError(
+                f"{self.folder} is not finished, and has no summary yet: "
+                f"fledge.resume({str(self.folder)!r}) finishes it."
+            )
+        return found
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures of every step so far."""
+        return Metrics(self._run.metrics.rows())
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        """What the model said in evaluations."""
+        return self._run.samples.rows()
+
+    @property
+    def model(self) -> Any:
+        """A `Model`; of `control` the agent, of `reward` the reward model. Loaded when it is first
+        asked for.
+        """
+        if self._model is None:
+            if self.verb == "control":
+                self._model = load_agent(self.folder, world=self.given.get("world"))
+            elif self.verb == "reward":
+                self._model = RewardModel(*load_reward_model(self.folder))
+            else:
+                self._model = Model(load_model(self.folder))
+        return self._model
+
+    def plot(self, *names: str) -> Any:
+        """A picture of these figures over the steps, by default of those that matter most: a
+        matplotlib Figure where that is installed, else an SVG that a notebook shows.
+        """
+        return draw(self.metrics, names, f"{self.verb}: {self.folder}")
+
+    def report(self, out: str | Path | None = None) -> Path:
+        """Write its page, which opens in a browser without a network; where it lies."""
+        return write_report(self.folder, None if out is None else Path(out))
+
+    @property
+    def headline(self) -> str:
+        """The figure that matters most, in words; empty where nothing was judged yet."""
+        figure = choose_headline(read_latest(self.metrics)[0])
+        return f"{figure[0].replace('_', ' ')} {format_value(*figure)}" if figure else ""
+
+    def __repr__(self) -> str:
+        steps = self.summary.get("steps") if self._run.finished else None
+        said = [
+            self.verb,
+            f"{steps:,} steps" if steps is not None else "" if self._run.finished else "unfinished",
+            self.headline.replace("\u00a0", " "),
+            str(self.folder),
+        ]
+        return f"TrainedRun({', '.join(filter(None, said))})"

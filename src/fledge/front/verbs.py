@@ -1,0 +1,277 @@
+"""Every verb of the command line as a function: keyword arguments are its fields.
+
+`fledge.align(model, task="reverse", steps=50)` does what `fledge align base=… task=reverse
+steps=50` does. Where a field takes a file, rows may be given as a list of dicts, running text as a
+list of strings; where it takes a run or a model folder, a `Model` or a `TrainedRun`. Nothing is
+printed unless verbose=True. `fledge VERB --help` says what each field means, `help(fledge.align)`
+names them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fledge.front.given import Task
+    from fledge.front.model import Model
+    from fledge.front.reward_model import RewardModel
+    from fledge.front.trained_run import TrainedRun
+    from fledge.text.tokenizer import Tokenizer
+
+    Folder = str | Path
+    Speaks = Folder | Model | TrainedRun
+    Rows = Folder | Iterable[Any]  # dicts, or a DataFrame
+    Texts = Folder | Sequence[str]
+    Prompts = Folder | Sequence[str | Mapping[str, Any]]
+    Reward = Callable[..., Any]
+    TaskLike = str | Rows | Task
+
+
+def pretrain(data: Texts = "python", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Train a language model on raw text, a file, a folder or a list of strings, by next-token
+    likelihood: −Σ_t log π(x_t | x_<t), the mean over the tokens of a step.
+
+    fields: as of `fledge pretrain`, such as model="mini", steps=2000, tokenizer="bytes".
+    """
+    return run_verb("pretrain", {"data": data, **fields}, verbose)
+
+
+def tune(
+    base: Speaks, data: Rows | None = None, *, verbose: bool = False, **fields: Any
+) -> TrainedRun:
+    """Tune a model on conversations: −log π of the assistant's tokens and of the token that ends
+    them, nothing else.
+
+    data: {"prompt", "completion"}, {"messages"}, … a row; or task="reverse" in its place.
+    """
+    return run_verb("tune", {"base": base, **_given(data=data), **fields}, verbose)
+
+
+def reward(
+    base: Speaks, data: Rows | None = None, *, verbose: bool = False, **fields: Any
+) -> TrainedRun:
+    """Train a reward model on preferences: −log σ(r(x, chosen) − r(x, rejected)).
+
+    data: {"prompt", "chosen", "rejected"} a row.
+    """
+    return run_verb("reward", {"base": base, **_given(data=data), **fields}, verbose)
+
+
+def prefer(
+    base: Speaks, data: Rows | None = None, *, verbose: bool = False, **fields: Any
+) -> TrainedRun:
+    """Learn from preferences without a reward model; by default DPO, −log σ(β (Δ log π − Δ log
+    π_base)), where Δ is chosen minus rejected.
+
+    data: {"prompt", "chosen", "rejected"} a row; for algorithm="kto" also {"prompt", "completion",
+    "label"}.
+    """
+    return run_verb("prefer", {"base": base, **_given(data=data), **fields}, verbose)
+
+
+def distill(
+    teacher: Speaks,
+    data: Rows | Texts | None = None,
+    *,
+    verbose: bool = False,
+    **fields: Any,
+) -> TrainedRun:
+    """Teach a student what a teacher knows: KL(teacher ‖ student) at every token, or another
+    divergence (`kind`).
+
+    data: rows of conversations or running text; or task= in its place.
+    """
+    return run_verb("distill", {"teacher": teacher, **_given(data=data), **fields}, verbose)
+
+
+def align(
+    base: Speaks,
+    *,
+    prompts: Prompts | None = None,
+    reward: Reward | Folder | RewardModel | TrainedRun | None = None,
+    task: TaskLike | None = None,
+    verbose: bool = False,
+    **fields: Any,
+) -> TrainedRun:
+    """Learn from a reward: sample answers, score them, and make the better ones likelier;
+    maximises E[r(x, y)] − β KL(π ‖ π_base).
+
+    prompts with a function reward(prompt, completion) -> number (or a pair with whether it is
+    right; with a parameter `answer` it is given the row's); prompts with answers; or a task. With
+    a task, `reward` may be a reward model. algorithm="grpo", clip_low=1e-4: its settings are fields
+    too.
+    """
+    given = _given(prompts=prompts, reward=reward, task=task)
+    return run_verb("align", {"base": base, **given, **fields}, verbose)
+
+
+def control(world: Any = "CartPole-v1", *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Train an agent: maximises E[Σ_t γ^t r_t] in a world.
+
+    world: its name; or an environment of gymnasium of your own, its class or what makes one.
+    """
+    return run_verb("control", {"world": world, **fields}, verbose)
+
+
+def demo(*, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """The whole road in minutes: pre-train, tune, reward, align twice, report."""
+    return run_verb("demo", fields, verbose)
+
+
+def resume(
+    run: Folder | TrainedRun,
+    *,
+    reward: Reward | None = None,
+    world: Any = None,
+    verbose: bool = False,
+    **fields: Any,
+) -> TrainedRun:
+    """Continue a run that was stopped or killed: it ends with the same bits as if it never had
+    been.
+
+    reward, world: what the run was given as an object of Python's, given again.
+    """
+    from fledge.front.resumed import resume_run
+
+    return resume_run(run, reward=reward, world=world, verbose=verbose, fields=fields)
+
+
+def train_tokenizer(
+    data: Texts = "python", *, out: Folder = "tokenizer", verbose: bool = False, **fields: Any
+) -> Tokenizer:
+    """Train a tokenizer on text, write it into `out`, and give it: `.encode(text)`, `.decode(ids)`.
+
+    fields: as of `fledge tokenizer train`, such as kind="bpe", vocab_size=512.
+    """
+    from fledge.text.tokenizer import load_tokenizer
+
+    look_by_verb("tokenizer train", {"data": data, "out": str(out), **fields}, verbose)
+    return load_tokenizer(out)
+
+
+def show_tokenizer(tokenizer: Any, text: str = "", *, verbose: bool = False) -> dict[str, Any]:
+    """The merges that a tokenizer has learned, and how it splits a text."""
+    return look_by_verb("tokenizer show", {"tokenizer": tokenizer, "text": text}, verbose)
+
+
+def sample(
+    base: Speaks, prompt: str = "", *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """Complete a prompt; each completion with its log-probabilities. For the text alone:
+    `fledge.load(base).generate(prompt)`.
+    """
+    return look_by_verb("sample", {"base": base, "prompt": prompt, **fields}, verbose)
+
+
+def chat(base: Speaks, **fields: Any) -> dict[str, Any]:
+    """Talk to a model in the terminal, line by line. In code: `fledge.load(base).chat([…])`."""
+    return look_by_verb("chat", {"base": base, **fields}, True)
+
+
+def evaluate(
+    base: Speaks,
+    *,
+    data: Texts | None = None,
+    task: TaskLike | None = None,
+    verbose: bool = False,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Measure a model: bits per byte on text, −Σ log₂ π / bytes; exact match and score on a task's
+    test prompts.
+
+    task: a name, a file, a list of {"prompt", "answer"}, or fledge.Task(prompts, reward).
+    """
+    given = {"base": base, **_given(data=data, task=task), **fields}
+    return look_by_verb("evaluate", given, verbose)
+
+
+def play(
+    run: Folder | TrainedRun, *, world: Any = None, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """Play fresh episodes with a run's agent: what it earns, with an interval.
+
+    world: where the run's was an object of Python's, that object again.
+    """
+    from fledge.front.trained_run import TrainedRun
+    from fledge.recipes.look.play import play as played
+
+    if world is None and isinstance(run, TrainedRun):
+        world = run.given.get("world")
+    return look_by_verb("play", {"run": run, **fields}, verbose, partial(played, world=world))
+
+
+def ladder(world: Folder = "gridworld", *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """One gridworld by every method, each beside the exact answer; writes ladder.html."""
+    return look_by_verb("ladder", {"world": str(world), **fields}, verbose)
+
+
+def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Is an estimator's expected gradient the true one, Σ_y π(y) ∇ log π(y) r(y)? Summed over all
+    that could be sampled. `holds` says whether every claim does; writes verify.html.
+
+    file: a .py of your own with classes or a loss; by default everything in the package.
+    """
+    return look_by_verb("verify", {**_given(file=file), **fields}, verbose)
+
+
+def report(
+    run: Folder | TrainedRun, out: Folder | None = None, *, verbose: bool = False
+) -> dict[str, Any]:
+    """Write a run's page, or that of a folder of runs: report.html, which opens offline."""
+    return look_by_verb("report", {"run": run, **_given(out=out)}, verbose)
+
+
+def export(run: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """Write a model for other programs: format="hf", "merged", "peft" or "gguf"."""
+    return look_by_verb("export", {"run": run, **fields}, verbose)
+
+
+def show_sampling(
+    base: Speaks | None = None, *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """A page on decoding rules: what each does to a distribution, of a model if one is given."""
+    return look_by_verb("show sampling", {**_given(base=base), **fields}, verbose)
+
+
+def show_rope(
+    base: Speaks | None = None, *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """A page on rotary positions: how they turn, what theta and scaling change."""
+    return look_by_verb("show rope", {**_given(base=base), **fields}, verbose)
+
+
+def show_attention(base: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page on attention: which token looks at which, by layer and head."""
+    return look_by_verb("show attention", {"base": base, **fields}, verbose)
+
+
+def show_merges(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """A page on byte-pair encoding: learned on a text, step by step."""
+    return look_by_verb("show merges", fields, verbose)
+
+
+def runs(root: Folder = "runs", *, verbose: bool = False) -> dict[str, Any]:
+    """The runs under a folder: what each is, how far it came, which run it started from."""
+    return look_by_verb("runs", {"root": root}, verbose)
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Those that are not None: a field that is not given has its default."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def run_verb(name: str, fields: Mapping[str, Any], verbose: bool) -> TrainedRun:
+    from fledge.front.call import run
+
+    return run(name, fields, verbose=verbose)
+
+
+def look_by_verb(
+    name: str, fields: Mapping[str, Any], verbose: bool, ask: Callable[..., Any] | None = None
+) -> dict[str, Any]:
+    from fledge.front.call import look
+
+    return look(name, fields, verbose=verbose, ask=ask)

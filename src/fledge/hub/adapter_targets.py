@@ -1,0 +1,97 @@
+"""Which matrices of a network an adapter may stand beside, by the names that its Hugging Face
+family has for them, and which of them a user means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+from fledge.errors import UserError
+from fledge.hub.families import family_of
+from fledge.models.language.adapters import Target
+
+ALL_LINEAR = "all-linear"
+_WEIGHT = ".weight"
+
+
+class Places(NamedTuple):
+    """linear: the name of every linear layer in the network's blocks, and which rows of it are
+    which module of theirs. whole: every parameter of ours that is one of theirs, by their module.
+    """
+
+    linear: dict[str, list[Target]]
+    whole: dict[str, list[str]]
+
+
+def list_places(network: nn.Module) -> Places:
+    """Raises UserError for a network of no family."""
+    linear: dict[str, list[Target]] = {}
+    whole: dict[str, list[str]] = {}
+    held = dict(network.named_parameters())
+    for weight in family_of(network).weights(network.config):
+        if weight.ours not in held:
+            continue
+        module = weight.ours.removesuffix(_WEIGHT)
+        inside = weight.ours.startswith("blocks.") and weight.ours.endswith(_WEIGHT)
+        if inside and isinstance(network.get_submodule(module), nn.Linear):
+            if weight.layout is not None and weight.theirs[0][1] == tuple(held[weight.ours].shape):
+                continue  # rows in another order, in which an adapter's would have to be
+            start, targets = 0, []
+            for name, shape in weight.theirs:
+                # A layout that turns a matrix around (GPT-2's) has one name.
+                rows = shape[0] if weight.layout is None else len(held[weight.ours])
+                targets.append(Target(name.removesuffix(_WEIGHT), start, start + rows))
+                start += rows
+            linear[module] = targets
+        if len(weight.theirs) == 1:
+            ((name, _),) = weight.theirs
+            whole.setdefault(name.rpartition(".")[0], []).append(weight.ours)
+    return Places(linear, whole)
+
+
+def choose_targets(places: Places, modules: Sequence[str], place: str) -> dict[str, list[Target]]:
+    """Of every linear layer those targets that are meant: by the end of their name, as PEFT has
+    it; `all-linear` are all of them.
+
+    place: what is named where a module is none. Raises UserError.
+    """
+    every = [target.name for targets in places.linear.values() for target in targets]
+    for module in modules:
+        if module != ALL_LINEAR and not any(ends_with(name, module) for name in every):
+            known = sorted({name.rpartition(".")[2] for name in every})
+            raise UserError(
+                f"{place} names {module!r}, which is no matrix of this model: give some of "
+                f"{', '.join(known)}, or {ALL_LINEAR} for all of them."
+            )
+    return {
+        layer: [target for target in targets if _is_meant(target.name, modules)]
+        for layer, targets in places.linear.items()
+    }
+
+
+def choose_trained(places: Places, modules: Sequence[str], place: str) -> list[str]:
+    """The parameters of modules that learn whole, beside the adapters. Raises UserError."""
+    chosen: list[str] = []
+    for module in modules:
+        meant = [ours for name, all_ours in places.whole.items() for ours in all_ours
+                 if ends_with(name, module)]  # fmt: skip
+        if not meant:
+            known = sorted({name.rpartition(".")[2] for name in places.whole})
+            raise UserError(
+                f"{place} names {module!r}, which is no module of this model that can learn "
+                f"whole: give some of {', '.join(known)}."
+            )
+        chosen += meant
+    return list(dict.fromkeys(chosen))
+
+
+def ends_with(name: str, module: str) -> bool:
+    """Whether a module's name is `module`, or ends with it after a dot."""
+    return name == module or name.endswith(f".{module}")
+
+
+def _is_meant(name: str, modules: Sequence[str]) -> bool:
+    return any(module == ALL_LINEAR or ends_with(name, module) for module in modules)

@@ -1,0 +1,164 @@
+"""A model as one GGUF file: opened as a folder of its Hugging Face family would be, and written so
+that llama.cpp says the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from fledge.errors import UserError
+from fledge.hub.families import family_of
+from fledge.hub.gguf_architectures import Architecture
+from fledge.hub.gguf_blocks import BY_NAME, BlockType
+from fledge.hub.gguf_config import (
+    ROPE_FACTORS,
+    choose_architecture,
+    find_architecture,
+    list_factors,
+    read_config,
+    write_config,
+)
+from fledge.hub.gguf_file import GgufFile, uint32, write_gguf
+from fledge.hub.gguf_tokenizer import read_tokenizer, to_files, write_tokenizer
+from fledge.hub.stored_weights import Held, StoredWeights
+from fledge.hub.weights_file import to_hugging_face
+from fledge.text.foreign import ForeignTokenizer
+from fledge.text.foreign_files import ForeignFiles
+from fledge.text.interface import Tokenizer
+
+_NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
+_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
+
+
+class GgufWeights(StoredWeights):
+    """The tensors of a file, by the names and in the order of their Hugging Face family."""
+
+    def __init__(self, file: GgufFile, kind: Architecture, config: Mapping[str, Any]) -> None:
+        self._file, self._kind, self._config = file, kind, config
+        header = {}
+        for name in self._list_names():
+            ours = kind.name_tensor(name)
+            if ours in file.tensors:
+                header[name] = Held("F32", file.tensors[ours].shape, file.path, ours)
+        used = {held.name for held in header.values()} | {ROPE_FACTORS}
+        # What has no name here is said by its own, as a weight too many.
+        for name in file.tensors.keys() - used:
+            header[name] = Held("F32", file.tensors[name].shape, file.path, name)
+        super().__init__(file.path, header)
+
+    def _list_names(self) -> Iterator[str]:
+        yield from ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
+        # No more layers than there are tensors: the number in the header may be any.
+        for layer in range(min(self._config["num_hidden_layers"], len(self._file.tensors))):
+            for part in self._kind.block:
+                yield from (f"model.layers.{layer}.{part}.{leaf}" for leaf in ("weight", "bias"))
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor = self._file.read(self.header[name].name)
+        heads, kv_heads = (self._config[f"num_{who}_heads"] for who in ("attention", "key_value"))
+        return self._kind.restore(name, tensor, heads, kv_heads)
+
+
+class Opened(NamedTuple):
+    """What a GGUF file holds: config.json, weights and a tokenizer."""
+
+    config: dict[str, Any]
+    weights: GgufWeights
+    tokenizer: Tokenizer
+
+
+def open_gguf(path: Path) -> Opened:
+    """Raises UserError for a file that is none, is damaged, or is of another architecture."""
+    file = GgufFile(path)
+    kind = find_architecture(file)
+    config = read_config(file, kind)
+    return Opened(config, GgufWeights(file, kind, config), _open_tokenizer(file))
+
+
+def _open_tokenizer(file: GgufFile) -> Tokenizer:
+    written, config, ends = read_tokenizer(file.fields, file.path)
+    template = config.get("chat_template")
+    return ForeignTokenizer(
+        ForeignFiles(
+            folder=file.path,
+            kept=to_files(written, config),
+            tokenizer=written,
+            named={name: config[name] for name in _NAMED if name in config},
+            additional=(),
+            ends=tuple(ends),
+            pad=None,
+            templates={} if template is None else {"default": template},
+        )
+    )
+
+
+def _describe_tokenizer(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
+    """By its files, as another program would read them."""
+    with TemporaryDirectory() as place:
+        tokenizer.save(place)
+        file, config = (json.loads((Path(place) / name).read_bytes())
+                        for name in ("tokenizer.json", "tokenizer_config.json"))  # fmt: skip
+        template = Path(place) / "chat_template.jinja"
+        if template.is_file():
+            config["chat_template"] = template.read_text(encoding="utf-8")
+    return write_tokenizer(file, config, tokenizer.config_ids(), rows)
+
+
+def is_gguf(path: Path) -> bool:
+    return path.suffix == ".gguf" and path.is_file()
+
+
+def save_gguf(
+    path: Path, network: Any, tokenizer: Tokenizer, kind: str = "F16", name: str = ""
+) -> None:
+    """Write and sync a file beside, then rename it.
+
+    kind: of matrices, one of `gguf_blocks.WRITTEN`; vectors stay in float32. Raises UserError for
+    what a GGUF file cannot say, OSError with the earlier file intact.
+    """
+    family, c = family_of(network), network.config
+    architecture = choose_architecture(c.family or family.model_type, "the model")
+    fields: dict[str, Any] = {
+        "general.architecture": architecture.name,
+        "general.type": "model",
+        "general.name": name or architecture.name,
+        "general.file_type": uint32(_FILE_TYPES[kind]),
+        "general.quantization_version": uint32(2),
+        **write_config(c, architecture),
+        **_describe_tokenizer(tokenizer, c.vocab_size),
+    }
+    tensors: list[tuple[str, Tensor, BlockType]] = []
+    if c.scaling.kind == "llama3":
+        factors = list_factors(c.rope_theta, c.head_width, c.scaling).float()
+        tensors.append((ROPE_FACTORS, factors, BY_NAME["F32"]))
+    for theirs, tensor in to_hugging_face(network, family):
+        ours = architecture.name_tensor(theirs)
+        if ours is None:
+            raise UserError(
+                f"the model has {theirs}, which a {architecture.name} file has no name for: export "
+                "it with format=hf."
+            )
+        converted = architecture.convert(theirs, tensor, c.heads, c.kv_heads)
+        tensors.append((ours, converted, choose_type(converted, kind)))
+    beside = path.with_name(f".{path.name}.partial")
+    try:
+        write_gguf(beside, fields, tensors)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def choose_type(tensor: Tensor, kind: str) -> BlockType:
+    """Vectors are few numbers and matter much; a row that is no whole number of blocks stays in
+    float16.
+    """
+    wanted = BY_NAME[kind]
+    if tensor.ndim < 2:
+        return BY_NAME["F32"]
+    return wanted if tensor.shape[-1] % wanted.numbers == 0 else BY_NAME["F16"]

@@ -1,0 +1,206 @@
+"""Low-rank adapters on the matrices of a network: LoRA (Hu et al. 2022, eq. 3), rank-stabilised
+(Kalajdzievski 2023) and weight-decomposed (DoRA, Liu et al. 2024, eq. 5).
+
+A matrix of ours may be several of a Hugging Face model's, fused: each of these, a `Target`, has an
+adapter of its own, so that they go in and out as PEFT's do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fledge.models.language.frozen_weights import FrozenMatrix, FrozenWeights, freeze_matrix
+from fledge.weights_version import raise_version
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """W' = W + s·B A, with A [r, I], B [O, r], and s = α/r, or α/√r when rank-stabilised.
+
+    dora: W' is scaled row by row to a learned magnitude, ‖W'_i‖ = m_i. dropout: of x before A.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    stabilised: bool = False
+    dora: bool = False
+    dropout: float = 0.0
+
+    @property
+    def scale(self) -> float:
+        return self.alpha / (math.sqrt(self.rank) if self.stabilised else self.rank)
+
+
+LORA = LoRA()
+
+
+class Target(NamedTuple):
+    """One matrix of a Hugging Face model, as rows `start` to `end` of one of ours."""
+
+    name: str  # model.layers.0.self_attn.q_proj
+    start: int
+    end: int
+
+
+class LowRank(nn.Module):
+    """The adapter of one target.
+
+    weight: what it counts for; 1, unless several are mixed. magnitude: DoRA's m, else None.
+    """
+
+    def __init__(self, target: Target, width: int, settings: LoRA, like: Tensor) -> None:
+        super().__init__()
+        self.target, self.settings, self.weight = target, settings, 1.0
+        rows = target.end - target.start
+        self.down = nn.Parameter(like.new_empty(settings.rank, width))  # A [r, I]
+        self.up = nn.Parameter(like.new_zeros(rows, settings.rank))  # B [O, r]
+        self.magnitude: nn.Parameter | None = None
+
+    def reset(self, generator: torch.Generator | None) -> None:
+        """A uniform in ±1/√I, B = 0: the network says what it said."""
+        bound = 1 / math.sqrt(self.down.shape[1])
+        with torch.no_grad():
+            self.down.uniform_(-bound, bound, generator=generator)
+            self.up.zero_()
+
+    def update(self) -> Tensor:
+        """s·B A.  [O, I]"""
+        return (self.settings.scale * self.weight) * (self.up @ self.down)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., I] -> [..., O]"""
+        if self.training and self.settings.dropout:
+            x = F.dropout(x, self.settings.dropout)
+        low = F.linear(F.linear(x, self.down), self.up)
+        return low * (self.settings.scale * self.weight)
+
+
+class AdaptedLinear(nn.Module):
+    """A frozen matrix and its adapters, in place of an `nn.Linear`.  [..., I] -> [..., O]"""
+
+    def __init__(self, base: nn.Linear, kind: FrozenWeights) -> None:
+        super().__init__()
+        self.out_features, self.in_features = base.weight.shape
+        self.base: FrozenMatrix = freeze_matrix(base.weight, kind)
+        self.dtype = torch.promote_types(base.weight.dtype, torch.float32)  # of adapters, of sums
+        bias = base.bias
+        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+        self.adapters: Any = nn.ModuleList()
+
+    @torch.no_grad()
+    def add(
+        self, target: Target, settings: LoRA, generator: torch.Generator | None = None
+    ) -> LowRank:
+        """An adapter on some rows: none has two."""
+        adapter = LowRank(target, self.in_features, settings, self.base.restore(self.dtype)[:0])
+        adapter.reset(generator)
+        if settings.dora:
+            rows = self.base.restore(adapter.down.dtype)[target.start : target.end]
+            adapter.magnitude = nn.Parameter(rows.norm(dim=1))
+        self.adapters.append(adapter)
+        return adapter
+
+    def merge(self) -> nn.Linear:
+        merged = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None)
+        merged.weight = nn.Parameter(self.weight)
+        if self.bias is not None:
+            merged.bias = nn.Parameter(self.bias.detach())
+        return merged
+
+    @property
+    def weight(self) -> Tensor:
+        """[O, I], the adapters merged into it: for whoever lays out weights. Not differentiable."""
+        with torch.no_grad():
+            whole = self.base.restore(self.dtype).clone()
+            for adapter in self.adapters:
+                rows = slice(adapter.target.start, adapter.target.end)
+                whole[rows] += adapter.update()
+                if adapter.magnitude is not None:
+                    whole[rows] *= (adapter.magnitude / whole[rows].norm(dim=1))[:, None]
+            return whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.base(x)
+        pieces, end = [], 0
+        for adapter in self.adapters:
+            rows = slice(adapter.target.start, adapter.target.end)
+            pieces.append(y[..., end : rows.start])
+            pieces.append(self._adapt(adapter, x, y[..., rows], rows))
+            end = rows.stop
+        if pieces:
+            y = torch.cat([*pieces, y[..., end:]], dim=-1)
+        return y if self.bias is None else y + self.bias
+
+    def _adapt(self, adapter: LowRank, x: Tensor, y: Tensor, rows: slice) -> Tensor:
+        moved = y + adapter(x).to(y.dtype)
+        if adapter.magnitude is None:
+            return moved
+        # The norm is a constant in the gradient, as the paper has it (§4.3).
+        with torch.no_grad():
+            whole = self.base.restore(adapter.down.dtype)[rows] + adapter.update()
+            norm = whole.norm(dim=1)  # [O]
+        return moved * (adapter.magnitude / norm).to(y.dtype)
+
+
+def adapt_network(
+    network: nn.Module,
+    chosen: Mapping[str, Sequence[Target]],
+    trained: Sequence[str] = (),
+    *,
+    settings: LoRA = LORA,
+    weights: FrozenWeights = "fp32",
+    generator: torch.Generator | None = None,
+) -> None:
+    """Freeze the network in place, hold its matrices in `weights`, and put adapters beside them.
+
+    chosen: the name of every linear layer that is frozen, and which rows of it are adapted.
+    trained: names of parameters that go on learning whole. generator: where the adapters begin.
+    """
+    network.requires_grad_(False)
+    for name in trained:
+        network.get_parameter(name).requires_grad_(True)
+    for layer, targets in chosen.items():
+        parent, _, own = layer.rpartition(".")
+        whole = network.get_submodule(layer)
+        assert isinstance(whole, nn.Linear)
+        linear = AdaptedLinear(whole, weights)
+        for target in targets:
+            linear.add(target, settings, generator)
+        setattr(network.get_submodule(parent), own, linear)
+    raise_version(network)
+
+
+def list_adapters(network: nn.Module) -> Iterator[LowRank]:
+    """Every adapter in the network, in the order of its modules."""
+    return (module for module in network.modules() if isinstance(module, LowRank))
+
+
+def is_adapted(network: nn.Module) -> bool:
+    return next(list_adapters(network), None) is not None
+
+
+def weigh_adapters(network: nn.Module, weight: float) -> None:
+    """What the adapters count for: 1 as they were trained, 0 the base."""
+    for adapter in list_adapters(network):
+        adapter.weight = weight
+    raise_version(network)
+
+
+@torch.no_grad()
+def merge_adapters(network: nn.Module) -> None:
+    """Put what the adapters have learned into the matrices, in place: an ordinary network again,
+    every parameter of which learns.
+    """
+    for name, module in list(network.named_modules()):
+        if isinstance(module, AdaptedLinear):
+            parent, _, own = name.rpartition(".")
+            setattr(network.get_submodule(parent), own, module.merge())
+    network.requires_grad_(True)
+    raise_version(network)

@@ -1,0 +1,118 @@
+"""`fledge export`: a model for other programs: a Hugging Face folder, a GGUF file for llama.cpp and
+Ollama, or the adapter alone for PEFT.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from fledge.errors import UserError
+from fledge.hub.folder import Loaded, load_any, save_model
+from fledge.hub.gguf_model import save_gguf
+from fledge.hub.ollama import write_modelfile
+from fledge.models.language.heads import ScalarModel
+from fledge.runs.lineage import verb_of
+from fledge.runs.show import Show
+
+Format = Literal["hf", "merged", "peft", "gguf"]
+_DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+class ExportConfig(BaseModel):
+    """Write a model as others read it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: Path = Field(description="a run, a model folder, an adapter's folder, or a .gguf file")
+    format: Format | None = Field(
+        default=None,
+        description=(
+            "hf: a Hugging Face folder; merged: the same of an adapter, merged into its base; "
+            "peft: the adapter alone; gguf: one file for llama.cpp and Ollama. By default peft of "
+            "an adapter, else hf"
+        ),
+    )
+    weights: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] | None = Field(
+        default=None,
+        description="how matrices are written; q8_0, q4_0: gguf. By default f16 in gguf, else f32",
+    )
+    out: Path | None = Field(
+        default=None, description="the folder or file to write; by default beside the run's name"
+    )
+
+
+def export(config: ExportConfig, show: Show) -> dict[str, Any]:
+    """Raises UserError for a model that has not what the format asks for, and an `out` that is
+    taken.
+    """
+    loaded, scalar = load_any(config.run)
+    form: Format = config.format or ("hf" if loaded.base is None else "peft")
+    check(config, form, loaded, scalar)
+    out = config.out or Path(f"{name_model(config.run)}{'.gguf' if form == 'gguf' else f'-{form}'}")
+    check_place(out, form)
+    written = [out]
+    if form == "peft":
+        loaded.save(out, scalar, **kept_notes(loaded))
+    elif form == "gguf":
+        whole = loaded.merged()
+        kind = (config.weights or "f16").upper()
+        save_gguf(out, whole.network, whole.tokenizer, kind, name_model(config.run))
+        written.append(write_modelfile(out, whole.tokenizer, whole.network.config.context))
+    else:
+        whole = loaded.merged()
+        whole.network.to(_DTYPES[config.weights or "f32"])
+        save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
+    size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
+    show.line(f"export: {config.run} as {form} → {out} ({size / 1e6:,.1f} MB)")
+    if form == "gguf":
+        show.line(f"export: `ollama create NAME -f {written[1]}` takes it into Ollama")
+    return {"format": form, "out": str(out), "bytes": size, "written": [str(w) for w in written]}
+
+
+def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarModel | None) -> None:
+    """Raises UserError."""
+    if form in ("peft", "merged") and loaded.base is None:
+        raise UserError(
+            f"{config.run} has no adapter: all of it was trained. Give format=hf or format=gguf."
+        )
+    if form == "gguf" and scalar is not None:
+        raise UserError(
+            f"{config.run} is a reward model, which llama.cpp has no network for: give format=hf."
+        )
+    if form != "gguf" and config.weights in ("q8_0", "q4_0"):
+        raise UserError(
+            f"weights={config.weights} is of format=gguf: give f32, f16 or bf16 with {form}."
+        )
+    if form == "peft" and config.weights not in (None, "f32"):
+        raise UserError("an adapter is written in f32, as it learned: leave out weights.")
+
+
+def check_place(out: Path, form: Format) -> None:
+    """Raises UserError for a place where something is that was not exported."""
+    if form == "gguf":
+        if out.suffix != ".gguf":
+            raise UserError(f"out={out} must be the name of a .gguf file.")
+        if out.exists():
+            raise UserError(f"{out} is there already: give another out, or remove it.")
+        out.parent.mkdir(parents=True, exist_ok=True)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already, and not empty: give another out, or remove it.")
+
+
+def name_model(path: Path) -> str:
+    """runs/tune -> tune; runs/tune/model -> tune; a/b.gguf -> b"""
+    whole = path.resolve()
+    if whole.suffix == ".gguf":
+        return whole.stem
+    run = whole.parent if verb_of(whole.parent) is not None else whole
+    return run.name or "model"
+
+
+def kept_notes(loaded: Loaded) -> dict[str, Any]:
+    """What fledge's own readers want to find again."""
+    names = ("fledge_reward",)
+    return {name: loaded.config[name] for name in names if name in loaded.config}

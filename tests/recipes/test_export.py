@@ -1,0 +1,114 @@
+"""`fledge export`: what it writes opens where it is meant to, and says the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from fledge.errors import UserError
+from fledge.hub.folder import load_model, load_reward_model, save_model
+from fledge.models.language.adapters import LoRA
+from fledge.models.language.heads import ScalarModel
+from fledge.recipes.look.export import ExportConfig, export
+from fledge.runs.show import Show
+from fledge.text.tokenizer import train_tokenizer
+from tests.subjects import seeded, transformer
+
+TOKENS = train_tokenizer("bpe", ["the cat sat on the mat " * 9], 280)
+
+
+def logits(network: Any) -> torch.Tensor:
+    tokens = torch.randint(6, TOKENS.vocab_size, (2, 12), generator=seeded(3))
+    with torch.no_grad():
+        return network(tokens) @ network.unembedding.T
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    save_model(tmp_path / "base", transformer(vocab_size=TOKENS.vocab_size, width=32), TOKENS)
+    return tmp_path / "base"
+
+
+@pytest.fixture
+def adapter(base: Path, tmp_path: Path) -> Path:
+    model = load_model(base).adapt(LoRA(4, 8.0), generator=seeded(1))
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn(parameter.shape, generator=seeded(5)))
+    model.save(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def run(**fields: Any) -> dict[str, Any]:
+    return export(ExportConfig(**fields), Show(Console(quiet=True)))
+
+
+@pytest.mark.parametrize("form", ["hf", "merged", "gguf", "peft"])
+def test_an_adapter_is_said_the_same_in_every_format(adapter: Path, form: str) -> None:
+    weights = {"weights": "f32"} if form == "gguf" else {}
+    written = run(run=adapter, format=form, **weights)
+    again = load_model(Path(written["out"]))
+    torch.testing.assert_close(
+        logits(again.network), logits(load_model(adapter).network), atol=1e-4, rtol=1e-4
+    )
+    assert (again.base is None) == (form != "peft")
+
+
+def test_the_default_is_the_adapter_alone_and_else_a_folder(adapter: Path, base: Path) -> None:
+    assert run(run=adapter)["format"] == "peft"
+    assert run(run=base)["format"] == "hf"
+
+
+def test_in_fewer_bits(base: Path) -> None:
+    sizes = [run(run=base, format="gguf", weights=w, out=f"{w}.gguf")["bytes"]
+             for w in ("f32", "f16", "q8_0", "q4_0")]  # fmt: skip
+    assert sizes == sorted(sizes, reverse=True)
+    folder = run(run=base, weights="bf16")["out"]
+    transformers: Any = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    assert theirs.dtype == torch.bfloat16
+
+
+def test_a_modelfile_stands_beside(base: Path) -> None:
+    written = run(run=base, format="gguf")
+    said = Path(written["written"][1]).read_text()
+    assert "FROM ./base.gguf\n" in said
+    assert 'PARAMETER stop "<|end|>"' in said
+
+
+def test_a_reward_model(base: Path) -> None:
+    model = load_model(base)
+    scalar = ScalarModel(model.network)
+    with torch.no_grad():
+        scalar.head.linear.weight.add_(1.0)
+    model.save(Path("reward"), scalar, fledge_reward={"mean": 1.0, "std": 2.0})
+    again, loaded = load_reward_model(Path(run(run="reward")["out"]))
+    tokens = torch.randint(6, TOKENS.vocab_size, (2, 12), generator=seeded(3))
+    torch.testing.assert_close(again(tokens), scalar(tokens))
+    assert loaded.config["fledge_reward"]["mean"] == 1.0
+    with pytest.raises(UserError, match="reward model"):
+        run(run="reward", format="gguf")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"format": "peft"}, "no adapter"),
+        ({"format": "merged"}, "no adapter"),
+        ({"weights": "q8_0"}, "format=gguf"),
+        ({"format": "gguf", "out": "model.bin"}, ".gguf"),
+        ({"out": "taken"}, "not empty"),
+        ({"run": "nowhere"}, "does not exist"),
+    ],
+)
+def test_what_cannot_be(base: Path, fields: dict[str, Any], says: str) -> None:
+    Path("taken").mkdir()
+    Path("taken", ".hidden").touch()
+    with pytest.raises(UserError, match=says):
+        run(**{"run": base, **fields})
