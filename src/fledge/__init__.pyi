@@ -8,6 +8,10 @@ from fledge.front.loading import load_agent as load_agent
 from fledge.front.loading import load_reward_model as load_reward_model
 from fledge.front.loading import open_run as open_run
 from fledge.front.model import Model as Model
+from fledge.front.pages import show_attention as show_attention
+from fledge.front.pages import show_merges as show_merges
+from fledge.front.pages import show_rope as show_rope
+from fledge.front.pages import show_sampling as show_sampling
 from fledge.front.reward_model import RewardModel as RewardModel
 from fledge.front.trained_run import TrainedRun as TrainedRun
 from fledge.front.verbs import align as align

@@ -217,6 +217,15 @@ def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) 
     return look_by_verb("verify", {**_given(file=file), **fields}, verbose)
 
 
+def export(
+    run: Speaks, out: Folder | None = None, *, verbose: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """Write a model as other programs read it: a Hugging Face folder, or with format="gguf" a file
+    for llama.cpp and Ollama, or with format="peft" an adapter alone.
+    """
+    return look_by_verb("export", {"run": run, **_given(out=out), **fields}, verbose)
+
+
 def report(
     run: Folder | TrainedRun, out: Folder | None = None, *, verbose: bool = False
 ) -> dict[str, Any]:
