@@ -146,6 +146,9 @@ class Learner:
         step made are such that the loss is not.
         """
         figures: dict[str, Tensor] = {}
+        # Dropout is for what is differentiated, and for nothing else that a network is asked.
+        before = self.module.training
+        self.module.train()
         for function, rows in ((loss, batch), *also):
             whole = self.choose_size(rows) >= len(rows)
             for piece in (rows,) if whole else self.cut(rows):
@@ -155,6 +158,7 @@ class Learner:
                 for name, value in {"loss": share, **marks}.items():
                     value = value.detach()
                     figures[name] = figures[name] + value if name in figures else value
+        self.module.train(before)
         self._reduce(figures)
         try:
             check(figures)

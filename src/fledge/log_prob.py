@@ -147,8 +147,11 @@ class _ChunkedLogProb(torch.autograd.Function):
                 p = (logits - normaliser[part, None]).exp()
                 spread[part] = normaliser[part] - (p * logits.masked_fill(p == 0, 0.0)).sum(-1)
             elif slope is not None:
-                p = logits.sub_(normaliser[part, None]).exp_().to(hidden.dtype)
-                slope[part] = weight[action[part]] - p @ weight
+                # e_a − p before it is rounded to the product's precision: of a confident token
+                # the difference of two rounded rows would be noise.
+                away = logits.sub_(normaliser[part, None]).exp_().neg_()
+                away.scatter_add_(-1, action[part, None], torch.ones_like(away[:, :1]))
+                slope[part] = away.to(hidden.dtype) @ weight
         if slope is None:
             ctx.save_for_backward(hidden, weight, action, banned, normaliser)
         else:

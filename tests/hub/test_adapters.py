@@ -209,6 +209,69 @@ def test_a_damaged_adapter_is_refused(base: Path, tmp_path: Path) -> None:
         load_model(tmp_path / "adapter")
 
 
+@pytest.mark.parametrize("saved", ["o_proj", "down_proj"])
+def test_a_matrix_that_learns_whole(base: Path, tmp_path: Path, saved: str) -> None:
+    config = peft.LoraConfig(
+        r=4, target_modules=["q_proj"], modules_to_save=[saved], task_type="CAUSAL_LM"
+    )
+    model = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base), config)
+    move(model)
+    theirs = model.eval()(tokens()).logits.detach()
+    model.save_pretrained(tmp_path / "adapter")
+    ours = load_model(tmp_path / "adapter")
+    torch.testing.assert_close(logits(ours.network), theirs, atol=2e-5, rtol=1e-4)
+    learns = [name for name, p in ours.network.named_parameters() if p.requires_grad]
+    assert any(name.endswith(("out.weight", "down.weight")) for name in learns)
+    mine = with_adapter(base, saved=[saved])
+    move(mine.network)
+    mine.save(tmp_path / "mine")
+    again = logits(load_model(tmp_path / "mine").network)
+    torch.testing.assert_close(again, logits(mine.network))
+
+
+def test_every_matrix_of_gpt2(tmp_path: Path) -> None:
+    sizes = {"vocab_size": 11, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32}
+    made = transformers.GPT2LMHeadModel(transformers.GPT2Config(**sizes, bos_token_id=1))
+    made.save_pretrained(tmp_path / "base")
+    CHARACTERS.save(tmp_path / "base")
+    config = peft.LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(again, config)
+    move(model)
+    theirs = model.eval()(tokens()).logits.detach()
+    model.save_pretrained(tmp_path / "adapter")
+    ours = load_model(tmp_path / "adapter").network
+    torch.testing.assert_close(logits(ours), theirs, atol=2e-5, rtol=1e-4)
+    names = {a.target.name.rpartition("h.0.")[2] for a in list_adapters(ours)}
+    assert {"attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"} <= names
+    mine = load_model(tmp_path / "base").adapt(LoRA(2), saved=["attn.c_proj"])
+    move(mine.network)
+    mine.save(tmp_path / "mine")
+    base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    read = peft.PeftModel.from_pretrained(base, tmp_path / "mine").eval()
+    said = read(tokens()).logits.detach()
+    torch.testing.assert_close(said, logits(mine.network), atol=2e-5, rtol=1e-4)
+
+
+def test_a_loaded_adapter_drops_nothing_out(base: Path, tmp_path: Path) -> None:
+    model = with_adapter(base, LoRA(4, 8.0, dropout=0.5))
+    move(model.network)
+    model.save(tmp_path / "adapter")
+    again = load_model(tmp_path / "adapter").network
+    assert torch.equal(logits(again), logits(again))
+    assert torch.equal(logits(model.network), logits(again))
+
+
+def test_base_and_adapter_may_be_moved_together(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    base.rename(tmp_path / "here" / "base")
+    model = with_adapter(tmp_path / "here" / "base")
+    model.save(tmp_path / "here" / "adapter")
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = load_model(tmp_path / "there" / "adapter").network
+    torch.testing.assert_close(logits(again), logits(model.network))
+
+
 def test_modules_that_are_none(base: Path) -> None:
     with pytest.raises(UserError, match="q_prj"):
         with_adapter(base, modules=["q_prj"])

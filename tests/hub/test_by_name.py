@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fledge.errors import UserError
 from fledge.hub.by_name import is_name
-from fledge.hub.folder import save_model
+from fledge.hub.folder import find_model, save_model
 from fledge.text.tokenizer import train_tokenizer
 from tests.subjects import transformer
 
@@ -69,6 +70,15 @@ def test_out_of_the_cache_into_a_run(tmp_path: Path) -> None:
     assert parent["model_sha256"]
     named = ask(tmp_path, "sample", f"base=owner/name@{REVISION}", "prompt=ab", "max_new_tokens=2")
     assert named.returncode == 0, named.stderr
+
+
+@pytest.mark.parametrize("name", ["a--b/c", "läufe/tune", "x/y.git", "-a/b", "a./b"])
+def test_what_is_no_name_is_one_sentence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        find_model(Path(name))
 
 
 def test_what_is_not_in_the_cache_is_one_sentence(tmp_path: Path) -> None:

@@ -158,6 +158,45 @@ def test_sizes_of_blocks_are_those_of_the_gguf_package() -> None:
         assert known[gguf.GGMLQuantizationType(number)] == (kind.numbers, kind.bytes)
 
 
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("Llama", {"hidden_act": "gelu"}),
+        ("Llama", {"mlp_bias": True}),
+        ("SmolLM3", {"no_rope_layer_interval": 2}),
+        ("Gemma2", {"head_dim": 16, "query_pre_attn_scalar": 24}),
+        ("Gemma2", {"head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": None}),
+        ("Gemma3", {"head_dim": 16, "query_pre_attn_scalar": 24}),
+        ("Qwen3", {"head_dim": 16, "attention_bias": True}),
+    ],
+)
+def test_what_the_file_cannot_say_is_not_written(
+    name: str, given: dict[str, Any], tmp_path: Path
+) -> None:
+    transformers: Any = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{name}{'Text' if name == 'Gemma3' else ''}Config")
+    model = getattr(transformers, f"{name}ForCausalLM")(config(**(SIZES | given)))
+    model.save_pretrained(tmp_path)
+    TOKENS.save(tmp_path)
+    loaded = load_model(tmp_path)
+    with pytest.raises(UserError, match="format=hf"):
+        save_gguf(tmp_path / "out.gguf", loaded.network, loaded.tokenizer)
+    assert not (tmp_path / "out.gguf").exists()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "bpe"])
+def test_our_own_tokenizer_comes_back(kind: Any, tmp_path: Path) -> None:
+    from tests.subjects import transformer
+
+    tokens = TOKENS if kind == "bpe" else train_tokenizer("bytes", [])
+    network = transformer(vocab_size=tokens.vocab_size, width=32)
+    save_gguf(tmp_path / "own.gguf", network, tokens)
+    again = load_model(tmp_path / "own.gguf")
+    assert again.tokenizer.fingerprint() == tokens.fingerprint()
+    assert again.tokenizer.opening == tokens.opening
+    assert again.network.border == tokens.begin
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     from tests.subjects import transformer
@@ -186,6 +225,10 @@ def change(path: Path, **fields: Any) -> None:
         ({"tokenizer_ggml_pre": "nobody"}, "'nobody'"),
         ({"tokenizer_ggml_model": "bert"}, "'bert'"),
         ({"tokenizer_ggml_tokens": None}, "no tokenizer"),
+        ({"llama_block_count": "many"}, "damaged"),
+        ({"llama_attention_head_count": "two"}, "damaged"),
+        ({"tokenizer_ggml_merges": 7}, "damaged"),
+        ({"tokenizer_ggml_token_type": 1.5}, "damaged"),
         ({"tokenizer_ggml_eos_token_id": 10**6}, "eos_token_id"),
     ],
 )

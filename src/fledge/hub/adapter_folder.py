@@ -26,6 +26,7 @@ from fledge.hub.adapter_config import (
 from fledge.hub.adapter_targets import Places, list_places
 from fledge.hub.by_name import is_name
 from fledge.hub.families import family_of
+from fledge.hub.family import Layout
 from fledge.hub.stored_weights import open_file
 from fledge.hub.weights_file import SCORE
 from fledge.json_file import json_text, read_json
@@ -35,8 +36,7 @@ from fledge.models.language.adapters import (
     list_adapters,
 )
 from fledge.models.language.frozen_weights import FrozenWeights
-from fledge.runs.atomic import known_sha256
-from fledge.runs.lineage import weights_of
+from fledge.runs.lineage import weights_hash
 from fledge.runs.model_files import write_model
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer
@@ -78,19 +78,20 @@ def find_base(folder: Path) -> Base:
     """Raises UserError for a base that is not there, or is another than the adapter's."""
     said = read_adapter_config(folder).base_model_name_or_path
     notes = read_json(folder / NOTES, Notes) if (folder / NOTES).is_file() else None
-    places = [*([Path(said)] if said else []), *([folder / notes.base] if notes else [])]
-    path = next((place for place in places if place.exists() or is_name(place)), None)
-    if path is None:
+    # Beside each other they may have been moved together.
+    places = [*([folder / notes.base] if notes else []), *([Path(said)] if said else [])]
+    there = [place for place in places if place.exists() or is_name(place)]
+    if not there:
         raise UserError(
             f"the adapter in {folder} belongs to {said or 'a base that it does not name'}, which "
-            f"is not there: put the base back, or write where it lies as base_model_name_or_path "
-            f"into {folder / CONFIG}."
+            "is not there: put the base back."
         )
-    weights = weights_of(path)
-    if notes and notes.base_sha256 and weights and known_sha256(weights) != notes.base_sha256:
+    wanted = notes.base_sha256 if notes else None
+    path = next((place for place in there if wanted in (None, weights_hash(place))), None)
+    if path is None:
         raise UserError(
-            f"{path} is not the base that the adapter in {folder} was trained on (its weights have "
-            "another hash): put that one back."
+            f"{there[0]} is not the base that the adapter in {folder} was trained on (its weights "
+            "have another hash): put that one back."
         )
     return Base(path, notes.base_weights if notes else "fp32")
 
@@ -117,10 +118,23 @@ def put_on(
         network, {layer: [] for layer in places.linear}, [whole[name] for name in trained],
         weights=weights,
     )  # fmt: skip
+    layouts = _list_layouts(network)
     for name in trained:
-        _copy(network.get_parameter(whole[name]), held.pop(name), name, folder)
+        layout, tensor = layouts[whole[name]], held.pop(name)
+        own = tensor if layout is None else layout.read(tensor)
+        _copy(network.get_parameter(whole[name]), own, name, folder)
     _load_adapters(network, places, config, held, folder)
     return network, score
+
+
+def _list_layouts(network: Any) -> dict[str, Layout | None]:
+    """How each parameter of ours lies in the family's files."""
+    return {w.ours: w.layout for w in family_of(network).weights(network.config)}
+
+
+def _name_base(path: Path) -> str:
+    """As PEFT looks for it: a name on the hub, or where it lies."""
+    return str(path if is_name(path) else path.resolve())
 
 
 def _name_of(network: Any, ours: str) -> str:
@@ -158,7 +172,8 @@ def _load_adapters(
     """What is left in `held`: A, B and DoRA's magnitude of each target."""
     for layer, targets in places.linear.items():
         linear = network.get_submodule(layer)
-        assert isinstance(linear, AdaptedLinear)
+        if not isinstance(linear, AdaptedLinear):  # it learned whole
+            continue
         for target in targets:
             down, up = held.pop(target.name + _DOWN, None), held.pop(target.name + _UP, None)
             if down is None or up is None:
@@ -206,13 +221,13 @@ def save_adapter(
     if score is not None:
         weights[_PREFIX + SCORE] = score.detach().cpu().contiguous()
     modules = [name.rpartition(".")[0] for name in trained]
-    lies = weights_of(base.path)
     config = write_adapter_config(
-        adapters, modules, base=str(base.path.resolve()), scalar=score is not None, tied=tied
+        adapters, modules, base=_name_base(base.path), scalar=score is not None, tied=tied
     )
+    named = is_name(base.path)
     own = Notes(
-        base=os.path.relpath(base.path.resolve(), folder.resolve()),
-        base_sha256=None if lies is None else known_sha256(lies),
+        base=str(base.path) if named else os.path.relpath(base.path.resolve(), folder.resolve()),
+        base_sha256=weights_hash(base.path),
         base_weights=base.weights,
     )
     with write_model(folder) as beside:
@@ -223,7 +238,7 @@ def save_adapter(
         tokenizer.save(beside)
 
 
-def _gather(network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+def _gather(network: Any) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors of the file, and the names of those among them that learned whole."""
     weights: dict[str, Tensor] = {}
     for adapter in list_adapters(network):
@@ -232,11 +247,11 @@ def _gather(network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
         if adapter.magnitude is not None:
             weights[name + _MAGNITUDE] = adapter.magnitude
     inside = {id(p) for adapter in list_adapters(network) for p in adapter.parameters()}
-    theirs = {w.ours: w.theirs for w in family_of(network).weights(getattr(network, "config"))}  # noqa: B009
+    named = {w.ours: w for w in family_of(network).weights(network.config)}
     trained: list[str] = []
     for ours, parameter in network.named_parameters():
         if parameter.requires_grad and id(parameter) not in inside:
-            ((name, _),) = theirs[ours]
+            ((name, _),), layout = named[ours].theirs, named[ours].layout
             trained.append(name)
-            weights[_PREFIX + name] = parameter
+            weights[_PREFIX + name] = parameter if layout is None else layout.write(parameter)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, trained

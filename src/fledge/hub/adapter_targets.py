@@ -11,6 +11,7 @@ from torch import nn
 
 from fledge.errors import UserError
 from fledge.hub.families import family_of
+from fledge.hub.weight_names import TRANSPOSED
 from fledge.models.language.adapters import Target
 
 ALL_LINEAR = "all-linear"
@@ -37,7 +38,7 @@ def list_places(network: nn.Module) -> Places:
         module = weight.ours.removesuffix(_WEIGHT)
         inside = weight.ours.startswith("blocks.") and weight.ours.endswith(_WEIGHT)
         if inside and isinstance(network.get_submodule(module), nn.Linear):
-            if weight.layout is not None and weight.theirs[0][1] == tuple(held[weight.ours].shape):
+            if weight.layout not in (None, TRANSPOSED):
                 continue  # rows in another order, in which an adapter's would have to be
             start, targets = 0, []
             for name, shape in weight.theirs:

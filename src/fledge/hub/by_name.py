@@ -15,6 +15,7 @@ from fledge.errors import UserError
 _NAME = re.compile(r"([\w.-]+/[\w.-]+?)(?:@([\w./-]+))?")
 # What a model is read from; a repository may hold the same weights in five other formats.
 _FILES = ["*.json", "*.safetensors", "*.jinja"]
+_TWICE = ["consolidated*", "original/*", "onnx/*"]
 
 
 def is_name(path: Path) -> bool:
@@ -33,14 +34,18 @@ def fetch_by_name(path: Path) -> Path:
     Raises UserError where it can be neither found nor fetched.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
     match = _NAME.fullmatch(str(path))
     assert match is not None
     name, revision = match[1], match[2]
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, HfHubHTTPError) as error:
+        return Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=_FILES, ignore_patterns=_TWICE
+            )
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
         at = f" at revision {revision}" if revision else ""
         raise UserError(
             f"{path} is no file or folder here, and the model {name}{at} is neither in the cache "
@@ -50,6 +55,8 @@ def fetch_by_name(path: Path) -> Path:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return "it is no name that the hub allows"
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         return "it is not public, or needs a token: set HF_TOKEN"

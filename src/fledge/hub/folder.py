@@ -92,7 +92,8 @@ class Loaded:
         adapt_network(
             self.network, chosen, trained, settings=settings, weights=weights, generator=generator
         )
-        return replace(self, base=Base(self.folder, weights))
+        self.network.eval()
+        return replace(self, base=Base(self.source, weights))
 
     def merged(self) -> Loaded:
         """The same model, its adapter merged into it in place if it has one: all of it learns."""
@@ -222,6 +223,7 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     _check_tokenizer(tokenizer, sizes.vocab_size, folder)
     network = family.build(family.adapt(sizes, weights), tokenizer.border)
     fill(network, weights, family, find_dtype(weights) if as_stored else torch.float32)
+    network.eval()  # no dropout unless it is being trained
     return Loaded(network, tokenizer, folder, raw), weights[SCORE] if config.scalar else None
 
 
@@ -236,6 +238,7 @@ def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     tokenizer = load_tokenizer(folder) if own else under.tokenizer
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
     config = under.config | read_notes(folder)
+    network.eval()
     return Loaded(network, tokenizer, folder, config, base), score
 
 

@@ -44,8 +44,8 @@ class Architecture:
     """name: `general.architecture`. families: their model_type; the first is what is read.
 
     neighbours: rotary positions turn neighbours (2i, 2i + 1) and not halves (i, i + d/2), so the
-    rows of queries and keys are in another order. from_one: norms hold 1 + w. local: whether layers
-    with a window have other angles, of which the file says nothing.
+    rows of queries and keys are in another order. from_one: norms hold 1 + w. biased: whether
+    llama.cpp reads biases of attention.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Architecture:
     block: Mapping[str, str] = field(default_factory=lambda: _BLOCK)
     neighbours: bool = False
     from_one: bool = False
+    biased: bool = False
 
     def name_tensor(self, theirs: str) -> str | None:
         """GGUF's name for a Hugging Face one; None where it has none."""
@@ -93,8 +94,8 @@ class Architecture:
 
 
 ARCHITECTURES = (
-    Architecture("llama", ("llama", "mistral"), neighbours=True),
-    Architecture("qwen2", ("qwen2",)),
+    Architecture("llama", ("llama", "mistral"), neighbours=True, biased=True),
+    Architecture("qwen2", ("qwen2",), biased=True),
     Architecture("qwen3", ("qwen3",)),
     Architecture("smollm3", ("smollm3",), neighbours=True),
     Architecture("olmo2", ("olmo2",), _AROUND),

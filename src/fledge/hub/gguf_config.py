@@ -6,7 +6,8 @@ A GGUF file leaves out what llama.cpp knows by itself: those numbers stand here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -32,6 +33,17 @@ _SIZES = {
 }
 
 
+class Header(Protocol):
+    """What is asked of a file."""
+
+    path: Path
+    fields: dict[str, Any]
+
+    @property
+    def tensors(self) -> Mapping[str, Any]: ...
+    def read(self, name: str) -> torch.Tensor: ...
+
+
 def find_architecture(file: GgufFile) -> Architecture:
     """Raises UserError for one that is not read."""
     name = file.fields.get("general.architecture")
@@ -44,7 +56,7 @@ def find_architecture(file: GgufFile) -> Architecture:
     )
 
 
-def read_config(file: GgufFile, kind: Architecture) -> dict[str, Any]:
+def read_config(file: Header, kind: Architecture) -> dict[str, Any]:
     """config.json, as `transformers` would have it. Raises UserError."""
 
     def said(name: str, default: Any = None) -> Any:
@@ -85,7 +97,7 @@ def _nothing(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_scaling(
-    file: GgufFile, kind: Architecture, config: Mapping[str, Any]
+    file: Header, kind: Architecture, config: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     if ROPE_FACTORS in file.tensors:
         return _read_factors(file, config)
@@ -99,7 +111,7 @@ def _read_scaling(
     return scaling | ({} if original is None else {"original_max_position_embeddings": original})
 
 
-def _read_factors(file: GgufFile, config: Mapping[str, Any]) -> dict[str, Any]:
+def _read_factors(file: Header, config: Mapping[str, Any]) -> dict[str, Any]:
     """Llama 3's scaling stands in the file as what it divides frequencies by. Raises UserError for
     divisors that its formula does not give.
     """

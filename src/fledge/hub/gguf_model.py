@@ -4,7 +4,9 @@ that llama.cpp says the same.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.hub.config_file import check_config
 from fledge.hub.families import family_of
 from fledge.hub.gguf_architectures import Architecture
 from fledge.hub.gguf_blocks import BY_NAME, BlockType
@@ -24,13 +27,17 @@ from fledge.hub.gguf_config import (
     read_config,
     write_config,
 )
-from fledge.hub.gguf_file import GgufFile, uint32, write_gguf
+from fledge.hub.gguf_file import GgufFile, Typed, uint32, write_gguf
 from fledge.hub.gguf_tokenizer import read_tokenizer, to_files, write_tokenizer
 from fledge.hub.stored_weights import Held, StoredWeights
 from fledge.hub.weights_file import to_hugging_face
+from fledge.models.language.rope_scaling import RopeScaling
+from fledge.models.language.transformer_config import TransformerConfig
+from fledge.text.bpe import spell, unspell
 from fledge.text.foreign import ForeignTokenizer
 from fledge.text.foreign_files import ForeignFiles
 from fledge.text.interface import Tokenizer
+from fledge.text.tokenizer import SPECIAL, OwnTokenizer, from_merges, train_tokenizer
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
@@ -77,12 +84,19 @@ def open_gguf(path: Path) -> Opened:
     """Raises UserError for a file that is none, is damaged, or is of another architecture."""
     file = GgufFile(path)
     kind = find_architecture(file)
-    config = read_config(file, kind)
-    return Opened(config, GgufWeights(file, kind, config), _open_tokenizer(file))
+    try:
+        config = read_config(file, kind)
+        return Opened(config, GgufWeights(file, kind, config), _open_tokenizer(file))
+    # A field of the header may hold any type, and each is used as what it should be.
+    except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:100]
+        raise UserError(f"{path} is damaged ({said}): fetch it again.") from error
 
 
 def _open_tokenizer(file: GgufFile) -> Tokenizer:
     written, config, ends = read_tokenizer(file.fields, file.path)
+    if (own := find_own(written)) is not None:
+        return own
     template = config.get("chat_template")
     return ForeignTokenizer(
         ForeignFiles(
@@ -108,6 +122,21 @@ def _describe_tokenizer(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
         if template.is_file():
             config["chat_template"] = template.read_text(encoding="utf-8")
     return write_tokenizer(file, config, tokenizer.config_ids(), rows)
+
+
+def find_own(written: Mapping[str, Any]) -> OwnTokenizer | None:
+    """Our own tokenizer, where the file holds one: it knows more of its special tokens than the
+    file can say.
+    """
+    vocabulary = written["model"]["vocab"]
+    if [vocabulary.get(word) for word in SPECIAL] != list(range(len(SPECIAL))):
+        return None
+    merges = [(unspell(left), unspell(right)) for left, right in written["model"]["merges"]]
+    own = from_merges(merges) if merges else train_tokenizer("bytes", [])
+    assert isinstance(own, OwnTokenizer)
+    spelled = [spell(word) for word in own.vocabulary[len(SPECIAL) :]]
+    same = {word: number for number, word in enumerate([*SPECIAL, *spelled])} == vocabulary
+    return own if same else None
 
 
 def is_gguf(path: Path) -> bool:
@@ -139,19 +168,65 @@ def save_gguf(
         tensors.append((ROPE_FACTORS, factors, BY_NAME["F32"]))
     for theirs, tensor in to_hugging_face(network, family):
         ours = architecture.name_tensor(theirs)
-        if ours is None:
+        if ours is None or (theirs.endswith(".bias") and not architecture.biased):
             raise UserError(
                 f"the model has {theirs}, which a {architecture.name} file has no name for: export "
                 "it with format=hf."
             )
         converted = architecture.convert(theirs, tensor, c.heads, c.kv_heads)
         tensors.append((ours, converted, choose_type(converted, kind)))
+    _check_read_back(Planned(path, fields, tensors), architecture, c)
     beside = path.with_name(f".{path.name}.partial")
     try:
         write_gguf(beside, fields, tensors)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+class Planned:
+    """A file that is about to be written, as `GgufFile` will read it."""
+
+    def __init__(
+        self, path: Path, fields: Mapping[str, Any], tensors: list[tuple[str, Tensor, BlockType]]
+    ) -> None:
+        self.path = path
+        self.fields = {n: v.value if isinstance(v, Typed) else v for n, v in fields.items()}
+        self.tensors = {name: tensor for name, tensor, _ in tensors}
+
+    def read(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+
+def _check_read_back(planned: Planned, kind: Architecture, c: TransformerConfig) -> None:
+    """Raises UserError where the file would be another model: what a GGUF file has no field for,
+    llama.cpp takes to be as its architecture usually has it.
+    """
+    raw = read_config(planned, kind)
+    family, config = check_config(raw, planned.path)
+    odd = next(iter(_list_differences(c, family.read_config(config, planned.path))), None)
+    if odd is not None:
+        raise UserError(
+            f"the model has {odd} otherwise than a {kind.name} file can say, and llama.cpp would "
+            "compute another model: export it with format=hf."
+        )
+
+
+def _list_differences(one: Any, other: Any) -> Iterator[str]:
+    """Names of fields of two sizes that are not the same, beyond float32's rounding."""
+    for field in dataclasses.fields(one):
+        ours, theirs = getattr(one, field.name), getattr(other, field.name)
+        if not field.compare:
+            continue
+        if isinstance(ours, RopeScaling):
+            # Within its context a model with dynamic scaling has none.
+            if ours.kind != "dynamic" and list(_list_differences(ours, theirs)):
+                yield field.name
+        elif isinstance(ours, float):
+            if not math.isclose(ours, theirs, rel_tol=1e-5):
+                yield field.name
+        elif ours != theirs:
+            yield field.name
 
 
 def choose_type(tensor: Tensor, kind: str) -> BlockType:

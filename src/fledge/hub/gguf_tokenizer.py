@@ -33,7 +33,7 @@ def read_tokenizer(
     if len(types) != len(words):
         raise UserError(f"{path} is damaged ({len(words)} tokens and {len(types)} types of them).")
     if kind == "gpt2":
-        file = _read_byte_level(fields, words, path)
+        file = _read_byte_level(fields, words, types, path)
     elif kind == "llama":
         file = _read_sentencepiece(fields, words, types, path)
     else:
@@ -55,7 +55,17 @@ def read_tokenizer(
     return file, config, ends
 
 
-def _read_byte_level(fields: Mapping[str, Any], words: list[str], path: Path) -> dict[str, Any]:
+def _number_words(words: Sequence[str], types: Sequence[int]) -> dict[str, int]:
+    """Word to id, the first where several are the same; rows without a token have none."""
+    listed = [
+        (w, n) for n, (w, kind) in enumerate(zip(words, types, strict=True)) if kind != UNUSED
+    ]
+    return dict(reversed(listed))
+
+
+def _read_byte_level(
+    fields: Mapping[str, Any], words: list[str], types: Sequence[int], path: Path
+) -> dict[str, Any]:
     pre = fields.get(PRE + "pre", "default")
     if pre not in SPLITS:
         raise UserError(
@@ -64,7 +74,7 @@ def _read_byte_level(fields: Mapping[str, Any], words: list[str], path: Path) ->
         )
     splits = SPLITS[pre]
     merges = [tuple(merge.split(" ", 1)) for merge in fields.get(PRE + "merges") or []]
-    vocabulary = {word: number for number, word in reversed(list(enumerate(words)))}
+    vocabulary = _number_words(words, types)
     for merge in merges:
         if len(merge) != 2 or not {*merge, "".join(merge)} <= vocabulary.keys():
             raise UserError(
@@ -89,7 +99,7 @@ def _read_sentencepiece(
         raise UserError(
             f"{path} holds a tokenizer without the scores of its tokens: fetch it again."
         )
-    vocabulary = {word: number for number, word in reversed(list(enumerate(words)))}
+    vocabulary = _number_words(words, types)
     lead = bool(fields.get(PRE + "add_space_prefix", True))
     spaces = [{"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}]
     if lead:

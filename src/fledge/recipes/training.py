@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from fledge.learner import Learner, Schedule
+from fledge.models.language.frozen_weights import FrozenMatrix
 from fledge.optimizers import adamw, muon
 
 OPTIMIZERS = {"adamw": adamw, "muon": muon}
@@ -92,7 +94,11 @@ class TrainingConfig(BaseModel):
 
 
 def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+    """How many numbers a module has, however a frozen matrix packs them."""
+    frozen = [part for part in module.modules() if isinstance(part, FrozenMatrix)]
+    packed = {id(p) for matrix in frozen for p in matrix.parameters()}
+    plain = sum(p.numel() for p in module.parameters() if id(p) not in packed)
+    return plain + sum(math.prod(matrix.shape) for matrix in frozen)
 
 
 def trains_every_weight(module: nn.Module) -> bool:

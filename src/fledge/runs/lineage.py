@@ -4,6 +4,7 @@ versions, commit.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -29,8 +30,10 @@ FilesOf = Callable[[str], list[Path]]  # the files that a run reads when it is g
 # The files of a model that a checkpoint holds further on, and those that it does not hold.
 WEIGHTS = ("model.safetensors", "critic.safetensors", "agent.json")
 _BESIDE_THE_WEIGHTS = (
-    "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", *WEIGHTS[1:],
+    "config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+    "adapter_config.json", "fledge_adapter.json", *WEIGHTS[1:],
 )  # fmt: skip
+_ADAPTER, _PEFT_BASE = "adapter_model.safetensors", "base_model_name_or_path"
 
 
 def every_file(name: str) -> list[Path]:
@@ -163,8 +166,38 @@ def model_hashes(path: Path) -> dict[str, str]:
         return {}
     files = [weights, *(weights.with_name(name) for name in _BESIDE_THE_WEIGHTS)]
     if weights.name == _INDEX:
-        files += sorted(weights.parent.glob("*.safetensors"))  # its shards
-    return {file.name: known_sha256(file) for file in files if file.is_file()}
+        files += _list_shards(weights)
+    hashes = {file.name: known_sha256(file) for file in files if file.is_file()}
+    under = _find_base(weights.parent) if weights.name == _ADAPTER else None
+    # An adapter may stand on another; in a circle stands none that was ever loaded.
+    if under is not None and under.resolve() != path.resolve():
+        hashes |= {f"base {name}": value for name, value in model_hashes(under).items()}
+    return hashes
+
+
+def weights_hash(path: Path) -> str | None:
+    """One sha256 of all the weights of a run or a model folder; None where there are none."""
+    weights = weights_of(path)
+    if weights is None or weights.name != _INDEX:
+        return None if weights is None else known_sha256(weights)
+    of_shards = "".join(known_sha256(shard) for shard in _list_shards(weights))
+    return hashlib.sha256(of_shards.encode()).hexdigest()
+
+
+def _list_shards(index: Path) -> list[Path]:
+    return sorted(index.parent.glob("*.safetensors"))
+
+
+def _find_base(folder: Path) -> Path | None:
+    """Where the base of an adapter lies, as far as its files say."""
+    for name, key in (("fledge_adapter.json", "base"), ("adapter_config.json", _PEFT_BASE)):
+        try:
+            said = read_json(folder / name, dict[str, Any]).get(key)
+        except (FileNotFoundError, UserError):
+            continue
+        if isinstance(said, str) and (place := folder / said).exists():
+            return place
+    return None
 
 
 def is_embedded(given: Mapping[str, Any]) -> bool:

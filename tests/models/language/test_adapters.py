@@ -132,4 +132,14 @@ def test_dropout_is_of_training_alone() -> None:
     assert torch.equal(policy.log_prob(*ask), policy.log_prob(*ask))
     policy.train()
     assert not torch.equal(policy.log_prob(*ask), policy.log_prob(*ask))
-    assert all(adapter.training for adapter in list_adapters(policy))
+    policy.eval()
+    seen: list[bool] = []
+
+    def loss(part: Trajectories) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.extend(adapter.training for adapter in list_adapters(policy))
+        return policy.log_prob(part.obs, part.action, part.chosen).sum(), {}
+
+    learner(policy).step(loss, rows)
+    assert seen
+    assert all(seen)
+    assert not any(adapter.training for adapter in list_adapters(policy))

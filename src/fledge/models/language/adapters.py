@@ -167,6 +167,8 @@ def adapt_network(
     for name in trained:
         network.get_parameter(name).requires_grad_(True)
     for layer, targets in chosen.items():
+        if f"{layer}.weight" in trained:  # it needs no adapter beside it
+            continue
         parent, _, own = layer.rpartition(".")
         whole = network.get_submodule(layer)
         assert isinstance(whole, nn.Linear)

@@ -96,8 +96,9 @@ def check_place(out: Path, form: Format) -> None:
     if form == "gguf":
         if out.suffix != ".gguf":
             raise UserError(f"out={out} must be the name of a .gguf file.")
-        if out.exists():
-            raise UserError(f"{out} is there already: give another out, or remove it.")
+        for place in (out, out.with_suffix(".Modelfile")):
+            if place.exists():
+                raise UserError(f"{place} is there already: give another out, or remove it.")
         out.parent.mkdir(parents=True, exist_ok=True)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already, and not empty: give another out, or remove it.")
