@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fledge.hub.folder import Loaded, load_model
+from tests.cli.commands import Cli
 from tests.real.llama_server import LlamaServer
 from tests.real.smollm2 import find_model
 
@@ -27,3 +29,9 @@ def model(file: Path) -> Loaded:
 @pytest.fixture(scope="session")
 def llama(file: Path) -> LlamaServer:
     return LlamaServer(file)
+
+
+@pytest.fixture(scope="session")
+def cli() -> Iterator[Cli]:
+    with Cli() as started:
+        yield started
