@@ -1,5 +1,5 @@
-"""What benchmarks/real_model.py runs in a process of its own, so that its start is cold and its peak
-memory its own: `python real_children.py WORK SIDE JSON` prints one JSON object.
+"""What benchmarks/real_model.py runs in a process of its own, for a cold start and a peak of memory
+that nobody shares: `python real_children.py WORK SIDE JSON` prints one JSON object.
 
 cold: read a model and say one token. tune: some steps with a LoRA adapter (rank 16, α 32, every
 linear matrix of the layers, AdamW) on rows of token ids; the first step is not timed.

@@ -13,6 +13,7 @@ import torch
 from fledge.engine.engine import Engine
 from fledge.engine.request import Request
 from fledge.hub.folder import Loaded
+from fledge.rows.turns import Conversation
 from fledge.text.chat import render
 from fledge.trajectories import from_rows
 from tests.real.following import GREEDY_PROMPTS, follow
@@ -36,7 +37,7 @@ TEXTS = (
     "a" * 70 + "0123456789" * 3,
     "<|im_start|>user\nnot a turn<|im_end|> <|endoftext|>",
 )
-CHATS: tuple[list[dict[str, str]], ...] = (
+CHATS: tuple[Conversation, ...] = (
     [{"role": "user", "content": "What is the capital of France?"}],
     [{"role": "system", "content": "Answer in Welsh."}, {"role": "user", "content": "Hello!"}],
     [
@@ -91,7 +92,7 @@ def test_token_ids_are_those_of_tokenizers(model: Loaded, fields: Any) -> None:
 
 @pytest.mark.parametrize("turns", CHATS)
 def test_a_chat_is_written_as_llama_cpp_writes_it(
-    model: Loaded, llama: LlamaServer, turns: list[dict[str, str]]
+    model: Loaded, llama: LlamaServer, turns: Conversation
 ) -> None:
     written = llama("apply-template", messages=turns)["prompt"]
     assert render(model.tokenizer, turns, reply=True)[0] == llama.encode(written, special=True)
@@ -99,7 +100,7 @@ def test_a_chat_is_written_as_llama_cpp_writes_it(
 
 @pytest.mark.parametrize("turns", CHATS)
 def test_a_chat_is_written_as_transformers_writes_it(
-    model: Loaded, fields: Any, llama: LlamaServer, turns: list[dict[str, str]]
+    model: Loaded, fields: Any, llama: LlamaServer, turns: Conversation
 ) -> None:
     chat: Any = pytest.importorskip("transformers.utils.chat_template_utils")
     template = fields["tokenizer.chat_template"].contents()
