@@ -176,8 +176,8 @@ def batched(folder: Path, dtype: str, prompts: list[list[int]], new: int) -> Cal
 
 
 def run_child(work: str, side: str, folder: Path, **given: Any) -> dict[str, float]:
-    """What the child measured, and its whole life in seconds. Raises ChildFailed, with the last line
-    of what it said.
+    """What the child measured, and its whole life in seconds. Raises ChildFailed, with the last
+    line of what it said.
     """
     asked = folder / "asked.json"
     asked.write_text(json.dumps(given))
