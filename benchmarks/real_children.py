@@ -90,7 +90,7 @@ def tune_ours(given: dict[str, Any]) -> dict[str, float]:
 def tune_trl(given: dict[str, Any]) -> dict[str, float]:
     import torch
     import transformers
-    from datasets import Dataset
+    from datasets import Dataset, table
     from datasets.utils.logging import disable_progress_bar
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback
@@ -107,10 +107,18 @@ def tune_trl(given: dict[str, Any]) -> dict[str, float]:
             ends.append(time.perf_counter())
 
     rows: Rows = given["rows"]
-    data = {
-        "input_ids": [ids for ids, _ in rows],
-        "completion_mask": [[int(x) for x in own] for _, own in rows],
-    }
+    # Under a name of its own: some versions of datasets cannot hash what they hold.
+    data = Dataset(
+        table.InMemoryTable.from_pydict(
+            {
+                "input_ids": [ids for ids, _ in rows],
+                "labels": [
+                    [i if x else -100 for i, x in zip(ids, own, strict=True)] for ids, own in rows
+                ],
+            }
+        ),
+        fingerprint="rows",
+    )
     config = SFTConfig(
         output_dir=given["scratch"],
         per_device_train_batch_size=given["rows_per_step"],
@@ -120,8 +128,8 @@ def tune_trl(given: dict[str, Any]) -> dict[str, float]:
         bf16=given["precision"] == "bf16",
         use_cpu=True,
         gradient_checkpointing=given["checkpointing"],
-        completion_only_loss=True,
         max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},  # they are tokens already
         train_sampling_strategy="group_by_length" if given["grouped"] else "random",
         dataloader_pin_memory=False,
         report_to=[],
@@ -132,7 +140,7 @@ def tune_trl(given: dict[str, Any]) -> dict[str, float]:
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(given["model"], dtype=torch.float32),
         args=config,
-        train_dataset=Dataset.from_dict(data),
+        train_dataset=data,
         processing_class=AutoTokenizer.from_pretrained(given["model"]),
         callbacks=[Clock()],
         peft_config=LoraConfig(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from fledge.evaluate.likelihood import (
 )
 from fledge.text.documents import Document
 from fledge.text.packed import Row
-from fledge.text.tokenizer import train_tokenizer
+from fledge.text.tokenizer import load_tokenizer, train_tokenizer
 from tests.subjects import policy_of, transformer
+from tests.text.foreign_kinds import KINDS, PROSE, write
 
 BYTES = train_tokenizer("bytes", [])
 EVEN = policy_of(transformer(vocab_size=BYTES.vocab_size, context=16))
@@ -52,6 +54,20 @@ def test_each_byte_and_each_end_of_a_document_is_foretold_once(
     if size:
         bits = measured.tokens * math.log2(CHOICES) / size
         assert measured.bits_per_byte == pytest.approx(bits, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "llama 3", "sentencepiece"])
+def test_so_is_each_byte_in_the_tokens_of_another_model(kind: str, tmp_path: Path) -> None:
+    made = KINDS[kind]()
+    end = "</s>" if kind == "sentencepiece" else made.id_to_token(0)
+    tokenizer = load_tokenizer(write(tmp_path, made, eos_token=end))
+    policy = policy_of(transformer(vocab_size=tokenizer.vocab_size, context=16))
+    texts = [*dict.fromkeys(PROSE), "", "a"]
+    tokens = sum(len(ids) for ids in tokenizer.encode_many(texts)) + len(texts)
+    documents = [Document(text, str(number)) for number, text in enumerate(texts)]
+    measured = measure_likelihood(policy, read_documents(documents, tokenizer, 7), tokenizer)
+    assert measured.bytes == sum(len(text.encode()) for text in texts)
+    assert measured.tokens == tokens
 
 
 def test_the_loss_of_rows_is_the_mean_over_their_trained_tokens() -> None:

@@ -100,3 +100,17 @@ def test_what_is_no_model_says_what_opens_it(models: Models, tmp_path: Path) -> 
     assert fledge.load(model.save(tmp_path / "copy")).is_as_saved()
     assert "Llama" in repr(model)
     assert str(models.folder / "tune") in repr(model)
+
+
+def test_a_model_goes_out_as_the_command_line_writes_it(
+    cli: Cli, models: Models, model: fledge.Model, tmp_path: Path
+) -> None:
+    done = cli(
+        f"export {models.folder}/tune out=line.gguf format=gguf weights=f32", folder=tmp_path
+    )
+    assert done.code == 0, done.stderr
+    fledge.export(model, out=tmp_path / "python.gguf", format="gguf", weights="f32")
+    assert (tmp_path / "python.gguf").read_bytes() == (tmp_path / "line.gguf").read_bytes()
+    assert fledge.load(tmp_path / "python.gguf").parameters == model.parameters
+    fledge.show_rope(model, out=tmp_path / "rope.html")
+    assert (tmp_path / "rope.html").read_text().startswith("<!doctype html>")

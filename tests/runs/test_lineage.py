@@ -12,7 +12,7 @@ import torch
 
 from fledge.report.family_tree import draw_guides, find_ancestors, gather_family
 from fledge.runs.folder import Run, find_runs
-from fledge.runs.lineage import describe, every_file
+from fledge.runs.lineage import describe, every_file, model_hashes
 from fledge.runs.provenance import find_changes
 from fledge.text.documents import data_files
 
@@ -189,3 +189,14 @@ def test_ancestry_walks_up_through_every_parent_once(tmp_path: Path) -> None:
     make(tmp_path / "unrelated", tune.folder)
     names = [run.folder.name for run in find_ancestors(align)]
     assert sorted(names) == ["align", "pretrain", "reward", "tune"]
+
+
+def test_of_a_model_in_several_files_every_one_is_hashed(tmp_path: Path) -> None:
+    for name in ("model.safetensors.index.json", "config.json", "b.safetensors", "a.safetensors"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "other.bin").write_bytes(b"none of its weights")
+    names = ["model.safetensors.index.json", "config.json", "a.safetensors", "b.safetensors"]
+    hashed = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
+    assert model_hashes(tmp_path) == hashed
+    (tmp_path / "model.safetensors").write_bytes(b"one file")  # which then counts alone
+    assert model_hashes(tmp_path).keys() == {"model.safetensors", "config.json"}

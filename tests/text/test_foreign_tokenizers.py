@@ -290,6 +290,8 @@ def test_a_broken_file_is_one_sentence(folder: Path, tmp_path: Path) -> None:
         {}, {"model": {}}, {"model": {"vocab": 3}}, {**whole, "decoder": {"kind": 1}}, moved,
         {**whole, "model": {**whole["model"], "merges": [["a", "nothing"]]}},
         {**whole, "pre_tokenizer": {"type": "Unheard"}},
+        {**whole, "model": {**whole["model"], "vocab": whole["model"]["vocab"] | {"a": 10**12}}},
+        {**whole, "model": {**whole["model"], "vocab": whole["model"]["vocab"] | {"a": -1}}},
     ):  # fmt: skip
         write(tmp_path, byte_level())
         (tmp_path / "tokenizer.json").write_text(json.dumps(broken))

@@ -15,11 +15,10 @@ from fledge.cli.verbs import VERBS
 from fledge.engine.request import Request
 from fledge.errors import UserError
 from fledge.hub.families import family_of
-from fledge.hub.folder import Loaded, load_model, save_model
+from fledge.hub.folder import Loaded, load_model
 from fledge.recipes.look.sample import SampleConfig, check, complete, make_request, spell
 from fledge.rows.turns import Conversation
 from fledge.runs.lineage import run_of
-from fledge.sample.rollouts import encode_prompt
 from fledge.text.chat import render
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import from_rows
@@ -135,8 +134,7 @@ class Model:
         alone = isinstance(text, str)
         texts = [text] if isinstance(text, str) else list(text)
         if completion is None:
-            rows = [self._encode(each) for each in texts]
-            own = [[False] + [True] * (len(row) - 1) for row in rows]
+            rows, own = self._open(texts)
         else:
             answers = [completion] if isinstance(completion, str) else list(completion)
             if len(answers) != len(texts):
@@ -145,10 +143,9 @@ class Model:
                 )
             rows, own = [], []
             for asked, answer in zip(texts, answers, strict=True):
-                before = encode_prompt(self.tokenizer, asked)
-                said = [*self.tokenizer.encode(answer), self.tokenizer.end]
-                rows.append(before + said)
-                own.append([False] * len(before) + [True] * len(said))
+                ids, chosen = render(self.tokenizer, build_exchange(asked, answer))
+                rows.append(ids)
+                own.append(chosen)
         found = self._measure(rows, own, self._sum_log_probs)
         return float(found[0]) if alone else [float(each) for each in found]
 
@@ -157,14 +154,13 @@ class Model:
         several, [N, D].
         """
         texts = [text] if isinstance(text, str) else list(text)
-        rows = [self._encode(each) for each in texts]
-        own = [[False] + [True] * (len(row) - 1) for row in rows]
+        rows, own = self._open(texts)
         found = torch.stack(self._measure(rows, own, self._mean_hidden))
         return found[0] if isinstance(text, str) else found
 
     def save(self, folder: str | Path) -> Path:
         """Write it in Hugging Face's layout: `transformers` loads it where it knows the family."""
-        save_model(Path(folder), self.network, self.tokenizer)
+        self.loaded.save(Path(folder))
         return Path(folder)
 
     def is_as_saved(self) -> bool:
@@ -197,10 +193,14 @@ class Model:
             [spell(self.tokenizer, one, config.stop) for one in several] for several in answered
         ]
 
-    def _encode(self, text: str) -> list[int]:
-        if not text:
+    def _open(self, texts: Sequence[str]) -> tuple[list[list[int]], list[list[bool]]]:
+        """Running texts as documents are opened, and for each token whether it is the text's."""
+        if "" in texts:
             raise UserError("an empty text was given, which has no tokens: give some text.")
-        return list(make_request(self._read({"prompt": text, "raw": True}), self.loaded).prompt)
+        opening = self.tokenizer.opening
+        said = [self.tokenizer.encode(text) for text in texts]
+        own = [[False] * len(opening) + [True] * len(ids) for ids in said]
+        return [[*opening, *ids] for ids in said], own
 
     def _measure(
         self,
@@ -231,3 +231,8 @@ class Model:
         hidden = self.loaded.policy().hidden(batch.obs)[:, 1:]  # [B, T, D]
         own = batch.chosen[..., None].to(hidden)  # which of the tokens are the text's
         return list((hidden * own).sum(1) / own.sum(1))
+
+
+def build_exchange(prompt: str, answer: str) -> Conversation:
+    """One question and what is said to it."""
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]

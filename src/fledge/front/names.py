@@ -9,29 +9,24 @@ from typing import Any
 from fledge.cli.verbs import VERBS
 from fledge.front import verbs
 
-_OTHER_NAMES = {
-    "tokenizer train": "train_tokenizer",
-    "tokenizer show": "show_tokenizer",
-    **{f"show {what}": f"show_{what}" for what in ("sampling", "rope", "attention", "merges")},
-}
+_OTHER_NAMES = {"tokenizer train": "train_tokenizer", "tokenizer show": "show_tokenizer"}
 _NOT_IN_PYTHON = ("completion",)  # of a shell's words
 
 
 def names() -> list[str]:
     """Of every verb that Python has: a new one has its own name, without being told here."""
-    plain = (_OTHER_NAMES.get(name, name) for name in VERBS if name not in _NOT_IN_PYTHON)
-    return [name for name in plain if name.isidentifier()]
+    return [_spell(verb) for verb in VERBS if verb not in _NOT_IN_PYTHON]
 
 
 def find(name: str) -> Callable[..., Any] | None:
     """The function of a verb, with its fields in its signature; None where there is no such
     verb.
     """
-    if name not in names():
+    verb = next((verb for verb in VERBS if _spell(verb) == name), None)
+    if verb is None or verb in _NOT_IN_PYTHON:
         return None
     if hasattr(verbs, name):
-        return _describe(getattr(verbs, name), _verb_of(name))
-    verb = _verb_of(name)
+        return _describe(getattr(verbs, name), verb)
     function = verbs.run_verb if VERBS[verb].trains else verbs.look_by_verb
 
     def ask(*given: Any, verbose: bool = False, **fields: Any) -> Any:
@@ -44,8 +39,9 @@ def find(name: str) -> Callable[..., Any] | None:
     return _describe(ask, verb)
 
 
-def _verb_of(name: str) -> str:
-    return next((verb for verb, other in _OTHER_NAMES.items() if other == name), name)
+def _spell(verb: str) -> str:
+    """The verb's name in Python: `show rope` is show_rope."""
+    return _OTHER_NAMES.get(verb, verb.replace(" ", "_"))
 
 
 def _describe(function: Callable[..., Any], verb: str) -> Callable[..., Any]:

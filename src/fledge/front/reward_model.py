@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from fledge.errors import UserError
+from fledge.front.model import build_exchange
 from fledge.hub.folder import Loaded
 from fledge.models.language.heads import ScalarModel
-from fledge.sample.rollouts import encode_prompt
+from fledge.text.chat import render
 from fledge.trajectories import from_rows
 
 
@@ -52,17 +53,13 @@ class RewardModel:
         tokenizer, context = self.loaded.tokenizer, self.model.network.config.context
         found: list[float] = []
         for prompt, completion in zip(prompts, completions, strict=True):
-            row = [
-                *encode_prompt(tokenizer, prompt),
-                *tokenizer.encode(completion),
-                tokenizer.end,
-            ]
+            row, own = render(tokenizer, build_exchange(prompt, completion))
             if len(row) > context:
                 raise UserError(
                     f"a prompt and its answer have {len(row):,} tokens, and the model's context is "
                     f"{context:,}: shorten one of them."
                 )
-            batch = from_rows([row], [[False] + [True] * (len(row) - 1)])
+            batch = from_rows([row], [own])
             found.append(float(self.model.score(batch.obs, batch.last())))
         return [(score - self.mean) / self.std for score in found]
 

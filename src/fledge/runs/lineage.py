@@ -139,11 +139,14 @@ def verb_of(folder: Path) -> str | None:
 
 
 # An adapter's lineage names its base besides.
-_WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+_INDEX = "model.safetensors.index.json"
+_WEIGHTS = ("model.safetensors", _INDEX, "adapter_model.safetensors")
 
 
 def weights_of(path: Path) -> Path | None:
-    """The weights of a run, of its best agent or of a model folder; None where there are none."""
+    """The weights of a run, of its best agent or of a model folder, their index where they are in
+    several files; None where there are none.
+    """
     if path.suffix == ".gguf" and path.is_file():
         return path
     own = path if is_of_a_run(path) else path / "model"
@@ -159,6 +162,8 @@ def model_hashes(path: Path) -> dict[str, str]:
     if weights is None:
         return {}
     files = [weights, *(weights.with_name(name) for name in _BESIDE_THE_WEIGHTS)]
+    if weights.name == _INDEX:
+        files += sorted(weights.parent.glob("*.safetensors"))  # its shards
     return {file.name: known_sha256(file) for file in files if file.is_file()}
 
 

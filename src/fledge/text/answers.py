@@ -149,7 +149,8 @@ class Answers:
         for start, end in pairwise(places):
             piece = text.between(start, end)
             new = self.tokenizer.encode_special(piece, inside=start > 0)
-            if start and self.tokenizer.decode_bytes(new) != piece.plain():
+            # Some tokenizers put a space before every piece of text, which is not in this one.
+            if start and not piece.plain().startswith(self.tokenizer.decode_bytes(new[:1])):
                 raise self._explain(text.upto(start))
             ids += new
         return ids

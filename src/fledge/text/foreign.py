@@ -32,6 +32,7 @@ from fledge.text.interface import Tokenizer, check_utf8
 from fledge.text.special_text import SpecialText
 from fledge.text.token_bytes import has_decoder, read_token_bytes
 
+MOST_TOKENS = 1 << 24  # the largest vocabularies have 2¹⁸
 _ENCODERS = 2  # kept at a time: one is all that ordinary text needs
 
 
@@ -57,36 +58,55 @@ class ForeignTokenizer(Tokenizer):
         self.kind = model_type(file["model"])
         words = list_vocabulary(file["model"])
         added = file.get("added_tokens") or []
-        ids = {**words, **{token["content"]: token["id"] for token in added}}
-        spelled = {token["content"] for token in added if token.get("special")}
-        named = {*files.named.values(), *files.additional, *_list_unknown(file["model"])}
-        self.special_tokens = {word: ids[word] for word in (*spelled, *named) if word in ids}
+        ids = words | {token["content"]: token["id"] for token in added}
+        self._ids = np.array(sorted(set(ids.values())), dtype=np.int64)
+        if self._ids[-1] >= MOST_TOKENS:
+            raise ValueError(f"it has the id {self._ids[-1]}")
+        named = [*files.named.values(), *files.additional, *_list_unknown(file["model"])]
+        spelled = [token["content"] for token in added if token.get("special")]
+        self.special_tokens = {word: ids[word] for word in [*spelled, *named] if word in ids}
         """Spelling -> id."""
         self.special = frozenset(self.special_tokens.values())
-        self._ids = np.array(sorted(set(ids.values())), dtype=np.int64)
-        self._named = {name: ids[word] for name, word in files.named.items() if word in ids}
-        before, after = _read_frame(file.get("post_processor"), ids)
-        self.prefix = before
-        known = [number for number in files.ends if number in set(ids.values())]
-        stops = [*([self._named["eos_token"]] if "eos_token" in self._named else []), *known]
-        self._end = next(iter([*stops, *after]), None)
-        self._stops = frozenset(stops or after[:1])
-        self._begin = before[0] if before and before[0] not in self._stops else None
-        self._pad = self._named.get("pad_token", files.pad)
+        self._names = lru_cache(_ENCODERS)(self._name_all)
         self._encoder = lru_cache(_ENCODERS)(
             lambda private: build_encoder(file, self.special_tokens, private)
         )
+        self._encoder(NONCHARACTERS[0])
+        # One that takes no spaces beside it, to stand before what is not the beginning of a text.
+        self._before = next(
+            (
+                token["content"] for token in added
+                if token.get("special")
+                and not any(token.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
+            ), None,
+        )  # fmt: skip
+        self._read_places(files, ids)
         spell = read_token_bytes(file)
-        size = int(self._ids[-1]) + 1
-        self._words = [b""] * size
+        self._words = [b""] * (int(self._ids[-1]) + 1)
         for word, number in words.items():
             self._words[number] = spell(word)
         for token in added:
             self._words[token["id"]] = token["content"].encode("utf-8")
         for number in self.special:
             self._words[number] = b""
-        self._encoder(NONCHARACTERS[0])
         self._leads = any(self.decode_bytes(self.encode(text)).startswith(b" ") for text in "a1.")
+
+    def _read_places(self, files: ForeignFiles, ids: Mapping[str, int]) -> None:
+        """What opens, closes and fills."""
+        known = set(ids.values())
+        self._named = {name: ids[word] for name, word in files.named.items() if word in ids}
+        self.prefix, after = _read_frame(files.tokenizer.get("post_processor"), ids)
+        stops = [self._named.get("eos_token"), *files.ends]
+        stops = [number for number in stops if number in known] or list(after[:1])
+        self._end = stops[0] if stops else None
+        self._stops = frozenset(stops)
+        opens = self.prefix[:1] and self.prefix[0] not in self._stops
+        self._begin = self.prefix[0] if opens else None
+        pad = self._named.get("pad_token", files.pad)
+        self._pad = pad if pad in known else None
+
+    def _name_all(self, private: str) -> dict[str, str]:
+        return {word: private_name(private, n) for word, n in self.special_tokens.items()}
 
     @property
     def begin(self) -> int | None:
@@ -157,12 +177,12 @@ class ForeignTokenizer(Tokenizer):
         """
         check_utf8(text.text)
         private = _choose_private([text.text])
-        names = {word: private_name(private, n) for word, n in self.special_tokens.items()}
+        names = self._names(private)
         named = text.name_tokens(names)
         encoder = self._encoder(private)
-        if not inside or not names:
+        if not inside or self._before is None:
             return encoder.encode(named, add_special_tokens=False).ids
-        before = next(iter(names.values()))
+        before = names[self._before]
         return encoder.encode(before + named, add_special_tokens=False).ids[1:]
 
     def decode(self, ids: Iterable[int]) -> str:

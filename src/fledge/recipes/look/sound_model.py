@@ -30,6 +30,7 @@ def load_sound_model(path: Path) -> Loaded:
 def gives_numbers(model: Loaded) -> bool:
     """Whether every token that may be said first has a finite logit."""
     policy = model.policy()
-    start = torch.tensor([[model.tokenizer.begin]], device=policy.network.unembedding.device)
-    logits = policy.logits(policy.hidden(start)[0])  # [1, V]
+    device = policy.network.unembedding.device
+    start = torch.tensor([[*model.tokenizer.opening]], device=device)
+    logits = policy.logits(policy.hidden(start)[0, -1:])  # [1, V]
     return bool(logits[0, policy.allowed].isfinite().all())
