@@ -7,7 +7,7 @@ TESTS ?= tests
 SAMPLE ?= 0
 SEED ?= 0
 
-.PHONY: install demo test slow mutants lint clean
+.PHONY: install demo test slow real mutants processors lint clean
 
 install: $(VENV)/.installed
 
@@ -19,6 +19,10 @@ test: lint
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/pytest -n 2 -m slow $(TESTS)
+
+# A real model for the tests marked `real`, 98 MB, once; without it they are skipped.
+real: $(VENV)/.installed
+	$(BIN)/python -m tests.real.smollm2
 
 # Faults planted one at a time, hours for all of them; `make mutants SAMPLE=200` takes part of an hour.
 mutants: $(VENV)/.installed-dev

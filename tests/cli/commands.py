@@ -228,6 +228,7 @@ def outcome(run: Path) -> dict[str, str]:
     """The hashes of what a run must end with, however often it was stopped."""
     names = (
         "model/model.safetensors",
+        "model/adapter_model.safetensors",
         "best/model.safetensors",
         "best/agent.json",
         "metrics.jsonl",

