@@ -90,7 +90,9 @@ def paragraphs(docstring: str) -> list[str]:
 
 
 _TITLES = {
+    "AdapterFields": "what learns",
     "PairsConfig": "where pairs come from",
+    "RowsConfig": "of rows",
     "TrainingConfig": "of every training",
     "JudgeFields": "of a judge of one's own",
     "EarlyStopFields": "when to end early",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,8 @@ def load(folder: str | Path) -> Model:
     Raises UserError where there is none: for a run of `fledge.control` give `fledge.load_agent`,
     for one of `fledge.reward` `fledge.load_reward_model`.
     """
+    if not isinstance(folder, str | os.PathLike):
+        raise UserError(f"{str(folder)[:40]!r} was given: give a run, a model folder or a file.")
     place = Path(folder).expanduser()
     verb = verb_of(run_of(place))
     for other, instead in (("control", "load_agent"), ("reward", "load_reward_model")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack, cast, overload
@@ -103,7 +103,7 @@ class Model:
         samples=n a list of n; several prompts give a list with one of these for each, drawn in one
         batch. Raises UserError for a prompt that leaves no room in the context.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        prompts = list_texts(prompt, "prompt")
         config = self._read(rules | ({} if samples is None else {"samples": samples}))
         drawn = max(config.samples, config.best_of)
         requests = [
@@ -120,7 +120,7 @@ class Model:
         Fields as of `generate`; greedy, and up to 256 tokens, unless they say otherwise.
         """
         config = self._read({"temperature": 0.0, "max_new_tokens": 256, **rules})
-        turns = cast(Conversation, list(messages))
+        turns = cast(Conversation, list_turns(messages))
         ids, _ = render(self.tokenizer, turns, reply=True)
         [[text]] = self._say(config, [replace(make_request(config, self.loaded), prompt=ids)])
         return text
@@ -132,11 +132,11 @@ class Model:
         it as the answer to the prompt `text`, its end included. Several give a list.
         """
         alone = isinstance(text, str)
-        texts = [text] if isinstance(text, str) else list(text)
+        texts = list_texts(text, "text")
         if completion is None:
             rows, own = self._open(texts)
         else:
-            answers = [completion] if isinstance(completion, str) else list(completion)
+            answers = list_texts(completion, "completion")
             if len(answers) != len(texts):
                 raise UserError(
                     f"{len(texts)} prompts came with {len(answers)} completions: give one for each."
@@ -146,8 +146,8 @@ class Model:
                 ids, chosen = render(self.tokenizer, build_exchange(asked, answer))
                 rows.append(ids)
                 own.append(chosen)
-        found = self._measure(rows, own, self._sum_log_probs)
-        return float(found[0]) if alone else [float(each) for each in found]
+        sums = self._measure(rows, own, self._sum_log_probs)
+        return float(sums[0]) if alone else [float(each) for each in sums]
 
     def embed(self, text: str | Sequence[str]) -> Tensor:
         """The mean over a text's tokens of what the last layer says, (1/T) Σ_t h_t: [D]; of
@@ -236,3 +236,24 @@ class Model:
 def build_exchange(prompt: str, answer: str) -> Conversation:
     """One question and what is said to it."""
     return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+
+
+def list_texts(given: Any, name: str) -> list[str]:
+    """One text or several. Raises UserError for what is neither, and for none."""
+    listed = [given] if isinstance(given, str) else given
+    if not isinstance(listed, Sequence) or not all(isinstance(each, str) for each in listed):
+        raise UserError(f"{name}={str(given)[:40]!r} was given: give a text, or a list of texts.")
+    if not listed:
+        raise UserError(f"{name} is an empty list: give one text or more.")
+    return list(listed)
+
+
+def list_turns(messages: Any) -> list[Any]:
+    """Raises UserError for what is no conversation."""
+    wanted = '[{"role": "user", "content": "…"}]'
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Sequence):
+        raise UserError(f"messages={str(messages)[:40]!r} was given: give a list, as {wanted}.")
+    for turn in messages:
+        if not isinstance(turn, Mapping) or not isinstance(turn.get("role"), str):
+            raise UserError(f"a message is {str(turn)[:60]}: give one with its role, as {wanted}.")
+    return list(messages)

@@ -71,7 +71,8 @@ def say_skipped(run: Run, show: Show) -> None:
     """One line, where a run had optimizer steps with nothing to learn from."""
     skipped = sum(row.get("steps_skipped", 0) for row in run.metrics.each())
     if skipped:
+        steps = "1 optimizer step was" if skipped == 1 else f"{skipped:,.0f} optimizer steps were"
         show.line(
-            f"{skipped:,.0f} optimizer steps were not made: their rows had nothing to learn from "
+            f"{steps} not made: their rows had nothing to learn from "
             "(`steps_skipped` in metrics.jsonl)."
         )

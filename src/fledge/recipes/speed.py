@@ -15,7 +15,7 @@ from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.json_file import read_json
 from fledge.policy import TokenPolicy
-from fledge.recipes.training import TrainingConfig
+from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.runs.atomic import write_json
 from fledge.runs.folder import Run
 from fledge.runs.shapes import Machine
@@ -25,6 +25,9 @@ from fledge.trajectories import Trajectories
 
 # compiling for a CPU takes about a minute: a run shorter than this never earns it back
 COMPILE_PAYS_AFTER_S = 600.0
+
+
+LONG_S = 2.0  # a pass that takes so long is the same to a few percent each time
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,8 @@ def measure_speed(
     best, compiled = config.precision, config.compile == "yes"
     try_compiling = config.compile == "auto" and equal_rows
     if best == "auto" or try_compiling:
+        if count_parameters(policy) >= LARGE:
+            show.line("measuring which precision is faster …")
         for precision in ("fp32", "bf16") if best == "auto" else (best,):
             seconds[precision] = time_step(config, policy, batch, precision, compiled=False)
         best = min(seconds, key=seconds.__getitem__)
@@ -147,14 +152,16 @@ def measure_speed(
 def time_step(
     config: TrainingConfig, policy: TokenPolicy, batch: Trajectories, precision: str, compiled: bool
 ) -> float:
-    """Seconds of a forward and backward pass on a copy: the best of three after one to warm up."""
+    """Seconds of a forward and backward pass on a copy: the best of three after one to warm up, or
+    one that takes seconds.
+    """
     twin = copy_module(policy)
     learner = config.learner(twin, precision)
     if compiled:
         twin.network.compile()
     batch = batch[: learner.choose_size(batch)].to(learner.device)
-    times = []
-    for _ in range(4):
+    times: list[float] = []
+    while len(times) < 4 and not (len(times) > 1 and times[-1] > LONG_S):
         began = time.perf_counter()
         with learner.autocast():
             total(

@@ -104,10 +104,18 @@ class Watch:
         if self.began is None:
             self.began = (now, step)
         passed, made = now - self.began[0], step - self.began[1]
-        speed = f"{made / passed:.1f} steps/s" if made > 0 and passed > 0 else ""
+        speed = format_speed(made, passed)
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=step, figure=f"{speed}  {self.value}")
         elif now - self.told >= PIPE_EVERY_S:
-            left = f", {passed / made * (self.steps - step):.0f} s left" if made > 0 else ""
-            self.show.line(f"{self.what}: step {step}/{self.steps}, {speed}{left}, {self.value}")
+            left = f"{passed / made * (self.steps - step):.0f} s left" if made > 0 else ""
+            parts = (f"step {step}/{self.steps}", speed, left, self.value)
+            self.show.line(f"{self.what}: {', '.join(part for part in parts if part)}")
             self.told = now
+
+
+def format_speed(steps: int, seconds: float) -> str:
+    """3.2 steps/s, or 12.5 s/step where a step takes longer than a second; empty before one."""
+    if steps <= 0 or seconds <= 0:
+        return ""
+    return f"{steps / seconds:.1f} steps/s" if steps >= seconds else f"{seconds / steps:.1f} s/step"

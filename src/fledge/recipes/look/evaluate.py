@@ -65,9 +65,12 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         corpus = config.read(config.data, show.line)
         test = (document for _, document in corpus.split("test"))
         figures |= measure_text_loss(model, corpus.documents() if config.whole else test)
+        part = config.data if config.whole else f"the test part of {config.data}"
+        size = figures["bytes"]
         show.line(
             f"{figures['bits_per_byte']:.3f} bits per byte ({figures['nats_per_token']:.3f} nats "
-            f"per token) on {figures['bytes']:,} bytes of {config.data}"
+            f"per token) on {size:,} bytes of {part}"
+            + ("" if config.whole or size >= FEW else "; whole=true measures on all of it")
         )
     if config.task is not None:
         task = open_task(config, model.tokenizer, model.network.config.context, show)
@@ -87,6 +90,9 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             f"{different} of {part}"
         )
     return figures
+
+
+FEW = 10_000  # bytes, of which a figure says little
 
 
 def measure_text_loss(model: Loaded, documents: Iterable[AnyDocument]) -> dict[str, float]:
