@@ -25,7 +25,7 @@ from fledge.cli.verbs import VERBS
         ("sft", "fledge tune"),
         ("dpo", "fledge prefer algorithm=dpo"),
         ("fine-tune", "fledge tune"),
-        ("export", "Hugging Face's layout"),
+        ("convert", "fledge export"),
         ("serve", "fledge chat"),
         ("dqn", "fledge control algorithm=dqn"),
         ("pretrian", "fledge pretrain"),
