@@ -147,7 +147,7 @@ class Learner:
         """
         figures: dict[str, Tensor] = {}
         # Dropout is for what is differentiated, and for nothing else that a network is asked.
-        before = self.module.training
+        modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
         for function, rows in ((loss, batch), *also):
             whole = self.choose_size(rows) >= len(rows)
@@ -158,7 +158,8 @@ class Learner:
                 for name, value in {"loss": share, **marks}.items():
                     value = value.detach()
                     figures[name] = figures[name] + value if name in figures else value
-        self.module.train(before)
+        for part, mode in modes:
+            part.training = mode
         self._reduce(figures)
         try:
             check(figures)

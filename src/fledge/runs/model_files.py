@@ -124,7 +124,8 @@ def _how_to_mend(folder: Path) -> str:
     saved = checkpoints.is_dir() and any(each.name.isdigit() for each in checkpoints.iterdir())
     if place.name == "best":
         if saved:
-            return f"`fledge resume {run}` writes it again from the run's last checkpoint."
+            again = write_command("resume", run)
+            return f"`{again}` writes it again from the run's last checkpoint."
         return (
             f"put it back from a copy, or remove {place} and {hashes_of(place)} to have the run's "
             "last agent alone: no checkpoint is left to write it from."
