@@ -15,7 +15,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.hub.adapter_folder import CONFIG, WEIGHTS
 from fledge.hub.folder import load_model, load_reward_model, save_model
-from fledge.models.language.adapters import LoRA, list_adapters, merge_adapters, weigh_adapters
+from fledge.models.language.adapters import LoRA, list_adapters, merge_adapters
 from fledge.models.language.heads import ScalarModel
 from fledge.text.tokenizer import train_tokenizer
 from tests.subjects import seeded, transformer
@@ -108,13 +108,6 @@ def test_merged_is_unmerged(base: Path, tmp_path: Path, settings: LoRA) -> None:
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     said = theirs(tokens()).logits.detach()
     torch.testing.assert_close(said, unmerged, atol=2e-5, rtol=1e-4)
-
-
-def test_weighed_at_nothing_it_is_the_base(base: Path) -> None:
-    model = with_adapter(base)
-    move(model.network)
-    weigh_adapters(model.network, 0.0)
-    torch.testing.assert_close(logits(model.network), logits(load_model(base).network))
 
 
 def test_an_adapter_on_an_adapter(base: Path, tmp_path: Path) -> None:

@@ -155,8 +155,8 @@ class Model:
         """
         texts = [text] if isinstance(text, str) else list(text)
         rows, own = self._open(texts)
-        found = torch.stack(self._measure(rows, own, self._mean_hidden))
-        return found[0] if isinstance(text, str) else found
+        measured = torch.stack(self._measure(rows, own, self._mean_hidden))
+        return measured[0] if isinstance(text, str) else measured
 
     def save(self, folder: str | Path) -> Path:
         """Write it in Hugging Face's layout: `transformers` loads it where it knows the family."""
@@ -217,11 +217,11 @@ class Model:
                 f"a text of {longest:,} tokens was given, and the model's context is "
                 f"{self.context:,}: shorten it, or cut it in pieces."
             )
-        found: list[Result] = []
+        measured: list[Result] = []
         with torch.no_grad():
             for a in range(0, len(rows), ROWS):
-                found += measure(from_rows(rows[a : a + ROWS], own[a : a + ROWS]))
-        return found
+                measured += measure(from_rows(rows[a : a + ROWS], own[a : a + ROWS]))
+        return measured
 
     def _sum_log_probs(self, batch: Any) -> list[Tensor]:
         policy = self.loaded.policy()

@@ -51,7 +51,7 @@ class RewardModel:
     @torch.no_grad()
     def _score(self, prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
         tokenizer, context = self.loaded.tokenizer, self.model.network.config.context
-        found: list[float] = []
+        scores: list[float] = []
         for prompt, completion in zip(prompts, completions, strict=True):
             row, own = render(tokenizer, build_exchange(prompt, completion))
             if len(row) > context:
@@ -60,8 +60,8 @@ class RewardModel:
                     f"{context:,}: shorten one of them."
                 )
             batch = from_rows([row], [own])
-            found.append(float(self.model.score(batch.obs, batch.last())))
-        return [(score - self.mean) / self.std for score in found]
+            scores.append(float(self.model.score(batch.obs, batch.last())))
+        return [(score - self.mean) / self.std for score in scores]
 
     def __repr__(self) -> str:
         return f"RewardModel(mean {self.mean:.3g}, std {self.std:.3g}, from {self.folder})"

@@ -72,13 +72,13 @@ class TrainedRun:
         """What it came to: figures before and after, those of the test part. Raises UserError for a
         run that is not finished.
         """
-        found = self._run.summary
-        if found is None:
+        summary = self._run.summary
+        if summary is None:
             raise UserError(
                 f"{self.folder} is not finished, and has no summary yet: "
                 f"fledge.resume({str(self.folder)!r}) finishes it."
             )
-        return found
+        return summary
 
     @property
     def metrics(self) -> Metrics:

@@ -52,12 +52,12 @@ class Target(NamedTuple):
 class LowRank(nn.Module):
     """The adapter of one target.
 
-    weight: what it counts for; 1, unless several are mixed. magnitude: DoRA's m, else None.
+    magnitude: DoRA's m, else None.
     """
 
     def __init__(self, target: Target, width: int, settings: LoRA, like: Tensor) -> None:
         super().__init__()
-        self.target, self.settings, self.weight = target, settings, 1.0
+        self.target, self.settings = target, settings
         rows = target.end - target.start
         self.down = nn.Parameter(like.new_empty(settings.rank, width))  # A [r, I]
         self.up = nn.Parameter(like.new_zeros(rows, settings.rank))  # B [O, r]
@@ -72,14 +72,14 @@ class LowRank(nn.Module):
 
     def update(self) -> Tensor:
         """s·B A.  [O, I]"""
-        return (self.settings.scale * self.weight) * (self.up @ self.down)
+        return self.settings.scale * (self.up @ self.down)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O]"""
         if self.training and self.settings.dropout:
             x = F.dropout(x, self.settings.dropout)
         low = F.linear(F.linear(x, self.down), self.up)
-        return low * (self.settings.scale * self.weight)
+        return low * self.settings.scale
 
 
 class AdaptedLinear(nn.Module):
@@ -186,13 +186,6 @@ def list_adapters(network: nn.Module) -> Iterator[LowRank]:
 
 def is_adapted(network: nn.Module) -> bool:
     return next(list_adapters(network), None) is not None
-
-
-def weigh_adapters(network: nn.Module, weight: float) -> None:
-    """What the adapters count for: 1 as they were trained, 0 the base."""
-    for adapter in list_adapters(network):
-        adapter.weight = weight
-    raise_version(network)
 
 
 @torch.no_grad()

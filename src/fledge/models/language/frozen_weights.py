@@ -7,6 +7,7 @@ backward pass, so that a network of frozen matrices costs the memory of their bi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal, get_args
 
 import torch
@@ -26,7 +27,7 @@ NF4 = (
 )  # fmt: skip
 
 
-class FrozenMatrix(nn.Module):
+class FrozenMatrix(nn.Module, ABC):
     """A weight [O, I] that is not trained. Its numbers are parameters without a gradient, which
     copies of the network share.
     """
@@ -35,9 +36,9 @@ class FrozenMatrix(nn.Module):
         super().__init__()
         self.shape = tuple(shape)
 
+    @abstractmethod
     def restore(self, dtype: torch.dtype) -> Tensor:
         """[O, I]"""
-        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """x Wᵀ, differentiable in x.  [..., I] -> [..., O]"""
