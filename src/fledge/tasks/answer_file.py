@@ -17,29 +17,17 @@ from typing import overload
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.questions import read_question
-from fledge.splits import Split
 from fledge.tasks.examples import Answered, Example
-from fledge.tasks.rows import Admit, PromptSides, Rows, list_usable
+from fledge.tasks.rows import Admit, OfRows, PromptSides, Rows, list_usable
 from fledge.text.files import JsonLine, json_lines, open_bytes
 
 
 @dataclass(frozen=True)
-class AnswerFileTask(Answered):
+class AnswerFileTask(OfRows, Answered):
     """Rows of a .jsonl with a prompt and the one right answer."""
 
     name: str
     rows: Rows
-
-    @property
-    def note(self) -> str | None:
-        return self.rows.note
-
-    @property
-    def holds_out(self) -> bool:
-        return self.rows.note is None
-
-    def example(self, index: int, split: Split) -> Example:
-        return self.rows.at(index, split)
 
 
 class LinesOnDisk(Sequence[Example]):

@@ -23,10 +23,9 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.questions import read_question
-from fledge.splits import Split
 from fledge.tasks.examples import Example, Verdict
 from fledge.tasks.own_judge import read_verdict
-from fledge.tasks.rows import Admit, PromptSides, Rows, list_usable
+from fledge.tasks.rows import Admit, OfRows, PromptSides, Rows, list_usable
 from fledge.text.files import JsonLine, json_lines
 from fledge.user_code import (
     FROM_PYTHON,
@@ -116,7 +115,7 @@ def _find_source(module: str) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class FunctionTask:
+class FunctionTask(OfRows):
     """Prompts of a file, judged by a function."""
 
     name: str
@@ -125,17 +124,6 @@ class FunctionTask:
     path: Path  # of the function, for what is said of it
     takes_answer: bool
     can_fail: bool = False
-
-    @property
-    def note(self) -> str | None:
-        return self.rows.note
-
-    @property
-    def holds_out(self) -> bool:
-        return self.rows.note is None
-
-    def example(self, index: int, split: Split) -> Example:
-        return self.rows.at(index, split)
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
         """The function's verdicts.  [B], [B] -> [B]. Raises UserError where it raises, or returns

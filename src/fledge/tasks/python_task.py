@@ -9,11 +9,10 @@ from typing import Any, Protocol
 
 from fledge.rows.census import Census, Reading
 from fledge.seeds import seed_for
-from fledge.splits import Split
 from fledge.tasks.examples import Example, Verdict
 from fledge.tasks.judge_process import JudgeProcess, Limits
 from fledge.tasks.own_judge import OwnJudge
-from fledge.tasks.rows import Admit, PromptSides, Rows, list_usable
+from fledge.tasks.rows import Admit, OfRows, PromptSides, Rows, list_usable
 
 
 class Judge(Protocol):
@@ -29,7 +28,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class PythonTask:
+class PythonTask(OfRows):
     """Prompts and a judge from a Python file, which may fail on an answer where it has a process of
     its own.
     """
@@ -38,17 +37,6 @@ class PythonTask:
     rows: Rows
     own: Judge
     can_fail: bool
-
-    @property
-    def note(self) -> str | None:
-        return self.rows.note
-
-    @property
-    def holds_out(self) -> bool:
-        return self.rows.note is None
-
-    def example(self, index: int, split: Split) -> Example:
-        return self.rows.at(index, split)
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
         """The file's verdicts, asked once.  [B], [B] -> [B]

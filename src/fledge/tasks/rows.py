@@ -64,6 +64,23 @@ class Rows:
         return self.examples[int(places[self._orders[split, turn][place]])]
 
 
+class OfRows:
+    """What every task made of rows says of its examples."""
+
+    rows: Rows
+
+    @property
+    def note(self) -> str | None:
+        return self.rows.note
+
+    @property
+    def holds_out(self) -> bool:
+        return self.rows.note is None
+
+    def example(self, index: int, split: Split) -> Example:
+        return self.rows.at(index, split)
+
+
 class PromptSides:
     """The side of each prompt, in the order they come: nine bytes a row, whatever its length."""
 
