@@ -159,7 +159,7 @@ def time_step(
     learner = config.learner(twin, precision)
     if compiled:
         twin.network.compile()
-    batch = batch[: learner.choose_size(batch)].to(learner.device)
+    batch = next(learner.micro_batches.cut(batch)).to(learner.device)
     times: list[float] = []
     while len(times) < 4 and not (len(times) > 1 and times[-1] > LONG_S):
         began = time.perf_counter()
