@@ -37,10 +37,10 @@ class Learner:
     optimizer: makes what moves them; AdamW unless given.
     rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the
     numbers. tokens_per_micro_batch: in place of it, as many rows of like length as have so many
-    steps, padding included, and at least one. precision: "fp32" or "bf16" (matrix products in bfloat16 by
-    autocast; weights, softmax and optimizer stay in float32). Under torch.distributed each rank
-    holds its own rows; counts and gradients are summed over ranks. A parameter that no rank's loss
-    contains is left alone, decay included, at any world size.
+    steps, padding included, and at least one. precision: "fp32" or "bf16" (matrix products in
+    bfloat16 by autocast; weights, softmax and optimizer stay in float32). Under torch.distributed
+    each rank holds its own rows; counts and gradients are summed over ranks. A parameter that no
+    rank's loss contains is left alone, decay included, at any world size.
 
     A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and
     decay alone. `skipped` counts them.

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.language.frozen_weights import FrozenMatrix
 from fledge.optimizers import adamw, muon
@@ -60,6 +61,13 @@ class TrainingConfig(BaseModel):
             "or more"
         ),
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description=(
+            "the backward pass computes each block's activations again, in place of keeping them: "
+            "memory for a third more time, never the numbers"
+        ),
+    )
     evaluate_every: int = Field(
         default=0, ge=0, description="steps between evaluations; 0: only before and after"
     )
@@ -88,6 +96,18 @@ class TrainingConfig(BaseModel):
             tokens_per_micro_batch=MICRO_BATCH if large else None,
             precision=precision,
         )
+
+    def set_checkpointing(self, network: nn.Module) -> None:
+        """Raises UserError for a network that cannot compute its activations again."""
+        if not self.gradient_checkpointing:
+            return
+        if not hasattr(network, "gradient_checkpointing"):
+            raise UserError(
+                f"gradient_checkpointing=true was given, and a {type(network).__name__} has no "
+                "blocks whose activations are computed again: leave it out, or give a smaller "
+                "rows_per_micro_batch."
+            )
+        network.gradient_checkpointing = True
 
     def on(self) -> torch.device:
         return choose_device(self.device)

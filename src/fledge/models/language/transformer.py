@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fledge.errors import UserError
 from fledge.models.language.attention import Attention, Turns
@@ -84,7 +85,12 @@ class Transformer(nn.Module):
 
     A row may hold several documents: attention never crosses a `border` token, which opens each of
     them.
+
+    gradient_checkpointing: of each block only what it reads is kept for the backward pass, which
+    computes the rest again, bit for bit, dropout included (Chen et al. 2016, §4).
     """
+
+    gradient_checkpointing = False
 
     def __init__(
         self,
@@ -225,6 +231,9 @@ class Transformer(nn.Module):
         turns: dict[str, Turns | None] = {"": None}
         for name in {*names} - {""}:
             turns[name] = getattr(self, name)(slice(0, t), h.dtype, h.device)
+        again = self.gradient_checkpointing and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
+            if again:
+                block = partial(checkpoint, block, use_reentrant=False)
             h = block(h, turns[names[layer]], masks[c.window_of(layer)])
         return self.norm(h)

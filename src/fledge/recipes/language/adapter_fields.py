@@ -8,9 +8,11 @@ from typing import Literal, Self
 
 from pydantic import Field
 
+from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
 from fledge.models.language.frozen_weights import FrozenWeights, bits_per_weight
+from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable, split_names
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.seeds import generator_for
 
@@ -21,7 +23,7 @@ _RATED_FOR = 500_000  # parameters
 _OF_AN_ADAPTER = 10.0
 
 
-class AdapterFields(TrainingConfig):
+class AdapterFields(FreezeFields, TrainingConfig):
     """What of the base learns."""
 
     adapter: Literal["auto", "none", "lora"] = Field(
@@ -57,23 +59,32 @@ class AdapterFields(TrainingConfig):
     )
 
     def load_base(self, path: Path) -> tuple[Loaded, Self]:
-        """The model to start from, with an adapter where one is wanted; and the fields, those that
-        were left open as they suit it. Raises UserError.
+        """The model to start from, with an adapter or frozen weights where they are wanted; and the
+        fields, those that were left open as they suit it. Raises UserError.
         """
         loaded = load_model(path)
         large = count_parameters(loaded.network) >= LARGE
         has_one = is_adapted(loaded.network)
+        if self.freeze and (self.adapter == "lora" or (self.adapter == "auto" and has_one)):
+            raise UserError(
+                f"freeze={self.freeze} chooses among weights that learn whole, and under an "
+                "adapter all of the base is frozen: leave out freeze, or give adapter=none."
+            )
         if self.adapter == "none" and has_one:
             loaded = loaded.merged()
-        elif self.adapter == "lora" or (self.adapter == "auto" and large and not has_one):
+        elif self.adapter == "lora" or (
+            self.adapter == "auto" and large and not has_one and not self.freeze
+        ):
             settings = LoRA(
                 self.adapter_rank, self.adapter_alpha, self.adapter_stabilised, self.adapter_dora,
                 self.adapter_dropout,
             )  # fmt: skip
             loaded = loaded.adapt(
-                settings, _split(self.adapter_modules), _split(self.adapter_saves),
+                settings, split_names(self.adapter_modules), split_names(self.adapter_saves),
                 weights=self.base_weights, generator=generator_for(self.seed, "weights"),
             )  # fmt: skip
+        self.freeze_parts(loaded.network)
+        self.set_checkpointing(loaded.network)
         return loaded, self._suit(loaded)
 
     def _suit(self, loaded: Loaded) -> Self:
@@ -89,14 +100,6 @@ class AdapterFields(TrainingConfig):
 
 def describe_size(loaded: Loaded) -> str:
     """How large a model is, and how much of it learns."""
-    size = loaded.network.config.parameters
-    learns = sum(p.numel() for p in loaded.network.parameters() if p.requires_grad)
-    whole = f"{size / 1e6:,.4g} million parameters"
-    if loaded.base is None:
-        return whole
-    bits = bits_per_weight(loaded.base.weights)
-    return f"{whole} at {bits:g} bits, of which {learns / 1e6:,.3g} million learn"
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
+    whole = f"{loaded.network.config.parameters / 1e6:,.4g} million parameters"
+    held = "" if loaded.base is None else f" at {bits_per_weight(loaded.base.weights):g} bits"
+    return whole + held + describe_trainable(loaded.network)

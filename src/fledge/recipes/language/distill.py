@@ -22,6 +22,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.lessons import (
     LessonFields,
     Lessons,
@@ -29,12 +30,13 @@ from fledge.recipes.language.lessons import (
     prepare_text_lessons,
 )
 from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
 
 
-class DistillConfig(SizeFields, LessonFields):
+class DistillConfig(SizeFields, FreezeFields, LessonFields):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or
     its own answers (sequence).
     """
@@ -76,10 +78,12 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     lessons = prepare_lessons(config, teacher, student, base.tokenizer, start.stopwatch, show)
     rows = None if lessons is None else lessons.rows
     config = config.with_epochs(rows, config.rows_per_step, config.source, show)
-    begun_from = [config.student] if config.student else []
+    parents, begun_from = [base.source], [config.student] if config.student else []
+    if not trains_every_weight(network):
+        parents, begun_from = [*parents, *begun_from], []
     read, copied = ([], [config.source]) if lessons is None else ([config.source], [])
     with start.begin(
-        config, parents=[base.source], initial=begun_from, data=read, copied=copied
+        config, parents=parents, initial=begun_from, data=read, copied=copied
     ) as course:
         if lessons is None:
             lessons = prepare_text_lessons(
@@ -88,7 +92,8 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         speed = course.settle_speed(config, student, lessons.typical)
         course.say(
             f"{config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
-            f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M) by "
+            f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M"
+            f"{describe_trainable(network)}) by "
             f"{config.kind}, {speed.precision}"
         )
         beside = lessons.judge(student, course.run)
@@ -149,6 +154,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
                 f"pre-train it with tokenizer={teacher.folder}."
             )
         network = loaded.network
+        config.freeze_parts(network)
         if network.config.vocab_size != teacher.network.config.vocab_size:
             raise UserError(
                 f"the student {config.student} has {network.config.vocab_size:,} rows of embedding "
@@ -161,6 +167,12 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
         network = sizes.make_network(
             known.vocab_size, border=teacher.tokenizer.border, seed=config.seed, device=config.on()
         )
+        if config.freeze:
+            raise UserError(
+                f"freeze={config.freeze} keeps weights of a student as they are, and a fresh one "
+                "has none: give student=, or leave it out."
+            )
+    config.set_checkpointing(network)
     ours, theirs = network.config.context, teacher.network.config.context
     if config.task is not None and ours != theirs:
         raise UserError(
