@@ -27,11 +27,12 @@ def freeze_weights(network: nn.Module, patterns: Sequence[str], place: str) -> N
     family, held = family_of(network), dict(network.named_parameters())
     weights = [w for w in family.weights(network.config) if w.ours in held]
     names = {w.ours: [name for name, _ in w.theirs] for w in weights}
+    every = [name for each in names.values() for name in each]
     for pattern in patterns:
-        if not any(_fits(family, name, [pattern]) for each in names.values() for name in each):
+        if not any(_fits(family, name, [pattern]) for name in every):
             raise UserError(
                 f"{place} names {pattern!r}, which fits no weight of this model: its weights are "
-                f"called {_list_some(family, sum(names.values(), []))}."
+                f"called {_list_some(family, every)}."
             )
     frozen: list[str] = []
     for ours, each in names.items():

@@ -1,4 +1,4 @@
-"""The field of recipes that train a model they were given: which of its weights stay as they are."""
+"""The field of recipes that train a model they were given: which of its weights do not learn."""
 
 from __future__ import annotations
 

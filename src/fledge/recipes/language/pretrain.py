@@ -107,7 +107,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         speed = course.settle_speed(config, policy, typical, equal_rows=True)
         course.say(
-            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on {len(text['train']) / 1e6:.2f} M tokens "
+            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on "
+            f"{len(text['train']) / 1e6:.2f} M tokens "
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.precision}"
         )
         judge = judge_text(
@@ -129,8 +130,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
 
 
 def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
-    """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit, and for
-    weights that cannot be frozen.
+    """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit, and
+    for weights that cannot be frozen.
     """
     network = base.network if base else make_network(config, tokenizer)
     config.set_checkpointing(network)
