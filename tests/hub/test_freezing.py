@@ -22,7 +22,8 @@ CASES: list[tuple[str, dict[str, Any], list[str], list[str]]] = [
     ("llama", COMMON, ["embed*", "layers.0.*"], ["model.embed*", "model.layers.0.*"]),
     ("llama", COMMON, ["model.layers.?.mlp.*", "lm_head*"], ["model.layers.?.mlp.*", "lm_head*"]),
     ("gpt2", GPT2, ["h.[01].*", "wpe*"], ["transformer.h.[01].*", "transformer.wpe*"]),
-    ("qwen3_moe", COMMON | {"num_experts": 2, "moe_intermediate_size": 8}, ["*.experts.*"],
+    ("qwen3_moe", COMMON | {"num_experts": 2, "moe_intermediate_size": 8,
+      "num_experts_per_tok": 1}, ["*.experts.*"],
      ["*.experts.*"]),
 ]  # fmt: skip
 
@@ -56,7 +57,7 @@ def test_a_pattern_that_fits_nothing_leaves_the_network_as_it_was(tmp_path: Path
     network = load_model(tmp_path / "base").network
     for patterns, said in (
         (["embed*", "layer.0.*"], "'layer.0.\\*', which fits no weight of this model"),
-        (["*.k_proj.*"], "k_proj.weight, .* without .*q_proj.weight"),
+        (["*.k_proj.*"], "k_proj.weight without .*q_proj.weight, .*v_proj.weight"),
         (["*"], "nothing would learn"),
     ):
         with pytest.raises(UserError, match=said):
