@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,9 +56,9 @@ class TrainingConfig(BaseModel):
         default=None,
         ge=1,
         description=(
-            "rows differentiated at a time: memory only, never the numbers; by default a whole "
-            f"step, and {MICRO_BATCH:,} tokens of a model of {LARGE // 10**6} million parameters "
-            "or more"
+            "rows differentiated at a time, of like length: memory only, never the numbers; by "
+            f"default a whole step, and {MICRO_BATCH:,} tokens with their padding of a model of "
+            f"{LARGE // 10**6} million parameters or more"
         ),
     )
     gradient_checkpointing: bool = Field(
@@ -97,7 +97,7 @@ class TrainingConfig(BaseModel):
             precision=precision,
         )
 
-    def set_checkpointing(self, network: nn.Module) -> None:
+    def set_checkpointing(self, network: Any) -> None:
         """Raises UserError for a network that cannot compute its activations again."""
         if not self.gradient_checkpointing:
             return
