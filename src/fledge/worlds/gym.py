@@ -29,7 +29,7 @@ from fledge.worlds.gym_spaces import translate_actions, translate_observations
 from fledge.worlds.gym_state import bring_back, is_known, state_of
 from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import hide_warnings
-from fledge.worlds.own import Maker, load_from_file, make_own
+from fledge.worlds.own import WorldMaker, load_from_file, make_own
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
@@ -51,7 +51,7 @@ def seeds_of(seed: int, copies: int, begun: int = 0) -> list[int]:
 
 
 def make_environment(
-    name: str, pictures: bool = False, maker: Maker | None = None
+    name: str, pictures: bool = False, maker: WorldMaker | None = None
 ) -> gymnasium.Env:
     """One environment: gymnasium's `name`, a file's `./mine.py:World`, or what `maker` makes.
     `pictures`: it can be drawn, as RGB.
@@ -140,7 +140,7 @@ class GymWorld:
         *,
         processes: bool = False,
         pictures: bool = False,
-        maker: Maker | None = None,
+        maker: WorldMaker | None = None,
     ) -> None:
         """processes: a process for each copy, for environments whose step takes more than half a
         millisecond. pictures: for `picture`.
