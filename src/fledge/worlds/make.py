@@ -71,14 +71,6 @@ def name_of(given: Any) -> str:
     return f"{FROM_PYTHON}{kind.__module__}.{kind.__qualname__}"
 
 
-def file_of(name: str) -> tuple[Path, str] | None:
-    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other
-    name.
-    """
-    path, colon, wanted = name.rpartition(":")
-    return (Path(path), wanted) if colon and path.endswith(".py") else None
-
-
 def make_world(given: str | WorldMaker, copies: int, *, processes: bool = False) -> World:
     """`copies` of a world by its name: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld",
     "words:reverse", "my_module:Mine-v0", "./mine.py:World"; or of your own environment of

@@ -23,6 +23,14 @@ from fledge.worlds.gym_copies import describe_failure
 WorldMaker = Callable[..., gymnasium.Env] | gymnasium.Env
 
 
+def split_file_name(name: str) -> tuple[Path, str] | None:
+    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other
+    name.
+    """
+    path, colon, wanted = name.rpartition(":")
+    return (Path(path), wanted) if colon and path.endswith(".py") else None
+
+
 def load_from_file(path: Path, wanted: str) -> WorldMaker:
     """Raises UserError for a file that cannot be read or raises, and one that has no such
     environment in it.
