@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 from fledge.errors import Diverged, UserError
 from fledge.micro_batches import MicroBatches
-from fledge.optimizers import Maker, adamw
+from fledge.optimizers import OptimizerMaker, adamw
 from fledge.schedule import Clock, Schedule
 from fledge.trained_state import load_trained_state, trained_state
 from fledge.weights_version import raise_version
@@ -51,7 +51,7 @@ class Learner:
         module: nn.Module,
         schedule: Schedule,
         *,
-        optimizer: Maker = USUAL,
+        optimizer: OptimizerMaker = USUAL,
         clip: float = 1.0,
         rows_per_micro_batch: int | None = None,
         tokens_per_micro_batch: int | None = None,
