@@ -158,7 +158,7 @@ def interrupted(engine: Engine, bad: Request, neighbours: list[Request]) -> Comp
     rest = engine.run([bad, *neighbours[half:]])[1:]
     for row, undisturbed in zip(before + rest, expected, strict=True):
         same(row, undisturbed, 1e-10)
-    assert not engine.live
+    assert not engine.batch.live
     return row_of_bad
 
 
@@ -383,8 +383,8 @@ def test_a_row_may_be_cancelled_from_its_own_announcement_and_in_the_queue() -> 
 def test_the_cache_takes_what_was_stated(policy: TokenPolicy, prefix_cache_rows: int) -> None:
     for slots in (1, 9, 40):
         engine = Engine(policy, slots=slots, prefix_cache_rows=prefix_cache_rows)
-        assert engine.cache_bytes == engine.cache.store.untyped_storage().nbytes()
-        assert len(engine.slots) == slots
+        assert engine.cache_bytes == engine.batch.cache.store.untyped_storage().nbytes()
+        assert len(engine.batch.slots) == slots
 
 
 def test_where_memory_is_short_requests_wait_for_fewer_slots() -> None:

@@ -49,6 +49,8 @@ def has_fast_form(network: Transformer, positions: int) -> bool:
 class GenerationTransformer:
     """`network` as it is now; made anew when its weights change. Not differentiable."""
 
+    incremental = True
+
     @torch.no_grad()
     def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
         self.network, c = network, network.config
