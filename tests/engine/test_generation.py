@@ -115,12 +115,15 @@ def test_every_block_that_a_slot_holds_or_writes_is_reached(held: list[int], blo
     assert (len(reached) - 1) * block <= max(held) < len(reached) * block
 
 
-@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-6), ("bf16", 0.02), ("int8", 0.04)])
+@pytest.mark.parametrize(
+    ("precision", "bound"), [("fp32", 1e-6), ("bf16", 0.02), ("int8", 0.04), ("int4", 0.3)]
+)
 def test_what_a_precision_changes_is_bounded(precision: Any, bound: float) -> None:
     """Mean of |Δ log π| over 400 positions: bounds of twice what was measured on this network,
     whose logits are large.
     """
-    network = transformer(context=20).requires_grad_(False)
+    # as wide as the groups of four bits
+    network = transformer(context=20, width=32, mlp_width=64).requires_grad_(False)
     row = tokens(20, 20)
     fast = make_form(network, precision)
     hidden = fast.extend(

@@ -105,10 +105,8 @@ class QuantisedProduct(Product):
         return y.mul_(step)
 
 
-def make_product(weight: Tensor, *, quantised: bool = False) -> Product:
-    """The fastest there is for this weight and device."""
-    if quantised:
-        return QuantisedProduct(weight)
+def make_product(weight: Tensor) -> Product:
+    """The fastest there is for this weight and device, which rounds nothing."""
     packable = weight.device.type == "cpu" and can_pack(weight.dtype)
     return PackedProduct(weight) if packable else Product(weight)
 
