@@ -78,7 +78,7 @@ def test_the_nucleus_is_that_of_a_stable_sort(row: torch.Tensor, mass: float) ->
 def test_a_nucleus_larger_than_what_is_put_in_order_is_found_whole_beside_a_small_one() -> None:
     """Rows side by side that end among the first hundreds, the first thousands, and later."""
     size = 8 * max(PRESELECTED)
-    spread = (9.0, 2.0, 0.5, 0.0)
+    spread = (9.0, 3.0, 0.5, 0.0)
     p = torch.cat([logits_of(i, size, s, "none") for i, s in enumerate(spread)]).softmax(-1)
     kept = keep_nucleus(p, 0.9)
     sizes = kept.sum(-1).tolist()

@@ -394,8 +394,8 @@ def test_where_memory_is_short_requests_wait_for_fewer_slots() -> None:
     small = Engine(
         policy, slots=20, prefix_cache_rows=2, cache_bytes=7 * each - 1, vocabulary=SPELT
     )
-    assert len(small.slots) == 3
-    assert small.cache_bytes == small.cache.store.untyped_storage().nbytes() <= 7 * each - 1
+    assert len(small.batch.slots) == 3
+    assert small.cache_bytes == small.batch.cache.store.untyped_storage().nbytes() <= 7 * each - 1
     for row, expected in zip(small.run(requests), whole.run(requests), strict=True):
         same(row, expected, 1e-10)
     assert len(Engine(policy, slots=2, cache_bytes=10**12).slots) == 2

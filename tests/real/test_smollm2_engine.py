@@ -73,7 +73,7 @@ def test_the_second_turn_of_a_chat_reads_only_what_is_new(model: Loaded, sizes: 
 def test_a_precision_drifts_from_the_trainer_by_no_more_than_it_says(
     model: Loaded, precision: Generation, mean: float
 ) -> None:
-    """Of 96 sampled tokens, in nats; the bounds are some twice of what docs/real-models.md tells."""
+    """Mean over 96 sampled tokens, in nats; bounds are twice what docs/real-models.md tells."""
     prompts = [model.tokenizer.encode(text) for text in GREEDY_PROMPTS[:8]]
     engine = Engine(model.policy(), slots=8, positions=32, precision=precision)
     said = engine.run(Request(prompt, 12, sample=i) for i, prompt in enumerate(prompts))

@@ -30,6 +30,7 @@ from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
 NONE: Mapping[int, float] = {}
+LONG_PASSED = 64  # waiting rows with a long prompt that others may pass
 # Named one by one: a feature that is new is unknown here until it has been written.
 ENGINE = Way(
     "this engine",
@@ -192,9 +193,9 @@ class Engine:
             batch.follow_weights()
             self._cancel()
             self._admit()
+            batch.read_ahead(self.queue)
             if batch.live:
                 self._sample(batch.decode(), 0)
-            batch.read_ahead(self.queue)
         while self.news:
             on_token, number, token = self.news.popleft()
             on_token(number, token)
@@ -282,7 +283,7 @@ class Engine:
         wait until it has been read ahead; others may pass them.
         """
         batch, new, long = self.batch, list[Row](), list[Row]()
-        while self.queue and len(new) < batch.free and len(long) < len(batch.slots):
+        while self.queue and len(new) < batch.free and len(long) < LONG_PASSED:
             row = self.queue.popleft()
             (long if batch.is_long(row) else new).append(row)
         self.queue.extendleft(reversed(long))

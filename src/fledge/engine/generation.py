@@ -19,7 +19,7 @@ from fledge.engine.four_bits import make_four_bit_product
 from fledge.engine.kv_cache import BLOCK as BLOCK
 from fledge.engine.kv_cache import KVCache, attend, count_reach, round_up
 from fledge.engine.layer_form import Affine, LayerForm, MakeProduct, choose_normalise
-from fledge.engine.packed import Product, QuantisedProduct, make_product
+from fledge.engine.packed import Product, QuantisedProduct, can_pack, make_product
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
 from fledge.models.language.transformer import Transformer
@@ -77,8 +77,10 @@ class GenerationTransformer:
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
         make, make_last = choose_products(precision, self.compute)
+        rounded = precision in ("int8", "int4")
+        follows = not rounded and self.device.type == "cpu" and can_pack(self.compute)
         self.layers = [
-            LayerForm(block, layer, real, self.compute, make)
+            LayerForm(block, layer, real, self.compute, make, follows=follows)
             for layer, block in enumerate(network.blocks)
         ]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]

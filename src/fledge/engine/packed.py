@@ -13,11 +13,11 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # The operators that torch.compile, too, emits for a frozen linear layer.
 onednn: Any = torch.ops.mkldnn
+fbgemm: Any = torch.ops.quantized
 # By its name, which the stubs do not know.
 int8_product: Any = getattr(torch, "_weight_int8pack_mm")  # noqa: B009
 
@@ -32,13 +32,6 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         return x @ self.weight.T
-
-    def silu(self, x: Tensor) -> Tensor:
-        return F.silu(self(x))
-
-    def multiply(self, x: Tensor, other: Tensor) -> Tensor:
-        """x Wᵀ · other.  other [N, O]"""
-        return self(x).mul_(other)
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         """x Wᵀ + other, in the precision of `other`.  [N, O]"""
@@ -58,6 +51,7 @@ class PackedProduct(Product):
         return onednn._linear_pointwise(x, self.weight, None, "swish", [], "")
 
     def multiply(self, x: Tensor, other: Tensor) -> Tensor:
+        """x Wᵀ · other.  other [N, O]"""
         return onednn._linear_pointwise.binary(x, other, self.weight, None, "mul")
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
@@ -70,7 +64,8 @@ class QuantisedProduct(Product):
     """Weights in 8 bits, round to nearest, a scale per output row: ‖W − Ŵ‖∞ ≤ max|W_row| / 254.
 
     On a CPU with exact 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that
-    a row's result has nothing to do with its neighbours; elsewhere x stays as it is.
+    a row's result has nothing to do with its neighbours; elsewhere x stays as it is. FBGEMM's
+    product takes half of the time of oneDNN's for up to 8 rows, and rounds x on its way in.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -78,31 +73,32 @@ class QuantisedProduct(Product):
         self.scale = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127  # [O]
         small = (weight / self.scale[:, None]).round().to(torch.int8)
         self.dot_products = weight.device.type == "cpu" and bytes_multiply_exactly()
-        self.weight = torch.ops.onednn.qlinear_prepack(small, None) if self.dot_products else small
-        self.zero = torch.zeros(len(small), dtype=torch.long, device=weight.device)
+        self.weight = pack_bytes(small, self.scale) if self.dot_products else small
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.dot_products:
             return int8_product(x, self.weight, self.scale)
-        largest = x.abs().amax(1, keepdim=True)
-        step = largest.clamp_(min=torch.finfo(x.dtype).tiny).div_(127)  # [N, 1]
-        small = (x / step).round_().add_(128).to(torch.uint8)
-        y = torch.ops.onednn.qlinear_pointwise(
-            small,
-            1.0,
-            128,
-            self.weight,
-            self.scale,
-            self.zero,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
-        return y.mul_(step)
+        if x.dtype != torch.float32:
+            x = x.float()
+        step = x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(127)
+        return multiply_bytes(x / step, self.weight).mul_(step)
+
+
+def pack_bytes(small: Tensor, scale: Tensor) -> Any:
+    """Weights int8 [O, I] with a scale a row, in FBGEMM's order."""
+    zero = torch.zeros(len(small), dtype=torch.long)
+    weight = torch._make_per_channel_quantized_tensor(small, scale.double(), zero, 0)
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"  # packing goes by it, multiplying by what was packed
+    try:
+        return fbgemm.linear_prepack(weight, None)
+    finally:
+        torch.backends.quantized.engine = before
+
+
+def multiply_bytes(x: Tensor, packed: Any) -> Tensor:
+    """x, rounded to whole numbers from −128 to 127, with what `pack_bytes` packed."""
+    return fbgemm.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1.0, 128, packed)
 
 
 def make_product(weight: Tensor) -> Product:
@@ -134,16 +130,12 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 @cache
 def bytes_multiply_exactly() -> bool:
-    """Whether oneDNN's product of 8-bit numbers is exact here: without VNNI it adds pairs in 16
-    bits, which overflow.
+    """Whether the product of 8-bit numbers is exact here: without VNNI it adds pairs in 16 bits,
+    which overflow.
     """
-    if not torch.cpu._is_vnni_supported():
+    if "fbgemm" not in torch.backends.quantized.supported_engines:
         return False
-    size, most = 64, torch.full((1, 64), 255, dtype=torch.uint8)
+    size = 64
     weight = torch.full((16, size), 127, dtype=torch.int8)
-    packed, scale = torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(16)
-    zero = torch.zeros(16, dtype=torch.long)
-    y = torch.ops.onednn.qlinear_pointwise(
-        most, 1.0, 0, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
-    )
-    return bool((y == 255 * 127 * size).all())
+    y = multiply_bytes(torch.full((1, size), 127.0), pack_bytes(weight, torch.ones(16)))
+    return bool((y == 127 * 127 * size).all())

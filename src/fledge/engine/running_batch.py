@@ -129,7 +129,10 @@ class RunningBatch:
         two pieces. It goes into the spare slot, from where the row takes it as any prefix, and so
         do its fellow samples.
         """
-        if self.ahead is None or self.ahead.cancelled:
+        if self.ahead is not None and self.ahead.cancelled:
+            self.ahead = None
+        # The spare slot is needed for putting the others in order: that comes between two prompts.
+        if self.ahead is None and not (self.live and self.unsorted >= SORT_EVERY):
             self.ahead = next((row for row in waiting if self.is_long(row)), None)
         if self.ahead is None or not self.is_long(self.ahead):
             return
