@@ -7,8 +7,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from fledge.engine import packed
 from fledge.engine.four_bits import GROUP, make_four_bit_product, quantise, restore
-from fledge.engine.packed import PackedProduct, QuantisedProduct, can_pack, make_product
+from fledge.engine.packed import (
+    HalfProduct,
+    PackedProduct,
+    QuantisedProduct,
+    can_pack,
+    make_product,
+)
 
 
 def numbers(*size: int) -> torch.Tensor:
@@ -50,6 +57,26 @@ def test_what_follows_a_product_in_the_same_pass_is_what_follows_it(dtype: torch
 def test_what_a_plain_product_is_added_to() -> None:
     weight, x, other = numbers(37, 19), numbers(15, 19), numbers(15, 37)
     torch.testing.assert_close(make_product(weight).add(x, other), x @ weight.T + other)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 40])
+def test_a_half_product_is_that_of_the_weights_in_float16(rows: int) -> None:
+    weight, x = numbers(37, 19).float(), numbers(rows, 19).float()
+    exact = torch.einsum("ai,oi->ao", x.double(), weight.half().double())
+    made = HalfProduct(weight)
+    torch.testing.assert_close(made(x).double(), exact, atol=1e-5, rtol=1e-5)
+    assert (made(x) - x @ weight.T).abs().max() > 1e-5  # it does round
+
+
+def test_where_bytes_do_not_multiply_exactly_weights_are_rounded_and_x_to_bfloat16(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight, x = numbers(32, 64).float(), numbers(9, 64).float()
+    monkeypatch.setattr(packed, "bytes_multiply_exactly", lambda: False)
+    exact = torch.einsum("ai,oi->ao", x.double(), weight.double())
+    y = QuantisedProduct(weight)(x)
+    assert y.dtype == torch.float32
+    torch.testing.assert_close(y.double(), exact, atol=0.3, rtol=0.02)
 
 
 def test_a_row_of_a_quantised_product_has_nothing_to_do_with_its_neighbours() -> None:

@@ -19,14 +19,14 @@ from fledge.engine.four_bits import make_four_bit_product
 from fledge.engine.kv_cache import BLOCK as BLOCK
 from fledge.engine.kv_cache import KVCache, attend, count_reach, round_up
 from fledge.engine.layer_form import Affine, LayerForm, MakeProduct, choose_normalise
-from fledge.engine.packed import Product, QuantisedProduct, can_pack, make_product
+from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
 from fledge.models.language.transformer import Transformer
 
 # Of the weights' products; the residual stream stays in float32. With int4 the unembedding is in
 # int8: the logits hang on every one of its numbers.
-Generation = Literal["fp32", "bf16", "int8", "int4"]
+Generation = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 # Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and in
 # float32, whose small products take half the time of those in bfloat16. Above it is memory (torch
 # 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
@@ -49,6 +49,8 @@ def choose_products(precision: Generation, dtype: torch.dtype) -> tuple[MakeProd
 
     if precision in ("fp32", "bf16"):
         return plain, plain
+    if precision == "fp16":
+        return HalfProduct, HalfProduct
     return make_four_bit_product if precision == "int4" else QuantisedProduct, QuantisedProduct
 
 
@@ -77,8 +79,9 @@ class GenerationTransformer:
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
         make, make_last = choose_products(precision, self.compute)
-        rounded = precision in ("int8", "int4")
-        follows = not rounded and self.device.type == "cpu" and can_pack(self.compute)
+        follows = (
+            precision in ("fp32", "bf16") and self.device.type == "cpu" and can_pack(self.compute)
+        )
         self.layers = [
             LayerForm(block, layer, real, self.compute, make, follows=follows)
             for layer, block in enumerate(network.blocks)
