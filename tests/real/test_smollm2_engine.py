@@ -54,10 +54,8 @@ def test_the_second_turn_of_a_chat_reads_only_what_is_new(model: Loaded, sizes: 
     first, _ = render(model.tokenizer, turns, reply=True)
     [one] = engine.run([Request(first, 24, rule=GREEDY, stop=model.tokenizer.ends)])
     assert sizes == [len(first)]
-    turns += [
-        {"role": "assistant", "content": model.tokenizer.decode(one.tokens)},
-        {"role": "user", "content": "And which is yours?"},
-    ]
+    turns.append({"role": "assistant", "content": model.tokenizer.decode(one.tokens)})
+    turns.append({"role": "user", "content": "And which is yours?"})
     second, _ = render(model.tokenizer, turns, reply=True)
     held = count_same(second, first + one.tokens[:-1])
     assert held >= len(first)
