@@ -398,12 +398,12 @@ def test_where_memory_is_short_requests_wait_for_fewer_slots() -> None:
     assert small.cache_bytes == small.batch.cache.store.untyped_storage().nbytes() <= 7 * each - 1
     for row, expected in zip(small.run(requests), whole.run(requests), strict=True):
         same(row, expected, 1e-10)
-    assert len(Engine(policy, slots=2, cache_bytes=10**12).slots) == 2
+    assert len(Engine(policy, slots=2, cache_bytes=10**12).batch.slots) == 2
     with pytest.raises(
         UserError, match=f"cache_bytes={2 * each - 1}.*one row of 48 tokens takes {2 * each}"
     ):
         Engine(policy, cache_bytes=2 * each - 1)
-    assert len(Engine(policy, cache_bytes=2 * each).slots) == 1
+    assert len(Engine(policy, cache_bytes=2 * each).batch.slots) == 1
 
 
 def test_an_engine_that_could_do_nothing_is_refused() -> None:

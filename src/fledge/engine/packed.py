@@ -19,8 +19,9 @@ from torch import Tensor
 # The operators that torch.compile, too, emits for a frozen linear layer.
 onednn: Any = torch.ops.mkldnn
 fbgemm: Any = torch.ops.quantized
-# By its name, which the stubs do not know.
+# By their names, which the stubs do not know.
 int8_product: Any = getattr(torch, "_weight_int8pack_mm")  # noqa: B009
+make_quantised: Any = getattr(torch, "_make_per_channel_quantized_tensor", None)
 
 
 class Product:
@@ -112,7 +113,7 @@ def pack_bytes(small: Tensor, scale: Tensor) -> Any:
         with warnings.catch_warnings():
             # A later torch will have no such tensors: then `bytes_multiply_exactly` says no.
             warnings.simplefilter("ignore", UserWarning)
-            weight = torch._make_per_channel_quantized_tensor(small, scale.double(), zero, 0)
+            weight = make_quantised(small, scale.double(), zero, 0)
         return fbgemm.linear_prepack(weight, None)
     finally:
         torch.backends.quantized.engine = before
@@ -159,7 +160,7 @@ def bytes_multiply_exactly() -> bool:
     weight = torch.full((16, size), 127, dtype=torch.int8)
     try:
         y = multiply_bytes(torch.full((1, size), 127.0), pack_bytes(weight, torch.ones(16)))
-    except (AttributeError, RuntimeError):
+    except (AttributeError, RuntimeError, TypeError):
         return False
     return bool((y == 127 * 127 * size).all())
 

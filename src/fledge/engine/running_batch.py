@@ -36,7 +36,8 @@ class RunningBatch:
         prefix_cache_rows: int,
         cache_bytes: int | None,
     ) -> None:
-        self.policy, self.precision, self.positions = policy, precision, positions
+        self.policy, self.positions = policy, positions
+        self.precision: Generation = precision
         self.version = policy.version  # of the weights that `network` was made of
         self.network: Any = make_form(policy.network, precision, positions)
         if cache_bytes is not None:
