@@ -58,7 +58,7 @@ class Affine:
         if scale is not None:
             weight = weight * scale[:, None]
             bias = None if bias is None else bias * scale
-        self.product = make(weight)
+        self.product: Any = make(weight)
         self.bias = None if bias is None else bias.to(real)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -77,8 +77,16 @@ class LayerForm:
 
     @torch.no_grad()
     def __init__(
-        self, block: Any, layer: int, real: torch.dtype, compute: torch.dtype, make: MakeProduct
+        self,
+        block: Any,
+        layer: int,
+        real: torch.dtype,
+        compute: torch.dtype,
+        make: MakeProduct,
+        *,
+        follows: bool,
     ) -> None:
+        """follows: `make` gives products that do what follows them in the same pass."""
         self.block, self.compute = block, compute
         self.config: TransformerConfig = block.config
         self.window = self.config.window_of(layer)
@@ -102,13 +110,16 @@ class LayerForm:
         one_norm = self.config.residual == "parallel, one norm"
         norm = attention_norm if one_norm else block.mlp_norm if before else None
         self.down = affine(block.down.weight, block.down.bias, None)
-        if self.config.gated:
-            biases = block.gate_up.bias
-            gate, up = block.gate_up.weight.chunk(2)
-            b_gate, b_up = (None, None) if biases is None else biases.chunk(2)
-            self.gate, self.up = affine(gate, b_gate, norm), affine(up, b_up, norm)
-        else:
+        # Where nothing else comes between, gate and up have what follows them in their own pass.
+        plain = self.config.activation == "silu" and getattr(norm, "bias", None) is None
+        self.two = follows and plain and block.gate_up.bias is None if self.config.gated else False
+        if not self.config.gated:
             self.up = affine(block.up.weight, block.up.bias, norm)
+        elif self.two:
+            gate, up = block.gate_up.weight.chunk(2)
+            self.gate, self.up = affine(gate, None, norm), affine(up, None, norm)
+        else:
+            self.gate_up = affine(block.gate_up.weight, block.gate_up.bias, norm)
 
     def _lay_out_attention(
         self, attention: Any, norm: Any, real: torch.dtype, affine: Callable[..., Affine]
@@ -182,10 +193,12 @@ class LayerForm:
         x, activate = self.read(read), ACTIVATIONS[c.activation]
         if not c.gated:
             inner = activate(self.up(x))
-        elif c.activation == "silu" and not c.mlp_bias and self.up.bias is None:
-            inner = self.up.product.multiply(x, self.gate.product.silu(x))
+        elif self.two:
+            gate, up = self.gate.product, self.up.product
+            inner = up.multiply(x, gate.silu(x))
         else:
-            inner = activate(self.gate(x)) * self.up(x)
+            gate, up = self.gate_up(x).chunk(2, dim=-1)
+            inner = activate(gate).mul_(up)
         return _add(self.down, inner.to(self.compute), h, self.mlp_out_norm)
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fledge.engine.beam import Hypothesis, beam_search
+from fledge.engine.best_of import rank
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
@@ -283,7 +284,7 @@ def complete(
     refuse_errors(completions)
     answered = [completions[a : a + drawn] for a in range(0, len(completions), drawn)]
     if config.best_of > 1:
-        answered = [sorted(each, key=lambda one: -sum(one.raw_logp)) for each in answered]
+        answered = [rank(each) for each in answered]
     return [each[: config.samples] for each in answered], figures
 
 
