@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,22 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Gemma2": {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16},
     "Gemma3": {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16},
     "SmolLM3": {},
+    "Mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    "Qwen3Moe": {
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "norm_topk_prob": True, "head_dim": 16,
+    },
+    "Olmo2": {},
+    "Phi3": {"sliding_window": None},
+    "Phi3Part": {
+        "sliding_window": None, "head_dim": 16,
+        "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5},
+    },
+    "GPT2": {},
+    "GPTNeoX": {"rotary_pct": 0.5},
+    "GPTNeoXInTurn": {"rotary_pct": 1.0, "use_parallel_residual": False},
+    "StableLm": {"partial_rotary_factor": 0.5, "use_qkv_bias": True},
+    "StableLmParallel": {"partial_rotary_factor": 1.0, "use_parallel_residual": True},
 }  # fmt: skip
 
 
@@ -53,9 +70,10 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A model that transformers made, with every number moved."""
     transformers: Any = pytest.importorskip("transformers")
     given = FAMILIES[request.param] | SIZES
-    name = request.param.removesuffix("Tied")
-    if name == "Llama3":
-        name = "Llama"
+    if request.param == "GPT2":  # which calls its sizes otherwise
+        given = {"vocab_size": TOKENS.vocab_size, "n_embd": 32, "n_layer": 7, "n_head": 4,
+                 "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+    name = re.sub("Tied|3(?=$)(?<=Llama3)|Part|InTurn|Parallel", "", request.param)
     of_text = "Text" if name == "Gemma3" else ""
     config = getattr(transformers, f"{name}{of_text}Config")(**given)
     model = getattr(transformers, f"{name}ForCausalLM")(config)
@@ -168,6 +186,12 @@ def test_sizes_of_blocks_are_those_of_the_gguf_package() -> None:
         ("Gemma2", {"head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": None}),
         ("Gemma3", {"head_dim": 16, "query_pre_attn_scalar": 24}),
         ("Qwen3", {"head_dim": 16, "attention_bias": True}),
+        ("GPT2", {"activation_function": "gelu"}),
+        ("GPTNeoX", {"attention_bias": False}),
+        ("Qwen3Moe", {"num_experts": 2, "num_experts_per_tok": 1, "norm_topk_prob": False}),
+        ("Qwen3Moe", {"num_experts": 2, "num_experts_per_tok": 1, "norm_topk_prob": True,
+                      "mlp_only_layers": [1]}),
+        ("Phi3", {"sliding_window": 8}),
     ],
 )
 def test_what_the_file_cannot_say_is_not_written(

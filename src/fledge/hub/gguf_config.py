@@ -47,12 +47,20 @@ class Header(Protocol):
 def find_architecture(file: GgufFile) -> Architecture:
     """Raises UserError for one that is not read."""
     name = file.fields.get("general.architecture")
-    for known in ARCHITECTURES:
-        if known.name == name:
+    mixed = bool(file.fields.get(f"{name}.expert_count"))
+    of_name = [known for known in ARCHITECTURES if known.name == name]
+    for known in of_name:
+        if bool(known.experts) == mixed:
             return known
+    if of_name:
+        raise UserError(
+            f"{file.path} is of the architecture {name} {'with' if mixed else 'without'} experts, "
+            "which fledge does not read from a GGUF file: give the model's Hugging Face folder."
+        )
+    names = dict.fromkeys(known.name for known in ARCHITECTURES)
     raise UserError(
         f"{file.path} is of the architecture {str(name)[:40]!r}: from a GGUF file fledge reads "
-        f"{', '.join(known.name for known in ARCHITECTURES)}. Give the model's Hugging Face folder."
+        f"{', '.join(names)}. Give the model's Hugging Face folder."
     )
 
 
@@ -62,8 +70,8 @@ def read_config(file: Header, kind: Architecture) -> dict[str, Any]:
     def said(name: str, default: Any = None) -> Any:
         return file.fields.get(f"{kind.name}.{name}", default)
 
-    for name in ("expert_count", "attention.head_count_kv", "feed_forward_length"):
-        if isinstance(said(name), list) or (name == "expert_count" and said(name)):
+    for name in ("attention.head_count_kv", "feed_forward_length"):
+        if isinstance(said(name), list):
             raise UserError(
                 f"{file.path} has {kind.name}.{name}={str(said(name))[:40]}, which fledge does not "
                 "read from a GGUF file: give the model's Hugging Face folder."
@@ -86,10 +94,12 @@ def read_config(file: Header, kind: Architecture) -> dict[str, Any]:
         "rope_theta": said("rope.freq_base", 10_000.0),
         "tie_word_embeddings": "output.weight" not in file.tensors,
         "attention_bias": "blk.0.attn_output.bias" in file.tensors,
+        "use_qkv_bias": "blk.0.attn_q.bias" in file.tensors,
     }
     if (scaling := _read_scaling(file, kind, config)) is not None:
         config["rope_scaling"] = scaling
-    return config | _OWN.get(kind.name, _nothing)(said, config)
+    own = _read_mixture if kind.experts else _OWN.get(kind.name, _nothing)
+    return config | own(said, config)
 
 
 def _nothing(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,7 +172,59 @@ def _read_gemma3(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-_OWN = {"gemma2": _read_gemma2, "gemma3": _read_gemma3}
+def _read_mixture(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """In llama.cpp the weights of the experts used always add up to 1."""
+    return {
+        "num_local_experts": said("expert_count"),
+        "num_experts_per_tok": said("expert_used_count"),
+        "moe_intermediate_size": said("expert_feed_forward_length"),
+        "norm_topk_prob": True,
+    }
+
+
+def _read_turned(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a family that turns a part of each head."""
+    turned = said("rope.dimension_count", config["head_dim"])
+    return {"partial_rotary_factor": turned / config["head_dim"]}
+
+
+def _read_phi3(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    # llama.cpp's own reader leaves its window out.
+    return {"sliding_window": None, **_read_turned(said, config)}
+
+
+def _read_layer_norms(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "layer_norm_eps": float(f"{said('attention.layer_norm_epsilon', 1e-5):.6g}"),
+        "use_parallel_residual": bool(said("use_parallel_residual", True)),
+        "head_dim": None,
+        **_read_turned(said, config),
+    }
+
+
+def _read_neox(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"attention_bias": True, "hidden_act": "gelu", **_read_layer_norms(said, config)}
+
+
+def _read_gpt2(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    names = {
+        "n_positions": "max_position_embeddings",
+        "n_embd": "hidden_size",
+        "n_layer": "num_hidden_layers",
+        "n_head": "num_attention_heads",
+        "n_inner": "intermediate_size",
+    }
+    return {
+        "layer_norm_epsilon": float(f"{said('attention.layer_norm_epsilon', 1e-5):.6g}"),
+        "activation_function": "gelu_new",
+        **{name: config[theirs] for name, theirs in names.items()},
+    }
+
+
+_OWN = {
+    "gemma2": _read_gemma2, "gemma3": _read_gemma3, "phi3": _read_phi3,
+    "gptneox": _read_neox, "stablelm": _read_layer_norms, "gpt2": _read_gpt2,
+}  # fmt: skip
 
 
 def choose_architecture(model_type: str, place: str) -> Architecture:
@@ -188,11 +250,18 @@ def write_config(c: TransformerConfig, kind: Architecture) -> dict[str, Any]:
         "attention.head_count_kv": uint32(c.kv_heads),
         "attention.key_length": uint32(c.head_width),
         "attention.value_length": uint32(c.head_width),
-        "attention.layer_norm_rms_epsilon": c.norm_eps,
-        "rope.freq_base": c.rope_theta,
-        "rope.dimension_count": uint32(c.head_width),
+        f"attention.layer_norm_{'rms_' if c.norm == 'rms' else ''}epsilon": c.norm_eps,
         "vocab_size": uint32(c.vocab_size),
     }
+    if not c.learned_positions:
+        fields["rope.freq_base"] = c.rope_theta
+        fields["rope.dimension_count"] = uint32(c.turned)
+    if c.norm == "layer" and not c.learned_positions:
+        fields["use_parallel_residual"] = c.residual != "in turn"
+    if c.experts is not None:
+        fields["expert_count"] = uint32(c.experts.number)
+        fields["expert_used_count"] = uint32(c.experts.used)
+        fields["expert_feed_forward_length"] = uint32(c.experts.width)
     window = max((c.window, *c.windows))
     if window and kind.name not in _EVERY:
         raise UserError(
