@@ -16,8 +16,9 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.hub.folder import load_model, save_model
 from fledge.hub.gguf_blocks import BY_NAME, TYPES, WRITTEN, decode, encode
-from fledge.hub.gguf_file import GgufFile, write_gguf
+from fledge.hub.gguf_file import GgufFile, Written, write_gguf
 from fledge.hub.gguf_model import save_gguf
+from fledge.models.language.quantisation import INT4, INT8, round_to_nearest
 from fledge.text.tokenizer import Tokenizer, train_tokenizer
 from tests.subjects import seeded
 
@@ -107,6 +108,31 @@ def test_a_model_comes_back(folder: Path, tmp_path: Path) -> None:
     same_logits(load_model(tmp_path / "folder").network, model.network)
 
 
+@pytest.mark.parametrize("grid", [INT8, INT4], ids=lambda grid: grid.name)
+def test_rounded_numbers_are_in_the_file_as_they_are(
+    folder: Path, tmp_path: Path, grid: Any
+) -> None:
+    """Also those that ggml would round to others: with scales that are not of their largest."""
+    gguf: Any = pytest.importorskip("gguf")
+    model = load_model(folder)
+    rounded = {}
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if weight.ndim < 2 or name.endswith(("place.weight", "router.weight")):
+                continue
+            exact = round_to_nearest(weight, grid)
+            rounded[name] = exact._replace(scale=exact.scale * 1.25)
+            weight.copy_(rounded[name].restore())
+    path = tmp_path / "out.gguf"
+    save_gguf(path, model.network, model.tokenizer, rounded=rounded)
+    again = load_model(path).network.state_dict()
+    for name, weight in model.network.named_parameters():
+        assert torch.equal(again[name], weight.detach()), name
+    kinds = {each.name: each.tensor_type.name for each in gguf.GGUFReader(path).tensors}
+    matrices = {name for name in kinds if name.endswith(("_exps.weight", "_output.weight"))}
+    assert {kinds[name] for name in matrices} == {grid.name}
+
+
 def foretell(path: Path, prompts: list[list[int]]) -> list[dict[int, float] | None]:
     """llama.cpp's three likeliest next tokens, log-probabilities; None where the likeliest is a
     piece of a character, of which it says nothing.
@@ -189,8 +215,15 @@ def test_sizes_of_blocks_are_those_of_the_gguf_package() -> None:
         ("GPT2", {"activation_function": "gelu"}),
         ("GPTNeoX", {"attention_bias": False}),
         ("Qwen3Moe", {"num_experts": 2, "num_experts_per_tok": 1, "norm_topk_prob": False}),
-        ("Qwen3Moe", {"num_experts": 2, "num_experts_per_tok": 1, "norm_topk_prob": True,
-                      "mlp_only_layers": [1]}),
+        (
+            "Qwen3Moe",
+            {
+                "num_experts": 2,
+                "num_experts_per_tok": 1,
+                "norm_topk_prob": True,
+                "mlp_only_layers": [1],
+            },
+        ),
         ("Phi3", {"sliding_window": 8}),
     ],
 )
@@ -234,7 +267,7 @@ def change(path: Path, **fields: Any) -> None:
     file = GgufFile(path)
     kept = {n.replace(".", "_"): n for n in file.fields}
     said = file.fields | {kept.get(name, name): value for name, value in fields.items()}
-    tensors = [(name, file.read(name), BY_NAME["F32"]) for name in file.tensors]
+    tensors = [Written(name, file.read(name), BY_NAME["F32"]) for name in file.tensors]
     said = {n: v for n, v in said.items() if v is not None and v != []}
     write_gguf(path, said, tensors)
 
