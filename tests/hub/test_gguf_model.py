@@ -32,6 +32,10 @@ SIZES: dict[str, Any] = {
     "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 2,
     "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
+SIZES_OF_GPT2 = {
+    "vocab_size": TOKENS.vocab_size, "n_embd": 32, "n_layer": 7, "n_head": 4, "n_positions": 64,
+    "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
 FAMILIES: dict[str, dict[str, Any]] = {
     "Llama": {},
     "Llama3": {
@@ -72,12 +76,11 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     transformers: Any = pytest.importorskip("transformers")
     given = FAMILIES[request.param] | SIZES
     if request.param == "GPT2":  # which calls its sizes otherwise
-        given = {"vocab_size": TOKENS.vocab_size, "n_embd": 32, "n_layer": 7, "n_head": 4,
-                 "n_positions": 64, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+        given = SIZES_OF_GPT2
     name = re.sub("Tied|3(?=$)(?<=Llama3)|Part|InTurn|Parallel", "", request.param)
     of_text = "Text" if name == "Gemma3" else ""
     config = getattr(transformers, f"{name}{of_text}Config")(**given)
-    model = getattr(transformers, f"{name}ForCausalLM")(config)
+    model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(1)))
@@ -127,7 +130,10 @@ def test_rounded_numbers_are_in_the_file_as_they_are(
     save_gguf(path, model.network, model.tokenizer, rounded=rounded)
     again = load_model(path).network.state_dict()
     for name, weight in model.network.named_parameters():
-        assert torch.equal(again[name], weight.detach()), name
+        if name in rounded:
+            assert torch.equal(again[name], weight.detach()), name
+        else:  # Gemma's norms go to 1 + w and back
+            torch.testing.assert_close(again[name], weight.detach())
     kinds = {each.name: each.tensor_type.name for each in gguf.GGUFReader(path).tensors}
     matrices = {name for name in kinds if name.endswith(("_exps.weight", "_output.weight"))}
     assert {kinds[name] for name in matrices} == {grid.name}
@@ -232,7 +238,8 @@ def test_what_the_file_cannot_say_is_not_written(
 ) -> None:
     transformers: Any = pytest.importorskip("transformers")
     config = getattr(transformers, f"{name}{'Text' if name == 'Gemma3' else ''}Config")
-    model = getattr(transformers, f"{name}ForCausalLM")(config(**(SIZES | given)))
+    sizes = SIZES_OF_GPT2 if name == "GPT2" else SIZES
+    model = transformers.AutoModelForCausalLM.from_config(config(**(sizes | given)))
     model.save_pretrained(tmp_path)
     TOKENS.save(tmp_path)
     loaded = load_model(tmp_path)

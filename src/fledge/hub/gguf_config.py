@@ -250,7 +250,7 @@ def write_config(c: TransformerConfig, kind: Architecture) -> dict[str, Any]:
         "attention.head_count_kv": uint32(c.kv_heads),
         "attention.key_length": uint32(c.head_width),
         "attention.value_length": uint32(c.head_width),
-        f"attention.layer_norm_{'rms_' if c.norm == 'rms' else ''}epsilon": c.norm_eps,
+        f"attention.layer_norm_{'' if c.norm == 'layer' else 'rms_'}epsilon": c.norm_eps,
         "vocab_size": uint32(c.vocab_size),
     }
     if not c.learned_positions:
@@ -271,6 +271,8 @@ def write_config(c: TransformerConfig, kind: Architecture) -> dict[str, Any]:
     if window:
         fields["attention.sliding_window"] = uint32(window)
         _check_pattern(c, kind)
+    elif kind.name == "phi3":  # which llama.cpp does not open without one
+        fields["attention.sliding_window"] = uint32(0)
     if c.score_cap:
         fields["attn_logit_softcapping"] = c.score_cap
     if c.logit_cap:

@@ -176,7 +176,8 @@ def save_gguf(
     fields: dict[str, Any] = {
         "general.architecture": architecture.name,
         "general.type": "model",
-        "general.name": name or architecture.name,
+        # With "phi3" in it llama.cpp looks for tokens of Phi-3's, so none is made up.
+        **({"general.name": name} if name else {}),
         "general.file_type": uint32(_FILE_TYPES[said[0][0] if said else kind]),
         "general.quantization_version": uint32(2),
         **write_config(c, architecture),

@@ -4,6 +4,7 @@ with these parts set to 0.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("sizes", NETWORKS.values(), ids=NETWORKS)
 def test_a_cut_network_says_what_the_masked_one_says(sizes: dict[str, Any]) -> None:
-    network, masked = transformer(**sizes), transformer(**sizes)
-    c = network.config
+    network = transformer(**sizes)
+    masked, c = copy.deepcopy(network), network.config
     channels = [torch.tensor([0, 3, 4, 11, 23]), torch.tensor([1, 2, 5, 9, 17])]
     groups = [torch.tensor([1]), torch.tensor([0])]
     smaller = cut_parts(network, channels, groups)

@@ -79,20 +79,24 @@ def round_network(
         linear.weight.copy_(rounded.restore())
         tell(len(done.errors), done.errors[name])
 
-    if rows is not None:
-        watch_inputs(network, rows.tokens, rows.real, see)
-    for name, weight in network.named_parameters():
-        if weight.ndim < 2 or name in done.matrices or name.endswith(_EXACT):
+    seen = set() if rows is None else set(list_seen(network))
+    for name, weight in network.named_parameters():  # first, since matrices read what these say
+        if weight.ndim < 2 or name in seen or name.endswith(_EXACT):
             continue
         if fits_blocks(weight):
             done.matrices[name] = round_to_nearest(weight, INT8 if name in _OUTSIDE else grid)
             weight.copy_(done.matrices[name].restore())
         else:
             weight.copy_(weight.half())
+    if rows is not None:
+        watch_inputs(network, rows.tokens, rows.real, see)
     return done
 
 
-def count_seen(network: Any) -> int:
-    """How many matrices `round_network` sees with inputs."""
-    linear = (part for part in network.blocks.modules() if isinstance(part, nn.Linear))
-    return sum(fits_blocks(part.weight) for part in linear)
+def list_seen(network: Any) -> list[str]:
+    """The matrices that `round_network` sees with inputs, where it is given rows."""
+    return [
+        f"blocks.{name}.weight" for name, part in network.blocks.named_modules()
+        if isinstance(part, nn.Linear) and fits_blocks(part.weight)
+        and not name.endswith("mixture.router")
+    ]  # fmt: skip

@@ -24,7 +24,7 @@ from fledge.models.language.pruning import (
     rank_parts,
 )
 from fledge.models.language.quantisation import INT4, INT8, Rounded
-from fledge.models.language.rounded_network import Rounding, Rows, count_seen, round_network
+from fledge.models.language.rounded_network import Rounding, Rows, list_seen, round_network
 from fledge.recipes.language.held_against import MaterialFields
 from fledge.runs.model_files import GGUF, write_model
 from fledge.runs.show import Show
@@ -132,7 +132,7 @@ def make_smaller(
     given is changed. Raises UserError for a family that cannot say what is left.
     """
     if config.rounds:
-        with show.progress("compress", count_seen(network), "error") as watch:
+        with show.progress("compress", len(list_seen(network)), "error") as watch:
             rounded = round_network(
                 network, _GRIDS[config.method], rows, config.chosen_rounding,
                 lambda done, error: watch.step(done, {"error": error}),
