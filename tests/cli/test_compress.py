@@ -4,6 +4,7 @@ of the file, a run that was killed, and one sentence for each mistake.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 from collections.abc import Mapping
@@ -115,6 +116,7 @@ def test_the_smallest_weights_are_zero_and_the_others_as_they_were(made: Path) -
     assert "no smaller for them" in (made / "magnitude.txt").read_text()
 
 
+@pytest.mark.slow  # for the import of transformers
 def test_a_model_with_parts_cut_out_is_one_of_its_family(made: Path) -> None:
     transformers: Any = pytest.importorskip("transformers")
     ours = load_model(made / "structured").network
@@ -126,7 +128,7 @@ def test_a_model_with_parts_cut_out_is_one_of_its_family(made: Path) -> None:
         torch.testing.assert_close(said, theirs(tokens).logits, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["int4", "structured"])
+@pytest.mark.parametrize("name", ["int4", pytest.param("structured", marks=pytest.mark.slow)])
 def test_whatever_opens_a_model_opens_it(
     name: str, made: Path, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
@@ -150,7 +152,10 @@ def test_whatever_opens_a_model_opens_it(
         assert done.code == 0, (command, done.stderr)
     lineage = json.loads((tmp_path / "tuned" / "lineage.json").read_text())
     assert lineage["parents"][0]["path"].endswith(name)
-    assert lineage["parents"][0]["sha256"]
+    [file] = [each for each in (made / name / "model").iterdir()
+              if each.suffix in (".gguf", ".safetensors")]  # fmt: skip
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert digest in json.dumps(lineage["parents"])
     page = (tmp_path / "page.html").read_text()
     assert "A model is made smaller" in page
     assert "bits per byte" in page
@@ -158,7 +163,8 @@ def test_whatever_opens_a_model_opens_it(
 
 def test_lineage_says_what_was_made_smaller_and_how(made: Path) -> None:
     lineage = json.loads((made / "int4" / "lineage.json").read_text())
-    assert [parent["path"] for parent in lineage["parents"]] == ["base"]
+    [parent] = lineage["parents"]
+    assert Path(parent["path"]).name == "base"
     config = json.loads((made / "int4" / "config.json").read_text())
     assert config["config"]["method"] == "int4"
 

@@ -59,7 +59,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Olmo2": {},
     "Phi3": {"sliding_window": None},
     "Phi3Part": {
-        "sliding_window": None, "head_dim": 16,
+        "sliding_window": None,
         "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5},
     },
     "GPT2": {},
@@ -231,6 +231,7 @@ def test_sizes_of_blocks_are_those_of_the_gguf_package() -> None:
             },
         ),
         ("Phi3", {"sliding_window": 8}),
+        ("Phi3", {"sliding_window": None, "head_dim": 16}),
     ],
 )
 def test_what_the_file_cannot_say_is_not_written(

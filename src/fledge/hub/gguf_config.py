@@ -20,6 +20,8 @@ from fledge.models.language.transformer_config import TransformerConfig
 ROPE_FACTORS = "rope_freqs.weight"
 # Of one layer in so many all before it is seen; llama.cpp's src/llama-model.cpp.
 _EVERY = {"gemma2": 2, "gemma3": 6}
+# Whose query, key and value have no sizes of their own there.
+_WHOLE = ("phi3", "gpt2", "gptneox", "stablelm")
 # Of Llama 3.1 and after: what the file's divisors of frequencies are made of.
 _LLAMA3 = {
     "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
@@ -262,6 +264,11 @@ def write_config(c: TransformerConfig, kind: Architecture) -> dict[str, Any]:
         fields["expert_count"] = uint32(c.experts.number)
         fields["expert_used_count"] = uint32(c.experts.used)
         fields["expert_feed_forward_length"] = uint32(c.experts.width)
+    if kind.name in _WHOLE and c.heads * c.head_width != c.width:
+        raise UserError(
+            f"llama.cpp takes the heads of a {kind.name} file to be as wide together as the model, "
+            f"and here they are {c.heads} of {c.head_width} in {c.width}: export it with format=hf."
+        )
     window = max((c.window, *c.windows))
     if window and kind.name not in _EVERY:
         raise UserError(
