@@ -84,22 +84,22 @@ def round_by_inputs(weight: Tensor, products: Tensor, grid: Grid) -> Rounded:
     weight [O, I]. products: H = Σ x xᵀ of the inputs, [I, I]. Rows for which rounding to the
     nearest changes the outputs less, Σ ((w − ŵ)·x)², are rounded so: no row is worse than that.
     """
-    upper = _invert(products.double())
-    work = weight.detach().double().clone()
+    upper = _invert(products.double()).float()
+    work = weight.detach().float().clone()
     rows, columns = work.shape
     codes = torch.empty(rows, columns, dtype=torch.int8, device=work.device)
-    scales = work.new_zeros(rows, columns // BLOCK, dtype=torch.float32)
+    scales = work.new_zeros(rows, columns // BLOCK)
     for begin in range(0, columns, _COLUMNS):
         end = min(begin + _COLUMNS, columns)
         part, errors = work[:, begin:end], work.new_zeros(rows, end - begin)
         for at in range(begin, end):
             j, block = at - begin, at // BLOCK
             if at % BLOCK == 0:
-                scales[:, block : block + 1] = grid.choose_scale(part[:, j : j + BLOCK].float())
+                scales[:, block : block + 1] = grid.choose_scale(part[:, j : j + BLOCK])
             scale = scales[:, block]
-            code = grid.round(part[:, j].float(), scale)
+            code = grid.round(part[:, j], scale)
             codes[:, at] = code.to(torch.int8)
-            errors[:, j] = (part[:, j] - code.double() * scale.half().double()) / upper[at, at]
+            errors[:, j] = (part[:, j] - code * scale.half().float()) / upper[at, at]
             part[:, j + 1 :] -= errors[:, j : j + 1] * upper[at, at + 1 : end]
         work[:, end:] -= errors @ upper[begin:end, end:]
     ours = Rounded(grid, codes, scales.half())
@@ -114,13 +114,16 @@ def _invert(products: Tensor) -> Tensor:
     diagonal = damped.diagonal()
     diagonal += _DAMPING * diagonal.mean()
     diagonal[diagonal == 0] = 1.0  # no input at all: nothing to make good
-    return torch.linalg.cholesky(torch.linalg.inv(damped), upper=True)
+    # H = RRᵀ with R upper, which is Cholesky's factor read from the other end; then U = R⁻¹.
+    factor = torch.linalg.cholesky(damped.flip(0, 1)).flip(0, 1)
+    one = torch.eye(len(factor), dtype=factor.dtype, device=factor.device)
+    return torch.linalg.solve_triangular(factor, one, upper=True)
 
 
 def measure_error(weight: Tensor, rounded: Tensor, products: Tensor) -> Tensor:
     """Σ ((w − ŵ)·x)² over the inputs, of each row: diag((W − Ŵ) H (W − Ŵ)ᵀ).  -> [O]"""
-    away = weight.detach().double() - rounded.double()
-    return ((away @ products.double()) * away).sum(-1)
+    away = weight.detach().float() - rounded
+    return ((away @ products.float()) * away).sum(-1, dtype=torch.float64)
 
 
 def _choose_rows(weight: Tensor, products: Tensor, one: Rounded, other: Rounded) -> Rounded:

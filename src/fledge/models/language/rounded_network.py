@@ -67,16 +67,17 @@ def round_network(
     def see(name: str, linear: nn.Linear, x: Tensor) -> None:
         if not fits_blocks(linear.weight):
             return
-        products = (x.T @ x).double()
+        products = x.T @ x
         rounded = (
             round_by_inputs(linear.weight, products, grid)
             if rounding == "gptq" else round_to_nearest(linear.weight, grid)
         )  # fmt: skip
         name = f"{name}.weight"
-        lost = measure_error(linear.weight, rounded.restore(), products).sum()
-        whole = measure_error(linear.weight, torch.zeros_like(linear.weight), products).sum()
+        now = rounded.restore()
+        lost = measure_error(linear.weight, now, products).sum()
+        whole = measure_error(linear.weight, torch.zeros_like(now), products).sum()
         done.matrices[name], done.errors[name] = rounded, float(lost / whole.clamp(min=1e-300))
-        linear.weight.copy_(rounded.restore())
+        linear.weight.copy_(now)
         tell(len(done.errors), done.errors[name])
 
     seen = set() if rows is None else set(list_seen(network))
