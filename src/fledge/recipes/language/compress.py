@@ -71,21 +71,21 @@ def compress(config: CompressConfig, show: Show, run: Run | None = None) -> Summ
     before, base = measure_size(base), base.merged()
     network = base.network.to(choose_device(config.device))
     config.check_network(network)
-    data, material = config.data, None
-    talks = data is not None and is_of_conversations(data)
-    if talks:
+    material, read, copied = None, list[str](), list[str]()
+    if config.data is not None and is_of_conversations(config.data):
         material = read_conversation_material(config, network, base.tokenizer, show)
-    read, copied = ([data], []) if talks else ([], [data] if data else [])
+        read = [config.data]
+    elif config.data is not None:
+        copied = [config.data]
     with start.begin(config, parents=[base.source], data=read, copied=copied) as course:
         if run is not None and (kept := run.set_aside()):
             show.line(f"{run.folder} begins again; what was there is kept as {', '.join(kept)}")
-        if data is not None and not talks:
+        if copied:
             material = read_text_material(config, network, base.tokenizer, course.run, show)
         course.say(
             f"{config.base} ({network.config.parameters / 1e6:.2f} M parameters, "
             f"{format_size(before)}) by {config.describe()}"
         )
-        course.on_its_way = True
         if material is None:
             _, own = make_smaller(config, base, network, None, course.run.model_folder, show)
             return finish(config, course, before, own)
@@ -93,11 +93,11 @@ def compress(config: CompressConfig, show: Show, run: Run | None = None) -> Summ
         smaller, own = make_smaller(
             config, base, network, material.calibration.to(network), course.run.model_folder, show
         )
-        policies = (
+        policy, smaller_policy = (
             TokenPolicy(each, base.policy().allowed).to(each.unembedding.device)
             for each in (whole, smaller)
         )
-        fidelity = measure_fidelity(*policies, material.held_out, base.tokenizer)
+        fidelity = measure_fidelity(policy, smaller_policy, material.held_out, base.tokenizer)
         return finish(config, course, before, own, fidelity, material)
 
 

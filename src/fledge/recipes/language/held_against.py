@@ -22,6 +22,7 @@ from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import Shuffled, token_rows
+from fledge.splits import Split
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
@@ -94,10 +95,12 @@ def read_text_material(
     assert data is not None
     text = keep_text(run, lambda: config.read(data, show.line), tokenizer, show.line)
     context = min(LONGEST, longest_row(network))
-    calibration, held_out = (
-        list(read_windows(text[part], context, rows, tokenizer.begin, AT_A_TIME))
-        for part, rows in (("train", config.calibration_rows), ("test", config.evaluation_rows))
-    )
+
+    def read(part: Split, rows: int) -> list[Trajectories]:
+        return list(read_windows(text[part], context, rows, tokenizer.begin, AT_A_TIME))
+
+    calibration = read("train", config.calibration_rows)
+    held_out = read("test", config.evaluation_rows)
     ids = [row[:-1].tolist() for piece in calibration for row in piece.obs]
     return Material(pad_rows(ids), held_out, "window")
 
