@@ -9,34 +9,29 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.hub.config_file import check_config
 from fledge.hub.families import family_of
-from fledge.hub.family import Family
 from fledge.hub.gguf_architectures import Architecture, find_expert
-from fledge.hub.gguf_blocks import BY_NAME, BlockType
 from fledge.hub.gguf_config import (
     ROPE_FACTORS,
     choose_architecture,
     find_architecture,
-    list_factors,
     read_config,
     write_config,
 )
 from fledge.hub.gguf_file import GgufFile, Typed, Written, uint32, write_gguf
+from fledge.hub.gguf_tensors import list_tensors
 from fledge.hub.gguf_tokenizer import read_tokenizer, to_files, write_tokenizer
 from fledge.hub.stored_weights import Held, StoredWeights
-from fledge.hub.weights_file import to_hugging_face, translate
-from fledge.models.language.quantisation import BLOCK, Rounded
+from fledge.models.language.quantisation import Rounded
 from fledge.models.language.rope_scaling import RopeScaling
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.text.bpe import spell, unspell
@@ -46,7 +41,6 @@ from fledge.text.interface import Tokenizer
 from fledge.text.tokenizer import SPECIAL, OwnTokenizer, from_merges, train_tokenizer
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
-_EXACT = ("ffn_gate_inp.weight", "position_embd.weight")
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "BF16": 32}
 
 
@@ -199,59 +193,6 @@ def check_writable(network: Any) -> None:
     write_config(c, choose_architecture(c.family or family.model_type, "the model"))
 
 
-def list_tensors(
-    network: Any,
-    family: Family,
-    architecture: Architecture,
-    kind: str,
-    rounded: Mapping[str, Rounded],
-) -> list[Written]:
-    """What the file holds. Raises UserError for what it has no name for."""
-    c = network.config
-    tensors: list[Written] = []
-    if c.scaling.kind == "llama3":
-        factors = list_factors(c.rope_theta, c.head_width, c.scaling).float()
-        tensors.append(Written(ROPE_FACTORS, factors, BY_NAME["F32"]))
-    # Scales are spread over the numbers that they are of, and go the way that these go.
-    scales = dict(translate(
-        {name: each.scale.repeat_interleave(BLOCK, -1) for name, each in rounded.items()}, c, family
-    ))  # fmt: skip
-    kinds = {
-        theirs: BY_NAME[rounded[weight.ours].grid.name]
-        for weight in family.weights(c) if weight.ours in rounded
-        for theirs, _ in weight.theirs
-    }  # fmt: skip
-    experts: dict[str, list[Written]] = {}
-    for theirs, tensor in to_hugging_face(network, family):
-        ours = architecture.name_tensor(theirs)
-        if ours is None or (theirs.endswith(".bias") and not architecture.biased):
-            raise UserError(
-                f"the model has {theirs}, which a {architecture.name} file has no name for: export "
-                "it with format=hf."
-            )
-        turn = partial(architecture.convert, theirs, heads=c.heads, kv_heads=c.kv_heads)
-        converted = turn(tensor)
-        if theirs in scales:
-            scale = turn(scales[theirs])[..., ::BLOCK]
-            one = Written(ours, converted, kinds[theirs], scale)
-        else:
-            one = Written(ours, converted, choose_type(converted, kind, ours))
-        if find_expert(theirs) is None:
-            tensors.append(one)
-        else:
-            experts.setdefault(ours, []).append(one)
-    return tensors + [_stack_experts(each) for each in experts.values()]
-
-
-def _stack_experts(pieces: Sequence[Written]) -> Written:
-    """Those of one layer as one tensor.  [O, I] each -> [experts, O, I]"""
-    scales = [each.scale for each in pieces if each.scale is not None]
-    return pieces[0]._replace(
-        tensor=torch.stack([each.tensor for each in pieces]),
-        scale=torch.stack(scales) if scales else None,
-    )
-
-
 class Planned:
     """A file that is about to be written, as `GgufFile` will read it."""
 
@@ -293,13 +234,3 @@ def _list_differences(one: Any, other: Any) -> Iterator[str]:
                 yield field.name
         elif ours != theirs:
             yield field.name
-
-
-def choose_type(tensor: Tensor, kind: str, name: str = "") -> BlockType:
-    """Vectors are few numbers and matter much, and so do routers and the places of tokens; a row
-    that is no whole number of blocks stays in float16.
-    """
-    wanted = BY_NAME[kind]
-    if tensor.ndim < 2 or name.endswith(_EXACT):
-        return BY_NAME["F32"]
-    return wanted if tensor.shape[-1] % wanted.numbers == 0 else BY_NAME["F16"]
