@@ -276,7 +276,7 @@ def change(path: Path, **fields: Any) -> None:
     kept = {n.replace(".", "_"): n for n in file.fields}
     said = file.fields | {kept.get(name, name): value for name, value in fields.items()}
     tensors = [Written(name, file.read(name), BY_NAME["F32"]) for name in file.tensors]
-    said = {n: v for n, v in said.items() if v is not None and v != []}
+    said = {n.replace("llama_", "llama."): v for n, v in said.items() if v is not None and v != []}
     write_gguf(path, said, tensors)
 
 
@@ -291,6 +291,9 @@ def change(path: Path, **fields: Any) -> None:
         ({"tokenizer_ggml_model": "bert"}, "'bert'"),
         ({"tokenizer_ggml_tokens": None}, "no tokenizer"),
         ({"llama_block_count": "many"}, "damaged"),
+        ({"llama_expert_count": 8}, "num_experts_per_tok"),
+        ({"llama_expert_count": 8, "llama_expert_used_count": 2}, "has no .*sparse_moe"),
+        ({"general_architecture": "qwen3moe"}, "without experts"),
         ({"llama_attention_head_count": "two"}, "damaged"),
         ({"tokenizer_ggml_merges": 7}, "damaged"),
         ({"tokenizer_ggml_token_type": 1.5}, "damaged"),
