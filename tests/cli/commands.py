@@ -34,6 +34,10 @@ DISTILL = (
     "distill teacher={tune} task={letters} kind=jsd on_policy=0.5 layers=1 width=8 heads=2 "
     f"steps=8 rows_per_step=8 max_new_tokens=8 evaluate_every=4 evaluation_prompts=8 {_QUICK}"
 )
+COMPRESS = (
+    "compress base={pretrain} method=structured data={text} sparsity=0.25 calibration_rows=4 "
+    "evaluation_rows=4"
+)
 ALIGN = (
     "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 "
     "max_new_tokens=8 evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"

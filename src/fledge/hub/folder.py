@@ -38,6 +38,7 @@ from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
+    GGUF,
     check_model,
     find_standing_model,
     how_to_have_a_model,
@@ -126,8 +127,8 @@ def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
 
 
 def find_model(path: Path) -> Path:
-    """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError
-    for anything else.
+    """The model folder a user means: a run (its model/) or a model folder itself; or a GGUF file,
+    alone or in one of these. Raises UserError for anything else.
     """
     if is_gguf(path):
         return path
@@ -138,6 +139,8 @@ def find_model(path: Path) -> Path:
             return folder
         if holds_adapter(folder):
             return folder
+        if is_gguf(folder / GGUF):
+            return folder / GGUF
     if not path.exists():
         raise UserError(
             f"{path} does not exist: give a run such as runs/pretrain, or a model folder."
@@ -209,7 +212,7 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
     """
-    check_model(folder)
+    check_model(folder.parent if is_gguf(folder) else folder)
     if holds_adapter(folder):
         return _load_with_adapter(folder)
     if is_gguf(folder):

@@ -5,7 +5,7 @@ names and layouts ours and theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 
 import torch
@@ -71,8 +71,15 @@ def to_hugging_face(network: nn.Module, family: Family) -> Iterator[tuple[str, T
     """Their names and tensors of a network, on the CPU. Raises UserError where it holds what the
     family has no name for.
     """
-    weights = {weight.ours: weight for weight in family.weights(network.config)}
-    for name, tensor in network.state_dict().items():
+    return translate(network.state_dict(), network.config, family)
+
+
+def translate(
+    tensors: Mapping[str, Tensor], sizes: object, family: Family
+) -> Iterator[tuple[str, Tensor]]:
+    """The same of tensors by the names of ours."""
+    weights = {weight.ours: weight for weight in family.weights(sizes)}
+    for name, tensor in tensors.items():
         if name not in weights:
             raise UserError(
                 f"the network has {name}, which {family.name} has no name for: it would be read "
