@@ -198,6 +198,8 @@ def print_help(name: str, verb: Verb, given: dict[str, Any], every: bool) -> Non
     console.print(table)
     for line in brief:
         console.print(f"\n{line}", markup=False, highlight=False)
+    if (large := getattr(verb.config, "large", None)) is not None:
+        console.print(f"\n{large.describe()}", markup=False, highlight=False)
     if brief:
         chosen = f" algorithm={given['algorithm']}" if "algorithm" in given else ""
         more = f"fledge {name} --help all{chosen}"

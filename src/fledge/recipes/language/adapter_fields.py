@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
 from fledge.models.language.frozen_weights import FrozenWeights, bits_per_weight
+from fledge.recipes.language.large_defaults import LargeDefaults
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.seeds import generator_for
-
-# The verbs' own learning rates are for models of some half a million parameters; the best one falls
-# with the square root of the width of the matrices, and an adapter bears ten times as much
-# (Schulman et al. 2025, "LoRA without regret").
-_RATED_FOR = 500_000  # parameters
-_OF_AN_ADAPTER = 10.0
 
 
 class AdapterFields(TrainingConfig):
     """What of the base learns."""
+
+    large: ClassVar[LargeDefaults]  # of the verb
 
     adapter: Literal["auto", "none", "lora"] = Field(
         default="auto",
@@ -74,17 +70,8 @@ class AdapterFields(TrainingConfig):
                 settings, _split(self.adapter_modules), _split(self.adapter_saves),
                 weights=self.base_weights, generator=generator_for(self.seed, "weights"),
             )  # fmt: skip
-        return loaded, self._suit(loaded)
-
-    def _suit(self, loaded: Loaded) -> Self:
-        """With a learning rate for a model of this size, where none was given."""
         size = count_parameters(loaded.network)
-        if "learning_rate" in self.model_fields_set or size < LARGE:
-            return self
-        rate = self.learning_rate * math.sqrt(_RATED_FOR / size)
-        if is_adapted(loaded.network):
-            rate *= _OF_AN_ADAPTER
-        return self.model_copy(update={"learning_rate": float(f"{rate:.1g}")})
+        return loaded, self.large.suit(self, size, adapted=is_adapted(loaded.network))
 
 
 def describe_size(loaded: Loaded) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.language.large_defaults import DISTILL, LargeDefaults
 from fledge.recipes.language.lessons import (
     LessonFields,
     Lessons,
@@ -29,6 +30,8 @@ from fledge.recipes.language.lessons import (
     prepare_text_lessons,
 )
 from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.memory import list_evaluation, tell_memory
+from fledge.recipes.training import LARGE
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
@@ -38,6 +41,8 @@ class DistillConfig(SizeFields, LessonFields):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or
     its own answers (sequence).
     """
+
+    large: ClassVar[LargeDefaults] = DISTILL
 
     teacher: Path = Field(description="the run or model folder to learn from")
     student: Path | None = Field(
@@ -73,6 +78,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     teacher = base.policy().to(config.on()).requires_grad_(False).eval()
     allowed = actions(base.tokenizer, network.config.vocab_size)
     student = TokenPolicy(network, allowed).to(config.on())
+    config = suit_sizes(config, base, network)
     lessons = prepare_lessons(config, teacher, student, base.tokenizer, start.stopwatch, show)
     rows = None if lessons is None else lessons.rows
     config = config.with_epochs(rows, config.rows_per_step, config.source, show)
@@ -85,11 +91,15 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
             lessons = prepare_text_lessons(
                 config, teacher, student, base.tokenizer, course.run, show
             )  # fmt: skip
+        asked = list_evaluation(lessons.task, config, base.tokenizer)
+        tell_memory(
+            course, config, student, lessons.typical, beside=[teacher], evaluation=asked
+        )  # fmt: skip
         speed = course.settle_speed(config, student, lessons.typical)
         course.say(
             f"{config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
             f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M) by "
-            f"{config.kind}, {speed.precision}"
+            f"{config.kind}, {speed.describe()}"
         )
         beside = lessons.judge(student, course.run)
         near = judge_student(teacher, student, lessons.held_out, beside)
@@ -168,6 +178,13 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
             "reads the other's answers, so they must be the same."
         )
     return network
+
+
+def suit_sizes(config: DistillConfig, teacher: Loaded, student: Transformer) -> DistillConfig:
+    """With the fields that were left open as they suit the larger of the two."""
+    teaches, learns = (net.config.parameters for net in (teacher.network, student))
+    fresh = config.student is None or learns < LARGE
+    return config.large.suit(config, max(teaches, learns), adapted=False, fresh=fresh)
 
 
 def make_algorithm(

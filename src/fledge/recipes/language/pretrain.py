@@ -19,6 +19,7 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import TextFields, keep_text
+from fledge.recipes.memory import tell_memory
 from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -102,10 +103,11 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             context=row_tokens, seed=config.seed,
         )  # fmt: skip
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
+        tell_memory(course, config, policy, typical)
         speed = course.settle_speed(config, policy, typical, equal_rows=True)
         course.say(
             f"{sizes.parameters / 1e6:.2f} M parameters on {len(text['train']) / 1e6:.2f} M tokens "
-            f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.precision}"
+            f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
         judge = judge_text(
             policy, text, tokenizer, row_tokens, config.evaluation_rows,
