@@ -136,6 +136,9 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
         name = " ".join(words[:size])
         if name in VERBS:
             return name, words[size:]
+    turned = " ".join(reversed(words[:2]))
+    if turned in VERBS:
+        raise UserError(f"there is no verb `{' '.join(words[:2])}`: it is `fledge {turned}`.")
     families = [name for name in VERBS if name.split()[0] == words[0]]
     if families:
         raise UserError(

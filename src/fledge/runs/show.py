@@ -119,7 +119,6 @@ class Watch:
             self.show.line(f"{self.what}: {', '.join(part for part in parts if part)}")
             self.told = now
 
-
     def _foretell(self, step: int, made: int, passed: float) -> None:
         """How long the steps that are left take, if that is long; evaluations come on top."""
         left = self.steps - step

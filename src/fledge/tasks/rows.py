@@ -18,12 +18,14 @@ import numpy as np
 from fledge.rows.census import Census, Unusable
 from fledge.splits import (
     FEWEST_TO_SPLIT,
+    HELD_OUT,
     SPLITS,
     Split,
     checked,
     digest_of,
     divide,
     prompt_key,
+    say_few,
     split_of_digest,
 )
 from fledge.tasks.examples import Example, draw
@@ -71,7 +73,8 @@ class OfRows:
 
     @property
     def note(self) -> str | None:
-        return self.rows.note
+        held_out = {part: self.rows.count(part) for part in HELD_OUT}
+        return self.rows.note or say_few(self.rows.census.source, held_out)
 
     @property
     def holds_out(self) -> bool:

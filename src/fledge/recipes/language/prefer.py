@@ -83,6 +83,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("prefer")
     if start.new:
         config.check_epochs()
+        config.check_enough()
     base, config = config.load_base(config.base)
     preferences = read_preferences(config, base, show)
     train_on, task = preferences.divided.train, preferences.task

@@ -46,6 +46,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("reward")
     if start.new:
         config.check_epochs()
+        config.check_enough()
     base, config = config.load_base(config.base)
     preferences = read_or_make_pairs(config, base, show)
     divided = preferences.divided

@@ -86,8 +86,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             else f"{config.task}, which holds none out"
         )
         show.line(
-            f"{figures['exact_match']:.1%} exact match, score {figures['true_score']:.3f}, on "
-            f"{different} of {part}"
+            f"score {figures['true_score']:.3f}, {figures['exact_match']:.1%} right, on "
+            f"{different} of {part}, greedy answers of up to {config.max_new_tokens} tokens"
         )
     return figures
 

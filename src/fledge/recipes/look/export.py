@@ -19,6 +19,7 @@ from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
 Format = Literal["hf", "merged", "peft", "gguf"]
+LARGE_BYTES = 100_000_000  # from which on half of a file is worth a word
 _DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
@@ -67,7 +68,10 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         whole.network.to(_DTYPES[config.weights or "f32"])
         save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
     size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
-    show.line(f"export: {config.run} as {form} → {out} ({size / 1e6:,.1f} MB)")
+    held = "f32" if form == "peft" else config.weights or ("f16" if form == "gguf" else "f32")
+    half = size // 2 if form in ("hf", "merged") and held == "f32" else 0
+    less = f"; weights=bf16 would take {half / 1e6:,.1f}" if half > LARGE_BYTES else ""
+    show.line(f"export: {config.run} as {form} in {held} → {out} ({size / 1e6:,.1f} MB{less})")
     if form == "gguf":
         show.line(f"export: `ollama create NAME -f {written[1]}` takes it into Ollama")
     return {"format": form, "out": str(out), "bytes": size, "written": [str(w) for w in written]}

@@ -134,6 +134,9 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     model = load_model(config.base) if config.server else load_sound_model(config.base)
     tokenizer = model.tokenizer
     request = make_request(config, model)
+    if not config.prompt:
+        what = "the beginning of a text" if config.raw else "an empty message of the user's"
+        show.line(f"(no prompt was given: this goes on from {what}; prompt=… gives one)")
     began = time.perf_counter()
     [completions], figures = complete(config, model, [request])
     seconds = time.perf_counter() - began
