@@ -79,7 +79,6 @@ def is_judged(path: str | Path) -> bool:
     return first is not None and is_single(first[1])
 
 
-def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: str) -> Row:
+def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: Message) -> Row:
     """A prompt and its answer, of which the answer alone is marked."""
-    said: Message = {"role": "assistant", "content": answer}
-    return render(tokenizer, [*mark_as_context(prompt), said])
+    return render(tokenizer, [*mark_as_context(prompt), answer])
