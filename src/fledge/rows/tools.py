@@ -12,7 +12,7 @@ is what the user says next:
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fledge.rows.turns import Conversation, Message
 
 Call = dict[str, Any]
+Tools = Sequence[Mapping[str, Any]] | None
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,9 @@ def read_calls(calls: object, where: str) -> list[Call]:
                 f"a call in the `tool_calls` of {where} is {quote(call)}: write "
                 '{"type": "function", "function": {"name": ..., "arguments": {...}}}'
             )
-        arguments = _parsed(function.get("arguments", {}))
         own = {} if function is call else call
-        read.append(
-            {
-                "type": "function",
-                **own,
-                "function": {"name": function["name"], "arguments": arguments},
-            }
-        )
+        said = {"name": function["name"], "arguments": _parsed(function.get("arguments", {}))}
+        read.append({"type": "function", **own, "function": said})
     return read
 
 
