@@ -1,4 +1,4 @@
-"""Rows with tools, calls and results are what `transformers` writes of them by a template that knows
+"""Rows with tools, calls and results are what `transformers` writes by a template that knows
 these; what the assistant calls is trained, what a tool answers is not.
 """
 
