@@ -10,12 +10,13 @@ from pydantic import Field
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
 from fledge.models.language.frozen_weights import FrozenWeights, bits_per_weight
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.large_defaults import LargeDefaults
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.seeds import generator_for
 
 
-class AdapterFields(TrainingConfig):
+class AdapterFields(FamilyField, TrainingConfig):
     """What of the base learns."""
 
     large: ClassVar[LargeDefaults]  # of the verb
@@ -56,6 +57,7 @@ class AdapterFields(TrainingConfig):
         """The model to start from, with an adapter where one is wanted; and the fields, those that
         were left open as they suit it. Raises UserError.
         """
+        self.use_family()
         loaded = load_model(path)
         large = count_parameters(loaded.network) >= LARGE
         has_one = is_adapted(loaded.network)
@@ -71,7 +73,8 @@ class AdapterFields(TrainingConfig):
                 weights=self.base_weights, generator=generator_for(self.seed, "weights"),
             )  # fmt: skip
         size = count_parameters(loaded.network)
-        return loaded, self.large.suit(self, size, adapted=is_adapted(loaded.network))
+        suited = self.large.suit(self, size, adapted=is_adapted(loaded.network))
+        return loaded, suited.keep_family(loaded)
 
 
 def describe_size(loaded: Loaded) -> str:

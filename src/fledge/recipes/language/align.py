@@ -159,11 +159,14 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
-        scorer = load_scorer(config.reward, base, scorer, config)
+        scorer = load_scorer(config.reward, base, scorer, config, show)
     parents = [base.source, *([config.reward] if config.reward else [])]
     texts = list_mixed_texts(settings)
     with start.begin(
-        config, parents=parents, data=[config.task, *config.own_code], copied=texts
+        config,
+        parents=parents,
+        data=[config.task, *config.own_code, *config.own_family],
+        copied=texts,
     ) as course:
         typical = make_typical_rows(config, base, prompts)
         tell_memory(
@@ -407,8 +410,11 @@ def check_sizes(
     return settings.for_rows(rows)
 
 
-def load_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
-    """The reward model's score. Raises UserError if it reads other tokens than the policy
+def load_scorer(
+    path: Path, base: Loaded, truth: Verifier, config: AlignConfig, show: Show
+) -> RewardModelScore:
+    """The reward model's score, scaled as it says; one of others says nothing, and is taken as it
+    is. Raises UserError if it reads other tokens than the policy
     writes.
     """
     model, loaded = load_reward_model(path)
@@ -418,5 +424,8 @@ def load_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) 
             "same base."
         )
     model = model.to(config.on()).requires_grad_(False).eval()
-    scale = loaded.config.get("fledge_reward", {"mean": 0.0, "std": 1.0})
+    scale = loaded.config.get("fledge_reward")
+    if scale is None:
+        show.line(f"{path} says nothing of the scale of its scores: they are taken as they are.")
+        scale = {"mean": 0.0, "std": 1.0}
     return RewardModelScore(model, **scale, truth=truth, cut_reward=config.cut_reward)

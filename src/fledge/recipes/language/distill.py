@@ -22,6 +22,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.large_defaults import DISTILL, LargeDefaults
 from fledge.recipes.language.lessons import (
     LessonFields,
@@ -37,7 +38,7 @@ from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
 
 
-class DistillConfig(SizeFields, LessonFields):
+class DistillConfig(FamilyField, SizeFields, LessonFields):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or
     its own answers (sequence).
     """
@@ -73,7 +74,9 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     check_settings(config, new=start.new)
     if start.new:
         config.check_epochs()
+    config.use_family()
     base = load_model(config.teacher)
+    config = config.keep_family(base)
     network = make_student(config, base).to(config.on())
     teacher = base.policy().to(config.on()).requires_grad_(False).eval()
     allowed = actions(base.tokenizer, network.config.vocab_size)
@@ -85,7 +88,11 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     begun_from = [config.student] if config.student else []
     read, copied = ([], [config.source]) if lessons is None else ([config.source], [])
     with start.begin(
-        config, parents=[base.source], initial=begun_from, data=read, copied=copied
+        config,
+        parents=[base.source],
+        initial=begun_from,
+        data=[*read, *config.own_family],
+        copied=copied,
     ) as course:
         if lessons is None:
             lessons = prepare_text_lessons(

@@ -92,7 +92,10 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     only_begins = not reads_base(config) and trains_every_weight(base.network)
     read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
     with start.begin(
-        config, parents=read, initial=begun_from, data=[config.source, *config.own_code]
+        config,
+        parents=read,
+        initial=begun_from,
+        data=[config.source, *config.own_code, *config.own_family],
     ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()

@@ -17,6 +17,7 @@ from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import TextFields, keep_text
 from fledge.recipes.memory import tell_memory
@@ -34,7 +35,7 @@ from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_to
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
-class PretrainConfig(SizeFields, TrainingConfig, TextFields):
+class PretrainConfig(FamilyField, SizeFields, TrainingConfig, TextFields):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders.
     """
@@ -77,7 +78,9 @@ class PretrainConfig(SizeFields, TrainingConfig, TextFields):
 def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
+    config.use_family()
     base = load_model(config.base).merged() if config.base else None
+    config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
@@ -90,7 +93,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     row_tokens = choose_row_tokens(config, sizes.context)
     begun_from = [config.base] if config.base else []
     copied = [config.data, *find_trained_tokenizer(config)]
-    with start.begin(config, initial=begun_from, copied=copied) as course:
+    with start.begin(config, initial=begun_from, data=config.own_family, copied=copied) as course:
         again = None if corpus is None else lambda: corpus
         text = keep_text(course.run, again, tokenizer, show.line)
         if min(len(text["validation"]), len(text["test"])) < 2:

@@ -55,7 +55,9 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     # With a task the pairs are the base's own answers, which are sampled anew on resume.
     only_begins = config.task is None and trains_every_weight(base.network)
     read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
-    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
+    with start.begin(
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_family]
+    ) as course:
         policy = base.policy().to(config.on())
         model = ScalarModel(base.network).to(config.on())
         typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred

@@ -81,7 +81,9 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
     config = config.with_epochs(lessons.size, config.rows_per_step, config.source, show)
     only_begins = trains_every_weight(base.network)
     read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
-    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
+    with start.begin(
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_family]
+    ) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         asked = list_evaluation(lessons.task, config, base.tokenizer)

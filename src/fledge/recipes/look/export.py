@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_any, save_model
 from fledge.hub.gguf_model import save_gguf
 from fledge.hub.ollama import write_modelfile
 from fledge.models.language.heads import ScalarModel
+from fledge.recipes.family_field import FamilyField
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
@@ -23,7 +24,7 @@ LARGE_BYTES = 100_000_000  # from which on half of a file is worth a word
 _DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(FamilyField):
     """Write a model as others read it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +51,7 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a model that has not what the format asks for, and an `out` that is
     taken.
     """
+    config.use_family()
     loaded, scalar = load_any(config.run)
     form: Format = config.format or ("hf" if loaded.base is None else "peft")
     check(config, form, loaded, scalar)

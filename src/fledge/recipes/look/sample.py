@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from fledge.engine.beam import Hypothesis, beam_search
 from fledge.engine.constraint import choice, regex
@@ -25,6 +25,7 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
@@ -46,7 +47,7 @@ def _parse_texts(value: Any) -> Any:
 Texts = Annotated[tuple[str, ...], BeforeValidator(_parse_texts)]
 
 
-class SampleConfig(BaseModel):
+class SampleConfig(FamilyField):
     """Complete a prompt, several times: as an answer in a conversation, or (raw) as running
     text.
     """
@@ -131,6 +132,7 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     """
     check(config)
     # of a server's model the folder gives no more than the tokenizer
+    config.use_family()
     model = load_model(config.base) if config.server else load_sound_model(config.base)
     tokenizer = model.tokenizer
     request = make_request(config, model)
