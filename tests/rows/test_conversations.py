@@ -299,7 +299,7 @@ def test_a_row_of_another_shape_is_named_by_its_field(row: dict[str, Any], said:
     [
         ({"messages": EXPECTED, "systm": "Be kind."}, "systm", "system"),
         ({"messages": [USER, ANSWER | {"wieght": 0}]}, "wieght", "weight"),
-        ({"messages": [USER, ANSWER | {"reasoning_content": "So."}]}, "reasoning_content", None),
+        ({"messages": [USER, ANSWER | {"audio": {"id": "1"}}]}, "audio", None),
         ({"messages": [USER, ANSWER | {"train_detail": []}]}, "train_detail", "training"),
         ({"messages": EXPECTED, "functions": [TOOL]}, "functions", None),
         ({"prompt": "a", "completion": "b", "answer": "c"}, "answer", None),
