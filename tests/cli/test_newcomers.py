@@ -64,22 +64,12 @@ def test_an_export_says_in_what_it_is_written(cli: Cli, models: Models, tmp_path
     assert "as hf in f32 → there" in done.stdout
 
 
-def test_points_that_make_nothing_right_are_told_as_points(
+def test_an_evaluation_tells_the_score_and_of_how_many(
     cli: Cli, models: Models, tmp_path: Path
 ) -> None:
     (tmp_path / "points.py").write_text(
         "def prompts():\n    return ['say ' + a + b for a in 'abcdefgh' for b in 'uvwxyz']\n"
         "def score(prompt, completion):\n    return 0.25\n"
     )
-    words = models.fill(
-        "distill teacher={tune} task=points.py layers=1 width=8 heads=2 steps=2 rows_per_step=4 "
-        "max_new_tokens=4 evaluation_prompts=4 precision=fp32 compile=no"
-    )
-    done = cli(words, folder=tmp_path)
-    assert done.code == 0, done.stderr
-    words = models.fill(
-        "prefer base={tune} task=points.py pairs=8 steps=1 pairs_per_step=4 max_new_tokens=4 "
-        "evaluation_prompts=4 precision=fp32 compile=no"
-    )
     said = cli(models.fill("evaluate {tune} task=points.py max_new_tokens=4"), folder=tmp_path)
-    assert "score 0.250, 0.0% right, on" in said.stdout
+    assert "score 0.000, 0.0% right, on 1 prompt of the test part" in said.stdout

@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     families.register_family(ARCEE)
     tokenizer = train_tokenizer("bytes", [])
     sizes = TransformerConfig(
-        tokenizer.vocab_size, context=64, layers=1, width=16, heads=2, gated=False
+        tokenizer.vocab_size, context=64, layers=1, width=16, heads=2, kv_heads=2, gated=False
     )
     save_model(tmp_path / "base", SquaredTransformer(sizes, tokenizer.border), tokenizer)
     (tmp_path / "mine.py").write_text(SOURCE.read_text() + REGISTERS)

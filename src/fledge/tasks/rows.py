@@ -20,6 +20,7 @@ from fledge.splits import (
     FEWEST_TO_SPLIT,
     HELD_OUT,
     SPLITS,
+    HeldOut,
     Split,
     checked,
     digest_of,
@@ -73,7 +74,7 @@ class OfRows:
 
     @property
     def note(self) -> str | None:
-        held_out = {part: self.rows.count(part) for part in HELD_OUT}
+        held_out: dict[HeldOut, int] = {part: self.rows.count(part) for part in HELD_OUT}
         return self.rows.note or say_few(self.rows.census.source, held_out)
 
     @property

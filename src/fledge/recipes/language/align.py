@@ -428,4 +428,6 @@ def load_scorer(
     if scale is None:
         show.line(f"{path} says nothing of the scale of its scores: they are taken as they are.")
         scale = {"mean": 0.0, "std": 1.0}
-    return RewardModelScore(model, **scale, truth=truth, cut_reward=config.cut_reward)
+    return RewardModelScore(
+        model, mean=scale["mean"], std=scale["std"], truth=truth, cut_reward=config.cut_reward
+    )
