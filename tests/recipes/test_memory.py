@@ -37,7 +37,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("memory")
     tokenizer = train_tokenizer("bytes", [])
     sizes = TransformerConfig(
-        tokenizer.vocab_size, context=512, layers=9, width=512, heads=8, kv_heads=4, mlp_width=1536
+        tokenizer.vocab_size, context=512, layers=10, width=512, heads=8, kv_heads=4, mlp_width=1536
     )
     save_model(place / "base", Transformer(sizes, border=tokenizer.border), tokenizer)
     rows = [{"prompt": f"{i} {WORDS}", "completion": WORDS * 2 + str(i)} for i in range(40)]
