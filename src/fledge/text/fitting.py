@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fledge.rows.census import Census, Unusable
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 
 
 def count_opening(ids: Sequence[int], begin: int | None) -> int:
@@ -23,7 +23,7 @@ def count_opening(ids: Sequence[int], begin: int | None) -> int:
     return int(begin is not None and list(ids[:1]) == [begin])
 
 
-def fit(row: Row, context: int, census: Census, begin: int | None) -> Row:
+def fit(row: TokenRow, context: int, census: Census, begin: int | None) -> TokenRow:
     """The row, cut if it must be. begin: the token that opens a row, if the tokenizer has one.
 
     Raises Unusable where it is too long and may not be cut, or where that leaves nothing.
@@ -45,7 +45,9 @@ def fit(row: Row, context: int, census: Census, begin: int | None) -> Row:
     return ids, own
 
 
-def fit_answers(rows: Sequence[Row], context: int, census: Census, begin: int | None) -> list[Row]:
+def fit_answers(
+    rows: Sequence[TokenRow], context: int, census: Census, begin: int | None
+) -> list[TokenRow]:
     """One answer, or two to the same prompt, whose masks are on the answers: cut together. Raises
     Unusable as `fit` does.
     """
