@@ -16,14 +16,17 @@ Figures = dict[str, float]
 class Judge:
     """read: (part, step) -> figures, by the same names on either part.
 
-    headline: the figure that a run's last line tells of, if it has one. ranks: the one by which
-        checkpoints are ranked, by default the headline; lower_is_better is of that one.
+    headline: the figure that a run's last line tells of, if it has one; otherwise: the one that is
+        told of where that is 0 throughout, as a judge may give points and call nothing right.
+    ranks: the one by which checkpoints are ranked, by default the headline; lower_is_better is of
+        that one.
     items: how many different things each part holds, and what one of them is called. apart: False
         where both parts are what was trained on. prefix: of the names that an evaluation logs.
     """
 
     read: Callable[[HeldOut, int], Figures]
     headline: str = ""
+    otherwise: str = ""
     ranks: str = ""
     lower_is_better: bool = False
     items: Mapping[HeldOut, int] = field(default_factory=dict)

@@ -30,6 +30,7 @@ from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
+from fledge.hub.own_families import use_family_of
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
@@ -58,6 +59,7 @@ class Loaded:
     config: dict[str, Any]  # config.json, fledge's own entries included
     base: Base | None = None  # of an adapter
     asked: Path | None = None  # what the user called it
+    family: Path | None = None  # the user's file that it was read by, as its run remembers
 
     @property
     def source(self) -> Path:
@@ -213,8 +215,14 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     before it is made.
     """
     check_model(folder.parent if is_gguf(folder) else folder)
-    if holds_adapter(folder):
-        return _load_with_adapter(folder)
+    file = use_family_of(folder)
+    loaded, score = (
+        _load_with_adapter(folder) if holds_adapter(folder) else _load_whole(folder, as_stored)
+    )
+    return replace(loaded, family=file or loaded.family), score
+
+
+def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     if is_gguf(folder):
         raw, weights, tokenizer = open_gguf(folder)
         family, config = check_config(raw, folder)
@@ -242,7 +250,7 @@ def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
     config = under.config | read_notes(folder)
     network.eval()
-    return Loaded(network, tokenizer, folder, config, base), score
+    return Loaded(network, tokenizer, folder, config, base, family=under.family), score
 
 
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:

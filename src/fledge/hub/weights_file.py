@@ -34,6 +34,7 @@ def check_header(
                 _check_tensor(weights, name, shape)
             used.add(name)
     if scalar:
+        _check_single(weights)
         _check_tensor(weights, SCORE, (1, width))
     known = re.compile(family.no_weights)
     left = sorted(name for name in weights.header.keys() - used if not known.fullmatch(name))
@@ -42,6 +43,16 @@ def check_header(
         raise UserError(
             f"{held.file} has {held.name}, which fledge's network has no place for: it would be "
             "another model."
+        )
+
+
+def _check_single(weights: StoredWeights) -> None:
+    """Raises UserError for a classifier of several labels."""
+    score = weights.header.get(SCORE)
+    if score is not None and len(score.shape) == 2 and score.shape[0] > 1:
+        raise UserError(
+            f"{weights.place} tells {score.shape[0]} labels apart: a reward model gives one number "
+            "(num_labels=1)."
         )
 
 

@@ -45,6 +45,14 @@ class Speed:
         """ "fp32" or "bf16"."""
         return self.record["precision"]
 
+    def describe(self) -> str:
+        """In which precision, and where."""
+        where = self.record["device"]
+        threads = self.record["threads"]
+        if where == "cpu":
+            where = f"the CPU with {threads} {'thread' if threads == 1 else 'threads'}"
+        return f"in {self.precision} on {where}"
+
     @property
     def compiled(self) -> bool:
         """Whether the network is to be compiled."""

@@ -111,7 +111,12 @@ def check_model(folder: Path) -> None:
 
 def how_to_have_a_model(path: Path) -> str:
     """What a user does about a folder without a model."""
-    if verb_of(path) is None:
+    verb = verb_of(path)
+    if verb == "control":
+        return f"it is an agent's run, and `{write_command('play', path)}` shows what it does."
+    if verb == "demo":
+        return f"it is a demo's, whose models are those of the runs in it: give {path / 'align'}."
+    if verb is None:
         return (
             "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
         )

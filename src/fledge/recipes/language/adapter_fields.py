@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -12,19 +11,17 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
 from fledge.models.language.frozen_weights import FrozenWeights, bits_per_weight
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable, split_names
+from fledge.recipes.language.large_defaults import LargeDefaults
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.seeds import generator_for
 
-# The verbs' own learning rates are for models of some half a million parameters; the best one falls
-# with the square root of the width of the matrices, and an adapter bears ten times as much
-# (Schulman et al. 2025, "LoRA without regret").
-_RATED_FOR = 500_000  # parameters
-_OF_AN_ADAPTER = 10.0
 
-
-class AdapterFields(FreezeFields, TrainingConfig):
+class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
     """What of the base learns."""
+
+    large: ClassVar[LargeDefaults]  # of the verb
 
     adapter: Literal["auto", "none", "lora"] = Field(
         default="auto",
@@ -62,6 +59,7 @@ class AdapterFields(FreezeFields, TrainingConfig):
         """The model to start from, with an adapter or frozen weights where they are wanted; and the
         fields, those that were left open as they suit it. Raises UserError.
         """
+        self.use_family()
         loaded = load_model(path)
         large = count_parameters(loaded.network) >= LARGE
         has_one = is_adapted(loaded.network)
@@ -85,17 +83,9 @@ class AdapterFields(FreezeFields, TrainingConfig):
             )  # fmt: skip
         self.freeze_parts(loaded.network)
         self.set_checkpointing(loaded.network)
-        return loaded, self._suit(loaded)
-
-    def _suit(self, loaded: Loaded) -> Self:
-        """With a learning rate for a model of this size, where none was given."""
         size = count_parameters(loaded.network)
-        if "learning_rate" in self.model_fields_set or size < LARGE:
-            return self
-        rate = self.learning_rate * math.sqrt(_RATED_FOR / size)
-        if is_adapted(loaded.network):
-            rate *= _OF_AN_ADAPTER
-        return self.model_copy(update={"learning_rate": float(f"{rate:.1g}")})
+        suited = self.large.suit(self, size, adapted=is_adapted(loaded.network))
+        return loaded, suited.keep_family(loaded)
 
 
 def describe_size(loaded: Loaded) -> str:

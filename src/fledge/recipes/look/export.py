@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_any, save_model
 from fledge.hub.gguf_model import save_gguf
 from fledge.hub.ollama import write_modelfile
 from fledge.models.language.heads import ScalarModel
+from fledge.recipes.family_field import FamilyField
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
 Format = Literal["hf", "merged", "peft", "gguf"]
+LARGE_BYTES = 100_000_000  # from which on half of a file is worth a word
 _DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(FamilyField):
     """Write a model as others read it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +51,7 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a model that has not what the format asks for, and an `out` that is
     taken.
     """
+    config.use_family()
     loaded, scalar = load_any(config.run)
     form: Format = config.format or ("hf" if loaded.base is None else "peft")
     check(config, form, loaded, scalar)
@@ -67,7 +70,10 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         whole.network.to(_DTYPES[config.weights or "f32"])
         save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
     size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
-    show.line(f"export: {config.run} as {form} → {out} ({size / 1e6:,.1f} MB)")
+    held = "f32" if form == "peft" else config.weights or ("f16" if form == "gguf" else "f32")
+    half = size // 2 if form in ("hf", "merged") and held == "f32" else 0
+    less = f"; weights=bf16 would take {half / 1e6:,.1f}" if half > LARGE_BYTES else ""
+    show.line(f"export: {config.run} as {form} in {held} → {out} ({size / 1e6:,.1f} MB{less})")
     if form == "gguf":
         show.line(f"export: `ollama create NAME -f {written[1]}` takes it into Ollama")
     return {"format": form, "out": str(out), "bytes": size, "written": [str(w) for w in written]}
