@@ -40,7 +40,7 @@ from fledge.hub.weights_file import SCORE
 from fledge.json_file import json_text, read_json
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.frozen_weights import FrozenWeights
-from fledge.models.language.virtual_tokens import put_before
+from fledge.models.language.virtual_tokens import put_before, virtual_of
 from fledge.runs.lineage import weights_hash
 from fledge.runs.model_files import write_model
 from fledge.tensor_file import write_tensors
@@ -180,9 +180,9 @@ def save_adapter(
 
 def _write_kind(network: Any, base: str, scalar: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """adapter_config.json and the tensors of whatever adapter the network has."""
-    if network.virtual is not None:
+    if (virtual := virtual_of(network)) is not None:
         config = write_prompted_config(network, base=base, scalar=scalar)
-        return config, {TENSOR: network.virtual.embedding}
+        return config, {TENSOR: virtual.embedding}
     if has_bottlenecks(network):
         return write_houlsby_config(network, base=base), name_tensors(network)
     return write_lora(network, base=base, scalar=scalar)

@@ -13,6 +13,7 @@ from fledge.hub.adapter_targets import choose_targets, choose_trained, freeze_ne
 from fledge.models.language.adapters import LoRA, adapt_network
 from fledge.models.language.bottleneck import Houlsby, add_bottlenecks
 from fledge.models.language.frozen_weights import FrozenWeights
+from fledge.models.language.transformer import Transformer
 from fledge.models.language.virtual_tokens import Virtual, put_before, start_from
 from fledge.text.tokenizer import Tokenizer
 
@@ -41,7 +42,8 @@ def start_lora(
 def start_bottlenecks(
     network: Any, settings: Houlsby, weights: FrozenWeights, generator: torch.Generator | None
 ) -> None:
-    """In place."""
+    """In place. Raises UserError for a network that is no Transformer."""
+    _check_class(network, "houlsby")
     freeze_network(network, weights)
     add_bottlenecks(network, settings, generator)
 
@@ -55,8 +57,10 @@ def start_virtual(
     generator: torch.Generator | None,
 ) -> None:
     """In place. sayable: [V] bool, among which tokens are drawn. Raises UserError for a text
-    without tokens, and for more virtual tokens than the context holds.
+    without tokens, for more virtual tokens than the context holds, and for a network that is no
+    Transformer.
     """
+    _check_class(network, settings.kind)
     context = network.config.context
     if settings.number >= context:
         raise UserError(
@@ -66,6 +70,14 @@ def start_virtual(
     freeze_network(network, weights)
     tokens = choose_tokens(settings, tokenizer, sayable, generator)
     put_before(network, start_from(settings.kind, network, tokens))
+
+
+def _check_class(network: Any, kind: str) -> None:
+    if type(network) is not Transformer:
+        raise UserError(
+            f"adapter={kind} changes how a block computes, which fledge does in its own transformer "
+            f"and not in a {type(network).__name__}: give adapter=lora."
+        )
 
 
 def choose_tokens(

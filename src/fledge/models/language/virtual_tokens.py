@@ -120,3 +120,8 @@ def put_before(network: Any, virtual: VirtualTokens) -> None:
     network.virtual = virtual.to(network.embedding.weight.device)
     network.config = replace(network.config, context=network.config.context - virtual.number)
     raise_version(network)
+
+
+def virtual_of(network: nn.Module) -> VirtualTokens | None:
+    """The virtual tokens of a network of whatever class."""
+    return getattr(network, "virtual", None)

@@ -18,6 +18,7 @@ from fledge.hub.gguf_model import save_gguf
 from fledge.hub.ollama import write_modelfile
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
+from fledge.models.language.virtual_tokens import virtual_of
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
@@ -94,10 +95,10 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         )
     if has_bottlenecks(loaded.network):
         raise UserError(
-            f"{config.run} has an adapter of kind houlsby, layers of its own that PEFT has no class "
-            f"for and no format a place: fledge alone reads it, from {loaded.folder}."
+            f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class and "
+            f"no format a place: fledge alone reads them, from {loaded.folder}."
         )
-    if form != "peft" and loaded.network.virtual is not None:
+    if form != "peft" and virtual_of(loaded.network) is not None:
         raise UserError(
             f"{config.run} has virtual tokens (adapter=prefix or prompt), which cannot be merged "
             f"into the base and have no place in format={form}: give format=peft."
