@@ -72,15 +72,18 @@ STAGES = {
     "align reinforce": REINFORCE,
     "align grpo": GRPO,
     "tune adapter": f"{TUNE} {ADAPTER}",
-    "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
-    "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3",
-    "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
     "prefer adapter": f"{PREFER} {ADAPTER} adapter_saves=embed_tokens",
     "align rest_em": REST_EM,
     "control ppo": CONTROL_PPO,
     "control dqn": CONTROL_DQN,
     "control sac": CONTROL_SAC,
     "control q_learning": CONTROL_TABLE,
+}
+# Kinds of adapters that differ from `tune adapter` in what a checkpoint holds.
+ADAPTERS = {
+    "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
+    "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3",
+    "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 
 

@@ -75,8 +75,8 @@ def start_virtual(
 def _check_class(network: Any, kind: str) -> None:
     if type(network) is not Transformer:
         raise UserError(
-            f"adapter={kind} changes how a block computes, which fledge does in its own transformer "
-            f"and not in a {type(network).__name__}: give adapter=lora."
+            f"adapter={kind} changes how a block computes, which fledge does in its own "
+            f"transformer and not in a {type(network).__name__}: give adapter=lora."
         )
 
 

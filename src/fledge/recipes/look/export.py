@@ -95,8 +95,8 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         )
     if has_bottlenecks(loaded.network):
         raise UserError(
-            f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class and "
-            f"no format a place: fledge alone reads them, from {loaded.folder}."
+            f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class "
+            f"and no format a place: fledge alone reads them, from {loaded.folder}."
         )
     if form != "peft" and virtual_of(loaded.network) is not None:
         raise UserError(
