@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.hub.adapter_folder import CONFIG, WEIGHTS
+from fledge.hub.families import family_of
 from fledge.hub.folder import load_model, load_reward_model, save_model
 from fledge.log_prob import Decoding, cap_logits
 from fledge.models.language.adapters import LoRA
@@ -83,6 +84,7 @@ def test_both_ways_in_every_family(variant: tuple[str, Any], make: Any, tmp_path
     model.save_pretrained(tmp_path / "adapter")
     ours = load_model(tmp_path / "adapter")
     torch.testing.assert_close(logits(ours.network, rows()), said, atol=1e-4, rtol=1e-3)
+    assert family_of(ours.network).model_type == variant[0]
     move(ours.network.parameters())
     ours.save(tmp_path / "mine")
     again = peft.PeftModel.from_pretrained(foreign.load(base)[0], tmp_path / "mine").eval()

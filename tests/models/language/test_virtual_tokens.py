@@ -110,15 +110,20 @@ def test_an_engine_follows_them_while_they_learn(kind: Any) -> None:
         engine.advance()
     so_far = list(heard)
     with torch.no_grad():
-        policy.network.virtual.embedding.mul_(-2)
+        policy.network.virtual.embedding.normal_(0.0, 2.0, generator=seeded(4))
     policy.raise_version()
     while engine.busy:
         engine.advance()
     # The token that had been said last is read by the new ones, too.
-    (fresh,) = Engine(policy, slots=1).run([Request([4, 6, 7, *so_far], 9 - 4, rule=greedy)])
+    (fresh,) = Engine(policy, slots=1).run(
+        [Request([4, 6, 7, *so_far], 9 - len(so_far), rule=greedy)]
+    )
     assert heard == so_far + fresh.tokens
     (old,) = generate(
-        policy_of(started(kind, {}), rule=greedy), [[4, 6, 7, *so_far]], max_new_tokens=5, stop=-1
+        policy_of(started(kind, {}), rule=greedy),
+        [[4, 6, 7, *so_far]],
+        max_new_tokens=9 - len(so_far),
+        stop=-1,
     )
     assert old.tokens != fresh.tokens
 
