@@ -29,7 +29,8 @@ from tests.subjects import seeded, transformer
 peft: Any = pytest.importorskip("peft")
 transformers: Any = pytest.importorskip("transformers")
 
-LAST = {family: (family, options) for family, options in foreign.VARIANTS}
+LAST = {family: (family, dict(options)) for family, options in foreign.VARIANTS}
+LAST["gpt_neox"][1]["num_key_value_heads"] = 4  # which PEFT reads where it is, and NeoX never
 FAMILIES = [*LAST.values(), ("gemma2", {"head_dim": 6, "sliding_window": 5})]
 N = 6  # virtual tokens: more than a window holds in some
 
@@ -64,6 +65,11 @@ def theirs(base: Path, config: Any) -> Any:
     return peft.get_peft_model(model, config).eval()
 
 
+def ask(model: Any) -> Tensor:
+    """Of the real tokens alone: of prompt tuning PEFT gives the virtual ones' logits, too."""
+    return model(input_ids=rows()).logits.detach()[:, -rows().shape[1] :]
+
+
 def prefix(**more: Any) -> Any:
     return peft.PrefixTuningConfig(num_virtual_tokens=N, task_type="CAUSAL_LM", **more)
 
@@ -78,8 +84,8 @@ def test_both_ways_in_every_family(variant: tuple[str, Any], make: Any, tmp_path
     base = foreign.save(foreign.make(*variant), tmp_path / "base")
     model = theirs(base, make())
     move(model.prompt_encoder.parameters())
-    said = model(input_ids=rows()).logits.detach()
-    plain = foreign.load(base)[0](input_ids=rows()).logits
+    said = ask(model)
+    plain = ask(foreign.load(base)[0])
     assert (said - plain).abs().max() > 0.05  # the virtual tokens are heard
     model.save_pretrained(tmp_path / "adapter")
     ours = load_model(tmp_path / "adapter")
@@ -88,14 +94,14 @@ def test_both_ways_in_every_family(variant: tuple[str, Any], make: Any, tmp_path
     move(ours.network.parameters())
     ours.save(tmp_path / "mine")
     again = peft.PeftModel.from_pretrained(foreign.load(base)[0], tmp_path / "mine").eval()
-    said = again(input_ids=rows()).logits.detach()
+    said = ask(again)
     torch.testing.assert_close(logits(ours.network, rows()), said, atol=1e-4, rtol=1e-3)
 
 
 def test_a_prefix_made_by_a_projection_is_read_as_it_came_out(base: Path, tmp_path: Path) -> None:
     model = theirs(base, prefix(prefix_projection=True, encoder_hidden_size=7))
     move(model.prompt_encoder.parameters())
-    said = model(input_ids=rows()).logits.detach()
+    said = ask(model)
     model.save_pretrained(tmp_path / "adapter")
     assert json.loads((tmp_path / "adapter" / CONFIG).read_text())["prefix_projection"]
     ours = load_model(tmp_path / "adapter").network
@@ -108,13 +114,12 @@ def test_what_peft_generates_is_what_our_engine_says(kind: Any, base: Path, tmp_
     move(model.network.parameters())
     model.save(tmp_path / "adapter")
     peers = peft.PeftModel.from_pretrained(foreign.load(base)[0], tmp_path / "adapter").eval()
-    prompt_row = rows(5)[:1]
-    said = peers.generate(
-        input_ids=prompt_row, attention_mask=torch.ones_like(prompt_row), do_sample=False,
-        max_new_tokens=8, eos_token_id=None, pad_token_id=0,
-    )  # fmt: skip
+    said = rows(5)[:1]
+    for _ in range(8):  # by whole rows: PEFT's `generate` (0.21) does not say what its forward does
+        following = peers(input_ids=said).logits[:, -1:].argmax(-1)
+        said = torch.cat([said, following], 1)
     policy = TokenPolicy(model.network, rule=Decoding(temperature=0))
-    (completion,) = generate(policy, prompt_row.tolist(), max_new_tokens=8, stop=-1)
+    (completion,) = generate(policy, rows(5)[:1].tolist(), max_new_tokens=8, stop=-1)
     assert completion.tokens == said[0, -8:].tolist()
 
 
@@ -126,6 +131,8 @@ def test_a_reward_model_goes_out_and_in(kind: Any, base: Path, tmp_path: Path) -
     model.save(tmp_path / "reward", scalar)
     again, _ = load_reward_model(tmp_path / "reward")
     assert torch.equal(again(rows()), scalar(rows()))
+    if kind == "prefix":  # of which PEFT (0.21) says that no classifier takes one
+        return
     judge = transformers.AutoModelForSequenceClassification.from_pretrained(base, num_labels=1)
     judge = peft.PeftModel.from_pretrained(judge, tmp_path / "reward").eval()
     said = judge(input_ids=rows()).logits.squeeze(1).detach()

@@ -47,6 +47,7 @@ from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer
 
 CONFIG, WEIGHTS, NOTES = "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json"
+_SHORT_PREFIX = "base_model."
 
 
 class Notes(BaseModel):
@@ -145,10 +146,11 @@ def _name_base(path: Path) -> str:
 
 
 def _plain_name(name: str) -> str:
-    """A module's own: PEFT puts a prefix before it, older versions of it an adapter's name after
-    `modules_to_save`.
+    """A module's own: PEFT puts a prefix before it, a shorter one beside virtual tokens, and older
+    versions of it an adapter's name after `modules_to_save`.
     """
-    return name.removeprefix(PREFIX).replace(".modules_to_save.default", "")
+    plain = name.removeprefix(PREFIX).removeprefix(_SHORT_PREFIX)
+    return plain.replace(".modules_to_save.default", "")
 
 
 def save_adapter(
@@ -162,7 +164,8 @@ def save_adapter(
     """Write beside, sync, then rename. Raises OSError, the earlier folder intact."""
     config, weights = _write_kind(network, _name_base(base.path), score is not None)
     if score is not None:
-        weights[PREFIX + SCORE] = score
+        prefix = PREFIX if virtual_of(network) is None else _SHORT_PREFIX
+        weights[prefix + SCORE] = score
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     named = is_name(base.path)
     own = Notes(

@@ -105,27 +105,24 @@ def test_an_engine_follows_them_while_they_learn(kind: Any) -> None:
     policy = policy_of(started(kind, {}))
     engine, heard = Engine(policy, slots=2), list[int]()
     greedy = Decoding(temperature=0)
-    engine.submit(Request([4, 6, 7], 9, rule=greedy), lambda _, token: heard.append(token))
+    engine.submit(Request([4, 9, 7], 9, rule=greedy), lambda _, token: heard.append(token))
     for _ in range(4):
         engine.advance()
-    so_far = list(heard)
+    so_far, left = list(heard), 9 - len(heard)
+    row = torch.tensor([[4, 9, 7, *so_far]])
+    before = policy.logits(policy.network(row)[:, -1]).log_softmax(-1)[0]
     with torch.no_grad():
-        policy.network.virtual.embedding.normal_(0.0, 2.0, generator=seeded(4))
+        policy.network.virtual.embedding.normal_(0.0, 2.0, generator=seeded(7))
     policy.raise_version()
+    ended = []
     while engine.busy:
-        engine.advance()
+        ended += engine.advance()
     # The token that had been said last is read by the new ones, too.
-    (fresh,) = Engine(policy, slots=1).run(
-        [Request([4, 6, 7, *so_far], 9 - len(so_far), rule=greedy)]
-    )
-    assert heard == so_far + fresh.tokens
-    (old,) = generate(
-        policy_of(started(kind, {}), rule=greedy),
-        [[4, 6, 7, *so_far]],
-        max_new_tokens=9 - len(so_far),
-        stop=-1,
-    )
-    assert old.tokens != fresh.tokens
+    (fresh,) = Engine(policy, slots=1).run([Request([4, 9, 7, *so_far], left, rule=greedy)])
+    ((_, completion),) = ended
+    assert completion.tokens == heard == so_far + fresh.tokens
+    assert completion.raw_logp[-left:] == pytest.approx(fresh.raw_logp, abs=1e-6)
+    assert abs(float(before[fresh.tokens[0]]) - fresh.raw_logp[0]) > 1e-3
 
 
 @kinds
