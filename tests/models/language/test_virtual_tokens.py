@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from fledge.engine.beam import beam_search
 from fledge.engine.engine import Engine
 from fledge.engine.forms import make_form
 from fledge.engine.prompted_form import PromptedForm
 from fledge.engine.request import Request
 from fledge.engine.slow_form import SlowForm
+from fledge.engine.speculative import Speculator
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from fledge.models.language.rope_scaling import RopeScaling
@@ -123,6 +125,50 @@ def test_an_engine_follows_them_while_they_learn(kind: Any) -> None:
     assert completion.tokens == heard == so_far + fresh.tokens
     assert completion.raw_logp[-left:] == pytest.approx(fresh.raw_logp, abs=1e-6)
     assert abs(float(before[fresh.tokens[0]]) - fresh.raw_logp[0]) > 1e-3
+
+
+@kinds
+def test_beams_and_guesses_say_what_they_say_without_a_cache(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the network's own forward pass in place of the fast form, whose cache is in blocks of 32
+    positions.
+    """
+    monkeypatch.setattr("fledge.engine.generation.SMALL_LAYER", 0)
+    network = transformer(dtype=torch.float64, context=96)
+    put_before(network, start_from(kind, network, BEFORE.repeat(8)))
+    policy = policy_of(network)
+    asked = [Request([4, 6, 7], 7), Request([5, 8], 7)]
+    fast = beam_search(policy, asked, width=3, n_best=3)
+    guessed = Speculator(policy, slots=2).run(asked)
+    for module in ("beam", "speculative"):
+        slow = lambda network, *_: SlowForm(network)  # noqa: E731
+        monkeypatch.setattr(f"fledge.engine.{module}.make_form", slow)
+    for ours, theirs in zip(fast, beam_search(policy, asked, width=3, n_best=3), strict=True):
+        assert [one.tokens for one in ours] == [one.tokens for one in theirs]
+        assert [one.score for one in ours] == pytest.approx([one.score for one in theirs], abs=1e-6)
+    again = Speculator(policy, slots=2).run(asked)
+    assert [one.tokens for one in guessed] == [one.tokens for one in again]
+
+
+@kinds
+def test_a_table_of_angles_reaches_the_last_token(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = started(kind, {})
+    monkeypatch.setattr("fledge.models.language.positions._TABLE", 8)
+    grows = started(kind, {})
+    with torch.no_grad():
+        for length in (5, 20):  # in the first table without the virtual tokens, and beyond it
+            said, wanted = grows(rows(length)), whole(rows(length))
+            torch.testing.assert_close(said, wanted, atol=1e-12, rtol=0)
+    policy, again = policy_of(whole), policy_of(started(kind, {}))
+    for prompt in ([5, 6] * 11, [4] * 3):
+        one, other = (
+            generate(each, [prompt], max_new_tokens=5, stop=-1, generator=seeded(1))
+            for each in (policy, again)
+        )
+        assert one[0].tokens == other[0].tokens
 
 
 @kinds
