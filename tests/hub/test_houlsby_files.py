@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.hub.adapter_folder import CONFIG, WEIGHTS
 from fledge.hub.folder import load_model, load_reward_model, save_model
+from fledge.log_prob import cap_logits
 from fledge.models.language.bottleneck import Houlsby
 from fledge.models.language.heads import ScalarModel
 from fledge.tensor_file import write_tensors
@@ -61,6 +63,41 @@ def test_it_changes_nothing_and_comes_back(variant: tuple[str, Any], tmp_path: P
     torch.testing.assert_close(logits(load_model(tmp_path / "adapter").network), moved)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "gpt_neox"])
+def test_it_says_what_transformers_does_with_the_file_s_layers(family: str, tmp_path: Path) -> None:
+    """On what attention and MLP return there, before the norm that some families have next."""
+    base = foreign.save(foreign.make(family, dict(foreign.VARIANTS)[family]), tmp_path / "base")
+    model = load_model(base).adapt(Houlsby(3), generator=seeded(1))
+    move(model.network)
+    model.save(tmp_path / "adapter")
+    held = load_file(tmp_path / "adapter" / WEIGHTS)
+    theirs, _ = foreign.load(base)
+    heard = 0
+
+    def adapt(place: str, output: Any) -> Any:
+        nonlocal heard
+        heard += 1
+        z = output[0] if isinstance(output, tuple) else output
+        low = z @ held[f"{place}.down.weight"].T + held[f"{place}.down.bias"]
+        inner = 0.5 * low * (1 + torch.erf(low / 2**0.5))
+        z = z + inner @ held[f"{place}.up.weight"].T + held[f"{place}.up.bias"]
+        return (z, *output[1:]) if isinstance(output, tuple) else z
+
+    for name, module in theirs.named_modules():
+        *_, layer, own = ["", *name.rsplit(".", 2)[1:]]
+        place = {"self_attn": "attention", "attn": "attention", "attention": "attention",
+                 "mlp": "mlp"}.get(own)  # fmt: skip
+        if place is not None and layer.isdigit():
+            where = f"blocks.{layer}.{place}_out_norm"
+            module.register_forward_hook(lambda _m, _x, y, where=where: adapt(where, y))
+    said = theirs(foreign.rows(12)).logits.detach()
+    assert heard == 2 * model.network.config.layers
+    with torch.no_grad():
+        ours = model.network(foreign.rows(12)) @ model.network.unembedding.T
+    ours = cap_logits(ours, model.network.logit_cap)
+    torch.testing.assert_close(ours, said, atol=1e-4, rtol=1e-3)
+
+
 def test_a_reward_model_goes_out_and_in(base: Path, tmp_path: Path) -> None:
     model = load_model(base).adapt(Houlsby(3), generator=seeded(1))
     scalar = ScalarModel(model.network)
@@ -99,8 +136,6 @@ def test_another_is_refused(base: Path, tmp_path: Path, change: Any, says: str) 
 def test_tensors_too_few_or_too_many(base: Path, tmp_path: Path) -> None:
     load_model(base).adapt(Houlsby(3), generator=seeded(1)).save(tmp_path / "adapter")
     file = tmp_path / "adapter" / WEIGHTS
-    from safetensors.torch import load_file
-
     held = load_file(file)
     some = min(held)
     for tensors, says in (
