@@ -5,6 +5,7 @@ and what is another model's is refused.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,11 @@ def test_it_says_what_transformers_does_with_the_file_s_layers(family: str, tmp_
         return (z, *output[1:]) if isinstance(output, tuple) else z
 
     for name, module in theirs.named_modules():
-        *_, layer, own = ["", *name.rsplit(".", 2)[1:]]
-        place = {"self_attn": "attention", "attn": "attention", "attention": "attention",
-                 "mlp": "mlp"}.get(own)  # fmt: skip
-        if place is not None and layer.isdigit():
-            where = f"blocks.{layer}.{place}_out_norm"
-            module.register_forward_hook(lambda _m, _x, y, where=where: adapt(where, y))
+        if part := re.search(r"\.(\d+)\.(self_attn|attn|attention|mlp)$", name):
+            kind = "mlp" if part[2] == "mlp" else "attention"
+            module.register_forward_hook(
+                lambda _, __, y, where=f"blocks.{part[1]}.{kind}_out_norm": adapt(where, y)
+            )
     said = theirs(foreign.rows(12)).logits.detach()
     assert heard == 2 * model.network.config.layers
     with torch.no_grad():
