@@ -83,6 +83,12 @@ STAGES = {
     "control sac": CONTROL_SAC,
     "control q_learning": CONTROL_TABLE,
 }
+# Kinds of adapters that differ from `tune adapter` in what a checkpoint holds.
+ADAPTERS = {
+    "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
+    "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
+    "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
+}
 
 
 def environment() -> dict[str, str]:

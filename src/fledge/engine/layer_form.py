@@ -98,10 +98,12 @@ class LayerForm:
         )
         self.normalise = choose_normalise(self.config)
         before = self.config.norm_places != "after"
-        after = self.config.norm_places != "before"
         self.before = before
-        self.attention_out_norm = block.attention_out_norm if after else None
-        self.mlp_out_norm = block.mlp_out_norm if after else None
+        # A norm, an adapter's bottleneck, or both.
+        self.attention_out_norm, self.mlp_out_norm = (
+            None if isinstance(part, nn.Identity) else part
+            for part in (block.attention_out_norm, block.mlp_out_norm)
+        )
         affine = partial(Affine, real=real, make=make)
         attention_norm = block.attention_norm if before else None
         self._lay_out_attention(block.attention, attention_norm, real, affine)
@@ -126,7 +128,7 @@ class LayerForm:
     ) -> None:
         """1/√d of attention goes into the matrix, or into the norms of queries and keys."""
         c = self.config
-        order = self._order_pairs().to(attention.out.weight.device)
+        self.order = order = self._order_pairs().to(attention.out.weight.device)
         weight, bias = attention.qkv.weight.detach(), attention.qkv.bias
         turned = c.heads + c.kv_heads  # values are not turned
         self.norms: Tensor | None = None

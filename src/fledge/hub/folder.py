@@ -25,7 +25,8 @@ from fledge.hub.adapter_folder import (
     read_notes,
     save_adapter,
 )
-from fledge.hub.adapter_targets import ALL_LINEAR, choose_targets, choose_trained, list_places
+from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, start_virtual
+from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
@@ -34,7 +35,8 @@ from fledge.hub.own_families import use_family_of
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
-from fledge.models.language.adapters import LoRA, adapt_network, is_adapted, merge_adapters
+from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
+from fledge.models.language.bottleneck import Houlsby
 from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
@@ -73,7 +75,7 @@ class Loaded:
 
     def adapt(
         self,
-        settings: LoRA,
+        settings: Adapter,
         modules: Sequence[str] = (ALL_LINEAR,),
         saved: Sequence[str] = (),
         *,
@@ -83,23 +85,28 @@ class Loaded:
         """The same model, frozen in place, with a fresh adapter on it; one that it had is merged
         into it.
 
-        modules: which matrices are adapted, saved: which modules learn whole, both by the ends of
-        their Hugging Face names. weights: how the frozen matrices are held.
-        Raises UserError for modules that the model has not.
+        modules: which matrices LoRA adapts, saved: which modules learn whole beside it, both by the
+        ends of their Hugging Face names. weights: how the frozen matrices are held.
+        Raises UserError for modules that the model has not, and for an adapter that it had and that
+        cannot be merged.
         """
         if is_adapted(self.network):
             merge_adapters(self.network)
-        places = list_places(self.network)
-        chosen = choose_targets(places, modules, "adapter_modules")
-        trained = choose_trained(places, saved, "adapter_saves")
-        adapt_network(
-            self.network, chosen, trained, settings=settings, weights=weights, generator=generator
-        )
+        network = self.network
+        if isinstance(settings, LoRA):
+            start_lora(network, settings, modules, saved, weights, generator)
+        elif isinstance(settings, Houlsby):
+            start_bottlenecks(network, settings, weights, generator)
+        else:
+            sayable = actions(self.tokenizer, network.config.vocab_size)
+            start_virtual(network, settings, self.tokenizer, sayable, weights, generator)
         self.network.eval()
         return replace(self, base=Base(self.source, weights))
 
     def merged(self) -> Loaded:
-        """The same model, its adapter merged into it in place if it has one: all of it learns."""
+        """The same model, its adapter merged into it in place if it has one: all of it learns.
+        Raises UserError for an adapter that no matrix can hold.
+        """
         if self.base is None:
             return self
         merge_adapters(self.network)

@@ -16,8 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fledge.errors import UserError
 from fledge.models.language.adapted_product import Update, adapted_product
+from fledge.models.language.bottleneck import Bottleneck
 from fledge.models.language.frozen_weights import FrozenMatrix, FrozenWeights, freeze_matrix
+from fledge.models.language.virtual_tokens import VirtualTokens
 from fledge.weights_version import raise_version
 
 
@@ -208,14 +211,23 @@ def list_adapters(network: nn.Module) -> Iterator[LowRank]:
 
 
 def is_adapted(network: nn.Module) -> bool:
-    return next(list_adapters(network), None) is not None
+    """Whether it has an adapter of any kind."""
+    kinds = (LowRank, Bottleneck, VirtualTokens)
+    return any(isinstance(module, kinds) for module in network.modules())
 
 
 @torch.no_grad()
 def merge_adapters(network: nn.Module) -> None:
     """Put what the adapters have learned into the matrices, in place: an ordinary network again,
-    every parameter of which learns.
+    every parameter of which learns. Raises UserError for adapters that no matrix can hold.
     """
+    for module in network.modules():
+        if isinstance(module, (Bottleneck, VirtualTokens)):
+            what = "is layers" if isinstance(module, Bottleneck) else "is virtual tokens"
+            raise UserError(
+                f"the model's adapter {what} of its own, which cannot be merged into the base's "
+                "matrices: go on with the adapter as it is, or train one with adapter=lora."
+            )
     for name, module in list(network.named_modules()):
         if isinstance(module, AdaptedLinear):
             parent, _, own = name.rpartition(".")

@@ -10,12 +10,25 @@ from pydantic import Field
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.models.language.adapters import LoRA, is_adapted
+from fledge.models.language.bottleneck import Houlsby
 from fledge.models.language.frozen_weights import FrozenWeights, bits_per_weight
+from fledge.models.language.virtual_tokens import Virtual
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable, split_names
 from fledge.recipes.language.large_defaults import LargeDefaults
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
 from fledge.seeds import generator_for
+
+_VIRTUAL = ("adapter_tokens", "adapter_text")
+_FIELDS_OF = {
+    "lora": (
+        "adapter_rank", "adapter_alpha", "adapter_stabilised", "adapter_dora", "adapter_dropout",
+        "adapter_modules", "adapter_saves",
+    ),
+    "houlsby": ("adapter_rank",),
+    "prefix": _VIRTUAL,
+    "prompt": _VIRTUAL,
+}  # fmt: skip
 
 
 class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
@@ -23,14 +36,28 @@ class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
 
     large: ClassVar[LargeDefaults]  # of the verb
 
-    adapter: Literal["auto", "none", "lora"] = Field(
+    adapter: Literal["auto", "none", "lora", "houlsby", "prefix", "prompt"] = Field(
         default="auto",
         description=(
-            "low-rank matrices that learn beside frozen ones (LoRA); auto: an adapter that the "
-            f"base has learns on, a base of {LARGE // 10**6} million parameters or more gets one"
+            "what learns beside the frozen base: low-rank matrices (lora), small layers in every "
+            "block (houlsby), virtual tokens before every row, by their keys and values (prefix) "
+            "or their embeddings (prompt); auto: an adapter that the base has learns on, a base of "
+            f"{LARGE // 10**6} million parameters or more gets lora"
         ),
     )
-    adapter_rank: int = Field(default=16, ge=1, le=4096, description="of an adapter's matrices")
+    adapter_rank: int = Field(
+        default=16, ge=1, le=4096, description="of lora's matrices; width of houlsby's layers"
+    )
+    adapter_tokens: int = Field(
+        default=20, ge=1, le=2**20, description="how many virtual tokens (prefix, prompt)"
+    )
+    adapter_text: str = Field(
+        default="",
+        description=(
+            "what virtual tokens start from, repeated or cut to their number; by default tokens "
+            "drawn from the vocabulary"
+        ),
+    )
     adapter_alpha: float = Field(
         default=32.0, gt=0, description="an adapter's update is scaled by alpha / rank"
     )
@@ -45,7 +72,7 @@ class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
     )
     adapter_modules: str = Field(
         default="all-linear",
-        description="matrices with an adapter, as q_proj,v_proj; all-linear: all in the layers",
+        description="matrices with lora, as q_proj,v_proj; all-linear: all in the layers",
     )
     adapter_saves: str = Field(
         default="", description="modules that learn whole beside an adapter, as embed_tokens,norm"
@@ -60,25 +87,22 @@ class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
         fields, those that were left open as they suit it. Raises UserError.
         """
         self.use_family()
+        self._check_kind()
         loaded = load_model(path)
         large = count_parameters(loaded.network) >= LARGE
         has_one = is_adapted(loaded.network)
-        if self.freeze and (self.adapter == "lora" or (self.adapter == "auto" and has_one)):
+        asked = self.adapter not in ("auto", "none")
+        if self.freeze and (asked or (self.adapter == "auto" and has_one)):
             raise UserError(
                 f"freeze={self.freeze} chooses among weights that learn whole, and under an "
                 "adapter all of the base is frozen: leave out freeze, or give adapter=none."
             )
         if self.adapter == "none" and has_one:
             loaded = loaded.merged()
-        elif self.adapter == "lora" or (
-            self.adapter == "auto" and large and not has_one and not self.freeze
-        ):
-            settings = LoRA(
-                self.adapter_rank, self.adapter_alpha, self.adapter_stabilised, self.adapter_dora,
-                self.adapter_dropout,
-            )  # fmt: skip
+        elif asked or (self.adapter == "auto" and large and not has_one and not self.freeze):
+            modules, saved = split_names(self.adapter_modules), split_names(self.adapter_saves)
             loaded = loaded.adapt(
-                settings, split_names(self.adapter_modules), split_names(self.adapter_saves),
+                self._settings(), modules, saved,
                 weights=self.base_weights, generator=generator_for(self.seed, "weights"),
             )  # fmt: skip
         self.freeze_parts(loaded.network)
@@ -86,6 +110,32 @@ class AdapterFields(FamilyField, FreezeFields, TrainingConfig):
         size = count_parameters(loaded.network)
         suited = self.large.suit(self, size, adapted=is_adapted(loaded.network))
         return loaded, suited.keep_family(loaded)
+
+    def _check_kind(self) -> None:
+        """Raises UserError for a field that is of another kind of adapter than the one asked
+        for.
+        """
+        if self.adapter not in _FIELDS_OF:
+            return
+        for name in {each for every in _FIELDS_OF.values() for each in every}:
+            if name not in _FIELDS_OF[self.adapter] and (
+                getattr(self, name) != type(self).model_fields[name].default
+            ):
+                kinds = [kind for kind, names in _FIELDS_OF.items() if name in names]
+                raise UserError(
+                    f"{name} is of adapter={' or '.join(kinds)}, and adapter={self.adapter} was "
+                    f"given: leave {name} out."
+                )
+
+    def _settings(self) -> LoRA | Houlsby | Virtual:
+        if self.adapter == "houlsby":
+            return Houlsby(self.adapter_rank)
+        if self.adapter == "prefix" or self.adapter == "prompt":
+            return Virtual(self.adapter, self.adapter_tokens, self.adapter_text)
+        return LoRA(
+            self.adapter_rank, self.adapter_alpha, self.adapter_stabilised, self.adapter_dora,
+            self.adapter_dropout,
+        )  # fmt: skip
 
 
 def describe_size(loaded: Loaded) -> str:

@@ -4,6 +4,7 @@ Ollama, or the adapter alone for PEFT.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,10 +12,13 @@ import torch
 from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
-from fledge.hub.folder import Loaded, load_any, save_model
+from fledge.hub.combined_adapter import combine_adapters
+from fledge.hub.folder import Loaded, load_any, load_model, save_model
 from fledge.hub.gguf_model import save_gguf
 from fledge.hub.ollama import write_modelfile
+from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
+from fledge.models.language.virtual_tokens import virtual_of
 from fledge.recipes.family_field import FamilyField
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
@@ -38,6 +42,14 @@ class ExportConfig(FamilyField):
             "an adapter, else hf"
         ),
     )
+    more: str = Field(
+        default="",
+        description="further adapters (lora) of the same base, as runs/b,runs/c: written as one",
+    )
+    shares: str = Field(
+        default="",
+        description="with more: what each counts in the sum, that of run first, as 0.5,0.3,0.2",
+    )
     weights: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] | None = Field(
         default=None,
         description="how matrices are written; q8_0, q4_0: gguf. By default f16 in gguf, else f32",
@@ -53,6 +65,8 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     """
     config.use_family()
     loaded, scalar = load_any(config.run)
+    if config.more or config.shares:
+        loaded = add_up(config, loaded, scalar)
     form: Format = config.format or ("hf" if loaded.base is None else "peft")
     check(config, form, loaded, scalar)
     out = config.out or Path(f"{name_model(config.run)}{'.gguf' if form == 'gguf' else f'-{form}'}")
@@ -85,6 +99,16 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError(
             f"{config.run} has no adapter: all of it was trained. Give format=hf or format=gguf."
         )
+    if has_bottlenecks(loaded.network):
+        raise UserError(
+            f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class "
+            f"and no format a place: fledge alone reads them, from {loaded.folder}."
+        )
+    if form != "peft" and virtual_of(loaded.network) is not None:
+        raise UserError(
+            f"{config.run} has virtual tokens (adapter=prefix or prompt), which cannot be merged "
+            f"into the base and have no place in format={form}: give format=peft."
+        )
     if form == "gguf" and scalar is not None:
         raise UserError(
             f"{config.run} is a reward model, which llama.cpp has no network for: give format=hf."
@@ -95,6 +119,24 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         )
     if form == "peft" and config.weights not in (None, "f32"):
         raise UserError("an adapter is written in f32, as it learned: leave out weights.")
+
+
+def add_up(config: ExportConfig, first: Loaded, scalar: ScalarModel | None) -> Loaded:
+    """The adapter of `run` and those of `more`, as one. Raises UserError."""
+    paths = [Path(name.strip()) for name in config.more.split(",") if name.strip()]
+    try:
+        shares = [float(number) for number in config.shares.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != 1 + len(paths) or not paths or not all(map(math.isfinite, shares)):
+        raise UserError(
+            f"more={config.more!r} and shares={config.shares!r} were given: name the adapters to "
+            "be added to that of run in more, and in shares one number for run and one for each "
+            "of them."
+        )
+    if scalar is not None:
+        raise UserError(f"{config.run} is a reward model, whose scores cannot be added up.")
+    return combine_adapters([first, *map(load_model, paths)], shares)
 
 
 def check_place(out: Path, form: Format) -> None:
