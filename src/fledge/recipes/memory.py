@@ -131,13 +131,14 @@ def estimate_memory(
     network, device = policy.network, policy.network.unembedding.device
     sizes = network.config
     learnt = networks * sum(p.numel() for p in network.parameters() if p.requires_grad)
-    rows = min(learner.choose_size(typical), len(typical))
-    tokens = rows * typical.obs.shape[1] * sides
+    tokens = count_tokens(learner, typical, sides)
     there = {p.data_ptr(): p for module in (network, *beside) for p in module.parameters()}
     weights = sum(p.numel() * p.element_size() for p in there.values())
     on_cpu = device.type == "cpu"
     peak = count_peak() if on_cpu else 0
     kept = measure_activations(policy, learner, typical) * networks
+    if checkpoints(network):  # what each block reads, and one block's own at a time
+        kept = kept / sizes.layers + networks * sizes.layers * sizes.width * NUMBER
     kept *= HOLES if on_cpu and is_adapted(network) else 1.0
     hidden = 2 * sizes.mlp_width if sizes.gated else sizes.mlp_width
     chunk = min(policy.chunk, tokens) * len(network.unembedding)
@@ -178,12 +179,12 @@ def tell_memory(
     )  # fmt: skip
     whole = count_memory(policy.network.unembedding.device)
     course.show.line(f"{course.verb}: {memory.describe(whole)}")
-    doubt = check_fits(memory, whole, list_remedies(config, learner, typical))
+    doubt = check_fits(memory, whole, list_remedies(config, learner))
     if doubt is not None:
         course.show.line(f"{course.verb}: {doubt}")
 
 
-def list_remedies(config: TrainingConfig, learner: Learner, typical: Trajectories) -> list[str]:
+def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
     """What of the fields takes less memory, the largest first."""
     fields = type(config).model_fields
     remedies = []
@@ -192,7 +193,9 @@ def list_remedies(config: TrainingConfig, learner: Learner, typical: Trajectorie
             remedies.append("adapter=lora")
         elif getattr(config, "base_weights", "nf4") != "nf4":
             remedies.append("base_weights=nf4")
-    if learner.choose_size(typical) > 1:
+    if not config.gradient_checkpointing:
+        remedies.append("gradient_checkpointing=true")
+    if learner.micro_batches.rows != 1:
         remedies.append("rows_per_micro_batch=1")
     remedies += [
         f"a smaller {name}"
@@ -200,6 +203,20 @@ def list_remedies(config: TrainingConfig, learner: Learner, typical: Trajectorie
         if name in fields and getattr(config, "data", None) is None
     ]
     return remedies or ["the rows, which should be shorter"]
+
+
+def checkpoints(network: nn.Module) -> bool:
+    return bool(getattr(network, "gradient_checkpointing", False))
+
+
+def count_tokens(learner: Learner, typical: Trajectories, sides: int) -> int:
+    """The most tokens that a micro-batch of such rows holds, padding and all sides included."""
+    pieces = [len(piece) * piece.obs.shape[1] for piece in learner.micro_batches.cut(typical)]
+    limit = learner.micro_batches.tokens
+    if limit is None:
+        return sides * max(pieces)
+    # Both sides of a pair count towards the limit, which one row alone may exceed.
+    return max(min(sides * max(pieces), limit), sides * typical.obs.shape[1])
 
 
 def measure_activations(policy: TokenPolicy, learner: Learner, rows: Trajectories) -> float:
@@ -222,9 +239,11 @@ def measure_activations(policy: TokenPolicy, learner: Learner, rows: Trajectorie
 
     modes = [(part, part.training) for part in policy.modules()]
     policy.eval()  # dropout would draw
+    again, policy.network.gradient_checkpointing = checkpoints(policy.network), False
     with learner.autocast(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         held = policy.log_prob(row.obs, row.action, row.chosen)
     del held
+    policy.network.gradient_checkpointing = again
     for part, mode in modes:
         part.training = mode
     return sum(kept.values()) / row.obs.shape[1]

@@ -183,7 +183,7 @@ def test_the_context_has_so_many_tokens_fewer(kind: Any) -> None:
     assert len(said.tokens) == 9
     for precision in ("bf16", "int8"):
         engine = Engine(policy, slots=1, precision=precision)
-        assert engine.cache_bytes == engine.cache.store.numel() * engine.cache.store.itemsize
+        assert engine.cache_bytes == (store := engine.batch.cache.store).numel() * store.itemsize
 
 
 @kinds
