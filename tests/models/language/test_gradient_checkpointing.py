@@ -66,26 +66,34 @@ def test_a_step_has_the_same_bits(name: str, precision: str, dtype: torch.dtype)
 
 
 CHILD = """
-import resource, sys, torch
+import sys, torch
+from pathlib import Path
 from tests.subjects import transformer
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
 torch.set_num_threads(1)
 network = transformer(layers=8, width=128, heads=4, mlp_width=384, context=256)
 network.gradient_checkpointing = sys.argv[1] == "again"
-network(torch.ones(2, 8, dtype=torch.long)).sum().backward()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-network(torch.ones(8, 256, dtype=torch.long)).sum().backward()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+rows = torch.ones(8, 256, dtype=torch.long)
+network(rows[:, :8]).sum().backward()  # what is loaded at the first pass
+before = resident()
+kept = network(rows)
+print(resident() - before)
 """
 
 
-def test_the_memory_of_a_pass_is_less_than_half() -> None:
-    """Eight blocks, by the largest resident set of processes of their own."""
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no resident set is told here")
+def test_what_is_kept_for_the_backward_pass_is_less_than_a_third() -> None:
+    """Of eight blocks, by the resident set of processes of their own before and after a pass."""
     root = Path(__file__).parents[3]
+    fixed = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system
     taken = {}
     for mode in ("kept", "again"):
         ran = subprocess.run(
             [sys.executable, "-c", CHILD, mode], cwd=root, capture_output=True, text=True,
-            check=True, env=os.environ | {"PYTHONPATH": f"{root / 'src'}:{root}"},
+            check=True, env=os.environ | fixed | {"PYTHONPATH": f"{root / 'src'}:{root}"},
         )  # fmt: skip
         taken[mode] = int(ran.stdout)
-    assert taken["again"] < 0.5 * taken["kept"], taken
+    assert taken["again"] < taken["kept"] / 3, taken
