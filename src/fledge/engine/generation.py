@@ -79,11 +79,12 @@ class GenerationTransformer:
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
         make, make_last = choose_products(precision, self.compute)
-        follows = (
-            precision in ("fp32", "bf16") and self.device.type == "cpu" and can_pack(self.compute)
-        )
+        packed = precision in ("fp32", "bf16") and self.device.type == "cpu"
+        follows = packed and can_pack(self.compute)
+        # What was in four bits in a file is in the same steps again, if no gain stretches them.
+        fold = precision != "int4"
         self.layers = [
-            LayerForm(block, layer, real, self.compute, make, follows=follows)
+            LayerForm(block, layer, real, self.compute, make, follows=follows, fold=fold)
             for layer, block in enumerate(network.blocks)
         ]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
