@@ -87,6 +87,15 @@ def test_a_row_of_a_quantised_product_has_nothing_to_do_with_its_neighbours() ->
     assert torch.equal(made(x)[4], made(x[4:5])[0])
 
 
+def test_a_number_hundreds_of_times_larger_spoils_none_of_the_others() -> None:
+    """The weights' own rounding apart, x is as exact as 16 bits."""
+    made, x = QuantisedProduct(numbers(24, 32).float()), numbers(9, 32).float()
+    x[:, 3] = 300.0
+    weight = made(torch.eye(32)).T.double()
+    exact = x.double() @ weight.T
+    assert float((made(x).double() - exact).abs().max()) < 300 * 2**-15 * 32 * 3
+
+
 def test_a_quantised_weight_is_off_by_half_a_step_at_most() -> None:
     weight = numbers(24, 32).float()
     rounded = QuantisedProduct(weight)(torch.eye(32)).T  # the weights that it multiplies with

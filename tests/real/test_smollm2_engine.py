@@ -67,7 +67,7 @@ def test_the_second_turn_of_a_chat_reads_only_what_is_new(model: Loaded, sizes: 
 
 @pytest.mark.parametrize(
     ("precision", "mean"),
-    [("fp32", 1e-4), ("bf16", 0.05), ("fp16", 0.005), ("int8", 0.15), ("int4", 0.6)],
+    [("fp32", 1e-4), ("bf16", 0.05), ("fp16", 0.005), ("int8", 0.2), ("int4", 0.15)],
 )
 def test_a_precision_drifts_from_the_trainer_by_no_more_than_it_says(
     model: Loaded, precision: Generation, mean: float
@@ -77,7 +77,6 @@ def test_a_precision_drifts_from_the_trainer_by_no_more_than_it_says(
     engine = Engine(model.policy(), slots=8, positions=32, precision=precision)
     said = engine.run(Request(prompt, 12, sample=i) for i, prompt in enumerate(prompts))
     off = (torch.tensor([logp for one in said for logp in one.logp]) - score(model, said)).abs()
-    print(precision, float(off.mean()), float(off.max()))
     assert float(off.mean()) < mean
     assert precision == "fp32" or float(off.mean()) > 1e-5
 

@@ -79,17 +79,19 @@ class GenerationTransformer:
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
         make, make_last = choose_products(precision, self.compute)
-        follows = (
-            precision in ("fp32", "bf16") and self.device.type == "cpu" and can_pack(self.compute)
-        )
+        packed = precision in ("fp32", "bf16") and self.device.type == "cpu"
+        follows = packed and can_pack(self.compute)
+        # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
+        # in a file is in the same steps again.
+        fold = precision not in ("int8", "int4")
         self.layers = [
-            LayerForm(block, layer, real, self.compute, make, follows=follows)
+            LayerForm(block, layer, real, self.compute, make, follows=follows, fold=fold)
             for layer, block in enumerate(network.blocks)
         ]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
         self.turns: dict[str, Tensor] = {}
         self._build_turns()
-        self.unembed = Affine(network.unembedding, None, network.norm, real, make_last)
+        self.unembed = Affine(network.unembedding, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)

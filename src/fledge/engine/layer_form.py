@@ -49,12 +49,18 @@ class Affine:
         real: torch.dtype,
         make: MakeProduct,
         scale: Tensor | None = None,
+        fold: bool = True,
     ) -> None:
-        """norm: what stands before it, None for nothing. scale: of each number that comes out."""
+        """norm: what stands before it, None for nothing. scale: of each number that comes out.
+        fold: the gain goes into the weight; else it stays beside it.
+        """
         if getattr(norm, "bias", None) is not None:
             bias = weight @ norm.bias + (0 if bias is None else bias)
-        if norm is not None:
+        self.gain: Tensor | None = None
+        if norm is not None and fold:
             weight = weight * norm.gain()
+        elif norm is not None:
+            self.gain = norm.gain().detach().to(real)
         if scale is not None:
             weight = weight * scale[:, None]
             bias = None if bias is None else bias * scale
@@ -62,7 +68,7 @@ class Affine:
         self.bias = None if bias is None else bias.to(real)
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = self.product(x)
+        y = self.product(x if self.gain is None else (x * self.gain).to(x.dtype))
         return y if self.bias is None else y + self.bias
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
@@ -85,8 +91,11 @@ class LayerForm:
         make: MakeProduct,
         *,
         follows: bool,
+        fold: bool,
     ) -> None:
-        """follows: `make` gives products that do what follows them in the same pass."""
+        """follows: `make` gives products that do what follows them in the same pass. fold: gains go
+        into the weights.
+        """
         self.block, self.compute = block, compute
         self.config: TransformerConfig = block.config
         self.window = self.config.window_of(layer)
@@ -104,7 +113,7 @@ class LayerForm:
             None if isinstance(part, nn.Identity) else part
             for part in (block.attention_out_norm, block.mlp_out_norm)
         )
-        affine = partial(Affine, real=real, make=make)
+        affine = partial(Affine, real=real, make=make, fold=fold)
         attention_norm = block.attention_norm if before else None
         self._lay_out_attention(block.attention, attention_norm, real, affine)
         if hasattr(block, "mixture"):

@@ -65,9 +65,13 @@ class PackedProduct(Product):
 class QuantisedProduct(Product):
     """Weights in 8 bits, round to nearest, a scale per output row: ‖W − Ŵ‖∞ ≤ max|W_row| / 254.
 
-    On a CPU with exact 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that
-    a row's result has nothing to do with its neighbours; elsewhere to bfloat16. FBGEMM's product
-    takes half of the time of oneDNN's for up to 8 rows, and rounds x on its way in.
+    On a CPU with exact 8-bit dot products x comes in two parts of 8 bits, with a scale per row, so
+    that a row's result has nothing to do with its neighbours: its nearest step, and what is left,
+    as a row of its own. The weights are read once for both, which costs nothing where few rows wait
+    for memory. One part alone is too coarse: trained networks have a few numbers in a row that are
+    hundreds of times larger than the others (0.43 nats of drift on SmolLM2, 0.1 with both).
+    Elsewhere x is rounded to bfloat16. FBGEMM's product takes half of the time of oneDNN's for up
+    to 8 rows.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -83,7 +87,11 @@ class QuantisedProduct(Product):
         if x.dtype != torch.float32:
             x = x.float()
         step = x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(127)
-        return multiply_bytes(x / step, self.weight).mul_(step)
+        exact = x / step
+        nearest = exact.round()
+        parts = torch.cat([nearest, exact.sub_(nearest).mul_(254)])  # [2 N, I]
+        y, rest = multiply_bytes(parts, self.weight).chunk(2)
+        return torch.add(y, rest, alpha=1 / 254).mul_(step)
 
 
 class HalfProduct(Product):
