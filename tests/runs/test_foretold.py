@@ -1,4 +1,4 @@
-"""After two steps a long run's watcher says how long the rest takes; of a short one nothing."""
+"""After two steps of a long run its watcher says how long the rest takes."""
 
 from __future__ import annotations
 

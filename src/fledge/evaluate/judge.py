@@ -26,13 +26,13 @@ class Judge:
 
     read: Callable[[HeldOut, int], Figures]
     headline: str = ""
-    otherwise: str = ""
     ranks: str = ""
     lower_is_better: bool = False
     items: Mapping[HeldOut, int] = field(default_factory=dict)
     what: str = ""
     apart: bool = True
     prefix: str = ""
+    otherwise: str = ""
 
     @property
     def logged(self) -> str:

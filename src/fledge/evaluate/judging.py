@@ -88,5 +88,6 @@ def judge_answers(
 
     items: dict[HeldOut, int] = {part: len(asked) for part, asked in questions.items()}
     return Judge(
-        read, "exact_match", "true_score", items=items, what="prompt", apart=task.holds_out
+        read, "exact_match", otherwise="true_score", items=items, what="prompt",
+        apart=task.holds_out,
     )  # fmt: skip

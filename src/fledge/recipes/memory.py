@@ -197,6 +197,8 @@ def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
         remedies.append("gradient_checkpointing=true")
     if learner.micro_batches.rows != 1:
         remedies.append("rows_per_micro_batch=1")
+    if getattr(config, "gradient_checkpointing", None) is False:
+        remedies.append("gradient_checkpointing=true")
     remedies += [
         f"a smaller {name}"
         for name in ("max_new_tokens", "samples_per_prompt")
