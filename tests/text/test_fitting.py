@@ -49,6 +49,17 @@ def test_the_left_of_a_row_goes_and_its_first_token_stays() -> None:
     assert fit(row(3, 9), 8, census("left"), 0) == ([0, *range(102, 109)], [False] + [True] * 7)
 
 
+@pytest.mark.parametrize("begin", [None, 7])
+def test_a_first_token_that_opens_no_row_goes_too(begin: int | None) -> None:
+    """As the token of a turn does, in a template without a token that opens the whole."""
+    cut = [*range(2, 6), *range(100, 104)], [False] * 4 + [True] * 4
+    assert fit(row(6, 4), 8, census("left"), begin) == cut
+    pair = [row(9, 4), row(9, 2, first=200)]
+    preferred, rejected = fit_answers(pair, 8, census("left"), begin)
+    assert preferred[0] == [5, 6, 7, 8, 100, 101, 102, 103]
+    assert rejected[0] == [5, 6, 7, 8, 200, 201]
+
+
 def test_the_prompt_of_a_pair_is_cut_by_as_much_on_both_sides() -> None:
     preferred, rejected = fit_answers([row(9, 4), row(9, 2, first=200)], 8, census("left"), 0)
     assert preferred == ([0, 6, 7, 8, 100, 101, 102, 103], [False] * 4 + [True] * 4)
