@@ -193,8 +193,6 @@ def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
             remedies.append("adapter=lora")
         elif getattr(config, "base_weights", "nf4") != "nf4":
             remedies.append("base_weights=nf4")
-    if not config.gradient_checkpointing:
-        remedies.append("gradient_checkpointing=true")
     if learner.micro_batches.rows != 1:
         remedies.append("rows_per_micro_batch=1")
     if getattr(config, "gradient_checkpointing", None) is False:
