@@ -10,8 +10,8 @@ tuning with an adapter, against llama.cpp, transformers and TRL with PEFT.
 - tune: LoRA of rank 16 on every linear matrix of the layers, 8 rows a step with log-normal lengths
   (median 60, 8 to 256 tokens); real (not padding) tokens a second, and the peak memory of a process
   of its own. Ours with the frozen base in fp32, the same computed in bf16, and in NF4; TRL with
-  PEFT in fp32 and bf16, rows at random as it comes and by length, and with gradient checkpointing,
-  which saves memory.
+  PEFT in fp32 and bf16, rows at random as it comes and by length; both also with gradient
+  checkpointing, which saves memory.
 Both cores' threads on every side: torch's number of them. A peer that cannot run is an aim that
 does not hold.
 """
@@ -290,6 +290,11 @@ def tune(
         "ours fp32": shared | {"precision": "fp32", "weights": "fp32"},
         "ours bf16": shared | {"precision": "bf16", "weights": "bf16"},
         "ours nf4": shared | {"precision": "bf16", "weights": "nf4"},
+        **{
+            f"ours {weights}, checkpointing": shared
+            | {"precision": "bf16", "weights": weights, "checkpointing": True}
+            for weights in ("bf16", "nf4")
+        },
         "TRL fp32": trl | {"precision": "fp32"},
         "TRL bf16": trl | {"precision": "bf16"},
         "TRL bf16, by length": trl | {"precision": "bf16", "grouped": True},
@@ -309,8 +314,8 @@ def tune(
         speed = {who: max(one["tokens_per_s"] for one in several) for who, several in by.items()}
         ratios["tune, real tokens/s, ours best / TRL best"] = speed["ours"] / speed["TRL"]
         fastest_peer = max(by["TRL"], key=lambda one: one["tokens_per_s"])
-        for width in ("bf16", "nf4"):
-            if (side := f"ours {width}") in measured:
+        for side in measured:
+            if side.startswith(("ours bf16", "ours nf4")):
                 share = measured[side]["peak_mb"] / fastest_peer["peak_mb"]
                 ratios[f"tune, peak memory, {side} / TRL fastest"] = share
 
