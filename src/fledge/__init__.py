@@ -27,9 +27,9 @@ _NAMES = {
     "load_tokenizer": "fledge.text.tokenizer",
     "open_run": "fledge.front.loading",
 }
-# Rooms of the package that bear the name of a verb: `fledge.sample` is the room and, called, the
-# verb. Whichever of the two Python comes upon first, both work.
-_ROOMS = ("evaluate", "report", "runs", "sample", "verify")
+# Rooms and files of the package that bear the name of a verb: `fledge.sample` is the room and,
+# called, the verb. Whichever of the two Python comes upon first, both work.
+_ROOMS = ("evaluate", "fit", "report", "runs", "sample", "verify")
 _VERBS = "fledge.front.names"
 
 

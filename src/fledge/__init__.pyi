@@ -17,6 +17,7 @@ from fledge.front.verbs import demo as demo
 from fledge.front.verbs import distill as distill
 from fledge.front.verbs import evaluate as evaluate
 from fledge.front.verbs import export as export
+from fledge.front.verbs import fit as fit
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
+from fledge.algorithms.latent.kmeans import KMeans
 from fledge.algorithms.likelihood.expectation_maximisation import (
     BEST_OF_N,
     REST_EM,
@@ -113,6 +115,9 @@ REGISTRY: Mapping[str, Entry] = {
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
+    "kmeans": Entry(KMeans, latent=KMeans.Settings()),
+    "fa": Entry(FactorEM, latent=FactorEM.Settings()),
+    "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
 }
 
 

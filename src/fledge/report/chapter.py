@@ -44,6 +44,7 @@ _SENTENCES = {
     "prefer": "A policy learns which of two answers is the better one, without a reward model.",
     "distill": "A student learns to say what a teacher says.",
     "align": "A policy learns from its own answers and what they were worth.",
+    "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }

@@ -31,6 +31,8 @@ _WORDS = {
     "kl_k3": "by k3",
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
+    "elbo": "bound on log p(x)",
+    "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
     "zero_spread_groups": "groups that all earned the same",
     "unsolved_groups": "groups without a right answer",
@@ -66,6 +68,7 @@ class Picture:
 
 PICTURES = (
     Picture("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
+    Picture("Bound", ("elbo", "log_likelihood"), "nats a point"),
     Picture("Loss", ("loss",), "nats per token"),
     Picture("Bits per byte", ("bits_per_byte",)),
     Picture("Exact match", ("exact_match",), low=0, high=1),
@@ -174,6 +177,8 @@ def choose_headline(last: Mapping[str, float]) -> tuple[str, float] | None:
         "true_score",
         "score",
         "bits_per_byte",
+        "log_likelihood",
+        "elbo",
         "loss",
         "reward",
     ):

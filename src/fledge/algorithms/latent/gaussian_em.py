@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, maximise
+from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
 from fledge.algorithms.latent.settings import MixtureSettings
 from fledge.algorithms.latent.starts import begin_centres, choose_points, fill_with_means
 from fledge.algorithms.latent.worst_explained import reseed
@@ -46,7 +46,7 @@ class GaussianEM:
         )
         floor: float = Field(
             default=1e-6,
-            gt=0,
+            ge=1e-9,
             lt=1,
             description="the least variance along any direction, as a share of the data's there",
         )
@@ -128,6 +128,10 @@ class GaussianEM:
         s = self.settings
         return maximise(moments, self.coordinates, s.covariance, s.floor, points, previous)
 
+    def _lift(self, covariance: Tensor) -> Tensor:
+        assert self.coordinates is not None
+        return lift(covariance, self.coordinates, self.settings.covariance, self.settings.floor)
+
     def expect(self, points: Points, model: GaussianMixture) -> tuple[Moments, float]:
         """The E-step, and Σ_n w_n log p(x_n); of a point whose component is known, log p(x, z)."""
         assert self.coordinates is not None
@@ -182,7 +186,7 @@ class GaussianEM:
             self.model = self._maximise(kept, points.total * batch.of, before)
             elbo = self._bound(density / points.total, batch)
             if self.settings.em == "batch":
-                self.model, new = reseed(self.model, points, self.reseeded, EMPTY)
+                self.model, new = reseed(self.model, points, self.reseeded, EMPTY, self._lift)
                 self.reseeded += new
             else:
                 new = 0

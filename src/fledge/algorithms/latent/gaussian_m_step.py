@@ -63,6 +63,19 @@ def maximise(
     return GaussianMixture(kind, weight, mean, covariance)
 
 
+def lift(covariance: Tensor, coordinates: Coordinates, kind: Kind, floor: float) -> Tensor:
+    """One component's covariance in the data's own coordinates, no narrower than the floor."""
+    A, R = coordinates.matrix, coordinates.inverse
+    if kind in ("full", "tied"):
+        return R @ raise_to_floor(A @ covariance @ A.T, floor) @ R.T
+    least = floor * R.diagonal().square()
+    return (
+        covariance.clamp_min(float(least.mean()))
+        if kind == "spherical"
+        else torch.maximum(covariance, least)
+    )
+
+
 def raise_to_floor(covariance: Tensor, floor: float) -> Tensor:
     """Eigenvalues below the floor become it.  [..., D, D] -> the same"""
     covariance = (covariance + covariance.mT) / 2

@@ -11,7 +11,7 @@ from torch import Tensor
 
 BLOCK = 65_536  # points that are centred at a time
 CONSTANT = 1e-9  # a spread below this share of a column's mean is rounding
-COLLINEAR = 1e-10  # of the correlations: columns that say the same keep a direction of their own
+COLLINEAR = 1e-3  # of the correlations: columns that say the same keep a direction of their own
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def whiten(mean: Tensor, covariance: Tensor, *, diagonal: bool) -> Coordinates:
     """Coordinates of covariance I, or with `diagonal` of variances 1 without a rotation.
 
     A column without spread keeps its unit; a direction without spread among columns that have some
-    is given a hundred-thousandth of theirs.
+    is given a thirtieth of theirs.
     """
     variance = covariance.diagonal()
     spread = variance > (CONSTANT * mean.abs()).square() + torch.finfo(mean.dtype).tiny

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
+from fledge.models.latent.centres import Centres
+from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.runs.atomic import write_text
 from fledge.tensor_file import write_tensors
@@ -32,7 +34,12 @@ class LatentModel(Protocol):
     def restore(cls, card: Mapping[str, Any], tensors: Mapping[str, Any]) -> LatentModel: ...
 
 
-MODELS: dict[str, type[LatentModel]] = {"gmm": GaussianMixture}
+MODELS: dict[str, type[LatentModel]] = {
+    "gmm": GaussianMixture,
+    "kmeans": Centres,
+    "fa": Factors,
+    "ppca": Factors,
+}
 
 
 def save_latent(folder: Path, model: LatentModel, columns: Sequence[str]) -> None:

@@ -172,7 +172,8 @@ def conclude(
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
-    lines, own = [], {"model": config.model, "parameters": model.count_parameters()}
+    lines = [describe_bound(course)]
+    own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
     own["train_log_likelihood"] = algorithm.log_likelihood(train) / train.total
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
@@ -189,6 +190,14 @@ def conclude(
         own, then=write_command("report", run=course.run.folder), lines=lines,
         held_out=course.judges[0].items,
     )  # fmt: skip
+
+
+def describe_bound(course: Course) -> str:
+    """How it rose: at the first steps, at each that is twice as late, and at the last."""
+    rows = [(row["step"], row["elbo"]) for row in course.run.metrics.each() if "elbo" in row]
+    shown = [row for row in rows[:-1] if row[0] & (row[0] - 1) == 0] + rows[-1:]
+    said = " → ".join(f"{value:.4f} ({step})" for step, value in shown)
+    return f"fit: bound {said} nats a point (at step)."
 
 
 def list_choices(algorithm: ChoiceOfK) -> list[str]:
