@@ -71,7 +71,11 @@ def _read_rows(path: Path, file: io.TextIOBase, labels: str | None, weights: str
     top = [cell.strip() for cell in next(rows)]
     header = not all(_is_value(cell) for cell in top)
     names = top if header else [f"x{number + 1}" for number in range(len(top))]
-    left = {names.index(each): each for each in (labels, weights) if _has(path, names, each)}
+    left = {
+        names.index(each): each
+        for each in (labels, weights)
+        if each is not None and _has(path, names, each)
+    }
     kept = [number for number in range(len(names)) if number not in left]
     if not kept:
         raise UserError(f"{path} has no column beside {', '.join(left.values())}: give one.")
@@ -109,10 +113,10 @@ def _is_value(cell: str) -> bool:
     return True
 
 
-def _has(path: Path, names: Sequence[str], wanted: str | None) -> bool:
-    if wanted is not None and wanted not in names:
+def _has(path: Path, names: Sequence[str], wanted: str) -> bool:
+    if wanted not in names:
         raise UserError(f"{path} has no column {wanted}: it has {', '.join(names[:20])}.")
-    return wanted is not None
+    return True
 
 
 def _check_lengths(path: Path, block: list[list[str]], width: int, line: int) -> None:

@@ -92,10 +92,10 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     train = parts["train"]
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
+    if run is None or not run.checkpoints.steps():
+        algorithm.begin(train)  # what cannot be fitted is said before there is a folder
     with start.begin(config, data=[config.data, *config.own_code]) as course:
         course.say(describe(config, train))
-        if not course.run.checkpoints.steps():
-            algorithm.begin(train)
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
             algorithm, blocks, [judge_points(algorithm, parts, apart)], figure="elbo",
