@@ -120,3 +120,16 @@ def test_files_that_are_no_points(cli: Cli, tmp_path: Path) -> None:
         "two.npz": "call the one of the points `x`",
     }.items():
         assert said in cli(f"fit {words}", folder=tmp_path).complaint
+
+
+def test_words_are_values_of_a_categorical(cli: Cli, tmp_path: Path) -> None:
+    """Two kinds of rows that never share a word: each becomes a component."""
+    rows = [("red", "sour"), ("blue", "sweet")] * 30 + [("red", ""), ("", "sweet")]
+    (tmp_path / "words.csv").write_text("colour,taste\n" + "\n".join(map(",".join, rows)))
+    for model in ("categorical", "bernoulli"):
+        done = cli(f"fit words.csv model={model} k=2 smoothing=0 out={model}", folder=tmp_path)
+        assert done.code == 0, done.stderr
+    card = json.loads((tmp_path / "categorical/model/config.json").read_text())
+    assert card["levels"] == [["blue", "red"], ["sour", "sweet"]]
+    chance = load_file(tmp_path / "categorical/model/model.safetensors")["chance"]
+    np.testing.assert_allclose(sorted(chance.round(6).tolist()), [[0, 1, 1, 0], [1, 0, 0, 1]])

@@ -108,7 +108,10 @@ def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
     if config.supervised and config.labels is None:
         raise UserError("supervised=true was given without labels: give labels=COLUMN.")
-    points = read_points(config.data, labels=config.labels, weights=config.weights)
+    points = read_points(
+        config.data, labels=config.labels, weights=config.weights,
+        words=getattr(config.entry.algorithm, "takes_words", False),
+    )  # fmt: skip
     if not config.supervised:
         points = points.without_labels()
     parts = split_points(points)
