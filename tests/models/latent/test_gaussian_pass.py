@@ -145,6 +145,6 @@ def test_columns_that_are_constant_or_say_the_same_have_coordinates() -> None:
     at = whiten(*measure_moments(x, None), diagonal=False)
     z = at.write(x, torch.empty(3, 40, dtype=torch.float64))
     assert bool(z.isfinite().all())
-    assert float(z[0].var(correction=0)) == pytest.approx(1, rel=1e-6)
+    assert float(z[0].var(correction=0)) == pytest.approx(1, rel=2e-3)
     assert float(z[2].abs().max()) < 1e-9
     np.testing.assert_allclose((at.inverse @ z + at.centre[:, None]).T.numpy(), x.numpy())
