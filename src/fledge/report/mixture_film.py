@@ -141,7 +141,8 @@ def _draw_ellipse(
     return (
         f'<g transform="translate({where[-1]})">{times.turn("translate", where)}'
         f'<ellipse rx="{wide[-1]}" ry="{high[-1]}" transform="rotate({turned[-1]})" '
-        f'fill="{colour}" fill-opacity=".1" stroke="{colour}" stroke-width="2" stroke-opacity="{faint[-1]}">'
+        f'fill="{colour}" fill-opacity=".1" stroke="{colour}" stroke-width="2" '
+        f'stroke-opacity="{faint[-1]}">'
         f'{times.turn("rotate", turned)}{times.animate("rx", wide)}{times.animate("ry", high)}'
         f'{times.animate("stroke-opacity", faint)}</ellipse>'
         f'<circle r="4" fill="{colour}" stroke="#fff"/></g>'

@@ -12,6 +12,8 @@ from fledge.models.latent.coordinates import measure_moments, whiten
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
 from fledge.models.latent.gaussian_pass import GaussianPass, fill_missing
 from fledge.models.latent.moments import Moments
+
+pytest.importorskip("scipy")
 from tests.models.latent.problems import (
     draw_mixture,
     draw_points,
