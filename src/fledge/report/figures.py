@@ -32,6 +32,7 @@ _WORDS = {
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
     "elbo": "bound on log p(x)",
+    "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
     "zero_spread_groups": "groups that all earned the same",
@@ -68,7 +69,7 @@ class Picture:
 
 PICTURES = (
     Picture("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
-    Picture("Bound", ("elbo", "log_likelihood"), "nats a point"),
+    Picture("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     Picture("Loss", ("loss",), "nats per token"),
     Picture("Bits per byte", ("bits_per_byte",)),
     Picture("Exact match", ("exact_match",), low=0, high=1),
