@@ -134,3 +134,54 @@ def test_words_are_values_of_a_categorical(cli: Cli, tmp_path: Path) -> None:
     assert card["levels"] == [["blue", "red"], ["sour", "sweet"]]
     chance = load_file(tmp_path / "categorical/model/model.safetensors")["chance"]
     np.testing.assert_allclose(sorted(chance.round(6).tolist()), [[0, 1, 1, 0], [1, 0, 0, 1]])
+
+
+OWN = '''
+from dataclasses import dataclass
+import torch
+
+class Mine:
+    """A normal with the unit covariance, whose mean goes half of the way at every step."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        share: float = 0.5
+
+    def __init__(self, settings, seed):
+        self.settings, self.mean = settings, None
+
+    def update(self, x):
+        if self.mean is None:
+            self.mean = torch.zeros(x.shape[1], dtype=x.dtype)
+        elbo = self.log_prob(x).mean()
+        self.mean = self.mean + self.settings.share * (x.mean(0) - self.mean)
+        return {"elbo": elbo}
+
+    def log_prob(self, x):
+        mean = torch.zeros(x.shape[1], dtype=x.dtype) if self.mean is None else self.mean
+        return -0.5 * ((x - mean) ** 2).sum(1) - x.shape[1] * 0.9189385332046727
+
+    def state_dict(self):
+        return {"mean": self.mean}
+
+    def load_state_dict(self, state):
+        self.mean = state["mean"]
+'''
+
+
+def test_a_model_of_ones_own(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    done = cli("fit points.npy model=./mine.py:Mine share=0.7 steps=50 --json", folder=tmp_path)
+    assert done.result["steps"] < 50
+    mean = load_file(tmp_path / "runs/fit/model/model.safetensors")["mean"]
+    np.testing.assert_allclose(mean, x.mean(0), atol=0.5)
+    (tmp_path / "mine.py").write_text(OWN.replace("def log_prob", "def log_likelihood"))
+    said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
+    assert "Mine has no log_prob" in said
+    (tmp_path / "mine.py").write_text(OWN.replace('"elbo": elbo', '"loss": elbo'))
+    said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
+    assert 'update(x) returned no "elbo"' in said
+    (tmp_path / "mine.py").write_text(OWN.replace("share * (", "share / 0 * ("))
+    said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
+    assert "mine.py" in said
+    assert "division by zero" in said

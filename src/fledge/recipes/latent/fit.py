@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
+from fledge.algorithms.latent.own import OwnLatent
 from fledge.algorithms.latent.protocol import LatentAlgorithm
 from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.own import OwnClass
 from fledge.algorithms.registry import Subject, names_of
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
@@ -144,6 +146,8 @@ def build(
     """The algorithm; where several numbers of components are asked for, one that tries each."""
     kind: Any = config.entry.algorithm
     settings: Any = config.settings
+    if isinstance(kind, OwnClass):
+        kind = partial(OwnLatent, kind)
     make = partial(kind, seed=config.seed, stopwatch=start.stopwatch)
     if hasattr(settings, "check_points"):
         settings.check_points(train)
