@@ -185,3 +185,17 @@ def test_a_model_of_ones_own(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:
     said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
     assert "mine.py" in said
     assert "division by zero" in said
+
+
+def test_the_report_shows_the_film(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:
+    """Of three columns the first two principal axes; none where it is not wanted."""
+    wide = np.concatenate([x, x[:, :1] ** 2], 1)
+    np.save(tmp_path / "wide.npy", wide)
+    assert cli("fit wide.npy k=2 starts=1 out=a", folder=tmp_path).code == 0
+    assert cli("fit points.npy k=2 film=false out=b", folder=tmp_path).code == 0
+    assert cli("report a", folder=tmp_path).code == 0
+    assert "first principal axis" in (tmp_path / "a/film.svg").read_text()
+    page = (tmp_path / "a/report.html").read_text()
+    assert "data:image/svg+xml;base64," in page
+    assert "Step by step" in page
+    assert not (tmp_path / "b/film.svg").exists()
