@@ -25,11 +25,13 @@ from fledge.models.latent.moments import Moments
 
 LOST = 1e6
 """How much larger than 1 the terms of Λ(z − μ)², written out, may be: 6 of 16 digits."""
-CACHE = 300_000  # numbers of a chunk's monomials, which both products read: 2.4 MB, for the cache
+CACHE = 2_400_000  # bytes of a chunk's monomials, which both products read
 SMALLEST = 1e-300  # a weight of 0 would make 0 · (−∞) of the entropy
 LOST_IN_SINGLE = (
     1e5  # the same in single precision: 5 of 7 digits of a point, which N points average
 )
+# Below it exp gives what is no normal number, and takes ten times as long.
+LOWEST = {torch.float64: -700.0, torch.float32: -80.0}
 # A sum of densities below it has lost digits, and is taken again from its top.
 UNDERFLOW = {torch.float64: 1e-280, torch.float32: 1e-30}
 
@@ -97,8 +99,12 @@ class GaussianPass:
         D = self.width = len(coordinates.centre)
         self.quadratic = {"full": D * (D + 1) // 2, "tied": 0}.get(kind, D)
         self.monomials = 1 + D + self.quadratic
-        self.chunk = max(256, min(4096, round(CACHE / self.monomials / 256) * 256))
         self.buffers: dict[torch.dtype, list[Buffers]] = {}
+
+    def choose_chunk(self, dtype: torch.dtype) -> int:
+        """How many points at a time."""
+        points = CACHE // dtype.itemsize / self.monomials
+        return max(256, min(4096, round(points / 256) * 256))
 
     def prepare(self, mixture: GaussianMixture) -> Natural:
         """Natural parameters in the pass's coordinates.  Raises RuntimeError where a covariance is
@@ -151,10 +157,11 @@ class GaussianPass:
         single = single and self.kind != "tied" and natural.lost < LOST_IN_SINGLE
         dtype = torch.float32 if single else torch.float64
         buffers = self.buffers.setdefault(dtype, [])
+        chunk = self.choose_chunk(dtype)
         whole = torch.get_num_threads()
-        threads = min(whole, max(1, len(x) // self.chunk))
+        threads = min(whole, max(1, len(x) // chunk))
         while len(buffers) < threads:
-            buffers.append(Buffers(self.monomials, self.components, self.chunk, self.width, dtype))
+            buffers.append(Buffers(self.monomials, self.components, chunk, self.width, dtype))
         if threads == 1:
             sums = self._sum_chunks(natural, x, weight, buffers[0], 0, 1)
         else:
@@ -194,9 +201,10 @@ class GaussianPass:
         )
         dtype = buffers.monomials.dtype
         natural = replace(natural, rows=natural.rows.to(dtype))
-        for start in range(number * self.chunk, len(x), of * self.chunk):
-            part = x[start : start + self.chunk]
-            w = None if weight is None else weight[start : start + self.chunk].to(dtype)
+        chunk = buffers.monomials.shape[1]
+        for start in range(number * chunk, len(x), of * chunk):
+            part = x[start : start + chunk]
+            w = None if weight is None else weight[start : start + chunk].to(dtype)
             F = self.fill(part, buffers)
             r, log_p = self.respond(natural, F, buffers)
             if w is not None:
@@ -241,7 +249,7 @@ class GaussianPass:
         self._write_joint(natural, F, r)
         if common is not None:
             r += common
-        r.exp_()
+        r.clamp_min_(LOWEST[r.dtype]).exp_()
         total = r.sum(0)
         if float(total.min()) > UNDERFLOW[r.dtype]:
             r.mul_(1 / total)
