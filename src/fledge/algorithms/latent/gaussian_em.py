@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
 from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.latent.split_merge import propose
 from fledge.algorithms.latent.starts import (
     assign,
     begin_centres,
@@ -37,6 +38,8 @@ from fledge.stopwatch import Stopwatch
 
 BLOCK = 8_192  # points of known components whose densities are held at a time
 COARSE = 1e-3  # nats a point: a hundred times what single precision can err by
+JUMP_STEPS = 20  # of EM by which a merge and a split are judged
+COUNTS = ("k", "steps", "reseeded", "elbo", "passed", "done", "precise", "jumps")  # of its state
 TRIAL_STEPS = 8  # of EM by which one start is compared with another
 
 
@@ -73,6 +76,12 @@ class GaussianEM:
             description="stepwise: step t takes (t + 2)^−decay of its block's sums",
         )
 
+        split_merge: int = Field(
+            default=0,
+            ge=0,
+            description="times that, once it stands, two components are merged and a third is "
+            "split, if EM from there comes to a higher likelihood",
+        )
         precision: Literal["double", "mixed"] = Field(
             default="double",
             description=f"mixed: products in single precision while a step raises the bound by "
@@ -91,9 +100,11 @@ class GaussianEM:
         self.coordinates: Coordinates | None = None
         self.moments: Moments | None = None  # stepwise: the running mean
         self.memory: list[Moments | None] = []  # incremental: of every block
-        self.steps, self.reseeded, self.elbo = 0, 0, -torch.inf
+        self.steps, self.reseeded = 0, 0
+        self.elbo, self.passed = -torch.inf, -torch.inf  # of the last step, of the last whole pass
         self.done = False
         self.precise = self.settings.precision == "double"
+        self.jumps = 0  # split and merged, so often
         self._passes: GaussianPass | None = None
 
     def begin(self, points: Points, model: GaussianMixture | None = None) -> None:
@@ -225,15 +236,34 @@ class GaussianEM:
             else:
                 new = 0
             self.steps += 1
-            # a block's figures rise and fall with the block: only whole passes are compared
-            if self.settings.em != "stepwise" or batch.of == 1:
-                rose = elbo - self.elbo
+            # A block's figures rise and fall with the block, and a pass is as many steps as blocks.
+            whole = self.settings.em != "stepwise" and self.steps % batch.of == 0
+            if whole or batch.of == 1:
+                rose, self.passed = elbo - self.passed, elbo
                 self.done = not new and self.precise and rose < self.settings.tolerance
                 self.precise |= rose < COARSE
+                if self.done and self.jumps < self.settings.split_merge:
+                    self.done = not self._jump(points)
             self.elbo = elbo
-            between_steps()
             figures = {"elbo": elbo, "smallest_weight": float(self.model.weight.min())}
             return figures | ({"reseeded": float(self.reseeded)} if self.reseeded else {})
+
+    def _jump(self, points: Points) -> bool:
+        """Whether a merge and a split led to a higher likelihood; then the best is the model."""
+        assert self.model is not None
+        generator = generator_for(self.seed, "weights", f"jump {self.jumps}")
+        best = self.log_likelihood(points) + self.settings.tolerance * points.total
+        jumped = False
+        for candidate in propose(self.model, points.x, generator):
+            model = candidate
+            for _ in range(JUMP_STEPS):
+                moments, _ = self.expect(points, model)
+                model = self._maximise(moments, points.total, model)
+            reached = self.expect(points, model)[1]
+            if reached > best:
+                best, jumped, self.model = reached, True, model
+        self.jumps += jumped
+        return jumped
 
     def _combine(self, moments: Moments, batch: Block) -> Moments:
         """What the M-step is given: this batch's sums, or those of others with them."""
@@ -273,7 +303,7 @@ class GaussianEM:
             "coordinates": None if self.coordinates is None else dict(vars(self.coordinates)),
             "moments": None if self.moments is None else self.moments.state(),
             "memory": [None if each is None else each.state() for each in self.memory],
-            "counts": [self.steps, self.reseeded, self.elbo, self.done, self.precise],
+            "counts": [getattr(self, name) for name in COUNTS],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -284,7 +314,8 @@ class GaussianEM:
         self.coordinates = read(Coordinates, state["coordinates"])
         self.moments = read(Moments, state["moments"])
         self.memory = [read(Moments, each) for each in state["memory"]]
-        self.steps, self.reseeded, self.elbo, self.done, self.precise = state["counts"]
+        for name, value in zip(COUNTS, state["counts"], strict=True):
+            setattr(self, name, value)
 
 
 def sum_by_label(
