@@ -17,19 +17,22 @@ from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
+from fledge.algorithms.latent.gaussian_start import (
+    begin_at_clusters,
+    begin_at_points,
+    sum_by_label,
+)
 from fledge.algorithms.latent.settings import MixtureSettings
 from fledge.algorithms.latent.split_merge import propose
 from fledge.algorithms.latent.starts import (
-    assign,
-    begin_centres,
     choose_points,
-    draw,
     fill_with_means,
 )
 from fledge.algorithms.latent.worst_explained import reseed
 from fledge.models.latent.coordinates import Coordinates, measure_moments, whiten
+from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
-from fledge.models.latent.gaussian_pass import GaussianPass, fill_missing
+from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
 from fledge.rows.points import Points
 from fledge.sample.points import Block
@@ -141,26 +144,11 @@ class GaussianEM:
         return max(trials, key=lambda trial: trial[:2])[2]
 
     def _start_at(self, points: Points, generator: torch.Generator) -> GaussianMixture:
-        """k-means' clusters as a mixture. The columns count by their spread."""
         assert self.coordinates is not None
-        assert points.weight is not None
-        apart = fill_with_means(points.x) - self.coordinates.centre
-        if self.settings.start == "random":
-            mean = draw(points.weight, self.k, generator)
-            return self._spread_at(apart[mean] @ self.coordinates.matrix.T)
-        scaled = apart / self.coordinates.inverse.square().sum(1).sqrt()
-        centres = begin_centres(scaled, points.weight, self.k, generator)
-        z, nearest = apart @ self.coordinates.matrix.T, assign(scaled, centres)
-        moments = sum_by_label(z, nearest, self.k, self.settings.covariance, points.weight)
+        begin = begin_at_points if self.settings.start == "random" else begin_at_clusters
+        kind = self.settings.covariance
+        moments = begin(points, self.coordinates, kind, self.k, generator)
         return self._maximise(moments, points.total, None)
-
-    def _spread_at(self, z: Tensor) -> GaussianMixture:
-        """Components of equal weight at these places, each with the covariance of the data."""
-        kind, (K, D) = self.settings.covariance, z.shape
-        wide = torch.eye(D, dtype=z.dtype).expand(K, D, D).clone()
-        second = {"full": wide, "tied": wide.sum(0)}.get(kind, torch.ones_like(z))
-        one, none = torch.ones(K, dtype=z.dtype), torch.zeros_like(z)
-        return self._maximise(Moments(one, none, second, z, 0.0), float(K), None)
 
     def _maximise(
         self, moments: Moments, points: float, previous: GaussianMixture | None
@@ -181,7 +169,7 @@ class GaussianEM:
         if self._passes is None:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
         if points.has_missing:
-            return fill_missing(self._passes, model, points.x, points.weight)
+            return fill_missing(self.coordinates, model, points.x, points.weight)
         single = not self.precise
         return self._passes.run(model, points.x, points.weight, single=single)
 
@@ -316,23 +304,3 @@ class GaussianEM:
         self.memory = [read(Moments, each) for each in state["memory"]]
         for name, value in zip(COUNTS, state["counts"], strict=True):
             setattr(self, name, value)
-
-
-def sum_by_label(
-    z: Tensor, label: Tensor, K: int, kind: Kind, weight: Tensor | None = None
-) -> Moments:
-    """Moments of points whose component is known, about each component's own mean.  [N, D], [N]"""
-    D = z.shape[1]
-    w = z.new_ones(len(z)) if weight is None else weight
-    count = torch.zeros(K, dtype=z.dtype).index_add_(0, label, w)
-    centre = torch.zeros(K, D, dtype=z.dtype).index_add_(0, label, z * w[:, None])
-    centre /= torch.where(count > 0, count, 1.0)[:, None]
-    first = torch.zeros_like(centre)
-    matrices = kind in ("full", "tied")
-    second = torch.zeros(K, D, D, dtype=z.dtype) if matrices else torch.zeros_like(centre)
-    for k in range(K):
-        apart, own = z[label == k] - centre[k], w[label == k]
-        first[k] = own @ apart
-        second[k] = (apart * own[:, None]).T @ apart if matrices else own @ apart.square()
-    moments = Moments(count, first, second, centre, 0.0)
-    return moments.as_tied() if kind == "tied" else moments
