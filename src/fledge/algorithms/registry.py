@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
+from fledge.algorithms.latent.factor_mixture_em import FactorMixtureEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kmeans import KMeans
 from fledge.algorithms.likelihood.expectation_maximisation import (
@@ -120,6 +121,7 @@ REGISTRY: Mapping[str, Entry] = {
     "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
+    "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
 }
 

@@ -259,6 +259,7 @@ def test_mixed_precision_ends_where_double_does() -> None:
     for precision in ("double", "mixed"):
         em = make(k=3, precision=precision, start="random", tolerance=1e-7)
         assert em.precise == (precision == "double")
+        elbo = -math.inf
         while not em.done:
             elbo = em.update(whole(points))["elbo"]
         assert em.precise
