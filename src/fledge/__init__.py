@@ -15,6 +15,9 @@ _NAMES = {
     "UserError": "fledge.errors",
     "Diverged": "fledge.errors",
     "Interrupted": "fledge.loop",
+    "FactorAnalysis": "fledge.front.estimators",
+    "GaussianMixture": "fledge.front.estimators",
+    "KMeans": "fledge.front.estimators",
     "Agent": "fledge.recipes.control.agents",
     "Model": "fledge.front.model",
     "RewardModel": "fledge.front.reward_model",
@@ -27,9 +30,9 @@ _NAMES = {
     "load_tokenizer": "fledge.text.tokenizer",
     "open_run": "fledge.front.loading",
 }
-# Rooms of the package that bear the name of a verb: `fledge.sample` is the room and, called, the
-# verb. Whichever of the two Python comes upon first, both work.
-_ROOMS = ("evaluate", "report", "runs", "sample", "verify")
+# Rooms and files of the package that bear the name of a verb: `fledge.sample` is the room and,
+# called, the verb. Whichever of the two Python comes upon first, both work.
+_ROOMS = ("evaluate", "fit", "report", "runs", "sample", "verify")
 _VERBS = "fledge.front.names"
 
 

@@ -2,6 +2,9 @@
 
 from fledge.errors import Diverged as Diverged
 from fledge.errors import UserError as UserError
+from fledge.front.estimators import FactorAnalysis as FactorAnalysis
+from fledge.front.estimators import GaussianMixture as GaussianMixture
+from fledge.front.estimators import KMeans as KMeans
 from fledge.front.given import Task as Task
 from fledge.front.loading import load as load
 from fledge.front.loading import load_agent as load_agent
@@ -18,6 +21,7 @@ from fledge.front.verbs import demo as demo
 from fledge.front.verbs import distill as distill
 from fledge.front.verbs import evaluate as evaluate
 from fledge.front.verbs import export as export
+from fledge.front.verbs import fit as fit
 from fledge.front.verbs import ladder as ladder
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer

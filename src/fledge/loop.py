@@ -120,11 +120,12 @@ def train(
     evaluate_every: int = 0,
     better: Callable[[dict[str, float]], float] | None = None,
     enough: Callable[[dict[str, float]], bool] | None = None,
+    converged: Callable[[], bool] | None = None,
     save_every_s: float = 30.0,
     beside: Mapping[str, Stateful] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Run the algorithm for `steps` of the unit, or until an evaluation is `enough`; returns the
-    last evaluation.
+    """Run the algorithm for `steps` of the unit, or until an evaluation is `enough` or the
+    algorithm has `converged`; returns the last evaluation.
 
     Evaluates before the first update, after each that passes a multiple of `evaluate_every` of the
     unit (0: never between) and at the end. `watcher` is told how far the run is, in the unit;
@@ -135,8 +136,9 @@ def train(
     SIGTERM, when the optimizer step in hand is done and saved.
     """
     way = _Way(
-        algorithm, sampler, run, stopwatch, watcher, steps, unit, beside, evaluate, better, enough
-    )
+        algorithm, sampler, run, stopwatch, watcher, steps, unit, beside, evaluate, better, enough,
+        converged,
+    )  # fmt: skip
     continued = way.restore()
     with run.reason_kept(), _signals(watcher.line) as asked:
 
@@ -192,6 +194,7 @@ class _Way:
     evaluate: Callable[[int], dict[str, float]] | None
     better: Callable[[dict[str, float]], float] | None
     enough: Callable[[dict[str, float]], bool] | None
+    converged: Callable[[], bool] | None
     step: int = 0
     place: int = 0
     in_hand: int = 0
@@ -219,6 +222,8 @@ class _Way:
             self.landmarks.update({"step": self.step, **row})
         self.watcher.step(self.place, row)
         _write_timings(self.run, self.step, self.stopwatch, time.perf_counter() - began, row)
+        if self.converged is not None and self.converged():
+            self.done = True
 
     def _count(self, batch: Batch) -> int:
         return 1 if self.unit == "batches" else batch.count_actions()

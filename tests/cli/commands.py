@@ -66,6 +66,9 @@ CONTROL_TABLE = (
     "control world=gridworld algorithm=q_learning steps=4000 copies=4 steps_per_batch=20 "
     "evaluate_every=1000 evaluation_episodes=2 pictures=false"
 )
+FIT = "fit model=gmm data={points} k=3 steps=12 tolerance=0"
+FIT_BLOCKS = f"{FIT} em=incremental block_points=40"
+FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -82,6 +85,9 @@ STAGES = {
     "control dqn": CONTROL_DQN,
     "control sac": CONTROL_SAC,
     "control q_learning": CONTROL_TABLE,
+    "fit gmm": FIT,
+    "fit blocks": FIT_BLOCKS,
+    "fit several": FIT_MANY,
 }
 # Kinds of adapters that differ from `tune adapter` in what a checkpoint holds.
 ADAPTERS = {
@@ -117,6 +123,7 @@ class Models:
             "rows": "rows.jsonl",
             "pairs": "pairs.jsonl",
             "letters": "letters.py",
+            "points": "points.csv",
         }
         places = {name: str(self.folder / file) for name, file in files.items()}
         places |= {"models": str(self.folder)} | {

@@ -18,8 +18,8 @@ def cli() -> Iterator[Cli]:
 
 @pytest.fixture(scope="session")
 def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Made once: text, rows, pairs, a task file, and the runs pretrain, tune and reward. Tests only
-    read them.
+    """Made once: text, rows, pairs, points, a task file, and the runs pretrain, tune and reward.
+    Tests only read them.
     """
     folder = tmp_path_factory.mktemp("models")
     draw = random.Random(5)
@@ -61,6 +61,9 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
         "in 'abcdefghijklmnopqrst']\ndef score(prompt, completion):\n    return sum(c.islower() "
         "for c in completion) / max(1, len(completion))\n"
     )
+    middles = [(0, 0), (4, 1), (1, 5)]
+    points = [(x + draw.gauss(0, 1), y + draw.gauss(0, 1)) for x, y in draw.choices(middles, k=240)]
+    (folder / "points.csv").write_text("a,b\n" + "".join(f"{x},{y}\n" for x, y in points))
     made = Models(folder)
     for command in (PRETRAIN, TUNE, REWARD):
         done = cli([*made.fill(command), f"out={command.split()[0]}"], folder=folder)

@@ -34,6 +34,7 @@ def as_keywords(words: list[str]) -> tuple[str, dict[str, Any]]:
         "prefer",
         "align grpo",
         "control ppo",
+        "fit gmm",
         *(
             pytest.param(each, marks=pytest.mark.slow)
             for each in ("reward", "distill", "align ppo")

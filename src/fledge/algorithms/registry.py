@@ -1,5 +1,5 @@
-"""Every algorithm by name: one line each, with its settings in texts, on pairs of answers and in
-worlds.
+"""Every algorithm by name: one line each, with its settings in texts, on pairs of answers, in
+worlds and on points of which something is not seen.
 """
 
 from __future__ import annotations
@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
+from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
+from fledge.algorithms.latent.factor_mixture_em import FactorMixtureEM
+from fledge.algorithms.latent.gaussian_em import GaussianEM
+from fledge.algorithms.latent.kmeans import KMeans
 from fledge.algorithms.likelihood.expectation_maximisation import (
     BEST_OF_N,
     REST_EM,
@@ -42,19 +47,20 @@ from fledge.algorithms.value.tabular import EXPECTED_SARSA, Q_LEARNING, SARSA, T
 from fledge.algorithms.value.td3 import TD3
 from fledge.errors import UserError
 
-Subject = Literal["texts", "pairs", "worlds"]
+Subject = Literal["texts", "pairs", "worlds", "latent"]
 
 
 @dataclass(frozen=True)
 class Entry:
     """What is built, and its settings under this name where it can be had: rewarded in texts, from
-    pairs, in worlds.
+    pairs, in worlds, on points.
     """
 
     algorithm: Any
     texts: AlgorithmSettings | None = None
     pairs: AlgorithmSettings | None = None
     worlds: AlgorithmSettings | None = None
+    latent: AlgorithmSettings | None = None
 
     def settings(self, subject: Subject) -> AlgorithmSettings:
         """Raises ValueError where it is none of the subject's."""
@@ -110,6 +116,13 @@ REGISTRY: Mapping[str, Entry] = {
     "goal_cloning": Entry(
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),
+    "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
+    "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
+    "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
+    "kmeans": Entry(KMeans, latent=KMeans.Settings()),
+    "fa": Entry(FactorEM, latent=FactorEM.Settings()),
+    "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
+    "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
 }
 
 
@@ -121,7 +134,7 @@ def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
         own = find_own_algorithm(name)
-        return Entry(own, own.settings, own.settings, own.settings)
+        return Entry(own, own.settings, own.settings, own.settings, own.settings)
     names = names_of(subject)
     if name in names:
         return REGISTRY[name]

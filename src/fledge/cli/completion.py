@@ -39,7 +39,7 @@ def words_of(config: type[BaseModel]) -> list[str]:
     fields = dict(config.model_fields)
     if issubclass(config, AlgorithmFields):  # whichever algorithm will be chosen
         names = names_of(config.subject)
-        words += [f"algorithm={name}" for name in names]
+        words += [f"{config.choice}={name}" for name in names]
         for name in names:
             usual = find_entry(config.subject, name).settings(config.subject)
             fields = {key: field for key, (_, field) in fields_of(usual).items()} | fields

@@ -204,7 +204,8 @@ def print_help(name: str, verb: Verb, given: dict[str, Any], every: bool) -> Non
     if (large := getattr(verb.config, "large", None)) is not None:
         console.print(f"\n{large.describe()}", markup=False, highlight=False)
     if brief:
-        chosen = f" algorithm={given['algorithm']}" if "algorithm" in given else ""
+        choice = getattr(verb.config, "choice", "")
+        chosen = f" {choice}={given[choice]}" if choice in given else ""
         more = f"fledge {name} --help all{chosen}"
         console.print(f"\nWhat these mean: {more}", markup=False, highlight=False)
     how = (

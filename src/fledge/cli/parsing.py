@@ -58,8 +58,9 @@ def read_fields(name: str, verb: Verb, words: list[str]) -> dict[str, Any]:
 
 def leave_out_others(verb: Verb, from_run: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """A run's fields, where another algorithm is given without the settings of its own."""
-    before = from_run.get("algorithm")
-    if before is None or given.get("algorithm", before) == before:
+    choice = getattr(verb.config, "choice", "algorithm")
+    before = from_run.get(choice)
+    if before is None or given.get(choice, before) == before:
         return from_run
     settings = verb.config_for(from_run).model_fields.keys() - verb.config.model_fields.keys()
     return {key: value for key, value in from_run.items() if key not in settings}
@@ -97,10 +98,11 @@ def check_names(name: str, config: Any, given: dict[str, Any]) -> None:
             from fledge.recipes.algorithm_fields import whose_setting
 
             whose = whose_setting(subject, key)
-            chosen = given.get("compare", given.get("algorithm", fields["algorithm"].default))
+            choice = config.choice
+            chosen = given.get("compare", given.get(choice, fields[choice].default))
             if whose:
                 raise UserError(
-                    f"{key} is a setting of algorithm={', '.join(whose)}: {chosen} has none."
+                    f"{key} is a setting of {choice}={', '.join(whose)}: {chosen} has none."
                 )
             if key in RENAMED:
                 raise UserError(f"`{key}` has another name now: {RENAMED[key]}.")
@@ -189,9 +191,10 @@ def _say_plainly(kind: str, message: str) -> str:
 
 def strip_algorithm(config: Any, given: dict[str, Any]) -> dict[str, Any]:
     """`gspo.clip_low` is clip_low, where algorithm=gspo; in a .toml it is a table of that name."""
-    if "algorithm" not in config.model_fields:
+    choice = getattr(config, "choice", "")
+    if choice not in config.model_fields:
         return given
-    algorithm = given.get("algorithm", config.model_fields["algorithm"].default)
+    algorithm = given.get(choice, config.model_fields[choice].default)
     plain: dict[str, Any] = {}
     for key, value in given.items():
         whose, dot, setting = key.rpartition(".")

@@ -94,6 +94,13 @@ VERBS: dict[str, Verb] = {
         "ControlConfig",
         True,
     ),
+    "fit": Verb(
+        "infer what cannot be seen: mixtures, factors",
+        "fledge.recipes.latent.fit",
+        "FitConfig",
+        True,
+        bare="data",
+    ),
     "play": Verb(
         "judge or film a trained agent", "fledge.recipes.look.play", "PlayConfig", bare="run"
     ),
@@ -210,6 +217,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ControlConfig": (
         "fledge control algorithm=ppo world=CartPole-v1 steps=100000",
         "fledge control algorithm=q_learning world=gridworld:map.txt",
+    ),
+    "FitConfig": (
+        "fledge fit model=gmm data=points.csv k=8",
+        "fledge fit points.csv model=gmm k=2..10 covariance=diagonal",
     ),
     "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
     "LadderConfig": ("fledge ladder gridworld", "fledge ladder gridworld seed=1"),

@@ -11,10 +11,12 @@ from fledge.front.model import Model
 from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import load_model, load_reward_model
+from fledge.models.latent.latent_model import LatentModel, load_latent
 from fledge.recipes.control.agents import load_agent
 from fledge.report.figures import choose_headline, format_value, read_latest
 from fledge.report.report import write_report
 from fledge.runs.folder import Run
+from fledge.runs.model_files import check_model, find_standing_model
 
 
 class Metrics(list[dict[str, Any]]):
@@ -92,12 +94,14 @@ class TrainedRun:
 
     @property
     def model(self) -> Any:
-        """A `Model`; of `control` the agent, of `reward` the reward model. Loaded when it is first
-        asked for.
+        """A `Model`; of `control` the agent, of `reward` the reward model, of `fit` what was
+        fitted. Loaded when it is first asked for.
         """
         if self._model is None:
             if self.verb == "control":
                 self._model = load_agent(self.folder, world=self.given.get("world"))
+            elif self.verb == "fit":
+                self._model = load_fitted(self._run.model_folder)
             elif self.verb == "reward":
                 self._model = RewardModel(*load_reward_model(self.folder))
             else:
@@ -129,3 +133,10 @@ class TrainedRun:
             str(self.folder),
         ]
         return f"TrainedRun({', '.join(filter(None, said))})"
+
+
+def load_fitted(folder: Path) -> LatentModel:
+    """The model of a run of `fledge fit`.  Raises UserError where it is none, or damaged."""
+    folder = find_standing_model(folder)
+    check_model(folder)
+    return load_latent(folder)[0]

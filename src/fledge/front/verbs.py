@@ -127,6 +127,15 @@ def control(world: Any = "CartPole-v1", *, verbose: bool = False, **fields: Any)
     return run_verb("control", {"world": world, **fields}, verbose)
 
 
+def fit(data: Any, *, verbose: bool = False, **fields: Any) -> TrainedRun:
+    """Infer what cannot be seen: raises E_q[log p(x, z)] + H(q) ≤ log p(x) at every step.
+
+    data: a file of points, an array [N, D], or a DataFrame. fields: as of `fledge fit`, such as
+    model="gmm", k=8. The run's `.model` has log_prob(x), responsibility(x), sample(points, …).
+    """
+    return run_verb("fit", {"data": data, **fields}, verbose)
+
+
 def demo(*, verbose: bool = False, **fields: Any) -> TrainedRun:
     """The whole road in minutes: pre-train, tune, reward, align twice, report."""
     return run_verb("demo", fields, verbose)

@@ -1,4 +1,6 @@
-"""The field `algorithm` of a verb, and the verb's fields with those of the algorithm chosen."""
+"""The field `algorithm` of a verb (of `fit`: `model`), and the verb's fields with those of the
+algorithm chosen.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from fledge.errors import UserError
 
 
 class AlgorithmFields(BaseModel):
-    """Of a verb that lets its user choose an algorithm; `subject` says among which."""
+    """Of a verb that lets its user choose an algorithm; `subject` says among which, `choice` by
+    which field.
+    """
 
     subject: ClassVar[Subject]
+    choice: ClassVar[str] = "algorithm"
     chosen: ClassVar[Literal["", "one", "several"]] = ""  # whose fields are among the verb's
-    algorithm: str
 
     @classmethod
     def compose(cls, given: Mapping[str, Any]) -> type[Self]:
@@ -26,13 +30,13 @@ class AlgorithmFields(BaseModel):
 
         Raises UserError for an algorithm that there is not.
         """
-        algorithm = str(given.get("algorithm", cls.model_fields["algorithm"].default))
+        algorithm = str(given.get(cls.choice, cls.model_fields[cls.choice].default))
         usual = find_entry(cls.subject, algorithm).settings(cls.subject)
         fields: dict[str, Any] = dict(fields_of(usual))
-        check_setting_names(f"algorithm={algorithm}", fields, cls)
-        chosen = FieldInfo.merge_field_infos(cls.model_fields["algorithm"], default=algorithm)
-        named: dict[str, Any] = {"algorithm": (str, chosen)}
-        name = f"{cls.__name__} of algorithm={algorithm}"
+        check_setting_names(f"{cls.choice}={algorithm}", fields, cls)
+        chosen = FieldInfo.merge_field_infos(cls.model_fields[cls.choice], default=algorithm)
+        named: dict[str, Any] = {cls.choice: (str, chosen)}
+        name = f"{cls.__name__} of {cls.choice}={algorithm}"
         composed = create_model(name, __base__=cls, **named, **fields)
         composed.chosen = "one"
         return composed
@@ -61,12 +65,17 @@ class AlgorithmFields(BaseModel):
 
     @property
     def entry(self) -> Entry:
-        return find_entry(self.subject, self.algorithm)
+        return find_entry(self.subject, self.name_chosen)
+
+    @property
+    def name_chosen(self) -> str:
+        """The value of the field `choice`."""
+        return getattr(self, self.choice)
 
     @property
     def own_code(self) -> list[str]:
         """The algorithm where it is a file of the user's: for the run's lineage."""
-        return [self.algorithm] if ".py:" in self.algorithm else []
+        return [self.name_chosen] if ".py:" in self.name_chosen else []
 
     @property
     def settings(self) -> AlgorithmSettings:
@@ -78,7 +87,8 @@ class AlgorithmFields(BaseModel):
         except ValidationError as error:
             wrong = error.errors()[0]
             where = "".join(f"{name}: " for name in map(str, wrong["loc"]))
-            raise UserError(f"algorithm={self.algorithm}: {where}{wrong['msg']}.") from error
+            given = f"{self.choice}={self.name_chosen}"
+            raise UserError(f"{given}: {where}{wrong['msg']}.") from error
 
 
 def check_setting_names(whose: str, names: Iterable[str], verb: type[BaseModel]) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -154,6 +154,8 @@ class Course:
         stop_at: float | None = None,
         unit: Unit = "batches",
         evaluate_every: int | None = None,
+        steps: int | None = None,
+        converged: Callable[[], bool] | None = None,
         beside: Mapping[str, Stateful | None] | None = None,
     ) -> None:
         """Train to the end, judged before, between and after.
@@ -161,6 +163,7 @@ class Course:
         best: whose figure ranks checkpoints, by default the first judge's; an evaluation in which
             it reaches `stop_at` is the last. figure: what progress shows, in `figure_unit`. unit:
             of the run's steps. evaluate_every: of that unit, in place of the field.
+        steps: in place of the field. converged: whether the algorithm has nothing more to learn.
         beside: others, by name, whose state is in the checkpoint; None has none.
         """
         self.judges, self.on_its_way = judges, True
@@ -172,13 +175,14 @@ class Course:
             return figures
 
         rank = (best or judges[0]).rank if judges else None
-        with self.show.progress(self.verb, self.config.steps, figure, figure_unit) as watch:
+        steps = steps or self.config.steps
+        with self.show.progress(self.verb, steps, figure, figure_unit) as watch:
             self.last = train(
-                algorithm, sampler, self.run, self.stopwatch, watch, steps=self.config.steps,
+                algorithm, sampler, self.run, self.stopwatch, watch, steps=steps,
                 unit=unit, evaluate=evaluate if judges else None, better=rank,
                 evaluate_every=evaluate_every or self.config.evaluate_every or 0,
                 enough=lambda e: rank is not None and stop_at is not None and rank(e) >= stop_at,
-                save_every_s=self.config.save_every_s,
+                converged=converged, save_every_s=self.config.save_every_s,
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
             )  # fmt: skip
 

@@ -45,6 +45,7 @@ _SENTENCES = {
     "distill": "A student learns to say what a teacher says.",
     "compress": "A model is made smaller, and held against the one that it was.",
     "align": "A policy learns from its own answers and what they were worth.",
+    "fit": "A model of what cannot be seen is fitted, by raising a bound on the likelihood.",
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
@@ -61,6 +62,16 @@ class Drawn:
     svg: Markup
     legend: list[str]
     caption: str
+
+
+@dataclass(frozen=True)
+class Film:
+    """A picture that moves: what it shows, how, and its data as a URL has them."""
+
+    title: str
+    note: str
+    alt: str
+    url: str
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ class Chapter:
     tiles: list[tuple[str, str]]
     pictures: list[Drawn]
     more: list[Drawn]
-    film: str | None  # the trained agent, as a picture that moves: base64
+    film: Film | None
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     phases: list[Phase]
@@ -107,7 +118,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     summary = run.part(lambda: run.summary, None) or {}
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
-    film = run.part(lambda: _read_film(run.folder / "agent.png"), None)
+    film = run.part(lambda: _read_film(run.folder), None)
     done = "" if curves.steps is None else f"{curves.steps:,} steps"
     if curves.world_steps:
         done = f"{curves.world_steps:,.0f} steps in the world"
@@ -144,9 +155,29 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     )
 
 
-def _read_film(path: Path) -> str | None:
-    with suppress(FileNotFoundError):
-        return base64.b64encode(read_bytes(path)).decode("ascii")
+_FILMS = {
+    "agent.png": Film(
+        "The trained agent",
+        "one episode, as it is judged",
+        "The trained agent in its world, moving",
+        "image/png",
+    ),
+    "film.svg": Film(
+        "Step by step",
+        "components as ellipses of two deviations, points in the colours of those that answer for "
+        "them",
+        "The components of the mixture, moving from step to step",
+        "image/svg+xml",
+    ),
+}
+
+
+def _read_film(folder: Path) -> Film | None:
+    """The film that the run made, if it made one."""
+    for name, film in _FILMS.items():
+        with suppress(FileNotFoundError):
+            data = base64.b64encode(read_bytes(folder / name)).decode("ascii")
+            return replace(film, url=f"data:{film.url};base64,{data}")
     return None
 
 

@@ -31,6 +31,9 @@ _WORDS = {
     "kl_k3": "by k3",
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
+    "elbo": "bound on log p(x)",
+    "half_distance": "−½ squared distance to the nearest centre",
+    "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
     "zero_spread_groups": "groups that all earned the same",
     "unsolved_groups": "groups without a right answer",
@@ -70,6 +73,7 @@ class ChartPlan:
 
 PICTURES = (
     ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
+    ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
     ChartPlan("Loss", ("loss",), "nats per token"),
     ChartPlan("Bits per byte", ("bits_per_byte",)),
     ChartPlan("Exact match", ("exact_match",), low=0, high=1),
@@ -178,6 +182,8 @@ def choose_headline(last: Mapping[str, float]) -> tuple[str, float] | None:
         "true_score",
         "score",
         "bits_per_byte",
+        "log_likelihood",
+        "elbo",
         "loss",
         "reward",
     ):

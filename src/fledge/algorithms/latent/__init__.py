@@ -1,0 +1,1 @@
+"""What infers what cannot be seen: EM and its relatives, a plain file each."""

@@ -1,0 +1,1 @@
+"""Models with something that cannot be seen: mixtures, factors; their densities and statistics."""

@@ -1,0 +1,1 @@
+"""Runs that infer what cannot be seen."""

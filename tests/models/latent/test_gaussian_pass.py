@@ -1,0 +1,177 @@
+"""A pass over points: its densities and sums are those of the formula, for every kind of
+covariance, far from the origin and for components as narrow as a hair.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fledge.models.latent.coordinates import measure_moments, whiten
+from fledge.models.latent.gaussian_missing_pass import fill_missing
+from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
+from fledge.models.latent.gaussian_pass import GaussianPass
+from fledge.models.latent.moments import Moments
+from fledge.models.latent.natural import write_naturally
+
+pytest.importorskip("scipy")
+from tests.models.latent.problems import (
+    draw_mixture,
+    draw_points,
+    joint_by_scipy,
+    moments_by_hand,
+)
+
+
+def a_pass(mixture: GaussianMixture, x: torch.Tensor) -> GaussianPass:
+    filled = torch.where(x.isnan(), x.nanmean(0), x)
+    mean, covariance = measure_moments(filled, None)
+    diagonal = mixture.kind in ("diagonal", "spherical")
+    return GaussianPass(
+        mixture.kind, mixture.components, whiten(mean, covariance, diagonal=diagonal)
+    )
+
+
+def back(moments: Moments, passes: GaussianPass, kind: Kind) -> tuple:
+    """Moments about the origin in the data's own coordinates."""
+    at = passes.coordinates
+    origin = (-at.centre @ at.matrix.T).expand_as(moments.centre)
+    about = moments.move(origin)
+    R = at.inverse
+    if kind in ("full", "tied"):
+        second = R @ about.second @ R.T
+    else:
+        second = about.second * R.diagonal().square()
+    return about.count.numpy(), (about.first @ R.T).numpy(), second.numpy()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("far", [0.0, 1000.0])
+def test_sums_and_density_are_those_of_the_formula(kind: Kind, far: float) -> None:
+    x, mixture = draw_points(211, 3, 1, far=far), draw_mixture(kind, 4, 3, 2, far)
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, 211))
+    passes = a_pass(mixture, x)
+    moments, density = passes.run(mixture, x, weight)
+    count, first, second, wanted = moments_by_hand(mixture, x, weight)
+    got = back(moments, passes, kind)
+    if kind == "tied":
+        second = second.sum(0)
+    elif kind != "full":
+        second = np.diagonal(second, axis1=1, axis2=2)
+    assert density == pytest.approx(wanted, rel=1e-12)
+    np.testing.assert_allclose(got[0], count, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(got[1], first, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(got[2], second, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_with_the_posterior_is_the_log_likelihood(kind: Kind) -> None:
+    """ℓ = E_q log p(x, z) + H(q) + KL(q ‖ p(z | x)), the last term 0 for the exact q and summed out
+    for another one.
+    """
+    x, mixture = draw_points(60, 2, 4), draw_mixture(kind, 3, 2, 5)
+    joint = torch.from_numpy(joint_by_scipy(mixture, x))
+    q = torch.from_numpy(np.random.default_rng(6).dirichlet(np.ones(3), 60))
+    elbo = float((q * (joint - q.log())).sum())
+    kl = float((q * (q.log() - mixture.responsibility(x).log())).sum())
+    assert elbo + kl == pytest.approx(float(mixture.log_prob(x).sum()), rel=1e-9)
+    moments, density = a_pass(mixture, x).run(mixture, x, None)
+    r = mixture.responsibility(x)
+    assert moments.entropy == pytest.approx(-float(torch.special.xlogy(r, r).sum()), rel=1e-9)
+    assert density == pytest.approx(elbo + kl, rel=1e-12)
+
+
+def test_a_narrow_component_far_away_loses_no_digits() -> None:
+    """σ = 10⁻⁶ at a distance of 10: written out in monomials its density would have no digit."""
+    random = np.random.default_rng(7)
+    wide = random.normal(size=(200, 2)) * 10
+    narrow = np.array([10.0, 10.0]) + 1e-6 * random.normal(size=(50, 2))
+    x = torch.from_numpy(np.concatenate([wide, narrow]))
+    mixture = GaussianMixture(
+        "full",
+        torch.tensor([0.8, 0.2], dtype=torch.float64),
+        torch.tensor([[0.0, 0.0], [10.0, 10.0]], dtype=torch.float64),
+        torch.stack([100 * torch.eye(2), 1e-12 * torch.eye(2)]).double(),
+    )
+    passes = a_pass(mixture, x)
+    assert write_naturally(mixture, passes.coordinates).narrow == [1]
+    moments, density = passes.run(mixture, x, None)
+    *_, wanted = moments_by_hand(mixture, x, torch.ones(250, dtype=torch.float64))
+    assert density == pytest.approx(wanted, rel=1e-9)
+    own = moments.second[1] / moments.count[1]
+    spread = (x[200:] - mixture.mean[1]).T @ (x[200:] - mixture.mean[1]) / 50
+    A = passes.coordinates.matrix
+    np.testing.assert_allclose(own.numpy(), (A @ spread @ A.T).numpy(), rtol=1e-6)
+
+
+def test_a_point_that_no_component_reaches_has_a_finite_density() -> None:
+    mixture = draw_mixture("full", 3, 2, 8)
+    x = torch.cat([draw_points(50, 2, 9), torch.tensor([[1e4, -1e4]], dtype=torch.float64)])
+    moments, density = a_pass(mixture, draw_points(50, 2, 9)).run(mixture, x, None)
+    wanted = moments_by_hand(mixture, x, torch.ones(51, dtype=torch.float64))
+    assert density == pytest.approx(wanted[3], rel=1e-9)
+    np.testing.assert_allclose(moments.count.numpy(), wanted[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_values_are_integrated_out(kind: Kind) -> None:
+    """Against a sum over a fine grid of what the missing value may be, and scipy's marginals."""
+    mixture = draw_mixture(kind, 2, 2, 10)
+    x = torch.tensor([[0.5, torch.nan], [torch.nan, -1.0], [1.0, 2.0]], dtype=torch.float64)
+    grid = torch.linspace(-40, 40, 40_001, dtype=torch.float64)
+    step = float(grid[1] - grid[0])
+    r = mixture.responsibility(x)
+    count, first, density = torch.zeros(2).double(), torch.zeros(2, 2).double(), 0.0
+    for n, row in enumerate(x):
+        lost = row.isnan().nonzero().flatten().tolist()
+        whole = row.expand(len(grid), 2).clone() if lost else row[None]
+        for d in lost:
+            whole[:, d] = grid
+        joint = mixture.log_joint(whole).exp() * (step if lost else 1.0)
+        density += float(joint.sum().log())
+        posterior = joint / joint.sum()
+        np.testing.assert_allclose(r[n].numpy(), posterior.sum(0).numpy(), atol=1e-9)
+        count += posterior.sum(0)
+        first += posterior.T @ whole
+    passes = a_pass(mixture, draw_points(50, 2, 9))
+    moments, got = fill_missing(passes.coordinates, mixture, x, None)
+    counts, firsts, _ = back(moments, passes, kind)
+    assert got == pytest.approx(density, rel=1e-9)
+    np.testing.assert_allclose(counts, count.numpy(), atol=1e-9)
+    np.testing.assert_allclose(firsts, first.numpy(), atol=1e-8)
+    np.testing.assert_allclose(mixture.log_joint(x).numpy(), joint_by_scipy(mixture, x), rtol=1e-9)
+
+
+def test_columns_that_are_constant_or_say_the_same_have_coordinates() -> None:
+    x = draw_points(40, 1, 11)
+    x = torch.cat([x, 2 * x + 1, torch.full_like(x, 7.0)], 1)
+    at = whiten(*measure_moments(x, None), diagonal=False)
+    z = at.write(x, torch.empty(3, 40, dtype=torch.float64))
+    assert bool(z.isfinite().all())
+    assert float(z[0].var(correction=0)) == pytest.approx(1, rel=2e-3)
+    assert float(z[2].abs().max()) < 1e-9
+    np.testing.assert_allclose((at.inverse @ z + at.centre[:, None]).T.numpy(), x.numpy())
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal", "spherical"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_single_precision_errs_in_the_seventh_digit(kind: Kind, threads: int) -> None:
+    """And threads that share the chunks give the same sums as one."""
+    x, mixture = draw_points(9000, 3, 12, far=1000), draw_mixture(kind, 4, 3, 13, 1000)
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, 9000))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        exact, density = a_pass(mixture, x).run(mixture, x, weight)
+        torch.set_num_threads(threads)
+        other, coarse = a_pass(mixture, x).run(mixture, x, weight, single=True)
+        shared, same = a_pass(mixture, x).run(mixture, x, weight)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert coarse == pytest.approx(density, rel=1e-6)
+    np.testing.assert_allclose(other.count, exact.count, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(other.second, exact.second, rtol=1e-3, atol=1e-2)
+    assert same == pytest.approx(density, rel=1e-13)
+    np.testing.assert_allclose(shared.second, exact.second, rtol=1e-10)
