@@ -2,6 +2,9 @@
 
 from fledge.errors import Diverged as Diverged
 from fledge.errors import UserError as UserError
+from fledge.front.estimators import FactorAnalysis as FactorAnalysis
+from fledge.front.estimators import GaussianMixture as GaussianMixture
+from fledge.front.estimators import KMeans as KMeans
 from fledge.front.given import Task as Task
 from fledge.front.loading import load as load
 from fledge.front.loading import load_agent as load_agent

@@ -38,13 +38,13 @@ def test_every_kind_of_file_gives_the_same_model(cli: Cli, x: np.ndarray, tmp_pa
         out = file.replace(".", "-")
         done = cli(f"fit {file} k=3 {also} out={out}", folder=tmp_path)
         assert done.code == 0, done.stderr
+        assert "fit: bound" in done.stdout
+        assert "test part, read once" in done.stdout
         models.append(load_file(tmp_path / out / "model/model.safetensors"))
     for other in models[1:]:
         np.testing.assert_allclose(other["mean"], models[0]["mean"], rtol=1e-9)
     found = sorted(models[0]["mean"].round().tolist())
     assert found == sorted(TRUE.tolist())
-    assert "bound" in done.stdout
-    assert "test part, read once" in done.stdout
 
 
 def test_k_is_chosen_by_bic(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4\n", "model=gnm", "there is no algorithm gnm: perhaps you meant gmm"),
         ("a,b\n1,2\n3,4\n", "supervised=true", "give labels=COLUMN"),
         ("a,b\n1,2\n3,\n", "model=kmeans k=1", "point 2: b is missing (NaN), and k-means needs"),
-        ("a,b\n1,2\n3,4\n", "model=fa factors=2", "give fewer factors than columns"),
+        ("a,b\n1,2\n3,4\n", "model=fa factors=3", "give as many as columns, or fewer"),
         ("a,b\n1,2\n1,4\n", "model=fa factors=1", "a is the same for every point"),
         ("a,b\n1,2\n3,4\n", "factors=1", "factors is a setting of model=fa, ppca"),
     ],
@@ -120,3 +120,16 @@ def test_files_that_are_no_points(cli: Cli, tmp_path: Path) -> None:
         "two.npz": "call the one of the points `x`",
     }.items():
         assert said in cli(f"fit {words}", folder=tmp_path).complaint
+
+
+def test_words_are_values_of_a_categorical(cli: Cli, tmp_path: Path) -> None:
+    """Two kinds of rows that never share a word: each becomes a component."""
+    rows = [("red", "sour"), ("blue", "sweet")] * 30 + [("red", ""), ("", "sweet")]
+    (tmp_path / "words.csv").write_text("colour,taste\n" + "\n".join(map(",".join, rows)))
+    for model in ("categorical", "bernoulli"):
+        done = cli(f"fit words.csv model={model} k=2 smoothing=0 out={model}", folder=tmp_path)
+        assert done.code == 0, done.stderr
+    card = json.loads((tmp_path / "categorical/model/config.json").read_text())
+    assert card["levels"] == [["blue", "red"], ["sour", "sweet"]]
+    chance = load_file(tmp_path / "categorical/model/model.safetensors")["chance"]
+    np.testing.assert_allclose(sorted(chance.round(6).tolist()), [[0, 1, 1, 0], [1, 0, 0, 1]])

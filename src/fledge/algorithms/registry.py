@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kmeans import KMeans
@@ -115,6 +116,8 @@ REGISTRY: Mapping[str, Entry] = {
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
+    "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
+    "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),

@@ -10,6 +10,7 @@ import csv
 import io
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fledge.errors import UserError
-from fledge.rows.points import Points, from_array
+from fledge.rows.points import MOST_LEVELS, Points, as_levels, from_array
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 TEXT = (".csv", ".tsv", ".txt")
@@ -28,10 +29,14 @@ DELIMITERS = ",;\t|"
 
 
 def read_points(
-    path: str | Path, *, labels: str | None = None, weights: str | None = None
+    path: str | Path,
+    *,
+    labels: str | None = None,
+    weights: str | None = None,
+    words: bool = False,
 ) -> Points:
     """The points of a file. labels, weights: the columns of a csv, or the arrays of an .npz or
-    .safetensors, that hold them.
+    .safetensors, that hold them. words: any word is a value, and comes as its place in order.
 
     Raises UserError for a file that cannot be read, a column that is not there, a row of another
     length, and a word where a number is wanted.
@@ -42,21 +47,24 @@ def read_points(
     if path.is_dir():
         raise UserError(f"{path} is a folder: give one file, .csv, .npy, .npz or .safetensors.")
     if path.suffix in TEXT:
-        return _read_csv(path, labels, weights)
+        return _read_csv(path, labels, weights, words)
     if path.suffix in (".npy", ".npz", ".safetensors"):
-        return _from_arrays(path, _read_arrays(path), labels, weights)
+        points = _from_arrays(path, _read_arrays(path), labels, weights)
+        return as_levels(points) if words else points
     raise UserError(f"{path} is of no kind that is read: give a .csv, .npy, .npz or .safetensors.")
 
 
-def _read_csv(path: Path, labels: str | None, weights: str | None) -> Points:
+def _read_csv(path: Path, labels: str | None, weights: str | None, words: bool) -> Points:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read_rows(path, file, labels, weights)
+            return _read_rows(path, file, labels, weights, words)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no csv in UTF-8 ({error}): write it as one.") from error
 
 
-def _read_rows(path: Path, file: io.TextIOBase, labels: str | None, weights: str | None) -> Points:
+def _read_rows(
+    path: Path, file: io.TextIOBase, labels: str | None, weights: str | None, words: bool
+) -> Points:
     first = file.readline()
     while first and not first.strip():
         first = file.readline()
@@ -69,19 +77,30 @@ def _read_rows(path: Path, file: io.TextIOBase, labels: str | None, weights: str
         itertools.chain([first], file), delimiter=delimiter, skipinitialspace=True, strict=True
     )
     top = [cell.strip() for cell in next(rows)]
-    header = not all(_is_value(cell) for cell in top)
+    # words in every column say nothing of whether the first line is one of them: it is their names
+    header = words or not all(_is_value(cell) for cell in top)
     names = top if header else [f"x{number + 1}" for number in range(len(top))]
-    left = {names.index(each): each for each in (labels, weights) if _has(path, names, each)}
+    left = {
+        names.index(each): each
+        for each in (labels, weights)
+        if each is not None and _has(path, names, each)
+    }
     kept = [number for number in range(len(names)) if number not in left]
     if not kept:
         raise UserError(f"{path} has no column beside {', '.join(left.values())}: give one.")
     blocks, sides = [], {number: [] for number in left}
+    coded = [_Codes(f"{path}: {names[number]}") for number in kept] if words else []
     body = rows if header else itertools.chain([top], rows)
     line = 1 + header
     for block in _cut(body):
         filled = [row for row in block if row]
         _check_lengths(path, block, len(names), line)
-        blocks.append(_to_numbers(path, filled, kept, names, line))
+        if coded:
+            pairs = zip(coded, kept, strict=True)
+            columns = [code.read([row[number] for row in filled]) for code, number in pairs]
+            blocks.append(np.stack(columns, 1))
+        else:
+            blocks.append(_to_numbers(path, filled, kept, names, line))
         for number, cells in sides.items():
             cells += [row[number].strip() for row in filled]
         line += len(block)
@@ -91,7 +110,50 @@ def _read_rows(path: Path, file: io.TextIOBase, labels: str | None, weights: str
     points = from_array(
         torch.from_numpy(x), [names[number] for number in kept], str(path), weight=weight
     )
+    if coded:
+        order = [code.order() for code in coded]
+        x = torch.stack([_take(points.x[:, d], each) for d, (each, _) in enumerate(order)], 1)
+        points = replace(points, x=x, levels=tuple(each for _, each in order))
     return points if labels is None else _with_labels(points, side[labels])
+
+
+class _Codes:
+    """The words of a column as numbers, in the order in which they come."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.number: dict[str, int] = {}
+
+    def read(self, cells: Sequence[str]) -> np.ndarray:
+        plain = [cell.strip() for cell in cells]
+        codes = [
+            np.nan if cell.lower() in MISSING else self.number.setdefault(cell, len(self.number))
+            for cell in plain
+        ]
+        if len(self.number) > MOST_LEVELS:
+            raise UserError(
+                f"{self.name} has more than {MOST_LEVELS} different values: leave the column out, "
+                "or give model=gmm if they are numbers."
+            )
+        return np.array(codes, dtype=np.float64)
+
+    def order(self) -> tuple[Tensor, tuple[str, ...]]:
+        """Where each word stands among them in order, and the words: numbers by size, then text."""
+        words = sorted(self.number, key=lambda word: (*_as_number(word), word))
+        place = {word: number for number, word in enumerate(words)}
+        return torch.tensor([place[word] for word in self.number]).double(), tuple(words)
+
+
+def _as_number(word: str) -> tuple[bool, float]:
+    try:
+        return False, float(word)
+    except ValueError:
+        return True, 0.0
+
+
+def _take(column: Tensor, place: Tensor) -> Tensor:
+    """Codes as their places, NaN as it is."""
+    return torch.where(column.isnan(), torch.nan, place[column.nan_to_num().long()])
 
 
 def _cut(rows: Iterator[list[str]]) -> Iterator[list[list[str]]]:
@@ -109,10 +171,10 @@ def _is_value(cell: str) -> bool:
     return True
 
 
-def _has(path: Path, names: Sequence[str], wanted: str | None) -> bool:
-    if wanted is not None and wanted not in names:
+def _has(path: Path, names: Sequence[str], wanted: str) -> bool:
+    if wanted not in names:
         raise UserError(f"{path} has no column {wanted}: it has {', '.join(names[:20])}.")
-    return wanted is not None
+    return True
 
 
 def _check_lengths(path: Path, block: list[list[str]], width: int, line: int) -> None:
@@ -164,7 +226,7 @@ def _with_labels(points: Points, cells: Sequence[str]) -> Points:
     names = sorted({cell for cell in cells if cell.lower() not in MISSING})
     number = {name: place for place, name in enumerate(names)}
     label = torch.tensor([number.get(cell, -1) for cell in cells])
-    return Points(points.x, points.columns, points.weight, label, tuple(names), points.source)
+    return replace(points, label=label, names=tuple(names))
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

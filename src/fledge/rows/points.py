@@ -13,6 +13,8 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.splits import SPLITS, Split, divide
 
+MOST_LEVELS = 1_000  # different values of a column of categories
+
 
 @dataclass(frozen=True)
 class Points:
@@ -20,6 +22,7 @@ class Points:
 
     weight: [N] float64, how often a point counts, or None: each once. label: [N] int64, the number
     of its known component in `names`, −1 where it is not known; or None.
+    levels: of columns of codes, what each code stands for; else none.
     """
 
     x: Tensor
@@ -28,6 +31,7 @@ class Points:
     label: Tensor | None = None
     names: tuple[str, ...] = ()
     source: str = "the data"
+    levels: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -57,7 +61,7 @@ class Points:
         weight, label = (
             None if each is None else each[index] for each in (self.weight, self.label)
         )
-        return Points(self.x[index], self.columns, weight, label, self.names, self.source)
+        return replace(self, x=self.x[index], weight=weight, label=label)
 
     def check_present(self, what: str) -> None:
         """Raises UserError where a value is missing, for a model that takes none."""
@@ -113,6 +117,24 @@ def from_array(
     if weight is not None:
         check_weights(weight, len(x), source)
     return Points(x.contiguous(), names, weight, also.get("label"), source=source)
+
+
+def as_levels(points: Points) -> Points:
+    """The same with the different values of each column as codes 0, 1, …, in their order."""
+    if points.levels:
+        return points
+    codes, levels = torch.full_like(points.x, torch.nan), []
+    for d in range(points.width):
+        seen = ~points.x[:, d].isnan()
+        values, number = points.x[seen, d].unique(return_inverse=True)
+        if len(values) > MOST_LEVELS:
+            raise UserError(
+                f"{points.source}: {points.columns[d]} has {len(values)} different values, and a "
+                f"category has {MOST_LEVELS} at most: leave the column out, or give model=gmm."
+            )
+        codes[seen, d] = number.double()
+        levels.append(tuple(f"{value:g}" for value in values.tolist()))
+    return replace(points, x=codes, levels=tuple(levels))
 
 
 def check_weights(weight: Tensor, points: int, source: str) -> None:

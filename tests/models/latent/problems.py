@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from scipy.special import logsumexp
@@ -51,15 +53,17 @@ def joint_by_scipy(mixture: GaussianMixture, x: Tensor) -> np.ndarray:
         mean, covariance = mixture.mean[k].numpy(), covariance_of(mixture, k)
         for n, row in enumerate(rows):
             seen = ~np.isnan(row)
-            normal = multivariate_normal(mean[seen], covariance[np.ix_(seen, seen)])
-            joint[n, k] = np.log(mixture.weight[k]) + normal.logpdf(row[seen])
+            cov: Any = covariance[np.ix_(seen, seen)]
+            joint[n, k] = np.log(mixture.weight[k]) + multivariate_normal.logpdf(
+                row[seen], mean[seen], cov
+            )
     return joint
 
 
 def moments_by_hand(mixture: GaussianMixture, x: Tensor, weight: Tensor) -> tuple:
     """Σ w r (1, x, x xᵀ) of points without missing values, and Σ w log p(x)."""
     joint = joint_by_scipy(mixture, x)
-    log_p = logsumexp(joint, axis=1)
+    log_p = np.asarray(logsumexp(joint, axis=1))
     r = np.exp(joint - log_p[:, None]) * weight.numpy()[:, None]
     rows = x.numpy()
     second = np.einsum("nk,ni,nj->kij", r, rows, rows)

@@ -56,9 +56,9 @@ class FactorEM:
     def begin(self, points: Points) -> None:
         """Small random loadings; the noise is what the columns vary by."""
         q, D = self.settings.factors, points.width
-        if q >= D:
+        if q > D:
             raise UserError(
-                f"factors={q} of {D} columns in {points.source}: give fewer factors than columns."
+                f"factors={q} of {D} columns in {points.source}: give as many as columns, or fewer."
             )
         points.check_present(self.kind)
         mean, self.covariance = measure_moments(points.x, points.weight)

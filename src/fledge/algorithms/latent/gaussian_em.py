@@ -18,13 +18,13 @@ from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
 from fledge.algorithms.latent.settings import MixtureSettings
-from fledge.algorithms.latent.starts import begin_centres, choose_points, fill_with_means
+from fledge.algorithms.latent.starts import assign, begin_centres, choose_points, fill_with_means
 from fledge.algorithms.latent.worst_explained import reseed
 from fledge.models.latent.coordinates import Coordinates, measure_moments, whiten
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.gaussian_pass import GaussianPass, fill_missing
 from fledge.models.latent.moments import Moments
-from fledge.rows.points import Points, from_array
+from fledge.rows.points import Points
 from fledge.sample.points import Block
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
@@ -103,23 +103,24 @@ class GaussianEM:
         generator = generator_for(self.seed, "weights", "start")
         trials: list[tuple[float, int, GaussianMixture]] = []
         for start in range(self.settings.starts):
-            part = from_array(choose_points(points.x, points.weight, generator))
-            model, rose = self._start_at(fill_with_means(part.x), generator), -torch.inf
+            part = choose_points(points.x, points.weight, generator)
+            model, rose = self._start_at(part, generator), -torch.inf
             for _ in range(TRIAL_STEPS if self.settings.starts > 1 else 0):
                 moments, rose = self.expect(part, model)
-                model = self._maximise(moments, len(part), model)
+                model = self._maximise(moments, part.total, model)
             trials.append((rose, -start, model))
         return max(trials, key=lambda trial: trial[:2])[2]
 
-    def _start_at(self, x: Tensor, generator: torch.Generator) -> GaussianMixture:
+    def _start_at(self, points: Points, generator: torch.Generator) -> GaussianMixture:
         """k-means' clusters as a mixture. The columns count by their spread."""
         assert self.coordinates is not None
-        scale = self.coordinates.inverse.square().sum(1).sqrt()
-        centres = begin_centres(x / scale, self.k, generator)
-        nearest = ((x / scale) @ centres.T - 0.5 * centres.square().sum(1)).argmax(1)
-        z = (x - self.coordinates.centre) @ self.coordinates.matrix.T
-        moments = sum_by_label(z, nearest, self.k, self.settings.covariance)
-        return self._maximise(moments, len(x), None)
+        assert points.weight is not None
+        apart = fill_with_means(points.x) - self.coordinates.centre
+        scaled = apart / self.coordinates.inverse.square().sum(1).sqrt()
+        centres = begin_centres(scaled, points.weight, self.k, generator)
+        z, nearest = apart @ self.coordinates.matrix.T, assign(scaled, centres)
+        moments = sum_by_label(z, nearest, self.k, self.settings.covariance, points.weight)
+        return self._maximise(moments, points.total, None)
 
     def _maximise(
         self, moments: Moments, points: float, previous: GaussianMixture | None
@@ -151,8 +152,8 @@ class GaussianEM:
         moments = self._sum_known(own)
         density = 0.0
         for part in range(0, len(own), BLOCK):
-            some = own.take(slice(part, part + BLOCK))
-            joint = model.log_joint(some.x).gather(1, some.label[:, None])[:, 0]
+            some, label = own.take(slice(part, part + BLOCK)), points.label[known]
+            joint = model.log_joint(some.x).gather(1, label[part : part + BLOCK, None])[:, 0]
             density += float(joint.sum() if some.weight is None else joint @ some.weight)
         if len(hidden):
             inferred, more = self.expect(hidden, model)

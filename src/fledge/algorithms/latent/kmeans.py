@@ -52,10 +52,11 @@ class KMeans:
         generator = generator_for(self.seed, "weights", "start")
         trials: list[tuple[float, int, Tensor]] = []
         for start in range(self.settings.starts):
-            x = choose_points(points.x, points.weight, generator)
-            centre = x.mean(0)
-            means = begin_centres(x - centre, self.k, generator) + centre
-            trials.append((float(Centres(means).log_prob(x).mean()), -start, means))
+            some = choose_points(points.x, points.weight, generator)
+            assert some.weight is not None
+            centre = some.x.mean(0)
+            means = begin_centres(some.x - centre, some.weight, self.k, generator) + centre
+            trials.append((float(Centres(means).log_prob(some.x) @ some.weight), -start, means))
         self.model = Centres(max(trials, key=lambda trial: trial[:2])[2])
 
     def log_likelihood(self, points: Points) -> float:

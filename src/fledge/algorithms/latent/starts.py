@@ -10,20 +10,25 @@ import math
 import torch
 from torch import Tensor
 
+from fledge.rows.points import Points, from_array
+
 MOST_POINTS = 20_000  # that a start looks at: every component of 64 has some 300 of them
 LLOYD_STEPS = 20
 
 
-def choose_points(x: Tensor, weight: Tensor | None, generator: torch.Generator) -> Tensor:
-    """At most `MOST_POINTS`, in proportion to their weights, for a start.  [N, D] -> [n, D]"""
-    if weight is None and len(x) <= MOST_POINTS:
-        return x
-    if weight is None:
-        return x[torch.randperm(len(x), generator=generator)[:MOST_POINTS]]
-    share = (weight / weight.sum()).cumsum(0)
-    points = min(MOST_POINTS, max(len(x), 1))
-    place = (torch.arange(points) + torch.rand(1, generator=generator).double()) / points
-    return x[torch.searchsorted(share, place).clamp_max(len(x) - 1)]
+def choose_points(x: Tensor, weight: Tensor | None, generator: torch.Generator) -> Points:
+    """At most `MOST_POINTS` of them to begin from, each different one once, with its weight: so
+    a point of weight 2 is two points.  [N, D] -> [n, D]
+    """
+    weight = x.new_ones(len(x)) if weight is None else weight
+    if len(x) > MOST_POINTS:
+        drawn = torch.randperm(len(x), generator=generator)[:MOST_POINTS]
+        x, weight = x[drawn], weight[drawn]
+    kept = weight > 0
+    # NaN differs from NaN: points that lack a value stay as they are
+    different, number = x[kept].unique(dim=0, return_inverse=True)
+    total = torch.zeros(len(different), dtype=x.dtype).index_add_(0, number, weight[kept])
+    return from_array(different, weight=total)
 
 
 def fill_with_means(x: Tensor) -> Tensor:
@@ -31,27 +36,29 @@ def fill_with_means(x: Tensor) -> Tensor:
     return torch.where(x.isnan(), x.nanmean(0), x) if bool(x.isnan().any()) else x
 
 
-def spread_out(x: Tensor, K: int, generator: torch.Generator) -> Tensor:
+def spread_out(x: Tensor, weight: Tensor, K: int, generator: torch.Generator) -> Tensor:
     """k-means++: each next centre is a point drawn in proportion to its squared distance from the
-    nearest one chosen, the best of a few such draws.  [N, D] -> [K, D]
+    nearest one chosen, the best of a few such draws.  [N, D], [N] -> [K, D]
     """
     tries = 2 + int(math.log(K))
-    first = int(torch.randint(len(x), (1,), generator=generator))
-    centres = [x[first]]
-    nearest = (x - x[first]).square().sum(1)
+    chosen = [draw(weight, 1, generator)]
     square = x.square().sum(1)
+    nearest = (x - x[chosen[0]]).square().sum(1)
     for _ in range(1, K):
-        if not float(nearest.sum()) > 0:  # fewer different points than centres
-            drawn = torch.randint(len(x), (tries,), generator=generator)
-        else:
-            places = torch.rand(tries, generator=generator, dtype=x.dtype) * nearest.sum()
-            drawn = torch.searchsorted(nearest.cumsum(0), places).clamp_max(len(x) - 1)
-        apart = square[:, None] - 2 * x @ x[drawn].T + square[drawn]
-        closer = torch.minimum(apart.clamp_min(0), nearest[:, None])  # [N, tries]
-        best = int(closer.sum(0).argmin())
-        centres.append(x[drawn[best]])
+        apart = nearest * weight
+        drawn = draw(apart if float(apart.sum()) > 0 else weight, tries, generator)
+        distance = square[:, None] - 2 * x @ x[drawn].T + square[drawn]
+        closer = torch.minimum(distance.clamp_min(0), nearest[:, None])  # [N, tries]
+        best = int((weight @ closer).argmin())
+        chosen.append(drawn[best : best + 1])
         nearest = closer[:, best]
-    return torch.stack(centres)
+    return x[torch.cat(chosen)]
+
+
+def draw(share: Tensor, times: int, generator: torch.Generator) -> Tensor:
+    """Numbers of points, each in proportion to its share.  [N] -> [times]"""
+    places = torch.rand(times, generator=generator, dtype=share.dtype) * share.sum()
+    return torch.searchsorted(share.cumsum(0), places).clamp_max(len(share) - 1)
 
 
 def assign(x: Tensor, centres: Tensor) -> Tensor:
@@ -59,16 +66,16 @@ def assign(x: Tensor, centres: Tensor) -> Tensor:
     return (x @ centres.T - 0.5 * centres.square().sum(1)).argmax(1)
 
 
-def begin_centres(x: Tensor, K: int, generator: torch.Generator) -> Tensor:
+def begin_centres(x: Tensor, weight: Tensor, K: int, generator: torch.Generator) -> Tensor:
     """k-means++ and a few steps of k-means; a cluster that loses its points keeps its centre.
-    [N, D] -> [K, D]
+    [N, D], [N] -> [K, D]
     """
-    centres = spread_out(x, K, generator)
+    centres = spread_out(x, weight, K, generator)
     for _ in range(LLOYD_STEPS):
         nearest = assign(x, centres)
-        count = torch.bincount(nearest, minlength=K).to(x.dtype)
-        sums = torch.zeros_like(centres).index_add_(0, nearest, x)
-        moved = torch.where(count[:, None] > 0, sums / count.clamp_min(1)[:, None], centres)
+        count = torch.zeros(K, dtype=x.dtype).index_add_(0, nearest, weight)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, x * weight[:, None])
+        moved = torch.where(count[:, None] > 0, sums / count.clamp_min(1e-300)[:, None], centres)
         if bool((moved == centres).all()):
             break
         centres = moved

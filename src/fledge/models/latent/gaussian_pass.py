@@ -23,7 +23,7 @@ from fledge.models.latent.moments import Moments
 
 LOST = 1e6
 """How much larger than 1 the terms of Λ(z − μ)², written out, may be: 6 of 16 digits."""
-CACHE = 2**20  # numbers of a chunk's monomials: they are read twice, and should still be near
+CACHE = 300_000  # numbers of a chunk's monomials, which both products read: 2.4 MB, for the cache
 SMALLEST = 1e-300  # a weight of 0 would make 0 · (−∞) of the entropy
 UNDERFLOW = 1e-280  # a sum of densities below it has lost digits, and is taken again from its top
 
@@ -53,7 +53,7 @@ class GaussianPass:
         D = self.width = len(coordinates.centre)
         self.quadratic = {"full": D * (D + 1) // 2, "tied": 0}.get(kind, D)
         P = 1 + D + self.quadratic
-        self.chunk = max(256, min(8192, CACHE // P // 256 * 256))
+        self.chunk = max(256, min(4096, round(CACHE / P / 256) * 256))
         self.monomials = torch.empty(P, self.chunk, dtype=torch.float64)
         self.monomials[0] = 1
         self.share = torch.empty(components, self.chunk, dtype=torch.float64)

@@ -14,6 +14,7 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.json_file import read_json
 from fledge.models.latent.centres import Centres
+from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.runs.atomic import write_text
@@ -36,6 +37,7 @@ class LatentModel(Protocol):
 
 MODELS: dict[str, type[LatentModel]] = {
     "gmm": GaussianMixture,
+    "categorical": DiscreteMixture,
     "kmeans": Centres,
     "fa": Factors,
     "ppca": Factors,

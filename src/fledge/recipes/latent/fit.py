@@ -92,10 +92,10 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     train = parts["train"]
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
+    if run is None or not run.checkpoints.steps():
+        algorithm.begin(train)  # what cannot be fitted is said before there is a folder
     with start.begin(config, data=[config.data, *config.own_code]) as course:
         course.say(describe(config, train))
-        if not course.run.checkpoints.steps():
-            algorithm.begin(train)
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
             algorithm, blocks, [judge_points(algorithm, parts, apart)], figure="elbo",
@@ -108,7 +108,10 @@ def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
     if config.supervised and config.labels is None:
         raise UserError("supervised=true was given without labels: give labels=COLUMN.")
-    points = read_points(config.data, labels=config.labels, weights=config.weights)
+    points = read_points(
+        config.data, labels=config.labels, weights=config.weights,
+        words=getattr(config.entry.algorithm, "takes_words", False),
+    )  # fmt: skip
     if not config.supervised:
         points = points.without_labels()
     parts = split_points(points)

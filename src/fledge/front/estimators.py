@@ -1,0 +1,236 @@
+"""Estimators as scikit-learn's are: `fit(X)`, then `predict`, `score_samples`, `sample`, `bic`; in
+a Pipeline or a GridSearchCV where scikit-learn is installed, and without it as well.
+
+    mixture = fledge.GaussianMixture(8, random_state=0).fit(X)
+    mixture.predict_proba(X), mixture.bic(X), mixture.means_
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fledge.algorithms.latent.choice_of_k import bic
+from fledge.algorithms.latent.factor_em import FactorEM
+from fledge.algorithms.latent.gaussian_em import GaussianEM
+from fledge.algorithms.latent.kmeans import KMeans as KMeansEM
+from fledge.front.estimator_base import Base, check_fitted, read_points, seed_of
+from fledge.models.latent.gaussian_mixture import GaussianMixture as Mixture
+from fledge.rows.points import Points
+from fledge.sample.points import Block
+
+
+class Latent(Base):
+    """What all have: EM until the bound stands, and the likelihood of what was fitted.
+
+    lower_bound_: nats a point before the last M-step, as scikit-learn's is. lower_bounds_: of every
+    step. n_iter_, converged_: how many there were, and whether the last raised it by less than tol.
+    """
+
+    max_iter: int
+    tol: float
+    model_: Any
+
+    def _climb(self, algorithm: Any, points: Points) -> None:
+        """EM until it stands.  Warns where it does not."""
+        self.lower_bounds_ = []
+        for _ in range(self.max_iter):
+            self.lower_bounds_.append(algorithm.update(Block(points, 0, 1))["elbo"])
+            if algorithm.done:
+                break
+        self.n_iter_, self.converged_ = len(self.lower_bounds_), bool(algorithm.done)
+        self.lower_bound_, self.model_ = self.lower_bounds_[-1], algorithm.model
+        if not self.converged_:
+            warnings.warn(
+                f"{type(self).__name__} had not converged after max_iter={self.max_iter} steps: "
+                "give more, or a larger tol.",
+                self._convergence_warning(),
+                stacklevel=3,
+            )
+
+    def _read(self, X: Any) -> Tensor:
+        check_fitted(self)
+        return read_points(self, X).x
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x), in nats.  [N, D] -> [N]"""
+        x = self._read(X)
+        return self.model_.log_prob(x).numpy()
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of log p(x)."""
+        return float(self.score_samples(X).mean())
+
+    def bic(self, X: Any) -> float:
+        """−2 log p(X) + p log N; the least is best."""
+        each = self.score_samples(X)
+        return bic(float(each.sum()), self.model_.count_parameters(), len(each))
+
+    def aic(self, X: Any) -> float:
+        """−2 log p(X) + 2 p."""
+        return -2 * float(self.score_samples(X).sum()) + 2 * self.model_.count_parameters()
+
+    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Points, and what was not seen of each: its component, or its factors."""
+        check_fitted(self)
+        generator = torch.Generator().manual_seed(seed_of(self.random_state))
+        x, hidden = self.model_.sample(int(n_samples), generator)
+        return x.numpy(), hidden.numpy()
+
+
+class GaussianMixture(Latent):
+    """A mixture of normal distributions by EM (Bishop 2006, §9.2). X may have missing values (NaN).
+
+    covariance_type: full, tied, diag or spherical. n_init: starts, of which the best goes on.
+    floor: the least variance along any direction, as a share of the data's there.
+    weights_init, means_init, precisions_init: all three, a start in place of k-means++.
+    """
+
+    _estimator_type: ClassVar[str] = "density_estimator"
+    _takes_missing: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        floor: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components, self.covariance_type = n_components, covariance_type
+        self.tol, self.floor, self.max_iter, self.n_init = tol, floor, max_iter, n_init
+        self.weights_init, self.means_init = weights_init, means_init
+        self.precisions_init, self.random_state = precisions_init, random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
+        """X: [N, D]. sample_weight: [N], how often each counts. y is not looked at."""
+        points = read_points(self, X, sample_weight, fitting=True, smallest=2)
+        kind = {"diag": "diagonal"}.get(self.covariance_type, self.covariance_type)
+        settings = GaussianEM.Settings(
+            k=self.n_components, covariance=kind, tolerance=self.tol, floor=self.floor,
+            starts=self.n_init,
+        )  # fmt: skip
+        algorithm = GaussianEM(settings, seed=seed_of(self.random_state))
+        algorithm.begin(points, self._first(kind))
+        self._climb(algorithm, points)
+        self.weights_, self.means_ = self.model_.weight.numpy(), self.model_.mean.numpy()
+        self.covariances_ = self.model_.covariance.numpy()
+        return self
+
+    def _first(self, kind: Any) -> Mixture | None:
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        if any(each is None for each in given):
+            return None
+        weight, mean, precision = (torch.as_tensor(np.asarray(each)).double() for each in given)
+        inverse = torch.linalg.inv if kind in ("full", "tied") else torch.reciprocal
+        return Mixture(kind, weight, mean, inverse(precision))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The component that each point is likeliest of.  [N]"""
+        x = self._read(X)
+        return self.model_.predict(x).numpy()
+
+    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
+        return self.fit(X).predict(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """p(component | x).  [N, K]"""
+        x = self._read(X)
+        return self.model_.responsibility(x).numpy()
+
+
+class KMeans(Latent):
+    """k-means by Lloyd's steps from k-means++."""
+
+    _estimator_type: ClassVar[str] = "clusterer"
+
+    def __init__(
+        self,
+        n_clusters: int = 8,
+        *,
+        n_init: int = 4,
+        max_iter: int = 300,
+        tol: float = 1e-6,
+        random_state: Any = None,
+    ) -> None:
+        self.n_clusters, self.n_init, self.max_iter = n_clusters, n_init, max_iter
+        self.tol, self.random_state = tol, random_state
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
+        """X: [N, D]. sample_weight: [N]. y is not looked at."""
+        points = read_points(self, X, sample_weight, fitting=True)
+        settings = KMeansEM.Settings(k=self.n_clusters, tolerance=self.tol, starts=self.n_init)
+        algorithm = KMeansEM(settings, seed=seed_of(self.random_state))
+        algorithm.begin(points)
+        self._climb(algorithm, points)
+        self.cluster_centers_ = self.model_.mean.numpy()
+        self.labels_ = self.model_.predict(points.x).numpy().astype(np.int32)
+        self.inertia_ = -2 * algorithm.log_likelihood(points)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The nearest centre.  [N]"""
+        x = self._read(X)
+        return self.model_.predict(x).numpy().astype(np.int32)
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        return self.fit(X, sample_weight=sample_weight).labels_
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Distances to the centres.  [N, K]"""
+        x = self._read(X)
+        return self.model_.square_distance(x).sqrt().numpy()
+
+    def fit_transform(self, X: Any, y: Any = None, sample_weight: Any = None) -> np.ndarray:
+        return self.fit(X, sample_weight=sample_weight).transform(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """−Σ of squared distances to the nearest centre."""
+        return 2 * float(self.score_samples(X).sum())
+
+
+class FactorAnalysis(Latent):
+    """x = W h + μ + ε with noise of its own for every column, by EM (Bishop 2006, §12.2.4)."""
+
+    _estimator_type: ClassVar[str] = "density_estimator"
+    _algorithm: ClassVar[type[FactorEM]] = FactorEM
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        tol: float = 1e-7,
+        max_iter: int = 5000,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components, self.tol = n_components, tol
+        self.max_iter, self.random_state = max_iter, random_state
+
+    def fit(self, X: Any, y: Any = None) -> FactorAnalysis:
+        """X: [N, D]. y is not looked at."""
+        points = read_points(self, X, fitting=True, smallest=2)
+        settings = FactorEM.Settings(factors=self.n_components, tolerance=self.tol)
+        algorithm = self._algorithm(settings, seed=seed_of(self.random_state))
+        algorithm.begin(points)
+        self._climb(algorithm, points)
+        self.mean_, self.noise_variance_ = self.model_.mean.numpy(), self.model_.noise.numpy()
+        self.components_ = self.model_.loading.T.numpy()
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """E[h | x].  [N, q]"""
+        x = self._read(X)
+        return self.model_.infer(x).numpy()
+
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
+        return self.fit(X).transform(X)
