@@ -8,24 +8,39 @@ lose digits, a sequence is done again with logarithms.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fledge.models.latent.log_messages import pass_in_logs
-from fledge.models.latent.step_order import StepOrder, order_steps
+from fledge.models.latent.step_order import StepOrder
 
+BLOCK = 2_048  # rows that are combined at a time
 STRIDE = 8  # steps between divisions: each costs as much as the product of a step
 LOST = 1e-100  # a sum that falls below it within a stride may have lost a state that matters
 LOST_PRODUCT = 1e-150  # the same of Σ_k α β
 
 
 @dataclass(frozen=True)
+class Observed:
+    """What each step's observation says of its state; rows in the order time by time.
+
+    share: p(x_t | z_t = k) / exp(top_t), the largest of a row 1 [N, K]. top: [N]. logs: of some
+    rows log p(x_t | z_t = k), none of which has underflowed [n] -> [n, K].
+    """
+
+    share: np.ndarray
+    top: np.ndarray
+    logs: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
 class Posterior:
     """What the sequences say, under one set of parameters; rows in the order time by time.
 
-    state: p(z_t = k | x), γ [N, K]. pairs: Σ_t p(z_t = i, z_{t+1} = j | x), ξ [K, K]. log_p: of
-    every sequence log p(x), in nats [S].
+    state: p(z_t = k | x), γ [N, K], a view of a buffer. pairs: Σ_t p(z_t = i, z_{t+1} = j | x), ξ
+    [K, K]. log_p: of every sequence log p(x), in nats [S].
     """
 
     state: np.ndarray
@@ -33,139 +48,137 @@ class Posterior:
     log_p: np.ndarray
 
 
-def infer_states(
-    start: np.ndarray, transition: np.ndarray, log_emission: np.ndarray, steps: StepOrder
-) -> Posterior:
-    """start: π [K]. transition: A [K, K], A_ij = p(z_{t+1} = j | z_t = i). log_emission:
-    log p(x_t | z_t = k) [N, K], rows as `steps` has them.
-    """
-    filtered = filter_states(start, transition, log_emission, steps)
-    beta, least = pass_backward(transition, filtered.emission, steps, filtered.transfer)
-    joint = filtered.alpha * beta
-    total = joint.sum(1)
-    lost = filtered.lost | (least < LOST) | ~(total > LOST_PRODUCT)
-    safe = np.where(total > 0, total, 1.0)
-    joint /= safe[:, None]
-    right = filtered.emission * beta
-    share = safe * filtered.scale
-    rows = ~lost
-    if lost.any():  # whole sequences
-        number = sequence_of(steps)
-        again = np.zeros(len(steps.chains), dtype=bool)
-        again[number[lost]] = True
-        rows = ~again[number]
-        right[~rows] = 0
-    right /= share[:, None]
-    pairs = transition * (filtered.alpha[steps.before].T @ right[steps.follows])
-    log_p = filtered.log_p
-    if not rows.all():
-        log_p = log_p.copy()
-        for s in np.flatnonzero(again):
-            own = rows_of(steps, s)
-            state, more, log_p[s] = pass_in_logs(start, transition, log_emission[own])
-            joint[own], pairs = state, pairs + more
-    return Posterior(joint, pairs, log_p)
+class Messages:
+    """Buffers for the messages of the same sequences, over and over."""
 
+    def __init__(self, steps: StepOrder, K: int) -> None:
+        self.steps, self.K, N = steps, K, len(steps.order)
+        self.alpha, self.beta, self.right, self.state = (np.empty((N, K)) for _ in range(4))
+        self.sequence = sequence_of(steps)
 
-@dataclass(frozen=True)
-class Filtered:
-    """alpha: ∝ p(z_t | x_1…x_t) [N, K]. scale: α_t = (α_{t−1} A ∘ e_t) / scale_t [N]. emission:
-    e_t ∝ p(x_t | z_t), the largest of a row 1 [N, K]. log_p: [S]. lost: rows where digits may be
-    [N] of bool. transfer: of every piece, where sequences are cut.
-    """
+    def infer(self, start: np.ndarray, transition: np.ndarray, observed: Observed) -> Posterior:
+        """start: π [K]. transition: A [K, K], A_ij = p(z_{t+1} = j | z_t = i)."""
+        log_p, scale, lost, transfer = self._filter(start, transition, observed)
+        lost |= self.pass_backward(transition, observed.share, transfer) < LOST
+        total, pairs = self._combine(scale)
+        lost |= ~(total > LOST_PRODUCT)
+        again = np.flatnonzero(np.bincount(self.sequence[lost], minlength=len(log_p)))
+        if len(again):
+            self.right[np.isin(self.sequence, again)] = 0
+            pairs = self.alpha[self.steps.before].T @ self.right[self.steps.follows]
+        pairs *= transition
+        for s in again:
+            own = rows_of(self.steps, s)
+            self.state[own], more, log_p[s] = pass_in_logs(start, transition, observed.logs(own))
+            pairs += more
+        return Posterior(self.state, pairs, log_p)
 
-    alpha: np.ndarray
-    scale: np.ndarray
-    emission: np.ndarray
-    log_p: np.ndarray
-    lost: np.ndarray
-    transfer: np.ndarray | None
+    def measure(self, start: np.ndarray, transition: np.ndarray, observed: Observed) -> np.ndarray:
+        """log p(x) of every sequence, in nats.  -> [S]"""
+        log_p, _, lost, _ = self._filter(start, transition, observed)
+        for s in np.flatnonzero(np.bincount(self.sequence[lost], minlength=len(log_p))):
+            own = rows_of(self.steps, s)
+            log_p[s] = pass_in_logs(start, transition, observed.logs(own))[2]
+        return log_p
 
+    def _combine(self, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Σ_k α β of every row [N], and ξ / A [K, K]; `state` becomes γ. A block of rows at a time,
+        which the cache still holds when it is needed again.
+        """
+        N, follows, before = len(scale), self.steps.follows, self.steps.before
+        total, pairs = np.empty(N), np.zeros((self.K, self.K))
+        for low in range(0, N, BLOCK):
+            rows = slice(low, low + BLOCK)
+            alpha, beta, right = self.alpha[rows], self.beta[rows], self.right[rows]
+            np.einsum("nk,nk->n", alpha, beta, out=total[rows])
+            safe = np.where(total[rows] > 0, total[rows], 1.0)
+            state = np.multiply(alpha, beta, out=self.state[rows])
+            state *= (1 / safe)[:, None]
+            right *= (1 / (safe * scale[rows]))[:, None]
+            if isinstance(before, slice):
+                first = max(low, N - before.stop)  # a sequence's first step has none before it
+                shift = N - before.stop
+                past = self.alpha[first - shift : low + len(alpha) - shift]
+                if len(past):
+                    pairs += past.T @ self.right[first : low + len(alpha)]
+            else:
+                own = slice(*np.searchsorted(follows, [low, low + BLOCK]))
+                pairs += self.alpha[before[own]].T @ self.right[follows[own]]
+        return total, pairs
 
-def filter_states(
-    start: np.ndarray, transition: np.ndarray, log_emission: np.ndarray, steps: StepOrder
-) -> Filtered:
-    """The forward messages, and log p(x) of every sequence."""
-    top = log_emission.max(1)
-    emission = np.exp(log_emission - top[:, None])
-    transfer = pass_matrices(transition, emission, steps) if steps.cut else None
-    enter = np.broadcast_to(start, (len(steps.piece_rows), len(start)))
-    lost = np.zeros(len(emission), dtype=bool)
-    if transfer is not None:
-        enter, thin = enter_pieces(start, transition, transfer, steps)
-        lost[steps.piece_rows[thin, 0]] = True
-    alpha, scale, least = pass_forward(enter, transition, emission, steps)
-    lost |= least < LOST
-    if steps.cut:  # the row before a piece's first is in another piece
-        firsts = np.zeros(len(emission), dtype=bool)
-        firsts[steps.piece_rows[:, 0]] = True
-        inner = firsts[steps.follows]
-        rows, before = steps.follows[inner], steps.before[inner]
-        scale[rows] *= (alpha[before] @ transition).sum(1)
-    if min(transition.min(), start.min()) < LOST:
-        lost |= find_lost_states(start, transition, alpha, steps)
-    sums = alpha[steps.last].sum(1)
-    lost[steps.last] |= ~(sums > 0)
-    log_p = np.log(np.where(sums > 0, sums, 1.0))
-    number = sequence_of(steps)
-    with np.errstate(divide="ignore"):
-        logs = np.log(scale)
-    log_p += np.bincount(number, weights=top + logs, minlength=len(log_p))
-    return Filtered(alpha, scale, emission, log_p, lost, transfer)
+    def _filter(
+        self, start: np.ndarray, transition: np.ndarray, observed: Observed
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """α; log p(x) [S]; scale [N], α_t = (α_{t−1} A ∘ e_t) / scale_t; rows where digits may be
+        lost [N]; and what each piece makes of its beginning, where sequences are cut.
+        """
+        steps, alpha = self.steps, self.alpha
+        lost = np.zeros(len(alpha), dtype=bool)
+        enter, transfer = np.tile(start, (len(steps.piece_rows), 1)), None
+        if steps.cut:
+            transfer = pass_matrices(transition, observed.share, steps)
+            enter, thin = enter_pieces(start, transition, transfer, steps)
+            lost[steps.piece_rows[thin, 0]] = True
+        scale = self.pass_forward(enter, transition, observed.share)
+        lost |= scale < LOST
+        scale[scale == 0] = 1.0
+        if steps.cut:  # the row before a piece's first is in another piece
+            inner = steps.follows < len(steps.piece_rows)
+            rows, before = steps.follows[inner], steps.before[inner]
+            scale[rows] *= (alpha[before] @ transition).sum(1)
+        if min(transition.min(), start.min()) < LOST:
+            lost |= find_lost_states(start, transition, alpha, steps)
+        sums = alpha[steps.last].sum(1)
+        lost[steps.last] |= ~(sums > 0)
+        logs = observed.top + np.log(np.where(scale > 0, scale, 1.0))
+        log_p = np.bincount(self.sequence, weights=logs, minlength=len(sums))
+        return log_p + np.log(np.where(sums > 0, sums, 1.0)), scale, lost, transfer
 
+    def pass_forward(
+        self, enter: np.ndarray, transition: np.ndarray, share: np.ndarray
+    ) -> np.ndarray:
+        """α of all rows; what each was divided by, mostly 1.  -> [N]
 
-def pass_forward(
-    enter: np.ndarray, transition: np.ndarray, emission: np.ndarray, steps: StepOrder
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """α of all rows; what each was divided by; and the sums that were divided by, 1 elsewhere.
+        enter: p(z | the past) at the first step of every piece [P, K].
+        """
+        matmul, multiply, alpha = np.matmul, np.multiply, self.alpha
+        scale = np.ones(len(alpha))
+        offsets = self.steps.offsets.tolist()
+        low = offsets[1]
+        multiply(enter, share[:low], out=alpha[:low])
+        for t in range(1, len(offsets) - 1):
+            high, past = offsets[t + 1], offsets[t - 1]
+            new = alpha[low:high]
+            matmul(alpha[past : past + high - low], transition, out=new)
+            multiply(new, share[low:high], out=new)
+            if not t % STRIDE:
+                total = scale[low:high] = new.sum(1)
+                new /= np.where(total > 0, total, 1.0)[:, None]
+            low = high
+        return scale
 
-    enter: p(z | the past) at the first step of every piece [P, K].
-    """
-    matmul, multiply = np.matmul, np.multiply
-    alpha = np.empty_like(emission)
-    scale = np.ones(len(emission))
-    offsets = steps.offsets.tolist()
-    first = offsets[1]
-    multiply(enter, emission[:first], out=alpha[:first])
-    low = first
-    for t in range(1, len(offsets) - 1):
-        high = offsets[t + 1]
-        new = alpha[low:high]
-        matmul(alpha[offsets[t - 1] : offsets[t - 1] + high - low], transition, out=new)
-        multiply(new, emission[low:high], out=new)
-        if not t % STRIDE:
-            total = new.sum(1)
-            scale[low:high] = total
-            new /= np.where(total > 0, total, 1.0)[:, None]
-        low = high
-    least = scale.copy()
-    scale[scale == 0] = 1.0
-    return alpha, scale, least
-
-
-def pass_backward(
-    transition: np.ndarray, emission: np.ndarray, steps: StepOrder, transfer: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """β of all rows, each up to a factor of its own; and what was divided by, 1 elsewhere."""
-    matmul, multiply = np.matmul, np.multiply
-    beta, weighed = np.empty_like(emission), np.empty_like(emission)
-    least = np.ones(len(emission))
-    back = np.ascontiguousarray(transition.T)
-    leave = np.ones((len(steps.piece_rows), len(transition)))
-    if transfer is not None:
-        leave = leave_pieces(transition, transfer, steps)
-    beta[steps.piece_rows[:, 1]] = leave
-    offsets = steps.offsets.tolist()
-    for t in range(len(offsets) - 2, 0, -1):
-        low, high = offsets[t], offsets[t + 1]
-        multiply(beta[low:high], emission[low:high], out=weighed[low:high])
-        old = beta[offsets[t - 1] : offsets[t - 1] + high - low]
-        matmul(weighed[low:high], back, out=old)
-        if not t % STRIDE:
-            top = old.max(1)
-            least[offsets[t - 1] : offsets[t - 1] + high - low] = top
-            old /= np.where(top > 0, top, 1.0)[:, None]
-    return beta, least
+    def pass_backward(
+        self, transition: np.ndarray, share: np.ndarray, transfer: np.ndarray | None
+    ) -> np.ndarray:
+        """β of all rows, each up to a factor of its own, and e ∘ β (`right`); what was divided by,
+        mostly 1.  -> [N]
+        """
+        matmul, multiply, beta, right = np.matmul, np.multiply, self.beta, self.right
+        steps, divisor = self.steps, np.ones(len(beta))
+        back = np.ascontiguousarray(transition.T)
+        leave = 1.0 if transfer is None else leave_pieces(transition, transfer, steps)
+        beta[steps.piece_rows[:, 1]] = leave
+        offsets = steps.offsets.tolist()
+        for t in range(len(offsets) - 2, 0, -1):
+            low, high, past = offsets[t], offsets[t + 1], offsets[t - 1]
+            weighed, old = right[low:high], beta[past : past + high - low]
+            multiply(beta[low:high], share[low:high], out=weighed)
+            matmul(weighed, back, out=old)
+            if not t % STRIDE:
+                top = divisor[past : past + high - low] = old.max(1)
+                old /= np.where(top > 0, top, 1.0)[:, None]
+        multiply(beta[: offsets[1]], share[: offsets[1]], out=right[: offsets[1]])
+        return divisor
 
 
 def pass_matrices(transition: np.ndarray, emission: np.ndarray, steps: StepOrder) -> np.ndarray:
@@ -257,5 +270,3 @@ def _piece_of(steps: StepOrder) -> np.ndarray:
     counts = np.diff(steps.offsets)
     return np.arange(len(steps.order)) - np.repeat(steps.offsets[:-1], counts)
 
-
-__all__ = ["Filtered", "Posterior", "filter_states", "infer_states", "order_steps"]

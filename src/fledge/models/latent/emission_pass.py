@@ -1,0 +1,68 @@
+"""A mixture's pass over points for a hidden Markov model: densities of every state, and, when the
+states have been inferred, what the M-step needs.
+
+The same products as those of a mixture alone (gaussian_pass.py), in two halves: the messages along
+the sequence come between them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.models.latent.gaussian_pass import GaussianPass
+from fledge.models.latent.moments import Moments
+
+
+class EmissionPass(GaussianPass):
+    """Of K · M normals, those of a state side by side."""
+
+    def weigh(
+        self, mixture: GaussianMixture, states: int, x: Tensor, out: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Writes p(x | state) / exp(top) into `out` [N, K], the largest of a row 1; returns top
+        [N]; and, of several normals a state, p(normal | state, x) [N, K · M].
+        """
+        natural = self.prepare(mixture)
+        share, top = torch.from_numpy(out), torch.empty(len(x), dtype=torch.float64)
+        several = mixture.components > states
+        part = torch.empty(len(x), mixture.components, dtype=torch.float64) if several else None
+        for start in range(0, len(x), self.chunk):
+            rows = slice(start, start + self.chunk)
+            F = self.fill(x[rows])
+            joint = self.share[:, : F.shape[1]]
+            self._write_joint(natural, F, joint)
+            if self.kind == "tied":
+                joint -= 0.5 * (natural.root[0] @ F[1 : 1 + self.width]).square().sum(0)
+            if part is not None:
+                each = joint.view(states, -1, joint.shape[1])
+                joint = each.logsumexp(1)
+                part[rows] = (each - joint[:, None]).exp_().flatten(0, 1).T
+            most = torch.amax(joint, 0)
+            top[rows] = most
+            share[rows] = joint.sub_(most).exp_().T
+        top += natural.top + self.coordinates.log_det
+        return top.numpy(), None if part is None else part.numpy()
+
+    def sum_moments(
+        self, mixture: GaussianMixture, x: Tensor, responsibility: np.ndarray
+    ) -> Moments:
+        """Σ_n r_nk (1, y, y yᵀ).  responsibility: [N, K · M]"""
+        natural, D = self.prepare(mixture), self.width
+        r = torch.from_numpy(responsibility)
+        sums, total = torch.zeros_like(natural.rows), torch.zeros(D, D, dtype=torch.float64)
+        own = torch.zeros(len(natural.narrow), D, D + 1, dtype=torch.float64)
+        if self.kind not in ("full", "tied"):
+            own = own[:, :, :2].clone()
+        for start in range(0, len(x), self.chunk):
+            rows = slice(start, start + self.chunk)
+            F = self.fill(x[rows])
+            sums.addmm_(r[rows].T, F.T)
+            z = F[1 : 1 + D]
+            if self.kind == "tied":
+                total.addmm_(z, z.T)
+            for number, k in enumerate(natural.narrow):
+                self._add_about_mean(own[number], z - natural.mean[k][:, None], r[rows][:, k])
+        return self._gather(natural, sums, total, own, 0.0)
