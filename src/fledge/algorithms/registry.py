@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
@@ -118,6 +119,7 @@ REGISTRY: Mapping[str, Entry] = {
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
     "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
     "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
+    "hmm": Entry(BaumWelch, latent=BaumWelch.Settings(k="2")),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),

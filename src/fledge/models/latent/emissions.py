@@ -97,9 +97,7 @@ class SymbolEmission:
         return self.probability.T.log()[x]
 
     def sample(self, state: Tensor, generator: torch.Generator) -> Tensor:
-        drawn = torch.multinomial(
-            self.probability[state], 1, replacement=True, generator=generator
-        )
+        drawn = torch.multinomial(self.probability[state], 1, replacement=True, generator=generator)
         return drawn[:, 0]
 
     def count_parameters(self) -> int:

@@ -107,7 +107,9 @@ class HiddenMarkov:
         if isinstance(self.emission, SymbolEmission):
             V = self.emission.probability.shape[1]
             if x.ndim != 1 or x.is_floating_point():
-                raise UserError("observations are numbers, and the model's are symbols: give these.")
+                raise UserError(
+                    "observations are numbers, and the model is of symbols: give whole numbers."
+                )
             if len(x) and not 0 <= int(x.min()) <= int(x.max()) < V:
                 wrong = int(x.max()) if int(x.max()) >= V else int(x.min())
                 raise UserError(

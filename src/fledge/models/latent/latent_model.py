@@ -17,6 +17,7 @@ from fledge.models.latent.centres import Centres
 from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.models.latent.hidden_markov import HiddenMarkov
 from fledge.runs.atomic import write_text
 from fledge.tensor_file import write_tensors
 
@@ -41,6 +42,7 @@ MODELS: dict[str, type[LatentModel]] = {
     "kmeans": Centres,
     "fa": Factors,
     "ppca": Factors,
+    "hmm": HiddenMarkov,
 }
 
 

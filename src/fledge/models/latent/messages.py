@@ -269,4 +269,3 @@ def rows_of(steps: StepOrder, sequence: int) -> np.ndarray:
 def _piece_of(steps: StepOrder) -> np.ndarray:
     counts = np.diff(steps.offsets)
     return np.arange(len(steps.order)) - np.repeat(steps.offsets[:-1], counts)
-
