@@ -9,7 +9,6 @@ from typing import Literal
 
 Unit = Literal["letters", "words"]
 OTHER = "<other>"
-BLANK = "␣"
 RARE = 5  # a letter of fewer occurrences is one of the others
 _GAP = re.compile(r"[\W\d_]+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+|[.,;:!?]")
@@ -21,13 +20,15 @@ def split_paragraphs(text: str) -> list[str]:
 
 
 def list_symbols(paragraph: str, unit: Unit) -> list[str]:
-    """Lower-case letters, with one blank for whatever stands between words; or lower-case words and
-    the marks between them.
+    """Lower-case letters and nothing between them; or lower-case words and the marks between them.
+
+    Without the blanks, for with them a chain of two states learns where words end, and not which
+    letters are vowels.
     """
     text = paragraph.lower()
     if unit == "words":
         return _WORD.findall(text)
-    return [BLANK if letter == " " else letter for letter in _GAP.sub(" ", text).strip()]
+    return list(_GAP.sub("", text))
 
 
 def choose_alphabet(sequences: Iterable[Sequence[str]], unit: Unit, most: int) -> tuple[str, ...]:
