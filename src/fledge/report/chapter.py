@@ -64,6 +64,16 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Film:
+    """A picture that moves: what it shows, how, and its data as a URL has them."""
+
+    title: str
+    note: str
+    alt: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Phase:
     """A part of the run's seconds: `share` of 1."""
 
@@ -89,7 +99,7 @@ class Chapter:
     tiles: list[tuple[str, str]]
     pictures: list[Drawn]
     more: list[Drawn]
-    film: str | None  # the trained agent, as a picture that moves: base64
+    film: Film | None
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
     phases: list[Phase]
@@ -107,7 +117,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     summary = run.part(lambda: run.summary, None) or {}
     samples = run.part(lambda: compare(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
-    film = run.part(lambda: _read_film(run.folder / "agent.png"), None)
+    film = run.part(lambda: _read_film(run.folder), None)
     done = "" if curves.steps is None else f"{curves.steps:,} steps"
     if curves.world_steps:
         done = f"{curves.world_steps:,.0f} steps in the world"
@@ -144,9 +154,29 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     )
 
 
-def _read_film(path: Path) -> str | None:
-    with suppress(FileNotFoundError):
-        return base64.b64encode(read_bytes(path)).decode("ascii")
+_FILMS = {
+    "agent.png": Film(
+        "The trained agent",
+        "one episode, as it is judged",
+        "The trained agent in its world, moving",
+        "image/png",
+    ),
+    "film.svg": Film(
+        "Step by step",
+        "components as ellipses of two deviations, points in the colours of those that answer for "
+        "them",
+        "The components of the mixture, moving from step to step",
+        "image/svg+xml",
+    ),
+}
+
+
+def _read_film(folder: Path) -> Film | None:
+    """The film that the run made, if it made one."""
+    for name, film in _FILMS.items():
+        with suppress(FileNotFoundError):
+            data = base64.b64encode(read_bytes(folder / name)).decode("ascii")
+            return replace(film, url=f"data:{film.url};base64,{data}")
     return None
 
 

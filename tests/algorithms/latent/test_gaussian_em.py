@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+pytest.importorskip("sklearn")
 from sklearn.mixture import GaussianMixture as Peer
 
 from fledge.algorithms.latent.gaussian_em import GaussianEM

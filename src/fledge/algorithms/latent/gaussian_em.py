@@ -18,7 +18,13 @@ from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
 from fledge.algorithms.latent.settings import MixtureSettings
-from fledge.algorithms.latent.starts import assign, begin_centres, choose_points, fill_with_means
+from fledge.algorithms.latent.starts import (
+    assign,
+    begin_centres,
+    choose_points,
+    draw,
+    fill_with_means,
+)
 from fledge.algorithms.latent.worst_explained import reseed
 from fledge.models.latent.coordinates import Coordinates, measure_moments, whiten
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
@@ -49,6 +55,10 @@ class GaussianEM:
             ge=1e-9,
             lt=1,
             description="the least variance along any direction, as a share of the data's there",
+        )
+        start: Literal["kmeans", "random"] = Field(
+            default="kmeans",
+            description="clusters of k-means; or points at random, each as wide as all the data",
         )
         em: Literal["batch", "stepwise", "incremental"] = Field(
             default="batch",
@@ -116,11 +126,22 @@ class GaussianEM:
         assert self.coordinates is not None
         assert points.weight is not None
         apart = fill_with_means(points.x) - self.coordinates.centre
+        if self.settings.start == "random":
+            mean = draw(points.weight, self.k, generator)
+            return self._spread_at(apart[mean] @ self.coordinates.matrix.T)
         scaled = apart / self.coordinates.inverse.square().sum(1).sqrt()
         centres = begin_centres(scaled, points.weight, self.k, generator)
         z, nearest = apart @ self.coordinates.matrix.T, assign(scaled, centres)
         moments = sum_by_label(z, nearest, self.k, self.settings.covariance, points.weight)
         return self._maximise(moments, points.total, None)
+
+    def _spread_at(self, z: Tensor) -> GaussianMixture:
+        """Components of equal weight at these places, each with the covariance of the data."""
+        kind, (K, D) = self.settings.covariance, z.shape
+        wide = torch.eye(D, dtype=z.dtype).expand(K, D, D).clone()
+        second = {"full": wide, "tied": wide.sum(0)}.get(kind, torch.ones_like(z))
+        one, none = torch.ones(K, dtype=z.dtype), torch.zeros_like(z)
+        return self._maximise(Moments(one, none, second, z, 0.0), float(K), None)
 
     def _maximise(
         self, moments: Moments, points: float, previous: GaussianMixture | None

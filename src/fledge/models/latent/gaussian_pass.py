@@ -11,7 +11,9 @@ computed by its Cholesky factor, about its own mean.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,18 +47,47 @@ class Natural:
     narrow: list[int]
 
 
+class Buffers:
+    """What one thread writes a chunk into: monomials [P, chunk], responsibilities [K, chunk]."""
+
+    def __init__(self, monomials: int, components: int, chunk: int) -> None:
+        self.monomials = torch.empty(monomials, chunk, dtype=torch.float64)
+        self.monomials[0] = 1
+        self.share = torch.empty(components, chunk, dtype=torch.float64)
+
+
+@dataclass
+class Sums:
+    """Of some chunks: responsibilities with monomials [K, P]; tied: z zᵀ [D, D]; of each narrow
+    component its first and second moment about its mean; Σ w log p(z), less `top`.
+    """
+
+    linear: Tensor
+    total: Tensor
+    narrow: Tensor
+    density: float = 0.0
+
+    def add(self, other: Sums) -> None:
+        self.linear += other.linear
+        self.total += other.total
+        self.narrow += other.narrow
+        self.density += other.density
+
+
 class GaussianPass:
-    """Buffers for passes over chunks of points of one width by one number of components."""
+    """Passes over chunks of points of one width by one number of components.
+
+    Each thread takes every so-manieth chunk with buffers of its own. A product that threads share
+    would wait for the slowest of them dozens of times a chunk.
+    """
 
     def __init__(self, kind: Kind, components: int, coordinates: Coordinates) -> None:
-        self.kind, self.coordinates = kind, coordinates
+        self.kind, self.components, self.coordinates = kind, components, coordinates
         D = self.width = len(coordinates.centre)
         self.quadratic = {"full": D * (D + 1) // 2, "tied": 0}.get(kind, D)
-        P = 1 + D + self.quadratic
-        self.chunk = max(256, min(4096, round(CACHE / P / 256) * 256))
-        self.monomials = torch.empty(P, self.chunk, dtype=torch.float64)
-        self.monomials[0] = 1
-        self.share = torch.empty(components, self.chunk, dtype=torch.float64)
+        self.monomials = 1 + D + self.quadratic
+        self.chunk = max(256, min(4096, round(CACHE / self.monomials / 256) * 256))
+        self.buffers: list[Buffers] = []
 
     def prepare(self, mixture: GaussianMixture) -> Natural:
         """Natural parameters in the pass's coordinates.  Raises RuntimeError where a covariance is
@@ -81,7 +112,7 @@ class GaussianPass:
         top = float(constant.max())
         lost = size * mean.square().sum(1)
         narrow = [] if self.kind == "tied" else (lost > LOST).nonzero().flatten().tolist()
-        rows = torch.empty(len(mean), len(self.monomials), dtype=torch.float64)
+        rows = torch.empty(len(mean), self.monomials, dtype=torch.float64)
         rows[:, 0] = constant - top - 0.5 * (linear * mean).sum(1)
         rows[:, 1 : 1 + D] = linear
         if self.kind == "full":
@@ -98,35 +129,63 @@ class GaussianPass:
 
         x: [N, D] without missing values. weight: [N] or None.
         """
-        natural, D = self.prepare(mixture), self.width
-        sums = torch.zeros_like(natural.rows)
-        total = torch.zeros(D, D, dtype=torch.float64)
-        own = torch.zeros(len(natural.narrow), D, D + 1, dtype=torch.float64)
-        if self.kind not in ("full", "tied"):
-            own = own[:, :, :2].clone()
-        density = 0.0
-        for start in range(0, len(x), self.chunk):
+        natural = self.prepare(mixture)
+        whole = torch.get_num_threads()
+        threads = min(whole, max(1, len(x) // self.chunk))
+        while len(self.buffers) < threads:
+            self.buffers.append(Buffers(self.monomials, self.components, self.chunk))
+        if threads == 1:
+            sums = self._sum_chunks(natural, x, weight, 0, 1)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                parts = [
+                    pool.submit(self._sum_alone, natural, x, weight, number, threads)
+                    for number in range(threads)
+                ]
+                sums = parts[0].result()
+                for part in parts[1:]:  # in order: the same bits every time
+                    sums.add(part.result())
+            torch.set_num_threads(whole)  # new threads of the process begin with it
+        mass = float(len(x)) if weight is None else float(weight.sum())
+        moments = self._gather(natural, sums)
+        return moments, sums.density + mass * (natural.top + self.coordinates.log_det)
+
+    def _sum_alone(self, *given: Any) -> Sums:
+        """In a thread that computes by itself."""
+        torch.set_num_threads(1)
+        return self._sum_chunks(*given)
+
+    def _sum_chunks(
+        self, natural: Natural, x: Tensor, weight: Tensor | None, number: int, of: int
+    ) -> Sums:
+        """Of every `of`-th chunk from chunk `number` on."""
+        D, size = self.width, 1 + self.width if self.kind == "full" else 2
+        sums = Sums(
+            torch.zeros_like(natural.rows),
+            torch.zeros(D, D, dtype=torch.float64),
+            torch.zeros(len(natural.narrow), D, size, dtype=torch.float64),
+        )
+        buffers = self.buffers[number]
+        for start in range(number * self.chunk, len(x), of * self.chunk):
             part = x[start : start + self.chunk]
             w = None if weight is None else weight[start : start + self.chunk]
-            F = self.fill(part)
-            r, log_p = self.respond(natural, F)
+            F = self.fill(part, buffers)
+            r, log_p = self.respond(natural, F, buffers)
             if w is not None:
                 r.mul_(w)
                 log_p.mul_(w)
-            density += float(log_p.sum())
-            sums.addmm_(r, F.T)
+            sums.density += float(log_p.sum())
+            sums.linear.addmm_(r, F.T)
             z = F[1 : 1 + D]
             if self.kind == "tied":
-                total.addmm_(z if w is None else z * w, z.T)
-            for number, k in enumerate(natural.narrow):
-                self._add_about_mean(own[number], z - natural.mean[k][:, None], r[k])
-        mass = float(len(x)) if weight is None else float(weight.sum())
-        moments = self._gather(natural, sums, total, own, density)
-        return moments, density + mass * (natural.top + self.coordinates.log_det)
+                sums.total.addmm_(z if w is None else z * w, z.T)
+            for place, k in enumerate(natural.narrow):
+                self._add_about_mean(sums.narrow[place], z - natural.mean[k][:, None], r[k])
+        return sums
 
-    def fill(self, part: Tensor) -> Tensor:
+    def fill(self, part: Tensor, buffers: Buffers) -> Tensor:
         """The monomials of a chunk.  [n, D] -> [P, n], a view of the buffer"""
-        F, D = self.monomials[:, : len(part)], self.width
+        F, D = buffers.monomials[:, : len(part)], self.width
         z = self.coordinates.write(part, F[1 : 1 + D])
         if self.kind == "full":
             start = 1 + D
@@ -137,9 +196,9 @@ class GaussianPass:
             torch.mul(z, z, out=F[1 + D :])
         return F
 
-    def respond(self, natural: Natural, F: Tensor) -> tuple[Tensor, Tensor]:
+    def respond(self, natural: Natural, F: Tensor, buffers: Buffers) -> tuple[Tensor, Tensor]:
         """Responsibilities [K, n], a view of the buffer, and log p(z) less `top` [n]."""
-        r = self.share[:, : F.shape[1]]
+        r = buffers.share[:, : F.shape[1]]
         if self.kind == "tied":  # the quadratic form is the same for all: it cancels in r
             common = (natural.root[0] @ F[1 : 1 + self.width]).square().sum(0).mul_(-0.5)
         else:
@@ -176,10 +235,8 @@ class GaussianPass:
         else:
             sums[:, 1] += (weighed * apart).sum(1)
 
-    def _gather(
-        self, natural: Natural, sums: Tensor, total: Tensor, own: Tensor, density: float
-    ) -> Moments:
-        D, K = self.width, len(sums)
+    def _gather(self, natural: Natural, all_sums: Sums) -> Moments:
+        D, K, sums, own = self.width, self.components, all_sums.linear, all_sums.narrow
         count, first = sums[:, 0].clone(), sums[:, 1 : 1 + D].clone()
         centre = torch.zeros(K, D, dtype=torch.float64)
         # H(q) = Σ log p − Σ_k r_k log p(z, k), which is linear in the sums
@@ -190,8 +247,8 @@ class GaussianPass:
             second[:, i, j] = sums[:, 1 + D :]
             second[:, j, i] = sums[:, 1 + D :]
         elif self.kind == "tied":
-            second = total
-            square = 0.5 * float((natural.root[0].T @ natural.root[0] * total).sum())
+            second = all_sums.total
+            square = 0.5 * float((natural.root[0].T @ natural.root[0] * second).sum())
             expected = expected - square / K
         else:
             second = sums[:, 1 + D :].clone()
@@ -204,7 +261,7 @@ class GaussianPass:
             else:
                 square = float((root.square() * second[k]).sum())
             expected[k] = natural.constant[k] * count[k] - 0.5 * square
-        return Moments(count, first, second, centre, density - float(expected.sum()))
+        return Moments(count, first, second, centre, all_sums.density - float(expected.sum()))
 
 
 def fill_missing(

@@ -19,6 +19,7 @@ from fledge.models.latent.latent_model import save_latent
 from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
+from fledge.recipes.latent.film import Filmed
 from fledge.recipes.latent.sequence_data import read_sequence_parts
 from fledge.recipes.latent.sequence_words import (
     describe_classes,
@@ -28,6 +29,7 @@ from fledge.recipes.latent.sequence_words import (
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
 from fledge.rows.sequences import Sequences
+from fledge.runs.atomic import write_text
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
 from fledge.runs.show import Show
@@ -84,6 +86,7 @@ class FitConfig(AlgorithmFields):
         default=0, ge=0, description="steps between evaluations; 0: only before and after"
     )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
+    film: bool = Field(default=True, description="of the components as they move, for the report")
 
     @property
     def every_k(self) -> list[int]:
@@ -100,15 +103,19 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     train = parts["train"]
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
+    filmed = Filmed(algorithm)
     if run is None or not run.checkpoints.steps():
         algorithm.begin(train)  # what cannot be fitted is said before there is a folder
     with start.begin(config, data=[config.data, *config.own_code]) as course:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
-            algorithm, blocks, [judge_points(algorithm, parts, apart)], figure="elbo",
+            filmed, blocks, [judge_points(algorithm, parts, apart)], figure="elbo",
             figure_unit=" nats", converged=lambda: algorithm.done, steps=steps,
         )  # fmt: skip
+        film = filmed.draw(train) if config.film else None
+        if film is not None:
+            write_text(course.run.folder / "film.svg", film)
         return conclude(config, course, algorithm, train)
 
 

@@ -28,6 +28,7 @@ from fledge.verify.continuous_rows import continuous_rows
 from fledge.verify.decoding_rows import decoding_rows
 from fledge.verify.family import FAMILY
 from fledge.verify.laboratory import Hardware
+from fledge.verify.latent_rows import latent_rows
 from fledge.verify.lesson_rows import lesson_rows
 from fledge.verify.memory_rows import memory_rows
 from fledge.verify.one_equation import ONE_EQUATION
@@ -171,7 +172,7 @@ def list_package_rows(
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
     ]
-    return [*one_equation, *worlds, *language, *family]
+    return [*one_equation, *worlds, *language, ("what is not seen", latent_rows), *family]
 
 
 def draw_rows_table(rows: list[Row]) -> Table:

@@ -1,0 +1,153 @@
+"""EM for a mixture of normals, full covariances: our pass against scikit-learn's GaussianMixture.
+
+`middle` is 100,000 points of 16 columns, 16 components; `large` 1,000,000 × 32, 64 components. Both
+begin from the same weights, means and precisions, and a round is one iteration of each. Of
+scikit-learn that is its own E-step and M-step alone, without the checks that its `fit` makes around
+them. Both may use every thread. The bound after five iterations must be the same: both take it
+before the last M-step. Memory is what a process of its own needed at its peak beyond the data.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fledge.algorithms.latent.gaussian_em import GaussianEM
+from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.rows.points import from_array
+from fledge.sample.points import Block
+from side_by_side import alternate, finish, judge, options, say, speed_up, table
+
+SIZES = {"middle": (100_000, 16, 16), "large": (1_000_000, 32, 64)}
+QUICK = {"middle": (20_000, 8, 8), "large": (40_000, 16, 16)}
+AIMS = {"middle": 6.0, "large": 10.0}
+STEPS = 5
+
+
+def draw(N: int, D: int, K: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Points of K clusters that overlap, and a start near them."""
+    random = np.random.default_rng(0)
+    centre = random.normal(size=(K, D)) * 1.5
+    x = centre[random.integers(0, K, N)]
+    x += random.normal(size=x.shape)
+    start = {
+        "weights_init": np.full(K, 1 / K),
+        "means_init": centre + 0.3 * random.normal(size=(K, D)),
+        "precisions_init": np.stack([np.eye(D)] * K),
+    }
+    return x, start
+
+
+class Ours:
+    def __init__(self, x: np.ndarray, start: dict[str, np.ndarray]) -> None:
+        weight, mean, precision = (torch.from_numpy(each) for each in start.values())
+        self.points = Block(from_array(torch.from_numpy(x)), 0, 1)
+        settings = GaussianEM.Settings(k=len(weight), floor=1e-9, tolerance=0)
+        self.em = GaussianEM(settings)
+        first = GaussianMixture("full", weight, mean, torch.linalg.inv(precision))
+        self.em.begin(self.points.points, first)
+
+    def step(self) -> float:
+        return self.em.update(self.points)["elbo"]
+
+
+class Theirs:
+    def __init__(self, x: np.ndarray, start: dict[str, np.ndarray]) -> None:
+        from sklearn.mixture import GaussianMixture as Peer
+
+        self.x, K = x, len(start["weights_init"])
+        self.peer: Any = Peer(K, reg_covar=0, max_iter=1, tol=0, **start)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.peer.fit(x[: 50 * K])  # checks, and makes what a step needs
+        self.peer.weights_, self.peer.means_ = start["weights_init"], start["means_init"]
+        self.peer.precisions_cholesky_ = np.stack([np.eye(x.shape[1])] * K)
+
+    def step(self) -> float:
+        bound, log_r = self.peer._e_step(self.x)
+        self.peer._m_step(self.x, log_r)
+        return float(bound)
+
+
+SIDES = {"ours": Ours, "scikit-learn": Theirs}
+
+
+def measure_peak(side: str, size: tuple[int, int, int]) -> None:
+    """In a process of its own: prints the megabytes that two steps needed beyond the data."""
+    x, start = draw(*size)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+    before = read_peak()
+    made = SIDES[side](x, start)
+    for _ in range(2):
+        made.step()
+    print(json.dumps(read_peak() - before))
+
+
+def read_peak() -> float:
+    """The most memory that this process has held, in megabytes."""
+    text = Path("/proc/self/status").read_text()
+    return int(text[text.index("VmHWM:") :].split()[1]) / 1024
+
+
+def ask_peak(side: str, size: tuple[int, int, int]) -> float:
+    words = [sys.executable, __file__, "--peak", side, "--size", ",".join(map(str, size))]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def compare(size: tuple[int, int, int], rounds: int) -> dict[str, Any]:
+    """Times of an iteration, the bounds after five of them, and both peaks."""
+    x, start = draw(*size)
+    made = {name: kind(x, start) for name, kind in SIDES.items()}
+    bounds = {name: [side.step() for _ in range(STEPS)][-1] for name, side in made.items()}
+    say(f"bounds after {STEPS} iterations: {bounds}")
+    work = {name: (lambda side=side: side.step() and None) for name, side in made.items()}
+    times = alternate(work, rounds)
+    del made, work
+    peaks = {name: max(ask_peak(name, size), 0.1) for name in SIDES}
+    return {"seconds": times, "bounds": bounds, "peak_megabytes": peaks}
+
+
+def main() -> None:
+    given = options(
+        __doc__, rounds="iterations of each, 7 unless given", case="one: middle or large",
+        peak="measures the memory of one side", size="N,D,K of it",
+    )  # fmt: skip
+    if given.peak:
+        N, D, K = map(int, given.size.split(","))
+        return measure_peak(given.peak, (N, D, K))
+    ratios, figures, rows, aims = {}, {}, [], []
+    for name, size in (QUICK if given.quick else SIZES).items():
+        if given.case not in (None, name):
+            continue
+        say(f"{name}: {size[0]:,} × {size[1]}, {size[2]} components")
+        rounds = int(given.rounds or (2 if given.quick else 7 if name == "middle" else 3))
+        compared = compare(size, rounds)
+        figures[name] = compared
+        times, bounds, peaks = compared.values()
+        ratios[f"{name}: an iteration, ours / scikit-learn"] = speed_up(
+            times, "ours", "scikit-learn"
+        )
+        ratios[f"{name}: peak memory, ours / scikit-learn"] = peaks["ours"] / peaks["scikit-learn"]
+        apart = abs(bounds["ours"] - bounds["scikit-learn"]) / abs(bounds["scikit-learn"])
+        aims.append(judge(f"{name}: bounds apart, relative", apart, "≤ 0.000001"))
+        for side in SIDES:
+            seconds = sorted(times[side])[len(times[side]) // 2]
+            rows.append((f"{name}, {side}", f"{seconds:.3f}", f"{peaks[side]:,.0f}"))
+    targets = {}
+    for name, aim in AIMS.items():
+        targets[f"{name}: an iteration, ours / scikit-learn"] = f"≥ {aim:g}"
+        targets[f"{name}: peak memory, ours / scikit-learn"] = "≤ 0.333"
+    text = table(("", "seconds an iteration", "MB beyond the data"), rows)
+    return finish(given.json, text, ratios, figures, targets, aims)
+
+
+if __name__ == "__main__":
+    main()
