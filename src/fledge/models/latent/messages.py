@@ -53,7 +53,8 @@ class Messages:
 
     def __init__(self, steps: StepOrder, K: int) -> None:
         self.steps, self.K, N = steps, K, len(steps.order)
-        self.alpha, self.beta, self.right, self.state = (np.empty((N, K)) for _ in range(4))
+        self.alpha, self.beta, self.right = (np.empty((N, K)) for _ in range(3))
+        self.state = self.beta  # γ = α β takes its place
         self.sequence = sequence_of(steps)
 
     def infer(self, start: np.ndarray, transition: np.ndarray, observed: Observed) -> Posterior:
@@ -92,7 +93,7 @@ class Messages:
             alpha, beta, right = self.alpha[rows], self.beta[rows], self.right[rows]
             np.einsum("nk,nk->n", alpha, beta, out=total[rows])
             safe = np.where(total[rows] > 0, total[rows], 1.0)
-            state = np.multiply(alpha, beta, out=self.state[rows])
+            state = np.multiply(alpha, beta, out=beta)
             state *= (1 / safe)[:, None]
             right *= (1 / (safe * scale[rows]))[:, None]
             if isinstance(before, slice):
