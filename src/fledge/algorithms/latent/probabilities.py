@@ -29,6 +29,6 @@ def share_out(count: Tensor, previous: Tensor) -> Tensor:
             return torch.where(allowed, p, torch.zeros_like(p))
         raised |= low
         rest = torch.where(raised, 0.0, count)
-        left = 1 - LEAST * raised.sum(1, keepdim=True)
+        left = 1 - LEAST * raised.sum(1, keepdim=True).double()
         shared = rest / rest.sum(1, keepdim=True).clamp_min(torch.finfo(p.dtype).tiny) * left
         p = torch.where(raised, torch.full_like(p, LEAST), torch.where(counted, shared, p))

@@ -92,7 +92,7 @@ class Messages:
             rows = slice(low, low + BLOCK)
             alpha, beta, right = self.alpha[rows], self.beta[rows], self.right[rows]
             np.einsum("nk,nk->n", alpha, beta, out=total[rows])
-            safe = np.where(total[rows] > 0, total[rows], 1.0)
+            safe = np.where(total[rows] > LOST_PRODUCT, total[rows], 1.0)
             state = np.multiply(alpha, beta, out=beta)
             state *= (1 / safe)[:, None]
             right *= (1 / (safe * scale[rows]))[:, None]
@@ -122,16 +122,17 @@ class Messages:
             lost[steps.piece_rows[thin, 0]] = True
         scale = self.pass_forward(enter, transition, observed.share)
         lost |= scale < LOST
-        scale[scale == 0] = 1.0
         if steps.cut:  # the row before a piece's first is in another piece
             inner = steps.follows < len(steps.piece_rows)
             rows, before = steps.follows[inner], steps.before[inner]
             scale[rows] *= (alpha[before] @ transition).sum(1)
+        lost |= ~(scale > LOST_PRODUCT)
+        scale[lost] = 1.0
         if min(transition.min(), start.min()) < LOST:
             lost |= find_lost_states(start, transition, alpha, steps)
         sums = alpha[steps.last].sum(1)
         lost[steps.last] |= ~(sums > 0)
-        logs = observed.top + np.log(np.where(scale > 0, scale, 1.0))
+        logs = observed.top + np.log(scale)
         log_p = np.bincount(self.sequence, weights=logs, minlength=len(sums))
         return log_p + np.log(np.where(sums > 0, sums, 1.0)), scale, lost, transfer
 
