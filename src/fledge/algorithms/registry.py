@@ -23,7 +23,7 @@ from fledge.algorithms.likelihood.expectation_maximisation import (
 )
 from fledge.algorithms.likelihood.goal_cloning import GoalCloning
 from fledge.algorithms.likelihood.imitation import CLONING, DAgger
-from fledge.algorithms.own import find_own
+from fledge.algorithms.own import find_own_algorithm
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
@@ -135,7 +135,7 @@ def names_of(subject: Subject) -> tuple[str, ...]:
 def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
-        own = find_own(name)
+        own = find_own_algorithm(name)
         return Entry(own, own.settings, own.settings, own.settings, own.settings)
     names = names_of(subject)
     if name in names:

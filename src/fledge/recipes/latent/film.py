@@ -14,7 +14,7 @@ from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.report.mixture_film import Frame, draw_film
 from fledge.rows.points import Points
 
-MOST_POINTS, MOST_COMPONENTS = 240, 24  # that a picture still shows
+MOST_POINTS, MOST_COMPONENTS = 200, 24  # that a picture still shows
 
 
 class Filmed:

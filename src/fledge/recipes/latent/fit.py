@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field
 
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
+from fledge.algorithms.latent.own import OwnLatent
 from fledge.algorithms.latent.protocol import LatentAlgorithm
 from fledge.algorithms.latent.sequence_settings import SequenceSettings
 from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.own import OwnClass
 from fledge.algorithms.registry import Subject, names_of
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
@@ -110,7 +112,7 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
-            filmed, blocks, [judge_points(algorithm, parts, apart)], figure="elbo",
+            filmed, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
             figure_unit=" nats", converged=lambda: algorithm.done, steps=steps,
         )  # fmt: skip
         film = filmed.draw(train) if config.film else None
@@ -157,28 +159,42 @@ def build(
     """The algorithm; where several numbers of components are asked for, one that tries each."""
     kind: Any = config.entry.algorithm
     settings: Any = config.settings
+    if isinstance(kind, OwnClass):
+        kind = partial(OwnLatent, kind)
     make = partial(kind, seed=config.seed, stopwatch=start.stopwatch)
     if hasattr(settings, "check_points"):
         settings.check_points(train)
     if len(config.every_k) < 2:
         return make(settings)
+    if figure_of(config) != "log_likelihood":
+        raise UserError(
+            f"model={config.model} has no likelihood by which to choose k={settings.k}: give one "
+            "number, or model=gmm covariance=spherical."
+        )
     return ChoiceOfK(
         lambda k: make(settings.replace(k=str(k))), config.every_k, config.steps, train, validation
     )
 
 
-def judge_points(algorithm: LatentAlgorithm, parts: dict[Split, Any], apart: bool) -> Judge:
+def figure_of(config: FitConfig) -> str:
+    """What a model is judged by: the log-likelihood, unless its algorithm has another `figure`."""
+    return getattr(config.entry.algorithm, "figure", "log_likelihood")
+
+
+def judge_points(
+    config: FitConfig, algorithm: LatentAlgorithm, parts: dict[Split, Any], apart: bool
+) -> Judge:
     """By the log-likelihood of held-out points."""
+    figure = figure_of(config)
 
     def read(part: HeldOut, step: int) -> Figures:
         points = parts[part]
-        return {"log_likelihood": algorithm.log_likelihood(points) / points.total}
+        return {figure: algorithm.log_likelihood(points) / points.total}
 
     items: dict[HeldOut, int] = {part: len(parts[part]) for part in ("validation", "test")}
     return Judge(
-        read, headline="log_likelihood", items=items, apart=apart,
+        read, headline=figure, items=items, apart=apart, prefix="validation_",
         what="sequence" if isinstance(parts["train"], Sequences) else "point",
-        prefix="validation_",
     )  # fmt: skip
 
 
@@ -198,9 +214,9 @@ def conclude(
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
-    lines = [describe_bound(course)]
+    lines = [] if isinstance(algorithm, ChoiceOfK) else [describe_bound(course)]
     own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
-    own["train_log_likelihood"] = algorithm.log_likelihood(train) / train.total
+    own[f"train_{figure_of(config)}"] = algorithm.log_likelihood(train) / train.total
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
         lines += list_choices(algorithm)
