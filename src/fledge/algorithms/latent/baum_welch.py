@@ -168,7 +168,6 @@ class BaumWelch:
             self.model = self._maximise(self.model, posterior)
             elbo = float(posterior.log_p.sum()) / points.total
             self.done, self.elbo = elbo - self.elbo < self.settings.tolerance, elbo
-            between_steps()
             occupied = posterior.state.sum(0)
             return {"elbo": elbo, "smallest_weight": float(occupied.min()) / points.total}
 

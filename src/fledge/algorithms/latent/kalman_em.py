@@ -125,7 +125,6 @@ class KalmanEM:
             self.model = self._maximise(smoothed)
             elbo = float(smoothed.log_p.sum()) / points.total
             self.done, self.elbo = elbo - self.elbo < self.settings.tolerance, elbo
-            between_steps()
             return {"elbo": elbo, "mean_noise": float(self.model.noise.diagonal().mean())}
 
     def _maximise(self, smoothed: Smoothed) -> StateSpace:
