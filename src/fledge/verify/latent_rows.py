@@ -203,11 +203,9 @@ def principal_row() -> TableRow:
     """EM for probabilistic PCA ends at the eigenvalues' own answer."""
     x = draw_points(POINTS, 4, 8)
     algorithm = PrincipalEM(PrincipalEM.Settings(factors=2, tolerance=1e-13))
-    points = from_array(x)
-    for _ in range(3000):
+    points, elbo = from_array(x), -math.inf
+    while not algorithm.done:
         elbo = algorithm.update(Block(points, 0, 1))["elbo"]
-        if algorithm.done:
-            break
     apart = x - x.mean(0)
     error = abs(elbo - ppca_log_likelihood(apart.T @ apart / POINTS, 2))
     return TableRow(

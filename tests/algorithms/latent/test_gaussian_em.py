@@ -250,3 +250,19 @@ def test_units_change_nothing(scale: float) -> None:
 def test_more_components_than_points_is_a_mistake() -> None:
     with pytest.raises(UserError, match="k=4 and 3 points"):
         make(k=4).begin(from_array(torch.zeros(3, 2, dtype=torch.float64)))
+
+
+def test_mixed_precision_ends_where_double_does() -> None:
+    """It changes over before it is done, so what it ends with is as exact."""
+    points = from_array(draw_points(2000, 3, 10))
+    ends = []
+    for precision in ("double", "mixed"):
+        em = make(k=3, precision=precision, start="random", tolerance=1e-7)
+        assert em.precise == (precision == "double")
+        while not em.done:
+            elbo = em.update(whole(points))["elbo"]
+        assert em.precise
+        ends.append(elbo)
+        assert em.model is not None
+        assert em.log_likelihood(points) == pytest.approx(float(em.model.log_prob(points.x).sum()))
+    assert ends[1] == pytest.approx(ends[0], abs=1e-5)

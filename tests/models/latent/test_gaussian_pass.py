@@ -150,3 +150,26 @@ def test_columns_that_are_constant_or_say_the_same_have_coordinates() -> None:
     assert float(z[0].var(correction=0)) == pytest.approx(1, rel=2e-3)
     assert float(z[2].abs().max()) < 1e-9
     np.testing.assert_allclose((at.inverse @ z + at.centre[:, None]).T.numpy(), x.numpy())
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal", "spherical"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_single_precision_errs_in_the_seventh_digit(kind: Kind, threads: int) -> None:
+    """And threads that share the chunks give the same sums as one."""
+    x, mixture = draw_points(9000, 3, 12, far=1000), draw_mixture(kind, 4, 3, 13, 1000)
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, 9000))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        exact, density = a_pass(mixture, x).run(mixture, x, weight)
+        torch.set_num_threads(threads)
+        other, coarse = a_pass(mixture, x).run(mixture, x, weight, single=True)
+        shared, same = a_pass(mixture, x).run(mixture, x, weight)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert coarse == pytest.approx(density, rel=1e-6)
+    np.testing.assert_allclose(other.count, exact.count, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(other.second, exact.second, rtol=1e-3, atol=1e-2)
+    assert same == pytest.approx(density, rel=1e-13)
+    np.testing.assert_allclose(shared.second, exact.second, rtol=1e-10)

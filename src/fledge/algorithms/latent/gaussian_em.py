@@ -36,6 +36,7 @@ from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
 BLOCK = 8_192  # points of known components whose densities are held at a time
+COARSE = 1e-3  # nats a point: a hundred times what single precision can err by
 TRIAL_STEPS = 8  # of EM by which one start is compared with another
 
 
@@ -72,6 +73,12 @@ class GaussianEM:
             description="stepwise: step t takes (t + 2)^−decay of its block's sums",
         )
 
+        precision: Literal["double", "mixed"] = Field(
+            default="double",
+            description=f"mixed: products in single precision while a step raises the bound by "
+            f"{COARSE:g} or more, and from then on in double",
+        )
+
     unfinished = None
 
     def __init__(
@@ -86,6 +93,7 @@ class GaussianEM:
         self.memory: list[Moments | None] = []  # incremental: of every block
         self.steps, self.reseeded, self.elbo = 0, 0, -torch.inf
         self.done = False
+        self.precise = self.settings.precision == "double"
         self._passes: GaussianPass | None = None
 
     def begin(self, points: Points, model: GaussianMixture | None = None) -> None:
@@ -163,7 +171,8 @@ class GaussianEM:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
         if points.has_missing:
             return fill_missing(self._passes, model, points.x, points.weight)
-        return self._passes.run(model, points.x, points.weight)
+        single = not self.precise
+        return self._passes.run(model, points.x, points.weight, single=single)
 
     def _expect_known(self, points: Points, model: GaussianMixture) -> tuple[Moments, float]:
         """Known components stand; the others are inferred as ever."""
@@ -191,7 +200,10 @@ class GaussianEM:
     def log_likelihood(self, points: Points) -> float:
         """Σ_n w_n log p(x_n) of the model as it is, in nats."""
         assert self.model is not None
-        return self.expect(points.without_labels(), self.model)[1]
+        coarse, self.precise = self.precise, True
+        density = self.expect(points.without_labels(), self.model)[1]
+        self.precise = coarse
+        return density
 
     def update(
         self, batch: Block, between_steps: Callable[[], None] = lambda: None
@@ -215,7 +227,9 @@ class GaussianEM:
             self.steps += 1
             # a block's figures rise and fall with the block: only whole passes are compared
             if self.settings.em != "stepwise" or batch.of == 1:
-                self.done = not new and elbo - self.elbo < self.settings.tolerance
+                rose = elbo - self.elbo
+                self.done = not new and self.precise and rose < self.settings.tolerance
+                self.precise |= rose < COARSE
             self.elbo = elbo
             between_steps()
             figures = {"elbo": elbo, "smallest_weight": float(self.model.weight.min())}
@@ -259,7 +273,7 @@ class GaussianEM:
             "coordinates": None if self.coordinates is None else dict(vars(self.coordinates)),
             "moments": None if self.moments is None else self.moments.state(),
             "memory": [None if each is None else each.state() for each in self.memory],
-            "counts": [self.steps, self.reseeded, self.elbo, self.done],
+            "counts": [self.steps, self.reseeded, self.elbo, self.done, self.precise],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -270,7 +284,7 @@ class GaussianEM:
         self.coordinates = read(Coordinates, state["coordinates"])
         self.moments = read(Moments, state["moments"])
         self.memory = [read(Moments, each) for each in state["memory"]]
-        self.steps, self.reseeded, self.elbo, self.done = state["counts"]
+        self.steps, self.reseeded, self.elbo, self.done, self.precise = state["counts"]
 
 
 def sum_by_label(

@@ -12,7 +12,7 @@ computed by its Cholesky factor, about its own mean.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,9 +25,15 @@ from fledge.models.latent.moments import Moments
 
 LOST = 1e6
 """How much larger than 1 the terms of Λ(z − μ)², written out, may be: 6 of 16 digits."""
-CACHE = 300_000  # numbers of a chunk's monomials, which both products read: 2.4 MB, for the cache
+CACHE = 2_400_000  # bytes of a chunk's monomials, which both products read
 SMALLEST = 1e-300  # a weight of 0 would make 0 · (−∞) of the entropy
-UNDERFLOW = 1e-280  # a sum of densities below it has lost digits, and is taken again from its top
+LOST_IN_SINGLE = (
+    1e5  # the same in single precision: 5 of 7 digits of a point, which N points average
+)
+# Below it exp gives what is no normal number, and takes ten times as long.
+LOWEST = {torch.float64: -700.0, torch.float32: -80.0}
+# A sum of densities below it has lost digits, and is taken again from its top.
+UNDERFLOW = {torch.float64: 1e-280, torch.float32: 1e-30}
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,7 @@ class Natural:
     rows: [K, P]. mean: [K, D]. root: Cholesky factors of the precisions [K, D, D], or the
     precisions' roots [K, D]. top: what was taken off every row. constant: log of each component's
     density at its mean, with its weight, less `top` [K].
+    narrow: components that are computed by their factor. lost: the largest term of any other.
     """
 
     rows: Tensor
@@ -45,15 +52,21 @@ class Natural:
     top: float
     constant: Tensor
     narrow: list[int]
+    lost: float
 
 
 class Buffers:
     """What one thread writes a chunk into: monomials [P, chunk], responsibilities [K, chunk]."""
 
-    def __init__(self, monomials: int, components: int, chunk: int) -> None:
-        self.monomials = torch.empty(monomials, chunk, dtype=torch.float64)
+    def __init__(
+        self, monomials: int, components: int, chunk: int, width: int, dtype: torch.dtype
+    ) -> None:
+        self.monomials = torch.empty(monomials, chunk, dtype=dtype)
         self.monomials[0] = 1
-        self.share = torch.empty(components, chunk, dtype=torch.float64)
+        self.share = torch.empty(components, chunk, dtype=dtype)
+        # coordinates are subtracted in double precision, whatever is multiplied in single
+        self.z = torch.empty(width, chunk, dtype=torch.float64)
+        self.sums = torch.empty(components, monomials, dtype=dtype)
 
 
 @dataclass
@@ -86,8 +99,12 @@ class GaussianPass:
         D = self.width = len(coordinates.centre)
         self.quadratic = {"full": D * (D + 1) // 2, "tied": 0}.get(kind, D)
         self.monomials = 1 + D + self.quadratic
-        self.chunk = max(256, min(4096, round(CACHE / self.monomials / 256) * 256))
-        self.buffers: list[Buffers] = []
+        self.buffers: dict[torch.dtype, list[Buffers]] = {}
+
+    def choose_chunk(self, dtype: torch.dtype) -> int:
+        """How many points at a time."""
+        points = CACHE // dtype.itemsize / self.monomials
+        return max(256, min(4096, round(points / 256) * 256))
 
     def prepare(self, mixture: GaussianMixture) -> Natural:
         """Natural parameters in the pass's coordinates.  Raises RuntimeError where a covariance is
@@ -120,27 +137,38 @@ class GaussianPass:
             rows[:, 1 + D :] = -precision[:, i, j] * torch.where(i == j, 0.5, 1.0)
         elif self.kind != "tied":
             rows[:, 1 + D :] = -0.5 * precision
-        return Natural(rows, mean, root, top, constant - top, narrow)
+        return Natural(rows, mean, root, top, constant - top, narrow, float(lost.max()))
 
     def run(
-        self, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
+        self,
+        mixture: GaussianMixture,
+        x: Tensor,
+        weight: Tensor | None,
+        *,
+        single: bool = False,
     ) -> tuple[Moments, float]:
         """E-step: Σ_n r_nk (1, y, y yᵀ) in the coordinates, and Σ_n w_n log p(x_n) in nats.
 
-        x: [N, D] without missing values. weight: [N] or None.
+        x: [N, D] without missing values. weight: [N] or None. single: multiply chunks in single
+        precision and add them up in double, where no component would lose more than half its
+        digits.
         """
         natural = self.prepare(mixture)
+        single = single and self.kind != "tied" and natural.lost < LOST_IN_SINGLE
+        dtype = torch.float32 if single else torch.float64
+        buffers = self.buffers.setdefault(dtype, [])
+        chunk = self.choose_chunk(dtype)
         whole = torch.get_num_threads()
-        threads = min(whole, max(1, len(x) // self.chunk))
-        while len(self.buffers) < threads:
-            self.buffers.append(Buffers(self.monomials, self.components, self.chunk))
+        threads = min(whole, max(1, len(x) // chunk))
+        while len(buffers) < threads:
+            buffers.append(Buffers(self.monomials, self.components, chunk, self.width, dtype))
         if threads == 1:
-            sums = self._sum_chunks(natural, x, weight, 0, 1)
+            sums = self._sum_chunks(natural, x, weight, buffers[0], 0, 1)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = [
-                    pool.submit(self._sum_alone, natural, x, weight, number, threads)
-                    for number in range(threads)
+                    pool.submit(self._sum_alone, natural, x, weight, own, number, threads)
+                    for number, own in enumerate(buffers[:threads])
                 ]
                 sums = parts[0].result()
                 for part in parts[1:]:  # in order: the same bits every time
@@ -156,7 +184,13 @@ class GaussianPass:
         return self._sum_chunks(*given)
 
     def _sum_chunks(
-        self, natural: Natural, x: Tensor, weight: Tensor | None, number: int, of: int
+        self,
+        natural: Natural,
+        x: Tensor,
+        weight: Tensor | None,
+        buffers: Buffers,
+        number: int,
+        of: int,
     ) -> Sums:
         """Of every `of`-th chunk from chunk `number` on."""
         D, size = self.width, 1 + self.width if self.kind == "full" else 2
@@ -165,17 +199,22 @@ class GaussianPass:
             torch.zeros(D, D, dtype=torch.float64),
             torch.zeros(len(natural.narrow), D, size, dtype=torch.float64),
         )
-        buffers = self.buffers[number]
-        for start in range(number * self.chunk, len(x), of * self.chunk):
-            part = x[start : start + self.chunk]
-            w = None if weight is None else weight[start : start + self.chunk]
+        dtype = buffers.monomials.dtype
+        natural = replace(natural, rows=natural.rows.to(dtype))
+        chunk = buffers.monomials.shape[1]
+        for start in range(number * chunk, len(x), of * chunk):
+            part = x[start : start + chunk]
+            w = None if weight is None else weight[start : start + chunk].to(dtype)
             F = self.fill(part, buffers)
             r, log_p = self.respond(natural, F, buffers)
             if w is not None:
                 r.mul_(w)
                 log_p.mul_(w)
-            sums.density += float(log_p.sum())
-            sums.linear.addmm_(r, F.T)
+            sums.density += float(log_p.sum(dtype=torch.float64))
+            if dtype == torch.float64:
+                sums.linear.addmm_(r, F.T)
+            else:
+                sums.linear += torch.mm(r, F.T, out=buffers.sums)
             z = F[1 : 1 + D]
             if self.kind == "tied":
                 sums.total.addmm_(z if w is None else z * w, z.T)
@@ -186,7 +225,11 @@ class GaussianPass:
     def fill(self, part: Tensor, buffers: Buffers) -> Tensor:
         """The monomials of a chunk.  [n, D] -> [P, n], a view of the buffer"""
         F, D = buffers.monomials[:, : len(part)], self.width
-        z = self.coordinates.write(part, F[1 : 1 + D])
+        z = F[1 : 1 + D]
+        if z.dtype == torch.float64:
+            self.coordinates.write(part, z)
+        else:
+            z.copy_(self.coordinates.write(part, buffers.z[:, : len(part)]))
         if self.kind == "full":
             start = 1 + D
             for i in range(D):
@@ -206,9 +249,9 @@ class GaussianPass:
         self._write_joint(natural, F, r)
         if common is not None:
             r += common
-        r.exp_()
+        r.clamp_min_(LOWEST[r.dtype]).exp_()
         total = r.sum(0)
-        if float(total.min()) > UNDERFLOW:
+        if float(total.min()) > UNDERFLOW[r.dtype]:
             r.mul_(1 / total)
             return r, total.log_()
         self._write_joint(natural, F, r)
