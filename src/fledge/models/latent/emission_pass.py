@@ -7,6 +7,8 @@ the sequence come between them.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,11 @@ from torch import Tensor
 from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.models.latent.gaussian_pass import Buffers, GaussianPass, Sums
 from fledge.models.latent.moments import Moments
+
+NOTHING = -345.0
+"""Log of a share of a density, 10⁻¹⁵⁰, below which it becomes 0: products of less would be no
+normal numbers, which processors multiply a hundred times slower.
+"""
 
 
 class EmissionPass(GaussianPass):
@@ -25,12 +32,13 @@ class EmissionPass(GaussianPass):
         """Writes p(x | state) / exp(top) into `out` [N, K], the largest of a row 1; returns top
         [N]; and, of several normals a state, p(normal | state, x) [N, K · M].
         """
-        natural, buffers = self.prepare(mixture), self._buffers()
+        natural, buffers = self.prepare(mixture), self._own
+        chunk = buffers.share.shape[1]
         share, top = torch.from_numpy(out), torch.empty(len(x), dtype=torch.float64)
         several = mixture.components > states
         part = torch.empty(len(x), mixture.components, dtype=torch.float64) if several else None
-        for start in range(0, len(x), self.chunk):
-            rows = slice(start, start + self.chunk)
+        for start in range(0, len(x), chunk):
+            rows = slice(start, start + chunk)
             F = self.fill(x[rows], buffers)
             joint = buffers.share[:, : F.shape[1]]
             self._write_joint(natural, F, joint)
@@ -42,7 +50,8 @@ class EmissionPass(GaussianPass):
                 part[rows] = (each - joint[:, None]).exp_().flatten(0, 1).T
             most = torch.amax(joint, 0)
             top[rows] = most
-            np.exp(joint.sub_(most).numpy(), out=joint.numpy())  # half of what torch takes
+            torch.nn.functional.threshold_(joint.sub_(most), NOTHING, -torch.inf)
+            np.exp(joint.numpy(), out=joint.numpy())  # half of what torch takes
             share[rows] = joint.T
         top += natural.top + self.coordinates.log_det
         return top.numpy(), None if part is None else part.numpy()
@@ -51,15 +60,16 @@ class EmissionPass(GaussianPass):
         self, mixture: GaussianMixture, x: Tensor, responsibility: np.ndarray
     ) -> Moments:
         """Σ_n r_nk (1, y, y yᵀ).  responsibility: [N, K · M]"""
-        natural, buffers, D = self.prepare(mixture), self._buffers(), self.width
+        natural, buffers, D = self.prepare(mixture), self._own, self.width
+        chunk = buffers.share.shape[1]
         r, size = torch.from_numpy(responsibility), 1 + D if self.kind == "full" else 2
         sums = Sums(
             torch.zeros_like(natural.rows),
             torch.zeros(D, D, dtype=torch.float64),
             torch.zeros(len(natural.narrow), D, size, dtype=torch.float64),
         )
-        for start in range(0, len(x), self.chunk):
-            rows = slice(start, start + self.chunk)
+        for start in range(0, len(x), chunk):
+            rows = slice(start, start + chunk)
             F = self.fill(x[rows], buffers)
             sums.linear += (F @ r[rows]).T  # both as they lie: four times as fast as rᵀ Fᵀ
             z = F[1 : 1 + D]
@@ -70,7 +80,7 @@ class EmissionPass(GaussianPass):
                 self._add_about_mean(sums.narrow[place], apart, r[rows][:, k])
         return self._gather(natural, sums)
 
-    def _buffers(self) -> Buffers:
-        if not self.buffers:
-            self.buffers.append(Buffers(self.monomials, self.components, self.chunk))
-        return self.buffers[0]
+    @cached_property
+    def _own(self) -> Buffers:
+        chunk = self.choose_chunk(torch.float64)
+        return Buffers(self.monomials, self.components, chunk, self.width, torch.float64)
