@@ -117,7 +117,7 @@ class BaumWelch:
         self._messages = Messages(steps, self.k)
         ordered = points.x[torch.from_numpy(steps.order)]
         if points.x.ndim == 1:
-            self._fit = SymbolFit(ordered, points.symbols)
+            self._fit = SymbolFit(ordered, self.k)
         else:
             s = self.settings
             self._fit = NormalFit(ordered, self.k, s.parts, s.covariance, s.floor)

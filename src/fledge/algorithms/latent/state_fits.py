@@ -35,11 +35,12 @@ class StateFit(Protocol):
 class SymbolFit:
     """x: [N] int64."""
 
-    def __init__(self, x: Tensor, symbols: tuple[str, ...]) -> None:
-        self.x, self.symbols = x, symbols
+    def __init__(self, x: Tensor, states: int) -> None:
+        self.x = x
+        self.share = np.empty((len(x), states))
 
     def observe(self, emission: SymbolEmission) -> Observed:
-        return observe_symbols(emission, self.x.numpy())
+        return observe_symbols(emission, self.x.numpy(), self.share)
 
     def fit(self, emission: SymbolEmission, state: np.ndarray) -> SymbolEmission:
         count = torch.zeros(emission.probability.shape[::-1], dtype=torch.float64)

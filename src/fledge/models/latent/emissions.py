@@ -121,12 +121,16 @@ def restore_emission(card: Mapping[str, Any], tensors: Mapping[str, Any]) -> Emi
     return NormalEmission(mixture, int(card["states"]))
 
 
-def observe_symbols(emission: SymbolEmission, x: np.ndarray) -> Observed:
-    """Of symbols in the order time by time: a table of V rows is looked up.  x: [N]"""
+def observe_symbols(emission: SymbolEmission, x: np.ndarray, out: np.ndarray) -> Observed:
+    """Of symbols in the order time by time: a table of V rows is looked up.
+
+    x: [N]. out: a buffer [N, K].
+    """
     logs = emission.probability.T.log().numpy()  # [V, K]
     top = logs.max(1)
     share = np.exp(logs - top[:, None])
-    return Observed(share[x], top[x], lambda rows: logs[x[rows]])
+    np.take(share, x, 0, out=out, mode="clip")  # the usual mode would first fill a copy
+    return Observed(out, top[x], lambda rows: logs[x[rows]])
 
 
 def observe_plainly(emission: Emission, x: Tensor) -> Observed:

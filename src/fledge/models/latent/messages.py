@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -56,6 +57,15 @@ class Messages:
         self.alpha, self.beta, self.right = (np.empty((N, K)) for _ in range(3))
         self.state = self.beta  # γ = α β takes its place
         self.sequence = sequence_of(steps)
+        offsets = steps.offsets.tolist()
+        self.times = [slice(*each) for each in pairwise(offsets)]  # the rows of every time
+        # of the rows of the time before those that are of the same sequences: made once, for a
+        # step of the recursion takes hardly longer than making them
+        self.later = [self.alpha[rows] for rows in self.times]
+        self.earlier = [
+            self.alpha[low : low + high - middle]
+            for low, middle, high in zip(offsets, offsets[1:], offsets[2:], strict=False)
+        ]
 
     def infer(self, start: np.ndarray, transition: np.ndarray, observed: Observed) -> Posterior:
         """start: π [K]. transition: A [K, K], A_ij = p(z_{t+1} = j | z_t = i)."""
@@ -143,20 +153,15 @@ class Messages:
 
         enter: p(z | the past) at the first step of every piece [P, K].
         """
-        matmul, multiply, alpha = np.matmul, np.multiply, self.alpha
-        scale = np.ones(len(alpha))
-        offsets = self.steps.offsets.tolist()
-        low = offsets[1]
-        multiply(enter, share[:low], out=alpha[:low])
-        for t in range(1, len(offsets) - 1):
-            high, past = offsets[t + 1], offsets[t - 1]
-            new = alpha[low:high]
-            matmul(alpha[past : past + high - low], transition, out=new)
-            multiply(new, share[low:high], out=new)
+        matmul, multiply, times = np.matmul, np.multiply, self.times
+        scale = np.ones(len(self.alpha))
+        multiply(enter, share[times[0]], out=self.later[0])
+        for t, (past, new) in enumerate(zip(self.earlier, self.later[1:], strict=True), 1):
+            matmul(past, transition, out=new)
+            multiply(new, share[times[t]], out=new)
             if not t % STRIDE:
-                total = scale[low:high] = new.sum(1)
+                total = scale[times[t]] = new.sum(1)
                 new /= np.where(total > 0, total, 1.0)[:, None]
-            low = high
         return scale
 
     def pass_backward(
@@ -170,16 +175,17 @@ class Messages:
         back = np.ascontiguousarray(transition.T)
         leave = 1.0 if transfer is None else leave_pieces(transition, transfer, steps)
         beta[steps.piece_rows[:, 1]] = leave
-        offsets = steps.offsets.tolist()
-        for t in range(len(offsets) - 2, 0, -1):
-            low, high, past = offsets[t], offsets[t + 1], offsets[t - 1]
-            weighed, old = right[low:high], beta[past : past + high - low]
-            multiply(beta[low:high], share[low:high], out=weighed)
+        for t in range(len(self.times) - 1, 0, -1):
+            rows, begin = self.times[t], self.times[t - 1].start
+            past = slice(begin, begin + rows.stop - rows.start)
+            weighed, old = right[rows], beta[past]
+            multiply(beta[rows], share[rows], out=weighed)
             matmul(weighed, back, out=old)
             if not t % STRIDE:
-                top = divisor[past : past + high - low] = old.max(1)
-                old /= np.where(top > 0, top, 1.0)[:, None]
-        multiply(beta[: offsets[1]], share[: offsets[1]], out=right[: offsets[1]])
+                total = divisor[past] = old.sum(1)
+                old /= np.where(total > 0, total, 1.0)[:, None]
+        first = self.times[0]
+        multiply(beta[first], share[first], out=right[first])
         return divisor
 
 
