@@ -144,3 +144,29 @@ def test_what_cannot_be_fitted_is_said() -> None:
     of_symbols = Sequences(torch.tensor([0, 1, 0, 1]), (4,), ("s",), ("a", "b"))
     with pytest.raises(UserError, match="a Kalman filter is of numbers"):
         climb(KalmanEM(), of_symbols, 1)
+
+
+def test_a_slow_motion_is_not_taken_for_noise() -> None:
+    """A velocity that lasts, seen through much noise: at least as likely as what made the data, and
+    nearer to it than the observations are.
+    """
+    random, T = np.random.default_rng(3), 120
+    position, velocity = np.zeros(T), 0.0
+    for t in range(1, T):
+        velocity = 0.97 * velocity + 0.25 * random.normal()
+        position[t] = position[t - 1] + velocity
+    x = (position + 1.5 * random.normal(size=T))[:, None]
+    algorithm, sequences = KalmanEM(KalmanEM.Settings(state_size=2)), as_sequences(x, [T])
+    climb(algorithm, sequences, 60)
+    model, given = algorithm.model, torch.from_numpy(x)
+    assert model is not None
+    start, spread = torch.zeros(2), torch.tensor([[0.01, 0], [0, 0.07]])
+    transition = torch.tensor([[1, 0.97], [0, 0.97]])
+    drift = torch.tensor([[0.0626, 0.0625], [0.0625, 0.0626]])
+    truth = StateSpace(
+        *(each.double() for each in (start, spread, transition, drift)),
+        torch.tensor([[1.0, 0]]).double(), torch.zeros(1).double(), torch.tensor([[2.25]]).double(),
+    )  # fmt: skip
+    assert float(model.log_prob(given)) > float(truth.log_prob(given))
+    smoothed = (model.infer(given)[0] @ model.loading.T + model.offset)[:, 0].numpy()
+    assert np.std(smoothed - position) < 0.5 * np.std(x[:, 0] - position)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from fledge.algorithms.latent.gaussian_m_step import raise_to_floor
 from fledge.algorithms.latent.sequence_settings import SequenceSettings
-from fledge.algorithms.latent.state_starts import begin_states
+from fledge.algorithms.latent.state_starts import begin_states, list_lags
 from fledge.errors import UserError
 from fledge.models.latent.coordinates import measure_moments, whiten
 from fledge.models.latent.kalman import Smoothed, smooth_points
@@ -27,6 +27,7 @@ from fledge.rows.sequences import Sequences
 from fledge.sample.points import Block
 from fledge.stopwatch import Stopwatch
 
+TRIAL_STEPS = 8  # of EM by which one start is compared with another
 LEAST_DRIFT = 1e-9  # variance of the state's motion and start; its own scale begins at 1
 
 
@@ -81,9 +82,19 @@ class KalmanEM:
         self.settings.check_points(points)
         points.check_present("a Kalman filter")
         self._prepare(points)
-        if model is None:
-            model = begin_states(points, self.settings.state_size)
-        self.model = model
+        self.model = self._choose_start(points) if model is None else model
+
+    def _choose_start(self, points: Sequences) -> StateSpace:
+        """Of starts that look back more or less far the one that a few steps of EM say is best."""
+        n = self.settings.state_size
+        trials: list[tuple[float, int, StateSpace]] = []
+        for lags in list_lags(points, n):
+            model, rose = begin_states(points, n, lags), -torch.inf
+            for _ in range(TRIAL_STEPS):
+                smoothed = self.infer(model)
+                rose, model = float(smoothed.log_p.sum()), self._maximise(model, smoothed)
+            trials.append((rose, -lags, model))
+        return max(trials, key=lambda trial: trial[:2])[2]
 
     def _prepare(self, points: Sequences) -> None:
         if self._read is points:
@@ -122,12 +133,12 @@ class KalmanEM:
             self._prepare(points)
             assert self.model is not None
             smoothed = self.infer(self.model)
-            self.model = self._maximise(smoothed)
+            self.model = self._maximise(self.model, smoothed)
             elbo = float(smoothed.log_p.sum()) / points.total
             self.done, self.elbo = elbo - self.elbo < self.settings.tolerance, elbo
             return {"elbo": elbo, "mean_noise": float(self.model.noise.diagonal().mean())}
 
-    def _maximise(self, smoothed: Smoothed) -> StateSpace:
+    def _maximise(self, model: StateSpace, smoothed: Smoothed) -> StateSpace:
         """F = Σ E[z_{t+1} z_tᵀ] (Σ E[z_t z_tᵀ])⁻¹ and [H d] = Σ x E[z 1]ᵀ (Σ E[z 1][z 1]ᵀ)⁻¹, with
         the covariances of what is left.
         """
@@ -143,8 +154,7 @@ class KalmanEM:
             F = np.linalg.solve(past, across.T).T
             drift = (now - F @ across.T - across @ F.T + F @ past @ F.T) / len(after)
         else:  # sequences of one step tell nothing of a motion
-            assert self.model is not None
-            F, drift = self.model.transition.numpy(), self.model.drift.numpy()
+            F, drift = model.transition.numpy(), model.drift.numpy()
         start = z[first].mean(0)
         apart = z[first] - start
         spread = (smoothed.first + apart.T @ apart) / len(first)

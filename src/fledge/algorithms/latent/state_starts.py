@@ -1,5 +1,5 @@
-"""Where EM for a state space begins: the state is the principal components of the present and of as
-many steps before it as its size needs, for a position alone tells no velocity.
+"""Where EM for a state space begins: the state is the principal components of the present and of
+some steps before it, for a position alone tells no velocity.
 """
 
 from __future__ import annotations
@@ -11,14 +11,26 @@ from fledge.rows.sequences import Sequences
 
 LEAST_NOISE = 0.1  # share of a column's variance that a start leaves unexplained
 TINY = 1e-6
+MOST_COLUMNS = 512  # of the present and the past together, beyond what a size needs
 
 
-def begin_states(sequences: Sequences, n: int) -> StateSpace:
+def list_lags(sequences: Sequences, n: int) -> list[int]:
+    """How many steps a start may look back: as few as the size needs, and up to eight times that.
+
+    A slow motion is seen in many steps and hardly in two: from too few EM ends where the noise is
+    taken for a part of it.
+    """
+    least = -(-n // sequences.width)
+    most = min(max(sequences.lengths), MOST_COLUMNS // sequences.width)
+    return [least, *(lags for lags in (2 * least, 4 * least, 8 * least) if lags <= most)]
+
+
+def begin_states(sequences: Sequences, n: int, lags: int) -> StateSpace:
     """A state of n numbers of variance 1, with the motion and the loading that fit it best."""
     x = sequences.x
     offset = x.mean(0)
     scale = x.std(0, correction=0)
-    lagged = _stack_lags((x - offset) / scale, sequences, -(-n // x.shape[1]))
+    lagged = _stack_lags((x - offset) / scale, sequences, lags)
     _, value, axis = torch.linalg.svd(lagged, full_matrices=False)
     z = lagged @ axis[:n].T
     z = z / z.std(0, correction=0).clamp_min(TINY * float(value[0]))
