@@ -98,7 +98,7 @@ def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4\n", "model=fa factors=3", "give as many as columns, or fewer"),
         ("a,b\n1,2\n1,4\n", "model=fa factors=1", "a is the same for every point"),
         ("a,b\n1,2\n3,4\n", "model=kmeans k=1..2", "no likelihood by which to choose k=1..2"),
-        ("a,b\n1,2\n3,4\n", "factors=1", "factors is a setting of model=fa, ppca"),
+        ("a,b\n1,2\n3,4\n", "factors=1", "factors is a setting of model=fa, mfa, ppca"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
+from fledge.algorithms.latent.factor_mixture_em import FactorMixtureEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kalman_em import KalmanEM
 from fledge.algorithms.latent.kmeans import KMeans
@@ -124,6 +125,7 @@ REGISTRY: Mapping[str, Entry] = {
     "kalman": Entry(KalmanEM, latent=KalmanEM.Settings()),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
+    "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
 }
 

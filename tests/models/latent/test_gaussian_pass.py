@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from fledge.models.latent.coordinates import measure_moments, whiten
+from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
-from fledge.models.latent.gaussian_pass import GaussianPass, fill_missing
+from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
+from fledge.models.latent.natural import write_naturally
 
 pytest.importorskip("scipy")
 from tests.models.latent.problems import (
@@ -93,7 +95,7 @@ def test_a_narrow_component_far_away_loses_no_digits() -> None:
         torch.stack([100 * torch.eye(2), 1e-12 * torch.eye(2)]).double(),
     )
     passes = a_pass(mixture, x)
-    assert passes.prepare(mixture).narrow == [1]
+    assert write_naturally(mixture, passes.coordinates).narrow == [1]
     moments, density = passes.run(mixture, x, None)
     *_, wanted = moments_by_hand(mixture, x, torch.ones(250, dtype=torch.float64))
     assert density == pytest.approx(wanted, rel=1e-9)
@@ -133,7 +135,7 @@ def test_missing_values_are_integrated_out(kind: Kind) -> None:
         count += posterior.sum(0)
         first += posterior.T @ whole
     passes = a_pass(mixture, draw_points(50, 2, 9))
-    moments, got = fill_missing(passes, mixture, x, None)
+    moments, got = fill_missing(passes.coordinates, mixture, x, None)
     counts, firsts, _ = back(moments, passes, kind)
     assert got == pytest.approx(density, rel=1e-9)
     np.testing.assert_allclose(counts, count.numpy(), atol=1e-9)

@@ -88,7 +88,6 @@ class KMeans:
             elbo = -0.5 * float(square) / points.total
             rose, self.elbo = elbo - self.elbo, elbo
             self.done = rose <= self.settings.tolerance * max(-elbo, 1e-300)
-            between_steps()
             figures = {"elbo": elbo, "smallest_weight": float(count.min()) / points.total}
             return figures | ({"reseeded": float(self.reseeded)} if self.reseeded else {})
 

@@ -112,7 +112,6 @@ class OwnLatent:
             plain = {str(name): float(value) for name, value in figures.items()}
             self.done = plain["elbo"] - self.elbo < self.tolerance
             self.elbo = plain["elbo"]
-            between_steps()
             return plain
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,40 +19,16 @@ import torch
 from torch import Tensor
 
 from fledge.models.latent.coordinates import Coordinates
-from fledge.models.latent.gaussian_mixture import LOG_2PI, GaussianMixture, Kind
-from fledge.models.latent.missing_values import complete, each_pattern
+from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.moments import Moments
+from fledge.models.latent.natural import Natural, count_monomials, write_naturally
 
-LOST = 1e6
-"""How much larger than 1 the terms of Λ(z − μ)², written out, may be: 6 of 16 digits."""
 CACHE = 2_400_000  # bytes of a chunk's monomials, which both products read
-SMALLEST = 1e-300  # a weight of 0 would make 0 · (−∞) of the entropy
-LOST_IN_SINGLE = (
-    1e5  # the same in single precision: 5 of 7 digits of a point, which N points average
-)
+LOST_IN_SINGLE = 1e5  # what LOST is in single precision: 5 of 7 digits, which N points average
 # Below it exp gives what is no normal number, and takes ten times as long.
 LOWEST = {torch.float64: -700.0, torch.float32: -80.0}
 # A sum of densities below it has lost digits, and is taken again from its top.
 UNDERFLOW = {torch.float64: 1e-280, torch.float32: 1e-30}
-
-
-@dataclass(frozen=True)
-class Natural:
-    """A mixture in the coordinates z, ready for a pass.
-
-    rows: [K, P]. mean: [K, D]. root: Cholesky factors of the precisions [K, D, D], or the
-    precisions' roots [K, D]. top: what was taken off every row. constant: log of each component's
-    density at its mean, with its weight, less `top` [K].
-    narrow: components that are computed by their factor. lost: the largest term of any other.
-    """
-
-    rows: Tensor
-    mean: Tensor
-    root: Tensor
-    top: float
-    constant: Tensor
-    narrow: list[int]
-    lost: float
 
 
 class Buffers:
@@ -96,48 +72,14 @@ class GaussianPass:
 
     def __init__(self, kind: Kind, components: int, coordinates: Coordinates) -> None:
         self.kind, self.components, self.coordinates = kind, components, coordinates
-        D = self.width = len(coordinates.centre)
-        self.quadratic = {"full": D * (D + 1) // 2, "tied": 0}.get(kind, D)
-        self.monomials = 1 + D + self.quadratic
+        self.width = len(coordinates.centre)
+        self.monomials = count_monomials(kind, self.width)
         self.buffers: dict[torch.dtype, list[Buffers]] = {}
 
     def choose_chunk(self, dtype: torch.dtype) -> int:
         """How many points at a time."""
         points = CACHE // dtype.itemsize / self.monomials
         return max(256, min(4096, round(points / 256) * 256))
-
-    def prepare(self, mixture: GaussianMixture) -> Natural:
-        """Natural parameters in the pass's coordinates.  Raises RuntimeError where a covariance is
-        not positive definite.
-        """
-        A, D = self.coordinates.matrix, self.width
-        mean = (mixture.mean - self.coordinates.centre) @ A.T
-        covariance = mixture.expand()
-        if mixture.has_matrices:
-            lower = torch.linalg.cholesky(A @ covariance @ A.T)
-            eye = torch.eye(D, dtype=torch.float64).expand_as(lower)
-            root = torch.linalg.solve_triangular(lower, eye, upper=False)  # Λ = rootᵀ root
-            precision = root.mT @ root
-            log_det = root.diagonal(dim1=1, dim2=2).log().sum(1)
-            linear = (precision @ mean[:, :, None])[:, :, 0]
-            size = precision.diagonal(dim1=1, dim2=2).sum(1)
-        else:
-            root = (A.diagonal().square() * covariance).rsqrt()
-            precision = root.square()
-            log_det, linear, size = root.log().sum(1), precision * mean, precision.amax(1)
-        constant = mixture.weight.clamp_min(SMALLEST).log() + log_det - 0.5 * D * LOG_2PI
-        top = float(constant.max())
-        lost = size * mean.square().sum(1)
-        narrow = [] if self.kind == "tied" else (lost > LOST).nonzero().flatten().tolist()
-        rows = torch.empty(len(mean), self.monomials, dtype=torch.float64)
-        rows[:, 0] = constant - top - 0.5 * (linear * mean).sum(1)
-        rows[:, 1 : 1 + D] = linear
-        if self.kind == "full":
-            i, j = torch.triu_indices(D, D)
-            rows[:, 1 + D :] = -precision[:, i, j] * torch.where(i == j, 0.5, 1.0)
-        elif self.kind != "tied":
-            rows[:, 1 + D :] = -0.5 * precision
-        return Natural(rows, mean, root, top, constant - top, narrow, float(lost.max()))
 
     def run(
         self,
@@ -153,7 +95,7 @@ class GaussianPass:
         precision and add them up in double, where no component would lose more than half its
         digits.
         """
-        natural = self.prepare(mixture)
+        natural = write_naturally(mixture, self.coordinates)
         single = single and self.kind != "tied" and natural.lost < LOST_IN_SINGLE
         dtype = torch.float32 if single else torch.float64
         buffers = self.buffers.setdefault(dtype, [])
@@ -305,49 +247,3 @@ class GaussianPass:
                 square = float((root.square() * second[k]).sum())
             expected[k] = natural.constant[k] * count[k] - 0.5 * square
         return Moments(count, first, second, centre, all_sums.density - float(expected.sum()))
-
-
-def fill_missing(
-    passes: GaussianPass, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
-) -> tuple[Moments, float]:
-    """The same sums where values are missing: what is not seen is expected, given what is, under
-    each component (Ghahramani & Jordan 1994), exactly, a pattern of missing values at a time.
-    """
-    A, centre = passes.coordinates.matrix, passes.coordinates.centre
-    K, D = mixture.mean.shape
-    covariance, matrices = mixture.expand(), mixture.has_matrices
-    count, first = torch.zeros(K, dtype=x.dtype), torch.zeros(K, D, dtype=x.dtype)
-    second = torch.zeros(K, D, D, dtype=x.dtype) if matrices else torch.zeros_like(first)
-    about = (mixture.mean - centre) @ A.T  # each component's own mean: no digits are lost
-    density, entropy = 0.0, 0.0
-    for rows, seen in each_pattern(x):
-        part = x[rows]
-        joint = mixture.log_joint(part)
-        log_p = joint.logsumexp(1)
-        r = (joint - log_p[:, None]).exp()
-        w = x.new_ones(len(rows)) if weight is None else weight[rows]
-        density += float(log_p @ w)
-        entropy -= float((torch.special.xlogy(r, r).sum(1)) @ w)
-        for k in range(K):
-            own = covariance[k] if matrices else torch.diag(covariance[k])
-            filled, spread = complete(part, seen, mixture.mean[k], own)
-            y = (filled - mixture.mean[k]) @ A.T
-            share = r[:, k] * w
-            count[k] += share.sum()
-            first[k] += share @ y
-            left = share.sum() * (A @ spread @ A.T)
-            entropy += float(share.sum()) * normal_entropy(spread, ~seen)
-            if matrices:
-                second[k] += (y * share[:, None]).T @ y + left
-            else:
-                second[k] += share @ y.square() + left.diagonal()
-    if mixture.kind == "tied":
-        return Moments(count, first, second, about, entropy).as_tied(), density
-    return Moments(count, first, second, about, entropy), density
-
-
-def normal_entropy(covariance: Tensor, which: Tensor) -> float:
-    """½ log |2πe Σ| of some of the coordinates, in nats.  [D, D], [D] of bool"""
-    lost = int(which.sum())
-    log_det = float(torch.logdet(covariance[which][:, which])) if lost else 0.0
-    return 0.5 * (lost * (1 + LOG_2PI) + log_det)

@@ -15,6 +15,7 @@ from fledge.errors import UserError
 from fledge.json_file import read_json
 from fledge.models.latent.centres import Centres
 from fledge.models.latent.discrete_mixture import DiscreteMixture
+from fledge.models.latent.factor_mixture import FactorMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.models.latent.hidden_markov import HiddenMarkov
@@ -42,6 +43,7 @@ MODELS: dict[str, type[LatentModel]] = {
     "categorical": DiscreteMixture,
     "kmeans": Centres,
     "fa": Factors,
+    "mfa": FactorMixture,
     "ppca": Factors,
     "hmm": HiddenMarkov,
     "kalman": StateSpace,

@@ -39,13 +39,13 @@ class Filmed:
         return figures
 
     def _keep(self) -> None:
-        model = self.algorithm.model
+        model = getattr(self.algorithm.model, "normals", self.algorithm.model)
         if isinstance(model, GaussianMixture | Centres) and model.components <= MOST_COMPONENTS:
             self.kept.append((self.steps, model.card(), model.tensors()))
 
     def draw(self, points: Points) -> str | None:
         """The film, up to the model as it is now; None of a model that has no picture."""
-        last = self.algorithm.model
+        last = getattr(self.algorithm.model, "normals", self.algorithm.model)
         if not isinstance(last, GaussianMixture | Centres) or not self.kept:
             return None
         shown = [each for each in self.kept if each[0] < self.steps]
