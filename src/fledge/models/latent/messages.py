@@ -18,7 +18,7 @@ from fledge.models.latent.log_messages import pass_in_logs
 from fledge.models.latent.step_order import StepOrder
 
 BLOCK = 2_048  # rows that are combined at a time
-STRIDE = 8  # steps between divisions: each costs as much as the product of a step
+STRIDE = 16  # steps between divisions: each costs as much as the product of a step
 LOST = 1e-100  # a sum that falls below it within a stride may have lost a state that matters
 LOST_PRODUCT = 1e-150  # the same of Σ_k α β
 
