@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.factor_mixture_em import FactorMixtureEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
+from fledge.algorithms.latent.kalman_em import KalmanEM
 from fledge.algorithms.latent.kmeans import KMeans
 from fledge.algorithms.likelihood.expectation_maximisation import (
     BEST_OF_N,
@@ -119,6 +121,8 @@ REGISTRY: Mapping[str, Entry] = {
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
     "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
     "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
+    "hmm": Entry(BaumWelch, latent=BaumWelch.Settings(k="2")),
+    "kalman": Entry(KalmanEM, latent=KalmanEM.Settings()),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),

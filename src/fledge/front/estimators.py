@@ -20,7 +20,6 @@ from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kmeans import KMeans as KMeansEM
 from fledge.front.estimator_base import Base, check_fitted, read_points, seed_of
 from fledge.models.latent.gaussian_mixture import GaussianMixture as Mixture
-from fledge.rows.points import Points
 from fledge.sample.points import Block
 
 
@@ -35,7 +34,7 @@ class Latent(Base):
     tol: float
     model_: Any
 
-    def _climb(self, algorithm: Any, points: Points) -> None:
+    def _climb(self, algorithm: Any, points: Any) -> None:
         """EM until it stands.  Warns where it does not."""
         self.lower_bounds_ = []
         for _ in range(self.max_iter):

@@ -103,6 +103,7 @@ class Chapter:
     film: Film | None
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
+    classes: list[str]  # of a text, the symbols of every state
     phases: list[Phase]
     speed: str | None
     settings: list[tuple[str, str]]
@@ -147,6 +148,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         film=film,
         overoptimisation=find_overoptimisation(scores),
         samples=samples,
+        classes=list_classes(summary),
         phases=phases,
         speed=speed,
         settings=_flatten(run.config),
@@ -179,6 +181,14 @@ def _read_film(folder: Path) -> Film | None:
             data = base64.b64encode(read_bytes(folder / name)).decode("ascii")
             return replace(film, url=f"data:{film.url};base64,{data}")
     return None
+
+
+def list_classes(summary: dict[str, Any]) -> list[str]:
+    """The symbols of every state of a chain that was fitted to a text."""
+    classes = summary.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(each, list) for each in classes):
+        return []
+    return [" ".join(map(str, symbols)) for symbols in classes]
 
 
 def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:

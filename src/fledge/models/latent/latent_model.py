@@ -18,6 +18,8 @@ from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factor_mixture import FactorMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.models.latent.hidden_markov import HiddenMarkov
+from fledge.models.latent.state_space import StateSpace
 from fledge.runs.atomic import write_text
 from fledge.tensor_file import write_tensors
 
@@ -43,6 +45,8 @@ MODELS: dict[str, type[LatentModel]] = {
     "fa": Factors,
     "mfa": FactorMixture,
     "ppca": Factors,
+    "hmm": HiddenMarkov,
+    "kalman": StateSpace,
 }
 
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
 from fledge.algorithms.latent.own import OwnLatent
 from fledge.algorithms.latent.protocol import LatentAlgorithm
+from fledge.algorithms.latent.sequence_settings import SequenceSettings
 from fledge.algorithms.latent.settings import MixtureSettings
 from fledge.algorithms.own import OwnClass
 from fledge.algorithms.registry import Subject, names_of
@@ -21,8 +22,15 @@ from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.latent.film import Filmed
+from fledge.recipes.latent.sequence_data import read_sequence_parts
+from fledge.recipes.latent.sequence_words import (
+    describe_classes,
+    describe_sequences,
+    list_text_classes,
+)
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
+from fledge.rows.sequences import Sequences
 from fledge.runs.atomic import write_text
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
@@ -47,7 +55,7 @@ class FitConfig(AlgorithmFields):
 
     data: str = Field(
         description="points: a .csv, .npy, .npz or .safetensors, one point a row; a value may be "
-        "missing"
+        "missing. Of hmm and kalman the rows are steps; of hmm it may be a text"
     )
     model: str = Field(
         default="gmm",
@@ -113,8 +121,13 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
         return conclude(config, course, algorithm, train)
 
 
-def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
+def read_parts(config: FitConfig) -> tuple[dict[Split, Any], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
+    if isinstance(config.settings, SequenceSettings):
+        for name in ("labels", "weights"):
+            if getattr(config, name) is not None:
+                raise UserError(f"model={config.model} knows no {name}: leave {name} out.")
+        return read_sequence_parts(config.data, config.settings)
     if config.supervised and config.labels is None:
         raise UserError("supervised=true was given without labels: give labels=COLUMN.")
     points = read_points(
@@ -141,7 +154,7 @@ def choose_block(config: FitConfig) -> int | None:
 
 
 def build(
-    config: FitConfig, start: Start, train: Points, validation: Points
+    config: FitConfig, start: Start, train: Any, validation: Any
 ) -> LatentAlgorithm | ChoiceOfK:
     """The algorithm; where several numbers of components are asked for, one that tries each."""
     kind: Any = config.entry.algorithm
@@ -169,7 +182,7 @@ def figure_of(config: FitConfig) -> str:
 
 
 def judge_points(
-    config: FitConfig, algorithm: LatentAlgorithm, parts: dict[Split, Points], apart: bool
+    config: FitConfig, algorithm: LatentAlgorithm, parts: dict[Split, Any], apart: bool
 ) -> Judge:
     """By the log-likelihood of held-out points."""
     figure = figure_of(config)
@@ -180,19 +193,21 @@ def judge_points(
 
     items: dict[HeldOut, int] = {part: len(parts[part]) for part in ("validation", "test")}
     return Judge(
-        read, headline=figure, items=items, what="point", apart=apart,
-        prefix="validation_",
+        read, headline=figure, items=items, apart=apart, prefix="validation_",
+        what="sequence" if isinstance(parts["train"], Sequences) else "point",
     )  # fmt: skip
 
 
-def describe(config: FitConfig, train: Points) -> str:
+def describe(config: FitConfig, train: Points | Sequences) -> str:
     several = f", k={config.settings.k}" if isinstance(config.settings, MixtureSettings) else ""
+    if isinstance(train, Sequences):
+        return describe_sequences(f"{config.model}{several}", train)
     missing = ", some values missing" if train.has_missing else ""
     return f"{config.model}{several} on {len(train):,} points of {train.width} columns{missing}"
 
 
 def conclude(
-    config: FitConfig, course: Course, algorithm: LatentAlgorithm | ChoiceOfK, train: Points
+    config: FitConfig, course: Course, algorithm: LatentAlgorithm | ChoiceOfK, train: Any
 ) -> Summary:
     """The model, and what it came to."""
     model = algorithm.model
@@ -205,6 +220,9 @@ def conclude(
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
         lines += list_choices(algorithm)
+    if isinstance(train, Sequences):
+        own["classes"] = list_text_classes(model, train)
+        lines += describe_classes(own["classes"])
     if not algorithm.done:
         lines.append(f"The bound was still rising after {course.step} steps: give more steps.")
     reseeded = [row["reseeded"] for row in course.run.metrics.each() if "reseeded" in row]

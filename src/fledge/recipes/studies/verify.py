@@ -37,6 +37,7 @@ from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.rows import TableRow
+from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.value_rows import value_rows
 
 
@@ -172,7 +173,14 @@ def list_package_rows(
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
     ]
-    return [*one_equation, *worlds, *language, ("what is not seen", latent_rows), *family]
+    return [
+        *one_equation,
+        *worlds,
+        *language,
+        ("what is not seen", latent_rows),
+        ("sequences", sequence_rows),
+        *family,
+    ]
 
 
 def draw_rows_table(rows: list[TableRow]) -> Table:
