@@ -72,6 +72,10 @@ class GaussianEM:
             description="stepwise: step t takes (t + 2)^−decay of its block's sums",
         )
 
+        @property
+        def in_blocks(self) -> bool:
+            return self.em != "batch"
+
     unfinished = None
 
     def __init__(

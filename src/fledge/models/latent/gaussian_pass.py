@@ -89,9 +89,11 @@ class GaussianPass:
         self.chunk = max(256, min(4096, round(CACHE / self.monomials / 256) * 256))
         self.buffers: list[Buffers] = []
 
-    def prepare(self, mixture: GaussianMixture) -> Natural:
+    def prepare(self, mixture: GaussianMixture, log_weight: Tensor | None = None) -> Natural:
         """Natural parameters in the pass's coordinates.  Raises RuntimeError where a covariance is
         not positive definite.
+
+        log_weight: [K], in place of the mixture's own; they need not sum to 1.
         """
         A, D = self.coordinates.matrix, self.width
         mean = (mixture.mean - self.coordinates.centre) @ A.T
@@ -108,7 +110,9 @@ class GaussianPass:
             root = (A.diagonal().square() * covariance).rsqrt()
             precision = root.square()
             log_det, linear, size = root.log().sum(1), precision * mean, precision.amax(1)
-        constant = mixture.weight.clamp_min(SMALLEST).log() + log_det - 0.5 * D * LOG_2PI
+        if log_weight is None:
+            log_weight = mixture.weight.clamp_min(SMALLEST).log()
+        constant = log_weight + log_det - 0.5 * D * LOG_2PI
         top = float(constant.max())
         lost = size * mean.square().sum(1)
         narrow = [] if self.kind == "tied" else (lost > LOST).nonzero().flatten().tolist()
@@ -123,13 +127,17 @@ class GaussianPass:
         return Natural(rows, mean, root, top, constant - top, narrow)
 
     def run(
-        self, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
+        self,
+        mixture: GaussianMixture,
+        x: Tensor,
+        weight: Tensor | None,
+        log_weight: Tensor | None = None,
     ) -> tuple[Moments, float]:
         """E-step: Σ_n r_nk (1, y, y yᵀ) in the coordinates, and Σ_n w_n log p(x_n) in nats.
 
-        x: [N, D] without missing values. weight: [N] or None.
+        x: [N, D] without missing values. weight: [N] or None. log_weight: as `prepare` takes it.
         """
-        natural = self.prepare(mixture)
+        natural = self.prepare(mixture, log_weight)
         whole = torch.get_num_threads()
         threads = min(whole, max(1, len(x) // self.chunk))
         while len(self.buffers) < threads:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
+from fledge.models.latent.bayesian_mixture import BayesianMixture
 from fledge.models.latent.centres import Centres
 from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factors import Factors
@@ -37,6 +38,7 @@ class LatentModel(Protocol):
 
 MODELS: dict[str, type[LatentModel]] = {
     "gmm": GaussianMixture,
+    "bayes_gmm": BayesianMixture,
     "categorical": DiscreteMixture,
     "kmeans": Centres,
     "fa": Factors,

@@ -129,13 +129,16 @@ def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
 
 def choose_block(config: FitConfig) -> int | None:
     """Points of a block; None: all of them. Raises UserError for blocks that nothing is made of."""
-    em = getattr(config.settings, "em", "batch")
-    if em == "batch" and config.block_points is not None:
+    in_blocks = bool(getattr(config.settings, "in_blocks", False))
+    if not in_blocks and config.block_points is not None:
+        own = next((n for n in ("em", "inference") if hasattr(config.settings, n)), "")
+        which = f"{own}={getattr(config.settings, own)}" if own else f"model={config.model}"
+        others = {"em": "em=stepwise or em=incremental", "inference": "inference=svi"}
         raise UserError(
-            f"block_points={config.block_points} and em=batch, which takes all points a step: give "
-            "em=stepwise or em=incremental, or leave block_points out."
+            f"block_points={config.block_points} and {which}, which takes all points a step: give "
+            f"{others.get(own, 'model=gmm em=stepwise')}, or leave block_points out."
         )
-    return None if em == "batch" else config.block_points or BLOCK_POINTS
+    return (config.block_points or BLOCK_POINTS) if in_blocks else None
 
 
 def build(
