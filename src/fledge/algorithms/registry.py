@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
@@ -118,6 +119,7 @@ REGISTRY: Mapping[str, Entry] = {
     ),
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
     "bayes_gmm": Entry(CoordinateAscent, latent=CoordinateAscent.Settings(k="8")),
+    "bbvi": Entry(BlackBoxVI, latent=BlackBoxVI.Settings()),
     "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
     "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),

@@ -142,8 +142,8 @@ def test_scikit_learns_steps_from_the_same_start(weights: WeightPrior) -> None:
     kind = {"dirichlet": "dirichlet_distribution", "process": "dirichlet_process"}[weights]
     peer: Any = mixture.BayesianGaussianMixture(
         n_components=4, reg_covar=0, covariance_prior=p.scale.numpy(),
-        mean_precision_prior=2, degrees_of_freedom_prior=5, weight_concentration_prior=0.7, mean_prior=p.mean.numpy(),
-        weight_concentration_prior_type=kind,
+        mean_precision_prior=2, degrees_of_freedom_prior=5, weight_concentration_prior=0.7,
+        mean_prior=p.mean.numpy(), weight_concentration_prior_type=kind,
         max_iter=1,
     )  # fmt: skip
     with pytest.warns(Warning, match="did not converge"):

@@ -18,6 +18,7 @@ from fledge.models.latent.centres import Centres
 from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.models.latent.variational_families import VariationalPosterior
 from fledge.runs.atomic import write_text
 from fledge.tensor_file import write_tensors
 
@@ -39,6 +40,7 @@ class LatentModel(Protocol):
 MODELS: dict[str, type[LatentModel]] = {
     "gmm": GaussianMixture,
     "bayes_gmm": BayesianMixture,
+    "bbvi": VariationalPosterior,
     "categorical": DiscreteMixture,
     "kmeans": Centres,
     "fa": Factors,

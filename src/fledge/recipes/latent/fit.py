@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
 from fledge.algorithms.latent.protocol import LatentAlgorithm
 from fledge.algorithms.latent.settings import MixtureSettings
@@ -64,7 +65,8 @@ class FitConfig(AlgorithmFields):
     block_points: int | None = Field(
         default=None,
         ge=1,
-        description=f"points a step, of em=stepwise or incremental; {BLOCK_POINTS:,} by default",
+        description="points a step, of em=stepwise or incremental and of inference=svi; "
+        f"{BLOCK_POINTS:,} by default",
     )
     steps: int = Field(
         default=200, ge=1, description="at the most; it ends as soon as the bound stands"
@@ -96,9 +98,9 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
     filmed = Filmed(algorithm)
-    if run is None or not run.checkpoints.steps():
+    if run is None or not run.checkpoints.steps() or isinstance(algorithm, BlackBoxVI):
         algorithm.begin(train)  # what cannot be fitted is said before there is a folder
-    with start.begin(config, data=[config.data, *config.own_code]) as course:
+    with start.begin(config, data=[config.data, *config.own_code, *own_files(config)]) as course:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
@@ -111,6 +113,12 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
         return conclude(config, course, algorithm, train)
 
 
+def own_files(config: FitConfig) -> list[str]:
+    """Files of the user's that a setting names: for the run's lineage."""
+    target = getattr(config.settings, "target", "")
+    return [target] if target.endswith(".py") else []
+
+
 def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
     if config.supervised and config.labels is None:
@@ -119,7 +127,7 @@ def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
         config.data, labels=config.labels, weights=config.weights,
         words=getattr(config.entry.algorithm, "takes_words", False),
     )  # fmt: skip
-    if not config.supervised:
+    if not config.supervised and not getattr(config.entry.algorithm, "takes_labels", False):
         points = points.without_labels()
     parts = split_points(points)
     if parts is None:
@@ -188,6 +196,10 @@ def conclude(
     lines = [describe_bound(course)]
     own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
     own["train_log_likelihood"] = algorithm.log_likelihood(train) / train.total
+    if isinstance(algorithm, BlackBoxVI):
+        judged, more = algorithm.conclude()
+        own["posterior"] = judged
+        lines += more
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
         lines += list_choices(algorithm)
