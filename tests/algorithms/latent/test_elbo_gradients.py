@@ -6,6 +6,7 @@ A false alarm: 6 standard errors of 200 batches' mean, 30 coordinates and 10 cas
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -101,13 +102,17 @@ def exact_by_quadrature(q: VariationalFamily, log_p: Callable[[Tensor], Tensor])
     return gradient_of(-(log_q.exp() * (log_p(grid) - log_q)).sum() * cell, q)
 
 
-@pytest.mark.parametrize("family", ["independent", "normal"])
-@pytest.mark.parametrize("way", ["pathwise", "score", "score and baseline", "rao-blackwell"])
+@pytest.mark.parametrize(
+    ("family", "way"),
+    [
+        *itertools.product(["independent", "normal"], ["pathwise", "score", "score and baseline"]),
+        ("independent", "rao-blackwell"),
+    ],
+)
 def test_the_gradient_is_the_closed_form(family: str, way: str) -> None:
     q = start(make_family(family, 2, torch.Generator()))  # pyright: ignore[reportArgumentType]
     if way == "rao-blackwell":
-        if not isinstance(q, IndependentNormals):
-            return
+        assert isinstance(q, IndependentNormals)
         made = sample(q, lambda g: rao_blackwell_loss(q, terms, SAMPLES, g))
     elif way == "pathwise":
         made = sample(q, lambda g: pathwise_loss(q, log_joint, SAMPLES, g))
@@ -149,10 +154,11 @@ def test_the_importance_weighted_gradient_is_that_of_a_quadrature() -> None:
 
 def test_variances_are_in_the_order_of_the_theory() -> None:
     q = start(IndependentNormals(2))
+    assert isinstance(q, IndependentNormals)
     S = 8
 
     def variance(estimate: Callable[[torch.Generator], tuple[Tensor, Tensor]]) -> float:
-        return float(sample(q, estimate, 1500).var(0).sum())
+        return float(sample(q, estimate, 500).var(0).sum())
 
     # far from 0, so that the score has something to lose by
     def shifted(z: Tensor) -> Tensor:
@@ -173,7 +179,8 @@ def test_variances_are_in_the_order_of_the_theory() -> None:
 
 def test_the_bound_of_more_samples_is_higher_and_never_above_log_p() -> None:
     """log p = ½ hᵀP⁻¹h + ½ log |2πP⁻¹|; a bound of one sample is in closed form too."""
-    q = start(IndependentNormals(2))
+    q = start(IndependentNormals(2)).requires_grad_(False)
+    assert isinstance(q, IndependentNormals)
     random = torch.Generator().manual_seed(3)
     log_p = 0.5 * H @ torch.linalg.solve(P, H) - 0.5 * torch.logdet(P / (2 * math.pi))
     bounds, errors = [], []
@@ -184,7 +191,7 @@ def test_the_bound_of_more_samples_is_higher_and_never_above_log_p() -> None:
             ratio = (log_joint(z) - q.log_prob(z)).view(S, K).logsumexp(1) - math.log(K)
             bounds.append(float(ratio.mean()))
             errors.append(float(ratio.std()) / S**0.5)
-    variance = (2 * q.log_sd).exp().detach()
+    variance = (2 * q.log_sd).exp()
     elbo = -0.5 * (P.diagonal() @ variance + q.mean @ P @ q.mean) + H @ q.mean
     elbo = elbo + q.log_sd.sum() + 1 + math.log(2 * math.pi)
     assert bounds[0] == pytest.approx(float(elbo), abs=5 * errors[0])

@@ -40,7 +40,8 @@ from fledge.score.pareto_tail import RELIABLE, smooth_weights
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
-DRAWS = 2_000  # by which a finished q is judged
+DRAWS = 10_000  # by which a finished q is judged: of a fifth of them k̂ would be up to 0.2 off
+CHUNK = 1_000  # of them at a time
 SHOWN = 12  # coordinates of z that are printed
 
 
@@ -214,6 +215,10 @@ class BlackBoxVI:
                 self.halved, self.settings.halvings
             )
 
+    def _log_joint(self, z: Tensor, points: Points) -> Tensor:
+        assert self.target is not None
+        return torch.cat([self.target.log_joint(part, points) for part in z.split(CHUNK)])
+
     @torch.no_grad()
     def judge(self, draws: int = DRAWS) -> dict[str, Any]:
         """q by `draws` of it that training did not see: the bound, log p(x) by smoothed importance
@@ -224,7 +229,7 @@ class BlackBoxVI:
         assert target is not None
         assert points is not None
         z = q.draw(draws, generator_for(self.seed, "evaluation"))
-        log_ratio = target.log_joint(z, points) - q.log_prob(z)
+        log_ratio = self._log_joint(z, points) - q.log_prob(z)
         log_weight, k = smooth_weights(log_ratio)
         share = log_weight.exp()[:, None]
         mean = (share * z).sum(0)
@@ -261,14 +266,13 @@ class BlackBoxVI:
         """log ∫ q(z) p(x' | z) dz of other points, with p(x' | z) the joint over what it is without
         any; of the points learned from, the bound.
         """
-        q, target = self.family, self.target
+        q = self.family
         assert q is not None
-        assert target is not None
         z = q.draw(DRAWS, generator_for(self.seed, "evaluation", 1))
         if points is self.points:
-            return float((target.log_joint(z, points) - q.log_prob(z)).mean())
-        prior = target.log_joint(z, points.take(slice(0, 0)))
-        each = target.log_joint(z, points) - prior
+            return float((self._log_joint(z, points) - q.log_prob(z)).mean())
+        prior = self._log_joint(z, points.take(slice(0, 0)))
+        each = self._log_joint(z, points) - prior
         return float(each.logsumexp(0)) - math.log(DRAWS)
 
     def state_dict(self) -> dict[str, Any]:
