@@ -15,6 +15,7 @@ from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kmeans import KMeans
+from fledge.algorithms.latent.weak_supervision import WeakSupervision
 from fledge.algorithms.likelihood.expectation_maximisation import (
     BEST_OF_N,
     REST_EM,
@@ -125,6 +126,7 @@ REGISTRY: Mapping[str, Entry] = {
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
+    "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
 

@@ -18,6 +18,7 @@ from fledge.models.latent.centres import Centres
 from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.models.latent.label_model import LabelModel
 from fledge.models.latent.variational_families import VariationalPosterior
 from fledge.runs.atomic import write_text
 from fledge.tensor_file import write_tensors
@@ -45,6 +46,7 @@ MODELS: dict[str, type[LatentModel]] = {
     "kmeans": Centres,
     "fa": Factors,
     "ppca": Factors,
+    "weak": LabelModel,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +13,17 @@ from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
 from fledge.algorithms.latent.protocol import LatentAlgorithm
 from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.latent.weak_supervision import WeakSupervision
 from fledge.algorithms.registry import Subject, names_of
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
+from fledge.models.latent.label_model import LabelModel
 from fledge.models.latent.latent_model import save_latent
 from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.latent.film import Filmed
+from fledge.recipes.latent.weak import conclude_weak, read_vote_parts
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
 from fledge.runs.atomic import write_text
@@ -46,7 +50,7 @@ class FitConfig(AlgorithmFields):
 
     data: str = Field(
         description="points: a .csv, .npy, .npz or .safetensors, one point a row; a value may be "
-        "missing"
+        "missing. Of weak: a .jsonl, rows with a text"
     )
     model: str = Field(
         default="gmm",
@@ -110,17 +114,19 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
         film = filmed.draw(train) if config.film else None
         if film is not None:
             write_text(course.run.folder / "film.svg", film)
-        return conclude(config, course, algorithm, train)
+        return conclude(config, course, algorithm, parts)
 
 
 def own_files(config: FitConfig) -> list[str]:
     """Files of the user's that a setting names: for the run's lineage."""
-    target = getattr(config.settings, "target", "")
-    return [target] if target.endswith(".py") else []
+    given = [getattr(config.settings, name, "") for name in ("target", "functions")]
+    return [each for each in given if each.endswith(".py")]
 
 
-def read_parts(config: FitConfig) -> tuple[dict[Split, Points], bool]:
+def read_parts(config: FitConfig) -> tuple[Mapping[Split, Points], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
+    if isinstance(config.settings, WeakSupervision.Settings):
+        return read_vote_parts(config.data, config.settings)
     if config.supervised and config.labels is None:
         raise UserError("supervised=true was given without labels: give labels=COLUMN.")
     points = read_points(
@@ -165,7 +171,7 @@ def build(
     )
 
 
-def judge_points(algorithm: LatentAlgorithm, parts: dict[Split, Points], apart: bool) -> Judge:
+def judge_points(algorithm: LatentAlgorithm, parts: Mapping[Split, Any], apart: bool) -> Judge:
     """By the log-likelihood of held-out points."""
 
     def read(part: HeldOut, step: int) -> Figures:
@@ -186,10 +192,13 @@ def describe(config: FitConfig, train: Points) -> str:
 
 
 def conclude(
-    config: FitConfig, course: Course, algorithm: LatentAlgorithm | ChoiceOfK, train: Points
+    config: FitConfig,
+    course: Course,
+    algorithm: LatentAlgorithm | ChoiceOfK,
+    parts: Mapping[Split, Any],
 ) -> Summary:
     """The model, and what it came to."""
-    model = algorithm.model
+    model, train = algorithm.model, parts["train"]
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
@@ -199,6 +208,10 @@ def conclude(
     if isinstance(algorithm, BlackBoxVI):
         judged, more = algorithm.conclude()
         own["posterior"] = judged
+        lines += more
+    if isinstance(model, LabelModel):
+        weak, more = conclude_weak(course.run.folder, model, parts, config.settings)
+        own |= weak
         lines += more
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
