@@ -53,6 +53,7 @@ def test_soft_labels_and_what_they_teach(method: str, cli: Cli, folder: Path) ->
     assert len(lines) > 200
     assert all(abs(sum(line["chance"].values()) - 1) < 1e-5 for line in lines)
     likely = [line for line in lines if "fine" in line["text"] and "!" not in line["text"]]
+    assert likely
     assert all(line["label"] == "good" for line in likely)
 
 

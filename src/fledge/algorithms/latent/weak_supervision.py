@@ -1,9 +1,10 @@
 """Labels out of labelling functions: how far each can be relied on, and what its votes then say of
 every row.
 
-sample: all rows.  score: log p(votes, y).  weigh: p(y | votes).  fit: each function's share of
-right votes, in closed form (Dawid & Skene 1979, eqs. 2.3–2.5, with one accuracy a function); or the
-weights by which functions are as often right as their author expects.
+sample: all rows.  score: log p(votes, y).  weigh: p(y | votes).  fit: how often each function says
+what of which label, in closed form (Dawid & Skene 1979, eqs. 2.3–2.5), with imagined rows of each
+label, for which it is as its author expects; or the weights by which functions are as often right
+as he expects.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from torch import Tensor
 from fledge.algorithms.latent.regularised_posterior import Constraints
 from fledge.algorithms.latent.settings import LatentSettings
 from fledge.errors import UserError
-from fledge.models.latent.label_model import LabelModel, list_agreement
+from fledge.models.latent.label_model import (
+    RARE,
+    LabelModel,
+    expect_table,
+    list_agreement,
+    list_said,
+)
 from fledge.rows.votes import Votes
 from fledge.sample.points import Block
 from fledge.stopwatch import Stopwatch
@@ -50,7 +57,10 @@ class WeakSupervision:
             "seen, or that EXPECTED does not name",
         )  # fmt: skip
         counts: float = Field(
-            default=10.0, gt=0, le=1e6, description="em: votes that this expectation counts for"
+            default=0.5,
+            gt=0,
+            le=1e3,
+            description="em: how much this expectation counts, as a share of the rows",
         )
         slack: float = Field(
             default=1.0, gt=0, le=1e6, description="constraints: how loosely they are held, votes²"
@@ -58,6 +68,10 @@ class WeakSupervision:
         judged_on: str | None = Field(
             default=None, description="labelled rows to judge on, in place of the test part"
         )
+
+        @staticmethod
+        def even(labels: int) -> Tensor:
+            return torch.full((labels,), 1 / labels, dtype=torch.float64)
 
     unfinished = None
 
@@ -78,8 +92,9 @@ class WeakSupervision:
         C = len(points.names)
         expected = self.list_expected(points)
         theta = torch.zeros_like(expected) if self.settings.method == "constraints" else None
-        even = torch.full((C,), 1 / C, dtype=torch.float64)
-        self.model = LabelModel(even, expected, points.names, theta)
+        even = self.settings.even(C)
+        table = expect_table(points.x, even, expected)
+        self.model = LabelModel(even, table, points.names, theta)
 
     def list_expected(self, points: Votes) -> Tensor:
         """[M]"""
@@ -116,19 +131,17 @@ class WeakSupervision:
         log_joint = model.log_joint(points.x)
         log_p = log_joint.logsumexp(1)
         q = (log_joint - log_p[:, None]).exp()
-        right = torch.einsum("nc,ncm->m", q, list_agreement(points.x, len(model.balance)))
-        cast = (~points.x.isnan()).double().sum(0)
-        expected = self.list_expected(points)
-        prior = s.counts * (expected * model.accuracy.log())
-        prior = prior + s.counts * (1 - expected) * torch.log1p(-model.accuracy)
-        accuracy = (right + s.counts * expected) / (cast + s.counts)
-        # a right one is never certain: 1 − a stays above 0 by the imagined votes
+        C = len(model.balance)
+        imagined = s.counts * len(points) / C  # rows of each label
+        expected = imagined * expect_table(points.x, s.even(C), self.list_expected(points))
+        said = torch.einsum("nc,nmv->mcv", q, list_said(points.x, C))
+        table = (said + expected) / (q.sum(0)[:, None] + imagined)
         balance = model.balance
-        elbo = float(log_p.sum() + prior.sum())
+        elbo = float(log_p.sum() + (expected * model.table.log()).sum())
         if s.balance == "inferred":
             elbo += float(model.balance.log().sum())  # an imagined row of each
             balance = (q.sum(0) + 1) / (len(q) + q.shape[1])
-        self.model = replace(model, accuracy=accuracy, balance=balance)
+        self.model = replace(model, table=table, balance=balance)
         return elbo / len(points)
 
     def _step_constraints(self, points: Votes) -> float:
@@ -142,13 +155,14 @@ class WeakSupervision:
         constraints = Constraints(log_prior, agrees, wanted, self.settings.slack)
         dual = constraints.dual(model.theta)
         theta = constraints.climb(model.theta)
-        right = torch.einsum("nc,ncm->m", constraints.posterior(theta), agrees)
-        accuracy = ((right + 0.5) / (cast + 1)).clamp(1e-6, 1 - 1e-6)
-        self.model = replace(model, theta=theta, accuracy=accuracy)
+        q = constraints.posterior(theta)
+        said = torch.einsum("nc,nmv->mcv", q, list_said(points.x, q.shape[1])) + RARE
+        table = said / said.sum(2, keepdim=True)
+        self.model = replace(model, theta=theta, table=table)
         return dual / len(points)
 
     def log_likelihood(self, points: Votes) -> float:
-        """Σ_n log p(votes_n | who votes), in nats."""
+        """Σ_n log p(votes_n), in nats."""
         assert self.model is not None
         return float(self.model.log_prob(points.x).sum())
 

@@ -18,22 +18,22 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 
 def hash_words(texts: Sequence[str], columns: int = COLUMNS) -> Tensor:
     """1 for each word and each pair of neighbours, a row's length 1.  -> sparse [N, columns]"""
-    starts, places, values = [0], [], []
-    for text in texts:
+    rows, places, values = [], [], []
+    for n, text in enumerate(texts):
         words = _WORD.findall(text.lower())
         pairs = [f"{a} {b}" for a, b in pairwise(words)]
         own = sorted({zlib.crc32(each.encode()) % columns for each in [*words, *pairs]})
         places += own
         values += [len(own) ** -0.5] * len(own)
-        starts.append(len(places))
-    return torch.sparse_csr_tensor(
-        torch.tensor(starts), torch.tensor(places, dtype=torch.int64),
-        torch.tensor(values, dtype=torch.float64), (len(texts), columns),
-    )  # fmt: skip
+        rows += [n] * len(own)
+    at = torch.tensor([rows, places], dtype=torch.int64)
+    value = torch.tensor(values, dtype=torch.float64)
+    size = (len(texts), columns)
+    return torch.sparse_coo_tensor(at, value, size, check_invariants=True).coalesce()
 
 
 def fit_logistic(
-    x: Tensor, target: Tensor, weight_decay: float = 3e-4, steps: int = 100
+    x: Tensor, target: Tensor, weight_decay: float = 1e-4, steps: int = 100
 ) -> tuple[Tensor, Tensor]:
     """argmin of the mean of −Σ_c target_c log p(c | x), and ½ decay |W|², by L-BFGS.
 
