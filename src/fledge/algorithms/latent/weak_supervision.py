@@ -57,7 +57,7 @@ class WeakSupervision:
             "seen, or that EXPECTED does not name",
         )  # fmt: skip
         counts: float = Field(
-            default=0.5,
+            default=0.1,
             gt=0,
             le=1e3,
             description="em: how much this expectation counts, as a share of the rows",

@@ -33,7 +33,7 @@ def hash_words(texts: Sequence[str], columns: int = COLUMNS) -> Tensor:
 
 
 def fit_logistic(
-    x: Tensor, target: Tensor, weight_decay: float = 1e-4, steps: int = 100
+    x: Tensor, target: Tensor, weight_decay: float = 3e-4, steps: int = 100
 ) -> tuple[Tensor, Tensor]:
     """argmin of the mean of −Σ_c target_c log p(c | x), and ½ decay |W|², by L-BFGS.
 

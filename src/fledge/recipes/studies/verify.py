@@ -38,6 +38,7 @@ from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
 from fledge.verify.rows import Row
 from fledge.verify.value_rows import value_rows
+from fledge.verify.variational_rows import variational_rows
 
 
 class VerifyConfig(BaseModel):
@@ -172,7 +173,14 @@ def list_package_rows(
         ("scores and teachers", partial(lesson_rows, hardware)),
         ("decoding", partial(decoding_rows, hardware)),
     ]
-    return [*one_equation, *worlds, *language, ("what is not seen", latent_rows), *family]
+    return [
+        *one_equation,
+        *worlds,
+        *language,
+        ("what is not seen", latent_rows),
+        ("posteriors", variational_rows),
+        *family,
+    ]
 
 
 def draw_rows_table(rows: list[Row]) -> Table:
