@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.cli.commands import Cli
 
 
+@pytest.mark.slow
 def test_every_rung_comes_nearer(cli: Cli, tmp_path: Path) -> None:
     done = cli("ladder mixture points=5 gradients=150 --json", folder=tmp_path)
     assert done.code == 0, done.stderr
@@ -18,7 +20,7 @@ def test_every_rung_comes_nearer(cli: Cli, tmp_path: Path) -> None:
     bounds = {name: one["bound"] for name, one in rungs.items()}
     assert bounds["coordinate ascent"] < result["log_evidence"]
     assert bounds["black box, independent"] < result["log_evidence"] + 0.3  # a mean of samples
-    assert all(len(one["curve"][0]) == len(one["curve"][1]) > 3 for one in result["rungs"])
+    assert all(len(one["curve"][0]) == len(one["curve"][1]) > 1 for one in result["rungs"])
     page = (tmp_path / "ladder.html").read_text()
     assert page.count('<svg viewBox="0 0 400 220"') == 2
     assert "every assignment" in page

@@ -38,7 +38,7 @@ from fledge.sample.points import Block, PointBlocks
 from fledge.seeds import generator_for
 
 K, DEGREES, MEAN_PRECISION, CONCENTRATION = 2, 2.0, 1.0, 1.0
-GRID, DRAWS, IMPORTANCE, CHAINS = 601, 2_000, 10, 64
+GRID, DRAWS, IMPORTANCE, CHAINS = 401, 1_000, 10, 64
 FIRST = 1e-4  # seconds, where the pictures begin
 
 
