@@ -3,13 +3,18 @@
 `middle` is 100,000 points of 16 columns, 16 components; `large` 1,000,000 × 32, 64 components. Both
 begin from the same weights, means and precisions, and a round is one iteration of each. Of
 scikit-learn that is its own E-step and M-step alone, without the checks that its `fit` makes around
-them. Both may use every thread. The bound after five iterations must be the same: both take it
-before the last M-step. Memory is what a process of its own needed at its peak beyond the data.
+them. All may use every thread. Ours is measured as it is (`ours, double`), and with the products in
+single precision that precision=mixed makes while the bound still rises by 0.001 or more (`ours`);
+scikit-learn likewise on float64 and on float32 points. The bound after five iterations must be that
+of scikit-learn in float64: all take it before the last M-step. A ratio is to the faster of
+scikit-learn's two whose bound agrees to 1e-6. Memory is what a process of its own needed at its
+peak beyond the data.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import warnings
@@ -28,7 +33,7 @@ from side_by_side import alternate, finish, judge, options, say, speed_up, table
 SIZES = {"middle": (100_000, 16, 16), "large": (1_000_000, 32, 64)}
 QUICK = {"middle": (20_000, 8, 8), "large": (40_000, 16, 16)}
 AIMS = {"middle": 6.0, "large": 10.0}
-STEPS = 5
+STEPS, SAME = 5, 1e-6
 
 
 def draw(N: int, D: int, K: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -46,29 +51,40 @@ def draw(N: int, D: int, K: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 class Ours:
+    single = True
+
     def __init__(self, x: np.ndarray, start: dict[str, np.ndarray]) -> None:
         weight, mean, precision = (torch.from_numpy(each) for each in start.values())
         self.points = Block(from_array(torch.from_numpy(x)), 0, 1)
-        settings = GaussianEM.Settings(k=len(weight), floor=1e-9, tolerance=0)
+        settings = GaussianEM.Settings(k=str(len(weight)), floor=1e-9, tolerance=0)
         self.em = GaussianEM(settings)
         first = GaussianMixture("full", weight, mean, torch.linalg.inv(precision))
         self.em.begin(self.points.points, first)
 
     def step(self) -> float:
+        self.em.precise = not self.single  # it would change over as soon as the bound stands
         return self.em.update(self.points)["elbo"]
 
 
+class OursInDouble(Ours):
+    single = False
+
+
 class Theirs:
+    dtype: type = np.float64
+
     def __init__(self, x: np.ndarray, start: dict[str, np.ndarray]) -> None:
         from sklearn.mixture import GaussianMixture as Peer
 
-        self.x, K = x, len(start["weights_init"])
+        x, K = x.astype(self.dtype, copy=False), len(start["weights_init"])
+        start = {name: each.astype(self.dtype) for name, each in start.items()}
+        self.x = x
         self.peer: Any = Peer(K, reg_covar=0, max_iter=1, tol=0, **start)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self.peer.fit(x[: 50 * K])  # checks, and makes what a step needs
         self.peer.weights_, self.peer.means_ = start["weights_init"], start["means_init"]
-        self.peer.precisions_cholesky_ = np.stack([np.eye(x.shape[1])] * K)
+        self.peer.precisions_cholesky_ = np.stack([np.eye(x.shape[1], dtype=self.dtype)] * K)
 
     def step(self) -> float:
         bound, log_r = self.peer._e_step(self.x)
@@ -76,7 +92,17 @@ class Theirs:
         return float(bound)
 
 
-SIDES = {"ours": Ours, "scikit-learn": Theirs}
+class TheirsInSingle(Theirs):
+    dtype = np.float32
+
+
+PEER = "scikit-learn"
+SIDES = {
+    "ours": Ours,
+    "ours, double": OursInDouble,
+    PEER: Theirs,
+    "scikit-learn, float32": TheirsInSingle,
+}
 
 
 def measure_peak(side: str, size: tuple[int, int, int]) -> None:
@@ -132,20 +158,25 @@ def main() -> None:
         compared = compare(size, rounds)
         figures[name] = compared
         times, bounds, peaks = compared.values()
-        ratios[f"{name}: an iteration, ours / scikit-learn"] = speed_up(
-            times, "ours", "scikit-learn"
+        apart = {side: abs(bounds[side] / bounds[PEER] - 1) for side in SIDES}
+        right = [side for side in (PEER, "scikit-learn, float32") if apart[side] <= SAME]
+        peer = min(right, key=lambda side: statistics.median(times[side]))
+        for side in ("ours", "ours, double"):
+            ratios[f"{name}: an iteration, {side} / scikit-learn"] = speed_up(times, side, peer)
+            aims.append(judge(f"{name}: bound of {side}, apart", apart[side], f"≤ {SAME}"))
+        ratios[f"{name}: an iteration, ours, double / scikit-learn on float64"] = speed_up(
+            times, "ours, double", PEER
         )
-        ratios[f"{name}: peak memory, ours / scikit-learn"] = peaks["ours"] / peaks["scikit-learn"]
-        apart = abs(bounds["ours"] - bounds["scikit-learn"]) / abs(bounds["scikit-learn"])
-        aims.append(judge(f"{name}: bounds apart, relative", apart, "≤ 0.000001"))
+        ratios[f"{name}: peak memory, ours / scikit-learn"] = peaks["ours"] / peaks[PEER]
         for side in SIDES:
             seconds = sorted(times[side])[len(times[side]) // 2]
-            rows.append((f"{name}, {side}", f"{seconds:.3f}", f"{peaks[side]:,.0f}"))
+            row = f"{seconds:.3f}", f"{peaks[side]:,.0f}", f"{apart[side]:.1e}"
+            rows.append((f"{name}, {side}", *row))
     targets = {}
     for name, aim in AIMS.items():
         targets[f"{name}: an iteration, ours / scikit-learn"] = f"≥ {aim:g}"
         targets[f"{name}: peak memory, ours / scikit-learn"] = "≤ 0.333"
-    text = table(("", "seconds an iteration", "MB beyond the data"), rows)
+    text = table(("", "seconds an iteration", "MB beyond the data", "bound apart"), rows)
     return finish(given.json, text, ratios, figures, targets, aims)
 
 

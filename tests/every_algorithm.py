@@ -18,7 +18,7 @@ from fledge.algorithms.preference.dpo import DPO, IPO
 from fledge.algorithms.preference.kto import KTO
 from fledge.algorithms.preference.online_dpo import OnlineDPO
 from fledge.algorithms.preference.orpo import ORPO
-from fledge.algorithms.preference.reward_model import RewardModel
+from fledge.algorithms.preference.reward_model import RewardModelling
 from fledge.algorithms.preference.simpo import SimPO
 from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
@@ -93,7 +93,7 @@ def _reward_model(rows: slice, micro: int | None) -> Case:
     model.head = scalar_head(bias=False)
     fit = learner(model, rows_per_micro_batch=micro)
     pairs = Pairs(rollouts(policy(), seed=1), rollouts(policy(), seed=2))[rows]
-    return Case(RewardModel(model, fit, Stopwatch(), margin=0.1), fit, Gradients(fit), pairs)
+    return Case(RewardModelling(model, fit, Stopwatch(), margin=0.1), fit, Gradients(fit), pairs)
 
 
 def _reinforce(baseline: Baseline) -> Callable[[slice, int | None], Case]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.learner import Learner, Schedule
-from fledge.optimizers import Maker, Recorder, adamw, muon
+from fledge.optimizers import OptimizerMaker, Recorder, adamw, muon
 from fledge.runs.checkpoint import load_state, save_state
 from tests.subjects import policy_of, rollouts, seeded, transformer
 
@@ -50,7 +50,7 @@ def learn(learner: Learner, steps: range) -> None:
         learner.step(loss, BATCH)
 
 
-def make(maker: Maker) -> Learner:
+def make(maker: OptimizerMaker) -> Learner:
     return Learner(Small(), Schedule(0.03, 10, shape="linear"), optimizer=maker, clip=0.0)
 
 
@@ -106,7 +106,7 @@ def test_in_a_language_model_only_what_lies_between_the_tokens_is_muons() -> Non
 
 
 @pytest.mark.parametrize("maker", [adamw(), muon()])
-def test_what_is_saved_goes_on_with_the_same_bits(maker: Maker, tmp_path: Path) -> None:
+def test_what_is_saved_goes_on_with_the_same_bits(maker: OptimizerMaker, tmp_path: Path) -> None:
     straight, resumed = make(maker), make(maker)
     learn(straight, range(2))
     save_state(tmp_path / "state", straight.state_dict())
@@ -118,7 +118,7 @@ def test_what_is_saved_goes_on_with_the_same_bits(maker: Maker, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("maker", [adamw(), muon()])
-def test_a_restart_forgets_what_was_learned_before(maker: Maker) -> None:
+def test_a_restart_forgets_what_was_learned_before(maker: OptimizerMaker) -> None:
     fresh, again = make(maker), make(maker)
     learn(again, range(3))
     with torch.no_grad():

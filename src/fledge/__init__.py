@@ -18,6 +18,8 @@ _NAMES = {
     "FactorAnalysis": "fledge.front.estimators",
     "GaussianMixture": "fledge.front.estimators",
     "KMeans": "fledge.front.estimators",
+    "HiddenMarkovModel": "fledge.front.sequence_estimators",
+    "KalmanFilter": "fledge.front.sequence_estimators",
     "Agent": "fledge.recipes.control.agents",
     "Model": "fledge.front.model",
     "RewardModel": "fledge.front.reward_model",

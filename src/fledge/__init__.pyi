@@ -12,6 +12,8 @@ from fledge.front.loading import load_reward_model as load_reward_model
 from fledge.front.loading import open_run as open_run
 from fledge.front.model import Model as Model
 from fledge.front.reward_model import RewardModel as RewardModel
+from fledge.front.sequence_estimators import HiddenMarkovModel as HiddenMarkovModel
+from fledge.front.sequence_estimators import KalmanFilter as KalmanFilter
 from fledge.front.trained_run import TrainedRun as TrainedRun
 from fledge.front.verbs import align as align
 from fledge.front.verbs import chat as chat

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from fledge.errors import Diverged, UserError
-from fledge.optimizers import Maker, adamw
+from fledge.optimizers import OptimizerMaker, adamw
 from fledge.schedule import Clock, Schedule
 from fledge.trained_state import load_trained_state, trained_state
 from fledge.weights_version import raise_version
@@ -50,7 +50,7 @@ class Learner:
         module: nn.Module,
         schedule: Schedule,
         *,
-        optimizer: Maker = USUAL,
+        optimizer: OptimizerMaker = USUAL,
         clip: float = 1.0,
         rows_per_micro_batch: int | None = None,
         tokens_per_micro_batch: int | None = None,

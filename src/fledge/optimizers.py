@@ -12,16 +12,16 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 # The parameters by name, and a learning rate that is never used: the Learner sets each step's.
-Named = Sequence[tuple[str, nn.Parameter]]
-Maker = Callable[[Named, float], Optimizer]
+NamedParameters = Sequence[tuple[str, nn.Parameter]]
+OptimizerMaker = Callable[[NamedParameters, float], Optimizer]
 
 
 def adamw(
     betas: tuple[float, float] = (0.9, 0.95), eps: float = 1e-8, weight_decay: float = 0.1
-) -> Maker:
+) -> OptimizerMaker:
     """AdamW (Loshchilov & Hutter 2019). weight_decay: of matrices; vectors and scales have none."""
 
-    def make(named: Named, rate: float) -> Optimizer:
+    def make(named: NamedParameters, rate: float) -> Optimizer:
         groups = _decay_matrices([p for _, p in named], weight_decay)
         return AdamW(groups, lr=rate, betas=betas, eps=eps, fused=True)
 
@@ -33,7 +33,7 @@ def muon(
     betas: tuple[float, float] = (0.9, 0.95),
     eps: float = 1e-8,
     weight_decay: float = 0.1,
-) -> Maker:
+) -> OptimizerMaker:
     """Muon (Jordan et al. 2024): the momentum of a matrix, made orthogonal, is its step.
 
     For matrices between hidden states only: what turns tokens into them and back (embeddings,
@@ -42,7 +42,7 @@ def muon(
     `weight_decay` serve both.
     """
 
-    def make(named: Named, rate: float) -> Optimizer:
+    def make(named: NamedParameters, rate: float) -> Optimizer:
         matrices = [p for name, p in named if _is_hidden_matrix(name, p)]
         hidden = {id(p) for p in matrices}
         others = [p for _, p in named if id(p) not in hidden]

@@ -65,6 +65,8 @@ CONTROL_TABLE = (
 FIT = "fit model=gmm data={points} k=3 steps=12 tolerance=0"
 FIT_BLOCKS = f"{FIT} em=incremental block_points=40"
 FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
+FIT_CHAIN = "fit model=hmm data={text} unit=letters k=2 starts=1 steps=40 tolerance=0"
+FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=40 tolerance=0"
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -84,6 +86,8 @@ STAGES = {
     "fit gmm": FIT,
     "fit blocks": FIT_BLOCKS,
     "fit several": FIT_MANY,
+    "fit hmm": FIT_CHAIN,
+    "fit kalman": FIT_SPACE,
 }
 
 
@@ -114,6 +118,7 @@ class Models:
             "pairs": "pairs.jsonl",
             "letters": "letters.py",
             "points": "points.csv",
+            "walks": "walks.csv",
         }
         places = {name: str(self.folder / file) for name, file in files.items()}
         places |= {"models": str(self.folder)} | {

@@ -18,8 +18,8 @@ def cli() -> Iterator[Cli]:
 
 @pytest.fixture(scope="session")
 def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """Made once: text, rows, pairs, points, a task file, and the runs pretrain, tune and reward.
-    Tests only read them.
+    """Made once: text, rows, pairs, points, walks, a task file, and the runs pretrain, tune and
+    reward. Tests only read them.
     """
     folder = tmp_path_factory.mktemp("models")
     draw = random.Random(5)
@@ -64,6 +64,12 @@ def models(cli: Cli, tmp_path_factory: pytest.TempPathFactory) -> Models:
     middles = [(0, 0), (4, 1), (1, 5)]
     points = [(x + draw.gauss(0, 1), y + draw.gauss(0, 1)) for x, y in draw.choices(middles, k=240)]
     (folder / "points.csv").write_text("a,b\n" + "".join(f"{x},{y}\n" for x, y in points))
+    steps, place = ["walk,x,y\n"], 0.0
+    for number in range(300):
+        place = 0.9 * place + draw.gauss(0, 1)
+        walk = f"w{number // 12:02}"
+        steps.append(f"{walk},{place + draw.gauss(0, 0.3)},{draw.gauss(0, 0.3) - place}\n")
+    (folder / "walks.csv").write_text("".join(steps))
     made = Models(folder)
     for command in (PRETRAIN, TUNE, REWARD):
         done = cli([*made.fill(command), f"out={command.split()[0]}"], folder=folder)

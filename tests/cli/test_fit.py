@@ -97,7 +97,8 @@ def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,\n", "model=kmeans k=1", "point 2: b is missing (NaN), and k-means needs"),
         ("a,b\n1,2\n3,4\n", "model=fa factors=3", "give as many as columns, or fewer"),
         ("a,b\n1,2\n1,4\n", "model=fa factors=1", "a is the same for every point"),
-        ("a,b\n1,2\n3,4\n", "factors=1", "factors is a setting of model=fa, ppca"),
+        ("a,b\n1,2\n3,4\n", "model=kmeans k=1..2", "no likelihood by which to choose k=1..2"),
+        ("a,b\n1,2\n3,4\n", "factors=1", "factors is a setting of model=fa, mfa, ppca"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(
@@ -133,3 +134,68 @@ def test_words_are_values_of_a_categorical(cli: Cli, tmp_path: Path) -> None:
     assert card["levels"] == [["blue", "red"], ["sour", "sweet"]]
     chance = load_file(tmp_path / "categorical/model/model.safetensors")["chance"]
     np.testing.assert_allclose(sorted(chance.round(6).tolist()), [[0, 1, 1, 0], [1, 0, 0, 1]])
+
+
+OWN = '''
+from dataclasses import dataclass
+import torch
+
+class Mine:
+    """A normal with the unit covariance, whose mean goes half of the way at every step."""
+
+    @dataclass(frozen=True)
+    class Settings:
+        share: float = 0.5
+
+    def __init__(self, settings, seed):
+        self.settings, self.mean = settings, None
+
+    def update(self, x):
+        if self.mean is None:
+            self.mean = torch.zeros(x.shape[1], dtype=x.dtype)
+        elbo = self.log_prob(x).mean()
+        self.mean = self.mean + self.settings.share * (x.mean(0) - self.mean)
+        return {"elbo": elbo}
+
+    def log_prob(self, x):
+        mean = torch.zeros(x.shape[1], dtype=x.dtype) if self.mean is None else self.mean
+        return -0.5 * ((x - mean) ** 2).sum(1) - x.shape[1] * 0.9189385332046727
+
+    def state_dict(self):
+        return {"mean": self.mean}
+
+    def load_state_dict(self, state):
+        self.mean = state["mean"]
+'''
+
+
+def test_a_model_of_ones_own(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(OWN)
+    done = cli("fit points.npy model=./mine.py:Mine share=0.7 steps=50 --json", folder=tmp_path)
+    assert done.result["steps"] < 50
+    mean = load_file(tmp_path / "runs/fit/model/model.safetensors")["mean"]
+    np.testing.assert_allclose(mean, x.mean(0), atol=0.5)
+    (tmp_path / "mine.py").write_text(OWN.replace("def log_prob", "def log_likelihood"))
+    said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
+    assert "Mine has no log_prob" in said
+    (tmp_path / "mine.py").write_text(OWN.replace('"elbo": elbo', '"loss": elbo'))
+    said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
+    assert 'update(x) returned no "elbo"' in said
+    (tmp_path / "mine.py").write_text(OWN.replace("share * (", "share / 0 * ("))
+    said = cli("fit points.npy model=./mine.py:Mine", folder=tmp_path).complaint
+    assert "mine.py" in said
+    assert "division by zero" in said
+
+
+def test_the_report_shows_the_film(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:
+    """Of three columns the first two principal axes; none where it is not wanted."""
+    wide = np.concatenate([x, x[:, :1] ** 2], 1)
+    np.save(tmp_path / "wide.npy", wide)
+    assert cli("fit wide.npy k=2 starts=1 out=a", folder=tmp_path).code == 0
+    assert cli("fit points.npy k=2 film=false out=b", folder=tmp_path).code == 0
+    assert cli("report a", folder=tmp_path).code == 0
+    assert "first principal axis" in (tmp_path / "a/film.svg").read_text()
+    page = (tmp_path / "a/report.html").read_text()
+    assert "data:image/svg+xml;base64," in page
+    assert "Step by step" in page
+    assert not (tmp_path / "b/film.svg").exists()

@@ -133,7 +133,7 @@ def test_a_last_step_whose_weights_overflow_is_no_success(
     assert not list((tmp_path / "run" / "checkpoints").glob("[0-9]*"))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [each for each in STAGES if not each.startswith("fit")])
 def test_a_learning_rate_that_is_absurd_ends_in_one_sentence(
     stage: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:

@@ -49,6 +49,14 @@ def test_the_page_runs_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert space["run"].config["clip_low"] == 1e-4
 
 
+def test_the_page_of_inference_runs() -> None:
+    blocks = python_blocks((ROOT / "docs/inference.md").read_text(encoding="utf-8"))
+    space: dict[str, Any] = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, "docs/inference.md", "exec"), space)
+    assert space["mixture"].converged_
+
+
 def test_the_notebook_runs_in_order() -> None:
     notebook = json.loads((ROOT / "docs/fledge.ipynb").read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4

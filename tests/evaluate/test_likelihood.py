@@ -17,7 +17,7 @@ from fledge.evaluate.likelihood import (
     read_documents,
 )
 from fledge.text.documents import Document
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import load_tokenizer, train_tokenizer
 from tests.subjects import policy_of, transformer
 from tests.text.foreign_kinds import KINDS, PROSE, write
@@ -27,7 +27,7 @@ EVEN = policy_of(transformer(vocab_size=BYTES.vocab_size, context=16))
 with torch.no_grad():
     EVEN.network.unembedding.zero_()  # every token that may be said is as likely as any other
 CHOICES = int(torch.as_tensor(EVEN.allowed).sum())
-ROWS: list[Row] = [
+ROWS: list[TokenRow] = [
     ([1, 2, 3, 4], [False, False, True, True]),
     ([5, 6], [False, True]),
     ([7, 8, 9, 10, 1, 2], [False, True, True, False, False, True]),

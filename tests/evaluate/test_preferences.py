@@ -14,14 +14,14 @@ from fledge.evaluate.preferences import (
 )
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
-from fledge.text.packed import JudgedRow, Pair, Row
+from fledge.text.packed import JudgedRow, Pair, TokenRow
 from tests.subjects import policy_of, seeded, transformer
 
 POLICY, REFERENCE = policy_of(transformer(seed=1)), policy_of(transformer(seed=2))
 BETA = 0.5
 
 
-def answer(number: int, length: int) -> Row:
+def answer(number: int, length: int) -> TokenRow:
     ids = torch.randint(2, 11, (length,), generator=seeded(number)).tolist()
     return ids, [place >= 2 for place in range(length)]
 
@@ -29,12 +29,12 @@ def answer(number: int, length: int) -> Row:
 PAIRS: list[Pair] = [(answer(n, 4 + n % 3), answer(50 + n, 7 - n % 4)) for n in range(12)]
 
 
-def logp(policy: TokenPolicy, row: Row) -> float:
+def logp(policy: TokenPolicy, row: TokenRow) -> float:
     ids, own = torch.tensor([row[0]]), torch.tensor([row[1]])
     return float(policy.log_prob(ids, ids[:, 1:], own[:, 1:]).sum().detach())
 
 
-def implied(row: Row) -> float:
+def implied(row: TokenRow) -> float:
     return BETA * (logp(POLICY, row) - logp(REFERENCE, row))
 
 
@@ -75,7 +75,7 @@ def test_a_reward_model_is_judged_by_its_score_of_whole_answers() -> None:
     with torch.no_grad():
         model.head.linear.weight.copy_(torch.randn(1, 16, generator=seeded(5)))
 
-    def score(row: Row) -> float:
+    def score(row: TokenRow) -> float:
         ids = torch.tensor([row[0]])
         return float(model.score(ids, torch.tensor([ids.shape[1] - 1])).detach())
 

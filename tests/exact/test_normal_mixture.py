@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,8 @@ X = torch.from_numpy(RANDOM.normal(size=(12, 2)))
 def test_densities_are_scipys() -> None:
     mixture = complete_data_estimate(X, torch.from_numpy(RANDOM.dirichlet([1, 1], 12)), "full")
     for k in range(2):
-        normal = multivariate_normal(mixture.mean[k].numpy(), mixture.covariance[k].numpy())
+        cov: Any = mixture.covariance[k].numpy()
+        normal = multivariate_normal(mixture.mean[k].numpy(), cov)
         wanted = normal.logpdf(X.numpy()) + float(mixture.weight[k].log())
         np.testing.assert_allclose(mixture.joint(X)[:, k].numpy(), wanted, rtol=1e-12)
 

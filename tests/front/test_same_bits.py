@@ -35,6 +35,8 @@ def as_keywords(words: list[str]) -> tuple[str, dict[str, Any]]:
         "align grpo",
         "control ppo",
         "fit gmm",
+        "fit hmm",
+        "fit kalman",
         *(
             pytest.param(each, marks=pytest.mark.slow)
             for each in ("reward", "distill", "align ppo")

@@ -149,7 +149,7 @@ def test_ctrl_c_in_a_notebook_says_what_to_do_and_that_can_be_done(work: Path) -
 
 
 def test_a_road_that_is_stopped_can_be_opened(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def only(folder: Path, seed: int) -> list[road.Stage]:
+    def only(folder: Path, seed: int) -> list[road.DemoStage]:
         return [("pretrain", pretrain, PRETRAIN.model_copy(update={"out": folder / "pretrain"}))]
 
     monkeypatch.setattr(road, "list_stages", only)

@@ -18,8 +18,8 @@ from fledge.report import curves as curve_module
 from fledge.report.chapter import read_curves
 from fledge.report.charts import Series
 from fledge.report.curves import MOST, Curve, Curves
-from fledge.report.report import render
-from fledge.report.samples import compare
+from fledge.report.report import render_report
+from fledge.report.samples import compare_answers
 from fledge.runs.folder import Run
 
 
@@ -65,7 +65,7 @@ def test_a_spike_in_a_long_log_is_drawn(tmp_path: Path) -> None:
     with (run.folder / "metrics.jsonl").open("w") as log:
         for step in range(20_000):
             log.write(json.dumps({"step": step, "loss": 900.0 if step == 12_345 else 1.0}) + "\n")
-    page = render(run.folder)
+    page = render_report(run.folder)
     (raw,) = (line for line in page.split("<path ") if line.startswith('class="raw s1"'))
     heights = [float(point.split()[1]) for point in raw.split('d="M')[1].split('"')[0].split("L")]
     # the axis ends at 0.95 of the picture's height above the lowest value
@@ -93,7 +93,8 @@ def test_samples_are_those_of_the_first_and_the_last_step_of_a_prompt() -> None:
         if prompt or step == 5
     ]
     said = [
-        (one.prompt, one.before.text, one.after and one.after.text) for one in compare(iter(rows))
+        (one.prompt, one.before.text, one.after and one.after.text)
+        for one in compare_answers(iter(rows))
     ]
     twice = [(f"p{p}", f"1 {p} {n}", f"9 {p} {n}") for p in (1, 2, 3) for n in range(2)]
     assert said == [*twice, ("p0", "5 0 0", None), ("p0", "5 0 1", None)]

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from fledge.errors import UserError
-from fledge.report.grid_picture import draw_in_terminal, draw_svg
+from fledge.report.grid_picture import draw_grid, draw_in_terminal
 from fledge.worlds.gridworld import CLASSIC, read_gridworld
 
 GRID = read_gridworld(CLASSIC)
@@ -48,7 +48,7 @@ def test_a_terminal_gets_colours_besides():
 
 
 def test_the_svg_says_the_same():
-    root = ElementTree.fromstring(draw_svg(GRID, VALUE, POLICY, title="1 < 2"))
+    root = ElementTree.fromstring(draw_grid(GRID, VALUE, POLICY, title="1 < 2"))
     assert root.findtext(f"{SVG}title") == "1 < 2"
     squares = [r for r in root.iter(f"{SVG}rect") if r.get("fill") != "none"]
     assert len(squares) == 12
@@ -74,7 +74,7 @@ def test_the_svg_says_the_same():
 
 def test_a_large_map_has_arrows_and_no_numbers():
     grid = read_gridworld("\n".join(["." * 40] * 40), gamma=0.9)
-    root = ElementTree.fromstring(draw_svg(grid, torch.rand(40, 40), torch.zeros(40, 40).long()))
+    root = ElementTree.fromstring(draw_grid(grid, torch.rand(40, 40), torch.zeros(40, 40).long()))
     assert not list(root.iter(f"{SVG}text"))
     assert len(list(root.iter(f"{SVG}path"))) == 1600
 
@@ -83,7 +83,7 @@ def test_bad_input():
     with pytest.raises(UserError, match=r"the value is \(11,\), the map \(3, 4\)"):
         draw_in_terminal(GRID, torch.zeros(11))
     with pytest.raises(UserError, match=r"the policy is \(4, 3\)"):
-        draw_svg(GRID, VALUE, POLICY.T)
+        draw_grid(GRID, VALUE, POLICY.T)
     grid = read_gridworld("\n".join(["." * 201] * 200), gamma=0.9)
     with pytest.raises(UserError, match="200 × 201 places"):
-        draw_svg(grid, torch.zeros(200, 201))
+        draw_grid(grid, torch.zeros(200, 201))

@@ -17,7 +17,7 @@ from fledge.errors import UserError
 from fledge.recipes.look.report import ReportConfig, report
 from fledge.recipes.look.runs import RunsConfig, runs
 from fledge.report import curves
-from fledge.report.chapter import draw, list_files, read_curves
+from fledge.report.chapter import draw_pictures, list_run_files, read_curves
 from fledge.report.figures import (
     choose_headline,
     format_duration,
@@ -26,8 +26,8 @@ from fledge.report.figures import (
     read_latest,
 )
 from fledge.report.overoptimisation import Overoptimisation, find_overoptimisation
-from fledge.report.report import render, write_report
-from fledge.report.samples import compare
+from fledge.report.report import render_report, write_report
+from fledge.report.samples import compare_answers
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
@@ -134,7 +134,7 @@ def test_a_road_is_one_page_that_asks_the_network_for_nothing(tmp_path: Path) ->
 
 
 def test_links_inside_the_page_lead_somewhere(tmp_path: Path) -> None:
-    page = Page(render(road(tmp_path / "demo")))
+    page = Page(render_report(road(tmp_path / "demo")))
     places = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     links = {(attributes["href"] or "")[1:] for tag, attributes in page.elements if tag == "a"}
     assert links <= places
@@ -142,7 +142,7 @@ def test_links_inside_the_page_lead_somewhere(tmp_path: Path) -> None:
 
 
 def test_what_a_model_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
-    text = render(road(tmp_path / "demo"))
+    text = render_report(road(tmp_path / "demo"))
     assert "<script>alert" not in text
     assert "onerror=alert(1)>" not in text
     assert not any(character in text for character in "\x00\x1b\u202e")
@@ -152,7 +152,7 @@ def test_what_a_model_wrote_is_shown_and_never_run(tmp_path: Path) -> None:
 
 
 def test_the_page_says_what_the_road_did(tmp_path: Path) -> None:
-    words = " ".join(Page(render(road(tmp_path / "demo"))).words.split())
+    words = " ".join(Page(render_report(road(tmp_path / "demo"))).words.split())
     for sentence in (
         "raised from raw text to an aligned policy, in 5 min 41 s.",
         "raw text 1 min 0 s loss 3.00 → 0.050",
@@ -169,7 +169,7 @@ def test_the_page_says_what_the_road_did(tmp_path: Path) -> None:
 
 
 def test_a_run_without_metrics_says_so(tmp_path: Path) -> None:
-    words = " ".join(Page(render(road(tmp_path / "demo") / "stopped")).words.split())
+    words = " ".join(Page(render_report(road(tmp_path / "demo") / "stopped")).words.split())
     assert "Nothing was logged yet" in words
     assert f"fledge resume {tmp_path / 'demo' / 'stopped'} continues it" in words
     assert "../pretrain" in words
@@ -177,9 +177,9 @@ def test_a_run_without_metrics_says_so(tmp_path: Path) -> None:
 
 def test_a_run_whose_parent_and_lineage_are_gone_still_has_a_page(tmp_path: Path) -> None:
     run = Run.create(tmp_path / "a", "tune", {}, seed=0, parents=[tmp_path / "gone"])
-    assert "no longer there" in Page(render(run.folder)).words
+    assert "no longer there" in Page(render_report(run.folder)).words
     (tmp_path / "a" / "lineage.json").unlink()
-    Page(render(run.folder))
+    Page(render_report(run.folder))
 
 
 def test_a_folder_that_may_not_be_read_is_named_and_the_rest_is_listed(
@@ -195,10 +195,10 @@ def test_a_folder_that_may_not_be_read_is_named_and_the_rest_is_listed(
         return inside(folder)
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    assert [(name, said) for name, _, said in list_files(tmp_path) if name != "kept.txt"] == [
+    assert [(name, said) for name, _, said in list_run_files(tmp_path) if name != "kept.txt"] == [
         ("notes/", "cannot be read (permission denied)")
     ]
-    assert [size for name, size, _ in list_files(tmp_path) if name == "kept.txt"] == [4]
+    assert [size for name, size, _ in list_run_files(tmp_path) if name == "kept.txt"] == [4]
 
 
 def test_a_folder_without_a_run_is_the_users_mistake(tmp_path: Path) -> None:
@@ -208,9 +208,9 @@ def test_a_folder_without_a_run_is_the_users_mistake(tmp_path: Path) -> None:
 
 def test_the_same_folder_gives_the_same_page(tmp_path: Path) -> None:
     folder = road(tmp_path / "demo")
-    first = render(folder)
+    first = render_report(folder)
     write_report(folder)
-    assert render(folder) == first
+    assert render_report(folder) == first
 
 
 def test_samples_are_paired_by_prompt_at_the_first_and_last_step() -> None:
@@ -221,7 +221,9 @@ def test_samples_are_paired_by_prompt_at_the_first_and_last_step() -> None:
         for again in range(2)
     ]
     rows.insert(0, {"step": 0, "prompt": "only once", "completion": "c"})
-    shown = [(one.before.text, one.after.text if one.after else None) for one in compare(rows)]
+    shown = [
+        (one.before.text, one.after.text if one.after else None) for one in compare_answers(rows)
+    ]
     assert shown == [
         ("a00", "a1000"),
         ("a01", "a1001"),
@@ -238,7 +240,7 @@ def test_figures_that_belong_together_share_a_picture() -> None:
     ]
     rows = [*rows, {"step": 3, "learning_rate": 0.1, "tokens": 5, "word": "x", "lost": None}]
     figures, _ = read_curves(rows)
-    pictures, more = draw(figures)
+    pictures, more = draw_pictures(figures)
     assert [(picture.title, picture.legend) for picture in pictures] == [
         ("Loss", ["loss", "validation loss"]),
         ("Reward", []),

@@ -10,7 +10,13 @@ import pytest
 
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
-from fledge.rows.preferences import Judged, Preference, is_single, read_judged, read_preference
+from fledge.rows.preferences import (
+    JudgedAnswer,
+    Preference,
+    is_single,
+    read_judged,
+    read_preference,
+)
 
 USER = {"role": "user", "content": "Say hi"}
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("hi", "no"))
@@ -21,7 +27,7 @@ def read(row: dict[str, Any]) -> Preference:
     return read_preference(row, "here", Census("file", Reading()))
 
 
-def read_single(row: dict[str, Any]) -> Judged:
+def read_single(row: dict[str, Any]) -> JudgedAnswer:
     return read_judged(row, "here", Census("file", Reading()))
 
 
@@ -281,7 +287,7 @@ def test_a_single_answer_of_every_shape_has_its_verdict(
     single = row | {key: given}
     assert is_single(single)
     prompt: Any = [USER]
-    assert read_single(single) == Judged(prompt, "hi", wanted)
+    assert read_single(single) == JudgedAnswer(prompt, "hi", wanted)
 
 
 @pytest.mark.parametrize("label", [2, -1, 0.5, "yes", "1", "", []])

@@ -18,7 +18,7 @@ from rich.console import Console
 from fledge.errors import UserError
 from fledge.recipes.look.runs import RunsConfig, runs
 from fledge.report.family_tree import Member, draw_guides
-from fledge.report.report import render
+from fledge.report.report import render_report
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 
@@ -178,7 +178,7 @@ def test_no_value_of_any_file_hides_a_run_or_ends_in_a_traceback(tmp_path: Path,
                 assert str(folder / name) in sentence
                 assert f"{SICK}: {sentence}" in shown
             if next(pages):
-                render(folder)
+                render_report(folder)
 
 
 def replace_by_folder(path: Path) -> None:
@@ -225,7 +225,7 @@ def test_what_is_no_file_hides_no_run_and_is_waited_for_by_nobody(
     assert rows.keys() == {HEALTHY, SICK}
     assert any(str(folder / name) in sentence for sentence in rows[SICK]["damage"])
     assert "damaged" in shown
-    assert "Damaged: " in render(folder)
+    assert "Damaged: " in render_report(folder)
     if name in ("config.json", "lineage.json"):
         with pytest.raises(UserError, match=name):
             Run.open(folder)
@@ -240,7 +240,7 @@ def test_a_page_needs_none_of_its_files(tmp_path: Path, name: str, way: str) -> 
     (folder / "summary.json").unlink()  # failed.txt is read in an unfinished run only
     (folder / name).write_text("")
     WAYS[way](folder / name)
-    assert "1.50 → 0.500" in render(folder)
+    assert "1.50 → 0.500" in render_report(folder)
     assert listed(tmp_path)[0].keys() == {HEALTHY, SICK}
 
 
@@ -272,7 +272,7 @@ def test_runs_that_descend_from_themselves_are_all_listed(tmp_path: Path, genera
     )
     assert all(f"{name} " in shown for name in names)
     for folder in (tmp_path, tmp_path / "child", *(tmp_path / name for name in names)):
-        assert "its own ancestor" in render(folder) or folder.name != names[0]
+        assert "its own ancestor" in render_report(folder) or folder.name != names[0]
 
 
 def test_a_tree_of_thousands_of_generations_is_drawn() -> None:
@@ -293,5 +293,5 @@ def test_figures_at_the_ends_of_the_floats_have_a_page(
     run = Run.create(tmp_path / SICK, "tune", {}, seed=0)
     for step, value in enumerate(values):
         run.metrics.write({"step": step, "loss": value, "reward": 1.0})
-    assert "reward" in render(run.folder)
+    assert "reward" in render_report(run.folder)
     assert not listed(tmp_path)[0][SICK]["damage"]

@@ -15,8 +15,8 @@ from fledge.sample.conversations import (
     Endless,
     JudgedRows,
     PairRows,
-    Row,
     Shuffled,
+    TokenRow,
     pair_rows,
 )
 from fledge.text.chat import Message, render
@@ -56,7 +56,7 @@ def test_what_is_trained_decodes_to_what_the_assistant_said_and_its_ends(tokeniz
     assert sorted(said) == [["hello there"], ["the bird 😀", ""]]
 
 
-def numbered(i: int) -> Row:
+def numbered(i: int) -> TokenRow:
     """A row that says its number, of a length that depends on it."""
     length = 2 + (i * 7) % 11
     return [1] + [6 + i] * length, [False] + [True] * length
@@ -117,7 +117,7 @@ def test_the_position_of_conversations_restores_everything(given: int, window: i
         assert torch.equal(next(straight).obs, next(resumed).obs)
 
 
-def pair(i: int) -> tuple[Row, Row]:
+def pair(i: int) -> tuple[TokenRow, TokenRow]:
     return numbered(i), numbered(i + 100)
 
 

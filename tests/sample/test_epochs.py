@@ -10,10 +10,17 @@ from typing import Any
 
 import pytest
 
-from fledge.sample.conversations import ConversationRows, JudgedRows, PairRows, Row, Shuffled, Sides
+from fledge.sample.conversations import (
+    ConversationRows,
+    JudgedRows,
+    PairRows,
+    Shuffled,
+    Sides,
+    TokenRow,
+)
 
 
-def row(number: int) -> Row:
+def row(number: int) -> TokenRow:
     """Told by its first token; its length is another for each remainder of 5."""
     length = 2 + number % 5
     return [number] * length, [False] + [True] * (length - 1)

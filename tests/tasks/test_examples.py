@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fledge.tasks.examples import Answered, Example, draw, prefix_credit
+from fledge.tasks.examples import Answered, Example, draw_integer, prefix_credit
 
 words = st.text("abc", min_size=2, max_size=8)
 
@@ -74,6 +74,6 @@ def test_draws_are_uniform_and_depend_on_the_key_only():
     # 1.5e-5
     counts = [0] * 26
     for i in range(26_000):
-        counts[draw(f"key {i}", 5) % 26] += 1
+        counts[draw_integer(f"key {i}", 5) % 26] += 1
     assert sum((count - 1000) ** 2 / 1000 for count in counts) < 66
-    assert draw("key", 500) == draw("key", 500) != draw("other key", 500)
+    assert draw_integer("key", 500) == draw_integer("key", 500) != draw_integer("other key", 500)

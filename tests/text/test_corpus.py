@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fledge.errors import UserError
 from fledge.splits import SPLITS, Split, split_of
 from fledge.text import files
-from fledge.text.corpus import Choice, Corpus
+from fledge.text.corpus import Corpus, DocumentChoice
 
 
 def write_rows(path: Path, texts: Sequence[str]) -> str:
@@ -35,7 +35,7 @@ def test_copies_go_however_their_space_is_laid_out(tmp_path: Path) -> None:
     assert [document.text for document in corpus.documents()] == ["a b", "c", "ab"]
     assert (len(corpus), corpus.duplicates) == (3, 3)
     assert any("3 documents are left out" in note for note in corpus.notes())
-    kept = Corpus(data, Choice(duplicates="keep"))
+    kept = Corpus(data, DocumentChoice(duplicates="keep"))
     assert (len(kept), kept.notes()) == (6, [])
 
 
@@ -116,7 +116,7 @@ def test_a_cut_loses_and_repeats_nothing(texts: list[str], size: int) -> None:
         for number, text in enumerate(texts):
             (Path(folder) / f"{number:02}.txt").write_text(text, encoding="utf-8")
         patch.setattr(files, "CHUNK", size)
-        split = parts(Corpus(folder, Choice(duplicates="keep")))
+        split = parts(Corpus(folder, DocumentChoice(duplicates="keep")))
     assert "".join(text for name in SPLITS for text in split[name]) == "".join(texts)
     assert all(text for name in SPLITS for text in split[name])
     total = sum(map(len, texts))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from fledge.errors import UserError
 from fledge.text import files
-from fledge.text.corpus import Corpus, LongDocument, Part, read_documents
+from fledge.text.corpus import Corpus, DocumentPart, LongDocument, read_documents
 from fledge.text.python_prose import SHORTEST, python_prose
 
 
@@ -176,7 +176,7 @@ def test_a_long_file_is_one_document_that_is_read_again_each_time(tmp_path: Path
     assert (short.text, long.text, long.text) == ("short", text, text)
     assert max(map(len, long.chunks())) <= files.CHUNK
     for start, stop in ((0, 5), (300_000, 800_000), (0, 900_000), (899_999, 900_000)):
-        assert Part(long, start, stop).text == text[start:stop]
+        assert DocumentPart(long, start, stop).text == text[start:stop]
     blank = tmp_path / "blank.txt"
     blank.write_text(" \n" * 600_000)
     with pytest.raises(UserError, match="is empty"):

@@ -20,9 +20,9 @@ from fledge.errors import UserError
 from fledge.text.tokenizer import (
     KINDS,
     SPECIAL,
-    Kind,
     OwnTokenizer,
     Tokenizer,
+    TokenizerKind,
     load_tokenizer,
     train_tokenizer,
 )
@@ -240,7 +240,7 @@ def test_encode_many_is_encode_for_each() -> None:
 
 
 @pytest.mark.parametrize(("kind", "size"), [("bpe", 261), ("bytes", 500), ("characters", 3)])
-def test_a_size_that_cannot_be_is_a_user_error(kind: Kind, size: int) -> None:
+def test_a_size_that_cannot_be_is_a_user_error(kind: TokenizerKind, size: int) -> None:
     with pytest.raises(UserError, match=f"vocab_size={size}"):
         train_tokenizer(kind, TEXTS, size)
 

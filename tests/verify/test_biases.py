@@ -12,7 +12,7 @@ import torch
 from fledge.exact.enumerable import Language
 from fledge.exact.problem import random_problem
 from fledge.verify import biases
-from fledge.verify.biases import Answer, Credit
+from fledge.verify.biases import Credit, SampledSequence
 
 STOPPING, FIXED = Language(3, 2, stop=0), Language(2, 3)
 
@@ -55,7 +55,7 @@ def test_the_clipped_ones_slope_is_zero_only_where_going_on_would_pay(
     ],
 )  # fmt: skip
 def test_the_order_of_a_group_does_not_matter(credit: Credit) -> None:
-    group = [Answer(r, [0.1 * r, -0.2], [1.0, 1.0], [0.0, 0.0]) for r in (1.0, 3.0, 2.0)]
+    group = [SampledSequence(r, [0.1 * r, -0.2], [1.0, 1.0], [0.0, 0.0]) for r in (1.0, 3.0, 2.0)]
     straight, back = credit(group), credit(group[::-1])[::-1]
     for one, other in zip(straight, back, strict=True):
         assert one == pytest.approx(other)

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from fledge.verify import biases
-from fledge.verify.family import FAMILY, UNBIASED, Entry
+from fledge.verify.family import FAMILY, UNBIASED, FamilyMember
 from fledge.verify.laboratory import Hardware, Measured
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 ENTRIES = pytest.mark.parametrize("entry", FAMILY, ids=lambda entry: entry.subject)
 
@@ -24,12 +24,12 @@ def measured(subject: str) -> Measured:
     return entry.measure(Hardware(), 300)
 
 
-def judge_entry(entry: Entry) -> Row:
+def judge_entry(entry: FamilyMember) -> TableRow:
     return entry.judge("A", measured(entry.subject), Hardware())
 
 
 @ENTRIES
-def test_the_claim_holds(entry: Entry) -> None:
+def test_the_claim_holds(entry: FamilyMember) -> None:
     """Unbiased ones and scaled ones to 1e-10 where their samples are enumerated; one is drawn, and
     held to its sampling error.
     """
@@ -43,7 +43,7 @@ def test_the_claim_holds(entry: Entry) -> None:
 
 
 @ENTRIES
-def test_no_other_claim_holds(entry: Entry) -> None:
+def test_no_other_claim_holds(entry: FamilyMember) -> None:
     """Neither the full gradient, where it is not said to be that, nor three sevenths of it, which
     nothing here is.
     """

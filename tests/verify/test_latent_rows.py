@@ -10,7 +10,7 @@ import torch
 
 from fledge.algorithms.latent import discrete_em, factor_em, gaussian_em, kmeans
 from fledge.verify.latent_rows import latent_rows
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 
 def test_every_row_holds() -> None:
@@ -53,5 +53,5 @@ def test_a_fault_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None
         true = factor_em.mean_log_likelihood
         monkeypatch.setattr(factor_em, "mean_log_likelihood", lambda m, c: true(m, c) + 1e-4)
         broken = {"G17.3", "G17.4"}
-    rows: list[Row] = latent_rows()
+    rows: list[TableRow] = latent_rows()
     assert {row.id for row in rows if not row.holds} == broken

@@ -37,6 +37,6 @@ def test_another_divergence_does_not_hold(kind: object, beta: float) -> None:
 
 
 def test_a_reward_model_without_its_margin_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = rows.RewardModel
-    monkeypatch.setattr(rows, "RewardModel", lambda *parts, margin: made(*parts))
+    made = rows.RewardModelling
+    monkeypatch.setattr(rows, "RewardModelling", lambda *parts, margin: made(*parts))
     assert not rows.reward_model_row(Hardware()).holds

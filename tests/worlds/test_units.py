@@ -19,7 +19,7 @@ from fledge.worlds.units import (
     InUnits,
     bounds_of,
     check_bounds,
-    cut,
+    cut_actions,
     find_unscaled_parts,
     put_in_units,
 )
@@ -146,7 +146,7 @@ def test_the_share_of_actions_that_are_cut_is_counted_over_what_was_chosen() -> 
     ):
         next(sampler)
         assert sampler.figures["cut_actions"] == 0.5
-    assert cut(
+    assert cut_actions(
         torch.tensor([[[0.0], [1.0], [-1.1]]]), Box(-torch.ones(1), torch.ones(1))
     ).tolist() == [[False, False, True]]
 

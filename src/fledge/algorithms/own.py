@@ -48,7 +48,7 @@ class OwnClass:
         return call(self.path, self.kind.__name__, make, "while it was made")
 
 
-def find_own(name: str) -> OwnClass:
+def find_own_algorithm(name: str) -> OwnClass:
     """FILE.py:Class; the file runs once, and again when it was changed. Raises UserError for a file
     or a class that is not there, and for what goes wrong in it.
     """

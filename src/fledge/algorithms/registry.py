@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
+from fledge.algorithms.latent.factor_mixture_em import FactorMixtureEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
+from fledge.algorithms.latent.kalman_em import KalmanEM
 from fledge.algorithms.latent.kmeans import KMeans
 from fledge.algorithms.latent.weak_supervision import WeakSupervision
 from fledge.algorithms.likelihood.expectation_maximisation import (
@@ -24,7 +27,7 @@ from fledge.algorithms.likelihood.expectation_maximisation import (
 )
 from fledge.algorithms.likelihood.goal_cloning import GoalCloning
 from fledge.algorithms.likelihood.imitation import CLONING, DAgger
-from fledge.algorithms.own import find_own
+from fledge.algorithms.own import find_own_algorithm
 from fledge.algorithms.policy.actor_critic import AdvantageActorCritic
 from fledge.algorithms.policy.cispo import CISPO
 from fledge.algorithms.policy.control_variate import ControlVariate
@@ -123,8 +126,11 @@ REGISTRY: Mapping[str, Entry] = {
     "bbvi": Entry(BlackBoxVI, latent=BlackBoxVI.Settings()),
     "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
     "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
+    "hmm": Entry(BaumWelch, latent=BaumWelch.Settings(k="2")),
+    "kalman": Entry(KalmanEM, latent=KalmanEM.Settings()),
     "kmeans": Entry(KMeans, latent=KMeans.Settings()),
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
+    "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
     "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
@@ -137,7 +143,7 @@ def names_of(subject: Subject) -> tuple[str, ...]:
 def find_entry(subject: Subject, name: str) -> Entry:
     """Of a name, or of FILE.py:Class. Raises UserError for one that there is not, or not here."""
     if ".py:" in name:
-        own = find_own(name)
+        own = find_own_algorithm(name)
         return Entry(own, own.settings, own.settings, own.settings, own.settings)
     names = names_of(subject)
     if name in names:

@@ -35,7 +35,7 @@ CONNECT_S = 10.0
 # long text
 ANSWER_S = 10.0
 
-Task = tuple[int, Request, bytes]  # place in the list, and what is sent for it
+SentRequest = tuple[int, Request, bytes]  # place in the list, and what is sent for it
 
 
 class OutsideEngine:
@@ -98,7 +98,7 @@ class OutsideEngine:
         requests = list(requests)
         numbers = [next(self._numbers) for _ in requests]
         completions: dict[int, Completion] = {}
-        waiting: deque[Task] = deque()
+        waiting: deque[SentRequest] = deque()
         for place, request in enumerate(requests):
             try:
                 request.check(self.vocab_size, self.context, OUTSIDE)
@@ -200,7 +200,7 @@ class _Line(threading.Thread):
     def __init__(
         self,
         engine: OutsideEngine,
-        waiting: deque[Task],
+        waiting: deque[SentRequest],
         answers: SimpleQueue[tuple[int, Any]],
         over: threading.Event,
         stream: bool,

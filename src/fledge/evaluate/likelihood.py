@@ -20,7 +20,7 @@ from fledge.splits import HELD_OUT, HeldOut, Split
 from fledge.text.documents import AnyDocument
 from fledge.text.encoding import encode_documents
 from fledge.text.held_out import sort_by_length
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
@@ -62,7 +62,7 @@ def measure_likelihood(
 
 
 def measure_conversation_loss(
-    policy: TokenPolicy, rows: Sequence[Row], at_a_time: int = 32
+    policy: TokenPolicy, rows: Sequence[TokenRow], at_a_time: int = 32
 ) -> float:
     """Mean nats per trained token over held-out rows. Raises UserError where there is none: 0 would
     be a perfect score.
@@ -78,7 +78,9 @@ def measure_conversation_loss(
     return measured.nats_per_token
 
 
-def judge_conversations(policy: TokenPolicy, held_out: Mapping[HeldOut, Sequence[Row]]) -> Judge:
+def judge_conversations(
+    policy: TokenPolicy, held_out: Mapping[HeldOut, Sequence[TokenRow]]
+) -> Judge:
     """By the loss over each part's rows."""
 
     def read(part: HeldOut, step: int) -> Figures:

@@ -15,7 +15,7 @@ from fledge.policy import TokenPolicy
 from fledge.sample.conversations import pair_rows, token_rows
 from fledge.score.reference import answer_logp, answer_tokens
 from fledge.splits import HeldOut
-from fledge.text.packed import JudgedRow, Pair, Row
+from fledge.text.packed import JudgedRow, Pair, TokenRow
 from fledge.weigh import difference
 
 AT_A_TIME = 128  # rows scored at a time
@@ -112,7 +112,7 @@ def score_answers(policy: TokenPolicy, pairs: Sequence[Pair]) -> tuple[Tensor, T
 
 
 @torch.no_grad()
-def score_rows(policy: TokenPolicy, rows: Sequence[Row]) -> Tensor:
+def score_rows(policy: TokenPolicy, rows: Sequence[TokenRow]) -> Tensor:
     """log π of each row's answer.  -> [N]"""
     logp = []
     for a in range(0, len(rows), AT_A_TIME):

@@ -18,7 +18,7 @@ from rich.console import Console
 from fledge.cli.parsing import redirect, strip_algorithm, validate
 from fledge.cli.verbs import VERBS
 from fledge.errors import UserError
-from fledge.front.given import Place, Task, name_class
+from fledge.front.given import GivenFolder, Task, name_class
 from fledge.front.trained_run import TrainedRun
 from fledge.runs.show import Show
 from fledge.user_code import runs_now
@@ -39,7 +39,7 @@ def run(name: str, fields: Mapping[str, Any], *, verbose: bool) -> TrainedRun:
     if isinstance(given.get("algorithm"), type):
         given["algorithm"] = name_class(given["algorithm"])
     name, given = redirect(name, strip_algorithm(VERBS[name].config, given))
-    place = Place(name, given.get("out"))
+    place = GivenFolder(name, given.get("out"))
     summary, notes = _ask(name, given, place, VERBS[name].function, verbose=verbose)
     objects = {"world": given["world"]} if not isinstance(given.get("world", ""), str) else {}
     return TrainedRun(Path(summary["run"]), notes=notes, given=objects)
@@ -53,12 +53,12 @@ def look(
     """
     given = take_judge(name, fields)
     with TemporaryDirectory(prefix="fledge-") as folder:
-        place = Place(name, Path(folder))
+        place = GivenFolder(name, Path(folder))
         return _ask(name, given, place, ask or VERBS[name].function, verbose=verbose)[0]
 
 
 def _ask(
-    name: str, given: Mapping[str, Any], place: Place, function: Ask, *, verbose: bool
+    name: str, given: Mapping[str, Any], place: GivenFolder, function: Ask, *, verbose: bool
 ) -> tuple[dict[str, Any], str]:
     """What the verb's function returns, and the lines that it spoke."""
     verb = VERBS[name]
@@ -71,7 +71,7 @@ def _ask(
 
 
 @contextmanager
-def take_back_unless_run(place: Place) -> Iterator[None]:
+def take_back_unless_run(place: GivenFolder) -> Iterator[None]:
     """What was written for a run that did not come to be is removed, and mistakes in it are said of
     what was given.
     """

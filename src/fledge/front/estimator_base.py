@@ -51,7 +51,7 @@ class Base(Parent):
     random_state: Any
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
+        tags = super().__sklearn_tags__()  # pyright: ignore[reportAttributeAccessIssue]
         tags.estimator_type = self._estimator_type
         tags.input_tags.allow_nan = self._takes_missing
         if hasattr(self, "transform"):

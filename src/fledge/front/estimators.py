@@ -8,7 +8,7 @@ a Pipeline or a GridSearchCV where scikit-learn is installed, and without it as 
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kmeans import KMeans as KMeansEM
 from fledge.front.estimator_base import Base, check_fitted, read_points, seed_of
 from fledge.models.latent.gaussian_mixture import GaussianMixture as Mixture
-from fledge.rows.points import Points
 from fledge.sample.points import Block
 
 
@@ -35,7 +34,7 @@ class Latent(Base):
     tol: float
     model_: Any
 
-    def _climb(self, algorithm: Any, points: Points) -> None:
+    def _climb(self, algorithm: Any, points: Any) -> None:
         """EM until it stands.  Warns where it does not."""
         self.lower_bounds_ = []
         for _ in range(self.max_iter):
@@ -87,6 +86,7 @@ class GaussianMixture(Latent):
 
     covariance_type: full, tied, diag or spherical. n_init: starts, of which the best goes on.
     floor: the least variance along any direction, as a share of the data's there.
+    precision: double; or mixed, which multiplies in single precision while the bound still rises.
     weights_init, means_init, precisions_init: all three, a start in place of k-means++.
     """
 
@@ -102,6 +102,7 @@ class GaussianMixture(Latent):
         floor: float = 1e-6,
         max_iter: int = 100,
         n_init: int = 1,
+        precision: str = "double",
         weights_init: Any = None,
         means_init: Any = None,
         precisions_init: Any = None,
@@ -109,16 +110,17 @@ class GaussianMixture(Latent):
     ) -> None:
         self.n_components, self.covariance_type = n_components, covariance_type
         self.tol, self.floor, self.max_iter, self.n_init = tol, floor, max_iter, n_init
+        self.precision = precision
         self.weights_init, self.means_init = weights_init, means_init
         self.precisions_init, self.random_state = precisions_init, random_state
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """X: [N, D]. sample_weight: [N], how often each counts. y is not looked at."""
         points = read_points(self, X, sample_weight, fitting=True, smallest=2)
-        kind = {"diag": "diagonal"}.get(self.covariance_type, self.covariance_type)
+        kind: Any = {"diag": "diagonal"}.get(self.covariance_type, self.covariance_type)
         settings = GaussianEM.Settings(
-            k=self.n_components, covariance=kind, tolerance=self.tol, floor=self.floor,
-            starts=self.n_init,
+            k=str(self.n_components), covariance=kind, tolerance=self.tol, floor=self.floor,
+            starts=self.n_init, precision=cast(Any, self.precision),
         )  # fmt: skip
         algorithm = GaussianEM(settings, seed=seed_of(self.random_state))
         algorithm.begin(points, self._first(kind))
@@ -169,7 +171,7 @@ class KMeans(Latent):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> KMeans:
         """X: [N, D]. sample_weight: [N]. y is not looked at."""
         points = read_points(self, X, sample_weight, fitting=True)
-        settings = KMeansEM.Settings(k=self.n_clusters, tolerance=self.tol, starts=self.n_init)
+        settings = KMeansEM.Settings(k=str(self.n_clusters), tolerance=self.tol, starts=self.n_init)
         algorithm = KMeansEM(settings, seed=seed_of(self.random_state))
         algorithm.begin(points)
         self._climb(algorithm, points)

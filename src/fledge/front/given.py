@@ -48,7 +48,7 @@ class Task:
     reward: Callable[..., Any]
 
 
-class Place:
+class GivenFolder:
     """Where what is given in one call is written: the folder of the run to be, made when the first
     of it is; `out` is that folder then.
     """

@@ -56,7 +56,7 @@ class Drawing:
         return f"Drawing({len(self.svg):,} characters of SVG)"
 
 
-def draw(rows: Sequence[dict[str, Any]], names: Sequence[str], title: str) -> Any:
+def draw_figures(rows: Sequence[dict[str, Any]], names: Sequence[str], title: str) -> Any:
     """The named figures over the steps, or those of the picture of the report that matters most.
 
     Raises UserError for a figure that was never logged, and where nothing was.

@@ -8,7 +8,7 @@ from typing import Any
 
 from fledge.errors import UserError
 from fledge.front.model import Model
-from fledge.front.picture import draw
+from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import load_model, load_reward_model
 from fledge.models.latent.latent_model import LatentModel, load_latent
@@ -112,7 +112,7 @@ class TrainedRun:
         """A picture of these figures over the steps, by default of those that matter most: a
         matplotlib Figure where that is installed, else an SVG that a notebook shows.
         """
-        return draw(self.metrics, names, f"{self.verb}: {self.folder}")
+        return draw_figures(self.metrics, names, f"{self.verb}: {self.folder}")
 
     def report(self, out: str | Path | None = None) -> Path:
         """Write its page, which opens in a browser without a network; where it lies."""

@@ -66,7 +66,7 @@ def q_value_iteration(mdp: MDP, tolerance: float = 1e-8) -> Solution:
             )
 
 
-class Place(NamedTuple):
+class BackedUpState(NamedTuple):
     """A state, with what a backup of it reads."""
 
     reward: np.ndarray  # [A]
@@ -78,7 +78,7 @@ class Place(NamedTuple):
         return (self.reward + self.chance @ value[self.after]).max()
 
 
-def list_places(mdp: MDP) -> list[Place]:
+def list_places(mdp: MDP) -> list[BackedUpState]:
     """All states. -> S places"""
     row, after, chance = (x.numpy() for x in mdp.entries())
     action, state = np.divmod(row, mdp.states)
@@ -91,7 +91,7 @@ def list_places(mdp: MDP) -> list[Place]:
         following, column = np.unique(after[own], return_inverse=True)
         table = np.zeros((mdp.actions, len(following)))
         table[action[own], column] = mdp.gamma * chance[own]
-        listed.append(Place(reward[s], table, following))
+        listed.append(BackedUpState(reward[s], table, following))
     return listed
 
 

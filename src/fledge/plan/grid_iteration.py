@@ -48,7 +48,7 @@ class GridSolution:
     error_bound: float  # no value is farther than this from V*
 
 
-class Part(NamedTuple):
+class TileShare(NamedTuple):
     """One colour's share of a tile: views of flat pieces of the planes, [N] each."""
 
     own: np.ndarray
@@ -184,7 +184,7 @@ class _Planes:
         live: np.ndarray,
         exits: np.ndarray,
         spare: np.ndarray,
-    ) -> list[Part]:
+    ) -> list[TileShare]:
         wide = self.columns + 1
         begin, end = self._rows(band).start * wide, self._rows(band).stop * wide
         parts = []
@@ -198,7 +198,7 @@ class _Planes:
             counts = live[a, b, strip].reshape(-1)[begin:end]
             kept = exits[a, b, strip].reshape(-1)[begin:end].copy()
             kept.reshape(-1, wide)[:, (1 - b) * self.columns] = True
-            part = Part(
+            part = TileShare(
                 own[begin:end],
                 over[begin - (1 - a) * wide : end - (1 - a) * wide],
                 beside[begin + 1 - b : end + 1 - b],
@@ -250,7 +250,7 @@ class _Planes:
             if strip + 1 < self.strips:
                 self.x[a, 0, strip, rows, -1] = self.x[a, 0, strip + 1, rows, 0]
 
-    def _sweep(self, parts: list[Part], measure: bool = False) -> float:
+    def _sweep(self, parts: list[TileShare], measure: bool = False) -> float:
         """All of a tile once; the largest change if it is asked for, else 0."""
         straight, aside = self.gamma * (1 - self.slip), self.gamma * self.slip / 2
         self.backups += sum(len(part.own) for part in parts)
@@ -262,7 +262,7 @@ class _Planes:
         self.pending[1 + row // 2 // self.tall, 1 + column // 2 // self.columns] = amount
 
 
-def _sweep_part(part: Part, straight: float, aside: float, measure: bool) -> float:
+def _sweep_part(part: TileShare, straight: float, aside: float, measure: bool) -> float:
     """X ← max_a γ Σ p X at one colour of a tile; the largest change if it is asked for, else 0.
 
     straight, aside: γ times the chance of going where one means to, and to one side.

@@ -22,8 +22,7 @@ from fledge.report.charts import draw_line_chart
 from fledge.report.curves import Curve, Curves
 from fledge.report.figures import (
     PICTURES,
-    Picture,
-    Row,
+    ChartPlan,
     format_duration,
     format_value,
     is_number,
@@ -32,9 +31,10 @@ from fledge.report.figures import (
     strip_part,
 )
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
-from fledge.report.samples import Comparison, compare
+from fledge.report.samples import Comparison, compare_answers
 from fledge.runs.atomic import sha256
 from fledge.runs.folder import Run
+from fledge.runs.landmarks import LogRow
 from fledge.runs.origin import describe_origin
 
 _SENTENCES = {
@@ -102,6 +102,7 @@ class Chapter:
     film: Film | None
     overoptimisation: Overoptimisation | None
     samples: list[Comparison]
+    classes: list[str]  # of a text, the symbols of every state
     phases: list[Phase]
     speed: str | None
     settings: list[tuple[str, str]]
@@ -112,10 +113,10 @@ class Chapter:
 def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     """Read one run folder. What is damaged in it is left out, and named."""
     curves, scores = run.part(lambda: read_curves(run.metrics.each()), (Curves(), BothScores()))
-    pictures, more = draw(curves)
+    pictures, more = draw_pictures(curves)
     phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
-    samples = run.part(lambda: compare(run.samples.each()), [])
+    samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: _read_film(run.folder), None)
     done = "" if curves.steps is None else f"{curves.steps:,} steps"
@@ -146,11 +147,12 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         film=film,
         overoptimisation=find_overoptimisation(scores),
         samples=samples,
+        classes=list_classes(summary),
         phases=phases,
         speed=speed,
         settings=_flatten(run.config),
         origin=describe_origin(run.lineage),
-        files=list_files(run.folder),
+        files=list_run_files(run.folder),
     )
 
 
@@ -180,6 +182,14 @@ def _read_film(folder: Path) -> Film | None:
     return None
 
 
+def list_classes(summary: dict[str, Any]) -> list[str]:
+    """The symbols of every state of a chain that was fitted to a text."""
+    classes = summary.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(each, list) for each in classes):
+        return []
+    return [" ".join(map(str, symbols)) for symbols in classes]
+
+
 def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """What the summary says in figures: those with a before and an after, then the single ones."""
     before, after = summary.get("before") or {}, summary.get("after") or {}
@@ -194,7 +204,7 @@ def list_tiles(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return changes + [(spell_name(name), format_value(name, value)) for name, value in single]
 
 
-def read_curves(rows: Iterable[Row]) -> tuple[Curves, BothScores]:
+def read_curves(rows: Iterable[LogRow]) -> tuple[Curves, BothScores]:
     """All that is drawn of metrics.jsonl, read once."""
     curves, scores = Curves(), BothScores()
     for row in rows:
@@ -203,7 +213,7 @@ def read_curves(rows: Iterable[Row]) -> tuple[Curves, BothScores]:
     return curves, scores
 
 
-def draw(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
+def draw_pictures(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
     """The pictures that tell the story, and one for each of the remaining figures."""
     columns = curves.list_figures()
     over = "steps in the world" if curves.in_world else "step"
@@ -233,12 +243,12 @@ def draw(curves: Curves) -> tuple[list[Drawn], list[Drawn]]:
         words = spell_name(name)
         low = 0.0 if curve.lowest >= 0 else None
         more.append(
-            _draw(Picture(words[0].upper() + words[1:], (name,), low=low), {name: curve}, over)
+            _draw(ChartPlan(words[0].upper() + words[1:], (name,), low=low), {name: curve}, over)
         )
     return pictures, more
 
 
-def _draw(picture: Picture, columns: dict[str, Curve], over: str) -> Drawn:
+def _draw(picture: ChartPlan, columns: dict[str, Curve], over: str) -> Drawn:
     series, captions = [], []
     for name, curve in columns.items():
         series.append(curve.series(spell_name(name)))
@@ -276,7 +286,7 @@ def _list_names(config: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _sum_timings(rows: Iterable[Row]) -> tuple[list[Phase], str | None, float]:
+def _sum_timings(rows: Iterable[LogRow]) -> tuple[list[Phase], str | None, float]:
     seconds: dict[str, float] = {}
     speeds = array("d")
     for row in rows:
@@ -321,7 +331,7 @@ def _flatten(config: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return settings
 
 
-def list_files(folder: Path) -> list[tuple[str, int, str]]:
+def list_run_files(folder: Path) -> list[tuple[str, int, str]]:
     """(path, bytes, sha256) of the run's own files: not those of runs inside it, not this report,
     nothing hidden.
 
@@ -338,7 +348,8 @@ def list_files(folder: Path) -> list[tuple[str, int, str]]:
         if os.path.isdir(path) and not os.path.islink(path):
             if not os.path.lexists(path / "lineage.json"):
                 listed += [
-                    (f"{path.name}/{name}", size, digest) for name, size, digest in list_files(path)
+                    (f"{path.name}/{name}", size, digest)
+                    for name, size, digest in list_run_files(path)
                 ]
         elif os.path.isfile(path):
             try:

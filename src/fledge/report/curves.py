@@ -11,7 +11,8 @@ from itertools import chain
 import numpy as np
 
 from fledge.report.charts import Series
-from fledge.report.figures import BOOKKEEPING, Row, is_number
+from fledge.report.figures import BOOKKEEPING, is_number
+from fledge.runs.landmarks import LogRow
 
 MOST = 2**14  # points or stretches of a curve: many more than a chart can show
 
@@ -48,7 +49,7 @@ class Curve:
         """Stretches of the points, and half as many of twice the length where there are too
         many.
         """
-        more = summarise(np.array(self._points, dtype=np.float64), self._stride)
+        more = summarise_curve(np.array(self._points, dtype=np.float64), self._stride)
         self._stretches = np.concatenate([self._stretches, more])
         self._points = []
         # An even number up to 2²⁸ points, and a few more stretches than asked for beyond.
@@ -72,7 +73,7 @@ class Curve:
             whole = len(self._points) // self._stride * self._stride
             for part in (self._points[:whole], self._points[whole:]):
                 points = np.array(part, dtype=np.float64)
-                parts += [summarise(points, min(self._stride, len(part)))] if part else []
+                parts += [summarise_curve(points, min(self._stride, len(part)))] if part else []
         stretches = np.concatenate(parts)
         ends = ((each[_LOWEST], each[_HIGHEST]) for each in stretches.tolist())
         peaks = list(chain.from_iterable(sorted(map(tuple, pair)) for pair in ends))
@@ -80,7 +81,7 @@ class Curve:
         return Series(name, x, y, peaks=peaks)
 
 
-def summarise(points: np.ndarray, stride: int) -> np.ndarray:
+def summarise_curve(points: np.ndarray, stride: int) -> np.ndarray:
     """Mean, lowest and highest point of every `stride` points.  [N, 2] -> [N/stride, 6]"""
     by_stretch = points.reshape(-1, stride, 2)
     rows = np.arange(len(by_stretch))
@@ -118,7 +119,7 @@ class Curves:
     world_steps: float = 0
     in_world: bool = False
 
-    def add(self, row: Row) -> None:
+    def add(self, row: LogRow) -> None:
         self.rows += 1
         if "world_steps" in row:
             self.in_world, self.world_steps = True, max(self.world_steps, row["world_steps"])

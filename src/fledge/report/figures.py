@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-Row = dict[str, Any]
+from fledge.runs.landmarks import LogRow
 
 _LARGEST = 1e300
 _PREFIXES = ("validation_", "held_out_", "test_")
@@ -32,6 +32,7 @@ _WORDS = {
     "kl_exact": "exact at each step",
     "log_success": "log p(right)",
     "elbo": "bound on log p(x)",
+    "half_distance": "−½ squared distance to the nearest centre",
     "smallest_weight": "weight of the smallest component",
     "bound": "bound on log p(right)",
     "zero_spread_groups": "groups that all earned the same",
@@ -54,7 +55,7 @@ _WORDS = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class ChartPlan:
     """One chart: the figures it takes (a `held_out_` one goes with its like), and where its axis
     must reach.
     """
@@ -67,18 +68,18 @@ class Picture:
 
 
 PICTURES = (
-    Picture("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
-    Picture("Bound", ("elbo", "log_likelihood"), "nats a point"),
-    Picture("Loss", ("loss",), "nats per token"),
-    Picture("Bits per byte", ("bits_per_byte",)),
-    Picture("Exact match", ("exact_match",), low=0, high=1),
-    Picture("Reward", ("reward",)),
-    Picture("True score", ("true_score", "score"), low=0, high=1),
-    Picture("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
-    Picture(
+    ChartPlan("Return", ("evaluation_return", "episode_return"), "reward of an episode"),
+    ChartPlan("Bound", ("elbo", "log_likelihood", "half_distance"), "nats a point"),
+    ChartPlan("Loss", ("loss",), "nats per token"),
+    ChartPlan("Bits per byte", ("bits_per_byte",)),
+    ChartPlan("Exact match", ("exact_match",), low=0, high=1),
+    ChartPlan("Reward", ("reward",)),
+    ChartPlan("True score", ("true_score", "score"), low=0, high=1),
+    ChartPlan("Pair accuracy", ("pair_accuracy", "accuracy"), low=0, high=1),
+    ChartPlan(
         "KL from the start", ("kl", "kl_k1", "kl_k3", "kl_exact"), "nats per completion", low=0
     ),
-    Picture("Entropy", ("entropy",), "nats per token", low=0),
+    ChartPlan("Entropy", ("entropy",), "nats per token", low=0),
 )
 
 
@@ -152,7 +153,7 @@ def format_size(size: int) -> str:
     return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
 
 
-def read_latest(rows: Iterable[Row]) -> tuple[dict[str, float], int]:
+def read_latest(rows: Iterable[LogRow]) -> tuple[dict[str, float], int]:
     """The last value of each figure that has one, and how many steps were made: in the world, where
     those are counted. Bookkeeping is left out.
     """

@@ -29,7 +29,7 @@ from fledge.worlds.units import put_in_units
 
 if TYPE_CHECKING:
     from fledge.worlds.gym import GymWorld
-    from fledge.worlds.own import Maker
+    from fledge.worlds.own import WorldMaker
 
 LARGEST = 320  # pixels of a frame's longer side: a report is one file, and is sent around
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -52,7 +52,7 @@ class _NotDrawn(Exception):
 
 
 def film(
-    given: str | Maker,
+    given: str | WorldMaker,
     best: Callable[[Tensor], Tensor],
     *,
     seed: int,
@@ -91,7 +91,7 @@ def film(
             world.close()
 
 
-def _open_world(name: str, maker: Maker | None) -> GymWorld:
+def _open_world(name: str, maker: WorldMaker | None) -> GymWorld:
     if name.partition(":")[0] in FAMILIES:
         raise _NotDrawn("only environments of gymnasium are drawn.")
     try:

@@ -47,7 +47,7 @@ def draw_in_terminal(grid: Gridworld, value: Tensor, policy: Tensor | None = Non
     return picture
 
 
-def draw_svg(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: str = "") -> str:
+def draw_grid(grid: Gridworld, value: Tensor, policy: Tensor | None = None, title: str = "") -> str:
     """The picture as an SVG document; numbers only where there is room for them, exits in a frame.
 
     value: [H, W]. policy: [H, W], the number of an action or −1 for none. Raises UserError where

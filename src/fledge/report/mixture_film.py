@@ -110,11 +110,10 @@ def _draw_points(xy: np.ndarray, frames: Sequence[Frame], times: _Times) -> list
 
 
 def _blend(share: np.ndarray) -> str:
-    """The components' colours, each by its share.  [K] -> #rrggbb"""
+    """The components' colours, each by its share.  [K] -> #rgb"""
     table = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS])
     rgb = share @ table[np.arange(len(share)) % len(COLOURS)]
-    # in steps of a thirty-second: what changes less needs no frame of its own
-    return "#" + "".join(f"{min(255, round(value / 8) * 8):02x}" for value in rgb)
+    return "#" + "".join(f"{round(value / 17):x}" for value in rgb)
 
 
 def _draw_ellipse(

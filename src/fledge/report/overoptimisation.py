@@ -16,7 +16,8 @@ from markupsafe import Markup
 
 from fledge.report.charts import Series, draw_two_scale_chart, smooth
 from fledge.report.curves import Curve
-from fledge.report.figures import Row, is_number
+from fledge.report.figures import is_number
+from fledge.runs.landmarks import LogRow
 
 SOURCE = "https://arxiv.org/abs/2210.10760"
 _NEEDED = ("kl_k1", "reward_model_score", "true_score")
@@ -44,7 +45,7 @@ class BothScores:
     proxy: Curve = field(default_factory=Curve)
     true: Curve = field(default_factory=Curve)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: LogRow) -> None:
         if not all(is_number(row.get(name)) for name in _NEEDED):
             return
         # an estimate of a KL near 0 may fall below it

@@ -12,14 +12,14 @@ from fledge.errors import UserError
 from fledge.json_file import open_regular
 from fledge.runs.atomic import write_text
 
-Kind = Literal["report", "verify", "ladder", "show"]
+PageKind = Literal["report", "verify", "ladder", "show"]
 _HEAD = 4096  # bytes, in which a page of ours says what it is
 # as each template has it, with its kind and the closing quote
 _MARK = '<meta name="generator" content="fledge'
 _BEFORE_THERE_WAS_A_MARK = " · fledge</title>"
 
 
-def check_page(path: Path, kind: Kind) -> None:
+def check_page(path: Path, kind: PageKind) -> None:
     """Raises UserError where `path` is there and is no page that `fledge KIND` wrote: to be asked
     before the work is done.
     """
@@ -32,13 +32,13 @@ def check_page(path: Path, kind: Kind) -> None:
         )
 
 
-def write_page(path: Path, page: str, kind: Kind) -> None:
+def write_page(path: Path, page: str, kind: PageKind) -> None:
     """Write beside, then rename. Raises UserError as `check_page` does, and OSError."""
     check_page(path, kind)
     write_text(path, page)
 
 
-def _is_ours(path: Path, kind: Kind) -> bool:
+def _is_ours(path: Path, kind: PageKind) -> bool:
     with open_regular(path) as file:
         head = file.read(_HEAD).decode("utf-8", errors="replace")
     return f'{_MARK} {kind}"' in head or (_MARK not in head and _BEFORE_THERE_WAS_A_MARK in head)

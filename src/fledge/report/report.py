@@ -28,7 +28,7 @@ from fledge.runs.folder import Run, find_runs
 
 
 @dataclass(frozen=True)
-class Stage:
+class RoadStage:
     """A row of the road's table. `learned` holds (figure, before, after), either of the two values
     perhaps missing.
     """
@@ -60,11 +60,11 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
     """
     out = folder / "report.html" if out is None else out
     check_page(out, "report")
-    write_page(out, render(folder), "report")
+    write_page(out, render_report(folder), "report")
     return out
 
 
-def render(folder: Path) -> str:
+def render_report(folder: Path) -> str:
     """The page as text."""
     runs = find_runs(folder)
     if not runs:
@@ -158,7 +158,7 @@ def _sum_up(root: Run | None, chapters: list[Chapter], summary: dict[str, Any]) 
     return f"{what}{took}."
 
 
-def _read_stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[Stage]:
+def _read_stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[RoadStage]:
     longest = (
         max((stage["seconds"] for stage in stages if is_number(stage.get("seconds"))), default=1)
         or 1
@@ -177,7 +177,7 @@ def _read_stages(stages: list[dict[str, Any]], anchors: dict[str, str]) -> list[
         seconds = stage["seconds"] if is_number(stage.get("seconds")) else 0.0
         name = str(stage.get("name", "stage"))
         rows.append(
-            Stage(
+            RoadStage(
                 name,
                 anchors.get(str(stage.get("run"))),
                 format_duration(seconds),

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fledge.report.figures import Row, format_value
+from fledge.report.figures import format_value
+from fledge.runs.landmarks import LogRow
 
 _SHOWN = 12
 _PROMPTS = 1000  # of which those to show are chosen
@@ -40,9 +41,9 @@ class _Sampled:
     """What was said to one prompt at one step, no more of it than a page shows."""
 
     step: int | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[LogRow] = field(default_factory=list)
 
-    def add(self, row: Row, step: int, *, moves: bool) -> None:
+    def add(self, row: LogRow, step: int, *, moves: bool) -> None:
         """moves: to this step, in place of the one before."""
         if moves:
             self.step, self.rows = step, []
@@ -50,7 +51,7 @@ class _Sampled:
             self.rows.append(row)
 
 
-def compare(rows: Iterable[Row]) -> list[Comparison]:
+def compare_answers(rows: Iterable[LogRow]) -> list[Comparison]:
     """Each prompt at the first and the last step it was sampled; those sampled at two steps come
     first. Chosen among the first `_PROMPTS` of a log that has more.
     """
@@ -78,7 +79,7 @@ def compare(rows: Iterable[Row]) -> list[Comparison]:
     return sorted(compared, key=lambda one: one.after is None)[:_SHOWN]
 
 
-def _read_answer(row: Row) -> Answer:
+def _read_answer(row: LogRow) -> Answer:
     score = row.get("score")
     right = row.get("exact")
     return Answer(

@@ -9,7 +9,7 @@ import numpy as np
 
 from fledge.report.heat_map import draw_heat_map
 from fledge.report.page import Picture
-from fledge.report.show_page import Chapter, Page
+from fledge.report.show_page import Page, ShowChapter
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def draw_attention(
             ("a token looks at", reach),
         ),
         (
-            Chapter(
+            ShowChapter(
                 f"Layer {large.layer}, head {large.head}",
                 "Each row is one token’s attention and sums to 1. The depth of the colour is the "
                 "square root of a share, so that small ones show.",
@@ -60,7 +60,7 @@ def draw_attention(
                 layout="wide",
             ),
             *[
-                Chapter(
+                ShowChapter(
                     f"Layer {layer}",
                     "",
                     [_draw(maps, each) for each in heads if each.layer == layer],
@@ -68,7 +68,7 @@ def draw_attention(
                 )
                 for layer in range(1, layers + 1)
             ],
-            Chapter(
+            ShowChapter(
                 "Every head in figures",
                 "Means over the tokens after the first. Spread over 1 token is sharp; spread over "
                 "as many as there are is a plain mean.",

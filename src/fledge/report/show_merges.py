@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from fledge.report.charts import Series, draw_line_chart
 from fledge.report.page import Picture
-from fledge.report.show_page import Chapter, Page, mark
+from fledge.report.show_page import Page, ShowChapter, mark
 from fledge.text.bpe import Merge, merge_word, word_pattern
 from fledge.text.merge_steps import MergeStep, split_bytes
 from fledge.text.spelling import mark_spaces, spell_token
@@ -46,14 +46,14 @@ def draw_merges(
             ("bytes a token", f"{size / last:.2f}"),
         ),
         (
-            Chapter(
+            ShowChapter(
                 "The text, step by step",
                 "Each box is a token; the newest are coloured. Spaces are seen as ␣, and belong to "
                 "the word that follows: no merge crosses from one word to the next.",
                 heads=("after", "pieces"),
                 rows=_list_texts(text[:_SHOWN], steps),
             ),
-            Chapter(
+            ShowChapter(
                 "Every step",
                 "Which pair was merged, how often it stood in the text then, and how many tokens "
                 "the text is afterwards. On equal counts the greater pair, byte by byte."
@@ -64,7 +64,7 @@ def draw_merges(
                 ("step", "pair", "new token", "stood", "tokens"),
                 _list_steps(steps),
             ),
-            Chapter(
+            ShowChapter(
                 f"How “{word}” is cut",
                 "From its bytes, always the merge that was learned first, until none applies.",
                 heads=("merge", "pieces"),

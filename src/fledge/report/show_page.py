@@ -18,7 +18,7 @@ from fledge.report.page import Picture, render_page
 
 
 @dataclass(frozen=True)
-class Chapter:
+class ShowChapter:
     """rows: of a table, under `heads`; what is Markup in them stays as it is. layout: how many
     pictures stand in a row.
     """
@@ -39,7 +39,7 @@ class Page:
     subject: str
     lead: str
     tiles: Sequence[tuple[str, str]]
-    chapters: Sequence[Chapter] = field(default=())
+    chapters: Sequence[ShowChapter] = field(default=())
 
 
 def render_show_page(page: Page) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fledge.report.charts import Series, draw_line_chart
 from fledge.report.heat_map import draw_heat_map
 from fledge.report.page import Picture
-from fledge.report.show_page import Chapter, Page
+from fledge.report.show_page import Page, ShowChapter
 
 _POSITIONS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 _DIAL = 58  # pixels a dial
@@ -23,7 +23,7 @@ _BUCKETS = 40  # of distances, even on the scale of powers
 
 
 @dataclass(frozen=True)
-class Curves:
+class RopeCurves:
     """By name: the product at each distance [N], and the tokens in which each pair turns once."""
 
     distances: Tensor
@@ -36,7 +36,7 @@ def draw_rope(
     turning: str,
     context: int,
     table: tuple[Tensor, Tensor],
-    curves: Curves,
+    curves: RopeCurves,
     apart: float,
 ) -> Page:
     """table: cos and sin of the first positions, as the transformer holds them. apart: how far
@@ -54,7 +54,7 @@ def draw_rope(
             ("context", f"{context:,}"),
         ),
         (
-            Chapter(
+            ShowChapter(
                 "Turning",
                 "Each row is one pair of dimensions, each column a position. The first pair turns "
                 "by one radian a token, the last hardly at all: short distances are read from the "
@@ -63,14 +63,14 @@ def draw_rope(
                 formula="θᵢ = theta^(−2i/d),   pair i at position m is turned by m·θᵢ",
                 layout="wide",
             ),
-            Chapter(
+            ShowChapter(
                 "What theta and scaling change",
                 "A larger theta slows all pairs but the first. Linear scaling slows every pair "
                 "alike (Chen et al. 2023), llama3 and yarn the slow ones only. A pair that never "
                 "turns once within the context tells positions apart without ambiguity.",
                 [_draw_wavelengths(curves, context), _draw_products(curves)],
             ),
-            Chapter(
+            ShowChapter(
                 "Only the distance counts",
                 f"The same two vectors, equally far apart at several places of the text: their "
                 f"products differ by {apart:.0e}, which is rounding.",
@@ -124,7 +124,7 @@ def _draw_angles(table: tuple[Tensor, Tensor]) -> Picture:
     return Picture("All pairs", "", svg, (), caption)
 
 
-def _draw_wavelengths(curves: Curves, context: int) -> Picture:
+def _draw_wavelengths(curves: RopeCurves, context: int) -> Picture:
     series = [
         Series(name, list(range(len(waves))), waves.log10().tolist())
         for name, waves in curves.wavelengths.items()
@@ -143,7 +143,7 @@ def _draw_wavelengths(curves: Curves, context: int) -> Picture:
     )
 
 
-def _draw_products(curves: Curves) -> Picture:
+def _draw_products(curves: RopeCurves) -> Picture:
     series = [_gather(name, curves.distances, product) for name, product in curves.products.items()]
     svg = draw_line_chart(
         series,

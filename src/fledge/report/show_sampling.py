@@ -12,7 +12,7 @@ from fledge.engine.stages import Stage
 from fledge.report.bars import Bar, draw_bars
 from fledge.report.charts import Series, draw_line_chart
 from fledge.report.page import Picture
-from fledge.report.show_page import Chapter, Page
+from fledge.report.show_page import Page, ShowChapter
 
 _MEANING = {
     "temperature": "logits divided by it: below 1 the likely become likelier, above 1 less so",
@@ -67,14 +67,14 @@ def draw_sampling(
             ("entropy", f"{first.entropy:.2f} → {last.entropy:.2f}"),
         ),
         (
-            Chapter(
+            ShowChapter(
                 "Each rule alone",
                 "Pale: the model’s own distribution. Full: after the rule. What is struck through "
                 "can no longer be said; its mass goes to the others in proportion.",
                 each,
                 formula="p(token) = exp(z / T) / Σ exp(z′ / T), over the tokens that stay",
             ),
-            Chapter(
+            ShowChapter(
                 "All together, in order",
                 "Penalties change the logits first; then the temperature; then top-k, nucleus and "
                 "min-p, each on what the one before left. Pale: before this rule. Full: after it.",
@@ -82,7 +82,7 @@ def draw_sampling(
                 ("after", "tokens left", "mass taken out", "entropy (nats)", "as many as"),
                 rows,
             ),
-            Chapter(
+            ShowChapter(
                 "Temperature from end to end",
                 "Entropy of this distribution by temperature: near 0 one token is certain, far "
                 "above 1 all are alike.",

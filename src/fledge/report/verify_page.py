@@ -9,11 +9,11 @@ from fledge.report.charts import Series, draw_line_chart
 from fledge.report.figures import format_duration
 from fledge.report.page import Picture, render_page
 from fledge.verify.laboratory import Hardware
-from fledge.verify.rows import Curve, Row
+from fledge.verify.rows import RowCurves, TableRow
 
 
 def render_verify_page(
-    rows: list[Row], file: Path | None, hardware: Hardware, seconds: float
+    rows: list[TableRow], file: Path | None, hardware: Hardware, seconds: float
 ) -> str:
     """As text. Estimators, whose rows have a noise, stand in a table of their own with a bar for
     it.
@@ -47,7 +47,7 @@ def render_verify_page(
     return render_page("fledge.report", "verify.html.jinja", content)
 
 
-def draw_curve(curve: Curve) -> Picture:
+def draw_curve(curve: RowCurves) -> Picture:
     series = [Series(name, x, y) for name, (x, y) in curve.lines.items()]
     legend = [one.name for one in series] if len(series) > 1 else []
     svg = draw_line_chart(

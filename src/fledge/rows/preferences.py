@@ -42,7 +42,7 @@ class Preference:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedAnswer:
     """One answer, and whether it is wanted."""
 
     prompt: Conversation
@@ -129,7 +129,7 @@ def _read_outputs(fields: Fields) -> tuple[list[Conversation], str, Any]:
     return [[*before, *read_answer_turns(fields, name)] for name in OUTPUTS], "", tools
 
 
-def read_judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
+def read_judged(row: Mapping[str, Any], where: str, census: Census) -> JudgedAnswer:
     """The answer of one row and its verdict, which has one of the shapes of `read_conversation` and
     beside it
 
@@ -162,7 +162,7 @@ def read_judged(row: Mapping[str, Any], where: str, census: Census) -> Judged:
     turns = add_given_system(fields, turns)
     fields.close()
     prompt, said = _split_last(turns)
-    return Judged(prompt, said, wanted)
+    return JudgedAnswer(prompt, said, wanted)
 
 
 def is_single(row: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from fledge.runs.mended_log import fits, mend, set_aside
 from fledge.runs.metrics import Log
 from fledge.runs.model_files import MODEL_FILES
 from fledge.runs.place import Place, free_folder, given_folder, release_lock, take_lock
-from fledge.runs.shapes import Figures, Lineage, Seconds, Summary, Written
+from fledge.runs.shapes import FiguresRecord, Lineage, Seconds, SummaryRecord, Written
 from fledge.runs.whole_folder import recover
 
 Part = TypeVar("Part")
@@ -67,9 +67,9 @@ class Run:
         self.lineage: dict[str, Any] = {
             **(self.part(lambda: _if_there(folder / "lineage.json", Lineage), None) or {})
         }
-        self.metrics = Log(folder / "metrics.jsonl", Figures)
+        self.metrics = Log(folder / "metrics.jsonl", FiguresRecord)
         self.timings = Log(folder / "timings.jsonl", Seconds)
-        self.samples = Log(folder / "samples.jsonl", Figures)
+        self.samples = Log(folder / "samples.jsonl", FiguresRecord)
         self.checkpoints = Checkpoints(folder / "checkpoints", owner=self.lineage.get("id"))
         self.model_folder = folder / "model"
         self._let_go: Callable[[], object] | None = None  # of the lock
@@ -155,7 +155,7 @@ class Run:
         damaged.
         """
         again = f"remove it: `{write_command('resume', self.folder)}` writes it again"
-        summary = _if_there(self.folder / "summary.json", Summary, again)
+        summary = _if_there(self.folder / "summary.json", SummaryRecord, again)
         return None if summary is None else {**summary}
 
     @property

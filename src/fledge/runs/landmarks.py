@@ -6,22 +6,22 @@ from __future__ import annotations
 
 from typing import Any
 
-Row = dict[str, Any]
+LogRow = dict[str, Any]
 
 
 class Landmarks:
     """The first and last update, the first, best and last evaluation."""
 
-    def __init__(self, rows: dict[str, Row] | None = None, best: float | None = None):
+    def __init__(self, rows: dict[str, LogRow] | None = None, best: float | None = None):
         """rows and best: as `state` gave them."""
-        self.rows: dict[str, Row] = dict(rows or {})
+        self.rows: dict[str, LogRow] = dict(rows or {})
         self.best = best
 
-    def update(self, row: Row) -> None:
+    def update(self, row: LogRow) -> None:
         self.rows.setdefault("first update", row)
         self.rows["last update"] = row
 
-    def evaluation(self, row: Row, score: float | None) -> None:
+    def evaluation(self, row: LogRow, score: float | None) -> None:
         """score: higher is better; None where evaluations are not compared."""
         self.rows.setdefault("first evaluation", row)
         self.rows["last evaluation"] = row
@@ -31,7 +31,7 @@ class Landmarks:
     def state(self) -> dict[str, Any]:
         return {"rows": self.rows, "best": self.best}
 
-    def in_order(self) -> list[Row]:
+    def in_order(self) -> list[LogRow]:
         """Each row once, by step; of one step the update first, as in the log."""
         order = (
             "first update",
@@ -40,7 +40,7 @@ class Landmarks:
             "best evaluation",
             "last evaluation",
         )
-        rows: list[Row] = []
+        rows: list[LogRow] = []
         for name in order:
             if name in self.rows and self.rows[name] not in rows:
                 rows.append(self.rows[name])

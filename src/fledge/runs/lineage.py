@@ -20,7 +20,7 @@ from typing import Any
 from fledge.errors import UserError
 from fledge.json_file import read_json
 from fledge.runs.atomic import known_sha256
-from fledge.runs.shapes import Named
+from fledge.runs.shapes import VerbRecord
 from fledge.runs.whole_folder import find_standing
 
 EMBEDDED = "python"  # the corpus that every installation has: its own reference prose
@@ -136,7 +136,7 @@ def verb_of(folder: Path) -> str | None:
     no verb).
     """
     try:
-        return read_json(folder / "config.json", Named)["verb"]
+        return read_json(folder / "config.json", VerbRecord)["verb"]
     except (FileNotFoundError, UserError):
         return None
 

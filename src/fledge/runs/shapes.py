@@ -50,21 +50,21 @@ def _moment(value: Any) -> str:
 
 Text = Annotated[str, PlainValidator(_text)]
 Object = Annotated[dict[str, Any], PlainValidator(_object)]
-Place = Annotated[str, PlainValidator(_place)]
+PathText = Annotated[str, PlainValidator(_place)]
 Moment = Annotated[str, PlainValidator(_moment)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[int | float, Field(ge=0, le=1e18)]
 
 
 @with_config(_OPEN)
-class Named(TypedDict):
+class VerbRecord(TypedDict):
     """What tells a run's config.json from a model's."""
 
     verb: Text
 
 
 @with_config(_OPEN)
-class Written(Named):
+class Written(VerbRecord):
     """config.json."""
 
     config: NotRequired[Object]
@@ -74,7 +74,7 @@ class Written(Named):
 class Parent(TypedDict):
     """One of lineage.json's `parents`; `path` from the run's own folder."""
 
-    path: Place
+    path: PathText
     verb: NotRequired[Text | None]
     model_sha256: NotRequired[Text | None]
 
@@ -97,7 +97,7 @@ class ModelGiven(TypedDict):
     initial: the run begins from its weights, and reads them no more once it has a checkpoint.
     """
 
-    model: Place
+    model: PathText
     files: dict[str, Text]
     initial: NotRequired[bool]
 
@@ -109,7 +109,7 @@ class DataGiven(TypedDict):
     copied: what is behind it was taken into the run's shards/ when it began, and is read no more.
     """
 
-    data: Place
+    data: PathText
     files: Count
     copied: NotRequired[bool]
 
@@ -119,7 +119,7 @@ class Lineage(TypedDict, total=False):
     """lineage.json, as `runs.lineage.describe` makes it."""
 
     id: Text
-    started_in: Place
+    started_in: PathText
     threads: Annotated[int, Field(ge=1, le=2**16)]
     inputs: list[ModelGiven | DataGiven]
     accepted: list[Object]
@@ -138,7 +138,7 @@ class Lineage(TypedDict, total=False):
 
 
 @with_config(_OPEN)
-class Stage(TypedDict, total=False):
+class StageRecord(TypedDict, total=False):
     """One of the stages of a road, in its summary.json."""
 
     name: Text
@@ -166,17 +166,17 @@ def _compared(value: Any) -> dict[str, Any]:
 
 
 @with_config(_OPEN)
-class Summary(TypedDict, total=False):
+class SummaryRecord(TypedDict, total=False):
     """summary.json: what the run came to."""
 
     before: Object | None
     after: Object | None
-    stages: list[Stage]
+    stages: list[StageRecord]
     compared: Annotated[dict[str, Any], PlainValidator(_compared)]
 
 
 @with_config(_OPEN)
-class Figures(TypedDict, total=False):
+class FiguresRecord(TypedDict, total=False):
     """A row of metrics.jsonl or samples.jsonl."""
 
     step: Count | None
@@ -196,7 +196,7 @@ class Machine(TypedDict):
 
 
 @with_config(_OPEN)
-class Held(TypedDict):
+class FileRecord(TypedDict):
     """A file of a checkpoint, in its manifest.json."""
 
     bytes: Count
@@ -209,6 +209,6 @@ class Manifest(TypedDict):
     the run that made it.
     """
 
-    files: dict[str, Held]
+    files: dict[str, FileRecord]
     score: NotRequired[float | None]
     run: NotRequired[Text | None]

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from fledge.seeds import seed_for
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.trajectories import Pairs, Trajectories, from_rows
 
 
-class Rows(Protocol):
+class ExampleSource(Protocol):
     """Anything with examples by number; `size` None is endless."""
 
     size: int | None
@@ -63,13 +63,13 @@ class Sides:
     rejected one.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Row, Row]]) -> None:
+    def __init__(self, pairs: Sequence[tuple[TokenRow, TokenRow]]) -> None:
         self.pairs = pairs
 
     def __len__(self) -> int:
         return 2 * len(self.pairs)
 
-    def __getitem__(self, index: int) -> tuple[Row, bool]:
+    def __getitem__(self, index: int) -> tuple[TokenRow, bool]:
         number, side = divmod(index, 2)
         return self.pairs[number][side], side == 0
 
@@ -83,7 +83,7 @@ class ConversationRows:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: ExampleSource,
         *,
         rows_per_step: int,
         seed: int,
@@ -95,12 +95,12 @@ class ConversationRows:
         self.key, self.rows_in_all = seed_for(seed, "data", "windows"), rows_in_all
         self.position = 0
         self.figures: dict[str, float] = {}
-        self._window: tuple[int, list[list[Row]]] | None = None
+        self._window: tuple[int, list[list[TokenRow]]] | None = None
 
     def __iter__(self) -> ConversationRows:
         return self
 
-    def _steps(self, number: int) -> list[list[Row]]:
+    def _steps(self, number: int) -> list[list[TokenRow]]:
         """The steps of one window: its rows sorted by length, cut into steps, the steps
         shuffled.
         """
@@ -146,7 +146,12 @@ class PairRows:
     """
 
     def __init__(
-        self, pairs: Rows, *, pairs_per_step: int, pad: int = 0, rows_in_all: int | None = None
+        self,
+        pairs: ExampleSource,
+        *,
+        pairs_per_step: int,
+        pad: int = 0,
+        rows_in_all: int | None = None,
     ) -> None:
         self.pairs, self.pairs_per_step, self.pad, self.rows_in_all = (
             pairs,
@@ -176,12 +181,12 @@ class PairRows:
         self.position = state["position"]
 
 
-def token_rows(rows: Sequence[Row], pad: int = 0) -> Trajectories:
+def token_rows(rows: Sequence[TokenRow], pad: int = 0) -> Trajectories:
     """Rows of (ids, chosen) as one batch."""
     return from_rows([ids for ids, _ in rows], [own for _, own in rows], pad)
 
 
-def pair_rows(pairs: Sequence[tuple[Row, Row]], pad: int = 0) -> Pairs:
+def pair_rows(pairs: Sequence[tuple[TokenRow, TokenRow]], pad: int = 0) -> Pairs:
     """Pairs of (ids, chosen) rows as two sets of trajectories."""
     preferred, rejected = (token_rows([pair[side] for pair in pairs], pad) for side in (0, 1))
     return Pairs(preferred, rejected)
@@ -197,7 +202,12 @@ class JudgedRows:
     """
 
     def __init__(
-        self, rows: Rows, *, rows_per_step: int, pad: int = 0, rows_in_all: int | None = None
+        self,
+        rows: ExampleSource,
+        *,
+        rows_per_step: int,
+        pad: int = 0,
+        rows_in_all: int | None = None,
     ) -> None:
         self.rows, self.rows_per_step, self.pad, self.rows_in_all = (
             rows,

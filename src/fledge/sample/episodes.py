@@ -15,7 +15,7 @@ from fledge.sample.reward_scale import RewardScale
 from fledge.seeds import generator_for, seed_for
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.worlds.units import bounds_of, check_bounds, cut
+from fledge.worlds.units import bounds_of, check_bounds, cut_actions
 from fledge.worlds.world import Box, Step, World
 
 RECENT = 100  # episodes that the mean return is taken over
@@ -35,7 +35,9 @@ def cut_share(rows: Trajectories, world: World) -> dict[str, float]:
     """
     if not isinstance(world.action, Box) or not bool(rows.chosen.any()):
         return {}
-    return {"cut_actions": float(cut(rows.action, world.action)[rows.chosen].float().mean())}
+    return {
+        "cut_actions": float(cut_actions(rows.action, world.action)[rows.chosen].float().mean())
+    }
 
 
 def _held(after: Step, held: Tensor, before: Tensor) -> Step:

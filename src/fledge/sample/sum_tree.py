@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
 
@@ -34,7 +34,7 @@ class SumTree:
     def total(self) -> float:
         return float(self.nodes[1])
 
-    def set(self, place: Places, number: Numbers | float) -> None:
+    def set(self, place: Indices, number: Numbers | float) -> None:
         """What stands at these places from now on; where a place is named twice, the last counts.
         [N], [N]
         """
@@ -45,7 +45,7 @@ class SumTree:
             left = node << 1
             self.nodes[node] = self.nodes.take(left) + self.nodes.take(left + 1)
 
-    def find(self, mass: Numbers) -> Places:
+    def find(self, mass: Numbers) -> Indices:
         """Where the running sum over the numbers passes each mass, 0 ≤ mass < total: never at a
         number that is 0.  [N] -> [N]
         """

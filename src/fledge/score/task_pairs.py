@@ -15,7 +15,7 @@ from fledge.score.verifier import Verifier
 from fledge.seeds import generator_for
 from fledge.splits import HeldOut
 from fledge.tasks.named import Example, Task, draw_questions
-from fledge.text.packed import Pair, Row
+from fledge.text.packed import Pair, TokenRow
 from fledge.text.tokenizer import Tokenizer
 
 AT_A_TIME = 256  # prompts the model answers
@@ -93,6 +93,6 @@ class PairMaker:
         return pairs
 
 
-def make_row(completion: Completion) -> Row:
+def make_row(completion: Completion) -> TokenRow:
     ids = completion.prompt + completion.tokens
     return ids, [i >= len(completion.prompt) for i in range(len(ids))]

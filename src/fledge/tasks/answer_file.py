@@ -18,7 +18,7 @@ from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.rows.questions import read_question
 from fledge.tasks.examples import Answered, Example
-from fledge.tasks.rows import Admit, OfRows, PromptSides, Rows, list_usable
+from fledge.tasks.rows import Admit, ExampleRows, OfRows, PromptSides, list_usable
 from fledge.text.files import JsonLine, json_lines, open_bytes
 
 
@@ -27,7 +27,7 @@ class AnswerFileTask(OfRows, Answered):
     """Rows of a .jsonl with a prompt and the one right answer."""
 
     name: str
-    rows: Rows
+    rows: ExampleRows
 
 
 class LinesOnDisk(Sequence[Example]):

@@ -7,11 +7,11 @@ from fledge.rows.census import Census, Reading, Unusable
 from fledge.tasks.examples import Example, Task
 from fledge.text.chat import render
 from fledge.text.fitting import fit
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import Tokenizer
 
 
-def render_example(tokenizer: Tokenizer, example: Example) -> Row:
+def render_example(tokenizer: Tokenizer, example: Example) -> TokenRow:
     """Asked and answered. The example must have an answer."""
     assert example.answer is not None
     return render(
@@ -30,7 +30,7 @@ class TaskRow:
         self.task, self.tokenizer, self.context = task, tokenizer, context
         self.census = Census(task.name, reading)
 
-    def __call__(self, index: int) -> Row:
+    def __call__(self, index: int) -> TokenRow:
         example = self.task.example(index, "train")
         if example.answer is None:
             raise UserError(

@@ -87,7 +87,7 @@ class Task(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
-def draw(key: str, bits: int) -> int:
+def draw_integer(key: str, bits: int) -> int:
     """A uniform integer of at least `bits` bits that depends on `key` alone, so no generator has to
     be saved.
 

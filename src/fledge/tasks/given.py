@@ -25,7 +25,7 @@ from fledge.rows.census import Census, Reading
 from fledge.rows.questions import read_question
 from fledge.tasks.examples import Example, Verdict
 from fledge.tasks.own_judge import read_verdict
-from fledge.tasks.rows import Admit, OfRows, PromptSides, Rows, list_usable
+from fledge.tasks.rows import Admit, ExampleRows, OfRows, PromptSides, list_usable
 from fledge.text.files import JsonLine, json_lines
 from fledge.user_code import (
     FROM_PYTHON,
@@ -119,7 +119,7 @@ class FunctionTask(OfRows):
     """Prompts of a file, judged by a function."""
 
     name: str
-    rows: Rows
+    rows: ExampleRows
     reward: Reward
     path: Path  # of the function, for what is said of it
     takes_answer: bool

@@ -17,7 +17,7 @@ from fledge.errors import UserError
 from fledge.rows.census import Census, Reading
 from fledge.splits import SPLITS, Split
 from fledge.tasks.answer_file import AnswerFileTask, load_answer_file_task
-from fledge.tasks.examples import Example, Task, Verdict, draw
+from fledge.tasks.examples import Example, Task, Verdict, draw_integer
 from fledge.tasks.given import FunctionTask, GivenTask, find_given, load_function_task
 from fledge.tasks.judge_process import Limits
 from fledge.tasks.python_task import PythonTask, load_python_task
@@ -33,8 +33,17 @@ from fledge.tasks.words import (
 from fledge.user_code import FROM_PYTHON
 
 __all__ = [
-    "BUILT_IN", "Example", "Mixture", "Split", "Task", "Verdict", "check_task", "draw_questions",
-    "finite_rows", "list_censuses", "load_task",
+    "BUILT_IN",
+    "Example",
+    "Split",
+    "Task",
+    "TaskMixture",
+    "Verdict",
+    "check_task",
+    "draw_questions",
+    "finite_rows",
+    "list_censuses",
+    "load_task",
 ]  # fmt: skip
 
 BUILT_IN = ("reverse", "sort", "numbers", "add", "upper", "last")
@@ -44,7 +53,7 @@ _OF_ROWS = (AnswerFileTask, PythonTask, FunctionTask)
 
 
 @dataclass(frozen=True)
-class Mixture:
+class TaskMixture:
     """Several tasks in turn: among k examples in a row each task has one, in an order that depends
     on the seed.
 
@@ -73,7 +82,7 @@ class Mixture:
         turn, place = divmod(index, len(self.parts))
         waiting, uniform = (
             list(self.parts),
-            draw(f"{self.seed} mixture {split} {turn}", 8 * len(self.parts)),
+            draw_integer(f"{self.seed} mixture {split} {turn}", 8 * len(self.parts)),
         )
         for _ in range(place):
             uniform, choice = divmod(uniform, len(waiting))
@@ -148,7 +157,7 @@ def load_task(
             raise UserError(
                 f"the task {spec!r} names {part.name} twice: name each part of a mixture once."
             )
-    return parts[0] if len(parts) == 1 else Mixture(spec, parts, seed)
+    return parts[0] if len(parts) == 1 else TaskMixture(spec, parts, seed)
 
 
 def load_single_task(
@@ -183,7 +192,7 @@ def load_single_task(
 
 def list_censuses(task: Task) -> list[Census]:
     """The counts of the files that a task was read from, in their order; none of built-in tasks."""
-    if isinstance(task, Mixture):
+    if isinstance(task, TaskMixture):
         return [census for part in task.parts for census in list_censuses(part)]
     return [task.rows.census] if isinstance(task, _OF_ROWS) else []
 

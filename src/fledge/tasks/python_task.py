@@ -12,10 +12,10 @@ from fledge.seeds import seed_for
 from fledge.tasks.examples import Example, Verdict
 from fledge.tasks.judge_process import JudgeProcess, Limits
 from fledge.tasks.own_judge import OwnJudge
-from fledge.tasks.rows import Admit, OfRows, PromptSides, Rows, list_usable
+from fledge.tasks.rows import Admit, ExampleRows, OfRows, PromptSides, list_usable
 
 
-class Judge(Protocol):
+class JudgingFile(Protocol):
     """A file of the user's that lists prompts and judges completions, in this process or in one of
     its own.
     """
@@ -34,8 +34,8 @@ class PythonTask(OfRows):
     """
 
     name: str
-    rows: Rows
-    own: Judge
+    rows: ExampleRows
+    own: JudgingFile
     can_fail: bool
 
     def judge(self, examples: Sequence[Example], completions: Sequence[str]) -> list[Verdict]:
@@ -67,7 +67,7 @@ def load_python_task(
     else.
     """
     path = Path(name)
-    own: Judge
+    own: JudgingFile
     if limits is None:
         own = OwnJudge(path, seed_for(seed, "judge", path.name))
     else:

@@ -26,14 +26,14 @@ from fledge.splits import (
     prompt_key,
     split_of_digest,
 )
-from fledge.tasks.examples import Example, draw
+from fledge.tasks.examples import Example, draw_integer
 
 Admit = Callable[[Example], None]  # raises Unusable for an example that its user has no use for
 Entry = TypeVar("Entry")
 
 
 @dataclass
-class Rows:
+class ExampleRows:
     """`places` are those of each split's examples, which may be read only when they are asked
     for.
     """
@@ -56,7 +56,7 @@ class Rows:
             # Raw Philox words: their stream is fixed, whereas numpy may change how it shuffles from
             # version to version.
             words = np.random.Philox(
-                key=draw(f"{self.seed} rows {split} {turn}", 64) % 2**128
+                key=draw_integer(f"{self.seed} rows {split} {turn}", 64) % 2**128
             ).random_raw(len(places))
             # one pass of each split is enough
             self._orders = {k: v for k, v in self._orders.items() if k[0] != split}
@@ -67,7 +67,7 @@ class Rows:
 class OfRows:
     """What every task made of rows says of its examples."""
 
-    rows: Rows
+    rows: ExampleRows
 
     @property
     def note(self) -> str | None:
@@ -92,7 +92,9 @@ class PromptSides:
         self._sides.append(SPLITS.index(split_of_digest(digest)))
         self._digests.append(int.from_bytes(digest[:8], "big"))
 
-    def deal(self, name: str, examples: Sequence[Example], seed: int, census: Census) -> Rows:
+    def deal(
+        self, name: str, examples: Sequence[Example], seed: int, census: Census
+    ) -> ExampleRows:
         """The rows of the task `name`. examples: those of the prompts, in their order."""
         # Of 2⁶⁴ digests two of a million prompts are the same once in 40 million files.
         different = len(np.unique(np.frombuffer(self._digests, dtype=np.uint64)))
@@ -102,7 +104,9 @@ class PromptSides:
                 "for testing, and its test score says nothing about new prompts (give "
                 f"{FEWEST_TO_SPLIT} or more to hold some out)."
             )
-            return Rows(examples, dict.fromkeys(SPLITS, range(len(examples))), note, seed, census)
+            return ExampleRows(
+                examples, dict.fromkeys(SPLITS, range(len(examples))), note, seed, census
+            )
         sides = np.frombuffer(self._sides, dtype=np.uint8)  # [N]
         if len(np.unique(sides)) < len(SPLITS):  # of few prompts, which may all be held at once
             moved = divide(prompt_key(each.prompt) for each in examples)
@@ -112,7 +116,7 @@ class PromptSides:
         places: dict[Split, Sequence[int] | np.ndarray] = {
             split: np.flatnonzero(sides == i) for i, split in enumerate(SPLITS)
         }
-        return Rows(examples, places, None, seed, census)
+        return ExampleRows(examples, places, None, seed, census)
 
 
 def list_usable(

@@ -25,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fledge.splits import Split, checked, split_of
-from fledge.tasks.examples import Answered, Example, draw
+from fledge.tasks.examples import Answered, Example, draw_integer
 
 LETTERS = string.ascii_lowercase
 WORD_LENGTHS = (4, 8)
@@ -103,10 +103,11 @@ class WordTask(Answered):
         one held out).
         """
         key = f"{self.seed} {self.name} {checked(split)} {index}"
-        length = self.shortest + draw(key, 16) % (self.longest - self.shortest + 1)
+        length = self.shortest + draw_integer(key, 16) % (self.longest - self.shortest + 1)
         # log2(26) < 5
         tries = (
-            word_of(length, draw(f"{key} {attempt}", 5 * length)) for attempt in itertools.count()
+            word_of(length, draw_integer(f"{key} {attempt}", 5 * length))
+            for attempt in itertools.count()
         )
         word = next(word for word in tries if word_split(word) == split)
         return Example(f"{self.name}: {word}", WORD_TASKS[self.name](word), self.name)
@@ -133,13 +134,14 @@ class NumberTask(Answered):
         """
         rule = NUMBER_TASKS[self.name]
         key = f"{self.seed} {self.name} {checked(split)} {index}"
-        rest, lengths = draw(key, 16 * rule.count), []
+        rest, lengths = draw_integer(key, 16 * rule.count), []
         for _ in range(rule.count):
             rest, extra = divmod(rest, self.longest - self.shortest + 1)
             lengths.append(self.shortest + extra)
         bits = 4 * sum(lengths)  # log2(10) < 4
         tries = (
-            numbers_of(lengths, draw(f"{key} {attempt}", bits)) for attempt in itertools.count()
+            numbers_of(lengths, draw_integer(f"{key} {attempt}", bits))
+            for attempt in itertools.count()
         )
         numbers = next(n for n in tries if numbers_split(n) == split)
         return Example(

@@ -20,8 +20,8 @@ from fledge.splits import FEWEST_TO_SPLIT, SPLITS, Split, split_of_digest
 from fledge.text.documents import (
     AnyDocument,
     Document,
+    DocumentPart,
     LongDocument,
-    Part,
     data_files,
     read_documents,
 )
@@ -29,7 +29,7 @@ from fledge.text.folders import Links, Passed
 
 
 @dataclass(frozen=True)
-class Choice:
+class DocumentChoice:
     """Which of the documents found are wanted."""
 
     hidden: bool = False
@@ -44,11 +44,11 @@ class Corpus:
     files anew.
     """
 
-    def __init__(self, data: str, choice: Choice | None = None) -> None:
+    def __init__(self, data: str, choice: DocumentChoice | None = None) -> None:
         """Reads everything once. Raises UserError as `read_documents` does, or for files that
         change meanwhile.
         """
-        self.data, self.choice = data, choice or Choice()
+        self.data, self.choice = data, choice or DocumentChoice()
         self._files = self._state()
         self.passed = Passed()
         """What was not read."""
@@ -123,7 +123,7 @@ class Corpus:
             for split, first, last in zip(SPLITS, borders, borders[1:], strict=False):
                 start, stop = max(first - place, 0), min(last - place, length)
                 if start < stop:
-                    yield split, Part(document, start, stop)
+                    yield split, DocumentPart(document, start, stop)
             place += length
 
     def _choose_rule(self) -> Literal["hash", "cut"]:

@@ -52,7 +52,7 @@ class LongDocument:
 
 
 @dataclass(frozen=True)
-class Part:
+class DocumentPart:
     """The characters of a document from `start` until before `stop`."""
 
     whole: Document | LongDocument
@@ -78,7 +78,7 @@ class Part:
                 return
 
 
-AnyDocument = Document | LongDocument | Part
+AnyDocument = Document | LongDocument | DocumentPart
 
 
 def read_documents(

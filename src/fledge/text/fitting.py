@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fledge.rows.census import Census, Unusable
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 
 
-def fit(row: Row, context: int, census: Census) -> Row:
+def fit(row: TokenRow, context: int, census: Census) -> TokenRow:
     """The row, cut if it must be. Raises Unusable where it is too long and may not be cut, or where
     that leaves nothing.
     """
@@ -36,7 +36,7 @@ def fit(row: Row, context: int, census: Census) -> Row:
     return ids, own
 
 
-def fit_answers(rows: Sequence[Row], context: int, census: Census) -> list[Row]:
+def fit_answers(rows: Sequence[TokenRow], context: int, census: Census) -> list[TokenRow]:
     """One answer, or two to the same prompt, whose masks are on the answers: cut together. Raises
     Unusable as `fit` does.
     """

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
 from fledge.splits import FEWEST_TO_SPLIT, SPLITS, HeldOut, Split, divide, place_of, prompt_key
-from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, Row
+from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, TokenRow
 from fledge.text.tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -77,7 +77,7 @@ def take(rows: Sequence[T], places: Sequence[int]) -> Sequence[T]:
     return [rows[place] for place in places]
 
 
-def sort_by_length(rows: Sequence[Row]) -> Sequence[Row]:
+def sort_by_length(rows: Sequence[TokenRow]) -> Sequence[TokenRow]:
     """The shortest first."""
     return take(rows, sorted(range(len(rows)), key=lambda place: len(rows[place][0])))
 

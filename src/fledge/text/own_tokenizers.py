@@ -31,8 +31,8 @@ from fledge.text.tokenizer_file import (
     read_merges,
 )
 
-Kind = Literal["bytes", "characters", "bpe"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+TokenizerKind = Literal["bytes", "characters", "bpe"]
+KINDS: tuple[TokenizerKind, ...] = get_args(TokenizerKind)
 
 BYTE_VOCABULARY = len(SPECIAL) + 256
 """The special tokens and the 256 bytes: the vocabulary of the bytes kind, and the least one of the
@@ -244,7 +244,7 @@ def from_merges(merges: Sequence[Merge]) -> OwnTokenizer:
 
 
 def train_tokenizer(
-    kind: Kind,
+    kind: TokenizerKind,
     texts: Iterable[str],
     vocab_size: int | None = None,
     say: Callable[[str], None] | None = None,
@@ -287,7 +287,7 @@ def train_tokenizer(
     return tokenizer
 
 
-def from_file(file: str, kind: Kind) -> OwnTokenizer:
+def from_file(file: str, kind: TokenizerKind) -> OwnTokenizer:
     """Raises UserError, ValueError or KeyError for a file that is not one of that kind."""
     if kind == "bpe":
         return BpeTokenizer(file)

@@ -10,23 +10,23 @@ from typing import overload
 
 import numpy as np
 
-Row = tuple[list[int], list[bool]]  # token ids, and which of them are trained
-Pair = tuple[Row, Row]  # preferred, rejected
-JudgedRow = tuple[Row, bool]  # one answer, and whether it is wanted
+TokenRow = tuple[list[int], list[bool]]  # token ids, and which of them are trained
+Pair = tuple[TokenRow, TokenRow]  # preferred, rejected
+JudgedRow = tuple[TokenRow, bool]  # one answer, and whether it is wanted
 
 
-class PackedRows(Sequence[Row]):
+class PackedRows(Sequence[TokenRow]):
     """Rows by number; each access makes the lists of one row anew. `take` gives some of them over
     the same arrays.
     """
 
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
+    def __init__(self, rows: Iterable[TokenRow] = ()) -> None:
         self._ids, self._own = array("i"), bytearray()
         self._starts, self._ends = array("q"), array("q")
         for row in rows:
             self.append(row)
 
-    def append(self, row: Row) -> None:
+    def append(self, row: TokenRow) -> None:
         ids, own = row
         if len(ids) != len(own):
             raise ValueError(
@@ -41,10 +41,10 @@ class PackedRows(Sequence[Row]):
         return len(self._starts)
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> TokenRow: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: slice) -> list[TokenRow]: ...
+    def __getitem__(self, index: int | slice) -> TokenRow | list[TokenRow]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         start, end = self._starts[index], self._ends[index]

@@ -15,7 +15,7 @@ from fledge.rows.turns import mark_as_context
 from fledge.text.chat import Conversation, Message, render
 from fledge.text.files import json_rows
 from fledge.text.fitting import fit_answers
-from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, Row
+from fledge.text.packed import PackedAnswers, PackedPairs, PackedRows, TokenRow
 from fledge.text.rows import NO_LIMIT, read_each
 from fledge.text.tokenizer import Tokenizer
 
@@ -79,7 +79,7 @@ def is_judged(path: str | Path) -> bool:
     return first is not None and is_single(first[1])
 
 
-def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: str) -> Row:
+def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: str) -> TokenRow:
     """A prompt and its answer, of which the answer alone is marked."""
     said: Message = {"role": "assistant", "content": answer}
     return render(tokenizer, [*mark_as_context(prompt), said])

@@ -45,7 +45,7 @@ class SplitEntry(TypedDict):
     starts: FileEntry
 
 
-class Index(TypedDict):
+class ShardIndex(TypedDict):
     """What index.json says."""
 
     format: Literal[1]
@@ -55,12 +55,12 @@ class Index(TypedDict):
     splits: dict[Split, SplitEntry]
 
 
-def read_index(folder: Path) -> Index:
+def read_index(folder: Path) -> ShardIndex:
     """The index of a finished folder of shards. Raises UserError for a folder without one, or a
     broken one.
     """
     try:
-        return read_json(folder / "index.json", Index, mend=MEND)
+        return read_json(folder / "index.json", ShardIndex, mend=MEND)
     except FileNotFoundError:
         raise UserError(
             f"{folder} holds no finished token shards (it has no index.json): writing them was "
@@ -108,7 +108,7 @@ def gives_the_same(again: Path, damaged: Path) -> bool:
     )
 
 
-def _digests(index: Index) -> dict[str, str]:
+def _digests(index: ShardIndex) -> dict[str, str]:
     """File -> sha256."""
     files = [
         file for entry in index["splits"].values() for file in (*entry["shards"], entry["starts"])

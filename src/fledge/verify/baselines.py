@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fledge.exact.mdp import EnumeratedMDP, random_mdp
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 
 def estimates(mdp: EnumeratedMDP, logits: Tensor, baseline: float) -> Tensor:
@@ -55,7 +55,7 @@ def reward_to_go(mdp: EnumeratedMDP, logits: Tensor) -> Tensor:
     return torch.einsum("nt,ntsa->nsa", ahead - expected, mdp.step_scores(logits))
 
 
-def baseline_rows(processes: int = 100) -> list[Row]:
+def baseline_rows(processes: int = 100) -> list[TableRow]:
     """R6: the expected gradient with each baseline, and the order of the variances, on random
     processes of 3 states and 3 steps.
     """
@@ -75,11 +75,11 @@ def baseline_rows(processes: int = 100) -> list[Row]:
         excess = max(excess, measured["optimal"][1] / min(others) - 1)
     means = ", ".join(f"{name} {sum(of) / len(of):.2f}" for name, of in seen.items())
     return [
-        Row(
+        TableRow(
             "R6.1", "every baseline, 100 random MDPs", "unbiased (closed form)", worst, 1e-10,
             f"expected gradient is the exact one: largest relative error {worst:.1e}",
         ),
-        Row(
+        TableRow(
             "R6.2", "optimal baseline b* = E[‖g‖²r]/E[‖g‖²]",
             "lowest variance of the constant ones (closed form)",
             max(excess, 0.0), 1e-12,

@@ -21,7 +21,7 @@ from fledge.exact.problem import Problem
 
 
 @dataclass(frozen=True)
-class Answer:
+class SampledSequence:
     """One sampled sequence of L steps, ended by its stop symbol or its length."""
 
     reward: float  # on its last step
@@ -37,7 +37,9 @@ class Answer:
         return sum(self.kl[t:])
 
 
-Credit = Callable[[Sequence[Answer]], list[list[float]]]  # of one group of answers: c of every step
+Credit = Callable[
+    [Sequence[SampledSequence]], list[list[float]]
+]  # of one group of answers: c of every step
 
 
 def expected(
@@ -61,7 +63,7 @@ def expected(
     return torch.autograd.grad((weight * torch.where(mask, steps, 0.0)).sum(), table)[0]
 
 
-def every_answer(problem: Problem, fitted: Tensor, critic: Tensor | None) -> list[Answer]:
+def every_answer(problem: Problem, fitted: Tensor, critic: Tensor | None) -> list[SampledSequence]:
     """Of the language, in its order.  fitted [S, T]: log π now; critic [P]"""
     language = problem.language
     began = problem.step_log_prob(problem.logits)
@@ -73,7 +75,7 @@ def every_answer(problem: Problem, fitted: Tensor, critic: Tensor | None) -> lis
     for i, word in enumerate(language.sequences):
         n = len(word)
         made.append(
-            Answer(
+            SampledSequence(
                 float(problem.reward[i]),
                 (began - reference)[i, :n].tolist(),
                 (fitted - acting)[i, :n].exp().tolist(),
@@ -83,7 +85,7 @@ def every_answer(problem: Problem, fitted: Tensor, critic: Tensor | None) -> lis
     return made
 
 
-def tokens(group: Sequence[Answer]) -> int:
+def tokens(group: Sequence[SampledSequence]) -> int:
     return sum(answer.length for answer in group)
 
 
@@ -104,7 +106,7 @@ def clipped(advantage: float, ratio: float, low: float, high: float) -> float:
 
 
 def ppo(
-    group: Sequence[Answer],
+    group: Sequence[SampledSequence],
     *,
     gae_lambda: float = 1.0,
     whitened: bool = False,
@@ -144,7 +146,7 @@ def ppo(
 
 
 def group_advantage(
-    group: Sequence[Answer],
+    group: Sequence[SampledSequence],
     beta: float = 0.0,
     divided: bool = True,
     late: Callable[[int], float] = lambda length: 0.0,
@@ -163,7 +165,7 @@ def group_advantage(
 
 
 def grpo(
-    group: Sequence[Answer],
+    group: Sequence[SampledSequence],
     *,
     beta: float = 0.0,
     low: float = 0.2,
@@ -192,7 +194,7 @@ def grpo(
 dapo = partial(grpo, high=0.28, by_tokens=True, drop_equal=True)
 
 
-def gspo(group: Sequence[Answer]) -> list[list[float]]:
+def gspo(group: Sequence[SampledSequence]) -> list[list[float]]:
     """One ratio for a whole answer, the geometric mean of its steps' (Zheng et al. 2025, eqs. 5–7),
     within 1 − 3e-4 and 1 + 4e-4.
     """
@@ -203,7 +205,7 @@ def gspo(group: Sequence[Answer]) -> list[list[float]]:
     return made
 
 
-def cispo(group: Sequence[Answer]) -> list[list[float]]:
+def cispo(group: Sequence[SampledSequence]) -> list[list[float]]:
     """The ratio is a weight, held within 0 and 5, and every token keeps its gradient (MiniMax 2025,
     eqs. 4 and 5).
     """
@@ -217,7 +219,7 @@ def cispo(group: Sequence[Answer]) -> list[list[float]]:
     ]
 
 
-def spread_over_steps(weights: Callable[[Sequence[Answer]], list[float]]) -> Credit:
+def spread_over_steps(weights: Callable[[Sequence[SampledSequence]], list[float]]) -> Credit:
     """A weight for each answer is that of all its steps."""
     return lambda group: [
         [weight] * answer.length for weight, answer in zip(weights(group), group, strict=True)
@@ -225,7 +227,7 @@ def spread_over_steps(weights: Callable[[Sequence[Answer]], list[float]]) -> Cre
 
 
 def reward_weighted(
-    group: Sequence[Answer], temperature: float = 1.0, beta: float = 0.0
+    group: Sequence[SampledSequence], temperature: float = 1.0, beta: float = 0.0
 ) -> list[float]:
     """exp(r/τ) over their sum (Peters & Schaal 2007, eq. 8), the KL's price counted as reward."""
     mass = [math.exp((answer.reward - beta * sum(answer.kl)) / temperature) for answer in group]
@@ -233,7 +235,7 @@ def reward_weighted(
 
 
 def advantage_weighted(
-    group: Sequence[Answer], temperature: float = 1.0, cap: float = 20.0
+    group: Sequence[SampledSequence], temperature: float = 1.0, cap: float = 20.0
 ) -> list[float]:
     """min(exp((r − mean)/τ), cap), a mean over rows (Peng et al. 2019, algorithm 1)."""
     mean = sum(answer.reward for answer in group) / len(group)
@@ -242,25 +244,25 @@ def advantage_weighted(
     ]
 
 
-def weigh_right_answers(group: Sequence[Answer], threshold: float) -> list[float]:
+def weigh_right_answers(group: Sequence[SampledSequence], threshold: float) -> list[float]:
     """Those that earned the threshold, alike (Singh et al. 2024, eq. 5); none where none did."""
     right = [answer.reward >= threshold for answer in group]
     return [float(each) / max(1, sum(right)) for each in right]
 
 
-def weigh_by_reward(group: Sequence[Answer]) -> list[float]:
+def weigh_by_reward(group: Sequence[SampledSequence]) -> list[float]:
     """p(o=1|y) over its sum, the reward being that chance (Dayan & Hinton 1997, eq. 4)."""
     total = sum(answer.reward for answer in group)
     return [answer.reward / total if total else 0.0 for answer in group]
 
 
-def weigh_best_answers(group: Sequence[Answer]) -> list[float]:
+def weigh_best_answers(group: Sequence[SampledSequence]) -> list[float]:
     """The best of the group; equals share."""
     best = [answer.reward == max(other.reward for other in group) for answer in group]
     return [each / sum(best) for each in best]
 
 
-def online_dpo(group: Sequence[Answer], beta: float = 0.1) -> list[list[float]]:
+def online_dpo(group: Sequence[SampledSequence], beta: float = 0.1) -> list[list[float]]:
     """β·σ(−β·(log π/π_ref(best) − log π/π_ref(worst))) on the best, the same against the worst
     (Rafailov et al. 2023, eq. 7).
     """
@@ -272,7 +274,9 @@ def online_dpo(group: Sequence[Answer], beta: float = 0.1) -> list[list[float]]:
     return [[own] * answer.length for own, answer in zip(sign, group, strict=True)]
 
 
-def off_policy(group: Sequence[Answer], truncate_at: float, beta: float = 0.0) -> list[list[float]]:
+def off_policy(
+    group: Sequence[SampledSequence], truncate_at: float, beta: float = 0.0
+) -> list[list[float]]:
     """Σ_{s≥t} min(w_s, c)·r_s, w_s the product of the ratios up to s (Precup et al. 2000; Ionides
     2008); the mean over rows.
     """
@@ -287,7 +291,7 @@ def off_policy(group: Sequence[Answer], truncate_at: float, beta: float = 0.0) -
     return made
 
 
-def discounted(group: Sequence[Answer], gamma: float) -> list[list[float]]:
+def discounted(group: Sequence[SampledSequence], gamma: float) -> list[list[float]]:
     """γ^(steps from t to the reward)·r, as if every step were the first (Sutton & Barto 2018, §13.3
     without their γ^t).
     """

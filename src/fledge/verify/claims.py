@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.verify.laboratory import Hardware, Measured
-from fledge.verify.rows import Curve, Noise, Row
+from fledge.verify.rows import Noise, RowCurves, TableRow
 
 SCALED = "unbiased up to scale "
 # Scales that a reader knows by name: what the statement says beside the number.
@@ -122,7 +122,7 @@ def judge(
     hardware: Hardware,
     note: str = "",
     formula: Tensor | None = None,
-) -> Row:
+) -> TableRow:
     """The row of an estimator on sequences of up to `length` steps. Raises UserError for a claim of
     no known form.
 
@@ -148,7 +148,7 @@ def judge(
             'scale (G-1)/G", or "biased: " and why.'
         )
     said = statement(measured, length, hardware.tolerance)
-    return Row(
+    return TableRow(
         id,
         subject,
         claim or "no claim",
@@ -160,7 +160,7 @@ def judge(
     )
 
 
-def parity(subject: str, measured: Measured) -> Curve:
+def parity(subject: str, measured: Measured) -> RowCurves:
     """Every component of the expected gradient over that of the true one: an unbiased estimator
     lies on the diagonal.
     """
@@ -171,4 +171,4 @@ def parity(subject: str, measured: Measured) -> Curve:
         f"{measured.samples * measured.groups} "
         f"sample{'s' * (measured.samples * measured.groups > 1)} an update"
     )
-    return Curve(subject, "", "component of the true gradient", lines, caption)
+    return RowCurves(subject, "", "component of the true gradient", lines, caption)

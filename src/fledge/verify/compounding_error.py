@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fledge.verify.rows import Curve, Row
+from fledge.verify.rows import RowCurves, TableRow
 
 
 def cost(on_road: float, in_ditch: float, longest: int) -> Tensor:
@@ -55,7 +55,7 @@ def growth(costs: Tensor, shortest: int) -> float:
     return float((away * log_cost).sum() / away.square().sum())
 
 
-def imitation_rows(error: float = 1e-5, longest: int = 300) -> list[Row]:
+def imitation_rows(error: float = 1e-5, longest: int = 300) -> list[TableRow]:
     """R12: both exponents, and both theorems' bounds, for walks of up to N steps."""
     steps = torch.arange(1, longest + 1, dtype=torch.float64)
     cloned, told = cloning_cost(error, longest), dagger_cost(error, longest)
@@ -68,22 +68,22 @@ def imitation_rows(error: float = 1e-5, longest: int = 300) -> list[Row]:
         "cloning": (steps.tolist(), cloned.tolist()),
         "DAgger": (steps.tolist(), told.tolist()),
     }
-    curve = Curve(
+    curve = RowCurves(
         f"steps in the ditch, ε = {error:g}", "steps", "length of the walk", lines,
         "Cloning knows nothing of the ditch: an early error is paid for until the end.",
     )  # fmt: skip
     return [
-        Row(
+        TableRow(
             "R12.1", "behavioural cloning on the road", "cost grows as T² (closed form)",
             abs(squared - 2), 0.02,
             f"exponent {squared:.3f} for walks of {longest // 10} to {longest} steps",
             curves=(curve,),
         ),
-        Row(
+        TableRow(
             "R12.2", "DAgger on the road", "cost grows as T (closed form)", abs(straight - 1), 1e-6,
             f"exponent {straight:.6f} for walks of {longest // 10} to {longest} steps",
         ),
-        Row(
+        TableRow(
             "R12.3", "the bounds T²·ε and T·ε", "no walk costs more (closed form)",
             max(over, 0.0), 1e-9,
             f"the largest cost is {1 + over:.2f} of its bound",

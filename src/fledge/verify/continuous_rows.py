@@ -19,7 +19,7 @@ from fledge.models.control.squashed_actor import DeterministicActor, GaussianAct
 from fledge.models.control.twin_critic import TwinCritic
 from fledge.sample.replay import Transitions
 from fledge.stopwatch import Stopwatch
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 from fledge.verify.value_rows import (
     GAMMA,
     STATES,
@@ -66,7 +66,7 @@ def twin_slopes(
     return list(gradients), ((q[0] - target).abs() + (q[1] - target).abs()).detach() / 2
 
 
-def sac_row() -> Row:
+def sac_row() -> TableRow:
     """The density of a squashed normal by torch's own transformed distributions, in units of the
     bounds.
     """
@@ -134,7 +134,7 @@ def sac_row() -> Row:
         relative(algorithm.target_critic.network.parameters(), halfway),
         abs(figures["policy_loss"] - float(loss.detach())),
     )  # fmt: skip
-    return Row(
+    return TableRow(
         "Q5", "sac, one step",
         "critics to r + γ(min Q⁻ − α log π); the actor up min Q − α log π; α to its entropy",
         error, FLOAT32,
@@ -142,7 +142,7 @@ def sac_row() -> Row:
     )  # fmt: skip
 
 
-def td3_row() -> Row:
+def td3_row() -> TableRow:
     rows, random = real_transitions(), seeded(52)
     space = Choices((STATES,))
     actor = DeterministicActor(space, REACH, generator=random, widths=(8,))
@@ -203,7 +203,7 @@ def td3_row() -> Row:
         float(len(fits[0][1]) != 1),
         abs(figures["policy_loss"] - float(loss.detach())),
     )  # fmt: skip
-    return Row(
+    return TableRow(
         "Q6", "td3, two steps",
         "critics to r + γ min Q⁻(s′, π⁻ + noise) each time; the actor up Q₁ every second time",
         error, FLOAT32,
@@ -211,5 +211,5 @@ def td3_row() -> Row:
     )  # fmt: skip
 
 
-def continuous_rows() -> list[Row]:
+def continuous_rows() -> list[TableRow]:
     return [sac_row(), td3_row()]

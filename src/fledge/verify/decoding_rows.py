@@ -12,7 +12,7 @@ from fledge.engine.row import Row as Sampled
 from fledge.exact.enumerable import truncated
 from fledge.log_prob import Decoding, draw, log_prob, restrict
 from fledge.verify.laboratory import Hardware
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 RULES = {
     "temperature": {"temperature": 0.6},
@@ -34,7 +34,7 @@ def tables(hardware: Hardware, rows: int = 40, vocabulary: int = 6) -> torch.Ten
     return made.to(hardware.device, hardware.dtype)
 
 
-def rule_row(number: int, name: str, hardware: Hardware) -> Row:
+def rule_row(number: int, name: str, hardware: Hardware) -> TableRow:
     """The distribution by sorting and adding up, what the draw makes of evenly spaced numbers, and
     log-probability with its gradient.
     """
@@ -79,7 +79,7 @@ def rule_row(number: int, name: str, hardware: Hardware) -> Row:
         f"{drawn:.1e}"
     )
     figure = error if drawn <= bound else drawn
-    return Row(
+    return TableRow(
         f"D{number}",
         f"decoding, {name}",
         "is the rule by its definition",
@@ -89,7 +89,7 @@ def rule_row(number: int, name: str, hardware: Hardware) -> Row:
     )
 
 
-def penalty_row(hardware: Hardware) -> Row:
+def penalty_row(hardware: Hardware) -> TableRow:
     """What stands in the prompt or was said is divided by 1.5 where above 0, else multiplied
     (Keskar et al. 2019, §4.1).
     """
@@ -114,7 +114,7 @@ def penalty_row(hardware: Hardware) -> Row:
             float((measured - torch.tensor(exact, dtype=torch.float64).to(measured)).abs().max()),
         )
     statement = f"logits to {error:.1e}"
-    return Row(
+    return TableRow(
         "D6",
         "decoding, penalties and a bias",
         "are their definition",
@@ -124,7 +124,7 @@ def penalty_row(hardware: Hardware) -> Row:
     )
 
 
-def decoding_rows(hardware: Hardware) -> list[Row]:
+def decoding_rows(hardware: Hardware) -> list[TableRow]:
     return [
         *(rule_row(n, name, hardware) for n, name in enumerate(RULES, 1)),
         penalty_row(hardware),

@@ -38,13 +38,13 @@ from fledge.verify.estimators import (
     wrong_guess,
 )
 from fledge.verify.laboratory import Bench, Hardware, Make, Measured, measure
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 BETA = 0.7
 
 
 @dataclass(frozen=True)
-class Entry:
+class FamilyMember:
     subject: str
     make: Make
     claim: str | None = None
@@ -83,7 +83,7 @@ class Entry:
             hardware=hardware,
         )
 
-    def judge(self, id: str, measured: Measured, hardware: Hardware) -> Row:
+    def judge(self, id: str, measured: Measured, hardware: Hardware) -> TableRow:
         problem = self.problem()
         claim = self.claim or claim_of(self.make, Bench(problem, self.make, hardware).build())
         share = measured.effective
@@ -92,7 +92,7 @@ class Entry:
             id, self.subject, claim, measured, self.language.length, hardware, note, self.expected()
         )
 
-    def row(self, id: str, hardware: Hardware, updates: int) -> Row:
+    def row(self, id: str, hardware: Hardware, updates: int) -> TableRow:
         return self.judge(id, self.measure(hardware, updates), hardware)
 
 
@@ -108,94 +108,98 @@ EARLIER = "biased: what a sample is worth was settled before the first step"
 SAME_ROWS: dict[str, Any] = {"updates_per_step": 2, "epochs": 2}  # all rows in both steps
 
 # What is biased is held to its formula (verify/biases.py).
-FAMILY: tuple[Entry, ...] = (
-    Entry("reinforce, no baseline", reinforce("none"), UNBIASED),
-    Entry("reinforce, leave one out", reinforce("leave_one_out"), UNBIASED),
-    Entry("reinforce, leave one out, groups of 3", reinforce("leave_one_out"), UNBIASED, samples=3),
-    Entry("reinforce, group mean", reinforce("group"), SHRUNK),
-    Entry("reinforce, group mean, groups of 3", reinforce("group"), SHRUNK, samples=3),
-    Entry("reinforce, batch mean", reinforce("batch")),
-    Entry("reinforce, batch mean, two groups", reinforce("batch"), groups=2, language=TINY),
-    Entry("reinforce, no baseline, KL in the reward", reinforce("none"), UNBIASED, beta=BETA),
-    Entry(
+FAMILY: tuple[FamilyMember, ...] = (
+    FamilyMember("reinforce, no baseline", reinforce("none"), UNBIASED),
+    FamilyMember("reinforce, leave one out", reinforce("leave_one_out"), UNBIASED),
+    FamilyMember(
+        "reinforce, leave one out, groups of 3", reinforce("leave_one_out"), UNBIASED, samples=3
+    ),
+    FamilyMember("reinforce, group mean", reinforce("group"), SHRUNK),
+    FamilyMember("reinforce, group mean, groups of 3", reinforce("group"), SHRUNK, samples=3),
+    FamilyMember("reinforce, batch mean", reinforce("batch")),
+    FamilyMember("reinforce, batch mean, two groups", reinforce("batch"), groups=2, language=TINY),
+    FamilyMember(
+        "reinforce, no baseline, KL in the reward", reinforce("none"), UNBIASED, beta=BETA
+    ),
+    FamilyMember(
         "reinforce, leave one out, KL in the reward",
         reinforce("leave_one_out"),
         UNBIASED,
         beta=BETA,
     ),
-    Entry("reinforce, group mean, KL in the reward", reinforce("group"), SHRUNK, beta=BETA),
-    Entry(
+    FamilyMember("reinforce, group mean, KL in the reward", reinforce("group"), SHRUNK, beta=BETA),
+    FamilyMember(
         "reinforce, leave one out, KL, temperature ½",
         reinforce("leave_one_out"),
         UNBIASED,
         beta=BETA,
         temperature=0.5,
     ),
-    Entry(
+    FamilyMember(
         "reinforce, leave one out, groups of 8, sampled",
         reinforce("leave_one_out"),
         UNBIASED,
         samples=8,
         language=LARGE,
     ),
-    Entry("reinforce, constant baseline", reinforce("constant", baseline_value=2.0)),
-    Entry("reinforce, optimal baseline", reinforce("optimal"), samples=3),
-    Entry("reinforce, a wrong critic", reinforce_with_a_critic, UNBIASED),
-    Entry(
+    FamilyMember("reinforce, constant baseline", reinforce("constant", baseline_value=2.0)),
+    FamilyMember("reinforce, optimal baseline", reinforce("optimal"), samples=3),
+    FamilyMember("reinforce, a wrong critic", reinforce_with_a_critic, UNBIASED),
+    FamilyMember(
         "reinforce, discounted",
         reinforce("none", gamma=0.9),
         samples=1,
         formula=partial(biases.discounted, gamma=0.9),
     ),
-    Entry("rloo", partial(Reinforce, settings=RLOO)),
-    Entry("off-policy, weights per decision", OffPolicy, off_policy=True),
-    Entry("off-policy, weights per decision, KL", OffPolicy, off_policy=True, beta=BETA),
-    Entry(
+    FamilyMember("rloo", partial(Reinforce, settings=RLOO)),
+    FamilyMember("off-policy, weights per decision", OffPolicy, off_policy=True),
+    FamilyMember("off-policy, weights per decision, KL", OffPolicy, off_policy=True, beta=BETA),
+    FamilyMember(
         "off-policy, weights per trajectory",
         partial(OffPolicy, settings=OffPolicy.Settings(importance="trajectory")),
         off_policy=True,
     ),
-    Entry(
+    FamilyMember(
         "off-policy, a constant baseline, temperature ½",
         partial(OffPolicy, settings=OffPolicy.Settings(baseline_value=1.0)),
         off_policy=True,
         temperature=0.5,
     ),
-    Entry(
+    FamilyMember(
         "off-policy, weights end at 1",
         partial(OffPolicy, settings=OffPolicy.Settings(truncate_at=1.0)),
         off_policy=True,
         formula=partial(biases.off_policy, truncate_at=1.0),
     ),
-    Entry(
+    FamilyMember(
         "off-policy, weights end at 1, KL",
         partial(OffPolicy, settings=OffPolicy.Settings(truncate_at=1.0)),
         off_policy=True,
         beta=BETA,
         formula=partial(biases.off_policy, truncate_at=1.0, beta=BETA),
     ),
-    Entry(
+    FamilyMember(
         "off-policy, second step",
         partial(OffPolicy, settings=OffPolicy.Settings(epochs=2)),
         UNBIASED,
         off_policy=True,
         second_step=True,
     ),
-    Entry("ppo, first step, equal lengths", ppo, "unbiased up to scale 1/T", language=FIXED),
-    Entry(
+    FamilyMember("ppo, first step, equal lengths", ppo, "unbiased up to scale 1/T", language=FIXED),
+    FamilyMember(
         "ppo, first step, equal lengths, KL",
         ppo,
         "unbiased up to scale 1/T",
         language=FIXED,
         beta=BETA,
     ),
-    Entry(
+    FamilyMember(
         "ppo, first step, a wrong critic, λ = 1",
         partial(ppo, critic=FIXED),
         "unbiased up to scale 1/T",
         language=FIXED,
     ),
-    Entry(
+    FamilyMember(
         "ppo, first step, a wrong critic, λ = ½",
         partial(ppo, critic=FIXED, gae_lambda=0.5),
         BOOTSTRAPPED,
@@ -203,16 +207,18 @@ FAMILY: tuple[Entry, ...] = (
         formula=partial(biases.ppo, gae_lambda=0.5),
         critic=True,
     ),
-    Entry("ppo, first step, unequal lengths", ppo, BY_TOKENS, formula=biases.ppo),
-    Entry(
+    FamilyMember("ppo, first step, unequal lengths", ppo, BY_TOKENS, formula=biases.ppo),
+    FamilyMember(
         "ppo, first step, whitened",
         partial(ppo, whiten=True),
         WHITENED,
         language=FIXED,
         formula=partial(biases.ppo, whitened=True),
     ),
-    Entry("ppo, second step", partial(ppo, steps=2), CLIPPED, second_step=True, formula=biases.ppo),
-    Entry(
+    FamilyMember(
+        "ppo, second step", partial(ppo, steps=2), CLIPPED, second_step=True, formula=biases.ppo
+    ),
+    FamilyMember(
         "ppo, second step, a wrong critic, whitened, KL",
         partial(ppo, steps=2, critic=STOPPING, gae_lambda=0.5, whiten=True),
         CLIPPED,
@@ -221,55 +227,55 @@ FAMILY: tuple[Entry, ...] = (
         formula=partial(biases.ppo, gae_lambda=0.5, whitened=True, beta=BETA),
         critic=True,
     ),
-    Entry("grpo", GRPO, formula=biases.grpo),
-    Entry("grpo, KL", GRPO, beta=BETA, formula=partial(biases.grpo, beta=BETA)),
-    Entry("grpo, groups of 3", GRPO, samples=3, language=TINY, formula=biases.grpo),
-    Entry(
+    FamilyMember("grpo", GRPO, formula=biases.grpo),
+    FamilyMember("grpo, KL", GRPO, beta=BETA, formula=partial(biases.grpo, beta=BETA)),
+    FamilyMember("grpo, groups of 3", GRPO, samples=3, language=TINY, formula=biases.grpo),
+    FamilyMember(
         "grpo, second step, KL",
         partial(GRPO, settings=GRPO.Settings(**SAME_ROWS)),
         second_step=True,
         beta=BETA,
         formula=partial(biases.grpo, beta=BETA),
     ),
-    Entry("dr. grpo", partial(GRPO, settings=DR_GRPO)),
-    Entry("dr. grpo, KL", partial(GRPO, settings=DR_GRPO), beta=BETA),
-    Entry(
+    FamilyMember("dr. grpo", partial(GRPO, settings=DR_GRPO)),
+    FamilyMember("dr. grpo, KL", partial(GRPO, settings=DR_GRPO), beta=BETA),
+    FamilyMember(
         "dr. grpo, KL, temperature ½", partial(GRPO, settings=DR_GRPO), beta=BETA, temperature=0.5
     ),
-    Entry("dapo", partial(GRPO, settings=DAPO), formula=biases.dapo),
-    Entry(
+    FamilyMember("dapo", partial(GRPO, settings=DAPO), formula=biases.dapo),
+    FamilyMember(
         "dapo, second step",
         partial(GRPO, settings=DAPO.replace(**SAME_ROWS)),
         second_step=True,
         formula=biases.dapo,
     ),
-    Entry(
+    FamilyMember(
         "dapo, lengths punished",
         partial(GRPO, settings=DAPO.replace(length_buffer=2), length_limit=3),
         formula=partial(biases.dapo, late=biases.overlong(3, 2)),
     ),
-    Entry("gspo", partial(GRPO, settings=GSPO), formula=biases.gspo),
-    Entry(
+    FamilyMember("gspo", partial(GRPO, settings=GSPO), formula=biases.gspo),
+    FamilyMember(
         "gspo, second step",
         partial(GRPO, settings=GSPO.replace(**SAME_ROWS)),
         second_step=True,
         formula=biases.gspo,
     ),
-    Entry("cispo", partial(GRPO, settings=CISPO), formula=biases.cispo),
-    Entry(
+    FamilyMember("cispo", partial(GRPO, settings=CISPO), formula=biases.cispo),
+    FamilyMember(
         "cispo, second step",
         partial(GRPO, settings=CISPO.replace(**SAME_ROWS)),
         second_step=True,
         formula=biases.cispo,
     ),
-    Entry("control variate, a wrong guess", wrong_guess),
-    Entry("control variate, a wrong guess, KL", wrong_guess, beta=BETA),
-    Entry(
+    FamilyMember("control variate, a wrong guess", wrong_guess),
+    FamilyMember("control variate, a wrong guess, KL", wrong_guess, beta=BETA),
+    FamilyMember(
         "reward-weighted regression",
         RewardWeighted,
         formula=biases.spread_over_steps(biases.reward_weighted),
     ),
-    Entry(
+    FamilyMember(
         "reward-weighted regression, over the batch, KL",
         partial(
             RewardWeighted,
@@ -280,19 +286,19 @@ FAMILY: tuple[Entry, ...] = (
             partial(biases.reward_weighted, temperature=0.5, beta=BETA)
         ),
     ),
-    Entry(
+    FamilyMember(
         "reward-weighted regression, second step",
         partial(RewardWeighted, settings=RewardWeighted.Settings(**SAME_ROWS)),
         EARLIER,
         second_step=True,
         formula=biases.spread_over_steps(biases.reward_weighted),
     ),
-    Entry(
+    FamilyMember(
         "advantage-weighted regression",
         partial(RewardWeighted, settings=AWR),
         formula=biases.spread_over_steps(biases.advantage_weighted),
     ),
-    Entry(
+    FamilyMember(
         "advantage-weighted regression, weights end at 2",
         partial(RewardWeighted, settings=AWR.replace(reward_temperature=0.5, weight_cap=2.0)),
         samples=3,
@@ -301,13 +307,13 @@ FAMILY: tuple[Entry, ...] = (
             partial(biases.advantage_weighted, temperature=0.5, cap=2.0)
         ),
     ),
-    Entry(
+    FamilyMember(
         "em, the right ones kept",
         partial(ExpectationMaximisation, settings=ExpectationMaximisation.Settings(threshold=2.0)),
         samples=3,
         formula=biases.spread_over_steps(partial(biases.weigh_right_answers, threshold=2.0)),
     ),
-    Entry(
+    FamilyMember(
         "em, all in proportion to their reward",
         partial(
             ExpectationMaximisation, settings=ExpectationMaximisation.Settings(keep="posterior")
@@ -315,14 +321,14 @@ FAMILY: tuple[Entry, ...] = (
         language=FIXED,
         formula=biases.spread_over_steps(biases.weigh_by_reward),
     ),
-    Entry(
+    FamilyMember(
         "best of n",
         partial(ExpectationMaximisation, settings=BEST_OF_N),
         samples=3,
         formula=biases.spread_over_steps(biases.weigh_best_answers),
     ),
-    Entry("online dpo", OnlineDPO, PAIRED, beta=BETA, formula=biases.online_dpo),
-    Entry(
+    FamilyMember("online dpo", OnlineDPO, PAIRED, beta=BETA, formula=biases.online_dpo),
+    FamilyMember(
         "online dpo, groups of 3",
         OnlineDPO,
         PAIRED,
@@ -331,7 +337,7 @@ FAMILY: tuple[Entry, ...] = (
         beta=BETA,
         formula=biases.online_dpo,
     ),
-    Entry(
+    FamilyMember(
         "online dpo, temperature ½",
         OnlineDPO,
         PAIRED,
@@ -342,11 +348,11 @@ FAMILY: tuple[Entry, ...] = (
 )
 
 
-def own_entries(name: str, make: Any) -> tuple[Entry, ...]:
+def own_entries(name: str, make: Any) -> tuple[FamilyMember, ...]:
     """What is asked of an algorithm that nothing is known of: groups of two and three, and with the
     KL where it takes one.
     """
-    entries = [Entry(name, make), Entry(f"{name}, groups of 3", make, samples=3)]
+    entries = [FamilyMember(name, make), FamilyMember(f"{name}, groups of 3", make, samples=3)]
     if {"reference", "kl"} <= set(inspect.signature(make).parameters):
-        entries.append(Entry(f"{name}, with KL", make, beta=BETA))
+        entries.append(FamilyMember(f"{name}, with KL", make, beta=BETA))
     return tuple(entries)

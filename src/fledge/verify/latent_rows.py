@@ -26,7 +26,7 @@ from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
 from fledge.rows.points import Points, from_array
 from fledge.sample.points import Block
-from fledge.verify.rows import Curve, Row
+from fledge.verify.rows import RowCurves, TableRow
 
 ROUNDING, STEPS = 1e-9, 6
 POINTS, WIDTH, COMPONENTS = 40, 2, 3
@@ -56,7 +56,7 @@ def furthest(ours: GaussianMixture, exact: NormalMixture) -> float:
     return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
 
 
-def complete_data_row() -> Row:
+def complete_data_row() -> TableRow:
     x = draw_points(POINTS, WIDTH, 1)
     label = torch.arange(POINTS) % COMPONENTS
     points = Points(x, ("a", "b"), None, label, ("p", "q", "r"))
@@ -65,13 +65,13 @@ def complete_data_row() -> Row:
     share = torch.nn.functional.one_hot(label, COMPONENTS).double()
     assert em.model is not None
     error = furthest(em.model, complete_data_estimate(x, share, "full"))
-    return Row(
+    return TableRow(
         "G1", "complete-data likelihood", "known labels give the closed form", error, ROUNDING,
         f"weights, means and covariances of the formula to {error:.1e}",
     )  # fmt: skip
 
 
-def em_row(kind: Kind) -> Row:
+def em_row(kind: Kind) -> TableRow:
     """Six steps beside those of the book, each point by point."""
     x = draw_points(POINTS, WIDTH, 2)
     points = from_array(x)
@@ -89,12 +89,12 @@ def em_row(kind: Kind) -> Row:
         error = max(error, furthest(em.model, exact), abs(bounds[-1] - wanted))
     if any(b < a - 1e-12 for a, b in itertools.pairwise(bounds)):
         error = math.inf
-    curve = Curve(
+    curve = RowCurves(
         f"EM, {kind}", "nats a point", "step",
         {"log-likelihood": ([float(n) for n in range(STEPS)], bounds)},
         f"{bounds[0]:.3f} → {bounds[-1]:.3f}",
     )  # fmt: skip
-    return Row(
+    return TableRow(
         f"G2.{KINDS.index(kind) + 1}", f"mixture of normals by EM, {kind}",
         "every step is the formula's, and none falls",
         error, ROUNDING, f"{STEPS} steps to {error:.1e}, rising from {bounds[0]:.3f} to "
@@ -102,7 +102,7 @@ def em_row(kind: Kind) -> Row:
     )  # fmt: skip
 
 
-def bound_row() -> Row:
+def bound_row() -> TableRow:
     """ℓ = ELBO + KL over all 3⁶ ways to explain six points; with the E-step's q the bound of the
     sums, which EM keeps, is ℓ itself.
     """
@@ -120,14 +120,14 @@ def bound_row() -> Row:
     moments, density = em.expect(points, em.model)
     kept = expected_log_joint(em.model, moments, em.coordinates) + moments.entropy
     error = max(abs(elbo + kl - log_p), abs(density - log_p), abs(kept - log_p))
-    return Row(
+    return TableRow(
         "G3", "the bound", "log p(x) = ELBO + KL, and the E-step closes the gap", error, ROUNDING,
         f"{elbo:.3f} + {kl:.3f} = {log_p:.3f} over all {COMPONENTS**6} explanations, to "
         f"{error:.1e}",
     )  # fmt: skip
 
 
-def kmeans_row() -> Row:
+def kmeans_row() -> TableRow:
     """One step of k-means is one of EM with round normals of hardly any variance."""
     x = draw_points(POINTS, WIDTH, 5)
     first = x[:COMPONENTS].clone()
@@ -139,13 +139,13 @@ def kmeans_row() -> Row:
     algorithm.update(Block(from_array(x), 0, 1))
     assert algorithm.model is not None
     error = float((algorithm.model.mean - exact.mean).abs().max())
-    return Row(
+    return TableRow(
         "G17.1", "k-means", "EM in the limit of no variance", error, ROUNDING,
         f"centres after a step to {error:.1e}",
     )  # fmt: skip
 
 
-def categorical_row() -> Row:
+def categorical_row() -> TableRow:
     """One step beside Bayes' rule and counting, over every pair of values."""
     random = torch.Generator().manual_seed(6)
     chance = torch.rand(2, 2, 3, generator=random, dtype=torch.float64).softmax(2)  # [K, D, C]
@@ -168,13 +168,13 @@ def categorical_row() -> Row:
     wanted = (counts / shares[:, None, None]).flatten(1)
     error = float((algorithm.model.chance - wanted).abs().max())
     error = max(error, float((algorithm.model.weight - shares / often.sum()).abs().max()))
-    return Row(
+    return TableRow(
         "G17.2", "mixture of categoricals by EM", "a step is Bayes' rule and counting", error,
         ROUNDING, f"weights and chances to {error:.1e}",
     )  # fmt: skip
 
 
-def factor_row() -> Row:
+def factor_row() -> TableRow:
     """The bound of factor analysis beside the dense normal's log-density, step by step."""
     x = draw_points(POINTS, 4, 7)
     algorithm = FactorEM(FactorEM.Settings(factors=2))
@@ -191,7 +191,7 @@ def factor_row() -> Row:
         error = max(error, abs(bounds[-1] - wanted))
     if any(b < a - 1e-12 for a, b in itertools.pairwise(bounds)):
         error = math.inf
-    return Row(
+    return TableRow(
         "G17.3", "factor analysis by EM",
         "the bound is the dense normal's density, and never falls",
         error, ROUNDING, f"{STEPS} steps to {error:.1e}, rising from {bounds[0]:.3f} to "
@@ -199,24 +199,22 @@ def factor_row() -> Row:
     )  # fmt: skip
 
 
-def principal_row() -> Row:
+def principal_row() -> TableRow:
     """EM for probabilistic PCA ends at the eigenvalues' own answer."""
     x = draw_points(POINTS, 4, 8)
     algorithm = PrincipalEM(PrincipalEM.Settings(factors=2, tolerance=1e-13))
-    points = from_array(x)
-    for _ in range(3000):
+    points, elbo = from_array(x), -math.inf
+    while not algorithm.done:
         elbo = algorithm.update(Block(points, 0, 1))["elbo"]
-        if algorithm.done:
-            break
     apart = x - x.mean(0)
     error = abs(elbo - ppca_log_likelihood(apart.T @ apart / POINTS, 2))
-    return Row(
+    return TableRow(
         "G17.4", "probabilistic PCA by EM", "ends where the eigenvalues say, to 1e-6", error, 1e-6,
         f"{error:.1e} nats a point from the closed form",
     )  # fmt: skip
 
 
-def latent_rows() -> list[Row]:
+def latent_rows() -> list[TableRow]:
     return [
         complete_data_row(),
         *(em_row(kind) for kind in KINDS),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.distillation import Distillation
-from fledge.algorithms.preference.reward_model import RewardModel
+from fledge.algorithms.preference.reward_model import RewardModelling
 from fledge.divergence import jensen_shannon, reverse_kl
 from fledge.exact.problem import random_problem
 from fledge.learner import Learner, Schedule
@@ -31,7 +31,7 @@ from fledge.verify.preference_rows import (
     relative,
     sigmoid,
 )
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 from fledge.verify.table import TableNetwork, speak
 
 
@@ -52,7 +52,7 @@ class TableOfScores(nn.Module):
         ]
 
 
-def reward_model_row(hardware: Hardware) -> Row:
+def reward_model_row(hardware: Hardware) -> TableRow:
     """−log σ(r(y_w) − r(y_l) − margin): the score of each answer is pulled by σ of the gap that is
     missing (Ouyang et al. 2022, eq. 1).
     """
@@ -63,7 +63,7 @@ def reward_model_row(hardware: Hardware) -> Row:
     sides = [
         speak(LANGUAGE, words, LANGUAGE.vocabulary, nothing) for words in (PREFERRED, REJECTED)
     ]
-    algorithm = RewardModel(
+    algorithm = RewardModelling(
         model,  # pyright: ignore[reportArgumentType]
         learner,
         Stopwatch(),
@@ -87,7 +87,7 @@ def reward_model_row(hardware: Hardware) -> Row:
     }
     error = max(relative(ascent, wanted), compare_figures(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
-    return Row(
+    return TableRow(
         "L1",
         "reward model",
         "the gradient is that of its formula",
@@ -109,7 +109,7 @@ def _heap_order() -> list[tuple[int, ...]]:
 
 def distillation_row(
     id: str, name: str, kind: Callable[[Tensor, Tensor], Tensor], beta: float, hardware: Hardware
-) -> Row:
+) -> TableRow:
     """The mean over all steps of β·KL(T‖m) + (1 − β)·KL(S‖m), m = βT + (1 − β)S (Agarwal et al.
     2024, eq. 1); β = 0: KL(S‖T).
     """
@@ -134,7 +134,7 @@ def distillation_row(
     exact = -torch.autograd.grad(loss, student)[0]
     error = max(relative(ascent, exact), compare_figures(figures, {"loss": loss.item()}))
     statement = f"gradient and loss over all sequences to {error:.1e}"
-    return Row(
+    return TableRow(
         id,
         f"distillation, {name}",
         "the gradient is that of its formula",
@@ -144,7 +144,7 @@ def distillation_row(
     )
 
 
-def lesson_rows(hardware: Hardware) -> list[Row]:
+def lesson_rows(hardware: Hardware) -> list[TableRow]:
     return [
         reward_model_row(hardware),
         distillation_row("L2", "from the student's side", reverse_kl, 0.0, hardware),

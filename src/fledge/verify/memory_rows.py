@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fledge.sample.replay import Replay, Surprise, Transitions
 from fledge.trajectories import Trajectories
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 GAMMA = 0.8
 FLOAT32 = 1e-6  # relative: rewards are kept in float32
@@ -48,7 +48,7 @@ def sum_by_hand(batch: Trajectories, i: int, t: int, n: int) -> tuple[float, int
             return total, int(batch.obs[i, t + k]), GAMMA**k, bool(batch.terminated[i, here])
 
 
-def returns_row(id: str, n: int) -> Row:
+def returns_row(id: str, n: int) -> TableRow:
     """400 draws out of some thirty steps: every one is met, and is what the history says."""
     batch = history()
     memory = Replay(600, generator=torch.Generator().manual_seed(82))
@@ -69,14 +69,14 @@ def returns_row(id: str, n: int) -> Row:
         error = max(error, wrong)
     every = batch.obs[:, :-1][batch.chosen].tolist()
     figure = error if met == set(every) else math.inf
-    return Row(
+    return TableRow(
         id, f"replay, returns of {n} step{'s' * (n > 1)}", "every step that was chosen, as it came",
         figure, FLOAT32,
         f"{len(met)} of {len(every)} steps drawn, each the history's to {error:.1e}",
     )  # fmt: skip
 
 
-def surprise_row() -> Row:
+def surprise_row() -> TableRow:
     """Priorities of whole parts: of as many draws as there are parts, each step is drawn exactly as
     often as it has parts.
 
@@ -100,7 +100,7 @@ def surprise_row() -> Row:
     for gone, beta in ((0.0, 0.4), (0.5, 0.7), (1.0, 1.0), (1.25, 1.0)):
         again = memory.draw(sum(parts), GAMMA, gone=gone)
         error = max(error, measure_draws(again, numbers, parts, beta))
-    return Row(
+    return TableRow(
         "M3", "replay, by surprise", "as often as |δ|^α, as heavy as (N·P)^−β", error, FLOAT32,
         f"{len(numbers)} steps of {sum(parts)} parts, four draws: counts and weights to "
         f"{error:.1e}",
@@ -119,5 +119,5 @@ def measure_draws(drawn: Transitions, numbers: list[int], parts: list[int], beta
     return max(float(apart.abs().max()), float(counts != parts))
 
 
-def memory_rows() -> list[Row]:
+def memory_rows() -> list[TableRow]:
     return [returns_row("M1", 1), returns_row("M2", 3), surprise_row()]

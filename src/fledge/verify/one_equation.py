@@ -34,7 +34,7 @@ from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from fledge.verify.laboratory import Bench, Hardware, expected_gradient, measure
-from fledge.verify.rows import Curve, Row
+from fledge.verify.rows import RowCurves, TableRow
 from fledge.verify.student import fit_weighted
 from fledge.verify.table import TableNetwork, speak
 
@@ -47,7 +47,7 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def u1_maximum_likelihood(hardware: Hardware) -> Row:
+def u1_maximum_likelihood(hardware: Hardware) -> TableRow:
     """A data set in which every sequence stands up to four times: loss and gradient against H(data,
     p) by enumeration.
     """
@@ -78,7 +78,9 @@ def u1_maximum_likelihood(hardware: Hardware) -> Row:
         f"loss {figures[0]:.6f}, cross entropy {exact.item():.6f} nats per token; largest relative "
         f"error of loss and gradient {error:.1e}"
     )
-    return Row("U1", "maximum likelihood", "equals the cross entropy to 1e-6", error, 1e-6, said)
+    return TableRow(
+        "U1", "maximum likelihood", "equals the cross entropy to 1e-6", error, 1e-6, said
+    )
 
 
 def largest_fall(values: list[float]) -> float:
@@ -86,7 +88,7 @@ def largest_fall(values: list[float]) -> float:
     return max(0.0, max(a - b for a, b in pairwise(values)))
 
 
-def u2_posterior(hardware: Hardware) -> Row:
+def u2_posterior(hardware: Hardware) -> TableRow:
     """EM towards sequences judged right, every M-step taken to its end: it must leave the policy at
     the posterior.
 
@@ -122,7 +124,7 @@ def u2_posterior(hardware: Hardware) -> Row:
         apart = max(apart, kl(posterior, LANGUAGE.log_prob(read())).item())
         likelihoods.append(log_success(LANGUAGE.log_prob(read()), success).item())
     curve, said = _em_curve("EM for answers judged right, log p(o=1)", likelihoods)
-    return Row(
+    return TableRow(
         "U2.1", curve.title, "each step ends at the posterior, and log p never falls",
         max(apart, largest_fall(likelihoods)), FIT_BOUND,
         f"{said}; KL from the posterior at most {apart:.1e} nats", curves=(curve,),
@@ -136,7 +138,7 @@ def _speaker(logits: Tensor, hardware: Hardware) -> tuple[TokenPolicy, Callable[
     return policy, lambda: network.logits(LANGUAGE).detach().double().cpu()
 
 
-def u2_mixture(hardware: Hardware) -> Row:
+def u2_mixture(hardware: Hardware) -> TableRow:
     """Three normal distributions from a bad start, on 120 points drawn from three: the closed form
     alone, which no algorithm uses.
     """
@@ -153,13 +155,15 @@ def u2_mixture(hardware: Hardware) -> Row:
         mixture = mixture.em_step(x)
     curve, said = _em_curve("EM of a mixture of three normals, log p(x) per point", likelihoods)
     claim = "the log-likelihood never falls (closed form)"
-    return Row("U2.2", curve.title, claim, largest_fall(likelihoods), 1e-12, said, curves=(curve,))
+    return TableRow(
+        "U2.2", curve.title, claim, largest_fall(likelihoods), 1e-12, said, curves=(curve,)
+    )
 
 
-def _em_curve(subject: str, likelihoods: list[float]) -> tuple[Curve, str]:
+def _em_curve(subject: str, likelihoods: list[float]) -> tuple[RowCurves, str]:
     """The log-likelihood after every step, and the same in words."""
     steps = [float(step) for step in range(len(likelihoods))]
-    curve = Curve(
+    curve = RowCurves(
         subject, "nats", "EM step", {"log-likelihood": (steps, likelihoods)}, "EM: it never falls"
     )
     said = (
@@ -169,7 +173,7 @@ def _em_curve(subject: str, likelihoods: list[float]) -> tuple[Curve, str]:
     return curve, said
 
 
-def u3_policy_gradient(hardware: Hardware) -> Row:
+def u3_policy_gradient(hardware: Hardware) -> TableRow:
     measured = measure(
         partial(Reinforce, settings=Reinforce.Settings(baseline="none")),
         random_problem(LANGUAGE, seed=5),
@@ -180,13 +184,13 @@ def u3_policy_gradient(hardware: Hardware) -> Row:
         f"relative error {measured.relative_error:.1e} over all {len(LANGUAGE.sequences)} samples, "
         f"cosine {measured.cosine:.6f}"
     )
-    return Row(
+    return TableRow(
         "U3", "policy gradient", "REINFORCE's expected gradient is the exact one",
         measured.relative_error, hardware.tolerance, said
     )  # fmt: skip
 
 
-def u4_regularised_optimum(hardware: Hardware) -> Row:
+def u4_regularised_optimum(hardware: Hardware) -> TableRow:
     """Natural-gradient ascent along REINFORCE's expected gradient with the KL in its reward, each
     step by enumeration.
 
@@ -221,19 +225,19 @@ def u4_regularised_optimum(hardware: Hardware) -> Row:
 
 def _arrival(
     id: str, subject: str, claim: str, distances: list[float], bound: float, unit: str
-) -> Row:
+) -> TableRow:
     """KL to the closed form after every step, on its way to zero."""
     steps = [float(step) for step in range(len(distances))]
     heights = torch.tensor(distances, dtype=torch.float64).clamp(min=1e-16).log10().tolist()
-    curve = Curve(
+    curve = RowCurves(
         subject, "log₁₀ nats", unit, {"KL": (steps, heights)}, "KL divergence from the closed form"
     )
     figure = max(0.0, distances[-1])  # rounding may leave a KL just below zero
     said = f"KL from {distances[0]:.2f} to {figure:.1e} nats in {len(distances) - 1} steps"
-    return Row(id, subject, claim, figure, bound, said, curves=(curve,))
+    return TableRow(id, subject, claim, figure, bound, said, curves=(curve,))
 
 
-def u5_reward_augmented(hardware: Hardware) -> Row:
+def u5_reward_augmented(hardware: Hardware) -> TableRow:
     """q ∝ exp(r/τ) (Norouzi et al. 2016, eq. 5), fitted by weighted nll."""
     reward = random_problem(LANGUAGE, seed=9).reward
     _, distances = fit_weighted(LANGUAGE, (reward / 0.8).softmax(0), hardware)
@@ -247,7 +251,7 @@ def u5_reward_augmented(hardware: Hardware) -> Row:
     )
 
 
-def u5_label_smoothing(hardware: Hardware) -> Row:
+def u5_label_smoothing(hardware: Hardware) -> TableRow:
     """r = 1 for the label and 0 elsewhere: exp(r/τ) over V labels is smoothing by ε = V/(exp(1/τ) +
     V − 1) (Szegedy et al. 2016, §7).
     """
@@ -272,10 +276,10 @@ def u5_label_smoothing(hardware: Hardware) -> Row:
         f"τ = {tau} is ε = {epsilon:.4f}: loss and gradient of torch's smoothed cross entropy to "
         f"{error:.1e}"
     )
-    return Row("U5.2", "label smoothing", "nll under q ∝ exp(1{y=y*}/τ)", error, 1e-6, said)
+    return TableRow("U5.2", "label smoothing", "nll under q ∝ exp(1{y=y*}/τ)", error, 1e-6, said)
 
 
-def u5_reweighting(hardware: Hardware) -> Row:
+def u5_reweighting(hardware: Hardware) -> TableRow:
     """Data weighted by w: the fitted model is data·w, normalised; what the data never says is
     unlearnt.
     """
@@ -293,7 +297,7 @@ def u5_reweighting(hardware: Hardware) -> Row:
     )
 
 
-def u6_posterior_regularisation(hardware: Hardware) -> Row:
+def u6_posterior_regularisation(hardware: Hardware) -> TableRow:
     """At most 1.2 symbols on average, and the symbol 2 first in at most 3%: the projection, then a
     model fitted to it.
     """
@@ -310,7 +314,7 @@ def u6_posterior_regularisation(hardware: Hardware) -> Row:
     trace = [max(1e-16, abs(violation)) for violation in projection.trace]
     steps = [float(step) for step in range(len(trace))]
     heights = torch.tensor(trace, dtype=torch.float64).log10().tolist()
-    curve = Curve(
+    curve = RowCurves(
         "posterior regularisation", "log₁₀", "dual step", {"violation": (steps, heights)},
         "largest |E_q[φ] − b| of the ascent"
     )  # fmt: skip
@@ -320,7 +324,7 @@ def u6_posterior_regularisation(hardware: Hardware) -> Row:
         f"{projection.multiplier[1]:.2f}; violation, slackness and KL of the fitted model at most "
         f"{figure:.1e}"
     )
-    return Row(
+    return TableRow(
         "U6",
         "posterior regularisation",
         "q ∝ p·exp(−λφ) meets E[φ] ≤ b",
@@ -331,7 +335,7 @@ def u6_posterior_regularisation(hardware: Hardware) -> Row:
     )
 
 
-def u7_distillation(hardware: Hardware) -> Row:
+def u7_distillation(hardware: Hardware) -> TableRow:
     """A student of the teacher's own capacity, taught on every sequence."""
     lesson = random_problem(LANGUAGE, seed=13)
     (teacher, _), (student, read) = (
@@ -356,7 +360,7 @@ def u7_distillation(hardware: Hardware) -> Row:
     )
 
 
-ONE_EQUATION: tuple[Callable[[Hardware], Row], ...] = (
+ONE_EQUATION: tuple[Callable[[Hardware], TableRow], ...] = (
     u1_maximum_likelihood,
     u2_posterior,
     u2_mixture,

@@ -24,7 +24,7 @@ from fledge.trajectories import Trajectories
 from fledge.user_code import call, load_module
 from fledge.verify.family import own_entries
 from fledge.verify.laboratory import Hardware, Make
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 
 WANTED = "a class with update(batch), or a function loss(logp, batch) that returns a tensor [B, T]"
 
@@ -67,7 +67,7 @@ class OwnLoss:
 
 def own_rows(
     path: Path, hardware: Hardware, updates: int, given: Mapping[str, Any] = MappingProxyType({})
-) -> list[tuple[str, Callable[[], Row]]]:
+) -> list[tuple[str, Callable[[], TableRow]]]:
     """The rows to measure, by name. given: settings, for each algorithm that has them. Raises
     UserError for a file that cannot be read, is wrong, or brings nothing to verify.
 
@@ -119,7 +119,7 @@ def _load(path: Path, place: Path, written: int) -> ModuleType:
     return load_module(path)
 
 
-def own_row(path: Path, name: str, measure: Callable[[], Row]) -> Row:
+def own_row(path: Path, name: str, measure: Callable[[], TableRow]) -> TableRow:
     """Raises UserError where it goes wrong, a loss that is no number among it: here that is the
     file's mistake.
     """

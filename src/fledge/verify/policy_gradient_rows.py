@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.verify.baselines import mean_and_variance
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 from fledge.weigh import gae, importance_weights, reward_to_go
 
 LAMBDAS = (0.0, 0.5, 0.95, 1.0)
@@ -94,7 +94,7 @@ def bootstrapped_gradient(mdp: EnumeratedMDP, logits: Tensor, values: Tensor, la
     return total
 
 
-def policy_gradient_rows(processes: int = 100) -> list[Row]:
+def policy_gradient_rows(processes: int = 100) -> list[TableRow]:
     """R7 and R9: largest relative errors of the expected gradient on random processes of 3 states
     and 4 steps.
     """
@@ -147,10 +147,10 @@ def policy_gradient_rows(processes: int = 100) -> list[Row]:
     ]
     return [
         *(
-            Row(id, subject, "unbiased", worst[name], 1e-10, said[name])
+            TableRow(id, subject, "unbiased", worst[name], 1e-10, said[name])
             for id, subject, name in unbiased
         ),
-        Row(
+        TableRow(
             "R9.4", "actor–critic, wrong critic, GAE with λ = 0.5",
             "biased: a wrong critic stands in for rewards",
             worst["bootstrapped"], 1e-10,

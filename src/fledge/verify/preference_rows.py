@@ -23,7 +23,7 @@ from fledge.exact.enumerable import Language, optimum
 from fledge.exact.problem import Problem, random_problem
 from fledge.trajectories import Pairs
 from fledge.verify.laboratory import Bench, Hardware, Make
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 from fledge.verify.table import speak
 
 LANGUAGE = Language(3, 2, stop=0)  # 7 sequences of one or two symbols
@@ -124,7 +124,9 @@ def pairs_of(
     return WeighedPairs(upper, lower, weight.to(nothing))
 
 
-def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: Hardware) -> Row:
+def pair_row(
+    id: str, subject: str, make: Make, formula: PairFormula, hardware: Hardware
+) -> TableRow:
     """One update on four pairs: gradient, loss and the figures of pairs."""
     problem = random_problem(LANGUAGE, seed=21, beta=BETA)
     bench, said = Bench(problem, make, hardware), answers(problem)
@@ -144,14 +146,14 @@ def pair_row(id: str, subject: str, make: Make, formula: PairFormula, hardware: 
     }
     error = max(relative(ascent, pull(problem, coefficient)), compare_figures(figures, exact))
     statement = f"gradient, loss and figures of four pairs to {error:.1e}"
-    return Row(
+    return TableRow(
         id, subject, "the gradient is that of its formula", error, hardware.tolerance, statement
     )
 
 
 def rest_row(
     id: str, subject: str, make: Make, worth: Tensor, share: Tensor, hardware: Hardware
-) -> Row:
+) -> TableRow:
     """All pairs there are, each as often as it is preferred, in a policy at π_ref·exp(worth/β)/Z:
     nothing is left that pulls.
 
@@ -169,10 +171,10 @@ def rest_row(
     statement = (
         f"at π_ref·exp(·/β)/Z a gradient of {figure:.1e} is left, over all {len(every)} pairs"
     )
-    return Row(id, subject, "rests at its optimum", figure, hardware.tolerance, statement)
+    return TableRow(id, subject, "rests at its optimum", figure, hardware.tolerance, statement)
 
 
-def kto_row(hardware: Hardware) -> Row:
+def kto_row(hardware: Hardware) -> TableRow:
     """λ·(1 − σ(±β(r − z₀))) with z₀ the mean log π/π_ref, no less than 0 (Ethayarajh et al. 2024,
     eq. 8; all prompts are one).
     """
@@ -213,12 +215,12 @@ def kto_row(hardware: Hardware) -> Row:
     statement = (
         f"gradient, loss, reference point {anchor:.3f} and figures of five verdicts to {error:.1e}"
     )
-    return Row(
+    return TableRow(
         "P5", "kto", "the gradient is that of its formula", error, hardware.tolerance, statement
     )
 
 
-def preference_rows(hardware: Hardware) -> list[Row]:
+def preference_rows(hardware: Hardware) -> list[TableRow]:
     reward = random_problem(LANGUAGE, seed=22).reward
     preferred = torch.sigmoid(reward[:, None] - reward)  # Bradley–Terry, [S, S]
     return [

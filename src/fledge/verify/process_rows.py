@@ -24,7 +24,7 @@ from fledge.exact.mdp import EnumeratedMDP, random_mdp
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 from fledge.verify.value_rows import record_gradients, relative, seeded
 from fledge.worlds.world import Choices
 
@@ -87,7 +87,7 @@ def expected_steps(mdp: EnumeratedMDP, logits: Tensor, values: Tensor) -> tuple[
     return actor, critic
 
 
-def update_row(id: str, subject: str, make: Callable[..., Any]) -> Row:
+def update_row(id: str, subject: str, make: Callable[..., Any]) -> TableRow:
     mdp, logits = random_mdp(STATES, ACTIONS, STEPS, 1.0, seed=61)
     values = torch.randn(STEPS + 1, STATES, dtype=torch.float64, generator=seeded(62))
     chance = mdp.prob(logits)
@@ -101,7 +101,7 @@ def update_row(id: str, subject: str, make: Callable[..., Any]) -> Row:
     wanted = expected_steps(mdp, logits, values)
     error = max(relative([actor], wanted[:1]), relative([critic], wanted[1:]))
     said = f"actor, entropy bonus and critic over all {len(chance)} trajectories to {error:.1e}"
-    return Row(id, subject, "the mean update is its formula's", error, 1e-10, said)
+    return TableRow(id, subject, "the mean update is its formula's", error, 1e-10, said)
 
 
 def ppo_of_steps(tables: Tables, learner: Any, stopwatch: Stopwatch) -> PPO:
@@ -113,7 +113,7 @@ def ppo_of_steps(tables: Tables, learner: Any, stopwatch: Stopwatch) -> PPO:
     return PPO(tables, learner, stopwatch, settings, generator=seeded(63))
 
 
-def natural_row(id: str, subject: str, trust_region: bool) -> Row:
+def natural_row(id: str, subject: str, trust_region: bool) -> TableRow:
     """The table of a softmax: F has a block d(s)·(diag π − π πᵀ) for each state, and the step
     solves (F + δ·1)x = ∇J.
     """
@@ -180,10 +180,10 @@ def natural_row(id: str, subject: str, trust_region: bool) -> Row:
     )
     claim = "as far along F⁻¹∇J as the KL may be" if trust_region else "goes along F⁻¹∇J"
     said = f"step, gain {gain:.3f} and KL {kl:.4f} by a linear system, to {error:.1e}"
-    return Row(id, subject, claim, error, 1e-5, said)
+    return TableRow(id, subject, claim, error, 1e-5, said)
 
 
-def process_rows() -> list[Row]:
+def process_rows() -> list[TableRow]:
     settings = {
         "gamma": 1.0,
         "gae_lambda": LAMBDA,

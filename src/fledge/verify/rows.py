@@ -10,7 +10,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Curve:
+class RowCurves:
     """A picture of how a row's figure came about: lines by name, each as (x, y) with x
     ascending.
     """
@@ -34,7 +34,7 @@ class Noise:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """`holds` says whether the figure is at most `bound`; without a bound there is nothing to
     break.
     """
@@ -46,7 +46,7 @@ class Row:
     bound: float | None
     statement: str  # the figure in words
     noise: Noise | None = None
-    curves: tuple[Curve, ...] = field(default=())
+    curves: tuple[RowCurves, ...] = field(default=())
 
     @property
     def holds(self) -> bool:

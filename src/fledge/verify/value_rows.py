@@ -21,7 +21,7 @@ from fledge.optimizers import Recorder
 from fledge.sample.replay import Transitions
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
 from fledge.worlds.world import Choices
 
 STATES, ACTIONS, GAMMA = 3, 2, 0.9
@@ -114,7 +114,7 @@ def make_batch() -> Trajectories:
     return Trajectories(obs, obs[:, 1:], ~no, torch.zeros(1, 1), no, no)
 
 
-def dqn_rows() -> Iterator[Row]:
+def dqn_rows() -> Iterator[TableRow]:
     weight = torch.rand(STATES * ACTIONS * STATES, dtype=torch.float64, generator=seeded(32)) + 0.5
     rows, chance = every_transition(weight)
     backups, steps, following = 0.0, 0.0, 0.0
@@ -169,18 +169,18 @@ def dqn_rows() -> Iterator[Row]:
         unmoved = torch.equal(lagging.table, old)
         algorithm.update(make_batch())  # the second step, after which θ⁻ is θ
         following = max(following, float(not unmoved), relative([lagging.table], [q]))
-    yield Row(
+    yield TableRow(
         "Q1", "dqn, its target, double and not",
         "on average Bellman's optimal backup of the lagging table",
         backups, 1e-10,
         f"largest difference over all states and actions {backups:.1e}",
     )  # fmt: skip
-    yield Row(
+    yield TableRow(
         "Q2", "dqn, its step", "Huber's slope of every error, times its importance weight",
         steps, 1e-10,
         f"gradient, errors and figures over all {len(rows)} transitions to {steps:.1e}",
     )  # fmt: skip
-    yield Row(
+    yield TableRow(
         "Q3", "dqn, the lagging table", "stays for `target_every` steps, then is the table",
         following, 1e-12,
         f"largest difference {following:.1e}",
@@ -202,7 +202,7 @@ def make_quarters() -> Trajectories:
     return Trajectories(torch.stack([s, n], 1), a[:, None], yes, reward, no, yes)
 
 
-def tabular_row() -> Row:
+def tabular_row() -> TableRow:
     """The mean of the targets from states that are taught to states that are not: Bellman's backup
     for each method's worth.
     """
@@ -237,11 +237,11 @@ def tabular_row() -> Row:
                 future = sum(worth[int(batch.obs[i, 1]) - 2] for i in own) / len(own)
                 error = max(error, abs(float(table.q[s, a]) - (s + 2 * a + 0.5 + GAMMA * future)))
         error = max(error, relative([table.q[2:]], [known]))
-    return Row(
+    return TableRow(
         "Q4", f"{', '.join(worths)}", "the mean of all targets is Bellman's backup", error, 1e-12,
         f"largest difference over states and actions {error:.1e}",
     )  # fmt: skip
 
 
-def value_rows() -> list[Row]:
+def value_rows() -> list[TableRow]:
     return [*dqn_rows(), tabular_row()]

@@ -27,9 +27,8 @@ from fledge.user_code import look_in_current_folder, tell_as
 from fledge.worlds.gym_copies import InProcesses, InTurn, describe_failure
 from fledge.worlds.gym_spaces import translate_actions, translate_observations
 from fledge.worlds.gym_state import bring_back, is_known, state_of
-from fledge.worlds.make import file_of
 from fledge.worlds.mujoco_batch import hide_warnings
-from fledge.worlds.own import Maker, load_from_file, make_own
+from fledge.worlds.own import WorldMaker, load_from_file, make_own, split_file_name
 from fledge.worlds.world import Choices, Step
 
 # Which of our extras brings what an environment lacks, by the beginning of its class's module.
@@ -51,7 +50,7 @@ def seeds_of(seed: int, copies: int, begun: int = 0) -> list[int]:
 
 
 def make_environment(
-    name: str, pictures: bool = False, maker: Maker | None = None
+    name: str, pictures: bool = False, maker: WorldMaker | None = None
 ) -> gymnasium.Env:
     """One environment: gymnasium's `name`, a file's `./mine.py:World`, or what `maker` makes.
     `pictures`: it can be drawn, as RGB.
@@ -60,7 +59,7 @@ def make_environment(
     of `gymnasium.spaces.flatten`. Raises UserError for a missing extra or one that fails to start;
     what gymnasium raises for an unknown name travels.
     """
-    in_file = file_of(name)
+    in_file = split_file_name(name)
     if maker is None and in_file is not None:
         maker = load_from_file(*in_file)
     environment = (
@@ -140,7 +139,7 @@ class GymWorld:
         *,
         processes: bool = False,
         pictures: bool = False,
-        maker: Maker | None = None,
+        maker: WorldMaker | None = None,
     ) -> None:
         """processes: a process for each copy, for environments whose step takes more than half a
         millisecond. pictures: for `picture`.

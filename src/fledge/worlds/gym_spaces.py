@@ -12,11 +12,11 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.worlds.world import SMALLEST_PICTURE, Box, Choices, Space
 
-Show = Callable[[np.ndarray], Tensor]  # as gymnasium has it [n, …] -> [n, *O]
-Tell = Callable[[Tensor], np.ndarray]  # [n, *A] -> as gymnasium wants it [n, …]
+ShowObservation = Callable[[np.ndarray], Tensor]  # as gymnasium has it [n, …] -> [n, *O]
+TellAction = Callable[[Tensor], np.ndarray]  # [n, *A] -> as gymnasium wants it [n, …]
 
 
-def translate_observations(space: spaces.Space, name: str) -> tuple[Space, Show]:
+def translate_observations(space: spaces.Space, name: str) -> tuple[Space, ShowObservation]:
     """What a world shows. Numbers come as float32 and choices as int64 from 0; pictures stay uint8
     and come as [C, H, W].
 
@@ -44,7 +44,7 @@ def translate_observations(space: spaces.Space, name: str) -> tuple[Space, Show]
     )
 
 
-def translate_actions(space: spaces.Space, name: str) -> tuple[Space, Tell]:
+def translate_actions(space: spaces.Space, name: str) -> tuple[Space, TellAction]:
     """What a world is told. An action of numbers is cut to the world's bounds on its way, and only
     there: the trainer keeps its own.
 
@@ -101,7 +101,7 @@ def _box(space: spaces.Box) -> Box:
     )
 
 
-def _board(space: spaces.Box) -> tuple[Space, Show]:
+def _board(space: spaces.Box) -> tuple[Space, ShowObservation]:
     """A board, or a picture of few pixels, as one row of numbers from 0 to 1.  [n, H, W, …] -> [n,
     H·W·…]
     """
@@ -114,7 +114,7 @@ def _board(space: spaces.Box) -> tuple[Space, Show]:
     return Box(torch.zeros(len(low)), torch.ones(len(low))), show
 
 
-def _pictures(space: spaces.Box) -> tuple[Space, Show]:
+def _pictures(space: spaces.Box) -> tuple[Space, ShowObservation]:
     """[H, W] and [H, W, C] with 1, 3 or 4 colours as [C, H, W]; frames that lie one behind the
     other are so already.
     """

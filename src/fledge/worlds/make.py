@@ -21,7 +21,7 @@ from fledge.worlds.words_world import WordsWorld
 from fledge.worlds.world import World
 
 if TYPE_CHECKING:
-    from fledge.worlds.own import Maker
+    from fledge.worlds.own import WorldMaker
 
 GRID_GAMMA, GRID_STEPS = 0.99, 200  # of a gridworld made by its name
 
@@ -71,15 +71,7 @@ def name_of(given: Any) -> str:
     return f"{FROM_PYTHON}{kind.__module__}.{kind.__qualname__}"
 
 
-def file_of(name: str) -> tuple[Path, str] | None:
-    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other
-    name.
-    """
-    path, colon, wanted = name.rpartition(":")
-    return (Path(path), wanted) if colon and path.endswith(".py") else None
-
-
-def make_world(given: str | Maker, copies: int, *, processes: bool = False) -> World:
+def make_world(given: str | WorldMaker, copies: int, *, processes: bool = False) -> World:
     """`copies` of a world by its name: "CartPole-v1", "Hopper-v5", "ALE/Pong-v5", "gridworld",
     "words:reverse", "my_module:Mine-v0", "./mine.py:World"; or of your own environment of
     gymnasium: its class, a function that makes one, or one that is copied.

@@ -20,10 +20,18 @@ from fledge.worlds.gym_copies import describe_failure
 
 # What makes an environment, or one that is copied for every copy of the world. A factory may take
 # `render_mode`.
-Maker = Callable[..., gymnasium.Env] | gymnasium.Env
+WorldMaker = Callable[..., gymnasium.Env] | gymnasium.Env
 
 
-def load_from_file(path: Path, wanted: str) -> Maker:
+def split_file_name(name: str) -> tuple[Path, str] | None:
+    """The file and what is asked of it, of a name such as `./mine.py:World`; None for any other
+    name.
+    """
+    path, colon, wanted = name.rpartition(":")
+    return (Path(path), wanted) if colon and path.endswith(".py") else None
+
+
+def load_from_file(path: Path, wanted: str) -> WorldMaker:
     """Raises UserError for a file that cannot be read or raises, and one that has no such
     environment in it.
     """
@@ -57,7 +65,7 @@ def _is_own_class(held: Any, module: ModuleType) -> bool:
     )
 
 
-def make_own(maker: Maker, name: str, pictures: bool = False) -> gymnasium.Env:
+def make_own(maker: WorldMaker, name: str, pictures: bool = False) -> gymnasium.Env:
     """One environment. `pictures`: drawn as RGB, where the factory takes a `render_mode`.
 
     Raises UserError where the factory raises, makes something else, or an instance cannot be

@@ -74,7 +74,7 @@ def check_bounds(saved: Tensor | None, now: Tensor | None, name: str) -> None:
         )
 
 
-def cut(action: Tensor, space: Box) -> Tensor:
+def cut_actions(action: Tensor, space: Box) -> Tensor:
     """Whether any part lies outside of the bounds: a world moves it there on its way.  [B, T, *A]
     -> [B, T] bool
     """

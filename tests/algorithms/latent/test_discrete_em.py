@@ -56,7 +56,7 @@ def test_one_step_is_weighted_counting() -> None:
     first = draw_mixture(2)
     x, _ = first.sample(50, torch.Generator().manual_seed(0))
     start = draw_mixture(3)
-    em = DiscreteEM(DiscreteEM.Settings(k=2, smoothing=0))
+    em = DiscreteEM(DiscreteEM.Settings(k="2", smoothing=0))
     points = Points(x, ("p", "q", "r"), levels=LEVELS)
     em.begin(points, start)
     elbo = em.update(Block(points, 0, 1))["elbo"]
@@ -84,7 +84,7 @@ def test_em_never_falls(seed: int, N: int, K: int, smoothing: float) -> None:
     x[random.random((N, 3)) < 0.1] = np.nan
     x[0] = 0
     points = as_levels(from_array(torch.from_numpy(x)))
-    em = DiscreteEM(DiscreteEM.Settings(k=min(K, N), smoothing=smoothing, starts=1))
+    em = DiscreteEM(DiscreteEM.Settings(k=str(min(K, N)), smoothing=smoothing, starts=1))
     bounds = [em.update(Block(points, 0, 1))["elbo"] for _ in range(8)]
     assert all(b >= a - 1e-10 for a, b in itertools.pairwise(bounds))
     assert np.isfinite(bounds).all()
@@ -93,7 +93,7 @@ def test_em_never_falls(seed: int, N: int, K: int, smoothing: float) -> None:
 def test_known_labels_are_counted() -> None:
     x, label = draw_mixture(4).sample(200, torch.Generator().manual_seed(1))
     points = Points(x, ("p", "q", "r"), None, label, ("u", "v"), levels=LEVELS)
-    em = DiscreteEM(DiscreteEM.Settings(k=2, smoothing=0))
+    em = DiscreteEM(DiscreteEM.Settings(k="2", smoothing=0))
     em.update(Block(points, 0, 1))
     assert em.model is not None
     share = [float((x[label == k, 0] == 1).double().mean()) for k in range(2)]
@@ -103,4 +103,4 @@ def test_known_labels_are_counted() -> None:
 def test_a_bernoulli_has_two_values() -> None:
     points = as_levels(from_array(torch.tensor([[0.0], [1.0], [2.0]]).double()))
     with pytest.raises(UserError, match=r"x1 has 3 values \(0, 1, 2, …\), and a Bernoulli has 2"):
-        BernoulliEM(BernoulliEM.Settings(k=1)).begin(points)
+        BernoulliEM(BernoulliEM.Settings(k="1")).begin(points)

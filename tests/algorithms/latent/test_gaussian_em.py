@@ -250,3 +250,48 @@ def test_units_change_nothing(scale: float) -> None:
 def test_more_components_than_points_is_a_mistake() -> None:
     with pytest.raises(UserError, match="k=4 and 3 points"):
         make(k=4).begin(from_array(torch.zeros(3, 2, dtype=torch.float64)))
+
+
+def test_mixed_precision_ends_where_double_does() -> None:
+    """It changes over before it is done, so what it ends with is as exact."""
+    points = from_array(draw_points(2000, 3, 10))
+    ends = []
+    for precision in ("double", "mixed"):
+        em = make(k=3, precision=precision, start="random", tolerance=1e-7)
+        assert em.precise == (precision == "double")
+        elbo = -math.inf
+        while not em.done:
+            elbo = em.update(whole(points))["elbo"]
+        assert em.precise
+        ends.append(elbo)
+        assert em.model is not None
+        assert em.log_likelihood(points) == pytest.approx(float(em.model.log_prob(points.x).sum()))
+    assert ends[1] == pytest.approx(ends[0], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_split_and_merge_leaves_a_local_optimum(kind: Kind) -> None:
+    """Two components on one cluster and one on the two others: EM stays there, and a merge and a
+    split find the answer, which never lowers the likelihood on its way.
+    """
+    random = np.random.default_rng(11)
+    places = ((0, 0), (30, 0), (30, 12))
+    x = torch.from_numpy(np.concatenate([random.normal(size=(80, 2)) + c for c in places]))
+    points = from_array(x)
+    ends = []
+    for times in (0, 1):
+        em = make(k=3, covariance=kind, split_merge=times)
+        em.begin(points)
+        assert em.model is not None
+        mean = torch.tensor([[-0.5, 0], [0.5, 0], [30, 6]], dtype=torch.float64)
+        em.model = GaussianMixture(kind, em.model.weight, mean, em.model.covariance)
+        bounds = []
+        while not em.done:
+            bounds.append(em.update(whole(points))["elbo"])
+        assert all(b >= a - 1e-10 for a, b in itertools.pairwise(bounds))
+        ends.append(bounds[-1])
+        assert em.jumps == times
+    assert ends[1] > ends[0] + 0.1
+    assert em.model is not None
+    found = em.model.mean[em.model.mean.sum(1).argsort()].round()
+    np.testing.assert_allclose(found, places, atol=1)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from fledge.algorithms.preference.reward_model import RewardModel
+from fledge.algorithms.preference.reward_model import RewardModelling
 from fledge.models.language.heads import ScalarModel
 from fledge.sample.conversations import pair_rows
 from fledge.stopwatch import Stopwatch
@@ -42,7 +42,7 @@ def pairs(count: int, random: Random) -> Pairs:
 def test_it_recovers_a_known_rewards_ranking() -> None:
     """Held-out pairs: 9 of 10 the right way round, after 80 steps of 64 pairs."""
     model = ScalarModel(transformer(0, width=32, heads=4, kv_heads=4))
-    algorithm = RewardModel(model, learner(model, rate=3e-3, clip=1.0), Stopwatch())
+    algorithm = RewardModelling(model, learner(model, rate=3e-3, clip=1.0), Stopwatch())
     random = seeded(0)
     first = algorithm.update(pairs(64, random))
     assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)  # a fresh one prefers nothing
@@ -64,6 +64,6 @@ def test_a_margin_asks_for_a_wider_gap() -> None:
     for margin in (0.0, 2.0):
         model = ScalarModel(transformer())
         losses.append(
-            RewardModel(model, learner(model), Stopwatch(), margin=margin).update(batch)["loss"]
+            RewardModelling(model, learner(model), Stopwatch(), margin=margin).update(batch)["loss"]
         )
     assert losses == pytest.approx([math.log(2), math.log1p(math.exp(2))], abs=1e-6)

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from fledge.models.latent.coordinates import measure_moments, whiten
+from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
-from fledge.models.latent.gaussian_pass import GaussianPass, fill_missing
+from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
+from fledge.models.latent.natural import write_naturally
 
 pytest.importorskip("scipy")
 from tests.models.latent.problems import (
@@ -93,7 +95,7 @@ def test_a_narrow_component_far_away_loses_no_digits() -> None:
         torch.stack([100 * torch.eye(2), 1e-12 * torch.eye(2)]).double(),
     )
     passes = a_pass(mixture, x)
-    assert passes.prepare(mixture).narrow == [1]
+    assert write_naturally(mixture, passes.coordinates).narrow == [1]
     moments, density = passes.run(mixture, x, None)
     *_, wanted = moments_by_hand(mixture, x, torch.ones(250, dtype=torch.float64))
     assert density == pytest.approx(wanted, rel=1e-9)
@@ -133,7 +135,7 @@ def test_missing_values_are_integrated_out(kind: Kind) -> None:
         count += posterior.sum(0)
         first += posterior.T @ whole
     passes = a_pass(mixture, draw_points(50, 2, 9))
-    moments, got = fill_missing(passes, mixture, x, None)
+    moments, got = fill_missing(passes.coordinates, mixture, x, None)
     counts, firsts, _ = back(moments, passes, kind)
     assert got == pytest.approx(density, rel=1e-9)
     np.testing.assert_allclose(counts, count.numpy(), atol=1e-9)
@@ -150,3 +152,26 @@ def test_columns_that_are_constant_or_say_the_same_have_coordinates() -> None:
     assert float(z[0].var(correction=0)) == pytest.approx(1, rel=2e-3)
     assert float(z[2].abs().max()) < 1e-9
     np.testing.assert_allclose((at.inverse @ z + at.centre[:, None]).T.numpy(), x.numpy())
+
+
+@pytest.mark.parametrize("kind", ["full", "diagonal", "spherical"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_single_precision_errs_in_the_seventh_digit(kind: Kind, threads: int) -> None:
+    """And threads that share the chunks give the same sums as one."""
+    x, mixture = draw_points(9000, 3, 12, far=1000), draw_mixture(kind, 4, 3, 13, 1000)
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, 9000))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        exact, density = a_pass(mixture, x).run(mixture, x, weight)
+        torch.set_num_threads(threads)
+        other, coarse = a_pass(mixture, x).run(mixture, x, weight, single=True)
+        shared, same = a_pass(mixture, x).run(mixture, x, weight)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert coarse == pytest.approx(density, rel=1e-6)
+    np.testing.assert_allclose(other.count, exact.count, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(other.second, exact.second, rtol=1e-3, atol=1e-2)
+    assert same == pytest.approx(density, rel=1e-13)
+    np.testing.assert_allclose(shared.second, exact.second, rtol=1e-10)

@@ -18,7 +18,7 @@ from fledge.recipes.control.agent_run import prepare
 from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.config import ControlConfig
 from fledge.recipes.control.control import control
-from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
+from fledge.recipes.control.kinds import IMITATORS, KINDS, AgentKind, find_kind
 from fledge.recipes.control.loading import load_player
 from fledge.recipes.pacing import Pace
 from fledge.runs.show import Show
@@ -32,7 +32,7 @@ ALGORITHMS = tuple(KINDS)
 @dataclass(frozen=True)
 class Subject:
     config: ControlConfig
-    kind: Kind
+    kind: AgentKind
     world: World
     built: Built
     sampler: Any

@@ -151,7 +151,9 @@ class CoordinateAscent:
         if self._passes is None:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
         weight = model.log_pass_weight()
-        return self._passes.run(model.expected_mixture(), points.x, points.weight, weight)
+        return self._passes.run(
+            model.expected_mixture(), points.x, points.weight, log_weight=weight
+        )
 
     def update_posterior(self, moments: Moments, share: float = 1.0) -> BayesianMixture:
         """The best q(θ) for these sums, taken `share` times (Bishop 2006, eqs. 10.58–10.63)."""

@@ -159,18 +159,17 @@ class DiscreteEM:
             self.model = self._maximise(sums, count, points.levels)
             rose, self.elbo = elbo - self.elbo, elbo
             self.done = rose < self.settings.tolerance
-            between_steps()
             return {"elbo": elbo, "smallest_weight": float(self.model.weight.min())}
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "model": None if self.model is None else [self.model.card(), self.model.tensors()],
-            "counts": [self.elbo, self.done],
+            "counts": [self.k, self.elbo, self.done],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.model = state["model"] and DiscreteMixture.restore(*state["model"])
-        self.elbo, self.done = state["counts"]
+        self.k, self.elbo, self.done = state["counts"]
 
 
 class BernoulliEM(DiscreteEM):

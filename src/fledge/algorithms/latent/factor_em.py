@@ -100,7 +100,6 @@ class FactorEM:
             self.model = self._maximise(self.model)
             rose, self.elbo = elbo - self.elbo, elbo
             self.done = rose < self.settings.tolerance
-            between_steps()
             return {"elbo": elbo, "mean_noise": float(self.model.noise.mean())}
 
     def _maximise(self, model: Factors) -> Factors:

@@ -17,18 +17,22 @@ from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
+from fledge.algorithms.latent.gaussian_start import (
+    begin_at_clusters,
+    begin_at_points,
+    sum_by_label,
+)
 from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.latent.split_merge import propose
 from fledge.algorithms.latent.starts import (
-    assign,
-    begin_centres,
     choose_points,
-    draw,
     fill_with_means,
 )
 from fledge.algorithms.latent.worst_explained import reseed
 from fledge.models.latent.coordinates import Coordinates, measure_moments, whiten
+from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
-from fledge.models.latent.gaussian_pass import GaussianPass, fill_missing
+from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
 from fledge.rows.points import Points
 from fledge.sample.points import Block
@@ -36,6 +40,9 @@ from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
 BLOCK = 8_192  # points of known components whose densities are held at a time
+COARSE = 1e-3  # nats a point: a hundred times what single precision can err by
+JUMP_STEPS = 20  # of EM by which a merge and a split are judged
+COUNTS = ("k", "steps", "reseeded", "elbo", "passed", "done", "precise", "jumps")  # of its state
 TRIAL_STEPS = 8  # of EM by which one start is compared with another
 
 
@@ -72,6 +79,18 @@ class GaussianEM:
             description="stepwise: step t takes (t + 2)^−decay of its block's sums",
         )
 
+        split_merge: int = Field(
+            default=0,
+            ge=0,
+            description="times that, once it stands, two components are merged and a third is "
+            "split, if EM from there comes to a higher likelihood",
+        )
+        precision: Literal["double", "mixed"] = Field(
+            default="double",
+            description=f"mixed: products in single precision while a step raises the bound by "
+            f"{COARSE:g} or more, and from then on in double",
+        )
+
         @property
         def in_blocks(self) -> bool:
             return self.em != "batch"
@@ -88,8 +107,11 @@ class GaussianEM:
         self.coordinates: Coordinates | None = None
         self.moments: Moments | None = None  # stepwise: the running mean
         self.memory: list[Moments | None] = []  # incremental: of every block
-        self.steps, self.reseeded, self.elbo = 0, 0, -torch.inf
+        self.steps, self.reseeded = 0, 0
+        self.elbo, self.passed = -torch.inf, -torch.inf  # of the last step, of the last whole pass
         self.done = False
+        self.precise = self.settings.precision == "double"
+        self.jumps = 0  # split and merged, so often
         self._passes: GaussianPass | None = None
 
     def begin(self, points: Points, model: GaussianMixture | None = None) -> None:
@@ -126,26 +148,11 @@ class GaussianEM:
         return max(trials, key=lambda trial: trial[:2])[2]
 
     def _start_at(self, points: Points, generator: torch.Generator) -> GaussianMixture:
-        """k-means' clusters as a mixture. The columns count by their spread."""
         assert self.coordinates is not None
-        assert points.weight is not None
-        apart = fill_with_means(points.x) - self.coordinates.centre
-        if self.settings.start == "random":
-            mean = draw(points.weight, self.k, generator)
-            return self._spread_at(apart[mean] @ self.coordinates.matrix.T)
-        scaled = apart / self.coordinates.inverse.square().sum(1).sqrt()
-        centres = begin_centres(scaled, points.weight, self.k, generator)
-        z, nearest = apart @ self.coordinates.matrix.T, assign(scaled, centres)
-        moments = sum_by_label(z, nearest, self.k, self.settings.covariance, points.weight)
+        begin = begin_at_points if self.settings.start == "random" else begin_at_clusters
+        kind = self.settings.covariance
+        moments = begin(points, self.coordinates, kind, self.k, generator)
         return self._maximise(moments, points.total, None)
-
-    def _spread_at(self, z: Tensor) -> GaussianMixture:
-        """Components of equal weight at these places, each with the covariance of the data."""
-        kind, (K, D) = self.settings.covariance, z.shape
-        wide = torch.eye(D, dtype=z.dtype).expand(K, D, D).clone()
-        second = {"full": wide, "tied": wide.sum(0)}.get(kind, torch.ones_like(z))
-        one, none = torch.ones(K, dtype=z.dtype), torch.zeros_like(z)
-        return self._maximise(Moments(one, none, second, z, 0.0), float(K), None)
 
     def _maximise(
         self, moments: Moments, points: float, previous: GaussianMixture | None
@@ -166,8 +173,9 @@ class GaussianEM:
         if self._passes is None:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
         if points.has_missing:
-            return fill_missing(self._passes, model, points.x, points.weight)
-        return self._passes.run(model, points.x, points.weight)
+            return fill_missing(self.coordinates, model, points.x, points.weight)
+        single = not self.precise
+        return self._passes.run(model, points.x, points.weight, single=single)
 
     def _expect_known(self, points: Points, model: GaussianMixture) -> tuple[Moments, float]:
         """Known components stand; the others are inferred as ever."""
@@ -195,7 +203,10 @@ class GaussianEM:
     def log_likelihood(self, points: Points) -> float:
         """Σ_n w_n log p(x_n) of the model as it is, in nats."""
         assert self.model is not None
-        return self.expect(points.without_labels(), self.model)[1]
+        coarse, self.precise = self.precise, True
+        density = self.expect(points.without_labels(), self.model)[1]
+        self.precise = coarse
+        return density
 
     def update(
         self, batch: Block, between_steps: Callable[[], None] = lambda: None
@@ -217,13 +228,34 @@ class GaussianEM:
             else:
                 new = 0
             self.steps += 1
-            # a block's figures rise and fall with the block: only whole passes are compared
-            if self.settings.em != "stepwise" or batch.of == 1:
-                self.done = not new and elbo - self.elbo < self.settings.tolerance
+            # A block's figures rise and fall with the block, and a pass is as many steps as blocks.
+            whole = self.settings.em != "stepwise" and self.steps % batch.of == 0
+            if whole or batch.of == 1:
+                rose, self.passed = elbo - self.passed, elbo
+                self.done = not new and self.precise and rose < self.settings.tolerance
+                self.precise |= rose < COARSE
+                if self.done and self.jumps < self.settings.split_merge:
+                    self.done = not self._jump(points)
             self.elbo = elbo
-            between_steps()
             figures = {"elbo": elbo, "smallest_weight": float(self.model.weight.min())}
             return figures | ({"reseeded": float(self.reseeded)} if self.reseeded else {})
+
+    def _jump(self, points: Points) -> bool:
+        """Whether a merge and a split led to a higher likelihood; then the best is the model."""
+        assert self.model is not None
+        generator = generator_for(self.seed, "weights", f"jump {self.jumps}")
+        best = self.log_likelihood(points) + self.settings.tolerance * points.total
+        jumped = False
+        for candidate in propose(self.model, points.x, generator):
+            model = candidate
+            for _ in range(JUMP_STEPS):
+                moments, _ = self.expect(points, model)
+                model = self._maximise(moments, points.total, model)
+            reached = self.expect(points, model)[1]
+            if reached > best:
+                best, jumped, self.model = reached, True, model
+        self.jumps += jumped
+        return jumped
 
     def _combine(self, moments: Moments, batch: Block) -> Moments:
         """What the M-step is given: this batch's sums, or those of others with them."""
@@ -263,7 +295,7 @@ class GaussianEM:
             "coordinates": None if self.coordinates is None else dict(vars(self.coordinates)),
             "moments": None if self.moments is None else self.moments.state(),
             "memory": [None if each is None else each.state() for each in self.memory],
-            "counts": [self.steps, self.reseeded, self.elbo, self.done],
+            "counts": [getattr(self, name) for name in COUNTS],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -274,24 +306,5 @@ class GaussianEM:
         self.coordinates = read(Coordinates, state["coordinates"])
         self.moments = read(Moments, state["moments"])
         self.memory = [read(Moments, each) for each in state["memory"]]
-        self.steps, self.reseeded, self.elbo, self.done = state["counts"]
-
-
-def sum_by_label(
-    z: Tensor, label: Tensor, K: int, kind: Kind, weight: Tensor | None = None
-) -> Moments:
-    """Moments of points whose component is known, about each component's own mean.  [N, D], [N]"""
-    D = z.shape[1]
-    w = z.new_ones(len(z)) if weight is None else weight
-    count = torch.zeros(K, dtype=z.dtype).index_add_(0, label, w)
-    centre = torch.zeros(K, D, dtype=z.dtype).index_add_(0, label, z * w[:, None])
-    centre /= torch.where(count > 0, count, 1.0)[:, None]
-    first = torch.zeros_like(centre)
-    matrices = kind in ("full", "tied")
-    second = torch.zeros(K, D, D, dtype=z.dtype) if matrices else torch.zeros_like(centre)
-    for k in range(K):
-        apart, own = z[label == k] - centre[k], w[label == k]
-        first[k] = own @ apart
-        second[k] = (apart * own[:, None]).T @ apart if matrices else own @ apart.square()
-    moments = Moments(count, first, second, centre, 0.0)
-    return moments.as_tied() if kind == "tied" else moments
+        for name, value in zip(COUNTS, state["counts"], strict=True):
+            setattr(self, name, value)

@@ -7,7 +7,7 @@ sample: all points.  score: −½ |x − μ_k|².  weigh: 1 for the nearest.  fi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class KMeans:
     """`elbo` is −½ of the mean squared distance to the nearest centre before the step: what is left
     of σ² · ℓ in the limit.
     """
+
+    figure: ClassVar[str] = "half_distance"  # what it is judged by: no likelihood
 
     class Settings(MixtureSettings):
         """Of k-means."""
@@ -86,7 +88,6 @@ class KMeans:
             elbo = -0.5 * float(square) / points.total
             rose, self.elbo = elbo - self.elbo, elbo
             self.done = rose <= self.settings.tolerance * max(-elbo, 1e-300)
-            between_steps()
             figures = {"elbo": elbo, "smallest_weight": float(count.min()) / points.total}
             return figures | ({"reseeded": float(self.reseeded)} if self.reseeded else {})
 

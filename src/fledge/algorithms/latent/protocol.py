@@ -16,7 +16,7 @@ class LatentAlgorithm(Protocol):
 
     model: as the last step left it; None before `begin`, which `update` calls where nobody did.
     done: whether the last step raised the bound by less than the tolerance. unfinished: None, for a
-    step is never saved in its middle.
+    step is never saved in its middle: `between_steps` is not called.
     """
 
     @property

@@ -5,9 +5,9 @@ many components it has and where it begins.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
@@ -15,6 +15,26 @@ from fledge.rows.points import Points
 
 _RANGE = re.compile(r"(\d+)\s*(?:\.\.|:|-)\s*(\d+)")
 MOST_COMPONENTS = 65_536
+
+
+def _as_text(given: Any) -> Any:
+    """From Python also 8, or range(2, 11)."""
+    if isinstance(given, range) and len(given) and given.step == 1:
+        return f"{given[0]}..{given[-1]}"
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+
+
+def _check_order(given: str) -> str:
+    ends = _RANGE.fullmatch(given.strip())
+    low, high = ends.groups() if ends else (given.strip(), given.strip())
+    if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high)):
+        raise ValueError("give a number of components, such as 8, or several, such as 2..10")
+    if int(high) > MOST_COMPONENTS:
+        raise ValueError(f"{MOST_COMPONENTS:,} components are the most")
+    return low if low == high else f"{low}..{high}"
+
+
+Components = Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_order)]
 
 
 class LatentSettings(AlgorithmSettings):
@@ -38,32 +58,13 @@ class LatentSettings(AlgorithmSettings):
 class MixtureSettings(LatentSettings):
     """Of a mixture."""
 
-    k: str = Field(
+    k: Components = Field(
         default="3",
         description="components; several as 2..10: BIC chooses, beside the held-out likelihood",
     )
     starts: int = Field(
         default=4, ge=1, le=10_000, description="k-means++ starts, of which the best goes on"
     )
-
-    @field_validator("k", mode="before")
-    @classmethod
-    def _as_text(cls, given: Any) -> Any:
-        """From Python also 8, or range(2, 11)."""
-        if isinstance(given, range) and len(given) and given.step == 1:
-            return f"{given[0]}..{given[-1]}"
-        return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
-
-    @field_validator("k")
-    @classmethod
-    def _in_order(cls, given: str) -> str:
-        ends = _RANGE.fullmatch(given.strip())
-        low, high = ends.groups() if ends else (given.strip(), given.strip())
-        if not (low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high)):
-            raise ValueError("give a number of components, such as 8, or several, such as 2..10")
-        if int(high) > MOST_COMPONENTS:
-            raise ValueError(f"{MOST_COMPONENTS:,} components are the most")
-        return low if low == high else f"{low}..{high}"
 
     @property
     def every_k(self) -> list[int]:

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.judged import Judged
-from fledge.algorithms.policy.ppo import ActorCritic
+from fledge.algorithms.policy.ppo import PolicyWithCritic
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
 from fledge.fit import nll, total, value_error
@@ -58,7 +58,7 @@ class AdvantageActorCritic:
 
     def __init__(
         self,
-        actor_critic: ActorCritic,
+        actor_critic: PolicyWithCritic,
         learner: Learner,
         stopwatch: Stopwatch,
         settings: Settings | None = None,

@@ -30,7 +30,7 @@ from fledge.trajectories import Trajectories
 from fledge.weigh import explained_variance, gae, whiten
 
 
-class ActorCritic(Protocol):
+class PolicyWithCritic(Protocol):
     """A policy and a critic asked together."""
 
     def evaluate(
@@ -127,7 +127,7 @@ class PPO:
 
     def __init__(
         self,
-        actor_critic: ActorCritic,
+        actor_critic: PolicyWithCritic,
         learner: Learner,
         stopwatch: Stopwatch,
         settings: Settings | None = None,

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.parts.judged import Judged
-from fledge.algorithms.policy.ppo import ActorCritic
+from fledge.algorithms.policy.ppo import PolicyWithCritic
 from fledge.algorithms.settings import AlgorithmSettings, Sampling
 from fledge.fit import nll, total, value_error
 from fledge.learner import Learner
@@ -82,7 +82,7 @@ class Reinforce:
         settings: Settings | None = None,
         *,
         reference: Policy | None = None,
-        actor_critic: ActorCritic | None = None,
+        actor_critic: PolicyWithCritic | None = None,
         kl: KLControl | None = None,
         sampled_in_fp32: bool = False,
     ) -> None:
@@ -138,7 +138,7 @@ class Reinforce:
             return total(nll(logp, part.weight), part.chosen, rows), marks
 
         def loss_of_both(
-            actor_critic: ActorCritic, part: Judged
+            actor_critic: PolicyWithCritic, part: Judged
         ) -> tuple[Tensor, Mapping[str, Tensor]]:
             logp, _, value = actor_critic.evaluate(part.obs[:, :-1], part.action, part.chosen)
             value_loss = total(value_error(value, part.target), part.chosen, tokens)

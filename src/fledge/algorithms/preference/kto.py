@@ -124,10 +124,10 @@ def is_wanted(rows: Trajectories) -> Tensor:
 
 
 # A prompt's tokens, its answer's, and which of the answer's are the policy's own.
-Answered = tuple[list[int], list[int], list[bool]]
+JudgedAnswers = tuple[list[int], list[int], list[bool]]
 
 
-def split_answers(batch: Trajectories) -> list[Answered]:
+def split_answers(batch: Trajectories) -> list[JudgedAnswers]:
     """Each row cut before its answer's first token."""
     obs, chosen, last = batch.obs.tolist(), batch.chosen.tolist(), batch.last().tolist()
     # the step of the answer's first token, which is token first + 1
@@ -136,7 +136,9 @@ def split_answers(batch: Trajectories) -> list[Answered]:
     return [(row[: a + 1], row[a + 1 : b + 1], own[a:b]) for row, own, a, b in cuts]
 
 
-def mismatch(rows: Sequence[Answered], first: int = 0, count: int | None = None) -> Trajectories:
+def mismatch(
+    rows: Sequence[JudgedAnswers], first: int = 0, count: int | None = None
+) -> Trajectories:
     """`count` prompts from number `first` on, each with the answer of the nearest row whose prompt
     differs, the one before it of two.
 

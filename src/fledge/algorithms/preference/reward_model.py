@@ -19,7 +19,7 @@ from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
 
 
-class RewardModel:
+class RewardModelling:
     unfinished = None
 
     def __init__(

@@ -26,7 +26,7 @@ class Experts:
     dense: tuple[int, ...] = ()
 
 
-class Mixture(nn.Module):
+class MixtureOfExperts(nn.Module):
     def __init__(self, width: int, experts: Experts, activate: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.experts, self.activate = experts, activate

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope"]
+ScalingKind = Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RopeScaling:
     dynamic changes nothing within a model's context, and beyond it no row is read.
     """
 
-    kind: Kind = "none"
+    kind: ScalingKind = "none"
     factor: float = 1.0
     original: int = 0  # tokens, of the rows first trained on
     # llama3: wavelengths below original / high stay, those above original / low are divided

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.models.language.attention import Attention, Turns
-from fledge.models.language.mixture import Mixture
+from fledge.models.language.mixture import MixtureOfExperts
 from fledge.models.language.norms import make_norm
 from fledge.models.language.positions import Rotary
 from fledge.models.language.transformer_config import TransformerConfig as TransformerConfig
@@ -49,7 +49,7 @@ class Block(nn.Module):
             self.mlp_norm = norm() if before else nn.Identity()
         if c.has_experts(layer):
             assert c.experts is not None
-            self.mixture = Mixture(c.width, c.experts, self.activate)
+            self.mixture = MixtureOfExperts(c.width, c.experts, self.activate)
         elif c.gated:
             self.gate_up = nn.Linear(c.width, 2 * c.mlp_width, bias=c.mlp_bias)
             self.down = nn.Linear(c.mlp_width, c.width, bias=c.mlp_bias)

@@ -74,4 +74,6 @@ def whiten(mean: Tensor, covariance: Tensor, *, diagonal: bool) -> Coordinates:
         root = torch.where(spread[:, None] & spread, root, 0.0) + torch.diag((~spread).double())
     root = sd[:, None] * root
     matrix = torch.linalg.solve_triangular(root, eye, upper=False)
+    # Contiguous, as a checkpoint keeps it: products of another layout have other last bits.
+    matrix, root = matrix.contiguous(), root.contiguous()
     return Coordinates(mean, matrix, root, float(-root.diagonal().log().sum()))

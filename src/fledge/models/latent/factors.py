@@ -28,6 +28,11 @@ class Factors:
     loading: Tensor
     noise: Tensor
 
+    def __post_init__(self) -> None:
+        # As a checkpoint keeps them: products of another layout have other last bits.
+        for name in ("mean", "loading", "noise"):
+            object.__setattr__(self, name, getattr(self, name).contiguous())
+
     def count_parameters(self) -> int:
         """Free numbers: a rotation of the factors changes nothing."""
         D, q = self.loading.shape

@@ -33,6 +33,11 @@ class GaussianMixture:
     mean: Tensor
     covariance: Tensor
 
+    def __post_init__(self) -> None:
+        # As a checkpoint keeps them: products of another layout have other last bits.
+        for name in ("weight", "mean", "covariance"):
+            object.__setattr__(self, name, getattr(self, name).contiguous())
+
     @property
     def components(self) -> int:
         """K."""

@@ -12,48 +12,37 @@ computed by its Cholesky factor, about its own mean.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fledge.models.latent.coordinates import Coordinates
-from fledge.models.latent.gaussian_mixture import LOG_2PI, GaussianMixture, Kind
-from fledge.models.latent.missing_values import complete, each_pattern
+from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.moments import Moments
+from fledge.models.latent.natural import Natural, count_monomials, write_naturally
 
-LOST = 1e6
-"""How much larger than 1 the terms of Λ(z − μ)², written out, may be: 6 of 16 digits."""
-CACHE = 300_000  # numbers of a chunk's monomials, which both products read: 2.4 MB, for the cache
-SMALLEST = 1e-300  # a weight of 0 would make 0 · (−∞) of the entropy
-UNDERFLOW = 1e-280  # a sum of densities below it has lost digits, and is taken again from its top
-
-
-@dataclass(frozen=True)
-class Natural:
-    """A mixture in the coordinates z, ready for a pass.
-
-    rows: [K, P]. mean: [K, D]. root: Cholesky factors of the precisions [K, D, D], or the
-    precisions' roots [K, D]. top: what was taken off every row. constant: log of each component's
-    density at its mean, with its weight, less `top` [K].
-    """
-
-    rows: Tensor
-    mean: Tensor
-    root: Tensor
-    top: float
-    constant: Tensor
-    narrow: list[int]
+CACHE = 2_400_000  # bytes of a chunk's monomials, which both products read
+LOST_IN_SINGLE = 1e5  # what LOST is in single precision: 5 of 7 digits, which N points average
+# Below it exp gives what is no normal number, and takes ten times as long.
+LOWEST = {torch.float64: -700.0, torch.float32: -80.0}
+# A sum of densities below it has lost digits, and is taken again from its top.
+UNDERFLOW = {torch.float64: 1e-280, torch.float32: 1e-30}
 
 
 class Buffers:
     """What one thread writes a chunk into: monomials [P, chunk], responsibilities [K, chunk]."""
 
-    def __init__(self, monomials: int, components: int, chunk: int) -> None:
-        self.monomials = torch.empty(monomials, chunk, dtype=torch.float64)
+    def __init__(
+        self, monomials: int, components: int, chunk: int, width: int, dtype: torch.dtype
+    ) -> None:
+        self.monomials = torch.empty(monomials, chunk, dtype=dtype)
         self.monomials[0] = 1
-        self.share = torch.empty(components, chunk, dtype=torch.float64)
+        self.share = torch.empty(components, chunk, dtype=dtype)
+        # coordinates are subtracted in double precision, whatever is multiplied in single
+        self.z = torch.empty(width, chunk, dtype=torch.float64)
+        self.sums = torch.empty(components, monomials, dtype=dtype)
 
 
 @dataclass
@@ -83,72 +72,47 @@ class GaussianPass:
 
     def __init__(self, kind: Kind, components: int, coordinates: Coordinates) -> None:
         self.kind, self.components, self.coordinates = kind, components, coordinates
-        D = self.width = len(coordinates.centre)
-        self.quadratic = {"full": D * (D + 1) // 2, "tied": 0}.get(kind, D)
-        self.monomials = 1 + D + self.quadratic
-        self.chunk = max(256, min(4096, round(CACHE / self.monomials / 256) * 256))
-        self.buffers: list[Buffers] = []
+        self.width = len(coordinates.centre)
+        self.monomials = count_monomials(kind, self.width)
+        self.buffers: dict[torch.dtype, list[Buffers]] = {}
 
-    def prepare(self, mixture: GaussianMixture, log_weight: Tensor | None = None) -> Natural:
-        """Natural parameters in the pass's coordinates.  Raises RuntimeError where a covariance is
-        not positive definite.
-
-        log_weight: [K], in place of the mixture's own; they need not sum to 1.
-        """
-        A, D = self.coordinates.matrix, self.width
-        mean = (mixture.mean - self.coordinates.centre) @ A.T
-        covariance = mixture.expand()
-        if mixture.has_matrices:
-            lower = torch.linalg.cholesky(A @ covariance @ A.T)
-            eye = torch.eye(D, dtype=torch.float64).expand_as(lower)
-            root = torch.linalg.solve_triangular(lower, eye, upper=False)  # Λ = rootᵀ root
-            precision = root.mT @ root
-            log_det = root.diagonal(dim1=1, dim2=2).log().sum(1)
-            linear = (precision @ mean[:, :, None])[:, :, 0]
-            size = precision.diagonal(dim1=1, dim2=2).sum(1)
-        else:
-            root = (A.diagonal().square() * covariance).rsqrt()
-            precision = root.square()
-            log_det, linear, size = root.log().sum(1), precision * mean, precision.amax(1)
-        if log_weight is None:
-            log_weight = mixture.weight.clamp_min(SMALLEST).log()
-        constant = log_weight + log_det - 0.5 * D * LOG_2PI
-        top = float(constant.max())
-        lost = size * mean.square().sum(1)
-        narrow = [] if self.kind == "tied" else (lost > LOST).nonzero().flatten().tolist()
-        rows = torch.empty(len(mean), self.monomials, dtype=torch.float64)
-        rows[:, 0] = constant - top - 0.5 * (linear * mean).sum(1)
-        rows[:, 1 : 1 + D] = linear
-        if self.kind == "full":
-            i, j = torch.triu_indices(D, D)
-            rows[:, 1 + D :] = -precision[:, i, j] * torch.where(i == j, 0.5, 1.0)
-        elif self.kind != "tied":
-            rows[:, 1 + D :] = -0.5 * precision
-        return Natural(rows, mean, root, top, constant - top, narrow)
+    def choose_chunk(self, dtype: torch.dtype) -> int:
+        """How many points at a time."""
+        points = CACHE // dtype.itemsize / self.monomials
+        return max(256, min(4096, round(points / 256) * 256))
 
     def run(
         self,
         mixture: GaussianMixture,
         x: Tensor,
         weight: Tensor | None,
+        *,
         log_weight: Tensor | None = None,
+        single: bool = False,
     ) -> tuple[Moments, float]:
         """E-step: Σ_n r_nk (1, y, y yᵀ) in the coordinates, and Σ_n w_n log p(x_n) in nats.
 
-        x: [N, D] without missing values. weight: [N] or None. log_weight: as `prepare` takes it.
+        x: [N, D] without missing values. weight: [N] or None. log_weight: of components [K], in
+        place of the mixture's own; they need not sum to 1. single: multiply chunks in single
+        precision and add them up in double, where no component would lose more than half its
+        digits.
         """
-        natural = self.prepare(mixture, log_weight)
+        natural = write_naturally(mixture, self.coordinates, log_weight)
+        single = single and self.kind != "tied" and natural.lost < LOST_IN_SINGLE
+        dtype = torch.float32 if single else torch.float64
+        buffers = self.buffers.setdefault(dtype, [])
+        chunk = self.choose_chunk(dtype)
         whole = torch.get_num_threads()
-        threads = min(whole, max(1, len(x) // self.chunk))
-        while len(self.buffers) < threads:
-            self.buffers.append(Buffers(self.monomials, self.components, self.chunk))
+        threads = min(whole, max(1, len(x) // chunk))
+        while len(buffers) < threads:
+            buffers.append(Buffers(self.monomials, self.components, chunk, self.width, dtype))
         if threads == 1:
-            sums = self._sum_chunks(natural, x, weight, 0, 1)
+            sums = self._sum_chunks(natural, x, weight, buffers[0], 0, 1)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = [
-                    pool.submit(self._sum_alone, natural, x, weight, number, threads)
-                    for number in range(threads)
+                    pool.submit(self._sum_alone, natural, x, weight, own, number, threads)
+                    for number, own in enumerate(buffers[:threads])
                 ]
                 sums = parts[0].result()
                 for part in parts[1:]:  # in order: the same bits every time
@@ -164,7 +128,13 @@ class GaussianPass:
         return self._sum_chunks(*given)
 
     def _sum_chunks(
-        self, natural: Natural, x: Tensor, weight: Tensor | None, number: int, of: int
+        self,
+        natural: Natural,
+        x: Tensor,
+        weight: Tensor | None,
+        buffers: Buffers,
+        number: int,
+        of: int,
     ) -> Sums:
         """Of every `of`-th chunk from chunk `number` on."""
         D, size = self.width, 1 + self.width if self.kind == "full" else 2
@@ -173,17 +143,22 @@ class GaussianPass:
             torch.zeros(D, D, dtype=torch.float64),
             torch.zeros(len(natural.narrow), D, size, dtype=torch.float64),
         )
-        buffers = self.buffers[number]
-        for start in range(number * self.chunk, len(x), of * self.chunk):
-            part = x[start : start + self.chunk]
-            w = None if weight is None else weight[start : start + self.chunk]
+        dtype = buffers.monomials.dtype
+        natural = replace(natural, rows=natural.rows.to(dtype))
+        chunk = buffers.monomials.shape[1]
+        for start in range(number * chunk, len(x), of * chunk):
+            part = x[start : start + chunk]
+            w = None if weight is None else weight[start : start + chunk].to(dtype)
             F = self.fill(part, buffers)
             r, log_p = self.respond(natural, F, buffers)
             if w is not None:
                 r.mul_(w)
                 log_p.mul_(w)
-            sums.density += float(log_p.sum())
-            sums.linear.addmm_(r, F.T)
+            sums.density += float(log_p.sum(dtype=torch.float64))
+            if dtype == torch.float64:
+                sums.linear.addmm_(r, F.T)
+            else:
+                sums.linear += torch.mm(r, F.T, out=buffers.sums)
             z = F[1 : 1 + D]
             if self.kind == "tied":
                 sums.total.addmm_(z if w is None else z * w, z.T)
@@ -194,7 +169,11 @@ class GaussianPass:
     def fill(self, part: Tensor, buffers: Buffers) -> Tensor:
         """The monomials of a chunk.  [n, D] -> [P, n], a view of the buffer"""
         F, D = buffers.monomials[:, : len(part)], self.width
-        z = self.coordinates.write(part, F[1 : 1 + D])
+        z = F[1 : 1 + D]
+        if z.dtype == torch.float64:
+            self.coordinates.write(part, z)
+        else:
+            z.copy_(self.coordinates.write(part, buffers.z[:, : len(part)]))
         if self.kind == "full":
             start = 1 + D
             for i in range(D):
@@ -214,9 +193,9 @@ class GaussianPass:
         self._write_joint(natural, F, r)
         if common is not None:
             r += common
-        r.exp_()
+        r.clamp_min_(LOWEST[r.dtype]).exp_()
         total = r.sum(0)
-        if float(total.min()) > UNDERFLOW:
+        if float(total.min()) > UNDERFLOW[r.dtype]:
             r.mul_(1 / total)
             return r, total.log_()
         self._write_joint(natural, F, r)
@@ -270,49 +249,3 @@ class GaussianPass:
                 square = float((root.square() * second[k]).sum())
             expected[k] = natural.constant[k] * count[k] - 0.5 * square
         return Moments(count, first, second, centre, all_sums.density - float(expected.sum()))
-
-
-def fill_missing(
-    passes: GaussianPass, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
-) -> tuple[Moments, float]:
-    """The same sums where values are missing: what is not seen is expected, given what is, under
-    each component (Ghahramani & Jordan 1994), exactly, a pattern of missing values at a time.
-    """
-    A, centre = passes.coordinates.matrix, passes.coordinates.centre
-    K, D = mixture.mean.shape
-    covariance, matrices = mixture.expand(), mixture.has_matrices
-    count, first = torch.zeros(K, dtype=x.dtype), torch.zeros(K, D, dtype=x.dtype)
-    second = torch.zeros(K, D, D, dtype=x.dtype) if matrices else torch.zeros_like(first)
-    about = (mixture.mean - centre) @ A.T  # each component's own mean: no digits are lost
-    density, entropy = 0.0, 0.0
-    for rows, seen in each_pattern(x):
-        part = x[rows]
-        joint = mixture.log_joint(part)
-        log_p = joint.logsumexp(1)
-        r = (joint - log_p[:, None]).exp()
-        w = x.new_ones(len(rows)) if weight is None else weight[rows]
-        density += float(log_p @ w)
-        entropy -= float((torch.special.xlogy(r, r).sum(1)) @ w)
-        for k in range(K):
-            own = covariance[k] if matrices else torch.diag(covariance[k])
-            filled, spread = complete(part, seen, mixture.mean[k], own)
-            y = (filled - mixture.mean[k]) @ A.T
-            share = r[:, k] * w
-            count[k] += share.sum()
-            first[k] += share @ y
-            left = share.sum() * (A @ spread @ A.T)
-            entropy += float(share.sum()) * normal_entropy(spread, ~seen)
-            if matrices:
-                second[k] += (y * share[:, None]).T @ y + left
-            else:
-                second[k] += share @ y.square() + left.diagonal()
-    if mixture.kind == "tied":
-        return Moments(count, first, second, about, entropy).as_tied(), density
-    return Moments(count, first, second, about, entropy), density
-
-
-def normal_entropy(covariance: Tensor, which: Tensor) -> float:
-    """½ log |2πe Σ| of some of the coordinates, in nats.  [D, D], [D] of bool"""
-    lost = int(which.sum())
-    log_det = float(torch.logdet(covariance[which][:, which])) if lost else 0.0
-    return 0.5 * (lost * (1 + LOG_2PI) + log_det)

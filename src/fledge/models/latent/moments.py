@@ -25,6 +25,11 @@ class Moments:
     centre: Tensor
     entropy: float
 
+    def __post_init__(self) -> None:
+        # As a checkpoint keeps them: products of another layout have other last bits.
+        for name in ("count", "first", "second", "centre"):
+            object.__setattr__(self, name, getattr(self, name).contiguous())
+
     def move(self, centre: Tensor) -> Moments:
         """The same sums about other centres: Σ r (y+d)(y+d)ᵀ written out."""
         d = self.centre - centre  # [K, D]

@@ -29,7 +29,7 @@ from fledge.recipes.control.agent_files import (
 from fledge.recipes.control.best_agent import BestAgent
 from fledge.recipes.control.builders import Built, Making
 from fledge.recipes.control.config import ControlConfig, fill_in
-from fledge.recipes.control.kinds import IMITATORS, Kind, classify_world, find_kind
+from fledge.recipes.control.kinds import IMITATORS, AgentKind, classify_world, find_kind
 from fledge.recipes.control.loading import load_player
 from fledge.recipes.control.result import conclude
 from fledge.recipes.course import Course, Start, Summary
@@ -102,7 +102,7 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
             return conclude(config, course, built, sampler, judge_world, best)
 
 
-def say_what_to_know(course: Course, kind: Kind, world: World) -> None:
+def say_what_to_know(course: Course, kind: AgentKind, world: World) -> None:
     """A line for actions without bounds, and one for a run that goes on and cannot end with the
     same bits.
     """
@@ -125,7 +125,7 @@ def say_what_to_know(course: Course, kind: Kind, world: World) -> None:
         )
 
 
-def observe_after_updates(built: Built, kind: Kind) -> Any:
+def observe_after_updates(built: Built, kind: AgentKind) -> Any:
     """The algorithm; where the policy normalises, it counts in what it has seen."""
     if built.encoder is None or not built.encoder.normalise:
         return built.algorithm
@@ -140,7 +140,7 @@ def prepare(config: ControlConfig) -> ControlConfig:
     kind = find_kind(config.algorithm)
     with closing(make_world(config.world, 1)) as probe:
         config = fill_in(config, kind, classify_world(probe))
-        check(config, kind, probe)
+        check_plan(config, kind, probe)
     return config
 
 
@@ -186,7 +186,7 @@ def choose_threads(config: ControlConfig, device: torch.device) -> Iterator[None
         torch.set_num_threads(before)
 
 
-def check(config: ControlConfig, kind: Kind, world: World) -> None:
+def check_plan(config: ControlConfig, kind: AgentKind, world: World) -> None:
     """Raises UserError for what cannot work together, before anything is computed."""
     if not isinstance(world.action, kind.actions):
         raise UserError(

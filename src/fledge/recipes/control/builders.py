@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.goal_cloning import Aimed, GoalCloning, add_goal
 from fledge.algorithms.likelihood.imitation import DAgger
-from fledge.algorithms.own import Own, find_own
+from fledge.algorithms.own import Own, find_own_algorithm
 from fledge.algorithms.parts.action_table import ActionTable, TableSettings, falling_rate
 from fledge.algorithms.parts.exploration import Exploration, ExploringSettings
 from fledge.algorithms.parts.replayed import MemorySettings
@@ -323,7 +323,7 @@ def build_own(m: Making, s: AlgorithmSettings) -> Built:
     """A class of the user's, over an actor and critic. Raises UserError for what goes wrong in
     it.
     """
-    kind = find_own(m.run.algorithm)
+    kind = find_own_algorithm(m.run.algorithm)
     policy = m.actor_critic()
     learner = m.learner(policy, s.count_updates()[0])
     own = kind.build(policy, learner, m.stopwatch, settings=s, generator=m.random)

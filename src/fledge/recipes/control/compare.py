@@ -23,7 +23,7 @@ from fledge.runs.folder import Allowed, Run
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
-Rows = list[dict[str, Any]]
+Evaluations = list[dict[str, Any]]
 
 
 def compare(config: ControlConfig, show: Show, run: Run | None) -> Summary:
@@ -81,7 +81,7 @@ def name_folder(algorithm: str) -> str:
 
 def train_or_read(
     config: ControlConfig, folder: Path, show: Show, allowed: Allowed
-) -> tuple[Summary, Rows]:
+) -> tuple[Summary, Evaluations]:
     """Summary and evaluations of one agent: read if it is finished, continued if it was begun, else
     trained.
     """
@@ -95,7 +95,7 @@ def train_or_read(
         return summary, [row for row in finished.metrics.each() if "evaluation_return" in row]
 
 
-def align_to_grid(rows: Rows, grid: np.ndarray) -> np.ndarray:
+def align_to_grid(rows: Evaluations, grid: np.ndarray) -> np.ndarray:
     """The last evaluation at or before each number of world steps; a batch that overshoots it by
     less than half a gap counts for it, and for the last number whatever came last.
     """

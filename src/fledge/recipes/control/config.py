@@ -23,7 +23,7 @@ from fledge.algorithms.registry import Subject, find_entry
 from fledge.algorithms.settings import fields_of
 from fledge.errors import UserError
 from fledge.recipes.algorithm_fields import AlgorithmFields
-from fledge.recipes.control.kinds import IMITATORS, KINDS, Kind, find_kind
+from fledge.recipes.control.kinds import IMITATORS, KINDS, AgentKind, find_kind
 from fledge.worlds.make import name_of
 
 
@@ -233,7 +233,7 @@ def choose(config: ControlConfig, name: str, **changes: Any) -> ControlConfig:
         ) from error
 
 
-def fill_in(config: ControlConfig, kind: Kind, world_kind: str) -> ControlConfig:
+def fill_in(config: ControlConfig, kind: AgentKind, world_kind: str) -> ControlConfig:
     """With the algorithm's own values for such a world wherever the user gave none."""
     own = dict(kind.worlds.get(world_kind, {}))
     left = {name: value for name, value in own.items() if name not in config.model_fields_set}

@@ -39,7 +39,7 @@ from fledge.worlds.world import Box, Choices, World
 
 
 @dataclass(frozen=True)
-class Kind:
+class AgentKind:
     """build: what makes it. usual: its own defaults of the verb's fields; worlds: of any field, in
     a kind of world.
 
@@ -91,30 +91,30 @@ SCALED = {"bodies": {"normalise": True, "scale_rewards": True}}
 NORMALISED = {"bodies": {"normalise": True}}
 LONG = {"steps_per_batch": 256}
 ON_LINE = {"steps_per_batch": 16, "learning_rate": 2e-3, "schedule": "linear"}
-TABLE = Kind(
+TABLE = AgentKind(
     build_table, actions=(Choices,), tables=True, actor_critic=False,
 )  # fmt: skip
 CONTINUOUS = {"copies": 1, "learning_rate": 3e-4, "clip": 0.0, "widths": (256, 256)}
-KINDS: dict[str, Kind] = {
-    "ppo": Kind(
+KINDS: dict[str, AgentKind] = {
+    "ppo": AgentKind(
         build_ppo,
         LONG | {"learning_rate": 3e-4, "schedule": "linear"},
         SCALED | {"vectors": {"steps_per_batch": 128, "learning_rate": 2e-3, "epochs": 6}},
     ),
-    "a2c": Kind(build_actor_critic, ON_LINE, SCALED),
-    "async": Kind(build_actor_critic, ON_LINE, workers=True),  # workers that do not wait
-    "actor_critic": Kind(  # online: one copy, one step
+    "a2c": AgentKind(build_actor_critic, ON_LINE, SCALED),
+    "async": AgentKind(build_actor_critic, ON_LINE, workers=True),  # workers that do not wait
+    "actor_critic": AgentKind(  # online: one copy, one step
         build_actor_critic, {"copies": 1, "steps_per_batch": 1, "learning_rate": 5e-4}, SCALED,
     ),
-    "reinforce": Kind(
+    "reinforce": AgentKind(
         build_reinforce, LONG | {"learning_rate": 5e-3}, NORMALISED, whole_episodes=True,
     ),
-    "off_policy": Kind(
+    "off_policy": AgentKind(
         build_importance, LONG | {"learning_rate": 5e-3}, NORMALISED, whole_episodes=True,
     ),
-    "natural": Kind(build_natural, LONG, SCALED),
-    "trpo": Kind(build_natural, LONG, SCALED),
-    "dqn": Kind(
+    "natural": AgentKind(build_natural, LONG, SCALED),
+    "trpo": AgentKind(build_natural, LONG, SCALED),
+    "dqn": AgentKind(
         build_dqn,
         {"schedule": "linear", "clip": 10.0, "widths": (128, 128)},
         {"tables": {"widths": (64,), "rows_per_update": 64}},
@@ -124,17 +124,17 @@ KINDS: dict[str, Kind] = {
     "sarsa": TABLE,
     "expected_sarsa": TABLE,
     "monte_carlo": TABLE,
-    "sac": Kind(build_sac, CONTINUOUS, actions=(Box,), actor_critic=False),
-    "td3": Kind(build_td3, CONTINUOUS, actions=(Box,), actor_critic=False),
-    "cloning": Kind(  # of the expert's own steps
+    "sac": AgentKind(build_sac, CONTINUOUS, actions=(Box,), actor_critic=False),
+    "td3": AgentKind(build_td3, CONTINUOUS, actions=(Box,), actor_critic=False),
+    "cloning": AgentKind(  # of the expert's own steps
         build_imitation, {"steps_per_batch": 64}, NORMALISED,
     ),
-    "dagger": Kind(build_imitation, {"steps_per_batch": 64}, NORMALISED),
-    "goal_cloning": Kind(  # of its own steps, each right for where it led
+    "dagger": AgentKind(build_imitation, {"steps_per_batch": 64}, NORMALISED),
+    "goal_cloning": AgentKind(  # of its own steps, each right for where it led
         build_goal_cloning, {"learning_rate": 2e-3}, whole_episodes=True, actor_critic=False,
     ),
 }  # fmt: skip
-OWN = Kind(build_own, LONG)  # a class of the user's, over an actor and critic
+OWN = AgentKind(build_own, LONG)  # a class of the user's, over an actor and critic
 
 
 def classify_world(world: World) -> str:
@@ -148,7 +148,7 @@ def classify_world(world: World) -> str:
     return "bodies" if isinstance(world.action, Box) else "vectors"
 
 
-def find_kind(algorithm: str) -> Kind:
+def find_kind(algorithm: str) -> AgentKind:
     """Of a name, or of FILE.py:Class. Raises UserError for an algorithm that there is not."""
     if ".py:" in algorithm:
         return OWN

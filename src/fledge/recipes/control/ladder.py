@@ -34,7 +34,7 @@ from fledge.recipes.control.kinds import find_kind
 from fledge.recipes.pacing import by_world_steps
 from fledge.report.charts import Series, draw_line_chart
 from fledge.report.figures import format_duration
-from fledge.report.grid_picture import draw_in_terminal, draw_svg
+from fledge.report.grid_picture import draw_grid, draw_in_terminal
 from fledge.report.own_page import check_page, write_page
 from fledge.report.page import render_page
 from fledge.runs.show import Show
@@ -256,7 +256,7 @@ def render_ladder(
         )
     content = {
         "title": f"ladder {config.world}",
-        "map": base64.b64encode(draw_svg(grid, *lay_on_map(grid, best)).encode()).decode(),
+        "map": base64.b64encode(draw_grid(grid, *lay_on_map(grid, best)).encode()).decode(),
         "pictures": pictures,
         "exact": exact,
         "learned": learned,

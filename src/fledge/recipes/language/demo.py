@@ -44,10 +44,10 @@ class DemoConfig(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63, description="of every random number in the run")
 
 
-Stage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]
+DemoStage = tuple[str, Callable[..., dict[str, Any]], TrainingConfig]
 
 
-def list_stages(folder: Path, seed: int) -> list[Stage]:
+def list_stages(folder: Path, seed: int) -> list[DemoStage]:
     """Name, recipe and configuration of each stage. The same fields on the command line give the
     same runs.
     """

@@ -36,7 +36,7 @@ from fledge.splits import HELD_OUT, HeldOut
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Example, Task, list_censuses
 from fledge.text.held_out import sort_by_length
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
@@ -181,7 +181,7 @@ def prepare_conversation_lessons(
         Path(config.data or ""), tokenizer, context, config.reading, show
     )
     rows = Shuffled(divided.train, config.seed)
-    held_out: dict[HeldOut, Sequence[Row]] = {
+    held_out: dict[HeldOut, Sequence[TokenRow]] = {
         part: sort_by_length(kept) for part, kept in divided.held_out.items()
     }
     sampler = ConversationRows(

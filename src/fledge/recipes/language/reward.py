@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from fledge.algorithms.preference.reward_model import RewardModel
+from fledge.algorithms.preference.reward_model import RewardModelling
 from fledge.evaluate.preferences import judge_reward_model, measure_scale, score_pairs
 from fledge.models.language.heads import ScalarModel
 from fledge.next_command import write_command
@@ -62,7 +62,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
         )  # fmt: skip
         judge = judge_reward_model(model, divided.held_out, preferences.apart)
         course.fit(
-            RewardModel(model, learner, course.stopwatch, margin=config.margin), sampler,
+            RewardModelling(model, learner, course.stopwatch, margin=config.margin), sampler,
             [judge] if divided.validation else [], figure="pair_accuracy",
         )  # fmt: skip
         scale = measure_scale(torch.cat(score_pairs(model, pairs[:SCALE_PAIRS])))

@@ -16,7 +16,7 @@ from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
 from fledge.text.conversations import read_conversations
 from fledge.text.held_out import Divided, divide_rows
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -88,7 +88,7 @@ class RowsConfig(ReadingFields, TrainingConfig):
 
 def divide_conversations(
     path: Path, tokenizer: Tokenizer, context: int, reading: Reading, show: Show
-) -> tuple[Divided[Row], Census]:
+) -> tuple[Divided[TokenRow], Census]:
     """Rows to train on and rows held out, prompt by prompt. Raises UserError as
     `read_conversations` does.
     """

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from fledge.runs.folder import Run
 from fledge.splits import SPLITS, Split
-from fledge.text.corpus import Choice, Corpus
+from fledge.text.corpus import Corpus, DocumentChoice
 from fledge.text.folders import Links
 from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
@@ -34,10 +34,12 @@ class TextFields(BaseModel):
 
     def read(self, data: str, say: Callable[[str], None]) -> Corpus:
         """`read_corpus` of what these fields choose."""
-        return read_corpus(data, say, Choice(self.hidden, self.links, self.duplicates))
+        return read_corpus(data, say, DocumentChoice(self.hidden, self.links, self.duplicates))
 
 
-def read_corpus(data: str, say: Callable[[str], None], choice: Choice | None = None) -> Corpus:
+def read_corpus(
+    data: str, say: Callable[[str], None], choice: DocumentChoice | None = None
+) -> Corpus:
     """The documents of the data in their splits. Raises UserError for text that cannot be read.
 
     say: told, a line each, what was passed over and how many copies were left out.

@@ -17,16 +17,16 @@ from fledge.text.corpus import Corpus
 from fledge.text.encoding import encode_documents
 from fledge.text.spelling import spell_token
 from fledge.text.tokenizer import (
-    Kind,
     OwnTokenizer,
     Tokenizer,
+    TokenizerKind,
     cut_apart,
     load_tokenizer,
     train_tokenizer,
 )
 
 
-class Show(Protocol):
+class Speaker(Protocol):
     """Who the person is spoken to through."""
 
     def line(self, text: str) -> None: ...
@@ -48,7 +48,7 @@ class TokenizerTrainConfig(TextFields):
             'commas between; "python" is the prose of this Python installation.'
         ),
     )
-    kind: Kind = Field(
+    kind: TokenizerKind = Field(
         default="bpe",
         description="bytes (262 tokens), characters (those of the text) or bpe (merges of bytes).",
     )
@@ -64,7 +64,7 @@ class TokenizerTrainConfig(TextFields):
     )
 
 
-def tokenizer_train(config: TokenizerTrainConfig, show: Show) -> dict[str, Any]:
+def tokenizer_train(config: TokenizerTrainConfig, show: Speaker) -> dict[str, Any]:
     """Read, learn, save. Raises UserError for text that cannot be read and sizes that cannot be."""
     start = time.perf_counter()
     check_out(Path(config.out))
@@ -159,7 +159,7 @@ class TokenizerShowConfig(BaseModel):
     )
 
 
-def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
+def tokenizer_show(config: TokenizerShowConfig, show: Speaker) -> dict[str, Any]:
     """Raises UserError where there is no tokenizer, or where it does not know a character of the
     text.
     """
@@ -195,7 +195,7 @@ def tokenizer_show(config: TokenizerShowConfig, show: Show) -> dict[str, Any]:
     return result
 
 
-def _show_steps(tokenizer: Tokenizer, text: str, show: Show) -> list[dict[str, Any]]:
+def _show_steps(tokenizer: Tokenizer, text: str, show: Speaker) -> list[dict[str, Any]]:
     """The merges of each different word of the text, as they apply."""
     ranks = {merge: rank for rank, merge in enumerate(tokenizer.merges)}
     steps: list[dict[str, Any]] = []

@@ -26,11 +26,17 @@ from fledge.recipes.training import trains_every_weight
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
-from fledge.sample.conversations import ConversationRows, Endless, Rows, Shuffled, token_rows
+from fledge.sample.conversations import (
+    ConversationRows,
+    Endless,
+    ExampleSource,
+    Shuffled,
+    token_rows,
+)
 from fledge.splits import HeldOut
 from fledge.tasks.answered import TaskRow
 from fledge.tasks.named import Task, finite_rows, list_censuses
-from fledge.text.packed import Row
+from fledge.text.packed import TokenRow
 from fledge.text.tokenizer import Tokenizer
 
 
@@ -107,10 +113,10 @@ class Lessons:
     size: of one epoch; None where the rows have no end.
     """
 
-    rows: Rows
+    rows: ExampleSource
     size: int | None
     censuses: Sequence[Census]
-    held_out: dict[HeldOut, Sequence[Row]]
+    held_out: dict[HeldOut, Sequence[TokenRow]]
     task: Task | None = None
 
 

@@ -14,7 +14,7 @@ from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.report.mixture_film import Frame, draw_film
 from fledge.rows.points import Points
 
-MOST_POINTS, MOST_COMPONENTS = 240, 24  # that a picture still shows
+MOST_POINTS, MOST_COMPONENTS = 200, 24  # that a picture still shows
 
 
 class Filmed:
@@ -39,13 +39,13 @@ class Filmed:
         return figures
 
     def _keep(self) -> None:
-        model = self.algorithm.model
+        model = getattr(self.algorithm.model, "normals", self.algorithm.model)
         if isinstance(model, GaussianMixture | Centres) and model.components <= MOST_COMPONENTS:
             self.kept.append((self.steps, model.card(), model.tensors()))
 
     def draw(self, points: Points) -> str | None:
         """The film, up to the model as it is now; None of a model that has no picture."""
-        last = self.algorithm.model
+        last = getattr(self.algorithm.model, "normals", self.algorithm.model)
         if not isinstance(last, GaussianMixture | Centres) or not self.kept:
             return None
         shown = [each for each in self.kept if each[0] < self.steps]

@@ -11,9 +11,12 @@ from pydantic import ConfigDict, Field
 
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
+from fledge.algorithms.latent.own import OwnLatent
 from fledge.algorithms.latent.protocol import LatentAlgorithm
+from fledge.algorithms.latent.sequence_settings import SequenceSettings
 from fledge.algorithms.latent.settings import MixtureSettings
 from fledge.algorithms.latent.weak_supervision import WeakSupervision
+from fledge.algorithms.own import OwnClass
 from fledge.algorithms.registry import Subject, names_of
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
@@ -23,9 +26,16 @@ from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.latent.film import Filmed
+from fledge.recipes.latent.sequence_data import read_sequence_parts
+from fledge.recipes.latent.sequence_words import (
+    describe_classes,
+    describe_sequences,
+    list_text_classes,
+)
 from fledge.recipes.latent.weak import conclude_weak, read_vote_parts
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
+from fledge.rows.sequences import Sequences
 from fledge.runs.atomic import write_text
 from fledge.runs.folder import Run
 from fledge.runs.model_files import write_model
@@ -50,7 +60,8 @@ class FitConfig(AlgorithmFields):
 
     data: str = Field(
         description="points: a .csv, .npy, .npz or .safetensors, one point a row; a value may be "
-        "missing. Of weak: a .jsonl, rows with a text"
+        "missing. Of hmm and kalman the rows are steps; of hmm it may be a text; of weak rows with "
+        "a text, a .jsonl"
     )
     model: str = Field(
         default="gmm",
@@ -108,7 +119,7 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
-            filmed, blocks, [judge_points(algorithm, parts, apart)], figure="elbo",
+            filmed, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
             figure_unit=" nats", converged=lambda: algorithm.done, steps=steps,
         )  # fmt: skip
         film = filmed.draw(train) if config.film else None
@@ -123,10 +134,15 @@ def own_files(config: FitConfig) -> list[str]:
     return [each for each in given if each.endswith(".py")]
 
 
-def read_parts(config: FitConfig) -> tuple[Mapping[Split, Points], bool]:
+def read_parts(config: FitConfig) -> tuple[Mapping[Split, Any], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
     if isinstance(config.settings, WeakSupervision.Settings):
         return read_vote_parts(config.data, config.settings)
+    if isinstance(config.settings, SequenceSettings):
+        for name in ("labels", "weights"):
+            if getattr(config, name) is not None:
+                raise UserError(f"model={config.model} knows no {name}: leave {name} out.")
+        return read_sequence_parts(config.data, config.settings)
     if config.supervised and config.labels is None:
         raise UserError("supervised=true was given without labels: give labels=COLUMN.")
     points = read_points(
@@ -156,37 +172,54 @@ def choose_block(config: FitConfig) -> int | None:
 
 
 def build(
-    config: FitConfig, start: Start, train: Points, validation: Points
+    config: FitConfig, start: Start, train: Any, validation: Any
 ) -> LatentAlgorithm | ChoiceOfK:
     """The algorithm; where several numbers of components are asked for, one that tries each."""
     kind: Any = config.entry.algorithm
     settings: Any = config.settings
+    if isinstance(kind, OwnClass):
+        kind = partial(OwnLatent, kind)
     make = partial(kind, seed=config.seed, stopwatch=start.stopwatch)
     if hasattr(settings, "check_points"):
         settings.check_points(train)
     if len(config.every_k) < 2:
         return make(settings)
+    if figure_of(config) != "log_likelihood":
+        raise UserError(
+            f"model={config.model} has no likelihood by which to choose k={settings.k}: give one "
+            "number, or model=gmm covariance=spherical."
+        )
     return ChoiceOfK(
         lambda k: make(settings.replace(k=str(k))), config.every_k, config.steps, train, validation
     )
 
 
-def judge_points(algorithm: LatentAlgorithm, parts: Mapping[Split, Any], apart: bool) -> Judge:
+def figure_of(config: FitConfig) -> str:
+    """What a model is judged by: the log-likelihood, unless its algorithm has another `figure`."""
+    return getattr(config.entry.algorithm, "figure", "log_likelihood")
+
+
+def judge_points(
+    config: FitConfig, algorithm: LatentAlgorithm, parts: Mapping[Split, Any], apart: bool
+) -> Judge:
     """By the log-likelihood of held-out points."""
+    figure = figure_of(config)
 
     def read(part: HeldOut, step: int) -> Figures:
         points = parts[part]
-        return {"log_likelihood": algorithm.log_likelihood(points) / points.total}
+        return {figure: algorithm.log_likelihood(points) / points.total}
 
     items: dict[HeldOut, int] = {part: len(parts[part]) for part in ("validation", "test")}
     return Judge(
-        read, headline="log_likelihood", items=items, what="point", apart=apart,
-        prefix="validation_",
+        read, headline=figure, items=items, apart=apart, prefix="validation_",
+        what="sequence" if isinstance(parts["train"], Sequences) else "point",
     )  # fmt: skip
 
 
-def describe(config: FitConfig, train: Points) -> str:
+def describe(config: FitConfig, train: Points | Sequences) -> str:
     several = f", k={config.settings.k}" if isinstance(config.settings, MixtureSettings) else ""
+    if isinstance(train, Sequences):
+        return describe_sequences(f"{config.model}{several}", train)
     missing = ", some values missing" if train.has_missing else ""
     return f"{config.model}{several} on {len(train):,} points of {train.width} columns{missing}"
 
@@ -202,9 +235,9 @@ def conclude(
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
-    lines = [describe_bound(course)]
+    lines = [] if isinstance(algorithm, ChoiceOfK) else [describe_bound(course)]
     own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
-    own["train_log_likelihood"] = algorithm.log_likelihood(train) / train.total
+    own[f"train_{figure_of(config)}"] = algorithm.log_likelihood(train) / train.total
     if isinstance(algorithm, BlackBoxVI):
         judged, more = algorithm.conclude()
         own["posterior"] = judged
@@ -216,6 +249,9 @@ def conclude(
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
         lines += list_choices(algorithm)
+    if isinstance(train, Sequences):
+        own["classes"] = list_text_classes(model, train)
+        lines += describe_classes(own["classes"])
     if not algorithm.done:
         lines.append(f"The bound was still rising after {course.step} steps: give more steps.")
     reseeded = [row["reseeded"] for row in course.run.metrics.each() if "reseeded" in row]

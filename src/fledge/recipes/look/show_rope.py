@@ -19,7 +19,7 @@ from fledge.models.language.positions import rotary_table, rotate
 from fledge.models.language.rope_scaling import UNSCALED, RopeScaling
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.report.show_page import check_show_page, write_show_page
-from fledge.report.show_rope import Curves, draw_rope
+from fledge.report.show_rope import RopeCurves, draw_rope
 from fledge.runs.show import Show
 
 MOST = 131_072  # positions
@@ -89,7 +89,7 @@ def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
     apart = measure_places(own, distances, context)
     source = "built-in sizes" if config.base is None else str(config.base)
     waves = wavelengths[str(own)]
-    curves = Curves(distances, products, wavelengths)
+    curves = RopeCurves(distances, products, wavelengths)
     page = draw_rope(source, str(own), context, own.table(min(context, 256)), curves, apart)
     write_show_page(config.out, page)
     show.line(

@@ -73,7 +73,7 @@ class ShowSamplingConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Start:
+class AskedDistribution:
     """One distribution and what came before it. raw [V]: logits, −∞ for what is no action."""
 
     raw: Tensor
@@ -128,17 +128,17 @@ def show_sampling(config: ShowSamplingConfig, show: Show) -> dict[str, Any]:
     }
 
 
-def make_up() -> Start:
+def make_up() -> AskedDistribution:
     """The twenty words: logits are log-chances around their mean, as a model's are around 0."""
     if abs(sum(WORDS.values()) - 1) > 1e-9:
         raise AssertionError("the made-up chances are to sum to 1")
     number = {word: i for i, word in enumerate(WORDS)}
     logits = torch.tensor(list(WORDS.values())).log()
     prompt, said = ([number[w] for w in text.split() if w in number] for text in (PROMPT, SAID))
-    return Start(logits - logits.mean(), prompt, said, list(WORDS))
+    return AskedDistribution(logits - logits.mean(), prompt, said, list(WORDS))
 
 
-def ask(config: ShowSamplingConfig, base: Path) -> Start:
+def ask(config: ShowSamplingConfig, base: Path) -> AskedDistribution:
     """What the model would say next, after the prompt and what it has said."""
     model = load_model(base)
     policy, said = model.policy(), model.tokenizer.encode(config.said)
@@ -154,10 +154,12 @@ def ask(config: ShowSamplingConfig, base: Path) -> Start:
             f"{base} gives logits that are no finite numbers: its weights overflow, or hold values "
             "that are none. Use a run from before that."
         )
-    return Start(raw, prompt, said, name_tokens(model.tokenizer, len(raw)))
+    return AskedDistribution(raw, prompt, said, name_tokens(model.tokenizer, len(raw)))
 
 
-def make_request(start: Start, rule: Decoding, penalties: tuple[float, float]) -> Request:
+def make_request(
+    start: AskedDistribution, rule: Decoding, penalties: tuple[float, float]
+) -> Request:
     return Request(
         start.prompt, rule=rule, repetition_penalty=penalties[0], presence_penalty=penalties[1]
     )

@@ -36,7 +36,8 @@ from fledge.verify.own_estimators import own_rows, own_settings
 from fledge.verify.policy_gradient_rows import policy_gradient_rows
 from fledge.verify.preference_rows import preference_rows
 from fledge.verify.process_rows import process_rows
-from fledge.verify.rows import Row
+from fledge.verify.rows import TableRow
+from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.value_rows import value_rows
 from fledge.verify.variational_rows import variational_rows
 
@@ -113,7 +114,7 @@ def verify(config: VerifyConfig, show: Show) -> dict[str, Any]:
                 told,
             )
         ]
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     with use_one_thread(), show.progress("verify", len(work), "worst") as watch:
         for step, (_, measure) in enumerate(work, 1):
             rows += measure()
@@ -147,7 +148,7 @@ def use_one_thread() -> Iterator[None]:
 
 def list_package_rows(
     hardware: Hardware, updates: int
-) -> list[tuple[str, Callable[[], list[Row]]]]:
+) -> list[tuple[str, Callable[[], list[TableRow]]]]:
     """What is measured without a file: one equation, baselines, worlds, data of preferences,
     memories, decoding, and the estimators.
     """
@@ -178,12 +179,13 @@ def list_package_rows(
         *worlds,
         *language,
         ("what is not seen", latent_rows),
+        ("sequences", sequence_rows),
         ("posteriors", variational_rows),
         *family,
     ]
 
 
-def draw_rows_table(rows: list[Row]) -> Table:
+def draw_rows_table(rows: list[TableRow]) -> Table:
     """What a terminal shows."""
     shown = Table(header_style="bold", pad_edge=False, box=None, padding=(0, 2, 0, 0))
     shown.add_column("", no_wrap=True)

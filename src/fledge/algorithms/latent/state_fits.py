@@ -1,0 +1,86 @@
+"""How a state's observations are weighed and fitted anew, in each step of Baum–Welch: normals, or
+symbols. The observations stand in the order time by time, read once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fledge.algorithms.latent.gaussian_m_step import maximise
+from fledge.algorithms.latent.probabilities import share_out
+from fledge.models.latent.coordinates import measure_moments, whiten
+from fledge.models.latent.emission_pass import EmissionPass
+from fledge.models.latent.emissions import (
+    NormalEmission,
+    SymbolEmission,
+    observe_normals,
+    observe_symbols,
+)
+from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
+from fledge.models.latent.messages import Observed
+from fledge.models.latent.moments import Moments
+
+
+class StateFit(Protocol):
+    def observe(self, emission: Any) -> Observed: ...
+    def fit(self, emission: Any, state: np.ndarray) -> Any:
+        """The likeliest emission.  state: p(z_t = k | x) [N, K]"""
+        ...
+
+
+class SymbolFit:
+    """x: [N] int64."""
+
+    def __init__(self, x: Tensor, states: int) -> None:
+        self.x = x
+        self.share = np.empty((len(x), states))
+
+    def observe(self, emission: SymbolEmission) -> Observed:
+        return observe_symbols(emission, self.x.numpy(), self.share)
+
+    def fit(self, emission: SymbolEmission, state: np.ndarray) -> SymbolEmission:
+        count = torch.zeros(emission.probability.shape[::-1], dtype=torch.float64)
+        count.index_add_(0, self.x, torch.from_numpy(state))
+        return SymbolEmission(share_out(count.T, emission.probability), emission.symbols)
+
+
+class NormalFit:
+    """x: [N, D] float64. parts: normals of a state."""
+
+    def __init__(self, x: Tensor, states: int, parts: int, kind: Kind, floor: float) -> None:
+        self.x, self.states, self.parts, self.floor = x, states, parts, floor
+        diagonal = kind in ("diagonal", "spherical")
+        self.coordinates = whiten(*measure_moments(x, None), diagonal=diagonal)
+        self.kind: Kind = kind
+        self.passes = EmissionPass(kind, states * parts, self.coordinates)
+        self.share = np.empty((len(x), states))
+        self.part: np.ndarray | None = None  # p(normal | state, x), of the last `observe`
+
+    def observe(self, emission: NormalEmission) -> Observed:
+        observed, self.part = observe_normals(emission, self.x, self.passes, self.share)
+        return observed
+
+    def fit(self, emission: NormalEmission, state: np.ndarray) -> NormalEmission:
+        """After `observe` of the same emission."""
+        share = state
+        if self.part is not None:
+            share = (self.part.reshape(len(state), self.states, -1) * state[:, :, None]).reshape(
+                self.part.shape
+            )
+        moments = self.passes.sum_moments(emission.mixture, self.x, share)
+        return NormalEmission(self.maximise(moments, emission.mixture), self.states)
+
+    def maximise(self, moments: Moments, previous: GaussianMixture | None) -> GaussianMixture:
+        """The likeliest normals, with weights that sum to 1 in each state."""
+        found = maximise(
+            moments, self.coordinates, self.kind, self.floor, float(len(self.x)), previous
+        )
+        count = moments.count.view(self.states, -1)
+        even = torch.full_like(count, 1 / self.parts)
+        before = even if previous is None else previous.weight.view(self.states, -1)
+        weight = share_out(count, before).flatten()
+        return GaussianMixture(found.kind, weight, found.mean, found.covariance)
