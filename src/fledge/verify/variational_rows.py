@@ -26,7 +26,7 @@ from fledge.models.latent.targets import Terms
 from fledge.models.latent.variational_families import IndependentNormals, OneNormal, make_family
 from fledge.rows.points import from_array
 from fledge.sample.points import Block
-from fledge.verify.rows import Curve, Row
+from fledge.verify.rows import RowCurve, TableRow
 
 ROUNDING = 1e-9
 ERRORS = 6.0  # standard errors of a mean of BATCHES: by chance once in 10⁸
@@ -56,30 +56,30 @@ def prior_of(algorithm: CoordinateAscent) -> Conjugate:
     return Conjugate(p.concentration, p.mean, p.mean_precision, p.degrees, p.scale)
 
 
-def evidence_row() -> Row:
+def evidence_row() -> TableRow:
     x = draw_points(20, 3)
     algorithm, bounds = ascend(x, 2, k="1", degrees=4.5)
     exact = prior_of(algorithm).log_evidence(x)
     error = abs(bounds[-1] - exact)
-    return Row(
+    return TableRow(
         "G4.1", "Bayesian mixture, one component", "the bound is the evidence", error, ROUNDING,
         f"{bounds[-1]:.6f} nats, to {error:.1e}",
     )  # fmt: skip
 
 
-def ascent_row() -> Row:
+def ascent_row() -> TableRow:
     """Coordinate ascent never falls, and stays below the evidence of all 2⁸ assignments."""
     x = draw_points(8, 1)
     algorithm, bounds = ascend(x, 30, k="2", concentration=1.0)
     exact = enumerate_assignments(x, prior_of(algorithm), 2).log_evidence
     fall = max(before - after for before, after in itertools.pairwise(bounds))
     figure = max(fall, bounds[-1] - exact)
-    curve = Curve(
+    curve = RowCurve(
         "Coordinate ascent", "nats", "step",
         {"bound": ([float(n) for n in range(30)], bounds)},
         f"{bounds[0]:.3f} → {bounds[-1]:.3f}, log p(x) {exact:.3f}",
     )  # fmt: skip
-    return Row(
+    return TableRow(
         "G4.2", "Bayesian mixture by coordinate ascent", "never falls, and stays below log p(x)",
         figure, ROUNDING, f"{bounds[0]:.3f} → {bounds[-1]:.3f} ≤ {exact:.3f} nats", curves=(curve,),
     )  # fmt: skip
@@ -111,7 +111,7 @@ def gradient_of(loss: Tensor, q: torch.nn.Module) -> Tensor:
     return torch.cat([each.flatten() for each in torch.autograd.grad(loss, list(q.parameters()))])
 
 
-def gradient_row(number: int, name: str, family: str, estimate: Callable[..., Tensor]) -> Row:
+def gradient_row(number: int, name: str, family: str, estimate: Callable[..., Tensor]) -> TableRow:
     """The mean of many estimates beside the closed form, in standard errors."""
     q = make_q(family)
     root = q.root() if isinstance(q, OneNormal) else torch.diag(q.log_sd.exp())
@@ -122,13 +122,13 @@ def gradient_row(number: int, name: str, family: str, estimate: Callable[..., Te
     error = made.std(0) / BATCHES**0.5
     off = float(((made.mean(0) - exact).abs() / (error + 1e-12)).max())
     variance = float(made.var(0).sum()) * SAMPLES
-    return Row(
+    return TableRow(
         f"G5.{number}", f"∇ bound, {name}", f"unbiased: within {ERRORS:g} standard errors", off,
         ERRORS, f"{off:.1f} standard errors at most; variance of one sample {variance:.2g}",
     )  # fmt: skip
 
 
-def gradient_rows() -> list[Row]:
+def gradient_rows() -> list[TableRow]:
     def rao_blackwell(q: IndependentNormals, random: torch.Generator) -> Tensor:
         return rao_blackwell_loss(q, split, SAMPLES, random)[0]
 
@@ -147,7 +147,43 @@ def gradient_rows() -> list[Row]:
     ]
 
 
-def importance_row() -> Row:
+def variance_row() -> TableRow:
+    """Four estimators of one gradient on one model, with q on its way from a start to the best
+    independent normals: at the start their variances are in the order of the theory.
+    """
+    ways: dict[str, Callable[..., Tensor]] = {
+        "score": lambda q, g: score_loss(q, log_joint, 8, g, baseline=False)[0],
+        "score less baseline": lambda q, g: score_loss(q, log_joint, 8, g)[0],
+        "Rao–Blackwellised": lambda q, g: rao_blackwell_loss(q, split, 8, g)[0],
+        "pathwise": lambda q, g: pathwise_loss(q, log_joint, 8, g)[0],
+    }
+    start, places = make_q("independent"), [0.0, 0.25, 0.5, 0.75, 0.9]
+    assert isinstance(start, IndependentNormals)
+    best = (torch.linalg.solve(P, H), -0.5 * P.diagonal().log())
+    lines: dict[str, tuple[list[float], list[float]]] = {}
+    for name, estimate in ways.items():
+        lines[name] = (places, [])
+        for place in places:
+            q = IndependentNormals(2)
+            with torch.no_grad():
+                q.mean += torch.lerp(start.mean, best[0], place)
+                q.log_sd += torch.lerp(start.log_sd, best[1], place)
+            random = torch.Generator().manual_seed(9)
+            made = torch.stack([gradient_of(estimate(q, random), q) for _ in range(150)])
+            lines[name][1].append(math.log10(float(made.var(0).sum())))
+    first = [values[0] for _, values in lines.values()]
+    figure = max(after - before for before, after in itertools.pairwise(first))
+    said = ", ".join(f"{name} {10 ** v[0]:.2g}" for name, (_, v) in lines.items())
+    curve = RowCurve(
+        "Variance of a gradient of 8 samples", "log₁₀ variance", "way to the best q", lines, said
+    )
+    return TableRow(
+        "G5.6", "variances of the estimators", "fall from score to baseline, terms and path",
+        figure, 0.0, said, curves=(curve,),
+    )  # fmt: skip
+
+
+def importance_row() -> TableRow:
     """Bounds of 1, 5 and 50 samples rise towards log p(x), which is known."""
     q = make_q("independent")
     log_p = float(0.5 * H @ torch.linalg.solve(P, H) - 0.5 * torch.logdet(P / (2 * math.pi)))
@@ -161,13 +197,13 @@ def importance_row() -> Row:
     rises = min(after - before for before, after in itertools.pairwise(bounds))
     figure = max(-rises, bounds[-1] - log_p)
     said = " → ".join(f"{each:.3f}" for each in bounds)
-    return Row(
+    return TableRow(
         "G6.1", "importance-weighted bound", "rises with samples, and stays below log p(x)",
         figure, 0.01, f"of 1, 5, 50 samples: {said}; log p(x) {log_p:.3f}",
     )  # fmt: skip
 
 
-def votes_row() -> Row:
+def votes_row() -> TableRow:
     """Bayes' rule over every labelling of four rows."""
     random = torch.Generator().manual_seed(2)
     table = torch.rand(3, 2, 3, generator=random, dtype=torch.float64).softmax(2)
@@ -187,13 +223,13 @@ def votes_row() -> Row:
     model = LabelModel(balance, table, ("no", "yes"))
     error = float((model.posterior(x) - marginal / total).abs().max())
     error = max(error, abs(float(model.log_prob(x).sum()) - math.log(total)))
-    return Row(
+    return TableRow(
         "U11", "labels out of votes", "the posterior is Bayes' rule over every labelling", error,
         ROUNDING, f"posterior and log p(votes) to {error:.1e}",
     )  # fmt: skip
 
 
-def regularised_row() -> Row:
+def regularised_row() -> TableRow:
     """Coins of chance 0.2 that are to show heads 0.65 of the time."""
     N, p, b = 7, 0.2, 0.65
     log_prior = torch.tensor([1 - p, p], dtype=torch.float64).log().expand(N, 2)
@@ -205,14 +241,14 @@ def regularised_row() -> Row:
     kl = b * math.log(b / p) + (1 - b) * math.log((1 - b) / (1 - p))
     error = abs(float(theta) - math.log(b / (1 - b)) + math.log(p / (1 - p)))
     error = max(error, abs(made.dual(theta) - N * kl))
-    return Row(
+    return TableRow(
         "U13", "regularised Bayes", "the nearest posterior of a known mean is its closed form",
         error, 1e-7, f"θ and KL to {error:.1e}",
     )  # fmt: skip
 
 
-def variational_rows() -> list[Row]:
+def variational_rows() -> list[TableRow]:
     return [
-        evidence_row(), ascent_row(), *gradient_rows(), importance_row(), votes_row(),
+        evidence_row(), ascent_row(), *gradient_rows(), variance_row(), importance_row(), votes_row(),
         regularised_row(),
     ]  # fmt: skip
