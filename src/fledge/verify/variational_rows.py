@@ -26,7 +26,7 @@ from fledge.models.latent.targets import Terms
 from fledge.models.latent.variational_families import IndependentNormals, OneNormal, make_family
 from fledge.rows.points import from_array
 from fledge.sample.points import Block
-from fledge.verify.rows import RowCurve, TableRow
+from fledge.verify.rows import RowCurves, TableRow
 
 ROUNDING = 1e-9
 ERRORS = 6.0  # standard errors of a mean of BATCHES: by chance once in 10⁸
@@ -74,7 +74,7 @@ def ascent_row() -> TableRow:
     exact = enumerate_assignments(x, prior_of(algorithm), 2).log_evidence
     fall = max(before - after for before, after in itertools.pairwise(bounds))
     figure = max(fall, bounds[-1] - exact)
-    curve = RowCurve(
+    curve = RowCurves(
         "Coordinate ascent", "nats", "step",
         {"bound": ([float(n) for n in range(30)], bounds)},
         f"{bounds[0]:.3f} → {bounds[-1]:.3f}, log p(x) {exact:.3f}",
@@ -174,7 +174,7 @@ def variance_row() -> TableRow:
     first = [values[0] for _, values in lines.values()]
     figure = max(after - before for before, after in itertools.pairwise(first))
     said = ", ".join(f"{name} {10 ** v[0]:.2g}" for name, (_, v) in lines.items())
-    curve = RowCurve(
+    curve = RowCurves(
         "Variance of a gradient of 8 samples", "log₁₀ variance", "way to the best q", lines, said
     )
     return TableRow(
@@ -249,6 +249,6 @@ def regularised_row() -> TableRow:
 
 def variational_rows() -> list[TableRow]:
     return [
-        evidence_row(), ascent_row(), *gradient_rows(), variance_row(), importance_row(), votes_row(),
-        regularised_row(),
+        evidence_row(), ascent_row(), *gradient_rows(), variance_row(), importance_row(),
+        votes_row(), regularised_row(),
     ]  # fmt: skip
