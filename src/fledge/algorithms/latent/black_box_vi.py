@@ -187,7 +187,6 @@ class BlackBoxVI:
             mean, N = float(elbo.mean()), batch.points.total
             rate = self.optimizer.param_groups[0]["lr"]
             self._slow_down(mean, float(elbo.std(correction=0)) / math.sqrt(len(bounds)))
-            between_steps()
             return {"elbo": mean / N, "elbo_spread": float(elbo.std(correction=0)), "rate": rate}
 
     def _slow_down(self, bound: float, error: float) -> None:

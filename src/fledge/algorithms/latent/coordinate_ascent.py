@@ -206,7 +206,6 @@ class CoordinateAscent:
             if of == 1:
                 self.done = terms["elbo"] - self.elbo < self.settings.tolerance
             self.elbo = terms["elbo"]
-            between_steps()
             used = float((self.model.degrees - self.model.prior.degrees > 1).sum())
             return terms | {"used_components": used}
 

@@ -117,7 +117,6 @@ class WeakSupervision:
                 elbo = self._step_constraints(points)
             self.done = elbo - self.elbo < self.settings.tolerance
             self.elbo = elbo
-            between_steps()
             assert self.model is not None
             accuracy = self.model.accuracy
             return {
@@ -141,7 +140,8 @@ class WeakSupervision:
         if s.balance == "inferred":
             elbo += float(model.balance.log().sum())  # an imagined row of each
             balance = (q.sum(0) + 1) / (len(q) + q.shape[1])
-        self.model = replace(model, table=table, balance=balance)
+        # as it is written and read again: of another layout the last bits differ
+        self.model = replace(model, table=table.contiguous(), balance=balance)
         return elbo / len(points)
 
     def _step_constraints(self, points: Votes) -> float:
@@ -158,7 +158,7 @@ class WeakSupervision:
         q = constraints.posterior(theta)
         said = torch.einsum("nc,nmv->mcv", q, list_said(points.x, q.shape[1])) + RARE
         table = said / said.sum(2, keepdim=True)
-        self.model = replace(model, theta=theta, table=table)
+        self.model = replace(model, theta=theta, table=table.contiguous())
         return dual / len(points)
 
     def log_likelihood(self, points: Votes) -> float:

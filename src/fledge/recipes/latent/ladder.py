@@ -56,7 +56,7 @@ class LadderMixtureConfig(BaseModel):
         default=3.0, ge=0, le=100, description="the two clusters' distance, in their deviations"
     )
     gradients: int = Field(
-        default=1_000, ge=10, le=100_000, description="optimizer steps of black-box methods"
+        default=600, ge=10, le=100_000, description="optimizer steps of black-box methods"
     )
     seed: int = Field(default=0, ge=0, lt=2**31, description="of every random number")
     out: Path = Field(default=Path("ladder.html"), description="the page to write, with pictures")
