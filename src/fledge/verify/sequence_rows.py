@@ -53,6 +53,7 @@ def baum_welch_row() -> TableRow:
         counts, log_p = count_paths(model, sequences)
         bounds.append(fit_whole(algorithm, sequences)["elbo"])
         model = algorithm.model
+        assert model is not None
         assert isinstance(model.emission, SymbolEmission)
         made = (model.start[None], model.transition, model.emission.probability)
         for ours, count in zip(made, counts, strict=True):

@@ -163,9 +163,10 @@ def test_a_slow_motion_is_not_taken_for_noise() -> None:
     start, spread = torch.zeros(2), torch.tensor([[0.01, 0], [0, 0.07]])
     transition = torch.tensor([[1, 0.97], [0, 0.97]])
     drift = torch.tensor([[0.0626, 0.0625], [0.0625, 0.0626]])
+    loading, offset, noise = torch.tensor([[1.0, 0]]), torch.zeros(1), torch.tensor([[2.25]])
     truth = StateSpace(
-        *(each.double() for each in (start, spread, transition, drift)),
-        torch.tensor([[1.0, 0]]).double(), torch.zeros(1).double(), torch.tensor([[2.25]]).double(),
+        start.double(), spread.double(), transition.double(), drift.double(), loading.double(),
+        offset.double(), noise.double(),
     )  # fmt: skip
     assert float(model.log_prob(given)) > float(truth.log_prob(given))
     smoothed = (model.infer(given)[0] @ model.loading.T + model.offset)[:, 0].numpy()

@@ -16,6 +16,7 @@ from torch import Tensor
 from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.models.latent.gaussian_pass import Buffers, GaussianPass, Sums
 from fledge.models.latent.moments import Moments
+from fledge.models.latent.natural import write_naturally
 
 NOTHING = -345.0
 """Log of a share of a density, 10⁻¹⁵⁰, below which it becomes 0: products of less would be no
@@ -32,7 +33,7 @@ class EmissionPass(GaussianPass):
         """Writes p(x | state) / exp(top) into `out` [N, K], the largest of a row 1; returns top
         [N]; and, of several normals a state, p(normal | state, x) [N, K · M].
         """
-        natural, buffers = self.prepare(mixture), self._own
+        natural, buffers = write_naturally(mixture, self.coordinates), self._own
         chunk = buffers.share.shape[1]
         share, top = torch.from_numpy(out), torch.empty(len(x), dtype=torch.float64)
         several = mixture.components > states
@@ -60,7 +61,7 @@ class EmissionPass(GaussianPass):
         self, mixture: GaussianMixture, x: Tensor, responsibility: np.ndarray
     ) -> Moments:
         """Σ_n r_nk (1, y, y yᵀ).  responsibility: [N, K · M]"""
-        natural, buffers, D = self.prepare(mixture), self._own, self.width
+        natural, buffers, D = write_naturally(mixture, self.coordinates), self._own, self.width
         chunk = buffers.share.shape[1]
         r, size = torch.from_numpy(responsibility), 1 + D if self.kind == "full" else 2
         sums = Sums(

@@ -106,9 +106,9 @@ class Messages:
             state = np.multiply(alpha, beta, out=beta)
             state *= (1 / safe)[:, None]
             right *= (1 / (safe * scale[rows]))[:, None]
-            if isinstance(before, slice):
-                first = max(low, N - before.stop)  # a sequence's first step has none before it
-                shift = N - before.stop
+            if self.steps.even:
+                shift = len(self.steps.chains)
+                first = max(low, shift)  # a sequence's first step has none before it
                 past = self.alpha[first - shift : low + len(alpha) - shift]
                 if len(past):
                     pairs += past.T @ self.right[first : low + len(alpha)]

@@ -32,13 +32,18 @@ class StepOrder:
     offsets: np.ndarray
     piece_rows: np.ndarray
     chains: list[np.ndarray]
-    follows: np.ndarray | slice
-    before: np.ndarray | slice
+    follows: np.ndarray
+    before: np.ndarray
 
     @property
     def cut(self) -> bool:
         """Whether a sequence is in several pieces."""
         return len(self.piece_rows) > len(self.chains)
+
+    @property
+    def even(self) -> bool:
+        """Whether every row has that of the step before it as many rows earlier."""
+        return not self.cut and len(self.order) == len(self.chains) * (len(self.offsets) - 1)
 
     @property
     def first(self) -> np.ndarray:
@@ -81,11 +86,6 @@ def order_steps(lengths: Sequence[int], longest: int | None = None) -> StepOrder
     piece = np.arange(offsets[-1]) - offsets[time]
     order = begin[piece] + time
     piece_rows = np.stack([np.arange(len(size)), offsets[size - 1] + np.arange(len(size))], 1)
-    if len(size) == len(numbers) and size[0] == size[-1]:
-        S = len(size)
-        return StepOrder(
-            order, offsets, piece_rows, chains, slice(S, None), slice(0, len(order) - S)
-        )
     row_of = np.empty_like(order)
     row_of[order] = np.arange(len(order))
     is_first = np.zeros(len(order), dtype=bool)

@@ -69,7 +69,9 @@ def read_text_parts(data: str, unit: Unit, vocabulary: int) -> tuple[Parts, bool
         for split in SPLITS
     }
     alphabet = choose_alphabet(by_side["train"], unit, vocabulary)
-    parts = {split: encode_all(some, alphabet, unit, data) for split, some in by_side.items()}
+    parts: Parts = {
+        split: encode_all(some, alphabet, unit, data) for split, some in by_side.items()
+    }
     return parts, sides is not None
 
 
