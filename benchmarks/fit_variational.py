@@ -40,7 +40,7 @@ def draw(N: int, D: int, K: int, apart: float) -> tuple[np.ndarray, np.ndarray]:
 
 def begin(points: Points, near: np.ndarray, **fields: Any) -> CoordinateAscent:
     """From components of even weight at these places, as wide as the prior has them."""
-    settings = CoordinateAscent.Settings(k=len(near), tolerance=0, starts=1, **fields)
+    settings = CoordinateAscent.Settings(k=str(len(near)), tolerance=0, starts=1, **fields)
     algorithm = CoordinateAscent(settings)
     mean = torch.from_numpy(near)
     algorithm.begin(points, model=None)

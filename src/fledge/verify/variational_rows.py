@@ -166,8 +166,8 @@ def variance_row() -> TableRow:
         for place in places:
             q = IndependentNormals(2)
             with torch.no_grad():
-                q.mean += torch.lerp(start.mean, best[0], place)
-                q.log_sd += torch.lerp(start.log_sd, best[1], place)
+                q.mean.copy_(torch.lerp(start.mean, best[0], place))
+                q.log_sd.copy_(torch.lerp(start.log_sd, best[1], place))
             random = torch.Generator().manual_seed(9)
             made = torch.stack([gradient_of(estimate(q, random), q) for _ in range(120)])
             lines[name][1].append(math.log10(float(made.var(0).sum())))

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor
 
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI
@@ -20,8 +19,11 @@ from fledge.models.latent.targets import LogisticRegression, SmallMixture
 from fledge.rows.points import Points, from_array
 from fledge.sample.points import Block
 
+stats: Any = scipy_stats  # its stubs take a frozen normal for a discrete one
+
 MINE = """
 import torch
+
 
 def dim(data):
     return data.width

@@ -146,15 +146,15 @@ class WeakSupervision:
 
     def _step_constraints(self, points: Votes) -> float:
         assert self.model is not None
-        assert self.model.theta is not None
-        model = self.model
+        model, theta = self.model, self.model.theta
+        assert theta is not None
         agrees = list_agreement(points.x, len(model.balance))
         cast = (~points.x.isnan()).double().sum(0)
         log_prior = model.balance.log().expand(len(points), -1)
         wanted = cast * self.list_expected(points)
         constraints = Constraints(log_prior, agrees, wanted, self.settings.slack)
-        dual = constraints.dual(model.theta)
-        theta = constraints.climb(model.theta)
+        dual = constraints.dual(theta)
+        theta = constraints.climb(theta)
         q = constraints.posterior(theta)
         said = torch.einsum("nc,nmv->mcv", q, list_said(points.x, q.shape[1])) + RARE
         table = said / said.sum(2, keepdim=True)

@@ -242,7 +242,7 @@ def conclude(
         judged, more = algorithm.conclude()
         own["posterior"] = judged
         lines += more
-    if isinstance(model, LabelModel):
+    if isinstance(model, LabelModel) and isinstance(config.settings, WeakSupervision.Settings):
         weak, more = conclude_weak(course.run.folder, model, parts, config.settings)
         own |= weak
         lines += more

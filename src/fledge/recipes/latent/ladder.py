@@ -276,12 +276,14 @@ def draw_table(rungs: list[dict[str, Any]], exact: ExactPosterior, seconds: floa
 
 def describe(one: dict[str, Any], exact: ExactPosterior) -> tuple[str, ...]:
     bound = one["bound"]
-    is_bound = bound is not None and one["method"] != "EM"
+    below = ""
+    if bound is not None and one["method"] != "EM":
+        below = f"{exact.log_evidence - bound:.3f}"
     return (
         one["method"],
         f"{one['distance']:.4f}",
         "" if bound is None else f"{bound:.3f}",
-        f"{exact.log_evidence - bound:.3f}" if is_bound else "",
+        below,
         f"{one['seconds']:.3f}",
     )
 

@@ -5,6 +5,7 @@ majority vote and, where the true labels are known, beside one trained on these.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def write_soft_labels(path: Path, model: LabelModel, votes: Votes) -> None:
 
 
 def conclude_weak(
-    folder: Path, model: LabelModel, parts: dict[Split, Votes], settings: WeakSupervision.Settings
+    folder: Path, model: LabelModel, parts: Mapping[Split, Any], settings: WeakSupervision.Settings
 ) -> tuple[dict[str, Any], list[str]]:
     """Writes labels.jsonl; figures, and lines that say them."""
     train, judged = parts["train"], parts["test"]
