@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats as scipy_stats
 from torch import Tensor
 
 from fledge.algorithms.latent.black_box_vi import BlackBoxVI

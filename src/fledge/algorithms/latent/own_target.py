@@ -51,7 +51,7 @@ class OwnTarget:
         if not bool(value.isfinite().all()):
             wrong = int((~value.isfinite()).nonzero()[0])
             raise UserError(
-                f"{self.path}: log_joint is {float(value[wrong])} at z = "
+                f"{self.path}: log_joint is {float(value[wrong].detach())} at z = "
                 f"{[round(each, 4) for each in z[wrong].tolist()][:8]}: it must be finite for "
                 "every z; map what must be positive by exp."
             )
