@@ -36,6 +36,7 @@ def test_a_bayesian_mixture_and_its_bound(cli: Cli, folder: Path) -> None:
     assert int((weight > 12).sum()) == 2  # two clusters, however many components
     text = (folder / "runs/fit/metrics.jsonl").read_text()
     assert "elbo_components" in text
+    assert (folder / "runs/fit/film.svg").is_file()
     blocks = "fit points.csv model=bayes_gmm k=3 labels=kind inference=svi block_points=20 steps=30"
     assert cli(f"{blocks} out=svi", folder=folder).code == 0
 

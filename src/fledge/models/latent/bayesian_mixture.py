@@ -118,6 +118,11 @@ class BayesianMixture:
         covariance = self.scale / self.degrees.view(shape)
         return GaussianMixture(self.kind, self.weight, self.mean, covariance)
 
+    @property
+    def normals(self) -> GaussianMixture:
+        """What a film shows of it."""
+        return self.expected_mixture()
+
     def log_pass_weight(self) -> Tensor:
         """What a component of `expected_mixture` must weigh for its log-joint to be E[log p(x, z)]
         (Bishop 2006, eqs. 10.64–10.67).  [K], logarithms
