@@ -28,6 +28,8 @@ from fledge.cli.verbs import VERBS
         ("convert", "fledge export"),
         ("serve", "fledge chat"),
         ("dqn", "fledge control algorithm=dqn"),
+        ("gmm", "fledge fit model=gmm"),
+        ("clustering", "fledge fit model=gmm"),
         ("pretrian", "fledge pretrain"),
     ],
 )

@@ -20,6 +20,7 @@ ALIGNS = [
     "awr",
 ]
 ACTS = ["dqn", "sac", "td3", "a2c", "trpo", "q_learning", "sarsa", "dagger"]
+FITTED = ["gmm", "hmm", "kalman", "kmeans", "fa", "ppca", "mfa"]
 TRADE_WORDS = {
     **{name: f"It is an algorithm: `fledge align algorithm={name}`." for name in ALIGNS},
     **{
@@ -27,6 +28,10 @@ TRADE_WORDS = {
         for name in ("dpo", "ipo", "kto", "orpo", "simpo")
     },
     **{name: f"It is an algorithm: `fledge control algorithm={name}`." for name in ACTS},
+    **{name: f"It is a model: `fledge fit model={name}`." for name in FITTED},
+    **dict.fromkeys(
+        ("mixture", "cluster", "clustering"), "Points are clustered by `fledge fit model=gmm`."
+    ),
     **dict.fromkeys(
         ("sft", "finetune", "fine_tune", "instruct"), "Tuning on conversations is `fledge tune`."
     ),

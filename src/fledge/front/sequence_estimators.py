@@ -86,9 +86,10 @@ class HiddenMarkovModel(OfSequences):
 
     def fit(self, X: Any, y: Any = None, lengths: Lengths = None) -> HiddenMarkovModel:
         """X: all sequences. lengths: of each. y is not looked at."""
-        kind = {"diag": "diagonal"}.get(self.covariance_type, self.covariance_type)
+        kind: Any = {"diag": "diagonal"}.get(self.covariance_type, self.covariance_type)
+        k: Any = self.n_components
         settings = BaumWelch.Settings(
-            k=self.n_components, covariance=kind, parts=self.n_mix, floor=self.floor,
+            k=k, covariance=kind, parts=self.n_mix, floor=self.floor,
             tolerance=self.tol, starts=self.n_init,
         )  # fmt: skip
         algorithm = BaumWelch(settings, seed=seed_of(self.random_state))

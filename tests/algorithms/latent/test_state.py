@@ -16,7 +16,8 @@ import torch
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
 from fledge.algorithms.registry import find_entry, names_of
 from fledge.models.latent.latent_model import load_latent, save_latent
-from fledge.rows.points import Points, as_levels, from_array
+from fledge.rows.points import as_levels, from_array
+from fledge.rows.sequences import Sequences
 from fledge.rows.votes import Votes
 from fledge.runs.state import flatten, unflatten
 from fledge.sample.points import PointBlocks
@@ -36,7 +37,7 @@ VARIANTS += [
 ]
 
 
-def some_points(name: str) -> Points:
+def some_points(name: str) -> Any:
     random = np.random.default_rng(0)
     if name in ("categorical", "bernoulli"):
         return as_levels(
@@ -50,13 +51,15 @@ def some_points(name: str) -> Points:
         return Votes(votes, columns, None, None, ("n", "y"), texts=texts, expected=(None,) * 4)
     centre = 3 * random.normal(size=(3, 4))
     x = centre[np.arange(120) % 3] + random.normal(size=(120, 4))
+    if name in ("hmm", "kalman"):
+        return Sequences(torch.from_numpy(x), (40, 1, 79), tuple("abcd"))
     points = from_array(torch.from_numpy(x))
     if name == "bbvi":
         return replace(points, label=torch.arange(120) % 2, names=("n", "y"))
     return points
 
 
-def make(name: str, fields: dict[str, Any], points: Points) -> Any:
+def make(name: str, fields: dict[str, Any], points: Any) -> Any:
     entry: Any = find_entry("latent", name)
     given = entry.settings("latent").replace(**fields)
     build = partial(entry.algorithm, seed=5)

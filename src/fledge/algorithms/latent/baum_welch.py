@@ -165,7 +165,10 @@ class BaumWelch:
             assert self.model is not None
             posterior = self.infer(self.model)
             self._check_explained(posterior, points)
-            self.model = self._maximise(self.model, posterior)
+            made = self._maximise(self.model, posterior)
+            # As a file would give it back: numbers that lie in another order in memory are summed
+            # in another, and a run that was killed would end with other bits.
+            self.model = HiddenMarkov.restore(made.card(), made.tensors())
             elbo = float(posterior.log_p.sum()) / points.total
             self.done, self.elbo = elbo - self.elbo < self.settings.tolerance, elbo
             occupied = posterior.state.sum(0)

@@ -133,7 +133,10 @@ class KalmanEM:
             self._prepare(points)
             assert self.model is not None
             smoothed = self.infer(self.model)
-            self.model = self._maximise(self.model, smoothed)
+            made = self._maximise(self.model, smoothed)
+            # As a file would give it back: numbers that lie in another order in memory are summed
+            # in another, and a run that was killed would end with other bits.
+            self.model = StateSpace.restore(made.card(), made.tensors())
             elbo = float(smoothed.log_p.sum()) / points.total
             self.done, self.elbo = elbo - self.elbo < self.settings.tolerance, elbo
             return {"elbo": elbo, "mean_noise": float(self.model.noise.diagonal().mean())}

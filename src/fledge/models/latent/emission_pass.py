@@ -51,7 +51,7 @@ class EmissionPass(GaussianPass):
                 part[rows] = (each - joint[:, None]).exp_().flatten(0, 1).T
             most = torch.amax(joint, 0)
             top[rows] = most
-            torch.nn.functional.threshold_(joint.sub_(most), NOTHING, -torch.inf)
+            torch.threshold_(joint.sub_(most), NOTHING, -torch.inf)
             np.exp(joint.numpy(), out=joint.numpy())  # half of what torch takes
             share[rows] = joint.T
         top += natural.top + self.coordinates.log_det

@@ -18,7 +18,7 @@ from fledge.models.latent.log_messages import pass_in_logs
 from fledge.models.latent.step_order import StepOrder
 
 BLOCK = 2_048  # rows that are combined at a time
-STRIDE = 8  # steps between divisions: each costs as much as the product of a step
+STRIDE = 16  # steps between divisions: each costs as much as the product of a step
 LOST = 1e-100  # a sum that falls below it within a stride may have lost a state that matters
 LOST_PRODUCT = 1e-150  # the same of Σ_k α β
 
@@ -78,7 +78,7 @@ class Messages:
             self.right[np.isin(self.sequence, again)] = 0
             pairs = self.alpha[self.steps.before].T @ self.right[self.steps.follows]
         pairs *= transition
-        for s in again:
+        for s in again.tolist():
             own = rows_of(self.steps, s)
             self.state[own], more, log_p[s] = pass_in_logs(start, transition, observed.logs(own))
             pairs += more
@@ -87,7 +87,8 @@ class Messages:
     def measure(self, start: np.ndarray, transition: np.ndarray, observed: Observed) -> np.ndarray:
         """log p(x) of every sequence, in nats.  -> [S]"""
         log_p, _, lost, _ = self._filter(start, transition, observed)
-        for s in np.flatnonzero(np.bincount(self.sequence[lost], minlength=len(log_p))):
+        again = np.flatnonzero(np.bincount(self.sequence[lost], minlength=len(log_p)))
+        for s in again.tolist():
             own = rows_of(self.steps, s)
             log_p[s] = pass_in_logs(start, transition, observed.logs(own))[2]
         return log_p
