@@ -25,6 +25,7 @@ from fledge.front.verbs import evaluate as evaluate
 from fledge.front.verbs import export as export
 from fledge.front.verbs import fit as fit
 from fledge.front.verbs import ladder as ladder
+from fledge.front.verbs import ladder_mixture as ladder_mixture
 from fledge.front.verbs import play as play
 from fledge.front.verbs import prefer as prefer
 from fledge.front.verbs import pretrain as pretrain

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fledge.algorithms.latent.baum_welch import BaumWelch
+from fledge.algorithms.latent.black_box_vi import BlackBoxVI
+from fledge.algorithms.latent.coordinate_ascent import CoordinateAscent
 from fledge.algorithms.latent.discrete_em import BernoulliEM, DiscreteEM
 from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.factor_mixture_em import FactorMixtureEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kalman_em import KalmanEM
 from fledge.algorithms.latent.kmeans import KMeans
+from fledge.algorithms.latent.weak_supervision import WeakSupervision
 from fledge.algorithms.likelihood.expectation_maximisation import (
     BEST_OF_N,
     REST_EM,
@@ -119,6 +122,8 @@ REGISTRY: Mapping[str, Entry] = {
         GoalCloning, worlds=GoalCloning.Settings(relabel="future", rows_per_update=256)
     ),
     "gmm": Entry(GaussianEM, latent=GaussianEM.Settings()),
+    "bayes_gmm": Entry(CoordinateAscent, latent=CoordinateAscent.Settings(k="8")),
+    "bbvi": Entry(BlackBoxVI, latent=BlackBoxVI.Settings()),
     "categorical": Entry(DiscreteEM, latent=DiscreteEM.Settings()),
     "bernoulli": Entry(BernoulliEM, latent=BernoulliEM.Settings()),
     "hmm": Entry(BaumWelch, latent=BaumWelch.Settings(k="2")),
@@ -127,6 +132,7 @@ REGISTRY: Mapping[str, Entry] = {
     "fa": Entry(FactorEM, latent=FactorEM.Settings()),
     "mfa": Entry(FactorMixtureEM, latent=FactorMixtureEM.Settings()),
     "ppca": Entry(PrincipalEM, latent=PrincipalEM.Settings()),
+    "weak": Entry(WeakSupervision, latent=WeakSupervision.Settings()),
 }
 
 

@@ -110,6 +110,11 @@ VERBS: dict[str, Verb] = {
         "LadderConfig",
         bare="world",
     ),
+    "ladder mixture": Verb(
+        "one small mixture by every method, beside its exact posterior",
+        "fledge.recipes.latent.ladder",
+        "LadderMixtureConfig",
+    ),
     "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
     "chat": Verb(
         "talk to a model in the terminal", "fledge.recipes.look.chat", "ChatConfig", bare="base"
@@ -223,6 +228,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge fit points.csv model=gmm k=2..10 covariance=diagonal",
     ),
     "PlayConfig": ("fledge play runs/control", "fledge play run=runs/control episodes=100 seed=1"),
+    "LadderMixtureConfig": (
+        "fledge ladder mixture",
+        "fledge ladder mixture points=10 apart=2 out=mixture.html",
+    ),
     "LadderConfig": ("fledge ladder gridworld", "fledge ladder gridworld seed=1"),
     "SampleConfig": (
         'fledge sample runs/align prompt="reverse: planet" samples=3',

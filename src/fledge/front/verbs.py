@@ -228,6 +228,13 @@ def ladder(world: Folder = "gridworld", *, verbose: bool = False, **fields: Any)
     return look_by_verb("ladder", {"world": str(world), **fields}, verbose)
 
 
+def ladder_mixture(*, verbose: bool = False, **fields: Any) -> dict[str, Any]:
+    """One small mixture by every method, each with its distance to the exact posterior; writes
+    ladder.html.
+    """
+    return look_by_verb("ladder mixture", fields, verbose)
+
+
 def verify(file: Folder | None = None, *, verbose: bool = False, **fields: Any) -> dict[str, Any]:
     """Is an estimator's expected gradient the true one, Σ_y π(y) ∇ log π(y) r(y)? Summed over all
     that could be sampled. `holds` says whether every claim does; writes verify.html.

@@ -91,6 +91,10 @@ class GaussianEM:
             f"{COARSE:g} or more, and from then on in double",
         )
 
+        @property
+        def in_blocks(self) -> bool:
+            return self.em != "batch"
+
     unfinished = None
 
     def __init__(

@@ -46,6 +46,11 @@ class LatentSettings(AlgorithmSettings):
         description="ends when a step raises the bound by less, in nats a point",
     )
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether a step takes a block of the points, not all of them."""
+        return False
+
     def check_points(self, points: Points) -> None:
         """Raises UserError for points that it cannot be fitted to."""
 

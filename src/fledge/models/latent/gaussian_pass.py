@@ -87,15 +87,17 @@ class GaussianPass:
         x: Tensor,
         weight: Tensor | None,
         *,
+        log_weight: Tensor | None = None,
         single: bool = False,
     ) -> tuple[Moments, float]:
         """E-step: Σ_n r_nk (1, y, y yᵀ) in the coordinates, and Σ_n w_n log p(x_n) in nats.
 
-        x: [N, D] without missing values. weight: [N] or None. single: multiply chunks in single
+        x: [N, D] without missing values. weight: [N] or None. log_weight: of components [K], in
+        place of the mixture's own; they need not sum to 1. single: multiply chunks in single
         precision and add them up in double, where no component would lose more than half its
         digits.
         """
-        natural = write_naturally(mixture, self.coordinates)
+        natural = write_naturally(mixture, self.coordinates, log_weight)
         single = single and self.kind != "tied" and natural.lost < LOST_IN_SINGLE
         dtype = torch.float32 if single else torch.float64
         buffers = self.buffers.setdefault(dtype, [])

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.json_file import read_json
+from fledge.models.latent.bayesian_mixture import BayesianMixture
 from fledge.models.latent.centres import Centres
 from fledge.models.latent.discrete_mixture import DiscreteMixture
 from fledge.models.latent.factor_mixture import FactorMixture
 from fledge.models.latent.factors import Factors
 from fledge.models.latent.gaussian_mixture import GaussianMixture
 from fledge.models.latent.hidden_markov import HiddenMarkov
+from fledge.models.latent.label_model import LabelModel
 from fledge.models.latent.state_space import StateSpace
+from fledge.models.latent.variational_families import VariationalPosterior
 from fledge.runs.atomic import write_text
 from fledge.tensor_file import write_tensors
 
@@ -40,11 +43,14 @@ class LatentModel(Protocol):
 
 MODELS: dict[str, type[LatentModel]] = {
     "gmm": GaussianMixture,
+    "bayes_gmm": BayesianMixture,
+    "bbvi": VariationalPosterior,
     "categorical": DiscreteMixture,
     "kmeans": Centres,
     "fa": Factors,
     "mfa": FactorMixture,
     "ppca": Factors,
+    "weak": LabelModel,
     "hmm": HiddenMarkov,
     "kalman": StateSpace,
 }

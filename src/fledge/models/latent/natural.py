@@ -41,9 +41,13 @@ def count_monomials(kind: Kind, width: int) -> int:
     return 1 + width + {"full": width * (width + 1) // 2, "tied": 0}.get(kind, width)
 
 
-def write_naturally(mixture: GaussianMixture, coordinates: Coordinates) -> Natural:
+def write_naturally(
+    mixture: GaussianMixture, coordinates: Coordinates, log_weight: Tensor | None = None
+) -> Natural:
     """A mixture in such coordinates.  Raises RuntimeError where a covariance is
     not positive definite.
+
+    log_weight: [K], in place of the mixture's own; they need not sum to 1.
     """
     A, D, kind = coordinates.matrix, mixture.width, mixture.kind
     mean = (mixture.mean - coordinates.centre) @ A.T
@@ -60,7 +64,9 @@ def write_naturally(mixture: GaussianMixture, coordinates: Coordinates) -> Natur
         root = (A.diagonal().square() * covariance).rsqrt()
         precision = root.square()
         log_det, linear, size = root.log().sum(1), precision * mean, precision.amax(1)
-    constant = mixture.weight.clamp_min(SMALLEST).log() + log_det - 0.5 * D * LOG_2PI
+    if log_weight is None:
+        log_weight = mixture.weight.clamp_min(SMALLEST).log()
+    constant = log_weight + log_det - 0.5 * D * LOG_2PI
     top = float(constant.max())
     lost = size * mean.square().sum(1)
     narrow = [] if kind == "tied" else (lost > LOST).nonzero().flatten().tolist()

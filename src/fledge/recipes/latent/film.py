@@ -60,7 +60,7 @@ class Filmed:
             for step, card, kept in shown
         ]
         flat = (torch.where(some.isnan(), some.nanmean(0), some) @ axes).numpy()
-        return draw_film(flat, frames, names, f"EM, {size} components, step by step")
+        return draw_film(flat, frames, names, f"{size} components, step by step")
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, Field
 
+from fledge.algorithms.latent.black_box_vi import BlackBoxVI
 from fledge.algorithms.latent.choice_of_k import ChoiceOfK
 from fledge.algorithms.latent.own import OwnLatent
 from fledge.algorithms.latent.protocol import LatentAlgorithm
 from fledge.algorithms.latent.sequence_settings import SequenceSettings
 from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.latent.weak_supervision import WeakSupervision
 from fledge.algorithms.own import OwnClass
 from fledge.algorithms.registry import Subject, names_of
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
+from fledge.models.latent.label_model import LabelModel
 from fledge.models.latent.latent_model import save_latent
 from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
@@ -28,6 +32,7 @@ from fledge.recipes.latent.sequence_words import (
     describe_sequences,
     list_text_classes,
 )
+from fledge.recipes.latent.weak import conclude_weak, read_vote_parts
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
 from fledge.rows.sequences import Sequences
@@ -55,7 +60,8 @@ class FitConfig(AlgorithmFields):
 
     data: str = Field(
         description="points: a .csv, .npy, .npz or .safetensors, one point a row; a value may be "
-        "missing. Of hmm and kalman the rows are steps; of hmm it may be a text"
+        "missing. Of hmm and kalman the rows are steps; of hmm it may be a text; of weak rows with "
+        "a text, a .jsonl"
     )
     model: str = Field(
         default="gmm",
@@ -74,7 +80,8 @@ class FitConfig(AlgorithmFields):
     block_points: int | None = Field(
         default=None,
         ge=1,
-        description=f"points a step, of em=stepwise or incremental; {BLOCK_POINTS:,} by default",
+        description="points a step, of em=stepwise or incremental and of inference=svi; "
+        f"{BLOCK_POINTS:,} by default",
     )
     steps: int = Field(
         default=200, ge=1, description="at the most; it ends as soon as the bound stands"
@@ -106,9 +113,9 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
     filmed = Filmed(algorithm)
-    if run is None or not run.checkpoints.steps():
+    if run is None or not run.checkpoints.steps() or isinstance(algorithm, BlackBoxVI):
         algorithm.begin(train)  # what cannot be fitted is said before there is a folder
-    with start.begin(config, data=[config.data, *config.own_code]) as course:
+    with start.begin(config, data=[config.data, *config.own_code, *own_files(config)]) as course:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
@@ -118,11 +125,19 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
         film = filmed.draw(train) if config.film else None
         if film is not None:
             write_text(course.run.folder / "film.svg", film)
-        return conclude(config, course, algorithm, train)
+        return conclude(config, course, algorithm, parts)
 
 
-def read_parts(config: FitConfig) -> tuple[dict[Split, Any], bool]:
+def own_files(config: FitConfig) -> list[str]:
+    """Files of the user's that a setting names: for the run's lineage."""
+    given = [getattr(config.settings, name, "") for name in ("target", "functions")]
+    return [each for each in given if each.endswith(".py")]
+
+
+def read_parts(config: FitConfig) -> tuple[Mapping[Split, Any], bool]:
     """Train, validation and test, and whether they are apart: a few points are all trained on."""
+    if isinstance(config.settings, WeakSupervision.Settings):
+        return read_vote_parts(config.data, config.settings)
     if isinstance(config.settings, SequenceSettings):
         for name in ("labels", "weights"):
             if getattr(config, name) is not None:
@@ -134,7 +149,7 @@ def read_parts(config: FitConfig) -> tuple[dict[Split, Any], bool]:
         config.data, labels=config.labels, weights=config.weights,
         words=getattr(config.entry.algorithm, "takes_words", False),
     )  # fmt: skip
-    if not config.supervised:
+    if not config.supervised and not getattr(config.entry.algorithm, "takes_labels", False):
         points = points.without_labels()
     parts = split_points(points)
     if parts is None:
@@ -144,13 +159,16 @@ def read_parts(config: FitConfig) -> tuple[dict[Split, Any], bool]:
 
 def choose_block(config: FitConfig) -> int | None:
     """Points of a block; None: all of them. Raises UserError for blocks that nothing is made of."""
-    em = getattr(config.settings, "em", "batch")
-    if em == "batch" and config.block_points is not None:
+    in_blocks = bool(getattr(config.settings, "in_blocks", False))
+    if not in_blocks and config.block_points is not None:
+        own = next((n for n in ("em", "inference") if hasattr(config.settings, n)), "")
+        which = f"{own}={getattr(config.settings, own)}" if own else f"model={config.model}"
+        others = {"em": "em=stepwise or em=incremental", "inference": "inference=svi"}
         raise UserError(
-            f"block_points={config.block_points} and em=batch, which takes all points a step: give "
-            "em=stepwise or em=incremental, or leave block_points out."
+            f"block_points={config.block_points} and {which}, which takes all points a step: give "
+            f"{others.get(own, 'model=gmm em=stepwise')}, or leave block_points out."
         )
-    return None if em == "batch" else config.block_points or BLOCK_POINTS
+    return (config.block_points or BLOCK_POINTS) if in_blocks else None
 
 
 def build(
@@ -182,7 +200,7 @@ def figure_of(config: FitConfig) -> str:
 
 
 def judge_points(
-    config: FitConfig, algorithm: LatentAlgorithm, parts: dict[Split, Any], apart: bool
+    config: FitConfig, algorithm: LatentAlgorithm, parts: Mapping[Split, Any], apart: bool
 ) -> Judge:
     """By the log-likelihood of held-out points."""
     figure = figure_of(config)
@@ -207,16 +225,27 @@ def describe(config: FitConfig, train: Points | Sequences) -> str:
 
 
 def conclude(
-    config: FitConfig, course: Course, algorithm: LatentAlgorithm | ChoiceOfK, train: Any
+    config: FitConfig,
+    course: Course,
+    algorithm: LatentAlgorithm | ChoiceOfK,
+    parts: Mapping[Split, Any],
 ) -> Summary:
     """The model, and what it came to."""
-    model = algorithm.model
+    model, train = algorithm.model, parts["train"]
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
     lines = [] if isinstance(algorithm, ChoiceOfK) else [describe_bound(course)]
     own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
     own[f"train_{figure_of(config)}"] = algorithm.log_likelihood(train) / train.total
+    if isinstance(algorithm, BlackBoxVI):
+        judged, more = algorithm.conclude()
+        own["posterior"] = judged
+        lines += more
+    if isinstance(model, LabelModel) and isinstance(config.settings, WeakSupervision.Settings):
+        weak, more = conclude_weak(course.run.folder, model, parts, config.settings)
+        own |= weak
+        lines += more
     if isinstance(algorithm, ChoiceOfK):
         own["table"] = algorithm.table
         lines += list_choices(algorithm)

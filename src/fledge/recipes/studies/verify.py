@@ -39,6 +39,7 @@ from fledge.verify.process_rows import process_rows
 from fledge.verify.rows import TableRow
 from fledge.verify.sequence_rows import sequence_rows
 from fledge.verify.value_rows import value_rows
+from fledge.verify.variational_rows import variational_rows
 
 
 class VerifyConfig(BaseModel):
@@ -179,6 +180,7 @@ def list_package_rows(
         *language,
         ("what is not seen", latent_rows),
         ("sequences", sequence_rows),
+        ("posteriors", variational_rows),
         *family,
     ]
 

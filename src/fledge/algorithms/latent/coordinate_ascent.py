@@ -1,0 +1,270 @@
+"""Variational inference for a Bayesian mixture of normals: by coordinate ascent, or by natural
+gradients on a block of points at a time.
+
+sample: all points, or a block of them.  score: E[log p(x, z | θ)] under q(θ).  weigh:
+responsibilities q(z).  fit: q(θ) in closed form: the prior and the sums of all points. Bishop 2006,
+§10.2.1. Stochastic (Hoffman, Blei, Wang & Paisley 2013): a step along the natural gradient of the
+bound is a running mean of these very sums, each block's scaled to all points (eq. 22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fledge.algorithms.latent.gaussian_em import sum_by_label
+from fledge.algorithms.latent.settings import MixtureSettings
+from fledge.algorithms.latent.starts import assign, begin_centres, choose_points
+from fledge.errors import UserError
+from fledge.models.latent.bayesian_mixture import (
+    BayesianKind,
+    BayesianMixture,
+    MixturePrior,
+    WeightPrior,
+    expected_log_density,
+)
+from fledge.models.latent.coordinates import Coordinates, measure_moments, whiten
+from fledge.models.latent.gaussian_pass import GaussianPass
+from fledge.models.latent.mixture_divergence import component_divergence, weight_divergence
+from fledge.models.latent.moments import Moments
+from fledge.rows.points import Points
+from fledge.sample.points import Block
+from fledge.seeds import generator_for
+from fledge.stopwatch import Stopwatch
+
+TRIAL_STEPS = 8  # by which one start is compared with another
+
+
+class CoordinateAscent:
+    """`model`: the posterior as the last step left it. `elbo` of a step is taken where q(z) is the
+    best for q(θ), before q(θ) moves.
+    """
+
+    class Settings(MixtureSettings):
+        """Of a Bayesian mixture of normals: its prior, and how its posterior is found."""
+
+        covariance: BayesianKind = Field(
+            default="full", description="of a component: full, or variances alone"
+        )
+        prior: WeightPrior = Field(
+            default="dirichlet", description="of the weights: dirichlet, or process: no end of them"
+        )
+        concentration: float | None = Field(
+            default=None, ge=1e-6, le=1e6, description="of that prior; by default 1/k"
+        )
+        mean_precision: float = Field(
+            default=1.0, gt=0, le=1e9, description="points that the prior of a mean counts for"
+        )
+        degrees: float | None = Field(
+            default=None, gt=0, description="points that the prior of a covariance counts for; by "
+            "default as many as columns",
+        )  # fmt: skip
+        spread: float = Field(
+            default=1.0, ge=1e-6, le=1e6, description="prior scale, as a share of the data's "
+            "covariance",
+        )  # fmt: skip
+        inference: Literal["cavi", "svi"] = Field(
+            default="cavi",
+            description="cavi: all points a step; svi: a block a step, along the natural gradient",
+        )
+        decay: float = Field(
+            default=0.7, gt=0.5, le=1, description="svi: step t goes (t + delay)^−decay of the way"
+        )
+        delay: float = Field(
+            default=1.0, ge=1, description="svi: the larger, the smaller it begins"
+        )
+
+        @property
+        def in_blocks(self) -> bool:
+            return self.inference == "svi"
+
+        def check_points(self, points: Points) -> None:
+            super().check_points(points)
+            points.check_present("a Bayesian mixture")
+            least = points.width - 1 if self.covariance == "full" else 0
+            if self.degrees is not None and self.degrees <= least:
+                raise UserError(
+                    f"degrees={self.degrees:g} and {points.width} columns: a Wishart needs more "
+                    f"than {least}; give more, or leave degrees out."
+                )
+
+    unfinished = None
+
+    def __init__(
+        self, settings: Settings | None = None, *, seed: int = 0, stopwatch: Stopwatch | None = None
+    ) -> None:
+        self.settings = settings or CoordinateAscent.Settings()
+        self.k = self.settings.smallest_k
+        self.seed, self.stopwatch = seed, stopwatch or Stopwatch()
+        self.model: BayesianMixture | None = None
+        self.prior: MixturePrior | None = None
+        self.coordinates: Coordinates | None = None
+        self.moments: Moments | None = None  # svi: the running mean of the sums, of all points
+        self.steps, self.elbo, self.done = 0, -torch.inf, False
+        self._passes: GaussianPass | None = None
+
+    def begin(self, points: Points, model: BayesianMixture | None = None) -> None:
+        """Coordinates, the prior, and a first posterior: the one given, else the best of several
+        k-means starts.
+        """
+        s = self.settings
+        s.check_points(points)
+        mean, covariance = measure_moments(points.x, points.weight)
+        self.coordinates = whiten(mean, covariance, diagonal=s.covariance == "diagonal")
+        root = self.coordinates.inverse
+        # columns without a spread or with one in common have some in these coordinates
+        scale = s.spread * (root @ root.T)
+        self.prior = MixturePrior(
+            s.covariance, s.prior, s.concentration or 1 / self.k, mean, s.mean_precision,
+            s.degrees or float(points.width), scale if s.covariance == "full" else scale.diagonal(),
+        )  # fmt: skip
+        self.model = self._choose_start(points) if model is None else model
+
+    def _choose_start(self, points: Points) -> BayesianMixture:
+        assert self.coordinates is not None
+        generator = generator_for(self.seed, "weights", "start")
+        trials: list[tuple[float, int, BayesianMixture]] = []
+        for start in range(self.settings.starts):
+            part = choose_points(points.x, points.weight, generator)
+            assert part.weight is not None
+            apart = part.x - self.coordinates.centre
+            scaled = apart / self.coordinates.inverse.square().sum(1).sqrt()
+            nearest = assign(scaled, begin_centres(scaled, part.weight, self.k, generator))
+            z = apart @ self.coordinates.matrix.T
+            moments = sum_by_label(z, nearest, self.k, self.settings.covariance, part.weight)
+            share, rose = points.total / part.total, -torch.inf
+            model = self.update_posterior(moments, share)
+            for _ in range(TRIAL_STEPS if self.settings.starts > 1 else 0):
+                moments, density = self.expect(part, model)
+                model = self.update_posterior(moments, share)
+                rose = share * density - weight_divergence(model) - component_divergence(model)
+            trials.append((rose, -start, model))
+        return max(trials, key=lambda trial: trial[:2])[2]
+
+    def expect(self, points: Points, model: BayesianMixture) -> tuple[Moments, float]:
+        """Sums under the best q(z), and Σ_n w_n log Σ_k exp E[log p(x_n, z = k)]."""
+        assert self.coordinates is not None
+        if self._passes is None:
+            self._passes = GaussianPass(model.kind, model.components, self.coordinates)
+        weight = model.log_pass_weight()
+        return self._passes.run(
+            model.expected_mixture(), points.x, points.weight, log_weight=weight
+        )
+
+    def update_posterior(self, moments: Moments, share: float = 1.0) -> BayesianMixture:
+        """The best q(θ) for these sums, taken `share` times (Bishop 2006, eqs. 10.58–10.63)."""
+        assert self.prior is not None
+        assert self.coordinates is not None
+        p, R = self.prior, self.coordinates.inverse
+        N = share * moments.count
+        apart = moments.first / moments.count.clamp_min(1e-300)[:, None]
+        mean = self.coordinates.centre + (moments.centre + apart) @ R.T
+        away = mean - p.mean
+        precision = p.mean_precision + N
+        pull = p.mean_precision * N / precision
+        if p.kind == "full":
+            scatter = moments.second - moments.first[:, :, None] * apart[:, None, :]
+            spread = R @ (share * (scatter + scatter.mT) / 2) @ R.T
+            scale = p.scale + spread + pull[:, None, None] * away[:, :, None] * away[:, None, :]
+        else:
+            scatter = (moments.second - moments.first * apart).clamp_min(0)
+            spread = share * scatter * R.diagonal().square()
+            scale = p.scale + spread + pull[:, None] * away.square()
+        return BayesianMixture(
+            p, self._update_weights(N), precision,
+            (p.mean_precision * p.mean + N[:, None] * mean) / precision[:, None],
+            p.degrees + N, scale,
+        )  # fmt: skip
+
+    def _update_weights(self, count: Tensor) -> Tensor:
+        assert self.prior is not None
+        if self.prior.weights == "dirichlet":
+            return self.prior.concentration + count
+        after = count.flip(0).cumsum(0).flip(0) - count  # the points of later components
+        return torch.stack([1 + count, self.prior.concentration + after.clamp_min(0)], 1)
+
+    def update(
+        self, batch: Block, between_steps: Callable[[], None] = lambda: None
+    ) -> dict[str, float]:
+        """q(z) of the points of a batch, then q(θ)."""
+        with self.stopwatch.phase("fit"):
+            points, of = batch.points, batch.of
+            if self.model is None:
+                self.begin(points)
+            assert self.model is not None
+            before = self.model
+            moments, density = self.expect(points, before)
+            terms = self.measure_terms(before, moments, density, of)
+            terms = {name: value / (of * points.total) for name, value in terms.items()}
+            self.model = self.update_posterior(self._blend(moments, before, of))
+            self.steps += 1
+            # a block's bound rises and falls with the block
+            if of == 1:
+                self.done = terms["elbo"] - self.elbo < self.settings.tolerance
+            self.elbo = terms["elbo"]
+            used = float((self.model.degrees - self.model.prior.degrees > 1).sum())
+            return terms | {"used_components": used}
+
+    def _blend(self, moments: Moments, before: BayesianMixture, of: int) -> Moments:
+        """What stands for all points: their sums, or the running mean after a natural step."""
+        if of == 1:
+            return moments
+        step = (self.steps + self.settings.delay) ** -self.settings.decay
+        if self.moments is None:
+            step, self.moments = 1.0, moments
+        self.moments = moments.mix(self.moments, step * of, 1 - step)
+        return self.moments
+
+    def measure_terms(
+        self, q: BayesianMixture, moments: Moments, density: float, of: int = 1
+    ) -> dict[str, float]:
+        """The bound and what it is made of, in nats, a block's terms scaled to all points."""
+        assignment = of * float(moments.count @ q.expect_log_weight())
+        entropy = of * moments.entropy
+        data = of * density - assignment - entropy
+        weights, components = -weight_divergence(q), -component_divergence(q)
+        return {
+            "elbo": of * density + weights + components,
+            "elbo_data": data, "elbo_assignments": assignment, "elbo_entropy": entropy,
+            "elbo_weights": weights, "elbo_components": components,
+        }  # fmt: skip
+
+    def bound_of_sums(self, q: BayesianMixture, moments: Moments) -> float:
+        """The bound for any q(θ) and the q(z) that these sums are of, in nats: by it a bound taken
+        after q(θ) has moved is known too.
+        """
+        assert self.coordinates is not None
+        A, R = self.coordinates.matrix, self.coordinates.inverse
+        about = moments.move((q.mean - self.coordinates.centre) @ A.T).second
+        about = R @ about @ R.T if q.kind == "full" else about * R.diagonal().square()
+        data = expected_log_density(q, about, moments.count)
+        assignment = float(moments.count @ q.expect_log_weight())
+        divergence = weight_divergence(q) + component_divergence(q)
+        return data + assignment + moments.entropy - divergence
+
+    def log_likelihood(self, points: Points) -> float:
+        """Σ_n w_n log p(x_n | the data learned from), each point by itself, in nats."""
+        assert self.model is not None
+        points.check_present("a Bayesian mixture")
+        each = self.model.log_prob(points.x)
+        return float(each.sum() if points.weight is None else each @ points.weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": None if self.model is None else [self.model.card(), self.model.tensors()],
+            "coordinates": None if self.coordinates is None else dict(vars(self.coordinates)),
+            "moments": None if self.moments is None else self.moments.state(),
+            "counts": [self.steps, self.elbo, self.done],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model = state["model"] and BayesianMixture.restore(*state["model"])
+        self.prior = None if self.model is None else self.model.prior
+        kept = state["coordinates"]
+        self.coordinates = None if kept is None else Coordinates(**kept)
+        self.moments = None if state["moments"] is None else Moments(**state["moments"])
+        self.steps, self.elbo, self.done = state["counts"]

@@ -1,0 +1,114 @@
+"""What labelling functions come to: soft labels in a file, and a classifier trained on them, beside
+majority vote and, where the true labels are known, beside one trained on these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fledge.algorithms.latent.weak_supervision import WeakSupervision
+from fledge.models.latent.hashed_words import fit_logistic, hash_words
+from fledge.models.latent.label_model import LabelModel, majority_vote
+from fledge.rows.votes import Functions, Votes, load_functions, read_votes, split_votes
+from fledge.runs.atomic import write_text
+from fledge.splits import Split
+
+
+def read_vote_parts(
+    data: str, settings: WeakSupervision.Settings
+) -> tuple[dict[Split, Votes], bool]:
+    """Train, validation and test, and whether they are apart."""
+    functions = load_functions(settings.functions)
+    votes = read_votes(data, functions)
+    parts = split_votes(votes)
+    if parts is None:
+        return {"train": votes, "validation": votes, "test": votes}, False
+    return parts, True
+
+
+def describe_functions(model: LabelModel, train: Votes) -> list[str]:
+    """A line a function: how often it votes, and how often it is right."""
+    lines = []
+    for m, name in enumerate(train.columns):
+        cast = ~train.x[:, m].isnan()
+        known = ""
+        if train.is_labelled and bool(cast.any()):
+            assert train.label is not None
+            right = (train.x[:, m] == train.label)[cast].double().mean()
+            known = f", in truth {float(right):.3f}"
+        lines.append(
+            f"  {name}: votes on {float(cast.double().mean()):.1%} of the rows, right "
+            f"{float(model.accuracy[m]):.3f}{known}"
+        )
+    return lines
+
+
+def write_soft_labels(path: Path, model: LabelModel, votes: Votes) -> None:
+    """A row a line, with the chance of each label."""
+    lines = []
+    for text, row in zip(votes.texts, model.posterior(votes.x).tolist(), strict=True):
+        chance = {label: round(p, 6) for label, p in zip(model.labels, row, strict=True)}
+        best = max(chance, key=lambda label: chance[label])
+        lines.append(
+            json.dumps({"text": text, "label": best, "chance": chance}, ensure_ascii=False)
+        )
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def conclude_weak(
+    folder: Path, model: LabelModel, parts: Mapping[Split, Any], settings: WeakSupervision.Settings
+) -> tuple[dict[str, Any], list[str]]:
+    """Writes labels.jsonl; figures, and lines that say them."""
+    train, judged = parts["train"], parts["test"]
+    if settings.judged_on is not None:
+        functions: Functions = load_functions(settings.functions)
+        judged = read_votes(settings.judged_on, functions)
+    write_soft_labels(folder / "labels.jsonl", model, train)
+    lines = describe_functions(model, train)
+    if not judged.is_labelled:
+        lines.append(f"Soft labels of {len(train):,} rows: {folder / 'labels.jsonl'}")
+        return {"accuracy": {}}, lines
+    accuracy = compare_ways(model, train, judged)
+    lines.append(f"Right on {len(judged):,} labelled rows:")
+    lines += [f"  {name}: {value:.4f}" for name, value in accuracy.items()]
+    return {"accuracy": accuracy}, lines
+
+
+def compare_ways(model: LabelModel, train: Votes, judged: Votes) -> dict[str, float]:
+    """The share of right labels, by votes alone and by classifiers trained on what votes say.
+
+    A row without a vote teaches nothing, and is left out where votes are the labels.
+    """
+    C, label = len(model.labels), judged.label
+    assert label is not None
+    voted = (~train.x.isnan()).any(1)
+    words, others = hash_words(train.texts), hash_words(judged.texts)
+    own = hash_words([t for t, v in zip(train.texts, voted.tolist(), strict=True) if v])
+    ways: dict[str, tuple[Tensor, Tensor]] = {
+        "words, of majority vote": (own, majority_vote(train.x[voted], C)),
+        "words, of the label model": (own, model.posterior(train.x[voted])),
+    }
+    if train.is_labelled:
+        assert train.label is not None
+        true = torch.nn.functional.one_hot(train.label, C).double()
+        ways["words, of true labels"] = (words, true)
+    accuracy = {
+        "majority vote": share_right(majority_vote(judged.x, C), label),
+        "label model": share_right(model.posterior(judged.x), label),
+    }
+    for name, (x, target) in ways.items():
+        weight, bias = fit_logistic(x, target)
+        accuracy[name] = share_right(others @ weight + bias, label)
+    return accuracy
+
+
+def share_right(score: Tensor, label: Tensor) -> float:
+    """Ties count by the share of those that are best.  [N, C], [N]"""
+    best = (score == score.amax(1, keepdim=True)).double()
+    return float((best / best.sum(1, keepdim=True)).gather(1, label[:, None]).mean())
