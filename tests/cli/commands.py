@@ -70,7 +70,7 @@ FIT = "fit model=gmm data={points} k=3 steps=12 tolerance=0"
 FIT_BLOCKS = f"{FIT} em=incremental block_points=40"
 FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
 FIT_CHAIN = "fit model=hmm data={text} unit=letters k=2 starts=1 steps=40 tolerance=0"
-FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=40 tolerance=0"
+FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=100 tolerance=0"
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
