@@ -226,6 +226,18 @@ def test_a_process_leaves_out_what_it_does_not_need() -> None:
     assert float(model.weight.sum()) == pytest.approx(1)
 
 
+def test_mixed_precision_ends_where_double_does() -> None:
+    x = draw_points(3_000, 4, 13, groups=4)
+    ends = []
+    for precision in ("double", "mixed"):
+        algorithm, batch = begin(x, k=5, precision=precision, tolerance=1e-8)
+        while not algorithm.done:
+            algorithm.update(batch)
+        assert algorithm.precise
+        ends.append(algorithm.elbo)
+    assert ends[1] == pytest.approx(ends[0], abs=1e-6)
+
+
 def test_what_it_cannot_take_is_said() -> None:
     x = draw_points(20, 3, 11)
     with pytest.raises(UserError, match="needs more than 2"):

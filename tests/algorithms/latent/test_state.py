@@ -31,6 +31,7 @@ VARIANTS += [
     ("gmm", {"split_merge": 2, "tolerance": 0.01}),
     ("bayes_gmm", {"inference": "svi"}),
     ("bayes_gmm", {"prior": "process", "covariance": "diagonal"}),
+    ("bayes_gmm", {"precision": "mixed"}),
     ("bbvi", {"family": "flow", "gradients": 3}),
     ("bbvi", {"family": "mixture", "gradients": 3}),
     ("weak", {"method": "constraints"}),

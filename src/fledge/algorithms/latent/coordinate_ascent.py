@@ -36,6 +36,7 @@ from fledge.sample.points import Block
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
+COARSE = 1e-3  # nats a point: a hundred times what single precision can err by
 TRIAL_STEPS = 8  # by which one start is compared with another
 
 
@@ -78,6 +79,12 @@ class CoordinateAscent:
             default=1.0, ge=1, description="svi: the larger, the smaller it begins"
         )
 
+        precision: Literal["double", "mixed"] = Field(
+            default="double",
+            description=f"mixed: products in single precision while a step raises the bound by "
+            f"{COARSE:g} or more, and from then on in double",
+        )
+
         @property
         def in_blocks(self) -> bool:
             return self.inference == "svi"
@@ -105,6 +112,7 @@ class CoordinateAscent:
         self.coordinates: Coordinates | None = None
         self.moments: Moments | None = None  # svi: the running mean of the sums, of all points
         self.steps, self.elbo, self.done = 0, -torch.inf, False
+        self.precise = self.settings.precision == "double"
         self._passes: GaussianPass | None = None
 
     def begin(self, points: Points, model: BayesianMixture | None = None) -> None:
@@ -150,10 +158,10 @@ class CoordinateAscent:
         assert self.coordinates is not None
         if self._passes is None:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
-        weight = model.log_pass_weight()
         return self._passes.run(
-            model.expected_mixture(), points.x, points.weight, log_weight=weight
-        )
+            model.expected_mixture(), points.x, points.weight,
+            log_weight=model.log_pass_weight(), single=not self.precise,
+        )  # fmt: skip
 
     def update_posterior(self, moments: Moments, share: float = 1.0) -> BayesianMixture:
         """The best q(θ) for these sums, taken `share` times (Bishop 2006, eqs. 10.58–10.63)."""
@@ -204,7 +212,9 @@ class CoordinateAscent:
             self.steps += 1
             # a block's bound rises and falls with the block
             if of == 1:
-                self.done = terms["elbo"] - self.elbo < self.settings.tolerance
+                rose = terms["elbo"] - self.elbo
+                self.done = self.precise and rose < self.settings.tolerance
+                self.precise = self.precise or rose < COARSE
             self.elbo = terms["elbo"]
             used = float((self.model.degrees - self.model.prior.degrees > 1).sum())
             return terms | {"used_components": used}
@@ -258,7 +268,7 @@ class CoordinateAscent:
             "model": None if self.model is None else [self.model.card(), self.model.tensors()],
             "coordinates": None if self.coordinates is None else dict(vars(self.coordinates)),
             "moments": None if self.moments is None else self.moments.state(),
-            "counts": [self.steps, self.elbo, self.done],
+            "counts": [self.steps, self.elbo, self.done, self.precise],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -267,4 +277,4 @@ class CoordinateAscent:
         kept = state["coordinates"]
         self.coordinates = None if kept is None else Coordinates(**kept)
         self.moments = None if state["moments"] is None else Moments(**state["moments"])
-        self.steps, self.elbo, self.done = state["counts"]
+        self.steps, self.elbo, self.done, self.precise = state["counts"]
