@@ -296,7 +296,7 @@ def test_pissa_s_adapters_belong_to_another_base_than_they_say(base: Path, tmp_p
         load_model(tmp_path / "adapter")
 
 
-@pytest.mark.filterwarnings("ignore:The following rank_pattern keys:RuntimeWarning")  # of PEFT
+@pytest.mark.filterwarnings("ignore:The following:RuntimeWarning")  # of PEFT
 def test_adapters_on_experts_are_refused(tmp_path: Path) -> None:
     """PEFT's all-linear names a mixture's experts by `target_parameters`."""
     folder = foreign.save(
