@@ -65,6 +65,7 @@ def tune_ours(given: dict[str, Any]) -> dict[str, float]:
     from fledge.stopwatch import Stopwatch
 
     loaded = load_model(Path(given["model"])).adapt(LoRA(16, 32.0), weights=given["weights"])
+    loaded.network.gradient_checkpointing = given.get("checkpointing", False)
     policy = loaded.policy()
     learner = Learner(
         policy, Schedule(2e-4, 10_000), optimizer=adamw(weight_decay=0.0),

@@ -2,15 +2,16 @@
 tuning with an adapter, against llama.cpp, transformers and TRL with PEFT.
 
 - generate: greedy, 1, 8 and 32 rows of 32 new tokens after prompts of 32, no row may stop early.
-  Ours in fp32, bf16 and int8; llama.cpp (xllamacpp) on files of ours in F16 and Q8_0, all rows in
-  one request; transformers in fp32 and bf16. In turn, in one process.
+  Ours in fp32, bf16, fp16, int8 and int4; llama.cpp (xllamacpp) on files of ours in F16 and Q8_0,
+  all rows in one request; transformers in fp32 and bf16. In turn, in one process. The ceiling of
+  one row is the memory's bandwidth over the weights' bytes.
 - cold: a process of its own from its first line to the first token after 5: the whole, its imports
   included, and the two parts, reading the model and saying the token.
 - tune: LoRA of rank 16 on every linear matrix of the layers, 8 rows a step with log-normal lengths
   (median 60, 8 to 256 tokens); real (not padding) tokens a second, and the peak memory of a process
   of its own. Ours with the frozen base in fp32, the same computed in bf16, and in NF4; TRL with
-  PEFT in fp32 and bf16, rows at random as it comes and by length, and with gradient checkpointing,
-  which saves memory.
+  PEFT in fp32 and bf16, rows at random as it comes and by length; both also with gradient
+  checkpointing, which saves memory.
 Both cores' threads on every side: torch's number of them. A peer that cannot run is an aim that
 does not hold.
 """
@@ -43,7 +44,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PROMPT, NEW, BATCHES = 32, 32, (1, 8, 32)
 ROWS, WORDS = 8, range(100, 49_152)  # tokens below are special, or bytes
 THREADS = torch.get_num_threads()
-WIDTHS = {"int8": "Q8_0", "bf16": "F16"}  # of our weights, and llama.cpp's as wide
+# of our weights, and llama.cpp's as wide
+WIDTHS = {"int8": "Q8_0", "bf16": "F16", "fp16": "F16"}
+BITS = {"fp32": 32, "bf16": 16, "fp16": 16, "int8": 8, "int4": 5}  # a weight of the layers
 AIMS = {
     **{
         f"{rows} rows, ours {width} / llama.cpp {theirs}": f"≥ {aim}"
@@ -78,6 +81,7 @@ def main() -> None:
         for kind in ("Q8_0",) if quick else ("F16", "Q8_0"):
             save_gguf(folder / f"{kind}.gguf", loaded.network, loaded.tokenizer, kind)
         loaded.network.requires_grad_(False)
+        figures["ceiling of one row, tokens/s"] = ceilings(loaded)
         for rows in BATCHES[: 1 if quick else None]:
             generate(loaded, folder, rows, quick, ratios, figures, missing)
         del loaded
@@ -113,7 +117,7 @@ def generate(
     prompts = [draw(random, PROMPT) for _ in range(rows)]
     sides: dict[str, Callable[[], Any]] = {
         f"ours {precision}": ours(loaded, prompts, new, precision)
-        for precision in (("bf16",) if quick else ("fp32", "bf16", "int8"))
+        for precision in (("bf16",) if quick else BITS)
     }
     for kind in ("Q8_0",) if quick else ("F16", "Q8_0"):
         try:
@@ -137,6 +141,25 @@ def generate(
         one, other = f"ours {width}", f"llama.cpp {theirs_width}"
         if one in times and other in times:
             ratios[f"{rows} rows, {one} / {other}"] = speed_up(times, one, other)
+
+
+def ceilings(loaded: Loaded) -> dict[str, float]:
+    """New tokens a second that the memory allows one row, by precision: every matrix is read for
+    every token. The unembedding has 8 bits where the layers have fewer.
+    """
+    block = torch.ones(64 << 20)
+    times = []
+    for _ in range(10):
+        began = time.perf_counter()
+        block.sum()
+        times.append(time.perf_counter() - began)
+    bandwidth = 8 * 4 * len(block) / min(times)  # bits a second
+    last = loaded.network.unembedding.numel()
+    layers = sum(p.numel() for p in loaded.network.blocks.parameters() if p.ndim == 2)
+    return {
+        precision: bandwidth / (layers * bits + last * max(8, bits))
+        for precision, bits in BITS.items()
+    }
 
 
 def fastest(speed: dict[str, float], who: str) -> Any:
@@ -267,6 +290,11 @@ def tune(
         "ours fp32": shared | {"precision": "fp32", "weights": "fp32"},
         "ours bf16": shared | {"precision": "bf16", "weights": "bf16"},
         "ours nf4": shared | {"precision": "bf16", "weights": "nf4"},
+        **{
+            f"ours {weights}, checkpointing": shared
+            | {"precision": "bf16", "weights": weights, "checkpointing": True}
+            for weights in ("bf16", "nf4")
+        },
         "TRL fp32": trl | {"precision": "fp32"},
         "TRL bf16": trl | {"precision": "bf16"},
         "TRL bf16, by length": trl | {"precision": "bf16", "grouped": True},
@@ -286,8 +314,8 @@ def tune(
         speed = {who: max(one["tokens_per_s"] for one in several) for who, several in by.items()}
         ratios["tune, real tokens/s, ours best / TRL best"] = speed["ours"] / speed["TRL"]
         fastest_peer = max(by["TRL"], key=lambda one: one["tokens_per_s"])
-        for width in ("bf16", "nf4"):
-            if (side := f"ours {width}") in measured:
+        for side in measured:
+            if side.startswith(("ours bf16", "ours nf4")):
                 share = measured[side]["peak_mb"] / fastest_peer["peak_mb"]
                 ratios[f"tune, peak memory, {side} / TRL fastest"] = share
 
@@ -305,7 +333,7 @@ def describe(figures: Figures) -> str:
             f"{rate:,.1f}",
         )
         for name, sides in figures.items()
-        if name.startswith("generate")
+        if name.startswith(("generate", "ceiling"))
         for side, rate in sides.items()
     ]
     starts = [

@@ -5,7 +5,7 @@ being minimised.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from fledge.errors import Diverged, UserError
+from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
 from fledge.schedule import Clock, Schedule
 from fledge.trained_state import load_trained_state, trained_state
@@ -35,11 +36,11 @@ class Learner:
 
     optimizer: makes what moves them; AdamW unless given.
     rows_per_micro_batch: how many rows are differentiated at a time; memory only, never the
-    numbers. tokens_per_micro_batch: in place of it, as many rows as have so many steps at their
-    full length, and at least one. precision: "fp32" or "bf16" (matrix products in bfloat16 by
-    autocast; weights, softmax and optimizer stay in float32). Under torch.distributed each rank
-    holds its own rows; counts and gradients are summed over ranks. A parameter that no rank's loss
-    contains is left alone, decay included, at any world size.
+    numbers. tokens_per_micro_batch: in place of it, as many rows of like length as have so many
+    steps, padding included, and at least one. precision: "fp32" or "bf16" (matrix products in
+    bfloat16 by autocast; weights, softmax and optimizer stay in float32). Under torch.distributed
+    each rank holds its own rows; counts and gradients are summed over ranks. A parameter that no
+    rank's loss contains is left alone, decay included, at any world size.
 
     A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and
     decay alone. `skipped` counts them.
@@ -59,8 +60,7 @@ class Learner:
         self.module = module
         self.schedule = schedule
         self.clip = clip
-        self.rows_per_micro_batch = rows_per_micro_batch
-        self.tokens_per_micro_batch = tokens_per_micro_batch
+        self.micro_batches = MicroBatches(rows_per_micro_batch, tokens_per_micro_batch)
         self.precision = precision
         self.steps = self.skipped = 0
         self.clock = Clock()
@@ -112,17 +112,6 @@ class Learner:
         """How many rows, over all ranks.  -> [] float"""
         return self.count(torch.ones(len(batch), dtype=torch.bool))
 
-    def choose_size(self, rows: Any) -> int:
-        """How many of the rows are computed with at a time."""
-        if self.rows_per_micro_batch is None and self.tokens_per_micro_batch is not None:
-            return max(1, self.tokens_per_micro_batch // rows.longest)
-        return self.rows_per_micro_batch or len(rows)
-
-    def cut(self, rows: Any) -> Iterator[Any]:
-        """The rows in micro-batches."""
-        size = self.choose_size(rows)
-        yield from (rows[a : a + size] for a in range(0, len(rows), size))
-
     def autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, torch.bfloat16)
@@ -137,8 +126,7 @@ class Learner:
     ) -> dict[str, float]:
         """Differentiate `loss` over the batch piece by piece, then one clipped optimizer step.
 
-        batch: anything with len() and slices by row, `trim()` and `to(device)`. also: further
-            (loss, batch) whose gradient is added.
+        batch: Rows of any kind. also: further (loss, batch) whose gradient is added.
         check: sees the figures before the weights change; what it raises leaves them as they were.
         Returns the figures summed over pieces and ranks, with grad_norm and learning_rate;
         steps_skipped=1 where there was nothing to learn. Raises Diverged if the loss or its
@@ -150,10 +138,9 @@ class Learner:
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
         for function, rows in ((loss, batch), *also):
-            whole = self.choose_size(rows) >= len(rows)
-            for piece in (rows,) if whole else self.cut(rows):
+            for piece in self.micro_batches.cut(rows):
                 with self.autocast():
-                    share, marks = function(piece.trim().to(self.device))
+                    share, marks = function(piece.to(self.device))
                 share.backward()
                 for name, value in {"loss": share, **marks}.items():
                     value = value.detach()
@@ -224,9 +211,9 @@ class Learner:
     def _check_step(self, loss: Loss, batch: Any, rate: float) -> None:
         """That the weights of a step at such a rate can still be computed with."""
         self.check_weights()
-        some = batch[: self.choose_size(batch)]
+        some = next(self.micro_batches.cut(batch))
         with self.autocast():
-            share = loss(some.trim().to(self.device))[0]
+            share = loss(some.to(self.device))[0]
         if not math.isfinite(float(self.sum(share))):
             raise Diverged(
                 f"optimizer step {self.steps}, at a learning rate of {rate:.4g}, made weights "

@@ -9,9 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.truncation import keep_nucleus, keep_top_k
+
+LARGE_VOCABULARY = 4096  # tokens: from here on the cumulative sum is taken in two parts
+PIECE = 256  # tokens in one of them
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,7 @@ def restrict(
     allowed: [V] bool, the tokens that are actions at all. keep: [N], an action that is on the
     support whatever the rule says (one that was sampled earlier, when the weights were slightly
     different).
-    Nucleus: the smallest set of most likely tokens whose mass reaches top_p (Holtzman et al. 2020,
-        eq. 2). min-p: Nguyen et al. 2024, §3.
+    min-p: Nguyen et al. 2024, §3.
     """
     if allowed is not None:
         logits = logits.masked_fill(~allowed, float("-inf"))
@@ -70,18 +74,19 @@ def restrict(
         logits = logits / rule.temperature
     if rule.greedy or not rule.truncates:
         return logits
-    inside = torch.ones_like(logits, dtype=torch.bool)
     with torch.no_grad():
+        inside = None
         if 0 < rule.top_k < logits.shape[-1]:
-            best = logits.topk(rule.top_k, dim=-1).indices
-            inside = torch.zeros_like(inside).scatter_(-1, best, True)
+            inside = keep_top_k(logits, rule.top_k)
         if rule.top_p < 1:
-            p = logits.masked_fill(~inside, float("-inf")).softmax(-1)
-            ordered, index = p.sort(dim=-1, descending=True, stable=True)
-            before = ordered.cumsum(-1) - ordered  # mass of the strictly more likely tokens
-            inside &= torch.zeros_like(inside).scatter_(-1, index, before < rule.top_p)
+            left = logits if inside is None else logits.masked_fill(~inside, float("-inf"))
+            nucleus = keep_nucleus(left.softmax(-1), rule.top_p)
+            inside = nucleus if inside is None else inside & nucleus
         if rule.min_p > 0:
-            inside &= logits >= logits.amax(-1, keepdim=True) + math.log(rule.min_p)
+            near = logits >= logits.amax(-1, keepdim=True) + math.log(rule.min_p)
+            inside = near if inside is None else inside & near
+        if inside is None:  # a top_k of the whole vocabulary
+            return logits
         if keep is not None:
             inside.scatter_(-1, keep[:, None], True)
     return logits.masked_fill(~inside, float("-inf"))
@@ -96,15 +101,34 @@ def draw(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     cumulative sum has no width.
     """
     p = logits.softmax(-1)
-    cumulative = p.cumsum(-1)
+    if p.shape[-1] < LARGE_VOCABULARY:
+        action, _ = _find_step(p.cumsum(-1), uniform)
+    else:
+        # A cumulative sum goes number by number: that of the sums of pieces, then that of one piece
+        # add up a thousand numbers in place of all.
+        pieces = F.pad(p, (0, -p.shape[-1] % PIECE)).unflatten(-1, (-1, PIECE))
+        mass = pieces.sum(-1)
+        ends = mass.cumsum(-1)
+        piece, point = _find_step(ends, uniform)
+        begin = ends.gather(-1, (piece - 1).clamp(min=0)).where(piece > 0, 0.0)
+        within = (point - begin) / mass.gather(-1, piece)  # how far into the piece, of its whole
+        here = pieces[torch.arange(len(p), device=p.device), piece[:, 0]]
+        place, _ = _find_step(here.cumsum(-1), within.clamp_(0, 1)[:, 0])
+        action = piece * PIECE + place
+    return action.squeeze(-1), p.gather(-1, action).squeeze(-1).log()
+
+
+def _find_step(cumulative: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Where a cumulative sum passes `uniform` of its whole, and that point.  [N, M], [N] -> [N, 1]
+    twice
+    """
     whole = cumulative[:, -1]
     # Below the whole mass, even where the product rounds up to it: the step that reaches it belongs
     # to a token that can be drawn.
     point = torch.minimum(
         uniform.to(cumulative.dtype) * whole, torch.nextafter(whole, torch.zeros_like(whole))
-    )
-    action = torch.searchsorted(cumulative, point[:, None], right=True).squeeze(-1)
-    return action, p.gather(-1, action[:, None]).squeeze(-1).log()
+    )[:, None]
+    return torch.searchsorted(cumulative, point, right=True), point
 
 
 class _ChunkedLogProb(torch.autograd.Function):

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType, MappingProxyType
 from typing import Any, Literal, Protocol
@@ -78,8 +78,9 @@ class Interrupted(Exception):
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM are noted, not obeyed at once; a second one of either kills as usual.
+def _signals(tell: Callable[[str], None]) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM are noted, not obeyed at once, and whoever sent one is told so; a second
+    one of either kills as usual.
 
     Python hears signals in the main thread alone: a run in another thread is left to whoever
     started it.
@@ -93,6 +94,9 @@ def _signals() -> Iterator[list[int]]:
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         signal.signal(number, before[number])
+        again = "Ctrl-C once more" if number == signal.SIGINT else "the same signal once more"
+        with suppress(RuntimeError):  # the signal came in the middle of another line
+            tell(f"stopping after the step in hand, which is then saved; {again} stops at once.")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         before[number] = signal.signal(number, note)
@@ -136,7 +140,7 @@ def train(
         converged,
     )  # fmt: skip
     continued = way.restore()
-    with run.reason_kept(), _signals() as asked:
+    with run.reason_kept(), _signals(watcher.line) as asked:
 
         def between_steps() -> None:
             if asked:
@@ -146,6 +150,9 @@ def train(
         saved = time.monotonic()
         if not continued:
             way.judge()
+            if asked and not way.at_end:  # no step is in hand yet
+                way.save()
+                raise Interrupted(str(run.folder), way.step, asked[0])
         stopwatch.take()
         while not way.at_end:
             before = way.place

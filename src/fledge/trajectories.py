@@ -56,13 +56,12 @@ class Rows:
         return self._each(lambda value: value[rows])
 
     @property
-    def longest(self) -> int:
-        """T: every row takes as many steps of memory; 1 where they have none."""
-        inner = (value for _, value in self.items() if value is not None)
-        return max(
-            (v.longest if isinstance(v, Rows) else v.shape[1] for v in inner
-             if isinstance(v, Rows) or v.ndim > 1), default=1,
-        )  # fmt: skip
+    def lengths(self) -> Tensor:
+        """How many steps of each row `trim` would leave if it stood alone, of each of the K
+        trajectories that it holds; 1 where it holds none.  [B, K] long
+        """
+        inner = [value.lengths for _, value in self.items() if isinstance(value, Rows)]
+        return torch.cat(inner, 1) if inner else torch.ones(len(self), 1, dtype=torch.long)
 
     def items(self) -> list[tuple[str, Any]]:
         return [(f.name, getattr(self, f.name)) for f in dataclasses.fields(self)]
@@ -140,6 +139,10 @@ class Trajectories(Rows):
             for name, value in self.items()
             if value is not None and name not in ("obs", "group")
         ]
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.last().clamp(min=1)[:, None]
 
     def trim(self) -> Self:
         if self.chosen.shape[1] == 1:

@@ -34,6 +34,10 @@ DISTILL = (
     "distill teacher={tune} task={letters} kind=jsd on_policy=0.5 layers=1 width=8 heads=2 "
     f"steps=8 rows_per_step=8 max_new_tokens=8 evaluate_every=4 evaluation_prompts=8 {_QUICK}"
 )
+COMPRESS = (
+    "compress base={pretrain} method=structured data={text} sparsity=0.25 calibration_rows=4 "
+    "evaluation_rows=4"
+)
 ALIGN = (
     "align base={tune} task={letters} steps=5 prompts_per_step=8 samples_per_prompt=2 "
     "max_new_tokens=8 evaluate_every=2 evaluation_prompts=8 precision=fp32 compile=no"
@@ -66,7 +70,7 @@ FIT = "fit model=gmm data={points} k=3 steps=12 tolerance=0"
 FIT_BLOCKS = f"{FIT} em=incremental block_points=40"
 FIT_MANY = "fit model=gmm data={points} k=1..3 steps=5 covariance=diagonal"
 FIT_CHAIN = "fit model=hmm data={text} unit=letters k=2 starts=1 steps=40 tolerance=0"
-FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=40 tolerance=0"
+FIT_SPACE = "fit model=kalman data={walks} sequence=walk steps=100 tolerance=0"
 STAGES = {
     "pretrain": PRETRAIN,
     "tune": TUNE,
@@ -88,6 +92,12 @@ STAGES = {
     "fit several": FIT_MANY,
     "fit hmm": FIT_CHAIN,
     "fit kalman": FIT_SPACE,
+}
+# Kinds of adapters that differ from `tune adapter` in what a checkpoint holds.
+ADAPTERS = {
+    "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
+    "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
+    "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",
 }
 
 

@@ -35,6 +35,23 @@ def test_an_algorithm_aligns_and_reports_what_is_watched(
     assert updates[0]["kl_k1"] == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["lora", "houlsby", "prefix", "prompt"])
+def test_the_reference_is_where_an_adapter_starts(
+    kind: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    words = [*models.fill(ALIGN.replace("steps=5", "steps=2")), f"adapter={kind}"]
+    if kind in ("prefix", "prompt"):
+        words.append("adapter_tokens=4")
+    cli([*words, "learning_rate=0.1", "out=run", "--json"], folder=tmp_path)
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    first, second = (row for row in map(json.loads, lines) if "reward" in row)
+    assert first["kl_k1"] == pytest.approx(0.0, abs=1e-5)
+    assert first["drift"] < 1e-3  # the engine samples what the trainer scores
+    assert second["drift"] < 1e-3
+    assert abs(second["kl_k1"]) > 1e-3
+    assert (tmp_path / "run" / "model" / "adapter_model.safetensors").exists()
+
+
 @pytest.mark.parametrize("name", ["dpo", "ipo", "kto", "orpo", "simpo"])
 def test_an_algorithm_of_pairs_makes_them_from_the_task(
     name: str, cli: Cli, models: Models, tmp_path: Path

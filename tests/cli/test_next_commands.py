@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from tests.cli.commands import (
     ALIGN,
+    COMPRESS,
     CONTROL_DQN,
     CONTROL_TABLE,
     DISTILL,
@@ -44,6 +45,7 @@ SHORT = {
     "tune": "steps=2 rows_per_step=4 evaluate_every=2 precision=fp32 compile=no",
     "align": "steps=1 prompts_per_step=2 samples_per_prompt=2 max_new_tokens=4 "
     "evaluation_prompts=2 precision=fp32 compile=no",
+    "distill": "steps=1 rows_per_step=2 precision=fp32 compile=no",
     "play": "episodes=2",
 }  # fmt: skip
 
@@ -147,6 +149,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/prefer.py": [finished(PREFER)],
     "recipes/language/align.py": [finished(ALIGN)],
     "recipes/language/distill.py": [finished(DISTILL)],
+    "recipes/language/compress.py": [finished(COMPRESS)],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],
     "recipes/carry_on.py": [lose_the_model_and_checkpoints],

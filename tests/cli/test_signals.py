@@ -58,6 +58,7 @@ def test_a_signal_stops_a_run_with_a_saved_step_and_how_to_go_on(
         once=run / "metrics.jsonl",
     )
     assert stopped.code == 128 + number, stopped
+    assert "stopping after the step in hand, which is then saved; " in stopped.stdout
     assert re.fullmatch(
         r"fledge: stopped after step \d+ and saved\. Continue with: fledge resume stopped\n",
         stopped.stderr,

@@ -72,8 +72,11 @@ def test_the_notebook_runs_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_runs(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_runs(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = ROOT / "examples" / f"{name}.py"
+    monkeypatch.setattr("sys.argv", [str(file)])  # without words, which are pytest's own here
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 40
     runpy.run_path(str(file), run_name="__main__")
     assert capsys.readouterr().out.strip()

@@ -75,7 +75,9 @@ class Loop(threading.Thread):
             for number, completion in tiny.advance():
                 waiting.pop(number).put((True, completion))
             for row, said in zip(
-                tiny.live, tiny.slots.read_said(range(len(tiny.live))), strict=True
+                tiny.batch.live,
+                tiny.batch.slots.read_said(range(len(tiny.batch.live))),
+                strict=True,
             ):
                 waiting[row.number].put((False, row.complete("length", *said, 0, None)))
 

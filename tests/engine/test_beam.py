@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.engine.beam import Hypothesis, beam_search, best_of
+from fledge.engine.beam import Hypothesis, beam_search
+from fledge.engine.best_of import best_of
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.forms import make_form

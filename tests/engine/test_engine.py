@@ -158,7 +158,7 @@ def interrupted(engine: Engine, bad: Request, neighbours: list[Request]) -> Comp
     rest = engine.run([bad, *neighbours[half:]])[1:]
     for row, undisturbed in zip(before + rest, expected, strict=True):
         same(row, undisturbed, 1e-10)
-    assert not engine.live
+    assert not engine.batch.live
     return row_of_bad
 
 
@@ -383,8 +383,8 @@ def test_a_row_may_be_cancelled_from_its_own_announcement_and_in_the_queue() -> 
 def test_the_cache_takes_what_was_stated(policy: TokenPolicy, prefix_cache_rows: int) -> None:
     for slots in (1, 9, 40):
         engine = Engine(policy, slots=slots, prefix_cache_rows=prefix_cache_rows)
-        assert engine.cache_bytes == engine.cache.store.untyped_storage().nbytes()
-        assert len(engine.slots) == slots
+        assert engine.cache_bytes == engine.batch.cache.store.untyped_storage().nbytes()
+        assert len(engine.batch.slots) == slots
 
 
 def test_where_memory_is_short_requests_wait_for_fewer_slots() -> None:
@@ -394,16 +394,16 @@ def test_where_memory_is_short_requests_wait_for_fewer_slots() -> None:
     small = Engine(
         policy, slots=20, prefix_cache_rows=2, cache_bytes=7 * each - 1, vocabulary=SPELT
     )
-    assert len(small.slots) == 3
-    assert small.cache_bytes == small.cache.store.untyped_storage().nbytes() <= 7 * each - 1
+    assert len(small.batch.slots) == 3
+    assert small.cache_bytes == small.batch.cache.store.untyped_storage().nbytes() <= 7 * each - 1
     for row, expected in zip(small.run(requests), whole.run(requests), strict=True):
         same(row, expected, 1e-10)
-    assert len(Engine(policy, slots=2, cache_bytes=10**12).slots) == 2
+    assert len(Engine(policy, slots=2, cache_bytes=10**12).batch.slots) == 2
     with pytest.raises(
         UserError, match=f"cache_bytes={2 * each - 1}.*one row of 48 tokens takes {2 * each}"
     ):
         Engine(policy, cache_bytes=2 * each - 1)
-    assert len(Engine(policy, cache_bytes=2 * each).slots) == 1
+    assert len(Engine(policy, cache_bytes=2 * each).batch.slots) == 1
 
 
 def test_an_engine_that_could_do_nothing_is_refused() -> None:

@@ -13,8 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fledge.engine import engine as engine_module
-from fledge.engine import generation
+from fledge.engine import generation, running_batch
 from fledge.engine.engine import Engine
 from fledge.engine.generation import GenerationTransformer
 from fledge.engine.prefix_cache import MIN_PREFIX
@@ -123,7 +122,7 @@ def test_many_rows_of_very_unequal_length_are_as_read_alone(
     """120 rows of four beginnings in 70 slots, put in order of length every 3 steps; attention goes
     block by block.
     """
-    monkeypatch.setattr(engine_module, "SORT_EVERY", 3)
+    monkeypatch.setattr(running_batch, "SORT_EVERY", 3)
     monkeypatch.setattr(generation, "SMALL_LAYER", 0)
     policy, rng = subject(kind), np.random.default_rng(0)
     requests = [
@@ -132,7 +131,7 @@ def test_many_rows_of_very_unequal_length_are_as_read_alone(
     ]
     engine = Engine(policy, slots=70, prefix_cache_rows=2)
     as_plain(policy, requests, engine.run(requests))
-    assert engine.cache.block < engine.positions
+    assert engine.batch.cache.block < engine.positions
 
 
 @pytest.mark.parametrize("window", [0, 4])

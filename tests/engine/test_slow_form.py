@@ -52,7 +52,7 @@ def requests() -> list[Request]:
 def test_the_engine_says_what_the_trainer_computes(prefix_cache_rows: int) -> None:
     policy = mixer()
     engine = Engine(policy, slots=4, prefix_cache_rows=prefix_cache_rows)
-    assert isinstance(engine.network, SlowForm)
+    assert isinstance(engine.batch.network, SlowForm)
     for row in engine.run(requests()) + engine.run(requests()):
         assert row.error is None
         agrees(policy, row)

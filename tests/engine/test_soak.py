@@ -37,7 +37,7 @@ def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) 
     rng = np.random.default_rng(count)
     engine = Engine(subject(), slots=48, vocabulary=SPELT)
     storage, arrays = (
-        engine.cache.store.data_ptr(),
+        engine.batch.cache.store.data_ptr(),
         {name: array.shape for name, array in tensors(engine).items()},
     )
     answers, waiting, ends = bytearray(count), 0, Counter[str]()
@@ -60,20 +60,25 @@ def test_every_request_is_answered_once_and_the_engine_is_as_it_was(count: int) 
     assert answers == b"\x01" * count
     assert not waiting
     assert min(ends[how] for how in ("stop", "stop_string", "length", "error")) > 0
-    assert not any((engine.busy, engine.queue, engine.live, engine.done, engine.news, engine.rules))
-    assert not any((engine.prefix_cache.tokens, engine.prefix_cache.by_prefix))
-    assert engine.cache.store.data_ptr() == storage
+    assert not any(
+        (engine.busy, engine.queue, engine.batch.live, engine.done, engine.news, engine.batch.rules)
+    )
+    assert not any((engine.batch.prefix_cache.tokens, engine.batch.prefix_cache.by_prefix))
+    assert engine.batch.cache.store.data_ptr() == storage
     stop = arrays.pop("stop")
     assert {
         name: array.shape for name, array in tensors(engine).items() if name != "stop"
     } == arrays
-    assert engine.slots.stop.shape == (stop[0], 2)  # as wide as the most stop tokens of a request
-    assert len(engine.slots.held) == 48
+    # as wide as the most stop tokens of a request
+    assert engine.batch.slots.stop.shape == (stop[0], 2)
+    assert len(engine.batch.slots.held) == 48
 
 
 def tensors(engine: Engine) -> dict[str, torch.Tensor]:
     return {
-        name: value for name, value in vars(engine.slots).items() if isinstance(value, torch.Tensor)
+        name: value
+        for name, value in vars(engine.batch.slots).items()
+        if isinstance(value, torch.Tensor)
     }
 
 
@@ -94,7 +99,7 @@ def test_cancelling_a_tenth_of_the_rows_at_random_changes_no_other(prefix_cache_
         for request in requests[begin : begin + more]:
             engine.submit(request)
         begin = min(800, begin + more)
-        under_way = [row.number for row in (*engine.live, *engine.queue)]
+        under_way = [row.number for row in (*engine.batch.live, *engine.queue)]
         if under_way and rng.random() < 0.5:
             number = int(rng.choice(under_way))
             engine.cancel(number)
@@ -116,5 +121,5 @@ def test_cancelling_a_tenth_of_the_rows_at_random_changes_no_other(prefix_cache_
         assert row.alternatives == [] or len(row.alternatives) == len(row.tokens)
         short += 0 < len(row.tokens) < len(whole[number].tokens)
     assert short > 20
-    assert not any((engine.busy, engine.queue, engine.live, engine.done, engine.rules))
-    assert all(slot >= 20 for slot in engine.prefix_cache.tokens)  # remembered rows only
+    assert not any((engine.busy, engine.queue, engine.batch.live, engine.done, engine.batch.rules))
+    assert all(slot >= 20 for slot in engine.batch.prefix_cache.tokens)  # remembered rows only

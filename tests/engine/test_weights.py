@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-import fledge.engine.engine as engine_module
+import fledge.engine.running_batch as batch_module
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.engine.request import Completion, Request
@@ -167,10 +167,10 @@ def test_weights_that_were_no_numbers_leave_nothing_behind() -> None:
 def test_weights_that_do_not_change_are_not_laid_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = policy_of(transformer())
     engine = Engine(policy)
-    network = engine.network
+    network = engine.batch.network
     for _ in range(3):
         engine.run([Request([3], 4, rule=Decoding(temperature=0))])
-    assert engine.network is network
+    assert engine.batch.network is network
     assert engine.version == 0
 
 
@@ -178,7 +178,7 @@ def test_every_policy_over_the_network_sees_a_step_and_no_copy_of_it_does() -> N
     policy = policy_of(transformer(dtype=torch.float64, context=64))
     copy_of_it, greedy = policy.frozen_copy(), policy.with_rule(Decoding(temperature=0))
     other, engines = policy_of(policy.network), [Engine(greedy), Engine(copy_of_it)]
-    before = [engine.network for engine in engines]
+    before = [engine.batch.network for engine in engines]
     request = Request([2, 3], 6, rule=Decoding(temperature=0))
     for engine in engines:
         engine.run([request])
@@ -186,7 +186,7 @@ def test_every_policy_over_the_network_sees_a_step_and_no_copy_of_it_does() -> N
     assert policy.version == greedy.version == other.version == 1
     assert copy_of_it.version == 0
     rows = [engine.run([request])[0] for engine in engines]
-    assert [engine.network is old for engine, old in zip(engines, before, strict=True)] == [
+    assert [engine.batch.network is old for engine, old in zip(engines, before, strict=True)] == [
         False,
         True,
     ]
@@ -199,33 +199,33 @@ def test_the_form_of_every_precision_is_made_anew_once_a_step_and_not_between(
     precision: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    make = engine_module.make_form
+    make = batch_module.make_form
 
     def count(network: Transformer, precision: Generation, positions: int) -> Any:
         made.append(precision)
         return make(network, precision, positions)
 
-    monkeypatch.setattr(engine_module, "make_form", count)
+    monkeypatch.setattr(batch_module, "make_form", count)
     policy = policy_of(transformer())
     engine = Engine(policy, precision=precision)
     for steps in (0, 1, 0, 3):
-        before, layers = len(made), engine.network.layers
+        before, layers = len(made), engine.batch.network.layers
         for seed in range(steps):
             learnt(policy.network, seed)
         for _ in range(3):
             engine.run([Request([3], 4)])
         assert len(made) - before == (steps > 0)
-        assert (engine.network.layers is layers) == (steps == 0)
+        assert (engine.batch.network.layers is layers) == (steps == 0)
     assert made == [precision] * 3
 
 
 def test_a_direct_write_is_unknown_until_the_engine_is_told_and_then_known_to_all() -> None:
     policy = policy_of(transformer(dtype=torch.float64, context=64))
     engine, beside = Engine(policy), Engine(policy.with_rule(Decoding(temperature=0.5)))
-    before = engine.network
+    before = engine.batch.network
     nudged(policy.network, 0)
     [unaware] = engine.run([Request([2, 3], 4)])
-    assert (unaware.version, engine.network) == (0, before)
+    assert (unaware.version, engine.batch.network) == (0, before)
     engine.renew()
     for one in (engine, beside):
         [aware] = one.run([Request([2, 3], 4)])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fledge.errors import UserError
@@ -18,6 +19,7 @@ from fledge.hub.folder import load_model, load_reward_model, save_model
 from fledge.models.language.adapters import LoRA, list_adapters, merge_adapters
 from fledge.models.language.heads import ScalarModel
 from fledge.text.tokenizer import train_tokenizer
+from tests.hub import foreign
 from tests.subjects import seeded, transformer
 
 peft: Any = pytest.importorskip("peft")
@@ -276,3 +278,72 @@ def test_merging_makes_all_of_it_learn(base: Path) -> None:
     model = with_adapter(base)
     merge_adapters(model.network)
     assert all(parameter.requires_grad for parameter in model.network.parameters())
+
+
+def test_pissa_s_adapters_belong_to_another_base_than_they_say(base: Path, tmp_path: Path) -> None:
+    """PEFT itself reads them wrong on a fresh base, which still has what they took out."""
+    config = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], init_lora_weights="pissa_niter_4", task_type="CAUSAL_LM"
+    )
+    model = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base), config)
+    move(model)
+    said = model.eval()(tokens()).logits.detach()
+    model.save_pretrained(tmp_path / "adapter")
+    fresh = transformers.AutoModelForCausalLM.from_pretrained(base)
+    read = peft.PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
+    assert (read(tokens()).logits - said).abs().max() > 0.1
+    with pytest.raises(UserError, match="init_lora_weights=pissa_niter_4, which fledge does not"):
+        load_model(tmp_path / "adapter")
+
+
+@pytest.mark.filterwarnings("ignore:The following:RuntimeWarning")  # of PEFT
+def test_adapters_on_experts_are_refused(tmp_path: Path) -> None:
+    """PEFT's all-linear names a mixture's experts by `target_parameters`."""
+    folder = foreign.save(
+        foreign.make("mixtral", dict(foreign.VARIANTS)["mixtral"]), tmp_path / "m"
+    )
+    theirs, _ = foreign.load(folder)
+    config = peft.LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = peft.get_peft_model(theirs, config)
+    model.save_pretrained(tmp_path / "adapter")
+    said = json.loads((tmp_path / "adapter" / CONFIG).read_text())
+    held = load_file(tmp_path / "adapter" / WEIGHTS)
+    if said.get("target_parameters") or any("experts" in name for name in held):
+        with pytest.raises(UserError, match="merge the adapter into its base with PEFT"):
+            load_model(tmp_path / "adapter")
+    else:
+        move(model)
+        model.save_pretrained(tmp_path / "adapter")
+        assert list_adapters(load_model(tmp_path / "adapter").network)
+
+
+def test_an_embedding_s_low_rank_is_refused(base: Path, tmp_path: Path) -> None:
+    config = peft.LoraConfig(r=2, target_modules=["embed_tokens", "q_proj"], task_type="CAUSAL_LM")
+    model = peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base), config)
+    model.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(UserError, match="low-rank matrices of an embedding"):
+        load_model(tmp_path / "adapter")
+
+
+def test_what_a_tied_embedding_has_learned_is_merged_once(tmp_path: Path) -> None:
+    save_model(tmp_path / "base", transformer(tied=True), CHARACTERS)
+    config = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], modules_to_save=["embed_tokens"],
+        ensure_weight_tying=True, task_type="CAUSAL_LM",
+    )  # fmt: skip
+    made = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    model = peft.get_peft_model(made, config)
+    move(model)
+    said = model.eval()(tokens()).logits.detach()
+    model.save_pretrained(tmp_path / "adapter")
+    learned = load_file(tmp_path / "adapter" / WEIGHTS)[
+        "base_model.model.model.embed_tokens.weight"
+    ]
+    ours = load_model(tmp_path / "adapter").merged()
+    assert torch.equal(ours.network.embedding.weight, learned)
+    assert ours.network.config.tied
+    torch.testing.assert_close(logits(ours.network), said, atol=2e-5, rtol=1e-4)
+    ours.save(tmp_path / "merged")
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    assert again.lm_head.weight is again.model.embed_tokens.weight
+    torch.testing.assert_close(again(tokens()).logits.detach(), said, atol=2e-5, rtol=1e-4)

@@ -293,9 +293,13 @@ def test_scores_of_another_shape_are_refused(tmp_path: Path) -> None:
     model = ScalarModel(transformer())
     save_model(tmp_path / "model", model.network, CHARACTERS, scalar=model)
     weights = load_file(tmp_path / "model" / "model.safetensors")
-    for wrong in (torch.zeros(2, 16), torch.zeros(16), torch.zeros(1, 17)):
+    for wrong, said in (
+        (torch.zeros(2, 16), "tells 2 labels apart"),
+        (torch.zeros(16), r"score\.weight"),
+        (torch.zeros(1, 17), r"score\.weight"),
+    ):
         save_file(weights | {"score.weight": wrong}, tmp_path / "model" / "model.safetensors")
-        with pytest.raises(UserError, match=r"score\.weight"):
+        with pytest.raises(UserError, match=said):
             load_reward_model(tmp_path / "model")
     rewrite(tmp_path / "model", fledge_reward={"mean": 0.0, "std": 0.0})
     with pytest.raises(UserError, match=r"fledge_reward\.std"):

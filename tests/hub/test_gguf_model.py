@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.hub.folder import load_model, save_model
 from fledge.hub.gguf_blocks import BY_NAME, TYPES, WRITTEN, decode, encode
-from fledge.hub.gguf_file import GgufFile, write_gguf
+from fledge.hub.gguf_file import GgufFile, Written, write_gguf
 from fledge.hub.gguf_model import save_gguf
+from fledge.models.language.quantisation import INT4, INT8, round_to_nearest
 from fledge.text.tokenizer import Tokenizer, train_tokenizer
 from tests.subjects import seeded
 
@@ -29,6 +31,10 @@ SIZES: dict[str, Any] = {
     "vocab_size": TOKENS.vocab_size, "hidden_size": 32, "intermediate_size": 64,
     "num_hidden_layers": 7, "num_attention_heads": 4, "num_key_value_heads": 2,
     "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+SIZES_OF_GPT2 = {
+    "vocab_size": TOKENS.vocab_size, "n_embd": 32, "n_layer": 7, "n_head": 4, "n_positions": 64,
+    "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
 FAMILIES: dict[str, dict[str, Any]] = {
     "Llama": {},
@@ -45,6 +51,22 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Gemma2": {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16},
     "Gemma3": {"head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16},
     "SmolLM3": {},
+    "Mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    "Qwen3Moe": {
+        "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "norm_topk_prob": True, "head_dim": 16,
+    },
+    "Olmo2": {},
+    "Phi3": {"sliding_window": None},
+    "Phi3Part": {
+        "sliding_window": None,
+        "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5},
+    },
+    "GPT2": {},
+    "GPTNeoX": {"rotary_pct": 0.5},
+    "GPTNeoXInTurn": {"rotary_pct": 1.0, "use_parallel_residual": False},
+    "StableLm": {"partial_rotary_factor": 0.5, "use_qkv_bias": True},
+    "StableLmParallel": {"partial_rotary_factor": 1.0, "use_parallel_residual": True},
 }  # fmt: skip
 
 
@@ -53,12 +75,12 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """A model that transformers made, with every number moved."""
     transformers: Any = pytest.importorskip("transformers")
     given = FAMILIES[request.param] | SIZES
-    name = request.param.removesuffix("Tied")
-    if name == "Llama3":
-        name = "Llama"
+    if request.param == "GPT2":  # which calls its sizes otherwise
+        given = SIZES_OF_GPT2
+    name = re.sub("Tied|3(?=$)(?<=Llama3)|Part|InTurn|Parallel", "", request.param)
     of_text = "Text" if name == "Gemma3" else ""
     config = getattr(transformers, f"{name}{of_text}Config")(**given)
-    model = getattr(transformers, f"{name}ForCausalLM")(config)
+    model = transformers.AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=seeded(1)))
@@ -87,6 +109,34 @@ def test_a_model_comes_back(folder: Path, tmp_path: Path) -> None:
     assert again.tokenizer.ends == model.tokenizer.ends
     save_model(tmp_path / "folder", again.network, again.tokenizer)
     same_logits(load_model(tmp_path / "folder").network, model.network)
+
+
+@pytest.mark.parametrize("grid", [INT8, INT4], ids=lambda grid: grid.name)
+def test_rounded_numbers_are_in_the_file_as_they_are(
+    folder: Path, tmp_path: Path, grid: Any
+) -> None:
+    """Also those that ggml would round to others: with scales that are not of their largest."""
+    gguf: Any = pytest.importorskip("gguf")
+    model = load_model(folder)
+    rounded = {}
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if weight.ndim < 2 or name.endswith(("place.weight", "router.weight")):
+                continue
+            exact = round_to_nearest(weight, grid)
+            rounded[name] = exact._replace(scale=exact.scale * 1.25)
+            weight.copy_(rounded[name].restore())
+    path = tmp_path / "out.gguf"
+    save_gguf(path, model.network, model.tokenizer, rounded=rounded)
+    again = load_model(path).network.state_dict()
+    for name, weight in model.network.named_parameters():
+        if name in rounded:
+            assert torch.equal(again[name], weight.detach()), name
+        else:  # Gemma's norms go to 1 + w and back
+            torch.testing.assert_close(again[name], weight.detach())
+    kinds = {each.name: each.tensor_type.name for each in gguf.GGUFReader(path).tensors}
+    matrices = {name for name in kinds if name.endswith(("_exps.weight", "_output.weight"))}
+    assert {kinds[name] for name in matrices} == {grid.name}
 
 
 def foretell(path: Path, prompts: list[list[int]]) -> list[dict[int, float] | None]:
@@ -168,6 +218,20 @@ def test_sizes_of_blocks_are_those_of_the_gguf_package() -> None:
         ("Gemma2", {"head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": None}),
         ("Gemma3", {"head_dim": 16, "query_pre_attn_scalar": 24}),
         ("Qwen3", {"head_dim": 16, "attention_bias": True}),
+        ("GPT2", {"activation_function": "gelu"}),
+        ("GPTNeoX", {"attention_bias": False}),
+        ("Qwen3Moe", {"num_experts": 2, "num_experts_per_tok": 1, "norm_topk_prob": False}),
+        (
+            "Qwen3Moe",
+            {
+                "num_experts": 2,
+                "num_experts_per_tok": 1,
+                "norm_topk_prob": True,
+                "mlp_only_layers": [1],
+            },
+        ),
+        ("Phi3", {"sliding_window": 8}),
+        ("Phi3", {"sliding_window": None, "head_dim": 16}),
     ],
 )
 def test_what_the_file_cannot_say_is_not_written(
@@ -175,7 +239,8 @@ def test_what_the_file_cannot_say_is_not_written(
 ) -> None:
     transformers: Any = pytest.importorskip("transformers")
     config = getattr(transformers, f"{name}{'Text' if name == 'Gemma3' else ''}Config")
-    model = getattr(transformers, f"{name}ForCausalLM")(config(**(SIZES | given)))
+    sizes = SIZES_OF_GPT2 if name == "GPT2" else SIZES
+    model = transformers.AutoModelForCausalLM.from_config(config(**(sizes | given)))
     model.save_pretrained(tmp_path)
     TOKENS.save(tmp_path)
     loaded = load_model(tmp_path)
@@ -210,8 +275,8 @@ def change(path: Path, **fields: Any) -> None:
     file = GgufFile(path)
     kept = {n.replace(".", "_"): n for n in file.fields}
     said = file.fields | {kept.get(name, name): value for name, value in fields.items()}
-    tensors = [(name, file.read(name), BY_NAME["F32"]) for name in file.tensors]
-    said = {n: v for n, v in said.items() if v is not None and v != []}
+    tensors = [Written(name, file.read(name), BY_NAME["F32"]) for name in file.tensors]
+    said = {n.replace("llama_", "llama."): v for n, v in said.items() if v is not None and v != []}
     write_gguf(path, said, tensors)
 
 
@@ -226,6 +291,9 @@ def change(path: Path, **fields: Any) -> None:
         ({"tokenizer_ggml_model": "bert"}, "'bert'"),
         ({"tokenizer_ggml_tokens": None}, "no tokenizer"),
         ({"llama_block_count": "many"}, "damaged"),
+        ({"llama_expert_count": 8}, "num_experts_per_tok"),
+        ({"llama_expert_count": 8, "llama_expert_used_count": 2}, "has no .*sparse_moe"),
+        ({"general_architecture": "qwen3moe"}, "without experts"),
         ({"llama_attention_head_count": "two"}, "damaged"),
         ({"tokenizer_ggml_merges": 7}, "damaged"),
         ({"tokenizer_ggml_token_type": 1.5}, "damaged"),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fledge.hub.folder import Loaded
+from fledge.hub.folder import Loaded, load_model
 from tests.cli.commands import Cli, outcome
 from tests.real.following import follow
 from tests.real.llama_server import LlamaServer
@@ -58,6 +58,18 @@ def test_llama_cpp_answers_from_what_is_exported(
     asked = [{"role": "user", "content": "Hello!"}]
     written = server("apply-template", messages=asked)["prompt"]
     assert written == LlamaServer(file)("apply-template", messages=asked)["prompt"]
+
+
+def test_llama_cpp_answers_from_what_is_compressed(file: Path, cli: Cli, tmp_path: Path) -> None:
+    done = cli(f"compress base={file} method=int4 out=small", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    model = load_model(tmp_path / "small")
+    small = tmp_path / "small" / "model" / "model.gguf"
+    assert small.stat().st_size < 0.94 * file.stat().st_size
+    # Eight-bit activations against four-bit weights.
+    compared, ties = follow(model, LlamaServer(small), 4, nats=0.5)
+    assert compared >= 40
+    assert ties <= compared // 10
 
 
 def test_two_steps_with_an_adapter_learn_and_a_killed_run_ends_with_the_same_bits(

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fledge.errors import UserError
 from fledge.evaluate.judge import Figures, Judge
-from fledge.recipes.course import Course, Start
+from fledge.recipes.course import Course, Start, describe_judged
 from fledge.recipes.training import TrainingConfig
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -123,6 +123,32 @@ def test_checkpoints_are_ranked_so_that_more_is_better() -> None:
     figures = {"validation_loss": 2.0, "validation_bits": 3.0, "loss": 9.0, "right": 0.5}
     assert loss.rank(figures) == -2.0
     assert Judge(lambda part, step: {}, "right").rank(figures) == 0.5
+
+
+def tell(first: Figures, last: Figures, test: Figures, number: int = 40) -> str:
+    judge = Judge(
+        lambda part, step: {}, "exact_match", otherwise="true_score", what="prompt",
+        items={"validation": number, "test": number},
+    )  # fmt: skip
+    return describe_judged("tune", judge, first, last, test)
+
+
+def test_points_are_told_where_nothing_is_right() -> None:
+    nothing = {"exact_match": 0.0, "true_score": 0.25}
+    assert tell(nothing, nothing, nothing).startswith("tune: true score 0.250 on 40 prompts")
+    said = tell(nothing, nothing, nothing | {"exact_match": 0.1})
+    assert said.startswith("tune: exact match 10.0\u00a0% on 40 prompts")
+
+
+@pytest.mark.parametrize(("right", "number"), [(0, 1), (6, 7), (7, 7), (3, 29)])
+def test_a_share_of_few_is_told_with_how_far_the_truth_may_be(right: int, number: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    wanted = stats.binomtest(right, number).proportion_ci(method="wilson")
+    figures = {"exact_match": right / number, "true_score": 0.5}
+    said = tell({"exact_match": 1.0}, figures, figures, number)
+    range_ = f"{100 * wanted.low:.0f} to {100 * wanted.high:.0f} % possible"
+    assert f"read once (so few leave {range_});" in said
+    assert "possible" not in tell(figures, figures, figures, 30)
 
 
 def read_nothing(start: Start, folder: Path) -> None:

@@ -12,7 +12,9 @@ from rich.console import Console
 from fledge.errors import UserError
 from fledge.hub.folder import load_model, load_reward_model, save_model
 from fledge.models.language.adapters import LoRA
+from fledge.models.language.bottleneck import Houlsby
 from fledge.models.language.heads import ScalarModel
+from fledge.models.language.virtual_tokens import Virtual
 from fledge.recipes.look.export import ExportConfig, export
 from fledge.runs.show import Show
 from fledge.text.tokenizer import train_tokenizer
@@ -94,6 +96,46 @@ def test_a_reward_model(base: Path) -> None:
     assert loaded.config["fledge_reward"]["mean"] == 1.0
     with pytest.raises(UserError, match="reward model"):
         run(run="reward", format="gguf")
+
+
+@pytest.mark.parametrize("form", ["peft", "merged", "gguf"])
+def test_several_adapters_as_one(adapter: Path, base: Path, form: str) -> None:
+    """A third of an adapter three times is the adapter."""
+    weights = {"weights": "f32"} if form == "gguf" else {}
+    again = run(run=adapter, more=f"{adapter}, {adapter}", shares="0.5,0.25,0.25", format=form,
+                **weights)  # fmt: skip
+    torch.testing.assert_close(
+        logits(load_model(Path(again["out"])).network), logits(load_model(adapter).network),
+        atol=1e-4, rtol=1e-4,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["prefix", "prompt"])
+def test_virtual_tokens_go_out_alone(base: Path, kind: Any) -> None:
+    model = load_model(base).adapt(Virtual(kind, 4), generator=seeded(1))
+    model.save(Path("virtual"))
+    again = load_model(Path(run(run="virtual")["out"]))
+    assert torch.equal(logits(again.network), logits(model.network))
+    for form in ("hf", "merged", "gguf"):
+        with pytest.raises(UserError, match=f"no place in format={form}: give format=peft"):
+            run(run="virtual", format=form)
+
+
+@pytest.mark.parametrize("form", ["hf", "merged", "gguf", "peft", None])
+def test_houlsby_is_fledge_s_alone(base: Path, form: str | None) -> None:
+    load_model(base).adapt(Houlsby(2), generator=seeded(1)).save(Path("houlsby"))
+    with pytest.raises(UserError, match="fledge alone reads them, from houlsby"):
+        run(run="houlsby", format=form)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"more": "adapter"}, {"shares": "1"}, {"more": "adapter", "shares": "1"},
+     {"more": "adapter", "shares": "1,nan"}, {"more": "adapter", "shares": "1,half"}],
+)  # fmt: skip
+def test_a_sum_needs_a_share_for_each(adapter: Path, fields: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="one number for run and one for each"):
+        run(run=adapter, **fields)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from fledge.errors import UserError
 from fledge.rows.census import Census, Reading, Unusable
 from fledge.rows.conversations import read_conversation
+from fledge.rows.tools import Known, say_in_tags
 
 EXPECTED = [{"role": "user", "content": "Say hi"}, {"role": "assistant", "content": "hi"}]
 USER, ANSWER = EXPECTED
@@ -148,7 +149,7 @@ TOOL = {"type": "function", "function": {"name": "weather", "parameters": {}}}
     ],
 )
 def test_tools_calls_and_results_are_said_in_their_tags(row: dict[str, Any]) -> None:
-    system, question, call, result, answer = read(row)
+    system, question, call, result, answer = say_in_tags(read(row), Known())
     assert system == {"role": "system", "content": f"<tools>\n{json.dumps(TOOL)}\n</tools>"}
     assert call == {
         "role": "assistant",
@@ -158,9 +159,26 @@ def test_tools_calls_and_results_are_said_in_their_tags(row: dict[str, Any]) -> 
     assert (question["content"], answer["content"]) == ("Rain?", "No.")
 
 
+def test_what_a_template_knows_stays_structure() -> None:
+    row = {"messages": [*OPENAI[:3], OPENAI[3] | {"thinking": "dry is no"}], "tools": [TOOL]}
+    question, call, result, answer = read(row)
+    assert question == OPENAI[0] | {"tools": [TOOL]}
+    function = {"id": "1", "type": "function", "function": CALL}
+    assert call == {"role": "assistant", "content": "", "tool_calls": [function]}
+    assert result == OPENAI[2]
+    assert answer == OPENAI[3] | {"reasoning_content": "dry is no"}
+    kept = say_in_tags(read(row), Known(tools=True, calls=True, results=True, thoughts=True))
+    assert kept == [question, call, result, answer]
+    [*_, thought] = say_in_tags(read(row), Known(calls=True))
+    assert thought["content"] == "<think>\ndry is no\n</think>\n\nNo."
+
+
 def test_tools_stand_below_the_systems_own_words() -> None:
     row = {"messages": [{"role": "system", "content": "Be kind."}, *OPENAI], "tools": [TOOL]}
-    assert read(row)[0]["content"] == f"Be kind.\n\n<tools>\n{json.dumps(TOOL)}\n</tools>"
+    assert (
+        say_in_tags(read(row), Known())[0]["content"]
+        == f"Be kind.\n\n<tools>\n{json.dumps(TOOL)}\n</tools>"
+    )
 
 
 def test_a_call_follows_what_is_said_before_it_and_results_are_one_turn() -> None:
@@ -172,7 +190,7 @@ def test_a_call_follows_what_is_said_before_it_and_results_are_one_turn() -> Non
         {"role": "tool", "content": "noon"},
         OPENAI[3],
     ]
-    _, called, told, _ = read({"messages": turns})
+    _, called, told, _ = say_in_tags(read({"messages": turns}), Known())
     assert called["content"].startswith("Let me see.\n<tool_call>\n")
     assert called["content"].count("<tool_call>") == 2
     assert told["content"] == (
@@ -281,7 +299,7 @@ def test_a_row_of_another_shape_is_named_by_its_field(row: dict[str, Any], said:
     [
         ({"messages": EXPECTED, "systm": "Be kind."}, "systm", "system"),
         ({"messages": [USER, ANSWER | {"wieght": 0}]}, "wieght", "weight"),
-        ({"messages": [USER, ANSWER | {"reasoning_content": "So."}]}, "reasoning_content", None),
+        ({"messages": [USER, ANSWER | {"audio": {"id": "1"}}]}, "audio", None),
         ({"messages": [USER, ANSWER | {"train_detail": []}]}, "train_detail", "training"),
         ({"messages": EXPECTED, "functions": [TOOL]}, "functions", None),
         ({"prompt": "a", "completion": "b", "answer": "c"}, "answer", None),

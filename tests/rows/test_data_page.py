@@ -53,13 +53,13 @@ def test_every_example_is_read(section: str, line: str) -> None:
             "No.",
         )
     elif section == "Preferences":
-        assert (said.prompt, said.preferred, said.rejected) == (
+        assert (said.prompt, said.preferred["content"], said.rejected["content"]) == (
             [{"role": "user", "content": "Say hi"}],
             "hi",
             "no",
         )
     else:
-        assert said.wanted == (said.answer == "hi")
+        assert said.wanted == (said.answer["content"] == "hi")
 
 
 def test_the_keys_that_say_nothing_are_the_readers() -> None:

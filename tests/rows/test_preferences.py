@@ -17,8 +17,11 @@ from fledge.rows.preferences import (
     read_judged,
     read_preference,
 )
+from fledge.rows.tools import Known, say_in_tags
 
 USER = {"role": "user", "content": "Say hi"}
+GOOD: Any
+BAD: Any
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("hi", "no"))
 CHOSEN, REJECTED = {"from": "gpt", "value": "hi"}, {"from": "gpt", "value": "no"}
 
@@ -46,9 +49,12 @@ def test_the_tools_of_openais_input_stand_in_the_systems_turn_and_calls_in_the_p
     row = outputs([*tail, GOOD], [*tail, BAD])
     row["input"]["tools"] = [{"name": "f"}]
     pair = read(row)
-    assert [turn["role"] for turn in pair.prompt] == ["system", "user", "assistant", "user"]
-    assert pair.prompt[0]["content"] == '<tools>\n{"name": "f"}\n</tools>'
-    assert (pair.preferred, pair.rejected) == ("hi", "no")
+    assert [turn["role"] for turn in pair.prompt] == ["user", "assistant", "tool"]
+    assert pair.prompt[0].get("tools") == [{"name": "f"}]
+    said = say_in_tags(pair.prompt, Known())
+    assert [turn["role"] for turn in said] == ["system", "user", "assistant", "user"]
+    assert said[0]["content"] == '<tools>\n{"name": "f"}\n</tools>'
+    assert (pair.preferred, pair.rejected) == (GOOD, BAD)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +101,7 @@ def test_the_tools_of_openais_input_stand_in_the_systems_turn_and_calls_in_the_p
     ],
 )
 def test_every_shape_gives_the_same_pair(row: dict[str, Any]) -> None:
-    assert read(row) == Preference([USER], "hi", "no")  # pyright: ignore[reportArgumentType]
+    assert read(row) == Preference([USER], GOOD, BAD)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +161,7 @@ def test_what_came_before_is_context_on_both_sides(row: dict[str, Any]) -> None:
         ("assistant", "b"),
         ("user", "c"),
     ]
-    assert (pair.preferred, pair.rejected) == ("hi", "no")
+    assert (pair.preferred, pair.rejected) == (GOOD, BAD)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +293,7 @@ def test_a_single_answer_of_every_shape_has_its_verdict(
     single = row | {key: given}
     assert is_single(single)
     prompt: Any = [USER]
-    assert read_single(single) == JudgedAnswer(prompt, "hi", wanted)
+    assert read_single(single) == JudgedAnswer(prompt, GOOD, wanted)
 
 
 @pytest.mark.parametrize("label", [2, -1, 0.5, "yes", "1", "", []])

@@ -298,7 +298,10 @@ def test_twenty_prompts_always_leave_one_to_steer_and_one_to_test(write):
     text = "".join(json.dumps({"prompt": prompt, "answer": "yes"}) + "\n" for prompt in kept)
     task = load_task(write("mine.jsonl", text))
     sides = [{e.prompt for e in drawn(task, split, 40)} for split in SPLITS]
-    assert ([len(side) for side in sides], task.note) == ([18, 1, 1], None)
+    assert [len(side) for side in sides] == [18, 1, 1]
+    assert task.holds_out
+    assert task.note is not None
+    assert "1 for validation and 1 for test are held out" in task.note
     assert len(set.union(*sides)) == 20
 
 

@@ -91,8 +91,8 @@ def test_a_prompt_waits_for_its_reply_and_the_reply_continues_it() -> None:
 
 
 def test_an_unknown_role_is_a_user_error() -> None:
-    with pytest.raises(UserError, match="'tool'"):
-        render(BPE, [{"role": "tool", "content": "x"}])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UserError, match="'critic'"):
+        render(BPE, [{"role": "critic", "content": "x"}])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("tokenizer", [BYTES, BPE])

@@ -315,7 +315,7 @@ def test_all_answers_to_a_question_stay_on_its_side(ours: ForeignTokenizer) -> N
 def test_a_preferred_answer_is_marked_alone(zoo: dict[str, ForeignTokenizer]) -> None:
     ours = zoo["chatml"]
     prompt: Any = TALKS["two"][:3]
-    ids, chosen = answer_row(ours, prompt, "Lazy.")
+    ids, chosen = answer_row(ours, prompt, {"role": "assistant", "content": "Lazy."})
     assert list_trained(ours, ids, chosen) == ["Lazy.<|im_end|>"]
 
 

@@ -94,6 +94,7 @@ _TITLES = {
     "PairsConfig": "where pairs come from",
     "RowsConfig": "of rows",
     "TrainingConfig": "of every training",
+    "FamilyField": "of a model of one's own kind",
     "JudgeFields": "of a judge of one's own",
     "EarlyStopFields": "when to end early",
     "LengthFields": "of a built-in task",

@@ -136,6 +136,9 @@ def split_verb(words: list[str]) -> tuple[str, list[str]]:
         name = " ".join(words[:size])
         if name in VERBS:
             return name, words[size:]
+    turned = " ".join(reversed(words[:2]))
+    if turned in VERBS:
+        raise UserError(f"there is no verb `{' '.join(words[:2])}`: it is `fledge {turned}`.")
     families = [name for name in VERBS if name.split()[0] == words[0]]
     if families:
         raise UserError(
@@ -198,6 +201,8 @@ def print_help(name: str, verb: Verb, given: dict[str, Any], every: bool) -> Non
     console.print(table)
     for line in brief:
         console.print(f"\n{line}", markup=False, highlight=False)
+    if (large := getattr(verb.config, "large", None)) is not None:
+        console.print(f"\n{large.describe()}", markup=False, highlight=False)
     if brief:
         choice = getattr(verb.config, "choice", "")
         chosen = f" {choice}={given[choice]}" if choice in given else ""

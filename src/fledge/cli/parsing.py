@@ -175,10 +175,18 @@ def validate(name: str, verb: Verb, given: dict[str, Any]) -> Any:
         if wrong["type"] == "missing":
             about = config.model_fields[field].description
             raise UserError(f"`fledge {name}` needs {field}=…: {about}.") from None
-        said = wrong["msg"][0].lower() + wrong["msg"][1:]
+        said = _say_plainly(wrong["type"], wrong["msg"])
         raise UserError(
             f"{field}={given.get(field)} cannot be: {said}. `fledge {name} --help` explains it."
         ) from None
+
+
+def _say_plainly(kind: str, message: str) -> str:
+    """What pydantic says, without its words for what Python has."""
+    if kind == "path_type":
+        return "give the name of a file or folder"
+    plain = message.removeprefix("Value error, ")
+    return plain[:1].lower() + plain[1:]
 
 
 def strip_algorithm(config: Any, given: dict[str, Any]) -> dict[str, Any]:

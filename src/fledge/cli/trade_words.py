@@ -54,10 +54,14 @@ TRADE_WORDS = {
     ),
     **dict.fromkeys(("distillation", "gkd"), "Teaching a student is `fledge distill`."),
     **dict.fromkeys(
+        ("quantize", "quantise", "quantization", "gptq", "awq", "prune", "pruning", "sparsify"),
+        "A model is made smaller by `fledge compress`.",
+    ),
+    **dict.fromkeys(
         ("watch", "enjoy", "render"), "An agent is judged and filmed by `fledge play`."
     ),
     **dict.fromkeys(
-        ("convert", "merge", "save", "gguf", "quantize"),
+        ("convert", "merge", "save", "gguf"),
         (
             "A model is written for others by `fledge export`; the folder `model` in a run is in "
             "Hugging Face's layout already."

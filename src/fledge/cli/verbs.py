@@ -82,6 +82,12 @@ VERBS: dict[str, Verb] = {
         "DistillConfig",
         True,
     ),
+    "compress": Verb(
+        "make a model smaller: int8, int4, pruning",
+        "fledge.recipes.language.compress",
+        "CompressConfig",
+        True,
+    ),
     "control": Verb(
         "train an agent in a world: ppo, dqn, …",
         "fledge.recipes.control.control",
@@ -208,6 +214,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "DistillConfig": (
         "fledge distill teacher=runs/align task=reverse layers=2",
         "fledge distill teacher=runs/tune data=chats.jsonl kind=reverse",
+    ),
+    "CompressConfig": (
+        "fledge compress base=runs/tune method=int4 data=chats.jsonl",
+        "fledge compress base=runs/pretrain method=structured data=books/ sparsity=0.25",
     ),
     "ControlConfig": (
         "fledge control algorithm=ppo world=CartPole-v1 steps=100000",

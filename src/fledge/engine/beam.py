@@ -1,4 +1,4 @@
-"""Beam search over the networks that the engine runs, and the best of several samples.
+"""Beam search over the networks that the engine runs.
 
 An ended hypothesis is worth its joint log-probability / length**length_penalty, which is Hugging
 Face's `length_penalty`; Wu et al. 2016, eq. 14, divide by ((5 + length) / 6)**length_penalty.
@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import bisect
 import copy
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fledge.engine.engine import Engine
 from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
 from fledge.engine.logits import compute_raw_logits, list_forbidden, process_logits
-from fledge.engine.prefill import prefill, take_last
+from fledge.engine.prefill import prefill
 from fledge.engine.request import PROCESSED, Completion, Ended, Request, Way
 from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, Row, fit_prompt
 from fledge.errors import UserError
@@ -105,23 +103,6 @@ def _check_sizes(width: int, n_best: int, length_penalty: float, slots: int) -> 
         raise UserError(f"slots={slots} was given: it must be 1 or more.")
 
 
-def best_of(
-    engine: Engine, request: Request, n: int, score: Callable[[Completion], float] | None = None
-) -> list[Completion]:
-    """n samples of the request, the best first: by `score`, a verifier's or a reward's, or by joint
-    log-probability under the model.
-
-    Samples that came to an error are left out; raises UserError where all did.
-    """
-    if n < 1:
-        raise UserError(f"n={n} was given: it must be 1 or more.")
-    samples = engine.run(dataclasses.replace(request, sample=request.sample + i) for i in range(n))
-    told = [sample for sample in samples if sample.error is None]
-    if not told:
-        raise UserError(samples[0].error or "")
-    return sorted(told, key=score or (lambda sample: sum(sample.raw_logp)), reverse=True)
-
-
 @dataclass(frozen=True)
 class _Candidates:
     """The likeliest continuations of each request by one token, likeliest first. All [R, K]."""
@@ -186,14 +167,11 @@ class _Search:
     def _prefill(self) -> Tensor:
         """The prompts, each into its own slot.  -> hidden states of their last tokens [R, D]"""
         prompts = [row.prompt for row in self.asked]
-        last: list[Tensor] = [torch.empty(0)] * len(prompts)
-        for some, hidden in prefill(
-            self.network, self.cache, prompts, [0] * len(prompts), range(len(prompts)), self.device
-        ):
-            ends = take_last(hidden, [len(prompts[r]) for r in some])
-            for r, end in zip(some, ends, strict=True):
-                last[r] = end
-        return torch.stack(last)
+        ends: dict[int, Tensor] = {}
+        slots = range(len(prompts))
+        for some, hidden in prefill(self.network, self.cache, prompts, [0] * len(prompts), slots):
+            ends |= zip(some, hidden[:, 0], strict=True)
+        return torch.stack([ends[r] for r in slots])
 
     def _decode(self, slots: Tensor, same: bool) -> Tensor:
         """Read the last token of every hypothesis, after what the slot it grew in holds.

@@ -1,6 +1,6 @@
 """The token engine, by continuous batching: many requests in a fixed number of slots; a finished
-row's slot takes the next request at once. Prompts are prefilled, then a token is decoded for every
-live row at a time.
+row's slot takes the next request at once. Prompts are prefilled, a long one piece by piece between
+the steps of the others; then a token is decoded for every live row at a time.
 
 Every row has its own rules, its own random numbers and its own end; what it says depends on none of
 its neighbours, nor on its slot.
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from fledge.engine.forms import make_form
-from fledge.engine.generation import BLOCK, Generation
+from fledge.engine.generation import Generation
 from fledge.engine.logits import (
     Choice,
     apply_rules,
@@ -25,33 +23,22 @@ from fledge.engine.logits import (
     draw_tokens,
     list_forbidden,
 )
-from fledge.engine.prefill import prefill, take_last
-from fledge.engine.prefix_cache import PrefixCache
-from fledge.engine.request import Completion, Ended, Feature, Request, Way
-from fledge.engine.row import NOT_FINITE, NOTHING_LEFT, OnToken, Row, fail, fit_prompt
-from fledge.engine.slots import Slots
+from fledge.engine.request import Completion, Feature, Request, Way
+from fledge.engine.row import OnToken, Row, fail, fit_prompt
+from fledge.engine.running_batch import RunningBatch, group_by_rule
 from fledge.errors import UserError
-from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 
-SORT_EVERY = 32  # steps: how often the slots are put in order of length
 NONE: Mapping[int, float] = {}
+LONG_PASSED = 64  # waiting rows with a long prompt that others may pass
 # Named one by one: a feature that is new is unknown here until it has been written.
 ENGINE = Way(
     "this engine",
-    frozenset(
-        {
-            Feature.MIN_NEW_TOKENS,
-            Feature.RULE,
-            Feature.STOP_STRINGS,
-            Feature.REPETITION_PENALTY,
-            Feature.PRESENCE_PENALTY,
-            Feature.LOGIT_BIAS,
-            Feature.CONSTRAINT,
-            Feature.ALTERNATIVES,
-        }
-    ),
-)
+    frozenset({
+        Feature.MIN_NEW_TOKENS, Feature.RULE, Feature.STOP_STRINGS, Feature.REPETITION_PENALTY,
+        Feature.PRESENCE_PENALTY, Feature.LOGIT_BIAS, Feature.CONSTRAINT, Feature.ALTERNATIVES,
+    }),
+)  # fmt: skip
 
 
 class Engine:
@@ -79,7 +66,6 @@ class Engine:
         prefix_cache_rows: int = 0,
     ) -> None:
         self.policy, self.vocabulary = policy, vocabulary
-        self.precision: Generation = precision
         self.context: int = policy.network.config.context
         self.positions = min(positions or self.context, self.context)
         size = len(policy.network.unembedding)
@@ -93,38 +79,24 @@ class Engine:
                 f"a vocabulary of {len(vocabulary)} tokens was given to a model of {size}: give "
                 "the model's own."
             )
-        self.version = policy.version  # of the weights that `network` was made of
         self.forbidden = list_forbidden(policy)
-        self.network: Any = make_form(policy.network, precision, self.positions)
-        more = prefix_cache_rows + 1  # the last slot is room to move rows by
-        if cache_bytes is not None:
-            slots = self._fit_slots(slots, prefix_cache_rows, cache_bytes)
-        # Stated before it is taken.
-        self.cache_bytes: int = self.network.count_cache_bytes(slots + more, self.positions)
-        self.cache = self.network.make_cache(slots + more, self.positions)
-        self.slots = Slots(slots, self.positions, policy.network.unembedding.device)
-        self.prefix_cache = PrefixCache(slots, prefix_cache_rows)
+        self.batch = RunningBatch(
+            policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes
+        )
         self.queue: deque[Row] = deque()
-        self.live: list[Row] = []  # in the order of their slots: the first slots are the live ones
-        self.rules: dict[Decoding, list[int]] = {}
         self.done: list[tuple[int, Completion]] = []
         self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
-        self.steps = 0
-        self.spoilt = False  # a weight has been no number, and so is what it left in the cache
         self._numbers = itertools.count()
 
-    def _fit_slots(self, slots: int, prefix_cache_rows: int, cache_bytes: int) -> int:
-        """The most slots, up to `slots`, that the KV cache may have. Raises UserError for none."""
-        more = prefix_cache_rows + 1
-        for n in range(slots, 0, -1):
-            if self.network.count_cache_bytes(n + more, self.positions) <= cache_bytes:
-                return n
-        least = self.network.count_cache_bytes(1 + more, self.positions)
-        raise UserError(
-            f"cache_bytes={cache_bytes} was given and one row of {self.positions} tokens takes "
-            f"{least}, with one to move rows by and prefix_cache_rows={prefix_cache_rows}: give "
-            "more, or fewer positions."
-        )
+    @property
+    def cache_bytes(self) -> int:
+        """What the KV cache takes."""
+        return self.batch.cache_bytes
+
+    @property
+    def version(self) -> int:
+        """Of the weights that it goes by, as `TokenPolicy.version` has it."""
+        return self.batch.version
 
     def submit(self, request: Request, on_token: OnToken | None = None) -> int:
         """Queue it; its number. A request that cannot be answered ends with an error, and its
@@ -167,7 +139,7 @@ class Engine:
         self._cancel_all({number})
 
     def _cancel_all(self, numbers: Collection[int]) -> None:
-        for row in itertools.chain(self.queue, self.live):
+        for row in itertools.chain(self.queue, self.batch.live):
             row.cancelled |= row.number in numbers
 
     def run(self, requests: Iterable[Request], on_token: OnToken | None = None) -> list[Completion]:
@@ -210,47 +182,39 @@ class Engine:
 
     @property
     def busy(self) -> bool:
-        return bool(self.queue or self.live or self.done)
+        return bool(self.queue or self.batch.live or self.done)
 
     def advance(self) -> list[tuple[int, Completion]]:
         """Decode one token for every live row, after new ones have been prefilled; what ended, by
         number.
         """
+        batch = self.batch
         with torch.inference_mode():
-            self._follow_weights()
+            batch.follow_weights()
             self._cancel()
-            if self.queue and len(self.live) < len(self.slots):
-                self._admit()
-            if self.live:
-                self._decode()
+            self._admit()
+            batch.read_ahead(self.queue)
+            if batch.live:
+                self._sample(batch.decode(), 0)
         while self.news:
             on_token, number, token = self.news.popleft()
             on_token(number, token)
         ended, self.done = self.done, []
         return ended
 
-    def _decode(self) -> None:
-        b = len(self.live)
-        self.steps += 1
-        if self.steps % SORT_EVERY == 0:
-            self._sort_slots()
-        slots = self.slots
-        hidden = self.network.step(slots.current[:b], slots.length[:b], slots.held[:b], self.cache)
-        self.slots.grow(b)
-        self._sample(hidden, 0)
-
     def _sample(self, hidden: Tensor, first: int) -> None:
         """The next token of the rows from slot `first` on.  [B, D]"""
-        rows, slots = self.live[first:], self.slots
-        rules = self.rules if first == 0 else group_by_rule(rows)
-        raw = compute_raw_logits(self.network, hidden, self.forbidden)
+        batch, slots = self.batch, self.batch.slots
+        rows = batch.live[first:]
+        rules = batch.rules if first == 0 else group_by_rule(rows)
+        raw = compute_raw_logits(batch.network, hidden, self.forbidden)
         logits = apply_rules(raw, rows, rules)
         best = logits.amax(-1)
         lost = ~best.isfinite()  # no token is left, or a logit is no number
         stuck = {i: float(best[i]) for i in lost.nonzero().flatten().tolist()}
         if stuck:
             logits = logits.masked_fill(lost[:, None], 0.0)
-            self.spoilt |= any(top != float("-inf") for top in stuck.values())
+            batch.spoilt |= any(top != float("-inf") for top in stuck.values())
         choice = draw_tokens(raw, logits, slots.take_uniform(first, len(rows)), rows, rules)
         ended = slots.write(first, choice)  # whose row has come to its stop token or its limit
         told = [None if i in stuck else row for i, row in enumerate(rows)] if stuck else rows
@@ -282,48 +246,25 @@ class Engine:
                 self._heard.append(first + i)
 
     def _finish(self, slots: Sequence[int], stuck: Mapping[int, float] = NONE) -> None:
-        """Take these rows out; the last live slots move into their places.
+        """Take these rows out.
 
         stuck: slots that have no next token, and their largest logit. The last token of such a row
             was never said.
         """
-        for slot, (tokens, logp, raw_logp) in zip(slots, self.slots.read_said(slots), strict=True):
-            row, error = self.live[slot], None
+        batch, held = self.batch, []
+        for slot, (tokens, logp, raw_logp) in zip(slots, batch.slots.read_said(slots), strict=True):
+            row, error = batch.live[slot], None
             if slot in stuck:
                 tokens, logp, raw_logp = tokens[:-1], logp[:-1], raw_logp[:-1]
-                ended, error = self._explain_stuck(row, stuck[slot])
+                ended, error = row.explain_stuck(stuck[slot])
             else:
-                ended = self._name_end(row, tokens, slot)
+                ended = row.name_end(tokens, heard=slot in self._heard)
             self.done.append(
                 (row.number, row.complete(ended, tokens, logp, raw_logp, self.version, error))
             )
             # The last token was never fed back: its keys are not in the cache.
-            self.prefix_cache.store_finished(slot, row.prompt + tokens[:-1], self.cache)
-        left = len(self.live) - len(slots)
-        gone = set(slots)
-        sources = [slot for slot in range(left, len(self.live)) if slot not in gone]
-        targets = [slot for slot in slots if slot < left]
-        for source, target in zip(sources, targets, strict=True):
-            self.cache.move(source, target, self.slots.held[source])
-            self.live[target] = self.live[source]
-            self.prefix_cache.move(source, target)
-        if sources:
-            self.slots.move(sources, targets)
-        del self.live[left:]
-        self.rules = group_by_rule(self.live)
-
-    def _name_end(self, row: Row, tokens: list[int], slot: int) -> Ended:
-        if row.cancelled:
-            return "cancelled"
-        if tokens and tokens[-1] in row.request.stop:
-            return "stop"
-        return "stop_string" if slot in self._heard else "length"
-
-    def _explain_stuck(self, row: Row, best: float) -> tuple[Ended, str | None]:
-        if best != float("-inf"):
-            return "error", NOT_FINITE
-        # The request has no stop token to say so.
-        return ("stop", None) if row.is_complete() else ("error", NOTHING_LEFT)
+            held.append(row.prompt + tokens[:-1])
+        batch.remove(slots, held)
 
     def _cancel(self) -> None:
         self._heard = []
@@ -333,116 +274,25 @@ class Engine:
                 self.done.append((row.number, row.complete("cancelled", [], [], [], self.version)))
             else:
                 self.queue.append(row)
-        gone = [slot for slot, row in enumerate(self.live) if row.cancelled]
+        gone = [slot for slot, row in enumerate(self.batch.live) if row.cancelled]
         if gone:
             self._finish(gone)
 
     def _admit(self) -> None:
-        """Prefill the next requests into the free slots, each from where the prefix cache ends, and
-        sample their first token.
+        """The next requests into the free slots, and their first token. Those whose prompt is long
+        wait until it has been read ahead; others may pass them.
         """
-        first = len(self.live)
-        new = [self.queue.popleft() for _ in range(min(len(self.slots) - first, len(self.queue)))]
-        self.live += new
-        self.slots.open(first, new)
-        self.rules = group_by_rule(self.live)
-        self._sample(self._prefill(first), first)
-
-    def _prefill(self, first: int) -> Tensor:
-        """The prompts of the rows from slot `first` on, into the KV cache.  -> hidden states of
-        their last tokens [B, D]
-        """
-        rows = self.live[first:]
-        last: list[Tensor] = [torch.empty(0)] * len(rows)
-        alike: dict[tuple[int, ...], int] = {}
-        # Rows to prefill first, and those that begin as one of these does.
-        waves: list[list[int]] = [[], []]
-        copies: list[tuple[int, int]] = []
-        for i, row in enumerate(rows):
-            key = tuple(row.prompt)
-            if key in alike:
-                copies.append((alike[key], i))
-                continue
-            alike[key] = i
-            waves[self.prefix_cache.await_prefix(first + i, row.prompt)].append(i)
-        for wave in waves:
-            starts = [
-                self.prefix_cache.copy_prefix(first + i, rows[i].prompt, self.cache) for i in wave
-            ]
-            prompts, slots = [rows[i].prompt for i in wave], [first + i for i in wave]
-            for some, hidden in self._read(prompts, starts, slots):
-                ends = take_last(hidden, [len(prompts[k]) - starts[k] for k in some])
-                for k, end in zip(some, ends, strict=True):
-                    last[wave[k]] = end
-                    self.prefix_cache.store(slots[k], prompts[k])
-        for source, i in copies:
-            self.cache.move(first + source, first + i, len(rows[i].prompt))
-            self.prefix_cache.store(first + i, rows[i].prompt)
-            last[i] = last[source]
-        return torch.stack(last)
-
-    def _read(
-        self, rows: Sequence[Sequence[int]], starts: Sequence[int], slots: Sequence[int]
-    ) -> Iterator[tuple[list[int], Tensor]]:
-        return prefill(self.network, self.cache, rows, starts, slots, self.slots.length.device)
-
-    def _sort_slots(self) -> None:
-        """The slots in order of length, longest first: attention then reads little more than what
-        is there.
-        """
-        order = sorted(range(len(self.live)), key=lambda slot: -(self.slots.held[slot] // BLOCK))
-        spare, moved = self.cache.slots - 1, set[int]()
-        for begin in range(len(order)):
-            if begin in moved or order[begin] == begin:
-                continue
-            self.cache.move(begin, spare, self.slots.held[begin])
-            slot = begin
-            while order[slot] != begin:
-                self.cache.move(order[slot], slot, self.slots.held[order[slot]])
-                moved.add(slot)
-                slot = order[slot]
-            self.cache.move(spare, slot, self.slots.held[begin])
-            moved.add(slot)
-        if moved:
-            self.slots.reorder(order)
-            self.live = [self.live[slot] for slot in order]
-            self.prefix_cache.reorder(order)
-            self.rules = group_by_rule(self.live)
+        batch, new, long = self.batch, list[Row](), list[Row]()
+        while self.queue and len(new) < batch.free and len(long) < LONG_PASSED:
+            row = self.queue.popleft()
+            (long if batch.is_long(row) else new).append(row)
+        self.queue.extendleft(reversed(long))
+        if new:
+            first = len(batch.live)
+            self._sample(batch.admit(new), first)
 
     def renew(self) -> None:
         """The weights have been written by other hands than a Learner's: the next `advance` goes by
         the new ones, and so does every engine over the same network.
         """
         self.policy.raise_version()
-
-    def _follow_weights(self) -> None:
-        """The weights as they are now. Rows under way are prefilled anew: no key in the KV cache is
-        older than the weights.
-        """
-        if self.policy.version == self.version:
-            return
-        self.version = self.policy.version
-        self.network = make_form(self.policy.network, self.precision, self.positions)
-        self.prefix_cache.clear()
-        if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same
-            self.cache.store.zero_()
-            self.spoilt = False
-        said = self.slots.read_said(range(len(self.live)))
-        rows = [  # without the last token, which is read next
-            row.prompt + tokens[:-1] for row, (tokens, _, _) in zip(self.live, said, strict=True)
-        ]
-        for _ in self._read(rows, [0] * len(rows), range(len(rows))):
-            pass  # their next token follows from one that is not read yet
-        for slot, row in enumerate(rows):
-            self.prefix_cache.store(slot, row)
-
-
-def group_by_rule(rows: Sequence[Row]) -> dict[Decoding, list[int]]:
-    """Which rows go by which rule."""
-    same: dict[int, list[int]] = {}
-    for i, row in enumerate(rows):
-        same.setdefault(id(row.request.rule), []).append(i)
-    merged: dict[Decoding, list[int]] = {}
-    for members in same.values():  # rules that are equal and not the same object are few
-        merged.setdefault(rows[members[0]].request.rule, []).extend(members)
-    return merged

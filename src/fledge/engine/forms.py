@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fledge.engine.generation import Generation, GenerationTransformer, has_fast_form
+from fledge.engine.prompted_form import PromptedForm
 from fledge.engine.slow_form import SlowForm
 from fledge.models.language.transformer import Transformer
 
@@ -29,5 +30,8 @@ def make_form(network: Any, precision: Generation = "fp32", positions: int | Non
     make = _FAST.get(type(network))
     if make is GenerationTransformer:
         longest = network.config.context if positions is None else positions
-        make = make if has_fast_form(network, longest) else None
+        if not has_fast_form(network, network.lead + longest):
+            make = None
+        elif network.lead:
+            make = PromptedForm
     return SlowForm(network) if make is None else make(network, precision)

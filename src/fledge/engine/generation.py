@@ -15,16 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fledge.engine.four_bits import make_four_bit_product
 from fledge.engine.kv_cache import BLOCK as BLOCK
 from fledge.engine.kv_cache import KVCache, attend, count_reach, round_up
-from fledge.engine.layer_form import Affine, LayerForm, choose_normalise
-from fledge.engine.packed import Product, make_product
+from fledge.engine.layer_form import Affine, LayerForm, MakeProduct, choose_normalise
+from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
 from fledge.models.language.transformer import Transformer
 
-# Of the weights' products; the residual stream stays in float32.
-Generation = Literal["fp32", "bf16", "int8"]
+# Of the weights' products; the residual stream stays in float32. With int4 the unembedding is in
+# int8: the logits hang on every one of its numbers.
+Generation = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 # Bytes of one layer's cache in float32. Below it is calls that cost: the cache is one block, and in
 # float32, whose small products take half the time of those in bfloat16. Above it is memory (torch
 # 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
@@ -35,6 +37,21 @@ def build_turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
     """e^{i m θ} of the two tables [T, d].  -> [T, 1, d / 2]"""
     half = cos.shape[1] // 2
     return torch.complex(cos[:, :half].to(real), sin[:, half:].to(real)).unsqueeze(1)
+
+
+def choose_products(precision: Generation, dtype: torch.dtype) -> tuple[MakeProduct, MakeProduct]:
+    """How the products of the layers, and that of the unembedding, are laid out; dtype: what the
+    layers multiply in.
+    """
+
+    def plain(weight: Tensor) -> Product:
+        return make_product(weight.to(dtype).contiguous())
+
+    if precision in ("fp32", "bf16"):
+        return plain, plain
+    if precision == "fp16":
+        return HalfProduct, HalfProduct
+    return make_four_bit_product if precision == "int4" else QuantisedProduct, QuantisedProduct
 
 
 def has_fast_form(network: Transformer, positions: int) -> bool:
@@ -49,6 +66,8 @@ def has_fast_form(network: Transformer, positions: int) -> bool:
 class GenerationTransformer:
     """`network` as it is now; made anew when its weights change. Not differentiable."""
 
+    incremental = True
+
     @torch.no_grad()
     def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
         self.network, c = network, network.config
@@ -56,21 +75,24 @@ class GenerationTransformer:
         weight = network.embedding.weight
         self.device = weight.device
         self.real = real = torch.promote_types(weight.dtype, torch.float32)
-        self.compute = torch.bfloat16 if precision == "bf16" else weight.dtype
-        self.narrow = torch.bfloat16 if precision == "bf16" else real
-
-        def make(weight: Tensor) -> Product:
-            flat = weight.to(self.compute).contiguous()
-            return make_product(flat, quantised=precision == "int8")
-
+        half = precision in ("bf16", "int4")
+        self.compute = torch.bfloat16 if half else weight.dtype
+        self.narrow = torch.bfloat16 if half else real
+        make, make_last = choose_products(precision, self.compute)
+        packed = precision in ("fp32", "bf16") and self.device.type == "cpu"
+        follows = packed and can_pack(self.compute)
+        # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
+        # in a file is in the same steps again.
+        fold = precision not in ("int8", "int4")
         self.layers = [
-            LayerForm(block, layer, real, self.compute, make)
+            LayerForm(block, layer, real, self.compute, make, follows=follows, fold=fold)
             for layer, block in enumerate(network.blocks)
         ]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
         self.turns: dict[str, Tensor] = {}
         self._build_turns()
-        self.unembed = Affine(network.unembedding, None, network.norm, real, make)
+        self.unembed = Affine(network.unembedding, None, network.norm, real, make_last, fold=fold)
+        self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)
 
@@ -215,5 +237,5 @@ class GenerationTransformer:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, V], in float32 or better"""
-        x = self.normalise(hidden, self.eps).to(self.compute)
+        x = self.normalise(hidden, self.eps).to(self.last)
         return cap_logits(self.unembed(x), self.network.logit_cap)

@@ -49,20 +49,26 @@ class Affine:
         real: torch.dtype,
         make: MakeProduct,
         scale: Tensor | None = None,
+        fold: bool = True,
     ) -> None:
-        """norm: what stands before it, None for nothing. scale: of each number that comes out."""
+        """norm: what stands before it, None for nothing. scale: of each number that comes out.
+        fold: the gain goes into the weight; else it stays beside it.
+        """
         if getattr(norm, "bias", None) is not None:
             bias = weight @ norm.bias + (0 if bias is None else bias)
-        if norm is not None:
+        self.gain: Tensor | None = None
+        if norm is not None and fold:
             weight = weight * norm.gain()
+        elif norm is not None:
+            self.gain = norm.gain().detach().to(real)
         if scale is not None:
             weight = weight * scale[:, None]
             bias = None if bias is None else bias * scale
-        self.product = make(weight)
+        self.product: Any = make(weight)
         self.bias = None if bias is None else bias.to(real)
 
     def __call__(self, x: Tensor) -> Tensor:
-        y = self.product(x)
+        y = self.product(x if self.gain is None else (x * self.gain).to(x.dtype))
         return y if self.bias is None else y + self.bias
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
@@ -77,8 +83,19 @@ class LayerForm:
 
     @torch.no_grad()
     def __init__(
-        self, block: Any, layer: int, real: torch.dtype, compute: torch.dtype, make: MakeProduct
+        self,
+        block: Any,
+        layer: int,
+        real: torch.dtype,
+        compute: torch.dtype,
+        make: MakeProduct,
+        *,
+        follows: bool,
+        fold: bool,
     ) -> None:
+        """follows: `make` gives products that do what follows them in the same pass. fold: gains go
+        into the weights.
+        """
         self.block, self.compute = block, compute
         self.config: TransformerConfig = block.config
         self.window = self.config.window_of(layer)
@@ -90,11 +107,13 @@ class LayerForm:
         )
         self.normalise = choose_normalise(self.config)
         before = self.config.norm_places != "after"
-        after = self.config.norm_places != "before"
         self.before = before
-        self.attention_out_norm = block.attention_out_norm if after else None
-        self.mlp_out_norm = block.mlp_out_norm if after else None
-        affine = partial(Affine, real=real, make=make)
+        # A norm, an adapter's bottleneck, or both.
+        self.attention_out_norm, self.mlp_out_norm = (
+            None if isinstance(part, nn.Identity) else part
+            for part in (block.attention_out_norm, block.mlp_out_norm)
+        )
+        affine = partial(Affine, real=real, make=make, fold=fold)
         attention_norm = block.attention_norm if before else None
         self._lay_out_attention(block.attention, attention_norm, real, affine)
         if hasattr(block, "mixture"):
@@ -102,20 +121,23 @@ class LayerForm:
         one_norm = self.config.residual == "parallel, one norm"
         norm = attention_norm if one_norm else block.mlp_norm if before else None
         self.down = affine(block.down.weight, block.down.bias, None)
-        if self.config.gated:
-            biases = block.gate_up.bias
-            gate, up = block.gate_up.weight.chunk(2)
-            b_gate, b_up = (None, None) if biases is None else biases.chunk(2)
-            self.gate, self.up = affine(gate, b_gate, norm), affine(up, b_up, norm)
-        else:
+        # Where nothing else comes between, gate and up have what follows them in their own pass.
+        plain = self.config.activation == "silu" and getattr(norm, "bias", None) is None
+        self.two = follows and plain and block.gate_up.bias is None if self.config.gated else False
+        if not self.config.gated:
             self.up = affine(block.up.weight, block.up.bias, norm)
+        elif self.two:
+            gate, up = block.gate_up.weight.chunk(2)
+            self.gate, self.up = affine(gate, None, norm), affine(up, None, norm)
+        else:
+            self.gate_up = affine(block.gate_up.weight, block.gate_up.bias, norm)
 
     def _lay_out_attention(
         self, attention: Any, norm: Any, real: torch.dtype, affine: Callable[..., Affine]
     ) -> None:
         """1/√d of attention goes into the matrix, or into the norms of queries and keys."""
         c = self.config
-        order = self._order_pairs().to(attention.out.weight.device)
+        self.order = order = self._order_pairs().to(attention.out.weight.device)
         weight, bias = attention.qkv.weight.detach(), attention.qkv.bias
         turned = c.heads + c.kv_heads  # values are not turned
         self.norms: Tensor | None = None
@@ -182,10 +204,12 @@ class LayerForm:
         x, activate = self.read(read), ACTIVATIONS[c.activation]
         if not c.gated:
             inner = activate(self.up(x))
-        elif c.activation == "silu" and not c.mlp_bias and self.up.bias is None:
-            inner = self.up.product.multiply(x, self.gate.product.silu(x))
+        elif self.two:
+            gate, up = self.gate.product, self.up.product
+            inner = up.multiply(x, gate.silu(x))
         else:
-            inner = activate(self.gate(x)) * self.up(x)
+            gate, up = self.gate_up(x).chunk(2, dim=-1)
+            inner = activate(gate).mul_(up)
         return _add(self.down, inner.to(self.compute), h, self.mlp_out_norm)
 
 

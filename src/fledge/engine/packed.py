@@ -9,17 +9,19 @@ time.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 # The operators that torch.compile, too, emits for a frozen linear layer.
 onednn: Any = torch.ops.mkldnn
-# By its name, which the stubs do not know.
+fbgemm: Any = torch.ops.quantized
+# By their names, which the stubs do not know.
 int8_product: Any = getattr(torch, "_weight_int8pack_mm")  # noqa: B009
+make_quantised: Any = getattr(torch, "_make_per_channel_quantized_tensor", None)
 
 
 class Product:
@@ -32,13 +34,6 @@ class Product:
 
     def __call__(self, x: Tensor) -> Tensor:
         return x @ self.weight.T
-
-    def silu(self, x: Tensor) -> Tensor:
-        return F.silu(self(x))
-
-    def multiply(self, x: Tensor, other: Tensor) -> Tensor:
-        """x Wᵀ · other.  other [N, O]"""
-        return self(x).mul_(other)
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         """x Wᵀ + other, in the precision of `other`.  [N, O]"""
@@ -58,6 +53,7 @@ class PackedProduct(Product):
         return onednn._linear_pointwise(x, self.weight, None, "swish", [], "")
 
     def multiply(self, x: Tensor, other: Tensor) -> Tensor:
+        """x Wᵀ · other.  other [N, O]"""
         return onednn._linear_pointwise.binary(x, other, self.weight, None, "mul")
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
@@ -69,8 +65,13 @@ class PackedProduct(Product):
 class QuantisedProduct(Product):
     """Weights in 8 bits, round to nearest, a scale per output row: ‖W − Ŵ‖∞ ≤ max|W_row| / 254.
 
-    On a CPU with exact 8-bit dot products x is rounded to 8 bits too, with a scale per row, so that
-    a row's result has nothing to do with its neighbours; elsewhere x stays as it is.
+    On a CPU with exact 8-bit dot products x comes in two parts of 8 bits, with a scale per row, so
+    that a row's result has nothing to do with its neighbours: its nearest step, and what is left,
+    as a row of its own. The weights are read once for both, which costs nothing where few rows wait
+    for memory. One part alone is too coarse: trained networks have a few numbers in a row that are
+    hundreds of times larger than the others (0.43 nats of drift on SmolLM2, 0.1 with both).
+    Elsewhere x is rounded to bfloat16. FBGEMM's product takes half of the time of oneDNN's for up
+    to 8 rows.
     """
 
     def __init__(self, weight: Tensor) -> None:
@@ -78,37 +79,61 @@ class QuantisedProduct(Product):
         self.scale = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127  # [O]
         small = (weight / self.scale[:, None]).round().to(torch.int8)
         self.dot_products = weight.device.type == "cpu" and bytes_multiply_exactly()
-        self.weight = torch.ops.onednn.qlinear_prepack(small, None) if self.dot_products else small
-        self.zero = torch.zeros(len(small), dtype=torch.long, device=weight.device)
+        self.weight = pack_bytes(small, self.scale) if self.dot_products else small
 
     def __call__(self, x: Tensor) -> Tensor:
         if not self.dot_products:
-            return int8_product(x, self.weight, self.scale)
-        largest = x.abs().amax(1, keepdim=True)
-        step = largest.clamp_(min=torch.finfo(x.dtype).tiny).div_(127)  # [N, 1]
-        small = (x / step).round_().add_(128).to(torch.uint8)
-        y = torch.ops.onednn.qlinear_pointwise(
-            small,
-            1.0,
-            128,
-            self.weight,
-            self.scale,
-            self.zero,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
-        return y.mul_(step)
+            return int8_product(x.bfloat16(), self.weight, self.scale.bfloat16()).float()
+        if x.dtype != torch.float32:
+            x = x.float()
+        step = x.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(x.dtype).tiny).div_(127)
+        exact = x / step
+        nearest = exact.round()
+        parts = torch.cat([nearest, exact.sub_(nearest).mul_(254)])  # [2 N, I]
+        y, rest = multiply_bytes(parts, self.weight).chunk(2)
+        return torch.add(y, rest, alpha=1 / 254).mul_(step)
 
 
-def make_product(weight: Tensor, *, quantised: bool = False) -> Product:
-    """The fastest there is for this weight and device."""
-    if quantised:
-        return QuantisedProduct(weight)
+class HalfProduct(Product):
+    """Weights in float16, x in float32: with up to four rows 1.5 times as fast as bfloat16, whose
+    product rounds x too; with many rows as slow as float32.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        weight = weight.detach().float()
+        self.packed = weight.device.type == "cpu" and can_pack_half()
+        self.weight = fbgemm.linear_prepack_fp16(weight, None) if self.packed else weight.half()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not self.packed:
+            return (x.half() @ self.weight.T).float()
+        if x.dtype != torch.float32:
+            x = x.float()
+        return fbgemm.linear_dynamic_fp16(x, self.weight)
+
+
+def pack_bytes(small: Tensor, scale: Tensor) -> Any:
+    """Weights int8 [O, I] with a scale a row, in FBGEMM's order."""
+    zero = torch.zeros(len(small), dtype=torch.long)
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm"  # packing goes by it, multiplying by what was packed
+    try:
+        with warnings.catch_warnings():
+            # A later torch will have no such tensors: then `bytes_multiply_exactly` says no.
+            warnings.simplefilter("ignore", UserWarning)
+            weight = make_quantised(small, scale.double(), zero, 0)
+        return fbgemm.linear_prepack(weight, None)
+    finally:
+        torch.backends.quantized.engine = before
+
+
+def multiply_bytes(x: Tensor, packed: Any) -> Tensor:
+    """x, rounded to whole numbers from −128 to 127, with what `pack_bytes` packed."""
+    return fbgemm.linear_with_input_q_dq_qweight_dq_output_fp32(x, 1.0, 128, packed)
+
+
+def make_product(weight: Tensor) -> Product:
+    """The fastest there is for this weight and device, which rounds nothing."""
     packable = weight.device.type == "cpu" and can_pack(weight.dtype)
     return PackedProduct(weight) if packable else Product(weight)
 
@@ -136,16 +161,24 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 @cache
 def bytes_multiply_exactly() -> bool:
-    """Whether oneDNN's product of 8-bit numbers is exact here: without VNNI it adds pairs in 16
-    bits, which overflow.
+    """Whether the product of 8-bit numbers is exact here: without VNNI it adds pairs in 16 bits,
+    which overflow.
     """
-    if not torch.cpu._is_vnni_supported():
-        return False
-    size, most = 64, torch.full((1, 64), 255, dtype=torch.uint8)
+    size = 64
     weight = torch.full((16, size), 127, dtype=torch.int8)
-    packed, scale = torch.ops.onednn.qlinear_prepack(weight, None), torch.ones(16)
-    zero = torch.zeros(16, dtype=torch.long)
-    y = torch.ops.onednn.qlinear_pointwise(
-        most, 1.0, 0, packed, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
-    )
-    return bool((y == 255 * 127 * size).all())
+    try:
+        y = multiply_bytes(torch.full((1, size), 127.0), pack_bytes(weight, torch.ones(16)))
+    except (AttributeError, RuntimeError, TypeError):
+        return False
+    return bool((y == 127 * 127 * size).all())
+
+
+@cache
+def can_pack_half() -> bool:
+    """Whether FBGEMM multiplies weights in float16 here."""
+    try:
+        packed = fbgemm.linear_prepack_fp16(torch.eye(16), None)
+        y = fbgemm.linear_dynamic_fp16(torch.ones(1, 16), packed)
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((y == 1).all())

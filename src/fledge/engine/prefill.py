@@ -1,28 +1,47 @@
 """Prefill: many prompts into the KV cache in few passes, those of like length together, so that
-little is padding.
+little is padding; a long one alone and in pieces, so that memory does not grow with its square.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 PREFILL_TOKENS = 8192  # tokens prefilled in one pass, padding included
+PIECE = 1024  # tokens of a long prompt that are prefilled in one pass
+SCORES = 2**24  # of attention, a head, in one pass: tokens that look × tokens that they may look at
 
 
-def batch_prompts(lengths: Sequence[int], tokens: int = PREFILL_TOKENS) -> list[list[int]]:
-    """Numbers of rows to prefill together: of like length, and no more than `tokens` at a time."""
+def choose_piece(network: Any, length: int) -> int:
+    """How many tokens of a prompt of this length are prefilled in one pass: fewer, the more there
+    are to look at. A form that keeps no keys reads all of a row in every pass, and pieces would
+    save it nothing.
+    """
+    return min(PIECE, max(64, SCORES // length)) if network.incremental else length
+
+
+def batch_prompts(lengths: Sequence[int], wholes: Sequence[int]) -> list[list[int]]:
+    """Numbers of rows to prefill together: of like length, and no more than PREFILL_TOKENS and
+    SCORES at a time.
+
+    lengths: tokens to prefill. wholes: with those that are held already.
+    """
     batches: list[list[int]] = []
+    seen = 0
     for i in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
         batch = batches[-1] if batches else []
-        fits = batch and (len(batch) + 1) * lengths[batch[0]] <= tokens
+        seen = max(seen, wholes[i]) if batch else wholes[i]
+        tokens = (len(batch) + 1) * lengths[batch[0]] if batch else 0
+        fits = batch and tokens <= PREFILL_TOKENS and tokens * seen <= SCORES
         if fits and lengths[i] >= 0.7 * lengths[batch[0]] - 8:
             batch.append(i)
         else:
             batches.append([i])
+            seen = wholes[i]
     return batches
 
 
@@ -32,30 +51,60 @@ def prefill(
     rows: Sequence[Sequence[int]],
     starts: Sequence[int],
     slots: Sequence[int],
-    device: torch.device,
+    last: int = 1,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Read rows[i][starts[i]:] into slot slots[i], which holds what comes before.
 
-    network: a form for generation. Yields after each pass the numbers i of the rows that were read
-    in it, and their hidden states [b, t, D], padded on the right.
+    network: a form for generation. Yields, some rows at a time, their numbers i and the hidden
+    states of their last tokens [b, last, D].
     """
-    rest = [list(row[start:]) for row, start in zip(rows, starts, strict=True)]
-    for batch in batch_prompts([len(row) for row in rest]):
-        longest = max(len(rest[i]) for i in batch)
-        padded = [rest[i] + [0] * (longest - len(rest[i])) for i in batch]
-        yield (
-            batch,
-            network.extend(
-                torch.tensor(padded, device=device),
-                torch.tensor([starts[i] for i in batch], device=device),
-                torch.tensor([slots[i] for i in batch], device=device),
-                max(len(rows[i]) for i in batch),
-                cache,
-            ),
+    lengths = [len(row) - start for row, start in zip(rows, starts, strict=True)]
+    sizes = [max(2 * last, choose_piece(network, len(row))) for row in rows]
+    whole = [i for i, length in enumerate(lengths) if length <= sizes[i]]
+    for some in batch_prompts([lengths[i] for i in whole], [len(rows[i]) for i in whole]):
+        batch = [whole[k] for k in some]
+        pieces = [rows[i][starts[i] :] for i in batch]
+        read = _extend(
+            network, cache, pieces, [starts[i] for i in batch], [slots[i] for i in batch]
         )
+        yield batch, _take_last(read, [lengths[i] for i in batch], last)
+    for i in set(range(len(rows))).difference(whole):
+        read = torch.empty(0)
+        for begin, end in pairwise(_cut(starts[i], len(rows[i]), sizes[i])):
+            read = _extend(network, cache, [rows[i][begin:end]], [begin], [slots[i]])
+        yield [i], read[:, -last:]
 
 
-def take_last(hidden: Tensor, lengths: Sequence[int]) -> Tensor:
-    """The hidden state of each row's last token.  [b, t, D] -> [b, D]"""
-    ends = torch.tensor(lengths, device=hidden.device) - 1
-    return hidden[torch.arange(len(hidden), device=hidden.device), ends]
+def _cut(begin: int, end: int, size: int) -> list[int]:
+    """Borders of pieces of like length, none longer than `size` and, with two or more, none shorter
+    than half of it.
+    """
+    count = -(-(end - begin) // size)
+    return [begin + (end - begin) * k // count for k in range(count + 1)]
+
+
+def _extend(
+    network: Any,
+    cache: Any,
+    pieces: Sequence[Sequence[int]],
+    starts: Sequence[int],
+    slots: Sequence[int],
+) -> Tensor:
+    """One pass.  -> [b, t, D], padded on the right"""
+    device = network.device
+    longest = max(map(len, pieces))
+    padded = [[*piece] + [0] * (longest - len(piece)) for piece in pieces]
+    return network.extend(
+        torch.tensor(padded, device=device),
+        torch.tensor(starts, device=device),
+        torch.tensor(slots, device=device),
+        max(start + len(piece) for start, piece in zip(starts, pieces, strict=True)),
+        cache,
+    )
+
+
+def _take_last(hidden: Tensor, lengths: Sequence[int], last: int) -> Tensor:
+    """The hidden states of each row's last tokens.  [b, t, D] -> [b, last, D]"""
+    ends = torch.tensor(lengths, device=hidden.device)
+    places = ends[:, None] + torch.arange(-last, 0, device=hidden.device)
+    return hidden[torch.arange(len(hidden), device=hidden.device)[:, None], places]

@@ -25,12 +25,13 @@ class PrefixCache:
 
     def store(self, slot: int, tokens: list[int]) -> None:
         """From now on prefixes can be copied from this slot, which holds these tokens."""
-        self._evict(slot)
+        self.forget(slot)
         if len(tokens) >= MIN_PREFIX:
             self.tokens[slot] = tokens
             self.by_prefix.setdefault(tuple(tokens[:MIN_PREFIX]), set()).add(slot)
 
-    def _evict(self, slot: int) -> None:
+    def forget(self, slot: int) -> None:
+        """What this slot holds is about to be overwritten."""
         tokens = self.tokens.pop(slot, None)
         if tokens is not None:
             slots = self.by_prefix[tuple(tokens[:MIN_PREFIX])]
@@ -54,8 +55,7 @@ class PrefixCache:
         The slot is not yet one to copy from: `store` says when it is.
         """
         n, source = self._look_up(slot, prompt)
-        n = min(n, len(prompt) - 1)
-        if n < MIN_PREFIX:
+        if n == 0:
             return 0
         cache.move(source, slot, n)
         if source in self.least_recent:
@@ -63,19 +63,28 @@ class PrefixCache:
             self.least_recent.append(source)
         return n
 
+    def count_held(self, prompt: list[int], slot: int | None = None) -> int:
+        """How many tokens of this prompt need not be prefilled, as far as `slot` knows, or any."""
+        if slot is not None:
+            return min(count_common(prompt, self.tokens.get(slot, [])), len(prompt) - 1)
+        return self._look_up(-1, prompt)[0]
+
     def _look_up(self, slot: int, prompt: list[int]) -> tuple[int, int]:
-        """The longest prefix of the prompt that another slot holds, and which slot that is."""
+        """The longest prefix of the prompt that another slot holds, without its last token, and
+        which slot that is; 0 for one that is not worth a copy.
+        """
         longest, source = 0, -1
         for other in self.by_prefix.get(tuple(prompt[:MIN_PREFIX]), ()):
             if other != slot:
                 n = count_common(prompt, self.tokens[other])
                 if n > longest:
                     longest, source = n, other
-        return longest, source
+        longest = min(longest, len(prompt) - 1)
+        return (longest, source) if longest >= MIN_PREFIX else (0, -1)
 
     def store_finished(self, slot: int, tokens: list[int], cache: Any) -> None:
         """The row in this slot has ended: keep what it held, if there is room for any."""
-        self._evict(slot)
+        self.forget(slot)
         if self.least_recent and len(tokens) >= MIN_PREFIX:
             kept = self.least_recent.pop(0)
             self.least_recent.append(kept)
@@ -84,14 +93,14 @@ class PrefixCache:
 
     def move(self, source: int, target: int) -> None:
         tokens = self.tokens.get(source)
-        self._evict(source)
+        self.forget(source)
         if tokens is not None:
             self.store(target, tokens)
 
     def reorder(self, order: Sequence[int]) -> None:
         reordered = {slot: self.tokens.get(old) for slot, old in enumerate(order)}
         for slot in reordered:
-            self._evict(slot)
+            self.forget(slot)
         for slot, tokens in reordered.items():
             if tokens is not None:
                 self.store(slot, tokens)
@@ -103,9 +112,11 @@ class PrefixCache:
 
 def count_common(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens they have in common from the beginning."""
-    n = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        n += 1
-    return n
+    least, most = 0, min(len(a), len(b))
+    while least < most:  # halved: slices are compared a hundred times as fast as numbers in a loop
+        middle = (least + most + 1) // 2
+        if a[least:middle] == b[least:middle]:
+            least = middle
+        else:
+            most = middle - 1
+    return least

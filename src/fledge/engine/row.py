@@ -71,6 +71,21 @@ class Row:
         accepted = constraint is not None and constraint.accepts(self.state)
         return accepted and not self.request.stop and len(self.said) >= self.request.min_new_tokens
 
+    def name_end(self, tokens: Sequence[int], *, heard: bool) -> Ended:
+        """tokens: all that it said. heard: a stop string has come."""
+        if self.cancelled:
+            return "cancelled"
+        if tokens and tokens[-1] in self.request.stop:
+            return "stop"
+        return "stop_string" if heard else "length"
+
+    def explain_stuck(self, best: float) -> tuple[Ended, str | None]:
+        """How a row ends that has no next token, and what is wrong; best: its largest logit."""
+        if best != float("-inf"):
+            return "error", NOT_FINITE
+        # The request has no stop token to say so.
+        return ("stop", None) if self.is_complete() else ("error", NOTHING_LEFT)
+
     def complete(
         self,
         ended: Ended,

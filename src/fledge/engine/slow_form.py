@@ -39,11 +39,14 @@ class SlowForm:
     behind a row's end is not its own.
     """
 
+    incremental = False  # whether a pass costs what is new in a row, and not all of the row
+
     def __init__(self, network: Any) -> None:
         self.network = network
+        self.device: torch.device = network.unembedding.device
 
     def make_cache(self, slots: int, positions: int) -> TokenCache:
-        return TokenCache(slots, positions, self.network.unembedding.device)
+        return TokenCache(slots, positions, self.device)
 
     def count_cache_bytes(self, slots: int, positions: int) -> int:
         """What `make_cache` will take."""

@@ -84,19 +84,18 @@ class _Reader:
         self.device = policy.network.unembedding.device
         self.held = [0] * slots
 
-    def read(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What it has not read of each row's text.  -> raw logits after each token of that, a [t,
-        V] a row
+    def read(self, texts: Sequence[Sequence[int]], last: int) -> Tensor:
+        """What it has not read of each row's text.  -> raw logits after each of its last tokens
+        [B, last, V]
         """
-        new = [len(text) - n for text, n in zip(texts, self.held, strict=True)]
-        states: list[Tensor] = [torch.empty(0)] * len(new)
+        states: dict[int, Tensor] = {}
         slots = range(len(texts))
-        for some, hidden in prefill(self.network, self.cache, texts, self.held, slots, self.device):
-            for k, i in enumerate(some):
-                states[i] = hidden[k, : new[i]]
-        logits = compute_raw_logits(self.network, torch.cat(states), self.forbidden)
+        for some, hidden in prefill(self.network, self.cache, texts, self.held, slots, last):
+            states |= zip(some, hidden, strict=True)
+        hidden = torch.cat([states[i] for i in slots])
+        logits = compute_raw_logits(self.network, hidden, self.forbidden)
         self.held = [len(text) for text in texts]
-        return list(logits.split(new))
+        return logits.view(len(texts), last, -1)
 
     def keep(self, rows: Sequence[int], held: Sequence[int]) -> None:
         """Go on with these rows, of which it has read this much that still holds."""
@@ -217,8 +216,7 @@ class Speculator:
         """
         texts, tokens, chances = [row.text for row in rows], [], []
         for j in range(self.ahead):
-            logits = torch.stack([after[-1] for after in draft.read(texts)])
-            p = compute_distribution(logits, [row.request.rule for row in rows])
+            p = compute_distribution(draft.read(texts, 1)[:, 0], [row.request.rule for row in rows])
             uniform = torch.stack([row.uniform[len(row.said) + j, GUESS] for row in rows])
             token = draw(p.log(), uniform.to(draft.device))[0]
             tokens.append(token)
@@ -237,7 +235,7 @@ class Speculator:
         k = guess.token.shape[1]
         # One pass answers for all guesses: after the last token said, and after each that is
         # guessed.
-        raw = torch.stack([after[-k - 1 :] for after in model.read(texts)])  # [B, K+1, V]
+        raw = model.read(texts, k + 1)  # [B, K+1, V]
         rules = [row.request.rule for row in rows for _ in range(k + 1)]
         p = compute_distribution(raw.flatten(0, 1), rules).view_as(raw)
         uniform = torch.stack(

@@ -21,7 +21,7 @@ from fledge.tasks.named import Task
 from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
-KL_PROMPTS = 64  # answers an evaluation samples to measure the KL
+KL_PROMPTS = 64  # answers an evaluation samples to measure the KL, unless told otherwise
 
 
 def judge_distance(
@@ -32,13 +32,16 @@ def judge_distance(
     max_new_tokens: int,
     seed: int,
     name: str = "kl",
+    answers: int = KL_PROMPTS,
 ) -> Judge:
-    """By the KL to the reference, which is only watched, under this name."""
+    """By the KL to the reference, which is only watched, under this name. answers: how many are
+    sampled to measure it.
+    """
 
     def read(part: HeldOut, step: int) -> Figures:
         if part == "test":
             return {}
-        return {name: judge_kl(policy, reference, tokenizer, task, max_new_tokens, seed)}
+        return {name: judge_kl(policy, reference, tokenizer, task, max_new_tokens, seed, answers)}
 
     return Judge(read)
 
@@ -50,6 +53,7 @@ def judge_kl(
     task: Task,
     max_new_tokens: int,
     seed: int,
+    answers: int = KL_PROMPTS,
 ) -> float:
     """KL(π‖π_ref) in nats an answer: exact at every step of answers sampled to validation prompts,
     the same draws each time.
@@ -59,7 +63,7 @@ def judge_kl(
     """
     reference = untruncate(reference)
     prompts = [
-        encode_prompt(tokenizer, task.example(i, "validation").prompt) for i in range(KL_PROMPTS)
+        encode_prompt(tokenizer, task.example(i, "validation").prompt) for i in range(answers)
     ]
     completions = generate(
         policy,
@@ -68,7 +72,7 @@ def judge_kl(
         stop=tokenizer.ends,
         generator=generator_for(seed, "evaluation", "kl"),
     )
-    rows = build_trajectories(completions, [0.0] * KL_PROMPTS, list(range(KL_PROMPTS))).to(
+    rows = build_trajectories(completions, [0.0] * answers, list(range(answers))).to(
         policy.network.unembedding.device
     )
     return float(stepwise_kl(policy, reference, rows).mean())

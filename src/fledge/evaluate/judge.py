@@ -16,8 +16,10 @@ Figures = dict[str, float]
 class Judge:
     """read: (part, step) -> figures, by the same names on either part.
 
-    headline: the figure that a run's last line tells of, if it has one. ranks: the one by which
-        checkpoints are ranked, by default the headline; lower_is_better is of that one.
+    headline: the figure that a run's last line tells of, if it has one; otherwise: the one that is
+        told of where that is 0 throughout, as a judge may give points and call nothing right.
+    ranks: the one by which checkpoints are ranked, by default the headline; lower_is_better is of
+        that one.
     items: how many different things each part holds, and what one of them is called. apart: False
         where both parts are what was trained on. prefix: of the names that an evaluation logs.
     """
@@ -30,6 +32,7 @@ class Judge:
     what: str = ""
     apart: bool = True
     prefix: str = ""
+    otherwise: str = ""
 
     @property
     def logged(self) -> str:

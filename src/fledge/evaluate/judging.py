@@ -87,4 +87,7 @@ def judge_answers(
         )
 
     items: dict[HeldOut, int] = {part: len(asked) for part, asked in questions.items()}
-    return Judge(read, "exact_match", items=items, what="prompt", apart=task.holds_out)
+    return Judge(
+        read, "exact_match", otherwise="true_score", items=items, what="prompt",
+        apart=task.holds_out,
+    )  # fmt: skip

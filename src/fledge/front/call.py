@@ -21,6 +21,7 @@ from fledge.errors import UserError
 from fledge.front.given import GivenFolder, Task, name_class
 from fledge.front.trained_run import TrainedRun
 from fledge.runs.show import Show
+from fledge.tasks.given import check_reward
 from fledge.user_code import runs_now
 
 # What a verb takes in Python beside its fields.
@@ -131,6 +132,7 @@ def take_judge(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
             "prompts came without anything to judge by: give reward=FUNCTION(prompt, completion), "
             'or prompts as [{"prompt": "…", "answer": "…"}, …].'
         )
+    check_reward(reward)
     return given | {"task": Task(prompts, reward)}
 
 

@@ -87,6 +87,17 @@ def distill(
     return run_verb("distill", {"teacher": teacher, **_given(data=data), **fields}, verbose)
 
 
+def compress(
+    base: Speaks, data: Rows | Texts | None = None, *, verbose: bool = False, **fields: Any
+) -> TrainedRun:
+    """Make a smaller model of a model, and measure what it lost: method="int8", "int4" (GPTQ where
+    data is given), "magnitude" or "structured".
+
+    data: rows of conversations or running text, to calibrate with and to measure on.
+    """
+    return run_verb("compress", {"base": base, **_given(data=data), **fields}, verbose)
+
+
 def align(
     base: Speaks,
     *,

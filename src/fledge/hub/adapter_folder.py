@@ -1,5 +1,5 @@
-"""A folder with an adapter in PEFT's layout: adapter_config.json, adapter_model.safetensors, and
-the tokenizer; the base it belongs to stays where it is.
+"""A folder with an adapter: adapter_config.json, adapter_model.safetensors, and the tokenizer, in
+PEFT's layout where PEFT has such an adapter; the base it belongs to stays where it is.
 
 What PEFT has no word for stands in fledge_adapter.json: the base's hash, where it lies as seen from
 here, and how its matrices were held while the adapter learned.
@@ -8,7 +8,6 @@ here, and how its matrices were held while the adapter learned.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,34 +16,38 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fledge.errors import UserError
-from fledge.hub.adapter_config import (
-    CONFIG,
-    AdapterConfig,
-    read_adapter_config,
-    write_adapter_config,
-)
-from fledge.hub.adapter_targets import Places, list_places
+from fledge.hub.adapter_targets import freeze_network
 from fledge.hub.by_name import is_name
-from fledge.hub.families import family_of
-from fledge.hub.family import Layout
+from fledge.hub.houlsby_files import (
+    ADAPTER_TYPE,
+    HoulsbyConfig,
+    name_tensors,
+    put_bottlenecks,
+    write_houlsby_config,
+)
+from fledge.hub.lora_config import AdapterConfig, read_adapter_config
+from fledge.hub.lora_files import PREFIX, put_lora, write_lora
+from fledge.hub.prompted_files import (
+    PEFT_TYPES,
+    TENSOR,
+    PromptedConfig,
+    make_virtual,
+    read_prompted_config,
+    write_prompted_config,
+)
 from fledge.hub.stored_weights import open_file
 from fledge.hub.weights_file import SCORE
 from fledge.json_file import json_text, read_json
-from fledge.models.language.adapters import (
-    AdaptedLinear,
-    adapt_network,
-    list_adapters,
-)
+from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.frozen_weights import FrozenWeights
+from fledge.models.language.virtual_tokens import put_before, virtual_of
 from fledge.runs.lineage import weights_hash
 from fledge.runs.model_files import write_model
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer
 
-WEIGHTS, NOTES = "adapter_model.safetensors", "fledge_adapter.json"
-_PREFIX = "base_model.model."
-_TIED = "embedding.weight", "head.weight"  # ours
-_DOWN, _UP, _MAGNITUDE = ".lora_A.weight", ".lora_B.weight", ".lora_magnitude_vector"
+CONFIG, WEIGHTS, NOTES = "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json"
+_SHORT_PREFIX = "base_model."
 
 
 class Notes(BaseModel):
@@ -74,9 +77,27 @@ def holds_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
 
 
+def read_kind(folder: Path) -> AdapterConfig | PromptedConfig | HoulsbyConfig:
+    """Raises UserError for an adapter of another kind, or one that fledge would compute wrongly."""
+    path = folder / CONFIG
+    raw = read_json(path, dict[str, Any])
+    if raw.get("adapter_type") == ADAPTER_TYPE:
+        return read_json(path, HoulsbyConfig)
+    kind = raw.get("peft_type")
+    if kind == "LORA":
+        return read_adapter_config(path)
+    if kind in PEFT_TYPES:
+        return read_prompted_config(path)
+    raise UserError(
+        f"{path} is of an adapter of peft_type={str(kind)[:40]}: fledge reads LORA (also "
+        f"rank-stabilised, and DoRA), {' and '.join(PEFT_TYPES)}. Merge it into its base with "
+        "PEFT, and give that model."
+    )
+
+
 def find_base(folder: Path) -> Base:
     """Raises UserError for a base that is not there, or is another than the adapter's."""
-    said = read_adapter_config(folder).base_model_name_or_path
+    said = read_kind(folder).base_model_name_or_path
     notes = read_json(folder / NOTES, Notes) if (folder / NOTES).is_file() else None
     # Beside each other they may have been moved together.
     places = [*([folder / notes.base] if notes else []), *([Path(said)] if said else [])]
@@ -106,30 +127,17 @@ def put_on(
     It is another network where the embedding alone had learned, of a base whose output layer is
     tied to it. Raises UserError for an adapter of another base.
     """
-    config, held = read_adapter_config(folder), dict(open_file(folder / WEIGHTS))
-    held = {_plain_name(name): tensor for name, tensor in held.items()}
+    config, file = read_kind(folder), folder / WEIGHTS
+    held = {_plain_name(name): tensor for name, tensor in open_file(file).items()}
     score = held.pop(SCORE, None)
-    network = _untie(network, config, held)
-    places = list_places(network)
-    whole = {f"{name}.{ours.rpartition('.')[2]}": ours
-             for name, every in places.whole.items() for ours in every}  # fmt: skip
-    trained = [name for name in held if name in whole]
-    adapt_network(
-        network, {layer: [] for layer in places.linear}, [whole[name] for name in trained],
-        weights=weights,
-    )  # fmt: skip
-    layouts = _list_layouts(network)
-    for name in trained:
-        layout, tensor = layouts[whole[name]], held.pop(name)
-        own = tensor if layout is None else layout.read(tensor)
-        _copy(network.get_parameter(whole[name]), own, name, folder)
-    _load_adapters(network, places, config, held, folder)
+    if isinstance(config, AdapterConfig):
+        return put_lora(network, config, held, file, weights), score
+    freeze_network(network, weights)
+    if isinstance(config, PromptedConfig):
+        put_before(network, make_virtual(network, config, held, file))
+    else:
+        put_bottlenecks(network, config, held, file)
     return network, score
-
-
-def _list_layouts(network: Any) -> dict[str, Layout | None]:
-    """How each parameter of ours lies in the family's files."""
-    return {w.ours: w.layout for w in family_of(network).weights(network.config)}
 
 
 def _name_base(path: Path) -> str:
@@ -137,71 +145,12 @@ def _name_base(path: Path) -> str:
     return str(path if is_name(path) else path.resolve())
 
 
-def _name_of(network: Any, ours: str) -> str:
-    """What a parameter of ours is called in the family's files."""
-    named = family_of(network).weights(network.config)
-    return next(weight.theirs[0][0] for weight in named if weight.ours == ours)
-
-
 def _plain_name(name: str) -> str:
-    """A module's own: PEFT puts a prefix before it, older versions of it an adapter's name after
-    `modules_to_save`.
+    """A module's own: PEFT puts a prefix before it, a shorter one beside virtual tokens, and older
+    versions of it an adapter's name after `modules_to_save`.
     """
-    return name.removeprefix(_PREFIX).replace(".modules_to_save.default", "")
-
-
-def _untie(network: Any, config: AdapterConfig, held: dict[str, Tensor]) -> nn.Module:
-    """Of a tied model PEFT lets the embedding or the output layer learn and leaves the other as it
-    was, unless `ensure_weight_tying` says otherwise.
-    """
-    embedding, head = (_name_of(network, side) for side in _TIED)
-    if not network.config.tied or not (embedding in held or head in held):
-        return network
-    if config.ensure_weight_tying:
-        held.pop(head, None)  # the same once more
-        return network
-    sizes, state = replace(network.config, tied=False), dict(network.state_dict())
-    apart = family_of(network).build(sizes, network.border)
-    apart.load_state_dict(state | {"head.weight": state["embedding.weight"].clone()}, assign=True)
-    return apart
-
-
-def _load_adapters(
-    network: nn.Module, places: Places, config: AdapterConfig, held: dict[str, Tensor], folder: Path
-) -> None:
-    """What is left in `held`: A, B and DoRA's magnitude of each target."""
-    for layer, targets in places.linear.items():
-        linear = network.get_submodule(layer)
-        if not isinstance(linear, AdaptedLinear):  # it learned whole
-            continue
-        for target in targets:
-            down, up = held.pop(target.name + _DOWN, None), held.pop(target.name + _UP, None)
-            if down is None or up is None:
-                continue
-            adapter = linear.add(target, config.settings_of(target.name, len(down)))
-            _copy(adapter.down, down, target.name + _DOWN, folder)
-            _copy(adapter.up, up, target.name + _UP, folder)
-            if (
-                adapter.magnitude is not None
-                and (m := held.pop(target.name + _MAGNITUDE, None)) is not None
-            ):
-                _copy(adapter.magnitude, m, target.name + _MAGNITUDE, folder)
-    if held:
-        raise UserError(
-            f"{folder / WEIGHTS} has {min(held)}, which the base has no place for: the adapter is "
-            "another model's."
-        )
-    if next(list_adapters(network), None) is None:
-        raise UserError(f"{folder / WEIGHTS} holds no adapter: write it again.")
-
-
-def _copy(parameter: Tensor, held: Tensor, name: str, folder: Path) -> None:
-    if parameter.shape != held.shape:
-        raise UserError(
-            f"{name} in {folder / WEIGHTS} is {tuple(held.shape)}, and the base asks for "
-            f"{tuple(parameter.shape)}: the adapter is another model's."
-        )
-    parameter.copy_(held)
+    plain = name.removeprefix(PREFIX).removeprefix(_SHORT_PREFIX)
+    return plain.replace(".modules_to_save.default", "")
 
 
 def save_adapter(
@@ -213,17 +162,11 @@ def save_adapter(
     **notes: Any,
 ) -> None:
     """Write beside, sync, then rename. Raises OSError, the earlier folder intact."""
-    adapters, (weights, trained) = list(list_adapters(network)), _gather(network)
-    embedding, head = (_name_of(network, side) for side in _TIED)
-    tied = network.config.tied and embedding in trained
-    if tied:  # PEFT asks for both
-        weights[_PREFIX + head] = weights[_PREFIX + embedding].clone()
+    config, weights = _write_kind(network, _name_base(base.path), score is not None)
     if score is not None:
-        weights[_PREFIX + SCORE] = score.detach().cpu().contiguous()
-    modules = [name.rpartition(".")[0] for name in trained]
-    config = write_adapter_config(
-        adapters, modules, base=_name_base(base.path), scalar=score is not None, tied=tied
-    )
+        prefix = PREFIX if virtual_of(network) is None else _SHORT_PREFIX
+        weights[prefix + SCORE] = score
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     named = is_name(base.path)
     own = Notes(
         base=str(base.path) if named else os.path.relpath(base.path.resolve(), folder.resolve()),
@@ -238,20 +181,11 @@ def save_adapter(
         tokenizer.save(beside)
 
 
-def _gather(network: Any) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of the file, and the names of those among them that learned whole."""
-    weights: dict[str, Tensor] = {}
-    for adapter in list_adapters(network):
-        name = _PREFIX + adapter.target.name
-        weights |= {name + _DOWN: adapter.down, name + _UP: adapter.up}
-        if adapter.magnitude is not None:
-            weights[name + _MAGNITUDE] = adapter.magnitude
-    inside = {id(p) for adapter in list_adapters(network) for p in adapter.parameters()}
-    named = {w.ours: w for w in family_of(network).weights(network.config)}
-    trained: list[str] = []
-    for ours, parameter in network.named_parameters():
-        if parameter.requires_grad and id(parameter) not in inside:
-            ((name, _),), layout = named[ours].theirs, named[ours].layout
-            trained.append(name)
-            weights[_PREFIX + name] = parameter if layout is None else layout.write(parameter)
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, trained
+def _write_kind(network: Any, base: str, scalar: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """adapter_config.json and the tensors of whatever adapter the network has."""
+    if (virtual := virtual_of(network)) is not None:
+        config = write_prompted_config(network, base=base, scalar=scalar)
+        return config, {TENSOR: virtual.embedding}
+    if has_bottlenecks(network):
+        return write_houlsby_config(network, base=base), name_tensors(network)
+    return write_lora(network, base=base, scalar=scalar)

@@ -12,7 +12,8 @@ from torch import nn
 from fledge.errors import UserError
 from fledge.hub.families import family_of
 from fledge.hub.weight_names import TRANSPOSED
-from fledge.models.language.adapters import Target
+from fledge.models.language.adapters import Target, adapt_network
+from fledge.models.language.frozen_weights import FrozenWeights
 
 ALL_LINEAR = "all-linear"
 _WEIGHT = ".weight"
@@ -51,6 +52,11 @@ def list_places(network: nn.Module) -> Places:
             ((name, _),) = weight.theirs
             whole.setdefault(name.rpartition(".")[0], []).append(weight.ours)
     return Places(linear, whole)
+
+
+def freeze_network(network: nn.Module, weights: FrozenWeights) -> None:
+    """In place, its matrices held in `weights`: for an adapter that stands beside none of them."""
+    adapt_network(network, {layer: [] for layer in list_places(network).linear}, weights=weights)
 
 
 def choose_targets(places: Places, modules: Sequence[str], place: str) -> dict[str, list[Target]]:

@@ -45,5 +45,16 @@ def write_config(
         **family.write_config(network.config),
         "dtype": str(network.unembedding.dtype).removeprefix("torch."),
         **tokenizer.config_ids(),
-        **({"num_labels": 1} if scalar else {}),
+        **({"num_labels": 1, **_separate_pad(tokenizer)} if scalar else {}),
     }
+
+
+def _separate_pad(tokenizer: Tokenizer) -> dict[str, int]:
+    """`transformers` reads a score at the last token that is no padding: where the token that ends
+    a turn is the padding too, as in many models, it would read one too early. Another special token
+    takes its place, and batches are to be padded with that.
+    """
+    if tokenizer.pad is None or tokenizer.pad not in tokenizer.ends:
+        return {}
+    others = sorted(set(tokenizer.special) - set(tokenizer.ends))
+    return {"pad_token_id": others[0]} if others else {}

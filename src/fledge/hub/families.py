@@ -25,11 +25,20 @@ BUILT_IN = (
 _known = {family.model_type: family for family in BUILT_IN}
 
 
+_registered: list[Family] = []
+
+
+def count_registered() -> int:
+    """How often a family was registered."""
+    return len(_registered)
+
+
 def register_family(family: Family) -> None:
     """From now on its folders are read, and its networks written. One of the same model_type is
     replaced.
     """
     # The newest comes first: its network may be derived from that of another.
+    _registered.append(family)
     rest = {name: other for name, other in _known.items() if name != family.model_type}
     _known.clear()
     _known.update({family.model_type: family} | rest)
@@ -40,8 +49,8 @@ def find_family(model_type: str, place: Path) -> Family:
     if model_type not in _known:
         raise UserError(
             f"{place} has model_type={model_type[:40]!r}: fledge reads "
-            f"{', '.join(sorted(_known))}. Use another model, or register its family "
-            "(fledge.hub.families)."
+            f"{', '.join(sorted(_known))}. Use another model, or give family=FILE.py "
+            "that registers its own (fledge.hub.families)."
         )
     return _known[model_type]
 

@@ -25,19 +25,23 @@ from fledge.hub.adapter_folder import (
     read_notes,
     save_adapter,
 )
-from fledge.hub.adapter_targets import ALL_LINEAR, choose_targets, choose_trained, list_places
+from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, start_virtual
+from fledge.hub.adapter_targets import ALL_LINEAR
 from fledge.hub.by_name import fetch_by_name, is_name
 from fledge.hub.config_file import check_config, read_config, write_config
 from fledge.hub.families import family_of
 from fledge.hub.gguf_model import is_gguf, open_gguf
+from fledge.hub.own_families import use_family_of
 from fledge.hub.stored_weights import has_weights, open_weights
 from fledge.hub.weights_file import SCORE, check_header, fill, find_dtype, to_hugging_face
 from fledge.json_file import json_text
-from fledge.models.language.adapters import LoRA, adapt_network, is_adapted, merge_adapters
+from fledge.models.language.adapters import LoRA, is_adapted, merge_adapters
+from fledge.models.language.bottleneck import Houlsby
 from fledge.models.language.frozen_weights import FrozenWeights
 from fledge.models.language.heads import ScalarModel
 from fledge.policy import TokenPolicy
 from fledge.runs.model_files import (
+    GGUF,
     check_model,
     find_standing_model,
     how_to_have_a_model,
@@ -57,6 +61,7 @@ class Loaded:
     config: dict[str, Any]  # config.json, fledge's own entries included
     base: Base | None = None  # of an adapter
     asked: Path | None = None  # what the user called it
+    family: Path | None = None  # the user's file that it was read by, as its run remembers
 
     @property
     def source(self) -> Path:
@@ -70,7 +75,7 @@ class Loaded:
 
     def adapt(
         self,
-        settings: LoRA,
+        settings: Adapter,
         modules: Sequence[str] = (ALL_LINEAR,),
         saved: Sequence[str] = (),
         *,
@@ -80,23 +85,28 @@ class Loaded:
         """The same model, frozen in place, with a fresh adapter on it; one that it had is merged
         into it.
 
-        modules: which matrices are adapted, saved: which modules learn whole, both by the ends of
-        their Hugging Face names. weights: how the frozen matrices are held.
-        Raises UserError for modules that the model has not.
+        modules: which matrices LoRA adapts, saved: which modules learn whole beside it, both by the
+        ends of their Hugging Face names. weights: how the frozen matrices are held.
+        Raises UserError for modules that the model has not, and for an adapter that it had and that
+        cannot be merged.
         """
         if is_adapted(self.network):
             merge_adapters(self.network)
-        places = list_places(self.network)
-        chosen = choose_targets(places, modules, "adapter_modules")
-        trained = choose_trained(places, saved, "adapter_saves")
-        adapt_network(
-            self.network, chosen, trained, settings=settings, weights=weights, generator=generator
-        )
+        network = self.network
+        if isinstance(settings, LoRA):
+            start_lora(network, settings, modules, saved, weights, generator)
+        elif isinstance(settings, Houlsby):
+            start_bottlenecks(network, settings, weights, generator)
+        else:
+            sayable = actions(self.tokenizer, network.config.vocab_size)
+            start_virtual(network, settings, self.tokenizer, sayable, weights, generator)
         self.network.eval()
         return replace(self, base=Base(self.source, weights))
 
     def merged(self) -> Loaded:
-        """The same model, its adapter merged into it in place if it has one: all of it learns."""
+        """The same model, its adapter merged into it in place if it has one: all of it learns.
+        Raises UserError for an adapter that no matrix can hold.
+        """
         if self.base is None:
             return self
         merge_adapters(self.network)
@@ -126,8 +136,8 @@ def actions(tokenizer: Tokenizer, rows: int | None = None) -> Tensor:
 
 
 def find_model(path: Path) -> Path:
-    """The model folder a user means: a run (its model/) or a model folder itself. Raises UserError
-    for anything else.
+    """The model folder a user means: a run (its model/) or a model folder itself; or a GGUF file,
+    alone or in one of these. Raises UserError for anything else.
     """
     if is_gguf(path):
         return path
@@ -138,6 +148,8 @@ def find_model(path: Path) -> Path:
             return folder
         if holds_adapter(folder):
             return folder
+        if is_gguf(folder / GGUF):
+            return folder / GGUF
     if not path.exists():
         raise UserError(
             f"{path} does not exist: give a run such as runs/pretrain, or a model folder."
@@ -209,9 +221,15 @@ def _load(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     """The model, and the weights of its scores where it is a reward model. Everything is checked
     before it is made.
     """
-    check_model(folder)
-    if holds_adapter(folder):
-        return _load_with_adapter(folder)
+    check_model(folder.parent if is_gguf(folder) else folder)
+    file = use_family_of(folder)
+    loaded, score = (
+        _load_with_adapter(folder) if holds_adapter(folder) else _load_whole(folder, as_stored)
+    )
+    return replace(loaded, family=file or loaded.family), score
+
+
+def _load_whole(folder: Path, as_stored: bool) -> tuple[Loaded, Tensor | None]:
     if is_gguf(folder):
         raw, weights, tokenizer = open_gguf(folder)
         family, config = check_config(raw, folder)
@@ -239,7 +257,7 @@ def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     _check_tokenizer(tokenizer, network.config.vocab_size, folder)
     config = under.config | read_notes(folder)
     network.eval()
-    return Loaded(network, tokenizer, folder, config, base), score
+    return Loaded(network, tokenizer, folder, config, base, family=under.family), score
 
 
 def _check_tokenizer(tokenizer: Tokenizer, rows: int, folder: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fledge.errors import UserError
+from fledge.models.language.quantisation import INT4, INT8, Rounded, round_to_nearest
 
 
 class BlockType(NamedTuple):
@@ -101,38 +102,36 @@ def _decode_by_package(content: Tensor, kind: BlockType) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(numbers, dtype=np.float32)).flatten()
 
 
-def encode(tensor: Tensor, kind: BlockType) -> Tensor:
-    """The blocks of a tensor whose last axis is a whole number of them.  -> uint8 [bytes]"""
+def encode(tensor: Tensor, kind: BlockType, scale: Tensor | None = None) -> Tensor:
+    """The blocks of a tensor whose last axis is a whole number of them.  -> uint8 [bytes]
+
+    scale: of each block, of numbers that are whole codes times it; by default that by which
+    rounding to the nearest is done.
+    """
     numbers = tensor.detach().cpu().contiguous()
     if kind.name in _PLAIN:
         return numbers.to(_PLAIN[kind.name]).flatten().view(torch.uint8)
-    blocks = numbers.float().view(-1, kind.numbers)
-    return _ENCODERS[kind.name](blocks).flatten()
+    grid = _GRIDS[kind.name]
+    if scale is None:
+        rounded = round_to_nearest(numbers, grid)
+    else:
+        blocks = numbers.float().unflatten(-1, (-1, kind.numbers))
+        codes = grid.round(blocks, scale.float()[..., None]).to(torch.int8).flatten(-2)
+        rounded = Rounded(grid, codes, scale)
+    halves = rounded.scale.to(torch.float16).contiguous().view(torch.uint8).view(-1, 2)
+    return torch.cat(
+        [halves, _PACKERS[kind.name](rounded.codes.view(-1, kind.numbers))], 1
+    ).flatten()
 
 
-def _invert(scale: Tensor) -> Tensor:
-    return torch.where(scale == 0, 0.0, 1 / scale)
+def _pack_bytes(codes: Tensor) -> Tensor:
+    return codes.view(torch.uint8)
 
 
-def _as_half(scale: Tensor) -> Tensor:
-    """[blocks, 1] -> uint8 [blocks, 2]"""
-    return scale.to(torch.float16).view(torch.uint8)
+def _pack_nibbles(codes: Tensor) -> Tensor:
+    steps = (codes + 8).to(torch.uint8)
+    return steps[:, :16] | steps[:, 16:] << 4
 
 
-def _encode_q8_0(blocks: Tensor) -> Tensor:
-    """Round to nearest, halves away from zero, at a scale of max|x| / 127."""
-    scale = blocks.abs().amax(1, keepdim=True) / 127
-    scaled = blocks * _invert(scale)
-    rounded = scaled.sign() * (scaled.abs() + 0.5).floor()
-    return torch.cat([_as_half(scale), rounded.to(torch.int8).view(torch.uint8)], dim=1)
-
-
-def _encode_q4_0(blocks: Tensor) -> Tensor:
-    """The number that is largest in size becomes −8, so that all sixteen steps are used."""
-    at = blocks.abs().argmax(1, keepdim=True)
-    scale = blocks.gather(1, at) / -8
-    steps = (blocks * _invert(scale) + 8.5).floor().clamp(0, 15).to(torch.uint8)
-    return torch.cat([_as_half(scale), steps[:, :16] | steps[:, 16:] << 4], dim=1)
-
-
-_ENCODERS: dict[str, Callable[[Tensor], Tensor]] = {"Q8_0": _encode_q8_0, "Q4_0": _encode_q4_0}
+_GRIDS = {grid.name: grid for grid in (INT8, INT4)}
+_PACKERS = {"Q8_0": _pack_bytes, "Q4_0": _pack_nibbles}

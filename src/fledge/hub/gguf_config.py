@@ -14,12 +14,15 @@ import torch
 from fledge.errors import UserError
 from fledge.hub.gguf_architectures import ARCHITECTURES, Architecture
 from fledge.hub.gguf_file import GgufFile, uint32
+from fledge.hub.gguf_own_fields import read_own
 from fledge.models.language.rope_scaling import RopeScaling, scale_frequencies
 from fledge.models.language.transformer_config import TransformerConfig
 
 ROPE_FACTORS = "rope_freqs.weight"
 # Of one layer in so many all before it is seen; llama.cpp's src/llama-model.cpp.
 _EVERY = {"gemma2": 2, "gemma3": 6}
+# Whose query, key and value have no sizes of their own there.
+_WHOLE = ("phi3", "gpt2", "gptneox", "stablelm")
 # Of Llama 3.1 and after: what the file's divisors of frequencies are made of.
 _LLAMA3 = {
     "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
@@ -47,12 +50,20 @@ class Header(Protocol):
 def find_architecture(file: GgufFile) -> Architecture:
     """Raises UserError for one that is not read."""
     name = file.fields.get("general.architecture")
-    for known in ARCHITECTURES:
-        if known.name == name:
+    mixed = bool(file.fields.get(f"{name}.expert_count"))
+    of_name = [known for known in ARCHITECTURES if known.name == name]
+    for known in of_name:
+        if bool(known.experts) == mixed:
             return known
+    if of_name:
+        raise UserError(
+            f"{file.path} is of the architecture {name} {'with' if mixed else 'without'} experts, "
+            "which fledge does not read from a GGUF file: give the model's Hugging Face folder."
+        )
+    names = dict.fromkeys(known.name for known in ARCHITECTURES)
     raise UserError(
         f"{file.path} is of the architecture {str(name)[:40]!r}: from a GGUF file fledge reads "
-        f"{', '.join(known.name for known in ARCHITECTURES)}. Give the model's Hugging Face folder."
+        f"{', '.join(names)}. Give the model's Hugging Face folder."
     )
 
 
@@ -62,8 +73,8 @@ def read_config(file: Header, kind: Architecture) -> dict[str, Any]:
     def said(name: str, default: Any = None) -> Any:
         return file.fields.get(f"{kind.name}.{name}", default)
 
-    for name in ("expert_count", "attention.head_count_kv", "feed_forward_length"):
-        if isinstance(said(name), list) or (name == "expert_count" and said(name)):
+    for name in ("attention.head_count_kv", "feed_forward_length"):
+        if isinstance(said(name), list):
             raise UserError(
                 f"{file.path} has {kind.name}.{name}={str(said(name))[:40]}, which fledge does not "
                 "read from a GGUF file: give the model's Hugging Face folder."
@@ -86,14 +97,11 @@ def read_config(file: Header, kind: Architecture) -> dict[str, Any]:
         "rope_theta": said("rope.freq_base", 10_000.0),
         "tie_word_embeddings": "output.weight" not in file.tensors,
         "attention_bias": "blk.0.attn_output.bias" in file.tensors,
+        "use_qkv_bias": "blk.0.attn_q.bias" in file.tensors,
     }
     if (scaling := _read_scaling(file, kind, config)) is not None:
         config["rope_scaling"] = scaling
-    return config | _OWN.get(kind.name, _nothing)(said, config)
-
-
-def _nothing(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    return {}
+    return config | read_own(kind, said, config)
 
 
 def _read_scaling(
@@ -136,35 +144,6 @@ def list_factors(theta: float, width: int, scaling: RopeScaling) -> torch.Tensor
     return frequency / scale_frequencies(frequency, theta, scaling, long=False)
 
 
-def _read_gemma2(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    head = config["head_dim"]
-    large = config["num_hidden_layers"] == 46  # the 27B model
-    return {
-        "sliding_window": said("attention.sliding_window", 4096),
-        "attn_logit_softcapping": said("attn_logit_softcapping", 50.0),
-        "final_logit_softcapping": said("final_logit_softcapping", 30.0),
-        "query_pre_attn_scalar": (
-            config["hidden_size"] // config["num_attention_heads"] if large else head
-        ),
-    }
-
-
-def _read_gemma3(said: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    large = config["num_hidden_layers"] == 62  # the 27B model
-    cap = said("final_logit_softcapping")
-    return {
-        "sliding_window": said("attention.sliding_window", 1024),
-        "rope_local_base_freq": said("rope.freq_base_swa", 10_000.0),
-        "query_pre_attn_scalar": (
-            config["hidden_size"] // config["num_attention_heads"] if large else config["head_dim"]
-        ),
-        **({} if cap is None else {"final_logit_softcapping": cap}),
-    }
-
-
-_OWN = {"gemma2": _read_gemma2, "gemma3": _read_gemma3}
-
-
 def choose_architecture(model_type: str, place: str) -> Architecture:
     """Raises UserError for a family that GGUF files are not written of."""
     for known in ARCHITECTURES:
@@ -188,11 +167,23 @@ def write_config(c: TransformerConfig, kind: Architecture) -> dict[str, Any]:
         "attention.head_count_kv": uint32(c.kv_heads),
         "attention.key_length": uint32(c.head_width),
         "attention.value_length": uint32(c.head_width),
-        "attention.layer_norm_rms_epsilon": c.norm_eps,
-        "rope.freq_base": c.rope_theta,
-        "rope.dimension_count": uint32(c.head_width),
+        f"attention.layer_norm_{'' if c.norm == 'layer' else 'rms_'}epsilon": c.norm_eps,
         "vocab_size": uint32(c.vocab_size),
     }
+    if not c.learned_positions:
+        fields["rope.freq_base"] = c.rope_theta
+        fields["rope.dimension_count"] = uint32(c.turned)
+    if c.norm == "layer" and not c.learned_positions:
+        fields["use_parallel_residual"] = c.residual != "in turn"
+    if c.experts is not None:
+        fields["expert_count"] = uint32(c.experts.number)
+        fields["expert_used_count"] = uint32(c.experts.used)
+        fields["expert_feed_forward_length"] = uint32(c.experts.width)
+    if kind.name in _WHOLE and c.heads * c.head_width != c.width:
+        raise UserError(
+            f"llama.cpp takes the heads of a {kind.name} file to be as wide together as the model, "
+            f"and here they are {c.heads} of {c.head_width} in {c.width}: export it with format=hf."
+        )
     window = max((c.window, *c.windows))
     if window and kind.name not in _EVERY:
         raise UserError(
@@ -202,6 +193,8 @@ def write_config(c: TransformerConfig, kind: Architecture) -> dict[str, Any]:
     if window:
         fields["attention.sliding_window"] = uint32(window)
         _check_pattern(c, kind)
+    elif kind.name == "phi3":  # which llama.cpp does not open without one
+        fields["attention.sliding_window"] = uint32(0)
     if c.score_cap:
         fields["attn_logit_softcapping"] = c.score_cap
     if c.logit_cap:

@@ -90,12 +90,15 @@ class GgufFile:
                 )
             self.tensors[name] = placed
 
-    def read(self, name: str) -> Tensor:
-        """In float32."""
+    def read(self, name: str, number: int | None = None) -> Tensor:
+        """In float32. number: of several matrices that are one tensor, this one alone."""
         place = self.tensors[name]
-        content = self._content[place.start : place.start + place.bytes]
+        start, size, shape = place.start, place.bytes, place.shape
+        if number is not None:
+            shape, size = shape[1:], size // shape[0]
+            start += number * size
         # A tensor may begin anywhere, numbers only where their size divides the address.
-        return decode(content.clone(), place.kind).view(place.shape)
+        return decode(self._content[start : start + size].clone(), place.kind).view(shape)
 
 
 class _Reader:
@@ -136,7 +139,22 @@ class _Reader:
             return list(struct.unpack_from(f"<{length}{_NUMBERS[inner]}", self._content, start))
         if inner != _TEXT:  # lists of lists are in nobody's files
             raise UserError(f"{self._path} is damaged (a list of type {inner}): fetch it again.")
-        return [self.text() for _ in range(length)]
+        return self._texts(length)
+
+    def _texts(self, length: int) -> list[str]:
+        """As `text` reads them one by one: a vocabulary of 49,152 words with its merges in a fifth
+        of the time.
+        """
+        content, at, end = self._content, self.at, len(self._content)
+        read_size, texts = struct.Struct("<Q").unpack_from, list[str]()
+        for _ in range(length):
+            begin = at + 8
+            at = begin + (read_size(content, at)[0] if begin <= end else 0)
+            if at > end or begin > end:
+                self._advance(end + 1)  # raises
+            texts.append(bytes(content[begin:at]).decode("utf-8", "surrogateescape"))
+        self.at = at
+        return texts
 
     def tensor(self) -> tuple[str, TensorPlace]:
         name, axes = self.text(), self.number("I")
@@ -156,9 +174,16 @@ class _Reader:
         return name, TensorPlace(shape, kind, offset, size)
 
 
-def write_gguf(
-    path: Path, fields: Mapping[str, Any], tensors: Sequence[tuple[str, Tensor, BlockType]]
-) -> None:
+class Written(NamedTuple):
+    """A tensor as it will lie in a file. scale: as `encode` takes it."""
+
+    name: str
+    tensor: Tensor
+    kind: BlockType
+    scale: Tensor | None = None
+
+
+def write_gguf(path: Path, fields: Mapping[str, Any], tensors: Sequence[Written]) -> None:
     """Write and sync. Of a field's number the type is i32 or f32; `Typed` says another. Raises
     OSError.
     """
@@ -167,15 +192,15 @@ def write_gguf(
         for name, value in fields.items():
             file.write(_pack_text(name) + _pack_value(value))
         offset = 0
-        for name, tensor, kind in tensors:
+        for name, tensor, kind, _ in tensors:
             shape = tuple(tensor.shape)[::-1]
             axes = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
             file.write(_pack_text(name) + axes + struct.pack("<IQ", kind.number, offset))
             size = tensor.numel() // kind.numbers * kind.bytes
             offset += -(-size // ALIGNMENT) * ALIGNMENT
-        for _, tensor, kind in tensors:
+        for _, tensor, kind, scale in tensors:
             file.write(b"\0" * (-file.tell() % ALIGNMENT))
-            file.write(encode(tensor, kind).numpy().tobytes())
+            file.write(encode(tensor, kind, scale).numpy().tobytes())
         file.write(b"\0" * (-file.tell() % ALIGNMENT))
     sync(path)
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -17,20 +19,19 @@ from torch import Tensor
 from fledge.errors import UserError
 from fledge.hub.config_file import check_config
 from fledge.hub.families import family_of
-from fledge.hub.gguf_architectures import Architecture
-from fledge.hub.gguf_blocks import BY_NAME, BlockType
+from fledge.hub.gguf_architectures import Architecture, find_expert
 from fledge.hub.gguf_config import (
     ROPE_FACTORS,
     choose_architecture,
     find_architecture,
-    list_factors,
     read_config,
     write_config,
 )
-from fledge.hub.gguf_file import GgufFile, Typed, uint32, write_gguf
+from fledge.hub.gguf_file import GgufFile, Typed, Written, uint32, write_gguf
+from fledge.hub.gguf_tensors import list_tensors
 from fledge.hub.gguf_tokenizer import read_tokenizer, to_files, write_tokenizer
 from fledge.hub.stored_weights import Held, StoredWeights
-from fledge.hub.weights_file import to_hugging_face
+from fledge.models.language.quantisation import Rounded
 from fledge.models.language.rope_scaling import RopeScaling
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.text.bpe import spell, unspell
@@ -49,25 +50,30 @@ class GgufWeights(StoredWeights):
     def __init__(self, file: GgufFile, kind: Architecture, config: Mapping[str, Any]) -> None:
         self._file, self._kind, self._config = file, kind, config
         header = {}
-        for name in self._list_names():
+        # No more layers and experts than there are: the numbers in the header may be any.
+        layers = min(config["num_hidden_layers"], len(file.tensors))
+        for name in kind.list_names(layers, self._count_experts()):
             ours = kind.name_tensor(name)
             if ours in file.tensors:
-                header[name] = Held("F32", file.tensors[ours].shape, file.path, ours)
+                shape = self._shape_of(name, file.tensors[ours].shape)
+                header[name] = Held("F32", shape, file.path, ours)
         used = {held.name for held in header.values()} | {ROPE_FACTORS}
         # What has no name here is said by its own, as a weight too many.
         for name in file.tensors.keys() - used:
             header[name] = Held("F32", file.tensors[name].shape, file.path, name)
         super().__init__(file.path, header)
 
-    def _list_names(self) -> Iterator[str]:
-        yield from ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
-        # No more layers than there are tensors: the number in the header may be any.
-        for layer in range(min(self._config["num_hidden_layers"], len(self._file.tensors))):
-            for part in self._kind.block:
-                yield from (f"model.layers.{layer}.{part}.{leaf}" for leaf in ("weight", "bias"))
+    def _count_experts(self) -> int:
+        held = (place for name, place in self._file.tensors.items() if "_exps." in name)
+        return max((place.shape[0] for place in held if place.shape), default=0)
+
+    def _shape_of(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if find_expert(name) is not None:
+            return shape[1:]
+        return shape[::-1] if self._kind.is_transposed(name) else shape
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._file.read(self.header[name].name)
+        tensor = self._file.read(self.header[name].name, find_expert(name))
         heads, kv_heads = (self._config[f"num_{who}_heads"] for who in ("attention", "key_value"))
         return self._kind.restore(name, tensor, heads, kv_heads)
 
@@ -144,37 +150,34 @@ def is_gguf(path: Path) -> bool:
 
 
 def save_gguf(
-    path: Path, network: Any, tokenizer: Tokenizer, kind: str = "F16", name: str = ""
+    path: Path,
+    network: Any,
+    tokenizer: Tokenizer,
+    kind: str = "F16",
+    name: str = "",
+    rounded: Mapping[str, Rounded] = MappingProxyType({}),
 ) -> None:
     """Write and sync a file beside, then rename it.
 
-    kind: of matrices, one of `gguf_blocks.WRITTEN`; vectors stay in float32. Raises UserError for
-    what a GGUF file cannot say, OSError with the earlier file intact.
+    kind: of matrices, one of `gguf_blocks.WRITTEN`; vectors stay in float32. rounded: of matrices
+    by the network's names, what they were rounded to; they are written so, and say so if most of
+    the file is theirs. Raises UserError for what a GGUF file cannot say, OSError with the earlier
+    file intact.
     """
     family, c = family_of(network), network.config
     architecture = choose_architecture(c.family or family.model_type, "the model")
+    said = Counter(each.grid.name for each in rounded.values()).most_common(1)
     fields: dict[str, Any] = {
         "general.architecture": architecture.name,
         "general.type": "model",
-        "general.name": name or architecture.name,
-        "general.file_type": uint32(_FILE_TYPES[kind]),
+        # With "phi3" in it llama.cpp looks for tokens of Phi-3's, so none is made up.
+        **({"general.name": name} if name else {}),
+        "general.file_type": uint32(_FILE_TYPES[said[0][0] if said else kind]),
         "general.quantization_version": uint32(2),
         **write_config(c, architecture),
         **_describe_tokenizer(tokenizer, c.vocab_size),
     }
-    tensors: list[tuple[str, Tensor, BlockType]] = []
-    if c.scaling.kind == "llama3":
-        factors = list_factors(c.rope_theta, c.head_width, c.scaling).float()
-        tensors.append((ROPE_FACTORS, factors, BY_NAME["F32"]))
-    for theirs, tensor in to_hugging_face(network, family):
-        ours = architecture.name_tensor(theirs)
-        if ours is None or (theirs.endswith(".bias") and not architecture.biased):
-            raise UserError(
-                f"the model has {theirs}, which a {architecture.name} file has no name for: export "
-                "it with format=hf."
-            )
-        converted = architecture.convert(theirs, tensor, c.heads, c.kv_heads)
-        tensors.append((ours, converted, choose_type(converted, kind)))
+    tensors = list_tensors(network, family, architecture, kind, rounded)
     _check_read_back(Planned(path, fields, tensors), architecture, c)
     beside = path.with_name(f".{path.name}.partial")
     try:
@@ -184,15 +187,19 @@ def save_gguf(
         beside.unlink(missing_ok=True)
 
 
+def check_writable(network: Any) -> None:
+    """Raises UserError for a network whose sizes a GGUF file cannot say."""
+    family, c = family_of(network), network.config
+    write_config(c, choose_architecture(c.family or family.model_type, "the model"))
+
+
 class Planned:
     """A file that is about to be written, as `GgufFile` will read it."""
 
-    def __init__(
-        self, path: Path, fields: Mapping[str, Any], tensors: list[tuple[str, Tensor, BlockType]]
-    ) -> None:
+    def __init__(self, path: Path, fields: Mapping[str, Any], tensors: Sequence[Written]) -> None:
         self.path = path
         self.fields = {n: v.value if isinstance(v, Typed) else v for n, v in fields.items()}
-        self.tensors = {name: tensor for name, tensor, _ in tensors}
+        self.tensors = {each.name: each.tensor for each in tensors}
 
     def read(self, name: str) -> Tensor:
         return self.tensors[name]
@@ -227,13 +234,3 @@ def _list_differences(one: Any, other: Any) -> Iterator[str]:
                 yield field.name
         elif ours != theirs:
             yield field.name
-
-
-def choose_type(tensor: Tensor, kind: str) -> BlockType:
-    """Vectors are few numbers and matter much; a row that is no whole number of blocks stays in
-    float16.
-    """
-    wanted = BY_NAME[kind]
-    if tensor.ndim < 2:
-        return BY_NAME["F32"]
-    return wanted if tensor.shape[-1] % wanted.numbers == 0 else BY_NAME["F16"]

@@ -198,14 +198,20 @@ def untie(
     return sizes if same else replace(sizes, tied=False)
 
 
+# Inside a function of `nn.init` no mode is asked, so that it has to be named itself.
+_DRAWING = (
+    Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_,
+)  # fmt: skip
+
+
 class _Unfilled(TorchFunctionMode):
     """Random numbers are not drawn: weights that are filled from a file take no memory before."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func in (Tensor.normal_, Tensor.uniform_):
-            return args[0]
+        if func in _DRAWING:
+            return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs or {})
 
 

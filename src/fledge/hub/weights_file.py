@@ -5,7 +5,7 @@ names and layouts ours and theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import reduce
 
 import torch
@@ -34,6 +34,7 @@ def check_header(
                 _check_tensor(weights, name, shape)
             used.add(name)
     if scalar:
+        _check_single(weights)
         _check_tensor(weights, SCORE, (1, width))
     known = re.compile(family.no_weights)
     left = sorted(name for name in weights.header.keys() - used if not known.fullmatch(name))
@@ -42,6 +43,16 @@ def check_header(
         raise UserError(
             f"{held.file} has {held.name}, which fledge's network has no place for: it would be "
             "another model."
+        )
+
+
+def _check_single(weights: StoredWeights) -> None:
+    """Raises UserError for a classifier of several labels."""
+    score = weights.header.get(SCORE)
+    if score is not None and len(score.shape) == 2 and score.shape[0] > 1:
+        raise UserError(
+            f"{weights.place} tells {score.shape[0]} labels apart: a reward model gives one number "
+            "(num_labels=1)."
         )
 
 
@@ -71,8 +82,15 @@ def to_hugging_face(network: nn.Module, family: Family) -> Iterator[tuple[str, T
     """Their names and tensors of a network, on the CPU. Raises UserError where it holds what the
     family has no name for.
     """
-    weights = {weight.ours: weight for weight in family.weights(network.config)}
-    for name, tensor in network.state_dict().items():
+    return translate(network.state_dict(), network.config, family)
+
+
+def translate(
+    tensors: Mapping[str, Tensor], sizes: object, family: Family
+) -> Iterator[tuple[str, Tensor]]:
+    """The same of tensors by the names of ours."""
+    weights = {weight.ours: weight for weight in family.weights(sizes)}
+    for name, tensor in tensors.items():
         if name not in weights:
             raise UserError(
                 f"the network has {name}, which {family.name} has no name for: it would be read "

@@ -13,6 +13,7 @@ summary, what to do next.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,7 @@ from fledge.recipes.inputs import choose_files
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import Speed, settle_speed
 from fledge.recipes.training import TrainingConfig
-from fledge.report.figures import format_value, spell_name
+from fledge.report.figures import format_value, is_share, spell_name
 from fledge.rows.census import Census, summarise_rows
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -268,6 +269,8 @@ def describe_judged(
 ) -> str:
     """One sentence of a judge's headline."""
     name, logged = judge.headline, judge.logged
+    if judge.otherwise and not any((first[logged], last[logged], test[name])):
+        name, logged = judge.otherwise, f"{judge.prefix}{judge.otherwise}"
     return describe_result(
         verb, name, first[logged], last[logged], test[name],
         (judge.items["validation"], judge.items["test"]), judge.what, apart=judge.apart,
@@ -299,7 +302,25 @@ def describe_result(
             f"{verb}: {words} {rose} on {validation}, the same that it was trained on: none is "
             "held out."
         )
+    few = say_uncertainty(test, items[1]) if is_share(name) else ""
     return (
-        f"{verb}: {words} {format_value(name, test)} on {tested} of the test part, read once; "
+        f"{verb}: {words} {format_value(name, test)} on {tested} of the test part, read once{few}; "
         f"{rose} on {validation} that steered."
     )
+
+
+FEW = 30  # things, of which a share is told with how far the truth may be from it
+NORMAL_95 = 1.96
+
+
+def say_uncertainty(share: float, number: int) -> str:
+    """Between what the share of all lies with 95 % confidence, of few things (Wilson 1927); "" of
+    many.
+    """
+    if not 0 < number < FEW:
+        return ""
+    spread = NORMAL_95**2 / number
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread**2 / 4) / (1 + spread)
+    low, high = max(0.0, middle - half), min(1.0, middle + half)
+    return f" (so few leave {100 * low:.0f} to {100 * high:.0f} % possible)"

@@ -45,6 +45,14 @@ class Speed:
         """ "fp32" or "bf16"."""
         return self.record["precision"]
 
+    def describe(self) -> str:
+        """In which precision, and where."""
+        where = self.record["device"]
+        threads = self.record["threads"]
+        if where == "cpu":
+            where = f"the CPU with {threads} {'thread' if threads == 1 else 'threads'}"
+        return f"in {self.precision} on {where}"
+
     @property
     def compiled(self) -> bool:
         """Whether the network is to be compiled."""
@@ -159,7 +167,7 @@ def time_step(
     learner = config.learner(twin, precision)
     if compiled:
         twin.network.compile()
-    batch = batch[: learner.choose_size(batch)].to(learner.device)
+    batch = next(learner.micro_batches.cut(batch)).to(learner.device)
     times: list[float] = []
     while len(times) < 4 and not (len(times) > 1 and times[-1] > LONG_S):
         began = time.perf_counter()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.models.language.frozen_weights import FrozenMatrix
 from fledge.optimizers import adamw, muon
@@ -55,9 +56,16 @@ class TrainingConfig(BaseModel):
         default=None,
         ge=1,
         description=(
-            "rows differentiated at a time: memory only, never the numbers; by default a whole "
-            f"step, and {MICRO_BATCH:,} tokens of a model of {LARGE // 10**6} million parameters "
-            "or more"
+            "rows differentiated at a time, of like length: memory only, never the numbers; by "
+            f"default a whole step, and {MICRO_BATCH:,} tokens with their padding of a model of "
+            f"{LARGE // 10**6} million parameters or more"
+        ),
+    )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description=(
+            "the backward pass computes each block's activations again, in place of keeping them: "
+            "memory for a third more time, never the numbers"
         ),
     )
     evaluate_every: int = Field(
@@ -88,6 +96,18 @@ class TrainingConfig(BaseModel):
             tokens_per_micro_batch=MICRO_BATCH if large else None,
             precision=precision,
         )
+
+    def set_checkpointing(self, network: Any) -> None:
+        """Raises UserError for a network that cannot compute its activations again."""
+        if not self.gradient_checkpointing:
+            return
+        if not hasattr(network, "gradient_checkpointing"):
+            raise UserError(
+                f"gradient_checkpointing=true was given, and a {type(network).__name__} has no "
+                "blocks whose activations are computed again: leave it out, or give a smaller "
+                "rows_per_micro_batch."
+            )
+        network.gradient_checkpointing = True
 
     def on(self) -> torch.device:
         return choose_device(self.device)

@@ -116,7 +116,7 @@ def read_answer_turns(fields: Fields, name: str) -> Conversation:
     if isinstance(value, list):
         return read_turns(fields.take(name), name, fields.where, fields.census)
     if isinstance(value, dict):
-        return [read_turn(fields.take(name), f"the `{name}` of {fields.where}", fields.census)[1]]
+        return [read_turn(fields.take(name), f"the `{name}` of {fields.where}", fields.census)]
     return [{"role": "assistant", "content": fields.text(name)}]
 
 
@@ -141,7 +141,7 @@ def check_answer(turns: Conversation) -> None:
     trained = [turn for turn in turns if turn["role"] == "assistant" and turn.get("train", True)]
     if not trained:
         raise Unusable("no turn that is to be trained")
-    if not all(turn["content"].strip() for turn in trained):
+    if not all(turn["content"].strip() or turn.get("tool_calls") for turn in trained):
         raise Unusable("an empty answer")
 
 

@@ -22,7 +22,7 @@ from fledge.rows.conversations import (
     read_listed_turns,
 )
 from fledge.rows.fields import Fields, quote
-from fledge.rows.turns import Conversation, add_system, mark_as_context, read_turns
+from fledge.rows.turns import Conversation, Message, add_system, mark_as_context, read_turns
 
 SIDES = ("chosen", "rejected")
 OUTPUTS = ("preferred_output", "non_preferred_output")  # OpenAI's, to an `input`
@@ -37,8 +37,8 @@ class Preference:
     """Two answers, a turn of the assistant's each, to the same turns before them."""
 
     prompt: Conversation
-    preferred: str
-    rejected: str
+    preferred: Message
+    rejected: Message
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class JudgedAnswer:
     """One answer, and whether it is wanted."""
 
     prompt: Conversation
-    answer: str
+    answer: Message
     wanted: bool
 
 
@@ -201,12 +201,12 @@ def _read_side(fields: Fields, name: str, asked: Conversation | str | None) -> C
     raise Unusable("a prompt that its own answers do not repeat")
 
 
-def _split_last(turns: Conversation) -> tuple[Conversation, str]:
+def _split_last(turns: Conversation) -> tuple[Conversation, Message]:
     """(the turns before the last, of which none is trained; what the assistant says last)."""
     check_answer(turns[-1:])
     if len(turns) == 1:
         raise Unusable("an answer without a prompt")
-    return mark_as_context(turns[:-1]), turns[-1]["content"]
+    return mark_as_context(turns[:-1]), turns[-1]
 
 
 def _read_transcript(text: str, name: str, where: str) -> Conversation:

@@ -1,5 +1,5 @@
 """Turns of a conversation, as OpenAI, ShareGPT, Mistral and axolotl write them, read into messages
-of three roles.
+as chat templates take them.
 """
 
 from __future__ import annotations
@@ -10,26 +10,35 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 from fledge.errors import UserError
 from fledge.rows.census import Census
 from fledge.rows.fields import Fields, quote
-from fledge.rows.tools import write_call, write_calls, write_result, write_tools
+from fledge.rows.tools import Call, read_call_text, read_calls, read_tools, write_call
 
-Role = Literal["system", "user", "assistant"]
-ROLES: tuple[Role, ...] = ("system", "user", "assistant")
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")  # that every template knows
 
 
 class Message(TypedDict):
     """One turn. `train` False: context only, though the assistant said it; absent: its role
     decides.
+
+    tools: of the first turn, what the assistant may call in the whole conversation. tool_calls,
+    reasoning_content: of the assistant's, what it calls and what it thinks before it speaks. name,
+    tool_call_id: of a tool's, whose result it is.
     """
 
     role: Role
     content: str
     train: NotRequired[bool]
+    tools: NotRequired[list[Any]]
+    tool_calls: NotRequired[list[Call]]
+    reasoning_content: NotRequired[str]
+    name: NotRequired[str]
+    tool_call_id: NotRequired[str]
 
 
 Conversation = list[Message]
 
-# What each speaker is called in the formats that are read. A call is the assistant's, a tool's
-# result is told by the user.
+# What each speaker is called in the formats that are read, and on whose side that is: a call is the
+# assistant's, a tool's result comes in the user's place.
 SPEAKERS: dict[str, Role] = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "tool": "user", "function": "user", "observation": "user",
@@ -37,6 +46,7 @@ SPEAKERS: dict[str, Role] = {
     "model": "assistant", "function_call": "assistant",
 }  # fmt: skip
 RESULTS = ("tool", "function", "observation")
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # what different makers call it
 FLAGS = ("weight", "train", "training")  # OpenAI and Mistral; axolotl's two
 
 
@@ -44,8 +54,7 @@ def read_turns(turns: object, field: str, where: str, census: Census) -> Convers
     """The messages of a list of turns, {"role": ..., "content": ...} or {"from": ..., "value": ...}
     each.
 
-    Results of tools that follow one another are one turn of the user's. Raises UserError for
-    anything else.
+    Raises UserError for anything else.
     """
     if not isinstance(turns, list) or not turns:
         keys = (
@@ -54,24 +63,14 @@ def read_turns(turns: object, field: str, where: str, census: Census) -> Convers
             else '"role": ..., "content": ...'
         )
         raise UserError(f"the `{field}` of {where} is not a list of turns: write [{{{keys}}}, ...]")
-    messages: Conversation = []
-    was_result = False
-    for number, turn in enumerate(turns, start=1):
-        place = f"turn {number} of {where}"
-        speaker, message = read_turn(turn, place, census)
-        is_result = speaker in RESULTS
-        if is_result and was_result:
-            messages[-1]["content"] += "\n" + message["content"]
-        else:
-            messages.append(message)
-        was_result = is_result
-    return messages
+    return [
+        read_turn(turn, f"turn {number} of {where}", census)
+        for number, turn in enumerate(turns, start=1)
+    ]
 
 
-def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
-    """(who speaks, as the row calls it; the message). Raises UserError, naming the turn, for what
-    cannot be said.
-    """
+def read_turn(turn: object, where: str, census: Census) -> Message:
+    """Raises UserError, naming the turn, for what cannot be said."""
     if not isinstance(turn, dict):
         raise UserError(f'{where} is not an object: write {{"role": ..., "content": ...}}')
     fields = Fields(turn, where, census)
@@ -81,8 +80,7 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
         known = ", ".join(sorted(SPEAKERS))
         raise UserError(f"the `{who}` of {where} is {speaker!r}: it must be one of {known}")
     role = SPEAKERS[speaker]
-    name, calls = fields.take("name"), fields.take("tool_calls")
-    fields.take("tool_call_id")  # links a result with its call, as their order does
+    name, calls, link = (fields.take(key) for key in ("name", "tool_calls", "tool_call_id"))
     if name is not None and (speaker not in RESULTS or not isinstance(name, str)):
         raise UserError(
             f"{where} has the `name` {quote(name)}, which the chat template cannot say: write it "
@@ -95,12 +93,13 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
             f"{where} has `tool_calls` and is the {speaker}'s: only the assistant calls tools"
         )
     content = _read_content(fields, what, where, needed=calls is None)
-    if speaker in RESULTS:
-        content = write_result(content, name)
-    elif speaker == "function_call":
-        content = write_call(content)
-    elif calls is not None:
-        content = "\n".join(part for part in (content, write_calls(calls, where)) if part)
+    called = None if calls is None else read_calls(calls, where)
+    if speaker == "function_call":
+        called = read_call_text(content, where)
+        content = write_call(content) if called is None else ""
+    thoughts = [fields.text(key) for key in THOUGHTS if key in fields]
+    if thoughts and role != "assistant":
+        raise UserError(f"{where} is the {speaker}'s and has a thought: only the assistant thinks")
     trained = _is_trained(fields, where)
     if trained and role != "assistant":
         raise UserError(
@@ -108,27 +107,36 @@ def read_turn(turn: object, where: str, census: Census) -> tuple[str, Message]:
             "are; take the mark out"
         )
     fields.close()
-    message: Message = {"role": role, "content": content}
+    message: Message = {"role": "tool" if speaker in RESULTS else role, "content": content}
+    if called:
+        message["tool_calls"] = called
+    if thoughts:
+        message["reasoning_content"] = thoughts[0]
+    if speaker in RESULTS and name is not None:
+        message["name"] = name
+    if speaker in RESULTS and isinstance(link, str):
+        message["tool_call_id"] = link
     if trained is False and role == "assistant":
         message["train"] = False
-    return speaker, message
+    return message
 
 
 def add_system(turns: Conversation, system: str, tools: object, where: str) -> Conversation:
-    """The turns after a system's turn with this text and these tools, where there are any.
+    """The turns after a system's turn with this text, where there is one, and the first with these
+    tools.
 
     Raises UserError where the turns begin with another one.
     """
-    listed = "" if tools is None else write_tools(tools, where)
+    listed = [] if tools is None else read_tools(tools, where)
     own = turns[0]["content"] if turns and turns[0]["role"] == "system" else None
     if own is not None and system not in ("", own):
         raise UserError(
             f"{where} has a `system` and turns that begin with another one: take one of them out"
         )
-    said = "\n\n".join(part for part in (own or system, listed) if part)
-    if said == (own or ""):
-        return turns
-    return [{"role": "system", "content": said}, *(turns if own is None else turns[1:])]
+    if system and not own:
+        rest = turns if own is None else turns[1:]
+        turns = [{"role": "system", "content": system}, *rest]
+    return [{**turns[0], "tools": listed}, *turns[1:]] if listed and turns else turns
 
 
 def mark_as_context(turns: Sequence[Message]) -> Conversation:

@@ -143,7 +143,7 @@ def verb_of(folder: Path) -> str | None:
 
 # An adapter's lineage names its base besides.
 _INDEX = "model.safetensors.index.json"
-_WEIGHTS = ("model.safetensors", _INDEX, "adapter_model.safetensors")
+_WEIGHTS = ("model.safetensors", _INDEX, "adapter_model.safetensors", "model.gguf")
 
 
 def weights_of(path: Path) -> Path | None:

@@ -17,12 +17,14 @@ from fledge.runs.atomic import known_sha256, sha256, write_text
 from fledge.runs.lineage import is_of_a_run, verb_of
 from fledge.runs.whole_folder import find_place, find_standing, remove_files, replace_whole
 
+GGUF = "model.gguf"
 MODEL_FILES = (
     "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
     # of another program's tokenizer
     "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
     "critic.safetensors", "agent.json",  # of an agent
     "adapter_config.json", "adapter_model.safetensors", "fledge_adapter.json",
+    GGUF, "model.Modelfile",  # of one in few bits
 )  # fmt: skip
 WEIGHT_FILES = ("model.safetensors", "adapter_model.safetensors")
 _LINE = re.compile(r"([0-9a-f]{64})  [^/]+/(.+)")
@@ -109,7 +111,12 @@ def check_model(folder: Path) -> None:
 
 def how_to_have_a_model(path: Path) -> str:
     """What a user does about a folder without a model."""
-    if verb_of(path) is None:
+    verb = verb_of(path)
+    if verb == "control":
+        return f"it is an agent's run, and `{write_command('play', path)}` shows what it does."
+    if verb == "demo":
+        return f"it is a demo's, whose models are those of the runs in it: give {path / 'align'}."
+    if verb is None:
         return (
             "give a run that is finished (`fledge resume` finishes one), or a folder that has both."
         )

@@ -22,6 +22,8 @@ from rich.progress import (
 from fledge.readable import readable
 
 PIPE_EVERY_S = 10.0
+FORETOLD_AFTER = 2  # steps
+LONG_S = 60.0  # a run that takes less needs no foretelling
 
 
 class Show:
@@ -89,6 +91,7 @@ class Watch:
             show, what, steps, figure, unit, bar, task,
         )  # fmt: skip
         self.value = ""
+        self.foretold = False
         self.began: tuple[float, int] | None = (
             None  # when, and at which step, counting the speed began
         )
@@ -104,6 +107,9 @@ class Watch:
         if self.began is None:
             self.began = (now, step)
         passed, made = now - self.began[0], step - self.began[1]
+        if not self.foretold and made > 0 and (made >= FORETOLD_AFTER or passed > LONG_S):
+            self.foretold = True
+            self._foretell(step, made, passed)
         speed = format_speed(made, passed)
         if self.bar is not None and self.task is not None:
             self.bar.update(self.task, completed=step, figure=f"{speed}  {self.value}")
@@ -112,6 +118,23 @@ class Watch:
             parts = (f"step {step}/{self.steps}", speed, left, self.value)
             self.show.line(f"{self.what}: {', '.join(part for part in parts if part)}")
             self.told = now
+
+    def _foretell(self, step: int, made: int, passed: float) -> None:
+        """How long the steps that are left take, if that is long; evaluations come on top."""
+        left = self.steps - step
+        seconds = passed / made * left
+        if seconds > LONG_S:
+            speed = format_speed(made, passed)
+            self.line(
+                f"{self.what}: about {round_duration(seconds)} for the {left:,} steps left "
+                f"({speed})"
+            )
+
+
+def round_duration(seconds: float) -> str:
+    """100 -> 2 min; 5400 -> 1.5 h"""
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def format_speed(steps: int, seconds: float) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 from fledge.policy import TokenPolicy
 from fledge.trajectories import Trajectories
 
+LOGITS = 2**22  # numbers of a chunk of logits, of which there are some eight at a time
+
 
 @torch.no_grad()
 def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories) -> Tensor:
@@ -23,8 +25,9 @@ def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories)
     """
     # [N, D] each
     mine, other = (p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference))
+    chunk = max(1, min(policy.chunk, LOGITS // len(policy.network.unembedding)))
     steps = []
-    for a, b in zip(mine.split(policy.chunk), other.split(policy.chunk), strict=True):
+    for a, b in zip(mine.split(chunk), other.split(chunk), strict=True):
         logp, logq = policy.logits(a).log_softmax(-1), reference.logits(b).log_softmax(-1)  # [n, V]
         p, q = logp.exp(), logq.exp()
         # p·log(p/q) − p + q is never below 0, and adds up to the same, for p and q both add up to

@@ -21,10 +21,12 @@ from fledge.weigh import equal_in_group
 @torch.no_grad()
 def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) -> Tensor:
     """log π of every chosen step, 0 elsewhere, a micro-batch at a time.  -> [B, T]"""
+
+    def ask(part: Trajectories) -> list[Tensor]:
+        return [policy.log_prob(part.obs, part.action, part.chosen)]
+
     with learner.autocast():
-        return torch.cat(
-            [policy.log_prob(part.obs, part.action, part.chosen) for part in learner.cut(batch)]
-        )
+        return learner.micro_batches.map(ask, batch)[0]
 
 
 def use_trainer_logp(

@@ -152,6 +152,7 @@ def load_function_task(given: GivenTask, seed: int, reading: Reading, admit: Adm
     """The prompts, read and divided as those of any file. Raises UserError for rows that are no
     prompts.
     """
+    check_reward(given.reward)
     census, sides = Census(str(given.prompts), reading, rows="prompts"), PromptSides()
     name = f"{FROM_PYTHON}{name_function(given.reward)}"
 
@@ -178,6 +179,23 @@ def load_function_task(given: GivenTask, seed: int, reading: Reading, admit: Adm
 def _path_of(reward: Reward) -> Path:
     code = getattr(inspect.unwrap(reward), "__code__", None)
     return Path(code.co_filename) if code is not None else Path(name_function(reward))
+
+
+def check_reward(reward: Reward) -> None:
+    """Raises UserError for a function that cannot be called as a reward is."""
+    try:
+        signature = inspect.signature(reward)
+    except (TypeError, ValueError):  # one that is written in C
+        return
+    also = {"answer": None} if "answer" in signature.parameters else {}
+    try:
+        signature.bind("", "", **also)
+    except TypeError:
+        raise UserError(
+            f"the reward takes {signature}, and is called as reward(prompt, completion), or "
+            "reward(prompt, completion, answer=…) where it has a parameter of that name: give it "
+            "these."
+        ) from None
 
 
 def _takes(reward: Reward) -> bool:

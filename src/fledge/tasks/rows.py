@@ -18,12 +18,15 @@ import numpy as np
 from fledge.rows.census import Census, Unusable
 from fledge.splits import (
     FEWEST_TO_SPLIT,
+    HELD_OUT,
     SPLITS,
+    HeldOut,
     Split,
     checked,
     digest_of,
     divide,
     prompt_key,
+    say_few,
     split_of_digest,
 )
 from fledge.tasks.examples import Example, draw_integer
@@ -71,7 +74,8 @@ class OfRows:
 
     @property
     def note(self) -> str | None:
-        return self.rows.note
+        held_out: dict[HeldOut, int] = {part: self.rows.count(part) for part in HELD_OUT}
+        return self.rows.note or say_few(self.rows.census.source, held_out)
 
     @property
     def holds_out(self) -> bool:

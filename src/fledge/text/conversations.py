@@ -30,7 +30,8 @@ def read_conversations(
     census, rows = Census(str(path), reading), PackedRows()
 
     def use(row: dict[str, Any], where: str) -> None:
-        rows.append(fit(render(tokenizer, read_conversation(row, where, census)), context, census))
+        rendered = render(tokenizer, read_conversation(row, where, census))
+        rows.append(fit(rendered, context, census, tokenizer.begin))
 
     read_each(path, census, use)
     return rows, census

@@ -3,9 +3,8 @@ left to train on.
 
 truncate=right   the end of the row goes (TRL's keep_start); what is left of an answer has no
 <|end|> to learn from
-truncate=left    the beginning goes, after <|begin|> (TRL's keep_end); of a pair or a single answer
-the prompt's only,
-                 equally much on both sides
+truncate=left    the beginning goes, after <|begin|> where there is one (TRL's keep_end); of a pair
+                 or a single answer the prompt's only, equally much on both sides
 """
 
 from __future__ import annotations
@@ -16,9 +15,18 @@ from fledge.rows.census import Census, Unusable
 from fledge.text.packed import TokenRow
 
 
-def fit(row: TokenRow, context: int, census: Census) -> TokenRow:
-    """The row, cut if it must be. Raises Unusable where it is too long and may not be cut, or where
-    that leaves nothing.
+def count_opening(ids: Sequence[int], begin: int | None) -> int:
+    """How many tokens at the beginning of a row stay when it is cut there. A chat template without
+    a token of its own for it opens with a turn's first token, which would head the middle of a text
+    as if a turn began there.
+    """
+    return int(begin is not None and list(ids[:1]) == [begin])
+
+
+def fit(row: TokenRow, context: int, census: Census, begin: int | None) -> TokenRow:
+    """The row, cut if it must be. begin: the token that opens a row, if the tokenizer has one.
+
+    Raises Unusable where it is too long and may not be cut, or where that leaves nothing.
     """
     ids, own = row
     if len(ids) <= context:
@@ -28,15 +36,18 @@ def fit(row: TokenRow, context: int, census: Census) -> TokenRow:
     if census.reading.truncate == "right":
         ids, own = ids[:context], own[:context]
     else:
-        cut = len(ids) - context + 1
-        ids, own = ids[:1] + ids[cut:], own[:1] + own[cut:]
+        opening = count_opening(ids, begin)
+        cut = len(ids) - context + opening
+        ids, own = ids[:opening] + ids[cut:], own[:opening] + own[cut:]
     if not any(own):
         raise Unusable(say_no_room(context))
     census.truncated += 1
     return ids, own
 
 
-def fit_answers(rows: Sequence[TokenRow], context: int, census: Census) -> list[TokenRow]:
+def fit_answers(
+    rows: Sequence[TokenRow], context: int, census: Census, begin: int | None
+) -> list[TokenRow]:
     """One answer, or two to the same prompt, whose masks are on the answers: cut together. Raises
     Unusable as `fit` does.
     """
@@ -53,10 +64,11 @@ def fit_answers(rows: Sequence[TokenRow], context: int, census: Census) -> list[
         if len(cut) == 2 and cut[0] == cut[1]:
             raise Unusable("two answers that are equal where they are cut")
     else:
-        start = longest - context + 1
+        opening = count_opening(rows[0][0], begin)
+        start = longest - context + opening
         if start >= asked:
             raise Unusable(f"an answer that alone is longer than the context of {context} tokens")
-        cut = [(ids[:1] + ids[start:], own[:1] + own[start:]) for ids, own in rows]
+        cut = [(ids[:opening] + ids[start:], own[:opening] + own[start:]) for ids, own in rows]
     census.truncated += 1
     return cut
 

@@ -19,6 +19,7 @@ import tokenizers
 
 from fledge.disk import sync
 from fledge.errors import UserError
+from fledge.rows.tools import Known, Tools
 from fledge.text.disguise import (
     NONCHARACTERS,
     build_encoder,
@@ -220,12 +221,15 @@ class ForeignTokenizer(Tokenizer):
         words = {**self.files.named, "additional_special_tokens": list(self.files.additional)}
         return ForeignChat(self, str(self.files.folder), self.files.templates, words)
 
+    def knows(self, tools: Tools) -> Known:
+        return self.chat.choose(tools).known
+
     def render(
         self,
         messages: Sequence[Mapping[str, Any]],
         *,
         reply: bool = False,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        tools: Tools = None,
     ) -> tuple[list[int], list[bool]]:
         return self.chat.render(messages, reply=reply, tools=tools)
 

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fledge.errors import UserError
+from fledge.rows.tools import Tools
 from fledge.text.answers import Answers, count_equal
-from fledge.text.rendering import Messages, Rendering, Tools, fill, prepare_messages
+from fledge.text.rendering import Messages, Rendering, fill, prepare_messages
 from fledge.text.special_text import Spellings
 from fledge.text.templates import Template
 

@@ -4,6 +4,7 @@ they are.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ KEPT = (
     "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 """What is saved again, byte for byte."""
+
+ADDITIONAL = "additional_chat_templates"  # a folder, as `transformers` writes it
 
 NAMED = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
 
@@ -40,6 +43,7 @@ class ForeignFiles:
 def read_foreign(folder: Path) -> ForeignFiles:
     """Raises UserError for a file that is not what it should be."""
     kept = {name: read_bytes(folder / name, mend=MEND) for name in KEPT if (folder / name).exists()}
+    kept |= _fold_templates(kept, folder)
     read = {
         name: _parse(content, folder / name)
         for name, content in kept.items()
@@ -61,6 +65,33 @@ def read_foreign(folder: Path) -> ForeignFiles:
         pad=next(iter(_list_ids(model, "pad_token_id")), None),
         templates=_find_templates(kept, read, folder),
     )
+
+
+def _fold_templates(kept: dict[str, bytes], folder: Path) -> dict[str, bytes]:
+    """tokenizer_config.json with the templates of the folder additional_chat_templates/, where
+    there is one, and of chat_template.jinja: `transformers` reads both forms, and what is saved
+    again has no folders in it.
+    """
+    files = sorted((folder / ADDITIONAL).glob("*.jinja"))
+    if not files:
+        return {}
+    named = {file.stem: _read_text(read_bytes(file, mend=MEND), file) for file in files}
+    place = folder / "tokenizer_config.json"
+    config = _parse(kept[place.name], place)
+    default = config.get("chat_template")
+    if "chat_template.jinja" in kept:
+        default = _read_text(kept.pop("chat_template.jinja"), folder / "chat_template.jinja")
+    if isinstance(default, str):
+        named = {"default": default} | named
+    config["chat_template"] = [{"name": each, "template": text} for each, text in named.items()]
+    return {place.name: json.dumps(config, ensure_ascii=False, indent=2).encode() + b"\n"}
+
+
+def _read_text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 at byte {error.start}: {MEND}.") from None
 
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
@@ -104,10 +135,7 @@ def _find_templates(
     """A file of its own goes before the entry in tokenizer_config.json."""
     if "chat_template.jinja" in kept:
         path = folder / "chat_template.jinja"
-        try:
-            return {"default": kept["chat_template.jinja"].decode("utf-8")}
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path} is not UTF-8 at byte {error.start}: {MEND}.") from None
+        return {"default": _read_text(kept["chat_template.jinja"], path)}
     for name in ("tokenizer_config.json", "chat_template.json"):
         value = read.get(name, {}).get("chat_template")
         if value is None:

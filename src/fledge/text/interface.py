@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fledge.errors import UserError
+from fledge.rows.tools import Known, Tools
 from fledge.text.bpe import Merge
 
 
@@ -120,13 +121,18 @@ class Tokenizer(ABC):
         return iter(chunks)
 
     @abstractmethod
+    def knows(self, tools: Tools) -> Known:
+        """What the chat template of a conversation with these tools has words of its own for."""
+
+    @abstractmethod
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = False
+        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = False, tools: Tools = None
     ) -> tuple[list[int], list[bool]]:
         """The ids of a conversation by the chat template, and for each whether the assistant chose
         it: its answers and what ends them, of turns whose `train` is not False.
 
-        reply: a prompt that waits for the assistant. Raises UserError for a conversation that the
+        reply: a prompt that waits for the assistant. tools: of a template that knows them. Raises
+        UserError for a conversation that the
         template cannot say.
         """
 

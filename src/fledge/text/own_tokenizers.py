@@ -17,6 +17,7 @@ import numpy as np
 
 from fledge.disk import sync
 from fledge.errors import UserError
+from fledge.rows.tools import Known, Tools
 from fledge.text.bpe import MOST_WORDS, Merge, count_words, learn_merges, unspell
 from fledge.text.interface import Tokenizer, check_utf8
 from fledge.text.own_chat import CHAT_TEMPLATE, render_own
@@ -102,8 +103,11 @@ class OwnTokenizer(Tokenizer):
         padding = rows - self.vocab_size
         return padding == 0 or (0 < padding < _MOST_PADDING and rows % _PADDED_TO == 0)
 
+    def knows(self, tools: Tools) -> Known:
+        return Known()
+
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = False
+        self, messages: Sequence[Mapping[str, Any]], *, reply: bool = False, tools: Tools = None
     ) -> tuple[list[int], list[bool]]:
         return render_own(self, messages, reply=reply)
 

@@ -38,9 +38,8 @@ def pairs_from_jsonl(
         sides = [
             answer_row(tokenizer, pair.prompt, answer) for answer in (pair.preferred, pair.rejected)
         ]
-        for kept, side in zip(
-            (preferred, rejected), fit_answers(sides, context, census), strict=True
-        ):
+        fitted = fit_answers(sides, context, census, tokenizer.begin)
+        for kept, side in zip((preferred, rejected), fitted, strict=True):
             kept.append(side)
 
     read_each(Path(path).expanduser(), census, use)
@@ -58,7 +57,8 @@ def judged_from_jsonl(
 
     def use(row: dict[str, Any], where: str) -> None:
         one = read_judged(row, where, census)
-        rows.append(*fit_answers([answer_row(tokenizer, one.prompt, one.answer)], context, census))
+        answer = answer_row(tokenizer, one.prompt, one.answer)
+        rows.append(*fit_answers([answer], context, census, tokenizer.begin))
         wanted.append(one.wanted)
 
     read_each(Path(path).expanduser(), census, use)
@@ -79,7 +79,6 @@ def is_judged(path: str | Path) -> bool:
     return first is not None and is_single(first[1])
 
 
-def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: str) -> TokenRow:
+def answer_row(tokenizer: Tokenizer, prompt: Conversation, answer: Message) -> TokenRow:
     """A prompt and its answer, of which the answer alone is marked."""
-    said: Message = {"role": "assistant", "content": answer}
-    return render(tokenizer, [*mark_as_context(prompt), said])
+    return render(tokenizer, [*mark_as_context(prompt), answer])

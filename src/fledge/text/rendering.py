@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.rows.tools import Tools
 from fledge.text.special_text import SpecialText, Spellings, choose_private
 from fledge.text.templates import Template
 
 Messages = Sequence[Mapping[str, Any]]
-Tools = Sequence[Mapping[str, Any]] | None
 
 _SAID = ("content", "text", "reasoning_content", "reasoning", "thinking")
 """Keys whose texts a template puts side by side with others: their edges are guarded as well."""

@@ -27,6 +27,7 @@ from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from fledge.errors import UserError
+from fledge.rows.tools import Known
 
 MOST_STEPS = 100_000
 MOST_CHARACTERS = 1 << 26
@@ -48,6 +49,14 @@ class Template:
         self.source, self.whose = source, whose
         self.marks_answers = re.search(r"\{%-?\s*generation\s*-?%\}", source) is not None
         """Whether it says what the assistant wrote, by {% generation %}."""
+        calls = "tool_calls" in source
+        self.known = Known(
+            tools=re.search(r"\btools\b", source) is not None,
+            calls=calls,
+            results=calls or re.search(r"""["']tool["']""", source) is not None,
+            thoughts=re.search(r"\b(reasoning_content|reasoning|thinking)\b", source) is not None,
+        )
+        """What it has words of its own for, as far as its text shows."""
         self._environment = _Environment()
         self._compiled: Any = None
         self._lock = threading.Lock()

@@ -24,11 +24,14 @@ class TableWalk:
     the prefix at every position of every slot.
     """
 
+    incremental = True
+
     def __init__(self, network: TableNetwork) -> None:
         self.network = network
+        self.device = network.table.device
 
     def make_cache(self, slots: int, positions: int) -> TokenCache:
-        return TokenCache(slots, positions, self.network.table.device)
+        return TokenCache(slots, positions, self.device)
 
     def count_cache_bytes(self, slots: int, positions: int) -> int:
         return 8 * slots * positions

@@ -16,6 +16,7 @@ from fledge.hub.folder import load_model, save_model
 from fledge.models.language.attention_maps import attention_maps
 from fledge.models.language.transformer import Transformer
 from fledge.models.language.transformer_config import TransformerConfig
+from fledge.models.language.virtual_tokens import put_before, start_from
 from fledge.text.tokenizer import train_tokenizer
 from tests.hub.foreign import VARIANTS, list_ids, make, rows, save
 from tests.subjects import seeded
@@ -108,3 +109,10 @@ def test_what_attends_otherwise_is_not_drawn_wrong() -> None:
         attention_maps(network, draw_tokens())
     with pytest.raises(UserError, match="way of its own"):
         attention_maps(nn.Linear(2, 2), draw_tokens())
+
+
+def test_virtual_tokens_are_no_text_to_draw() -> None:
+    network = Transformer(SIZES, generator=seeded(0))
+    put_before(network, start_from("prompt", network, torch.tensor([3, 4])))
+    with pytest.raises(UserError, match="virtual tokens before them"):
+        attention_maps(network, draw_tokens()[:, :4])

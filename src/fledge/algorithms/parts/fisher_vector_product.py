@@ -55,7 +55,7 @@ class FisherVectorProduct:
         self.parameters = policy_parameters(actor_critic)
         self.origin = [p.detach().clone() for p in self.parameters]
         self.count = learner.count(batch.chosen)
-        self.pieces = [self._piece(part) for part in learner.cut(batch)]
+        self.pieces = [self._piece(part) for part in learner.micro_batches.cut(batch)]
 
     @torch.no_grad()
     def _piece(self, part: Weighed) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -173,16 +173,16 @@ class PPO:
         and log π/π_ref [B, T], as in `kl_to`.
         """
         other = None if self.reference is None else untruncate(self.reference)
-        logps, values, references = [], [], []
-        for part in self.learner.cut(batch):
-            with self.learner.autocast():
-                logp, _, value = self.actor_critic.evaluate(part.obs, part.action, part.chosen)
-                logps.append(logp)
-                values.append(value)
-                if other is not None:
-                    references.append(other.log_prob(part.obs, part.action, part.chosen))
-        logp, value = torch.cat(logps), torch.cat(values)
-        kl = kl_k1(logp, torch.cat(references)) if references else torch.zeros_like(logp)
+
+        def ask(part: Trajectories) -> list[Tensor]:
+            logp, _, value = self.actor_critic.evaluate(part.obs, part.action, part.chosen)
+            if other is None:
+                return [logp, value]
+            return [logp, value, other.log_prob(part.obs, part.action, part.chosen)]
+
+        with self.learner.autocast():
+            logp, value, *references = self.learner.micro_batches.map(ask, batch)
+        kl = kl_k1(logp, references[0]) if references else torch.zeros_like(logp)
         kl = torch.where(batch.chosen, kl, 0.0)
         reward = torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0)
         return batch.replace(reward=reward), logp, value, kl

@@ -244,12 +244,12 @@ def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
 
     The norm with respect to all parameters would take a backward pass for every row.
     """
+
+    def ask(part: Trajectories) -> list[Tensor]:
+        return [policy.score_norm(part.obs, part.action, part.chosen).sum(1)]
+
     with learner.autocast():
-        norms = [
-            policy.score_norm(part.obs, part.action, part.chosen).sum(1)
-            for part in learner.cut(batch)
-        ]
-    return torch.cat(norms).to(batch.reward.dtype)
+        return learner.micro_batches.map(ask, batch)[0].to(batch.reward.dtype)
 
 
 # Ahmadian et al. 2024, "Back to Basics".

@@ -16,7 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fledge.errors import UserError
+from fledge.models.language.adapted_product import Update, adapted_product
+from fledge.models.language.bottleneck import Bottleneck
 from fledge.models.language.frozen_weights import FrozenMatrix, FrozenWeights, freeze_matrix
+from fledge.models.language.virtual_tokens import VirtualTokens
 from fledge.weights_version import raise_version
 
 
@@ -48,6 +52,10 @@ class Target(NamedTuple):
     start: int
     end: int
 
+    @property
+    def rows(self) -> slice:
+        return slice(self.start, self.end)
+
 
 class LowRank(nn.Module):
     """The adapter of one target.
@@ -74,9 +82,14 @@ class LowRank(nn.Module):
         """s·B A.  [O, I]"""
         return self.settings.scale * (self.up @ self.down)
 
+    @property
+    def drops(self) -> bool:
+        """Whether what goes in is dropped out now."""
+        return self.training and self.settings.dropout > 0
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., I] -> [..., O]"""
-        if self.training and self.settings.dropout:
+        if self.drops:
             x = F.dropout(x, self.settings.dropout)
         low = F.linear(F.linear(x, self.down), self.up)
         return low * self.settings.scale
@@ -127,26 +140,39 @@ class AdaptedLinear(nn.Module):
             return whole
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)
-        pieces, end = [], 0
-        for adapter in self.adapters:
-            rows = slice(adapter.target.start, adapter.target.end)
-            pieces.append(y[..., end : rows.start])
-            pieces.append(self._adapt(adapter, x, y[..., rows], rows))
-            end = rows.stop
-        if pieces:
-            y = torch.cat([*pieces, y[..., end:]], dim=-1)
+        if any(adapter.drops for adapter in self.adapters):
+            # Every adapter draws for itself, so that each has an input of its own.
+            y = self.base(x)
+            moved = [y[..., a.target.rows] + a(x).to(y.dtype) for a in self.adapters]
+            y = self._put(moved, y)
+        else:
+            updates = [Update(a.target.rows, a.settings.scale, a.down, a.up) for a in self.adapters]
+            y = adapted_product(x, self.base, updates)
+        if any(adapter.magnitude is not None for adapter in self.adapters):
+            y = y * self._stretch().to(y.dtype)
         return y if self.bias is None else y + self.bias
 
-    def _adapt(self, adapter: LowRank, x: Tensor, y: Tensor, rows: slice) -> Tensor:
-        moved = y + adapter(x).to(y.dtype)
-        if adapter.magnitude is None:
-            return moved
-        # The norm is a constant in the gradient, as the paper has it (§4.3).
+    def _stretch(self) -> Tensor:
+        """DoRA's m / ‖W'‖ of every row, 1 of those without. The norm is a constant in the gradient,
+        as the paper has it (§4.3).  -> [O]
+        """
         with torch.no_grad():
-            whole = self.base.restore(adapter.down.dtype)[rows] + adapter.update()
-            norm = whole.norm(dim=1)  # [O]
-        return moved * (adapter.magnitude / norm).to(y.dtype)
+            whole = self.base.restore(self.dtype)
+            norms = [(whole[a.target.rows] + a.update()).norm(dim=1) for a in self.adapters]
+        ones = whole.new_ones(self.out_features)
+        pairs = zip(self.adapters, norms, strict=True)
+        own = [
+            ones[a.target.rows] if a.magnitude is None else a.magnitude / norm for a, norm in pairs
+        ]
+        return self._put(own, ones)
+
+    def _put(self, parts: Sequence[Tensor], y: Tensor) -> Tensor:
+        """y with each adapter's part on its rows.  [..., O']s, [..., O] -> [..., O]"""
+        pieces, end = [], 0
+        for adapter, part in zip(self.adapters, parts, strict=True):
+            pieces += [y[..., end : adapter.target.start], part]
+            end = adapter.target.end
+        return torch.cat([*pieces, y[..., end:]], dim=-1)
 
 
 def adapt_network(
@@ -185,14 +211,23 @@ def list_adapters(network: nn.Module) -> Iterator[LowRank]:
 
 
 def is_adapted(network: nn.Module) -> bool:
-    return next(list_adapters(network), None) is not None
+    """Whether it has an adapter of any kind."""
+    kinds = (LowRank, Bottleneck, VirtualTokens)
+    return any(isinstance(module, kinds) for module in network.modules())
 
 
 @torch.no_grad()
 def merge_adapters(network: nn.Module) -> None:
     """Put what the adapters have learned into the matrices, in place: an ordinary network again,
-    every parameter of which learns.
+    every parameter of which learns. Raises UserError for adapters that no matrix can hold.
     """
+    for module in network.modules():
+        if isinstance(module, (Bottleneck, VirtualTokens)):
+            what = "is layers" if isinstance(module, Bottleneck) else "is virtual tokens"
+            raise UserError(
+                f"the model's adapter {what} of its own, which cannot be merged into the base's "
+                "matrices: go on with the adapter as it is, or train one with adapter=lora."
+            )
     for name, module in list(network.named_modules()):
         if isinstance(module, AdaptedLinear):
             parent, _, own = name.rpartition(".")

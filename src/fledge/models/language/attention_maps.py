@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.models.language.transformer_config import TransformerConfig
+from fledge.models.language.virtual_tokens import virtual_of
 
 TOLERANCE = 1e-3  # of a layer's output, relative to its largest number
 
@@ -24,8 +25,14 @@ TOLERANCE = 1e-3  # of a layer's output, relative to its largest number
 def attention_maps(network: Any, tokens: Tensor) -> Tensor:
     """Rows sum to 1.  [1, T] -> [layers, heads, T, T]
 
-    Raises UserError for a network that attends in another way than its config says.
+    Raises UserError for a network that attends in another way than its config says, and for one
+    with virtual tokens.
     """
+    if virtual_of(network) is not None:
+        raise UserError(
+            "this model's tokens look at virtual tokens before them (adapter=prefix or prompt), of "
+            "which there is no text to show: give its base."
+        )
     with _listen(network) as maps:
         network(tokens, network.document_mask(tokens))
     return torch.stack([_join(heard) for heard in maps])

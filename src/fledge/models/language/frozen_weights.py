@@ -26,6 +26,9 @@ NF4 = (
     0.7229568362236023, 1.0,
 )  # fmt: skip
 
+# A type of twice as many bytes as a number has.
+_TWICE = {2: torch.int32, 4: torch.int64, 8: torch.complex128}
+
 
 class FrozenMatrix(nn.Module, ABC):
     """A weight [O, I] that is not trained. Its numbers are parameters without a gradient, which
@@ -111,9 +114,11 @@ class NF4Matrix(FrozenMatrix):
 
     def restore(self, dtype: torch.dtype) -> Tensor:
         table = torch.tensor(NF4, dtype=dtype, device=self.codes.device)
-        # Both numbers of a byte by one look-up: on a CPU half of the time of two.
-        pairs = torch.cartesian_prod(table, table)  # [256, 2]
-        blocks = pairs[self.codes.int()].view(-1, NF4_BLOCK) * self.scale.to(dtype)
+        # Both numbers of a byte by one look-up, as one number of twice their size: on a CPU rows of
+        # two numbers take 18 times as long.
+        pairs = torch.cartesian_prod(table, table).view(_TWICE[table.itemsize]).flatten()  # [256]
+        restored = pairs.index_select(0, self.codes.int()).view(dtype)
+        blocks = restored.view(-1, NF4_BLOCK).mul_(self.scale.to(dtype))
         rows, columns = self.shape
         return blocks.flatten()[: rows * columns].view(rows, columns)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fledge.errors import UserError
 from fledge.models.language.attention import Attention, Turns
@@ -23,6 +24,7 @@ from fledge.models.language.mixture import MixtureOfExperts
 from fledge.models.language.norms import make_norm
 from fledge.models.language.positions import Rotary
 from fledge.models.language.transformer_config import TransformerConfig as TransformerConfig
+from fledge.models.language.virtual_tokens import KeysValues, VirtualTokens, see_virtual
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
@@ -66,9 +68,23 @@ class Block(nn.Module):
         gate, up = self.gate_up(x).chunk(2, dim=-1)
         return self.down(self.activate(gate) * up)
 
-    def forward(self, h: Tensor, turns: Turns | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        h: Tensor,
+        turns: Turns | None,
+        mask: Tensor | None,
+        before: KeysValues | None = None,
+    ) -> Tensor:
+        """[B, T, D] -> the same.  before: keys and values that stand before those of h, each [1,
+        kv_heads, N, d]; the mask then says of them, too, who sees them.
+        """
         x = self.attention_norm(h)
         q, k, v = self.attention.project(x, turns)
+        if before is not None:
+            k, v = (
+                torch.cat([part.to(own.dtype).expand(len(own), -1, -1, -1), own], dim=2)
+                for part, own in zip(before, (k, v), strict=True)
+            )
         read = self.attention_out_norm(self.attention.attend(q, k, v, mask))
         if self.config.residual == "in turn":
             h = h + read
@@ -83,8 +99,14 @@ class Transformer(nn.Module):
     `fledge.log_prob`, which never builds them whole).
 
     A row may hold several documents: attention never crosses a `border` token, which opens each of
-    them.
+    them. Virtual tokens, where it has any, stand before every document.
+
+    gradient_checkpointing: of each block only what it reads is kept for the backward pass, which
+    computes the rest again, bit for bit, dropout included (Chen et al. 2016, §4).
     """
+
+    gradient_checkpointing = False
+    virtual: VirtualTokens | None
 
     def __init__(
         self,
@@ -95,6 +117,7 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = c = config
         self.border = border
+        self.register_module("virtual", None)
         self.embedding = nn.Embedding(c.vocab_size, c.width)
         if c.learned_positions:
             self.place = nn.Embedding(c.context, c.width)
@@ -132,6 +155,11 @@ class Transformer(nn.Module):
         return self.embedding.weight if self.config.tied else self.head.weight
 
     @property
+    def lead(self) -> int:
+        """How many virtual tokens stand before every document: its first position."""
+        return 0 if self.virtual is None else self.virtual.number
+
+    @property
     def logit_cap(self) -> float:
         """c, where the logits z are c·tanh(z/c); 0: they are as the product gives them."""
         return self.config.logit_cap
@@ -147,7 +175,7 @@ class Transformer(nn.Module):
             )
         for part in self.children():
             if isinstance(part, Rotary):
-                part.reach(length)
+                part.reach(self.lead + length)
 
     def name_rotary(self, layer: int, long: bool = False) -> str:
         """Which of the tables has the angles of a layer; "" for a layer without positions."""
@@ -184,19 +212,26 @@ class Transformer(nn.Module):
 
     def embed(self, tokens: Tensor, positions: Tensor | slice) -> Tensor:
         """What the first block reads.  [..., T] -> [..., T, D]"""
+        h = self.embed_tokens(tokens)
+        return h + self.place.weight[positions] if self.config.learned_positions else h
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """The same, wherever a token stands.  [..., T] -> [..., T, D]"""
         h = self.embedding(tokens)
         if self.config.embedding_scale != 1.0:
             # rounded to the weights' precision first, as these models were trained
             h = h * torch.tensor(self.config.embedding_scale, dtype=h.dtype, device=h.device)
-        return h + self.place.weight[positions] if self.config.learned_positions else h
+        return h
 
     def _places(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """How far each token stands from the beginning of its document.  -> [T] or [B, T]"""
+        """The position of each token, counted from the beginning of its document.  -> [T] or [B,
+        T]
+        """
         number = torch.arange(tokens.shape[1], device=tokens.device)
         if mask is None or self.border is None:
-            return number
+            return self.lead + number
         number = number.expand_as(tokens)
-        return number - number.where(tokens == self.border, 0).cummax(1).values
+        return self.lead + number - number.where(tokens == self.border, 0).cummax(1).values
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states after the last norm.  [B, T] -> [B, T, D];  mask from `document_mask`, None
@@ -208,10 +243,10 @@ class Transformer(nn.Module):
         """
         c, t = self.config, tokens.shape[1]
         self.reach_position(t)
-        if c.scaling.kind != "longrope" or t <= c.scaling.original:
+        if c.scaling.kind != "longrope" or self.lead + t <= c.scaling.original:
             return self._read(tokens, mask)
         if mask is None:
-            early = self._read(tokens[:, : c.scaling.original], None)
+            early = self._read(tokens[:, : max(0, c.scaling.original - self.lead)], None)
             return torch.cat([early, self._read(tokens, None, long=True)[:, early.shape[1] :]], 1)
         far = self._places(tokens, mask) >= c.scaling.original
         return self._read(tokens, mask, long=True).where(far[..., None], self._read(tokens, mask))
@@ -220,11 +255,30 @@ class Transformer(nn.Module):
         """Hidden states by one set of angles.  [B, T] -> [B, T, D]"""
         c, t = self.config, tokens.shape[1]
         masks = {w: self._narrow(tokens, mask, w) for w in {c.window, *c.windows}}
-        h = self.embed(tokens, self._places(tokens, mask) if c.learned_positions else slice(0, t))
-        names = [self.name_rotary(layer, long) for layer in range(c.layers)]
-        turns: dict[str, Turns | None] = {"": None}
-        for name in {*names} - {""}:
-            turns[name] = getattr(self, name)(slice(0, t), h.dtype, h.device)
+        places = self._places(tokens, mask) if c.learned_positions else slice(0, t)
+        before: list[KeysValues] | list[None] = [None] * c.layers
+        if self.virtual is not None:
+            places = stand = self._places(tokens, mask)
+            masks = {w: see_virtual(seen, stand, self.lead, w) for w, seen in masks.items()}
+            before = self.virtual.read(self, long)
+        h = self.embed(tokens, places)
+        turns = self.turn(places, h, long)
+        again = self.gradient_checkpointing and torch.is_grad_enabled()
         for layer, block in enumerate(self.blocks):
-            h = block(h, turns[names[layer]], masks[c.window_of(layer)])
+            if again:
+                block = partial(checkpoint, block, use_reentrant=False)
+            turn = turns[self.name_rotary(layer, long)]
+            h = block(h, turn, masks[c.window_of(layer)], before[layer])
         return self.norm(h)
+
+    def turn(
+        self, places: Tensor | slice, like: Tensor, long: bool = False
+    ) -> dict[str, Turns | None]:
+        """cos and sin of these positions by the name of their table; None where nothing is
+        turned.
+        """
+        names = {self.name_rotary(layer, long) for layer in range(self.config.layers)}
+        turns: dict[str, Turns | None] = {"": None}
+        for name in names - {""}:
+            turns[name] = getattr(self, name)(places, like.dtype, like.device)
+        return turns

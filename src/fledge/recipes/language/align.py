@@ -35,14 +35,18 @@ from fledge.recipes.language.judge_fields import (
     LengthFields,
     TaskName,
 )
+from fledge.recipes.language.large_defaults import ALIGN, LargeDefaults, count_kl_answers
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import read_corpus
+from fledge.recipes.memory import Sampling, list_evaluation, tell_memory
 from fledge.recipes.pacing import Paced, by_batches
+from fledge.recipes.training import count_parameters
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
+from fledge.sample.generate import SLOTS
 from fledge.sample.hints import Hints, check_hint
-from fledge.sample.rollouts import Rollouts, Scorer, encode_prompt
+from fledge.sample.rollouts import ROUND, Rollouts, Scorer, encode_prompt
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
@@ -64,6 +68,7 @@ class AlignConfig(
     """
 
     subject: ClassVar[Subject] = "texts"
+    large: ClassVar[LargeDefaults] = ALIGN
 
     base: Path = Field(
         description="the run or model folder to start from; the reference of the KL, too"
@@ -154,17 +159,26 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
-        scorer = load_scorer(config.reward, base, scorer, config)
+        scorer = load_scorer(config.reward, base, scorer, config, show)
     parents = [base.source, *([config.reward] if config.reward else [])]
     texts = list_mixed_texts(settings)
     with start.begin(
-        config, parents=parents, data=[config.task, *config.own_code], copied=texts
+        config,
+        parents=parents,
+        data=[config.task, *config.own_code, *config.own_family],
+        copied=texts,
     ) as course:
         typical = make_typical_rows(config, base, prompts)
-        precision = course.settle_speed(config, policy, typical).precision
+        tell_memory(
+            course, config, policy, typical, networks=count_networks(settings),
+            beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
+            held=[list_rollouts(config, base, prompts)],
+            evaluation=list_evaluation(task, config, base.tokenizer),
+        )  # fmt: skip
+        speed = course.settle_speed(config, policy, typical)
         mixed = open_mixed_text(course, base, texts)
         algorithm = build_algorithm(
-            config, settings, policy, reference, base, course.stopwatch, precision, mixed
+            config, settings, policy, reference, base, course.stopwatch, speed.precision, mixed
         )
         acting = reference if settings.sampling().of_base else policy
         sampler = make_sampler(config, settings, acting, base, task, scorer, course)
@@ -172,7 +186,8 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
             f"reward model {config.reward}" if config.reward else f"verifier of {config.task}"
         )
         of = f"{config.base} ({describe_size(base)})"
-        course.say(f"{of} by {config.algorithm}, rewarded by the {rewarded}")
+        by = f"{config.algorithm}, rewarded by the {rewarded}, {speed.describe()}"
+        course.say(f"{of} by {by}")
         judges = make_judges(config, course, policy, reference, base, task, mixed is not None)
         course.fit(
             algorithm, sampler, judges, figure="reward", stop_at=config.stop_at_exact_match,
@@ -253,8 +268,9 @@ def make_judges(
         }
 
     distance = judge_distance(
-        policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed, "kl_exact"
-    )
+        policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed, "kl_exact",
+        count_kl_answers(count_parameters(base.network)),
+    )  # fmt: skip
     greedy = Judge(
         read, ranks="exact_match", items=answers.items, what=answers.what, apart=answers.apart
     )
@@ -340,6 +356,18 @@ def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]
     return from_rows(rows * config.samples_per_prompt, chosen * config.samples_per_prompt)
 
 
+def count_networks(settings: AlgorithmSettings) -> int:
+    """How many learn: the policy, and a critic that is a network of its own."""
+    return 2 if isinstance(settings, PPO.InTexts) and settings.critic == "separate" else 1
+
+
+def list_rollouts(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Sampling:
+    """What samples the answers of a step."""
+    longest = max(map(len, prompts)) + config.max_new_tokens
+    rows = min(SLOTS, config.prompts_per_step * config.samples_per_prompt)
+    return Sampling(rows, min(-(-longest // ROUND) * ROUND, base.network.config.context))
+
+
 def check_sizes(
     config: AlignConfig, settings: AlgorithmSettings, base: Loaded, prompts: list[list[int]]
 ) -> AlgorithmSettings:
@@ -382,8 +410,11 @@ def check_sizes(
     return settings.for_rows(rows)
 
 
-def load_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) -> RewardModelScore:
-    """The reward model's score. Raises UserError if it reads other tokens than the policy
+def load_scorer(
+    path: Path, base: Loaded, truth: Verifier, config: AlignConfig, show: Show
+) -> RewardModelScore:
+    """The reward model's score, scaled as it says; one of others says nothing, and is taken as it
+    is. Raises UserError if it reads other tokens than the policy
     writes.
     """
     model, loaded = load_reward_model(path)
@@ -393,5 +424,10 @@ def load_scorer(path: Path, base: Loaded, truth: Verifier, config: AlignConfig) 
             "same base."
         )
     model = model.to(config.on()).requires_grad_(False).eval()
-    scale = loaded.config.get("fledge_reward", {"mean": 0.0, "std": 1.0})
-    return RewardModelScore(model, **scale, truth=truth, cut_reward=config.cut_reward)
+    scale = loaded.config.get("fledge_reward")
+    if scale is None:
+        show.line(f"{path} says nothing of the scale of its scores: they are taken as they are.")
+        scale = {"mean": 0.0, "std": 1.0}
+    return RewardModelScore(
+        model, mean=scale["mean"], std=scale["std"], truth=truth, cut_reward=config.cut_reward
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,9 @@ from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.family_field import FamilyField
+from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
+from fledge.recipes.language.large_defaults import DISTILL, LargeDefaults
 from fledge.recipes.language.lessons import (
     LessonFields,
     Lessons,
@@ -29,15 +32,19 @@ from fledge.recipes.language.lessons import (
     prepare_text_lessons,
 )
 from fledge.recipes.language.size_fields import SizeFields
+from fledge.recipes.memory import list_evaluation, tell_memory
+from fledge.recipes.training import LARGE, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.stopwatch import Stopwatch
 
 
-class DistillConfig(SizeFields, LessonFields):
+class DistillConfig(FamilyField, SizeFields, FreezeFields, LessonFields):
     """Distil a teacher into a student: its distribution at every token (forward, reverse, jsd) or
     its own answers (sequence).
     """
+
+    large: ClassVar[LargeDefaults] = DISTILL
 
     teacher: Path = Field(description="the run or model folder to learn from")
     student: Path | None = Field(
@@ -68,28 +75,42 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
     check_settings(config, new=start.new)
     if start.new:
         config.check_epochs()
+    config.use_family()
     base = load_model(config.teacher)
+    config = config.keep_family(base)
     network = make_student(config, base).to(config.on())
     teacher = base.policy().to(config.on()).requires_grad_(False).eval()
     allowed = actions(base.tokenizer, network.config.vocab_size)
     student = TokenPolicy(network, allowed).to(config.on())
+    config = suit_sizes(config, base, network)
     lessons = prepare_lessons(config, teacher, student, base.tokenizer, start.stopwatch, show)
     rows = None if lessons is None else lessons.rows
     config = config.with_epochs(rows, config.rows_per_step, config.source, show)
-    begun_from = [config.student] if config.student else []
+    parents, begun_from = [base.source], [config.student] if config.student else []
+    if not trains_every_weight(network):
+        parents, begun_from = [*parents, *begun_from], []
     read, copied = ([], [config.source]) if lessons is None else ([config.source], [])
     with start.begin(
-        config, parents=[base.source], initial=begun_from, data=read, copied=copied
+        config,
+        parents=parents,
+        initial=begun_from,
+        data=[*read, *config.own_family],
+        copied=copied,
     ) as course:
         if lessons is None:
             lessons = prepare_text_lessons(
                 config, teacher, student, base.tokenizer, course.run, show
             )  # fmt: skip
+        asked = list_evaluation(lessons.task, config, base.tokenizer)
+        tell_memory(
+            course, config, student, lessons.typical, beside=[teacher], evaluation=asked
+        )  # fmt: skip
         speed = course.settle_speed(config, student, lessons.typical)
         course.say(
             f"{config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
-            f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M) by "
-            f"{config.kind}, {speed.precision}"
+            f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M"
+            f"{describe_trainable(network)}) by "
+            f"{config.kind}, {speed.describe()}"
         )
         beside = lessons.judge(student, course.run)
         near = judge_student(teacher, student, lessons.held_out, beside)
@@ -149,6 +170,7 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
                 f"pre-train it with tokenizer={teacher.folder}."
             )
         network = loaded.network
+        config.freeze_parts(network)
         if network.config.vocab_size != teacher.network.config.vocab_size:
             raise UserError(
                 f"the student {config.student} has {network.config.vocab_size:,} rows of embedding "
@@ -161,6 +183,12 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
         network = sizes.make_network(
             known.vocab_size, border=teacher.tokenizer.border, seed=config.seed, device=config.on()
         )
+        if config.freeze:
+            raise UserError(
+                f"freeze={config.freeze} keeps weights of a student as they are, and a fresh one "
+                "has none: give student=, or leave it out."
+            )
+    config.set_checkpointing(network)
     ours, theirs = network.config.context, teacher.network.config.context
     if config.task is not None and ours != theirs:
         raise UserError(
@@ -168,6 +196,13 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
             "reads the other's answers, so they must be the same."
         )
     return network
+
+
+def suit_sizes(config: DistillConfig, teacher: Loaded, student: Transformer) -> DistillConfig:
+    """With the fields that were left open as they suit the larger of the two."""
+    teaches, learns = (net.config.parameters for net in (teacher.network, student))
+    fresh = config.student is None or learns < LARGE
+    return config.large.suit(config, max(teaches, learns), adapted=False, fresh=fresh)
 
 
 def make_algorithm(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,15 +16,18 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.recipes.language.adapter_fields import AdapterFields
 from fledge.recipes.language.judge_fields import AnswerFields, PerhapsTaskName
-from fledge.recipes.language.rows import RowsConfig, tell
+from fledge.recipes.language.rows import RowsConfig, tell, tell_held_out
 from fledge.recipes.language.tasks import open_task
 from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
 from fledge.score.task_pairs import PairMaker
 from fledge.tasks.named import Task, list_censuses
+from fledge.text.files import json_rows
 from fledge.text.held_out import Divided, divide_rows
 from fledge.text.pairs import judged_from_jsonl, pairs_from_jsonl
 from fledge.text.tokenizer import Tokenizer
+
+FEWEST = 8  # pairs, or single answers, that are worth learning from
 
 
 class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
@@ -50,6 +54,17 @@ class PairsConfig(AdapterFields, AnswerFields, RowsConfig):
     )
     pairs_per_step: int = Field(default=64, ge=1, description="pairs an optimizer step")
     steps: int = Field(default=300, ge=1, description="optimizer steps")
+
+    def check_enough(self) -> None:
+        """Raises UserError for a file with too few rows, before a model is loaded."""
+        if self.data is None:
+            return
+        there = sum(1 for _ in islice(json_rows(self.data.expanduser()), FEWEST))
+        if 0 < there < FEWEST:
+            raise UserError(
+                f"{self.data} has {there} {'row' if there == 1 else 'rows'}: {FEWEST} or more are "
+                "needed."
+            )
 
 
 @dataclass(frozen=True)
@@ -108,14 +123,13 @@ def read_pair_file(
     census = Census(str(path), reading, rows="pairs")
     pairs = pairs_from_jsonl(path, tokenizer, context, census)
     tell([census], show)
-    if len(pairs) < 8:
+    if len(pairs) < FEWEST:
         raise UserError(
-            f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: 8 or more are "
-            "needed."
+            f"{path} has {len(pairs)} pairs that fit a context of {context} tokens: {FEWEST} or "
+            "more are needed."
         )
     divided = divide_rows(pairs, lambda pair: (pair[0][0], pair[1][0]), tokenizer)
-    if divided.note:
-        show.line(f"{path}: {divided.note}.")
+    tell_held_out(path, divided, show)
     return Preferences("pairs", divided, None, [census])
 
 
@@ -136,6 +150,5 @@ def read_judged_file(
         )
     ids = lambda judged: (judged[0][0], (judged[1],))  # noqa: E731
     divided = divide_rows(answers, ids, tokenizer, kind=lambda judged: judged[1])
-    if divided.note:
-        show.line(f"{path}: {divided.note}.")
+    tell_held_out(path, divided, show)
     return Preferences("answers", divided, None, [census])

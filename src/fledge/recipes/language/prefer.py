@@ -30,13 +30,15 @@ from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
 from fledge.recipes.language.judge_fields import EarlyStopFields
+from fledge.recipes.language.large_defaults import PREFER, LargeDefaults, count_kl_answers
 from fledge.recipes.language.pairs import (
     PairsConfig,
     Preferences,
     read_judged_file,
     read_or_make_pairs,
 )
-from fledge.recipes.training import trains_every_weight
+from fledge.recipes.memory import list_evaluation, tell_memory
+from fledge.recipes.training import count_parameters, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.conversations import JudgedRows, PairRows, Shuffled, Sides, token_rows
@@ -51,6 +53,7 @@ class PreferConfig(AlgorithmFields, EarlyStopFields, PairsConfig):
     """
 
     subject: ClassVar[Subject] = "pairs"
+    large: ClassVar[LargeDefaults] = PREFER
 
     data: Path | None = Field(
         default=None,
@@ -80,6 +83,7 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("prefer")
     if start.new:
         config.check_epochs()
+        config.check_enough()
     base, config = config.load_base(config.base)
     preferences = read_preferences(config, base, show)
     train_on, task = preferences.divided.train, preferences.task
@@ -88,15 +92,23 @@ def prefer(config: PreferConfig, show: Show, run: Run | None = None) -> Summary:
     only_begins = not reads_base(config) and trains_every_weight(base.network)
     read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
     with start.begin(
-        config, parents=read, initial=begun_from, data=[config.source, *config.own_code]
+        config,
+        parents=read,
+        initial=begun_from,
+        data=[config.source, *config.own_code, *config.own_family],
     ) as course:
         policy = base.policy().to(config.on())
         reference = policy.frozen_copy()
         # preferred ones, or single answers
         some = [train_on[i % len(train_on)][0] for i in range(config.pairs_per_step)]
+        sides = 1 if config.algorithm == "kto" else 2
+        tell_memory(
+            course, config, policy, token_rows(some), sides=sides, beside=[reference],
+            evaluation=list_evaluation(preferences.task, config, base.tokenizer),
+        )  # fmt: skip
         speed = course.settle_speed(config, policy, token_rows(some))
         of = f"{config.base} ({describe_size(base)})"
-        course.say(f"{preferences.describe()}, {of} by {config.algorithm}, {speed.precision}")
+        course.say(f"{preferences.describe()}, {of} by {config.algorithm}, {speed.describe()}")
         judges = make_judges(config, course, base, policy, reference, preferences)
         learner = config.learner(policy, speed.precision)
         course.fit(
@@ -149,8 +161,9 @@ def make_judges(
             policy, base.tokenizer, task, questions, config.max_new_tokens, course.run
         )
         judges["kl"] = judge_distance(
-            policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed
-        )
+            policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed,
+            answers=count_kl_answers(count_parameters(base.network)),
+        )  # fmt: skip
     return judges
 
 

@@ -17,9 +17,12 @@ from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
+from fledge.recipes.family_field import FamilyField
+from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import TextFields, keep_text
-from fledge.recipes.training import TrainingConfig
+from fledge.recipes.memory import tell_memory
+from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows
@@ -33,7 +36,7 @@ from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_to
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
-class PretrainConfig(SizeFields, TrainingConfig, TextFields):
+class PretrainConfig(FamilyField, SizeFields, FreezeFields, TrainingConfig, TextFields):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders.
     """
@@ -76,7 +79,9 @@ class PretrainConfig(SizeFields, TrainingConfig, TextFields):
 def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summary:
     """Raises UserError for data, tokenizer or sizes that do not fit together."""
     start = Start("pretrain", show, run)
+    config.use_family()
     base = load_model(config.base).merged() if config.base else None
+    config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
@@ -87,9 +92,13 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     policy = make_policy(config, base, tokenizer)
     sizes = policy.network.config
     row_tokens = choose_row_tokens(config, sizes.context)
-    begun_from = [config.base] if config.base else []
+    from_base = [config.base] if config.base else []
+    only_begins = trains_every_weight(policy.network)
+    read, begun_from = ([], from_base) if only_begins else (from_base, [])
     copied = [config.data, *find_trained_tokenizer(config)]
-    with start.begin(config, initial=begun_from, copied=copied) as course:
+    with start.begin(
+        config, parents=read, initial=begun_from, data=config.own_family, copied=copied
+    ) as course:
         again = None if corpus is None else lambda: corpus
         text = keep_text(course.run, again, tokenizer, show.line)
         if min(len(text["validation"]), len(text["test"])) < 2:
@@ -102,10 +111,12 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             context=row_tokens, seed=config.seed,
         )  # fmt: skip
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
+        tell_memory(course, config, policy, typical)
         speed = course.settle_speed(config, policy, typical, equal_rows=True)
         course.say(
-            f"{sizes.parameters / 1e6:.2f} M parameters on {len(text['train']) / 1e6:.2f} M tokens "
-            f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.precision}"
+            f"{sizes.parameters / 1e6:.2f} M parameters{describe_trainable(policy.network)} on "
+            f"{len(text['train']) / 1e6:.2f} M tokens "
+            f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
         judge = judge_text(
             policy, text, tokenizer, row_tokens, config.evaluation_rows,
@@ -126,8 +137,18 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
 
 
 def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
-    """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit."""
+    """The base to continue from, or a fresh one. Raises UserError for sizes that do not fit, and
+    for weights that cannot be frozen.
+    """
     network = base.network if base else make_network(config, tokenizer)
+    config.set_checkpointing(network)
+    if base:
+        config.freeze_parts(network)
+    elif config.freeze:
+        raise UserError(
+            f"freeze={config.freeze} keeps weights of a base as they are, and a fresh model has "
+            "none: give base=, or leave it out."
+        )
     return TokenPolicy(network.to(config.on()), actions(tokenizer)).to(config.on())
 
 

@@ -4,6 +4,8 @@ judges the model's own samples.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
@@ -13,7 +15,9 @@ from fledge.models.language.heads import ScalarModel
 from fledge.next_command import write_command
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import describe_size
+from fledge.recipes.language.large_defaults import REWARD, LargeDefaults
 from fledge.recipes.language.pairs import PairsConfig, read_or_make_pairs
+from fledge.recipes.memory import tell_memory
 from fledge.recipes.training import trains_every_weight
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
@@ -26,6 +30,8 @@ class RewardConfig(PairsConfig):
     """Train a reward model on preferences: −log σ(r(preferred) − r(rejected) − margin), the score
     read at the last token.
     """
+
+    large: ClassVar[LargeDefaults] = REWARD
 
     margin: float = Field(
         default=0.0,
@@ -40,6 +46,7 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     config.check_source("reward")
     if start.new:
         config.check_epochs()
+        config.check_enough()
     base, config = config.load_base(config.base)
     preferences = read_or_make_pairs(config, base, show)
     divided = preferences.divided
@@ -48,13 +55,16 @@ def reward(config: RewardConfig, show: Show, run: Run | None = None) -> Summary:
     # With a task the pairs are the base's own answers, which are sampled anew on resume.
     only_begins = config.task is None and trains_every_weight(base.network)
     read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
-    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
+    with start.begin(
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_family]
+    ) as course:
         policy = base.policy().to(config.on())
         model = ScalarModel(base.network).to(config.on())
         typical = pair_rows([pairs[i % len(pairs)] for i in range(config.pairs_per_step)]).preferred
+        tell_memory(course, config, policy, typical, sides=2)
         speed = course.settle_speed(config, policy, typical)
         of = f"{config.base} ({describe_size(base)})"
-        course.say(f"{preferences.describe()}, from {of}, {speed.precision}")
+        course.say(f"{preferences.describe()}, from {of}, {speed.describe()}")
         learner = config.learner(model, speed.precision)
         sampler = PairRows(
             Shuffled(pairs, config.seed), pairs_per_step=config.pairs_per_step,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field
 
@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.recipes.training import TrainingConfig
 from fledge.rows.census import Census, Reading
 from fledge.runs.show import Show
+from fledge.splits import say_few
 from fledge.text.conversations import read_conversations
 from fledge.text.held_out import Divided, divide_rows
 from fledge.text.packed import TokenRow
@@ -95,9 +96,16 @@ def divide_conversations(
     rows, census = read_conversations(path, tokenizer, context, reading)
     tell([census], show)
     divided = divide_rows(rows, lambda row: row, tokenizer)
-    if divided.note:
-        show.line(f"{path}: {divided.note}.")
+    tell_held_out(path, divided, show)
     return divided, census
+
+
+def tell_held_out(path: Path, divided: Divided[Any], show: Show) -> None:
+    """A line where nothing is held out, or little."""
+    few = say_few(str(path), {part: len(rows) for part, rows in divided.held_out.items()})
+    note = f"{path}: {divided.note}." if divided.note else few
+    if note:
+        show.line(note)
 
 
 def tell(censuses: Iterable[Census], show: Show) -> None:

@@ -59,7 +59,8 @@ def open_task(
         if answered and example.answer is None:
             raise Unusable("a prompt without an answer, which tuning needs")
         if answered:
-            fit(render_example(tokenizer, example), context, Census("", reading))
+            rendered = render_example(tokenizer, example)
+            fit(rendered, context, Census("", reading), tokenizer.begin)
         elif len(encode_prompt(tokenizer, example.prompt)) >= context:
             raise Unusable(say_no_room(context))
 

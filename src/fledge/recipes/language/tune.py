@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -20,8 +21,10 @@ from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.judge_fields import AnswerFields, EarlyStopFields, PerhapsTaskName
+from fledge.recipes.language.large_defaults import TUNE, LargeDefaults
 from fledge.recipes.language.rows import RowsConfig, divide_conversations
 from fledge.recipes.language.tasks import open_task
+from fledge.recipes.memory import list_evaluation, tell_memory
 from fledge.recipes.training import trains_every_weight
 from fledge.rows.census import Census
 from fledge.runs.folder import Run
@@ -44,6 +47,8 @@ class TuneConfig(AdapterFields, EarlyStopFields, AnswerFields, RowsConfig):
     """Tune a model on conversations: likelihood of the assistant's tokens and of the token that
     ends them, nothing else.
     """
+
+    large: ClassVar[LargeDefaults] = TUNE
 
     base: Path = Field(description="the run or model folder to start from")
     data: Path | None = Field(
@@ -82,11 +87,15 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
     config = config.with_epochs(lessons.size, config.rows_per_step, config.source, show)
     only_begins = trains_every_weight(base.network)
     read, begun_from = ([], [base.source]) if only_begins else ([base.source], [])
-    with start.begin(config, parents=read, initial=begun_from, data=[config.source]) as course:
+    with start.begin(
+        config, parents=read, initial=begun_from, data=[config.source, *config.own_family]
+    ) as course:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
+        asked = list_evaluation(lessons.task, config, base.tokenizer)
+        tell_memory(course, config, policy, typical, evaluation=asked)
         speed = course.settle_speed(config, policy, typical)
-        course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.precision}")
+        course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.describe()}")
         sampler = ConversationRows(
             lessons.rows, rows_per_step=config.rows_per_step, seed=config.seed,
             window=config.window, rows_in_all=config.rows_in_all(lessons.size),

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fledge.engine.engine import Engine
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.log_prob import Decoding
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.generate import generate
@@ -22,7 +23,7 @@ from fledge.seeds import generator_for
 from fledge.text.chat import Conversation, render
 
 
-class ChatConfig(BaseModel):
+class ChatConfig(FamilyField):
     """Talk to a model. An empty line or Ctrl-D ends; /new forgets what was said."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -52,6 +53,7 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     """Reads lines from standard input, so a pipe can talk too. Raises UserError for what is no
     model, and for one whose weights are no numbers.
     """
+    config.use_family()
     model = load_sound_model(config.base)
     policy = model.policy().with_rule(
         Decoding(config.temperature, config.top_k, config.top_p, config.min_p)

@@ -13,6 +13,7 @@ from fledge.errors import Diverged, UserError
 from fledge.evaluate.judging import judge_task
 from fledge.evaluate.likelihood import measure_likelihood, read_documents
 from fledge.hub.folder import Loaded
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.language.judge_fields import JudgeFields, LengthFields, PerhapsTaskName
 from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
@@ -23,7 +24,7 @@ from fledge.tasks.named import draw_questions
 from fledge.text.documents import AnyDocument
 
 
-class EvaluateConfig(LengthFields, JudgeFields, ReadingFields, TextFields):
+class EvaluateConfig(FamilyField, LengthFields, JudgeFields, ReadingFields, TextFields):
     """Measure a model: bits per byte on text it is given, exact match and score on a task's test
     prompts.
     """
@@ -59,6 +60,7 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
         raise UserError(
             "evaluate needs data=FILE (bits per byte) or task=NAME (exact match), or both."
         )
+    config.use_family()
     model = load_sound_model(config.base)
     figures: dict[str, Any] = {"base": str(config.base)}
     if config.data is not None:
@@ -86,8 +88,8 @@ def evaluate(config: EvaluateConfig, show: Show) -> dict[str, Any]:
             else f"{config.task}, which holds none out"
         )
         show.line(
-            f"{figures['exact_match']:.1%} exact match, score {figures['true_score']:.3f}, on "
-            f"{different} of {part}"
+            f"score {figures['true_score']:.3f}, {figures['exact_match']:.1%} right, on "
+            f"{different} of {part}, greedy answers of up to {config.max_new_tokens} tokens"
         )
     return figures
 

@@ -4,25 +4,31 @@ Ollama, or the adapter alone for PEFT.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fledge.errors import UserError
-from fledge.hub.folder import Loaded, load_any, save_model
+from fledge.hub.combined_adapter import combine_adapters
+from fledge.hub.folder import Loaded, load_any, load_model, save_model
 from fledge.hub.gguf_model import save_gguf
 from fledge.hub.ollama import write_modelfile
+from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
+from fledge.models.language.virtual_tokens import virtual_of
+from fledge.recipes.family_field import FamilyField
 from fledge.runs.lineage import verb_of
 from fledge.runs.show import Show
 
 Format = Literal["hf", "merged", "peft", "gguf"]
+LARGE_BYTES = 100_000_000  # from which on half of a file is worth a word
 _DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(FamilyField):
     """Write a model as others read it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,6 +41,14 @@ class ExportConfig(BaseModel):
             "peft: the adapter alone; gguf: one file for llama.cpp and Ollama. By default peft of "
             "an adapter, else hf"
         ),
+    )
+    more: str = Field(
+        default="",
+        description="further adapters (lora) of the same base, as runs/b,runs/c: written as one",
+    )
+    shares: str = Field(
+        default="",
+        description="with more: what each counts in the sum, that of run first, as 0.5,0.3,0.2",
     )
     weights: Literal["f32", "f16", "bf16", "q8_0", "q4_0"] | None = Field(
         default=None,
@@ -49,7 +63,10 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a model that has not what the format asks for, and an `out` that is
     taken.
     """
+    config.use_family()
     loaded, scalar = load_any(config.run)
+    if config.more or config.shares:
+        loaded = add_up(config, loaded, scalar)
     form: Format = config.format or ("hf" if loaded.base is None else "peft")
     check(config, form, loaded, scalar)
     out = config.out or Path(f"{name_model(config.run)}{'.gguf' if form == 'gguf' else f'-{form}'}")
@@ -67,7 +84,10 @@ def export(config: ExportConfig, show: Show) -> dict[str, Any]:
         whole.network.to(_DTYPES[config.weights or "f32"])
         save_model(out, whole.network, whole.tokenizer, scalar=scalar, **kept_notes(loaded))
     size = sum(file.stat().st_size for file in ([out] if out.is_file() else out.iterdir()))
-    show.line(f"export: {config.run} as {form} → {out} ({size / 1e6:,.1f} MB)")
+    held = "f32" if form == "peft" else config.weights or ("f16" if form == "gguf" else "f32")
+    half = size // 2 if form in ("hf", "merged") and held == "f32" else 0
+    less = f"; weights=bf16 would take {half / 1e6:,.1f}" if half > LARGE_BYTES else ""
+    show.line(f"export: {config.run} as {form} in {held} → {out} ({size / 1e6:,.1f} MB{less})")
     if form == "gguf":
         show.line(f"export: `ollama create NAME -f {written[1]}` takes it into Ollama")
     return {"format": form, "out": str(out), "bytes": size, "written": [str(w) for w in written]}
@@ -79,6 +99,16 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         raise UserError(
             f"{config.run} has no adapter: all of it was trained. Give format=hf or format=gguf."
         )
+    if has_bottlenecks(loaded.network):
+        raise UserError(
+            f"{config.run} has layers of its own (adapter=houlsby), for which PEFT has no class "
+            f"and no format a place: fledge alone reads them, from {loaded.folder}."
+        )
+    if form != "peft" and virtual_of(loaded.network) is not None:
+        raise UserError(
+            f"{config.run} has virtual tokens (adapter=prefix or prompt), which cannot be merged "
+            f"into the base and have no place in format={form}: give format=peft."
+        )
     if form == "gguf" and scalar is not None:
         raise UserError(
             f"{config.run} is a reward model, which llama.cpp has no network for: give format=hf."
@@ -89,6 +119,24 @@ def check(config: ExportConfig, form: Format, loaded: Loaded, scalar: ScalarMode
         )
     if form == "peft" and config.weights not in (None, "f32"):
         raise UserError("an adapter is written in f32, as it learned: leave out weights.")
+
+
+def add_up(config: ExportConfig, first: Loaded, scalar: ScalarModel | None) -> Loaded:
+    """The adapter of `run` and those of `more`, as one. Raises UserError."""
+    paths = [Path(name.strip()) for name in config.more.split(",") if name.strip()]
+    try:
+        shares = [float(number) for number in config.shares.split(",")]
+    except ValueError:
+        shares = []
+    if len(shares) != 1 + len(paths) or not paths or not all(map(math.isfinite, shares)):
+        raise UserError(
+            f"more={config.more!r} and shares={config.shares!r} were given: name the adapters to "
+            "be added to that of run in more, and in shares one number for run and one for each "
+            "of them."
+        )
+    if scalar is not None:
+        raise UserError(f"{config.run} is a reward model, whose scores cannot be added up.")
+    return combine_adapters([first, *map(load_model, paths)], shares)
 
 
 def check_place(out: Path, form: Format) -> None:

@@ -25,6 +25,7 @@ from fledge.report.figures import (
 from fledge.runs.folder import Run, find_runs
 from fledge.runs.show import Show
 
+LONG_NAME = 30  # characters; of what lies elsewhere the folders around it say little
 _STATUS = {True: ("finished", "green"), False: ("unfinished", "yellow")}
 
 
@@ -94,7 +95,8 @@ def _draw_cells(guide: str, member: Member, root: Path, row: dict[str, Any] | No
     name = os.path.relpath(member.folder.resolve(), root.resolve())
     if row is None:
         where = "not under this folder" if os.path.exists(member.folder) else "no longer there"
-        return [Text(guide + cell(name), style="dim"), Text(where, style="dim")]
+        near = name if len(name) <= LONG_NAME else f"…/{Path(name).name}"
+        return [Text(guide + cell(near), style="dim"), Text(where, style="dim")]
     also = ", ".join(os.path.relpath(parent, root.resolve()) for parent in member.also)
     figure = (
         f"{spell_name(row['figure'])} {format_value(row['figure'], row['value'])}"

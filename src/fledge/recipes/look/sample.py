@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from fledge.engine.beam import Hypothesis, beam_search
+from fledge.engine.best_of import rank
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
@@ -25,6 +26,7 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
 from fledge.sample.rollouts import encode_prompt
@@ -46,7 +48,7 @@ def _parse_texts(value: Any) -> Any:
 Texts = Annotated[tuple[str, ...], BeforeValidator(_parse_texts)]
 
 
-class SampleConfig(BaseModel):
+class SampleConfig(FamilyField):
     """Complete a prompt, several times: as an answer in a conversation, or (raw) as running
     text.
     """
@@ -131,9 +133,13 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     """
     check(config)
     # of a server's model the folder gives no more than the tokenizer
+    config.use_family()
     model = load_model(config.base) if config.server else load_sound_model(config.base)
     tokenizer = model.tokenizer
     request = make_request(config, model)
+    if not config.prompt:
+        what = "the beginning of a text" if config.raw else "an empty message of the user's"
+        show.line(f"(no prompt was given: this goes on from {what}; prompt=… gives one)")
     began = time.perf_counter()
     [completions], figures = complete(config, model, [request])
     seconds = time.perf_counter() - began
@@ -283,7 +289,7 @@ def complete(
     refuse_errors(completions)
     answered = [completions[a : a + drawn] for a in range(0, len(completions), drawn)]
     if config.best_of > 1:
-        answered = [sorted(each, key=lambda one: -sum(one.raw_logp)) for each in answered]
+        answered = [rank(each) for each in answered]
     return [each[: config.samples] for each in answered], figures
 
 

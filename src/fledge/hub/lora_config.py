@@ -1,5 +1,5 @@
-"""adapter_config.json as PEFT writes it: read with types, refused where it asks for what fledge
-does not compute, and written.
+"""adapter_config.json of LoRA as PEFT writes it: read with types, refused where it asks for what
+fledge does not compute, and written.
 
 Names of fields: https://huggingface.co/docs/peft/package_reference/lora
 """
@@ -16,8 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from fledge.errors import UserError
 from fledge.json_file import read_json
 from fledge.models.language.adapters import LoRA, LowRank
-
-CONFIG = "adapter_config.json"
 
 # What changes what an adapter computes, beyond W + s·BA: none of it is read. Null, false, "none"
 # and nothing are the same here.
@@ -36,7 +34,6 @@ class AdapterConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False, protected_namespaces=())
 
-    peft_type: str
     r: Annotated[int, Field(ge=1, le=2**16)] = 8
     lora_alpha: Annotated[float, Field(gt=0)] = 8.0
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -61,17 +58,10 @@ class AdapterConfig(BaseModel):
         )  # fmt: skip
 
 
-def read_adapter_config(folder: Path) -> AdapterConfig:
-    """Raises UserError for an adapter of another kind, or one that fledge would compute wrongly."""
-    path = folder / CONFIG
+def read_adapter_config(path: Path) -> AdapterConfig:
+    """Raises UserError for one that fledge would compute wrongly."""
     raw = read_json(path, dict[str, Any])
     config = read_json(path, AdapterConfig)
-    if config.peft_type != "LORA":
-        raise UserError(
-            f"{path} is of an adapter of peft_type={config.peft_type[:40]}: fledge reads LORA "
-            "(also rank-stabilised, and DoRA). Merge it into its base with PEFT, and give that "
-            "model."
-        )
     for pattern in (*config.rank_pattern, *config.alpha_pattern):
         try:
             re.compile(pattern)

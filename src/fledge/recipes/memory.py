@@ -1,0 +1,293 @@
+"""What a run of a language model takes of the machine's memory, known before it begins: by formula
+what is held, measured on one row what a forward pass keeps for the backward pass.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fledge.errors import UserError
+from fledge.learner import Learner
+from fledge.models.language.adapters import is_adapted
+from fledge.models.language.transformer_config import TransformerConfig
+from fledge.policy import TokenPolicy
+from fledge.recipes.course import Course
+from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
+from fledge.sample.generate import SLOTS
+from fledge.sample.rollouts import encode_prompt
+from fledge.tasks.named import Task, draw_questions
+from fledge.text.tokenizer import Tokenizer
+from fledge.trajectories import Trajectories
+
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+NUMBER = 4  # bytes of a number that is computed with, in float32
+MOMENTS = 2  # of AdamW; Muon has one, of matrices
+SHORT_ROW = 256  # tokens, by which activations are measured
+LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
+# An adapter beside a matrix makes and lets go of twice as many tensors, and the C library's heap
+# keeps the holes: peaks of 1.65 to 2.0 times the sum (glibc 2.36, 31 million parameters, rows of
+# 220 tokens), where all weights learn none.
+HOLES = 1.8
+PASSING = 3  # copies of an MLP's hidden numbers on the way back through a layer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Of an engine that answers `rows` prompts side by side, in `positions` tokens each."""
+
+    rows: int
+    positions: int
+
+    def count_bytes(self, sizes: TransformerConfig) -> int:
+        """Its own layout of the weights, and a KV cache with a slot to move rows by."""
+        cache = 2 * sizes.layers * sizes.kv_heads * sizes.head_width * self.positions
+        return NUMBER * (sizes.parameters + (self.rows + 1) * cache)
+
+
+class Evaluating(Protocol):
+    """The fields by which a recipe asks a task's questions."""
+
+    @property
+    def evaluation_prompts(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+
+
+def list_evaluation(task: Task | None, config: Evaluating, tokenizer: Tokenizer) -> list[Sampling]:
+    """What answers a task's questions in an evaluation; nothing without a task."""
+    if task is None:
+        return []
+    asked = draw_questions(task, "validation", config.evaluation_prompts)
+    longest = max(len(encode_prompt(tokenizer, example.prompt)) for example in asked)
+    return [Sampling(min(SLOTS, len(asked)), longest + config.max_new_tokens)]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes, by what they are for. They are not all there at once: a step has activations and
+    logits, an evaluation that samples has an engine of its own in their place.
+
+    tokens: that are differentiated at a time. held: of a run that samples, its engine.
+    """
+
+    weights: int
+    learning: int
+    activations: int
+    logits: int
+    held: int
+    evaluation: int
+    program: int
+    tokens: int
+
+    @property
+    def certain(self) -> int:
+        """What no smaller piece of a step saves."""
+        return self.weights + self.learning
+
+    @property
+    def most(self) -> int:
+        passing = max(self.activations + self.logits, self.evaluation)
+        return self.certain + self.held + passing + self.program
+
+    def describe(self, whole: int) -> str:
+        """One sentence. whole: what the machine has."""
+        parts = {
+            "weights": self.weights,
+            "gradients and moments": self.learning,
+            f"activations of {self.tokens:,} tokens at a time": self.activations,
+            "logits": self.logits,
+            "sampling": max(self.held, self.evaluation),
+            "the program": self.program,
+        }
+        said = (f"{name} {_giga(size)}" for name, size in parts.items() if size >= 5_000_000)
+        return f"about {_giga(self.most)} of {_giga(whole)} GB of memory: {', '.join(said)}"
+
+
+def estimate_memory(
+    policy: TokenPolicy,
+    learner: Learner,
+    typical: Trajectories,
+    *,
+    sides: int = 1,
+    networks: int = 1,
+    beside: Sequence[nn.Module] = (),
+    held: Sequence[Sampling] = (),
+    evaluation: Sequence[Sampling] = (),
+) -> Memory:
+    """Of a run about to begin, whose models and data are in memory already.
+
+    typical: a step's rows. sides: of a row, each of which is differentiated (two of a pair).
+    networks: that learn (two with a critic of its own). beside: other models that are held, as a
+    reference or a teacher. held, evaluation: engines for as long as the run, and for an evaluation.
+    """
+    network, device = policy.network, policy.network.unembedding.device
+    sizes = network.config
+    learnt = networks * sum(p.numel() for p in network.parameters() if p.requires_grad)
+    tokens = count_tokens(learner, typical, sides)
+    there = {p.data_ptr(): p for module in (network, *beside) for p in module.parameters()}
+    weights = sum(p.numel() * p.element_size() for p in there.values())
+    on_cpu = device.type == "cpu"
+    peak = count_peak() if on_cpu else 0
+    kept = measure_activations(policy, learner, typical) * networks
+    if checkpoints(network):  # what each block reads, and one block's own at a time
+        kept = kept / sizes.layers + networks * sizes.layers * sizes.width * NUMBER
+    kept *= HOLES if on_cpu and is_adapted(network) else 1.0
+    hidden = 2 * sizes.mlp_width if sizes.gated else sizes.mlp_width
+    chunk = min(policy.chunk, tokens) * len(network.unembedding)
+    return Memory(
+        weights=weights + learnt * (networks - 1) // networks * NUMBER,
+        learning=learnt * NUMBER * (1 + MOMENTS),
+        activations=int(tokens * (kept + PASSING * hidden * NUMBER)),
+        logits=LOGIT_COPIES * chunk * NUMBER,
+        held=sum(each.count_bytes(sizes) for each in held),
+        evaluation=sum(each.count_bytes(sizes) for each in evaluation),
+        program=max(0, peak - weights),
+        tokens=tokens,
+    )
+
+
+def tell_memory(
+    course: Course,
+    config: TrainingConfig,
+    policy: TokenPolicy,
+    typical: Trajectories,
+    *,
+    sides: int = 1,
+    networks: int = 1,
+    beside: Sequence[nn.Module] = (),
+    held: Sequence[Sampling] = (),
+    evaluation: Sequence[Sampling] = (),
+) -> None:
+    """One line, of a large model; another where it may be too much. As for `estimate_memory`.
+
+    Raises UserError for a run that cannot fit.
+    """
+    if count_parameters(policy) < LARGE:
+        return
+    learner = config.learner(policy, "bf16" if config.precision == "bf16" else "fp32")
+    memory = estimate_memory(
+        policy, learner, typical, sides=sides, networks=networks, beside=beside, held=held,
+        evaluation=evaluation,
+    )  # fmt: skip
+    whole = count_memory(policy.network.unembedding.device)
+    course.show.line(f"{course.verb}: {memory.describe(whole)}")
+    doubt = check_fits(memory, whole, list_remedies(config, learner))
+    if doubt is not None:
+        course.show.line(f"{course.verb}: {doubt}")
+
+
+def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
+    """What of the fields takes less memory, the largest first."""
+    fields = type(config).model_fields
+    remedies = []
+    if getattr(config, "adapter", None) is not None:
+        if all(p.requires_grad for p in learner.module.parameters()):
+            remedies.append("adapter=lora")
+        elif getattr(config, "base_weights", "nf4") != "nf4":
+            remedies.append("base_weights=nf4")
+    if learner.micro_batches.rows != 1:
+        remedies.append("rows_per_micro_batch=1")
+    if getattr(config, "gradient_checkpointing", None) is False:
+        remedies.append("gradient_checkpointing=true")
+    remedies += [
+        f"a smaller {name}"
+        for name in ("max_new_tokens", "samples_per_prompt")
+        if name in fields and getattr(config, "data", None) is None
+    ]
+    return remedies or ["the rows, which should be shorter"]
+
+
+def checkpoints(network: nn.Module) -> bool:
+    return bool(getattr(network, "gradient_checkpointing", False))
+
+
+def count_tokens(learner: Learner, typical: Trajectories, sides: int) -> int:
+    """The most tokens that a micro-batch of such rows holds, padding and all sides included."""
+    pieces = [len(piece) * piece.obs.shape[1] for piece in learner.micro_batches.cut(typical)]
+    limit = learner.micro_batches.tokens
+    if limit is None:
+        return sides * max(pieces)
+    # Both sides of a pair count towards the limit, which one row alone may exceed.
+    return max(min(sides * max(pieces), limit), sides * typical.obs.shape[1])
+
+
+def measure_activations(policy: TokenPolicy, learner: Learner, rows: Trajectories) -> float:
+    """Bytes a token that a forward pass keeps until its backward pass, of the first row. Nothing is
+    changed by it, and no random number drawn.
+    """
+    row = rows[:1].trim()
+    row = row.replace(**{
+        name: value[:, :SHORT_ROW] for name, value in row.items()
+        if isinstance(value, Tensor) and value.ndim > 1
+    }).to(learner.device)  # fmt: skip
+    own = {p.untyped_storage().data_ptr() for p in policy.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    modes = [(part, part.training) for part in policy.modules()]
+    policy.eval()  # dropout would draw
+    again, policy.network.gradient_checkpointing = checkpoints(policy.network), False
+    with learner.autocast(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        held = policy.log_prob(row.obs, row.action, row.chosen)
+    del held
+    policy.network.gradient_checkpointing = again
+    for part, mode in modes:
+        part.training = mode
+    return sum(kept.values()) / row.obs.shape[1]
+
+
+def count_peak() -> int:
+    """The most bytes of memory that this process has had, which its heap keeps: of Linux's own
+    count, since that of getrusage begins at its parent's.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:  # no Linux
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    lines = (line.split() for line in status.splitlines())
+    return next((int(line[1]) * 1024 for line in lines if line[:1] == ["VmHWM:"]), 0)
+
+
+def count_memory(device: torch.device) -> int:
+    """Bytes that the device has: of a CPU, as many as this process may take of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for limit in map(Path, _LIMITS):
+        if limit.is_file() and (said := limit.read_text(encoding="ascii").strip()).isdigit():
+            whole = min(whole, int(said))
+    return whole
+
+
+def check_fits(memory: Memory, whole: int, remedies: Sequence[str]) -> str | None:
+    """What to say of a run that may not fit; None for one that does. Raises UserError for one that
+    cannot: its weights and what learns alone are more than the machine has.
+    """
+    what = f"change {', or '.join(remedies)}" if remedies else "take a smaller model"
+    if memory.certain > whole:
+        raise UserError(
+            f"the weights of this run, their gradients and moments take {_giga(memory.certain)} GB "
+            f"and the machine has {_giga(whole)}: {what}."
+        )
+    if memory.most > whole:
+        return f"this may be more memory than the machine has; to take less, {what}."
+    return None
+
+
+def _giga(size: float) -> str:
+    """2,913,000,000 -> 2.9; below one, two digits."""
+    giga = size / 1e9
+    return f"{giga:,.0f}" if giga >= 10 else f"{giga:.1f}" if giga >= 1 else f"{giga:.2f}"

@@ -1,0 +1,100 @@
+"""Micro-batches hold rows of like length: no cut of sorted rows computes less, and what is said of
+the rows comes back in their order.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.micro_batches import MicroBatches, group_by_length
+from fledge.stopwatch import Stopwatch
+from fledge.trajectories import Pairs, Trajectories, from_rows
+from tests.subjects import Gradients, learner, policy_of, seeded, transformer
+
+LENGTHS = (3, 14, 5, 13, 4, 12, 2, 15)  # tokens of a row
+
+
+def rows_of(lengths: tuple[int, ...]) -> Trajectories:
+    rows = [torch.randint(7, 20, (n,), generator=seeded(n)).tolist() for n in lengths]
+    return from_rows(rows, [[i > 0 for i in range(n)] for n in lengths])
+
+
+def price(groups: list[list[list[int]]], cost: int) -> int:
+    """Steps with padding, and `cost` for each group; a row has one length or more."""
+    return sum(cost + len(g) * sum(map(max, zip(*g, strict=True))) for g in groups)
+
+
+@pytest.mark.parametrize("sequences", [1, 2])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_other_cut_of_rows_sorted_by_length_costs_less(sequences: int, seed: int) -> None:
+    """By enumeration of all 2^(B−1) cuts that keep the bound, a single row being always allowed."""
+    lengths, tokens, cost = torch.randint(1, 40, (9, sequences), generator=seeded(seed)), 90, 7
+    ordered = sorted(lengths.tolist(), key=sum, reverse=True)
+    allowed = []
+    for cuts in itertools.product([False, True], repeat=len(ordered) - 1):
+        ends = [i + 1 for i, cut in enumerate(cuts) if cut] + [len(ordered)]
+        groups = [ordered[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+        if all(len(g) == 1 or price([g], 0) <= tokens for g in groups):
+            allowed.append(price(groups, cost))
+    made = group_by_length(lengths, tokens, cost)
+    assert sorted(torch.cat(made).tolist()) == list(range(9))
+    assert price([lengths[g].tolist() for g in made], cost) == min(allowed)
+
+
+def test_a_row_that_is_longer_than_the_bound_stands_alone() -> None:
+    groups = group_by_length(torch.tensor([[5], [100], [5]]), 20, cost=1)
+    assert [g.tolist() for g in groups] == [[1], [0, 2]]
+
+
+@pytest.mark.parametrize("cut", [MicroBatches(rows=3), MicroBatches(tokens=40), MicroBatches()])
+def test_what_is_said_of_rows_comes_back_in_their_order(cut: MicroBatches) -> None:
+    batch = rows_of(LENGTHS)
+
+    def ask(part: Trajectories) -> list[Tensor]:
+        return [part.action * part.chosen, part.obs.double(), part.chosen.sum(1)]
+
+    action, obs, length = cut.map(ask, batch)
+    assert torch.equal(action, batch.action * batch.chosen)
+    assert torch.equal(obs, batch.obs.double())  # the padding is 0 too
+    assert length.tolist() == [n - 1 for n in LENGTHS]
+
+
+def test_rows_of_a_fixed_number_are_sorted_by_length_too() -> None:
+    pieces = list(MicroBatches(rows=4).cut(rows_of(LENGTHS)))
+    assert [piece.chosen.sum(1).tolist() for piece in pieces] == [[14, 13, 12, 11], [4, 3, 2, 1]]
+    assert [piece.chosen.shape[1] for piece in pieces] == [14, 4]
+
+
+def test_a_pair_takes_the_room_of_both_its_answers() -> None:
+    """Of 20 steps two pairs of 5 + 5 fit, and one of 5 + 6 beside one of 5 + 5 does not."""
+    pairs = Pairs(rows_of((6, 6, 6)), rows_of((6, 7, 6)))
+    pieces = list(MicroBatches(tokens=20).cut(pairs))
+    sizes = [(len(p), p.preferred.chosen.shape[1], p.rejected.chosen.shape[1]) for p in pieces]
+    assert sizes == [(1, 5, 6), (2, 5, 5)]
+
+
+def test_a_step_is_the_same_and_its_padding_is_gone() -> None:
+    """Eight rows of 1 to 14 steps, 60 in all: 112 with padding in one piece."""
+    batch, gradients, seen = rows_of(LENGTHS), [], []
+    for tokens in (None, 40):
+        policy, shapes = policy_of(transformer(vocab_size=20)), []
+
+        def watch(_: Any, given: tuple[Tensor, ...], shapes: list[torch.Size] = shapes) -> None:
+            shapes.append(given[0].shape)
+
+        policy.network.register_forward_pre_hook(watch)
+        fit = learner(policy, tokens_per_micro_batch=tokens)
+        taken = Gradients(fit)
+        Supervised(policy, fit, Stopwatch()).update(batch)
+        gradients.append(taken.flat)
+        seen.append(shapes)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+    assert sum(b * t for b, t in seen[0]) == 112
+    assert all(b * t <= 40 for b, t in seen[1])
+    assert sum(b * t for b, t in seen[1]) <= 70
