@@ -43,8 +43,8 @@ def test_every_kind_of_file_gives_the_same_model(cli: Cli, x: np.ndarray, tmp_pa
         models.append(load_file(tmp_path / out / "model/model.safetensors"))
     for other in models[1:]:
         np.testing.assert_allclose(other["mean"], models[0]["mean"], rtol=1e-9)
-    found = sorted(models[0]["mean"].round().tolist())
-    assert found == sorted(TRUE.tolist())
+    means = sorted(models[0]["mean"].round().tolist())
+    assert means == sorted(TRUE.tolist())
 
 
 def test_k_is_chosen_by_bic(cli: Cli, x: np.ndarray, tmp_path: Path) -> None:

@@ -40,11 +40,11 @@ def test_states_of_sequences_of_several_lengths() -> None:
     x, state = walk(200, 0)
     chain = fledge.HiddenMarkovModel(2, covariance_type="diag", random_state=0)
     chain.fit(x, lengths=lengths)
-    found = chain.predict(x, lengths)
-    assert max((found == state).mean(), (found != state).mean()) > 0.99
+    states = chain.predict(x, lengths)
+    assert max((states == state).mean(), (states != state).mean()) > 0.99
     share = chain.predict_proba(x, lengths)
     np.testing.assert_allclose(share.sum(1), 1)
-    assert (share.argmax(1) == found).mean() > 0.99
+    assert (share.argmax(1) == states).mean() > 0.99
     each = chain.score_samples(x, lengths)
     assert each.shape == (4,)
     assert chain.score(x, lengths=lengths) == pytest.approx(each.sum() / 200)
@@ -52,7 +52,7 @@ def test_states_of_sequences_of_several_lengths() -> None:
     assert chain.bic(x, lengths) == pytest.approx(-2 * each.sum() + 11 * np.log(200))
     assert np.all(np.diff(chain.lower_bounds_) >= -1e-10)
     paths = chain.sample_paths(x[:120], 50)
-    assert (paths == found[:120]).mean() > 0.98
+    assert (paths == states[:120]).mean() > 0.98
     drawn, hidden = chain.sample(5_000)
     assert drawn.shape == (5_000, 2)
     assert abs((hidden[1:] == hidden[:-1]).mean() - np.diag(chain.transmat_).mean()) < 0.03
@@ -63,8 +63,8 @@ def test_symbols_are_whole_numbers() -> None:
     random = np.random.default_rng(2)
     x = np.where(random.random(400) < 0.9, state, 2 + state)
     chain = fledge.HiddenMarkovModel(2, emission="symbols", n_symbols=5, n_init=5, random_state=1)
-    found = chain.fit(x).predict(x[:, None])
-    assert max((found == state).mean(), (found != state).mean()) > 0.95
+    states = chain.fit(x).predict(x[:, None])
+    assert max((states == state).mean(), (states != state).mean()) > 0.95
     assert chain.emissionprob_.shape == (2, 5)
     assert np.isfinite(chain.score(np.array([0, 4, 1])))  # 4 was never met
     with pytest.raises(UserError, match="symbol 7 was given, and the model knows 5"):

@@ -60,6 +60,6 @@ def test_a_map_names_its_rows_where_there_is_room() -> None:
     names = [str(i) for i in range(40)]
     many = draw_heat_map(np.eye(40), description="x", rows=names, columns=names)
     assert "<text" not in many
-    found = re.search(r"base64,([^\"]+)", many)
-    assert found is not None
-    assert base64.b64decode(found[1]) == encode_map(np.eye(40))
+    picture = re.search(r"base64,([^\"]+)", many)
+    assert picture is not None
+    assert base64.b64decode(picture[1]) == encode_map(np.eye(40))

@@ -293,5 +293,5 @@ def test_split_and_merge_leaves_a_local_optimum(kind: Kind) -> None:
         assert em.jumps == times
     assert ends[1] > ends[0] + 0.1
     assert em.model is not None
-    found = em.model.mean[em.model.mean.sum(1).argsort()].round()
-    np.testing.assert_allclose(found, places, atol=1)
+    means = em.model.mean[em.model.mean.sum(1).argsort()].round()
+    np.testing.assert_allclose(means, places, atol=1)

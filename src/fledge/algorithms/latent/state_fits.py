@@ -76,11 +76,11 @@ class NormalFit:
 
     def maximise(self, moments: Moments, previous: GaussianMixture | None) -> GaussianMixture:
         """The likeliest normals, with weights that sum to 1 in each state."""
-        found = maximise(
+        moved = maximise(
             moments, self.coordinates, self.kind, self.floor, float(len(self.x)), previous
         )
         count = moments.count.view(self.states, -1)
         even = torch.full_like(count, 1 / self.parts)
         before = even if previous is None else previous.weight.view(self.states, -1)
         weight = share_out(count, before).flatten()
-        return GaussianMixture(found.kind, weight, found.mean, found.covariance)
+        return GaussianMixture(moved.kind, weight, moved.mean, moved.covariance)

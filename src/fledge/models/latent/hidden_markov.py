@@ -78,8 +78,8 @@ class HiddenMarkov:
         """argmax_z p(x, z) of every sequence, and its logarithm."""
         parts = self.emission.log_prob(self.check(x)).split(read_lengths(len(x), lengths))
         start, transition = self.start.numpy(), self.transition.numpy()
-        found = (find_likeliest_path(start, transition, part.numpy()) for part in parts)
-        return [(torch.from_numpy(path), value) for path, value in found]
+        paths = (find_likeliest_path(start, transition, part.numpy()) for part in parts)
+        return [(torch.from_numpy(path), value) for path, value in paths]
 
     def draw_paths(self, x: Tensor, paths: int, generator: torch.Generator) -> Tensor:
         """z ~ p(z | x) of one sequence.  -> [paths, T]"""

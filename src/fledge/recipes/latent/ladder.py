@@ -268,8 +268,8 @@ def draw_table(rungs: list[dict[str, Any]], exact: ExactPosterior, seconds: floa
     for one in rungs:
         table.add_row(*describe(one, exact))
     table.caption = (
-        "distance: ½ ∫ |p̂ − p| of the next point's density; EM's bound is a likelihood, not one on "
-        "log p(x)"
+        "distance: ½ ∫ |p̂ − p| of the next point's density; EM's bound is a likelihood, not one "
+        "on log p(x)"
     )
     table.caption_justify = "left"
     return table
