@@ -68,8 +68,9 @@ class ChildFailed(Exception):
 
 
 def main() -> None:
-    given = options(__doc__)
+    given = options(__doc__, parts="of generate,cold,tune those that are measured; default all")
     quick = given.quick
+    parts = (given.parts or "generate,cold,tune").split(",")
     ratios: dict[str, float] = {}
     figures: Figures = {}
     missing: dict[str, str] = {}
@@ -81,12 +82,14 @@ def main() -> None:
         for kind in ("Q8_0",) if quick else ("F16", "Q8_0"):
             save_gguf(folder / f"{kind}.gguf", loaded.network, loaded.tokenizer, kind)
         loaded.network.requires_grad_(False)
-        figures["ceiling of one row, tokens/s"] = ceilings(loaded)
-        for rows in BATCHES[: 1 if quick else None]:
-            generate(loaded, folder, rows, quick, ratios, figures, missing)
+        if "generate" in parts:
+            figures["ceiling of one row, tokens/s"] = ceilings(loaded)
+            for rows in BATCHES[: 1 if quick else None]:
+                generate(loaded, folder, rows, quick, ratios, figures, missing)
         del loaded
-        cold(folder, quick, ratios, figures, missing)
-        tune(folder, quick, ratios, figures, missing)
+        for part, measure in {"cold": cold, "tune": tune}.items():
+            if part in parts:
+                measure(folder, quick, ratios, figures, missing)
     unmet = [
         {"name": name, "figure": 0.0, "aim": aim, "holds": False, "reason": why(name, missing)}
         for name, aim in AIMS.items()
@@ -323,7 +326,7 @@ def tune(
 def why(name: str, missing: dict[str, str]) -> str:
     """Of an aim without a figure."""
     peer = next((one for one in missing if one in name), None)
-    return "not measured with --quick" if peer is None else f"{peer}: {missing[peer]}"
+    return "not measured with --quick or --parts" if peer is None else f"{peer}: {missing[peer]}"
 
 
 def describe(figures: Figures) -> str:
@@ -338,11 +341,11 @@ def describe(figures: Figures) -> str:
     ]
     starts = [
         (side, *(f"{one[key]:.2f}" for key in ("life_s", "load_s", "first_token_s")))
-        for side, one in figures["cold"].items()
+        for side, one in figures.get("cold", {}).items()
     ]
     tunes = [
         (side, f"{one['tokens_per_s']:,.0f}", f"{one['peak_mb']:,.0f}")
-        for side, one in figures["tune"].items()
+        for side, one in figures.get("tune", {}).items()
     ]
     missing = [f"not here: {reason}" for reason in figures["missing"].values()]
     return "\n\n".join(
