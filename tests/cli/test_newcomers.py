@@ -50,15 +50,6 @@ def test_two_words_the_other_way_round(cli: Cli, tmp_path: Path) -> None:
     assert done.complaint == "there is no verb `show tokenizer`: it is `fledge tokenizer show`."
 
 
-def test_a_sample_without_a_prompt_says_what_it_goes_on_from(
-    cli: Cli, models: Models, tmp_path: Path
-) -> None:
-    done = cli(models.fill("sample {tune} max_new_tokens=2"), folder=tmp_path)
-    assert "(no prompt was given: this goes on from an empty message" in done.stdout
-    done = cli(models.fill("sample {tune} max_new_tokens=2 raw=true"), folder=tmp_path)
-    assert "from the beginning of a text" in done.stdout
-
-
 def test_an_export_says_in_what_it_is_written(cli: Cli, models: Models, tmp_path: Path) -> None:
     done = cli(models.fill("export {tune} out=there"), folder=tmp_path)
     assert "as hf in f32 → there" in done.stdout

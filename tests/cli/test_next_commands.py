@@ -24,6 +24,7 @@ from tests.cli.commands import (
     CONTROL_DQN,
     CONTROL_TABLE,
     DISTILL,
+    FIT,
     PREFER,
     PRETRAIN,
     REWARD,
@@ -150,6 +151,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/align.py": [finished(ALIGN)],
     "recipes/language/distill.py": [finished(DISTILL)],
     "recipes/language/compress.py": [finished(COMPRESS)],
+    "recipes/latent/fit.py": [finished(FIT)],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],
     "recipes/carry_on.py": [lose_the_model_and_checkpoints],
@@ -189,10 +191,14 @@ def test_no_command_with_a_folder_or_file_in_it_is_put_together_elsewhere() -> N
     for file in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.JoinedStr):
-                text = "".join(
-                    str(part.value) if isinstance(part, ast.Constant) else "\0"
-                    for part in node.values
-                ).replace("algorithm=\0", "")
+                text = (
+                    "".join(
+                        str(part.value) if isinstance(part, ast.Constant) else "\0"
+                        for part in node.values
+                    )
+                    .replace("algorithm=\0", "")
+                    .replace("model=\0", "")
+                )
                 assert not proposed.search(text), f"{file}: use write_command for {text!r}"
 
 

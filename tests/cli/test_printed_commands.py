@@ -82,8 +82,10 @@ def wrong(command: str) -> str | None:
         return str(error) if any(FIELD.match(word) for word in words) else None
     if any(".py" in word for word in rest):  # whose settings only the file knows
         return None
-    given = dict(word.split("=", 1) for word in rest if re.fullmatch(r"algorithm=\w+", word))
-    if given.get("algorithm") == "VALUE":
+    given = dict(
+        word.split("=", 1) for word in rest if re.fullmatch(r"(algorithm|model)=\w+", word)
+    )
+    if "VALUE" in given.values():
         given = {}
     if given.get("algorithm") in names_of("pairs"):
         verb = "prefer"  # which `align` is then

@@ -80,6 +80,13 @@ def test_words_of_a_model_are_shown_and_never_obeyed(models: Models) -> None:
     assert written.startswith("a       b ")  # a tab goes on to the next eighth column
 
 
+def test_a_sample_without_a_prompt_says_what_it_goes_on_from(models: Models) -> None:
+    for also, said in ((), "an empty message"), (("raw=true",), "the beginning of a text"):
+        asked = ["sample", f"base={models.folder / 'tune'}", "max_new_tokens=2", *also]
+        written = " ".join(on_a_terminal(asked, models.folder).split())
+        assert f"(no prompt was given: this goes on from {said}" in written
+
+
 @contextmanager
 def our_terminal() -> Iterator[tuple[TextIO, Callable[[], str]]]:
     """A pty in this process: a file that writes on it, and what has been written so far."""

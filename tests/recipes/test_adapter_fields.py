@@ -14,6 +14,7 @@ from fledge.models.language.adapters import is_adapted, list_adapters
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.virtual_tokens import Prefix, Prompt, virtual_of
 from fledge.recipes.language.adapter_fields import AdapterFields
+from fledge.recipes.language.large_defaults import TUNE
 from fledge.text.tokenizer import train_tokenizer
 from tests.subjects import transformer
 
@@ -26,8 +27,12 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "base"
 
 
+class OfTuning(AdapterFields):
+    large = TUNE
+
+
 def load(path: Path, **fields: Any) -> Loaded:
-    loaded, _ = AdapterFields(**fields).load_base(path)
+    loaded, _ = OfTuning(**fields).load_base(path)
     return loaded
 
 

@@ -101,6 +101,7 @@ _TITLES = {
     "QuestionFields": "of an evaluation",
     "ReadingFields": "of rows that are odd",
     "TextFields": "which texts are read",
+    "FreezeFields": "of weights that learn, or not",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
 IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")

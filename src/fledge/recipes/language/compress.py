@@ -121,6 +121,11 @@ def finish(
             "compress: zeros are stored like all numbers, so the file is no smaller for them: they "
             "are for programs that leave them out"
         )
+    if config.method == "structured":
+        again = write_command(
+            "distill", teacher=config.base, student=course.run.folder, data=config.data
+        )
+        lines.append(f"compress: what the rest can learn of what was cut, `{again}` teaches it")
     if fidelity is not None and material is not None:
         for row, figures in zip(rows, fidelity.list_figures(), strict=True):
             row |= figures
@@ -131,7 +136,7 @@ def finish(
         course.run.metrics.write({"step": step, **row})
     course.last = {"step": 1, **rows[1]}
     return course.finish(
-        own, then=list_next(config, course.run.folder), lines=lines,
+        own, then=write_command("chat", base=course.run.folder), lines=lines,
         held_out=None if material is None else {"test": material.rows},
         censuses=() if material is None else material.censuses,
     )  # fmt: skip
@@ -148,11 +153,3 @@ def describe_loss(
         f"test part; KL from the base {kl} nats a token; whatever had followed there, the loss "
         f"would have risen by {most} nats a token at the most"
     )
-
-
-def list_next(config: CompressConfig, folder: Path) -> list[str]:
-    commands = [write_command("chat", base=folder)]
-    if config.method == "structured":  # what the whole one says wins back most
-        again = write_command("distill", teacher=config.base, student=folder, data=config.data)
-        commands.insert(0, again)
-    return commands

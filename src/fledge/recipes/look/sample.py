@@ -137,7 +137,7 @@ def sample(config: SampleConfig, show: Show) -> dict[str, Any]:
     model = load_model(config.base) if config.server else load_sound_model(config.base)
     tokenizer = model.tokenizer
     request = make_request(config, model)
-    if not config.prompt:
+    if not config.prompt and show.console.is_terminal:  # into a pipe goes what was said, alone
         what = "the beginning of a text" if config.raw else "an empty message of the user's"
         show.line(f"(no prompt was given: this goes on from {what}; prompt=… gives one)")
     began = time.perf_counter()
