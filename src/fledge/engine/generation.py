@@ -9,6 +9,7 @@ put side by side, so that a turn is one complex product.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,7 +19,15 @@ from torch import Tensor
 from fledge.engine.four_bits import make_four_bit_product
 from fledge.engine.kv_cache import BLOCK as BLOCK
 from fledge.engine.kv_cache import KVCache, attend, count_reach, round_up
-from fledge.engine.layer_form import Affine, LayerForm, MakeProduct, choose_normalise
+from fledge.engine.layer_form import (
+    Affine,
+    LayerForm,
+    MakeProduct,
+    choose_normalise,
+    normalise,
+)
+from fledge.engine.native import has_native
+from fledge.engine.native_product import NativeProduct
 from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
@@ -31,6 +40,8 @@ Generation = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 # float32, whose small products take half the time of those in bfloat16. Above it is memory (torch
 # 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
 SMALL_LAYER = 12_000_000
+# Numbers of a model from which on its products are native: of smaller ones the calls cost most.
+NATIVE_FROM = 4_000_000
 
 
 def build_turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
@@ -39,7 +50,20 @@ def build_turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
     return torch.complex(cos[:, :half].to(real), sin[:, half:].to(real)).unsqueeze(1)
 
 
-def choose_products(precision: Generation, dtype: torch.dtype) -> tuple[MakeProduct, MakeProduct]:
+def can_be_native(network: Transformer, precision: Generation) -> bool:
+    """Whether the products are native ones: of a model that is large enough to wait for, on a
+    processor that has them.
+    """
+    weight = network.embedding.weight
+    if weight.device.type != "cpu" or weight.dtype == torch.float64:
+        return False
+    large = sum(weight.numel() for weight in network.parameters()) >= NATIVE_FROM
+    return large and has_native("int8" if precision == "int4" else precision)
+
+
+def choose_products(
+    precision: Generation, dtype: torch.dtype, native: bool
+) -> tuple[MakeProduct, MakeProduct]:
     """How the products of the layers, and that of the unembedding, are laid out; dtype: what the
     layers multiply in.
     """
@@ -47,6 +71,9 @@ def choose_products(precision: Generation, dtype: torch.dtype) -> tuple[MakeProd
     def plain(weight: Tensor) -> Product:
         return make_product(weight.to(dtype).contiguous())
 
+    if native:
+        last = partial(NativeProduct, kind="int8" if precision == "int4" else precision)
+        return make_four_bit_product if precision == "int4" else last, last
     if precision in ("fp32", "bf16"):
         return plain, plain
     if precision == "fp16":
@@ -75,17 +102,22 @@ class GenerationTransformer:
         weight = network.embedding.weight
         self.device = weight.device
         self.real = real = torch.promote_types(weight.dtype, torch.float32)
-        half = precision in ("bf16", "int4")
+        half, native = precision in ("bf16", "int4"), can_be_native(network, precision)
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
-        make, make_last = choose_products(precision, self.compute)
-        packed = precision in ("fp32", "bf16") and self.device.type == "cpu"
+        if native and precision != "int4":
+            self.compute = real  # a native product rounds by itself
+        make, make_last = choose_products(precision, self.compute, native)
+        packed = precision in ("fp32", "bf16") and self.device.type == "cpu" and not native
         follows = packed and can_pack(self.compute)
         # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
         # in a file is in the same steps again.
         fold = precision not in ("int8", "int4")
         self.layers = [
-            LayerForm(block, layer, real, self.compute, make, follows=follows, fold=fold)
+            LayerForm(
+                block, layer, real, self.compute, make,
+                follows=follows, native=native and precision != "int4", fold=fold,
+            )  # fmt: skip
             for layer, block in enumerate(network.blocks)
         ]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
@@ -94,6 +126,7 @@ class GenerationTransformer:
         self.unembed = Affine(network.unembedding, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
+        self.norms_inside = native and self.normalise is normalise
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)
 
     def _build_turns(self) -> None:
@@ -162,7 +195,7 @@ class GenerationTransformer:
                 None if whole else self._mask_unseen(lengths[:, None], seen, window)
             )  # [B, 1, S]
         for number, layer in enumerate(self.layers):
-            projected = layer.project(layer.read(h), turns[self.tables[number]], self.real)
+            projected = layer.project(h, turns[self.tables[number]], self.real)
             q, kv = projected.split([c.heads, 2 * c.kv_heads], 1)
             cache.write(number, places, kv)  # first: a token looks at itself too
             # The heads that share keys are the rows of one product with them.
@@ -198,7 +231,7 @@ class GenerationTransformer:
                 unseen = self._mask_unseen(positions.clamp(max=seen - 1), seen, window)
                 masks[window] = unseen[:, None].to(cache.store.dtype)  # [B, 1, T, S]
         for number, layer in enumerate(self.layers):
-            projected = layer.project(layer.read(h), turns[self.tables[number]], self.real)
+            projected = layer.project(h, turns[self.tables[number]], self.real)
             projected = projected.view(b, t, -1, c.head_width)
             q, kv = projected.to(cache.store.dtype).split([c.heads, 2 * c.kv_heads], 2)
             cache.extend(number, slots, kept, kv)
@@ -237,5 +270,8 @@ class GenerationTransformer:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[N, D] -> [N, V], in float32 or better"""
-        x = self.normalise(hidden, self.eps).to(self.last)
-        return cap_logits(self.unembed(x), self.network.logit_cap)
+        if self.norms_inside:
+            logits = self.unembed.after_norm(hidden, self.config.norm_eps)
+        else:
+            logits = self.unembed(self.normalise(hidden, self.eps).to(self.last))
+        return cap_logits(logits, self.network.logit_cap)

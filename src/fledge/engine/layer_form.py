@@ -16,7 +16,7 @@ from fledge.engine.packed import Product
 from fledge.models.language.transformer import ACTIVATIONS
 from fledge.models.language.transformer_config import TransformerConfig
 
-MakeProduct = Callable[[Tensor], Product]
+MakeProduct = Callable[..., Product]  # of a weight
 # h [N, D], ε -> the same
 Normalise = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,15 +71,18 @@ class Affine:
         y = self.product(x if self.gain is None else (x * self.gain).to(x.dtype))
         return y if self.bias is None else y + self.bias
 
+    def after_norm(self, h: Tensor, eps: float) -> Tensor:
+        """Of h / √(mean h² + ε), by a native product."""
+        y = self.product(h, eps, self.gain)
+        return y if self.bias is None else y + self.bias
+
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         y = self.product.add(x, other)
         return y if self.bias is None else y + self.bias
 
 
 class LayerForm:
-    """x is what `read` makes of the hidden states h, in the precision of the products; y is what
-    attention has read.
-    """
+    """h are the hidden states, x is what a product reads of them, y what attention has read."""
 
     @torch.no_grad()
     def __init__(
@@ -91,10 +94,11 @@ class LayerForm:
         make: MakeProduct,
         *,
         follows: bool,
+        native: bool,
         fold: bool,
     ) -> None:
-        """follows: `make` gives products that do what follows them in the same pass. fold: gains go
-        into the weights.
+        """follows: `make` gives products that do what follows them in the same pass. native: it
+        gives native ones. fold: gains go into the weights.
         """
         self.block, self.compute = block, compute
         self.config: TransformerConfig = block.config
@@ -108,6 +112,8 @@ class LayerForm:
         self.normalise = choose_normalise(self.config)
         before = self.config.norm_places != "after"
         self.before = before
+        # A native product norms what it reads.
+        self.norms_inside = native and before and self.normalise is normalise
         # A norm, an adapter's bottleneck, or both.
         self.attention_out_norm, self.mlp_out_norm = (
             None if isinstance(part, nn.Identity) else part
@@ -123,9 +129,13 @@ class LayerForm:
         self.down = affine(block.down.weight, block.down.bias, None)
         # Where nothing else comes between, gate and up have what follows them in their own pass.
         plain = self.config.activation == "silu" and getattr(norm, "bias", None) is None
-        self.two = follows and plain and block.gate_up.bias is None if self.config.gated else False
+        plain = plain and self.config.gated and block.gate_up.bias is None
+        self.two, self.one = follows and plain, native and plain and self.config.mlp_width % 16 == 0
         if not self.config.gated:
             self.up = affine(block.up.weight, block.up.bias, norm)
+        elif self.one:
+            make_gated = partial(make, gated=True)
+            self.gate_up = affine(block.gate_up.weight, None, norm, make=make_gated)
         elif self.two:
             gate, up = block.gate_up.weight.chunk(2)
             self.gate, self.up = affine(gate, None, norm), affine(up, None, norm)
@@ -165,16 +175,22 @@ class LayerForm:
         turned = places[: self.turned].view(2, self.turned // 2).T.flatten()
         return torch.cat([turned, places[self.turned :]])
 
-    def read(self, h: Tensor) -> Tensor:
-        """[N, D] -> [N, D]"""
+    def _read(self, affine: Affine, h: Tensor) -> Tensor:
+        """A layer after the norm that stands before it.  [N, D] -> [N, O]"""
+        if self.norms_inside:
+            return affine.after_norm(h, self.config.norm_eps)
+        return affine(self._normalise(h))
+
+    def _normalise(self, h: Tensor) -> Tensor:
+        """[N, D] -> the same, in the precision of the products"""
         return (self.normalise(h, self.eps) if self.before else h).to(self.compute)
 
-    def project(self, x: Tensor, turn: Tensor | None, real: torch.dtype) -> Tensor:
+    def project(self, h: Tensor, turn: Tensor | None, real: torch.dtype) -> Tensor:
         """Queries, keys and values, turned and scaled.  [N, D], [N, 1, r/2] -> [N, heads + 2
         kv_heads, d]
         """
         c = self.config
-        qkv = self.qkv(x).to(real).view(x.shape[0], -1, c.head_width)
+        qkv = self._read(self.qkv, h).to(real).view(h.shape[0], -1, c.head_width)
         qk = qkv[:, : c.heads + c.kv_heads]
         if self.norms is not None:
             qk.copy_(self._normalise_heads(qk) * self.norms)
@@ -201,14 +217,16 @@ class LayerForm:
         if hasattr(self.block, "mixture"):  # its experts run as they are
             x = self.block.mlp_norm(read.to(self.block.mixture.down.dtype))
             return h + self.block.mlp_out_norm(self.block.mixture(x)).to(h.dtype)
-        x, activate = self.read(read), ACTIVATIONS[c.activation]
+        activate = ACTIVATIONS[c.activation]
         if not c.gated:
-            inner = activate(self.up(x))
+            inner = activate(self._read(self.up, read))
+        elif self.one:
+            inner = self._read(self.gate_up, read)
         elif self.two:
-            gate, up = self.gate.product, self.up.product
+            x, gate, up = self._normalise(read), self.gate.product, self.up.product
             inner = up.multiply(x, gate.silu(x))
         else:
-            gate, up = self.gate_up(x).chunk(2, dim=-1)
+            gate, up = self._read(self.gate_up, read).chunk(2, dim=-1)
             inner = activate(gate).mul_(up)
         return _add(self.down, inner.to(self.compute), h, self.mlp_out_norm)
 

@@ -1,0 +1,100 @@
+"""A matrix product for few rows by the library of `native.py`: weights in 32, 16 or 8 bits, the norm
+before it and what follows in the same pass. x and y are in float32, whatever the weights are in.
+"""
+
+from __future__ import annotations
+
+from ctypes import Structure, addressof, c_int32, c_int64, c_void_p
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fledge.engine.native import KINDS, load_native
+from fledge.engine.packed import Product, round_to_bytes
+
+TILE = 32  # outputs side by side in memory
+# Of a kind: how its weights are stored, and how many inputs one instruction multiplies and adds up.
+_STORED = {
+    "fp32": (torch.float32, 1), "fp16": (torch.float16, 1), "bf16": (torch.bfloat16, 2),
+    "int8": (torch.int8, 4),
+}  # fmt: skip
+
+
+class _Weight(Structure):
+    """`struct Weight` of native.c."""
+
+    _fields_ = (
+        ("kind", c_int32), ("steps", c_int32), ("inputs", c_int64), ("outputs", c_int64),
+        ("packed", c_void_p), ("scale", c_void_p), ("shifts", c_void_p),
+    )  # fmt: skip
+
+
+class NativeProduct(Product):
+    """weight [O, I]. In 8 bits as `QuantisedProduct` has it: a scale a row, x in two parts.
+
+    gated: the weight is a gate's rows and then as many of what it gates, a multiple of 16: y =
+    silu(gate) · up, [N, O / 2].
+    """
+
+    def __init__(self, weight: Tensor, kind: str, gated: bool = False) -> None:
+        self.kind, self.gated = kind, gated
+        outputs, inputs = weight.shape
+        self.outputs = outputs // 2 if gated else outputs
+        dtype, per_step = _STORED[kind]
+        weight = weight.detach().float()
+        if gated:
+            weight = interleave(weight)
+        self.scale: Tensor | None = None
+        self.shifts: Tensor | None = None
+        if kind == "int8":
+            weight, self.scale = round_to_bytes(weight)
+            self.shifts = weight.sum(1, dtype=torch.int32) * 128
+        self.weight = pack_tiles(weight.to(dtype), per_step)
+        held = _Weight(
+            KINDS[kind], self.weight.shape[1], inputs, outputs, self.weight.data_ptr(),
+            None if self.scale is None else self.scale.data_ptr(),
+            None if self.shifts is None else self.shifts.data_ptr(),
+        )  # fmt: skip
+        self._held, self._at = held, addressof(held)
+        self._multiply: Any = load_native().multiply
+        self._threads = torch.get_num_threads()
+
+    def __call__(
+        self,
+        x: Tensor,
+        eps: float = -1.0,
+        gain: Tensor | None = None,
+        other: Tensor | None = None,
+    ) -> Tensor:
+        """norm(x) Wᵀ + other; eps: of the norm x / √(mean x² + ε) · gain, negative for none."""
+        x = x.contiguous()
+        if other is not None:
+            other = other.contiguous()
+        y = x.new_empty(x.shape[0], self.outputs)
+        failed = self._multiply(
+            self._at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
+            self.gated, None if other is None else other.data_ptr(), y.data_ptr(), self._threads,
+        )  # fmt: skip
+        if failed:
+            raise MemoryError(f"no memory for {x.shape[0]} rows of {x.shape[1]} numbers")
+        return y
+
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
+        return self(x, other=other)
+
+
+def interleave(weight: Tensor) -> Tensor:
+    """Sixteen rows of the first half, then the sixteen of the second that belong to them.  [2 M, I]
+    -> the same
+    """
+    return weight.view(2, -1, TILE // 2, weight.shape[1]).transpose(0, 1).flatten(0, 2)
+
+
+def pack_tiles(weight: Tensor, per_step: int) -> Tensor:
+    """[O, I] -> [tiles, steps, 32, numbers of a step], zeros past the last."""
+    outputs, inputs = weight.shape
+    weight = F.pad(weight, (0, -inputs % per_step, 0, -outputs % TILE))
+    tiles = weight.view(-1, TILE, weight.shape[1] // per_step, per_step)
+    return tiles.transpose(1, 2).contiguous()
