@@ -8,7 +8,7 @@ put side by side, so that a turn is one complex product.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from fledge.engine.layer_form import (
     normalise,
 )
 from fledge.engine.native import has_native
+from fledge.engine.native_attention import NativeAttention, can_attend
 from fledge.engine.native_product import NativeProduct
 from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
 from fledge.log_prob import cap_logits
@@ -113,19 +114,18 @@ class GenerationTransformer:
         # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
         # in a file is in the same steps again.
         fold = precision not in ("int8", "int4")
-        self.layers = [
-            LayerForm(
-                block, layer, real, self.compute, make,
-                follows=follows, native=native and precision != "int4", fold=fold,
-            )  # fmt: skip
-            for layer, block in enumerate(network.blocks)
-        ]
+        lay_out = partial(
+            LayerForm, real=real, compute=self.compute, make=make, follows=follows,
+            native=native and precision != "int4", fold=fold,
+        )  # fmt: skip
+        self.layers = [lay_out(block, layer) for layer, block in enumerate(network.blocks)]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
         self.turns: dict[str, Tensor] = {}
         self._build_turns()
         self.unembed = Affine(network.unembedding, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
+        self.attends = native and can_attend(c)
         self.norms_inside = native and self.normalise is normalise
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)
 
@@ -181,11 +181,27 @@ class GenerationTransformer:
 
         held: `lengths`, in the host's memory. Slots in order of length, longest first, cost least.
         """
-        c, b = self.config, tokens.shape[0]
-        group, seen = c.heads // c.kv_heads, max(held) + 1
         h, turns = self._embed(tokens, lengths)
-        # What is the same in every layer is found once: where to write, which blocks to read, and
-        # views of them.
+        attend: Callable[..., Tensor]
+        if self.attends:
+            attend = NativeAttention(self.config, lengths, cache)
+        else:
+            attend = self._prepare_attention(lengths, held, cache)
+        for number, layer in enumerate(self.layers):
+            turn = turns[self.tables[number]]
+            # The native one turns by itself.
+            qkv = layer.project(h, None if self.attends else turn, self.real)
+            h = self._add_rest(layer, h, attend(number, qkv, turn, layer.window))
+        return h
+
+    def _prepare_attention(
+        self, lengths: Tensor, held: Sequence[int], cache: KVCache
+    ) -> Callable[..., Tensor]:
+        """What is the same in every layer is made once: where to write, which blocks to read, and
+        views of them. -> attention, as `NativeAttention` is called
+        """
+        c, b = self.config, len(lengths)
+        group, seen = c.heads // c.kv_heads, max(held) + 1
         places, reach = cache.locate(lengths), count_reach(held, cache.block)
         views = cache.view_blocks(reach, seen)
         biases: dict[int, Tensor | None] = {}
@@ -194,16 +210,16 @@ class GenerationTransformer:
             biases[window] = (
                 None if whole else self._mask_unseen(lengths[:, None], seen, window)
             )  # [B, 1, S]
-        for number, layer in enumerate(self.layers):
-            projected = layer.project(h, turns[self.tables[number]], self.real)
-            q, kv = projected.split([c.heads, 2 * c.kv_heads], 1)
+
+        def attend_layer(number: int, qkv: Tensor, _turn: Tensor | None, window: int) -> Tensor:
+            q, kv = qkv.split([c.heads, 2 * c.kv_heads], 1)
             cache.write(number, places, kv)  # first: a token looks at itself too
             # The heads that share keys are the rows of one product with them.
             q = q.reshape(b * c.kv_heads, group, c.head_width).to(cache.store.dtype)
             blocks = [(k[number], v[number]) for k, v in views]
-            y = attend(q, blocks, biases[layer.window], c.score_cap)
-            h = self._add_rest(layer, h, y.reshape(b, -1))
-        return h
+            return attend(q, blocks, biases[window], c.score_cap).reshape(b, -1)
+
+        return attend_layer
 
     def extend(
         self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: KVCache

@@ -44,6 +44,11 @@ def load_native() -> Any:
     library.multiply.argtypes = [
         c_void_p, c_void_p, c_long, c_float, c_void_p, c_int, c_void_p, c_void_p, c_int,
     ]  # fmt: skip
+    library.pack.argtypes = [
+        c_int, c_int, c_long, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_int,
+    ]  # fmt: skip
+    library.attend.argtypes = [c_void_p]
+    library.pack.restype = library.attend.restype = None
     os.register_at_fork(after_in_child=library.begin_anew)
     return library
 

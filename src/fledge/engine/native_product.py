@@ -1,5 +1,5 @@
-"""A matrix product for few rows by the library of `native.py`: weights in 32, 16 or 8 bits, the norm
-before it and what follows in the same pass. x and y are in float32, whatever the weights are in.
+"""A matrix product by the library of `native.py`: weights in 32, 16 or 8 bits, the norm before it
+and what follows in the same pass. x and y are in float32, whatever the weights are in.
 """
 
 from __future__ import annotations
@@ -8,11 +8,10 @@ from ctypes import Structure, addressof, c_int32, c_int64, c_void_p
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.engine.native import KINDS, load_native
-from fledge.engine.packed import Product, round_to_bytes
+from fledge.engine.packed import Product
 
 TILE = 32  # outputs side by side in memory
 # Of a kind: how its weights are stored, and how many inputs one instruction multiplies and adds up.
@@ -44,22 +43,24 @@ class NativeProduct(Product):
         self.outputs = outputs // 2 if gated else outputs
         dtype, per_step = _STORED[kind]
         weight = weight.detach().float()
-        if gated:
-            weight = interleave(weight)
-        self.scale: Tensor | None = None
-        self.shifts: Tensor | None = None
-        if kind == "int8":
-            weight, self.scale = round_to_bytes(weight)
-            self.shifts = weight.sum(1, dtype=torch.int32) * 128
-        self.weight = pack_tiles(weight.to(dtype), per_step)
+        weight = interleave(weight) if gated else weight.contiguous()
+        tiles, steps = -(-outputs // TILE), -(-inputs // per_step)
+        self.weight = torch.zeros(tiles, steps, TILE, per_step, dtype=dtype)
+        self.scale = torch.empty(outputs) if kind == "int8" else None
+        self.shifts = torch.empty(outputs, dtype=torch.int32) if kind == "int8" else None
+        library: Any = load_native()
+        self._multiply, self._threads = library.multiply, torch.get_num_threads()
+        library.pack(
+            KINDS[kind], steps, outputs, inputs, weight.data_ptr(), self.weight.data_ptr(),
+            None if self.scale is None else self.scale.data_ptr(),
+            None if self.shifts is None else self.shifts.data_ptr(), self._threads,
+        )  # fmt: skip
         held = _Weight(
-            KINDS[kind], self.weight.shape[1], inputs, outputs, self.weight.data_ptr(),
+            KINDS[kind], steps, inputs, outputs, self.weight.data_ptr(),
             None if self.scale is None else self.scale.data_ptr(),
             None if self.shifts is None else self.shifts.data_ptr(),
         )  # fmt: skip
         self._held, self._at = held, addressof(held)
-        self._multiply: Any = load_native().multiply
-        self._threads = torch.get_num_threads()
 
     def __call__(
         self,
@@ -90,11 +91,3 @@ def interleave(weight: Tensor) -> Tensor:
     -> the same
     """
     return weight.view(2, -1, TILE // 2, weight.shape[1]).transpose(0, 1).flatten(0, 2)
-
-
-def pack_tiles(weight: Tensor, per_step: int) -> Tensor:
-    """[O, I] -> [tiles, steps, 32, numbers of a step], zeros past the last."""
-    outputs, inputs = weight.shape
-    weight = F.pad(weight, (0, -inputs % per_step, 0, -outputs % TILE))
-    tiles = weight.view(-1, TILE, weight.shape[1] // per_step, per_step)
-    return tiles.transpose(1, 2).contiguous()

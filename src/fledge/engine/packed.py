@@ -75,8 +75,9 @@ class QuantisedProduct(Product):
     """
 
     def __init__(self, weight: Tensor) -> None:
-        weight, self.scale = round_to_bytes(weight.detach().float())
-        small = weight.to(torch.int8)
+        weight = weight.detach().float()
+        self.scale = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127  # [O]
+        small = (weight / self.scale[:, None]).round().to(torch.int8)
         self.dot_products = weight.device.type == "cpu" and bytes_multiply_exactly()
         self.weight = pack_bytes(small, self.scale) if self.dot_products else small
 
@@ -109,12 +110,6 @@ class HalfProduct(Product):
         if x.dtype != torch.float32:
             x = x.float()
         return fbgemm.linear_dynamic_fp16(x, self.weight)
-
-
-def round_to_bytes(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers from −127 to 127, and the scale of each row.  [O, I] -> [O, I], [O]"""
-    scale = weight.abs().amax(1).clamp(min=torch.finfo(weight.dtype).tiny) / 127
-    return (weight / scale[:, None]).round_(), scale
 
 
 def pack_bytes(small: Tensor, scale: Tensor) -> Any:
