@@ -112,8 +112,8 @@ class GenerationTransformer:
         packed = precision in ("fp32", "bf16") and self.device.type == "cpu" and not native
         follows = packed and can_pack(self.compute)
         # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
-        # in a file is in the same steps again.
-        fold = precision not in ("int8", "int4")
+        # in a file is in the same steps again. A native product has them with the norm.
+        fold = precision not in ("int8", "int4") and not native
         lay_out = partial(
             LayerForm, real=real, compute=self.compute, make=make, follows=follows,
             native=native and precision != "int4", fold=fold,

@@ -388,10 +388,12 @@ int multiply(const struct Weight *weight, const float *x, long rows, float eps, 
     return 0;
 }
 
-/* A weight [outputs, inputs] into tiles, whose memory is zero. 8 bits: the nearest of 127 steps to
+/* A weight [outputs, inputs] into tiles; what is past its last row or column stays as it is in memory.
+ * gated: a tile is sixteen rows of the first half and the sixteen of the second that belong to them.
+ * 8 bits: the nearest of 127 steps to
  * the greatest number of a row, which become scale and shifts. */
 struct Packing {
-    int kind, steps;
+    int kind, steps, gated;
     long outputs, inputs;
     const float *weight;
     char *packed;
@@ -404,8 +406,9 @@ static void pack_tile(const void *argument, long tile) {
     const long n = job->inputs;
     char *out = job->packed + tile * job->steps * TILE * (job->kind == FLOAT16 ? 2 : 4);
     for (long o = tile * TILE; o < (tile + 1) * TILE && o < job->outputs; o++) {
-        const float *row = job->weight + o * n;
-        const long at = o - tile * TILE;
+        const long at = o - tile * TILE, half = TILE / 2;
+        const long up = at < half ? tile * half + at : job->outputs / 2 + tile * half + at - half;
+        const float *row = job->weight + (job->gated ? up : o) * n;
         if (job->kind == FLOAT32)
             for (long i = 0; i < n; i++) ((float *)out)[i * TILE + at] = row[i];
         if (job->kind == FLOAT16)
@@ -436,9 +439,9 @@ static void pack_tile(const void *argument, long tile) {
     }
 }
 
-void pack(int kind, int steps, long outputs, long inputs, const float *weight, char *packed,
+void pack(int kind, int steps, int gated, long outputs, long inputs, const float *weight, char *packed,
           float *scale, int32_t *shifts, int threads) {
-    const struct Packing job = {kind, steps, outputs, inputs, weight, packed, scale, shifts};
+    const struct Packing job = {kind, steps, gated, outputs, inputs, weight, packed, scale, shifts};
     run_pieces(pack_tile, &job, (outputs + TILE - 1) / TILE, threads);
 }
 

@@ -45,7 +45,7 @@ def load_native() -> Any:
         c_void_p, c_void_p, c_long, c_float, c_void_p, c_int, c_void_p, c_void_p, c_int,
     ]  # fmt: skip
     library.pack.argtypes = [
-        c_int, c_int, c_long, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_int,
+        c_int, c_int, c_int, c_long, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_int,
     ]  # fmt: skip
     library.attend.argtypes = [c_void_p]
     library.pack.restype = library.attend.restype = None

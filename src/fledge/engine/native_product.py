@@ -42,16 +42,17 @@ class NativeProduct(Product):
         outputs, inputs = weight.shape
         self.outputs = outputs // 2 if gated else outputs
         dtype, per_step = _STORED[kind]
-        weight = weight.detach().float()
-        weight = interleave(weight) if gated else weight.contiguous()
+        weight = weight.detach().float().contiguous()
         tiles, steps = -(-outputs // TILE), -(-inputs // per_step)
-        self.weight = torch.zeros(tiles, steps, TILE, per_step, dtype=dtype)
+        filled = outputs % TILE == 0 and inputs % per_step == 0
+        make = torch.empty if filled else torch.zeros
+        self.weight = make(tiles, steps, TILE, per_step, dtype=dtype)
         self.scale = torch.empty(outputs) if kind == "int8" else None
         self.shifts = torch.empty(outputs, dtype=torch.int32) if kind == "int8" else None
         library: Any = load_native()
         self._multiply, self._threads = library.multiply, torch.get_num_threads()
         library.pack(
-            KINDS[kind], steps, outputs, inputs, weight.data_ptr(), self.weight.data_ptr(),
+            KINDS[kind], steps, gated, outputs, inputs, weight.data_ptr(), self.weight.data_ptr(),
             None if self.scale is None else self.scale.data_ptr(),
             None if self.shifts is None else self.shifts.data_ptr(), self._threads,
         )  # fmt: skip
@@ -84,10 +85,3 @@ class NativeProduct(Product):
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         return self(x, other=other)
-
-
-def interleave(weight: Tensor) -> Tensor:
-    """Sixteen rows of the first half, then the sixteen of the second that belong to them.  [2 M, I]
-    -> the same
-    """
-    return weight.view(2, -1, TILE // 2, weight.shape[1]).transpose(0, 1).flatten(0, 2)

@@ -86,12 +86,17 @@ def spell(token: bytes) -> str:
 
 def unspell(word: str) -> bytes:
     """The inverse of `spell`. Raises KeyError for a character outside the alphabet."""
-    return bytes(_byte_of()[character] for character in word)
+    try:
+        return word.translate(_latin_of()).encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise KeyError(word[error.start]) from None
 
 
 @lru_cache(maxsize=1)
-def _byte_of() -> dict[str, int]:
-    return {character: byte for byte, character in enumerate(printable_bytes())}
+def _latin_of() -> dict[int, int]:
+    """Of each character the one whose number is its byte; of one outside the alphabet none."""
+    outside = dict.fromkeys(range(256), 0xFFFF)
+    return outside | {ord(character): byte for byte, character in enumerate(printable_bytes())}
 
 
 class WordCounts(Counter[str]):
