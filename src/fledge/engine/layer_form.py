@@ -48,11 +48,10 @@ class Affine:
         norm: Any,
         real: torch.dtype,
         make: MakeProduct,
-        scale: Tensor | None = None,
         fold: bool = True,
     ) -> None:
-        """norm: what stands before it, None for nothing. scale: of each number that comes out.
-        fold: the gain goes into the weight; else it stays beside it.
+        """norm: what stands before it, None for nothing. fold: the gain goes into the weight; else
+        it stays beside it.
         """
         if getattr(norm, "bias", None) is not None:
             bias = weight @ norm.bias + (0 if bias is None else bias)
@@ -61,9 +60,6 @@ class Affine:
             weight = weight * norm.gain()
         elif norm is not None:
             self.gain = norm.gain().detach().to(real)
-        if scale is not None:
-            weight = weight * scale[:, None]
-            bias = None if bias is None else bias * scale
         self.product: Any = make(weight)
         self.bias = None if bias is None else bias.to(real)
 
@@ -153,7 +149,7 @@ class LayerForm:
         self.norms: Tensor | None = None
         rows = torch.arange(len(weight), device=weight.device).view(-1, c.head_width)
         rows = torch.cat([rows[:turned, order], rows[turned:]]).flatten()
-        weight, bias = weight[rows], None if bias is None else bias[rows]
+        weight, bias = weight[rows], None if bias is None else bias.detach()[rows]
         if c.qk_norm:  # a norm comes between: what scales its input is undone by it
             q, k = (
                 norm.gain().view(-1, c.head_width)[:, order]
@@ -161,10 +157,12 @@ class LayerForm:
             )
             both = torch.cat([(q * c.scale).expand(c.heads, -1), k.expand(c.kv_heads, -1)])
             self.norms = both.to(real)  # [heads + kv_heads, d]
-        scale = torch.ones(len(weight), dtype=weight.dtype, device=weight.device)
-        if not c.qk_norm:
-            scale[: c.heads * c.head_width] = c.scale
-        self.qkv = affine(weight, bias, norm, scale=scale)
+        else:  # in place: they are copies
+            queries = slice(c.heads * c.head_width)
+            weight[queries] *= c.scale
+            if bias is not None:
+                bias[queries] *= c.scale
+        self.qkv = affine(weight, bias, norm)
         self.out = affine(attention.out.weight, attention.out.bias, None)
 
     def _order_pairs(self) -> Tensor:

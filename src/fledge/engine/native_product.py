@@ -44,9 +44,7 @@ class NativeProduct(Product):
         dtype, per_step = _STORED[kind]
         weight = weight.detach().float().contiguous()
         tiles, steps = -(-outputs // TILE), -(-inputs // per_step)
-        filled = outputs % TILE == 0 and inputs % per_step == 0
-        make = torch.empty if filled else torch.zeros
-        self.weight = make(tiles, steps, TILE, per_step, dtype=dtype)
+        self.weight = torch.empty(tiles, steps, TILE, per_step, dtype=dtype)
         self.scale = torch.empty(outputs) if kind == "int8" else None
         self.shifts = torch.empty(outputs, dtype=torch.int32) if kind == "int8" else None
         library: Any = load_native()

@@ -4,10 +4,14 @@ tensor is, and a tensor when it is asked for, read through the memory map of its
 
 from __future__ import annotations
 
+import json
+import struct
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -16,6 +20,9 @@ from fledge.hub.family import Family, Part
 from fledge.json_file import open_regular, read_json
 
 _OF_NO_TRUNK = ("lm_head.", "embed_out.", "score.")
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+}  # fmt: skip
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -26,6 +33,7 @@ class Held(NamedTuple):
     shape: tuple[int, ...]
     file: Path
     name: str  # in the file
+    start: int | None = None  # its first byte, where the file holds it as memory would
 
 
 class Index(Part):
@@ -53,6 +61,25 @@ class StoredWeights(Mapping[str, Tensor]):
             return self._open[held.file].get_tensor(held.name)
         except SafetensorError as error:
             raise _damaged(held.file, error) from error
+
+    def copy_to(self, own: Tensor, name: str) -> None:
+        """Into a tensor of the same shape, in its precision. Where the file holds the same bytes
+        they are read in place: through the memory map they would be in memory a second time, and
+        each page of it costs a fault.
+        """
+        held = self.header[name]
+        same = held.start is not None and DTYPES.get(held.dtype) == own.dtype
+        if not same or not own.is_contiguous() or own.device.type != "cpu" or not own.numel():
+            own.copy_(self[name])
+            return
+        content = memoryview(own.detach().view(-1).view(torch.uint8).numpy())
+        with held.file.open("rb", buffering=0) as file:
+            file.seek(held.start or 0)
+            while content:
+                size = file.readinto(content)
+                if not size:
+                    raise UserError(f"{held.file} is cut off: write or download it again.")
+                content = content[size:]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.header)
@@ -157,12 +184,26 @@ def _read_header(path: Path) -> dict[str, Held]:
         with safe_open(path, "pt") as file:
             names = file.keys()  # it is no dict, which would give them itself
             slices = {name: file.get_slice(name) for name in names}
+            starts = _find_starts(path)
             return {
-                name: Held(one.get_dtype(), tuple(one.get_shape()), path, name)
+                name: Held(one.get_dtype(), tuple(one.get_shape()), path, name, starts.get(name))
                 for name, one in slices.items()
             }
     except SafetensorError as error:
         raise _damaged(path, error) from error
+
+
+def _find_starts(path: Path) -> dict[str, int]:
+    """The first byte of each tensor in a file whose header the library has checked: eight bytes
+    with its length, and JSON (https://github.com/huggingface/safetensors, Format).
+    """
+    if sys.byteorder != "little":
+        return {}
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return {name: 8 + length + each["data_offsets"][0] for name, each in header.items()}
 
 
 def _damaged(path: Path, error: SafetensorError) -> UserError:

@@ -13,12 +13,9 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.hub.family import Family, Weight
-from fledge.hub.stored_weights import StoredWeights
+from fledge.hub.stored_weights import DTYPES, StoredWeights
 
 SCORE = "score.weight"  # of a reward model
-_DTYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
-}  # fmt: skip
 
 
 def check_header(
@@ -65,16 +62,16 @@ def _check_tensor(weights: StoredWeights, name: str, shape: tuple[int, ...]) -> 
             f"{name} in {held.file} is {held.shape}, config.json asks for {shape}: they are of two "
             "models."
         )
-    if held.dtype not in _DTYPES:
+    if held.dtype not in DTYPES:
         raise UserError(
             f"{name} in {held.file} is of dtype {held.dtype}: fledge reads weights in "
-            f"{', '.join(_DTYPES)}. Save the model again in one of these."
+            f"{', '.join(DTYPES)}. Save the model again in one of these."
         )
 
 
 def find_dtype(weights: StoredWeights) -> torch.dtype:
     """The narrowest that holds every weight as it is stored."""
-    stored = {_DTYPES[held.dtype] for held in weights.header.values() if held.dtype in _DTYPES}
+    stored = {DTYPES[held.dtype] for held in weights.header.values() if held.dtype in DTYPES}
     return reduce(torch.promote_types, stored)
 
 
@@ -124,7 +121,7 @@ def _copy(own: Tensor, weight: Weight, weights: StoredWeights) -> None:
         return
     pieces = _stack(own).split([shape[0] for _, shape in weight.theirs])
     for (name, _), piece in zip(weight.theirs, pieces, strict=True):
-        piece.copy_(weights[name])
+        weights.copy_to(piece, name)
 
 
 def _stack(tensor: Tensor) -> Tensor:
