@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 
 import torch
@@ -16,6 +17,7 @@ from fledge.hub.family import Family, Weight
 from fledge.hub.stored_weights import DTYPES, StoredWeights
 
 SCORE = "score.weight"  # of a reward model
+READERS = 4  # tensors read side by side
 
 
 def check_header(
@@ -100,19 +102,23 @@ def translate(
         yield from ((name, piece) for (name, _), piece in zip(weight.theirs, pieces, strict=True))
 
 
-@torch.no_grad()
 def fill(network: nn.Module, weights: StoredWeights, family: Family, dtype: torch.dtype) -> None:
-    """Put the weights, which `check_header` has compared with its config, into a network: one
-    tensor at a time, so that they are in memory once. Parameters become of this dtype.
+    """Put the weights, which `check_header` has compared with its config, into a network: a few
+    tensors at a time, so that they are in memory once. Parameters become of this dtype.
     """
     named = {weight.ours: weight for weight in family.weights(network.config)}
+    rooms: list[tuple[Tensor, Weight]] = []
     for name, own in network.state_dict(keep_vars=True).items():
         if isinstance(own, nn.Parameter) and own.dtype != dtype:
             room = torch.empty(own.shape, dtype=dtype)
             parent, _, leaf = name.rpartition(".")
             network.get_submodule(parent).register_parameter(leaf, nn.Parameter(room))
             own = room
-        _copy(own, named[name], weights)
+        rooms.append((own.detach(), named[name]))
+    # Reading and decoding wait for memory, and not for each other.
+    with ThreadPoolExecutor(min(torch.get_num_threads(), READERS)) as pool:
+        for read in [pool.submit(_copy, own, weight, weights) for own, weight in rooms]:
+            read.result()
 
 
 def _copy(own: Tensor, weight: Weight, weights: StoredWeights) -> None:
