@@ -64,14 +64,16 @@ def test_a_product_is_the_matrix_product_with_the_norm_before_it_and_what_follow
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_row_has_nothing_to_do_with_its_neighbours_nor_with_the_threads(kind: str) -> None:
+def test_a_row_has_nothing_to_do_with_its_neighbours_nor_with_the_threads(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs(kind)
     made, x = NativeProduct(numbers(96, 40), kind), numbers(31, 40) * 3
     y = made(x, 1e-5)
     for r in (0, 11, 12, 30):
         assert torch.equal(made(x[r : r + 1], 1e-5)[0], y[r])
-    for threads in (1, 2, 5):
-        made._threads = threads
+    for count in (1, 2, 5):
+        monkeypatch.setattr(torch, "get_num_threads", lambda count=count: count)
         assert torch.equal(made(x, 1e-5), y)
 
 
@@ -157,9 +159,11 @@ def test_slots_of_unequal_length_in_a_narrow_cache(
     assert float(off) < bounds[precision]
 
 
-def test_two_threads_of_python_and_a_child_of_a_fork_get_the_same() -> None:
+def test_two_threads_of_python_and_a_child_of_a_fork_get_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     made, x = NativeProduct(numbers(4096, 64), "fp32"), numbers(24, 64)
-    made._threads = 2
     y, others = made(x), list[bool]()
 
     def again() -> None:

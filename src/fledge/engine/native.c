@@ -374,7 +374,7 @@ int multiply(const struct Weight *weight, const float *x, long rows, float eps, 
     char *room = NULL;
     if (!as_it_is) {
         const size_t bytes = (size_t)rows * parts * job.stride;
-        job.room = room = aligned_alloc(64, (bytes + rows * sizeof(float) + 63) / 64 * 64);
+        job.room = room = aligned_alloc(64, (bytes + rows * sizeof(float)) / 64 * 64 + 64);
         if (room == NULL) return 1;
         memset(room, 0, bytes);
         job.row_steps = (float *)(room + bytes);

@@ -30,6 +30,8 @@ COMPILE_S = 60  # seconds until the compiler is given up; it takes one
 def load_native() -> Any:
     """The library, or None where it cannot be made or run."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not hasattr(os, "register_at_fork"):  # its threads are those of POSIX
+        return None
     try:
         path = _name_library(compiler)
         if not path.is_file():
@@ -37,7 +39,8 @@ def load_native() -> Any:
                 return None
             compile_native(compiler, path)
         library = CDLL(str(path))
-    except (OSError, subprocess.SubprocessError):
+    # RuntimeError: the user has no home.
+    except (OSError, RuntimeError, subprocess.SubprocessError):
         return None
     if not any(library.has_kind(kind) for kind in KINDS.values()):
         return None

@@ -38,7 +38,7 @@ class NativeProduct(Product):
     """
 
     def __init__(self, weight: Tensor, kind: str, gated: bool = False) -> None:
-        self.kind, self.gated = kind, gated
+        self.gated = gated
         outputs, inputs = weight.shape
         self.outputs = outputs // 2 if gated else outputs
         dtype, per_step = _STORED[kind]
@@ -48,11 +48,11 @@ class NativeProduct(Product):
         self.scale = torch.empty(outputs) if kind == "int8" else None
         self.shifts = torch.empty(outputs, dtype=torch.int32) if kind == "int8" else None
         library: Any = load_native()
-        self._multiply, self._threads = library.multiply, torch.get_num_threads()
+        self._multiply = library.multiply
         library.pack(
             KINDS[kind], steps, gated, outputs, inputs, weight.data_ptr(), self.weight.data_ptr(),
             None if self.scale is None else self.scale.data_ptr(),
-            None if self.shifts is None else self.shifts.data_ptr(), self._threads,
+            None if self.shifts is None else self.shifts.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         held = _Weight(
             KINDS[kind], steps, inputs, outputs, self.weight.data_ptr(),
@@ -75,7 +75,8 @@ class NativeProduct(Product):
         y = x.new_empty(x.shape[0], self.outputs)
         failed = self._multiply(
             self._at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
-            self.gated, None if other is None else other.data_ptr(), y.data_ptr(), self._threads,
+            self.gated, None if other is None else other.data_ptr(), y.data_ptr(),
+            torch.get_num_threads(),
         )  # fmt: skip
         if failed:
             raise MemoryError(f"no memory for {x.shape[0]} rows of {x.shape[1]} numbers")

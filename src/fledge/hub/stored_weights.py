@@ -72,7 +72,7 @@ class StoredWeights(Mapping[str, Tensor]):
         if not same or not own.is_contiguous() or own.device.type != "cpu" or not own.numel():
             own.copy_(self[name])
             return
-        content = memoryview(own.detach().view(-1).view(torch.uint8).numpy())
+        content = own.detach().view(-1).view(torch.uint8).numpy().data
         with held.file.open("rb", buffering=0) as file:
             file.seek(held.start or 0)
             while content:
