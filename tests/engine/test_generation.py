@@ -126,10 +126,15 @@ def test_every_block_that_a_slot_holds_or_writes_is_reached(held: list[int], blo
         ("int4", 0.85, 32),
     ],
 )
-def test_what_a_precision_changes_is_bounded(precision: Any, bound: float, width: int) -> None:
-    """Mean of |Δ log π| over 400 positions: bounds of twice what was measured on these networks,
-    whose logits are large.
+@pytest.mark.parametrize("native", [True, False])
+def test_what_a_precision_changes_is_bounded(
+    precision: Any, bound: float, width: int, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mean of |Δ log π| over 400 positions, with the compiled library where there is one, and
+    without it: bounds of twice what was measured on these networks, whose logits are large.
     """
+    if not native:
+        monkeypatch.setattr(generation, "has_native", lambda kind: False)
     network = transformer(context=20, width=width, mlp_width=24 if width == 16 else 64)
     network.requires_grad_(False)
     row = tokens(20, 20)

@@ -125,11 +125,13 @@ def read_two_pieces_and_steps(fast: Any, row: torch.Tensor, slots: int) -> torch
 
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize("small", [0, 10**9])
-def test_a_network_with_native_products_says_what_a_plain_forward_pass_says(
-    kind: dict[str, Any], small: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("there", [True, False])
+def test_a_network_says_with_the_library_and_without_it_what_a_plain_forward_pass_says(
+    kind: dict[str, Any], small: int, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Heads of 16, as the library looks at them; a cache of one block, and one of several."""
-    monkeypatch.setattr(generation, "NATIVE_FROM", 0)
+    if not there:
+        monkeypatch.setattr(generation, "has_native", lambda kind: False)
     monkeypatch.setattr(generation, "SMALL_LAYER", small)
     monkeypatch.setattr(generation, "BLOCK", 4)
     network = transformer(context=20, width=64, mlp_width=32, **kind).requires_grad_(False)
@@ -137,6 +139,7 @@ def test_a_network_with_native_products_says_what_a_plain_forward_pass_says(
         if "norm" in name or name.endswith("bias"):
             weight.copy_(1 + 0.3 * numbers(*weight.shape))
     fast, row = make_form(network), tokens(5, 20)
+    assert isinstance(fast.unembed.product, NativeProduct) == there
     whole = logits_of(copy.deepcopy(network).double(), row)[:, 7:16]
     said = read_two_pieces_and_steps(fast, row, 6)
     torch.testing.assert_close(said.double(), whole, rtol=1e-4, atol=1e-4)
@@ -146,7 +149,6 @@ def test_a_network_with_native_products_says_what_a_plain_forward_pass_says(
 def test_slots_of_unequal_length_in_a_narrow_cache(
     precision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(generation, "NATIVE_FROM", 0)
     monkeypatch.setattr(generation, "SMALL_LAYER", 0)
     network = transformer(context=20, width=64, mlp_width=64).requires_grad_(False)
     fast, row = make_form(network, precision), tokens(3, 20)
@@ -194,7 +196,6 @@ def test_without_a_compiler_the_engine_is_as_it_was(
     load_native.cache_clear()
     try:
         assert load_native() is None
-        monkeypatch.setattr(generation, "NATIVE_FROM", 0)
         fast = make_form(transformer(width=64).requires_grad_(False))
         assert not isinstance(fast.unembed.product, NativeProduct)
     finally:

@@ -41,8 +41,6 @@ Generation = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 # float32, whose small products take half the time of those in bfloat16. Above it is memory (torch
 # 2.13, two Zen 4 cores: 1.2 to 3 times as fast on the right side).
 SMALL_LAYER = 12_000_000
-# Numbers of a model from which on its products are native: of smaller ones the calls cost most.
-NATIVE_FROM = 4_000_000
 
 
 def build_turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
@@ -51,15 +49,11 @@ def build_turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
     return torch.complex(cos[:, :half].to(real), sin[:, half:].to(real)).unsqueeze(1)
 
 
-def can_be_native(network: Transformer, precision: Generation) -> bool:
-    """Whether the products are native ones: of a model that is large enough to wait for, on a
-    processor that has them.
-    """
-    weight = network.embedding.weight
+def can_be_native(weight: Tensor, precision: Generation) -> bool:
+    """Whether the products of a network with such weights are native ones."""
     if weight.device.type != "cpu" or weight.dtype == torch.float64:
         return False
-    large = sum(weight.numel() for weight in network.parameters()) >= NATIVE_FROM
-    return large and has_native("int8" if precision == "int4" else precision)
+    return has_native("int8" if precision == "int4" else precision)
 
 
 def choose_products(
@@ -103,7 +97,7 @@ class GenerationTransformer:
         weight = network.embedding.weight
         self.device = weight.device
         self.real = real = torch.promote_types(weight.dtype, torch.float32)
-        half, native = precision in ("bf16", "int4"), can_be_native(network, precision)
+        half, native = precision in ("bf16", "int4"), can_be_native(weight, precision)
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
         if native and precision != "int4":
