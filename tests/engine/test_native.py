@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -208,7 +209,9 @@ def test_what_was_compiled_is_kept_and_another_source_is_compiled_anew(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     first = native._name_library("/usr/bin/cc")
     assert first.is_relative_to(tmp_path)
-    changed = tmp_path / "native.c"
-    changed.write_bytes(native.SOURCE.read_bytes() + b"\n")
-    monkeypatch.setattr(native, "SOURCE", changed)
+    changed = tmp_path / "csrc"
+    shutil.copytree(native.SOURCES, changed)
+    with (changed / "numbers.h").open("a") as file:
+        file.write("\n")
+    monkeypatch.setattr(native, "SOURCES", changed)
     assert native._name_library("/usr/bin/cc") != first

@@ -1,4 +1,4 @@
-"""The steps of `native.c`, compiled once for the machine at hand where it has a C compiler.
+"""The library of `csrc/`, compiled once for the machine at hand where it has a C compiler.
 
 What was compiled is kept in the cache folder of the user. Without a compiler, or on a processor
 without these instructions, the engine multiplies by torch's own kernels.
@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).with_name("native.c")
+SOURCES = Path(__file__).with_name("csrc")
 FLAGS = (
     "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-shared", "-fPIC",
     "-pthread",
@@ -71,7 +71,8 @@ def _name_library(compiler: str | None) -> Path:
     if information.is_file():
         lines = information.read_text(errors="replace").splitlines()
         flags += [next((line for line in lines if line.startswith("flags")), "")]
-    name = hashlib.sha256(SOURCE.read_bytes() + "\n".join(flags).encode()).hexdigest()[:24]
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
+    name = hashlib.sha256(sources + "\n".join(flags).encode()).hexdigest()[:24]
     cache_home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache_home) / "fledge" / "native" / f"{name}.so"
 
@@ -84,7 +85,7 @@ def compile_native(compiler: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         beside = Path(place) / path.name
         subprocess.run(
-            [compiler, *FLAGS, str(SOURCE), "-o", str(beside), "-lm"],
+            [compiler, *FLAGS, *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(beside), "-lm"],
             check=True, capture_output=True, timeout=COMPILE_S,
         )  # fmt: skip
         beside.replace(path)

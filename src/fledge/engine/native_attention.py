@@ -18,7 +18,7 @@ LANES = 16  # numbers in a register
 
 
 class _Attention(Structure):
-    """`struct Attention` of native.c."""
+    """`struct Attention` of csrc/attention.c."""
 
     _fields_ = (
         ("qkv", c_void_p), ("turn", c_void_p), ("lengths", c_void_p), ("store", c_void_p),

@@ -22,7 +22,7 @@ _STORED = {
 
 
 class _Weight(Structure):
-    """`struct Weight` of native.c."""
+    """`struct Weight` of csrc/products.c."""
 
     _fields_ = (
         ("kind", c_int32), ("steps", c_int32), ("inputs", c_int64), ("outputs", c_int64),

@@ -1,0 +1,60 @@
+/* What products, packing and attention share: kinds of weights, work on several threads, and a few
+ * functions of rows of numbers.
+ */
+#include <float.h>
+#include <immintrin.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLOAT32, FLOAT16, BFLOAT16, INT8 }; /* KINDS in native.py */
+enum { TILE = 32 };                        /* outputs side by side in memory */
+
+typedef void (*Piece)(const void *job, long piece);
+
+/* All pieces, on up to so many threads; on this one alone where another caller has them. */
+void run_pieces(Piece run, const void *job, long pieces, int threads);
+
+#ifdef __AVX512F__
+
+static inline float sum_squares(const float *x, long n) {
+    __m512 sum = _mm512_setzero_ps();
+    long i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 v = _mm512_loadu_ps(x + i);
+        sum = _mm512_fmadd_ps(v, v, sum);
+    }
+    float rest = _mm512_reduce_add_ps(sum);
+    for (; i < n; i++) rest += x[i] * x[i];
+    return rest;
+}
+
+static inline void round_row(const float *x, long n, uint16_t *out) {
+    for (long i = 0; i < n; i++) { /* to the nearest bfloat16, ties to even */
+        uint32_t bits;
+        memcpy(&bits, x + i, 4);
+        const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+        out[i] = (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : (uint16_t)rounded;
+    }
+}
+
+/* e^x, to 2 units in the last place (Cephes' expf, with one polynomial more exact). */
+static inline __m512 exponential(__m512 x) {
+    x = _mm512_max_ps(_mm512_set1_ps(-104), x); /* in this order NaN stays NaN */
+    const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
+    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
+    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);
+    __m512 p = _mm512_set1_ps(1.f / 5040);
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 720));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 120));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 24));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f / 6));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(.5f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f));
+    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.f));
+    return _mm512_scalef_ps(p, n);
+}
+
+#endif

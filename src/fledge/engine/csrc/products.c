@@ -1,0 +1,252 @@
+/* y = x Wᵀ at the speed of the memory, for few rows of x and a weight in 32, 16 or 8 bits that was
+ * laid out for it; with the norm before it and what follows in the same pass.
+ *
+ * A weight lies in tiles of 32 outputs: [tiles, steps, 32, numbers of a step], so that two registers
+ * of 64 bytes (32 in float16) hold one step of all outputs of a tile, and the whole is read once from
+ * its beginning to its end. A step is one number in float32 and float16, two in bfloat16 and four in
+ * 8 bits: what one instruction multiplies and adds up. Twelve rows of x at a time keep their sums in
+ * registers. What lies past the last output or input is zero.
+ */
+#include "numbers.h"
+
+enum { ROWS = 12 };
+
+/* Whether the machine that this was compiled for has the instructions of a kind. */
+int has_kind(int kind) {
+#ifdef __AVX512F__
+    if (kind == FLOAT32 || kind == FLOAT16) return 1;
+#endif
+#ifdef __AVX512BF16__
+    if (kind == BFLOAT16) return 1;
+#endif
+#ifdef __AVX512VNNI__
+    if (kind == INT8) return 1;
+#endif
+    return 0;
+}
+
+#ifdef __AVX512F__
+
+/* One tile, `rows` rows (a constant where this is inlined), all steps. x: rows `stride` bytes apart.
+ * sums: [rows, 32], of four bytes each. */
+#define DEFINE_TILE(NAME, SUM, ZERO, BYTES, LOAD, SPREAD, ADD, STORE)                               \
+    static inline __attribute__((always_inline)) void NAME(                                         \
+        const char *w, const char *x, ptrdiff_t stride, int steps, const int rows, char *sums) {    \
+        SUM low[ROWS], high[ROWS];                                                                  \
+        _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++) low[r] = high[r] = ZERO;            \
+        for (int k = 0; k < steps; k++, w += 2 * BYTES) {                                           \
+            _mm_prefetch(w + 4096, _MM_HINT_T0);                                                    \
+            if (BYTES == 64) _mm_prefetch(w + 4096 + 64, _MM_HINT_T0);                              \
+            const __typeof__(LOAD(w)) one = LOAD(w), other = LOAD(w + BYTES);                       \
+            _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++) {                               \
+                const __typeof__(SPREAD(x)) all = SPREAD(x + r * stride + k * 4);                   \
+                low[r] = ADD(low[r], all, one);                                                     \
+                high[r] = ADD(high[r], all, other);                                                 \
+            }                                                                                       \
+        }                                                                                           \
+        _Pragma("GCC unroll 12") for (int r = 0; r < rows; r++) {                                   \
+            STORE((void *)(sums + r * TILE * 4), low[r]);                                           \
+            STORE((void *)(sums + r * TILE * 4 + 64), high[r]);                                     \
+        }                                                                                           \
+    }
+
+#define CASE(NAME, N) case N: NAME(w, x, stride, steps, N, sums); break;
+#define DEFINE_ROWS(NAME)                                                                           \
+    static void NAME##_rows(const char *w, const char *x, ptrdiff_t stride, int steps, int rows,    \
+                            char *sums) {                                                           \
+        switch (rows) {                                                                             \
+            CASE(NAME, 1) CASE(NAME, 2) CASE(NAME, 3) CASE(NAME, 4) CASE(NAME, 5) CASE(NAME, 6)     \
+            CASE(NAME, 7) CASE(NAME, 8) CASE(NAME, 9) CASE(NAME, 10) CASE(NAME, 11) CASE(NAME, 12)  \
+        }                                                                                           \
+    }
+
+#define SPREAD_FLOAT(p) _mm512_set1_ps(*(const float *)(p))
+#define SPREAD_WORD(p) _mm512_set1_epi32(*(const int32_t *)(p))
+#define LOAD_HALF(p) _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(p)))
+#define ADD_FLOAT(s, x, w) _mm512_fmadd_ps(x, w, s)
+
+DEFINE_TILE(tile_float32, __m512, _mm512_setzero_ps(), 64, _mm512_loadu_ps, SPREAD_FLOAT, ADD_FLOAT,
+            _mm512_storeu_ps)
+DEFINE_ROWS(tile_float32)
+DEFINE_TILE(tile_float16, __m512, _mm512_setzero_ps(), 32, LOAD_HALF, SPREAD_FLOAT, ADD_FLOAT,
+            _mm512_storeu_ps)
+DEFINE_ROWS(tile_float16)
+#ifdef __AVX512BF16__
+#define ADD_PAIR(s, x, w) _mm512_dpbf16_ps(s, (__m512bh)(x), (__m512bh)(w))
+DEFINE_TILE(tile_bfloat16, __m512, _mm512_setzero_ps(), 64, _mm512_loadu_si512, SPREAD_WORD,
+            ADD_PAIR, _mm512_storeu_ps)
+DEFINE_ROWS(tile_bfloat16)
+#endif
+#ifdef __AVX512VNNI__
+DEFINE_TILE(tile_int8, __m512i, _mm512_setzero_si512(), 64, _mm512_loadu_si512, SPREAD_WORD,
+            _mm512_dpbusd_epi32, _mm512_storeu_si512)
+DEFINE_ROWS(tile_int8)
+#endif
+
+static void multiply_tile(int kind, const char *w, const char *x, ptrdiff_t stride, int steps,
+                          int rows, char *sums) {
+    if (kind == FLOAT32) tile_float32_rows(w, x, stride, steps, rows, sums);
+    if (kind == FLOAT16) tile_float16_rows(w, x, stride, steps, rows, sums);
+#ifdef __AVX512BF16__
+    if (kind == BFLOAT16) tile_bfloat16_rows(w, x, stride, steps, rows, sums);
+#endif
+#ifdef __AVX512VNNI__
+    if (kind == INT8) tile_int8_rows(w, x, stride, steps, rows, sums);
+#endif
+}
+
+/* What lies ready of a weight. */
+struct Weight {
+    int32_t kind, steps;
+    int64_t inputs, outputs;
+    const char *packed;
+    const float *scale;    /* [outputs], of 8 bits */
+    const int32_t *shifts; /* [outputs], of 8 bits: 128 times the sum of a row of W */
+};
+
+/* One product. */
+struct Job {
+    const struct Weight *weight;
+    const float *x, *gain, *other;
+    float *y;
+    long rows;
+    float eps;           /* of the norm before it; negative: there is none */
+    int gated;           /* low and high half of a tile are gate and up: y = silu(gate) · up */
+    char *room;          /* rows of x as they are multiplied, `stride` bytes each */
+    ptrdiff_t stride;
+    float *row_steps;    /* [rows], of 8 bits */
+    long tiles_a_piece, rows_a_piece;
+};
+
+/* A row of x in steps of its greatest number / 127: the nearest step, and 254ths of a step that are
+ * left, as a row after it. Both are moved up by 128: the instruction multiplies unsigned numbers of x
+ * with signed ones of W. -> the step, NaN where a number is none */
+static float split_row(const float *x, long n, uint8_t *nearest, uint8_t *rest) {
+    float most = FLT_MIN;
+    for (long i = 0; i < n; i++) {
+        const float size = fabsf(x[i]);
+        most = size > most ? size : most;
+    }
+    const float sum = sum_squares(x, n), step = most / 127, inverse = 127 / most;
+    const __m512i up = _mm512_set1_epi32(128);
+    for (long i = 0; i < n; i += 16) {
+        const __mmask16 some = n - i < 16 ? (__mmask16)((1 << (n - i)) - 1) : 0xffff;
+        const __m512 exact =
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(some, x + i), _mm512_set1_ps(inverse));
+        const __m512i whole = _mm512_cvtps_epi32(exact); /* to the nearest, ties to even */
+        const __m512 left = _mm512_sub_ps(exact, _mm512_cvtepi32_ps(whole));
+        const __m512i parts = _mm512_cvtps_epi32(_mm512_mul_ps(left, _mm512_set1_ps(254)));
+        _mm512_mask_cvtusepi32_storeu_epi8(nearest + i, some, _mm512_add_epi32(whole, up));
+        _mm512_mask_cvtusepi32_storeu_epi8(rest + i, some, _mm512_add_epi32(parts, up));
+    }
+    return sum - sum == 0 ? step : sum - sum;
+}
+
+/* Some rows of x as they are multiplied. */
+static void prepare_rows(const void *argument, long piece) {
+    const struct Job *job = argument;
+    const struct Weight *weight = job->weight;
+    const long n = weight->inputs, end = (piece + 1) * job->rows_a_piece;
+    float normed[n];
+    for (long r = piece * job->rows_a_piece; r < end && r < job->rows; r++) {
+        const float *x = job->x + r * n;
+        if (job->eps >= 0 || job->gain != NULL) {
+            const float size =
+                job->eps >= 0 ? 1 / sqrtf(sum_squares(x, n) / (float)n + job->eps) : 1;
+            if (job->gain != NULL)
+                for (long i = 0; i < n; i++) normed[i] = x[i] * size * job->gain[i];
+            else
+                for (long i = 0; i < n; i++) normed[i] = x[i] * size;
+            x = normed;
+        }
+        char *line = job->room + r * job->stride * (weight->kind == INT8 ? 2 : 1);
+        if (weight->kind == BFLOAT16) round_row(x, n, (uint16_t *)line);
+        else if (weight->kind == INT8)
+            job->row_steps[r] = split_row(x, n, (uint8_t *)line, (uint8_t *)line + job->stride);
+        else memcpy(line, x, n * sizeof(float));
+    }
+}
+
+/* Whole numbers summed up, of both parts of a row of x -> the sums of x Wᵀ. */
+static void put_together(const struct Weight *weight, long begin, long width, float step,
+                         const int32_t *high, const int32_t *low, float *sums) {
+    for (long o = 0; o < width; o++) {
+        const int32_t shift = weight->shifts[begin + o];
+        const float both = (float)(high[o] - shift) + (float)(low[o] - shift) * (1.f / 254);
+        sums[o] = both * (step * weight->scale[begin + o]);
+    }
+}
+
+static void finish_row(const struct Job *job, long r, long begin, long width, const float *sums) {
+    const long outputs = job->weight->outputs;
+    if (job->gated) {
+        const __m512 gate = _mm512_load_ps(sums), up = _mm512_load_ps(sums + 16);
+        const __m512 below = _mm512_add_ps(
+            _mm512_set1_ps(1), exponential(_mm512_sub_ps(_mm512_setzero_ps(), gate)));
+        float *out = job->y + r * (outputs / 2) + begin / 2;
+        _mm512_storeu_ps(out, _mm512_div_ps(_mm512_mul_ps(gate, up), below));
+        return;
+    }
+    float *out = job->y + r * outputs + begin;
+    if (job->other == NULL) {
+        memcpy(out, sums, width * sizeof(float));
+        return;
+    }
+    const float *other = job->other + r * outputs + begin;
+    for (long o = 0; o < width; o++) out[o] = other[o] + sums[o];
+}
+
+/* Some tiles, all rows. */
+static void multiply_tiles(const void *argument, long piece) {
+    const struct Job *job = argument;
+    const struct Weight *weight = job->weight;
+    const int kind = weight->kind, parts = kind == INT8 ? 2 : 1;
+    const size_t bytes = (size_t)weight->steps * TILE * (kind == FLOAT16 ? 2 : 4);
+    const long lines = job->rows * parts, outputs = weight->outputs;
+    _Alignas(64) float sums[ROWS][TILE];
+    for (long tile = piece * job->tiles_a_piece; tile < (piece + 1) * job->tiles_a_piece; tile++) {
+        const long begin = tile * TILE, width = outputs - begin < TILE ? outputs - begin : TILE;
+        if (width <= 0) break;
+        for (long line = 0; line < lines; line += ROWS) {
+            const int now = lines - line < ROWS ? (int)(lines - line) : ROWS;
+            multiply_tile(kind, weight->packed + tile * bytes, job->room + line * job->stride,
+                          job->stride, weight->steps, now, (char *)sums);
+            for (int i = 0; i < now; i += parts) {
+                const long r = (line + i) / parts;
+                if (kind == INT8)
+                    put_together(weight, begin, width, job->row_steps[r], (int32_t *)sums[i],
+                                 (int32_t *)sums[i + 1], sums[i]);
+                finish_row(job, r, begin, width, sums[i]);
+            }
+        }
+    }
+}
+
+/* y [rows, outputs] = norm(x) Wᵀ, + other where that is given; or gated, [rows, outputs / 2].
+ * -> 0, or 1 where there is no memory */
+int multiply(const struct Weight *weight, const float *x, long rows, float eps, const float *gain,
+             int gated, const float *other, float *y, int threads) {
+    const int kind = weight->kind, parts = kind == INT8 ? 2 : 1;
+    const int as_it_is = (kind == FLOAT32 || kind == FLOAT16) && eps < 0 && gain == NULL;
+    struct Job job = {
+        .weight = weight, .x = x, .gain = gain, .other = other, .y = y, .rows = rows, .eps = eps,
+        .gated = gated, .room = (char *)x, .stride = weight->steps * 4,
+    };
+    char *room = NULL;
+    if (!as_it_is) {
+        const size_t bytes = (size_t)rows * parts * job.stride;
+        job.room = room = aligned_alloc(64, (bytes + rows * sizeof(float)) / 64 * 64 + 64);
+        if (room == NULL) return 1;
+        memset(room, 0, bytes);
+        job.row_steps = (float *)(room + bytes);
+        job.rows_a_piece = 8;
+        run_pieces(prepare_rows, &job, (rows + 7) / 8, threads);
+    }
+    const long tiles = (weight->outputs + TILE - 1) / TILE;
+    job.tiles_a_piece = tiles / (threads * 8) + 1;
+    run_pieces(multiply_tiles, &job, (tiles + job.tiles_a_piece - 1) / job.tiles_a_piece, threads);
+    free(room);
+    return 0;
+}
+
+#endif
