@@ -57,7 +57,7 @@ def dpo(data: Path, work: Path, seed: int, steps: int | None) -> Row:
     )
     return fledge(
         "prefer", base=find_model(), data=file, algorithm="dpo", bad_rows="skip", seed=seed,
-        steps=steps or 120, pairs_per_step=8, learning_rate=3e-4, warmup_steps=10,
+        steps=steps or 60, pairs_per_step=8, learning_rate=3e-4, warmup_steps=10,
         out=work / f"dpo{seed}",
     )  # fmt: skip
 
