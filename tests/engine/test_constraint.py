@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from fledge.engine.automaton import MAX_STATES
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from fledge.engine.automaton import MAX_STATES
 from fledge.engine.constraint import Constraint, choice, regex
 from fledge.errors import UserError
 
