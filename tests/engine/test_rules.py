@@ -26,6 +26,7 @@ from tests.subjects import TableNetwork, come_as_often_as, policy_of, transforme
 SYMBOLS, LENGTH, STOP = 5, 6, frozenset({0})
 SPELT = [b"", b"a", b"b", b"ab", b"ba"]
 TOKENS = Vocabulary(SPELT)
+SPOKEN = Vocabulary([b"c", *SPELT[1:]])
 # longer than 6 tokens say
 TEXTS = ["".join(text) for n in range(14) for text in product("ab", repeat=n)]
 Word = tuple[int, ...]
@@ -44,9 +45,7 @@ ASKED: dict[str, Request] = {
     ),
     "choice": Request([1], LENGTH, stop=STOP, constraint=choice(WORDS, TOKENS, STOP)),
     "regex": Request([1], LENGTH, stop=STOP, constraint=regex(PATTERN, TOKENS, STOP)),
-    "complete": Request(
-        [1], LENGTH, constraint=regex(SAID_ALONE, Vocabulary([b"c", *SPELT[1:]]), ())
-    ),
+    "complete": Request([1], LENGTH, constraint=regex(SAID_ALONE, SPOKEN, ())),
     "stop strings": Request([1], LENGTH, stop=STOP, stop_strings=("bb", "aba")),
     "mixture": Request(
         [1],

@@ -6,6 +6,7 @@ idea).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ OPTIONS = '%llguidance {"no_forcing": true}'
 # White space of JSON at each place that may have some: without a bound a model that is unsure goes
 # on with it until its room is used up.
 WHITE_SPACE = r"[ \t\n\r]{1,32}"
+
+EVERY_CHARACTER = [(0, sys.maxunicode)]
 
 
 def regex(pattern: str, vocabulary: Vocabulary, stop: Collection[int]) -> Constraint:
@@ -122,11 +125,11 @@ def write_json(schema: Mapping[str, Any] | bool) -> str:
 
 
 def _write_regular(body: str, vocabulary: Vocabulary) -> str:
-    """Texts that match, and that can be said: a vocabulary of characters leads into no dead end."""
+    """Texts that match, and of these those that can be said: none leads into a dead end."""
     alphabet = vocabulary.alphabet
-    if alphabet is None:
+    if alphabet in (None, EVERY_CHARACTER):
         return f"start: /{body or '(?:)'}/"
-    letters = write_class((ord(one), ord(one)) for one in sorted(alphabet))
+    letters = write_class(alphabet)
     return f"start: TEXT\nTEXT: /{body or '(?:)'}/ & /{letters}*/"
 
 
@@ -142,9 +145,9 @@ def _silence(vocabulary: Vocabulary, stop: Collection[int]) -> Vocabulary:
 class Constraint:
     """Compiled once for a vocabulary, shared by rows, each of which has a `Matcher` of its own.
 
-    Where tokens say every byte, or every character of theirs alone, a row that keeps to `allowed`
-    comes into no dead end, as long as the constraint is regular or the tokens say every byte. In
-    other vocabularies it may, and then ends with an error that says so.
+    A row that keeps to `allowed` comes into no dead end where the tokens say every byte, as those
+    of most models do; where they say every byte, or every character, of theirs alone, in none of a
+    pattern or a choice. Else it may, and then ends with an error that says so.
     """
 
     def __init__(
@@ -191,39 +194,55 @@ class Matcher:
 
     def __init__(self, constraint: Constraint, state: LLMatcher) -> None:
         self.constraint, self._state = constraint, state
+        self._taken = 0
+        self._strayed: int | None = None  # how many tokens had been taken when one was not allowed
         self.failed: UserError | None = None
         """Why it can be followed no further, where following it took too much."""
 
     def copy(self) -> Matcher:
         """One that goes its own way from here."""
         twin = Matcher(self.constraint, self._state.deep_copy())
-        twin.failed = self.failed
+        twin._taken, twin._strayed, twin.failed = self._taken, self._strayed, self.failed
         return twin
 
     def take(self, token: int) -> None:
         """The token said; after one that was not allowed nothing is. A stop token says nothing."""
         if token in self.constraint.stop:
             return
-        allowed = self._state.validate_tokens([token]) == 1
-        if not self._state.consume_token(token) and allowed:
+        self._taken += 1
+        if self._strayed is None and not self._state.validate_tokens([token]):
+            self._strayed = self._taken
+        if self._strayed is None and not self._state.consume_token(token):
             self._fail()
 
     def rewind(self, tokens: int) -> None:
         """The last tokens were not said after all, none of them a stop token."""
-        self._state.rollback(tokens)
+        self._taken -= tokens
+        strayed = self._strayed
+        if strayed is not None:
+            tokens -= self._taken + tokens - strayed + 1  # of these llguidance knows nothing
+            self._strayed = strayed if strayed <= self._taken else None
+        if tokens > 0:
+            self._state.rollback(tokens)
 
     def accepts(self) -> bool:
         """Whether the text said so far is complete."""
-        return not self._state.is_error() and self._state.is_accepting()
+        return self.is_alive() and self._state.is_accepting()
+
+    def is_alive(self) -> bool:
+        """Whether all that was said was allowed, and could be followed."""
+        return self._strayed is None and not self._state.is_error()
 
     def pack_allowed(self) -> np.ndarray:
         """The tokens after which the text can still be completed, and the stop tokens if it is
         complete, as bits, the lowest first.  [⌈(V + 1) / 32⌉ · 4] uint8
         """
         stop, end = self.constraint.stop, len(self.constraint.vocabulary)
+        if not self.is_alive():
+            return np.zeros(4 * (end // 32 + 1), dtype=np.uint8)
         bits = np.frombuffer(self._state.compute_bitmask(), dtype=np.uint8).copy()
         if self._state.is_error():
-            if self._state.stop_reason() != "NoExtensionBias":
+            if "NoExtension" not in self._state.get_error():  # which is no fault: a dead end
                 self._fail()
             bits[:] = 0
         complete = self.accepts()

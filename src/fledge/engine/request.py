@@ -161,8 +161,8 @@ class Request:
         # A network may have more, to fill up its matrix: they are never said.
         if constraint.vocabulary.sayable > vocab_size:
             raise UserError(
-                f"the constraint was made for {len(constraint.vocabulary)} tokens and the model has "
-                f"{vocab_size}: make it with the model's own vocabulary."
+                f"the constraint was made for {len(constraint.vocabulary)} tokens and the model "
+                f"has {vocab_size}: make it with the model's own vocabulary."
             )
         if constraint.stop != self.stop:
             raise UserError(

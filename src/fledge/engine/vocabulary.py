@@ -4,7 +4,8 @@ over it share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -66,21 +67,21 @@ class Vocabulary:
         return frozenset(self.tokens) - {b""}
 
     @cached_property
-    def alphabet(self) -> frozenset[str] | None:
-        """The characters that all texts can be made of, character by character; None where tokens
-        say every byte, so that every text can be, or where some token has a character that cannot
-        be said alone.
+    def alphabet(self) -> list[tuple[int, int]] | None:
+        """The code points that every text made of them can be said in, as ranges with both ends:
+        those of which each byte is a token, or that are tokens themselves. None where tokens have
+        bytes that cannot be said alone: then no such set is enough.
         """
-        if all(bytes((byte,)) in self.said for byte in range(256)):
+        alone = {said[0] for said in self.said if len(said) == 1}
+        if set(b"".join(self.said)) <= alone:
+            return _list_characters(alone)
+        try:
+            characters = {one for said in self.said for one in said.decode()}
+        except UnicodeDecodeError:
             return None
-        characters: set[str] = set()
-        for said in self.said:
-            try:
-                characters.update(said.decode())
-            except UnicodeDecodeError:
-                return None
-        alone = {one for one in characters if one.encode() in self.said}
-        return frozenset(alone) if alone == characters else None
+        if not all(one.encode() in self.said for one in characters):
+            return None
+        return _merge((ord(one), ord(one)) for one in sorted(characters))
 
     def count_least(self, text: bytes, *, whole: bool) -> int | None:
         """How many tokens the shortest way to say a text takes; None where it cannot be said.
@@ -104,6 +105,33 @@ class Vocabulary:
     @cached_property
     def _longest(self) -> int:
         return max(map(len, self.said), default=0)
+
+
+def _list_characters(alone: set[int]) -> list[tuple[int, int]]:
+    """Ranges of the code points whose UTF-8 has these bytes only."""
+    if len(alone) == 256:
+        return [(0, sys.maxunicode)]
+    rest = [byte & 63 for byte in sorted(alone) if 0x80 <= byte < 0xC0]
+    reached = [(byte, 0) for byte in sorted(alone) if byte < 0x80]
+    for first, last, tail in ((0xC2, 0xDF, 1), (0xE0, 0xEF, 2), (0xF0, 0xF4, 3)):
+        heads = [byte & (63 >> tail) for byte in sorted(alone) if first <= byte <= last]
+        for _ in range(tail - 1):
+            heads = [head << 6 | more for head in heads for more in rest]
+        reached += [(head << 6 | more, tail) for head in heads for more in rest]
+    least = (0, 0x80, 0x800, 0x10000)  # of so many bytes behind the first: no overlong forms
+    points = sorted({point for point, tail in reached if least[tail] <= point <= sys.maxunicode})
+    return _merge((point, point) for point in points)
+
+
+def _merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbours as one; in order."""
+    merged: list[tuple[int, int]] = []
+    for low, high in ranges:
+        if merged and low <= merged[-1][1] + 1:
+            merged[-1] = merged[-1][0], max(high, merged[-1][1])
+        else:
+            merged.append((low, high))
+    return merged
 
 
 class _Tokens:
