@@ -81,12 +81,13 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
-        tell_start(config, served, opened.getsockname()[1], show)
+        port = opened.getsockname()[1]
         whole = run_app(
             build_app(served, options),
             options,
             opened,
-            lambda: show.line("serve: finishing what streams; once more ends at once."),
+            listening=lambda: tell_start(config, served, port, show),
+            stopping=lambda: show.line("serve: finishing what streams; once more ends at once."),
         )
     finally:
         opened.close()
