@@ -94,8 +94,9 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     if not whole:
         for one in served.models.values():
             one.loop.abandon()
-    show.line("serve: ended." if whole else "serve: ended at once.")
-    return {"models": list(served.models), "finished": whole}
+        raise KeyboardInterrupt
+    show.line("serve: ended.")
+    return {"models": list(served.models)}
 
 
 def make_options(config: ServeConfig) -> Options:
