@@ -289,6 +289,8 @@ def _explain_refusal(what: str, message: str) -> UserError:
 
 def _shorten_message(message: str) -> str:
     """What is wrong, without the listing beneath it."""
-    first = message.strip().split("\n", 1)[0].split(": ", 1)
+    lines = message.strip().split("\n")
+    told = next((line for line in lines if line.startswith("error: ")), "")
+    first = (lines[0] + " " + told.removeprefix("error: ")).strip().split(": ", 1)
     said = first[1] if len(first) == 2 and first[0].startswith("at ") else ": ".join(first)
     return said if len(said) <= 200 else said[:200] + "…"
