@@ -115,7 +115,7 @@ def say(constraint: Constraint, tokenizer: Tokenizer, seed: int, most: int = 400
 @pytest.mark.parametrize(
     "body",
     [
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": PERSON}}},
         {"text": {"format": {"type": "json_schema", "name": "p", "schema": PERSON}}},
         {"guided_json": PERSON},
         {"guided_json": json.dumps(PERSON)},
