@@ -334,6 +334,15 @@ def test_what_cannot_be_met_is_one_clear_sentence(body: dict[str, Any], sentence
     assert len(said) < 400
 
 
+def test_stop_tokens_are_no_text() -> None:
+    """Each set of others would have a vocabulary of its own, which a client could ask for."""
+    letter = OURS.encode("a")[0]
+    with pytest.raises(UserError, match="a token of text"):
+        build_constraint({"guided_regex": "b"}, OURS, OURS.ends | {letter})
+    assert build_constraint({}, OURS, OURS.ends | {letter}) is None
+    assert build_constraint({"guided_regex": "b"}, OURS, OURS.ends | {0}) is not None
+
+
 def test_deep_schemas_are_refused_without_a_crash() -> None:
     schema: dict[str, Any] = {"type": "object"}
     for _ in range(3000):

@@ -125,7 +125,7 @@ def test_a_signal_lets_what_streams_finish(folder: Path) -> None:
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{server.url}/health")
         assert any("finishing what streams" in line for line in server.lines)
-        assert not any("Traceback" in line for line in server.lines)
+        assert not any("Traceback" in line for line in server.lines), "\n".join(server.lines)
 
 
 def test_a_second_signal_ends_at_once(folder: Path) -> None:
@@ -138,4 +138,4 @@ def test_a_second_signal_ends_at_once(folder: Path) -> None:
         began = time.monotonic()
         assert server.stop(signal.SIGINT) == 130
         assert time.monotonic() - began < 10
-        assert not any("Traceback" in line for line in server.lines)
+        assert not any("Traceback" in line for line in server.lines), "\n".join(server.lines)

@@ -140,7 +140,8 @@ class HttpServer(uvicorn.Server):
 
 def is_news(record: logging.LogRecord) -> bool:
     """Not that a second signal has cut what streamed: whoever sent it knows."""
-    return record.exc_info is None or record.exc_info[0] is not asyncio.CancelledError
+    kind = None if record.exc_info is None else record.exc_info[0]
+    return kind is not asyncio.CancelledError and "CancelledError" not in record.getMessage()
 
 
 def open_socket(host: str, port: int) -> socket.socket:
