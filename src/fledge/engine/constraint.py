@@ -25,6 +25,7 @@ from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 
 MOST_CHARACTERS = 200_000  # of a grammar: compiling takes quadratic time, half a second of so many
+MOST_COUNTED = 20_000  # bytes of which the fewest tokens are counted: a tenth of a second
 # Of one step some 20 ms, in the worst case; of what the making computes 20 ms, and its automaton
 # may take 100 MB.
 # A schema with 2,000 optional properties has some 8,000 items in a row.
@@ -60,20 +61,27 @@ def choice(options: Sequence[str], vocabulary: Vocabulary, stop: Collection[int]
     """The whole text said is one of the options; one that the vocabulary cannot say is never
     chosen.
 
-    Raises UserError for an empty list, or if the vocabulary can say none of them.
+    Of lists beyond 20,000 bytes that holds for the shortest; another may begin, and come to a dead
+    end. Raises UserError for an empty list, or if the vocabulary can say none of them.
     """
     if not options:
         raise UserError("an empty list of choices was given: give one option or more.")
     vocabulary = _silence(vocabulary, stop)
     least: dict[str, int] = {}
-    for option in options:
+    counted = 0
+    for option in sorted(options, key=len):
         try:
-            tokens = vocabulary.count_least(option.encode(), whole=True)
+            said = option.encode()
         except UnicodeEncodeError as error:
             raise UserError(
                 f"the choice {error.object!r} holds half of a surrogate pair, which UTF-8 cannot "
                 "write."
             ) from None
+        counted += len(said)
+        if counted <= MOST_COUNTED:
+            tokens = vocabulary.count_least(said, whole=True)
+        else:
+            tokens = -(-len(said) // vocabulary.longest)
         if tokens is not None:
             least[option] = tokens
     if not least:
@@ -183,7 +191,7 @@ class Constraint:
             raise first.failed or _explain_unsaid(what, vocabulary)
         if least is None:
             forced = self._compiled.deep_copy().compute_ff_bytes()
-            least = vocabulary.count_least(forced, whole=False) if forced else 0
+            least = vocabulary.count_least(forced[:MOST_COUNTED], whole=False) if forced else 0
             if least is None:
                 raise _explain_unsaid(what, vocabulary)
             least = max(least, 0 if first.accepts() else 1)
