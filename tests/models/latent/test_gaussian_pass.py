@@ -13,7 +13,7 @@ from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
 from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
-from fledge.models.latent.natural import write_naturally
+from fledge.models.latent.natural import write_naturally, write_products
 from fledge.models.latent.screened_pass import LEAST, Screen, choose_pairs, is_sparse
 
 pytest.importorskip("scipy")
@@ -238,6 +238,23 @@ def test_no_pair_with_a_share_is_left_out(far: float) -> None:
     matters = joint > joint.max(1, keepdims=True) - LEAST
     assert not (matters.T & ~chosen).any()
     assert is_sparse(chosen[:, 40:], single=False)
+
+
+@pytest.mark.parametrize("far", [1.0, 1e3, 1e6])
+def test_single_precision_errs_no_more_than_it_is_said_to(far: float) -> None:
+    x, mixture = draw_apart(300, 12, 5, 24)
+    passes = a_pass(mixture, x)
+    x *= far
+    natural = write_naturally(mixture, passes.coordinates)
+    z = passes.coordinates.write_rows(x)
+    F = torch.ones(passes.monomials, len(z))
+    F[1:6] = z.T
+    write_products(F, 5)
+    exact = torch.from_numpy(joint_by_scipy(mixture, x)).T
+    exact -= natural.top + passes.coordinates.log_det
+    screen = Screen(natural)
+    error = (screen.rows @ F - exact).abs() / screen.bound_errors(z.square().sum(1).sqrt())
+    assert 1e-3 < float(error.max()) < 1
 
 
 def test_a_mixture_whose_components_overlap_is_summed_as_ever() -> None:
