@@ -128,8 +128,8 @@ def bound_row() -> TableRow:
 
 
 def posterior_row() -> TableRow:
-    """min over q of −H(q) + D(q, π) − E_q[log p(x | z)], downhill by its gradient from even q: where
-    it ends must be the E-step's responsibilities, and its least value −log p(x).
+    """min over q of −H(q) + D(q, π) − E_q[log p(x | z)], downhill by its gradient from even q:
+    where it ends must be the E-step's responsibilities, and its least value −log p(x).
     """
     x = draw_points(POINTS, WIDTH, 9)
     points = from_array(x)

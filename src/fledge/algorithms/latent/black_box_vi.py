@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fledge.algorithms.latent.elbo_gradients import (
     importance_bound,
+    importance_score_loss,
     pathwise_loss,
     rao_blackwell_loss,
     score_loss,
@@ -59,7 +60,9 @@ class BlackBoxVI:
             "log_joint(z, data) and dim",
         )
         family: FamilyName = Field(
-            default="normal", description="of q: independent or one normal, a mixture, a flow"
+            default="normal",
+            description="of q: independent or one normal, a mixture, a flow, log-gammas, a "
+            "Dirichlet's log-ratios",
         )
         components: int = Field(
             default=4, ge=1, le=100, description="of family=mixture, and of target=mixture"
@@ -77,7 +80,7 @@ class BlackBoxVI:
         )
         samples: int = Field(default=16, ge=1, le=100_000, description="of z a gradient")
         importance: int = Field(
-            default=1, ge=1, le=10_000, description="pathwise: samples within the logarithm"
+            default=1, ge=1, le=10_000, description="samples within the logarithm"
         )
         gradients: int = Field(default=50, ge=1, description="optimizer steps a step")
         learning_rate: float = Field(default=0.03, gt=0, le=10, description="of Adam, at first")
@@ -92,9 +95,10 @@ class BlackBoxVI:
         def _go_together(self) -> Any:
             if self.estimator == "pathwise" and self.rao_blackwell:
                 raise ValueError("rao_blackwell goes with estimator=score: give that, or leave it")
-            if self.estimator == "score" and self.importance > 1:
-                raise ValueError("importance goes with estimator=pathwise: give that, or leave it")
-            if self.estimator == "score" and self.samples < 2 and self.baseline:
+            if self.rao_blackwell and self.importance > 1:
+                raise ValueError("rao_blackwell knows one sample within the logarithm: leave one")
+            lonely = self.estimator == "score" and self.samples < 2 and self.importance < 2
+            if lonely and self.baseline:
                 raise ValueError("a baseline is the mean of other samples: give samples=2 or more")
             if self.rao_blackwell and self.family != "independent":
                 raise ValueError("rao_blackwell needs coordinates apart: give family=independent")
@@ -165,6 +169,10 @@ class BlackBoxVI:
             assert isinstance(q, IndependentNormals)
             terms = partial(target.terms, points=points)
             return rao_blackwell_loss(q, terms, s.samples, self.generator, s.baseline)
+        if s.estimator == "score" and s.importance > 1:
+            return importance_score_loss(
+                q, log_joint, s.samples, self.generator, s.importance, s.baseline
+            )
         if s.estimator == "score":
             return score_loss(q, log_joint, s.samples, self.generator, s.baseline)
         return pathwise_loss(q, log_joint, s.samples, self.generator, s.importance)
