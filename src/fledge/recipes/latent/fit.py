@@ -26,6 +26,7 @@ from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.latent.film import Filmed
+from fledge.recipes.latent.gradient_watch import WatchedGradients
 from fledge.recipes.latent.sequence_data import read_sequence_parts
 from fledge.recipes.latent.sequence_words import (
     describe_classes,
@@ -95,7 +96,11 @@ class FitConfig(AlgorithmFields):
         default=0, ge=0, description="steps between evaluations; 0: only before and after"
     )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
-    film: bool = Field(default=True, description="of the components as they move, for the report")
+    film: bool = Field(
+        default=True,
+        description="of what is fitted as it moves, for the report; of bbvi how much each "
+        "estimator of the gradient varies",
+    )
 
     @property
     def every_k(self) -> list[int]:
@@ -112,20 +117,25 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     train = parts["train"]
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
-    filmed = Filmed(algorithm)
+    if config.film and isinstance(algorithm, BlackBoxVI):
+        watched = WatchedGradients(algorithm)
+    else:
+        watched = Filmed(algorithm)
     if run is None or not run.checkpoints.steps() or isinstance(algorithm, BlackBoxVI):
         algorithm.begin(train)  # what cannot be fitted is said before there is a folder
     with start.begin(config, data=[config.data, *config.own_code, *own_files(config)]) as course:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
         course.fit(
-            filmed, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
+            watched, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
             figure_unit=" nats", converged=lambda: algorithm.done, steps=steps,
         )  # fmt: skip
-        film = filmed.draw(train) if config.film else None
-        if film is not None:
+        own: dict[str, Any] = {"model": config.model}
+        if isinstance(watched, WatchedGradients):
+            own["gradient_variances"] = watched.summarise()
+        elif config.film and (film := watched.draw(train)) is not None:
             write_text(course.run.folder / "film.svg", film)
-        return conclude(config, course, algorithm, parts)
+        return conclude(config, course, algorithm, parts, own)
 
 
 def own_files(config: FitConfig) -> list[str]:
@@ -229,14 +239,15 @@ def conclude(
     course: Course,
     algorithm: LatentAlgorithm | ChoiceOfK,
     parts: Mapping[Split, Any],
+    own: dict[str, Any],
 ) -> Summary:
-    """The model, and what it came to."""
+    """The model, and what it came to. own: what the summary holds beside."""
     model, train = algorithm.model, parts["train"]
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
     lines = [] if isinstance(algorithm, ChoiceOfK) else [describe_bound(course)]
-    own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
+    own["parameters"] = model.count_parameters()
     own[f"train_{figure_of(config)}"] = algorithm.log_likelihood(train) / train.total
     if isinstance(algorithm, BlackBoxVI):
         judged, more = algorithm.conclude()
