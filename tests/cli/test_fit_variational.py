@@ -67,7 +67,8 @@ def test_black_box_inference_of_labels_and_of_a_file(cli: Cli, folder: Path) -> 
         ("model=bayes_gmm block_points=10", "inference=cavi, which takes all points a step"),
         ("model=bbvi", "give labels=COLUMN of two kinds"),
         (
-            "model=bbvi labels=kind importance=3 estimator=score family=independent rao_blackwell=true",
+            "model=bbvi labels=kind family=independent estimator=score rao_blackwell=true "
+            "importance=3",
             "rao_blackwell knows one sample",
         ),
         ("model=bbvi labels=kind target=logistics", "give logistic, mixture, or a FILE.py"),
