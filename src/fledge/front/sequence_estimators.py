@@ -19,7 +19,7 @@ from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.choice_of_k import bic
 from fledge.algorithms.latent.kalman_em import KalmanEM
 from fledge.front.estimator_base import check_fitted, read_points, seed_of
-from fledge.front.estimators import Latent
+from fledge.front.latent_estimator import Latent
 from fledge.models.latent.emissions import NormalEmission, SymbolEmission
 from fledge.models.latent.hidden_markov import HiddenMarkov, check_distribution, read_lengths
 from fledge.rows.sequences import Sequences
