@@ -99,7 +99,6 @@ def test_a_table_of_symbols(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4\n5,1\n", "model=hmm sequence=c", "has no column c: it has a, b"),
         ("s,b\nu,2\nv,4\nu,1\n", "model=hmm sequence=s", "rows with s=u do not stand together"),
         ("s,b\nu,2\n,4\nu,1\n", "model=hmm sequence=s", "point 2: s is missing"),
-        ("a,b\n1,2\n3,\n5,1\n", "model=hmm", "b is missing (NaN), and a hidden Markov model needs"),
         ("a,b\n1,2\n3,4\n", "model=hmm k=3", "k=3 states of 1 and 2 steps to learn from"),
         ("a,b\n1,2\n3,4\n5,0\n", "model=hmm emission=symbols", "sequence of symbols has one"),
         ("a,b\n1,2\n3,4\n", "model=hmm unit=letters", "points.csv"),

@@ -58,12 +58,14 @@ class HiddenMarkovModel(OfSequences):
     """A hidden Markov model by Baum–Welch (Rabiner 1989).
 
     emission: normal, X [N, D]; or symbols, X [N] or [N, 1] of whole numbers 0 … n_symbols − 1,
-    n_symbols by default one more than the largest. covariance_type: full, tied, diag or spherical,
-    of the n_mix normals of a state. floor: the least variance along any direction, as a share of
-    the data's. n_init: starts, of which the best goes on.
+    n_symbols by default one more than the largest. Numbers may be missing (NaN): they are
+    integrated out, and a step without any says nothing. covariance_type: full, tied, diag or
+    spherical, of the n_mix normals of a state. floor: the least variance along any direction, as a
+    share of the data's. n_init: starts, of which the best goes on.
     """
 
     _estimator_type: ClassVar[str] = "density_estimator"
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,
