@@ -173,10 +173,12 @@ class KalmanFilter(OfSequences):
     """A linear-Gaussian state space by EM (Shumway & Stoffer 1982): a state of n_components numbers
     that moves, and a noisy look at it at every step.
 
-    noise: diagonal or full. noise_floor: the least noise variance, as a share of the data's.
+    X may lack values (NaN), whole steps too. noise: diagonal or full. noise_floor: the least noise
+    variance, as a share of the data's.
     """
 
     _estimator_type: ClassVar[str] = "density_estimator"
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,
