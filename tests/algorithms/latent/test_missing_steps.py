@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import multivariate_normal
 
 import fledge
 from fledge.algorithms.latent.baum_welch import BaumWelch
@@ -135,11 +134,12 @@ def condition_on_seen(space: dict, x: np.ndarray) -> tuple[np.ndarray, np.ndarra
     H, d, R = H[seen], d[seen], R[np.ix_(seen, seen)]
     S, rest = H @ C @ H.T + R, x.ravel()[seen] - H @ mean - d
     gain = C @ H.T @ np.linalg.inv(S)
-    density = multivariate_normal(np.zeros(len(rest)), S).logpdf(rest) if len(rest) else 0.0
+    log_det = np.linalg.slogdet(2 * np.pi * S)[1]
+    density = -0.5 * (rest @ np.linalg.solve(S, rest) + log_det)
     return (mean + gain @ rest).reshape(T, -1), C - gain @ H @ C, float(density)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 10_000), n=st.integers(1, 2), noise=st.sampled_from(["diagonal", "full"]),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=3),
@@ -151,7 +151,7 @@ def test_em_of_a_filter_never_lowers_the_likelihood(
     x = lose(np.random.default_rng(seed).normal(size=(sum(lengths), 2)).cumsum(0), seed)
     sequences = as_sequences(x, lengths)
     algorithm = KalmanEM(KalmanEM.Settings(state_size=n, noise=noise, tolerance=0), seed=seed)
-    rose = [algorithm.update(Block(sequences, 0, 1))["elbo"] for _ in range(6)]  # pyright: ignore[reportArgumentType]
+    rose = [algorithm.update(Block(sequences, 0, 1))["elbo"] for _ in range(5)]  # pyright: ignore[reportArgumentType]
     rose.append(algorithm.log_likelihood(sequences) / sequences.total)
     assert np.isfinite(rose).all()
     assert np.diff(rose).min() >= -1e-7 * max(1, np.abs(rose).max())

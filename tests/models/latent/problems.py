@@ -53,7 +53,8 @@ def joint_by_scipy(mixture: GaussianMixture, x: Tensor) -> np.ndarray:
     for k in range(mixture.components):
         mean, covariance = mixture.mean[k].numpy(), covariance_of(mixture, k)
         if not np.isnan(rows).any():
-            joint[:, k] = multivariate_normal.logpdf(rows, mean, covariance)
+            of_all: Any = covariance
+            joint[:, k] = multivariate_normal.logpdf(rows, mean, of_all)
             joint[:, k] += math.log(float(mixture.weight[k]))
             continue
         for n, row in enumerate(rows):

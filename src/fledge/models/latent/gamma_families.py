@@ -60,7 +60,10 @@ def draw_log_gamma(shape: Tensor, generator: torch.Generator) -> Tensor:
     """
     with torch.no_grad():
         uniform = torch.rand(shape.shape, generator=generator, dtype=shape.dtype)
-        drawn = torch._standard_gamma(shape + 1, generator=generator).log()
+        # the one function that draws gammas from a generator
+        drawn = torch._standard_gamma(  # pyright: ignore[reportPrivateImportUsage]
+            shape + 1, generator=generator
+        ).log()
         y = drawn + uniform.clamp_min(1e-300).log() / shape
     if not torch.is_grad_enabled():
         return y

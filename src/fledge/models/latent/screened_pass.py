@@ -45,7 +45,8 @@ class PairSums:
     @classmethod
     def of_nothing(cls, components: int, width: int) -> PairSums:
         shapes = (components,), (components, width), (components, width, width)
-        return cls(*(torch.zeros(shape, dtype=torch.float64) for shape in shapes))
+        count, first, second = (torch.zeros(shape, dtype=torch.float64) for shape in shapes)
+        return cls(count, first, second)
 
     def add(self, other: PairSums) -> None:
         self.count += other.count
@@ -106,7 +107,8 @@ def is_sparse(chosen: np.ndarray, single: bool) -> bool:
     """Whether pairs alone are faster than every component's own products, which in single precision
     take half the time.
     """
-    return np.count_nonzero(chosen) <= MOST_PAIRS * (0.5 if single else 1.0) * chosen.size
+    most = MOST_PAIRS * (0.5 if single else 1.0) * chosen.size
+    return int(np.count_nonzero(chosen)) <= most
 
 
 def sum_pairs(

@@ -33,6 +33,7 @@ from fledge.recipes.latent.sequence_words import (
     describe_sequences,
     list_text_classes,
 )
+from fledge.recipes.latent.spoken_bound import SpokenBound
 from fledge.recipes.latent.weak import conclude_weak, read_vote_parts
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
@@ -126,10 +127,12 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     with start.begin(config, data=[config.data, *config.own_code, *own_files(config)]) as course:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
+        spoken = SpokenBound(watched, show.line)
         course.fit(
-            watched, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
+            spoken, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
             figure_unit=" nats", converged=lambda: algorithm.done, steps=steps,
         )  # fmt: skip
+        spoken.say_bound()
         own: dict[str, Any] = {"model": config.model}
         if isinstance(watched, WatchedGradients):
             own["gradient_variances"] = watched.summarise()
@@ -246,7 +249,7 @@ def conclude(
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
-    lines = [] if isinstance(algorithm, ChoiceOfK) else [describe_bound(course)]
+    lines: list[str] = []
     own["parameters"] = model.count_parameters()
     own[f"train_{figure_of(config)}"] = algorithm.log_likelihood(train) / train.total
     if isinstance(algorithm, BlackBoxVI):
@@ -275,14 +278,6 @@ def conclude(
         own, then=write_command("report", run=course.run.folder), lines=lines,
         held_out=course.judges[0].items,
     )  # fmt: skip
-
-
-def describe_bound(course: Course) -> str:
-    """How it rose: at the first steps, at each that is twice as late, and at the last."""
-    rows = [(row["step"], row["elbo"]) for row in course.run.metrics.each() if "elbo" in row]
-    shown = [row for row in rows[:-1] if row[0] & (row[0] - 1) == 0] + rows[-1:]
-    said = " → ".join(f"{value:.4f} ({step})" for step, value in shown)
-    return f"fit: bound {said} nats a point (at step)."
 
 
 def list_choices(algorithm: ChoiceOfK) -> list[str]:
