@@ -156,8 +156,8 @@ _FILMS = {
     "film.svg": Film(
         "Step by step",
         "components as ellipses of two deviations, points in the colours of those that answer for "
-        "them",
-        "The components of the mixture, moving from step to step",
+        "them; of a sequence its states, or the smoother's band of two deviations",
+        "What was inferred, moving from step to step",
         "image/svg+xml",
     ),
 }
