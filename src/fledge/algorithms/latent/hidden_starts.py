@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fledge.algorithms.latent.gaussian_em import sum_by_label
+from fledge.algorithms.latent.gaussian_start import sum_by_label
 from fledge.algorithms.latent.probabilities import LEAST
 from fledge.algorithms.latent.starts import (
     assign,

@@ -13,7 +13,7 @@ their pairs are computed in double (screened_pass.py).
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from fledge.models.latent.natural import (
     write_naturally,
     write_products,
 )
+from fledge.models.latent.pass_buffers import Buffers, Sums
 from fledge.models.latent.screened_pass import (
     BLOCK,
     PairSums,
@@ -44,41 +45,6 @@ LOST_IN_SINGLE = 1e5  # what LOST is in single precision: 5 of 7 digits, which N
 LOWEST = {torch.float64: -700.0, torch.float32: -80.0}
 # A sum of densities below it has lost digits, and is taken again from its top.
 UNDERFLOW = {torch.float64: 1e-280, torch.float32: 1e-30}
-
-
-class Buffers:
-    """What one thread writes a chunk into: monomials [P, chunk], responsibilities [K, chunk]."""
-
-    def __init__(
-        self, monomials: int, components: int, chunk: int, width: int, dtype: torch.dtype
-    ) -> None:
-        self.monomials = torch.empty(monomials, chunk, dtype=dtype)
-        self.monomials[0] = 1
-        self.share = torch.empty(components, chunk, dtype=dtype)
-        # coordinates are subtracted in double precision, whatever is multiplied in single
-        self.z = torch.empty(width, chunk, dtype=torch.float64)
-        self.sums = torch.empty(components, monomials, dtype=dtype)
-
-
-@dataclass
-class Sums:
-    """Of some chunks: responsibilities with monomials [K, P]; tied: z zᵀ [D, D]; of each narrow
-    component its first and second moment about its mean; Σ w log p(z), less `top`; how many points
-    are in them.
-    """
-
-    linear: Tensor
-    total: Tensor
-    narrow: Tensor
-    density: float = 0.0
-    points: int = 0
-
-    def add(self, other: Sums) -> None:
-        self.linear += other.linear
-        self.total += other.total
-        self.narrow += other.narrow
-        self.density += other.density
-        self.points += other.points
 
 
 class GaussianPass:
