@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fledge.models.latent import gaussian_missing_pass
 from fledge.models.latent.coordinates import measure_moments, whiten
 from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
@@ -266,3 +267,17 @@ def test_a_mixture_whose_components_overlap_is_summed_as_ever() -> None:
     count, *_, wanted = moments_by_hand(mixture, x, torch.ones(300, dtype=torch.float64))
     assert density == pytest.approx(wanted, rel=1e-12)
     np.testing.assert_allclose(moments.count.numpy(), count, rtol=1e-9)
+
+
+def test_blocks_of_points_that_lack_values_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture, x = draw_mixture("full", 3, 2, 10), draw_points(40, 2, 9)
+    x[::3, 0], x[::7, 1] = torch.nan, torch.nan
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, 40))
+    at = a_pass(mixture, x).coordinates
+    whole, density = fill_missing(at, mixture, x, weight)
+    monkeypatch.setattr(gaussian_missing_pass, "BLOCK", 7)
+    parts, same = fill_missing(at, mixture, x, weight)
+    assert same == pytest.approx(density, rel=1e-12)
+    assert same == pytest.approx(float(mixture.log_prob(x) @ weight), rel=1e-12)
+    assert parts.entropy == pytest.approx(whole.entropy, rel=1e-10)
+    np.testing.assert_allclose(parts.second, whole.second, rtol=1e-10)

@@ -14,6 +14,8 @@ from fledge.models.latent.gaussian_mixture import LOG_2PI, GaussianMixture
 from fledge.models.latent.missing_values import complete, each_pattern
 from fledge.models.latent.moments import Moments
 
+BLOCK = 65_536  # points whose responsibilities are held at a time
+
 
 def fill_missing(
     coordinates: Coordinates, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
@@ -21,14 +23,23 @@ def fill_missing(
     """The sums of `GaussianPass.run` where values are missing: what is not seen is expected under
     each component (Ghahramani & Jordan 1994), exactly, a pattern of missing values at a time.
     """
-    joint = mixture.log_joint(x)
-    log_p = joint.logsumexp(1)
-    r = (joint - log_p[:, None]).exp()
-    entropy = -torch.special.xlogy(r, r).sum(1)
-    if weight is not None:
-        r, log_p, entropy = r * weight[:, None], log_p * weight, entropy * weight
-    moments = sum_missing(coordinates, mixture, x, r)
-    return replace(moments, entropy=moments.entropy + float(entropy.sum())), float(log_p.sum())
+    whole: Moments | None = None
+    density = 0.0
+    for start in range(0, len(x), BLOCK):
+        part = x[start : start + BLOCK]
+        joint = mixture.log_joint(part)
+        log_p = joint.logsumexp(1)
+        r = (joint - log_p[:, None]).exp()
+        entropy = -torch.special.xlogy(r, r).sum(1)
+        if weight is not None:
+            w = weight[start : start + BLOCK]
+            r, log_p, entropy = r * w[:, None], log_p * w, entropy * w
+        sums = sum_missing(coordinates, mixture, part, r)
+        sums = replace(sums, entropy=sums.entropy + float(entropy.sum()))
+        whole = sums if whole is None else whole.mix(sums, 1.0, 1.0)
+        density += float(log_p.sum())
+    assert whole is not None
+    return whole, density
 
 
 def sum_missing(
