@@ -45,7 +45,7 @@ export class Talk {
     this.stopper = stopper;
     const drawn = rules(seed);
     const turn = this.conversation.add(question, {
-      role: "assistant", content: "", tokens: [], model: this.model(), seed: drawn.seed, ended: null,
+      role: "assistant", content: "", tokens: [...start], model: this.model(), seed: drawn.seed, ended: null,
     });
     this.render();
     this.changed();
@@ -73,6 +73,7 @@ export class Talk {
   }
 
   async read(turn, body, signal) {
+    const begun = turn.tokens.length; // these are not said now
     let first = 0;
     let due = 0;
     for await (const event of stream("v1/chat/completions", body, signal)) {
@@ -83,7 +84,7 @@ export class Talk {
       turn.ended = choice.finish_reason ?? turn.ended;
       const now = performance.now();
       first ||= now;
-      turn.speed = now > first ? ((turn.tokens.length - 1) * 1000) / (now - first) : null;
+      turn.speed = now > first ? ((turn.tokens.length - begun - 1) * 1000) / (now - first) : null;
       if (now < due) continue;
       fillAnswer(this, turn);
       // A long answer takes a while to be drawn: the browser has three times that for everything else.
