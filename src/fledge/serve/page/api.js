@@ -16,7 +16,7 @@ export const get = (path) => request(path, {}).then((reply) => reply.json());
 export const post = (path, body, signal) =>
   request(path, { method: "POST", body: JSON.stringify(body), signal }).then((reply) => reply.json());
 
-// The events of a stream, each parsed; ends at [DONE].
+// The events of a stream, each parsed.
 export async function* stream(path, body, signal) {
   const reply = await request(path, { method: "POST", body: JSON.stringify(body), signal });
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -30,7 +30,7 @@ export async function* stream(path, body, signal) {
       for (const line of lines) {
         if (!line.startsWith("data:")) continue;
         const data = line.slice(5).trim();
-        if (data === "[DONE]") return;
+        if (data === "[DONE]") continue; // the connection's own end follows, and is waited for
         const event = JSON.parse(data);
         if (event.error) throw new ServerError(event.error.message, event.error.code);
         yield event;

@@ -49,7 +49,7 @@ export function openSettings() {
       : make("textarea", { ...at, rows: 3 });
     show(input, settings[name]);
     inputs.set(name, input);
-    return make("div", { class: `setting ${kind.type ?? "text"}` }, make("label", { for: id }, label), input,
+    return make("div", { class: `setting ${kind.type ?? "long"}` }, make("label", { for: id }, label), input,
       make("small", { id: `${id}-help`, class: "quiet" }, help));
   });
   const problem = make("p", { class: "failure", role: "alert" });

@@ -4,6 +4,7 @@
 import { button, make, readable } from "./dom.js";
 
 const STEPS = [0.9, 0.6, 0.3, 0.1, 0.03]; // probabilities: sure, likely, … surprising
+const SHARES = ["90 % and more", "60–90 %", "30–60 %", "10–30 %", "3–10 %", "under 3 %"];
 const RATIOS = [0.2, 0.7, 2]; // nats: hardly, somewhat, much, very much
 
 export const percent = (logp) => {
@@ -108,10 +109,10 @@ function drawPanel(data, place, goOn) {
 
 function drawKey(byRatio, data) {
   const word = (name, text) =>
-    make("li", {}, make("i", { class: `token ${name}`, "aria-hidden": "true" }, "  "), text);
+    make("li", {}, make("i", { class: name, "aria-hidden": "true" }), text);
   const words = byRatio
     ? [word("less3", "less likely"), word("same", "the same"), word("more3", "likelier")]
-    : [word("p0", "sure"), word("p2", "30–60 %"), word("p3", "10–30 %"), word("p5", "under 3 %")];
+    : SHARES.map((share, step) => word(`p${step}`, share));
   const against = byRatio && make("li", { class: "quiet" }, `than under ${data.against}`);
   return make("ul", { class: "token-key" }, words, against);
 }

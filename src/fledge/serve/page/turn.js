@@ -70,7 +70,8 @@ function drawActions(talk, turn, view) {
   if (turn.role === "user") return bar;
   bar.append(act("again", "Again", () => talk.again(turn)));
   if (navigator.clipboard) bar.append(act("copy", "Copy", () => copy(turn)));
-  if (!turn.content && !turn.tokens?.length) return bar;
+  const note = make("span", { class: "quiet note" }, describe(turn));
+  if (!turn.content && !turn.tokens?.length) return add(bar, note);
   bar.append(act("tokens", "Tokens", () => {
     view.shows = view.shows === "tokens" ? "text" : "tokens";
     talk.render();
@@ -81,8 +82,7 @@ function drawActions(talk, turn, view) {
         { "aria-pressed": String(turn.label === wanted), disabled: turn.label !== undefined }));
   for (const scorer of talk.about.reward_models)
     bar.append(act(`score ${scorer}`, "Score", () => score(talk, turn, scorer), { title: `by ${scorer}` }));
-  bar.append(make("span", { class: "quiet note" }, describe(turn)));
-  return bar;
+  return add(bar, note);
 }
 
 function drawBranches(talk, turn, act) {
@@ -116,6 +116,7 @@ async function judge(talk, turn, wanted) {
   try {
     await post("fledge/thumbs", { messages: talk.messagesWith(turn), label: wanted, model: turn.model });
     turn.label = wanted;
+    talk.changed();
     announce(wanted ? "Kept as good" : "Kept as bad");
   } catch (error) {
     turn.error = error.message;
@@ -127,6 +128,7 @@ async function score(talk, turn, judge) {
   try {
     const told = await post("fledge/score", { reward_model: judge, messages: talk.messagesWith(turn) });
     turn.scores = { ...turn.scores, [judge]: told.score };
+    talk.changed();
     announce(`Score ${told.score.toFixed(2)}`);
   } catch (error) {
     turn.error = error.message;

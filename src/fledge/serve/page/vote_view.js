@@ -14,7 +14,8 @@ export function openVote(place, about) {
   const names = about.models.map(({ name }) => name);
   const one = pickModel(about, "Between", "vote-one", names[0]);
   const other = pickModel(about, "and", "vote-other", names[1] ?? names[0]);
-  const columns = make("div", { class: "columns two" });
+  const columns = make("div", { class: "columns two" }, make("p", { class: "greeting quiet" },
+    "Ask something: two models answer without their names, and you say which is better."));
   const verdict = make("div", { class: "verdict-bar", role: "group", "aria-label": "Your vote" });
   const tally = make("p", { class: "quiet" });
   const wins = new Map();
