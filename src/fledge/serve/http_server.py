@@ -99,11 +99,20 @@ def make_protocol(options: Options) -> type[H11Protocol]:
 
 
 class HttpServer(uvicorn.Server):
-    """stopping: called at the first signal."""
+    """listening: called when clients can come. stopping: called at the first signal."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listening: Callable[[], None],
+        stopping: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self.stopping = stopping
+        self.listening, self.stopping = listening, stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -146,7 +155,12 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def run_app(
-    app: Any, options: Options, opened: socket.socket, stopping: Callable[[], None]
+    app: Any,
+    options: Options,
+    opened: socket.socket,
+    *,
+    listening: Callable[[], None],
+    stopping: Callable[[], None],
 ) -> bool:
     """Until a signal comes. Whether all that streamed was finished."""
     config = uvicorn.Config(
@@ -162,6 +176,6 @@ def run_app(
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=options.header_bytes,
     )
-    server = HttpServer(config, stopping)
+    server = HttpServer(config, listening, stopping)
     server.run(sockets=[opened])
     return not server.force_exit

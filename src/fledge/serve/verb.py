@@ -58,6 +58,13 @@ class ServeConfig(FamilyField):
         default=None, ge=1, description="for computing; by default as torch finds them"
     )
     timeout: float = Field(default=600.0, gt=0, description="seconds a request may take in all")
+    slow: float = Field(
+        default=20.0, gt=0, description="seconds in which a client has sent its headers, its body"
+    )
+    runs: Path | None = Field(
+        default=None,
+        description="a folder whose runs the page shows, beside those that are served",
+    )
     votes: Path | None = Field(
         default=None, description="a .jsonl that votes between two answers are added to"
     )
@@ -67,8 +74,8 @@ class ServeConfig(FamilyField):
 
 
 def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
-    """Until Ctrl-C or SIGTERM; what streams then is finished. Raises UserError for what is no model,
-    an address that cannot be had, and one beyond this machine without a key.
+    """Until Ctrl-C or SIGTERM; what streams then is finished. Raises UserError for what is no
+    model, an address that cannot be had, and one beyond this machine without a key.
     """
     from fledge.serve.app import build_app
     from fledge.serve.http_server import open_socket, run_app
@@ -78,12 +85,13 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
-        tell_start(config, served, opened.getsockname()[1], show)
+        port = opened.getsockname()[1]
         whole = run_app(
             build_app(served, options),
             options,
             opened,
-            lambda: show.line("serve: finishing what streams; once more ends at once."),
+            listening=lambda: tell_start(config, served, port, show),
+            stopping=lambda: show.line("serve: finishing what streams; once more ends at once."),
         )
     finally:
         opened.close()
@@ -109,9 +117,10 @@ def make_options(config: ServeConfig) -> Options:
         port=config.port,
         key=key,
         timeout_s=config.timeout,
+        slow_s=config.slow,
         votes=config.votes,
         thumbs=config.thumbs,
-        folders=config.base,
+        folders=(*config.base, *(() if config.runs is None else (config.runs,))),
     )
 
 
