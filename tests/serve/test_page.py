@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from fledge.runs.folder import Run
 from tests.serve.chromium import Watched, start_browser
 from tests.serve.parrots import log_figures, make_parrot, make_tokenizer, save_judge, save_run
 from tests.serve.process import start_server
-
-from fledge.runs.folder import Run
 
 HOSTILE = '<img src=x onerror="hacked=1"><script>hacked=1</script>[run](javascript:hacked=1)'
 PLAIN = "# Title\n\n**bold** and `code`\n\n```python\nprint(1)\n```\n\n- one\n- two"

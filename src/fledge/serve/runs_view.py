@@ -91,9 +91,7 @@ class RunsView:
         now = time.monotonic()
         if now - self._looked >= LOOKED_S:
             below = [run for folder in self._folders for run in find_runs(folder)]
-            all_runs = {
-                one.folder.resolve(): one for run in below for one in find_ancestors(run)
-            }
+            all_runs = {one.folder.resolve(): one for run in below for one in find_ancestors(run)}
             self._runs = sorted(all_runs.values(), key=lambda run: run.lineage.get("started", ""))
             self._looked = now
             for run in self._runs:
@@ -113,9 +111,7 @@ class RunsView:
             run.folder.resolve(), GrowingCurves(run.folder / "metrics.jsonl")
         )
 
-    def _tell_member(
-        self, member: Member, depth: int, parents: dict[Path, Path]
-    ) -> dict[str, Any]:
+    def _tell_member(self, member: Member, depth: int, parents: dict[Path, Path]) -> dict[str, Any]:
         here = member.folder.resolve()
         parent = parents.get(here)
         told = {

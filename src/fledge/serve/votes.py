@@ -106,6 +106,8 @@ def list_turns(messages: Messages) -> list[dict[str, str]]:
             where = f"messages[{place}]"
             raise ApiError(400, f"{where} is no `role` with a text as `content`.", param=where)
         if role not in ("system", "user", "assistant"):
-            raise ApiError(400, f"messages[{place}] is of the role {role[:40]!r}.", param="messages")
+            raise ApiError(
+                400, f"messages[{place}] is of the role {role[:40]!r}.", param="messages"
+            )
         turns.append({"role": role, "content": content})
     return turns
