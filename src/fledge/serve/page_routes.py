@@ -1,4 +1,4 @@
-"""The chat page and what it asks for beyond OpenAI's API: everything of that lies under /fledge/."""
+"""The chat page, and what it asks for beyond OpenAI's API, all of it under /fledge/."""
 
 from __future__ import annotations
 

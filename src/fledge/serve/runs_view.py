@@ -1,5 +1,5 @@
-"""The runs that a server was started with, by number: their lineage, the curves of one as they grow,
-and its report. No request names a file: a number is given to a run when it is first seen.
+"""The runs that a server was started with, by number: their lineage, the curves of one as they
+grow, and its report. No request names a file: a number is given to a run when it is first seen.
 """
 
 from __future__ import annotations
