@@ -1,5 +1,5 @@
-"""Tiny models that have learned to say one thing, as runs with a lineage: what the page's tests talk
-to, so that what an answer holds is theirs to choose.
+"""Tiny models that have learned to say one thing, as runs with a lineage: what the page's tests
+talk to, so that what an answer holds is theirs to choose.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_a_log_that_was_cut_back_and_grew_beyond_is_read_anew(tmp_path: Path) ->
 def test_a_broken_line_is_a_sentence(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
     append(log, row(0, 3.0), "{]\n")
-    with pytest.raises(UserError, match="metrics.jsonl"):
+    with pytest.raises(UserError, match=r"metrics\.jsonl"):
         GrowingCurves(log).read()
 
 

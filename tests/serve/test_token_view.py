@@ -1,4 +1,4 @@
-"""What the page is told of tokens, against the policy and its own softmax; and what it is refused."""
+"""What the page is told of tokens, held against the policy; and what it is refused."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from fledge.hub.folder import load_model
-from fledge.text.chat import render
+from fledge.text.chat import Conversation, render
 from tests.serve.conftest import Running
 
-ASKED = [{"role": "user", "content": "the cat sat"}]
+ASKED: Conversation = [{"role": "user", "content": "the cat sat"}]
 
 
 def post(running: Running, path: str, body: Any) -> tuple[int, Any]:
