@@ -16,6 +16,16 @@ export const get = (path) => request(path, {}).then((reply) => reply.json());
 export const post = (path, body, signal) =>
   request(path, { method: "POST", body: JSON.stringify(body), signal }).then((reply) => reply.json());
 
+// A document: as a link where the browser may fetch it itself, as a file where only we have the key.
+export function linkTo(path, label, name) {
+  if (!sessionStorage.getItem(KEY)) return make("a", { href: path, target: "_blank", rel: "noopener" }, label);
+  return button(label, async () => {
+    const url = URL.createObjectURL(await (await request(path, {})).blob());
+    make("a", { href: url, download: name }).click();
+    URL.revokeObjectURL(url);
+  });
+}
+
 // The events of a stream, each parsed.
 export async function* stream(path, body, signal) {
   const reply = await request(path, { method: "POST", body: JSON.stringify(body), signal });

@@ -90,10 +90,10 @@ export function openChat(place, about) {
   });
   place.replaceChildren(
     make("div", { class: "bar-top" }, model.element, beside.element,
-      button("New conversation", () => {
+      button("New", () => {
         reset();
         composer.text.focus();
-      })),
+      }, { title: "Forget this conversation and begin another" })),
     columns,
     composer.element,
   );

@@ -1,7 +1,7 @@
 // The runs that the server was started with: their lineage as a drawing, the curves of one of them as they
 // grow, and the way to its report.
 
-import { get } from "./api.js";
+import { get, linkTo } from "./api.js";
 import { add, draw, fail, make } from "./dom.js";
 import { drawLineage } from "./lineage.js";
 
@@ -57,7 +57,7 @@ async function showRun(detail, number) {
   add(detail,
     make("div", { class: "heading" }, make("h3", {}, run.name),
       make("span", { class: `status ${run.finished ? "finished" : "unfinished"}` }, run.status),
-      make("a", { href: `fledge/runs/${number}/report`, target: "_blank", rel: "noopener" }, "Report")),
+      linkTo(`fledge/runs/${number}/report`, "Report", "report.html")),
     make("p", { class: "quiet" }, run.sentence),
     run.damage.map((sentence) => make("p", { class: "failure" }, sentence)),
     run.failure && make("p", { class: "failure" }, run.failure),

@@ -54,6 +54,7 @@ export function drawTokens(data, goOn) {
     marks[place].setAttribute("tabindex", "0");
     marks[place].setAttribute("aria-pressed", "true");
     panel.replaceChildren(...drawPanel(data, place, goOn));
+    marks[place].scrollIntoView({ block: "nearest" });
   };
   line.addEventListener("keydown", (event) => move(event, marks, choose));
   return make("div", { class: "token-view" }, drawKey(byRatio, data), line, panel, sumUp(data));
