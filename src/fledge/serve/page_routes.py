@@ -98,7 +98,7 @@ def add_models(router: APIRouter, service: Service) -> None:
     served, options = service.served, service.options
     words = {name: TokenWords(one) for name, one in served.models.items()}
     # One forward pass at a time: the engines have the processor too.
-    turn = threading.Lock()
+    alone = threading.Lock()
 
     @router.get("/fledge/models")
     async def tell_models() -> Response:
@@ -124,7 +124,7 @@ def add_models(router: APIRouter, service: Service) -> None:
             )
 
         def tell() -> dict[str, Any]:
-            with turn:
+            with alone:
                 return tell_tokens(body, one, words[one.name], other)
 
         return JSONResponse(await run_in_threadpool(tell))
@@ -142,7 +142,7 @@ def add_models(router: APIRouter, service: Service) -> None:
         judge = served.rewards[body.reward_model]
 
         def measure() -> float:
-            with turn:
+            with alone:
                 return score_answer(body, judge)
 
         return JSONResponse({"score": await run_in_threadpool(measure)})

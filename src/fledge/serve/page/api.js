@@ -14,11 +14,15 @@ export class ServerError extends Error {
 export const get = (path) => request(path, {}).then((reply) => reply.json());
 
 export const post = (path, body, signal) =>
-  request(path, { method: "POST", body: JSON.stringify(body), signal }).then((reply) => reply.json());
+  request(path, { method: "POST", body: JSON.stringify(body), signal }).then((reply) =>
+    reply.json(),
+  );
 
-// A document: as a link where the browser may fetch it itself, as a file where only we have the key.
+// A document: as a link where the browser may fetch it itself, as a file where only we have the
+// key.
 export function linkTo(path, label, name) {
-  if (!sessionStorage.getItem(KEY)) return make("a", { href: path, target: "_blank", rel: "noopener" }, label);
+  if (!sessionStorage.getItem(KEY))
+    return make("a", { href: path, target: "_blank", rel: "noopener", "data-key": path }, label);
   return button(label, async () => {
     const url = URL.createObjectURL(await (await request(path, {})).blob());
     make("a", { href: url, download: name }).click();
@@ -93,8 +97,12 @@ function askForKey(wrong) {
       wrong && make("p", { role: "alert" }, "The key that was given is not the server's."),
       make("label", { for: "key" }, "Key"),
       field,
-      make("p", { class: "actions" }, button("Use it", keep, { class: "main" }),
-        button("Cancel", () => dialog.close(""))),
+      make(
+        "p",
+        { class: "actions" },
+        button("Use it", keep, { class: "main" }),
+        button("Cancel", () => dialog.close("")),
+      ),
     );
     field.addEventListener("keydown", (event) => event.key === "Enter" && keep());
     dialog.addEventListener("close", () => {

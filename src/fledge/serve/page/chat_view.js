@@ -1,10 +1,12 @@
-// The chat: one model, or two side by side on the same prompt and seed; and the box that one writes into.
+// The chat: one model, or two side by side on the same prompt and seed; and the box that one writes
+// into.
 
 import { button, make } from "./dom.js";
 import { drawSeed } from "./settings.js";
 import { Talk } from "./talk.js";
 
-const PLACE = "fledge-chat"; // of sessionStorage: a reload keeps what was said, the tab's end forgets it
+// Of sessionStorage: a reload keeps what was said, the tab's end forgets it.
+const PLACE = "fledge-chat";
 
 // A box to write into, which becomes a stop button while an answer comes.
 export function makeComposer({ label, send, stop }) {
@@ -34,10 +36,18 @@ export function makeComposer({ label, send, stop }) {
 }
 
 export function pickModel(about, label, id, chosen, first = null) {
-  const select = make("select", { id },
+  const select = make(
+    "select",
+    { id },
     first && make("option", { value: "" }, first),
-    about.models.map(({ name }) => make("option", { value: name, selected: name === chosen }, name)));
-  return { select, element: make("span", { class: "pick" }, make("label", { for: id }, label), select) };
+    about.models.map(({ name }) =>
+      make("option", { value: name, selected: name === chosen }, name),
+    ),
+  );
+  return {
+    select,
+    element: make("span", { class: "pick" }, make("label", { for: id }, label), select),
+  };
 }
 
 export function openChat(place, about) {
@@ -61,9 +71,17 @@ export function openChat(place, about) {
     new Talk({ model: () => select.value, about, changed: keep, kept: was });
   const lay = () => {
     const names = [model.select.value, beside.select.value].slice(0, talks.length);
-    columns.replaceChildren(...talks.map((talk, at) =>
-      make("section", { class: "column", "aria-label": names[at] },
-        talks.length > 1 && make("h2", {}, names[at]), drawGreeting(talk), talk.element)));
+    columns.replaceChildren(
+      ...talks.map((talk, at) =>
+        make(
+          "section",
+          { class: "column", "aria-label": names[at] },
+          talks.length > 1 && make("h2", {}, names[at]),
+          drawGreeting(talk),
+          talk.element,
+        ),
+      ),
+    );
     columns.classList.toggle("two", talks.length > 1);
   };
   const reset = () => {
@@ -89,11 +107,20 @@ export function openChat(place, about) {
     stop: () => talks.forEach((talk) => talk.stop()),
   });
   place.replaceChildren(
-    make("div", { class: "bar-top" }, model.element, beside.element,
-      button("New", () => {
-        reset();
-        composer.text.focus();
-      }, { title: "Forget this conversation and begin another" })),
+    make(
+      "div",
+      { class: "bar-top" },
+      model.element,
+      beside.element,
+      button(
+        "New",
+        () => {
+          reset();
+          composer.text.focus();
+        },
+        { title: "Forget this conversation and begin another" },
+      ),
+    ),
     columns,
     composer.element,
   );

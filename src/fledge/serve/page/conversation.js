@@ -1,5 +1,5 @@
-// A conversation as a tree: editing or asking again adds a turn beside the old one, and one path through
-// the tree is shown.
+// A conversation as a tree: editing or asking again adds a turn beside the old one, and one path
+// through the tree is shown.
 
 const ROOT = -1; // what the first turns hang under
 
@@ -12,7 +12,8 @@ export class Conversation {
   // The turns that are shown, the first one first.
   path() {
     const path = [];
-    for (let at = this.chosen[ROOT]; at !== undefined; at = this.chosen[at]) path.push(this.turns[at]);
+    for (let at = this.chosen[ROOT]; at !== undefined; at = this.chosen[at])
+      path.push(this.turns[at]);
     return path;
   }
 

@@ -1,7 +1,9 @@
 // Builds the page's nodes. Text goes in as text, never as markup; what would steer the reader's eye
-// (control characters, marks of direction) is shown as an escape like \x1b, as `fledge` does in a terminal.
+// (control characters, marks of direction) is shown as an escape like \x1b, as `fledge` does in a
+// terminal.
 
-const STEERING = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu;
+const STEERING =
+  /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]/gu;
 
 export function readable(text) {
   return String(text).replace(STEERING, (one) => {
@@ -40,8 +42,10 @@ export function button(label, onclick, attributes = {}) {
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = new Set(["svg", "g", "path", "line", "circle", "rect", "text", "title"]);
 const LOOKS = new Set(
-  ("class d x y x1 x2 y1 y2 cx cy r rx width height viewBox role aria-label aria-hidden text-anchor " +
-    "data-chart").split(" "),
+  (
+    "class d x y x1 x2 y1 y2 cx cy r rx width height viewBox role aria-label aria-hidden text-anchor " +
+    "data-chart"
+  ).split(" "),
 );
 
 // A drawing that came as [tag, attributes, ...children]: only shapes, and only how they look.
@@ -52,6 +56,13 @@ export function draw([tag, attributes = {}, ...children]) {
     if (LOOKS.has(name)) node.setAttribute(name, value);
   for (const child of children) node.append(Array.isArray(child) ? draw(child) : readable(child));
   return node;
+}
+
+// Redraws, and gives the focus back to what bears the same data-key.
+export function keepFocus(where, redraw) {
+  const held = where.contains(document.activeElement) && document.activeElement.dataset.key;
+  redraw();
+  if (held) where.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
 }
 
 // Says something to a screen reader.

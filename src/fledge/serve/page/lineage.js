@@ -1,5 +1,5 @@
-// Runs as a drawing: each stands beside the one whose weights it started from, and a dashed line leads to
-// whatever else it came out of.
+// Runs as a drawing: each stands beside the one whose weights it started from, and a dashed line
+// leads to whatever else it came out of.
 
 import { draw, make } from "./dom.js";
 
@@ -47,13 +47,26 @@ function drawCard(run, spot, chosen) {
     make("small", {}, run.number === null ? run.verb : `${run.verb} · ${run.status}`),
     make("small", {}, run.figure),
   ];
-  const inside = run.number === null
-    ? make("div", { class: `card ${state}` }, words)
-    : make("a", { class: `card ${state}`, href: `#runs/${run.number}`, title: run.name,
-        "aria-current": run.number === chosen ? "true" : null }, words);
+  const inside =
+    run.number === null
+      ? make("div", { class: `card ${state}` }, words)
+      : make(
+          "a",
+          {
+            class: `card ${state}`,
+            href: `#runs/${run.number}`,
+            "data-key": run.key,
+            title: run.name,
+            "aria-current": run.number === chosen ? "true" : null,
+          },
+          words,
+        );
   const item = make("li", {}, inside);
   Object.assign(item.style, {
-    left: `${spot.x}px`, top: `${spot.y}px`, width: `${spot.wide}px`, height: `${HIGH}px`,
+    left: `${spot.x}px`,
+    top: `${spot.y}px`,
+    width: `${spot.wide}px`,
+    height: `${HIGH}px`,
   });
   return item;
 }
@@ -61,10 +74,12 @@ function drawCard(run, spot, chosen) {
 function drawLines(run, spots, beside) {
   const to = spots.get(run.key);
   const parents = [[run.parent, "edge"], ...run.also.map((key) => [key, "edge also"])];
-  return parents.filter(([key]) => spots.has(key)).map(([key, name]) => {
-    const from = spots.get(key);
-    return ["path", { class: name, d: beside ? curve(from, to) : elbow(from, to) }];
-  });
+  return parents
+    .filter(([key]) => spots.has(key))
+    .map(([key, name]) => {
+      const from = spots.get(key);
+      return ["path", { class: name, d: beside ? curve(from, to) : elbow(from, to) }];
+    });
 }
 
 function curve(from, to) {

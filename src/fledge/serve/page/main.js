@@ -26,6 +26,11 @@ function show() {
   else runs.hide();
 }
 
+// A place within the view, which the address is not to name.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  place("main").focus();
+});
 addEventListener("hashchange", show);
 show();
 

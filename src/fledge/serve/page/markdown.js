@@ -1,5 +1,6 @@
-// Markdown as nodes: headings, lists, quotes, tables, code, emphasis and links. HTML in it is text like any
-// other; a picture is a link, since nothing is fetched from elsewhere unless somebody clicks.
+// Markdown as nodes: headings, lists, quotes, tables, code, emphasis and links. HTML in it is text
+// like any other; a picture is a link, since nothing is fetched from elsewhere unless somebody
+// clicks.
 
 import { add, button, make } from "./dom.js";
 
@@ -57,10 +58,17 @@ function makeCode(text, language) {
   return make(
     "div",
     { class: "code" },
-    make("div", { class: "code-head" }, make("span", {}, language.slice(0, 40)),
-      navigator.clipboard && copy),
-    make("pre", { tabindex: "0", "aria-label": `code ${language.slice(0, 40)}` },
-      make("code", {}, text)),
+    make(
+      "div",
+      { class: "code-head" },
+      make("span", {}, language.slice(0, 40)),
+      navigator.clipboard && copy,
+    ),
+    make(
+      "pre",
+      { tabindex: "0", "aria-label": `code ${language.slice(0, 40)}` },
+      make("code", {}, text),
+    ),
   );
 }
 
@@ -110,16 +118,27 @@ const startsBlock = (line) =>
   [FENCE, HEADING, RULE, QUOTE, ITEM].some((pattern) => pattern.test(line));
 
 const isTable = (lines, at) =>
-  lines[at].includes("|") && at + 1 < lines.length && lines[at + 1].includes("-") &&
+  lines[at].includes("|") &&
+  at + 1 < lines.length &&
+  lines[at + 1].includes("-") &&
   DASHES.test(lines[at + 1]);
 
 function takeTable(lines, start) {
-  const cut = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+  const cut = (line) =>
+    line
+      .trim()
+      .replace(/^\||\|$/g, "")
+      .split("|")
+      .map((cell) => cell.trim());
   const head = cut(lines[start]);
   let end = start + 2;
   while (end < lines.length && lines[end].includes("|")) end++;
   const row = (tag, cells) =>
-    make("tr", {}, head.map((_, column) => make(tag, {}, ...renderInline(cells[column] ?? ""))));
+    make(
+      "tr",
+      {},
+      head.map((_, column) => make(tag, {}, ...renderInline(cells[column] ?? ""))),
+    );
   const body = lines.slice(start + 2, end).map((line) => row("td", cut(line)));
   const table = make("table", {}, make("thead", {}, row("th", head)), make("tbody", {}, body));
   return [make("div", { class: "wide", tabindex: "0" }, table), end];
@@ -133,7 +152,8 @@ function takeParagraph(lines, start, depth) {
   return [make("p", {}, ...renderInline(lines.slice(start, end).join("\n"))), end];
 }
 
-// What is looked for is bounded in length, so that a thousand marks that nothing closes cost little.
+// What is looked for is bounded in length, so that a thousand marks that nothing closes cost
+// little.
 const INLINE = new RegExp(
   [
     /\\([!-/:-@[-`{-~])/, // 1: an escaped mark
@@ -144,7 +164,9 @@ const INLINE = new RegExp(
     /~~(?=\S)([^~]{0,600}?\S)~~/, // 7: struck
     /!?\[([^\]\n]{0,300})\]\(\s*<?([^\s)>]{1,2000})>?[^)\n]{0,200}\)/, // 8, 9: a link or a picture
     /(https?:\/\/[^\s<>"'`]{1,2000}[^\s<>"'`.,;:!?)\]*_])/, // 10: an address
-  ].map((pattern) => pattern.source).join("|"),
+  ]
+    .map((pattern) => pattern.source)
+    .join("|"),
   "g",
 );
 
@@ -172,6 +194,11 @@ function renderInline(text, depth = 0) {
 // A link says where it leads; an address that would run something is shown as it was written.
 function makeLink(target, label, written) {
   if (!/^(https?:\/\/|mailto:)/i.test(target)) return written;
-  const link = make("a", { href: target, target: "_blank", rel: "noopener noreferrer", title: target });
+  const link = make("a", {
+    href: target,
+    target: "_blank",
+    rel: "noopener noreferrer",
+    title: target,
+  });
   return add(link, label);
 }

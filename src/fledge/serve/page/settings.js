@@ -6,18 +6,39 @@ const PLACE = "fledge-settings"; // of localStorage
 
 const FIELDS = [
   ["system", "System prompt", "what stands before every conversation", {}],
-  ["memory", "Earlier turns are sent too", "off for models that know one question at a time",
-    { type: "checkbox" }],
+  [
+    "memory",
+    "Earlier turns are sent too",
+    "off for models that know one question at a time",
+    { type: "checkbox" },
+  ],
   ["temperature", "Temperature", "0 is greedy", { type: "number", min: 0, max: 2, step: 0.05 }],
-  ["top_p", "Top-p", "nucleus mass; 1 keeps every token", { type: "number", min: 0.01, max: 1, step: 0.01 }],
+  [
+    "top_p",
+    "Top-p",
+    "nucleus mass; 1 keeps every token",
+    { type: "number", min: 0.01, max: 1, step: 0.01 },
+  ],
   ["top_k", "Top-k", "0 keeps every token", { type: "number", min: 0, step: 1 }],
-  ["min_p", "Min-p", "share of the likeliest token's probability", { type: "number", min: 0, max: 1, step: 0.01 }],
+  [
+    "min_p",
+    "Min-p",
+    "share of the likeliest token's probability",
+    { type: "number", min: 0, max: 1, step: 0.01 },
+  ],
   ["max_tokens", "Longest answer", "tokens", { type: "number", min: 1, step: 1 }],
   ["seed", "Seed", "empty: a new one for every answer", { type: "number", min: 0, step: 1 }],
 ];
 
 const DEFAULTS = {
-  system: "", memory: true, temperature: 0.7, top_p: 1, top_k: 0, min_p: 0, max_tokens: 256, seed: null,
+  system: "",
+  memory: true,
+  temperature: 0.7,
+  top_p: 1,
+  top_k: 0,
+  min_p: 0,
+  max_tokens: 256,
+  seed: null,
 };
 
 export const settings = { ...DEFAULTS, ...read() };
@@ -49,8 +70,13 @@ export function openSettings() {
       : make("textarea", { ...at, rows: 3 });
     show(input, settings[name]);
     inputs.set(name, input);
-    return make("div", { class: `setting ${kind.type ?? "long"}` }, make("label", { for: id }, label), input,
-      make("small", { id: `${id}-help`, class: "quiet" }, help));
+    return make(
+      "div",
+      { class: `setting ${kind.type ?? "long"}` },
+      make("label", { for: id }, label),
+      input,
+      make("small", { id: `${id}-help`, class: "quiet" }, help),
+    );
   });
   const problem = make("p", { class: "failure", role: "alert" });
   const keep = (event) => {
@@ -72,9 +98,19 @@ export function openSettings() {
     "dialog",
     { class: "settings", "aria-labelledby": "settings-title" },
     make("h2", { id: "settings-title" }, "Settings"),
-    make("form", { onsubmit: keep, novalidate: true }, rows, problem,
-      make("p", { class: "actions" }, make("button", { class: "main" }, "Keep"),
-        button("As at first", restore), button("Cancel", () => dialog.close()))),
+    make(
+      "form",
+      { onsubmit: keep, novalidate: true },
+      rows,
+      problem,
+      make(
+        "p",
+        { class: "actions" },
+        make("button", { class: "main" }, "Keep"),
+        button("As at first", restore),
+        button("Cancel", () => dialog.close()),
+      ),
+    ),
   );
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

@@ -1,9 +1,9 @@
-// One conversation with one model: asks, shows the answer as it comes, stops, edits, and goes on from a
-// token.
+// One conversation with one model: asks, shows the answer as it comes, stops, edits, and goes on
+// from a token.
 
 import { post, stream } from "./api.js";
 import { Conversation, toMessages } from "./conversation.js";
-import { announce, make } from "./dom.js";
+import { announce, keepFocus, make } from "./dom.js";
 import { drawSeed, rules, settings } from "./settings.js";
 import { drawTurn, fillAnswer } from "./turn.js";
 
@@ -15,6 +15,7 @@ export class Talk {
   constructor({ model, about, blind = false, changed = () => {}, kept = undefined }) {
     Object.assign(this, { model, about, blind, changed });
     this.conversation = new Conversation(kept);
+    for (const turn of this.conversation.turns) turn.ended ??= "stopped"; // by a reload
     this.views = new Map(); // of turns: how they are shown
     this.stopper = null;
     this.element = make("div", { class: "turns", role: "log", "aria-live": "off" });
@@ -31,7 +32,11 @@ export class Talk {
   }
 
   ask(text, seed = drawSeed()) {
-    return this.answer(this.conversation.add(this.conversation.last(), { role: "user", content: text }), { seed });
+    return this.answer(this.say(this.conversation.last(), text), { seed });
+  }
+
+  say(parent, text) {
+    return this.conversation.add(parent, { role: "user", content: text, ended: "said" });
   }
 
   stop() {
@@ -45,7 +50,12 @@ export class Talk {
     this.stopper = stopper;
     const drawn = rules(seed);
     const turn = this.conversation.add(question, {
-      role: "assistant", content: "", tokens: [...start], model: this.model(), seed: drawn.seed, ended: null,
+      role: "assistant",
+      content: "",
+      tokens: [...start],
+      model: this.model(),
+      seed: drawn.seed,
+      ended: null,
     });
     this.render();
     this.changed();
@@ -87,17 +97,21 @@ export class Talk {
       turn.speed = now > first ? ((turn.tokens.length - begun - 1) * 1000) / (now - first) : null;
       if (now < due) continue;
       fillAnswer(this, turn);
-      // A long answer takes a while to be drawn: the browser has three times that for everything else.
+      // A long answer takes a while to be drawn: the browser has three times that for everything
+      // else.
       due = performance.now() + Math.max(FRAME_MS, 3 * (performance.now() - now));
     }
   }
 
   // A new turn beside this one: what the person meant to say, or what the model should have said.
   edit(turn, text) {
-    if (turn.role === "user")
-      return this.answer(this.conversation.add(this.conversation.parentOf(turn), { role: "user", content: text }));
+    if (turn.role === "user") return this.answer(this.say(this.conversation.parentOf(turn), text));
     this.conversation.add(this.conversation.parentOf(turn), {
-      role: "assistant", content: text, tokens: null, model: turn.model, ended: "edited",
+      role: "assistant",
+      content: text,
+      tokens: null,
+      model: turn.model,
+      ended: "edited",
     });
     this.render();
     return this.changed();
@@ -130,10 +144,10 @@ export class Talk {
   }
 
   render() {
-    const held = this.element.contains(document.activeElement) && document.activeElement.dataset.key;
     const path = this.conversation.path();
-    this.element.replaceChildren(...path.map((turn) => drawTurn(this, turn)));
-    if (held) this.element.querySelector(`[data-key="${held}"]`)?.focus();
+    keepFocus(this.element, () =>
+      this.element.replaceChildren(...path.map((turn) => drawTurn(this, turn))),
+    );
     const box = this.element.parentElement;
     if (box && this.busy) box.scrollTop = box.scrollHeight;
   }

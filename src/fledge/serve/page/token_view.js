@@ -1,5 +1,6 @@
-// An answer token by token: how likely the model held each, or how much likelier than another model does;
-// a token that is chosen shows what else could have stood there, and any of these goes on from it.
+// An answer token by token: how likely the model held each, or how much likelier than another model
+// does; a token that is chosen shows what else could have stood there, and any of these goes on
+// from it.
 
 import { button, make, readable } from "./dom.js";
 
@@ -28,8 +29,11 @@ function shade(token, byRatio) {
 // data: what /fledge/tokens answers. goOn(place, id): say `id` at that place, and go on from there.
 export function drawTokens(data, goOn) {
   const byRatio = data.against !== null;
-  const panel = make("div", { class: "token-panel" }, make("p", { class: "quiet" },
-    "Choose a token to see what else could have stood there."));
+  const panel = make(
+    "div",
+    { class: "token-panel" },
+    make("p", { class: "quiet" }, "Choose a token to see what else could have stood there."),
+  );
   const line = make("div", { class: "tokens", role: "group", "aria-label": "tokens" });
   const marks = data.tokens.map((token, place) => {
     const mark = make(
@@ -98,8 +102,13 @@ function drawPanel(data, place, goOn) {
           class: "word",
           "aria-label": readable(`Go on from ${quote(other)}`),
         });
-    return make("li", { class: said ? "said" : null }, word,
-      make("span", { class: "chance" }, percent(other.logp)), bar);
+    return make(
+      "li",
+      { class: said ? "said" : null },
+      word,
+      make("span", { class: "chance" }, percent(other.logp)),
+      bar,
+    );
   });
   return [
     make("p", {}, make("strong", {}, quote(token)), ` ${facts.join("; ")}`),

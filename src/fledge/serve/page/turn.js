@@ -1,5 +1,5 @@
-// One turn of a conversation as it stands on the page: its text, what can be done with it, and its token
-// view.
+// One turn of a conversation as it stands on the page: its text, what can be done with it, and its
+// token view.
 
 import { post } from "./api.js";
 import { add, announce, button, fail, make } from "./dom.js";
@@ -19,7 +19,7 @@ export function drawTurn(talk, turn) {
   if (view.shows === "tokens") showTokens(talk, turn, view);
   else fillAnswer(talk, turn);
   if (turn.error) article.append(make("p", { class: "failure", role: "alert" }, turn.error));
-  if (!talk.busy && !talk.blind) article.append(drawActions(talk, turn, view));
+  if (turn.ended !== null && !talk.blind) article.append(drawActions(talk, turn, view));
   return article;
 }
 
@@ -53,35 +53,65 @@ function drawEditor(talk, turn, view) {
   });
   queueMicrotask(() => text.focus());
   const label = turn.role === "user" ? "Ask this instead" : "Let it have said this";
-  return make("div", { class: "editor" }, text,
-    make("p", { class: "actions" }, button(label, () => done(true), { class: "main" }),
-      button("Cancel", () => done(false))));
+  return make(
+    "div",
+    { class: "editor" },
+    text,
+    make(
+      "p",
+      { class: "actions" },
+      button(label, () => done(true), { class: "main" }),
+      button("Cancel", () => done(false)),
+    ),
+  );
 }
 
 function drawActions(talk, turn, view) {
   const act = (name, label, does, more = {}) =>
     button(label, does, { "data-key": `${turn.id}:${name}`, "data-act": name, ...more });
-  const bar = make("div", { class: "acts", role: "group", "aria-label": "What to do with this turn" });
+  const bar = make("div", {
+    class: "acts",
+    role: "group",
+    "aria-label": "What to do with this turn",
+  });
   add(bar, drawBranches(talk, turn, act));
-  bar.append(act("edit", "Edit", () => {
-    view.editing = true;
-    talk.render();
-  }));
+  bar.append(
+    act("edit", "Edit", () => {
+      view.editing = true;
+      talk.render();
+    }),
+  );
   if (turn.role === "user") return bar;
   bar.append(act("again", "Again", () => talk.again(turn)));
   if (navigator.clipboard) bar.append(act("copy", "Copy", () => copy(turn)));
   const note = make("span", { class: "quiet note" }, describe(turn));
   if (!turn.content && !turn.tokens?.length) return add(bar, note);
-  bar.append(act("tokens", "Tokens", () => {
-    view.shows = view.shows === "tokens" ? "text" : "tokens";
-    talk.render();
-  }, { "aria-pressed": String(view.shows === "tokens") }));
+  bar.append(
+    act(
+      "tokens",
+      "Tokens",
+      () => {
+        view.shows = view.shows === "tokens" ? "text" : "tokens";
+        talk.render();
+      },
+      { "aria-pressed": String(view.shows === "tokens") },
+    ),
+  );
   if (talk.about.thumbs)
-    for (const [label, wanted] of [["Good", true], ["Bad", false]])
-      bar.append(act(label.toLowerCase(), label, () => judge(talk, turn, wanted),
-        { "aria-pressed": String(turn.label === wanted), disabled: turn.label !== undefined }));
+    for (const [label, wanted] of [
+      ["Good", true],
+      ["Bad", false],
+    ])
+      bar.append(
+        act(label.toLowerCase(), label, () => judge(talk, turn, wanted), {
+          "aria-pressed": String(turn.label === wanted),
+          disabled: turn.label !== undefined,
+        }),
+      );
   for (const scorer of talk.about.reward_models)
-    bar.append(act(`score ${scorer}`, "Score", () => score(talk, turn, scorer), { title: `by ${scorer}` }));
+    bar.append(
+      act(`score ${scorer}`, "Score", () => score(talk, turn, scorer), { title: `by ${scorer}` }),
+    );
   return add(bar, note);
 }
 
@@ -89,11 +119,19 @@ function drawBranches(talk, turn, act) {
   const beside = talk.conversation.siblings(turn);
   if (beside.length < 2) return null;
   const place = beside.indexOf(turn);
-  return make("span", { class: "branches" },
-    act("earlier", "‹", () => talk.step(turn, -1), { "aria-label": "Earlier branch", disabled: !place }),
+  return make(
+    "span",
+    { class: "branches" },
+    act("earlier", "‹", () => talk.step(turn, -1), {
+      "aria-label": "Earlier branch",
+      disabled: !place,
+    }),
     make("span", {}, `${place + 1}/${beside.length}`),
-    act("later", "›", () => talk.step(turn, 1),
-      { "aria-label": "Later branch", disabled: place === beside.length - 1 }));
+    act("later", "›", () => talk.step(turn, 1), {
+      "aria-label": "Later branch",
+      disabled: place === beside.length - 1,
+    }),
+  );
 }
 
 function describe(turn) {
@@ -114,7 +152,11 @@ async function copy(turn) {
 
 async function judge(talk, turn, wanted) {
   try {
-    await post("fledge/thumbs", { messages: talk.messagesWith(turn), label: wanted, model: turn.model });
+    await post("fledge/thumbs", {
+      messages: talk.messagesWith(turn),
+      label: wanted,
+      model: turn.model,
+    });
     turn.label = wanted;
     talk.changed();
     announce(wanted ? "Kept as good" : "Kept as bad");
@@ -126,7 +168,10 @@ async function judge(talk, turn, wanted) {
 
 async function score(talk, turn, judge) {
   try {
-    const told = await post("fledge/score", { reward_model: judge, messages: talk.messagesWith(turn) });
+    const told = await post("fledge/score", {
+      reward_model: judge,
+      messages: talk.messagesWith(turn),
+    });
     turn.scores = { ...turn.scores, [judge]: told.score };
     talk.changed();
     announce(`Score ${told.score.toFixed(2)}`);
@@ -139,16 +184,22 @@ async function score(talk, turn, judge) {
 async function showTokens(talk, turn, view) {
   const place = make("div", {}, make("p", { class: "quiet" }, "Measuring …"));
   const others = comparable(talk, turn);
-  const choice = make("select", { id: `against-${turn.id}-${turn.model}` },
+  const choice = make(
+    "select",
+    { id: `against-${turn.id}-${turn.model}` },
     make("option", { value: "" }, "probability"),
-    others.map((name) => make("option", { value: name, selected: view.against === name },
-      `against ${name}`)));
+    others.map((name) =>
+      make("option", { value: name, selected: view.against === name }, `against ${name}`),
+    ),
+  );
   choice.addEventListener("change", () => {
     view.against = choice.value;
     fillTokens(talk, turn, view, place);
   });
   view.body.replaceChildren(
-    make("p", { class: "chooser" }, make("label", { for: choice.id }, "Colour by "), choice), place);
+    make("p", { class: "chooser" }, make("label", { for: choice.id }, "Colour by "), choice),
+    place,
+  );
   await fillTokens(talk, turn, view, place);
 }
 
@@ -156,7 +207,8 @@ async function showTokens(talk, turn, view) {
 function comparable(talk, turn) {
   const own = talk.about.models.find((model) => model.name === turn.model);
   const others = talk.about.models.filter(
-    (model) => model.name !== turn.model && model.vocabulary === own?.vocabulary);
+    (model) => model.name !== turn.model && model.vocabulary === own?.vocabulary,
+  );
   return others.map((model) => model.name).sort((name) => (name === own?.reference ? -1 : 0));
 }
 

@@ -1,5 +1,5 @@
-// Blind votes: two answers to one prompt, nobody says whose, and which is the better one goes into a file
-// that `fledge prefer` reads.
+// Blind votes: two answers to one prompt, nobody says whose, and which is the better one goes into
+// a file that `fledge prefer` reads.
 
 import { post } from "./api.js";
 import { makeComposer, pickModel } from "./chat_view.js";
@@ -14,8 +14,15 @@ export function openVote(place, about) {
   const names = about.models.map(({ name }) => name);
   const one = pickModel(about, "Between", "vote-one", names[0]);
   const other = pickModel(about, "and", "vote-other", names[1] ?? names[0]);
-  const columns = make("div", { class: "columns two" }, make("p", { class: "greeting quiet" },
-    "Ask something: two models answer without their names, and you say which is better."));
+  const columns = make(
+    "div",
+    { class: "columns two" },
+    make(
+      "p",
+      { class: "greeting quiet" },
+      "Ask something: two models answer without their names, and you say which is better.",
+    ),
+  );
   const verdict = make("div", { class: "verdict-bar", role: "group", "aria-label": "Your vote" });
   const tally = make("p", { class: "quiet" });
   const wins = new Map();
@@ -35,8 +42,9 @@ export function openVote(place, about) {
       verdict.replaceChildren(make("p", {}, "One of them has no whole answer: ask again."));
     } else if (left === right) {
       round.open = false;
-      verdict.replaceChildren(make("p", {}, "Both said the same: there is nothing to choose. ",
-        reveal(round)));
+      verdict.replaceChildren(
+        make("p", {}, "Both said the same: there is nothing to choose. ", reveal(round)),
+      );
     } else {
       verdict.replaceChildren(
         button("Left is better", () => vote(0), { class: "main" }),
@@ -67,9 +75,16 @@ export function openVote(place, about) {
   };
   const ask = (text) => {
     round = new Round([one.select.value, other.select.value], about, text, show);
-    columns.replaceChildren(...round.talks.map((talk, at) =>
-      make("section", { class: "column", "aria-label": SIDES[at] }, make("h2", {}, SIDES[at]),
-        talk.element)));
+    columns.replaceChildren(
+      ...round.talks.map((talk, at) =>
+        make(
+          "section",
+          { class: "column", "aria-label": SIDES[at] },
+          make("h2", {}, SIDES[at]),
+          talk.element,
+        ),
+      ),
+    );
     show();
   };
   const composer = makeComposer({
@@ -77,11 +92,24 @@ export function openVote(place, about) {
     send: ask,
     stop: () => round?.talks.forEach((talk) => talk.stop()),
   });
-  const closed = !about.votes && make("p", { class: "notice" },
-    "No votes are kept: start the server with ", make("code", {}, "votes=votes.jsonl"), ".");
+  const closed =
+    !about.votes &&
+    make(
+      "p",
+      { class: "notice" },
+      "No votes are kept: start the server with ",
+      make("code", {}, "votes=votes.jsonl"),
+      ".",
+    );
   place.replaceChildren();
-  add(place, make("div", { class: "bar-top" }, one.element, other.element, tally), closed, columns,
-    verdict, composer.element);
+  add(
+    place,
+    make("div", { class: "bar-top" }, one.element, other.element, tally),
+    closed,
+    columns,
+    verdict,
+    composer.element,
+  );
   composer.show({ busy: false, closed: !about.votes });
 }
 
@@ -91,7 +119,9 @@ class Round {
     const swapped = crypto.getRandomValues(new Uint8Array(1))[0] % 2;
     this.models = swapped ? models.toReversed() : models;
     this.open = true;
-    this.talks = this.models.map((name) => new Talk({ model: () => name, about, blind: true, changed }));
+    this.talks = this.models.map(
+      (name) => new Talk({ model: () => name, about, blind: true, changed }),
+    );
     this.prompt = toMessages([{ role: "user", content: text }], settings);
     // A model beside itself answers from two seeds; two models from the same one.
     const seed = settings.seed ?? drawSeed();
@@ -109,11 +139,23 @@ class Round {
   }
 
   tell() {
-    return { messages: this.prompt, answers: this.answers(), models: this.models, seeds: this.seeds };
+    return {
+      messages: this.prompt,
+      answers: this.answers(),
+      models: this.models,
+      seeds: this.seeds,
+    };
   }
 }
 
 function reveal({ models: [left, right] }) {
-  return make("span", {}, "Left was ", make("strong", {}, left), ", right was ",
-    make("strong", {}, right), ".");
+  return make(
+    "span",
+    {},
+    "Left was ",
+    make("strong", {}, left),
+    ", right was ",
+    make("strong", {}, right),
+    ".",
+  );
 }
