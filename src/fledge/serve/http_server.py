@@ -5,6 +5,7 @@ answered and let go, and a first signal lets everything finish, a second ends it
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -137,6 +138,12 @@ class HttpServer(uvicorn.Server):
         self.stopping()
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Not that a second signal has cut what streamed: whoever sent it knows."""
+    kind = None if record.exc_info is None else record.exc_info[0]
+    return kind is not asyncio.CancelledError and "CancelledError" not in record.getMessage()
+
+
 def open_socket(host: str, port: int) -> socket.socket:
     """Bound and not listening yet. Raises UserError for an address that cannot be had."""
     try:
@@ -176,6 +183,9 @@ def run_app(
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=options.header_bytes,
     )
+    log = logging.getLogger("uvicorn.error")
+    log.setLevel(logging.ERROR)
+    log.addFilter(is_news)
     server = HttpServer(config, listening, stopping)
     server.run(sockets=[opened])
     return not server.force_exit
