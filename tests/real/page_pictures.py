@@ -1,4 +1,4 @@
-"""Takes the pictures of the chat page that docs/serve.md shows, with SmolLM2-135M-Instruct and a run
+"""Takes the pictures of the chat page in docs/chat-page.md, with SmolLM2-135M-Instruct and a run
 tuned on it: `python -m tests.real.page_pictures`. Some minutes, of which the tuning takes most.
 
 Needs `make real`, playwright and a Chromium.
