@@ -14,7 +14,7 @@ from fledge.text.tokenizer import train_tokenizer
 TEXT = "the cat sat on a mat while seven birds sang over green hills and old rivers. " * 40
 
 
-def make_model(folder: Path, *, seed: int = 0, context: int = 256) -> Path:
+def make_model(folder: Path, *, seed: int = 0, context: int = 1024) -> Path:
     """A small transformer that has learned nothing, over 300 tokens of its own tokenizer."""
     tokenizer = train_tokenizer("bpe", [TEXT], 300)
     generator = torch.Generator().manual_seed(seed)
