@@ -155,6 +155,7 @@ class EventStream(Response):
             try:
                 await listen(receive, speak(), self.timeout_s)
             except ApiError as error:
+                self.over()
                 line = b"data: " + error.to_json() + b"\n\n"
                 await send({"type": "http.response.body", "body": line, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
