@@ -91,7 +91,8 @@ class LowRank(nn.Module):
         """[..., I] -> [..., O]"""
         if self.drops:
             x = F.dropout(x, self.settings.dropout)
-        low = F.linear(F.linear(x, self.down), self.up)
+        # The precision is that of x, which autocast has rounded, and rounds in float32 alone.
+        low = F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
         return low * self.settings.scale
 
 
