@@ -113,7 +113,7 @@ def add_sides(ours: dict[str, Any], trl: dict[str, Any], quick: bool) -> Sides:
 
 
 def grpo_sides(shared: dict[str, Any], quick: bool) -> Sides:
-    prompts, samples, new, steps = (2, 2, 8, 1) if quick else (8, 8, 64, 2)
+    prompts, samples, new, steps = (2, 2, 8, 1) if quick else (8, 8, 64, 1)
     random = np.random.default_rng(3)
     given = shared | {
         "prompts_per_step": prompts,
@@ -127,7 +127,7 @@ def grpo_sides(shared: dict[str, Any], quick: bool) -> Sides:
 
 
 def dpo_sides(shared: dict[str, Any], quick: bool) -> Sides:
-    size, steps, longest = (2, 1, 16) if quick else (8, 4, 256)
+    size, steps, longest = (2, 1, 16) if quick else (8, 3, 256)
     random = np.random.default_rng(4)
     number = size * (steps + 1)
     lengths = np.stack(
