@@ -51,7 +51,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     if (hint := settings.sampling().hint) is not None:
         check_hint(hint, task)
     rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
-    policy = base.policy().with_rule(rule).to(config.on())
+    policy = base.policy().with_rule(rule).bind(config.make_constraint(base)).to(config.on())
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
@@ -61,7 +61,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     with start.begin(
         config,
         parents=parents,
-        data=[config.task, *config.own_code, *config.own_family],
+        data=[config.task, *config.own_code, *config.own_family, *config.constraint_files],
         copied=texts,
     ) as course:
         typical = make_typical_rows(config, base, prompts)

@@ -14,6 +14,7 @@ from fledge.engine.generation import Generation
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.recipes.algorithm_fields import AlgorithmFields
+from fledge.recipes.constraint_fields import ConstraintFields
 from fledge.recipes.language.adapter_fields import AdapterFields
 from fledge.recipes.language.judge_fields import (
     EarlyStopFields,
@@ -26,8 +27,9 @@ from fledge.recipes.language.rows import ReadingFields
 
 
 class AlignConfig(
-    AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields
-):
+    AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields,
+    ConstraintFields,
+):  # fmt: skip
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
     likelier.
     """

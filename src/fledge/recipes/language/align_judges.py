@@ -84,7 +84,7 @@ def make_judges(
             TokenStream(course.run.folder / "shards", part),
             base.network.config.context,
         )
-        plain = policy.with_rule(Decoding())
+        plain = policy.with_rule(Decoding()).bind(None)
         return {
             "validation_loss": measure_held_out_loss(
                 plain, stream, base.tokenizer, min(256, context), 32
