@@ -54,8 +54,9 @@ def test_heads_that_share_keys_and_values(at_a_time: int, monkeypatch: pytest.Mo
     ours, expected = (
         [x.clone().requires_grad_() for x in made.split([6, 2, 2], dim=1)] for _ in range(2)
     )
-    y = short_attention(*ours, None)
-    z = F.scaled_dot_product_attention(*expected, is_causal=True, enable_gqa=True)
+    (q, k, v), (eq, ek, ev) = ours, expected
+    y = short_attention(q, k, v, None)
+    z = F.scaled_dot_product_attention(eq, ek, ev, is_causal=True, enable_gqa=True)
     torch.testing.assert_close(y, z)
     (y * slope).sum().backward()
     (z * slope).sum().backward()
