@@ -36,7 +36,8 @@ ENGINE = Way(
     "this engine",
     frozenset({
         Feature.MIN_NEW_TOKENS, Feature.RULE, Feature.STOP_STRINGS, Feature.REPETITION_PENALTY,
-        Feature.PRESENCE_PENALTY, Feature.LOGIT_BIAS, Feature.CONSTRAINT, Feature.ALTERNATIVES,
+        Feature.PRESENCE_PENALTY, Feature.FREQUENCY_PENALTY, Feature.LOGIT_BIAS, Feature.CONSTRAINT,
+        Feature.ALTERNATIVES,
     }),
 )  # fmt: skip
 
@@ -296,3 +297,17 @@ class Engine:
         the new ones, and so does every engine over the same network.
         """
         self.policy.raise_version()
+
+    def read_chances(
+        self, since: Mapping[int, int]
+    ) -> dict[int, tuple[list[float], list[list[tuple[int, float]]]]]:
+        """Of live rows, by number: raw log-probabilities and alternatives of the tokens from the
+        `since`-th on.
+        """
+        slots, told = self.batch.slots, {}
+        for slot, row in enumerate(self.batch.live):
+            if row.number in since:
+                first = since[row.number]
+                raw_logp = slots.raw_logp[slot, first : len(row.said)].tolist()
+                told[row.number] = (raw_logp, row.alternatives[first:])
+        return told

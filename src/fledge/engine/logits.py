@@ -62,6 +62,9 @@ def process_logits(logits: Tensor, row: Row) -> None:
         logits[torch.tensor(sorted(set(row.said)), device=logits.device)] -= (
             request.presence_penalty
         )
+    if request.frequency_penalty and row.said:
+        counts = torch.bincount(torch.tensor(row.said, device=logits.device), minlength=len(logits))
+        logits -= request.frequency_penalty * counts
     if len(row.said) < request.min_new_tokens:
         for token in request.stop:
             logits[token] = float("-inf")
