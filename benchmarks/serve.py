@@ -19,8 +19,9 @@ import math
 import socket
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +182,7 @@ def start_sides(
     children: list[Child] = []
     sides: dict[str, str | Child] = {}
 
-    def note(name: str, start: Any) -> None:
+    def note(name: str, start: Callable[[], tuple[Child, str]]) -> None:
         try:
             child, address = start()
         except SideFailed as error:
@@ -195,12 +196,10 @@ def start_sides(
     hf = folder / "hf"
     try:
         for precision in ("int8",) if quick else ("int8", "bf16"):
-            note(f"ours {precision}", lambda p=precision: start_fledge(hf, p, clients, POSITIONS))
+            note(f"ours {precision}", partial(start_fledge, hf, precision, clients, POSITIONS))
         for kind in ("Q8_0",) if quick else ("Q8_0", "F16"):
-            note(
-                f"llama.cpp {kind}",
-                lambda k=kind: start_llama(folder / f"{k}.gguf", clients, POSITIONS, THREADS),
-            )
+            file = folder / f"{kind}.gguf"
+            note(f"llama.cpp {kind}", partial(start_llama, file, clients, POSITIONS, THREADS))
         engine = start_engine(hf, "int8", clients, POSITIONS)
         children.append(engine)
         sides["bare engine"] = engine

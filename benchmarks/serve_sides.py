@@ -5,6 +5,7 @@ answers every line of its input with a JSON object.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -115,11 +116,10 @@ def start_child(work: str, given: dict[str, Any]) -> Child:
 
 
 def run_llama(given: dict[str, Any]) -> None:
-    """llama.cpp's server by its own defaults: continuous batching, flash attention, weights repacked
-    for the processor, prompts that begin alike read once in a slot.
+    """llama.cpp's server by its own defaults: continuous batching, flash attention, weights
+    repacked for the processor, prompts that begin alike read once in a slot.
     """
-    import xllamacpp
-
+    xllamacpp: Any = importlib.import_module("xllamacpp")
     params: Any = xllamacpp.CommonParams()
     params.model.path = given["model"]
     params.n_parallel, params.n_ctx = given["slots"], given["slots"] * given["positions"]

@@ -29,7 +29,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Round:
-    """All that the clients of a load heard, and the seconds from the first asking to the last end."""
+    """All that the clients of a load heard; seconds from the first asking to the last end."""
 
     heard: list[Heard]
     seconds: float
