@@ -12,7 +12,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fledge.errors import UserError
-from fledge.serve import chat_completions, models_list
+from fledge.serve import (
+    chat_completions,
+    completions,
+    embeddings,
+    models_list,
+    responses,
+    tokenize,
+)
 from fledge.serve.answering import Gone
 from fledge.serve.api_errors import ApiError
 from fledge.serve.guard import Guard
@@ -37,7 +44,8 @@ def build_app(served: ServedModels, options: Options, *, page: bool = True) -> F
         openapi_url=None,
         lifespan=lambda _: run_engines(served),
     )
-    for module in (chat_completions, models_list):
+    modules = (chat_completions, completions, responses, embeddings, tokenize, models_list)
+    for module in modules:
         app.include_router(module.make_router(service))
     handle_errors(app)
 

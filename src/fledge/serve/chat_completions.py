@@ -69,7 +69,7 @@ class ChatAnswer:
             "system_fingerprint": None,
         }
 
-    def _open(self) -> Spoken:
+    def open_row(self) -> Spoken:
         return Spoken(self.served.words, self.exchange.requests[0].stop_strings, self.begin)
 
     async def whole(self, http: Request) -> dict[str, Any]:
@@ -78,18 +78,18 @@ class ChatAnswer:
         return self.head | {"choices": choices, "usage": self.count()}
 
     def _choose(self, index: int, completion: Completion) -> dict[str, Any]:
-        part = self._open().end(completion, told=self.told)
+        part = self.open_row().end(completion, told=self.told)
         message = {"role": "assistant", "content": part.text, "refusal": None}
         return {
             "index": index,
             "message": message,
-            "logprobs": self._tell(part),
+            "logprobs": self.tell(part),
             "finish_reason": part.finish,
         }
 
     async def stream(self) -> AsyncIterator[bytes]:
         count = len(self.exchange.requests)
-        rows = [self._open() for _ in range(count)]
+        rows = [self.open_row() for _ in range(count)]
         opening = {"role": "assistant", "content": ""}
         yield b"".join(self._chunk(i, opening, None, None) for i in range(count))
         async for events in self.exchange.events():
@@ -100,24 +100,20 @@ class ChatAnswer:
                 else:
                     part = rows[index].hear(news, told=self.told)
                 if part.text or part.tokens:
-                    chunks.append(
-                        self._chunk(index, {"content": part.text}, self._tell(part), None)
-                    )
+                    chunks.append(self._chunk(index, {"content": part.text}, self.tell(part), None))
                 if part.finish is not None:
                     chunks.append(self._chunk(index, {}, None, part.finish))
             yield b"".join(chunks)
         options = self.body.stream_options
         if options is not None and options.include_usage:
-            last = self.head | {"choices": [], "usage": self.count()}
-            yield b"data: " + json.dumps(last).encode() + b"\n\n"
+            yield write_event(self.head | {"choices": [], "usage": self.count()})
         yield DONE
 
     def _chunk(self, index: int, delta: dict[str, Any], told: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
-        said = self.head | {"choices": [choice]}
-        return b"data: " + json.dumps(said, separators=(",", ":")).encode() + b"\n\n"
+        return write_event(self.head | {"choices": [choice]})
 
-    def _tell(self, part: Part) -> dict[str, Any] | None:
+    def tell(self, part: Part) -> dict[str, Any] | None:
         if not self.told:
             return None
         content = list_chat_logprobs(
@@ -128,6 +124,10 @@ class ChatAnswer:
 
     def count(self) -> dict[str, int]:
         return count_usage(self.exchange)
+
+
+def write_event(said: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(said, separators=(",", ":")).encode() + b"\n\n"
 
 
 def read_begin(body: ChatBody, served: Served) -> list[int]:

@@ -1,6 +1,6 @@
 """What every request passes before it is read, and every answer on its way out: the host that it
-names, the page that it comes from, the key, the size and the time of its body; and headers that keep
-a browser from doing more with an answer than was meant.
+names, the page that it comes from, the key, the size and the time of its body; and headers that
+keep a browser from doing more with an answer than was meant.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Guard:
             return
         if scope["type"] != "http":  # a web socket
             return
-        headers = {name: value for name, value in scope["headers"]}
+        headers = dict(scope["headers"])
         reader = BodyReader(receive, self.options)
         began = False
 

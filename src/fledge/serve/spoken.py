@@ -35,8 +35,8 @@ class Part:
 
 
 class Spoken:
-    """Of one row. words: the bytes of each token. begin: tokens that the answer begins with and that
-    the model has not said now.
+    """Of one row. words: the bytes of each token. begin: tokens that the answer begins with and
+    that the model has not said now.
     """
 
     def __init__(

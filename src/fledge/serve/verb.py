@@ -58,6 +58,9 @@ class ServeConfig(FamilyField):
         default=None, ge=1, description="for computing; by default as torch finds them"
     )
     timeout: float = Field(default=600.0, gt=0, description="seconds a request may take in all")
+    slow: float = Field(
+        default=20.0, gt=0, description="seconds in which a client has sent its headers, its body"
+    )
     votes: Path | None = Field(
         default=None, description="a .jsonl that votes between two answers are added to"
     )
@@ -67,8 +70,8 @@ class ServeConfig(FamilyField):
 
 
 def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
-    """Until Ctrl-C or SIGTERM; what streams then is finished. Raises UserError for what is no model,
-    an address that cannot be had, and one beyond this machine without a key.
+    """Until Ctrl-C or SIGTERM; what streams then is finished. Raises UserError for what is no
+    model, an address that cannot be had, and one beyond this machine without a key.
     """
     from fledge.serve.app import build_app
     from fledge.serve.http_server import open_socket, run_app
@@ -109,6 +112,7 @@ def make_options(config: ServeConfig) -> Options:
         port=config.port,
         key=key,
         timeout_s=config.timeout,
+        slow_s=config.slow,
         votes=config.votes,
         thumbs=config.thumbs,
         folders=config.base,
