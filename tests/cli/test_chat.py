@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.cli.at_a_terminal import CTRL_C, CTRL_D, Person
 from tests.cli.commands import Cli
-from tests.subjects import transformer
+from tests.subjects import go_on_greedily, transformer
 
 from fledge.hub.folder import load_model, save_model
 from fledge.text.own_tokenizers import train_tokenizer
@@ -31,22 +31,12 @@ def speaker(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-def greedy(model: Path, messages: Sequence[tuple[str, str]], tokens: int = NEW) -> str:
-    """The likeliest answer by the whole forward pass, token by token, to a conversation written out
-    by hand.
-    """
+def greedy(model: Path, messages: Sequence[tuple[str, str]]) -> str:
+    """The likeliest answer to a conversation written out by hand."""
     loaded = load_model(model)
-    tokenizer, policy = loaded.tokenizer, loaded.policy()
-    assert policy.allowed is not None
     turns = [{"role": role, "content": content} for role, content in messages]
-    ids, _ = tokenizer.render(turns, reply=True)  # pyright: ignore[reportArgumentType]
-    said: list[int] = []
-    with torch.inference_mode():
-        for _ in range(tokens):
-            logits = policy.logits(policy.hidden(torch.tensor([[*ids, *said]]))[0, -1:])
-            logits[0, ~policy.allowed] = -torch.inf
-            said.append(int(logits.argmax()))
-    return tokenizer.decode(said)
+    ids, _ = loaded.tokenizer.render(turns, reply=True)  # pyright: ignore[reportArgumentType]
+    return loaded.tokenizer.decode(go_on_greedily(loaded, ids, NEW))
 
 
 def test_a_conversation_goes_on_is_edited_and_saved(speaker: Path, tmp_path: Path) -> None:
