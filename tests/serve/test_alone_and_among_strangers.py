@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.serve.models import make_model
-from tests.serve.process import Server, start_server
+from tests.serve.process import Server
 
 STRANGERS = 32
 WORDS = ("cat", "sat", "mat", "seven", "birds", "green hills", "old rivers", "the")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = make_model(tmp_path_factory.mktemp("served") / "tiny", seed=4)
-    with start_server(folder, slots=12, queue=64) as started:
-        yield started
-
-
-def ask(seed: int, **fields: Any) -> dict[str, Any]:
+def ask(seed: int) -> dict[str, Any]:
     return {
         "messages": [{"role": "user", "content": f"the cat sat on {seed} old rivers"}],
         "max_tokens": 40,
@@ -33,14 +24,14 @@ def ask(seed: int, **fields: Any) -> dict[str, Any]:
         "logprobs": True,
         "top_logprobs": 2,
         "return_token_ids": True,
-    } | fields
+    }
 
 
 async def draw(
     client: httpx.AsyncClient, seed: int, **fields: Any
 ) -> tuple[list[int], list[float]]:
     """The tokens of an answer and their log-probabilities."""
-    answer = await client.post("/v1/chat/completions", json=ask(seed, **fields))
+    answer = await client.post("/v1/chat/completions", json=ask(seed))
     assert answer.status_code == 200, answer.text
     content = answer.json()["choices"][0]["logprobs"]["content"]
     return [each["token_id"] for each in content], [each["logprob"] for each in content]
@@ -76,11 +67,11 @@ async def pester(client: httpx.AsyncClient, number: int, over: asyncio.Event) ->
     return begun
 
 
-def test_a_seed_is_the_same_alone_and_among_strangers(server: Server) -> None:
+def test_a_seed_is_the_same_alone_and_among_strangers(busy_server: Server) -> None:
     async def run() -> None:
         # one that is turned away would be no stranger in the batch
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=busy_server.url, timeout=60, limits=limits) as client:
             alone = [await draw(client, seed) for seed in range(4)]
             assert len({tuple(tokens) for tokens, _ in alone}) == 4
             over = asyncio.Event()

@@ -1,5 +1,5 @@
-"""Thousands of short requests, many of them cancelled or dropped by their clients at any moment: each
-is answered or cancelled once, no slot is lost, memory stays flat.
+"""Thousands of short requests, many of them dropped by their clients at any moment: each is
+answered or cancelled once, no slot is lost, memory stays flat.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,19 +17,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.serve.models import make_model
-from tests.serve.process import Server, start_server
+from tests.serve.process import Server
 
 CLIENTS = 24
 GROWTH_MB = 40  # of 10,000 requests; a lost row of the KV cache of each would be 10 times as much
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    folder = make_model(tmp_path / "tiny", seed=6, context=128)
-    with start_server(folder, slots=8, queue=64) as started:
-        yield started
-        assert started.stop() == 0, started.lines
 
 
 def read_memory(server: Server) -> float:
@@ -138,13 +128,13 @@ def hold(server: Server, requests: int) -> Counter[str]:
     return became
 
 
-def test_hundreds_of_clients_come_and_go(server: Server) -> None:
-    hold(server, 500)
+def test_hundreds_of_clients_come_and_go(busy_server: Server) -> None:
+    hold(busy_server, 500)
 
 
 @pytest.mark.slow
-def test_ten_thousand_requests_leave_nothing_behind(server: Server) -> None:
-    hold(server, 1000)  # whatever is made once is made
-    before = read_memory(server)
-    hold(server, 10_000)
-    assert read_memory(server) - before < GROWTH_MB
+def test_ten_thousand_requests_leave_nothing_behind(busy_server: Server) -> None:
+    hold(busy_server, 1000)  # whatever is made once is made
+    before = read_memory(busy_server)
+    hold(busy_server, 10_000)
+    assert read_memory(busy_server) - before < GROWTH_MB

@@ -81,6 +81,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
+        opened.listen()  # whoever reads the line may ask at once, and is answered a moment later
         tell_start(config, served, opened.getsockname()[1], show)
         whole = run_app(
             build_app(served, options),
