@@ -2,8 +2,8 @@
 llama.cpp's own server, `transformers serve`, and our engine without a server.
 
 1, 8 and 32 streaming clients, each asking again as soon as it is answered: chats with one system
-prompt and questions of 20 to 600 tokens, greedy answers of 16 to 200, of a length set beforehand
-where the server can be told so. New tokens a second as the server counts them, over the seconds
+prompt and questions of 20 to 600 tokens, greedy answers of 16 to 200, each of a length
+set beforehand. New tokens a second as the server counts them, over the seconds
 from the first request to the last answer; the first token from asking to the first text. Ours in
 int8 and bf16; llama.cpp (xllamacpp) on files of ours in Q8_0 and F16, as many slots as clients;
 transformers in bfloat16, plain and with continuous batching, of which the better one counts. In
@@ -137,7 +137,7 @@ class Writer:
             ],
             "max_tokens": new,
             "temperature": 0.0,
-            "ignore_eos": True,  # llama.cpp's and vLLM's word; transformers ends where it will
+            "ignore_eos": True,  # llama.cpp's and vLLM's word
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -159,12 +159,24 @@ def measure(folder: Path, clients: int, load: Load, quick: bool, missing: dict[s
                     continue
                 say(f"{name}, {f'round {number}' if number else 'warm-up'}")
                 given = load if number else [bodies[:1] for bodies in load[: 1 if slow else None]]
+                if slow:
+                    given = [[reword(body) for body in bodies] for bodies in given]
                 done = ask_side(side, given)
                 if isinstance(done, Round) and done.dropped and not name.startswith("ours"):
                     missing[name] = next(one.error or "" for one in done.heard if one.error)
+                    rounds.pop(name, None)
                 elif number:
                     rounds.setdefault(name, []).append(done)
     return rounds
+
+
+def reword(body: dict[str, Any]) -> dict[str, Any]:
+    """The same in the words of `transformers serve`, which refuses others, and tells the usage
+    unasked.
+    """
+    shared = {name: body[name] for name in ("messages", "max_tokens", "temperature", "stream")}
+    endless = {"eos_token_id": -1, "pad_token_id": 0, "min_new_tokens": body["max_tokens"]}
+    return shared | {"generation_config": json.dumps(endless)}
 
 
 def ask_side(side: str | Child, load: Load) -> Any:

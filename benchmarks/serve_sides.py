@@ -21,6 +21,11 @@ from typing import Any
 
 CHAT = "/v1/chat/completions"
 STARTED_S = 180.0
+# Its cache by number: by default it takes a share of all the memory that the machine has.
+CONTINUOUS = (
+    "--continuous-batching", "--cb-block-size", "32", "--cb-num-blocks", "512",
+    "--cb-max-batch-tokens", "1024",
+)  # fmt: skip
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -93,7 +98,7 @@ def start_transformers(model: Path, port: int, *, continuous: bool) -> tuple[Chi
         sys.executable, "-c", "from transformers.cli.transformers import main; main()", "serve",
         str(model), "--port", str(port), "--dtype", "bfloat16", "--device", "cpu",
     ]  # fmt: skip
-    child = Child([*command, *(["--continuous-batching"] if continuous else [])])
+    child = Child([*command, *(CONTINUOUS if continuous else [])])
     until = time.monotonic() + STARTED_S
     while time.monotonic() < until and child.process.poll() is None:
         try:
