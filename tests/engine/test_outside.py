@@ -116,6 +116,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "stop_strings": {"stop_strings": ("aa", "c", "hg")},
     "repetition_penalty": {"rule": GREEDY, "repetition_penalty": 1.8},
     "presence_penalty": {"rule": GREEDY, "presence_penalty": 1.5},
+    "frequency_penalty": {"rule": GREEDY, "frequency_penalty": 0.9},
     "logit_bias": {"logit_bias": {2: 3.0, 5: -math.inf, 6: -0.5}},
     "alternatives": {"alternatives": 4, "rule": Decoding(temperature=2.0)},
     "room": {"max_new_tokens": 1000, "min_new_tokens": 900, "stop": frozenset({4})},

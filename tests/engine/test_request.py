@@ -28,6 +28,7 @@ ONE: Mapping[Feature, Mapping[str, Any]] = {
     Feature.STOP_STRINGS: {"stop_strings": ("a",)},
     Feature.REPETITION_PENALTY: {"repetition_penalty": 1.5},
     Feature.PRESENCE_PENALTY: {"presence_penalty": 0.5},
+    Feature.FREQUENCY_PENALTY: {"frequency_penalty": 0.5},
     Feature.LOGIT_BIAS: {"logit_bias": {3: 1.0}},
     Feature.CONSTRAINT: {"constraint": choice(["ab"], VOCABULARY, [])},
     Feature.ALTERNATIVES: {"alternatives": 2},

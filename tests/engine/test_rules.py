@@ -35,7 +35,7 @@ ASKED: dict[str, Request] = {
     "bias": Request([1], LENGTH, stop=STOP, logit_bias={1: 1.5, 3: -2.0, 4: -math.inf}),
     "repetition": Request([1], LENGTH, stop=STOP, repetition_penalty=1.8),
     "echo": Request([2], LENGTH, stop=STOP, repetition_penalty=0.6),
-    "presence": Request([1], LENGTH, stop=STOP, presence_penalty=1.2),
+    "said": Request([1], LENGTH, stop=STOP, presence_penalty=1.2, frequency_penalty=0.8),
     "minimum": Request([1], LENGTH, min_new_tokens=3, stop=STOP),
     "two stops": Request(
         [1], LENGTH, min_new_tokens=1, stop=STOP | {3}, rule=Decoding(temperature=0.7)
@@ -53,6 +53,7 @@ ASKED: dict[str, Request] = {
         stop_strings=("bba",),
         repetition_penalty=1.3,
         presence_penalty=0.4,
+        frequency_penalty=-0.3,
         logit_bias={2: 0.5},
         constraint=regex(PATTERN, SPELT, STOP),
     ),
@@ -97,6 +98,8 @@ def process_in_python(
         processed[token] *= request.repetition_penalty ** (-1 if processed[token] > 0 else 1)
     for token in set(word):
         processed[token] -= request.presence_penalty
+    for token in word:
+        processed[token] -= request.frequency_penalty
     for token in range(SYMBOLS):
         if token in request.stop:
             forbidden = len(word) < request.min_new_tokens or (
@@ -251,6 +254,7 @@ def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: tor
             stop=frozenset({2}),
             repetition_penalty=1 + sample / 20,
             presence_penalty=sample / 30 - 0.5,
+            frequency_penalty=0.3 - sample / 60,
             logit_bias={sample % 9: 0.7},
         )
         (row,) = Engine(policy, slots=2).run([request])
@@ -263,6 +267,8 @@ def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: tor
                 scores[seen] *= request.repetition_penalty ** (-1 if scores[seen] > 0 else 1)
             for said in set(row.tokens[:t]):
                 scores[said] -= request.presence_penalty
+            for said in row.tokens[:t]:
+                scores[said] -= request.frequency_penalty
             ranked = sorted(range(3 if t < 5 else 2, 11), key=lambda i, scores=scores: -scores[i])
             assert token == ranked[0]
         assert len(row.tokens) >= 5

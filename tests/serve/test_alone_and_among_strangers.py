@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serve.process import Server
+from tests.serve.conftest import Running
 
 STRANGERS = 32
 WORDS = ("cat", "sat", "mat", "seven", "birds", "green hills", "old rivers", "the")
@@ -67,11 +67,11 @@ async def pester(client: httpx.AsyncClient, number: int, over: asyncio.Event) ->
     return begun
 
 
-def test_a_seed_is_the_same_alone_and_among_strangers(busy_server: Server) -> None:
+def test_a_seed_is_the_same_alone_and_among_strangers(running: Running) -> None:
     async def run() -> None:
         # one that is turned away would be no stranger in the batch
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=busy_server.url, timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=60, limits=limits) as client:
             alone = [await draw(client, seed) for seed in range(4)]
             assert len({tuple(tokens) for tokens, _ in alone}) == 4
             over = asyncio.Event()

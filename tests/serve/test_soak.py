@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from tests.serve.conftest import Running
 from tests.serve.process import Server
 
 CLIENTS = 24
@@ -128,13 +129,13 @@ def hold(server: Server, requests: int) -> Counter[str]:
     return became
 
 
-def test_hundreds_of_clients_come_and_go(busy_server: Server) -> None:
-    hold(busy_server, 500)
+def test_hundreds_of_clients_come_and_go(running: Running) -> None:
+    hold(running.server, 500)
 
 
 @pytest.mark.slow
-def test_ten_thousand_requests_leave_nothing_behind(busy_server: Server) -> None:
-    hold(busy_server, 1000)  # whatever is made once is made
-    before = read_memory(busy_server)
-    hold(busy_server, 10_000)
-    assert read_memory(busy_server) - before < GROWTH_MB
+def test_ten_thousand_requests_leave_nothing_behind(running: Running) -> None:
+    hold(running.server, 1000)  # whatever is made once is made
+    before = read_memory(running.server)
+    hold(running.server, 10_000)
+    assert read_memory(running.server) - before < GROWTH_MB

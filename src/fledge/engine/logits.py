@@ -64,7 +64,7 @@ def process_logits(logits: Tensor, row: Row) -> None:
         )
     if request.frequency_penalty and row.said:
         counts = torch.bincount(torch.tensor(row.said, device=logits.device), minlength=len(logits))
-        logits -= request.frequency_penalty * counts
+        logits -= request.frequency_penalty * counts.to(logits)
     if len(row.said) < request.min_new_tokens:
         for token in request.stop:
             logits[token] = float("-inf")

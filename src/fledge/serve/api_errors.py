@@ -33,7 +33,8 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.param, self.code = status, message, param, code
+        self.message = message if message.endswith(".") else message + "."
+        self.status, self.param, self.code = status, param, code
         self.headers = dict(headers or {})
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ answered and let go, and a first signal lets everything finish, a second ends it
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -99,11 +100,20 @@ def make_protocol(options: Options) -> type[H11Protocol]:
 
 
 class HttpServer(uvicorn.Server):
-    """stopping: called at the first signal."""
+    """listening: called when clients can come. stopping: called at the first signal."""
 
-    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listening: Callable[[], None],
+        stopping: Callable[[], None],
+    ) -> None:
         super().__init__(config)
-        self.stopping = stopping
+        self.listening, self.stopping = listening, stopping
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -128,6 +138,12 @@ class HttpServer(uvicorn.Server):
         self.stopping()
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Not that a second signal has cut what streamed: whoever sent it knows."""
+    kind = None if record.exc_info is None else record.exc_info[0]
+    return kind is not asyncio.CancelledError and "CancelledError" not in record.getMessage()
+
+
 def open_socket(host: str, port: int) -> socket.socket:
     """Bound and not listening yet. Raises UserError for an address that cannot be had."""
     try:
@@ -146,7 +162,12 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 
 def run_app(
-    app: Any, options: Options, opened: socket.socket, stopping: Callable[[], None]
+    app: Any,
+    options: Options,
+    opened: socket.socket,
+    *,
+    listening: Callable[[], None],
+    stopping: Callable[[], None],
 ) -> bool:
     """Until a signal comes. Whether all that streamed was finished."""
     config = uvicorn.Config(
@@ -162,6 +183,9 @@ def run_app(
         timeout_keep_alive=30,
         h11_max_incomplete_event_size=options.header_bytes,
     )
-    server = HttpServer(config, stopping)
+    log = logging.getLogger("uvicorn.error")
+    log.setLevel(logging.ERROR)
+    log.addFilter(is_news)
+    server = HttpServer(config, listening, stopping)
     server.run(sockets=[opened])
     return not server.force_exit

@@ -81,21 +81,22 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
-        opened.listen()  # whoever reads the line may ask at once, and is answered a moment later
-        tell_start(config, served, opened.getsockname()[1], show)
+        port = opened.getsockname()[1]
         whole = run_app(
             build_app(served, options),
             options,
             opened,
-            lambda: show.line("serve: finishing what streams; once more ends at once."),
+            listening=lambda: tell_start(config, served, port, show),
+            stopping=lambda: show.line("serve: finishing what streams; once more ends at once."),
         )
     finally:
         opened.close()
     if not whole:
         for one in served.models.values():
             one.loop.abandon()
-    show.line("serve: ended." if whole else "serve: ended at once.")
-    return {"models": list(served.models), "finished": whole}
+        raise KeyboardInterrupt
+    show.line("serve: ended.")
+    return {"models": list(served.models)}
 
 
 def make_options(config: ServeConfig) -> Options:
@@ -144,13 +145,13 @@ def read_key(file: Path | None) -> bytes | None:
 
 
 def load_all(config: ServeConfig, show: Show) -> ServedModels:
-    from fledge.hub.folder import load_any
+    from fledge.serve.loading import load_many
     from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
-    for name, path in zip(name_all(config.base), config.base, strict=True):
-        loaded, scalar = load_any(path)
+    every = zip(name_all(config.base), load_many(config.base), strict=True)
+    for name, (loaded, scalar) in every:
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
             continue
@@ -184,12 +185,16 @@ def name_all(folders: Sequence[Path]) -> list[str]:
 def tell_start(config: ServeConfig, served: ServedModels, port: int, show: Show) -> None:
     """Address, models, slots, memory, and what to type next."""
     host = f"[{config.host}]" if ":" in config.host.strip("[]") else config.host
+    told: set[int] = set()  # where tensors begin: those that are shared are counted once
     for one in served.models.values():
-        weights = sum(weight.nbytes for weight in one.network.parameters())
+        own = {w.data_ptr(): w.nbytes for w in one.network.parameters()}
+        weights = sum(size for place, size in own.items() if place not in told)
+        told |= own.keys()
+        shared = ", the rest shared" if weights < sum(own.values()) else ""
         show.line(
             f"serve: {one.name}: {one.loop.slots} slots of {one.positions:,} tokens, "
-            f"{config.precision}, weights {weights / 1e9:.2f} GB, KV cache up to "
-            f"{one.loop.engine.cache_bytes / 1e9:.2f} GB"
+            f"{config.precision}, weights {weights / 1e6:,.1f} MB{shared}, KV cache up to "
+            f"{one.loop.engine.cache_bytes / 1e6:,.1f} MB"
         )
     for reward in served.rewards.values():
         show.line(f"serve: {reward.name}: a reward model, which scores answers on the page")
