@@ -17,6 +17,7 @@ import torch
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.engine.vocabulary import Vocabulary
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import same
@@ -24,6 +25,8 @@ from tests.subjects import TableNetwork, come_as_often_as, policy_of, transforme
 
 SYMBOLS, LENGTH, STOP = 5, 6, frozenset({0})
 SPELT = [b"", b"a", b"b", b"ab", b"ba"]
+TOKENS = Vocabulary(SPELT)
+SPOKEN = Vocabulary([b"c", *SPELT[1:]])
 # longer than 6 tokens say
 TEXTS = ["".join(text) for n in range(14) for text in product("ab", repeat=n)]
 Word = tuple[int, ...]
@@ -40,9 +43,9 @@ ASKED: dict[str, Request] = {
     "two stops": Request(
         [1], LENGTH, min_new_tokens=1, stop=STOP | {3}, rule=Decoding(temperature=0.7)
     ),
-    "choice": Request([1], LENGTH, stop=STOP, constraint=choice(WORDS, SPELT, STOP)),
-    "regex": Request([1], LENGTH, stop=STOP, constraint=regex(PATTERN, SPELT, STOP)),
-    "complete": Request([1], LENGTH, constraint=regex(SAID_ALONE, [b"c", *SPELT[1:]], ())),
+    "choice": Request([1], LENGTH, stop=STOP, constraint=choice(WORDS, TOKENS, STOP)),
+    "regex": Request([1], LENGTH, stop=STOP, constraint=regex(PATTERN, TOKENS, STOP)),
+    "complete": Request([1], LENGTH, constraint=regex(SAID_ALONE, SPOKEN, ())),
     "stop strings": Request([1], LENGTH, stop=STOP, stop_strings=("bb", "aba")),
     "mixture": Request(
         [1],
@@ -55,7 +58,7 @@ ASKED: dict[str, Request] = {
         presence_penalty=0.4,
         frequency_penalty=-0.3,
         logit_bias={2: 0.5},
-        constraint=regex(PATTERN, SPELT, STOP),
+        constraint=regex(PATTERN, TOKENS, STOP),
     ),
 }
 MEANT = {"choice": "|".join(WORDS), "regex": PATTERN, "complete": SAID_ALONE, "mixture": PATTERN}
@@ -228,13 +231,13 @@ def test_a_stop_string_ends_a_row_at_the_first_token_with_which_its_text_has_it(
 def test_a_complete_text_ends_a_row_that_has_no_stop_token() -> None:
     """Under a bias that forbids to go on, too."""
     policy = TokenPolicy(network())
-    constraint = regex("ab(a|b)*", SPELT, ())
+    constraint = regex("ab(a|b)*", TOKENS, ())
     request = Request(
         [1], LENGTH, constraint=constraint, logit_bias=dict.fromkeys((1, 2, 4), -math.inf)
     )
     (row,) = Engine(policy).run([request])
     assert (text_of(tuple(row.tokens))[:2], row.ended) == ("ab", "length")  # ab, ab, ab …
-    constraint = choice(["abb"], SPELT, ())
+    constraint = choice(["abb"], TOKENS, ())
     (row,) = Engine(policy).run([Request([1], LENGTH, constraint=constraint)])
     assert (text_of(tuple(row.tokens)), row.ended, row.stopped) == ("abb", "stop", True)
 

@@ -163,10 +163,10 @@ class Request:
 
     def _check_constraint(self, constraint: Constraint, vocab_size: int, context: int) -> None:
         # A network may have more, to fill up its matrix: they are never said.
-        if constraint.vocab_size > vocab_size:
+        if constraint.vocabulary.sayable > vocab_size:
             raise UserError(
-                f"the constraint was made for {constraint.vocab_size} tokens and the model has "
-                f"{vocab_size}: make it with the model's own vocabulary."
+                f"the constraint was made for {len(constraint.vocabulary)} tokens and the model "
+                f"has {vocab_size}: make it with the model's own vocabulary."
             )
         if constraint.stop != self.stop:
             raise UserError(
@@ -175,7 +175,7 @@ class Request:
                 "request."
             )
         room = min(self.max_new_tokens, context - len(self.prompt))
-        if not constraint.fits(room):
+        if constraint.least > room:
             raise UserError(
                 f"max_new_tokens={self.max_new_tokens} leaves room for {room} tokens, and every "
                 "text that the constraint allows takes more: raise it, or allow a shorter text."

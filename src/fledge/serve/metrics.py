@@ -18,12 +18,12 @@ class Histogram:
 
     def __init__(self) -> None:
         self.counts: dict[str, list[int]] = {}
-        self.sums: Counter[str] = Counter()
+        self.sums: dict[str, float] = {}
 
     def observe(self, model: str, seconds: float) -> None:
         counts = self.counts.setdefault(model, [0] * (len(SECONDS) + 1))
         counts[bisect_left(SECONDS, seconds)] += 1
-        self.sums[model] += seconds
+        self.sums[model] = self.sums.get(model, 0.0) + seconds
 
     def write(self, name: str, about: str) -> list[str]:
         lines = [f"# HELP {name} {about}", f"# TYPE {name} histogram"]
