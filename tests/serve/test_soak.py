@@ -9,7 +9,7 @@ import json
 import random
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +34,7 @@ def read_memory(server: Server) -> float:
 
 def read_metrics(server: Server) -> dict[str, float]:
     """Summed over labels."""
-    values: Counter[str] = Counter()
+    values: dict[str, float] = defaultdict(float)
     for line in httpx.get(f"{server.url}/metrics").text.splitlines():
         if not line.startswith("#"):
             name, value = line.rsplit(" ", 1)
