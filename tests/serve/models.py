@@ -16,7 +16,7 @@ TEXT = "the cat sat on a mat while seven birds sang over green hills and old riv
 
 
 def make_model(
-    folder: Path, *, seed: int = 0, context: int = 256, kind: TokenizerKind = "bpe"
+    folder: Path, *, seed: int = 0, context: int = 1024, kind: TokenizerKind = "bpe"
 ) -> Path:
     """A small transformer that has learned nothing, over its own tokenizer (of 300 tokens, if
     "bpe").

@@ -31,13 +31,15 @@ Model = tuple[Path, Loaded]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    folder = make_model(tmp_path_factory.mktemp("served") / "tiny", seed=1, kind="characters")
+    folder = make_model(
+        tmp_path_factory.mktemp("served") / "tiny", seed=1, context=256, kind="characters"
+    )
     return folder, load_model(folder)
 
 
 @pytest.fixture(scope="module")
 def server(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    other = make_model(tmp_path_factory.mktemp("other") / "other", seed=2)
+    other = make_model(tmp_path_factory.mktemp("other") / "other", seed=2, context=256)
     environment = {"FLEDGE_KEY": KEY, "OMP_NUM_THREADS": "1"}
     with start_server(model[0], other, env=environment, slots=4, queue=8) as started:
         yield started

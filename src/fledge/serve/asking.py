@@ -46,11 +46,10 @@ def make_requests(
         1.0 if body.top_p is None else body.top_p,
         body.min_p or 0.0,
     )
-    stop = frozenset() if body.ignore_eos else served.tokenizer.ends
     seed = secrets.randbits(63) if body.seed is None else body.seed % 2**64
     fields: dict[str, Any] = {
         "rule": rule,
-        "stop": stop | set(body.stop_token_ids or ()),
+        "stop": list_stop_tokens(body, served),
         "stop_strings": list_stops(body),
         "repetition_penalty": body.repetition_penalty or 1.0,
         "presence_penalty": body.presence_penalty or 0.0,
@@ -89,6 +88,18 @@ def check_length(prompt: Sequence[int], served: Served) -> None:
             f"{served.positions:,}: shorten it.",
             code="context_length_exceeded",
         )
+
+
+def list_stop_tokens(body: Sampling, served: Served) -> frozenset[int]:
+    """Raises ApiError for one that is no token."""
+    given = body.stop_token_ids or []
+    if any(not 0 <= token < served.vocab_size for token in given):
+        raise ApiError(
+            400,
+            f"`stop_token_ids` has one that is not in the vocabulary of {served.vocab_size:,}.",
+            param="stop_token_ids",
+        )
+    return frozenset(given) | (frozenset() if body.ignore_eos else served.tokenizer.ends)
 
 
 def list_stops(body: Sampling) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -13,13 +14,12 @@ from starlette.responses import JSONResponse, Response
 
 from fledge.engine.request import Completion
 from fledge.serve.answering import EventStream, Exchange
-from fledge.serve.api_errors import ApiError
-from fledge.serve.asking import make_requests
 from fledge.serve.bodies import read_body
-from fledge.serve.conversation import encode_chat
+from fledge.serve.chat_request import ChatRequest, prepare_chat
 from fledge.serve.served import Served
 from fledge.serve.service import Service
 from fledge.serve.spoken import Part, Spoken, list_chat_logprobs
+from fledge.serve.tool_calls import ToolCall, ToolCallReader, read_tool_calls
 from fledge.serve.wire import ChatBody
 
 DONE = b"data: [DONE]\n\n"
@@ -30,47 +30,44 @@ def make_router(service: Service) -> APIRouter:
 
     @router.post("/v1/chat/completions")
     async def complete_chat(request: Request) -> Response:
-        body = await read_body(request, ChatBody)
-        answer = ChatAnswer(service, body)
-        if body.stream:
+        answer = await open_chat(service, await read_body(request, ChatBody))
+        if answer.body.stream:
             return EventStream(answer.stream(), answer.exchange.cancel, service.options.timeout_s)
         return JSONResponse(await answer.whole(request))
 
     return router
 
 
+async def open_chat(service: Service, body: ChatBody) -> ChatAnswer:
+    """Raises ApiError for what cannot be answered."""
+    served = service.served.find(body.model)
+    # In a thread: the event loop goes on with the answers of others.
+    asked = await asyncio.to_thread(prepare_chat, body, served)
+    return ChatAnswer(service, served, body, asked)
+
+
 class ChatAnswer:
     """One answer under way, in one of OpenAI's two forms."""
 
-    def __init__(self, service: Service, body: ChatBody) -> None:
-        """Raises ApiError for what cannot be answered."""
-        self.body, self.served = body, service.served.find(body.model)
-        if body.top_logprobs and not body.logprobs:
-            raise ApiError(
-                400, "`top_logprobs` was given without `logprobs`: give `logprobs: true`.",
-                param="top_logprobs",
-            )  # fmt: skip
-        self.begin = read_begin(body, self.served)
-        prompt = encode_chat(self.served.tokenizer, body.messages, body.tools) + self.begin
-        limit = body.max_completion_tokens or body.max_tokens
-        requests = make_requests(
-            body, self.served, [prompt], count=body.n or 1, max_tokens=limit,
-            alternatives=body.top_logprobs or 0,
-        )  # fmt: skip
+    def __init__(
+        self, service: Service, served: Served, body: ChatBody, asked: ChatRequest
+    ) -> None:
+        """Raises ApiError where as many requests wait as may."""
+        self.body, self.served, self.asked = body, served, asked
         self.told = bool(body.logprobs)
         self.exchange = Exchange(
-            service, self.served, requests, streams=bool(body.stream), told=self.told
+            service, served, asked.requests, streams=bool(body.stream), told=self.told
         )
         self.head = {
             "id": f"chatcmpl-{secrets.token_hex(12)}",
             "object": "chat.completion.chunk" if body.stream else "chat.completion",
             "created": int(time.time()),
-            "model": self.served.name,
+            "model": served.name,
             "system_fingerprint": None,
         }
 
     def open_row(self) -> Spoken:
-        return Spoken(self.served.words, self.exchange.requests[0].stop_strings, self.begin)
+        return Spoken(self.served.words, self.asked.requests[0].stop_strings, self.asked.begin)
 
     async def whole(self, http: Request) -> dict[str, Any]:
         completions = await self.exchange.complete(http)
@@ -79,17 +76,23 @@ class ChatAnswer:
 
     def _choose(self, index: int, completion: Completion) -> dict[str, Any]:
         part = self.open_row().end(completion, told=self.told)
-        message = {"role": "assistant", "content": part.text, "refusal": None}
+        content, calls = part.text, list[ToolCall]()
+        if self.asked.form is not None:
+            content, calls = read_tool_calls(part.text, self.asked.form, self.asked.names)
+        message = {"role": "assistant", "content": content, "refusal": None}
+        if calls:
+            message["tool_calls"] = [call.to_dict() for call in calls]
         return {
             "index": index,
             "message": message,
             "logprobs": self.tell(part),
-            "finish_reason": part.finish,
+            "finish_reason": "tool_calls" if calls else part.finish,
         }
 
     async def stream(self) -> AsyncIterator[bytes]:
-        count = len(self.exchange.requests)
+        count = len(self.asked.requests)
         rows = [self.open_row() for _ in range(count)]
+        readers = [self.asked.read_calls() for _ in range(count)]
         opening = {"role": "assistant", "content": ""}
         yield b"".join(self._chunk(i, opening, None, None) for i in range(count))
         async for events in self.exchange.events():
@@ -99,15 +102,32 @@ class ChatAnswer:
                     part = rows[index].end(news, told=self.told)
                 else:
                     part = rows[index].hear(news, told=self.told)
-                if part.text or part.tokens:
-                    chunks.append(self._chunk(index, {"content": part.text}, self.tell(part), None))
-                if part.finish is not None:
-                    chunks.append(self._chunk(index, {}, None, part.finish))
+                chunks += self._write(index, part, readers[index])
             yield b"".join(chunks)
         options = self.body.stream_options
         if options is not None and options.include_usage:
             yield write_event(self.head | {"choices": [], "usage": self.count()})
         yield DONE
+
+    def _write(self, index: int, part: Part, reader: ToolCallReader | None) -> list[bytes]:
+        """The chunks of one part of one choice."""
+        chunks: list[bytes] = []
+        text, finish = part.text, part.finish
+        if reader is not None:
+            first = reader.count
+            text, calls = reader.take(part.text)
+            if finish is not None:
+                rest, more = reader.end()
+                text, calls = text + rest, calls + more
+                finish = "tool_calls" if reader.count else finish
+            if calls:
+                said = [{"index": first + i, **call.to_dict()} for i, call in enumerate(calls)]
+                chunks.append(self._chunk(index, {"tool_calls": said}, None, None))
+        if text or part.tokens:
+            chunks.insert(0, self._chunk(index, {"content": text}, self.tell(part), None))
+        if finish is not None:
+            chunks.append(self._chunk(index, {}, None, finish))
+        return chunks
 
     def _chunk(self, index: int, delta: dict[str, Any], told: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
@@ -128,17 +148,6 @@ class ChatAnswer:
 
 def write_event(said: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(said, separators=(",", ":")).encode() + b"\n\n"
-
-
-def read_begin(body: ChatBody, served: Served) -> list[int]:
-    """Raises ApiError for tokens that an answer cannot begin with."""
-    begin = list(body.continue_tokens or ())
-    if any(not 0 <= token < served.vocab_size for token in begin):
-        raise ApiError(
-            400, f"`continue_tokens` has a token beyond the {served.vocab_size:,} of the model.",
-            param="continue_tokens",
-        )  # fmt: skip
-    return begin
 
 
 def count_usage(exchange: Exchange) -> dict[str, int]:

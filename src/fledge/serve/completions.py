@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,6 +18,7 @@ from fledge.serve.api_errors import ApiError
 from fledge.serve.asking import check_length, make_requests
 from fledge.serve.bodies import read_body
 from fledge.serve.chat_completions import DONE, write_event
+from fledge.serve.chat_request import constrain
 from fledge.serve.encoding import encode_text, list_inputs
 from fledge.serve.measuring import measure_prompt
 from fledge.serve.served import Served
@@ -33,7 +35,9 @@ def make_router(service: Service) -> APIRouter:
     @router.post("/v1/completions")
     async def complete_text(request: Request) -> Response:
         body = await read_body(request, CompletionBody)
-        answer = TextAnswer(service, body)
+        served = service.served.find(body.model)
+        # In a thread: the event loop goes on with the answers of others.
+        answer = await asyncio.to_thread(TextAnswer, service, served, body)
         measured = await listen(request.receive, answer.measure(), service.options.timeout_s)
         if not body.stream:
             return JSONResponse(await answer.whole(request, measured))
@@ -47,9 +51,9 @@ def make_router(service: Service) -> APIRouter:
 class TextAnswer:
     """One answer under way, in one of OpenAI's two forms."""
 
-    def __init__(self, service: Service, body: CompletionBody) -> None:
+    def __init__(self, service: Service, served: Served, body: CompletionBody) -> None:
         """Raises ApiError for what cannot be answered."""
-        self.service, self.body, self.served = service, body, service.served.find(body.model)
+        self.service, self.served, self.body = service, served, body
         self.n, self.drawn = body.n or 1, max(body.best_of or 1, body.n or 1)
         self.told = body.logprobs is not None
         refuse_contradictions(body)
@@ -59,6 +63,7 @@ class TextAnswer:
         ]
         for prompt in self.prompts:
             check_length(prompt, self.served)
+        self.constraint = constrain(body, served)
         self.max_tokens = 16 if body.max_tokens is None else body.max_tokens  # OpenAI's default
         self.head = {
             "id": f"cmpl-{secrets.token_hex(12)}",
@@ -80,7 +85,7 @@ class TextAnswer:
     def ask(self) -> Exchange:
         requests = make_requests(
             self.body, self.served, self.prompts, count=self.drawn, max_tokens=self.max_tokens,
-            alternatives=self.body.logprobs or 0,
+            alternatives=self.body.logprobs or 0, constraint=self.constraint,
         )  # fmt: skip
         streams = bool(self.body.stream)
         return Exchange(self.service, self.served, requests, streams=streams, told=self.told)

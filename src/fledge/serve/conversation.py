@@ -29,14 +29,21 @@ def encode_chat(
     *,
     reply: bool = True,
 ) -> list[int]:
-    """The prompt that waits for the assistant. Raises ApiError for what the template cannot say."""
-    turns: list[Any] = [read_message(message, i) for i, message in enumerate(messages)]
+    """The prompt that waits for the assistant, of messages as `read_messages` gives them. Raises
+    ApiError for what the template cannot say.
+    """
+    turns: list[Any] = list(messages)
     if tools:
         turns[0] = {**turns[0], "tools": [dict(tool) for tool in tools]}
     try:
         return render(tokenizer, cast(Conversation, turns), reply=reply)[0]
     except (UserError, UnicodeEncodeError, RecursionError) as error:
         raise ApiError(400, f"these messages cannot be said: {error}", param="messages") from None
+
+
+def read_messages(messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """In the form that templates take. Raises ApiError for one that is none."""
+    return [read_message(message, i) for i, message in enumerate(messages)]
 
 
 def read_message(message: Mapping[str, Any], place: int) -> dict[str, Any]:

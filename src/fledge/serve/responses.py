@@ -17,7 +17,7 @@ from fledge.engine.request import Completion
 from fledge.serve.answering import EventStream
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
-from fledge.serve.chat_completions import ChatAnswer
+from fledge.serve.chat_completions import ChatAnswer, open_chat
 from fledge.serve.service import Service
 from fledge.serve.spoken import Part
 from fledge.serve.wire import ChatBody, ResponsesBody
@@ -29,7 +29,7 @@ def make_router(service: Service) -> APIRouter:
     @router.post("/v1/responses")
     async def respond(request: Request) -> Response:
         body = await read_body(request, ResponsesBody)
-        answer = ResponseAnswer(service, body)
+        answer = ResponseAnswer(body, await open_chat(service, as_chat(body)))
         if body.stream:
             over = answer.chat.exchange.cancel
             return EventStream(answer.stream(), over, service.options.timeout_s)
@@ -41,10 +41,8 @@ def make_router(service: Service) -> APIRouter:
 class ResponseAnswer:
     """A chat completion, told in the words of this endpoint."""
 
-    def __init__(self, service: Service, body: ResponsesBody) -> None:
-        """Raises ApiError for what cannot be answered."""
-        self.body = body
-        self.chat = ChatAnswer(service, as_chat(body))
+    def __init__(self, body: ResponsesBody, chat: ChatAnswer) -> None:
+        self.body, self.chat = body, chat
         self.id, self.created = f"resp_{secrets.token_hex(12)}", int(time.time())
         self.item = f"msg_{secrets.token_hex(12)}"
 

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
-from fledge.serve.conversation import encode_chat
+from fledge.serve.conversation import encode_chat, read_messages
 from fledge.serve.service import Service
 from fledge.serve.spoken import spell
 from fledge.serve.wire import DetokenizeBody, TokenizeBody
@@ -26,8 +26,9 @@ def make_router(service: Service) -> APIRouter:
         if (body.prompt is None) == (body.messages is None):
             raise ApiError(400, "give either `prompt` or `messages`.", param="prompt")
         if body.prompt is None:
+            messages = read_messages(body.messages or [])
             ids = encode_chat(
-                served.tokenizer, body.messages or [], body.tools, reply=body.add_generation_prompt
+                served.tokenizer, messages, body.tools, reply=body.add_generation_prompt
             )
         else:
             try:

@@ -124,9 +124,9 @@ def make_options(config: ServeConfig) -> Options:
 def read_key(file: Path | None) -> bytes | None:
     """Raises UserError for a file that cannot be read, and for a key that can be guessed."""
     if file is None:
-        said = os.environ.get(KEY)
+        said = os.environ.get(KEY, "").strip()
         where = f"the variable {KEY}"
-        key = None if said is None else said.strip().encode()
+        key = said.encode() or None
     else:
         where = str(file)
         try:
