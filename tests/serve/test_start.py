@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import socket
 import subprocess
@@ -12,15 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from fledge.cli.main import main
 from tests.serve.conftest import Running
 from tests.serve.process import start_server
-
-
-def run(*words: str, stdin: str = "", **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "fledge", *words]
-    return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=120, env=os.environ | env
-    )
 
 
 def test_it_says_where_it_listens_and_what_to_type_next(running: Running) -> None:
@@ -30,7 +23,8 @@ def test_it_says_where_it_listens_and_what_to_type_next(running: Running) -> Non
     [line] = [line for line in running.server.lines if " try " in line]
     curl, chat = line.partition(" try ")[2].split(", or ")
     assert httpx.get(shlex.split(curl)[1]).status_code == 200
-    done = run(*shlex.split(chat)[1:], "max_new_tokens=4", stdin="hello\n")
+    command = [sys.executable, "-m", *shlex.split(chat), "max_new_tokens=4"]
+    done = subprocess.run(command, input="hello\n", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -59,20 +53,34 @@ def test_models_of_one_name_are_called_as_they_were_given(folders: dict[str, Pat
     ],
 )
 def test_what_cannot_be_started_says_so_at_once(
-    folders: dict[str, Path], tmp_path: Path, words: list[str], said: str
+    folders: dict[str, Path],
+    tmp_path: Path,
+    words: list[str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "key").write_text("0123456789abcdef\n")
     (tmp_path / "short").write_text("abc")
     given = [word.format(key=tmp_path / "key", short=tmp_path / "short") for word in words]
-    done = run("serve", str(folders["one"]), *given, FLEDGE_KEY="")
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.delenv("FLEDGE_KEY", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", str(folders["one"]), *given])
+    assert ended.value.code == 2
+    complaint = capsys.readouterr().err
+    assert said in complaint
+    assert len(complaint.splitlines()) == 1
 
 
-def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(folders: dict[str, Path]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = run("serve", str(folders["one"]), f"port={taken.getsockname()[1]}")
-    assert done.returncode == 2
-    assert "another program may hold it" in done.stderr
-    assert not done.stdout
+def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(SystemExit) as ended,
+    ):
+        main(["serve", str(folders["one"]), f"port={taken.getsockname()[1]}"])
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert "another program may hold it" in said.err
+    assert not said.out

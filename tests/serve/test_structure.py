@@ -115,7 +115,7 @@ def say(constraint: Constraint, tokenizer: Tokenizer, seed: int, most: int = 400
 @pytest.mark.parametrize(
     "body",
     [
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": PERSON}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": PERSON}}},
         {"text": {"format": {"type": "json_schema", "name": "p", "schema": PERSON}}},
         {"guided_json": PERSON},
         {"guided_json": json.dumps(PERSON)},
@@ -332,6 +332,15 @@ def test_what_cannot_be_met_is_one_clear_sentence(body: dict[str, Any], sentence
     assert said.endswith(".")
     assert "\n" not in said
     assert len(said) < 400
+
+
+def test_stop_tokens_are_no_text() -> None:
+    """Each set of others would have a vocabulary of its own, which a client could ask for."""
+    letter = OURS.encode("a")[0]
+    with pytest.raises(UserError, match="a token of text"):
+        build_constraint({"guided_regex": "b"}, OURS, OURS.ends | {letter})
+    assert build_constraint({}, OURS, OURS.ends | {letter}) is None
+    assert build_constraint({"guided_regex": "b"}, OURS, OURS.ends | {0}) is not None
 
 
 def test_deep_schemas_are_refused_without_a_crash() -> None:

@@ -31,7 +31,7 @@ OUTSIDE = Way(
             Feature.FREQUENCY_PENALTY,
             Feature.LOGIT_BIAS,
             Feature.ALTERNATIVES,
-            # No constraint: it keeps an automaton and not the pattern, which is what is sent.
+            # No constraint: a server's own grammars and patterns do not always allow the same.
         }
     ),
     instead="use fledge's own engine",

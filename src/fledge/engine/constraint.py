@@ -188,6 +188,24 @@ class Constraint:
         """Of a row that has said nothing."""
         return Matcher(self, self._compiled.deep_copy())
 
+    def pack_support(self, action: Tensor, chosen: Tensor) -> Tensor:
+        """What might have been said at each chosen step, as a trainer asks it: `Bound` of
+        `fledge.policy`.  [B, T], [B, T] bool -> [N, W] uint8
+        """
+        packed: list[np.ndarray] = []
+        for said, own in zip(action.tolist(), chosen.tolist(), strict=True):
+            matcher = None
+            for token, ours in zip(said, own, strict=True):
+                if not ours:
+                    matcher = None
+                    continue
+                matcher = matcher or self.start()
+                packed.append(matcher.pack_allowed())
+                matcher.take(token)
+        width = 4 * (len(self.vocabulary) // 32 + 1)
+        rows = np.concatenate(packed) if packed else np.zeros(0, dtype=np.uint8)
+        return torch.from_numpy(rows.reshape(-1, width))
+
 
 class Matcher:
     """How far one row has come in a constraint."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -152,12 +153,14 @@ class _Tokens:
 
 
 _built: WeakKeyDictionary[Tokenizer, Vocabulary] = WeakKeyDictionary()
+_building = Lock()  # a server asks from many threads
 
 
 def vocabulary_of(tokenizer: Tokenizer) -> Vocabulary:
     """The tokenizer's, made when it is first asked for."""
-    if tokenizer not in _built:
-        special = getattr(tokenizer, "special_tokens", {})
-        names = {number: name for name, number in special.items()}
-        _built[tokenizer] = Vocabulary(tokenizer.vocabulary, names)
-    return _built[tokenizer]
+    with _building:
+        if tokenizer not in _built:
+            special = getattr(tokenizer, "special_tokens", {})
+            names = {number: name for name, number in special.items()}
+            _built[tokenizer] = Vocabulary(tokenizer.vocabulary, names)
+        return _built[tokenizer]

@@ -198,12 +198,23 @@ class EngineLoop:
 
     def _submit(self, engine: Engine, ticket: Ticket, requests: Sequence[Request]) -> None:
         for index, request in enumerate(requests):
-            number = engine.submit(request, self._hear if ticket.streams else None)
+            try:
+                number = engine.submit(request, self._hear if ticket.streams else None)
+            except Exception:  # a request that no check foresaw: its own end, and nobody else's
+                traceback.print_exc(file=sys.stderr)
+                news = fail(request, BROKEN, engine.version)
+                self._tell(self._deliver, [(ticket, (index, news))])
+                continue
             ticket.numbers.append(number)
             self._rows[number] = (ticket, index, [])
 
     def _hear(self, number: int, token: int) -> None:
-        self._news.setdefault(number, []).append(token)
+        ticket, index, told = self._rows[number]
+        if told or ticket.told:
+            self._news.setdefault(number, []).append(token)
+        else:  # a first token is waited for: it goes at once
+            told.append(token)
+            self._tell(self._deliver, [(ticket, (index, Said([token])))])
 
     def _announce(self, ended: Sequence[tuple[int, Completion]]) -> None:
         news, self._news = self._news, {}

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -120,6 +121,9 @@ class HttpServer(uvicorn.Server):
         """uvicorn's raises the signal again when all is over: that would call an orderly end a
         failure.
         """
+        if threading.current_thread() is not threading.main_thread():  # Python hears none there
+            yield
+            return
         before = {
             number: signal.signal(number, self.handle_exit)
             for number in (signal.SIGINT, signal.SIGTERM)

@@ -21,7 +21,7 @@ from fledge.engine.constraint import (
     write_json,
 )
 from fledge.engine.patterns import write_text
-from fledge.engine.vocabulary import vocabulary_of
+from fledge.engine.vocabulary import Vocabulary, vocabulary_of
 from fledge.errors import UserError
 from fledge.serve.tool_calls import ToolForm, choose_form
 from fledge.text.tokenizer import Tokenizer
@@ -42,12 +42,13 @@ def build_constraint(
         raise UserError(f"{names} were given: choose one of them.")
     kind, value = given[0][1:] if given else (None, None)
     tools = _read_tools(body)
-    if tools:
-        return _build_of_tools(tools, kind, value, tokenizer, stop)
+    if tools is None and kind is None:
+        return None
     vocabulary = vocabulary_of(tokenizer)
+    _check_stop(stop - tokenizer.ends, vocabulary)
+    if tools is not None:
+        return _build_of_tools(tools, kind, value, tokenizer, stop)
     match kind:
-        case None:
-            return None
         case "json_object":
             return json_object(vocabulary, stop)
         case "json":
@@ -58,6 +59,15 @@ def build_constraint(
             return choice(value, vocabulary, stop)
         case _:
             return grammar(value, vocabulary, stop)
+
+
+def _check_stop(more: frozenset[int], vocabulary: Vocabulary) -> None:
+    """Each such set would take a vocabulary of its own, of tens of megabytes."""
+    if spelled := [token for token in sorted(more) if vocabulary.tokens[token]]:
+        raise UserError(
+            f"`stop_token_ids` has {spelled[0]}, a token of text, beside a structure that may need "
+            "it: give `stop` texts, or leave one of them out."
+        )
 
 
 def list_tool_names(body: Mapping[str, Any]) -> list[str]:
