@@ -19,7 +19,7 @@ from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.chat_commands import read_command, refuse_unknown, write_help
 from fledge.recipes.look.dialogue import Dialogue, Exchange
 from fledge.recipes.look.sound_model import load_sound_model
-from fledge.recipes.look.typed_lines import TypedLines, hold_interrupts
+from fledge.recipes.look.typed_lines import TypedLines
 from fledge.runs.show import Show
 from fledge.seeds import generator_for
 from fledge.text.chat import Conversation
@@ -64,20 +64,26 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
         show.line(f"{config.base}: write a line and press Enter; /help lists what else there is.")
         if not config.memory:
             show.line("Each line stands alone; memory=true keeps the conversation.")
+    with talk.lines.hold_interrupts():
+        converse(talk, show)
+    return {"base": str(config.base), "messages": talk.spoken}
+
+
+def converse(talk: Talk, show: Show) -> None:
+    """Line by line, to the end of the input, or to the second Ctrl-C in a row."""
     left = False  # Ctrl-C was the last thing that came
     while True:
         try:
             line = talk.lines.ask()
         except KeyboardInterrupt:
             if left or not talk.lines.interactive:
-                break
+                return
             left = True
             show.line("\n(Ctrl-C once more, or Ctrl-D, ends)")
             continue
         if line is None or not (line.strip() or talk.lines.interactive):
-            break
+            return
         left = talk.take(line) if line.strip() else False
-    return {"base": str(config.base), "messages": talk.spoken}
 
 
 class Talk:
@@ -206,13 +212,13 @@ class Talk:
             stop=tokenizer.ends,
             seed=int(torch.randint(2**62, (), generator=self.generator)),
         )
-        with hold_interrupts(self.lines.interactive) as stop:
-            number = self.engine.submit(request, appear)
-            completion = None
-            while completion is None:
-                completion = dict(self.engine.advance()).get(number)
-                if stop.is_set():
-                    self.engine.cancel(number)
+        stop = self.lines.interrupted
+        number = self.engine.submit(request, appear)
+        completion = None
+        while completion is None:
+            completion = dict(self.engine.advance()).get(number)
+            if stop.is_set():
+                self.engine.cancel(number)
         if completion.error is not None:
             raise UserError(completion.error)
         self.show.line(characters.decode(b"", final=True))

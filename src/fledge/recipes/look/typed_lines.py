@@ -21,11 +21,16 @@ PROMPT = "> "
 
 
 class TypedLines:
-    """Asks for a line at a time. interactive: a person types them."""
+    """Asks for a line at a time. interactive: a person types them.
+
+    interrupted: set by Ctrl-C since the last line, where interrupts are held.
+    """
 
     def __init__(self, show: Show) -> None:
         self.show = show
         self.interactive = sys.stdin.isatty()
+        self.interrupted = threading.Event()
+        self._held = False
         if isinstance(sys.stdin, io.TextIOWrapper):
             # a byte that is not UTF-8 spoils its character, not the conversation
             sys.stdin.reconfigure(errors="replace")
@@ -43,12 +48,39 @@ class TypedLines:
         already: what stands there to be changed, where lines can be edited. Raises
         KeyboardInterrupt for Ctrl-C.
         """
-        if self.edited:
-            return self._ask_edited(already)
-        if self.interactive:
-            self.show.say(PROMPT)
-        line = sys.stdin.readline()
-        return line.rstrip("\n") if line else None
+        if self._held:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            if self.edited:
+                return self._ask_edited(already)
+            if self.interactive:
+                self.show.say(PROMPT)
+            line = sys.stdin.readline()
+            return line.rstrip("\n") if line else None
+        finally:
+            if self._held:
+                signal.signal(signal.SIGINT, self._note)
+            self.interrupted.clear()
+
+    @contextmanager
+    def hold_interrupts(self) -> Iterator[None]:
+        """Ctrl-C at any other time than while a line is asked for raises nothing: whoever writes an
+        answer looks at `interrupted`, and stops between two tokens. Of a pipe, or beside the main
+        thread, it raises KeyboardInterrupt as ever.
+        """
+        if not self.interactive or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._note)
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            signal.signal(signal.SIGINT, before)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.interrupted.set()
 
     def _ask_edited(self, already: str) -> str | None:
         assert readline is not None
@@ -61,23 +93,3 @@ class TypedLines:
             return None
         finally:
             lines.set_startup_hook(None)
-
-
-@contextmanager
-def hold_interrupts(hold: bool) -> Iterator[threading.Event]:
-    """Ctrl-C sets the event inside, and raises nothing: whoever looks at it stops at a place of its
-    own. Not held, it raises KeyboardInterrupt as ever.
-    """
-    asked = threading.Event()
-    if not hold or threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        asked.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
