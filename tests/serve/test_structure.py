@@ -96,7 +96,7 @@ def say(constraint: Constraint, tokenizer: Tokenizer, seed: int, most: int = 400
     for _ in range(most):
         allowed = matcher.allowed().numpy().nonzero()[0]
         ends = [token for token in allowed if token in constraint.stop]
-        token = ends[0] if ends else int(rng.choice(allowed))
+        token = int(ends[0] if ends else rng.choice(allowed))
         if token in constraint.stop:
             words = vars(tokenizer).get("special_tokens", {})
             special = {number: name for name, number in words.items()}

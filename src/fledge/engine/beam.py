@@ -340,7 +340,9 @@ def _compute_chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, T
     if all(row is None for row in rows):
         return plain, plain
     logits = raw.clone()
-    process_logits(logits, rows)
+    for i, row in enumerate(rows):
+        if row is not None:
+            process_logits(logits[i], row)
     # What is only forbidden keeps its mass, and the others are not divided by what is left: else a
     # constraint would make a hypothesis likely for having no choice, and the ranking would be of
     # constraints and not of texts.

@@ -32,9 +32,11 @@ def apply_rules(
 
     raw: −∞ for what is no action. rules: which rows go by which rule.
     """
-    if any(row.needs_processing for row in rows):
+    processed = [i for i, row in enumerate(rows) if row.needs_processing]
+    if processed:
         raw = raw.clone()
-        process_logits(raw, rows)
+        for i in processed:
+            process_logits(raw[i], rows[i])
     if len(rules) == 1:
         return restrict(raw, next(iter(rules)))
     logits = torch.empty_like(raw)
@@ -43,21 +45,10 @@ def apply_rules(
     return logits
 
 
-def process_logits(logits: Tensor, rows: Sequence[Row | None]) -> None:
-    """The rows' logits processors, in place: biases, penalties, no stop that comes too early, the
-    constraint. Some depend on what the row has said.  [B, V]
+def process_logits(logits: Tensor, row: Row) -> None:
+    """The row's logits processors, in place: biases, penalties, no stop that comes too early, the
+    constraint. Some depend on what the row has said.  [V]
     """
-    for i, row in enumerate(rows):
-        if row is None or not row.needs_processing:
-            continue
-        _process_row(logits[i], row)
-        if (matcher := row.follow_constraint()) is not None:
-            allowed = matcher.allowed(logits.shape[1]).to(logits.device)
-            logits[i].masked_fill_(~allowed, float("-inf"))
-
-
-def _process_row(logits: Tensor, row: Row) -> None:
-    """But for the constraint.  [V]"""
     request = row.request
     for token, bias in request.logit_bias.items():
         logits[token] += bias
@@ -77,6 +68,9 @@ def _process_row(logits: Tensor, row: Row) -> None:
     if len(row.said) < request.min_new_tokens:
         for token in request.stop:
             logits[token] = float("-inf")
+    if (matcher := row.follow_constraint()) is not None:
+        allowed = matcher.allowed(len(logits)).to(logits.device)
+        logits.masked_fill_(~allowed, float("-inf"))
 
 
 def draw_tokens(

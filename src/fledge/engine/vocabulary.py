@@ -109,19 +109,29 @@ class Vocabulary:
 
 
 def _list_characters(alone: set[int]) -> list[tuple[int, int]]:
-    """Ranges of the code points whose UTF-8 has these bytes only."""
+    """Ranges of the code points whose UTF-8 has these bytes only.
+
+    The last byte says which of 64 neighbours it is, so that blocks of 64 are put together.
+    """
     if len(alone) == 256:
         return [(0, sys.maxunicode)]
     rest = [byte & 63 for byte in sorted(alone) if 0x80 <= byte < 0xC0]
-    reached = [(byte, 0) for byte in sorted(alone) if byte < 0x80]
-    for first, last, tail in ((0xC2, 0xDF, 1), (0xE0, 0xEF, 2), (0xF0, 0xF4, 3)):
+    within = _merge((place, place) for place in rest)
+    reached = [(byte, byte) for byte in sorted(alone) if byte < 0x80]
+    # The first bytes of sequences, how many follow, and the least code point: no overlong forms.
+    for first, last, tail, least in (
+        (0xC2, 0xDF, 1, 0x80), (0xE0, 0xEF, 2, 0x800), (0xF0, 0xF4, 3, 0x10000),
+    ):  # fmt: skip
         heads = [byte & (63 >> tail) for byte in sorted(alone) if first <= byte <= last]
         for _ in range(tail - 1):
             heads = [head << 6 | more for head in heads for more in rest]
-        reached += [(head << 6 | more, tail) for head in heads for more in rest]
-    least = (0, 0x80, 0x800, 0x10000)  # of so many bytes behind the first: no overlong forms
-    points = sorted({point for point, tail in reached if least[tail] <= point <= sys.maxunicode})
-    return _merge((point, point) for point in points)
+        reached += [
+            (head << 6 | low, head << 6 | high)
+            for head in heads
+            if least <= head << 6 <= sys.maxunicode
+            for low, high in within
+        ]
+    return _merge(reached)
 
 
 def _merge(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -40,7 +40,10 @@ def build_constraint(
     if len(given) > 1:
         names = " and ".join(f"`{name}`" for name, _, _ in given)
         raise UserError(f"{names} were given: choose one of them.")
-    kind, value = given[0][1:] if given else (None, None)
+    kind: str | None = None
+    value: Any = None
+    if given:
+        _, kind, value = given[0]
     tools = _read_tools(body)
     if tools is None and kind is None:
         return None
@@ -189,7 +192,7 @@ def _read_tool(tool: Any, place: int) -> tuple[str, Mapping[str, Any]]:
     kind = tool.get("type") if isinstance(tool, Mapping) else None
     function = tool.get("function", tool) if isinstance(tool, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None
-    if kind != "function" or not isinstance(name, str) or not name:
+    if kind != "function" or not isinstance(name, str) or not name or function is None:
         raise UserError(
             f"tools[{place}] is no function with a name: give "
             '{"type": "function", "function": {"name": "…", "parameters": {…}}}.'
