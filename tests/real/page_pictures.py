@@ -77,7 +77,7 @@ def take(url: str, browser: Any) -> None:
     ask(page, LIST)
     shoot(page, "page-light")
 
-    page = open_page(1000, 640, "dark")
+    page = open_page(1000, 720, "dark")
     page.get_by_label("Beside").select_option(index=2)
     ask(page, CAPITAL, answers=2)
     page.locator("[data-act=tokens]").first.click()
@@ -94,7 +94,7 @@ def take(url: str, browser: Any) -> None:
 
     page = open_page(1000, 640, "light")
     page.goto(f"{url}/#runs/1")
-    page.locator(".run-detail figure svg path").first.wait_for()
+    page.locator(".run-detail svg[data-chart]").first.wait_for()
     shoot(page, "page-runs")
 
 

@@ -11,7 +11,8 @@ const RATIOS = [0.2, 0.7, 2]; // nats: hardly, somewhat, much, very much
 export const percent = (logp) => {
   const p = 100 * Math.exp(logp);
   if (p > 99.95 && p < 100) return "99.9+ %";
-  return p >= 0.1 ? `${p.toFixed(1)} %` : p > 0 ? `${p.toExponential(0)} %` : "0 %";
+  if (p >= 0.1 || p === 0) return `${p.toFixed(1)} %`;
+  return `${p >= 0.001 ? p.toPrecision(1) : p.toExponential(0)} %`;
 };
 
 const signed = (nats) => `${nats < 0 ? "−" : "+"}${Math.abs(nats).toFixed(2)}`;
