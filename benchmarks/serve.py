@@ -2,13 +2,13 @@
 llama.cpp's own server, `transformers serve`, and our engine without a server.
 
 1, 8 and 32 streaming clients, each asking again as soon as it is answered: chats with one system
-prompt and questions of 20 to 600 tokens, greedy answers of 16 to 200, each of a length
-set beforehand. New tokens a second as the server counts them, over the seconds
-from the first request to the last answer; the first token from asking to the first text. Ours in
-int8 and bf16; llama.cpp (xllamacpp) on files of ours in Q8_0 and F16, as many slots as clients;
-transformers in bfloat16, plain and with continuous batching, of which the better one counts. In
-turn, a process each; the clients share the cores with them. The bare engine answers the same
-requests by the same clients in its own process, without HTTP and text.
+prompt and questions of 20 to 600 tokens, greedy answers of 16 to 200, each of a length set
+beforehand. New tokens a second as the server counts them, over the seconds from the first request
+to the last answer; the first token from asking to the first text. Ours in int8 and bf16; llama.cpp
+(xllamacpp) on files of ours in Q8_0 and F16, as many slots as clients; transformers in bfloat16,
+plain and with continuous batching, of which the better one counts, at 1 and 8 clients. In turn, a
+process each; the clients share the cores with them. The bare engine answers the same requests by
+the same clients in its own process, without HTTP and text.
 A peer that cannot run is an aim that does not hold.
 """
 
