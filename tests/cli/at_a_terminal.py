@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.cli.commands import environment
 
+PATIENT_S = 300.0  # a machine that does much else takes its time to import torch
 READY = re.compile(r"(?:^|[\r\n])(?:\x1b\[\?2004h)?> $")  # the prompt, and nothing typed yet
 # What the line editor says to the terminal: paste mode, and to draw the line anew.
 EDITING = re.compile(r"\x1b\[\?2004[hl]|\x1b\[K|\x1b\[\d*[CD]|\x07|\x08")
@@ -39,10 +40,18 @@ class Person:
         self.seen = ""
         self._bytes = b""
 
+    def __enter__(self) -> Person:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def type(self, text: str) -> None:
         os.write(self.ours, text.encode())
 
-    def wait(self, pattern: re.Pattern[str] = READY, seconds: float = 60.0) -> str:
+    def wait(self, pattern: re.Pattern[str] = READY, seconds: float = PATIENT_S) -> str:
         """What was written since the last wait, as soon as the pattern is in it."""
         ends = time.monotonic() + seconds
         while not (met := pattern.search(self.seen)):

@@ -40,29 +40,29 @@ def greedy(model: Path, messages: Sequence[tuple[str, str]]) -> str:
 
 
 def test_a_conversation_goes_on_is_edited_and_saved(speaker: Path, tmp_path: Path) -> None:
-    person = Person(["chat", f"base={speaker}", f"max_new_tokens={NEW}"], tmp_path)
-    person.wait()
-    person.ask("hello")
-    person.ask("and you")
-    person.ask("/edit say it again")
-    assert "/temperature 0.8" in person.ask("/retry")  # nothing is drawn
-    assert person.ask("/system Be kind.") == "(system: Be kind.)"
-    person.ask("more")
-    assert "(saved: talk.jsonl)" in person.ask("/save talk.jsonl")
-    person.ask("  ")  # neither an answer nor the end
-    assert "(saved: talk.jsonl)" in person.ask("/save talk.jsonl")
-    (tmp_path / "other").write_text("mine")
-    assert "is there already" in person.ask("/save other")
-    assert "cannot be written (No such file or directory)" in person.ask("/save no/where")
-    assert "Perhaps you meant /retry" in person.ask("/rety")
-    assert "must be 0 (greedy) or more" in person.ask("/temperature -1")
-    assert "takes a number" in person.ask("/temperature warm")
-    assert person.ask("/temperature 0.5") == "(temperature 0.5)"
-    assert "/edit [TEXT]" in person.ask("/help")
-    person.ask("/new")
-    assert "nothing has been answered yet" in person.ask("/retry")
-    person.type(CTRL_D)
-    assert person.leave()[1] == 0
+    with Person(["chat", f"base={speaker}", f"max_new_tokens={NEW}"], tmp_path) as person:
+        person.wait()
+        person.ask("hello")
+        person.ask("and you")
+        person.ask("/edit say it again")
+        assert "/temperature 0.8" in person.ask("/retry")  # nothing is drawn
+        assert person.ask("/system Be kind.") == "(system: Be kind.)"
+        person.ask("more")
+        assert "(saved: talk.jsonl)" in person.ask("/save talk.jsonl")
+        person.ask("  ")  # neither an answer nor the end
+        assert "(saved: talk.jsonl)" in person.ask("/save talk.jsonl")
+        (tmp_path / "other").write_text("mine")
+        assert "is there already" in person.ask("/save other")
+        assert "cannot be written (No such file or directory)" in person.ask("/save no/where")
+        assert "Perhaps you meant /retry" in person.ask("/rety")
+        assert "must be 0 (greedy) or more" in person.ask("/temperature -1")
+        assert "takes a number" in person.ask("/temperature warm")
+        assert person.ask("/temperature 0.5") == "(temperature 0.5)"
+        assert "/edit [TEXT]" in person.ask("/help")
+        person.ask("/new")
+        assert "nothing has been answered yet" in person.ask("/retry")
+        person.type(CTRL_D)
+        assert person.leave()[1] == 0
     [row] = map(json.loads, (tmp_path / "talk.jsonl").read_text().splitlines())
     said = [(turn["role"], turn["content"]) for turn in row["messages"]]
     assert [who for who, _ in said] == ["system", *["user", "assistant"] * 3]
@@ -78,24 +78,24 @@ def test_a_conversation_goes_on_is_edited_and_saved(speaker: Path, tmp_path: Pat
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(speaker: Path, tmp_path: Path) -> None:
-    person = Person(["chat", f"base={speaker}", "max_new_tokens=8000"], tmp_path)
-    person.wait()
-    for line in ("go", "/retry"):
-        person.type(line + "\n")
-        person.wait(re.compile(r"\n[^\n]{20}"))  # it speaks
+    with Person(["chat", f"base={speaker}", "max_new_tokens=8000"], tmp_path) as person:
+        person.wait()
+        for line in ("go", "/retry"):
+            person.type(line + "\n")
+            person.wait(re.compile(r"\n[^\n]{20}"))  # it speaks
+            person.type(CTRL_C)
+            person.wait()
+        person.type("/edit\n")
+        person.wait(re.compile("> go$"))  # the old line, to be changed
+        person.type(" on\n")
+        person.wait(re.compile(r"\n[^\n]{20}"))
         person.type(CTRL_C)
         person.wait()
-    person.type("/edit\n")
-    person.wait(re.compile("> go$"))  # the old line, to be changed
-    person.type(" on\n")
-    person.wait(re.compile(r"\n[^\n]{20}"))
-    person.type(CTRL_C)
-    person.wait()
-    person.ask("/save talk.jsonl")
-    person.type("half a line" + CTRL_C)
-    assert "once more" in person.wait()
-    person.type(CTRL_C)
-    written, status = person.leave()
+        person.ask("/save talk.jsonl")
+        person.type("half a line" + CTRL_C)
+        assert "once more" in person.wait()
+        person.type(CTRL_C)
+        written, status = person.leave()
     assert status == 0, written
     [row] = map(json.loads, (tmp_path / "talk.jsonl").read_text().splitlines())
     asked, answered = row["messages"]

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.serve.conftest import Running
+from tests.serve.process import Server, start_server
 
 STRANGERS = 32
 WORDS = ("cat", "sat", "mat", "seven", "birds", "green hills", "old rivers", "the")
+
+
+@pytest.fixture(scope="module")
+def server(folders: dict[str, Path]) -> Iterator[Server]:
+    """One that waits for slow clients: 33 of them, in a process that has other work too."""
+    with start_server(folders["one"], slots=8, queue=64) as started:
+        yield started
 
 
 def ask(seed: int) -> dict[str, Any]:
@@ -67,11 +76,11 @@ async def pester(client: httpx.AsyncClient, number: int, over: asyncio.Event) ->
     return begun
 
 
-def test_a_seed_is_the_same_alone_and_among_strangers(running: Running) -> None:
+def test_a_seed_is_the_same_alone_and_among_strangers(server: Server) -> None:
     async def run() -> None:
         # one that is turned away would be no stranger in the batch
         limits = httpx.Limits(max_connections=None)
-        async with httpx.AsyncClient(base_url=running.url, timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(base_url=server.url, timeout=300, limits=limits) as client:
             alone = [await draw(client, seed) for seed in range(4)]
             assert len({tuple(tokens) for tokens, _ in alone}) == 4
             over = asyncio.Event()

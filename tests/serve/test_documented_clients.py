@@ -40,7 +40,7 @@ def run(command: list[str], code: str, server: Server) -> str:
         [*command, code.replace(ADDRESS, server.url)],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=300,  # on a machine that does much else, an import takes its time
         env=os.environ | {"PYTHONIOENCODING": "utf-8"},
     )
     assert done.returncode == 0, done.stderr.decode()
