@@ -16,7 +16,7 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from fledge.engine.constraint import Constraint, Matcher, choice, regex
+from fledge.engine.constraint import Constraint, Matcher, choice, grammar, regex
 from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 
@@ -457,24 +457,17 @@ def test_special_tokens_are_never_allowed() -> None:
     assert not after(first, 0).allowed().any()
 
 
-@given(
-    st.lists(st.sampled_from(b"abcx"), max_size=8),
-    st.integers(0, 8),
-    st.lists(st.sampled_from(b"abcx"), max_size=4),
-)
-def test_what_is_taken_back_was_never_said(said: list[int], back: int, then: list[int]) -> None:
-    back = min(back, len(said))
-    matcher, other = (regex("(ab|c)*", BYTEWISE, {STOP}).start() for _ in range(2))
-    for token in said:
-        matcher.take(token)
-    matcher.rewind(back)
-    for token in said[: len(said) - back]:
-        other.take(token)
-    for token in then:
-        matcher.take(token)
-        other.take(token)
-    assert matcher.allowed().tolist() == other.allowed().tolist()
-    assert matcher.accepts() == other.accepts()
+def test_a_limit_that_is_met_on_the_way_is_told_apart_from_a_token_that_was_not_allowed() -> None:
+    """8,000 optional words are compiled, and too much to follow."""
+    rules = "start: " + " ".join(f'"a{i}"?' for i in range(8000))
+    first = grammar(rules, BYTEWISE, {STOP}).start()
+    first.take(ord("a"))
+    assert not first.allowed().any()
+    assert not first.accepts()
+    assert "the grammar cannot be followed any further (" in str(first.failed)
+    strayed = after(regex("ab", BYTEWISE, {STOP}).start(), ord("x"))
+    assert strayed.failed is None
+    assert not strayed.allowed().any()
 
 
 def test_two_rows_may_share_a_constraint() -> None:

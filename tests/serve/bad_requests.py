@@ -134,6 +134,9 @@ BAD = [
     text("inputs", prompt=["a"] * 1000),
     text("tokens", prompt="the cat sat " * 800),
     Bad(TEXT, {"prompt": [[]]}, 400, "empty"),
+    chat(word="characters", messages=[{"role": "user", "content": "a" * 3_000_000}]),
+    text("characters", prompt="a" * 3_000_000),
+    Bad(TOKENS, {"prompt": "a" * 3_000_000}, 400, "characters"),
     # The others.
     Bad(RESPOND, {"input": []}, 400, "empty"),
     Bad(RESPOND, {"input": "a", "previous_response_id": "resp_1"}, 400, "nothing is kept"),
@@ -143,7 +146,7 @@ BAD = [
     Bad(EMBED, {"input": [""]}, 400, "empty"),
     Bad(EMBED, {"input": "a", "dimensions": 3}, 400, "dimensions"),
     Bad(EMBED, {"input": "a", "encoding_format": "int8"}, 400, "encoding_format"),
-    Bad(EMBED, {"input": "the cat sat " * 800}, 400, "context"),
+    Bad(EMBED, {"input": "the cat sat " * 800}, 400, "shorten"),
     Bad(EMBED, {"input": ["a"] * 3000}, 400, "inputs"),
     Bad(TOKENS, {}, 400, "either"),
     Bad(TOKENS, {"prompt": "a", "messages": HI}, 400, "either"),

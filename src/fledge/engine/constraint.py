@@ -25,9 +25,16 @@ from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 
 MOST_CHARACTERS = 200_000  # of a grammar: compiling takes quadratic time, half a second of so many
+MOST_COUNTED = 20_000  # bytes of which the fewest tokens are counted: a tenth of a second
 # Of one step some 20 ms, in the worst case; of what the making computes 20 ms, and its automaton
 # may take 100 MB.
-LIMITS = LLParserLimits(max_lexer_states=50_000, max_grammar_size=100_000, verbose_errors=False)
+# A schema with 2,000 optional properties has some 8,000 items in a row.
+LIMITS = LLParserLimits(
+    max_items_in_row=10_000,
+    max_lexer_states=50_000,
+    max_grammar_size=100_000,
+    verbose_errors=False,
+)
 # Nothing is forced: else of a text that must come only one spelling in tokens would be allowed, and
 # the model's own share of the others would be lost.
 OPTIONS = '%llguidance {"no_forcing": true}'
@@ -54,20 +61,27 @@ def choice(options: Sequence[str], vocabulary: Vocabulary, stop: Collection[int]
     """The whole text said is one of the options; one that the vocabulary cannot say is never
     chosen.
 
-    Raises UserError for an empty list, or if the vocabulary can say none of them.
+    Of lists beyond 20,000 bytes that holds for the shortest; another may begin, and come to a dead
+    end. Raises UserError for an empty list, or if the vocabulary can say none of them.
     """
     if not options:
         raise UserError("an empty list of choices was given: give one option or more.")
     vocabulary = _silence(vocabulary, stop)
     least: dict[str, int] = {}
-    for option in options:
+    counted = 0
+    for option in sorted(options, key=len):
         try:
-            tokens = vocabulary.count_least(option.encode(), whole=True)
+            said = option.encode()
         except UnicodeEncodeError as error:
             raise UserError(
                 f"the choice {error.object!r} holds half of a surrogate pair, which UTF-8 cannot "
                 "write."
             ) from None
+        counted += len(said)
+        if counted <= MOST_COUNTED:
+            tokens = vocabulary.count_least(said, whole=True)
+        else:
+            tokens = -(-len(said) // vocabulary.longest)
         if tokens is not None:
             least[option] = tokens
     if not least:
@@ -177,7 +191,7 @@ class Constraint:
             raise first.failed or _explain_unsaid(what, vocabulary)
         if least is None:
             forced = self._compiled.deep_copy().compute_ff_bytes()
-            least = vocabulary.count_least(forced, whole=False) if forced else 0
+            least = vocabulary.count_least(forced[:MOST_COUNTED], whole=False) if forced else 0
             if least is None:
                 raise _explain_unsaid(what, vocabulary)
             least = max(least, 0 if first.accepts() else 1)
@@ -212,36 +226,24 @@ class Matcher:
 
     def __init__(self, constraint: Constraint, state: LLMatcher) -> None:
         self.constraint, self._state = constraint, state
-        self._taken = 0
-        self._strayed: int | None = None  # how many tokens had been taken when one was not allowed
+        self._strayed = False  # a token has been taken that was not allowed
         self.failed: UserError | None = None
         """Why it can be followed no further, where following it took too much."""
 
     def copy(self) -> Matcher:
         """One that goes its own way from here."""
         twin = Matcher(self.constraint, self._state.deep_copy())
-        twin._taken, twin._strayed, twin.failed = self._taken, self._strayed, self.failed
+        twin._strayed, twin.failed = self._strayed, self.failed
         return twin
 
     def take(self, token: int) -> None:
         """The token said; after one that was not allowed nothing is. A stop token says nothing."""
         if token in self.constraint.stop:
             return
-        self._taken += 1
-        if self._strayed is None and not self._state.validate_tokens([token]):
-            self._strayed = self._taken
-        if self._strayed is None and not self._state.consume_token(token):
+        # Asked first: llguidance's own error does not tell such a token from a limit.
+        self._strayed = self._strayed or not self._state.validate_tokens([token])
+        if not self._strayed and not self._state.consume_token(token):
             self._fail()
-
-    def rewind(self, tokens: int) -> None:
-        """The last tokens were not said after all, none of them a stop token."""
-        self._taken -= tokens
-        strayed = self._strayed
-        if strayed is not None:
-            tokens -= self._taken + tokens - strayed + 1  # of these llguidance knows nothing
-            self._strayed = strayed if strayed <= self._taken else None
-        if tokens > 0:
-            self._state.rollback(tokens)
 
     def accepts(self) -> bool:
         """Whether the text said so far is complete."""
@@ -249,7 +251,7 @@ class Matcher:
 
     def is_alive(self) -> bool:
         """Whether all that was said was allowed, and could be followed."""
-        return self._strayed is None and not self._state.is_error()
+        return not self._strayed and not self._state.is_error()
 
     def pack_allowed(self) -> np.ndarray:
         """The tokens after which the text can still be completed, and the stop tokens if it is
@@ -286,7 +288,9 @@ class Matcher:
 def unpack(bits: np.ndarray, size: int) -> Tensor:
     """Bits as truth values, False beyond the last of them.  [W] uint8 -> [size] bool"""
     flags = np.unpackbits(bits, count=min(size, 8 * len(bits)), bitorder="little")
-    return torch.from_numpy(np.pad(flags, (0, size - len(flags))).view(np.bool_))
+    if len(flags) < size:
+        flags = np.concatenate([flags, np.zeros(size - len(flags), dtype=np.uint8)])
+    return torch.from_numpy(flags.view(np.bool_))
 
 
 def _explain_unsaid(what: str, vocabulary: Vocabulary) -> UserError:

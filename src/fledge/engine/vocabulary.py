@@ -94,18 +94,19 @@ class Vocabulary:
         for end in range(1, len(text) + 1):
             steps = [
                 one + 1
-                for begin in range(max(0, end - self._longest), end)
+                for begin in range(max(0, end - self.longest), end)
                 if (one := fewest[begin]) is not None and text[begin:end] in self.said
             ]
             fewest[end] = min(steps, default=None)
         if whole:
             return fewest[-1]
-        beyond = [one + 1 for one in fewest[-self._longest - 1 : -1] if one is not None]
+        beyond = [one + 1 for one in fewest[-self.longest - 1 : -1] if one is not None]
         return min([*beyond, *([] if fewest[-1] is None else [fewest[-1]])], default=None)
 
     @cached_property
-    def _longest(self) -> int:
-        return max(map(len, self.said), default=0)
+    def longest(self) -> int:
+        """Bytes of the longest token; 1 where none has any."""
+        return max(map(len, self.said), default=1)
 
 
 def _list_characters(alone: set[int]) -> list[tuple[int, int]]:

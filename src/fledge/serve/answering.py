@@ -129,20 +129,15 @@ class EventStream(Response):
     however it came.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(
         self, chunks: AsyncIterator[bytes], over: Callable[[], Any], timeout_s: float
     ) -> None:
         self.chunks, self.over, self.timeout_s = chunks, over, timeout_s
         self.status_code, self.background = 200, None
-        # A proxy that buffers would hold the tokens back.
-        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
-
-    def init_headers(self, headers: Any = None) -> None:
         self.raw_headers = [
             (b"content-type", b"text/event-stream; charset=utf-8"),
-            *((name.encode(), value.encode()) for name, value in (headers or {}).items()),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),  # a proxy that buffers would hold the tokens back
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,6 +150,7 @@ class EventStream(Response):
             try:
                 await listen(receive, speak(), self.timeout_s)
             except ApiError as error:
+                self.over()
                 line = b"data: " + error.to_json() + b"\n\n"
                 await send({"type": "http.response.body", "body": line, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -59,6 +59,10 @@ def read_message(message: Mapping[str, Any], place: int) -> dict[str, Any]:
     if unknown := [key for key in message if key not in _KNOWN]:
         raise ApiError(400, f"{where} has `{unknown[0][:60]}`, which is not known.", param=where)
     turn: dict[str, Any] = {"role": _ROLES[role], "content": read_content(message, where)}
+    if role == "assistant":
+        # Of a prompt nobody asks which tokens were the assistant's: to find them takes long in a
+        # conversation of many turns.
+        turn["train"] = False
     calls = message.get("tool_calls")
     if calls:
         if role != "assistant":

@@ -6,6 +6,7 @@ https://platform.openai.com/docs/api-reference/embeddings
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import struct
 from typing import Any
@@ -17,7 +18,7 @@ from fledge.errors import UserError
 from fledge.serve.answering import listen
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
-from fledge.serve.encoding import list_inputs
+from fledge.serve.encoding import check_size, list_inputs
 from fledge.serve.measuring import embed
 from fledge.serve.served import Served
 from fledge.serve.service import Service
@@ -38,9 +39,7 @@ def make_router(service: Service) -> APIRouter:
                 400, "`dimensions` was given: an embedding of these models is not made to be cut. "
                 "Leave it out.", param="dimensions",
             )  # fmt: skip
-        rows = [
-            open_text(served, each) for each in list_inputs(body.input, served, "input", INPUTS)
-        ]
+        rows = await asyncio.to_thread(open_all, served, body)
 
         async def measure() -> list[list[float]]:
             # One at a time: between two the engine goes on with the answers of others.
@@ -62,8 +61,15 @@ def make_router(service: Service) -> APIRouter:
     return router
 
 
+def open_all(served: Served, body: EmbeddingsBody) -> list[tuple[list[int], int]]:
+    """Each input as `open_text` gives it. Raises ApiError."""
+    return [open_text(served, each) for each in list_inputs(body.input, served, "input", INPUTS)]
+
+
 def open_text(served: Served, given: str | list[int]) -> tuple[list[int], int]:
     """As a document is opened, and how many of its tokens are the text's. Raises ApiError."""
+    if isinstance(given, str):
+        check_size(served, len(given), "input")
     try:
         ids = served.tokenizer.encode(given) if isinstance(given, str) else given
         row = [*served.tokenizer.opening, *ids]

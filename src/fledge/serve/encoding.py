@@ -39,10 +39,23 @@ def list_inputs(
     return list(listed)
 
 
+def check_size(served: Served, characters: int, param: str) -> None:
+    """Raises ApiError for more than fits, whatever its tokens."""
+    if characters > served.most_characters:
+        raise ApiError(
+            400,
+            f"`{param}` has {characters:,} characters, and a text of {served.name} has "
+            f"{served.positions:,} tokens at the most: shorten it.",
+            param=param,
+            code="context_length_exceeded",
+        )
+
+
 def encode_text(served: Served, given: str | list[int]) -> list[int]:
     """Ids as they are; a text behind what opens one. Raises ApiError for a text without ids."""
     if isinstance(given, list):
         return given
+    check_size(served, len(given), "prompt")
     try:
         return [*served.tokenizer.prefix, *served.tokenizer.encode(given)]
     except UserError as error:

@@ -105,6 +105,10 @@ class EngineLoop:
         return len(self.engine.batch.live)
 
     @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
     def waiting(self) -> int:
         return max(0, self.under_way - self.running)
 
@@ -124,7 +128,9 @@ class EngineLoop:
         self._thread.join(10)
 
     def submit(self, requests: Sequence[Request], *, streams: bool, told: bool = False) -> Ticket:
-        """Raises QueueFull."""
+        """Raises QueueFull, and RuntimeError where the engine could not be started anew."""
+        if not self.alive:
+            raise RuntimeError("the engine's thread has ended")
         if self.under_way + len(requests) > self.slots + self.queue_rows:
             raise QueueFull
         self.under_way += len(requests)

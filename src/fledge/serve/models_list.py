@@ -28,7 +28,9 @@ def make_router(service: Service) -> APIRouter:
 
     @router.get("/health")
     async def tell_health() -> Response:
-        return JSONResponse({"status": "ok", "fledge": __version__})
+        well = all(one.loop.alive for one in served.models.values())
+        said = {"status": "ok" if well else "an engine has ended", "fledge": __version__}
+        return JSONResponse(said, 200 if well else 503)
 
     @router.get("/metrics")
     async def tell_metrics() -> Response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from fledge.engine.engine import Engine
@@ -41,6 +42,13 @@ class Served:
     def positions(self) -> int:
         """Tokens of a slot, prompt and answer together."""
         return self.loop.engine.positions
+
+    @cached_property
+    def most_characters(self) -> int:
+        """No text that fits into a slot has more. Some tokenizers take minutes for a megabyte
+        without spaces, so what has more is not even read.
+        """
+        return self.positions * max(map(len, self.words))
 
     @property
     def vocab_size(self) -> int:

@@ -44,8 +44,10 @@ class Spoken:
     ) -> None:
         self._text = IncrementalText(words, stop_strings)
         self._told: list[Told] = []  # that the text has not come to
-        self._skip = len(begin)  # tokens of the text that are not told of
-        self._begun = self._text.add(begin).text if begin else ""
+        begun = self._text.add(begin)
+        self._begun = begun.text
+        # Tokens that are not told of, and that the text has not come to.
+        self._skip = len(begin) - len(begun.tokens)
         self.heard = 0  # tokens of the completion
 
     def hear(self, said: Said, *, told: bool) -> Part:

@@ -4,6 +4,8 @@ https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
@@ -11,6 +13,8 @@ from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
 from fledge.serve.conversation import encode_chat, read_messages
+from fledge.serve.encoding import check_size, encode_text
+from fledge.serve.served import Served
 from fledge.serve.service import Service
 from fledge.serve.spoken import spell
 from fledge.serve.wire import DetokenizeBody, TokenizeBody
@@ -23,20 +27,7 @@ def make_router(service: Service) -> APIRouter:
     async def tokenize(request: Request) -> Response:
         body = await read_body(request, TokenizeBody)
         served = service.served.find(body.model)
-        if (body.prompt is None) == (body.messages is None):
-            raise ApiError(400, "give either `prompt` or `messages`.", param="prompt")
-        if body.prompt is None:
-            messages = read_messages(body.messages or [])
-            ids = encode_chat(
-                served.tokenizer, messages, body.tools, reply=body.add_generation_prompt
-            )
-        else:
-            try:
-                ids = served.tokenizer.encode(body.prompt)
-            except UserError as error:
-                raise ApiError(400, str(error), param="prompt") from None
-            if body.add_special_tokens:
-                ids = [*served.tokenizer.prefix, *ids]
+        ids = await asyncio.to_thread(encode, served, body)
         words = [spell(served.words[token]) for token in ids]
         said = {
             "count": len(ids),
@@ -56,3 +47,20 @@ def make_router(service: Service) -> APIRouter:
             raise ApiError(400, f"{error}.", param="tokens") from None
 
     return router
+
+
+def encode(served: Served, body: TokenizeBody) -> list[int]:
+    """Raises ApiError."""
+    if (body.prompt is None) == (body.messages is None):
+        raise ApiError(400, "give either `prompt` or `messages`.", param="prompt")
+    if body.prompt is None:
+        messages = read_messages(body.messages or [])
+        check_size(served, sum(len(message["content"]) for message in messages), "messages")
+        return encode_chat(served.tokenizer, messages, body.tools, reply=body.add_generation_prompt)
+    if body.add_special_tokens:
+        return encode_text(served, body.prompt)
+    check_size(served, len(body.prompt), "prompt")
+    try:
+        return served.tokenizer.encode(body.prompt)
+    except UserError as error:
+        raise ApiError(400, str(error), param="prompt") from None
