@@ -64,20 +64,23 @@ def set_rules(seen: Watched, **settings: Any) -> None:
     seen.context.add_init_script(f"localStorage.setItem('fledge-settings', {kept})")
 
 
-def take(url: str, browser: Any) -> None:
-    def open_page(width: int, height: int, scheme: str) -> Any:
-        seen = Watched(browser, viewport={"width": width, "height": height}, color_scheme=scheme)
-        set_rules(seen)
-        seen.page.goto(url)
-        seen.page.locator("#chat .composer").wait_for()
-        return seen.page
+def open_page(url: str, browser: Any, width: int, height: int, scheme: str) -> Any:
+    seen = Watched(browser, viewport={"width": width, "height": height}, color_scheme=scheme)
+    set_rules(seen)
+    seen.page.goto(url)
+    seen.page.locator("#chat .composer").wait_for()
+    return seen.page
 
-    page = open_page(1000, 720, "light")
+
+def take_chat(url: str, browser: Any) -> None:
+    page = open_page(url, browser, 1000, 720, "light")
     page.get_by_label("Model", exact=True).select_option(index=1)
     ask(page, LIST)
     shoot(page, "page-light")
 
-    page = open_page(1000, 720, "dark")
+
+def take_both(url: str, browser: Any) -> None:
+    page = open_page(url, browser, 1000, 720, "dark")
     page.get_by_label("Beside").select_option(index=2)
     ask(page, CAPITAL, answers=2)
     page.locator("[data-act=tokens]").first.click()
@@ -86,13 +89,17 @@ def take(url: str, browser: Any) -> None:
     page.locator(".tokens .token").nth(0).click()
     shoot(page, "page-dark")
 
-    page = open_page(390, 780, "light")
+
+def take_phone(url: str, browser: Any) -> None:
+    page = open_page(url, browser, 390, 780, "light")
     ask(page, CAPITAL)
     page.locator("[data-act=tokens]").first.click()
     page.locator(".tokens .token").nth(2).click()
     shoot(page, "page-phone")
 
-    page = open_page(1000, 640, "light")
+
+def take_runs(url: str, browser: Any) -> None:
+    page = open_page(url, browser, 1000, 820, "light")
     page.goto(f"{url}/#runs/1")
     page.locator(".run-detail svg[data-chart]").first.wait_for()
     shoot(page, "page-runs")
@@ -114,7 +121,8 @@ def main() -> int:
     folder.mkdir(exist_ok=True)
     run = tune(folder)
     with start_server(run, model, slots=2, context=1024) as server, start_browser() as browser:
-        take(server.url, browser)
+        for take in (take_chat, take_both, take_phone, take_runs):
+            take(server.url, browser)
     return 0
 
 

@@ -41,7 +41,7 @@ class Watched:
         self.troubles: list[str] = []
         self.hosts: set[str] = set()
         page = self.page
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.troubles.append(str(error)))
         page.on("dialog", lambda dialog: self.troubles.append(f"a dialog: {dialog.message}"))

@@ -95,9 +95,17 @@ def test_lineage_goes_from_parents_to_children_with_what_is_elsewhere(tmp_path: 
     for other in (0, 99):
         with pytest.raises(ApiError):
             view.tell_curves(other, None)
-    served = {base.resolve(): "the base", align.resolve(): "aligned"}
-    assert find_reference(align / "model", served) == "the base"
-    assert find_reference(base / "model", served) is None
+
+
+def test_the_reference_is_the_nearest_that_is_served_be_it_a_run_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"weights")
+    base = make_run(tmp_path / "base", "tune", file)
+    align = make_run(tmp_path / "align", "align", base)
+    served = {file.resolve(): "the file", align.resolve(): "aligned"}
+    assert find_reference(align / "model", served) == "the file"
+    assert find_reference(file, served) is None
+    assert find_reference(align / "model", served | {base.resolve(): "the base"}) == "the base"
 
 
 def test_a_drawing_is_told_as_nodes_and_their_text(tmp_path: Path) -> None:

@@ -14,13 +14,18 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from fledge.errors import UserError
 from fledge.readable import READABLE
 from fledge.report.chapter import Drawn, draw_pictures, list_tiles, tell_what
-from fledge.report.family_tree import Member, draw_guides, find_ancestors, gather_family
+from fledge.report.family_tree import (
+    Member,
+    draw_guides,
+    find_ancestors,
+    gather_family,
+    list_parents,
+)
 from fledge.report.figures import choose_headline, format_value, spell_name
 from fledge.report.report import render_report
-from fledge.runs.folder import Run, find_runs
+from fledge.runs.folder import Run, find_runs, is_run
 from fledge.runs.lineage import run_of
 from fledge.serve.api_errors import ApiError
 from fledge.serve.growing_curves import GrowingCurves
@@ -171,16 +176,18 @@ def _list_node(node: ElementTree.Element) -> list[Any]:
 
 
 def find_reference(folder: Path, served: dict[Path, str]) -> str | None:
-    """The name of the nearest run among `served` that the run at `folder` descends from, by the
+    """The name of the nearest model among `served` that the run at `folder` started from, by the
     parents whose weights were moved.
 
-    served: names by resolved run folder.
+    served: names by resolved run folder, model folder or file.
     """
-    try:
-        ancestors = find_ancestors(Run(run_of(folder)))
-    except UserError:
-        return None
-    for one in ancestors[1:]:
-        if one.folder.resolve() in served:
-            return served[one.folder.resolve()]
+    place, seen = run_of(folder), set()
+    while is_run(place) and place not in seen:
+        seen.add(place)
+        parents = list_parents(Run(place))
+        if not parents:
+            return None
+        place = run_of(parents[0].resolve())
+        if place in served:
+            return served[place]
     return None

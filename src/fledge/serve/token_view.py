@@ -15,7 +15,8 @@ from torch import Tensor
 from fledge.hub.folder import Loaded
 from fledge.policy import TokenPolicy
 from fledge.serve.api_errors import ApiError
-from fledge.serve.conversation import encode_chat, read_message
+from fledge.serve.conversation import encode_chat, read_messages
+from fledge.serve.encoding import check_size
 from fledge.serve.served import Served, ServedReward
 from fledge.serve.spoken import bound
 from fledge.serve.wire import Body, Name
@@ -76,7 +77,9 @@ def tell_tokens(
 
     other: the model that the answer is measured against, of the same vocabulary.
     """
-    prompt = encode_chat(served.tokenizer, body.messages)
+    messages = read_messages(body.messages)
+    check_size(served, sum(len(message["content"]) for message in messages), "messages")
+    prompt = encode_chat(served.tokenizer, messages)
     said = read_said(body, served)
     for one in (served, other):
         if one is not None and len(prompt) + len(said) > one.network.config.context:
@@ -107,6 +110,7 @@ def read_said(body: TokensBody, served: Served) -> list[int]:
     """The tokens of the answer. Raises ApiError."""
     if (body.tokens is None) == (body.answer is None):
         raise ApiError(400, "give `tokens`, the ids that were said, or `answer`, their text.")
+    check_size(served, len(body.answer or ""), "answer")
     said = served.tokenizer.encode(body.answer) if body.answer is not None else body.tokens
     if not said or any(not 0 <= token < served.vocab_size for token in said):
         raise ApiError(
@@ -138,11 +142,16 @@ def score_part(policy: TokenPolicy, hidden: Tensor, action: Tensor) -> tuple[Ten
 @torch.no_grad()
 def score_answer(body: ScoreBody, judge: ServedReward) -> float:
     """r(x, y), scaled as `fledge.load_reward_model` scales it. Raises ApiError."""
-    turns: list[Any] = [read_message(message, i) for i, message in enumerate(body.messages)]
+    turns: list[Any] = list(read_messages(body.messages))
     if turns[-1]["role"] != "assistant":
         raise ApiError(400, "the last message is no answer of the assistant's.", param="messages")
-    row, own = render(judge.loaded.tokenizer, turns)
     context = judge.loaded.network.config.context
+    longest = context * max(map(len, judge.loaded.tokenizer.vocabulary))
+    if sum(len(turn["content"]) for turn in turns) > longest:  # nothing so long could fit
+        raise ApiError(
+            400, f"the messages are too long for {judge.name}.", code="context_length_exceeded"
+        )
+    row, own = render(judge.loaded.tokenizer, turns)
     if len(row) > context:
         raise ApiError(
             400,
