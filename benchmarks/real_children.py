@@ -1,8 +1,9 @@
-"""What benchmarks/real_model.py runs in a process of its own, for a cold start and a peak of memory
-that nobody shares: `python real_children.py WORK SIDE JSON` prints one JSON object.
+"""What benchmarks/real_model.py and real_align.py run in a process of its own, for a cold start and
+a peak of memory that nobody shares: `real_children.py WORK SIDE JSON` prints one JSON object.
 
 cold: read a model and say one token. tune: some steps with a LoRA adapter (rank 16, α 32, every
-linear matrix of the layers, AdamW) on rows of token ids; the first step is not timed.
+linear matrix of the layers, AdamW) on rows of token ids; the first step is not timed. grpo, dpo:
+real_align_children.py.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from real_align_children import dpo_ours, dpo_trl, grpo_ours, grpo_trl
 
 Rows = list[tuple[list[int], list[bool]]]
 
@@ -165,6 +168,10 @@ WORK = {
     ("cold", "transformers"): cold_transformers,
     ("tune", "ours"): tune_ours,
     ("tune", "TRL"): tune_trl,
+    ("grpo", "ours"): grpo_ours,
+    ("grpo", "TRL"): grpo_trl,
+    ("dpo", "ours"): dpo_ours,
+    ("dpo", "TRL"): dpo_trl,
 }
 
 

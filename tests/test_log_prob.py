@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fledge.errors import UserError
-from fledge.log_prob import PLAIN, Decoding, draw, log_prob, restrict
+from fledge.log_prob import PLAIN, Decoding, draw, log_prob, restrict, size_chunk
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate
 from tests.subjects import TableNetwork, come_as_often_as, seeded, truncated
@@ -260,6 +260,15 @@ def test_the_logits_never_exist_whole(rule: Decoding) -> None:
     with Largest() as backward:
         (logp + entropy).sum().backward()
     assert forward.elements == backward.elements == 8 * 300
+
+
+def test_a_chunk_of_a_large_vocabulary_is_32_megabytes_on_a_cpu() -> None:
+    large = torch.empty(49_152, 1)
+    assert 30e6 < 4 * size_chunk(1024, large) * len(large) < 34e6
+    assert size_chunk(1024, torch.empty(300, 1)) == 1024
+    assert size_chunk(16, large) == 16
+    assert size_chunk(1024, torch.empty(2**18, 1)) == 128
+    assert size_chunk(1024, torch.empty(49_152, 1, device="meta")) == 1024
 
 
 def test_softmax_is_float32_when_the_product_is_bfloat16() -> None:

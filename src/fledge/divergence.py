@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from fledge.log_prob import cap_logits
+from fledge.log_prob import cap_logits, size_chunk
 
 # log p_teacher [N, V], log p_student [N, V] -> [N], nats
 Divergence = Callable[[Tensor, Tensor], Tensor]
@@ -57,12 +57,13 @@ def divergence(
     [V, D] -> [N]
 
     allowed: [V] bool, the tokens that are actions; both distributions are renormalised over them.
-    Softmax in float32 or better whatever the products' precision. `chunk` rows of logits exist at a
-    time, in the backward pass too, where they are computed again: it changes memory and never the
-    result. caps: of the teacher's and of the student's logits.
+    Softmax in float32 or better whatever the products' precision. At most `chunk` rows of logits
+    exist at a time, in the backward pass too, where they are computed again: it changes memory and
+    never the result. caps: of the teacher's and of the student's logits.
     """
     if allowed is not None:
         teacher_weight, weight = teacher_weight[allowed], weight[allowed]
+    chunk = size_chunk(chunk, weight)
     again = partial(
         checkpoint, partial(_piece, kind, caps), use_reentrant=False, preserve_rng_state=False
     )

@@ -17,6 +17,9 @@ from fledge.truncation import keep_nucleus, keep_top_k
 
 LARGE_VOCABULARY = 4096  # tokens: from here on the cumulative sum is taken in two parts
 PIECE = 256  # tokens in one of them
+# On a CPU: numbers of a chunk of logits, 32 MB, of which there are some three at a time; and the
+# fewest rows, below which reading the weight costs more than multiplying by it.
+CHUNK, FEWEST = 2**23, 128
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,13 @@ class _ChunkedLogProb(torch.autograd.Function):
         return g_hidden, g_weight.to(weight.dtype), *[None] * 8
 
 
+def size_chunk(chunk: int, weight: Tensor) -> int:
+    """How many rows of logits exist at a time, of at most `chunk`.  weight [V, D]"""
+    if weight.device.type != "cpu":
+        return chunk
+    return min(chunk, max(FEWEST, CHUNK // len(weight)))
+
+
 def cap_logits(raw: Tensor, cap: float) -> Tensor:
     """c·tanh(z / c) of the logits z (Gemma Team 2024b, §2), z where c = 0; in float32 or better.
     [N, V] -> [N, V]
@@ -278,8 +288,8 @@ def log_prob(
     """log π(action) and entropy (nats; zeros unless asked for) under the rule.  hidden [N, D],
     weight [V, D] -> [N], [N]
 
-    Softmax in float32 or better whatever the matrix product's precision. `chunk` rows of logits
-    exist at a time; it changes memory and never the result. cap: of the logits, as in
+    Softmax in float32 or better whatever the matrix product's precision. At most `chunk` rows of
+    logits exist at a time; it changes memory and never the result. cap: of the logits, as in
     `cap_logits`. support: [N, W] uint8, as in `mask_support`.
     """
     if rule.greedy:
@@ -292,6 +302,7 @@ def log_prob(
         hidden, weight = (
             x.to(torch.get_autocast_dtype(hidden.device.type)) for x in (hidden, weight)
         )
+    chunk = size_chunk(chunk, weight)
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
         return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed, support)

@@ -86,9 +86,7 @@ def test_what_is_sampled_and_judged_in_training_is_bound_and_the_trainer_agrees(
     assert max(map(abs, drift)) < 1e-3
 
 
-def test_a_run_remembers_the_schema_by_its_content(
-    cli: Cli, models: Models, files: Path
-) -> None:
+def test_a_run_remembers_the_schema_by_its_content(cli: Cli, models: Models, files: Path) -> None:
     words = models.fill(f"{ALIGN} algorithm=reinforce out=run steps=2 json_schema=schema.json")
     cli(words, folder=files)
     lineage = json.loads((files / "run" / "lineage.json").read_text())

@@ -13,7 +13,9 @@ import pytest
 from tests.cli.commands import Cli, outcome
 from tests.hub.arcee import ARCEE, SquaredTransformer
 
+import fledge
 import fledge.hub.families as families
+from fledge.errors import UserError
 from fledge.hub.folder import save_model
 from fledge.models.language.transformer import TransformerConfig
 from fledge.text.tokenizer import train_tokenizer
@@ -56,12 +58,24 @@ def test_a_file_of_ones_own_is_said_once(cli: Cli, place: Path) -> None:
     for words in ("sample whole max_new_tokens=2 prompt=hi", "export whole out=other"):
         assert cli(words, folder=place).code == 0
     assert cli("sample other max_new_tokens=2 prompt=a family=mine.py", folder=place).code == 0
+    for what in ("attention", "rope", "sampling"):
+        shown = cli(f"show {what} base=other family=mine.py out={what}.html", folder=place)
+        assert shown.code == 0, shown.stderr
     again = cli(f"{TUNE} base=whole out=again adapter=lora", folder=place)
     assert again.code == 0, again.stderr
     assert cli("sample again max_new_tokens=2 prompt=hi", folder=place).code == 0
     shutil.move(place / "mine.py", place / "elsewhere.py")
     said = cli("sample whole max_new_tokens=2 prompt=hi", folder=place).complaint
     assert said.endswith("is gone: put it back.")
+
+
+def test_python_is_told_the_file_too(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {name: each for name, each in families._known.items() if each is not ARCEE}
+    monkeypatch.setattr(families, "_known", known)
+    with pytest.raises(UserError, match=r"give family=FILE\.py"):
+        fledge.load(place / "base")
+    model = fledge.load(place / "base", family=place / "mine.py")
+    assert isinstance(model.generate("a", max_new_tokens=2), str)
 
 
 def test_a_file_that_registers_nothing_is_one_sentence(cli: Cli, place: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.commands import process
-from tests.real.smollm2 import find_model
+from tests.real.smollm2 import SMOLLM2
 from tests.serve.chromium import Watched, start_browser
 from tests.serve.process import start_server
 
@@ -44,7 +44,7 @@ def tune(folder: Path) -> Path:
     ]
     (folder / "pirate.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = process(
-        "tune", f"base={find_model()}", "data=pirate.jsonl", "steps=24", "rows_per_step=8",
+        "tune", f"base={SMOLLM2.find()}", "data=pirate.jsonl", "steps=24", "rows_per_step=8",
         "evaluate_every=4", "out=pirate", folder=folder,
     )  # fmt: skip
     assert done.code == 0, done.stderr
@@ -113,7 +113,7 @@ def shoot(page: Any, name: str) -> None:
 
 
 def main() -> int:
-    model = find_model()
+    model = SMOLLM2.find()
     if model is None:
         print("SmolLM2 is not here: `make real` fetches it.", file=sys.stderr)
         return 2

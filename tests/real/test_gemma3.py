@@ -60,7 +60,7 @@ def test_llama_cpp_says_the_same_tokens(gemma: Loaded, llama: LlamaServer) -> No
 
 def test_transformers_has_the_same_logits_beyond_the_window(gemma: Loaded, tmp_path: Path) -> None:
     transformers: Any = pytest.importorskip("transformers")
-    save_model(gemma.network, gemma.tokenizer, tmp_path)
+    save_model(tmp_path, gemma.network, gemma.tokenizer)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path, dtype=torch.float32, attn_implementation="eager"
     )

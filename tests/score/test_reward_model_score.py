@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from fledge.models.language.heads import ScalarModel
 from fledge.sample.generate import Completion
+from fledge.score import reward_model
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
 from fledge.tasks.named import load_task
@@ -32,21 +34,36 @@ def model() -> ScalarModel:
     return model.double()
 
 
-@pytest.mark.parametrize("rows", [1, 2, 256])
-def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(rows: int) -> None:
+@pytest.mark.parametrize("tokens", [1, 12, 4096])
+def test_the_score_of_a_row_is_its_own_whatever_it_is_batched_with(
+    tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reward_model, "AT_A_TIME", tokens)
     judge = model()
     alone = [float(judge(torch.tensor([c.prompt + c.tokens]))[0, -1].detach()) for c in COMPLETIONS]
-    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None, rows=rows).raw(
+    assert RewardModelScore(judge, mean=0.0, std=1.0, truth=None).raw(
         COMPLETIONS
     ).tolist() == pytest.approx(alone, abs=1e-12)
     task = load_task("reverse", seed=0)
     examples, texts = [task.example(i, "train") for i in range(5)], ["x"] * 5
-    marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None, rows=rows)(
-        examples, COMPLETIONS, texts
-    )
+    marks = RewardModelScore(judge, mean=0.3, std=2.0, truth=None)(examples, COMPLETIONS, texts)
     assert marks["reward_model_score"] == pytest.approx(
         [(score - 0.3) / 2 for score in alone], abs=1e-12
     )
+
+
+def test_short_answers_are_not_padded_to_the_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = model()
+    score, read = judge.score, []
+
+    def counted(tokens: Tensor, last: Tensor) -> Tensor:
+        read.append(tokens.numel())
+        return score(tokens, last)
+
+    monkeypatch.setattr(judge, "score", counted)
+    long = Completion([1] * 30, [2], [0.0], "stop")
+    RewardModelScore(judge, mean=0.0, std=1.0, truth=None).raw([long, *COMPLETIONS * 20])
+    assert sum(read) <= 31 + 100 * 7  # at full padding 31 · 101
 
 
 @pytest.mark.parametrize("most", [-0.5, 0.0, 0.25, 1e9])

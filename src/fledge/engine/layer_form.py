@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fledge.engine.packed import Product
-from fledge.models.language.transformer import ACTIVATIONS
+from fledge.models.language.hidden_units import ACTIVATIONS
 from fledge.models.language.transformer_config import TransformerConfig
 
 MakeProduct = Callable[[Tensor], Product]

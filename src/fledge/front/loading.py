@@ -12,13 +12,16 @@ from fledge.front.reward_model import RewardModel
 from fledge.front.trained_run import TrainedRun
 from fledge.hub.folder import load_model
 from fledge.hub.folder import load_reward_model as load_scored
+from fledge.hub.own_families import use_family
 from fledge.recipes.control import agents
 from fledge.recipes.control.agents import Agent
 from fledge.runs.lineage import run_of, verb_of
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, *, family: str | Path | None = None) -> Model:
     """The language model of a run or of a model folder, ready to speak.
+
+    family: a .py file that registers the model's family, where fledge does not know it.
 
     Raises UserError where there is none: for a run of `fledge.control` give `fledge.load_agent`,
     for one of `fledge.reward` `fledge.load_reward_model`.
@@ -38,6 +41,8 @@ def load(folder: str | Path) -> Model:
                 f"{folder} is a run of `fledge {other}`, and no model that speaks: "
                 f"fledge.{instead}({str(folder)!r}) opens it."
             )
+    if family is not None:
+        use_family(Path(family).expanduser())
     return Model(load_model(place))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.learner import Learner
+from fledge.log_prob import size_chunk
 from fledge.models.language.adapters import is_adapted
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.policy import TokenPolicy
@@ -141,7 +142,8 @@ def estimate_memory(
         kept = kept / sizes.layers + networks * sizes.layers * sizes.width * NUMBER
     kept *= HOLES if on_cpu and is_adapted(network) else 1.0
     hidden = 2 * sizes.mlp_width if sizes.gated else sizes.mlp_width
-    chunk = min(policy.chunk, tokens) * len(network.unembedding)
+    rows = size_chunk(policy.chunk, network.unembedding)
+    chunk = min(rows, tokens) * len(network.unembedding)
     return Memory(
         weights=weights + learnt * (networks - 1) // networks * NUMBER,
         learning=learnt * NUMBER * (1 + MOMENTS),

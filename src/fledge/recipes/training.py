@@ -20,7 +20,8 @@ OPTIMIZERS = {"adamw": adamw, "muon": muon}
 # From so many parameters on a model is somebody's own, and a step of the usual size would not fit
 # into the memory of a laptop: activations take some 3 MB a token at 135 million parameters.
 LARGE = 30_000_000
-MICRO_BATCH = 2048  # tokens: as many keep the products of two cores busy
+# Tokens of a micro-batch: as many keep the products of two cores busy, and a GPU's.
+MICRO_BATCH, MICRO_BATCH_ON_GPU = 512, 2048
 
 
 class TrainingConfig(BaseModel):
@@ -57,8 +58,9 @@ class TrainingConfig(BaseModel):
         ge=1,
         description=(
             "rows differentiated at a time, of like length: memory only, never the numbers; by "
-            f"default a whole step, and {MICRO_BATCH:,} tokens with their padding of a model of "
-            f"{LARGE // 10**6} million parameters or more"
+            f"default a whole step, and {MICRO_BATCH:,} tokens with their padding "
+            f"({MICRO_BATCH_ON_GPU:,} on a GPU) of a model of {LARGE // 10**6} million parameters "
+            "or more"
         ),
     )
     gradient_checkpointing: bool = Field(
@@ -83,7 +85,10 @@ class TrainingConfig(BaseModel):
     )
 
     def learner(self, module: nn.Module, precision: str, steps: int | None = None) -> Learner:
-        large = count_parameters(module) >= LARGE
+        tokens = None
+        if count_parameters(module) >= LARGE:
+            on_cpu = next(module.parameters()).device.type == "cpu"
+            tokens = MICRO_BATCH if on_cpu else MICRO_BATCH_ON_GPU
         schedule = Schedule(
             self.learning_rate, steps or self.steps, self.warmup_steps, self.schedule
         )
@@ -93,7 +98,7 @@ class TrainingConfig(BaseModel):
             optimizer=OPTIMIZERS[self.optimizer](weight_decay=self.weight_decay),
             clip=self.clip,
             rows_per_micro_batch=self.rows_per_micro_batch,
-            tokens_per_micro_batch=MICRO_BATCH if large else None,
+            tokens_per_micro_batch=tokens,
             precision=precision,
         )
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
+from fledge.micro_batches import MicroBatches
 from fledge.models.language.heads import ScalarModel
 from fledge.sample.generate import Completion
 from fledge.score.unfinished import MOST, cap_unfinished
 from fledge.score.verifier import Verifier
 from fledge.tasks.named import Example
-from fledge.trajectories import from_rows
+from fledge.trajectories import Trajectories, from_rows
+
+AT_A_TIME = 4096  # tokens of completions of like length, padding included
 
 
 class RewardModelScore:
@@ -31,13 +35,12 @@ class RewardModelScore:
         mean: float,
         std: float,
         truth: Verifier | None,
-        rows: int = 256,
         cut_reward: float = MOST,
     ) -> None:
         """cut_reward: the most that an answer earns which never stopped; its figure is not
         capped.
         """
-        self.model, self.mean, self.std, self.truth, self.rows = model, mean, std, truth, rows
+        self.model, self.mean, self.std, self.truth = model, mean, std, truth
         self.cut_reward = cut_reward
 
     def __call__(
@@ -52,15 +55,15 @@ class RewardModelScore:
         return marks
 
     @torch.no_grad()
-    def raw(self, completions: Sequence[Completion]) -> torch.Tensor:
+    def raw(self, completions: Sequence[Completion]) -> Tensor:
         """[B]"""
-        out = []
-        for a in range(0, len(completions), self.rows):
-            rows = [c.prompt + c.tokens for c in completions[a : a + self.rows]]
-            own = [
-                [i >= len(c.prompt) for i in range(len(row))]
-                for c, row in zip(completions[a:], rows, strict=False)
-            ]
-            batch = from_rows(rows, own).to(self.model.network.unembedding.device)
-            out.append(self.model.score(batch.obs, batch.last()))
-        return torch.cat(out)
+        device = self.model.network.unembedding.device
+        rows = [c.prompt + c.tokens for c in completions]
+        own = [[False] * len(c.prompt) + [True] * len(c.tokens) for c in completions]
+
+        def score(piece: Trajectories) -> list[Tensor]:
+            piece = piece.to(device)
+            return [self.model.score(piece.obs, piece.last())]
+
+        [scores] = MicroBatches(tokens=AT_A_TIME).map(score, from_rows(rows, own))
+        return scores

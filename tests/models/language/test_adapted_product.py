@@ -8,10 +8,12 @@ from itertools import pairwise
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fledge.models.language.adapted_product import Update, adapted_product
 from fledge.models.language.frozen_weights import FROZEN_WEIGHTS, FrozenWeights, freeze_matrix
+from fledge.models.language.hidden_units import ACTIVATIONS, HiddenUnits
 from tests.subjects import seeded
 
 # rows of the matrix with an adapter each: all of them, some, none
@@ -57,6 +59,24 @@ def test_its_derivatives_are_those_of_differences(places: tuple[tuple[int, int],
     assert torch.autograd.gradcheck(product, (numbers(3, 6, seed=2), *factors))
     fixed = numbers(3, 6, seed=2).detach()  # as what an embedding that does not learn gives
     assert not factors or torch.autograd.gradcheck(product, (fixed, *factors))
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_hidden_units_are_made_again_with_their_derivative(activation: str, gated: bool) -> None:
+    matrix, hidden = freeze_matrix(numbers(7, 6, seed=1), "fp32"), HiddenUnits(activation, gated)
+    x = numbers(3, 12 if gated else 6, seed=2)
+    [update] = updates_on(((2, 5),))
+    merged = matrix.restore(torch.float64).clone()
+    merged[2:5] += update.scale * update.up @ update.down
+    f = {"silu": F.silu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh")}
+    made = f[activation](x[:, :6]) * x[:, 6:] if gated else f[activation](x)
+    torch.testing.assert_close(adapted_product(x, matrix, [update], hidden), made @ merged.T)
+
+    def product(x: Tensor, down: Tensor, up: Tensor) -> Tensor:
+        return adapted_product(x, matrix, [update._replace(down=down, up=up)], hidden)
+
+    assert torch.autograd.gradcheck(product, (x, update.down, update.up))
 
 
 @pytest.mark.parametrize("weights", FROZEN_WEIGHTS)

@@ -145,6 +145,20 @@ def test_a_checkpoint_holds_what_learns_and_no_more(settings: Adapter) -> None:
         load_trained_state(other, kept | {"more": torch.zeros(1)})
 
 
+def test_dropout_in_float64_under_bfloat16_products() -> None:
+    """Autocast rounds what is float32, and leaves float64 as it is."""
+    policy = adapted("fp32", torch.float64, LoRA(3, 6.0, dropout=0.5))
+    move(policy)
+    policy.train()
+    rows = batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        logp = policy.log_prob(rows.obs, rows.action, rows.chosen)
+    logp.sum().backward()
+    for adapter in list_adapters(policy):
+        assert adapter.up.grad is not None
+        assert adapter.up.grad.dtype == torch.float64
+
+
 def test_dropout_is_of_training_alone() -> None:
     policy = adapted(settings=LoRA(3, 6.0, dropout=0.5))
     move(policy)

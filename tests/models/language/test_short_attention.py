@@ -46,6 +46,23 @@ def test_values_and_gradients_equal_fused_attention(
         torch.testing.assert_close(a.grad, b.grad)
 
 
+@pytest.mark.parametrize("at_a_time", [1, 2**18])
+def test_heads_that_share_keys_and_values(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_A_TIME", at_a_time)
+    made = torch.randn(5, 10, 7, 4, dtype=torch.float64, generator=seeded(1))
+    slope = torch.randn(5, 6, 7, 4, dtype=torch.float64, generator=seeded(2))
+    ours, expected = (
+        [x.clone().requires_grad_() for x in made.split([6, 2, 2], dim=1)] for _ in range(2)
+    )
+    y = short_attention(*ours, None)
+    z = F.scaled_dot_product_attention(*expected, is_causal=True, enable_gqa=True)
+    torch.testing.assert_close(y, z)
+    (y * slope).sum().backward()
+    (z * slope).sum().backward()
+    for a, b in zip(ours, expected, strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
 def test_in_bfloat16_it_is_as_near_to_the_exact_values_as_fused_attention_is() -> None:
     exact = F.scaled_dot_product_attention(*inputs(torch.float64), is_causal=True)
     near = (short_attention(*inputs(torch.bfloat16), None) - exact).abs().max()

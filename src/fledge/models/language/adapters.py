@@ -20,6 +20,7 @@ from fledge.errors import UserError
 from fledge.models.language.adapted_product import Update, adapted_product
 from fledge.models.language.bottleneck import Bottleneck
 from fledge.models.language.frozen_weights import FrozenMatrix, FrozenWeights, freeze_matrix
+from fledge.models.language.hidden_units import HiddenUnits
 from fledge.models.language.virtual_tokens import VirtualTokens
 from fledge.weights_version import raise_version
 
@@ -91,7 +92,8 @@ class LowRank(nn.Module):
         """[..., I] -> [..., O]"""
         if self.drops:
             x = F.dropout(x, self.settings.dropout)
-        low = F.linear(F.linear(x, self.down), self.up)
+        # The precision is that of x, which autocast has rounded, and rounds in float32 alone.
+        low = F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
         return low * self.settings.scale
 
 
@@ -139,15 +141,17 @@ class AdaptedLinear(nn.Module):
                     whole[rows] *= (adapter.magnitude / whole[rows].norm(dim=1))[:, None]
             return whole
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, hidden: HiddenUnits | None = None) -> Tensor:
+        """hidden: of an MLP, in place of x, what it makes of x."""
         if any(adapter.drops for adapter in self.adapters):
+            x = x if hidden is None else hidden(x)
             # Every adapter draws for itself, so that each has an input of its own.
             y = self.base(x)
             moved = [y[..., a.target.rows] + a(x).to(y.dtype) for a in self.adapters]
             y = self._put(moved, y)
         else:
             updates = [Update(a.target.rows, a.settings.scale, a.down, a.up) for a in self.adapters]
-            y = adapted_product(x, self.base, updates)
+            y = adapted_product(x, self.base, updates, hidden)
         if any(adapter.magnitude is not None for adapter in self.adapters):
             y = y * self._stretch().to(y.dtype)
         return y if self.bias is None else y + self.bias

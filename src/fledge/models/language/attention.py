@@ -59,9 +59,9 @@ class Attention(nn.Module):
         b, _, t, _ = q.shape
         grouped = c.heads != c.kv_heads
         if c.score_cap or (not c.score_scale and is_faster(q, k)):
-            if grouped:
-                k, v = (x.repeat_interleave(c.heads // c.kv_heads, dim=1) for x in (k, v))
             if c.score_cap:
+                if grouped:
+                    k, v = (x.repeat_interleave(c.heads // c.kv_heads, dim=1) for x in (k, v))
                 y = capped_attention(q, k, v, mask, c.scale, c.score_cap)
             else:
                 y = short_attention(q, k, v, mask)

@@ -29,9 +29,10 @@ def is_faster(q: Tensor, k: Tensor) -> bool:
 
 def short_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """mask: None is causal; else bool [B, 1, T, T], True where attention is allowed.  [B, heads, T,
-    d] three times -> the same
+    d], [B, kv_heads, T, d] twice -> [B, heads, T, d]
     """
-    return _forward(q, k, v, mask)
+    # As a part of the projection, v would keep all of it for the backward pass.
+    return _forward(q, k, v.clone() if v.requires_grad else v, mask)
 
 
 # As operators of their own they are one node each to torch.compile, which would otherwise unroll
@@ -41,7 +42,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     y = _like(q)
     with torch.autocast("cpu", enabled=False):
         for rows, bias in _pieces(q, mask):
-            y[rows] = _weights(q[rows], k[rows], bias) @ v[rows]
+            y[rows] = _weights(q[rows], _share(k[rows], q), bias) @ _share(v[rows], q)
     return y
 
 
@@ -50,18 +51,26 @@ def _backward(
     g: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     g_q, g_k, g_v = _like(q), _like(k), _like(v)
+    groups = (k.shape[1], q.shape[1] // k.shape[1])
     scale = q.shape[-1] ** -0.5
     with torch.autocast("cpu", enabled=False):
         for rows, bias in _pieces(q, mask):
-            p = _weights(q[rows], k[rows], bias)
-            g_v[rows] = p.transpose(-1, -2) @ g[rows]
-            g_p = g[rows] @ v[rows].transpose(-1, -2)
+            k_each, v_each = _share(k[rows], q), _share(v[rows], q)
+            p = _weights(q[rows], k_each, bias)
+            g_v[rows] = (p.transpose(-1, -2) @ g[rows]).unflatten(1, groups).sum(2)
+            g_p = g[rows] @ v_each.transpose(-1, -2)
             g_scores = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
                 g_p, p, -1, p.dtype
             )
-            g_q[rows] = (g_scores @ k[rows]).mul_(scale)
-            g_k[rows] = g_scores.transpose(-1, -2) @ (q[rows] * scale)
+            g_q[rows] = (g_scores @ k_each).mul_(scale)
+            own = g_scores.transpose(-1, -2) @ (q[rows] * scale)
+            g_k[rows] = own.unflatten(1, groups).sum(2)
     return g_q, g_k, g_v
+
+
+def _share(x: Tensor, q: Tensor) -> Tensor:
+    """Keys or values once for every head of queries.  [b, kv_heads, T, d] -> [b, heads, T, d]"""
+    return x.repeat_interleave(q.shape[1] // x.shape[1], dim=1)
 
 
 def _weights(q: Tensor, k: Tensor, bias: Tensor) -> Tensor:

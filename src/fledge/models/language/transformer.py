@@ -9,28 +9,22 @@ query/key/value and gate/up are stored fused, two products for five.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fledge.errors import UserError
+from fledge.models.language.adapters import AdaptedLinear
 from fledge.models.language.attention import Attention, Turns
+from fledge.models.language.hidden_units import ACTIVATIONS, HiddenUnits
 from fledge.models.language.mixture import MixtureOfExperts
 from fledge.models.language.norms import make_norm
 from fledge.models.language.positions import Rotary
 from fledge.models.language.transformer_config import TransformerConfig as TransformerConfig
 from fledge.models.language.virtual_tokens import KeysValues, VirtualTokens, see_virtual
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "gelu_tanh": partial(F.gelu, approximate="tanh"),
-}
 
 
 class Block(nn.Module):
@@ -63,9 +57,14 @@ class Block(nn.Module):
     def mlp(self, x: Tensor) -> Tensor:
         if hasattr(self, "mixture"):
             return self.mixture(x)
-        if not self.config.gated:
-            return self.down(self.activate(self.up(x)))
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        c = self.config
+        first = self.gate_up(x) if c.gated else self.up(x)
+        if isinstance(self.down, AdaptedLinear) and self.activate is ACTIVATIONS[c.activation]:
+            # It makes the hidden units again in the backward pass, in place of keeping them.
+            return self.down(first, HiddenUnits(c.activation, c.gated))
+        if not c.gated:
+            return self.down(self.activate(first))
+        gate, up = first.chunk(2, dim=-1)
         return self.down(self.activate(gate) * up)
 
     def forward(

@@ -4,45 +4,25 @@ reward model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import ClassVar, Literal
-
-from pydantic import Field
+from collections.abc import Sequence
 
 from fledge.algorithms.policy.ppo import PPO
-from fledge.algorithms.policy.reinforce import Reinforce
-from fledge.algorithms.registry import Subject, names_of
 from fledge.algorithms.settings import AlgorithmSettings
-from fledge.engine.generation import Generation
-from fledge.errors import UserError
-from fledge.evaluate.distance import judge_distance
-from fledge.evaluate.judge import Figures, Judge
-from fledge.evaluate.judging import draw_held_out, judge_answers
-from fledge.evaluate.likelihood import measure_held_out_loss
-from fledge.hub.folder import Loaded, load_reward_model
+from fledge.hub.folder import Loaded
 from fledge.log_prob import Decoding
 from fledge.loop import Sampler
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
-from fledge.recipes.algorithm_fields import AlgorithmFields
-from fledge.recipes.constraint_fields import ConstraintFields
 from fledge.recipes.course import Course, Start, Summary, describe_result
-from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
+from fledge.recipes.language.adapter_fields import describe_size
+from fledge.recipes.language.align_fields import AlignConfig as AlignConfig
+from fledge.recipes.language.align_fields import check_sizes
+from fledge.recipes.language.align_judges import choose_figure, load_scorer, make_judges
 from fledge.recipes.language.aligners import Making, make_algorithm
-from fledge.recipes.language.judge_fields import (
-    EarlyStopFields,
-    JudgeFields,
-    LengthFields,
-    TaskName,
-)
-from fledge.recipes.language.large_defaults import ALIGN, LargeDefaults, count_kl_answers
-from fledge.recipes.language.rows import ReadingFields
 from fledge.recipes.language.tasks import open_task
 from fledge.recipes.language.text_data import read_corpus
 from fledge.recipes.memory import Sampling, list_evaluation, tell_memory
 from fledge.recipes.pacing import Paced, by_batches
-from fledge.recipes.training import count_parameters
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.generate import SLOTS
@@ -51,97 +31,11 @@ from fledge.sample.rollouts import ROUND, Rollouts, Scorer, encode_prompt
 from fledge.score.kl_control import KLControl
 from fledge.score.reward_model import RewardModelScore
 from fledge.score.verifier import Verifier
-from fledge.splits import HeldOut
 from fledge.stopwatch import Stopwatch
 from fledge.tasks.named import Task, list_censuses
 from fledge.text.own_copy import keep_shards
 from fledge.text.shards import TokenStream
 from fledge.trajectories import Trajectories, from_rows
-
-GREEDY_SCORE = "greedy_true_score"  # of an evaluation
-
-
-class AlignConfig(
-    AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields,
-    ConstraintFields,
-):  # fmt: skip
-    """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
-    likelier.
-    """
-
-    subject: ClassVar[Subject] = "texts"
-    large: ClassVar[LargeDefaults] = ALIGN
-
-    base: Path = Field(
-        description="the run or model folder to start from; the reference of the KL, too"
-    )
-    task: TaskName = Field(
-        description=(
-            "where prompts come from, and the true score: reverse, sort, numbers, add, upper, "
-            "last, words, or a .jsonl or .py of your own"
-        )
-    )
-    reward: Path | None = Field(
-        default=None,
-        description=(
-            "a reward model (a run of `fledge reward`); by default the task's own verifier rewards"
-        ),
-    )
-    cut_reward: float = Field(
-        default=0.0,
-        description=(
-            "the most that an answer cut at max_new_tokens earns, whoever judges (a reward model's "
-            "scores are 0 on average)"
-        ),
-    )
-    algorithm: str = Field(
-        default="reinforce",
-        description=f"one of {', '.join(names_of('texts'))}; or FILE.py:Class for one of your own",
-    )
-    prompts_per_step: int = Field(default=64, ge=1, description="different prompts a step")
-    samples_per_prompt: int = Field(default=8, ge=1, description="answers sampled to each")
-    max_new_tokens: int = Field(default=64, ge=1, description="of an answer")
-    temperature: float = Field(
-        default=1.0,
-        gt=0,
-        description="of the sampled distribution, which is the one that is trained",
-    )
-    top_k: int = Field(default=0, ge=0, description="0 keeps every token")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus mass")
-    min_p: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="drops tokens less than this times as likely as the likeliest",
-    )
-    generation: Generation = Field(
-        default="fp32",
-        description=(
-            "precision of the samples' generation; the trainer scores them at its own, and logs "
-            "the drift between the two"
-        ),
-    )
-    kl_coefficient: float = Field(
-        default=0.02,
-        ge=0,
-        description=(
-            "β: reward lost per nat of log π/π_base; the em family measures the KL and does not "
-            "punish it"
-        ),
-    )
-    kl_target: float | None = Field(
-        default=None,
-        gt=0,
-        description="nats an answer; steers β towards it (adaptive), instead of a fixed β",
-    )
-    steps: int = Field(default=100, ge=1, description="batches of samples")
-    learning_rate: float = Field(default=5e-4, gt=0, description="at its peak")
-    schedule: Literal["constant", "linear", "cosine"] = Field(
-        default="linear", description="of the learning rate after its rise"
-    )
-    warmup_steps: int = Field(
-        default=5, ge=0, description="optimizer steps over which the learning rate rises"
-    )
 
 
 def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
@@ -230,55 +124,6 @@ def make_sampler(
     return rollouts if wanted.hint is None else Hints(rollouts, wanted.hint, wanted.threshold)
 
 
-def make_judges(
-    config: AlignConfig,
-    course: Course,
-    policy: TokenPolicy,
-    reference: TokenPolicy,
-    base: Loaded,
-    task: Task,
-    mixes: bool,
-) -> list[Judge]:
-    """Of greedy answers, by which checkpoints are ranked; of the distance from the base; and of
-    the text that is mixed in.
-    """
-    questions = draw_held_out(task, config.evaluation_prompts)
-    answers = judge_answers(
-        policy, base.tokenizer, task, questions, config.max_new_tokens, course.run,
-        config.cut_reward,
-    )  # fmt: skip
-
-    def read(part: HeldOut, step: int) -> Figures:
-        figures = answers.read(part, step)
-        if part == "test":
-            return figures
-        # `true_score` is logged at every step, of answers that were sampled
-        return {"exact_match": figures["exact_match"], GREEDY_SCORE: figures["true_score"]}
-
-    def read_text(part: HeldOut, step: int) -> Figures:
-        if part == "test":
-            return {}
-        stream, context = (
-            TokenStream(course.run.folder / "shards", part),
-            base.network.config.context,
-        )
-        plain = policy.with_rule(Decoding()).bind(None)
-        return {
-            "validation_loss": measure_held_out_loss(
-                plain, stream, base.tokenizer, min(256, context), 32
-            )[0]
-        }
-
-    distance = judge_distance(
-        policy, reference, base.tokenizer, task, config.max_new_tokens, config.seed, "kl_exact",
-        count_kl_answers(count_parameters(base.network)),
-    )  # fmt: skip
-    greedy = Judge(
-        read, ranks="exact_match", items=answers.items, what=answers.what, apart=answers.apart
-    )
-    return [greedy, distance, *([Judge(read_text)] if mixes else [])]
-
-
 def conclude(config: AlignConfig, course: Course, task: Task) -> Summary:
     """The test part, and what rose: of evaluations, and of the samples of the first and the last
     step.
@@ -338,13 +183,6 @@ def list_mixed_texts(settings: AlgorithmSettings) -> list[str]:
     return []
 
 
-def choose_figure(*figures: Mapping[str, float]) -> str:
-    """The share of right answers, or the mean score where none was right: a judge may give points
-    and call nothing right.
-    """
-    return "exact_match" if any(each["exact_match"] for each in figures) else GREEDY_SCORE
-
-
 def make_typical_rows(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -> Trajectories:
     """Rows of the size that a step will train on, to measure speed with: prompts and as many stop
     tokens as an answer may take.
@@ -368,68 +206,3 @@ def list_rollouts(config: AlignConfig, base: Loaded, prompts: list[list[int]]) -
     longest = max(map(len, prompts)) + config.max_new_tokens
     rows = min(SLOTS, config.prompts_per_step * config.samples_per_prompt)
     return Sampling(rows, min(-(-longest // ROUND) * ROUND, base.network.config.context))
-
-
-def check_sizes(
-    config: AlignConfig, settings: AlgorithmSettings, base: Loaded, prompts: list[list[int]]
-) -> AlgorithmSettings:
-    """The settings with as many optimizer steps as they make on a batch of such a size.
-
-    Raises UserError, before anything is computed, for settings that cannot work together.
-    """
-    longest = max(len(prompt) for prompt in prompts)
-    context = base.network.config.context
-    if longest >= context:
-        raise UserError(
-            f"a prompt of {config.task} has {longest} tokens and the model's context is {context}: "
-            "shorten the prompts, or pre-train with a longer `context`."
-        )
-    smallest = settings.sampling().smallest_group
-    if config.samples_per_prompt < smallest:
-        other = ", or baseline=batch" if isinstance(settings, Reinforce.Settings) else ""
-        raise UserError(
-            f"samples_per_prompt={config.samples_per_prompt} leaves no other answer to compare "
-            f"with: give {smallest} or more{other}."
-        )
-    if config.algorithm == "online_dpo" and not config.kl_coefficient:
-        raise UserError(
-            "kl_coefficient=0 was given: it is online_dpo's β, which must be above 0 (0.1 is "
-            "usual)."
-        )
-    if config.algorithm == "off_policy" and (config.top_k or config.top_p < 1):
-        raise UserError(
-            f"top_k={config.top_k}, top_p={config.top_p} were given: off_policy weighs the base's "
-            "answers, and wants a probability for every token. Give top_k=0, top_p=1 and min_p=0; "
-            "the temperature is free."
-        )
-    rows = config.prompts_per_step * config.samples_per_prompt
-    updates, epochs = settings.count_updates(rows)
-    if updates % epochs or rows % (updates // epochs):
-        raise UserError(
-            f"updates_per_step={updates} in epochs={epochs} does not cut the {rows} rows of a step "
-            "into equal parts: choose a multiple of epochs that divides the rows."
-        )
-    return settings.for_rows(rows)
-
-
-def load_scorer(
-    path: Path, base: Loaded, truth: Verifier, config: AlignConfig, show: Show
-) -> RewardModelScore:
-    """The reward model's score, scaled as it says; one of others says nothing, and is taken as it
-    is. Raises UserError if it reads other tokens than the policy
-    writes.
-    """
-    model, loaded = load_reward_model(path)
-    if loaded.tokenizer.fingerprint() != base.tokenizer.fingerprint():
-        raise UserError(
-            f"the reward model {path} has another tokenizer than {config.base}: train it on the "
-            "same base."
-        )
-    model = model.to(config.on()).requires_grad_(False).eval()
-    scale = loaded.config.get("fledge_reward")
-    if scale is None:
-        show.line(f"{path} says nothing of the scale of its scores: they are taken as they are.")
-        scale = {"mean": 0.0, "std": 1.0}
-    return RewardModelScore(
-        model, mean=scale["mean"], std=scale["std"], truth=truth, cut_reward=config.cut_reward
-    )

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from fledge.errors import UserError
 from fledge.hub.folder import load_model
 from fledge.models.language.attention_maps import attention_maps
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.context import encode_context
 from fledge.report.show_attention import Head, draw_attention
 from fledge.report.show_page import check_show_page, write_show_page
@@ -21,7 +22,7 @@ from fledge.text.spelling import name_tokens
 MOST = 256  # tokens: a map has their square
 
 
-class ShowAttentionConfig(BaseModel):
+class ShowAttentionConfig(FamilyField):
     """Draw the attention of every layer and head of a model on a text, under its causal mask and
     its window.
     """
@@ -43,6 +44,7 @@ def show_attention(config: ShowAttentionConfig, show: Show) -> dict[str, Any]:
     and a head that there is not.
     """
     check_show_page(config.out)
+    config.use_family()
     if (config.layer is None) != (config.head is None):
         raise UserError("layer and head name one head together: give both, or neither.")
     model = load_model(config.base)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from fledge.errors import UserError
@@ -18,6 +18,7 @@ from fledge.hub.folder import load_model
 from fledge.models.language.positions import rotary_table, rotate
 from fledge.models.language.rope_scaling import UNSCALED, RopeScaling
 from fledge.models.language.transformer_config import TransformerConfig
+from fledge.recipes.family_field import FamilyField
 from fledge.report.show_page import check_show_page, write_show_page
 from fledge.report.show_rope import RopeCurves, draw_rope
 from fledge.runs.show import Show
@@ -26,7 +27,7 @@ MOST = 131_072  # positions
 PLACES = (0, 17, 101)  # where the same distance is measured again: the product sees nothing else
 
 
-class ShowRopeConfig(BaseModel):
+class ShowRopeConfig(FamilyField):
     """Draw how rotary positions turn: angles by pair of dimensions, the product of query and key by
     distance, and both with another theta and with positions scaled.
     """
@@ -75,6 +76,7 @@ class Turning:
 def show_rope(config: ShowRopeConfig, show: Show) -> dict[str, Any]:
     """Raises UserError for a model that is not there or does not turn its positions."""
     check_show_page(config.out)
+    config.use_family()
     own, context = Turning(config.head_width, config.theta), config.context
     if config.base is not None:
         own, context = read_turning(config.base)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from fledge.engine.request import Request
@@ -18,6 +18,7 @@ from fledge.engine.stages import Stage, list_stages
 from fledge.errors import UserError
 from fledge.hub.folder import load_model
 from fledge.log_prob import PLAIN, Decoding
+from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.context import encode_context
 from fledge.report.show_page import check_show_page, write_show_page
 from fledge.report.show_sampling import draw_sampling
@@ -34,7 +35,7 @@ WORDS = {
 PROMPT, SAID = "the cat sat on the", "a mat lay on the floor the cat sat on the"
 
 
-class ShowSamplingConfig(BaseModel):
+class ShowSamplingConfig(FamilyField):
     """Draw what each rule of sampling does to the distribution of one next token: of a model after
     a prompt, or of twenty words that are built in.
     """
@@ -87,6 +88,7 @@ def show_sampling(config: ShowSamplingConfig, show: Show) -> dict[str, Any]:
     numbers.
     """
     check_show_page(config.out)
+    config.use_family()
     if config.base is None and (config.prompt or config.said):
         raise UserError(
             "prompt and said are for a model, and none was given: add base=RUN, or leave them out "
