@@ -25,7 +25,10 @@ import torch
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-PEERS = ("torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "quantecon")
+PEERS = (
+    "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "quantecon",
+    "xllamacpp",
+)  # fmt: skip
 
 Times = dict[str, list[float]]  # seconds of each round, by side
 

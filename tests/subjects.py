@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge.exact.enumerable import Language
+from fledge.hub.folder import Loaded
 from fledge.learner import Learner, Schedule
 from fledge.log_prob import Decoding
 from fledge.models.language.transformer import Transformer, TransformerConfig
@@ -27,6 +28,18 @@ GARBAGE = (math.nan, math.inf, -math.inf, 1e30)
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def go_on_greedily(loaded: Loaded, prompt: Sequence[int], tokens: int) -> list[int]:
+    """The likeliest tokens by the whole forward pass, one after the other, up to a stop token."""
+    policy, said = loaded.policy(), list[int]()
+    assert policy.allowed is not None
+    with torch.inference_mode():
+        while len(said) < tokens and not loaded.tokenizer.ends & set(said):
+            logits = policy.logits(policy.hidden(torch.tensor([[*prompt, *said]]))[0, -1:])
+            logits[0, ~policy.allowed] = -torch.inf
+            said.append(int(logits.argmax()))
+    return said
 
 
 def transformer(

@@ -17,6 +17,8 @@ from typing import TextIO
 
 import pytest
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 from tests.cli.commands import Cli, Models, environment
 
 from fledge.cli.main import complain
@@ -155,6 +157,18 @@ def test_names_of_runs_are_shown_on_one_line(tmp_path: Path) -> None:
     assert "odd\\x1b[2J\\n\\x07:smile:" in said
     assert "t\\x1b]0;x\\x07" in said
     assert rows[0]["run"] == folder.name  # a program gets the name
+
+
+def test_cells_of_a_table_steer_nothing() -> None:
+    table = Table("name", box=None)
+    table.add_column(Text(ODD))
+    table.add_row(ODD, Text(ODD))
+    with our_terminal() as (file, written):
+        Show(Console(file=file, width=400, markup=False, emoji=False)).print(table)
+        said = written()
+    assert_harmless(said)
+    assert said.count("\\x1b]0;title") == 3
+    assert said.count("\\u202eend") == 3
 
 
 def test_a_conversation_is_streamed_as_it_was_said(models: Models, cli: Cli) -> None:

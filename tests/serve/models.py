@@ -9,14 +9,19 @@ import torch
 from fledge.hub.folder import save_model
 from fledge.models.language.presets import transformer_config
 from fledge.models.language.transformer import Transformer
+from fledge.text.own_tokenizers import TokenizerKind
 from fledge.text.tokenizer import train_tokenizer
 
 TEXT = "the cat sat on a mat while seven birds sang over green hills and old rivers. " * 40
 
 
-def make_model(folder: Path, *, seed: int = 0, context: int = 1024) -> Path:
-    """A small transformer that has learned nothing, over 300 tokens of its own tokenizer."""
-    tokenizer = train_tokenizer("bpe", [TEXT], 300)
+def make_model(
+    folder: Path, *, seed: int = 0, context: int = 1024, kind: TokenizerKind = "bpe"
+) -> Path:
+    """A small transformer that has learned nothing, over its own tokenizer (of 300 tokens, if
+    "bpe").
+    """
+    tokenizer = train_tokenizer(kind, [TEXT], 300 if kind == "bpe" else None)
     generator = torch.Generator().manual_seed(seed)
     config = transformer_config("nano", tokenizer.vocab_size, context=context)
     network = Transformer(config, border=tokenizer.border, generator=generator)

@@ -7,9 +7,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.progress import (
     BarColumn,
     Progress,
@@ -18,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 
 from fledge.readable import readable
 
@@ -51,8 +51,9 @@ class Show:
         file.write(text.encode(encoding, "backslashreplace").decode(encoding))
         file.flush()
 
-    def print(self, renderable: Any) -> None:
-        self.console.print(renderable)
+    def print(self, renderable: RenderableType) -> None:
+        """A table or a drawing, with the same care: names of others stand in its cells."""
+        self.console.print(Harmless(renderable) if self.console.is_terminal else renderable)
 
     @contextmanager
     def progress(self, what: str, steps: int, figure: str, unit: str = "") -> Iterator[Watch]:
@@ -72,6 +73,18 @@ class Show:
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task(what, total=steps, figure="")
             yield Watch(self, what, steps, figure, unit, bar, task)
+
+
+class Harmless:
+    """What it is given, drawn as it would be, with whatever would steer a terminal as an escape."""
+
+    def __init__(self, drawn: RenderableType) -> None:
+        self.drawn = drawn
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for piece in console.render(self.drawn, options):
+            # those with `control` are rich's own commands
+            yield piece if piece.control else Segment(readable(piece.text), piece.style)
 
 
 class Watch:

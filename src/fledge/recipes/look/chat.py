@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import io
-import sys
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,33 @@ import torch
 from pydantic import ConfigDict, Field
 
 from fledge.engine.engine import Engine
+from fledge.engine.generation import Generation
+from fledge.engine.request import Request
 from fledge.errors import UserError
-from fledge.hub.folder import Loaded
 from fledge.log_prob import Decoding
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.look.chat_commands import read_command, refuse_unknown, write_help
+from fledge.recipes.look.dialogue import Dialogue, Exchange
 from fledge.recipes.look.sound_model import load_sound_model
+from fledge.recipes.look.typed_lines import TypedLines
 from fledge.runs.show import Show
-from fledge.sample.generate import generate
 from fledge.seeds import generator_for
-from fledge.text.chat import Conversation, render
+from fledge.text.chat import Conversation
 
 
 class ChatConfig(FamilyField):
-    """Talk to a model. An empty line or Ctrl-D ends; /new forgets what was said."""
+    """Talk to a model. /help lists what else can be done; Ctrl-C stops an answer, Ctrl-D ends.
+    Lines may come through a pipe, where an empty one ends.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: Path = Field(description="the run or model folder to talk to")
     system: str | None = Field(default=None, description="what stands before the conversation")
     memory: bool = Field(
-        default=False,
+        default=True,
         description=(
-            "keep earlier turns in the context (for models tuned on conversations of several turns)"
+            "keep earlier turns in the context; false suits models tuned on single questions"
         ),
     )
     max_new_tokens: int = Field(default=256, ge=1, description="of an answer")
@@ -46,6 +50,7 @@ class ChatConfig(FamilyField):
         le=1,
         description="drops tokens less than this times as likely as the likeliest",
     )
+    precision: Generation = Field(default="fp32", description="of the weights as they generate")
     seed: int = Field(default=0, ge=0, description="of the draws")
 
 
@@ -54,83 +59,172 @@ def chat(config: ChatConfig, show: Show) -> dict[str, Any]:
     model, and for one whose weights are no numbers.
     """
     config.use_family()
-    model = load_sound_model(config.base)
-    policy = model.policy().with_rule(
-        Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
-    )
-    # An answer goes on from what the last one left in the prefix cache.
-    engine = Engine(policy, slots=1, prefix_cache_rows=1)
-    generator = generator_for(config.seed, "samples")
-    interactive = sys.stdin.isatty()
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        # a byte that is not UTF-8 spoils its character, not the conversation
-        sys.stdin.reconfigure(errors="replace")
-    if interactive:
-        show.line(
-            f"{config.base}: write a line and press Enter. An empty line ends, /new starts afresh."
-        )
+    talk = Talk(config, show)
+    if talk.lines.interactive:
+        show.line(f"{config.base}: write a line and press Enter; /help lists what else there is.")
         if not config.memory:
             show.line("Each line stands alone; memory=true keeps the conversation.")
-    opening: Conversation = [{"role": "system", "content": config.system}] if config.system else []
-    turns: Conversation = list(opening)
-    spoken: Conversation = list(opening)
+    with talk.lines.hold_interrupts():
+        converse(talk, show)
+    return {"base": str(config.base), "messages": talk.spoken}
+
+
+def converse(talk: Talk, show: Show) -> None:
+    """Line by line, to the end of the input, or to the second Ctrl-C in a row."""
+    left = False  # Ctrl-C was the last thing that came
     while True:
-        if interactive:
-            show.say("> ")
-        line = sys.stdin.readline()
-        if not line.strip():
-            break
-        if line.strip() == "/new":
-            turns = list(opening)
-            continue
-        if not config.memory:
-            turns = list(opening)
-        turns.append({"role": "user", "content": line.rstrip("\n")})
         try:
-            turns = drop_oldest(model, turns, len(opening))
-            turns.append(
-                {
-                    "role": "assistant",
-                    "content": answer(engine, model, turns, config, generator, show),
-                }
-            )
-        except UserError as error:  # one line that cannot be answered does not end the conversation
-            show.line(str(error))
-            turns = list(opening)
+            line = talk.lines.ask()
+        except KeyboardInterrupt:
+            if left or not talk.lines.interactive:
+                return
+            left = True
+            show.line("\n(Ctrl-C once more, or Ctrl-D, ends)")
             continue
-        spoken += turns[-2:]
-    return {"base": str(config.base), "messages": spoken}
+        if line is None or not (line.strip() or talk.lines.interactive):
+            return
+        left = talk.take(line) if line.strip() else False
 
 
-def drop_oldest(model: Loaded, turns: Conversation, opening: int) -> Conversation:
-    """Without the oldest exchanges, where the conversation has outgrown the context."""
-    context = model.network.config.context
-    while (
-        len(turns) - opening > 2 and len(render(model.tokenizer, turns, reply=True)[0]) >= context
-    ):
-        turns = turns[:opening] + turns[opening + 2 :]
-    return turns
+class Talk:
+    """One conversation after the other with one model."""
 
+    def __init__(self, config: ChatConfig, show: Show) -> None:
+        self.config, self.show = config, show
+        self.model = load_sound_model(config.base)
+        # An answer goes on from what the last one left in the prefix cache.
+        self.engine = Engine(
+            self.model.policy(), slots=1, prefix_cache_rows=1, precision=config.precision
+        )
+        self.rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
+        self.generator = generator_for(config.seed, "samples")
+        self.lines = TypedLines(show)
+        self.dialogue = Dialogue(config.system, config.memory)
+        self.spoken: Conversation = []  # all of it, whatever was forgotten since
+        self._say_system()
+        self.saved: set[Path] = set()
 
-def answer(
-    engine: Engine,
-    model: Loaded,
-    turns: Conversation,
-    config: ChatConfig,
-    generator: torch.Generator,
-    show: Show,
-) -> str:
-    """One answer, printed as it comes: bytes wait until they are whole characters."""
-    tokenizer = model.tokenizer
-    prompt, _ = render(tokenizer, turns, reply=True)
-    characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    def take(self, line: str) -> bool:
+        """Answer a line, or do what it asks. True where Ctrl-C stopped it."""
+        command = read_command(line)
+        try:
+            if command is not None and (self.lines.interactive or command == ("/new", "")):
+                return self._obey(*command)
+            return self._answer(line)
+        except UserError as error:  # one line that cannot be answered does not end the conversation
+            self.show.line(str(error))
+            return False
 
-    def appear(row: int, token: int) -> None:
-        show.say(characters.decode(tokenizer.decode_bytes([token])))
+    def _obey(self, name: str, rest: str) -> bool:
+        """Raises UserError for a command that there is not, or that has nothing to work on."""
+        if name == "/new":
+            self.dialogue = Dialogue(self.dialogue.system, self.config.memory)
+            if self.lines.interactive:
+                self.show.line("(a fresh start)")
+        elif name in ("/edit", "/retry"):
+            return self._answer_again(name, rest)
+        elif name == "/system":
+            self.dialogue.system = rest or None
+            self._say_system()
+            self.show.line(f"(system: {rest})" if rest else "(no system prompt)")
+        elif name == "/temperature":
+            self._set_temperature(rest)
+        elif name == "/save":
+            self._save(rest)
+        elif name == "/help":
+            self.show.line(write_help())
+        else:
+            raise UserError(refuse_unknown(name))
+        return False
 
-    [completion] = generate(
-        engine.policy, [prompt], max_new_tokens=config.max_new_tokens, stop=tokenizer.ends,
-        generator=generator, on_token=appear, engine=engine,
-    )  # fmt: skip
-    show.line(characters.decode(b"", final=True))
-    return tokenizer.decode(completion.tokens)
+    def _answer_again(self, name: str, rest: str) -> bool:
+        if not self.dialogue.exchanges:
+            raise UserError(f"{name} was given and nothing has been answered yet: write a line.")
+        line = self.dialogue.exchanges[-1].line
+        if name == "/edit":
+            try:
+                line = rest or self.lines.ask(already=line) or ""
+            except KeyboardInterrupt:
+                line = ""
+            if not line.strip():
+                self.show.line("(left as it was)")
+                return False
+        elif self.rule.temperature == 0:
+            self.show.line("(temperature 0 draws nothing: /temperature 0.8 gives other answers)")
+        self.dialogue.take_back()
+        del self.spoken[-2:]
+        return self._answer(line)
+
+    def _set_temperature(self, text: str) -> None:
+        if text:
+            try:
+                given = float(text)
+            except ValueError:
+                raise UserError(
+                    f"/temperature {text} was given: it takes a number of 0 or more, such as 0.8."
+                ) from None
+            self.rule = dataclasses.replace(self.rule, temperature=given)
+        self.show.line(f"(temperature {self.rule.temperature:g})")
+
+    def _save(self, text: str) -> None:
+        if not text:
+            raise UserError("/save needs the name of a file: /save talk.jsonl")
+        if not self.dialogue.exchanges:
+            raise UserError(f"/save {text} was given and nothing has been said yet.")
+        path = Path(text).expanduser().absolute()
+        if path.exists() and path not in self.saved:
+            raise UserError(f"{text} is there already: give another name.")
+        self.dialogue.save(path)
+        self.saved.add(path)
+        self.show.line(f"(saved: {text})")
+
+    def _answer(self, line: str) -> bool:
+        """Raises UserError where it cannot be answered; it is then no part of the conversation."""
+        context = self.model.network.config.context
+        forgotten = self.dialogue.forgotten
+        prompt = self.dialogue.encode_prompt(
+            self.model.tokenizer, line, context, room=min(self.config.max_new_tokens, context // 2)
+        )
+        if self.dialogue.forgotten > forgotten and self.lines.interactive:
+            self.show.line(f"(the context of {context} tokens is full: the oldest turns are out)")
+        exchange, stopped = self._generate(line, prompt)
+        if stopped and not exchange.answer:
+            self.show.line("(stopped before the first word: this line is forgotten)")
+            return True
+        self.dialogue.exchanges.append(exchange)
+        self.spoken += exchange.write_messages()
+        return stopped
+
+    def _generate(self, line: str, prompt: list[int]) -> tuple[Exchange, bool]:
+        """An answer, shown as it comes: bytes wait until they are whole characters. And whether
+        Ctrl-C stopped it.
+        """
+        tokenizer = self.model.tokenizer
+        characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+        def appear(number: int, token: int) -> None:
+            self.show.say(characters.decode(tokenizer.decode_bytes([token])))
+
+        request = Request(
+            prompt,
+            self.config.max_new_tokens,
+            rule=self.rule,
+            stop=tokenizer.ends,
+            seed=int(torch.randint(2**62, (), generator=self.generator)),
+        )
+        stop = self.lines.interrupted
+        number = self.engine.submit(request, appear)
+        completion = None
+        while completion is None:
+            completion = dict(self.engine.advance()).get(number)
+            if stop.is_set():
+                self.engine.cancel(number)
+        if completion.error is not None:
+            raise UserError(completion.error)
+        self.show.line(characters.decode(b"", final=True))
+        answer = tokenizer.decode(completion.tokens)
+        return Exchange(line, answer, completion.stopped), stop.is_set()
+
+    def _say_system(self) -> None:
+        if self.dialogue.system:
+            self.spoken.append({"role": "system", "content": self.dialogue.system})
