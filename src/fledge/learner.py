@@ -5,13 +5,14 @@ being minimised.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
+from fledge import ranks
 from fledge.errors import Diverged, UserError
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
@@ -39,8 +40,8 @@ class Learner:
     numbers. tokens_per_micro_batch: in place of it, as many rows of like length as have so many
     steps, padding included, and at least one. precision: "fp32" or "bf16" (matrix products in
     bfloat16 by autocast; weights, softmax and optimizer stay in float32). Under torch.distributed
-    each rank holds its own rows; counts and gradients are summed over ranks. A parameter that no
-    rank's loss contains is left alone, decay included, at any world size.
+    every rank is given the same batch, computes its own rows of it, and gradients are summed. A
+    parameter that no rank's loss contains is left alone, decay included, at any world size.
 
     A batch that has nothing to teach (no gradient at all) makes no step: it would be momentum and
     decay alone. `skipped` counts them.
@@ -77,40 +78,57 @@ class Learner:
             float(group.get("weight_decay", 0.0)) for group in self.optimizer.param_groups
         )
 
-    def sum(self, x: Tensor) -> Tensor:
-        """x added up over all ranks, which hold one batch together."""
-        everywhere = x.detach().clone().to(self.device)
-        if distributed.is_initialized():
-            distributed.all_reduce(everywhere)
-        return everywhere
-
-    @property
-    def rank(self) -> int:
-        return distributed.get_rank() if distributed.is_initialized() else 0
-
-    def gather(self, x: Any) -> list[Any]:
-        """Every rank's x, in the order of ranks: where a sum does not say enough."""
-        if not distributed.is_initialized():
-            return [x]
-        gathered: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(gathered, x)
-        return gathered
-
     def count(self, mask: Tensor) -> Tensor:
-        """How many are True, over all ranks: the denominator, taken before anything is cut.  -> []
-        float, at least 1
+        """How many are True in the whole step: the denominator, taken before anything is cut.  ->
+        [] float, at least 1
         """
-        return self.sum(mask.sum().to(torch.float64)).clamp(min=1)
-
-    def any(self, mask: Tensor) -> bool:
-        """Whether any is True, on any rank: if not, a mean over them is no number, and a loss of 0
-        would be a perfect one.
-        """
-        return bool(self.sum(mask.any().float()) > 0)
+        return mask.sum().to(self.device, torch.float64).clamp(min=1)
 
     def count_rows(self, batch: Any) -> Tensor:
-        """How many rows, over all ranks.  -> [] float"""
+        """How many rows.  -> [] float"""
         return self.count(torch.ones(len(batch), dtype=torch.bool))
+
+    def cut(self, batch: Any) -> Iterator[Any]:
+        """This rank's rows of a batch, in micro-batches: none where there are more ranks than
+        rows.
+        """
+        own = self._own(batch)
+        if len(own) or ranks.world() == 1:
+            yield from self.micro_batches.cut(own)
+
+    def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Any) -> list[Tensor]:
+        """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time,
+        each rank of its own rows; put together in the order of the batch.  -> [B, T, …] or [B]
+        """
+        if ranks.world() == 1:
+            return self.micro_batches.map(function, batch)
+        # A rank without rows asks about the first, for the shape of the answer.
+        own = self._own(batch)
+        answers = self.micro_batches.map(function, own if len(own) else batch[:1])
+        return [self._join(x[: len(own)], batch) for x in answers]
+
+    def join(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
+        """What a loss has said of each row of the pieces of `cut`, [b] each, in the order of the
+        batch.  -> [B], the same on every rank
+        """
+        if ranks.world() == 1:
+            return torch.cat(list(parts))[: len(batch)]
+        own = len(self._own(batch))
+        said = torch.cat(list(parts))[:own] if own else torch.zeros(0, device=self.device)
+        return self._join(said, batch)
+
+    def _own(self, batch: Any) -> Any:
+        return batch if ranks.world() == 1 else batch[self._places(batch)]
+
+    def _places(self, batch: Any) -> Tensor:
+        return ranks.own_places(batch.lengths.cpu().sum(1))
+
+    def _join(self, own: Tensor, batch: Any) -> Tensor:
+        """[b, …] of this rank's rows -> [B, …], those of every rank."""
+        whole = own.new_zeros(len(batch), *own.shape[1:])
+        whole[self._places(batch).to(own.device)] = own
+        ranks.add_up([whole])
+        return whole
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bf16":
@@ -138,7 +156,7 @@ class Learner:
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
         for function, rows in ((loss, batch), *also):
-            for piece in self.micro_batches.cut(rows):
+            for piece in self.cut(rows):
                 with self.autocast():
                     share, marks = function(piece.to(self.device))
                 share.backward()
@@ -147,7 +165,7 @@ class Learner:
                     figures[name] = figures[name] + value if name in figures else value
         for part, mode in modes:
             part.training = mode
-        self._reduce(figures)
+        figures = self._reduce(figures)
         try:
             check(figures)
         except UserError:
@@ -214,26 +232,29 @@ class Learner:
         some = next(self.micro_batches.cut(batch))
         with self.autocast():
             share = loss(some.to(self.device))[0]
-        if not math.isfinite(float(self.sum(share))):
+        if not math.isfinite(float(share)):
             raise Diverged(
                 f"optimizer step {self.steps}, at a learning rate of {rate:.4g}, made weights "
                 f"under which the loss is {float(share):.4g}: training cannot go on from here. The "
                 "last checkpoint is intact; try a lower `learning_rate`."
             )
 
-    def _reduce(self, figures: dict[str, Tensor]) -> None:
-        if not distributed.is_initialized():
-            return
-        taught = self.sum(torch.tensor([float(p.grad is not None) for p in self.parameters]))
-        for parameter, anywhere in zip(self.parameters, taught.tolist(), strict=True):
-            if not anywhere:
-                continue
+    def _reduce(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Gradients and figures summed over ranks, of which some may have had no rows at all."""
+        if ranks.world() == 1:
+            return figures
+        own = {name: float(value) for name, value in figures.items()}
+        each = ranks.gather((own, [p.grad is not None for p in self.parameters]))
+        for parameter, *taught in zip(self.parameters, *(marks for _, marks in each), strict=True):
             # A rank without a part of the loss still takes part in the sum.
-            if parameter.grad is None:
+            if any(taught) and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            distributed.all_reduce(parameter.grad)
-        for name in sorted(figures):
-            distributed.all_reduce(figures[name])
+        ranks.add_up(p.grad for p in self.parameters if p.grad is not None)
+        summed: dict[str, float] = {}
+        for said, _ in each:
+            for name, value in said.items():
+                summed[name] = summed.get(name, 0.0) + value
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in summed.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Raises Diverged rather than give away weights that are none: what is on disk stays the
