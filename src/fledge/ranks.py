@@ -16,11 +16,18 @@ import torch
 from torch import Tensor, distributed
 
 T = TypeVar("T")
+
+
+class Done(Exception):
+    """A rank that is not the first has nothing more to do."""
+
+
 BUCKET = 2**24  # numbers that are summed at once: 64 MB of float32
 
 # Seconds this process has spent in the calls below since `take_waited`: the time that the others
 # took longer, and that of the transfer.
 _waited = 0.0
+_explain: Callable[[], None] | None = None
 
 
 def world() -> int:
@@ -123,8 +130,21 @@ def take_waited() -> float:
     return seconds
 
 
+def when_lost(explain: Callable[[], None] | None) -> None:
+    """explain: called when a call below has failed; raises what is to be said of it, if a rank is
+    lost. None: nobody is asked any more.
+    """
+    global _explain
+    _explain = explain
+
+
 def _timed(call: Callable[[], Any]) -> None:
     global _waited
     began = time.perf_counter()
-    call()
+    try:
+        call()
+    except RuntimeError:
+        if _explain is not None:
+            _explain()
+        raise
     _waited += time.perf_counter() - began

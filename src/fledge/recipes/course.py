@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.generators import seed_generators
@@ -95,19 +96,29 @@ class Start:
         with ExitStack() as opened:
             run = self.run
             if run is None:
-                fields = config.model_dump(mode="json")
+                fields, out = config.model_dump(mode="json"), config.out
+                if not ranks.is_first():
+                    from fledge.scale.shadow import make_shadow_folder
+
+                    out = opened.enter_context(make_shadow_folder())
                 run = opened.enter_context(
                     Run.create(
-                        config.out, self.verb, fields, seed=config.seed, parents=parents,
+                        out, self.verb, fields, seed=config.seed, parents=parents,
                         initial=initial, data=data, copied=copied, files_of=choose_files(fields),
                     )
                 )  # fmt: skip
                 run.began = self.began
+            if ranks.world() > 1:
+                from fledge.scale.agreement import check_agreement
+                from fledge.scale.shadow import see_shards
+
+                check_agreement(run)
+                see_shards(run)
             course = Course(self.verb, config, self.show, run, self.stopwatch)
             try:
                 yield course
             except UserError:
-                if not course.on_its_way:
+                if not course.on_its_way and ranks.is_first():
                     run.take_back()
                 raise
 
@@ -185,6 +196,8 @@ class Course:
                 converged=converged, save_every_s=self.config.save_every_s,
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
             )  # fmt: skip
+        if not ranks.is_first():  # what is trained is saved and tested once
+            raise ranks.Done
 
     @property
     def step(self) -> int:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from fledge import ranks
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.policy.reinforce import Reinforce
 from fledge.algorithms.registry import Subject, names_of
@@ -204,7 +205,9 @@ def open_mixed_text(course: Course, base: Loaded, texts: Sequence[str]) -> Token
     if not texts:
         return None
     shards, say = course.run.folder / "shards", course.show.line
-    keep_shards(shards, lambda: read_corpus(texts[0], say), base.tokenizer, say)
+    ranks.first_then_others(
+        lambda: keep_shards(shards, lambda: read_corpus(texts[0], say), base.tokenizer, say)
+    )
     return TokenStream(shards, "train")
 
 
