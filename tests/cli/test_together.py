@@ -1,0 +1,83 @@
+"""Every verb that trains gives at 2 and at 3 ranks the run that one process does: the same rows,
+the same completions, the same figures.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.commands import (
+    ALIGN,
+    CONTROL_DQN,
+    CONTROL_PPO,
+    CONTROL_SAC,
+    CONTROL_TABLE,
+    DISTILL,
+    GRPO,
+    PPO,
+    PREFER,
+    PRETRAIN,
+    REINFORCE,
+    REST_EM,
+    REWARD,
+    TUNE,
+    Cli,
+    Models,
+)  # fmt: skip
+from tests.cli.together import together
+
+# Dropout is drawn by each rank for its own rows: it is left out of what is the same.
+STAGES = {
+    "pretrain": f"{PRETRAIN} rows_per_micro_batch=1",
+    "tune": TUNE,
+    "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 optimizer=muon",
+    "reward": REWARD,
+    "prefer": PREFER,
+    "prefer kto": f"{PREFER} algorithm=kto",
+    "distill": DISTILL,
+    "align ppo": PPO,
+    "align reinforce": REINFORCE,
+    "align grpo": GRPO.replace("prompts_per_step=8", "prompts_per_step=5"),
+    "align rest_em": REST_EM,
+    "align star": f"{ALIGN} algorithm=star threshold=0.99",
+    "align dapo": f"{ALIGN} algorithm=dapo redraws=2",
+    "control ppo": CONTROL_PPO,
+    "control dqn": CONTROL_DQN,
+    "control sac": CONTROL_SAC,
+    "control q_learning": CONTROL_TABLE,
+}
+
+
+def rows_of(run: Path, name: str = "metrics") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
+
+
+def check_figures(run: Path, alone: Path, rel: float, abs_: float) -> None:
+    """Every figure of every row."""
+    rows, expected = rows_of(run), rows_of(alone)
+    assert [set(row) for row in rows] == [set(row) for row in expected]
+    for row, other in zip(rows, expected, strict=True):
+        for name, value in other.items():
+            close = value is None or math.isclose(row[name], value, rel_tol=rel, abs_tol=abs_)
+            assert close, (row["step"], name, row[name], value)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_run_of_several_ranks_is_the_run_of_one(
+    name: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    command = models.fill(STAGES[name])
+    assert cli([*command, "out=alone"], folder=tmp_path).code == 0
+    for world in (2, 3):
+        ended = together([*command, f"out={world}"], world=world, folder=tmp_path)
+        assert [done.code for done in ended] == [0] * world, [done.stderr for done in ended]
+        assert [done.stdout for done in ended[1:]] == [""] * (world - 1)
+        assert f"→ {world}" in ended[0].stdout
+        check_figures(tmp_path / f"{world}", tmp_path / "alone", 1e-3, 1e-4)
+        assert sorted(each.name for each in tmp_path.iterdir() if "said" not in each.name) == [
+            *map(str, range(2, world + 1)), "alone",
+        ]  # fmt: skip
