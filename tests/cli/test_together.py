@@ -43,7 +43,7 @@ STAGES = {
     "align reinforce": REINFORCE,
     "align grpo": GRPO.replace("prompts_per_step=8", "prompts_per_step=5"),
     "align rest_em": REST_EM,
-    "align star": f"{ALIGN} algorithm=star threshold=0.99",
+    "align star": f"{ALIGN} algorithm=star threshold=0.99".replace("{letters}", "reverse"),
     "align dapo": f"{ALIGN} algorithm=dapo redraws=2",
     "control ppo": CONTROL_PPO,
     "control dqn": CONTROL_DQN,
@@ -52,21 +52,31 @@ STAGES = {
 }
 
 
+# The others are tried with `make slow`: one of text, one that samples, one that acts.
+ORDINARY = ("pretrain", "align grpo", "control dqn")
+# Before the first step all pairs are ties, which a rounding error decides.
+TIES = {("prefer", 1, "pair_accuracy")}
+
+
 def rows_of(run: Path, name: str = "metrics") -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / f"{name}.jsonl").read_text().splitlines()]
 
 
-def check_figures(run: Path, alone: Path, rel: float, abs_: float) -> None:
-    """Every figure of every row."""
+def check_figures(run: Path, alone: Path, rel: float, abs_: float, name: str = "") -> None:
+    """Every figure of every row, but for those of TIES. name: of the stage."""
     rows, expected = rows_of(run), rows_of(alone)
     assert [set(row) for row in rows] == [set(row) for row in expected]
     for row, other in zip(rows, expected, strict=True):
-        for name, value in other.items():
-            close = value is None or math.isclose(row[name], value, rel_tol=rel, abs_tol=abs_)
-            assert close, (row["step"], name, row[name], value)
+        for figure, value in other.items():
+            close = value is None or math.isclose(row[figure], value, rel_tol=rel, abs_tol=abs_)
+            tie = (name, row["step"], figure) in TIES
+            assert close or tie, (row["step"], figure, row[figure], value)
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    "name",
+    [name if name in ORDINARY else pytest.param(name, marks=pytest.mark.slow) for name in STAGES],
+)
 def test_a_run_of_several_ranks_is_the_run_of_one(
     name: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
@@ -77,7 +87,7 @@ def test_a_run_of_several_ranks_is_the_run_of_one(
         assert [done.code for done in ended] == [0] * world, [done.stderr for done in ended]
         assert [done.stdout for done in ended[1:]] == [""] * (world - 1)
         assert f"→ {world}" in ended[0].stdout
-        check_figures(tmp_path / f"{world}", tmp_path / "alone", 1e-3, 1e-4)
+        check_figures(tmp_path / f"{world}", tmp_path / "alone", 1e-3, 1e-4, name)
         assert sorted(each.name for each in tmp_path.iterdir() if "said" not in each.name) == [
             *map(str, range(2, world + 1)), "alone",
         ]  # fmt: skip

@@ -108,14 +108,14 @@ class Start:
                     )
                 )  # fmt: skip
                 run.began = self.began
-            if ranks.world() > 1:
-                from fledge.scale.agreement import check_agreement
-                from fledge.scale.shadow import see_shards
-
-                check_agreement(run)
-                see_shards(run)
             course = Course(self.verb, config, self.show, run, self.stopwatch)
             try:
+                if ranks.world() > 1:
+                    from fledge.scale.agreement import check_agreement
+                    from fledge.scale.shadow import see_shards
+
+                    check_agreement(run)
+                    see_shards(run)
                 yield course
             except UserError:
                 if not course.on_its_way and ranks.is_first():

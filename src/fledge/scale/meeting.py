@@ -21,6 +21,7 @@ from fledge.scale.watch import FirstWatch, OtherWatch, Watch, open_listener
 # Nobody is waited for by the clock: an evaluation of the first rank may take hours, and that a rank
 # has died is what the watch is for.
 PATIENCE = timedelta(days=7)
+MEETING = timedelta(minutes=10)  # until all must have come: machines start one after the other
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -70,8 +71,11 @@ def meet(place: Place) -> Iterator[Watch]:
         # What is told as Python's objects goes over the CPU.
         backend = "cpu:gloo,cuda:nccl"
     try:
+        store, _, _ = next(
+            distributed.rendezvous("env://", place.rank, place.world, timeout=MEETING)
+        )
         distributed.init_process_group(
-            backend, rank=place.rank, world_size=place.world, timeout=PATIENCE
+            backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE
         )
     except (RuntimeError, ValueError) as error:  # distributed.DistError is a RuntimeError
         reason = str(error).splitlines()[0]
