@@ -10,7 +10,7 @@ from collections.abc import Callable
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.scale.meeting import meet, read_place
-from fledge.scale.watch import Watch
+from fledge.scale.watch import Lost
 
 # The verbs whose work is a course of optimizer steps that ranks can share.
 SHARED = ("pretrain", "tune", "reward", "prefer", "distill", "align", "control", "resume")
@@ -33,24 +33,22 @@ def run_rank(words: list[str], run: Callable[[], int], complain: Callable[[str, 
     is told, says whose it is, and all end with its code.
     """
     place = read_place(os.environ)
-    if place.rank == 0:
+    try:
         check_verb(words)
+    except UserError as error:
+        return complain(str(error), error.exit_code) if place.rank == 0 else error.exit_code
     with meet(place) as watch:
         try:
             code = run()
         except ranks.Done:
             code = 0
         except UserError as error:
-            return _give_up(watch, error, complain)
+            watch.fail(str(error), error.exit_code)
+            # Of a killed first rank the second tells.
+            speaks = watch.speaks if isinstance(error, Lost) else place.rank == 0
+            return complain(str(error), error.exit_code) if speaks else error.exit_code
         except BaseException as error:  # Ctrl-C too; whoever started this one prints it
             watch.fail(f"{type(error).__name__}: {error}".strip(": "), 1)
             raise
         watch.finish()
         return code
-
-
-def _give_up(watch: Watch, error: UserError, complain: Callable[[str, int], int]) -> int:
-    watch.fail(str(error), error.exit_code)
-    if watch.speaks:
-        return complain(str(error), error.exit_code)
-    return error.exit_code
