@@ -17,6 +17,7 @@ from fledge.errors import Diverged, UserError
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
 from fledge.schedule import Clock, Schedule
+from fledge.sharded import cut_like, find_sharded, held_whole, is_part, put_together, square_sum
 from fledge.trained_state import load_trained_state, trained_state
 from fledge.weights_version import raise_version
 
@@ -96,6 +97,15 @@ class Learner:
         if len(own) or ranks.world() == 1:
             yield from self.micro_batches.cut(own)
 
+    def _cut_evenly(self, batch: Any) -> Iterator[tuple[Any, bool]]:
+        """The pieces of `cut`, and whether they count. Where ranks hold parts of the weights all
+        compute equally often: one with fewer pieces computes the first row again, for nothing.
+        """
+        own = list(self.cut(batch))
+        most = max(ranks.gather(len(own))) if find_sharded(self.module) else len(own)
+        yield from ((piece, True) for piece in own)
+        yield from ((batch[:1].trim(), False) for _ in range(most - len(own)))
+
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Any) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time,
         each rank of its own rows; put together in the order of the batch.  -> [B, T, …] or [B]
@@ -104,7 +114,8 @@ class Learner:
             return self.micro_batches.map(function, batch)
         # A rank without rows asks about the first, for the shape of the answer.
         own = self._own(batch)
-        answers = self.micro_batches.map(function, own if len(own) else batch[:1])
+        with held_whole(self.module):
+            answers = self.micro_batches.map(function, own if len(own) else batch[:1])
         return [self._join(x[: len(own)], batch) for x in answers]
 
     def join(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
@@ -156,9 +167,12 @@ class Learner:
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
         for function, rows in ((loss, batch), *also):
-            for piece in self.cut(rows):
+            for piece, counts in self._cut_evenly(rows):
                 with self.autocast():
                     share, marks = function(piece.to(self.device))
+                if not counts:
+                    (0.0 * share).backward()
+                    continue
                 share.backward()
                 for name, value in {"loss": share, **marks}.items():
                     value = value.detach()
@@ -171,7 +185,7 @@ class Learner:
         except UserError:
             self.optimizer.zero_grad(set_to_none=True)
             raise
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = self._norm([p.grad for p in self.parameters if p.grad is not None])
         if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
             self.optimizer.zero_grad(set_to_none=True)
             raise Diverged(
@@ -186,7 +200,9 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             return said | self.skip()
         if 0 < self.clip < float(norm):
-            nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
+            for kind in (False, True):  # whole tensors and parts are scaled apart
+                some = [p for p in self.parameters if is_part(p) is kind]
+                nn.utils.clip_grads_with_norm_(some, self.clip, norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -219,7 +235,7 @@ class Learner:
         """Raises Diverged where the weights' norm is no finite number: a weight is none, or beyond
         1e19, whose square overflows.
         """
-        if not math.isfinite(float(nn.utils.get_total_norm(self.parameters))):
+        if not math.isfinite(float(self._norm(self.parameters))):
             raise Diverged(
                 f"the weights overflow after optimizer step {self.steps}: training cannot go on "
                 "from here. The last checkpoint is intact; try a lower `learning_rate`."
@@ -239,6 +255,12 @@ class Learner:
                 "last checkpoint is intact; try a lower `learning_rate`."
             )
 
+    def _norm(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Of all their numbers, wherever they are.  -> []"""
+        if any(map(is_part, tensors)):
+            return square_sum(tensors).sqrt()
+        return nn.utils.get_total_norm(tensors)
+
     def _reduce(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
         """Gradients and figures summed over ranks, of which some may have had no rows at all."""
         if ranks.world() == 1:
@@ -249,7 +271,9 @@ class Learner:
             # A rank without a part of the loss still takes part in the sum.
             if any(taught) and parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        ranks.add_up(p.grad for p in self.parameters if p.grad is not None)
+        # Those of parts have been added up as they were made.
+        whole = [p for p in self.parameters if p.grad is not None and not is_part(p)]
+        ranks.add_up(p.grad for p in whole if p.grad is not None)
         summed: dict[str, float] = {}
         for said, _ in each:
             for name, value in said.items():
@@ -262,15 +286,31 @@ class Learner:
         """
         self.check_weights()
         return {
-            "module": trained_state(self.module),
-            "optimizer": self.optimizer.state_dict(),
+            "module": put_together(trained_state(self.module)),
+            "optimizer": put_together(self.optimizer.state_dict()),
             "steps": self.steps,
             "skipped": self.skipped,
             "clock": self.clock.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        load_trained_state(self.module, state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        now = trained_state(self.module)
+        cut = {n: cut_like(x, now[n]) if n in now else x for n, x in state["module"].items()}
+        load_trained_state(self.module, cut)
+        self.optimizer.load_state_dict(self._cut_moments(state["optimizer"]))
         self.steps, self.skipped = state["steps"], state["skipped"]
         self.clock.load_state_dict(state["clock"])
+
+    def _cut_moments(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The optimizer's state with this rank's part of what is as large as a divided weight."""
+        if not any(map(is_part, self.parameters)):
+            return state
+        ordered = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = {
+            number: {
+                name: cut_like(x, ordered[number]) if x.shape == ordered[number].shape else x
+                for name, x in each.items()
+            }
+            for number, each in state["state"].items()
+        }
+        return {**state, "state": moments}

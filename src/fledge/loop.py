@@ -163,8 +163,10 @@ def train(
                 way.judge()
                 stopwatch.take()
             # Asked once: a signal between two looks would end the run with nothing saved.
-            stop = ranks.any_says(bool(asked))
-            if stop or time.monotonic() - saved >= save_every_s or way.at_end:
+            due = time.monotonic() - saved >= save_every_s
+            each = ranks.gather((bool(asked), due))
+            stop, due = any(signalled for signalled, _ in each), each[0][1]
+            if stop or due or way.at_end:
                 way.save()
                 saved = time.monotonic()
             if stop and not way.at_end:
@@ -239,8 +241,7 @@ class _Way:
         if self.evaluate is None:
             return
         with self.stopwatch.phase("evaluate"):
-            judge = self.evaluate
-            self.last = {"step": self.step, **ranks.from_first(lambda: judge(self.step))}
+            self.last = {"step": self.step, **self.evaluate(self.step)}
         self.run.metrics.write(self.last)
         if self.landmarks:
             self.landmarks.evaluation(self.last, self.better(self.last) if self.better else None)
@@ -253,11 +254,9 @@ class _Way:
                 )
 
     def save(self) -> None:
-        """A checkpoint of this moment; its score is that of an evaluation at this very step. Every
-        rank could write it, and the first does.
+        """A checkpoint of this moment; its score is that of an evaluation at this very step. All
+        ranks know what is in it, and the first writes it.
         """
-        if not ranks.is_first():
-            return
         state = {
             "algorithm": self.algorithm.state_dict(),
             "sampler": self.sampler.state_dict(),
@@ -272,6 +271,8 @@ class _Way:
             "machine": self.run.machine,
             "seconds": self.run.seconds,
         }
+        if not ranks.is_first():
+            return
         score = None
         if self.better is not None and self.last.get("step") == self.step:
             score = self.better(self.last)

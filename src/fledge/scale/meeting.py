@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,12 +87,14 @@ def meet(place: Place) -> Iterator[Watch]:
         ) from error
     watch = begin_watch(place)
     ranks.when_lost(watch.explain_loss)
+    before = signal.signal(signal.SIGTERM, watch.end_in_order)
     try:
         yield watch
     finally:
+        signal.signal(signal.SIGTERM, before)
         ranks.when_lost(None)
+        distributed.destroy_process_group()  # whoever waits for this one waits no more
         watch.close()
-        distributed.destroy_process_group()
 
 
 def check_gpus(local_rank: int, gpus: int) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from fledge.errors import UserError
@@ -61,6 +62,16 @@ class Watch:
             self.changed.wait_for(lambda: self.loss is not None, GRACE_S)
         if self.loss is not None:
             raise Lost(self.loss)
+
+    def end_in_order(self, number: int, frame: FrameType | None) -> None:
+        """A launcher ends all processes when one has failed: the sentence about that one may be a
+        moment behind the signal.
+        """
+        with self.changed:
+            self.changed.wait_for(lambda: self.loss is not None, 1.0)
+        if self.loss is not None:
+            raise Lost(self.loss)
+        raise SystemExit(128 + number)
 
     def finish(self) -> None:
         """This process has done its work: that it ends is no loss."""
@@ -142,6 +153,7 @@ class OtherWatch(Watch):
 
     def __init__(self, rank: int, host: str, port: int, word: str) -> None:
         super().__init__(speaks=rank == 1)
+        self.failed = False
         self.connection = socket.create_connection((host, port))
         _keep_alive(self.connection)
         _send(self.connection, {"rank": rank, "word": word})
@@ -162,11 +174,18 @@ class OtherWatch(Watch):
         _send(self.connection, {"done": True})
 
     def fail(self, sentence: str, code: int) -> None:
-        self.over = True
+        self.over = self.failed = True
         _send(self.connection, {"failed": sentence, "code": code})
 
     def close(self) -> None:
+        """Where this process has failed the first one tells of it, and ends: until then it is not
+        gone, or a launcher would end the first one before it has spoken.
+        """
         self.over = True
+        if self.failed:
+            self.connection.settimeout(GRACE_S)
+            while _read(self.connection) is not None:
+                pass
         self.connection.close()
 
 
