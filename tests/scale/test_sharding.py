@@ -4,6 +4,7 @@ state is that of a whole one, at any number of ranks.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,12 @@ def learn(
     """The state after some updates, and the figures of the last."""
     _, fit, algorithm = made
     if state is not None:
-        fit.load_state_dict(state)
+        fit.load_state_dict(copy.deepcopy(state))  # which it goes on to write
     batch = rollouts(policy_of(transformer(0, dtype=torch.float64), chunk=7))[rows]
     figures: dict[str, float] = {}
     for _ in range(STEPS):
         figures = algorithm.update(batch)
-    return fit.state_dict(), figures
+    return copy.deepcopy(fit.state_dict()), figures
 
 
 def check_states(mine: Any, theirs: Any) -> None:
