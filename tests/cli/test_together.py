@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from tests.cli.commands import (
     ALIGN,
     CONTROL_DQN,
@@ -91,3 +93,59 @@ def test_a_run_of_several_ranks_is_the_run_of_one(
         assert sorted(each.name for each in tmp_path.iterdir() if "said" not in each.name) == [
             *map(str, range(2, world + 1)), "alone",
         ]  # fmt: skip
+
+
+DIVIDED = {
+    "pretrain": PRETRAIN,
+    "tune": TUNE,
+    "reward": REWARD,
+    "prefer": PREFER,
+    "distill": DISTILL.replace("on_policy=0.5", "on_policy=0"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DIVIDED)
+def test_a_run_whose_weights_are_divided_is_the_run_of_one(
+    name: str, cli: Cli, models: Models, tmp_path: Path
+) -> None:
+    """It can be loaded as any other, and one process goes on from its checkpoints."""
+    command = models.fill(DIVIDED[name])
+    assert cli([*command, "out=alone"], folder=tmp_path).code == 0
+    ended = together([*command, "shard=fsdp", "out=parts"], world=2, folder=tmp_path)
+    assert [done.code for done in ended] == [0, 0], [done.stderr for done in ended]
+    check_figures(tmp_path / "parts", tmp_path / "alone", 1e-3, 1e-4, name)
+    weights = [
+        load_file(tmp_path / run / "model" / "model.safetensors") for run in ("alone", "parts")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    for key, value in weights[0].items():
+        torch.testing.assert_close(weights[1][key], value, rtol=1e-2, atol=1e-3)
+    files[1].unlink()
+    done = cli("resume parts", folder=tmp_path)
+    assert done.code == 0, done.stderr
+    again = load_file(files[1])
+    assert all(torch.equal(again[key], value) for key, value in weights[1].items())
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (f"{TUNE} adapter=lora", "some here are frozen"),
+        (f"{TUNE} optimizer=muon", "optimizer=muon"),
+        (GRPO.replace("optimizer=muon", ""), "answers that are sampled"),
+    ],
+)
+def test_what_cannot_be_divided_is_told(
+    words: str, part: str, models: Models, tmp_path: Path
+) -> None:
+    command = [*models.fill(words), "shard=fsdp", "out=run"]
+    ended = together(command, world=2, folder=tmp_path)
+    assert part in ended[0].complaint
+    assert ended[1].stderr == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_has_nothing_to_divide(cli: Cli, models: Models, tmp_path: Path) -> None:
+    done = cli([*models.fill(PRETRAIN), "shard=fsdp", "out=run"], folder=tmp_path)
+    assert "shard=fsdp divides a model over several processes, and there is one" in done.complaint

@@ -294,7 +294,7 @@ def check_can_be_sharded(config: TrainingConfig) -> None:
             "shard=fsdp divides a model over several processes, and there is one: start more by "
             "`torchrun --nproc-per-node N -m fledge …`, or leave it out."
         )
-    samples = hasattr(config, "samples_per_prompt") or getattr(config, "on_policy", 0)
+    samples = hasattr(config, "prompts_per_step") or getattr(config, "on_policy", 0)
     for given, instead in (
         (samples and "answers that are sampled", "the engine reads whole weights"),
         (config.optimizer == "muon" and "optimizer=muon", "it makes whole matrices orthogonal"),
