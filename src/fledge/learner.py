@@ -125,8 +125,9 @@ class Learner:
         if ranks.world() == 1:
             return torch.cat(list(parts))[: len(batch)]
         own = len(self._own(batch))
-        said = torch.cat(list(parts))[:own] if own else torch.zeros(0, device=self.device)
-        return self._join(said, batch)
+        # One type for all: a rank without rows cannot know what the others' numbers are.
+        said = torch.zeros(0, device=self.device) if not own else torch.cat(list(parts))[:own]
+        return self._join(said.double(), batch).float()
 
     def _own(self, batch: Any) -> Any:
         return batch if ranks.world() == 1 else batch[self._places(batch)]

@@ -115,9 +115,8 @@ def test_a_run_whose_weights_are_divided_is_the_run_of_one(
     ended = together([*command, "shard=fsdp", "out=parts"], world=2, folder=tmp_path)
     assert [done.code for done in ended] == [0, 0], [done.stderr for done in ended]
     check_figures(tmp_path / "parts", tmp_path / "alone", 1e-3, 1e-4, name)
-    weights = [
-        load_file(tmp_path / run / "model" / "model.safetensors") for run in ("alone", "parts")
-    ]
+    files = [tmp_path / run / "model" / "model.safetensors" for run in ("alone", "parts")]
+    weights = [load_file(file) for file in files]
     assert weights[0].keys() == weights[1].keys()
     for key, value in weights[0].items():
         torch.testing.assert_close(weights[1][key], value, rtol=1e-2, atol=1e-3)
