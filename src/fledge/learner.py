@@ -302,7 +302,7 @@ class Learner:
         self.steps, self.skipped = state["steps"], state["skipped"]
         self.clock.load_state_dict(state["clock"])
 
-    def _cut_moments(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _cut_moments(self, state: dict[str, Any]) -> dict[str, Any]:
         """The optimizer's state with this rank's part of what is as large as a divided weight."""
         if not any(map(is_part, self.parameters)):
             return state

@@ -54,8 +54,8 @@ STAGES = {
 }
 
 
-# The others are tried with `make slow`: one of text, one that samples, one that acts.
-ORDINARY = ("pretrain", "align grpo", "control dqn")
+# The others are tried with `make slow`: one that reads, one that samples.
+ORDINARY = ("pretrain", "align grpo")
 # Before the first step all pairs are ties, which a rounding error decides.
 TIES = {("prefer", 1, "pair_accuracy")}
 

@@ -81,6 +81,7 @@ def test_a_divided_network_takes_the_steps_of_a_whole_one(
     state, figures = learn(make(3, tied), rows)
     assert figures["grad_norm"] > 0.05
     again, further = learn(make(3, tied), rows, state)
+    same: Any = None
     for same, said in on_ranks(3, lambda: learn(make_sharded(3, tied), rows), tmp_path / "three"):
         check_states(same, state)
         assert said == pytest.approx(figures, rel=1e-7)

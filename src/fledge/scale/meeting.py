@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import torch
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from fledge import ranks
 from fledge.errors import UserError
@@ -72,9 +73,7 @@ def meet(place: Place) -> Iterator[Watch]:
         # What is told as Python's objects goes over the CPU.
         backend = "cpu:gloo,cuda:nccl"
     try:
-        store, _, _ = next(
-            distributed.rendezvous("env://", place.rank, place.world, timeout=MEETING)
-        )
+        store, _, _ = next(rendezvous("env://", place.rank, place.world, timeout=MEETING))
         distributed.init_process_group(
             backend, store=store, rank=place.rank, world_size=place.world, timeout=PATIENCE
         )
