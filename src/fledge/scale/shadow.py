@@ -13,15 +13,24 @@ from pathlib import Path
 from fledge import ranks
 from fledge.runs.folder import Run
 
+_made: set[Path] = set()
+
 
 @contextmanager
 def make_shadow_folder() -> Iterator[Path]:
     """A folder that is not there yet, and is not any more after the block."""
     above = Path(tempfile.mkdtemp(prefix="fledge-rank-"))
+    _made.add(above)
     try:
         yield above / "run"
     finally:
-        shutil.rmtree(above, ignore_errors=True)
+        remove_shadow_folders()
+
+
+def remove_shadow_folders() -> None:
+    """By a process that ends without leaving its blocks, too."""
+    while _made:
+        shutil.rmtree(_made.pop(), ignore_errors=True)
 
 
 def see_shards(run: Run) -> None:

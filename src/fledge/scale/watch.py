@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from fledge.errors import UserError
+from fledge.scale.shadow import remove_shadow_folders
 
 # Seconds that a process has to end by itself once another is lost: time to put down what it holds,
 # less than anybody waits.
@@ -95,6 +96,7 @@ class Watch:
         if not self.over:
             if self.speaks:
                 print(f"fledge: {loss.sentence}", file=sys.stderr, flush=True)
+            remove_shadow_folders()
             os._exit(loss.code)
 
 
