@@ -7,7 +7,7 @@ TESTS ?= tests
 SAMPLE ?= 0
 SEED ?= 0
 
-.PHONY: install demo test slow real mutants processors lint clean
+.PHONY: gemma install demo test slow real mutants processors lint clean
 
 install: $(VENV)/.installed
 
@@ -23,6 +23,10 @@ slow: $(VENV)/.installed-dev
 # A real model for the tests marked `real`, 98 MB, once; without it they are skipped.
 real: $(VENV)/.installed
 	$(BIN)/python -m tests.real.smollm2
+
+# Another, for `make slow`, 253 MB, under the Gemma Terms of Use.
+gemma: $(VENV)/.installed
+	$(BIN)/python -m tests.real.gemma3
 
 # Faults planted one at a time, hours for all of them; `make mutants SAMPLE=200` takes part of an hour.
 mutants: $(VENV)/.installed-dev

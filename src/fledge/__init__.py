@@ -18,6 +18,11 @@ _NAMES = {
     "FactorAnalysis": "fledge.front.estimators",
     "GaussianMixture": "fledge.front.estimators",
     "KMeans": "fledge.front.estimators",
+    "ProbabilisticPCA": "fledge.front.estimators",
+    "BayesianGaussianMixture": "fledge.front.mixture_estimators",
+    "BernoulliMixture": "fledge.front.mixture_estimators",
+    "CategoricalMixture": "fledge.front.mixture_estimators",
+    "FactorMixture": "fledge.front.mixture_estimators",
     "HiddenMarkovModel": "fledge.front.sequence_estimators",
     "KalmanFilter": "fledge.front.sequence_estimators",
     "Agent": "fledge.recipes.control.agents",
@@ -34,7 +39,7 @@ _NAMES = {
 }
 # Rooms and files of the package that bear the name of a verb: `fledge.sample` is the room and,
 # called, the verb. Whichever of the two Python comes upon first, both work.
-_ROOMS = ("evaluate", "fit", "report", "runs", "sample", "verify")
+_ROOMS = ("evaluate", "fit", "report", "runs", "sample", "serve", "verify")
 _VERBS = "fledge.front.names"
 
 

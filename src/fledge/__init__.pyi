@@ -5,11 +5,16 @@ from fledge.errors import UserError as UserError
 from fledge.front.estimators import FactorAnalysis as FactorAnalysis
 from fledge.front.estimators import GaussianMixture as GaussianMixture
 from fledge.front.estimators import KMeans as KMeans
+from fledge.front.estimators import ProbabilisticPCA as ProbabilisticPCA
 from fledge.front.given import Task as Task
 from fledge.front.loading import load as load
 from fledge.front.loading import load_agent as load_agent
 from fledge.front.loading import load_reward_model as load_reward_model
 from fledge.front.loading import open_run as open_run
+from fledge.front.mixture_estimators import BayesianGaussianMixture as BayesianGaussianMixture
+from fledge.front.mixture_estimators import BernoulliMixture as BernoulliMixture
+from fledge.front.mixture_estimators import CategoricalMixture as CategoricalMixture
+from fledge.front.mixture_estimators import FactorMixture as FactorMixture
 from fledge.front.model import Model as Model
 from fledge.front.reward_model import RewardModel as RewardModel
 from fledge.front.sequence_estimators import HiddenMarkovModel as HiddenMarkovModel
@@ -34,6 +39,7 @@ from fledge.front.verbs import resume as resume
 from fledge.front.verbs import reward as reward
 from fledge.front.verbs import runs as runs
 from fledge.front.verbs import sample as sample
+from fledge.front.verbs import serve as serve
 from fledge.front.verbs import show_attention as show_attention
 from fledge.front.verbs import show_merges as show_merges
 from fledge.front.verbs import show_rope as show_rope

@@ -154,6 +154,7 @@ class _ChunkedLogProb(torch.autograd.Function):
         entropy: bool,
         cap: float,
         fixed: bool,
+        support: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         n = hidden.shape[0]
         dtype = torch.promote_types(hidden.dtype, torch.float32)
@@ -164,7 +165,8 @@ class _ChunkedLogProb(torch.autograd.Function):
         slope = torch.empty_like(hidden) if fixed else None
         for a in range(0, n, chunk):
             part = slice(a, a + chunk)
-            logits = _logits(cap_logits(hidden[part] @ weight.T, cap), rule, banned, action[part])
+            raw = cap_logits(hidden[part] @ weight.T, cap)
+            logits = _logits(raw, rule, banned, action[part], _cut(support, part))
             logp[part] = logits.gather(-1, action[part, None]).squeeze(-1)
             normaliser[part] = logits.logsumexp(-1)
             if entropy:
@@ -177,7 +179,7 @@ class _ChunkedLogProb(torch.autograd.Function):
                 away.scatter_add_(-1, action[part, None], torch.ones_like(away[:, :1]))
                 slope[part] = away.to(hidden.dtype) @ weight
         if slope is None:
-            ctx.save_for_backward(hidden, weight, action, banned, normaliser)
+            ctx.save_for_backward(hidden, weight, action, banned, normaliser, support)
         else:
             ctx.save_for_backward(slope)
         ctx.rule, ctx.chunk, ctx.entropy, ctx.cap, ctx.fixed = rule, chunk, entropy, cap, fixed
@@ -190,8 +192,8 @@ class _ChunkedLogProb(torch.autograd.Function):
         scale = rule.temperature if rule.temperature not in (0, 1) else 1.0
         if ctx.fixed:
             (slope,) = ctx.saved_tensors
-            return slope * (g_logp / scale)[:, None].to(slope.dtype), *[None] * 8
-        hidden, weight, action, banned, normaliser = ctx.saved_tensors
+            return slope * (g_logp / scale)[:, None].to(slope.dtype), *[None] * 9
+        hidden, weight, action, banned, normaliser, support = ctx.saved_tensors
         g_hidden = torch.empty_like(hidden)
         g_weight = torch.zeros_like(weight, dtype=normaliser.dtype)
         for a in range(0, hidden.shape[0], chunk):
@@ -199,7 +201,8 @@ class _ChunkedLogProb(torch.autograd.Function):
             h = hidden[part]
             logits = cap_logits(h @ weight.T, cap)
             slope = 1 - (logits / cap).square_() if cap else None
-            logp = _logits(logits, rule, banned, action[part]).sub_(normaliser[part, None])
+            logp = _logits(logits, rule, banned, action[part], _cut(support, part))
+            logp = logp.sub_(normaliser[part, None])
             if ctx.entropy:  # ∂H/∂logit = −p (log p + H)
                 p = logp.exp()
                 surprise = logp.masked_fill_(p == 0, 0.0)
@@ -215,7 +218,7 @@ class _ChunkedLogProb(torch.autograd.Function):
             g = g.to(h.dtype)
             g_hidden[part] = g @ weight
             g_weight += g.T @ h
-        return g_hidden, g_weight.to(weight.dtype), *[None] * 7
+        return g_hidden, g_weight.to(weight.dtype), *[None] * 8
 
 
 def cap_logits(raw: Tensor, cap: float) -> Tensor:
@@ -231,10 +234,29 @@ def find_cap(network: Any) -> float:
     return getattr(network, "logit_cap", 0.0)
 
 
-def _logits(logits: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor) -> Tensor:
-    """A chunk's fresh logits under the rule; `banned` are the numbers of the tokens that are no
-    actions.
+def mask_support(logits: Tensor, support: Tensor) -> Tensor:
+    """−inf, in place, for the tokens whose bit is not set, the lowest bit first, and for those
+    beyond the last bit.  logits [N, V], support [N, W] uint8
     """
+    places = torch.arange(8, dtype=torch.uint8, device=support.device)
+    allowed = ((support[..., None] >> places) & 1).flatten(1)[:, : logits.shape[1]].bool()
+    logits[:, : allowed.shape[1]].masked_fill_(~allowed, float("-inf"))
+    logits[:, allowed.shape[1] :] = float("-inf")
+    return logits
+
+
+def _cut(support: Tensor | None, part: slice) -> Tensor | None:
+    return None if support is None else support[part]
+
+
+def _logits(
+    logits: Tensor, rule: Decoding, banned: Tensor | None, action: Tensor, support: Tensor | None
+) -> Tensor:
+    """A chunk's fresh logits under the rule; `banned` are the numbers of the tokens that are no
+    actions, `support` the bits of those that could have been said.
+    """
+    if support is not None:
+        mask_support(logits, support)
     if banned is not None:
         # A few columns; `masked_fill` would read and write them all.
         logits.index_fill_(-1, banned, float("-inf"))
@@ -251,13 +273,14 @@ def log_prob(
     chunk: int = 1024,
     entropy: bool = False,
     cap: float = 0.0,
+    support: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """log π(action) and entropy (nats; zeros unless asked for) under the rule.  hidden [N, D],
     weight [V, D] -> [N], [N]
 
     Softmax in float32 or better whatever the matrix product's precision. `chunk` rows of logits
     exist at a time; it changes memory and never the result. cap: of the logits, as in
-    `cap_logits`.
+    `cap_logits`. support: [N, W] uint8, as in `mask_support`.
     """
     if rule.greedy:
         raise ValueError(
@@ -271,4 +294,4 @@ def log_prob(
         )
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedLogProb.apply  # of which the stubs do not know what it returns
-        return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed)
+        return apply(hidden, weight, action, rule, allowed, chunk, entropy, cap, fixed, support)

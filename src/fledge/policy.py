@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fledge.log_prob import PLAIN, Decoding, cap_logits, find_cap, log_prob, restrict
+from fledge.log_prob import PLAIN, Decoding, cap_logits, find_cap, log_prob, mask_support, restrict
 from fledge.trained_state import copy_module
 from fledge.weights_version import count_changes, raise_version, read_version
 
@@ -41,12 +41,25 @@ class TokenNetwork(Protocol):
     def document_mask(self, tokens: Tensor) -> Tensor | None: ...
 
 
+class Bound(Protocol):
+    """What a completion may say, token by token, beside what the rule says of all tokens: a
+    constraint of the engine's.
+    """
+
+    def pack_support(self, action: Tensor, chosen: Tensor) -> Tensor:
+        """The tokens that might have been said at each chosen step, as bits, the lowest first; a
+        completion begins where `chosen` does.  [B, T], [B, T] bool -> [N, W] uint8
+        """
+        ...
+
+
 class TokenPolicy(nn.Module):
     """A language model as a policy over tokens, under a decoding rule.
 
     `allowed` [V] bool are the tokens that are actions: every special token but the stop token is
     never one, so a model can neither be trained to emit a role token nor forge one. Both the
-    sampler and `log_prob` renormalise over it.
+    sampler and `log_prob` renormalise over it. `bound` does the same step by step: the engine
+    samples within it, and `log_prob` follows it over the chosen steps of a row.
 
     `version` counts the changes of the network's weights: all policies over one network have the
     same. `Learner` and `load_state_dict` raise it; whoever writes weights by other hands calls
@@ -61,6 +74,7 @@ class TokenPolicy(nn.Module):
         allowed: Tensor | None = None,
         rule: Decoding = PLAIN,
         chunk: int = 1024,
+        bound: Bound | None = None,
     ) -> None:
         super().__init__()
         self.network: Any = network  # a TokenNetwork
@@ -68,6 +82,7 @@ class TokenPolicy(nn.Module):
         self.register_buffer("allowed", allowed, persistent=False)
         self.rule = rule
         self.chunk = chunk
+        self.bound = bound
 
     @property
     def version(self) -> int:
@@ -106,13 +121,24 @@ class TokenPolicy(nn.Module):
             hidden = self.hidden(obs[:, : action.shape[1]])
         hidden = hidden[:, : action.shape[1]]
         if chosen is None:
+            if self.bound is not None:
+                raise ValueError("a bound policy has to be told which steps were chosen.")
             logp, spread = self._flat(hidden.flatten(0, 1), action.flatten(), entropy)
             return logp.view(action.shape), spread.view(action.shape)
-        logp, spread = self._flat(hidden[chosen], action[chosen], entropy)
+        support = self.pack_support(action, chosen)
+        logp, spread = self._flat(hidden[chosen], action[chosen], entropy, support)
         blank = logp.new_zeros(action.shape)
         return blank.masked_scatter(chosen, logp), blank.masked_scatter(chosen, spread)
 
-    def _flat(self, hidden: Tensor, action: Tensor, entropy: bool) -> tuple[Tensor, Tensor]:
+    def pack_support(self, action: Tensor, chosen: Tensor) -> Tensor | None:
+        """Of the bound, for `logits` of the chosen steps; None where there is none."""
+        if self.bound is None:
+            return None
+        return self.bound.pack_support(action, chosen).to(action.device)
+
+    def _flat(
+        self, hidden: Tensor, action: Tensor, entropy: bool, support: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         return log_prob(
             hidden,
             self.network.unembedding,
@@ -122,26 +148,33 @@ class TokenPolicy(nn.Module):
             chunk=self.chunk,
             entropy=entropy,
             cap=find_cap(self.network),
+            support=support,
         )
 
-    def logits(self, hidden: Tensor, keep: Tensor | None = None) -> Tensor:
+    def logits(
+        self, hidden: Tensor, keep: Tensor | None = None, support: Tensor | None = None
+    ) -> Tensor:
         """Logits of the distribution really sampled, −inf off its support, for a few positions.
         [N, D] -> [N, V]
 
         keep: [N], actions that were sampled earlier and are on the support, as in `log_prob`, even
-        where rounding would now put them off it.
+        where rounding would now put them off it. support: of `pack_support`, for these positions.
         """
-        raw = hidden @ self.network.unembedding.T
-        return restrict(cap_logits(raw, find_cap(self.network)), self.rule, self.allowed, keep)
+        raw = cap_logits(hidden @ self.network.unembedding.T, find_cap(self.network))
+        if support is not None:
+            raw = mask_support(raw, support)
+        return restrict(raw, self.rule, self.allowed, keep)
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:
         """‖∇ log π(a_t|s_t)‖² with respect to the logits, ‖e_a − p‖² = 1 − 2 p(a) + Σ_v p(v)²; 0
         where not chosen.  [B, T+1], … -> [B, T]
         """
         hidden, own = self.hidden(obs[:, :-1])[chosen], action[chosen]  # [N, D], [N]
-        norms = []
-        for piece, done in zip(hidden.split(self.chunk), own.split(self.chunk), strict=True):
-            p = self.logits(piece, keep=done).softmax(-1)  # [N, V]
+        norms, support = [], self.pack_support(action, chosen)
+        for begin in range(0, len(own), self.chunk):
+            part = slice(begin, begin + self.chunk)
+            done, bits = own[part], None if support is None else support[part]
+            p = self.logits(hidden[part], keep=done, support=bits).softmax(-1)  # [N, V]
             norms.append(
                 p.scatter_add(-1, done[:, None], -torch.ones_like(p[:, :1])).square().sum(-1)
             )
@@ -150,13 +183,18 @@ class TokenPolicy(nn.Module):
 
     def with_rule(self, rule: Decoding) -> TokenPolicy:
         """The same network (shared, not copied) under another rule."""
-        return TokenPolicy(self.network, self.allowed, rule, self.chunk)
+        return TokenPolicy(self.network, self.allowed, rule, self.chunk, self.bound)
+
+    def bind(self, bound: Bound | None) -> TokenPolicy:
+        """The same network, saying only this; None for anything."""
+        return TokenPolicy(self.network, self.allowed, self.rule, self.chunk, bound)
 
     def frozen_copy(self) -> TokenPolicy:
         """The policy as it is now, for ever: the reference of a KL. What is frozen already, as the
         base of an adapter is, is shared and not copied.
         """
-        twin = TokenPolicy(copy_module(self.network), self.allowed, self.rule, self.chunk)
+        network = copy_module(self.network)
+        twin = TokenPolicy(network, self.allowed, self.rule, self.chunk, self.bound)
         return twin.requires_grad_(False).eval()
 
 

@@ -5,6 +5,7 @@ own. A frozen parameter is never written, so one of it is enough.
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -37,3 +38,9 @@ def copy_module(module: AnyModule) -> AnyModule:
     """A copy whose trainable parameters are its own, and whose frozen ones are the same."""
     shared = {id(p): p for p in module.parameters() if not p.requires_grad}
     return copy.deepcopy(module, shared)
+
+
+def share_weights(module: AnyModule) -> AnyModule:
+    """A copy of the same tensors, for whoever puts something beside them and writes none."""
+    tensors = itertools.chain(module.parameters(), module.buffers())
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})

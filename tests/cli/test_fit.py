@@ -38,7 +38,7 @@ def test_every_kind_of_file_gives_the_same_model(cli: Cli, x: np.ndarray, tmp_pa
         out = file.replace(".", "-")
         done = cli(f"fit {file} k=3 {also} out={out}", folder=tmp_path)
         assert done.code == 0, done.stderr
-        assert "fit: bound" in done.stdout
+        assert "fit: step 1: bound " in done.stdout
         assert "test part, read once" in done.stdout
         models.append(load_file(tmp_path / out / "model/model.safetensors"))
     for other in models[1:]:

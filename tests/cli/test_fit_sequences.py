@@ -77,6 +77,24 @@ def test_a_table_of_sequences(cli: Cli, tmp_path: Path) -> None:
     assert done.code == 0, done.stderr
     assert "sequences of" in done.stdout
     assert "of the test part, read once" in done.stdout
+    states, band = (tmp_path / f"runs/{name}/film.svg" for name in ("fit", "fit-2"))
+    assert "<rect" in states.read_text()
+    assert "<polygon" in band.read_text()
+
+
+def test_a_table_that_lacks_values(cli: Cli, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    wave = np.sin(np.arange(80) / 6)[:, None] + 0.1 * draw.normal(size=(80, 2))
+    rows = [",".join("" if draw.random() < 0.2 else f"{v:.3f}" for v in row) for row in wave]
+    (tmp_path / "wave.csv").write_text("\n".join(["a,b", "0,0", *rows]) + "\n")
+    for words in ("model=hmm k=2 starts=1", "model=kalman state_size=2 steps=20"):
+        done = cli(f"fit data=wave.csv {words}", folder=tmp_path)
+        assert done.code == 0, done.stderr
+        said = [line for line in done.stdout.splitlines() if line.startswith("fit: step ")]
+        assert said[0].startswith("fit: step 1: bound ")
+        rose = [float(line.split("bound ")[1].split()[0]) for line in said]
+        assert len(rose) > 2
+        assert rose == sorted(rose)
 
 
 def test_a_table_of_symbols(cli: Cli, tmp_path: Path) -> None:
@@ -99,7 +117,6 @@ def test_a_table_of_symbols(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4\n5,1\n", "model=hmm sequence=c", "has no column c: it has a, b"),
         ("s,b\nu,2\nv,4\nu,1\n", "model=hmm sequence=s", "rows with s=u do not stand together"),
         ("s,b\nu,2\n,4\nu,1\n", "model=hmm sequence=s", "point 2: s is missing"),
-        ("a,b\n1,2\n3,\n5,1\n", "model=hmm", "b is missing (NaN), and a hidden Markov model needs"),
         ("a,b\n1,2\n3,4\n", "model=hmm k=3", "k=3 states of 1 and 2 steps to learn from"),
         ("a,b\n1,2\n3,4\n5,0\n", "model=hmm emission=symbols", "sequence of symbols has one"),
         ("a,b\n1,2\n3,4\n", "model=hmm unit=letters", "points.csv"),

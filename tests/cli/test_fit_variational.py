@@ -47,6 +47,13 @@ def test_black_box_inference_of_labels_and_of_a_file(cli: Cli, folder: Path) -> 
     posterior = result["posterior"]
     assert posterior["names"] == ["intercept", "left", "right"]
     assert posterior["log_evidence"] > posterior["bound"]
+    kept = result["gradient_variances"]
+    assert kept["step"] == [0, 1, 2, 4, 8]
+    assert set(kept) == {"samples", "step", "score", "score less baseline", "pathwise"}
+    assert all(p < s for p, s in zip(kept["pathwise"], kept["score"], strict=True))
+    assert cli("report runs/fit", folder=folder).code == 0
+    page = next(folder.glob("**/report.html")).read_text()
+    assert "Variance of a gradient of 16 samples" in page
     own = cli(f"{words} target=mine.py out=own", folder=folder)
     assert own.code == 0, own.stderr
     assert "k̂ = " in own.stdout
@@ -59,7 +66,11 @@ def test_black_box_inference_of_labels_and_of_a_file(cli: Cli, folder: Path) -> 
         ("model=bayes_gmm degrees=0.5", "a Wishart needs more than"),
         ("model=bayes_gmm block_points=10", "inference=cavi, which takes all points a step"),
         ("model=bbvi", "give labels=COLUMN of two kinds"),
-        ("model=bbvi labels=kind importance=3 estimator=score", "importance goes with"),
+        (
+            "model=bbvi labels=kind family=independent estimator=score rao_blackwell=true "
+            "importance=3",
+            "rao_blackwell knows one sample",
+        ),
         ("model=bbvi labels=kind target=logistics", "give logistic, mixture, or a FILE.py"),
         ("model=bbvi target=none.py", "no task file none.py"),
     ],

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from tests.cli.commands import Cli
 
+from fledge import open_run
+from fledge.errors import UserError
+
 RULES = """
 LABELS = ["bad", "good"]
 EXPECTED = {"likes": 0.9}
@@ -55,6 +58,18 @@ def test_soft_labels_and_what_they_teach(method: str, cli: Cli, folder: Path) ->
     likely = [line for line in lines if "fine" in line["text"] and "!" not in line["text"]]
     assert likely
     assert all(line["label"] == "good" for line in likely)
+    held = [json.loads(line) for line in (folder / "rows.jsonl").open()]
+    classifier = open_run(folder / "runs/fit").classifier
+    said = classifier.predict([row["text"] for row in held])
+    right = sum(a == row["label"] for a, row in zip(said, held, strict=True)) / len(held)
+    assert right == pytest.approx(accuracy["words, of the label model"], abs=1e-12)
+    chance = classifier.predict_proba(["fine warm film", "poor cold film", ""])
+    assert chance.shape == (3, 2)
+    assert chance.sum(1) == pytest.approx(1)
+    assert classifier.labels == ("bad", "good")
+    assert classifier.predict(["fine warm film", "poor cold film"]) == ["good", "bad"]
+    with pytest.raises(UserError, match="give a list of texts"):
+        classifier.predict("one text")
 
 
 @pytest.mark.parametrize(

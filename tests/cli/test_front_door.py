@@ -26,7 +26,7 @@ from fledge.cli.verbs import VERBS
         ("dpo", "fledge prefer algorithm=dpo"),
         ("fine-tune", "fledge tune"),
         ("convert", "fledge export"),
-        ("serve", "fledge chat"),
+        ("deploy", "fledge serve"),
         ("dqn", "fledge control algorithm=dqn"),
         ("gmm", "fledge fit model=gmm"),
         ("clustering", "fledge fit model=gmm"),

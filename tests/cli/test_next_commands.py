@@ -165,6 +165,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
 ELSEWHERE = {
     "recipes/language/demo.py": "tests/cli/test_demo.py, which takes minutes",
     "report/page.py": "the page of an unfinished run, below",
+    "serve/verb.py": "tests/serve/test_start.py: it goes on until it is stopped",
     "next_command.py": "where it is written",
 }
 

@@ -259,6 +259,7 @@ def request(body: dict[str, Any]) -> Request:
         stop_strings=tuple(body["stop"]),
         repetition_penalty=body["repetition_penalty"],
         presence_penalty=body["presence_penalty"],
+        frequency_penalty=body["frequency_penalty"],
         logit_bias={int(token): bias for token, bias in body["logit_bias"].items()},
         alternatives=body["logprobs"],
         seed=body["seed"],

@@ -13,6 +13,7 @@ import torch
 
 from fledge.engine.constraint import choice, regex
 from fledge.engine.request import Completion, Request
+from fledge.engine.vocabulary import Vocabulary
 from fledge.log_prob import PLAIN, Decoding
 from fledge.models.language.transformer import Transformer
 from fledge.policy import TokenPolicy
@@ -32,6 +33,7 @@ SPELT = [
     b"\xc3",
     b"\xa9",
 ]
+TOKENS = Vocabulary(SPELT)
 RULES = [
     PLAIN,
     Decoding(temperature=0),
@@ -42,9 +44,9 @@ RULES = [
 ]
 CONSTRAINTS = {
     stop: [
-        regex("(ab|c|é)*", SPELT, stop),
-        regex("[abc]{3,9}", SPELT, stop),
-        choice(["abc", "cab", "éa"], SPELT, stop),
+        regex("(ab|c|é)*", TOKENS, stop),
+        regex("[abc]{3,9}", TOKENS, stop),
+        choice(["abc", "cab", "éa"], TOKENS, stop),
     ]
     for stop in (STOP, frozenset[int](), frozenset({2, 5}))
 }

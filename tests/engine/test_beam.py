@@ -22,6 +22,7 @@ from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.forms import make_form
 from fledge.engine.request import Completion, Request
+from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.hub.folder import save_model
 from fledge.log_prob import Decoding
@@ -318,6 +319,7 @@ def test_a_search_ends_as_soon_as_nothing_better_can_come(monkeypatch: pytest.Mo
 
 
 LETTERS = [b"s", b"a", b"b", b"ab", b"c"]  # 0 stops
+TOKENS = Vocabulary(LETTERS)
 
 
 def text(word: Word) -> str:
@@ -332,9 +334,9 @@ def test_a_constraint_leaves_the_best_of_what_it_accepts(pattern: str, penalty: 
     """
     network, stop = TableNetwork(SYMBOLS, LENGTH, seed=6, scale=1.5), frozenset({0})
     if pattern == "abcab":
-        constraint = choice(["abcab"], LETTERS, stop)
+        constraint = choice(["abcab"], TOKENS, stop)
     else:
-        constraint = regex(pattern, LETTERS, stop)
+        constraint = regex(pattern, TOKENS, stop)
     request = Request([SYMBOLS], LENGTH, stop=stop, constraint=constraint)
     (hypotheses,) = beam_search(
         TokenPolicy(network), [request], width=1024, n_best=20, length_penalty=penalty
@@ -354,9 +356,9 @@ def test_requests_of_many_kinds_do_not_disturb_each_other() -> None:
     stop, policy = frozenset({0}), TokenPolicy(TableNetwork(SYMBOLS, LENGTH, seed=12))
     requests = [
         Request([SYMBOLS], LENGTH, stop=stop),
-        Request([SYMBOLS], LENGTH, stop=stop, constraint=regex("a+", LETTERS, stop)),
+        Request([SYMBOLS], LENGTH, stop=stop, constraint=regex("a+", TOKENS, stop)),
         Request([SYMBOLS], 2, stop=stop, logit_bias={1: 1.0}),
-        Request([SYMBOLS], LENGTH, constraint=choice(["ab", "c"], LETTERS, ())),
+        Request([SYMBOLS], LENGTH, constraint=choice(["ab", "c"], TOKENS, ())),
         Request([SYMBOLS], LENGTH, 4, stop=stop, presence_penalty=1.0),
         Request([SYMBOLS], LENGTH, stop=frozenset({1, 2, 3})),
     ]
@@ -371,7 +373,7 @@ def test_requests_of_many_kinds_do_not_disturb_each_other() -> None:
 
 def test_a_complete_choice_ends_without_a_stop_token() -> None:
     network = TableNetwork(SYMBOLS, LENGTH, seed=7)
-    constraint = choice(["ab", "cca", "b"], LETTERS, ())
+    constraint = choice(["ab", "cca", "b"], TOKENS, ())
     (hypotheses,) = beam_search(
         TokenPolicy(network),
         [Request([SYMBOLS], LENGTH, constraint=constraint)],
@@ -436,7 +438,7 @@ def test_a_request_that_leaves_nothing_to_say_ends_alone() -> None:
     crossed = Request(
         [SYMBOLS],
         LENGTH,
-        constraint=choice(["ab"], LETTERS, ()),
+        constraint=choice(["ab"], TOKENS, ()),
         logit_bias={2: NOTHING, 3: NOTHING},
     )
     answers = beam_search(TokenPolicy(network), [banned, good, crossed], width=3, n_best=2)

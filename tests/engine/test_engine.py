@@ -18,10 +18,11 @@ import torch
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
-from tests.engine.strangers import CONSTRAINTS, RULES, SPELT, STOP, plain, same, strangers
+from tests.engine.strangers import CONSTRAINTS, RULES, SPELT, STOP, TOKENS, plain, same, strangers
 from tests.subjects import TableNetwork, policy_of, transformer
 
 
@@ -105,6 +106,7 @@ def test_chances_are_those_of_a_plain_forward_pass(
             logit_bias={},
             repetition_penalty=1.0,
             presence_penalty=0.0,
+            frequency_penalty=0.0,
             min_new_tokens=0,
             constraint=None,
             alternatives=1 + i % 11,
@@ -181,6 +183,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"repetition_penalty": 0.0}, "repetition_penalty=0.0"),
     ({"repetition_penalty": math.nan}, "repetition_penalty=nan"),
     ({"presence_penalty": math.inf}, "presence_penalty=inf"),
+    ({"frequency_penalty": math.nan}, "frequency_penalty=nan"),
     ({"stop_strings": ("a", "")}, "empty stop string"),
     ({"stop_strings": ("\ud800",)}, "surrogate"),
     ({"alternatives": 12}, "alternatives=12"),
@@ -196,23 +199,26 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"constraint": CONSTRAINTS[frozenset()][0], "stop": STOP},
         r"stop tokens are \[2\] and those of the constraint \[\]",
     ),
-    ({"constraint": regex("a", [*SPELT, b"x"], ())}, "made for 12 tokens"),
-    ({"constraint": regex("(abc){3}", SPELT, ()), "max_new_tokens": 2}, "room for 2 tokens"),
+    ({"constraint": regex("a", Vocabulary([*SPELT, b"x"]), ())}, "made for 12 tokens"),
+    ({"constraint": regex("(abc){3}", TOKENS, ()), "max_new_tokens": 2}, "room for 2 tokens"),
     (
-        {"constraint": regex("a{40}", SPELT, ()), "prompt": [3] * 20, "max_new_tokens": 40},
+        {"constraint": regex("a{40}", TOKENS, ()), "prompt": [3] * 20, "max_new_tokens": 40},
         "room for 28 tokens",
     ),
     (
-        {"constraint": choice(["abc"], SPELT, ()), "logit_bias": dict.fromkeys(LETTERS, -math.inf)},
+        {
+            "constraint": choice(["abc"], TOKENS, ()),
+            "logit_bias": dict.fromkeys(LETTERS, -math.inf),
+        },
         "nothing may be said",
     ),
     (
-        {"constraint": choice(["ab", "c"], SPELT, STOP), "stop": STOP, "min_new_tokens": 9},
+        {"constraint": choice(["ab", "c"], TOKENS, STOP), "stop": STOP, "min_new_tokens": 9},
         "nothing may be said",
     ),
-    ({"constraint": choice(["ab", "c"], SPELT, ()), "min_new_tokens": 9}, "nothing may be said"),
+    ({"constraint": choice(["ab", "c"], TOKENS, ()), "min_new_tokens": 9}, "nothing may be said"),
     (
-        {"constraint": choice(["ab"], SPELT, STOP), "stop": STOP, "logit_bias": {2: -math.inf}},
+        {"constraint": choice(["ab"], TOKENS, STOP), "stop": STOP, "logit_bias": {2: -math.inf}},
         "nothing may be said",
     ),
     ({"logit_bias": dict.fromkeys([2, *LETTERS], -math.inf)}, "nothing may be said"),

@@ -24,6 +24,7 @@ from fledge.engine import constraint
 from fledge.engine.completions_api import derive_seed, is_unaltered
 from fledge.engine.outside import OutsideEngine
 from fledge.engine.request import Completion, Request
+from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from tests.engine.openai_stub import VOCABULARY, engine
@@ -116,6 +117,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "stop_strings": {"stop_strings": ("aa", "c", "hg")},
     "repetition_penalty": {"rule": GREEDY, "repetition_penalty": 1.8},
     "presence_penalty": {"rule": GREEDY, "presence_penalty": 1.5},
+    "frequency_penalty": {"rule": GREEDY, "frequency_penalty": 0.9},
     "logit_bias": {"logit_bias": {2: 3.0, 5: -math.inf, 6: -0.5}},
     "alternatives": {"alternatives": 4, "rule": Decoding(temperature=2.0)},
     "room": {"max_new_tokens": 1000, "min_new_tokens": 900, "stop": frozenset({4})},
@@ -205,7 +207,7 @@ def test_a_request_that_cannot_be_answered_gets_the_error_it_gets_here_and_is_no
 
 
 def test_what_a_server_cannot_be_told_is_an_error(stub: Stub) -> None:
-    word = constraint.choice(["ab"], VOCABULARY, [])
+    word = constraint.choice(["ab"], Vocabulary(VOCABULARY), [])
     bound, heavy, plain = stub.engine().run(
         [Request([2], constraint=word), Request([2], logit_bias={3: 101.0}), Request([2])]
     )

@@ -16,6 +16,7 @@ from fledge.engine.constraint import choice
 from fledge.engine.engine import Engine
 from fledge.engine.request import PLAIN_FIELDS, PROCESSED, Completion, Feature, Request
 from fledge.engine.speculative import Speculator
+from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.log_prob import Decoding
 from tests.subjects import policy_of, transformer
@@ -28,8 +29,9 @@ ONE: Mapping[Feature, Mapping[str, Any]] = {
     Feature.STOP_STRINGS: {"stop_strings": ("a",)},
     Feature.REPETITION_PENALTY: {"repetition_penalty": 1.5},
     Feature.PRESENCE_PENALTY: {"presence_penalty": 0.5},
+    Feature.FREQUENCY_PENALTY: {"frequency_penalty": 0.5},
     Feature.LOGIT_BIAS: {"logit_bias": {3: 1.0}},
-    Feature.CONSTRAINT: {"constraint": choice(["ab"], VOCABULARY, [])},
+    Feature.CONSTRAINT: {"constraint": choice(["ab"], Vocabulary(VOCABULARY), [])},
     Feature.ALTERNATIVES: {"alternatives": 2},
 }
 

@@ -17,6 +17,7 @@ import torch
 from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.engine.vocabulary import Vocabulary
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
 from tests.engine.strangers import same
@@ -24,6 +25,8 @@ from tests.subjects import TableNetwork, come_as_often_as, policy_of, transforme
 
 SYMBOLS, LENGTH, STOP = 5, 6, frozenset({0})
 SPELT = [b"", b"a", b"b", b"ab", b"ba"]
+TOKENS = Vocabulary(SPELT)
+SPOKEN = Vocabulary([b"c", *SPELT[1:]])
 # longer than 6 tokens say
 TEXTS = ["".join(text) for n in range(14) for text in product("ab", repeat=n)]
 Word = tuple[int, ...]
@@ -35,14 +38,14 @@ ASKED: dict[str, Request] = {
     "bias": Request([1], LENGTH, stop=STOP, logit_bias={1: 1.5, 3: -2.0, 4: -math.inf}),
     "repetition": Request([1], LENGTH, stop=STOP, repetition_penalty=1.8),
     "echo": Request([2], LENGTH, stop=STOP, repetition_penalty=0.6),
-    "presence": Request([1], LENGTH, stop=STOP, presence_penalty=1.2),
+    "said": Request([1], LENGTH, stop=STOP, presence_penalty=1.2, frequency_penalty=0.8),
     "minimum": Request([1], LENGTH, min_new_tokens=3, stop=STOP),
     "two stops": Request(
         [1], LENGTH, min_new_tokens=1, stop=STOP | {3}, rule=Decoding(temperature=0.7)
     ),
-    "choice": Request([1], LENGTH, stop=STOP, constraint=choice(WORDS, SPELT, STOP)),
-    "regex": Request([1], LENGTH, stop=STOP, constraint=regex(PATTERN, SPELT, STOP)),
-    "complete": Request([1], LENGTH, constraint=regex(SAID_ALONE, [b"c", *SPELT[1:]], ())),
+    "choice": Request([1], LENGTH, stop=STOP, constraint=choice(WORDS, TOKENS, STOP)),
+    "regex": Request([1], LENGTH, stop=STOP, constraint=regex(PATTERN, TOKENS, STOP)),
+    "complete": Request([1], LENGTH, constraint=regex(SAID_ALONE, SPOKEN, ())),
     "stop strings": Request([1], LENGTH, stop=STOP, stop_strings=("bb", "aba")),
     "mixture": Request(
         [1],
@@ -53,8 +56,9 @@ ASKED: dict[str, Request] = {
         stop_strings=("bba",),
         repetition_penalty=1.3,
         presence_penalty=0.4,
+        frequency_penalty=-0.3,
         logit_bias={2: 0.5},
-        constraint=regex(PATTERN, SPELT, STOP),
+        constraint=regex(PATTERN, TOKENS, STOP),
     ),
 }
 MEANT = {"choice": "|".join(WORDS), "regex": PATTERN, "complete": SAID_ALONE, "mixture": PATTERN}
@@ -97,6 +101,8 @@ def process_in_python(
         processed[token] *= request.repetition_penalty ** (-1 if processed[token] > 0 else 1)
     for token in set(word):
         processed[token] -= request.presence_penalty
+    for token in word:
+        processed[token] -= request.frequency_penalty
     for token in range(SYMBOLS):
         if token in request.stop:
             forbidden = len(word) < request.min_new_tokens or (
@@ -225,13 +231,13 @@ def test_a_stop_string_ends_a_row_at_the_first_token_with_which_its_text_has_it(
 def test_a_complete_text_ends_a_row_that_has_no_stop_token() -> None:
     """Under a bias that forbids to go on, too."""
     policy = TokenPolicy(network())
-    constraint = regex("ab(a|b)*", SPELT, ())
+    constraint = regex("ab(a|b)*", TOKENS, ())
     request = Request(
         [1], LENGTH, constraint=constraint, logit_bias=dict.fromkeys((1, 2, 4), -math.inf)
     )
     (row,) = Engine(policy).run([request])
     assert (text_of(tuple(row.tokens))[:2], row.ended) == ("ab", "length")  # ab, ab, ab …
-    constraint = choice(["abb"], SPELT, ())
+    constraint = choice(["abb"], TOKENS, ())
     (row,) = Engine(policy).run([Request([1], LENGTH, constraint=constraint)])
     assert (text_of(tuple(row.tokens)), row.ended, row.stopped) == ("abb", "stop", True)
 
@@ -251,6 +257,7 @@ def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: tor
             stop=frozenset({2}),
             repetition_penalty=1 + sample / 20,
             presence_penalty=sample / 30 - 0.5,
+            frequency_penalty=0.3 - sample / 60,
             logit_bias={sample % 9: 0.7},
         )
         (row,) = Engine(policy, slots=2).run([request])
@@ -263,6 +270,8 @@ def test_biases_and_penalties_bend_a_transformer_as_they_bend_a_table(dtype: tor
                 scores[seen] *= request.repetition_penalty ** (-1 if scores[seen] > 0 else 1)
             for said in set(row.tokens[:t]):
                 scores[said] -= request.presence_penalty
+            for said in row.tokens[:t]:
+                scores[said] -= request.frequency_penalty
             ranked = sorted(range(3 if t < 5 else 2, 11), key=lambda i, scores=scores: -scores[i])
             assert token == ranked[0]
         assert len(row.tokens) >= 5

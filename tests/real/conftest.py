@@ -10,12 +10,12 @@ import pytest
 from fledge.hub.folder import Loaded, load_model
 from tests.cli.commands import Cli
 from tests.real.llama_server import LlamaServer
-from tests.real.smollm2 import find_model
+from tests.real.smollm2 import SMOLLM2
 
 
 @pytest.fixture(scope="session")
 def file() -> Path:
-    there = find_model()
+    there = SMOLLM2.find()
     if there is None:
         pytest.skip("SmolLM2 is not here: `make real` fetches it")
     return there

@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from fledge.report.mixture_film import COLOURS, Frame, draw_film
+from fledge.report.animation import COLOURS
+from fledge.report.mixture_film import Frame, draw_film
 
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS = np.array([[0.0, 0.0], [10.0, 0.0], [5.0, 10.0]])

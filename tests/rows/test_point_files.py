@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fledge.errors import UserError
-from fledge.rows.point_files import BLOCK, read_points
+from fledge.rows.point_csv import BLOCK
+from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, as_levels, from_array, split_points
 from fledge.splits import split_of
 

@@ -11,6 +11,7 @@ import pytest
 import tokenizers
 
 from fledge.engine.constraint import choice, regex
+from fledge.engine.vocabulary import vocabulary_of
 from fledge.errors import UserError
 from fledge.text.documents import Document
 from fledge.text.encoding import encode_documents
@@ -254,19 +255,20 @@ def test_constrained_decoding_works_on_its_tokens(ours: Tokenizer) -> None:
         if isinstance(ours, ForeignTokenizer)
         else frozenset()
     )
+    vocabulary = vocabulary_of(ours)
     for constraint in (
-        regex("(dog|fox)( [a-z]{2,5})?", ours.vocabulary, stop),
-        choice(["dog", "the dog"], ours.vocabulary, stop),
+        regex("(dog|fox)( [a-z]{2,5})?", vocabulary, stop),
+        choice(["dog", "the dog"], vocabulary, stop),
     ):
-        rng, state, said = random.Random(0), constraint.start, b""
+        rng, matcher, said = random.Random(0), constraint.start(), b""
         for _ in range(30):
-            allowed = constraint.allowed(state).nonzero().flatten().tolist()
-            token = rng.choice(allowed)
-            if token in stop:
+            allowed = matcher.allowed().nonzero().flatten().tolist()
+            token = rng.choice(allowed or [None])
+            if token is None or token in stop:
                 break
             said += ours.vocabulary[token]
-            state = constraint.advance(state, token)
-        assert constraint.accepts(state)
+            matcher.take(token)
+        assert matcher.accepts()
         assert said.decode().split()[0] in ("dog", "fox", "the")
 
 

@@ -10,7 +10,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers
 
 from fledge.text.tokenizer import ForeignTokenizer, load_tokenizer
-from tests.real.smollm2 import find_model
+from tests.real.smollm2 import SMOLLM2
 from tests.text.foreign_kinds import write
 from tests.text.test_foreign_chat import TALKS, list_trained
 from tests.text.test_foreign_tokenizers import fuzz
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> ForeignTokenizer:
     gguf: Any = pytest.importorskip("gguf")
-    file = find_model()
+    file = SMOLLM2.find()
     if file is None:
         pytest.skip("SmolLM2 is not here: `make real` fetches it")
     fields = gguf.GGUFReader(file).fields

@@ -94,6 +94,7 @@ _TITLES = {
     "PairsConfig": "where pairs come from",
     "RowsConfig": "of rows",
     "TrainingConfig": "of every training",
+    "ConstraintFields": "what a completion is bound to",
     "FamilyField": "of a model of one's own kind",
     "JudgeFields": "of a judge of one's own",
     "EarlyStopFields": "when to end early",
@@ -104,7 +105,7 @@ _TITLES = {
     "FreezeFields": "of weights that learn, or not",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
-IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")
+IN_FULL = ("ConstraintFields", "EarlyStopFields", "PairsConfig", "QuestionFields")
 SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 
@@ -130,5 +131,6 @@ def _takes(annotation: Any) -> str:
         "float": "number",
         "bool": "true | false",
         "Path": "path",
+        "dict": "JSON object",
     }
     return names.get(getattr(annotation, "__name__", str(annotation)), str(annotation))

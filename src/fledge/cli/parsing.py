@@ -41,6 +41,9 @@ def read_fields(name: str, verb: Verb, words: list[str]) -> dict[str, Any]:
             continue
         if not equals:
             if not word.startswith("--"):
+                if verb.bare is not None and verb.several:
+                    given[verb.bare] = [*given.get(verb.bare, ()), word]
+                    continue
                 if verb.bare is None or verb.bare in given:
                     raise UserError(
                         f"`{word}` is neither a field=value nor a config file: usage: {USAGE}"

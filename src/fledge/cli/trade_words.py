@@ -68,9 +68,9 @@ TRADE_WORDS = {
         ),
     ),
     **dict.fromkeys(
-        ("serve", "server", "api", "deploy"),
+        ("server", "api", "deploy", "openai"),
         (
-            "There is no server yet: talk to a run with `fledge chat`; its folder `model` opens in "
+            "`fledge serve RUN` answers other programs; `model` in a run's folder opens in other "
             "servers that read Hugging Face's layout."
         ),
     ),

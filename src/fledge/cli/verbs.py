@@ -15,6 +15,7 @@ class Verb:
     config_name: str
     trains: bool = False  # its function takes a third argument, the run to continue
     bare: str | None = None  # the field that a word alone gives, as in `fledge resume runs/tune`
+    several: bool = False  # it takes more than one such word
 
     @property
     def examples(self) -> tuple[str, ...]:
@@ -118,6 +119,13 @@ VERBS: dict[str, Verb] = {
     "sample": Verb("complete a prompt", "fledge.recipes.look.sample", "SampleConfig", bare="base"),
     "chat": Verb(
         "talk to a model in the terminal", "fledge.recipes.look.chat", "ChatConfig", bare="base"
+    ),
+    "serve": Verb(
+        "models that answer: OpenAI's API, and a page to talk to them",
+        "fledge.serve.verb",
+        "ServeConfig",
+        bare="base",
+        several=True,
     ),
     "evaluate": Verb(
         "bits per byte on text, exact match on a task",
@@ -240,6 +248,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "ChatConfig": (
         "fledge chat runs/align",
         "fledge chat runs/align temperature=0 max_new_tokens=64",
+    ),
+    "ServeConfig": (
+        "fledge serve runs/align",
+        "fledge serve runs/tune runs/align port=8080 slots=32",
     ),
     "EvaluateConfig": (
         "fledge evaluate runs/align task=reverse",

@@ -7,7 +7,6 @@ Face's `length_penalty`; Wu et al. 2016, eq. 14, divide by ((5 + length) / 6)**l
 from __future__ import annotations
 
 import bisect
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -283,7 +282,7 @@ class _Search:
             (self.rows[slot] if alive else None, token)
             for slot, token, alive in zip(*columns, strict=True)
         ]
-        return [row and _extend_row(row, token) for row, token in spoken]
+        return [row and row.grow(token) for row, token in spoken]
 
     def _lengthen(self, some: _Candidates, r: Tensor, i: Tensor) -> list[Tensor]:
         """All that candidate i of request r has said, its logp and raw logp.  [N], [N] -> [N, t+1]
@@ -350,11 +349,3 @@ def _compute_chances(raw: Tensor, rows: Sequence[Row | None]) -> tuple[Tensor, T
     forbidden = logits == -math.inf
     logp = torch.where(forbidden, raw, logits).log_softmax(-1)
     return logp.masked_fill(forbidden, -math.inf), plain
-
-
-def _extend_row(row: Row, token: int) -> Row:
-    """A row of its own that has said one token more: several may grow from one."""
-    twin = copy.copy(row)
-    twin.said = list(row.said)
-    twin.take(token)
-    return twin

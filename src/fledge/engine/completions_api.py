@@ -28,9 +28,10 @@ OUTSIDE = Way(
             Feature.STOP_STRINGS,
             Feature.REPETITION_PENALTY,
             Feature.PRESENCE_PENALTY,
+            Feature.FREQUENCY_PENALTY,
             Feature.LOGIT_BIAS,
             Feature.ALTERNATIVES,
-            # No constraint: it keeps an automaton and not the pattern, which is what is sent.
+            # No constraint: a server's own grammars and patterns do not always allow the same.
         }
     ),
     instead="use fledge's own engine",
@@ -70,7 +71,7 @@ def build_body(
         "min_p": rule.min_p,
         "repetition_penalty": request.repetition_penalty,
         "presence_penalty": request.presence_penalty,
-        "frequency_penalty": 0.0,
+        "frequency_penalty": request.frequency_penalty,
         "logit_bias": {
             str(int(token)): max(bias, -BIAS) for token, bias in request.logit_bias.items()
         },

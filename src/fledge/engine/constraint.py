@@ -1,201 +1,318 @@
-"""What a row may say: a finite automaton over bytes, run over the tokens of a vocabulary (Willard
-and Louf 2023, §3).
+"""What a row may say: a regular expression, a choice, a JSON schema or a grammar, followed token by
+token by llguidance (https://github.com/guidance-ai/llguidance; Willard and Louf 2023, §3, for the
+idea).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import lru_cache
+import json
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from llguidance import LLMatcher, LLParserLimits
 from torch import Tensor
 
-from fledge.engine.automaton import Automaton, compile_pattern, compile_words, shorten
+from fledge.engine.patterns import (
+    shorten,
+    translate_pattern,
+    write_class,
+    write_text,
+)
+from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 
-MASK_BYTES = 64 << 20  # kept masks, for each constraint: a state has one of V bytes
+MOST_CHARACTERS = 200_000  # of a grammar: compiling takes quadratic time, half a second of so many
+MOST_COUNTED = 20_000  # bytes of which the fewest tokens are counted: a tenth of a second
+# Of one step some 20 ms, in the worst case; of what the making computes 20 ms, and its automaton
+# may take 100 MB.
+# A schema with 2,000 optional properties has some 8,000 items in a row.
+LIMITS = LLParserLimits(
+    max_items_in_row=10_000,
+    max_lexer_states=50_000,
+    max_grammar_size=100_000,
+    verbose_errors=False,
+)
+# Nothing is forced: else of a text that must come only one spelling in tokens would be allowed, and
+# the model's own share of the others would be lost.
+OPTIONS = '%llguidance {"no_forcing": true}'
+# White space of JSON at each place that may have some: without a bound a model that is unsure goes
+# on with it until its room is used up.
+WHITE_SPACE = r"[ \t\n\r]{1,32}"
+
+EVERY_CHARACTER = [(0, sys.maxunicode)]
 
 
-def regex(pattern: str, vocabulary: Sequence[bytes], stop: Collection[int]) -> Constraint:
+def regex(pattern: str, vocabulary: Vocabulary, stop: Collection[int]) -> Constraint:
     """The whole text said matches the pattern, read as `re.fullmatch(pattern, text, re.ASCII)`
     reads it.
 
-    vocabulary: the bytes of each token, b"" for special ones. stop: the tokens that end a row; what
-    bytes they have is not said. Raises UserError for a pattern that does not parse, is not regular,
-    is too large, or cannot be said in this vocabulary.
+    stop: the tokens that end a row; what bytes they have is not said. Raises UserError for a
+    pattern that does not parse, is not regular, is too large, or cannot be said in this vocabulary.
     """
-    return Constraint(
-        compile_pattern(pattern),
-        vocabulary,
-        stop,
-        f"the pattern {shorten(pattern)} matches no text",
-    )
+    body, vocabulary = translate_pattern(pattern), _silence(vocabulary, stop)
+    what = f"the pattern {shorten(pattern)}"
+    return Constraint(_write_regular(body, vocabulary), vocabulary, stop, what)
 
 
-def choice(
-    options: Sequence[str], vocabulary: Sequence[bytes], stop: Collection[int]
-) -> Constraint:
+def choice(options: Sequence[str], vocabulary: Vocabulary, stop: Collection[int]) -> Constraint:
     """The whole text said is one of the options; one that the vocabulary cannot say is never
     chosen.
 
-    Raises UserError for an empty list, or if the vocabulary can say none of them.
+    Of lists beyond 20,000 bytes that holds for the shortest; another may begin, and come to a dead
+    end. Raises UserError for an empty list, or if the vocabulary can say none of them.
     """
     if not options:
         raise UserError("an empty list of choices was given: give one option or more.")
-    try:
-        words = [option.encode() for option in options]
-    except UnicodeEncodeError as error:
+    vocabulary = _silence(vocabulary, stop)
+    least: dict[str, int] = {}
+    counted = 0
+    for option in sorted(options, key=len):
+        try:
+            said = option.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"the choice {error.object!r} holds half of a surrogate pair, which UTF-8 cannot "
+                "write."
+            ) from None
+        counted += len(said)
+        if counted <= MOST_COUNTED:
+            tokens = vocabulary.count_least(said, whole=True)
+        else:
+            tokens = -(-len(said) // vocabulary.longest)
+        if tokens is not None:
+            least[option] = tokens
+    if not least:
+        raise _explain_unsaid(f"any of the {len(options)} choices", vocabulary)
+    body = "|".join(map(write_text, least))
+    what = f"the list of {len(options)} choices"
+    grammar = _write_regular(body, vocabulary)
+    return Constraint(grammar, vocabulary, stop, what, min(least.values()))
+
+
+def json_schema(
+    schema: Mapping[str, Any] | bool, vocabulary: Vocabulary, stop: Collection[int]
+) -> Constraint:
+    """The whole text said is JSON of this schema (draft 2020-12), its properties in the schema's
+    order, with white space where JSON may have some.
+
+    Raises UserError for a schema that nothing meets, or with keywords that cannot be followed; its
+    "x-guidance" are options of llguidance's, such as {"lenient": true}, which ignores those.
+    """
+    rule = f"start: {write_json(schema)}"
+    return Constraint(rule, vocabulary, stop, "the JSON schema")
+
+
+def json_object(vocabulary: Vocabulary, stop: Collection[int]) -> Constraint:
+    """The whole text said is a JSON object."""
+    return json_schema({"type": "object"}, vocabulary, stop)
+
+
+def grammar(rules: str, vocabulary: Vocabulary, stop: Collection[int]) -> Constraint:
+    """The whole text said is what the rule `start` derives, in Lark's syntax with llguidance's
+    additions (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md).
+
+    Raises UserError for a grammar that does not parse or derives nothing.
+    """
+    return Constraint(rules, vocabulary, stop, "the grammar")
+
+
+def write_json(schema: Mapping[str, Any] | bool) -> str:
+    """A schema as a grammar has it. Raises UserError for one that JSON cannot write."""
+    if isinstance(schema, Mapping):
+        given = schema.get("x-guidance", {})
+        own = given if isinstance(given, Mapping) else {}
+        schema = {**schema, "x-guidance": {"whitespace_pattern": WHITE_SPACE, **own}}
+    elif not isinstance(schema, bool):
         raise UserError(
-            f"the choice {error.object!r} holds half of a surrogate pair, which UTF-8 cannot write."
-        ) from None
-    return Constraint(
-        compile_words(words), vocabulary, stop, f"none of the {len(options)} choices is a text"
-    )
+            f"the JSON schema is {shorten(str(schema))}: it must be an object, such as "
+            '{"type": "object"}.'
+        )
+    try:
+        return "%json " + json.dumps(schema, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the JSON schema cannot be written as JSON ({error}).") from None
+    except RecursionError:
+        raise UserError("the JSON schema is nested too deeply: flatten it.") from None
+
+
+def _write_regular(body: str, vocabulary: Vocabulary) -> str:
+    """Texts that match, and of these those that can be said: none leads into a dead end."""
+    alphabet = vocabulary.alphabet
+    if alphabet in (None, EVERY_CHARACTER):
+        return f"start: /{body or '(?:)'}/"
+    letters = write_class(alphabet)
+    return f"start: TEXT\nTEXT: /{body or '(?:)'}/ & /{letters}*/"
+
+
+def _silence(vocabulary: Vocabulary, stop: Collection[int]) -> Vocabulary:
+    """Where the stop tokens say nothing. Raises UserError for one that is no token."""
+    if outside := [token for token in stop if not 0 <= token < len(vocabulary)]:
+        raise UserError(
+            f"stop token {outside[0]} is not in the vocabulary of {len(vocabulary)} tokens."
+        )
+    return vocabulary.without(frozenset(stop))
 
 
 class Constraint:
-    """Compiled once for a vocabulary, shared by rows; a row's own part is its state, an int.
+    """Compiled once for a vocabulary, shared by rows, each of which has a `Matcher` of its own.
 
-    A row that keeps to `allowed` is never in a dead end. Without stop tokens it still comes to
-    states where nothing is allowed: those accept, and nothing can follow.
+    A row that keeps to `allowed` comes into no dead end where the tokens say every byte, as those
+    of most models do; where they say every byte, or every character, of theirs alone, in none of a
+    pattern or a choice. Else it may, and then ends with an error that says so.
     """
 
     def __init__(
-        self, automaton: Automaton, vocabulary: Sequence[bytes], stop: Collection[int], what: str
+        self,
+        rules: str,
+        vocabulary: Vocabulary,
+        stop: Collection[int],
+        what: str,
+        least: int | None = None,
     ) -> None:
-        """what: the beginning of "… that this vocabulary can say", for the error."""
-        if not vocabulary:
-            raise UserError(
-                "an empty vocabulary was given: a constraint needs tokens to choose from."
-            )
-        if outside := [token for token in stop if not 0 <= token < len(vocabulary)]:
-            raise UserError(
-                f"stop token {outside[0]} is not in the vocabulary of {len(vocabulary)} tokens."
-            )
-        self.start = 1
-        self.stop, self.vocab_size = frozenset(stop), len(vocabulary)
-        self._table, self._accepting = automaton.table, automaton.accepting
-        self._bytes = [
-            b"" if token in self.stop else bytes(said) for token, said in enumerate(vocabulary)
-        ]
-        # Longest tokens first: column j, the byte j of every token that has one, then belongs to
-        # the first len(column) of them.
-        length = np.array([len(said) for said in self._bytes])
-        order = np.argsort(-length, kind="stable")
-        self._place, self._length = np.argsort(order), length[order]
-        text = np.frombuffer(b"".join([self._bytes[token] for token in order]), dtype=np.uint8)
-        begin = self._length.cumsum() - self._length
-        self._columns = [
-            text[begin[: np.count_nonzero(length > j)] + j] for j in range(max(length.max(), 1))
-        ]
-        # Bytes that are tokens.
-        self._single = sorted({said[0] for said in self._bytes if len(said) == 1})
-        self._live = self._find_live()  # [S]: an accepting state can be reached by tokens
-        if not self._live[self.start]:
-            raise UserError(
-                f"{what} that this vocabulary of {len(vocabulary)} tokens can say: change one of "
-                "them."
-            )
-        self._masks = lru_cache(max(MASK_BYTES // len(vocabulary), 16))(self._build_mask)
-        self._fitting = lru_cache(64)(self._find_fit)
-
-    def allowed(self, state: int) -> Tensor:
-        """The tokens after which the text can still be completed, and the stop tokens if it is
-        complete.  [V] bool, not to be changed
+        """rules: Lark's. what: it is called in errors. least: how few tokens say a text; None where
+        only what must come tells.
         """
-        return self._masks(state)
+        if len(rules) > MOST_CHARACTERS:
+            raise UserError(
+                f"{what} is too large: written as a grammar it has {len(rules):,} characters, and "
+                f"{MOST_CHARACTERS:,} are the most."
+            )
+        self.vocabulary, self.stop, self.what = _silence(vocabulary, stop), frozenset(stop), what
+        self._compiled = LLMatcher(
+            self.vocabulary.tree, f"{rules}\n{OPTIONS}\n", log_level=0, limits=LIMITS
+        )
+        if self._compiled.is_error():
+            raise _explain_refusal(what, self._compiled.get_error())
+        first = self.start()
+        if not (first.allowed().any() or first.accepts()):
+            raise first.failed or _explain_unsaid(what, vocabulary)
+        if least is None:
+            forced = self._compiled.deep_copy().compute_ff_bytes()
+            least = vocabulary.count_least(forced[:MOST_COUNTED], whole=False) if forced else 0
+            if least is None:
+                raise _explain_unsaid(what, vocabulary)
+            least = max(least, 0 if first.accepts() else 1)
+        self.least = least
+        """No text takes fewer tokens, the stop token not counted."""
 
-    def advance(self, state: int, token: int) -> int:
-        """The state after a token; 0, where nothing is allowed, after one that was not. A stop
-        token says nothing.
+    def start(self) -> Matcher:
+        """Of a row that has said nothing."""
+        return Matcher(self, self._compiled.deep_copy())
+
+    def pack_support(self, action: Tensor, chosen: Tensor) -> Tensor:
+        """What might have been said at each chosen step, as a trainer asks it: `Bound` of
+        `fledge.policy`.  [B, T], [B, T] bool -> [N, W] uint8
         """
-        if token in self.stop:
-            return state if self._accepting[state] else 0
-        for byte in self._bytes[token]:
-            state = int(self._table[state, byte])
-        return state if self._bytes[token] and self._live[state] else 0
+        packed: list[np.ndarray] = []
+        for said, own in zip(action.tolist(), chosen.tolist(), strict=True):
+            matcher = None
+            for token, ours in zip(said, own, strict=True):
+                if not ours:
+                    matcher = None
+                    continue
+                matcher = matcher or self.start()
+                packed.append(matcher.pack_allowed())
+                matcher.take(token)
+        width = 4 * (len(self.vocabulary) // 32 + 1)
+        rows = np.concatenate(packed) if packed else np.zeros(0, dtype=np.uint8)
+        return torch.from_numpy(rows.reshape(-1, width))
 
-    def accepts(self, state: int) -> bool:
+
+class Matcher:
+    """How far one row has come in a constraint."""
+
+    def __init__(self, constraint: Constraint, state: LLMatcher) -> None:
+        self.constraint, self._state = constraint, state
+        self._strayed = False  # a token has been taken that was not allowed
+        self.failed: UserError | None = None
+        """Why it can be followed no further, where following it took too much."""
+
+    def copy(self) -> Matcher:
+        """One that goes its own way from here."""
+        twin = Matcher(self.constraint, self._state.deep_copy())
+        twin._strayed, twin.failed = self._strayed, self.failed
+        return twin
+
+    def take(self, token: int) -> None:
+        """The token said; after one that was not allowed nothing is. A stop token says nothing."""
+        if token in self.constraint.stop:
+            return
+        # Asked first: llguidance's own error does not tell such a token from a limit.
+        self._strayed = self._strayed or not self._state.validate_tokens([token])
+        if not self._strayed and not self._state.consume_token(token):
+            self._fail()
+
+    def accepts(self) -> bool:
         """Whether the text said so far is complete."""
-        return bool(self._accepting[state])
+        return self.is_alive() and self._state.is_accepting()
 
-    def fits(self, tokens: int) -> bool:
-        """Whether some complete text takes no more tokens than this, the stop token not counted."""
-        return self._fitting(tokens)
+    def is_alive(self) -> bool:
+        """Whether all that was said was allowed, and could be followed."""
+        return not self._strayed and not self._state.is_error()
 
-    def _find_fit(self, tokens: int) -> bool:
-        # A byte at a time where that is enough: it looks at no token, and mostly there is far more
-        # room than a text needs.
-        bytewise = self._reaches_within(tokens, lambda states: self._table[states][:, self._single])
-        return bytewise or self._reaches_within(
-            tokens, lambda states: np.stack([self._walk(state) for state in states])
-        )
-
-    def _reaches_within(self, steps: int, after: Callable[[np.ndarray], np.ndarray]) -> bool:
-        """Whether so many steps, or fewer, lead from the start to an accepting state."""
-        reached = np.zeros(len(self._accepting), dtype=bool)
-        reached[[0, self.start]] = True
-        here = np.array([self.start])
-        while len(here) and not self._accepting[here].any() and steps > 0:
-            here = np.unique(after(here))
-            here, steps = here[~reached[here]], steps - 1
-            reached[here] = True
-        return bool(self._accepting[here].any())
-
-    def _build_mask(self, state: int) -> Tensor:
-        mask = self._live[self._walk(state)]
-        mask[list(self.stop)] = self._accepting[state]
-        return torch.from_numpy(mask)
-
-    def _walk(self, state: int) -> np.ndarray:
-        """The state after each token, all tokens a byte at a time; 0, which is dead, after those
-        that say nothing.  [V]
+    def pack_allowed(self) -> np.ndarray:
+        """The tokens after which the text can still be completed, and the stop tokens if it is
+        complete, as bits, the lowest first.  [⌈(V + 1) / 32⌉ · 4] uint8
         """
-        after = np.zeros(len(self._length), dtype=np.int32)
-        first = self._table[state].take(self._columns[0])
-        after[: len(first)] = first
-        # Most states let few first bytes pass: all else is work on those that did.
-        walking = np.flatnonzero(first)
-        here = first[walking]
-        for column in self._columns[1:]:
-            size = walking.searchsorted(len(column))  # the others are at their ends
-            walking, here = walking[:size], here[:size]
-            here = self._table.ravel().take(here * 256 + column.take(walking))
-            after[walking] = here
-            if not here.all():
-                walking, here = walking[here != 0], here[here != 0]
-        return after.take(self._place)
+        stop, end = self.constraint.stop, len(self.constraint.vocabulary)
+        if not self.is_alive():
+            return np.zeros(4 * (end // 32 + 1), dtype=np.uint8)
+        bits = np.frombuffer(self._state.compute_bitmask(), dtype=np.uint8).copy()
+        if self._state.is_error():
+            if "NoExtension" not in self._state.get_error():  # which is no fault: a dead end
+                self._fail()
+            bits[:] = 0
+        complete = self.accepts()
+        # llguidance allows its end token wherever nothing else may come, complete or not.
+        for token in (*stop, end):
+            if complete and token != end:
+                bits[token >> 3] |= 1 << (token & 7)
+            else:
+                bits[token >> 3] &= 255 ^ (1 << (token & 7))
+        return bits
 
-    def _find_live(self) -> np.ndarray:
-        """The states from which tokens lead to an accepting one.  [S] bool
+    def allowed(self, size: int | None = None) -> Tensor:
+        """The same, token by token.  [size] bool, by default [V]"""
+        return unpack(self.pack_allowed(), size or len(self.constraint.vocabulary))
 
-        First by tokens of one byte, all that is needed where every byte is a token. Only the other
-        states are walked by all.
-        """
-        after = self._table[:, self._single]
-        news = after != 0
-        news[:, 1:] &= after[:, 1:] != after[:, :-1]  # neighbours mostly lead to the same state
-        live = _trace_back(
-            self._accepting, zip(news.nonzero()[0].tolist(), after[news].tolist(), strict=True)
-        )
-        rest = np.flatnonzero(~live)[1:].tolist()
-        return _trace_back(
-            live,
-            ((state, there) for state in rest for there in np.unique(self._walk(state)).tolist()),
+    def _fail(self) -> None:
+        self.failed = UserError(
+            f"{self.constraint.what} cannot be followed any further "
+            f"({_shorten_message(self._state.get_error())}): simplify it."
         )
 
 
-def _trace_back(goal: np.ndarray, steps: Iterable[tuple[int, int]]) -> np.ndarray:
-    """The states from which steps (from, to) lead to a goal, and the goals.  [S] bool"""
-    before: list[list[int]] = [[] for _ in goal]
-    for state, there in steps:
-        before[there].append(state)
-    reached = goal.copy()
-    waiting = np.flatnonzero(goal).tolist()
-    while waiting:
-        for state in before[waiting.pop()]:
-            if not reached[state]:
-                reached[state] = True
-                waiting.append(state)
-    return reached
+def unpack(bits: np.ndarray, size: int) -> Tensor:
+    """Bits as truth values, False beyond the last of them.  [W] uint8 -> [size] bool"""
+    flags = np.unpackbits(bits, count=min(size, 8 * len(bits)), bitorder="little")
+    if len(flags) < size:
+        flags = np.concatenate([flags, np.zeros(size - len(flags), dtype=np.uint8)])
+    return torch.from_numpy(flags.view(np.bool_))
+
+
+def _explain_unsaid(what: str, vocabulary: Vocabulary) -> UserError:
+    return UserError(
+        f"no text of {what} can be said in this vocabulary of {len(vocabulary)} tokens: change one "
+        "of them."
+    )
+
+
+def _explain_refusal(what: str, message: str) -> UserError:
+    said = _shorten_message(message)
+    if "nest" in message or "recursion limit" in message:
+        return UserError(f"{what} is nested too deeply: flatten it.")
+    if "fuel exhausted" in message or "too big" in message or "too large" in message:
+        return UserError(f"{what} is too large ({said}): simplify it.")
+    return UserError(f"{what} cannot be followed ({said}): change it.")
+
+
+def _shorten_message(message: str) -> str:
+    """What is wrong, without the listing beneath it."""
+    lines = message.strip().split("\n")
+    told = next((line for line in lines if line.startswith("error: ")), "")
+    first = (lines[0] + " " + told.removeprefix("error: ")).strip().split(": ", 1)
+    said = first[1] if len(first) == 2 and first[0].startswith("at ") else ": ".join(first)
+    return said if len(said) <= 200 else said[:200] + "…"

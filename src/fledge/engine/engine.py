@@ -36,7 +36,8 @@ ENGINE = Way(
     "this engine",
     frozenset({
         Feature.MIN_NEW_TOKENS, Feature.RULE, Feature.STOP_STRINGS, Feature.REPETITION_PENALTY,
-        Feature.PRESENCE_PENALTY, Feature.LOGIT_BIAS, Feature.CONSTRAINT, Feature.ALTERNATIVES,
+        Feature.PRESENCE_PENALTY, Feature.FREQUENCY_PENALTY, Feature.LOGIT_BIAS, Feature.CONSTRAINT,
+        Feature.ALTERNATIVES,
     }),
 )  # fmt: skip
 
@@ -102,8 +103,8 @@ class Engine:
         """Queue it; its number. A request that cannot be answered ends with an error, and its
         neighbours go on.
 
-        on_token(number, token) is called from `advance` for every token, in order, after the step
-        that said it. What it raises leaves `advance`; the engine then stands between two steps, and
+        on_token(number, token) is called from `advance` for every token, in order, after it was
+        said. What it raises leaves `advance`; the engine then stands between two steps, and
         the next `advance` goes on as if nothing had been raised.
         """
         number = next(self._numbers)
@@ -193,14 +194,19 @@ class Engine:
             batch.follow_weights()
             self._cancel()
             self._admit()
+        self._announce()  # first tokens: they need not wait for everybody's next
+        with torch.inference_mode():
             batch.read_ahead(self.queue)
             if batch.live:
                 self._sample(batch.decode(), 0)
+        self._announce()
+        ended, self.done = self.done, []
+        return ended
+
+    def _announce(self) -> None:
         while self.news:
             on_token, number, token = self.news.popleft()
             on_token(number, token)
-        ended, self.done = self.done, []
-        return ended
 
     def _sample(self, hidden: Tensor, first: int) -> None:
         """The next token of the rows from slot `first` on.  [B, D]"""
@@ -296,3 +302,17 @@ class Engine:
         the new ones, and so does every engine over the same network.
         """
         self.policy.raise_version()
+
+    def read_chances(
+        self, since: Mapping[int, int]
+    ) -> dict[int, tuple[list[float], list[list[tuple[int, float]]]]]:
+        """Of live rows, by number: raw log-probabilities and alternatives of the tokens from the
+        `since`-th on.
+        """
+        slots, told = self.batch.slots, {}
+        for slot, row in enumerate(self.batch.live):
+            if row.number in since:
+                first = since[row.number]
+                raw_logp = slots.raw_logp[slot, first : len(row.said)].tolist()
+                told[row.number] = (raw_logp, row.alternatives[first:])
+        return told

@@ -62,13 +62,15 @@ def process_logits(logits: Tensor, row: Row) -> None:
         logits[torch.tensor(sorted(set(row.said)), device=logits.device)] -= (
             request.presence_penalty
         )
+    if request.frequency_penalty and row.said:
+        counts = torch.bincount(torch.tensor(row.said, device=logits.device), minlength=len(logits))
+        logits -= request.frequency_penalty * counts.to(logits)
     if len(row.said) < request.min_new_tokens:
         for token in request.stop:
             logits[token] = float("-inf")
-    if request.constraint is not None:
-        allowed = request.constraint.allowed(row.state).to(logits.device)
-        logits[: len(allowed)].masked_fill_(~allowed, float("-inf"))
-        logits[len(allowed) :] = float("-inf")
+    if (matcher := row.follow_constraint()) is not None:
+        allowed = matcher.allowed(len(logits)).to(logits.device)
+        logits.masked_fill_(~allowed, float("-inf"))
 
 
 def draw_tokens(

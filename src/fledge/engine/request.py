@@ -26,6 +26,7 @@ class Feature(Enum):
     STOP_STRINGS = "stop_strings"
     REPETITION_PENALTY = "repetition_penalty"
     PRESENCE_PENALTY = "presence_penalty"
+    FREQUENCY_PENALTY = "frequency_penalty"
     LOGIT_BIAS = "logit_bias"
     CONSTRAINT = "constraint"
     ALTERNATIVES = "alternatives"
@@ -37,6 +38,7 @@ PROCESSED = frozenset(
         Feature.MIN_NEW_TOKENS,
         Feature.REPETITION_PENALTY,
         Feature.PRESENCE_PENALTY,
+        Feature.FREQUENCY_PENALTY,
         Feature.LOGIT_BIAS,
         Feature.CONSTRAINT,
     }
@@ -69,8 +71,8 @@ class Way:
 class Request:
     """One row to be continued. Every field is this row's own: its neighbours may have others.
 
-    Order of the logits processors: logit_bias; repetition and presence penalty; no stop token
-    before min_new_tokens; the constraint; then `rule`: temperature, top-k, nucleus, min-p.
+    Order of the logits processors: logit_bias; repetition, presence and frequency penalty; no stop
+    token before min_new_tokens; the constraint; then `rule`: temperature, top-k, nucleus, min-p.
     """
 
     prompt: Sequence[int]
@@ -84,6 +86,7 @@ class Request:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0  # taken from the logits of tokens said in this completion
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+    frequency_penalty: float = 0.0  # as the presence penalty, once for each time it was said
     constraint: Constraint | None = None
     alternatives: int = 0  # how many of the most likely tokens to report at each step
     seed: int = 0
@@ -134,10 +137,11 @@ class Request:
                 f"repetition_penalty={self.repetition_penalty} was given: it must be above 0 (1 is "
                 "none)."
             )
-        if not abs(self.presence_penalty) < float("inf"):
-            raise UserError(
-                f"presence_penalty={self.presence_penalty} was given: it must be a finite number."
-            )
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not abs(getattr(self, name)) < float("inf"):
+                raise UserError(
+                    f"{name}={getattr(self, name)} was given: it must be a finite number."
+                )
         if any(bias != bias or bias == float("inf") for bias in self.logit_bias.values()):
             raise UserError(
                 "a logit_bias is not a number, or +∞: give finite numbers, or −∞ to forbid a token."
@@ -159,10 +163,10 @@ class Request:
 
     def _check_constraint(self, constraint: Constraint, vocab_size: int, context: int) -> None:
         # A network may have more, to fill up its matrix: they are never said.
-        if constraint.vocab_size > vocab_size:
+        if constraint.vocabulary.sayable > vocab_size:
             raise UserError(
-                f"the constraint was made for {constraint.vocab_size} tokens and the model has "
-                f"{vocab_size}: make it with the model's own vocabulary."
+                f"the constraint was made for {len(constraint.vocabulary)} tokens and the model "
+                f"has {vocab_size}: make it with the model's own vocabulary."
             )
         if constraint.stop != self.stop:
             raise UserError(
@@ -171,7 +175,7 @@ class Request:
                 "request."
             )
         room = min(self.max_new_tokens, context - len(self.prompt))
-        if not constraint.fits(room):
+        if constraint.least > room:
             raise UserError(
                 f"max_new_tokens={self.max_new_tokens} leaves room for {room} tokens, and every "
                 "text that the constraint allows takes more: raise it, or allow a shorter text."

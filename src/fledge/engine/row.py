@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
+from fledge.engine.constraint import Matcher
 from fledge.engine.request import PROCESSED, Completion, Ended, Request
 from fledge.engine.stop_strings import StopStrings
 
@@ -41,7 +43,7 @@ class Row:
         self.prompt, self.room = prompt, room
         self.said: list[int] = []
         self.alternatives: list[list[tuple[int, float]]] = []
-        self.state = request.constraint.start if request.constraint is not None else 0
+        self.matcher: Matcher | None = None
         self.strings = (
             StopStrings(request.stop_strings, vocabulary)
             if request.stop_strings and vocabulary
@@ -59,16 +61,33 @@ class Row:
     def take(self, token: int) -> bool:
         """The token just said; whether a stop string has come with it."""
         self.said.append(token)
-        if self.request.constraint is not None and token not in self.request.stop:
-            self.state = self.request.constraint.advance(self.state, token)
+        matcher = self.follow_constraint()
+        if matcher is not None:
+            matcher.take(token)
         return self.strings is not None and self.strings.match(token)
+
+    def follow_constraint(self) -> Matcher | None:
+        """How far the row has come in its constraint. Begun when it is first asked for: rows that
+        wait take no memory.
+        """
+        if self.matcher is None and self.request.constraint is not None:
+            self.matcher = self.request.constraint.start()
+        return self.matcher
+
+    def grow(self, token: int) -> Self:
+        """A row of its own that has said one token more: several may grow from one."""
+        twin = copy.copy(self)
+        twin.said = list(self.said)
+        twin.matcher = None if self.matcher is None else self.matcher.copy()
+        twin.take(token)
+        return twin
 
     def is_complete(self) -> bool:
         """Whether a row that can say nothing more has said all. A request with stop tokens has not:
         it says one.
         """
-        constraint = self.request.constraint
-        accepted = constraint is not None and constraint.accepts(self.state)
+        matcher = self.follow_constraint()
+        accepted = matcher is not None and matcher.accepts()
         return accepted and not self.request.stop and len(self.said) >= self.request.min_new_tokens
 
     def name_end(self, tokens: Sequence[int], *, heard: bool) -> Ended:
@@ -83,6 +102,8 @@ class Row:
         """How a row ends that has no next token, and what is wrong; best: its largest logit."""
         if best != float("-inf"):
             return "error", NOT_FINITE
+        if self.matcher is not None and self.matcher.failed is not None:
+            return "error", str(self.matcher.failed)
         # The request has no stop token to say so.
         return ("stop", None) if self.is_complete() else ("error", NOTHING_LEFT)
 

@@ -45,7 +45,8 @@ def list_stages(raw: Tensor, request: Request, said: Sequence[int] = ()) -> list
     said: the tokens of the completion so far, on which the penalties depend.
     """
     row = Row(0, request, list(request.prompt), request.max_new_tokens)
-    row.said = list(said)
+    for token in said:
+        row.take(token)
     stages = [Stage("the model", raw.softmax(-1))]
     logits = raw
     if row.needs_processing:

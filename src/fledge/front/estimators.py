@@ -7,81 +7,20 @@ a Pipeline or a GridSearchCV where scikit-learn is installed, and without it as 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from fledge.algorithms.latent.choice_of_k import bic
-from fledge.algorithms.latent.factor_em import FactorEM
+from fledge.algorithms.latent.factor_em import FactorEM, PrincipalEM
 from fledge.algorithms.latent.gaussian_em import GaussianEM
 from fledge.algorithms.latent.kmeans import KMeans as KMeansEM
-from fledge.front.estimator_base import Base, check_fitted, read_points, seed_of
+from fledge.front.estimator_base import read_points, seed_of
+from fledge.front.latent_estimator import Latent, OfComponents
 from fledge.models.latent.gaussian_mixture import GaussianMixture as Mixture
-from fledge.sample.points import Block
 
 
-class Latent(Base):
-    """What all have: EM until the bound stands, and the likelihood of what was fitted.
-
-    lower_bound_: nats a point before the last M-step, as scikit-learn's is. lower_bounds_: of every
-    step. n_iter_, converged_: how many there were, and whether the last raised it by less than tol.
-    """
-
-    max_iter: int
-    tol: float
-    model_: Any
-
-    def _climb(self, algorithm: Any, points: Any) -> None:
-        """EM until it stands.  Warns where it does not."""
-        self.lower_bounds_ = []
-        for _ in range(self.max_iter):
-            self.lower_bounds_.append(algorithm.update(Block(points, 0, 1))["elbo"])
-            if algorithm.done:
-                break
-        self.n_iter_, self.converged_ = len(self.lower_bounds_), bool(algorithm.done)
-        self.lower_bound_, self.model_ = self.lower_bounds_[-1], algorithm.model
-        if not self.converged_:
-            warnings.warn(
-                f"{type(self).__name__} had not converged after max_iter={self.max_iter} steps: "
-                "give more, or a larger tol.",
-                self._convergence_warning(),
-                stacklevel=3,
-            )
-
-    def _read(self, X: Any) -> Tensor:
-        check_fitted(self)
-        return read_points(self, X).x
-
-    def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x), in nats.  [N, D] -> [N]"""
-        x = self._read(X)
-        return self.model_.log_prob(x).numpy()
-
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean of log p(x)."""
-        return float(self.score_samples(X).mean())
-
-    def bic(self, X: Any) -> float:
-        """−2 log p(X) + p log N; the least is best."""
-        each = self.score_samples(X)
-        return bic(float(each.sum()), self.model_.count_parameters(), len(each))
-
-    def aic(self, X: Any) -> float:
-        """−2 log p(X) + 2 p."""
-        return -2 * float(self.score_samples(X).sum()) + 2 * self.model_.count_parameters()
-
-    def sample(self, n_samples: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Points, and what was not seen of each: its component, or its factors."""
-        check_fitted(self)
-        generator = torch.Generator().manual_seed(seed_of(self.random_state))
-        x, hidden = self.model_.sample(int(n_samples), generator)
-        return x.numpy(), hidden.numpy()
-
-
-class GaussianMixture(Latent):
+class GaussianMixture(OfComponents):
     """A mixture of normal distributions by EM (Bishop 2006, §9.2). X may have missing values (NaN).
 
     covariance_type: full, tied, diag or spherical. n_init: starts, of which the best goes on.
@@ -90,7 +29,6 @@ class GaussianMixture(Latent):
     weights_init, means_init, precisions_init: all three, a start in place of k-means++.
     """
 
-    _estimator_type: ClassVar[str] = "density_estimator"
     _takes_missing: ClassVar[bool] = True
 
     def __init__(
@@ -136,19 +74,6 @@ class GaussianMixture(Latent):
         weight, mean, precision = (torch.as_tensor(np.asarray(each)).double() for each in given)
         inverse = torch.linalg.inv if kind in ("full", "tied") else torch.reciprocal
         return Mixture(kind, weight, mean, inverse(precision))
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The component that each point is likeliest of.  [N]"""
-        x = self._read(X)
-        return self.model_.predict(x).numpy()
-
-    def fit_predict(self, X: Any, y: Any = None) -> np.ndarray:
-        return self.fit(X).predict(X)
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """p(component | x).  [N, K]"""
-        x = self._read(X)
-        return self.model_.responsibility(x).numpy()
 
 
 class KMeans(Latent):
@@ -236,3 +161,18 @@ class FactorAnalysis(Latent):
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         return self.fit(X).transform(X)
+
+
+class ProbabilisticPCA(FactorAnalysis):
+    """x = W h + μ + ε with one noise variance for all columns, by EM (Tipping & Bishop 1999).
+
+    components_ span what the first principal axes span; noise_variance_ is one number.
+    """
+
+    _algorithm: ClassVar[type[FactorEM]] = PrincipalEM
+
+    def fit(self, X: Any, y: Any = None) -> ProbabilisticPCA:
+        """X: [N, D]. y is not looked at."""
+        super().fit(X)
+        self.noise_variance_ = float(self.model_.noise[0])
+        return self

@@ -62,6 +62,8 @@ class GivenFolder:
 
     def settle(self, field: str, value: Any) -> Any:
         """The value with which a recipe is asked. Raises UserError for what cannot be written."""
+        if field == "base" and isinstance(value, list | tuple):
+            return tuple(self.settle(field, each) for each in value)
         if isinstance(value, TrainedRun | RewardModel):
             return str(value.folder)
         if isinstance(value, Model):

@@ -41,6 +41,8 @@ class Rules(TypedDict, total=False):
     stop: str | Sequence[str]
     regex: str
     choices: Sequence[str]
+    json_schema: Mapping[str, Any] | str | Path
+    grammar: str | Path
     best_of: int
     beams: int
     length_penalty: float
@@ -99,7 +101,8 @@ class Model:
         """What the model answers to a prompt, or, with raw=True, how it goes on with the text.
 
         Fields as of `fledge sample`: max_new_tokens=128, temperature=1.0 (0 is greedy), top_k,
-        top_p, min_p, stop, regex, choices, best_of, beams, seed=0, … One prompt gives a text; with
+        top_p, min_p, stop, best_of, beams, seed=0, …, and one of regex, choices, json_schema and
+        grammar, which bind what is said. One prompt gives a text; with
         samples=n a list of n; several prompts give a list with one of these for each, drawn in one
         batch. Raises UserError for a prompt that leaves no room in the context.
         """

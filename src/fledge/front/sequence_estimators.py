@@ -19,7 +19,7 @@ from fledge.algorithms.latent.baum_welch import BaumWelch
 from fledge.algorithms.latent.choice_of_k import bic
 from fledge.algorithms.latent.kalman_em import KalmanEM
 from fledge.front.estimator_base import check_fitted, read_points, seed_of
-from fledge.front.estimators import Latent
+from fledge.front.latent_estimator import Latent
 from fledge.models.latent.emissions import NormalEmission, SymbolEmission
 from fledge.models.latent.hidden_markov import HiddenMarkov, check_distribution, read_lengths
 from fledge.rows.sequences import Sequences
@@ -58,12 +58,14 @@ class HiddenMarkovModel(OfSequences):
     """A hidden Markov model by Baum–Welch (Rabiner 1989).
 
     emission: normal, X [N, D]; or symbols, X [N] or [N, 1] of whole numbers 0 … n_symbols − 1,
-    n_symbols by default one more than the largest. covariance_type: full, tied, diag or spherical,
-    of the n_mix normals of a state. floor: the least variance along any direction, as a share of
-    the data's. n_init: starts, of which the best goes on.
+    n_symbols by default one more than the largest. Numbers may be missing (NaN): they are
+    integrated out, and a step without any says nothing. covariance_type: full, tied, diag or
+    spherical, of the n_mix normals of a state. floor: the least variance along any direction, as a
+    share of the data's. n_init: starts, of which the best goes on.
     """
 
     _estimator_type: ClassVar[str] = "density_estimator"
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -171,10 +173,12 @@ class KalmanFilter(OfSequences):
     """A linear-Gaussian state space by EM (Shumway & Stoffer 1982): a state of n_components numbers
     that moves, and a noisy look at it at every step.
 
-    noise: diagonal or full. noise_floor: the least noise variance, as a share of the data's.
+    X may lack values (NaN), whole steps too. noise: diagonal or full. noise_floor: the least noise
+    variance, as a share of the data's.
     """
 
     _estimator_type: ClassVar[str] = "density_estimator"
+    _takes_missing: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -12,7 +12,9 @@ from fledge.front.picture import draw_figures
 from fledge.front.reward_model import RewardModel
 from fledge.hub.folder import load_model, load_reward_model
 from fledge.models.latent.latent_model import LatentModel, load_latent
+from fledge.models.latent.word_classifier import WordClassifier
 from fledge.recipes.control.agents import load_agent
+from fledge.recipes.latent.weak import CLASSIFIER
 from fledge.report.figures import choose_headline, format_value, read_latest
 from fledge.report.report import write_report
 from fledge.runs.folder import Run
@@ -107,6 +109,13 @@ class TrainedRun:
             else:
                 self._model = Model(load_model(self.folder))
         return self._model
+
+    @property
+    def classifier(self) -> WordClassifier:
+        """Of a run of `fit` with model=weak: what its soft labels taught, `.predict(texts)`. Raises
+        UserError for any other.
+        """
+        return WordClassifier.load(self.folder / CLASSIFIER)
 
     def plot(self, *names: str) -> Any:
         """A picture of these figures over the steps, by default of those that matter most: a

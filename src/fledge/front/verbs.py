@@ -256,6 +256,16 @@ def export(run: Speaks, *, verbose: bool = False, **fields: Any) -> dict[str, An
     return look_by_verb("export", {"run": run, **fields}, verbose)
 
 
+def serve(*base: Speaks, verbose: bool = True, **fields: Any) -> dict[str, Any]:
+    """Answer OpenAI's clients, and people on a page, until Ctrl-C. It says where it listens, unless
+    verbose=False.
+
+    fields: as of `fledge serve`, such as port=8080, slots=32, precision="bf16".
+    """
+    given = {"base": base} if base else {}
+    return look_by_verb("serve", {**given, **fields}, verbose)
+
+
 def show_sampling(
     base: Speaks | None = None, *, verbose: bool = False, **fields: Any
 ) -> dict[str, Any]:

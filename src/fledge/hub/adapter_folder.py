@@ -140,6 +140,14 @@ def put_on(
     return network, score
 
 
+def stands_beside(folder: Path) -> bool:
+    """Whether an adapter leaves every tensor of its base as it is: none of them learned whole."""
+    if not isinstance(read_kind(folder), AdapterConfig):
+        return True
+    names = open_file(folder / WEIGHTS)
+    return all(".lora_" in name or name.endswith(SCORE) for name in names)
+
+
 def _name_base(path: Path) -> str:
     """As PEFT looks for it: a name on the hub, or where it lies."""
     return str(path if is_name(path) else path.resolve())

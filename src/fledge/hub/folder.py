@@ -24,6 +24,7 @@ from fledge.hub.adapter_folder import (
     put_on,
     read_notes,
     save_adapter,
+    stands_beside,
 )
 from fledge.hub.adapter_start import Adapter, start_bottlenecks, start_lora, start_virtual
 from fledge.hub.adapter_targets import ALL_LINEAR
@@ -49,6 +50,7 @@ from fledge.runs.model_files import (
 )
 from fledge.tensor_file import write_tensors
 from fledge.text.tokenizer import Tokenizer, load_tokenizer
+from fledge.trained_state import share_weights
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,13 @@ def load_model(path: Path, *, as_stored: bool = False) -> Loaded:
 def load_any(path: Path) -> tuple[Loaded, ScalarModel | None]:
     """A model, and the score it gives where it is a reward model. Raises UserError."""
     loaded, score = _load(find_model(path), as_stored=False)
-    if score is None:
-        return loaded, None
+    return loaded, None if score is None else _make_scalar(loaded, score)
+
+
+def _make_scalar(loaded: Loaded, score: Tensor) -> ScalarModel:
     model = ScalarModel(loaded.network)
     model.head.linear.weight.data.copy_(score)
-    return loaded, model
+    return model
 
 
 def load_reward_model(path: Path) -> tuple[ScalarModel, Loaded]:
@@ -250,6 +254,23 @@ def _load_with_adapter(folder: Path) -> tuple[Loaded, Tensor | None]:
     under = load_model(base.path)
     if is_adapted(under.network):  # one on top of another
         merge_adapters(under.network)
+    return _put_adapter(under, base, folder)
+
+
+def load_over(path: Path, under: Loaded) -> tuple[Loaded, ScalarModel | None]:
+    """As `load_any`, of an adapter whose base is there already, with nothing on it: the two, and
+    others over it, hold its weights once. One that has parts of the base of its own gets a base of
+    its own. Raises UserError for an adapter of another base.
+    """
+    folder = find_model(path)
+    if not stands_beside(folder):
+        return load_any(path)
+    sharing = replace(under, network=share_weights(under.network))
+    loaded, score = _put_adapter(sharing, find_base(folder), folder)
+    return replace(loaded, asked=path), None if score is None else _make_scalar(loaded, score)
+
+
+def _put_adapter(under: Loaded, base: Base, folder: Path) -> tuple[Loaded, Tensor | None]:
     network: Any
     network, score = put_on(under.network, folder, base.weights)
     own = (folder / "tokenizer.json").is_file()

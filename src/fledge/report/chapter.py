@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from fledge.json_file import read_bytes
 from fledge.report.charts import draw_line_chart
 from fledge.report.curves import Curve, Curves
+from fledge.report.drawn import Drawn
 from fledge.report.figures import (
     PICTURES,
     ChartPlan,
@@ -30,6 +30,7 @@ from fledge.report.figures import (
     spell_name,
     strip_part,
 )
+from fledge.report.gradient_variances import draw_gradient_variances
 from fledge.report.overoptimisation import BothScores, Overoptimisation, find_overoptimisation
 from fledge.report.samples import Comparison, compare_answers
 from fledge.runs.atomic import sha256
@@ -49,19 +50,6 @@ _SENTENCES = {
     "control": "An agent learns to act in {world}, by {algorithm}.",
     "demo": "A language model, raised from raw text to an aligned policy.",
 }
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One chart of the page. `legend` is empty for a single line, whose name the title already
-    says.
-    """
-
-    title: str
-    unit: str
-    svg: Markup
-    legend: list[str]
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -117,6 +105,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
     pictures, more = draw_pictures(curves)
     phases, speed, seconds = run.part(lambda: _sum_timings(run.timings.each()), ([], None, 0.0))
     summary = run.part(lambda: run.summary, None) or {}
+    pictures += run.part(lambda: draw_gradient_variances(summary), [])
     samples = run.part(lambda: compare_answers(run.samples.each()), [])
     failure = run.part(lambda: run.failure, None)
     film = run.part(lambda: _read_film(run.folder), None)
@@ -167,8 +156,8 @@ _FILMS = {
     "film.svg": Film(
         "Step by step",
         "components as ellipses of two deviations, points in the colours of those that answer for "
-        "them",
-        "The components of the mixture, moving from step to step",
+        "them; of a sequence its states, or the smoother's band of two deviations",
+        "What was inferred, moving from step to step",
         "image/svg+xml",
     ),
 }

@@ -11,13 +11,9 @@ from html import escape
 
 import numpy as np
 
+from fledge.report.animation import COLOURS, Times, blend_colours, spread_times, write_steps
+
 SIDE, MARGIN = 420, 24  # pixels
-SECONDS_A_FRAME, LAST_SECONDS = 0.45, 2.0
-# Okabe & Ito (2008), which the colour-blind tell apart; then lighter ones between them.
-COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#b0548a", "#8a6d00", "#56b4e9", "#e69f00", "#444444",
-    "#7a5cc4", "#a83f00", "#4fb89a", "#d48fb5",
-)  # fmt: skip
 DEVIATIONS = 2.0  # an ellipse holds 86 % of its component
 
 
@@ -45,7 +41,7 @@ def draw_film(
     def place(xy: np.ndarray) -> np.ndarray:
         return (xy - middle) * [scale, -scale] + SIDE / 2
 
-    times = _spread_times(len(frames))
+    times = spread_times(len(frames))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" width="{SIDE}" '
         f'height="{SIDE}" role="img" font-family="sans-serif" font-size="12">',
@@ -60,47 +56,15 @@ def draw_film(
         f"{escape(axes[0])}</text>",
         f'<text x="12" y="{SIDE / 2:.0f}" text-anchor="middle" fill="#5f646b" '
         f'transform="rotate(-90 12 {SIDE / 2:.0f})">{escape(axes[1])}</text>',
-        *_write_steps(frames, times),
+        *write_steps([frame.step for frame in frames], SIDE - 14, times),
         "</svg>",
     ]
     return "\n".join(parts)
 
 
-@dataclass(frozen=True)
-class _Times:
-    """When each frame comes, as SVG wants it: shares of the whole, and the whole's seconds."""
-
-    keys: str
-    seconds: float
-
-    def animate(self, attribute: str, values: Sequence[str], still: str = "linear") -> str:
-        """An element that moves one attribute; nothing where it never changes."""
-        if len(set(values)) == 1:
-            return ""
-        return (
-            f'<animate attributeName="{attribute}" values="{";".join((*values, values[-1]))}" '
-            f'keyTimes="{self.keys}" dur="{self.seconds:g}s" calcMode="{still}" '
-            'repeatCount="indefinite"/>'
-        )
-
-    def turn(self, kind: str, values: Sequence[str]) -> str:
-        return (
-            f'<animateTransform attributeName="transform" type="{kind}" '
-            f'values="{";".join((*values, values[-1]))}" keyTimes="{self.keys}" '
-            f'dur="{self.seconds:g}s" repeatCount="indefinite"/>'
-        )
-
-
-def _spread_times(frames: int) -> _Times:
-    """Frame by frame, and then the last one for a while."""
-    whole = (frames - 1) * SECONDS_A_FRAME + LAST_SECONDS
-    keys = [number * SECONDS_A_FRAME / whole for number in range(frames)]
-    return _Times(";".join(f"{key:.4g}" for key in (*keys, 1)), round(whole, 2))
-
-
-def _draw_points(xy: np.ndarray, frames: Sequence[Frame], times: _Times) -> list[str]:
+def _draw_points(xy: np.ndarray, frames: Sequence[Frame], times: Times) -> list[str]:
     parts = []
-    colours = [[_blend(row) for row in frame.responsibility] for frame in frames]
+    colours = [[blend_colours(row) for row in frame.responsibility] for frame in frames]
     for n, (x, y) in enumerate(xy):
         own = [each[n] for each in colours]
         moves = times.animate("fill", own)
@@ -109,17 +73,10 @@ def _draw_points(xy: np.ndarray, frames: Sequence[Frame], times: _Times) -> list
     return parts
 
 
-def _blend(share: np.ndarray) -> str:
-    """The components' colours, each by its share.  [K] -> #rgb"""
-    table = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in COLOURS])
-    rgb = share @ table[np.arange(len(share)) % len(COLOURS)]
-    return "#" + "".join(f"{round(value / 17):x}" for value in rgb)
-
-
 def _draw_ellipse(
     k: int,
     frames: Sequence[Frame],
-    times: _Times,
+    times: Times,
     place: Callable[[np.ndarray], np.ndarray],
     scale: float,
 ) -> str:
@@ -146,15 +103,3 @@ def _draw_ellipse(
         f'{times.animate("stroke-opacity", faint)}</ellipse>'
         f'<circle r="4" fill="{colour}" stroke="#fff"/></g>'
     )  # fmt: skip
-
-
-def _write_steps(frames: Sequence[Frame], times: _Times) -> list[str]:
-    """The number of the step, one text a frame, of which one is seen."""
-    parts = []
-    for number, frame in enumerate(frames):
-        seen = ["1" if other == number else "0" for other in range(len(frames))]
-        parts.append(
-            f'<text x="{SIDE - 14}" y="22" text-anchor="end" fill="#1f2124" opacity="{seen[-1]}">'
-            f"step {frame.step:,}{times.animate('opacity', seen, 'discrete')}</text>"
-        )
-    return parts

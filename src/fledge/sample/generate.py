@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 
+from fledge.engine.constraint import Constraint
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
@@ -29,7 +30,7 @@ def generate(
     only: Collection[int] | None = None,
 ) -> list[Completion]:
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the
-    policy's own rule.
+    policy's own rule and within its bound.
 
     stop: the tokens that end a row, or the only one; −1 for none. One number is taken from the
     generator, the seed of all rows: what a row says depends on it and on the row's place only.
@@ -47,12 +48,16 @@ def generate(
     wanted = range(len(prompts)) if only is None else sorted(only)
     rows = [number * samples + i for number in wanted for i in range(samples)]
     stops = frozenset({stop} - {-1} if isinstance(stop, int) else stop)
+    bound = policy.bound
+    if bound is not None and not isinstance(bound, Constraint):
+        raise ValueError(f"the engine cannot follow a bound of type {type(bound).__name__}.")
     requests = [
         Request(
             prompts[row // samples],
             max_new_tokens,
             rule=policy.rule,
             stop=stops,
+            constraint=bound,
             seed=seed,
             sample=row,
         )

@@ -25,10 +25,15 @@ def stepwise_kl(policy: TokenPolicy, reference: TokenPolicy, rows: Trajectories)
     """
     # [N, D] each
     mine, other = (p.hidden(rows.obs[:, :-1])[rows.chosen] for p in (policy, reference))
+    may, might = (p.pack_support(rows.action, rows.chosen) for p in (policy, reference))
     chunk = max(1, min(policy.chunk, LOGITS // len(policy.network.unembedding)))
     steps = []
-    for a, b in zip(mine.split(chunk), other.split(chunk), strict=True):
-        logp, logq = policy.logits(a).log_softmax(-1), reference.logits(b).log_softmax(-1)  # [n, V]
+    for begin in range(0, len(mine), chunk):
+        part = slice(begin, begin + chunk)
+        logp, logq = (  # [n, V]
+            p.logits(hidden[part], support=None if bits is None else bits[part]).log_softmax(-1)
+            for p, hidden, bits in ((policy, mine, may), (reference, other, might))
+        )
         p, q = logp.exp(), logq.exp()
         # p·log(p/q) − p + q is never below 0, and adds up to the same, for p and q both add up to
         # 1: rounding makes no negative KL.

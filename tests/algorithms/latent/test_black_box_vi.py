@@ -71,7 +71,7 @@ def test_a_posterior_in_closed_form_is_reached(fields: dict[str, Any], tmp_path:
     """Normal points of known variance: N(Σx/(N+1), 1/(N+1)), and the evidence with it."""
     (tmp_path / "mine.py").write_text(MINE)
     points = points_of()
-    judged = fit(points, 30, target=str(tmp_path / "mine.py"), **fields).judge()
+    judged = fit(points, 30, target=str(tmp_path / "mine.py"), **fields).conclude()[0]
     N, mean = len(points), points.x.sum(0) / (len(points) + 1)
     assert judged["mean"] == pytest.approx(mean.tolist(), abs=0.03)
     assert judged["sd"] == pytest.approx([(N + 1) ** -0.5] * 2, rel=0.1)
@@ -141,7 +141,7 @@ def test_the_evidence_of_a_small_mixture_is_that_of_every_assignment() -> None:
     x = torch.randn(8, 1, generator=torch.Generator().manual_seed(0)).double() + apart
     prior = Conjugate(1.0, x.mean(0), 1.0, 2.0, x.var(0, correction=0)[:, None])
     exact = enumerate_assignments(x, prior, 2).log_evidence
-    judged = fit(from_array(x), 8, target="mixture", components=2, family="normal").judge()
+    judged = fit(from_array(x), 8, target="mixture", components=2, family="normal").conclude()[0]
     assert judged["log_evidence"] == pytest.approx(exact, abs=0.25)
     assert judged["bound"] < exact
 

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.latent.elbo_gradients import (
+    importance_score_loss,
     pathwise_loss,
     rao_blackwell_loss,
     score_loss,
 )
+from fledge.models.latent.gamma_families import DirichletRatios, LogGammas
 from fledge.models.latent.targets import Terms
 from fledge.models.latent.variational_families import (
     IndependentNormals,
@@ -149,7 +151,42 @@ def test_the_importance_weighted_gradient_is_that_of_a_quadrature() -> None:
     both = torch.logaddexp(ratio[:, None], ratio[None, :]) - math.log(2)
     weight = (log_q[:, None] + log_q[None, :]).exp() * float(line[1] - line[0]) ** 2
     exact = gradient_of(-(weight * both).sum(), q)
-    check(sample(q, lambda g: pathwise_loss(q, log_p, SAMPLES // 2, g, importance=2)), exact)
+    half = SAMPLES // 2
+    check(sample(q, lambda g: pathwise_loss(q, log_p, half, g, importance=2)), exact)
+    spread = []
+    for baseline in (True, False):
+        made = sample(q, lambda g, b=baseline: importance_score_loss(q, log_p, half, g, 2, b))
+        check(made, exact)
+        spread.append(float(made.var(0).sum()))
+    assert spread[0] < spread[1]
+
+
+@pytest.mark.parametrize("way", ["pathwise", "score"])
+def test_the_gradient_of_gammas_and_dirichlets_is_the_closed_form(way: str) -> None:
+    """log p = c·z − d·eᶻ for gammas; Σ c_k log x_k for a Dirichlet: E z = ψ(a) − log b, E eᶻ = a/b,
+    E log x_k = ψ(α_k) − ψ(Σ α), and entropies in the same functions.
+    """
+    estimate = score_loss if way == "score" else pathwise_loss
+    c, d = torch.tensor([2.5, 0.4]).double(), torch.tensor([0.7, 1.6]).double()
+    q = start(make_family("gamma", 2, torch.Generator()))
+    assert isinstance(q, LogGammas)
+    made = sample(q, lambda g: estimate(q, lambda z: z @ c - z.exp() @ d, SAMPLES, g))
+    a, b = q.log_shape.exp(), q.log_rate.exp()
+    mean, most = torch.digamma(a) - q.log_rate, a / b
+    entropy = torch.lgamma(a) + a - a * torch.digamma(a)  # of log g
+    check(made, gradient_of(-(c @ mean - d @ most + entropy.sum()), q))
+    q = start(make_family("dirichlet", 2, torch.Generator()))
+    assert isinstance(q, DirichletRatios)
+    c = torch.tensor([2.0, 0.8, 1.3]).double()
+
+    def log_shares(z: Tensor) -> Tensor:
+        return torch.cat([z, torch.zeros(len(z), 1)], 1).log_softmax(1) @ c
+
+    made = sample(q, lambda g: estimate(q, log_shares, SAMPLES, g))
+    alpha = q.log_alpha.exp()
+    mean = torch.digamma(alpha) - torch.digamma(alpha.sum())
+    log_q = torch.lgamma(alpha.sum()) - torch.lgamma(alpha).sum() + alpha @ mean
+    check(made, gradient_of(-(c @ mean - log_q), q))
 
 
 def test_variances_are_in_the_order_of_the_theory() -> None:

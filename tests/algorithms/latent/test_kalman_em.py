@@ -139,8 +139,6 @@ def test_what_cannot_be_fitted_is_said() -> None:
         climb(KalmanEM(), as_sequences(np.array([[0.0, 1], [1, 1], [3, 1], [2, 1]]), [4]), 1)
     with pytest.raises(UserError, match="state_size=2 and 2 steps to learn from"):
         climb(KalmanEM(), as_sequences(np.array([[0.0], [1]]), [2]), 1)
-    with pytest.raises(UserError, match="is missing"):
-        climb(KalmanEM(), as_sequences(np.array([[0.0], [np.nan], [3], [4]]), [4]), 1)
     of_symbols = Sequences(torch.tensor([0, 1, 0, 1]), (4,), ("s",), ("a", "b"))
     with pytest.raises(UserError, match="a Kalman filter is of numbers"):
         climb(KalmanEM(), of_symbols, 1)

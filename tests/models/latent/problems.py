@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,11 @@ def joint_by_scipy(mixture: GaussianMixture, x: Tensor) -> np.ndarray:
     joint = np.empty((len(rows), mixture.components))
     for k in range(mixture.components):
         mean, covariance = mixture.mean[k].numpy(), covariance_of(mixture, k)
+        if not np.isnan(rows).any():
+            of_all: Any = covariance
+            joint[:, k] = multivariate_normal.logpdf(rows, mean, of_all)
+            joint[:, k] += math.log(float(mixture.weight[k]))
+            continue
         for n, row in enumerate(rows):
             seen = ~np.isnan(row)
             cov: Any = covariance[np.ix_(seen, seen)]

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from fledge.models.latent import gaussian_missing_pass
 from fledge.models.latent.coordinates import measure_moments, whiten
 from fledge.models.latent.gaussian_missing_pass import fill_missing
 from fledge.models.latent.gaussian_mixture import KINDS, GaussianMixture, Kind
 from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
-from fledge.models.latent.natural import write_naturally
+from fledge.models.latent.natural import write_naturally, write_products
+from fledge.models.latent.screened_pass import LEAST, Screen, choose_pairs, is_sparse
 
 pytest.importorskip("scipy")
 from tests.models.latent.problems import (
@@ -175,3 +177,107 @@ def test_single_precision_errs_in_the_seventh_digit(kind: Kind, threads: int) ->
     np.testing.assert_allclose(other.second, exact.second, rtol=1e-3, atol=1e-2)
     assert same == pytest.approx(density, rel=1e-13)
     np.testing.assert_allclose(shared.second, exact.second, rtol=1e-10)
+
+
+def draw_apart(N: int, K: int, D: int, seed: int) -> tuple[torch.Tensor, GaussianMixture]:
+    """Clusters far enough apart that a point is of one or two."""
+    random = np.random.default_rng(seed)
+    mixture = draw_mixture("full", K, D, seed)
+    mixture = GaussianMixture("full", mixture.weight, 4 * mixture.mean, mixture.covariance)
+    which = random.choice(K, N, p=mixture.weight.numpy())
+    root = np.linalg.cholesky(mixture.covariance.numpy())[which]
+    noise = np.einsum("nij,nj->ni", root, random.normal(size=(N, D)))
+    return torch.from_numpy(mixture.mean.numpy()[which] + noise), mixture
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_pairs_that_are_chosen_make_the_sums_of_all_pairs(threads: int) -> None:
+    """Between clusters far apart, where few components have a share of a point: density and sums
+    are the formula's, and so is what is known of points between two clusters and far away.
+    """
+    x, mixture = draw_apart(700, 24, 3, 20)
+    between = (mixture.mean[:1] + mixture.mean[1:2]) / 2
+    x = torch.cat([x, between, torch.full((1, 3), 1e5, dtype=torch.float64)])
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, len(x)))
+    passes, before = a_pass(mixture, x[:700]), torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        moments, density = passes.run(mixture, x, weight)
+    finally:
+        torch.set_num_threads(before)
+    count, first, second, wanted = moments_by_hand(mixture, x, weight)
+    assert density == pytest.approx(wanted, rel=1e-12)
+    got = back(moments, passes, "full")
+    np.testing.assert_allclose(got[0], count, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(got[1], first, rtol=1e-8, atol=1e-6)
+    np.testing.assert_allclose(got[2], second, rtol=1e-8, atol=1e-4)
+    r = mixture.responsibility(x)
+    entropy = -float(torch.special.xlogy(r, r).sum(1) @ weight)
+    assert moments.entropy == pytest.approx(entropy, abs=1e-6)
+
+
+@pytest.mark.parametrize("far", [0.0, 1e3, 1e5, 1e12])
+def test_no_pair_with_a_share_is_left_out(far: float) -> None:
+    """However far a point is, and however little single precision knows of it there: components
+    that differ in their first two coordinates alone share a point far along the third.
+    """
+    random = np.random.default_rng(21)
+    mean = torch.from_numpy(random.normal(size=(24, 3)) * [30, 30, 0])
+    eye = torch.eye(3, dtype=torch.float64)
+    mixture = GaussianMixture(
+        "full", torch.full((24,), 1 / 24).double(), mean, eye.repeat(24, 1, 1)
+    )
+    x = mean[random.integers(0, 24, 400)] + torch.from_numpy(random.normal(size=(400, 3)))
+    passes = a_pass(mixture, x)
+    x[:40] = (mean[:1] + mean[1:2]) / 2
+    x[:40, 2] = far * torch.linspace(1, 2, 40, dtype=torch.float64)
+    natural = write_naturally(mixture, passes.coordinates)
+    buffers = passes.own_buffers(0, torch.float32)
+    z = passes.coordinates.write_rows(x)
+    chosen = choose_pairs(Screen(natural), z, buffers.monomials, buffers.share)
+    joint = joint_by_scipy(mixture, x)
+    matters = joint > joint.max(1, keepdims=True) - LEAST
+    assert not (matters.T & ~chosen).any()
+    assert is_sparse(chosen[:, 40:], single=False)
+
+
+@pytest.mark.parametrize("far", [1.0, 1e3, 1e6])
+def test_single_precision_errs_no_more_than_it_is_said_to(far: float) -> None:
+    x, mixture = draw_apart(300, 12, 5, 24)
+    passes = a_pass(mixture, x)
+    x *= far
+    natural = write_naturally(mixture, passes.coordinates)
+    z = passes.coordinates.write_rows(x)
+    F = torch.ones(passes.monomials, len(z))
+    F[1:6] = z.T
+    write_products(F, 5)
+    exact = torch.from_numpy(joint_by_scipy(mixture, x)).T
+    exact -= natural.top + passes.coordinates.log_det
+    screen = Screen(natural)
+    error = (screen.rows @ F - exact).abs() / screen.bound_errors(z.square().sum(1).sqrt())
+    assert 1e-3 < float(error.max()) < 1
+
+
+def test_a_mixture_whose_components_overlap_is_summed_as_ever() -> None:
+    """24 components, every point of most: the products of all, to the same digits."""
+    x, mixture = draw_points(300, 3, 22), draw_mixture("full", 24, 3, 23)
+    passes = a_pass(mixture, x)
+    moments, density = passes.run(mixture, x, None)
+    assert (0, torch.float64) in passes.buffers  # all products were made
+    count, *_, wanted = moments_by_hand(mixture, x, torch.ones(300, dtype=torch.float64))
+    assert density == pytest.approx(wanted, rel=1e-12)
+    np.testing.assert_allclose(moments.count.numpy(), count, rtol=1e-9)
+
+
+def test_blocks_of_points_that_lack_values_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    mixture, x = draw_mixture("full", 3, 2, 10), draw_points(40, 2, 9)
+    x[::3, 0], x[::7, 1] = torch.nan, torch.nan
+    weight = torch.from_numpy(np.random.default_rng(3).uniform(0, 2, 40))
+    at = a_pass(mixture, x).coordinates
+    whole, density = fill_missing(at, mixture, x, weight)
+    monkeypatch.setattr(gaussian_missing_pass, "BLOCK", 7)
+    parts, same = fill_missing(at, mixture, x, weight)
+    assert same == pytest.approx(density, rel=1e-12)
+    assert same == pytest.approx(float(mixture.log_prob(x) @ weight), rel=1e-12)
+    assert parts.entropy == pytest.approx(whole.entropy, rel=1e-10)
+    np.testing.assert_allclose(parts.second, whole.second, rtol=1e-10)

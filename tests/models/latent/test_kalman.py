@@ -86,5 +86,5 @@ def test_observations_that_are_none() -> None:
     model = StateSpace(**{name: torch.from_numpy(each) for name, each in space.items()})
     with pytest.raises(UserError, match="the model is of 2 columns"):
         model.log_prob(torch.zeros(4, 3).double())
-    with pytest.raises(UserError, match="or lack a value"):
-        model.log_prob(torch.full((4, 2), torch.nan).double())
+    with pytest.raises(UserError, match="or one is infinite"):
+        model.log_prob(torch.full((4, 2), torch.inf).double())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scipy import stats as scipy_stats
 
+from fledge.models.latent.gamma_families import DirichletRatios, LogGammas, slope_to_shape
 from fledge.models.latent.variational_families import (
     FAMILIES,
     FamilyName,
@@ -70,6 +71,34 @@ def test_densities_are_scipys() -> None:
             for k in range(3)
         )  # fmt: skip
         np.testing.assert_allclose(mixed.log_prob(z).exp(), want, rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [0.02, 0.3, 1.0, 4.0, 60.0, 3000.0])
+def test_a_gamma_moves_with_its_shape_as_its_quantiles_do(shape: float) -> None:
+    """From the far left tail to the far right, beside scipy's quantiles of two shapes apart."""
+    level = np.array([1e-30, 1e-9, 1e-3, 0.1, 0.5, 0.9, 0.999])
+    level = np.append(level[stats.gamma.ppf(level, shape) > 0], 1 - 1e-9)
+    y = torch.from_numpy(np.log(stats.gamma.ppf(level, shape)))
+    h = 1e-4 * shape
+    ends = [np.log(stats.gamma.ppf(level, shape + side * h)) for side in (1, -1)]
+    wanted = (ends[0] - ends[1]) / (2 * h)
+    got = slope_to_shape(torch.full_like(y, shape), y)
+    np.testing.assert_allclose(got.numpy(), wanted, rtol=2e-6)
+
+
+def test_gammas_and_dirichlets_are_scipys() -> None:
+    q = make("dirichlet")
+    assert isinstance(q, DirichletRatios)
+    z = torch.randn(20, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = torch.cat([z, torch.zeros(20, 1)], 1).softmax(1).numpy()
+    with torch.no_grad():
+        want = stats.dirichlet(q.log_alpha.exp().numpy()).logpdf(x.T) + np.log(x).sum(1)
+        np.testing.assert_allclose(q.log_prob(z), want, rtol=1e-9)
+        q = make("gamma")
+        assert isinstance(q, LogGammas)
+        a, scale = q.log_shape.exp().numpy(), (-q.log_rate).exp().numpy()
+        want = (stats.gamma(a, scale=scale).logpdf(z.exp().numpy()) + z.numpy()).sum(1)
+        np.testing.assert_allclose(q.log_prob(z), want, rtol=1e-9)
 
 
 def test_what_a_mixture_cumulates_is_uniform() -> None:

@@ -93,7 +93,6 @@ class BaumWelch:
     def begin(self, points: Sequences, model: HiddenMarkov | None = None) -> None:
         """A first model: the one given, else the best of several starts."""
         self.settings.check_points(points)
-        points.check_present("a hidden Markov model")
         self._prepare(points)
         if model is not None:
             self.model = model

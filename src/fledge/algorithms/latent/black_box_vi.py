@@ -19,11 +19,18 @@ from torch import Tensor
 
 from fledge.algorithms.latent.elbo_gradients import (
     importance_bound,
+    importance_score_loss,
     pathwise_loss,
     rao_blackwell_loss,
     score_loss,
 )
 from fledge.algorithms.latent.own_target import OwnTarget
+from fledge.algorithms.latent.posterior_verdict import (
+    describe_verdict,
+    judge_posterior,
+    measure_bound,
+    predict_points,
+)
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.errors import UserError
 from fledge.models.latent.targets import LogisticRegression, SmallMixture, Target
@@ -36,13 +43,8 @@ from fledge.models.latent.variational_families import (
 )
 from fledge.rows.points import Points
 from fledge.sample.points import Block
-from fledge.score.pareto_tail import RELIABLE, smooth_weights
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
-
-DRAWS = 10_000  # by which a finished q is judged: of a fifth of them k̂ would be up to 0.2 off
-CHUNK = 1_000  # of them at a time
-SHOWN = 12  # coordinates of z that are printed
 
 
 class BlackBoxVI:
@@ -59,7 +61,9 @@ class BlackBoxVI:
             "log_joint(z, data) and dim",
         )
         family: FamilyName = Field(
-            default="normal", description="of q: independent or one normal, a mixture, a flow"
+            default="normal",
+            description="of q: independent or one normal, a mixture, a flow, log-gammas, a "
+            "Dirichlet's log-ratios",
         )
         components: int = Field(
             default=4, ge=1, le=100, description="of family=mixture, and of target=mixture"
@@ -77,7 +81,7 @@ class BlackBoxVI:
         )
         samples: int = Field(default=16, ge=1, le=100_000, description="of z a gradient")
         importance: int = Field(
-            default=1, ge=1, le=10_000, description="pathwise: samples within the logarithm"
+            default=1, ge=1, le=10_000, description="samples within the logarithm"
         )
         gradients: int = Field(default=50, ge=1, description="optimizer steps a step")
         learning_rate: float = Field(default=0.03, gt=0, le=10, description="of Adam, at first")
@@ -92,9 +96,10 @@ class BlackBoxVI:
         def _go_together(self) -> Any:
             if self.estimator == "pathwise" and self.rao_blackwell:
                 raise ValueError("rao_blackwell goes with estimator=score: give that, or leave it")
-            if self.estimator == "score" and self.importance > 1:
-                raise ValueError("importance goes with estimator=pathwise: give that, or leave it")
-            if self.estimator == "score" and self.samples < 2 and self.baseline:
+            if self.rao_blackwell and self.importance > 1:
+                raise ValueError("rao_blackwell knows one sample within the logarithm: leave one")
+            lonely = self.estimator == "score" and self.samples < 2 and self.importance < 2
+            if lonely and self.baseline:
                 raise ValueError("a baseline is the mean of other samples: give samples=2 or more")
             if self.rao_blackwell and self.family != "independent":
                 raise ValueError("rao_blackwell needs coordinates apart: give family=independent")
@@ -165,6 +170,10 @@ class BlackBoxVI:
             assert isinstance(q, IndependentNormals)
             terms = partial(target.terms, points=points)
             return rao_blackwell_loss(q, terms, s.samples, self.generator, s.baseline)
+        if s.estimator == "score" and s.importance > 1:
+            return importance_score_loss(
+                q, log_joint, s.samples, self.generator, s.importance, s.baseline
+            )
         if s.estimator == "score":
             return score_loss(q, log_joint, s.samples, self.generator, s.baseline)
         return pathwise_loss(q, log_joint, s.samples, self.generator, s.importance)
@@ -214,65 +223,22 @@ class BlackBoxVI:
                 self.halved, self.settings.halvings
             )
 
-    def _log_joint(self, z: Tensor, points: Points) -> Tensor:
-        assert self.target is not None
-        return torch.cat([self.target.log_joint(part, points) for part in z.split(CHUNK)])
-
-    @torch.no_grad()
-    def judge(self, draws: int = DRAWS) -> dict[str, Any]:
-        """q by `draws` of it that training did not see: the bound, log p(x) by smoothed importance
-        weights, k̂, and the posterior's means and deviations by q and by the weights.
-        """
-        q, target, points = self.family, self.target, self.points
-        assert q is not None
-        assert target is not None
-        assert points is not None
-        z = q.draw(draws, generator_for(self.seed, "evaluation"))
-        log_ratio = self._log_joint(z, points) - q.log_prob(z)
-        log_weight, k = smooth_weights(log_ratio)
-        share = log_weight.exp()[:, None]
-        mean = (share * z).sum(0)
-        return {
-            "bound": float(log_ratio.mean()), "pareto_k": k,
-            "log_evidence": float(log_ratio.logsumexp(0)) - math.log(draws),
-            "names": list(target.names), "mean": z.mean(0).tolist(), "sd": z.std(0).tolist(),
-            "weighted_mean": mean.tolist(),
-            "weighted_sd": (share * (z - mean).square()).sum(0).sqrt().tolist(),
-        }  # fmt: skip
-
     def conclude(self) -> tuple[dict[str, Any], list[str]]:
-        """For the summary, and in words."""
-        judged = self.judge()
-        lines = [
-            f"log p(x) ≥ {judged['bound']:.3f}; by importance weights {judged['log_evidence']:.3f}."
-        ]
-        if judged["pareto_k"] > RELIABLE:
-            lines.append(
-                f"k̂ = {judged['pareto_k']:.2f} > {RELIABLE}: q is a poor stand-in for the "
-                "posterior; give a richer family (normal, mixture, flow), or more steps."
-            )
-        else:
-            lines.append(f"k̂ = {judged['pareto_k']:.2f}: importance weights from q are reliable.")
-        columns = zip(judged["names"], judged["mean"], judged["sd"], strict=True)
-        for name, mean, sd in list(columns)[:SHOWN]:
-            lines.append(f"  {name}: {mean:.4f} ± {sd:.4f}")
-        if len(judged["names"]) > SHOWN:
-            lines.append(f"  and {len(judged['names']) - SHOWN} more, in summary.json")
-        return judged, lines
+        """q by draws that training did not see: for the summary, and in words."""
+        assert self.family is not None
+        assert self.target is not None
+        assert self.points is not None
+        generator = generator_for(self.seed, "evaluation")
+        judged = judge_posterior(self.family, self.target, self.points, generator)
+        return judged, describe_verdict(judged)
 
-    @torch.no_grad()
     def log_likelihood(self, points: Points) -> float:
-        """log ∫ q(z) p(x' | z) dz of other points, with p(x' | z) the joint over what it is without
-        any; of the points learned from, the bound.
-        """
-        q = self.family
-        assert q is not None
-        z = q.draw(DRAWS, generator_for(self.seed, "evaluation", 1))
-        if points is self.points:
-            return float((self._log_joint(z, points) - q.log_prob(z)).mean())
-        prior = self._log_joint(z, points.take(slice(0, 0)))
-        each = self._log_joint(z, points) - prior
-        return float(each.logsumexp(0)) - math.log(DRAWS)
+        """Of other points what q predicts of them; of the points learned from, the bound."""
+        assert self.family is not None
+        assert self.target is not None
+        generator = generator_for(self.seed, "evaluation", 1)
+        measure = measure_bound if points is self.points else predict_points
+        return measure(self.family, self.target, points, generator)
 
     def state_dict(self) -> dict[str, Any]:
         if self.family is None or self.optimizer is None:

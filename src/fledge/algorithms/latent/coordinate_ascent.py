@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fledge.algorithms.latent.gaussian_em import sum_by_label
+from fledge.algorithms.latent.gaussian_start import sum_by_label
 from fledge.algorithms.latent.settings import MixtureSettings
 from fledge.algorithms.latent.starts import assign, begin_centres, choose_points
 from fledge.errors import UserError

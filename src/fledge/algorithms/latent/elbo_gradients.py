@@ -54,6 +54,30 @@ def score_loss(
     return -(weight * log_q).mean(), log_ratio[:, None]
 
 
+def importance_score_loss(
+    q: VariationalFamily, log_joint: LogJoint, samples: int, generator: torch.Generator,
+    importance: int, baseline: bool = True,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The bound of K samples without a gradient of log p: Σ_k (L − b_k − w̃_k) ∇ log q(z_k), with L
+    their log-mean weight and w̃ their shares of it. b_k is L with k's own weight replaced by the
+    geometric mean of the others (VIMCO; Mnih & Rezende 2016, eqs. 6–10).  -> scalar, [S, K ≥ 2]
+    """
+    K = importance
+    with torch.no_grad():
+        z = q.draw(samples * K, generator)
+        log_p = log_joint(z)
+    log_q = q.log_prob(z)
+    log_ratio = (log_p - log_q.detach()).view(samples, K)
+    weight = log_ratio.logsumexp(1, keepdim=True) - math.log(K) - log_ratio.softmax(1)
+    if baseline:
+        others = (log_ratio.sum(1, keepdim=True) - log_ratio) / (K - 1)
+        without = torch.where(
+            torch.eye(K, dtype=torch.bool), others[:, :, None], log_ratio[:, None, :]
+        )  # [S, K, K]: of k the weights with its own replaced
+        weight = weight - without.logsumexp(2) + math.log(K)
+    return -(weight * log_q.view(samples, K)).sum(1).mean(), log_ratio
+
+
 def rao_blackwell_loss(
     q: IndependentNormals,
     terms: Callable[[Tensor], Terms],

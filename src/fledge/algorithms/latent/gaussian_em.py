@@ -17,11 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import EMPTY, expected_log_joint, lift, maximise
-from fledge.algorithms.latent.gaussian_start import (
-    begin_at_clusters,
-    begin_at_points,
-    sum_by_label,
-)
+from fledge.algorithms.latent.gaussian_start import begin_at_clusters, begin_at_points
+from fledge.algorithms.latent.known_components import expect_known, sum_known
 from fledge.algorithms.latent.settings import MixtureSettings
 from fledge.algorithms.latent.split_merge import propose
 from fledge.algorithms.latent.starts import (
@@ -39,7 +36,6 @@ from fledge.sample.points import Block
 from fledge.seeds import generator_for
 from fledge.stopwatch import Stopwatch
 
-BLOCK = 8_192  # points of known components whose densities are held at a time
 COARSE = 1e-3  # nats a point: a hundred times what single precision can err by
 JUMP_STEPS = 20  # of EM by which a merge and a split are judged
 COUNTS = ("k", "steps", "reseeded", "elbo", "passed", "done", "precise", "jumps")  # of its state
@@ -133,9 +129,11 @@ class GaussianEM:
         """k-means++ and k-means from each start; where there are several, a few steps of EM on some
         of the points say which is best (Biernacki, Celeux & Govaert 2003).
         """
+        assert self.coordinates is not None
         if points.label is not None and bool((points.label >= 0).any()):
             own = points.take(points.label >= 0)
-            return self._maximise(self._sum_known(own), own.total, None)
+            moments = sum_known(own, self.coordinates, self.k, self.settings.covariance)
+            return self._maximise(moments, own.total, None)
         generator = generator_for(self.seed, "weights", "start")
         trials: list[tuple[float, int, GaussianMixture]] = []
         for start in range(self.settings.starts):
@@ -169,36 +167,13 @@ class GaussianEM:
         """The E-step, and Σ_n w_n log p(x_n); of a point whose component is known, log p(x, z)."""
         assert self.coordinates is not None
         if points.label is not None:
-            return self._expect_known(points, model)
+            return expect_known(points, model, self.coordinates, self.expect)
         if self._passes is None:
             self._passes = GaussianPass(model.kind, model.components, self.coordinates)
         if points.has_missing:
             return fill_missing(self.coordinates, model, points.x, points.weight)
         single = not self.precise
         return self._passes.run(model, points.x, points.weight, single=single)
-
-    def _expect_known(self, points: Points, model: GaussianMixture) -> tuple[Moments, float]:
-        """Known components stand; the others are inferred as ever."""
-        assert points.label is not None
-        known = points.label >= 0
-        own, hidden = points.take(known), points.take(~known).without_labels()
-        moments = self._sum_known(own)
-        density = 0.0
-        for part in range(0, len(own), BLOCK):
-            some, label = own.take(slice(part, part + BLOCK)), points.label[known]
-            joint = model.log_joint(some.x).gather(1, label[part : part + BLOCK, None])[:, 0]
-            density += float(joint.sum() if some.weight is None else joint @ some.weight)
-        if len(hidden):
-            inferred, more = self.expect(hidden, model)
-            moments, density = moments.mix(inferred, 1.0, 1.0), density + more
-        return moments, density
-
-    def _sum_known(self, points: Points) -> Moments:
-        assert self.coordinates is not None
-        assert points.label is not None
-        points.check_present("a point whose component is known")
-        z = (points.x - self.coordinates.centre) @ self.coordinates.matrix.T
-        return sum_by_label(z, points.label, self.k, self.settings.covariance, points.weight)
 
     def log_likelihood(self, points: Points) -> float:
         """Σ_n w_n log p(x_n) of the model as it is, in nats."""

@@ -7,9 +7,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fledge.algorithms.latent.gaussian_em import sum_by_label
+from fledge.algorithms.latent.gaussian_start import sum_by_label
 from fledge.algorithms.latent.probabilities import LEAST
-from fledge.algorithms.latent.starts import assign, begin_centres, choose_points
+from fledge.algorithms.latent.starts import (
+    assign,
+    begin_centres,
+    choose_points,
+    fill_with_means,
+)
 from fledge.algorithms.latent.state_fits import NormalFit
 from fledge.models.latent.emissions import NormalEmission, SymbolEmission
 from fledge.models.latent.gaussian_mixture import GaussianMixture
@@ -44,7 +49,8 @@ def begin_normals(
     counted once more.
     """
     scale = fit.coordinates.inverse.square().sum(1).sqrt()
-    x = (sequences.x - fit.coordinates.centre) / scale
+    apart = fill_with_means(sequences.x) - fit.coordinates.centre
+    x = apart / scale
     some = choose_points(x, None, generator)
     assert some.weight is not None
     centres = begin_centres(some.x, some.weight, K, generator)
@@ -57,7 +63,7 @@ def begin_normals(
     count += torch.bincount(pairs, minlength=K * K).view(K, K)
     first = 1 + torch.bincount(label[sequences.starts], minlength=K).double()
     part = _divide_states(x, label, K, fit.parts, generator)
-    z = (sequences.x - fit.coordinates.centre) @ fit.coordinates.matrix.T
+    z = apart @ fit.coordinates.matrix.T
     moments = sum_by_label(z, part, K * fit.parts, fit.kind)
     mixture = fit.maximise(moments, None)
     emission = NormalEmission(_widen(mixture, moments.count), K)

@@ -17,10 +17,16 @@ from pydantic import Field
 
 from fledge.algorithms.latent.gaussian_m_step import raise_to_floor
 from fledge.algorithms.latent.sequence_settings import SequenceSettings
-from fledge.algorithms.latent.state_starts import begin_states, list_lags
+from fledge.algorithms.latent.state_starts import begin_states, fill_between, list_lags
 from fledge.errors import UserError
 from fledge.models.latent.coordinates import measure_moments, whiten
+from fledge.models.latent.expected_observations import (
+    ExpectedObservations,
+    as_they_are,
+    expect_missing,
+)
 from fledge.models.latent.kalman import Smoothed, smooth_points
+from fledge.models.latent.kalman_missing import smooth_missing
 from fledge.models.latent.state_space import StateSpace
 from fledge.models.latent.step_order import StepOrder, order_steps
 from fledge.rows.sequences import Sequences
@@ -80,7 +86,6 @@ class KalmanEM:
         past.
         """
         self.settings.check_points(points)
-        points.check_present("a Kalman filter")
         self._prepare(points)
         self.model = self._choose_start(points) if model is None else model
 
@@ -89,10 +94,11 @@ class KalmanEM:
         n = self.settings.state_size
         trials: list[tuple[float, int, StateSpace]] = []
         for lags in list_lags(points, n):
-            model, rose = begin_states(points, n, lags), -torch.inf
+            model, rose = begin_states(self._filled, n, lags), -torch.inf
             for _ in range(TRIAL_STEPS):
-                smoothed = self.infer(model)
-                rose, model = float(smoothed.log_p.sum()), self._maximise(model, smoothed)
+                smoothed, observed = self.infer(model)
+                rose = float(smoothed.log_p.sum())
+                model = self._maximise(model, smoothed, observed)
             trials.append((rose, -lags, model))
         return max(trials, key=lambda trial: trial[:2])[2]
 
@@ -101,7 +107,9 @@ class KalmanEM:
             return
         self._steps = order_steps(points.lengths)
         self._x = points.x.numpy()[self._steps.order]
-        mean, covariance = measure_moments(points.x, None)
+        self._missing = points.has_missing
+        self._filled = fill_between(points) if self._missing else points
+        mean, covariance = measure_moments(self._filled.x, None)
         flat = covariance.diagonal() <= (1e-9 * mean.abs()).square() + 1e-300
         if bool(flat.any()):
             raise UserError(
@@ -112,10 +120,15 @@ class KalmanEM:
         self._variance = covariance.diagonal()
         self._read = points
 
-    def infer(self, model: StateSpace) -> Smoothed:
+    def infer(self, model: StateSpace) -> tuple[Smoothed, ExpectedObservations]:
         """The E-step, on the sequences that `begin` was given."""
         assert self._steps is not None
-        return smooth_points(model.dynamics, self._x, self._steps)
+        x, dynamics = self._x, model.dynamics
+        if not self._missing:
+            smoothed = smooth_points(dynamics, x, self._steps)
+            return smoothed, as_they_are(x, smoothed)
+        smoothed, covariance = smooth_missing(dynamics, x, self._steps)
+        return smoothed, expect_missing(dynamics, x, smoothed.mean, covariance)
 
     def log_likelihood(self, points: Sequences) -> float:
         """Σ_s log p(x_s) of the model as it is, in nats."""
@@ -132,8 +145,8 @@ class KalmanEM:
                 self.begin(points)
             self._prepare(points)
             assert self.model is not None
-            smoothed = self.infer(self.model)
-            made = self._maximise(self.model, smoothed)
+            smoothed, observed = self.infer(self.model)
+            made = self._maximise(self.model, smoothed, observed)
             # As a file would give it back: numbers that lie in another order in memory are summed
             # in another, and a run that was killed would end with other bits.
             self.model = StateSpace.restore(made.card(), made.tensors())
@@ -141,12 +154,14 @@ class KalmanEM:
             self.done, self.elbo = elbo - self.elbo < self.settings.tolerance, elbo
             return {"elbo": elbo, "mean_noise": float(self.model.noise.diagonal().mean())}
 
-    def _maximise(self, model: StateSpace, smoothed: Smoothed) -> StateSpace:
+    def _maximise(
+        self, model: StateSpace, smoothed: Smoothed, observed: ExpectedObservations
+    ) -> StateSpace:
         """F = Σ E[z_{t+1} z_tᵀ] (Σ E[z_t z_tᵀ])⁻¹ and [H d] = Σ x E[z 1]ᵀ (Σ E[z 1][z 1]ᵀ)⁻¹, with
         the covariances of what is left.
         """
         assert self._steps is not None
-        steps, z, x = self._steps, smoothed.mean, self._x
+        steps, z, x = self._steps, smoothed.mean, observed.x
         first, last = steps.first, steps.last
         before, after = z[steps.before], z[steps.follows]
         whole = z.T @ z + smoothed.every
@@ -164,9 +179,11 @@ class KalmanEM:
         one = np.column_stack([z, np.ones(len(z))])
         second = one.T @ one
         second[:-1, :-1] += smoothed.every
-        both = np.linalg.solve(second, one.T @ x).T  # [D, n + 1]
+        looks = one.T @ x
+        looks[:-1] += observed.sum_across().T
+        both = np.linalg.solve(second, looks).T  # [D, n + 1]
         rest = x - one @ both.T
-        noise = (rest.T @ rest + both[:, :-1] @ smoothed.every @ both[:, :-1].T) / len(x)
+        noise = (rest.T @ rest + observed.sum_spread(both[:, :-1])) / len(x)
         as_tensor = torch.from_numpy
         return StateSpace(
             as_tensor(start), _lift(spread), as_tensor(F), _lift(drift),

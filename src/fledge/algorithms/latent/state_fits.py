@@ -12,14 +12,17 @@ from torch import Tensor
 
 from fledge.algorithms.latent.gaussian_m_step import maximise
 from fledge.algorithms.latent.probabilities import share_out
+from fledge.algorithms.latent.starts import fill_with_means
 from fledge.models.latent.coordinates import measure_moments, whiten
 from fledge.models.latent.emission_pass import EmissionPass
 from fledge.models.latent.emissions import (
     NormalEmission,
     SymbolEmission,
+    observe_logs,
     observe_normals,
     observe_symbols,
 )
+from fledge.models.latent.gaussian_missing_pass import sum_missing
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.messages import Observed
 from fledge.models.latent.moments import Moments
@@ -54,13 +57,20 @@ class NormalFit:
     def __init__(self, x: Tensor, states: int, parts: int, kind: Kind, floor: float) -> None:
         self.x, self.states, self.parts, self.floor = x, states, parts, floor
         diagonal = kind in ("diagonal", "spherical")
-        self.coordinates = whiten(*measure_moments(x, None), diagonal=diagonal)
+        self.missing = x.isnan()
+        moments = measure_moments(fill_with_means(x), None)
+        self.coordinates = whiten(*moments, diagonal=diagonal)
         self.kind: Kind = kind
         self.passes = EmissionPass(kind, states * parts, self.coordinates)
         self.share = np.empty((len(x), states))
         self.part: np.ndarray | None = None  # p(normal | state, x), of the last `observe`
 
     def observe(self, emission: NormalEmission) -> Observed:
+        """A missing value is integrated out; a step without any says nothing."""
+        if bool(self.missing.any()):
+            joint = emission.mixture.log_joint(self.x).unflatten(1, (self.states, self.parts))
+            self.part = joint.softmax(2).flatten(1).numpy() if self.parts > 1 else None
+            return observe_logs(joint.logsumexp(2).numpy())
         observed, self.part = observe_normals(emission, self.x, self.passes, self.share)
         return observed
 
@@ -71,7 +81,12 @@ class NormalFit:
             share = (self.part.reshape(len(state), self.states, -1) * state[:, :, None]).reshape(
                 self.part.shape
             )
-        moments = self.passes.sum_moments(emission.mixture, self.x, share)
+        if bool(self.missing.any()):
+            seen = ~self.missing.all(1)
+            shares = torch.from_numpy(share)[seen]
+            moments = sum_missing(self.coordinates, emission.mixture, self.x[seen], shares)
+        else:
+            moments = self.passes.sum_moments(emission.mixture, self.x, share)
         return NormalEmission(self.maximise(moments, emission.mixture), self.states)
 
     def maximise(self, moments: Moments, previous: GaussianMixture | None) -> GaussianMixture:

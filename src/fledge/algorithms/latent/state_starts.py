@@ -4,6 +4,9 @@ some steps before it, for a position alone tells no velocity.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import torch
 
 from fledge.models.latent.state_space import StateSpace
@@ -12,6 +15,26 @@ from fledge.rows.sequences import Sequences
 LEAST_NOISE = 0.1  # share of a column's variance that a start leaves unexplained
 TINY = 1e-6
 MOST_COLUMNS = 512  # of the present and the past together, beyond what a size needs
+
+
+def fill_between(sequences: Sequences) -> Sequences:
+    """Missing values on the line between those before and after them in their sequence; of a column
+    without any there, its mean.
+    """
+    x = sequences.x.numpy().copy()
+    mean = np.nanmean(x, 0)
+    start = 0
+    for length in sequences.lengths:
+        for d in range(x.shape[1]):
+            column = x[start : start + length, d]  # a view
+            lost = np.isnan(column)
+            if lost.all():
+                column[:] = mean[d]
+            elif lost.any():
+                place = np.arange(length)
+                column[lost] = np.interp(place[lost], place[~lost], column[~lost])
+        start += length
+    return replace(sequences, x=torch.from_numpy(x))
 
 
 def list_lags(sequences: Sequences, n: int) -> list[int]:

@@ -82,7 +82,8 @@ class ControlVariate:
             back = part.reward_to_go[part.chosen]  # [N]: only the chosen steps of all rows
             hidden = self.policy.hidden(part.obs[:, :-1])[part.chosen]  # [N, D]
             action = part.action[part.chosen]  # [N]
-            logits = self.policy.logits(hidden, keep=action)  # [N, V]
+            support = self.policy.pack_support(part.action, part.chosen)
+            logits = self.policy.logits(hidden, keep=action, support=support)  # [N, V]
             value = self.action_value(hidden.detach())  # [N, V]
             # [N]
             logp, guess = (

@@ -32,6 +32,10 @@ class Coordinates:
         shift = self.matrix @ self.centre
         return torch.addmm(shift[:, None], self.matrix, x.T, beta=-1, out=out)
 
+    def write_rows(self, x: Tensor) -> Tensor:
+        """The same, a point a row.  [n, D] -> [n, D]"""
+        return torch.addmm(self.matrix @ self.centre, x, self.matrix.T, beta=-1)
+
 
 def measure_moments(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean and covariance of points without missing values, in two passes.  [N, D] -> [D], [D, D]

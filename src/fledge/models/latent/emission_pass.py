@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from fledge.models.latent.gaussian_mixture import GaussianMixture
-from fledge.models.latent.gaussian_pass import Buffers, GaussianPass, Sums
+from fledge.models.latent.gaussian_pass import GaussianPass
 from fledge.models.latent.moments import Moments
 from fledge.models.latent.natural import write_naturally
+from fledge.models.latent.pass_buffers import Buffers, Sums
 
 NOTHING = -345.0
 """Log of a share of a density, 10⁻¹⁵⁰, below which it becomes 0: products of less would be no

@@ -135,7 +135,11 @@ def observe_symbols(emission: SymbolEmission, x: np.ndarray, out: np.ndarray) ->
 
 def observe_plainly(emission: Emission, x: Tensor) -> Observed:
     """Of any emission.  x: rows in the order time by time"""
-    logs = emission.log_prob(x).numpy()
+    return observe_logs(emission.log_prob(x).numpy())
+
+
+def observe_logs(logs: np.ndarray) -> Observed:
+    """Of log p(x | z = k).  [N, K]"""
     top = logs.max(1)
     return Observed(np.exp(logs - top[:, None]), top, lambda rows: logs[rows])
 

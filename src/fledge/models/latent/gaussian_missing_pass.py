@@ -4,6 +4,8 @@ given what is, one pattern of missing values at a time.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from fledge.models.latent.gaussian_mixture import LOG_2PI, GaussianMixture
 from fledge.models.latent.missing_values import complete, each_pattern
 from fledge.models.latent.moments import Moments
 
+BLOCK = 65_536  # points whose responsibilities are held at a time
+
 
 def fill_missing(
     coordinates: Coordinates, mixture: GaussianMixture, x: Tensor, weight: Tensor | None
@@ -19,37 +23,54 @@ def fill_missing(
     """The sums of `GaussianPass.run` where values are missing: what is not seen is expected under
     each component (Ghahramani & Jordan 1994), exactly, a pattern of missing values at a time.
     """
+    whole: Moments | None = None
+    density = 0.0
+    for start in range(0, len(x), BLOCK):
+        part = x[start : start + BLOCK]
+        joint = mixture.log_joint(part)
+        log_p = joint.logsumexp(1)
+        r = (joint - log_p[:, None]).exp()
+        entropy = -torch.special.xlogy(r, r).sum(1)
+        if weight is not None:
+            w = weight[start : start + BLOCK]
+            r, log_p, entropy = r * w[:, None], log_p * w, entropy * w
+        sums = sum_missing(coordinates, mixture, part, r)
+        sums = replace(sums, entropy=sums.entropy + float(entropy.sum()))
+        whole = sums if whole is None else whole.mix(sums, 1.0, 1.0)
+        density += float(log_p.sum())
+    assert whole is not None
+    return whole, density
+
+
+def sum_missing(
+    coordinates: Coordinates, mixture: GaussianMixture, x: Tensor, share: Tensor
+) -> Moments:
+    """The sums where points are of components by known shares [N, K]; their entropy is that of the
+    missing values alone.
+    """
     A, centre = coordinates.matrix, coordinates.centre
     K, D = mixture.mean.shape
     covariance, matrices = mixture.expand(), mixture.has_matrices
     count, first = torch.zeros(K, dtype=x.dtype), torch.zeros(K, D, dtype=x.dtype)
     second = torch.zeros(K, D, D, dtype=x.dtype) if matrices else torch.zeros_like(first)
     about = (mixture.mean - centre) @ A.T  # each component's own mean: no digits are lost
-    density, entropy = 0.0, 0.0
+    entropy = 0.0
     for rows, seen in each_pattern(x):
         part = x[rows]
-        joint = mixture.log_joint(part)
-        log_p = joint.logsumexp(1)
-        r = (joint - log_p[:, None]).exp()
-        w = x.new_ones(len(rows)) if weight is None else weight[rows]
-        density += float(log_p @ w)
-        entropy -= float((torch.special.xlogy(r, r).sum(1)) @ w)
         for k in range(K):
             own = covariance[k] if matrices else torch.diag(covariance[k])
             filled, spread = complete(part, seen, mixture.mean[k], own)
-            y = (filled - mixture.mean[k]) @ A.T
-            share = r[:, k] * w
-            count[k] += share.sum()
-            first[k] += share @ y
-            left = share.sum() * (A @ spread @ A.T)
-            entropy += float(share.sum()) * normal_entropy(spread, ~seen)
+            y, r = (filled - mixture.mean[k]) @ A.T, share[rows, k]
+            count[k] += r.sum()
+            first[k] += r @ y
+            left = r.sum() * (A @ spread @ A.T)
+            entropy += float(r.sum()) * normal_entropy(spread, ~seen)
             if matrices:
-                second[k] += (y * share[:, None]).T @ y + left
+                second[k] += (y * r[:, None]).T @ y + left
             else:
-                second[k] += share @ y.square() + left.diagonal()
-    if mixture.kind == "tied":
-        return Moments(count, first, second, about, entropy).as_tied(), density
-    return Moments(count, first, second, about, entropy), density
+                second[k] += r @ y.square() + left.diagonal()
+    moments = Moments(count, first, second, about, entropy)
+    return moments.as_tied() if mixture.kind == "tied" else moments
 
 
 def normal_entropy(covariance: Tensor, which: Tensor) -> float:

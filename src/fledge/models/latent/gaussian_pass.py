@@ -6,13 +6,14 @@ product, [K, P] of natural parameters with [P, n] of monomials, and its sums are
 responsibilities with the same monomials. Each product of two coordinates stands there once, which
 halves the work of the Cholesky form. The points' own mean and covariance are taken out before
 (`coordinates`): then no digits are lost, unless a component is narrow and far away; such a one is
-computed by its Cholesky factor, about its own mean.
+computed by its Cholesky factor, about its own mean. Where each point is of few components, only
+their pairs are computed in double (screened_pass.py).
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,8 +22,23 @@ from torch import Tensor
 from fledge.models.latent.coordinates import Coordinates
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.moments import Moments
-from fledge.models.latent.natural import Natural, count_monomials, write_naturally
+from fledge.models.latent.natural import (
+    Natural,
+    count_monomials,
+    write_naturally,
+    write_products,
+)
+from fledge.models.latent.pass_buffers import Buffers, Sums
+from fledge.models.latent.screened_pass import (
+    BLOCK,
+    PairSums,
+    Screen,
+    choose_pairs,
+    is_sparse,
+    sum_pairs,
+)
 
+SCREENED_FROM = 8  # components: of fewer a point is of most
 CACHE = 2_400_000  # bytes of a chunk's monomials, which both products read
 LOST_IN_SINGLE = 1e5  # what LOST is in single precision: 5 of 7 digits, which N points average
 # Below it exp gives what is no normal number, and takes ten times as long.
@@ -31,42 +47,10 @@ LOWEST = {torch.float64: -700.0, torch.float32: -80.0}
 UNDERFLOW = {torch.float64: 1e-280, torch.float32: 1e-30}
 
 
-class Buffers:
-    """What one thread writes a chunk into: monomials [P, chunk], responsibilities [K, chunk]."""
-
-    def __init__(
-        self, monomials: int, components: int, chunk: int, width: int, dtype: torch.dtype
-    ) -> None:
-        self.monomials = torch.empty(monomials, chunk, dtype=dtype)
-        self.monomials[0] = 1
-        self.share = torch.empty(components, chunk, dtype=dtype)
-        # coordinates are subtracted in double precision, whatever is multiplied in single
-        self.z = torch.empty(width, chunk, dtype=torch.float64)
-        self.sums = torch.empty(components, monomials, dtype=dtype)
-
-
-@dataclass
-class Sums:
-    """Of some chunks: responsibilities with monomials [K, P]; tied: z zᵀ [D, D]; of each narrow
-    component its first and second moment about its mean; Σ w log p(z), less `top`.
-    """
-
-    linear: Tensor
-    total: Tensor
-    narrow: Tensor
-    density: float = 0.0
-
-    def add(self, other: Sums) -> None:
-        self.linear += other.linear
-        self.total += other.total
-        self.narrow += other.narrow
-        self.density += other.density
-
-
 class GaussianPass:
     """Passes over chunks of points of one width by one number of components.
 
-    Each thread takes every so-manieth chunk with buffers of its own. A product that threads share
+    Each thread takes every so-manieth block with buffers of its own. A product that threads share
     would wait for the slowest of them dozens of times a chunk.
     """
 
@@ -74,7 +58,8 @@ class GaussianPass:
         self.kind, self.components, self.coordinates = kind, components, coordinates
         self.width = len(coordinates.centre)
         self.monomials = count_monomials(kind, self.width)
-        self.buffers: dict[torch.dtype, list[Buffers]] = {}
+        self.buffers: dict[tuple[int, torch.dtype], Buffers] = {}  # of a thread
+        self.screened = kind == "full" and components >= SCREENED_FROM
 
     def choose_chunk(self, dtype: torch.dtype) -> int:
         """How many points at a time."""
@@ -100,53 +85,90 @@ class GaussianPass:
         natural = write_naturally(mixture, self.coordinates, log_weight)
         single = single and self.kind != "tied" and natural.lost < LOST_IN_SINGLE
         dtype = torch.float32 if single else torch.float64
-        buffers = self.buffers.setdefault(dtype, [])
         chunk = self.choose_chunk(dtype)
         whole = torch.get_num_threads()
         threads = min(whole, max(1, len(x) // chunk))
-        while len(buffers) < threads:
-            buffers.append(Buffers(self.monomials, self.components, chunk, self.width, dtype))
+        block = BLOCK if self.screened else chunk
+        block = -(-len(x) // (threads * max(1, round(len(x) / (threads * block)))))  # all alike
         if threads == 1:
-            sums = self._sum_chunks(natural, x, weight, buffers[0], 0, 1)
+            sums, pairs = self._sum_blocks(natural, x, weight, dtype, block, 0, 1)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = [
-                    pool.submit(self._sum_alone, natural, x, weight, own, number, threads)
-                    for number, own in enumerate(buffers[:threads])
+                    pool.submit(self._sum_alone, natural, x, weight, dtype, block, number, threads)
+                    for number in range(threads)
                 ]
-                sums = parts[0].result()
+                sums, pairs = parts[0].result()
                 for part in parts[1:]:  # in order: the same bits every time
-                    sums.add(part.result())
+                    others = part.result()
+                    sums.add(others[0])
+                    pairs.add(others[1])
             torch.set_num_threads(whole)  # new threads of the process begin with it
         mass = float(len(x)) if weight is None else float(weight.sum())
-        moments = self._gather(natural, sums)
-        return moments, sums.density + mass * (natural.top + self.coordinates.log_det)
+        density = sums.density + pairs.density
+        density += mass * (natural.top + self.coordinates.log_det)
+        moments = pairs.as_moments(natural.mean) if sums.points < len(x) else None
+        if sums.points:
+            dense = self._gather(natural, sums)
+            moments = dense if moments is None else dense.mix(moments, 1.0, 1.0)
+        assert moments is not None
+        return moments, density
 
-    def _sum_alone(self, *given: Any) -> Sums:
+    def _sum_alone(self, *given: Any) -> tuple[Sums, PairSums]:
         """In a thread that computes by itself."""
         torch.set_num_threads(1)
-        return self._sum_chunks(*given)
+        return self._sum_blocks(*given)
 
-    def _sum_chunks(
+    def _sum_blocks(
         self,
         natural: Natural,
         x: Tensor,
         weight: Tensor | None,
-        buffers: Buffers,
+        dtype: torch.dtype,
+        block: int,
         number: int,
         of: int,
-    ) -> Sums:
-        """Of every `of`-th chunk from chunk `number` on."""
-        D, size = self.width, 1 + self.width if self.kind == "full" else 2
+    ) -> tuple[Sums, PairSums]:
+        """Of every `of`-th block from block `number` on: of pairs, until a block has too many."""
+        D, K, size = self.width, self.components, 1 + self.width if self.kind == "full" else 2
         sums = Sums(
             torch.zeros_like(natural.rows),
             torch.zeros(D, D, dtype=torch.float64),
             torch.zeros(len(natural.narrow), D, size, dtype=torch.float64),
         )
-        dtype = buffers.monomials.dtype
-        natural = replace(natural, rows=natural.rows.to(dtype))
+        pairs = PairSums.of_nothing(K, D)
+        screen = Screen(natural) if self.screened else None
+        natural_here = replace(natural, rows=natural.rows.to(dtype))
+        for start in range(number * block, len(x), of * block):
+            part = x[start : start + block]
+            w = None if weight is None else weight[start : start + block]
+            if screen is not None:
+                buffers = self.own_buffers(number, torch.float32)
+                z = self.coordinates.write_rows(part)
+                chosen = choose_pairs(screen, z, buffers.monomials, buffers.share)
+                if is_sparse(chosen, dtype == torch.float32):
+                    sum_pairs(natural, z, w, chosen, pairs)
+                    continue
+                screen = None
+            self._sum_chunks(natural_here, part, w, self.own_buffers(number, dtype), sums)
+        return sums, pairs
+
+    def own_buffers(self, thread: int, dtype: torch.dtype) -> Buffers:
+        """The thread's, made when it first needs them."""
+        if (thread, dtype) not in self.buffers:
+            self.buffers[thread, dtype] = Buffers(
+                self.monomials, self.components, self.choose_chunk(dtype), self.width, dtype
+            )
+        return self.buffers[thread, dtype]
+
+    def _sum_chunks(
+        self, natural: Natural, x: Tensor, weight: Tensor | None, buffers: Buffers, sums: Sums
+    ) -> None:
+        """Adds points up, a chunk at a time."""
+        D, dtype = self.width, buffers.monomials.dtype
         chunk = buffers.monomials.shape[1]
-        for start in range(number * chunk, len(x), of * chunk):
+        sums.points += len(x)
+        for start in range(0, len(x), chunk):
             part = x[start : start + chunk]
             w = None if weight is None else weight[start : start + chunk].to(dtype)
             F = self.fill(part, buffers)
@@ -164,7 +186,6 @@ class GaussianPass:
                 sums.total.addmm_(z if w is None else z * w, z.T)
             for place, k in enumerate(natural.narrow):
                 self._add_about_mean(sums.narrow[place], z - natural.mean[k][:, None], r[k])
-        return sums
 
     def fill(self, part: Tensor, buffers: Buffers) -> Tensor:
         """The monomials of a chunk.  [n, D] -> [P, n], a view of the buffer"""
@@ -175,10 +196,7 @@ class GaussianPass:
         else:
             z.copy_(self.coordinates.write(part, buffers.z[:, : len(part)]))
         if self.kind == "full":
-            start = 1 + D
-            for i in range(D):
-                torch.mul(z[i:], z[i], out=F[start : start + D - i])
-                start += D - i
+            write_products(F, D)
         elif self.kind != "tied":
             torch.mul(z, z, out=F[1 + D :])
         return F

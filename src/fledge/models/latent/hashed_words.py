@@ -24,7 +24,7 @@ def hash_words(texts: Sequence[str], columns: int = COLUMNS) -> Tensor:
         pairs = [f"{a} {b}" for a, b in pairwise(words)]
         own = sorted({zlib.crc32(each.encode()) % columns for each in [*words, *pairs]})
         places += own
-        values += [len(own) ** -0.5] * len(own)
+        values += [max(1, len(own)) ** -0.5] * len(own)  # a text without a word has no 1
         rows += [n] * len(own)
     at = torch.tensor([rows, places], dtype=torch.int64)
     value = torch.tensor(values, dtype=torch.float64)

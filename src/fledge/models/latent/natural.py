@@ -79,3 +79,11 @@ def write_naturally(
     elif kind != "tied":
         rows[:, 1 + D :] = -0.5 * precision
     return Natural(rows, mean, root, top, constant - top, narrow, float(lost.max()))
+
+
+def write_products(F: Tensor, width: int) -> None:
+    """z_i z_j for j ≥ i below z, into the monomials of full covariances.  F: [P, n]"""
+    z, start = F[1 : 1 + width], 1 + width
+    for i in range(width):
+        torch.mul(z[i:], z[i], out=F[start : start + width - i])
+        start += width - i

@@ -17,12 +17,14 @@ from fledge.errors import UserError
 from fledge.models.latent.hidden_markov import read_lengths
 from fledge.models.latent.kalman import (
     Dynamics,
+    Filtered,
     compute_gains,
     filter_points,
     list_covariances,
     smooth_points,
 )
-from fledge.models.latent.step_order import order_steps
+from fledge.models.latent.kalman_missing import FilteredApart, filter_missing, smooth_missing
+from fledge.models.latent.step_order import StepOrder, order_steps
 
 NAMES = ("start", "spread", "transition", "drift", "loading", "offset", "noise")
 
@@ -32,8 +34,8 @@ class StateSpace:
     """z_1 ~ N(start, spread), z_t = transition z_{t−1} + N(0, drift), x_t = loading z_t + offset +
     N(0, noise); float64.
 
-    Of observations x: [N, D], sequences one after the other, `lengths` long; without lengths they
-    are one sequence.
+    Of observations x: [N, D], NaN where one is missing, sequences one after the other, `lengths`
+    long; without lengths they are one sequence.
     """
 
     start: Tensor
@@ -67,31 +69,41 @@ class StateSpace:
 
     def log_prob(self, x: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """log p of every sequence, in nats.  -> [S]"""
-        steps = order_steps(read_lengths(len(x), lengths))
-        done = filter_points(self.dynamics, self.check(x).numpy()[steps.order], steps)
-        return torch.from_numpy(done.log_p)
+        return torch.from_numpy(self._filter(x, order_steps(read_lengths(len(x), lengths))).log_p)
 
     def filter(self, x: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """E[z_t | x_1 … x_t].  -> [N, n]"""
         steps = order_steps(read_lengths(len(x), lengths))
-        done = filter_points(self.dynamics, self.check(x).numpy()[steps.order], steps)
-        return torch.from_numpy(steps.restore(done.mean))
+        return torch.from_numpy(steps.restore(self._filter(x, steps).mean))
+
+    def _filter(self, x: Tensor, steps: StepOrder) -> Filtered | FilteredApart:
+        ordered = self.check(x).numpy()[steps.order]
+        run = filter_missing if bool(x.isnan().any()) else filter_points
+        return run(self.dynamics, ordered, steps)
 
     def infer(self, x: Tensor, lengths: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """E[z_t | x_1 … x_T] [N, n] and Cov[z_t | x_1 … x_T] [N, n, n]."""
         numbers = read_lengths(len(x), lengths)
         steps = order_steps(numbers)
-        done = smooth_points(self.dynamics, self.check(x).numpy()[steps.order], steps)
+        ordered = self.check(x).numpy()[steps.order]
+        if bool(x.isnan().any()):
+            apart, each = smooth_missing(self.dynamics, ordered, steps)
+            return (
+                torch.from_numpy(steps.restore(apart.mean)),
+                torch.from_numpy(steps.restore(each)),
+            )
+        done = smooth_points(self.dynamics, ordered, steps)
         gains = compute_gains(self.dynamics, max(numbers))
         covariance = np.concatenate([list_covariances(gains, length) for length in numbers])
         return torch.from_numpy(steps.restore(done.mean)), torch.from_numpy(covariance)
 
     def check(self, x: Tensor) -> Tensor:
-        """The same. Raises UserError for observations of another width, or where one is missing."""
-        if x.ndim != 2 or x.shape[1] != self.width or not bool(x.isfinite().all()):
+        """The same. Raises UserError for observations of another width, and infinite ones."""
+        if x.ndim != 2 or x.shape[1] != self.width or bool(x.isinf().any()):
             raise UserError(
-                f"observations have shape {list(x.shape)} or lack a value, and the model is of "
-                f"{self.width} columns: give [N, {self.width}] of numbers."
+                f"observations have shape {list(x.shape)} or one is infinite, and the model is of "
+                f"{self.width} columns: give [N, {self.width}] of numbers, NaN where one is "
+                "missing."
             )
         return x
 

@@ -27,6 +27,7 @@ from fledge.loop import Sampler
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.algorithm_fields import AlgorithmFields
+from fledge.recipes.constraint_fields import ConstraintFields
 from fledge.recipes.course import Course, Start, Summary, describe_result
 from fledge.recipes.language.adapter_fields import AdapterFields, describe_size
 from fledge.recipes.language.aligners import Making, make_algorithm
@@ -62,8 +63,9 @@ GREEDY_SCORE = "greedy_true_score"  # of an evaluation
 
 
 class AlignConfig(
-    AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields
-):
+    AlgorithmFields, AdapterFields, LengthFields, EarlyStopFields, JudgeFields, ReadingFields,
+    ConstraintFields,
+):  # fmt: skip
     """Align a tuned model: sample answers to a task's prompts, score them, and make the better ones
     likelier.
     """
@@ -156,7 +158,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     if (hint := settings.sampling().hint) is not None:
         check_hint(hint, task)
     rule = Decoding(config.temperature, config.top_k, config.top_p, config.min_p)
-    policy = base.policy().with_rule(rule).to(config.on())
+    policy = base.policy().with_rule(rule).bind(config.make_constraint(base)).to(config.on())
     reference = policy.frozen_copy()
     scorer: Scorer = Verifier(task, cut_reward=config.cut_reward)
     if config.reward is not None:
@@ -166,7 +168,7 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
     with start.begin(
         config,
         parents=parents,
-        data=[config.task, *config.own_code, *config.own_family],
+        data=[config.task, *config.own_code, *config.own_family, *config.constraint_files],
         copied=texts,
     ) as course:
         typical = make_typical_rows(config, base, prompts)
@@ -263,7 +265,7 @@ def make_judges(
             TokenStream(course.run.folder / "shards", part),
             base.network.config.context,
         )
-        plain = policy.with_rule(Decoding())
+        plain = policy.with_rule(Decoding()).bind(None)
         return {
             "validation_loss": measure_held_out_loss(
                 plain, stream, base.tokenizer, min(256, context), 32

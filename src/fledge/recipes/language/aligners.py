@@ -86,7 +86,7 @@ def build_ppo(m: Making, s: PPO.InTexts) -> PPO:
         rows = max(1, s.ptx_tokens_per_step // context)
         begin = m.base.tokenizer.begin
         texts = DocumentRows(m.text, begin, rows_per_step=rows, context=context, seed=m.seed)
-        mixed = Pretraining(m.policy.with_rule(Decoding()), texts, s.ptx_coefficient)
+        mixed = Pretraining(m.policy.with_rule(Decoding()).bind(None), texts, s.ptx_coefficient)
     learner = m.learner(both)
     return PPO(both, learner, m.stopwatch, s, generator=m.random, pretraining=mixed, **m.beside)
 

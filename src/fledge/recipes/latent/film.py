@@ -1,4 +1,6 @@
-"""Keeps what a mixture was at some of its steps, and makes a film of them."""
+"""Keeps what a mixture or a model of sequences was at some of its steps, and makes a film of
+them.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,14 @@ from torch import Tensor
 
 from fledge.models.latent.centres import Centres
 from fledge.models.latent.gaussian_mixture import GaussianMixture
+from fledge.models.latent.hidden_markov import HiddenMarkov
+from fledge.models.latent.state_space import StateSpace
+from fledge.recipes.latent.sequence_film import film_sequence
 from fledge.report.mixture_film import Frame, draw_film
 from fledge.rows.points import Points
+from fledge.rows.sequences import Sequences
 
+OF_SEQUENCES = (HiddenMarkov, StateSpace)
 MOST_POINTS, MOST_COMPONENTS = 200, 24  # that a picture still shows
 
 
@@ -40,16 +47,23 @@ class Filmed:
 
     def _keep(self) -> None:
         model = getattr(self.algorithm.model, "normals", self.algorithm.model)
-        if isinstance(model, GaussianMixture | Centres) and model.components <= MOST_COMPONENTS:
+        mixture = isinstance(model, GaussianMixture | Centres)
+        if (mixture and model.components <= MOST_COMPONENTS) or isinstance(model, OF_SEQUENCES):
             self.kept.append((self.steps, model.card(), model.tensors()))
 
-    def draw(self, points: Points) -> str | None:
+    def draw(self, points: Points | Sequences) -> str | None:
         """The film, up to the model as it is now; None of a model that has no picture."""
         last = getattr(self.algorithm.model, "normals", self.algorithm.model)
-        if not isinstance(last, GaussianMixture | Centres) or not self.kept:
+        if not self.kept:
             return None
         shown = [each for each in self.kept if each[0] < self.steps]
         shown.append((self.steps, last.card(), last.tensors()))
+        if isinstance(points, Sequences):
+            alike = last.count_parameters()
+            models = [(step, type(last).restore(card, kept)) for step, card, kept in shown]
+            return film_sequence(
+                points, [each for each in models if each[1].count_parameters() == alike]
+            )
         # several numbers of components, one after the other: the film is of the last model's kind
         size = len(last.tensors()["mean"])
         shown = [each for each in shown if len(each[2]["mean"]) == size]

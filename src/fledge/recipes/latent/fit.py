@@ -26,12 +26,14 @@ from fledge.next_command import write_command
 from fledge.recipes.algorithm_fields import AlgorithmFields
 from fledge.recipes.course import Course, Start, Summary
 from fledge.recipes.latent.film import Filmed
+from fledge.recipes.latent.gradient_watch import WatchedGradients
 from fledge.recipes.latent.sequence_data import read_sequence_parts
 from fledge.recipes.latent.sequence_words import (
     describe_classes,
     describe_sequences,
     list_text_classes,
 )
+from fledge.recipes.latent.spoken_bound import SpokenBound
 from fledge.recipes.latent.weak import conclude_weak, read_vote_parts
 from fledge.rows.point_files import read_points
 from fledge.rows.points import Points, split_points
@@ -95,7 +97,11 @@ class FitConfig(AlgorithmFields):
         default=0, ge=0, description="steps between evaluations; 0: only before and after"
     )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
-    film: bool = Field(default=True, description="of the components as they move, for the report")
+    film: bool = Field(
+        default=True,
+        description="of what is fitted as it moves, for the report; of bbvi how much each "
+        "estimator of the gradient varies",
+    )
 
     @property
     def every_k(self) -> list[int]:
@@ -112,20 +118,27 @@ def fit(config: FitConfig, show: Show, run: Run | None = None) -> Summary:
     train = parts["train"]
     blocks = PointBlocks(train, choose_block(config), config.seed)
     algorithm = build(config, start, train, parts["validation"])
-    filmed = Filmed(algorithm)
+    if config.film and isinstance(algorithm, BlackBoxVI):
+        watched = WatchedGradients(algorithm)
+    else:
+        watched = Filmed(algorithm)
     if run is None or not run.checkpoints.steps() or isinstance(algorithm, BlackBoxVI):
         algorithm.begin(train)  # what cannot be fitted is said before there is a folder
     with start.begin(config, data=[config.data, *config.own_code, *own_files(config)]) as course:
         course.say(describe(config, train))
         steps = config.steps * max(1, len(config.every_k))
+        spoken = SpokenBound(watched, show.line)
         course.fit(
-            filmed, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
+            spoken, blocks, [judge_points(config, algorithm, parts, apart)], figure="elbo",
             figure_unit=" nats", converged=lambda: algorithm.done, steps=steps,
         )  # fmt: skip
-        film = filmed.draw(train) if config.film else None
-        if film is not None:
+        spoken.say_bound()
+        own: dict[str, Any] = {"model": config.model}
+        if isinstance(watched, WatchedGradients):
+            own["gradient_variances"] = watched.summarise()
+        elif config.film and (film := watched.draw(train)) is not None:
             write_text(course.run.folder / "film.svg", film)
-        return conclude(config, course, algorithm, parts)
+        return conclude(config, course, algorithm, parts, own)
 
 
 def own_files(config: FitConfig) -> list[str]:
@@ -229,14 +242,15 @@ def conclude(
     course: Course,
     algorithm: LatentAlgorithm | ChoiceOfK,
     parts: Mapping[Split, Any],
+    own: dict[str, Any],
 ) -> Summary:
-    """The model, and what it came to."""
+    """The model, and what it came to. own: what the summary holds beside."""
     model, train = algorithm.model, parts["train"]
     assert model is not None
     with write_model(course.run.model_folder) as folder:
         save_latent(folder, model, train.columns)
-    lines = [] if isinstance(algorithm, ChoiceOfK) else [describe_bound(course)]
-    own: dict[str, Any] = {"model": config.model, "parameters": model.count_parameters()}
+    lines: list[str] = []
+    own["parameters"] = model.count_parameters()
     own[f"train_{figure_of(config)}"] = algorithm.log_likelihood(train) / train.total
     if isinstance(algorithm, BlackBoxVI):
         judged, more = algorithm.conclude()
@@ -264,14 +278,6 @@ def conclude(
         own, then=write_command("report", run=course.run.folder), lines=lines,
         held_out=course.judges[0].items,
     )  # fmt: skip
-
-
-def describe_bound(course: Course) -> str:
-    """How it rose: at the first steps, at each that is twice as late, and at the last."""
-    rows = [(row["step"], row["elbo"]) for row in course.run.metrics.each() if "elbo" in row]
-    shown = [row for row in rows[:-1] if row[0] & (row[0] - 1) == 0] + rows[-1:]
-    said = " → ".join(f"{value:.4f} ({step})" for step, value in shown)
-    return f"fit: bound {said} nats a point (at step)."
 
 
 def list_choices(algorithm: ChoiceOfK) -> list[str]:

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from fledge.algorithms.latent.weak_supervision import WeakSupervision
-from fledge.models.latent.hashed_words import fit_logistic, hash_words
+from fledge.models.latent.hashed_words import hash_words
 from fledge.models.latent.label_model import LabelModel, majority_vote
+from fledge.models.latent.word_classifier import WordClassifier
 from fledge.rows.votes import Functions, Votes, load_functions, read_votes, split_votes
 from fledge.runs.atomic import write_text
 from fledge.splits import Split
+
+CLASSIFIER = "classifier"  # a folder of the run
 
 
 def read_vote_parts(
@@ -64,26 +67,36 @@ def write_soft_labels(path: Path, model: LabelModel, votes: Votes) -> None:
 def conclude_weak(
     folder: Path, model: LabelModel, parts: Mapping[Split, Any], settings: WeakSupervision.Settings
 ) -> tuple[dict[str, Any], list[str]]:
-    """Writes labels.jsonl; figures, and lines that say them."""
+    """Writes labels.jsonl and the classifier; figures, and lines that say them."""
     train, judged = parts["train"], parts["test"]
     if settings.judged_on is not None:
         functions: Functions = load_functions(settings.functions)
         judged = read_votes(settings.judged_on, functions)
     write_soft_labels(folder / "labels.jsonl", model, train)
     lines = describe_functions(model, train)
+    voted = (~train.x.isnan()).any(1)  # a row without a vote teaches nothing
+    classifier = WordClassifier.fit(
+        hash_words([t for t, v in zip(train.texts, voted.tolist(), strict=True) if v]),
+        model.posterior(train.x[voted]), model.labels,
+    )  # fmt: skip
+    classifier.save(folder / CLASSIFIER)
+    lines.append(
+        f"A classifier of words: fledge.open_run({str(folder)!r}).classifier.predict([text, …])"
+    )
     if not judged.is_labelled:
         lines.append(f"Soft labels of {len(train):,} rows: {folder / 'labels.jsonl'}")
         return {"accuracy": {}}, lines
-    accuracy = compare_ways(model, train, judged)
+    accuracy = compare_ways(model, classifier, train, judged)
     lines.append(f"Right on {len(judged):,} labelled rows:")
     lines += [f"  {name}: {value:.4f}" for name, value in accuracy.items()]
     return {"accuracy": accuracy}, lines
 
 
-def compare_ways(model: LabelModel, train: Votes, judged: Votes) -> dict[str, float]:
+def compare_ways(
+    model: LabelModel, classifier: WordClassifier, train: Votes, judged: Votes
+) -> dict[str, float]:
     """The share of right labels, by votes alone and by classifiers trained on what votes say.
-
-    A row without a vote teaches nothing, and is left out where votes are the labels.
+    classifier: of the label model.
     """
     C, label = len(model.labels), judged.label
     assert label is not None
@@ -92,7 +105,6 @@ def compare_ways(model: LabelModel, train: Votes, judged: Votes) -> dict[str, fl
     own = hash_words([t for t, v in zip(train.texts, voted.tolist(), strict=True) if v])
     ways: dict[str, tuple[Tensor, Tensor]] = {
         "words, of majority vote": (own, majority_vote(train.x[voted], C)),
-        "words, of the label model": (own, model.posterior(train.x[voted])),
     }
     if train.is_labelled:
         assert train.label is not None
@@ -101,10 +113,12 @@ def compare_ways(model: LabelModel, train: Votes, judged: Votes) -> dict[str, fl
     accuracy = {
         "majority vote": share_right(majority_vote(judged.x, C), label),
         "label model": share_right(model.posterior(judged.x), label),
+        "words, of the label model": share_right(classifier.score(others), label),
     }
     for name, (x, target) in ways.items():
-        weight, bias = fit_logistic(x, target)
-        accuracy[name] = share_right(others @ weight + bias, label)
+        accuracy[name] = share_right(
+            WordClassifier.fit(x, target, model.labels).score(others), label
+        )
     return accuracy
 
 

@@ -5,17 +5,15 @@ search, or from a server.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from fledge.engine.beam import Hypothesis, beam_search
 from fledge.engine.best_of import rank
-from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.engine.outside import OutsideEngine
@@ -26,6 +24,7 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, load_model
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy
+from fledge.recipes.constraint_fields import ConstraintFields, Texts
 from fledge.recipes.family_field import FamilyField
 from fledge.recipes.look.sound_model import load_sound_model
 from fledge.runs.show import Show
@@ -33,22 +32,7 @@ from fledge.sample.rollouts import encode_prompt
 from fledge.text.tokenizer import Tokenizer
 
 
-def _parse_texts(value: Any) -> Any:
-    """One text, or a JSON list of them."""
-    if not isinstance(value, str):
-        return value
-    if not value.startswith("["):
-        return (value,)
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('a list of texts looks like ["one", "two"]') from None
-
-
-Texts = Annotated[tuple[str, ...], BeforeValidator(_parse_texts)]
-
-
-class SampleConfig(FamilyField):
+class SampleConfig(ConstraintFields, FamilyField):
     """Complete a prompt, several times: as an answer in a conversation, or (raw) as running
     text.
     """
@@ -82,12 +66,6 @@ class SampleConfig(FamilyField):
     )
     stop: Texts = Field(
         default=(), description='text that ends a completion, and is not shown; or ["one", "two"]'
-    )
-    regex: str | None = Field(
-        default=None, description="a regular expression that the whole completion matches"
-    )
-    choices: Texts | None = Field(
-        default=None, description='["yes", "no"]: the completion is one of these'
     )
     alternatives: int = Field(
         default=0, ge=0, description="with --json: how many likely tokens to tell of at each step"
@@ -188,12 +166,7 @@ def check(config: SampleConfig) -> None:
                 f"samples={config.samples} was given with {name}={most}: there are no more than "
                 f"{most}."
             )
-    if config.regex is not None and config.choices is not None:
-        raise UserError("regex and choices were given: choose one of them.")
-    if config.choices == ():
-        raise UserError(
-            'choices=[] leaves nothing to say: give one or more, such as choices=["yes", "no"].'
-        )
+    config.check_constraint()
     if "" in config.stop:
         raise UserError(
             "stop has an empty text, which stands everywhere: leave it out, or give a text to end "
@@ -208,11 +181,6 @@ def make_request(config: SampleConfig, model: Loaded) -> Request:
         if config.raw
         else encode_prompt(tokenizer, config.prompt)
     )
-    stop, constraint = tokenizer.ends, None
-    if config.regex is not None:
-        constraint = regex(config.regex, spell_tokens(model), stop)
-    elif config.choices is not None:
-        constraint = choice(config.choices, spell_tokens(model), stop)
     return Request(
         ids,
         config.max_new_tokens,
@@ -221,11 +189,11 @@ def make_request(config: SampleConfig, model: Loaded) -> Request:
         Decoding()
         if config.beams > 1
         else Decoding(config.temperature, config.top_k, config.top_p, config.min_p),
-        stop,
+        tokenizer.ends,
         config.stop,
         config.repetition_penalty,
         config.presence_penalty,
-        constraint=constraint,
+        constraint=config.make_constraint(model),
         alternatives=config.alternatives,
         seed=config.seed,
     )

@@ -1,0 +1,36 @@
+"""What every endpoint stands on: the models, how the server was started, and what it counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fledge.serve.metrics import Metrics
+from fledge.serve.served import ServedModels
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a server is started. key: wanted of every client; None: of none.
+
+    votes, thumbs: the files that the page's votes go into. folders: what was named at the start,
+    in its order.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    key: bytes | None = None
+    timeout_s: float = 600.0  # of a request, from its first byte to its last token
+    slow_s: float = 20.0  # in which a client has sent its headers, and then its body
+    body_bytes: int = 4_000_000
+    header_bytes: int = 32_768
+    votes: Path | None = None
+    thumbs: Path | None = None
+    folders: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Service:
+    served: ServedModels
+    options: Options
+    metrics: Metrics = field(default_factory=Metrics)

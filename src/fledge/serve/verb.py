@@ -1,0 +1,203 @@
+"""`fledge serve`: models that answer, over OpenAI's API and on a page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, ConfigDict, Field
+
+from fledge.engine.generation import Generation
+from fledge.errors import UserError
+from fledge.next_command import write_command
+from fledge.recipes.family_field import FamilyField
+from fledge.runs.show import Show
+
+if TYPE_CHECKING:
+    from fledge.serve.served import ServedModels
+    from fledge.serve.service import Options
+
+KEY = "FLEDGE_KEY"
+POSITIONS = 4096  # of a slot, where the model's context is longer and nothing else was said
+
+
+def _split(value: Any) -> Any:
+    """Names with commas between, or a list of them."""
+    if isinstance(value, str):
+        return tuple(part for part in value.split(",") if part)
+    return tuple(value) if isinstance(value, list) else value
+
+
+class ServeConfig(FamilyField):
+    """Serve models: OpenAI's API under /v1, and a page to talk to them. Several runs are told apart
+    by their names. It answers this machine alone, unless `host` and a key say otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base: Annotated[tuple[Path, ...], BeforeValidator(_split)] = Field(
+        min_length=1, description="runs or model folders, with spaces or commas between"
+    )
+    host: str = Field(default="127.0.0.1", description="the address to listen at")
+    port: int = Field(default=8000, ge=0, le=65535, description="0 takes a free one")
+    key_file: Path | None = Field(
+        default=None,
+        description=f"a file with the key that clients send; or the variable {KEY}",
+    )
+    slots: int = Field(default=16, ge=1, description="rows answered side by side, of each model")
+    queue: int = Field(default=256, ge=0, description="rows that may wait; more are refused")
+    context: int | None = Field(
+        default=None,
+        ge=2,
+        description=f"tokens of prompt and answer; by default the model's, up to {POSITIONS:,}",
+    )
+    precision: Generation = Field(default="fp32", description="of the weights as they generate")
+    threads: int | None = Field(
+        default=None, ge=1, description="for computing; by default as torch finds them"
+    )
+    timeout: float = Field(default=600.0, gt=0, description="seconds a request may take in all")
+    slow: float = Field(
+        default=20.0, gt=0, description="seconds in which a client has sent its headers, its body"
+    )
+    votes: Path | None = Field(
+        default=None, description="a .jsonl that votes between two answers are added to"
+    )
+    thumbs: Path | None = Field(
+        default=None, description="a .jsonl that thumbs up and down are added to"
+    )
+
+
+def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
+    """Until Ctrl-C or SIGTERM; what streams then is finished. Raises UserError for what is no
+    model, an address that cannot be had, and one beyond this machine without a key.
+    """
+    from fledge.serve.app import build_app
+    from fledge.serve.http_server import open_socket, run_app
+
+    config.use_family()
+    options = make_options(config)
+    opened = open_socket(config.host, config.port)
+    try:
+        served = load_all(config, show)
+        port = opened.getsockname()[1]
+        whole = run_app(
+            build_app(served, options),
+            options,
+            opened,
+            listening=lambda: tell_start(config, served, port, show),
+            stopping=lambda: show.line("serve: finishing what streams; once more ends at once."),
+        )
+    finally:
+        opened.close()
+    if not whole:
+        for one in served.models.values():
+            one.loop.abandon()
+        raise KeyboardInterrupt
+    show.line("serve: ended.")
+    return {"models": list(served.models)}
+
+
+def make_options(config: ServeConfig) -> Options:
+    from fledge.serve.guard import is_loopback
+    from fledge.serve.service import Options
+
+    key = read_key(config.key_file)
+    if key is None and not is_loopback(config.host):
+        raise UserError(
+            f"host={config.host} lets other machines ask, and no key was given: put one into a "
+            f"file and give key_file=FILE, or set {KEY}."
+        )
+    return Options(
+        host=config.host,
+        port=config.port,
+        key=key,
+        timeout_s=config.timeout,
+        slow_s=config.slow,
+        votes=config.votes,
+        thumbs=config.thumbs,
+        folders=config.base,
+    )
+
+
+def read_key(file: Path | None) -> bytes | None:
+    """Raises UserError for a file that cannot be read, and for a key that can be guessed."""
+    if file is None:
+        said = os.environ.get(KEY, "").strip()
+        where = f"the variable {KEY}"
+        key = said.encode() or None
+    else:
+        where = str(file)
+        try:
+            key = file.read_bytes().strip()
+        except OSError as error:
+            raise UserError(
+                f"key_file={file} cannot be read ({(error.strerror or '').lower()}): give a file "
+                "with the key alone."
+            ) from None
+    if key is not None and (len(key) < 8 or len(key) > 4096 or any(c <= 32 for c in key)):
+        raise UserError(
+            f"the key in {where} is none: give one word of 8 characters or more, such as what "
+            "`openssl rand -hex 24` prints."
+        )
+    return key
+
+
+def load_all(config: ServeConfig, show: Show) -> ServedModels:
+    from fledge.serve.loading import load_many
+    from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
+
+    models: dict[str, Served] = {}
+    rewards: dict[str, ServedReward] = {}
+    every = zip(name_all(config.base), load_many(config.base), strict=True)
+    for name, (loaded, scalar) in every:
+        if scalar is not None:
+            rewards[name] = ServedReward(name, loaded, scalar)
+            continue
+        positions = config.context or min(loaded.network.config.context, POSITIONS)
+        models[name] = serve_model(
+            name,
+            loaded,
+            slots=config.slots,
+            queue_rows=config.queue,
+            positions=positions,
+            precision=config.precision,
+            threads=config.threads,
+        )
+    if not models:
+        raise UserError(
+            f"{', '.join(map(str, config.base))} scores texts and writes none: give a model that "
+            "speaks beside it."
+        )
+    return ServedModels(models, rewards)
+
+
+def name_all(folders: Sequence[Path]) -> list[str]:
+    """What each is called: by its last part, or as it was given where two have the same."""
+    short = [folder.stem if folder.suffix == ".gguf" else folder.name for folder in folders]
+    return [
+        str(folder) if short.count(name) > 1 or not name else name
+        for folder, name in zip(folders, short, strict=True)
+    ]
+
+
+def tell_start(config: ServeConfig, served: ServedModels, port: int, show: Show) -> None:
+    """Address, models, slots, memory, and what to type next."""
+    host = f"[{config.host}]" if ":" in config.host.strip("[]") else config.host
+    told: set[int] = set()  # where tensors begin: those that are shared are counted once
+    for one in served.models.values():
+        own = {w.data_ptr(): w.nbytes for w in one.network.parameters()}
+        weights = sum(size for place, size in own.items() if place not in told)
+        told |= own.keys()
+        shared = ", the rest shared" if weights < sum(own.values()) else ""
+        show.line(
+            f"serve: {one.name}: {one.loop.slots} slots of {one.positions:,} tokens, "
+            f"{config.precision}, weights {weights / 1e6:,.1f} MB{shared}, KV cache up to "
+            f"{one.loop.engine.cache_bytes / 1e6:,.1f} MB"
+        )
+    for reward in served.rewards.values():
+        show.line(f"serve: {reward.name}: a reward model, which scores answers on the page")
+    where = f"http://{host}:{port}"
+    show.line(f"serve: listening at {where}: a page for people, {where}/v1 for clients")
+    show.line(f"serve: try curl {where}/v1/models, or {write_command('chat', config.base[0])}")

@@ -1,0 +1,139 @@
+"""The engine loop alone: every row is answered once, whatever happens to it or to the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from fledge.engine.engine import Engine
+from fledge.engine.request import Completion, Request
+from fledge.serve.engine_loop import BROKEN, EngineLoop, QueueFull, Said
+from tests.subjects import policy_of, transformer
+
+
+def make_engine() -> Engine:
+    return Engine(policy_of(transformer()), slots=3)
+
+
+def hold(work: Callable[[EngineLoop], Coroutine[Any, Any, None]], **fields: Any) -> EngineLoop:
+    """Do it beside a running loop, which is stopped and has nothing left."""
+
+    async def run() -> EngineLoop:
+        loop = EngineLoop(make_engine, **{"queue_rows": 20, **fields})
+        loop.start()
+        try:
+            async with asyncio.timeout(60):
+                await work(loop)
+                await loop.stop()
+        except BaseException:
+            loop.abandon()
+            raise
+        assert loop.under_way == 0
+        assert not loop.engine.busy
+        return loop
+
+    return asyncio.run(run())
+
+
+def ask(seed: int, most: int = 12) -> Request:
+    return Request([3, 4, 5], most, stop=frozenset({2}), seed=seed)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_what_is_streamed_is_what_the_engine_alone_says(told: bool) -> None:
+    requests = [ask(seed) for seed in range(8)]
+    alone = make_engine().run(requests)
+
+    async def work(loop: EngineLoop) -> None:
+        ticket = loop.submit(requests, streams=True, told=told)
+        said: list[list[int]] = [[] for _ in requests]
+        chance: list[list[float]] = [[] for _ in requests]
+        ended: dict[int, Completion] = {}
+        async for events in ticket:
+            for index, news in events:
+                assert index not in ended  # nothing after the end
+                if isinstance(news, Said):
+                    said[index] += news.tokens
+                    chance[index] += news.raw_logp
+                else:
+                    ended[index] = news
+        assert said == [one.tokens for one in alone]
+        for i, one in enumerate(alone):
+            assert ended[i].tokens == one.tokens
+            assert chance[i] == pytest.approx(one.raw_logp if told else [], abs=1e-5)
+
+    hold(work)
+
+
+def test_a_cancelled_row_ends_once_wherever_it_stands() -> None:
+    async def work(loop: EngineLoop) -> None:
+        tickets = [loop.submit([ask(seed, 25)], streams=seed % 2 == 0) for seed in range(12)]
+        for ticket in tickets[::3]:
+            loop.cancel(ticket)
+            loop.cancel(ticket)
+        await asyncio.sleep(0.01)
+        for ticket in tickets[1::3]:
+            loop.cancel(ticket)
+        ended = [(await ticket.complete())[0] for ticket in tickets]
+        for ticket in tickets:
+            loop.cancel(ticket)  # nothing happens to one that has ended
+        assert {one.ended for one in ended[2::3]} <= {"stop", "length"}
+        alone = make_engine().run([ask(seed, 25) for seed in range(12)])
+        for one, whole in zip(ended, alone, strict=True):
+            assert one.tokens == whole.tokens[: len(one.tokens)]
+            assert one.ended == "cancelled" or one.tokens == whole.tokens
+
+    hold(work)
+
+
+def test_more_than_there_is_room_for_is_refused_until_there_is() -> None:
+    async def work(loop: EngineLoop) -> None:
+        ticket = loop.submit([ask(seed) for seed in range(5)], streams=False)
+        with pytest.raises(QueueFull):
+            loop.submit([ask(9)], streams=False)
+        assert loop.under_way == 5
+        await ticket.complete()
+        await loop.submit([ask(9)], streams=False).complete()
+
+    hold(work, queue_rows=2)
+
+
+def test_what_is_called_runs_between_steps_and_raises_where_it_was_asked_for() -> None:
+    async def work(loop: EngineLoop) -> None:
+        ticket = loop.submit([ask(1, 25)], streams=False)
+        assert await loop.call(lambda: 6 * 7) == 42
+        with pytest.raises(ZeroDivisionError):
+            await loop.call(lambda: 1 // 0)
+        [one] = await ticket.complete()
+        assert one.tokens == make_engine().run([ask(1, 25)])[0].tokens
+
+    hold(work)
+
+
+def test_an_engine_that_fails_is_started_anew(capsys: pytest.CaptureFixture[str]) -> None:
+    async def work(loop: EngineLoop) -> None:
+        first, steps = loop.engine, 0
+        advance = first.advance
+
+        def fail_later() -> Any:
+            nonlocal steps
+            steps += 1
+            if steps == 3:
+                raise RuntimeError("out of luck")
+            return advance()
+
+        first.advance = fail_later
+        rows = loop.submit([ask(seed, 25) for seed in range(7)], streams=True)
+        ended = await rows.complete()
+        broken = [one for one in ended if one.error is not None]
+        assert {one.error for one in broken} == {BROKEN}
+        assert len(broken) >= 4  # those that had not ended before
+        [one] = await loop.submit([ask(1)], streams=False).complete()
+        assert one.tokens == make_engine().run([ask(1)])[0].tokens
+        assert loop.engine is not first
+
+    assert hold(work).failures == 1
+    assert "out of luck" in capsys.readouterr().err
