@@ -123,9 +123,7 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         name=name,
         folder=str(run.folder),
         verb=run.verb,
-        sentence=_SENTENCES.get(run.verb, f"A run of {run.verb}.").format(
-            **_list_names(run.config)
-        ),
+        sentence=tell_what(run),
         status=f"{status} · {done}" if done else status,
         finished=run.finished,
         failure=failure,
@@ -144,6 +142,12 @@ def read_chapter(run: Run, name: str, anchor: str) -> Chapter:
         origin=describe_origin(run.lineage),
         files=list_run_files(run.folder),
     )
+
+
+def tell_what(run: Run) -> str:
+    """What is done in such a run, in one sentence."""
+    sentence = _SENTENCES.get(run.verb, f"A run of {run.verb}.")
+    return sentence.format(**_list_names(run.config))
 
 
 _FILMS = {

@@ -1,9 +1,9 @@
 // Shows the values under the pointer in each chart, and opens everything that is folded before
 // printing.
 "use strict";
-for (const svg of document.querySelectorAll("svg[data-chart]")) {
+function showValues(svg) {
   const chart = JSON.parse(svg.dataset.chart);
-  if (!chart.series.length) continue;
+  if (!chart.series.length) return;
   const [low, high, left, right] = chart.x;
   const [, , bottom, top] = chart.y;
   const tip = document.createElement("div");
@@ -53,6 +53,7 @@ for (const svg of document.querySelectorAll("svg[data-chart]")) {
   });
   svg.addEventListener("pointerleave", hide);
 }
+for (const svg of document.querySelectorAll("svg[data-chart]")) showValues(svg);
 addEventListener("beforeprint", () => {
   for (const one of document.querySelectorAll("details")) one.open = true;
 });

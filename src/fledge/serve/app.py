@@ -17,6 +17,7 @@ from fledge.serve import (
     completions,
     embeddings,
     models_list,
+    page_routes,
     responses,
     tokenize,
 )
@@ -45,7 +46,7 @@ def build_app(served: ServedModels, options: Options, *, page: bool = True) -> F
         lifespan=lambda _: run_engines(served),
     )
     modules = (chat_completions, completions, responses, embeddings, tokenize, models_list)
-    for module in modules:
+    for module in (*modules, page_routes) if page else modules:
         app.include_router(module.make_router(service))
     handle_errors(app)
 

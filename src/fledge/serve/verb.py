@@ -61,6 +61,10 @@ class ServeConfig(FamilyField):
     slow: float = Field(
         default=20.0, gt=0, description="seconds in which a client has sent its headers, its body"
     )
+    runs: Path | None = Field(
+        default=None,
+        description="a folder whose runs the page shows, beside those that are served",
+    )
     votes: Path | None = Field(
         default=None, description="a .jsonl that votes between two answers are added to"
     )
@@ -78,6 +82,7 @@ def serve(config: ServeConfig, show: Show) -> dict[str, Any]:
 
     config.use_family()
     options = make_options(config)
+    check_places(config)
     opened = open_socket(config.host, config.port)
     try:
         served = load_all(config, show)
@@ -117,8 +122,19 @@ def make_options(config: ServeConfig) -> Options:
         slow_s=config.slow,
         votes=config.votes,
         thumbs=config.thumbs,
-        folders=config.base,
+        folders=(*config.base, *(() if config.runs is None else (config.runs,))),
     )
+
+
+def check_places(config: ServeConfig) -> None:
+    """Raises UserError for a folder of runs that is none, and for votes that no file can hold."""
+    if config.runs is not None and not config.runs.is_dir():
+        raise UserError(f"runs={config.runs} is no folder: give the one that holds your runs.")
+    for field, file in (("votes", config.votes), ("thumbs", config.thumbs)):
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise UserError(f"{field}={file} can be no file: give one, such as {field}.jsonl.")
+    if config.votes is not None and config.votes == config.thumbs:
+        raise UserError(f"votes and thumbs are both {config.votes}: give each a file of its own.")
 
 
 def read_key(file: Path | None) -> bytes | None:
