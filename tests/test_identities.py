@@ -4,13 +4,10 @@ pieces, one batch on two machines.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import distributed
-from torch.multiprocessing.spawn import spawn
 
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.policy.ppo import PPO
@@ -124,41 +121,3 @@ def test_every_step_of_a_ppo_update_is_the_same_in_pieces() -> None:
     for weights, figures in ends[1:]:
         torch.testing.assert_close(weights, ends[0][0], rtol=1e-7, atol=1e-9)
         figures_close(figures, ends[0][1], 1e-6)
-
-
-# Rows 0–5 are held by one rank, 6–15 by the other: not the same number of rows, nor of tokens.
-RANKS = (slice(0, 6), slice(6, 16))
-
-
-def _one_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
-    gradients = {}
-    for name, make in EVERY.items():
-        case = make(RANKS[rank], 4)
-        gradient, figures = case.gradient()
-        if hasattr(case.algorithm, "kl"):
-            figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
-        gradients[name] = (gradient, figures)
-    torch.save(gradients, f"{folder}/{rank}.pt")
-    # nobody leaves while the other may still ask: gloo aborts then, now and again
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
-def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
-    """Through real processes and gloo: gradients, figures, and the KL coefficient that follows from
-    them, on both ranks.
-    """
-    spawn(_one_rank, args=(str(tmp_path),), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for name, make in EVERY.items():
-        case = make(ALL_ROWS, None)
-        gradient, figures = case.gradient()
-        if hasattr(case.algorithm, "kl"):
-            figures |= {"next_kl_coefficient": case.algorithm.kl.beta}
-        for rank in ranks:
-            torch.testing.assert_close(rank[name][0], gradient, rtol=1e-6, atol=1e-9)
-            figures_close(rank[name][1], figures, 1e-6)

@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.distillation import Distillation
 from fledge.algorithms.likelihood.supervised import Supervised
@@ -24,7 +22,8 @@ from fledge.optimizers import adamw
 from fledge.runs.checkpoint import load_state, save_state
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories, from_rows
-from tests.subjects import learner, policy_of, rollouts, seeded, transformer
+from tests.every_rank import on_ranks
+from tests.subjects import learner, policy_of, rollouts, transformer
 
 Shape = tuple[Tensor, Mapping[str, Tensor]]
 
@@ -195,44 +194,28 @@ def test_counts_are_taken_over_true_entries_and_never_zero() -> None:
     assert fit.count(mask) == 3
     assert fit.count(~mask & mask) == 1  # a batch without trained steps divides by 1, not by 0
     assert fit.count_rows(from_rows([[1, 2], [1, 2]], [[False, True]] * 2)) == 2
-    x = torch.randn(3, generator=seeded(0))
-    assert torch.equal(fit.sum(x), x)
 
 
-def test_sums_counts_and_any_are_over_what_all_ranks_hold(tmp_path: Path) -> None:
-    """Two processes and gloo. Rank 0 holds one True of three, rank 1 two; numbers are 1, 2, 3 and
-    10 times as much.
-    """
-    own = [torch.tensor([1.0, 2.0, 3.0]), torch.tensor([10.0, 20.0, 30.0])]
-    masks = [torch.tensor([True, False, False]), torch.tensor([False, True, True])]
+def test_what_ranks_say_of_their_rows_comes_together_in_the_order_of_the_batch(
+    tmp_path: Path,
+) -> None:
+    """Three processes; 5 rows of 1 to 5 trained tokens, then 2, of which one rank has none."""
     fit = learner(nn.Linear(1, 1))
+    rows = from_rows([[7] * n for n in range(2, 7)], [[False] + [True] * n for n in range(1, 6)])
 
-    def ask(rank: int) -> list[Any]:
-        distributed.init_process_group(
-            "gloo",
-            init_method=f"file://{tmp_path}/meeting",
-            rank=rank,
-            world_size=2,
-            timeout=timedelta(seconds=60),
-        )
-        try:
-            told = [fit.sum(own[rank]), fit.count(masks[rank]), fit.any(masks[rank][1:])]
-            # Nobody leaves while the other may still ask.
-            distributed.barrier()
-        finally:
-            distributed.destroy_process_group()
-        return [told[0].tolist(), int(told[1]), told[2], own[rank].tolist()]
+    def ask() -> list[Any]:
+        told = []
+        for some in (rows, rows[:2]):
+            lengths = fit.map(lambda part: [part.chosen.sum(1).double()], some)[0]
+            steps = fit.map(lambda part: [part.action.double()], some)[0]
+            firsts = [part.obs[:, 0] + part.chosen.sum(1) for part in fit.cut(some)]
+            told += [lengths.tolist(), list(steps.shape), fit.join(firsts, some).tolist()]
+        return [*told, int(fit.count(rows.chosen)), sum(len(part) for part in fit.cut(rows))]
 
-    def other() -> None:
-        assert ask(1) == [[11.0, 22.0, 33.0], 3, True, [10.0, 20.0, 30.0]]
-
-    rank_1 = get_context("fork").Process(target=other)
-    rank_1.start()
-    try:
-        assert ask(0) == [[11.0, 22.0, 33.0], 3, True, [1.0, 2.0, 3.0]]
-    finally:
-        rank_1.join()
-    assert rank_1.exitcode == 0
+    told = on_ranks(3, ask, tmp_path / "ranks")
+    whole = [[1, 2, 3, 4, 5], [5, 5], [8, 9, 10, 11, 12], [1, 2], [2, 5], [8, 9], 15]
+    assert [each[:-1] for each in told] == [whole] * 3
+    assert [each[-1] for each in told] == [2, 2, 1]  # rows that each computes
 
 
 def state_of(fit: Learner) -> list[Tensor]:
@@ -282,26 +265,19 @@ def test_rows_without_a_trained_token_are_no_perfect_score(make: Any) -> None:
 
 def test_a_parameter_outside_the_loss_is_left_alone_with_ranks_as_without(tmp_path: Path) -> None:
     """Under torch.distributed it had a gradient of 0, and with it decay and moments."""
-    stayed = []
-    for ranks in (False, True):
+
+    def ask() -> tuple[bool, bool, bool]:
         used, idle = nn.Linear(3, 2), nn.Linear(3, 2)
         start, used_before = idle.weight.detach().clone(), used.weight.detach().clone()
         fit = Learner(
             nn.ModuleList([used, idle]), Schedule(0.1, 10), optimizer=adamw(weight_decay=0.5)
         )
-        if ranks:
-            distributed.init_process_group(
-                "gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1
-            )
-        try:
-            fit.step(lambda rows, used=used: quadratic(used), rollouts(policy_of(transformer())))
-        finally:
-            if ranks:
-                distributed.destroy_process_group()
-        assert not torch.equal(used.weight, used_before)
-        stayed.append(torch.equal(idle.weight, start))
-        assert idle.weight not in fit.optimizer.state
-    assert stayed == [True, True]
+        fit.step(lambda rows: quadratic(used), rollouts(policy_of(transformer())))
+        moved = not torch.equal(used.weight, used_before)
+        return moved, torch.equal(idle.weight, start), idle.weight in fit.optimizer.state
+
+    assert ask() == (True, True, False)
+    assert on_ranks(2, ask, tmp_path / "ranks") == [(True, True, False)] * 2
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,14 @@ def test_a_row_that_is_longer_than_the_bound_stands_alone() -> None:
     assert [g.tolist() for g in groups] == [[1], [0, 2]]
 
 
+def test_what_a_critic_says_of_the_last_observation_is_there_behind_a_short_row() -> None:
+    """A row that has not ended is worth that, in whichever micro-batch it is computed."""
+    batch = rows_of(LENGTHS)
+    [obs] = MicroBatches(rows=1).map(lambda part: [part.obs.double()], batch)
+    last = batch.chosen.int().cumsum(1).argmax(1) + 1  # [B]
+    assert torch.equal(obs[:, -1], batch.obs.double()[torch.arange(len(batch)), last])
+
+
 @pytest.mark.parametrize("cut", [MicroBatches(rows=3), MicroBatches(tokens=40), MicroBatches()])
 def test_what_is_said_of_rows_comes_back_in_their_order(cut: MicroBatches) -> None:
     batch = rows_of(LENGTHS)
@@ -61,7 +69,9 @@ def test_what_is_said_of_rows_comes_back_in_their_order(cut: MicroBatches) -> No
 
     action, obs, length = cut.map(ask, batch)
     assert torch.equal(action, batch.action * batch.chosen)
-    assert torch.equal(obs, batch.obs.double())  # the padding is 0 too
+    # What is said of an observation reaches to the last; behind it nothing is.
+    seen = torch.arange(obs.shape[1]) <= batch.chosen.int().cumsum(1).argmax(1, keepdim=True) + 1
+    assert torch.equal(obs[seen], batch.obs.double()[seen])
     assert length.tolist() == [n - 1 for n in LENGTHS]
 
 

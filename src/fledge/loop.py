@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FrameType, MappingProxyType
 from typing import Any, Literal, Protocol
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.generators import generator_state, restore_generators
 from fledge.next_command import write_command
@@ -143,16 +144,16 @@ def train(
     with run.reason_kept(), _signals(watcher.line) as asked:
 
         def between_steps() -> None:
-            if asked:
+            if ranks.any_says(bool(asked)):
                 way.save()
-                raise Interrupted(str(run.folder), way.step, asked[0])
+                raise way.interrupted(asked)
 
         saved = time.monotonic()
         if not continued:
             way.judge()
-            if asked and not way.at_end:  # no step is in hand yet
+            if ranks.any_says(bool(asked)) and not way.at_end:  # no step is in hand yet
                 way.save()
-                raise Interrupted(str(run.folder), way.step, asked[0])
+                raise way.interrupted(asked)
         stopwatch.take()
         while not way.at_end:
             before = way.place
@@ -162,14 +163,16 @@ def train(
                 way.judge()
                 stopwatch.take()
             # Asked once: a signal between two looks would end the run with nothing saved.
-            stop = bool(asked)
-            if stop or time.monotonic() - saved >= save_every_s or way.at_end:
+            due = time.monotonic() - saved >= save_every_s
+            each = ranks.gather((bool(asked), due))
+            stop, due = any(signalled for signalled, _ in each), each[0][1]
+            if stop or due or way.at_end:
                 way.save()
                 saved = time.monotonic()
             if stop and not way.at_end:
-                raise Interrupted(str(run.folder), way.step, asked[0])
-        if asked:
-            raise Interrupted(str(run.folder), way.step, asked[0])
+                raise way.interrupted(asked)
+        if ranks.any_says(bool(asked)):
+            raise way.interrupted(asked)
     return way.last
 
 
@@ -201,6 +204,11 @@ class _Way:
     done: bool = False
     last: dict[str, float] = field(default_factory=dict)
     landmarks: Landmarks | None = field(default_factory=Landmarks)
+
+    def interrupted(self, asked: list[int]) -> Interrupted:
+        """asked: the signals that this process was sent; none where another rank was."""
+        number = asked[0] if asked else signal.SIGTERM
+        return Interrupted(str(self.run.folder), self.step, number)
 
     @property
     def at_end(self) -> bool:
@@ -246,7 +254,9 @@ class _Way:
                 )
 
     def save(self) -> None:
-        """A checkpoint of this moment; its score is that of an evaluation at this very step."""
+        """A checkpoint of this moment; its score is that of an evaluation at this very step. All
+        ranks know what is in it, and the first writes it.
+        """
         state = {
             "algorithm": self.algorithm.state_dict(),
             "sampler": self.sampler.state_dict(),
@@ -261,6 +271,8 @@ class _Way:
             "machine": self.run.machine,
             "seconds": self.run.seconds,
         }
+        if not ranks.is_first():
+            return
         score = None
         if self.better is not None and self.last.get("step") == self.step:
             score = self.better(self.last)
@@ -270,7 +282,7 @@ class _Way:
         """Go back to the newest whole checkpoint; False where there is none, and the run begins at
         step 0.
         """
-        restored = _checkpoint(self.run, self.watcher)
+        restored = ranks.from_first(lambda: _checkpoint(self.run, self.watcher))
         if restored is None:
             return False
         self.step, state = restored
@@ -286,8 +298,9 @@ class _Way:
         self.done, self.last = state["done"], state["evaluation"]
         self.run.seconds_before = state.get("seconds", 0.0)  # 0 in one of a version that kept none
         self.landmarks = Landmarks(**state["landmarks"]) if state.get("landmarks") else None
-        remembered = self.landmarks and self.landmarks.in_order()
-        self.run.return_to(self.step, state["offsets"], remembered, self.watcher.line)
+        if ranks.is_first():
+            remembered = self.landmarks and self.landmarks.in_order()
+            self.run.return_to(self.step, state["offsets"], remembered, self.watcher.line)
         self.watcher.line(f"continuing {self.run.folder} from step {self.step}")
         return True
 
@@ -338,7 +351,8 @@ def _write_timings(
     run: Run, step: int, stopwatch: Stopwatch, seconds: float, figures: Mapping[str, float]
 ) -> None:
     phases = stopwatch.take()
-    row = {
+    waited = ranks.gather(ranks.take_waited())
+    row: dict[str, Any] = {
         "step": step,
         **phases,
         "other": max(0.0, seconds - sum(phases.values())),
@@ -346,4 +360,6 @@ def _write_timings(
     }
     if "tokens" in figures:
         row["tokens_per_second"] = figures["tokens"] / seconds
+    if len(waited) > 1:  # whoever waited least is who the others waited for
+        row["waited"] = waited
     run.timings.write(row)

@@ -38,13 +38,16 @@ class MicroBatches:
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Trajectories) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time
         and put back in their order; 0 behind the steps of a micro-batch.  -> [B, T, …] or [B]
+
+        What is said of every observation, [b, t+1, …], stays what it is at the last one: a row that
+        has not ended is worth what a critic says there.
         """
         places, steps = self._place(batch), batch.chosen.shape[1]
         answers: list[list[Tensor]] = []
         for piece in self._split(batch, places):
             piece = piece.trim()
-            lacking = steps - piece.chosen.shape[1]
-            answers.append([_lengthen(x, lacking) for x in function(piece)])
+            own = piece.chosen.shape[1]
+            answers.append([_lengthen(x, own, steps) for x in function(piece)])
         joined = [torch.cat(parts) for parts in zip(*answers, strict=True)]
         if places is None:
             return joined
@@ -96,6 +99,12 @@ def group_by_length(lengths: Tensor, tokens: int, cost: int = COST) -> list[Tens
     return groups[::-1]
 
 
-def _lengthen(x: Tensor, steps: int) -> Tensor:
-    """[b, t, …] -> [b, t + steps, …], 0 there; [b] as it is."""
-    return x if x.ndim == 1 or not steps else F.pad(x, (0, 0) * (x.ndim - 2) + (0, steps))
+def _lengthen(x: Tensor, own: int, steps: int) -> Tensor:
+    """Of `own` steps -> of `steps`, 0 there; of their observations, the last one's again; [b] as it
+    is.
+    """
+    if x.ndim == 1 or own == steps:
+        return x
+    if x.shape[1] == own + 1:
+        return torch.cat([x, *[x[:, -1:]] * (steps - own)], 1)
+    return F.pad(x, (0, 0) * (x.ndim - 2) + (0, steps - own))

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from fledge.sharded import is_part
+
 # The parameters by name, and a learning rate that is never used: the Learner sets each step's.
 NamedParameters = Sequence[tuple[str, nn.Parameter]]
 OptimizerMaker = Callable[[NamedParameters, float], Optimizer]
@@ -23,7 +25,9 @@ def adamw(
 
     def make(named: NamedParameters, rate: float) -> Optimizer:
         groups = _decay_matrices([p for _, p in named], weight_decay)
-        return AdamW(groups, lr=rate, betas=betas, eps=eps, fused=True)
+        # Tensors that are parts and tensors that are whole are no one list for a fused kernel.
+        fused = not any(is_part(p) for _, p in named)
+        return AdamW(groups, lr=rate, betas=betas, eps=eps, fused=fused, foreach=False)
 
     return make
 

@@ -6,8 +6,6 @@ over them undiminished and undiscounted, so γ and λ count the policy's own dec
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,17 +75,11 @@ def _from_behind(x: Tensor, decay: float, chosen: Tensor, ended: Tensor) -> Tens
     return torch.where(chosen, torch.stack(sums[::-1], 1), 0.0) if sums else torch.zeros_like(x)
 
 
-OverRanks = Callable[[Tensor], Tensor]
-"""Adds a number up over all ranks (`Learner.sum`): a batch is what they hold together. By default
-there is one rank.
-"""
-
-
 # so many units in the last place may separate two numbers that would be equal in exact arithmetic
 ROUNDINGS = 8
 
 
-def _spread(x: Tensor, mask: Tensor, over_ranks: OverRanks) -> tuple[Tensor, Tensor, Tensor]:
+def _spread(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Over the steps where mask is True: how many there are, their mean, and the sum of squared
     distances from it.  -> [] float64 each
 
@@ -96,25 +88,23 @@ def _spread(x: Tensor, mask: Tensor, over_ranks: OverRanks) -> tuple[Tensor, Ten
     precision, are 0.
     """
     eps, x = torch.finfo(x.dtype).eps, x.double()  # a number of 1e-20 has no square in float32
-    count = over_ranks(mask.sum().double())
-    rough = over_ranks(torch.where(mask, x, 0.0).sum()) / count.clamp(min=1)
-    mean = rough + over_ranks(torch.where(mask, x - rough, 0.0).sum()) / count.clamp(min=1)
-    squares = over_ranks((torch.where(mask, x - mean, 0.0) ** 2).sum())
+    count = mask.sum().double()
+    rough = torch.where(mask, x, 0.0).sum() / count.clamp(min=1)
+    mean = rough + torch.where(mask, x - rough, 0.0).sum() / count.clamp(min=1)
+    squares = (torch.where(mask, x - mean, 0.0) ** 2).sum()
     noise = ROUNDINGS * eps * max(1, x.shape[-1]) ** 0.5 * mean.abs()
     return count, mean, torch.where(squares < count * noise**2, 0.0, squares)
 
 
-def whiten(
-    x: Tensor, mask: Tensor, shift: bool = True, over_ranks: OverRanks = lambda share: share
-) -> Tensor:
-    """(x − mean) / std over the steps where mask is True, of the whole batch and all ranks; 0
-    elsewhere.  [B, T] -> [B, T]
+def whiten(x: Tensor, mask: Tensor, shift: bool = True) -> Tensor:
+    """(x − mean) / std over the steps where mask is True, of the whole batch; 0 elsewhere.  [B, T]
+    -> [B, T]
 
     Call it before cutting into micro-batches. `shift=False` keeps the mean. A batch with fewer than
     two steps or no spread beyond rounding errors says nothing about any of them: 0, exactly, for an
     optimizer that divides by the gradient's size makes a whole step of the smallest rest.
     """
-    count, mean, squares = _spread(x, mask, over_ranks)
+    count, mean, squares = _spread(x, mask)
     std = (squares / (count - 1).clamp(min=1)).sqrt()
     # What is no number stays none.
     out = torch.where(std == 0, 0.0, (x - mean) / torch.where(std == 0, 1.0, std))
@@ -166,18 +156,16 @@ def log_ratio(logp: Tensor, reference: Tensor, mask: Tensor, bound: float = 20.0
     return (torch.where(mask, logp, 0.0) - torch.where(mask, reference, 0.0)).clamp(-bound, bound)
 
 
-def explained_variance(
-    value: Tensor, target: Tensor, mask: Tensor, over_ranks: OverRanks = lambda share: share
-) -> float:
+def explained_variance(value: Tensor, target: Tensor, mask: Tensor) -> float:
     """1 − Var[target − value] / Var[target] over the mask: 1 is a perfect critic, 0 no better than
     a constant.
 
     0, too, where the target has no spread beyond rounding errors: there is nothing to explain.
     """
-    spread = _spread(target, mask, over_ranks)[2]
+    spread = _spread(target, mask)[2]
     if not bool(spread > 0):
         return 0.0
-    return float(1 - _spread(target - value, mask, over_ranks)[2] / spread)
+    return float(1 - _spread(target - value, mask)[2] / spread)
 
 
 def _group_extremes(x: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,10 +233,10 @@ def importance_weights(
     return weight if truncate_at is None else weight.clamp(max=truncate_at)
 
 
-def effective_sample_size(weight: Tensor, over_ranks: OverRanks = lambda share: share) -> float:
+def effective_sample_size(weight: Tensor) -> float:
     """(Σw)² / Σw²: as many equally weighted samples would estimate a mean as well (Kong 1992).  [B]
     -> rows
     """
     weight = weight.double()  # a weight of e^45 has no square in float32
-    squares = over_ranks((weight**2).sum())
-    return float(over_ranks(weight.sum()) ** 2 / squares) if bool(squares > 0) else 0.0
+    squares = (weight**2).sum()
+    return float(weight.sum() ** 2 / squares) if bool(squares > 0) else 0.0

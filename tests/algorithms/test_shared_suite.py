@@ -1,5 +1,5 @@
-"""What every algorithm on rewards must do: the same numbers in pieces, under garbage, on two ranks,
-after a stop; and it must learn.
+"""What every algorithm on rewards must do: the same numbers in pieces, under garbage, after a
+stop; and it must learn.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, nn
 
 from fledge.algorithms.likelihood.expectation_maximisation import (
     BEST_OF_N,
@@ -32,7 +32,7 @@ from fledge.sample.rollouts import build_trajectories
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Weighed
-from tests.every_algorithm import ALL_ROWS, EVERY, Case, policy
+from tests.every_algorithm import ALL_ROWS, Case, policy
 from tests.subjects import (
     GARBAGE,
     Gradients,
@@ -305,48 +305,6 @@ def test_an_update_between_batches_continues_with_the_same_bits(name: str, tmp_p
     assert resumed.algorithm.update(batch) == straight.algorithm.update(batch)
     assert torch.equal(weights(resumed), weights(straight))
     assert resumed.algorithm.kl.beta == straight.algorithm.kl.beta
-
-
-# Rows 0–5 are held by one rank, 6–15 by the other: not the same number of rows, tokens or groups.
-RANKS = (slice(0, 6), slice(6, 16))
-ODD_RANKS = (slice(0, 5), slice(5, 16))  # for what needs no whole groups
-
-
-def _one_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
-    results = {}
-    for name in FAMILY:
-        made = case(name, RANKS[rank], 4)
-        gradient, figures = made.gradient()
-        results[name] = (gradient, figures | {"next_kl_coefficient": made.algorithm.kl.beta})
-    results["kto"] = EVERY["kto"](ODD_RANKS[rank], 4).gradient()
-    torch.save(results, f"{folder}/{rank}.pt")
-    # nobody leaves while the other may still ask: gloo aborts then, now and again
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
-def test_two_processes_compute_what_one_does(tmp_path: Path) -> None:
-    """Through real processes and gloo: gradients, figures and the next β, on both ranks."""
-    multiprocessing.spawn(  # pyright: ignore[reportPrivateImportUsage]
-        _one_rank, args=(str(tmp_path),), nprocs=2
-    )
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for name in FAMILY:
-        made = case(name)
-        gradient, figures = made.gradient()
-        figures |= {"next_kl_coefficient": made.algorithm.kl.beta}
-        for rank in ranks:
-            torch.testing.assert_close(rank[name][0], gradient, rtol=1e-6, atol=1e-9)
-            figures_close(rank[name][1], figures, 1e-6)
-    gradient, figures = EVERY["kto"](ALL_ROWS, None).gradient()
-    assert figures["reference_point"] > 0.1
-    for rank in ranks:  # whose rows are cut between two that would be neighbours
-        torch.testing.assert_close(rank["kto"][0], gradient, rtol=1e-6, atol=1e-9)
-        assert rank["kto"][1] == pytest.approx(figures, rel=1e-6)
 
 
 # whose guess here never learns

@@ -27,7 +27,7 @@ def test_a_group_counts_once_however_many_rows_it_has() -> None:
     """
     group = torch.tensor([7, 2, 2, 5, 5, 5])
     x = torch.tensor([6.0, 3.0, 3.0, 0.0, 0.0, 0.0]).double()
-    assert mean_over_groups(x, group, learner(policy())) == pytest.approx(3)
+    assert mean_over_groups(x, group) == pytest.approx(3)
 
 
 def test_rows_earn_what_stands_on_chosen_steps_and_a_batch_that_does_not_say_is_one_group() -> None:
@@ -42,4 +42,4 @@ def test_rows_earn_what_stands_on_chosen_steps_and_a_batch_that_does_not_say_is_
     assert batch.group is not None
     first = (batch.group == batch.group[0])[:, None]
     flat = batch.replace(reward=torch.where(first, 0.0, batch.reward))
-    assert zero_spread_groups(flat, learner(policy())) == 0.5
+    assert zero_spread_groups(flat) == 0.5

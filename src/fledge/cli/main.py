@@ -9,7 +9,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,14 @@ def main(argv: list[str] | None = None) -> None:
     debug = "--debug" in words
     as_json = "--json" in words
     words = [word for word in words if word not in ("--debug", "--json")]
-    try:
+
+    def run() -> int:
         code = dispatch(words, as_json)
         sys.stdout.flush()
+        return code
+
+    try:
+        code = run_together(words, run) if is_one_of_several() else run()
     except UserError as error:
         if debug:
             raise
@@ -50,6 +55,17 @@ def main(argv: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = complain("stopped.", 130)
     sys.exit(code)
+
+
+def is_one_of_several() -> bool:
+    """Whether a launcher such as torchrun has started this process beside others."""
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1") and "RANK" in os.environ
+
+
+def run_together(words: list[str], run: Callable[[], int]) -> int:
+    from fledge.scale.launch import run_rank
+
+    return run_rank(words, run, complain)
 
 
 def find_written(words: list[str]) -> Path | None:
@@ -221,14 +237,16 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
     from fledge.cli.field_table import terminal
     from fledge.json_file import numbers_or_null
     from fledge.loop import Interrupted
-    from fledge.runs.show import Show
+    from fledge.ranks import is_first
+    from fledge.runs.show import Show, silent
 
+    console = terminal(as_json, lasting=verb.trains) if is_first() else silent()
     aside = _everything_to_standard_error() if as_json else nullcontext()
     try:
         with aside:
-            result = verb.function(config, Show(terminal(as_json, lasting=verb.trains)))
+            result = verb.function(config, Show(console))
     except Interrupted as stopped:
-        return complain(str(stopped), stopped.exit_code)
+        return complain(str(stopped), stopped.exit_code) if is_first() else stopped.exit_code
     except KeyboardInterrupt:
         if not verb.trains:
             raise
@@ -243,6 +261,6 @@ def run_verb(verb: Verb, config: Any, as_json: bool) -> int:
             "this takes more memory than the machine has: give a smaller rows_per_micro_batch, "
             "fewer tokens, rows, prompts or copies a step, or a smaller model."
         ) from error
-    if as_json:
+    if as_json and is_first():
         print(json.dumps(numbers_or_null(result), allow_nan=False))
     return 0 if result.get("holds", True) else 1  # `verify` gives a verdict

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fledge import __version__
+from fledge import __version__, ranks
 from fledge.cli.verbs import VERBS, Verb
 from fledge.errors import UserError
 from fledge.recipes.carry_on import carry_on, is_as_it_was_finished
@@ -49,6 +49,8 @@ def resume(
     Raises UserError for a folder that is no run, for a run that another process is writing, and
     for one whose inputs have changed.
     """
+    if not ranks.is_first():
+        return resume_beside_first(show)
     folder, start = config.run, start_folder(Run.open(config.run).lineage)
     if start != Path.cwd():  # names in its configuration are meant from there
         folder = folder.absolute()
@@ -61,9 +63,32 @@ def resume(
                     f"{config.run} is a run of `fledge {run.verb}`, which cannot be continued."
                 )
             settings = settings_of(run, verb, given)
-            return carry_on(run, lambda: verb.function(settings, show, run), show)
+
+            def go() -> dict[str, Any]:
+                tell_others(run)
+                return verb.function(settings, show, run)
+
+            return carry_on(run, go, show)
+        tell_others(None)
         show.line(f"{config.run} is finished: there is nothing to continue.")
         return run.summary or {}
+
+
+def tell_others(run: Run | None) -> None:
+    """What the first rank knows of the run, where there are several; None: it is finished."""
+    if ranks.world() > 1:
+        from fledge.scale.resumed import tell_others
+
+        tell_others(run)
+
+
+def resume_beside_first(show: Show) -> dict[str, Any]:
+    """The work of a rank that writes no run."""
+    from fledge.scale.resumed import hear_of_run
+
+    with hear_of_run() as run:
+        verb = VERBS[run.verb]
+        return verb.function(settings_of(run, verb, {}), show, run)
 
 
 def settings_of(run: Run, verb: Verb, given: Mapping[str, Any]) -> Any:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.generators import seed_generators
@@ -33,8 +34,12 @@ from fledge.report.figures import format_value, is_share, spell_name
 from fledge.rows.census import Census, summarise_rows
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
+from fledge.sharded import held_whole
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
+
+if TYPE_CHECKING:
+    from fledge.scale.sharding import Sharded
 
 Summary = dict[str, Any]
 
@@ -92,22 +97,34 @@ class Start:
         here on.
         """
         seed_generators(config.seed)
+        if self.new and isinstance(config, TrainingConfig) and config.shard == "fsdp":
+            check_can_be_sharded(config)
         with ExitStack() as opened:
             run = self.run
             if run is None:
-                fields = config.model_dump(mode="json")
+                fields, out = config.model_dump(mode="json"), config.out
+                if not ranks.is_first():
+                    from fledge.scale.shadow import make_shadow_folder
+
+                    out = opened.enter_context(make_shadow_folder())
                 run = opened.enter_context(
                     Run.create(
-                        config.out, self.verb, fields, seed=config.seed, parents=parents,
+                        out, self.verb, fields, seed=config.seed, parents=parents,
                         initial=initial, data=data, copied=copied, files_of=choose_files(fields),
                     )
                 )  # fmt: skip
                 run.began = self.began
             course = Course(self.verb, config, self.show, run, self.stopwatch)
             try:
+                if ranks.world() > 1:
+                    from fledge.scale.agreement import check_agreement
+                    from fledge.scale.shadow import see_shards
+
+                    check_agreement(run)
+                    see_shards(run)
                 yield course
             except UserError:
-                if not course.on_its_way:
+                if not course.on_its_way and ranks.is_first():
                     run.take_back()
                 raise
 
@@ -124,6 +141,7 @@ class Course:
         self.judges: Sequence[Judge] = ()
         self.last: dict[str, float] = {}
         self.on_its_way = False
+        self.sharded: Sharded | None = None  # the network, where each rank holds a part of it
 
     def settle_speed(
         self,
@@ -136,7 +154,15 @@ class Course:
         """How the run computes, kept in it; the policy's network is compiled where that is
         chosen.
         """
-        return settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
+        # A run that was begun with parts goes on in one process too.
+        shards = config.shard == "fsdp" and ranks.world() > 1
+        equal_rows &= not shards  # a compiled block has no place where its weights could come in
+        speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
+        if shards:
+            from fledge.scale.sharding import Sharded
+
+            self.sharded = Sharded(policy, config.on().type)
+        return speed
 
     def say(self, text: str) -> None:
         """What is done, and in which folder."""
@@ -168,11 +194,16 @@ class Course:
         """
         self.judges, self.on_its_way = judges, True
 
-        def evaluate(step: int) -> dict[str, float]:
+        def judge_all(step: int) -> dict[str, float]:
             figures: dict[str, float] = {}
             for judge in judges:
                 figures |= judge.steer(step)
             return figures
+
+        def evaluate(step: int) -> dict[str, float]:
+            """By the first rank, with all weights; told to the others."""
+            with nullcontext() if self.sharded is None else held_whole(self.sharded.module):
+                return ranks.from_first(lambda: judge_all(step))
 
         rank = (best or judges[0]).rank if judges else None
         steps = steps or self.config.steps
@@ -185,6 +216,10 @@ class Course:
                 converged=converged, save_every_s=self.config.save_every_s,
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
             )  # fmt: skip
+        if self.sharded is not None:
+            self.sharded.end()
+        if not ranks.is_first():  # what is trained is saved and tested once
+            raise ranks.Done
 
     @property
     def step(self) -> int:
@@ -250,6 +285,23 @@ class Course:
         for line in (*lines, *(f"Next: {command}" for command in commands)):
             self.show.line(line)
         return summary
+
+
+def check_can_be_sharded(config: TrainingConfig) -> None:
+    """Raises UserError for a run whose weights cannot be divided over ranks."""
+    if ranks.world() == 1:
+        raise UserError(
+            "shard=fsdp divides a model over several processes, and there is one: start more by "
+            "`torchrun --nproc-per-node N -m fledge …`, or leave it out."
+        )
+    samples = hasattr(config, "prompts_per_step") or getattr(config, "on_policy", 0)
+    for given, instead in (
+        (samples and "answers that are sampled", "the engine reads whole weights"),
+        (config.optimizer == "muon" and "optimizer=muon", "it makes whole matrices orthogonal"),
+        (config.compile == "yes" and "compile=yes", "weights come into a block as it begins"),
+    ):
+        if given:
+            raise UserError(f"shard=fsdp was given with {given}: {instead}. Leave one of them out.")
 
 
 def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.fit import nll, total
 from fledge.json_file import read_json
@@ -82,7 +83,9 @@ def choose_speed(
     equal_rows: every batch has the same shape, so that a network is compiled once: only then is
         compiling tried unasked, and only if the run is long.
     """
-    return recall_speed(run, show) or measure_speed(config, policy, batch, show, equal_rows)
+    return ranks.from_first(
+        lambda: recall_speed(run, show) or measure_speed(config, policy, batch, show, equal_rows)
+    )
 
 
 def settle_speed(

@@ -73,6 +73,11 @@ class TrainingConfig(BaseModel):
     evaluate_every: int = Field(
         default=0, ge=0, description="steps between evaluations; 0: only before and after"
     )
+    shard: Literal["none", "fsdp"] = Field(
+        default="none",
+        description="of several processes each holds a part of the blocks' weights, gradients and "
+        "moments (fsdp), or all of them",
+    )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="of matrix products; auto measures this machine"

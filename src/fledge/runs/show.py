@@ -4,6 +4,7 @@ and the one figure that matters.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,13 @@ from fledge.readable import readable
 PIPE_EVERY_S = 10.0
 FORETOLD_AFTER = 2  # steps
 LONG_S = 60.0  # a run that takes less needs no foretelling
+
+
+def silent() -> Console:
+    """Of a process whose lines another one says: of several that train together the first
+    speaks.
+    """
+    return Console(file=open(os.devnull, "w", encoding="utf-8"))
 
 
 class Show:

@@ -27,6 +27,7 @@ def generate(
     samples: int = 1,
     on_token: Callable[[int, int], None] | None = None,
     engine: Engine | None = None,
+    only: Collection[int] | None = None,
 ) -> list[Completion]:
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the
     policy's own rule and within its bound.
@@ -34,8 +35,9 @@ def generate(
     stop: the tokens that end a row, or the only one; −1 for none. One number is taken from the
     generator, the seed of all rows: what a row says depends on it and on the row's place only.
     on_token(row, token) is called as tokens come. engine: one of this policy to go on with, if it
-    has the positions. Raises UserError for an empty prompt or one that leaves no room in the
-    context.
+    has the positions. only: the numbers of the prompts that are answered here, by default all; what
+    is said to them is the same. Raises UserError for an empty prompt or one that leaves no room in
+    the context.
     """
     if not prompts:
         return []
@@ -43,14 +45,15 @@ def generate(
     if engine is None:
         positions = max(map(len, prompts)) + max(1, max_new_tokens)
         engine = Engine(policy, slots=min(SLOTS, len(prompts) * samples), positions=positions)
-    rows = [prompt for prompt in prompts for _ in range(samples)]
+    wanted = range(len(prompts)) if only is None else sorted(only)
+    rows = [number * samples + i for number in wanted for i in range(samples)]
     stops = frozenset({stop} - {-1} if isinstance(stop, int) else stop)
     bound = policy.bound
     if bound is not None and not isinstance(bound, Constraint):
         raise ValueError(f"the engine cannot follow a bound of type {type(bound).__name__}.")
     requests = [
         Request(
-            prompt,
+            prompts[row // samples],
             max_new_tokens,
             rule=policy.rule,
             stop=stops,
@@ -58,10 +61,10 @@ def generate(
             seed=seed,
             sample=row,
         )
-        for row, prompt in enumerate(rows)
+        for row in rows
     ]
     completions = engine.run(requests, on_token)
-    for row, completion in enumerate(completions):
+    for row, completion in zip(rows, completions, strict=True):
         if completion.error is not None:
             raise UserError(f"prompt {row // samples}: {completion.error}")
     return completions

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from fledge import ranks
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
@@ -128,9 +129,12 @@ class Rollouts:
         )
 
     def answer(self, prompts: Sequence[Sequence[int]]) -> list[Completion]:
-        """samples_per_prompt completions of each prompt, side by side."""
+        """samples_per_prompt completions of each prompt, side by side; of several ranks each
+        answers its share of the prompts.
+        """
+        size, own = self.samples_per_prompt, ranks.deal(list(range(len(prompts))))
         with self.stopwatch.phase("generate"):
-            return generate(
+            said = generate(
                 self.policy,
                 prompts,
                 max_new_tokens=self.max_new_tokens,
@@ -138,7 +142,10 @@ class Rollouts:
                 generator=self.generator,
                 samples=self.samples_per_prompt,
                 engine=self._engine_for(prompts),
+                only=own,
             )
+            groups = [said[i * size : (i + 1) * size] for i in range(len(own))]
+            return [completion for group in ranks.collect(groups) for completion in group]
 
     def _engine_for(self, prompts: Sequence[Sequence[int]]) -> Engine:
         """A function of these prompts and the settings alone, so that a resumed run computes with
@@ -154,20 +161,31 @@ class Rollouts:
         return self._engine
 
     def judge(self, examples: Sequence[Example], completions: Sequence[Completion]) -> list[Group]:
-        """What samples_per_prompt completions to each example are worth."""
+        """What samples_per_prompt completions to each example are worth; of several ranks each
+        asks about its share.
+        """
         size = self.samples_per_prompt
+        pairs = [
+            (example, list(completions[i * size : (i + 1) * size]))
+            for i, example in enumerate(examples)
+        ]
         with self.stopwatch.phase("score"):
-            each = [example for example in examples for _ in range(size)]
-            texts = [self.tokenizer.decode(completion.tokens) for completion in completions]
-            marks = self.scorer(each, completions, texts)
-        cuts = [slice(i * size, (i + 1) * size) for i in range(len(examples))]
+            return ranks.collect(self._judge(ranks.deal(pairs)))
+
+    def _judge(self, pairs: Sequence[tuple[Example, list[Completion]]]) -> list[Group]:
+        if not pairs:
+            return []
+        each = [example for example, said in pairs for _ in said]
+        completions = [completion for _, said in pairs for completion in said]
+        texts = [self.tokenizer.decode(completion.tokens) for completion in completions]
+        marks, size = self.scorer(each, completions, texts), self.samples_per_prompt
         return [
             Group(
                 example,
-                list(completions[cut]),
-                {name: list(values[cut]) for name, values in marks.items()},
+                said,
+                {name: list(values[i * size : (i + 1) * size]) for name, values in marks.items()},
             )
-            for example, cut in zip(examples, cuts, strict=True)
+            for i, (example, said) in enumerate(pairs)
         ]
 
     def state_dict(self) -> dict[str, Any]:

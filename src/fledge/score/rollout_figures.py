@@ -35,7 +35,7 @@ def sampled_entropy(logp: Tensor, chosen: Tensor, learner: Learner) -> float:
     A ratio of two sums, nats and tokens: where rows differ in length, few of them estimate it with
     a bias.
     """
-    return float(learner.sum(total(-logp, chosen, learner.count(chosen))))
+    return float(total(-logp, chosen, learner.count(chosen)))
 
 
 def check_drift(value: float) -> None:

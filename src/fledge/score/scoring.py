@@ -26,7 +26,7 @@ def log_prob_in_pieces(policy: Policy, batch: Trajectories, learner: Learner) ->
         return [policy.log_prob(part.obs, part.action, part.chosen)]
 
     with learner.autocast():
-        return learner.micro_batches.map(ask, batch)[0]
+        return learner.map(ask, batch)[0]
 
 
 def use_trainer_logp(
@@ -42,7 +42,7 @@ def use_trainer_logp(
     Raises UserError when the samples did not come from this policy.
     """
     logp = log_prob_in_pieces(policy, batch, learner)
-    figures = {"drift": float(learner.sum(drift(logp, batch, learner.count(batch.chosen))))}
+    figures = {"drift": float(drift(logp, batch, learner.count(batch.chosen)))}
     check_drift(figures["drift"])
     entropy = sampled_entropy(logp, batch.chosen, learner)
     return Sampled.of(batch, logp=logp), figures | {"entropy": entropy}
@@ -67,9 +67,7 @@ def kl_to(
     each = {name: torch.where(batch.chosen, kl, 0.0) for name, kl in each.items()}  # [B, T]
     row = torch.ones_like(batch.logp[:, 0]) if weight is None else weight
     rows = learner.count_rows(batch)
-    return each["kl_k1"], {
-        name: float(learner.sum((row * kl.sum(1)).sum()) / rows) for name, kl in each.items()
-    }
+    return each["kl_k1"], {name: float((row * kl.sum(1)).sum() / rows) for name, kl in each.items()}
 
 
 def no_kl(batch: Trajectories) -> tuple[Tensor, dict[str, float]]:
@@ -125,16 +123,16 @@ def sum_rewards(batch: Trajectories) -> Tensor:
     return torch.where(batch.chosen, batch.reward, 0.0).sum(1)
 
 
-def mean_over_groups(x: Tensor, group: Tensor, learner: Learner) -> float:
+def mean_over_groups(x: Tensor, group: Tensor) -> float:
     """The mean over all groups of a number that is the same in each row of a group.  [B], [B] ->
     number
     """
     _, index, size = group.unique(return_inverse=True, return_counts=True)
     share = 1 / size[index].double()  # of its group, for each row
-    return float(learner.sum((share * x).sum()) / learner.sum(share.sum()))
+    return float((share * x).sum() / share.sum())
 
 
-def zero_spread_groups(batch: Trajectories, learner: Learner) -> float:
+def zero_spread_groups(batch: Trajectories) -> float:
     """The share of groups whose rows all earned the same: nothing in them can be compared."""
     group = groups(batch)
-    return mean_over_groups(equal_in_group(sum_rewards(batch), group).double(), group, learner)
+    return mean_over_groups(equal_in_group(sum_rewards(batch), group).double(), group)

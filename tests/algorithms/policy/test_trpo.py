@@ -4,11 +4,9 @@ processes agree, and CartPole is learnt.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor
 
 from fledge.algorithms.parts.fisher_vector_product import FisherVectorProduct, policy_parameters
 from fledge.algorithms.policy.natural_gradient import NaturalGradient
@@ -132,40 +130,6 @@ def test_an_update_with_nothing_to_gain_moves_the_critic_alone() -> None:
     assert torch.equal(flat(policy_parameters(both)), policy)
     made.update(samples(both))
     assert not torch.equal(flat(both.critic.parameters()), critic)
-
-
-# Rows 0 and 1 are held by one rank, 2–5 by the other.
-RANKS = (slice(0, 2), slice(2, 6))
-
-
-def _one_rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
-    )
-    both = actor_critic("Gaussian")
-    figures = algorithm(both, updates_per_step=1, epochs=1).update(samples(both)[RANKS[rank]])
-    torch.save((both.state_dict(), figures), f"{folder}/{rank}.pt")
-    # nobody leaves while the other may still ask: gloo aborts then, now and again
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
-def test_two_processes_take_the_step_that_one_does(tmp_path: Path) -> None:
-    """Through real processes and gloo: weights, statistics of observations and figures, on both
-    ranks.
-    """
-    both = actor_critic("Gaussian")
-    figures = algorithm(both, updates_per_step=1, epochs=1).update(samples(both))
-    multiprocessing.start_processes(  # pyright: ignore[reportPrivateImportUsage]
-        _one_rank, args=(str(tmp_path),), nprocs=2, start_method="fork"
-    )
-    for rank in range(2):
-        state, same = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for name, value in both.state_dict().items():
-            torch.testing.assert_close(state[name], value, rtol=1e-6, atol=1e-8)
-        assert same == pytest.approx(figures, rel=1e-6)
-    assert figures["step_share"] > 0
 
 
 def test_cartpole_is_learnt() -> None:

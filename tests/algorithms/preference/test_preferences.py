@@ -225,21 +225,6 @@ def test_a_neighbour_that_answers_the_same_prompt_is_passed_over() -> None:
     assert alone.obs[:, 2].tolist() == [12, 10, 11]
 
 
-def test_mismatched_rows_do_not_depend_on_where_ranks_cut() -> None:
-    rows = split_answers(rollouts(policy()))
-    whole = mismatch(rows)
-    for cut in (1, 5, 8, 15):
-        parts = mismatch(rows, 0, cut), mismatch(rows, cut, 16 - cut)
-        said = [
-            row[mask].tolist()
-            for part in parts
-            for row, mask in zip(part.action, part.chosen, strict=True)
-        ]
-        assert said == [
-            row[mask].tolist() for row, mask in zip(whole.action, whole.chosen, strict=True)
-        ]
-
-
 def test_verdicts_become_rewards_of_either_sign() -> None:
     rows = [
         (([1, 5, 7, 2], [False, False, True, True]), True),

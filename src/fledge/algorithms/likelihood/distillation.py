@@ -46,7 +46,7 @@ class Distillation:
         chosen token.
         """
         count = self.learner.count(batch.chosen)
-        if not self.learner.any(batch.chosen):
+        if not bool(batch.chosen.any()):
             return self.learner.skip()
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -145,7 +145,7 @@ class ExpectationMaximisation:
         """The batch, and p(o=1|x,y) of each row [B]."""
         samples, figures = use_trainer_logp(self.policy, batch, self.learner)
         figures |= kl_to(self.reference, samples, self.learner)[1]
-        figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
+        figures["zero_spread_groups"] = zero_spread_groups(batch)
         reward = sum_rewards(batch)
         if self.settings.keep == "posterior":
             if bool((reward < 0).any()):
@@ -169,17 +169,17 @@ class ExpectationMaximisation:
         """
         group = groups(batch)
         posterior = share_in_group(success, group)  # [B], adds up to 1 in each group
-        kept, everywhere = posterior > 0, self.learner.sum
-        solved, rows = everywhere(posterior.sum()), everywhere(kept.sum().to(posterior.dtype))
+        kept = posterior > 0
+        solved, rows = posterior.sum(), kept.sum().to(posterior.dtype)
         alive = solved.clamp(min=1)
         mean = group_mean(success, group)
         log_mean = torch.where(kept, mean.log(), 0.0)
-        log_success = float(everywhere((posterior * log_mean).sum()) / alive)
+        log_success = float((posterior * log_mean).sum() / alive)
         figures = figures | ({"log_success": log_success} if solved else {})
         figures |= {
-            "unsolved_groups": mean_over_groups((mean == 0).double(), group, self.learner),
+            "unsolved_groups": mean_over_groups((mean == 0).double(), group),
             "kept": float(rows / self.learner.count_rows(batch)),
-            "effective_sample_size": effective_sample_size(posterior, everywhere),
+            "effective_sample_size": effective_sample_size(posterior),
         }
         weight = (posterior * rows / alive)[:, None].expand_as(batch.reward)
         weighed = WeighedSamples.of(batch, weight=weight)
@@ -203,9 +203,7 @@ class ExpectationMaximisation:
         """
         kept = kept.to(self.learner.device)
         rose = kept.weight * (log_prob_in_pieces(self.policy, kept, self.learner) - kept.logp)
-        return float(
-            self.learner.sum(total(rose, kept.chosen, 1.0)) / self.learner.count(kept.chosen.any(1))
-        )
+        return float(total(rose, kept.chosen, 1.0) / self.learner.count(kept.chosen.any(1)))
 
     def state_dict(self) -> dict[str, Any]:
         parts = {"learner": self.learner, "kl": self.kl, "minibatches": self.minibatches}

@@ -211,7 +211,7 @@ class GoalCloning:
             join_goal(batch.obs[:, :-1][batch.chosen], goal), batch.action[batch.chosen]
         )
         self.told = None
-        return {"labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))}
+        return {"labelled": float(len(self.labelled))}
 
     def state_dict(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts().items()}

@@ -124,18 +124,13 @@ class DAgger:
             if own.is_floating_point()
             else (own != right).view(len(obs), -1).any(1)
         )
-        figures, asked = (
-            {"expert_share": self.expert_share},
-            self.learner.sum(torch.tensor(float(wrong.numel()))),
-        )
-        if asked:  # where nobody did anything, nobody agreed
-            mean = self.learner.sum(wrong.double().sum()) / asked
+        figures = {"expert_share": self.expert_share}
+        if wrong.numel():  # where nobody did anything, nobody agreed
+            mean = wrong.double().mean()
             figures["disagreement"] = float(mean.sqrt() if own.is_floating_point() else mean)
         self.labelled.add(obs, right)
         self.batches += 1
-        return figures | {
-            "labelled": float(self.learner.sum(torch.tensor(float(len(self.labelled)))))
-        }
+        return figures | {"labelled": float(len(self.labelled))}
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -31,7 +31,7 @@ class Supervised:
         trained token.
         """
         count = self.learner.count(batch.chosen)
-        if not self.learner.any(batch.chosen):
+        if not bool(batch.chosen.any()):
             return self.learner.skip()
 
         def loss(rows: Trajectories) -> tuple[Tensor, Mapping[str, Tensor]]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from fledge import ranks
 from fledge.learner import Learner
 from fledge.models.control.actor_critic import ActorCritic
 from fledge.trajectories import Weighed
@@ -45,8 +46,8 @@ class FisherVectorProduct:
     """The policy as it was when this was made, and what the batch says of policies near it: gain,
     KL, gradient, Fisher matrix.
 
-    All are means over the steps that were chosen, in the whole batch and on all ranks; rows are
-    asked a micro-batch at a time. P counts the numbers of the actor and, for a
+    All are means over the steps that were chosen, in the whole batch; rows are asked a
+    micro-batch at a time, each rank its own. P counts the numbers of the actor and, for a
     Gaussian, of its spread. batch: `weight` holds the advantage.
     """
 
@@ -55,7 +56,7 @@ class FisherVectorProduct:
         self.parameters = policy_parameters(actor_critic)
         self.origin = [p.detach().clone() for p in self.parameters]
         self.count = learner.count(batch.chosen)
-        self.pieces = [self._piece(part) for part in learner.micro_batches.cut(batch)]
+        self.pieces = [self._piece(part) for part in learner.cut(batch)]
 
     @torch.no_grad()
     def _piece(self, part: Weighed) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -109,7 +110,8 @@ class FisherVectorProduct:
         whole = torch.zeros_like(_flat(self.origin))
         for share in shares:
             whole += _flat(torch.autograd.grad(share, self.parameters))
-        return self.learner.sum(whole)
+        ranks.add_up([whole])
+        return whole
 
     @torch.no_grad()
     def measure(self) -> tuple[float, float]:
@@ -120,7 +122,8 @@ class FisherVectorProduct:
         for encoded, action, advantage, old, logp in self.pieces:
             gain, numbers = self._gain(encoded, action, advantage, logp)
             means += torch.stack([gain, self.policy.head.kl(old, numbers).sum() / self.count])
-        gain, kl = self.learner.sum(means).tolist()
+        ranks.add_up([means])
+        gain, kl = means.tolist()
         return gain, kl
 
     @torch.no_grad()

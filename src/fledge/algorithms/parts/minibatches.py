@@ -146,8 +146,8 @@ def keep_rows(batch: R, rows: Tensor, at_least: int) -> R:
     """The rows that are marked, [B] bool. Fewer than `at_least` are filled up with others, in which
     nothing is chosen.
 
-    So every rank takes part in every optimizer step, whatever it dropped; one in which no rank has
-    anything is not made.
+    So there are rows for every optimizer step, whatever was dropped; one in which nothing is chosen
+    is not made.
     """
     kept = batch.replace(chosen=batch.chosen & rows[:, None])
     place = rows.nonzero().squeeze(1)

@@ -73,7 +73,7 @@ class AdvantageActorCritic:
         and a step would be momentum alone.
         """
         batch = batch.to(self.learner.device)
-        if not float(self.learner.sum(batch.chosen.sum())):
+        if not bool(batch.chosen.any()):
             return {}
         with self.stopwatch.phase("score"):
             judged, figures = self.weigh(batch)
@@ -112,12 +112,8 @@ class AdvantageActorCritic:
             batch.reward, value, *ends, self.settings.gamma, self.settings.gae_lambda
         )
         figures = {
-            "explained_variance": explained_variance(
-                value[:, :-1], target, batch.chosen, self.learner.sum
-            ),
-            "entropy": float(
-                self.learner.sum(total(-logp, batch.chosen, self.learner.count(batch.chosen)))
-            ),
+            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen),
+            "entropy": float(total(-logp, batch.chosen, self.learner.count(batch.chosen))),
         }
         if self.settings.truncate_at is not None:
             if batch.logp is None:
@@ -129,7 +125,7 @@ class AdvantageActorCritic:
             ratio = ratio.clamp(max=self.settings.truncate_at)
             advantage = advantage * ratio
             figures["importance_weight"] = float(
-                self.learner.sum(total(ratio, batch.chosen, self.learner.count(batch.chosen)))
+                total(ratio, batch.chosen, self.learner.count(batch.chosen))
             )
         return Judged.of(batch, weight=advantage, target=target), figures
 

@@ -198,7 +198,7 @@ class GRPO:
                 kl_seen(self.policy, self.reference, batch, self.learner),
             )
         spread = {
-            "zero_spread_groups": zero_spread_groups(batch, self.learner),
+            "zero_spread_groups": zero_spread_groups(batch),
             "kl_coefficient": self.kl.beta,
         }
         return samples, kl, figures | distance | spread

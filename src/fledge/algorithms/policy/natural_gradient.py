@@ -144,20 +144,14 @@ class NaturalGradient:
         s, ends = self.settings, (batch.chosen, batch.terminated, batch.truncated)
         value = self.actor_critic.value(batch.obs)  # [B, T+1]
         advantage, target = gae(batch.reward, value, *ends, s.gamma, s.gae_lambda)
-        figures = {
-            "explained_variance": explained_variance(
-                value[:, :-1], target, batch.chosen, self.learner.sum
-            )
-        }
+        figures = {"explained_variance": explained_variance(value[:, :-1], target, batch.chosen)}
         if batch.logp is not None:
             logp = self.actor_critic.log_prob(batch.obs, batch.action, batch.chosen)
-            figures["drift"] = float(
-                self.learner.sum(drift(logp, batch, self.learner.count(batch.chosen)))
-            )
+            figures["drift"] = float(drift(logp, batch, self.learner.count(batch.chosen)))
             figures["entropy"] = sampled_entropy(batch.logp, batch.chosen, self.learner)
             check_drift(figures["drift"])
         if s.whiten_advantage:
-            advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
+            advantage = whiten(advantage, batch.chosen)
         return Judged.of(batch, weight=advantage, target=target), figures
 
     def improve(self, steps: Judged) -> dict[str, float]:

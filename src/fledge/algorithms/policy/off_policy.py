@@ -148,8 +148,8 @@ class OffPolicy:
         kl, figures = kl_to(self.reference, own, self.learner, whole)
         figures |= {
             "kl_coefficient": self.kl.beta,
-            "effective_sample_size": effective_sample_size(whole, self.learner.sum),
-            "drift": float(self.learner.sum(drift(logp, batch, tokens))),
+            "effective_sample_size": effective_sample_size(whole),
+            "drift": float(drift(logp, batch, tokens)),
             "entropy": self.entropy(own, weight),
         }
         return weight, batch.reward - self.kl.beta * kl, figures
@@ -159,7 +159,7 @@ class OffPolicy:
         sampled.
         """
         part, whole = (total(x, batch.chosen, 1.0) for x in (-weight * batch.logp, weight))
-        return float(self.learner.sum(part) / self.learner.sum(whole))
+        return float(part / whole)
 
     def weigh(self, batch: Trajectories, weight: Tensor, reward: Tensor) -> Tensor:
         """[B, T]: Σ_{s≥t} w_s r_s − w_t b per decision; w (Σ_{s≥t} r_s − b) per trajectory."""

@@ -181,7 +181,7 @@ class PPO:
             return [logp, value, other.log_prob(part.obs, part.action, part.chosen)]
 
         with self.learner.autocast():
-            logp, value, *references = self.learner.micro_batches.map(ask, batch)
+            logp, value, *references = self.learner.map(ask, batch)
         kl = kl_k1(logp, references[0]) if references else torch.zeros_like(logp)
         kl = torch.where(batch.chosen, kl, 0.0)
         reward = torch.where(batch.chosen, batch.reward - self.kl.beta * kl, 0.0)
@@ -209,17 +209,15 @@ class PPO:
             else {"kl_k1": kl, "kl_k3": kl_k3(kl, torch.zeros_like(kl))}
         )
         figures = {
-            **{name: float(self.learner.sum(each.sum()) / rows) for name, each in distance.items()},
+            **{name: float(each.sum() / rows) for name, each in distance.items()},
             "entropy": sampled_entropy(logp, batch.chosen, self.learner),
             **({} if self.reference is None else {"kl_coefficient": self.kl.beta}),
-            "explained_variance": explained_variance(
-                value[:, :-1], target, batch.chosen, self.learner.sum
-            ),
-            "drift": float(self.learner.sum(drift(logp, batch, self.learner.count(batch.chosen)))),
+            "explained_variance": explained_variance(value[:, :-1], target, batch.chosen),
+            "drift": float(drift(logp, batch, self.learner.count(batch.chosen))),
         }
         check_drift(figures["drift"])
         if s.whiten_advantage:
-            advantage = whiten(advantage, batch.chosen, over_ranks=self.learner.sum)
+            advantage = whiten(advantage, batch.chosen)
         judged = Proximal.of(
             batch, weight=advantage, target=target, old_logp=logp, old_value=value[:, :-1]
         )

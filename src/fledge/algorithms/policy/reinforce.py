@@ -205,12 +205,9 @@ class Reinforce:
             expected = group_mean(score, group)
         elif self.settings.baseline == "batch":
             rows = self.learner.count_rows(batch)
-            rough = (self.learner.sum(score.sum()) / rows).to(score.dtype)
-            expected = (
-                (rough + self.learner.sum((score - rough).sum()) / rows)
-                .to(score.dtype)
-                .expand_as(score)
-            )
+            rough = (score.sum() / rows).to(score.dtype)
+            corrected = rough + (score - rough).sum() / rows
+            expected = corrected.to(score.dtype).expand_as(score)
         else:
             expected = torch.full_like(
                 score, self.settings.baseline_value if self.settings.baseline == "constant" else 0.0
@@ -230,8 +227,7 @@ def keep_rows_with_gradient(batch: Weighed) -> Weighed:
     """The rows with an advantage anywhere. The others, which earned exactly what was expected,
     would add zeros to the gradient.
 
-    Keeps the first row of a batch without any, so that this rank takes part in a step of the
-    others.
+    Keeps the first row of a batch without any: a step needs rows to say that it was none.
     """
     rows = (batch.weight != 0).any(1).nonzero().squeeze(1)
     return batch[rows if len(rows) else slice(1)]
@@ -249,7 +245,7 @@ def score_norm(policy: Scored, batch: Trajectories, learner: Learner) -> Tensor:
         return [policy.score_norm(part.obs, part.action, part.chosen).sum(1)]
 
     with learner.autocast():
-        return learner.micro_batches.map(ask, batch)[0].to(batch.reward.dtype)
+        return learner.map(ask, batch)[0].to(batch.reward.dtype)
 
 
 # Ahmadian et al. 2024, "Back to Basics".

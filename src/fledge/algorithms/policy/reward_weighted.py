@@ -81,7 +81,7 @@ class RewardWeighted:
             with self.stopwatch.phase("score"):
                 samples, score, figures = self.score(batch.to(self.learner.device))
             weight = self.weigh(score, groups(samples))  # [B]
-            figures["effective_sample_size"] = effective_sample_size(weight, self.learner.sum)
+            figures["effective_sample_size"] = effective_sample_size(weight)
             each = weight[:, None].expand_as(samples.reward)  # [B, T]
             self.minibatches.begin(Weighed.of(samples, weight=each), figures)
         with self.stopwatch.phase("fit"):
@@ -94,7 +94,7 @@ class RewardWeighted:
         samples, figures = use_trainer_logp(self.policy, batch, self.learner)
         kl, distance = kl_to(self.reference, samples, self.learner)
         spread = {
-            "zero_spread_groups": zero_spread_groups(batch, self.learner),
+            "zero_spread_groups": zero_spread_groups(batch),
             "kl_coefficient": self.kl.beta,
         }
         return samples, sum_rewards(batch) - self.kl.beta * kl.sum(1), figures | distance | spread
@@ -109,10 +109,8 @@ class RewardWeighted:
             weight = (worth - group_mean(worth, group)).clamp(max=60.0).exp()
         else:
             rows = self.learner.count(torch.ones_like(score, dtype=torch.bool))
-            mass = (
-                worth.double() - max(self.learner.gather(float(worth.max())))
-            ).exp()  # of the best row of all ranks: 1
-            weight = (mass * rows / self.learner.sum(mass.sum())).to(worth.dtype)
+            mass = (worth.double() - worth.max()).exp()  # of the best row: 1
+            weight = (mass * rows / mass.sum()).to(worth.dtype)
         return (
             weight
             if self.settings.weight_cap is None

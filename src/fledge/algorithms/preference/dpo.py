@@ -73,7 +73,7 @@ class DPO:
         with self.stopwatch.phase("score"):
             referred = refer_pairs(self.reference, batch, self.learner)
         beta, pair_loss = self.settings.beta, self.settings.loss
-        count = self.learner.sum(referred.weight.double().sum())
+        count = referred.weight.double().sum()
         if not count:
             return self.learner.skip()
 

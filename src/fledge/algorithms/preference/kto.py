@@ -70,7 +70,7 @@ class KTO:
         count = self.learner.count_rows(referred)
         kinds = (is_wanted(referred), ~is_wanted(referred))
         wanted, unwanted = map(self.learner.count, kinds)
-        both = tuple(map(self.learner.any, kinds))  # a mean over no answer is no figure
+        both = tuple(bool(kind.any()) for kind in kinds)  # a mean over no answer is no figure
 
         def loss(rows: Referred) -> tuple[Tensor, Mapping[str, Tensor]]:
             desirable = is_wanted(rows)
@@ -93,23 +93,15 @@ class KTO:
             return self.learner.step(loss, referred) | {"reference_point": float(anchor)}
 
     def anchor(self, batch: Trajectories) -> Tensor:
-        """z₀, over all ranks.  -> []"""
-        each = self.learner.gather(split_answers(batch))
-        rows = mismatch(
-            [row for rank in each for row in rank],
-            first=sum(map(len, each[: self.learner.rank])),
-            count=len(batch),
-        )
+        """z₀.  -> []"""
+        rows = mismatch(split_answers(batch))
         policy, reference = (
             refer(each, rows, self.learner).reference_answer
             for each in (self.policy, self.reference)
         )
         log_ratio = policy - reference  # [B]
-        return (
-            (self.learner.sum(log_ratio.sum()) / self.learner.count_rows(rows))
-            .clamp(min=0.0)
-            .to(log_ratio.dtype)
-        )
+        mean = log_ratio.double().mean()
+        return mean.clamp(min=0.0).to(log_ratio.dtype)
 
     def state_dict(self) -> dict[str, Any]:
         return {"learner": self.learner.state_dict()}
@@ -136,24 +128,21 @@ def split_answers(batch: Trajectories) -> list[JudgedAnswers]:
     return [(row[: a + 1], row[a + 1 : b + 1], own[a:b]) for row, own, a, b in cuts]
 
 
-def mismatch(
-    rows: Sequence[JudgedAnswers], first: int = 0, count: int | None = None
-) -> Trajectories:
-    """`count` prompts from number `first` on, each with the answer of the nearest row whose prompt
-    differs, the one before it of two.
+def mismatch(rows: Sequence[JudgedAnswers]) -> Trajectories:
+    """Each prompt with the answer of the nearest row whose prompt differs, the one before it of
+    two.
 
-    rows: those of all ranks, so that it does not matter where they are cut. Where all prompts are
-    the same nothing can be mismatched, and each takes the answer of the row before it: z₀ is then
-    that of answers to the prompt itself. No row becomes longer than the longer of the two: what is
-    over is cut. Raises ValueError for a single row, which has no neighbour.
+    Where all prompts are the same nothing can be mismatched, and each takes the answer of the row
+    before it: z₀ is then that of answers to the prompt itself. No row becomes longer than the
+    longer of the two: what is over is cut. Raises ValueError for a single row, which has no
+    neighbour.
     """
     if len(rows) < 2:
         raise ValueError(
             "KTO's reference point needs 2 rows or more a step: one row has no neighbour."
         )
     tokens, own = [], []
-    for i in range(first, len(rows) if count is None else first + count):
-        prompt, answer, _ = rows[i]
+    for i, (prompt, answer, _) in enumerate(rows):
         near = (
             j
             for distance in range(1, len(rows))

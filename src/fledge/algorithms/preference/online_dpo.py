@@ -62,7 +62,7 @@ class OnlineDPO:
         with self.stopwatch.phase("score"):
             samples, figures = use_trainer_logp(self.policy, batch, self.learner)
             figures |= kl_to(self.reference, samples, self.learner)[1]
-        figures["zero_spread_groups"] = zero_spread_groups(batch, self.learner)
+        figures["zero_spread_groups"] = zero_spread_groups(batch)
         best, worst, spread = best_and_worst(batch)
         kept = spread.nonzero().squeeze(1)
         # a pair that counts for nothing, so that this rank takes part in the step of the others

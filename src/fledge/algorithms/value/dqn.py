@@ -125,7 +125,7 @@ class DQN:
             return each.sum() / count, {"q": q.sum() / count, "td_error": errors[-1].sum() / count}
 
         figures = self.learner.step(loss, drawn)
-        replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
+        replay.surprised(drawn.index, self.learner.join(errors, drawn).cpu())
         if (self.learner.steps + self.learner.skipped) % s.target_every == 0:
             self.target_network.catch_up()
         return figures

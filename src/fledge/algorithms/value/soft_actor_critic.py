@@ -150,7 +150,7 @@ class SoftActorCritic:
         value = self.critic_learner.step(critic_loss, noisy)
         policy = self.actor_learner.step(actor_loss, noisy)
         self.target_critic.follow(self.settings.target_rate)
-        self.steps.replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
+        self.steps.replay.surprised(drawn.index, self.critic_learner.join(errors, drawn).cpu())
         return {
             "value_loss": value["loss"],
             "policy_loss": policy["policy_loss"],

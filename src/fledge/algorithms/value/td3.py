@@ -152,7 +152,7 @@ class TD3:
             figures |= {"policy_loss": policy["loss"], "policy_grad_norm": policy["grad_norm"]}
             self.target_actor.follow(self.settings.target_rate)
             self.target_critic.follow(self.settings.target_rate)
-        self.steps.replay.surprised(drawn.index, torch.cat(errors)[: len(drawn)].cpu())
+        self.steps.replay.surprised(drawn.index, self.critic_learner.join(errors, drawn).cpu())
         return figures
 
     def state_dict(self) -> dict[str, Any]:

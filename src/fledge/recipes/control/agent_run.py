@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fledge import ranks
 from fledge.algorithms.parts.observing import (
     Observing,
     see_what_came,
@@ -79,6 +80,10 @@ def train_agent(config: ControlConfig, show: Show, run: Run | None = None) -> Su
         sampler = kind.sampler(world, built, start.stopwatch, config, show.line)
         if card is not None and card.spread is not None and config.scale_rewards:
             sampler.scale.count, sampler.scale.mean, sampler.scale.squares = card.spread
+        if ranks.world() > 1:
+            from fledge.scale.told import Told
+
+            sampler = Told(sampler)
         if kind.workers:
             worlds.callback(sampler.close)
         data = [name_of(config.world), *config.own_code]

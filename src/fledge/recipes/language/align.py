@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fledge import ranks
 from fledge.algorithms.policy.ppo import PPO
 from fledge.algorithms.settings import AlgorithmSettings
 from fledge.hub.folder import Loaded
@@ -100,7 +101,9 @@ def open_mixed_text(course: Course, base: Loaded, texts: Sequence[str]) -> Token
     if not texts:
         return None
     shards, say = course.run.folder / "shards", course.show.line
-    keep_shards(shards, lambda: read_corpus(texts[0], say), base.tokenizer, say)
+    ranks.first_then_others(
+        lambda: keep_shards(shards, lambda: read_corpus(texts[0], say), base.tokenizer, say)
+    )
     return TokenStream(shards, "train")
 
 

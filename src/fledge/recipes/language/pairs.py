@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fledge import ranks
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded
 from fledge.recipes.language.adapter_fields import AdapterFields
@@ -102,9 +103,13 @@ def read_or_make_pairs(config: PairsConfig, base: Loaded, show: Show) -> Prefere
         config.max_new_tokens, config.seed, asked=str(config.task), base=str(config.base),
     )  # fmt: skip
     fewer = max(64, config.pairs // 8)
-    train = maker.make_training_pairs(config.pairs)
-    validation = maker.make_held_out_pairs("validation", fewer)
-    test = maker.make_held_out_pairs("test", fewer)
+
+    def make() -> tuple[Any, Any, Any]:
+        train = maker.make_training_pairs(config.pairs)
+        validation = maker.make_held_out_pairs("validation", fewer)
+        return train, validation, maker.make_held_out_pairs("test", fewer)
+
+    train, validation, test = ranks.from_first(make)
     divided = Divided(train, validation, test)
     if not (validation and test):
         note = (

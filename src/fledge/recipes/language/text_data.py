@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from fledge import ranks
 from fledge.runs.folder import Run
 from fledge.splits import SPLITS, Split
 from fledge.text.corpus import Corpus, DocumentChoice
@@ -58,6 +59,10 @@ def keep_text(
     corpus: None where the copy is known to be whole.
     """
     shards = run.folder / "shards"
-    if corpus is not None:
-        keep_shards(shards, corpus, tokenizer, say)
+
+    def keep() -> None:
+        if corpus is not None:
+            keep_shards(shards, corpus, tokenizer, say)
+
+    ranks.first_then_others(keep)
     return {split: TokenStream(shards, split) for split in SPLITS}

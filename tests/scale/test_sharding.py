@@ -1,0 +1,127 @@
+"""A network whose blocks are divided over ranks learns what a whole one does, in float64; and its
+state is that of a whole one, at any number of ranks.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.errors import UserError
+from fledge.learner import Learner, Schedule
+from fledge.optimizers import adamw
+from fledge.policy import TokenPolicy
+from fledge.scale.sharding import Sharded
+from fledge.sharded import find_sharded, held_whole, put_together
+from fledge.stopwatch import Stopwatch
+from fledge.trained_state import trained_state
+from tests.every_rank import on_ranks
+from tests.subjects import policy_of, rollouts, transformer
+
+EXACT: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-10}
+STEPS = 3
+
+
+def make(micro: int | None, tied: bool = True) -> tuple[TokenPolicy, Learner, Supervised]:
+    """Clipped at every step, so that a norm of one rank's part alone would tell."""
+    actor = policy_of(transformer(0, dtype=torch.float64, tied=tied), chunk=7)
+    fit = Learner(
+        actor, Schedule(0.01, 10), optimizer=adamw(weight_decay=0.1), clip=0.05,
+        rows_per_micro_batch=micro,
+    )  # fmt: skip
+    return actor, fit, Supervised(actor, fit, Stopwatch())
+
+
+def make_sharded(micro: int | None, tied: bool = True) -> tuple[TokenPolicy, Learner, Supervised]:
+    actor, _, _ = make(micro, tied)
+    Sharded(actor, "cpu")
+    fit = Learner(
+        actor, Schedule(0.01, 10), optimizer=adamw(weight_decay=0.1), clip=0.05,
+        rows_per_micro_batch=micro,
+    )  # fmt: skip
+    return actor, fit, Supervised(actor, fit, Stopwatch())
+
+
+def learn(
+    made: tuple[TokenPolicy, Learner, Supervised], rows: slice, state: Any = None
+) -> tuple[Any, dict[str, float]]:
+    """The state after some updates, and the figures of the last."""
+    _, fit, algorithm = made
+    if state is not None:
+        fit.load_state_dict(copy.deepcopy(state))  # which it goes on to write
+    batch = rollouts(policy_of(transformer(0, dtype=torch.float64), chunk=7))[rows]
+    figures: dict[str, float] = {}
+    for _ in range(STEPS):
+        figures = algorithm.update(batch)
+    return copy.deepcopy(fit.state_dict()), figures
+
+
+def check_states(mine: Any, theirs: Any) -> None:
+    for name, value in theirs["module"].items():
+        torch.testing.assert_close(mine["module"][name], value, **EXACT)
+    for number, moments in theirs["optimizer"]["state"].items():
+        for name, value in moments.items():
+            torch.testing.assert_close(mine["optimizer"]["state"][number][name], value, **EXACT)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 2)], ids=["all rows", "fewer than ranks"])
+def test_a_divided_network_takes_the_steps_of_a_whole_one(
+    rows: slice, tied: bool, tmp_path: Path
+) -> None:
+    """Of 16 rows in pieces of 3, at 3 ranks, one rank has one piece less; the norm is that of all
+    parts; what a run of 3 ranks has come to, one process and 2 ranks go on from.
+    """
+    state, figures = learn(make(3, tied), rows)
+    assert figures["grad_norm"] > 0.05
+    again, further = learn(make(3, tied), rows, state)
+    same: Any = None
+    for same, said in on_ranks(3, lambda: learn(make_sharded(3, tied), rows), tmp_path / "three"):
+        check_states(same, state)
+        assert said == pytest.approx(figures, rel=1e-7)
+    check_states(learn(make(3, tied), rows, same)[0], again)
+    for goes_on, said in on_ranks(
+        2, lambda: learn(make_sharded(2, tied), rows, same), tmp_path / "two"
+    ):
+        check_states(goes_on, again)
+        assert said == pytest.approx(further, rel=1e-7)
+
+
+def test_each_rank_holds_its_part_and_the_first_a_whole_network_in_the_end(tmp_path: Path) -> None:
+    whole = sum(p.numel() for block in make(None)[0].network.blocks for p in block.parameters())
+
+    def ask() -> tuple[int, int, bool, Any]:
+        actor, _, _ = make(None)
+        before = trained_state(actor)
+        sharded = Sharded(actor, "cpu")
+        parts: Callable[[], int] = lambda: sum(  # noqa: E731
+            getattr(p, "to_local", lambda p=p: p)().numel()
+            for block in actor.network.blocks
+            for p in block.parameters()
+        )
+        held = parts()
+        with held_whole(actor):
+            gathered = parts()
+        state = put_together(trained_state(actor))
+        same = all(torch.equal(state[name], value) for name, value in before.items())
+        sharded.end()
+        return held, gathered, same, len(find_sharded(actor))
+
+    told = on_ranks(2, ask, tmp_path / "ranks")
+    assert sum(each[0] for each in told) == whole
+    assert max(each[0] for each in told) < 0.6 * whole
+    assert [each[1:3] for each in told] == [(whole, True)] * 2
+    assert told[0][3] == 0  # nothing of the first rank's network is divided any more
+
+
+def test_frozen_weights_are_not_divided(tmp_path: Path) -> None:
+    actor, _, _ = make(None)
+    actor.network.blocks[0].requires_grad_(False)
+    with pytest.raises(UserError, match="some here are frozen"):
+        Sharded(actor, "cpu")
