@@ -32,6 +32,8 @@ from tests.cli.commands import (
 )  # fmt: skip
 from tests.cli.together import together
 
+from fledge.runs.folder import Run
+
 # Dropout is drawn by each rank for its own rows: it is left out of what is the same.
 STAGES = {
     "pretrain": f"{PRETRAIN} rows_per_micro_batch=1",
@@ -90,6 +92,9 @@ def test_a_run_of_several_ranks_is_the_run_of_one(
         assert [done.stdout for done in ended[1:]] == [""] * (world - 1)
         assert f"→ {world}" in ended[0].stdout
         check_figures(tmp_path / f"{world}", tmp_path / "alone", 1e-3, 1e-4, name)
+        # as the report reads them, and as a resumed run looks for damage
+        seconds = Run.open(tmp_path / f"{world}").timings.rows()
+        assert seconds and {len(row["waited"]) for row in seconds} == {world}
         assert sorted(each.name for each in tmp_path.iterdir() if "said" not in each.name) == [
             *map(str, range(2, world + 1)), "alone",
         ]  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import PRETRAIN, environment
-from tests.cli.test_together import check_figures
+from tests.cli.test_together import check_figures, rows_of
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
@@ -50,6 +50,8 @@ def test_a_run_is_killed_and_goes_on_with_more_and_with_fewer_processes(tmp_path
     told, said = begun.communicate(timeout=900)
     assert begun.returncode == 0, said
     assert "continuing run from step" in told.replace(str(tmp_path) + "/", "")
+    assert "damaged" not in told + said
+    assert [row["step"] for row in rows_of(tmp_path / "run", "timings")] == [*range(1, 61)]
     alone = start(1, f"{command} out=alone", tmp_path)
     assert alone.wait(900) == 0
     check_figures(tmp_path / "run", tmp_path / "alone", 1e-3, 1e-4)

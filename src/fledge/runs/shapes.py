@@ -183,8 +183,8 @@ class FiguresRecord(TypedDict, total=False):
     world_steps: Amount
 
 
-Seconds = dict[str, Amount | None]
-"""A row of timings.jsonl."""
+Seconds = dict[str, Amount | None | list[Amount]]
+"""A row of timings.jsonl. A list holds a number for each rank."""
 
 
 @with_config(_OPEN)
