@@ -94,7 +94,8 @@ def test_a_run_of_several_ranks_is_the_run_of_one(
         check_figures(tmp_path / f"{world}", tmp_path / "alone", 1e-3, 1e-4, name)
         # as the report reads them, and as a resumed run looks for damage
         seconds = Run.open(tmp_path / f"{world}").timings.rows()
-        assert seconds and {len(row["waited"]) for row in seconds} == {world}
+        assert seconds
+        assert {len(row["waited"]) for row in seconds} == {world}
         assert sorted(each.name for each in tmp_path.iterdir() if "said" not in each.name) == [
             *map(str, range(2, world + 1)), "alone",
         ]  # fmt: skip

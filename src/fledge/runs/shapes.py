@@ -183,7 +183,7 @@ class FiguresRecord(TypedDict, total=False):
     world_steps: Amount
 
 
-Seconds = dict[str, Amount | None | list[Amount]]
+Seconds = dict[str, Amount | list[Amount] | None]
 """A row of timings.jsonl. A list holds a number for each rank."""
 
 
