@@ -24,8 +24,8 @@ import torch
 
 SOURCES = Path(__file__).with_name("csrc")
 FLAGS = (
-    "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-fwrapv", "-shared", "-fPIC",
-    "-pthread",
+    "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-fwrapv", "-shared",
+    "-fPIC", "-pthread",
 )  # fmt: skip
 KINDS = {"fp32": 0, "fp16": 1, "bf16": 2, "int8": 3}
 SIGNED = 32  # bytes at the end of a library

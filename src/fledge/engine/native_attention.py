@@ -44,7 +44,8 @@ class NativeAttention:
         self._call = _Attention(
             lengths=self.lengths.data_ptr(), rows=self.rows, slots=cache.slots,
             heads=config.heads, kv_heads=config.kv_heads, block=cache.block,
-            width=config.head_width, positions=cache.store.shape[1] * cache.block, narrow=cache.store.dtype == torch.bfloat16,
+            width=config.head_width, positions=cache.store.shape[1] * cache.block,
+            narrow=cache.store.dtype == torch.bfloat16,
             threads=torch.get_num_threads(),
         )  # fmt: skip
         self._at = addressof(self._call)
