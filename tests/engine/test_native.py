@@ -6,15 +6,13 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
-import shutil
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from fledge.engine import generation, native
+from fledge.engine import generation
 from fledge.engine.forms import make_form
 from fledge.engine.native import KINDS, has_native, load_native
 from fledge.engine.native_product import NativeProduct
@@ -104,7 +102,7 @@ def test_weights_of_8_bits_are_the_nearest_and_x_is_as_exact_as_16_bits() -> Non
 
 
 def test_silu_from_end_to_end_of_float32() -> None:
-    gate = torch.tensor([-200.0, -104, -90, -30, -1, -1e-30, 0, 1e-30, 1, 30, 90, 200, 3e38])
+    gate = torch.tensor([-3e38, -200.0, -104, -90, -30, -1, -1e-30, 0, 1e-30, 1, 30, 90, 200, 3e38])
     weight = torch.zeros(32, 2)
     weight[:16, 0], weight[16:, 1] = 1.0, 1.0
     x = torch.stack([gate, torch.ones_like(gate)], 1)
@@ -188,30 +186,56 @@ def leave_if_same(made: NativeProduct, x: torch.Tensor, y: torch.Tensor) -> None
     raise SystemExit(0 if torch.equal(made(x), y) else 1)
 
 
-@pytest.mark.parametrize("compiler", [None, "/bin/false", "/nowhere/cc"])
-def test_without_a_compiler_the_engine_is_as_it_was(
-    compiler: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(native.shutil, "which", lambda name: compiler)
-    load_native.cache_clear()
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_another_type_or_shape_are_refused(kind: str) -> None:
+    needs(kind)
+    made, x, gain = NativeProduct(numbers(64, 24), kind), numbers(3, 24), numbers(24)
+    for wrong in (x.bfloat16(), x.double(), x[:, :23], x[0]):
+        with pytest.raises((ValueError, IndexError)):
+            made(wrong)
+    with pytest.raises(ValueError, match="24"):
+        made(x, 1e-5, gain[:23])
+    with pytest.raises(ValueError, match="64"):
+        made.add(x, numbers(3, 63))
+    with pytest.raises(ValueError, match="gated"):
+        NativeProduct(numbers(48, 24), kind, gated=True)
+    torch.testing.assert_close(made(x, 1e-5, gain), made(x.T.contiguous().T, 1e-5, gain))
+    assert made(x[:0], 1e-5).shape == (0, 64)
+
+
+def test_a_row_past_its_slot_is_refused_and_nothing_is_written() -> None:
+    network = transformer(context=20, width=64).requires_grad_(False)
+    fast = make_form(network)
+    cache = fast.make_cache(2, 8)
+    for at in (-1, 8):
+        held = torch.tensor([0, at])
+        with pytest.raises(IndexError, match="8 positions"):
+            fast.step(torch.tensor([1, 1]), held, held.tolist(), cache)
+    with pytest.raises(IndexError, match="2 slots"):
+        fast.step(torch.ones(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), [0] * 3, cache)
+    assert not bool(cache.store.any())
+
+
+def test_8_bits_from_the_least_numbers_to_the_greatest() -> None:
+    needs("int8")
+    eye = NativeProduct(torch.eye(32), "int8")
+    assert not bool(eye(torch.zeros(1, 32)).any())
+    for size in (1e-30, 1e-20, 1e20, 1e38):
+        x = size * torch.linspace(-1, 1, 32)[None]
+        torch.testing.assert_close(eye(x) / size, x / size, atol=2e-4, rtol=0)
+        made = NativeProduct(size * torch.eye(32), "int8")
+        torch.testing.assert_close(made(x / size), x, atol=2e-4 * size, rtol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_row_needs_no_stack(kind: str) -> None:
+    needs(kind)
+    made, said = NativeProduct(torch.ones(32, 100_000), kind), list[torch.Tensor]()
+    before = threading.stack_size(256 * 1024)
     try:
-        assert load_native() is None
-        fast = make_form(transformer(width=64).requires_grad_(False))
-        assert not isinstance(fast.unembed.product, NativeProduct)
+        caller = threading.Thread(target=lambda: said.append(made(torch.ones(1, 100_000), 0.0)))
+        caller.start()
+        caller.join()
     finally:
-        load_native.cache_clear()
-
-
-def test_what_was_compiled_is_kept_and_another_source_is_compiled_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    first = native._name_library("/usr/bin/cc")
-    assert first.is_relative_to(tmp_path)
-    changed = tmp_path / "csrc"
-    shutil.copytree(native.SOURCES, changed)
-    with (changed / "numbers.h").open("a") as file:
-        file.write("\n")
-    monkeypatch.setattr(native, "SOURCES", changed)
-    assert native._name_library("/usr/bin/cc") != first
+        threading.stack_size(before)
+    torch.testing.assert_close(said[0], torch.full((1, 32), 1e5), rtol=1e-3, atol=0)

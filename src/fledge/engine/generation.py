@@ -28,7 +28,7 @@ from fledge.engine.layer_form import (
 )
 from fledge.engine.native import has_native
 from fledge.engine.native_attention import NativeAttention, can_attend
-from fledge.engine.native_product import NativeProduct
+from fledge.engine.native_product import INPUTS, NativeProduct
 from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
@@ -49,8 +49,11 @@ def build_turns(cos: Tensor, sin: Tensor, real: torch.dtype) -> Tensor:
     return torch.complex(cos[:, :half].to(real), sin[:, half:].to(real)).unsqueeze(1)
 
 
-def can_be_native(weight: Tensor, precision: Generation) -> bool:
-    """Whether the products of a network with such weights are native ones."""
+def can_be_native(network: Transformer, precision: Generation) -> bool:
+    """Whether the products of a network are native ones."""
+    c, weight = network.config, network.embedding.weight
+    if max(c.width, c.mlp_width, c.heads * c.head_width) > INPUTS:
+        return False
     if weight.device.type != "cpu" or weight.dtype == torch.float64:
         return False
     return has_native("int8" if precision == "int4" else precision)
@@ -97,7 +100,7 @@ class GenerationTransformer:
         weight = network.embedding.weight
         self.device = weight.device
         self.real = real = torch.promote_types(weight.dtype, torch.float32)
-        half, native = precision in ("bf16", "int4"), can_be_native(weight, precision)
+        half, native = precision in ("bf16", "int4"), can_be_native(network, precision)
         self.compute = torch.bfloat16 if half else weight.dtype
         self.narrow = torch.bfloat16 if half else real
         if native and precision != "int4":

@@ -1,7 +1,8 @@
 """The library of `csrc/`, compiled once for the machine at hand where it has a C compiler.
 
-What was compiled is kept in the cache folder of the user. Without a compiler, or on a processor
-without these instructions, the engine multiplies by torch's own kernels.
+What was compiled is kept in the cache folder of the user. Without a compiler, on a processor
+without these instructions, or where torch is told not to use them (ATEN_CPU_CAPABILITY=avx2), the
+engine multiplies by torch's own kernels.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import subprocess
+import sys
 import tempfile
 from ctypes import CDLL, c_float, c_int, c_long, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 SOURCES = Path(__file__).with_name("csrc")
 FLAGS = (
-    "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-shared", "-fPIC",
-    "-pthread",
+    "-O3", "-march=native", "-fno-math-errno", "-fno-strict-aliasing", "-fwrapv", "-shared",
+    "-fPIC", "-pthread",
 )  # fmt: skip
 KINDS = {"fp32": 0, "fp16": 1, "bf16": 2, "int8": 3}
+SIGNED = 32  # bytes at the end of a library
 COMPILE_S = 60  # seconds until the compiler is given up; it takes one
 
 
@@ -30,19 +36,23 @@ COMPILE_S = 60  # seconds until the compiler is given up; it takes one
 def load_native() -> Any:
     """The library, or None where it cannot be made or run."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not hasattr(os, "register_at_fork"):  # its threads are those of POSIX
+    # Threads of POSIX, and a processor whose flags can be read: they name the file.
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return None
+    if torch.backends.cpu.get_cpu_capability() in ("DEFAULT", "NO AVX", "AVX2"):
         return None
     try:
         path = _name_library(compiler)
-        if not path.is_file():
+        library = _open_library(path)
+        if library is None:
             if compiler is None:
                 return None
             compile_native(compiler, path)
-        library = CDLL(str(path))
+            library = _open_library(path)
     # RuntimeError: the user has no home.
     except (OSError, RuntimeError, subprocess.SubprocessError):
         return None
-    if not any(library.has_kind(kind) for kind in KINDS.values()):
+    if library is None or not any(library.has_kind(kind) for kind in KINDS.values()):
         return None
     library.multiply.argtypes = [
         c_void_p, c_void_p, c_long, c_float, c_void_p, c_int, c_void_p, c_void_p, c_int,
@@ -51,7 +61,6 @@ def load_native() -> Any:
         c_int, c_int, c_int, c_long, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_int,
     ]  # fmt: skip
     library.attend.argtypes = [c_void_p]
-    library.pack.restype = library.attend.restype = None
     os.register_at_fork(after_in_child=library.begin_anew)
     return library
 
@@ -77,15 +86,47 @@ def _name_library(compiler: str | None) -> Path:
     return Path(cache_home) / "fledge" / "native" / f"{name}.so"
 
 
+def _open_library(path: Path) -> Any:
+    """None where there is none, or one that was cut short: to map it would end the process. Raises
+    OSError, also where another user could have written it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    with open(descriptor, "rb") as file:
+        _refuse_others(path, os.fstat(file.fileno()))
+        content = file.read()
+        if _sign(content[:-SIGNED]) != content[-SIGNED:]:
+            return None
+        # This very file, whatever has the name by now.
+        return CDLL(f"/proc/self/fd/{file.fileno()}")
+
+
+def _refuse_others(path: Path, status: os.stat_result) -> None:
+    """Raises PermissionError where another user may write."""
+    if status.st_uid != os.geteuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise PermissionError(f"{path} could have been written by another user")
+
+
+def _sign(content: bytes) -> bytes:
+    """What follows a library in its file, so that one that was cut short is known."""
+    return hashlib.sha256(content).digest()
+
+
 def compile_native(compiler: str, path: Path) -> None:
     """Written beside and renamed: two processes may come here at once. Raises OSError and
     SubprocessError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _refuse_others(path.parent, path.parent.lstat())
     with tempfile.TemporaryDirectory(dir=path.parent) as place:
         beside = Path(place) / path.name
         subprocess.run(
             [compiler, *FLAGS, *sorted(map(str, SOURCES.glob("*.c"))), "-o", str(beside), "-lm"],
-            check=True, capture_output=True, timeout=COMPILE_S,
+            check=True, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMPILE_S,
         )  # fmt: skip
+        with beside.open("ab") as file:
+            file.write(_sign(beside.read_bytes()))
+        beside.chmod(0o700)
         beside.replace(path)

@@ -24,7 +24,7 @@ class _Attention(Structure):
         ("qkv", c_void_p), ("turn", c_void_p), ("lengths", c_void_p), ("store", c_void_p),
         ("y", c_void_p), ("rows", c_int64), ("slots", c_int64), ("heads", c_int64),
         ("kv_heads", c_int64), ("block", c_int64), ("width", c_int64), ("turned", c_int64),
-        ("window", c_int64), ("narrow", c_int32), ("threads", c_int32),
+        ("window", c_int64), ("positions", c_int64), ("narrow", c_int32), ("threads", c_int32),
     )  # fmt: skip
 
 
@@ -37,12 +37,15 @@ class NativeAttention:
     """Of one step: the first B slots at `lengths` [B], in float32."""
 
     def __init__(self, config: TransformerConfig, lengths: Tensor, cache: KVCache) -> None:
-        self.lengths, self.cache = lengths.contiguous(), cache
+        if len(lengths) > cache.slots:
+            raise IndexError(f"{len(lengths)} rows for the {cache.slots} slots of the cache")
+        self.lengths, self.cache = lengths.to(torch.int64).contiguous(), cache
         self.rows, self.shape = len(lengths), (len(lengths), config.heads * config.head_width)
         self._call = _Attention(
             lengths=self.lengths.data_ptr(), rows=self.rows, slots=cache.slots,
             heads=config.heads, kv_heads=config.kv_heads, block=cache.block,
-            width=config.head_width, narrow=cache.store.dtype == torch.bfloat16,
+            width=config.head_width, positions=cache.store.shape[1] * cache.block,
+            narrow=cache.store.dtype == torch.bfloat16,
             threads=torch.get_num_threads(),
         )  # fmt: skip
         self._at = addressof(self._call)
@@ -51,10 +54,13 @@ class NativeAttention:
 
     def __call__(self, layer: int, qkv: Tensor, turn: Tensor | None, window: int) -> Tensor:
         """qkv [B, heads + 2 kv_heads, d], turned in place; turn [B, 1, r/2]  -> [B, heads · d]"""
+        if qkv.dtype != torch.float32 or not qkv.is_contiguous() or len(qkv) != self.rows:
+            raise ValueError(f"float32 of {self.rows} rows, not {qkv.dtype} of {len(qkv)}")
         call, y = self._call, qkv.new_empty(self.shape)
         call.qkv, call.y, call.window = qkv.data_ptr(), y.data_ptr(), window
         call.store = self._base + layer * self._layer
         call.turn = None if turn is None else turn.data_ptr()
         call.turned = 0 if turn is None else 2 * turn.shape[-1]
-        self._attend(self._at)
+        if self._attend(self._at):
+            raise IndexError(f"a row is past the {call.positions} positions of its slot")
         return y

@@ -13,6 +13,7 @@ from torch import Tensor
 from fledge.engine.native import KINDS, load_native
 from fledge.engine.packed import Product
 
+INPUTS = 2**17  # the most of a row: sums of products of 8 bits fit in 32, and steps in an int
 TILE = 32  # outputs side by side in memory
 # Of a kind: how its weights are stored, and how many inputs one instruction multiplies and adds up.
 _STORED = {
@@ -40,6 +41,9 @@ class NativeProduct(Product):
     def __init__(self, weight: Tensor, kind: str, gated: bool = False) -> None:
         self.gated = gated
         outputs, inputs = weight.shape
+        if inputs > INPUTS or (gated and outputs % TILE):
+            raise ValueError(f"no native product of {list(weight.shape)}, gated: {gated}")
+        self.inputs = inputs
         self.outputs = outputs // 2 if gated else outputs
         dtype, per_step = _STORED[kind]
         weight = weight.detach().float().contiguous()
@@ -49,11 +53,13 @@ class NativeProduct(Product):
         self.shifts = torch.empty(outputs, dtype=torch.int32) if kind == "int8" else None
         library: Any = load_native()
         self._multiply = library.multiply
-        library.pack(
+        failed = library.pack(
             KINDS[kind], steps, gated, outputs, inputs, weight.data_ptr(), self.weight.data_ptr(),
             None if self.scale is None else self.scale.data_ptr(),
             None if self.shifts is None else self.shifts.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
+        if failed:
+            raise MemoryError(f"no memory to lay out {outputs} rows of {inputs} numbers")
         held = _Weight(
             KINDS[kind], steps, inputs, outputs, self.weight.data_ptr(),
             None if self.scale is None else self.scale.data_ptr(),
@@ -70,8 +76,14 @@ class NativeProduct(Product):
     ) -> Tensor:
         """norm(x) Wᵀ + other; eps: of the norm x / √(mean x² + ε) · gain, negative for none."""
         x = x.contiguous()
+        rows = x.shape[0]
+        self._check(x, (rows, self.inputs))
+        if gain is not None:
+            gain = gain.contiguous()
+            self._check(gain, (self.inputs,))
         if other is not None:
             other = other.contiguous()
+            self._check(other, (rows, self.outputs))
         y = x.new_empty(x.shape[0], self.outputs)
         failed = self._multiply(
             self._at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
@@ -81,6 +93,13 @@ class NativeProduct(Product):
         if failed:
             raise MemoryError(f"no memory for {x.shape[0]} rows of {x.shape[1]} numbers")
         return y
+
+    def _check(self, numbers: Tensor, shape: tuple[int, ...]) -> None:
+        """What is read and written in C. Raises ValueError."""
+        if numbers.dtype != torch.float32 or numbers.shape != shape or not numbers.is_cpu:
+            raise ValueError(
+                f"float32 {list(shape)} on the CPU, not {numbers.dtype} {list(numbers.shape)}"
+            )
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
         return self(x, other=other)

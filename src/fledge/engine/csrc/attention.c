@@ -14,6 +14,7 @@ struct Attention {
     char *store;
     float *y;               /* [rows, heads, d] */
     int64_t rows, slots, heads, kv_heads, block, width, turned, window;
+    int64_t positions;      /* that a slot has place for */
     int32_t narrow;         /* the cache is in bfloat16 */
     int32_t threads;
 };
@@ -107,11 +108,16 @@ static void attend_head(const void *argument, long piece) {
 
 enum { WORTH_A_THREAD = 200000 }; /* products of attention */
 
-void attend(const struct Attention *job) {
+/* -> 0, or 1 where a row would write outside of its slot: then nothing is done */
+int attend(const struct Attention *job) {
     long work = 0;
-    for (long row = 0; row < job->rows; row++) work += job->lengths[row] + 1;
+    for (long row = 0; row < job->rows; row++) {
+        if (job->lengths[row] < 0 || job->lengths[row] >= job->positions) return 1;
+        work += job->lengths[row] + 1;
+    }
     const int threads = work * job->heads * job->width > WORTH_A_THREAD ? job->threads : 1;
     run_pieces(attend_head, job, job->rows * job->kv_heads, threads);
+    return 0;
 }
 
 #endif

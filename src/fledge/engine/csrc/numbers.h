@@ -31,6 +31,21 @@ static inline float sum_squares(const float *x, long n) {
     return rest;
 }
 
+/* The greatest |x|, NaN or infinity where a number is none; no less than 1e-34, of which 127ths and
+ * their inverse are ordinary numbers. */
+static inline float find_greatest(const float *x, long n) {
+    uint32_t most = 0; /* without its sign a greater number has greater bits, and NaN the greatest */
+    for (long i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, 4);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    float greatest;
+    memcpy(&greatest, &most, 4);
+    return greatest < 1e-34f ? 1e-34f : greatest;
+}
+
 static inline void round_row(const float *x, long n, uint16_t *out) {
     for (long i = 0; i < n; i++) { /* to the nearest bfloat16, ties to even */
         uint32_t bits;
@@ -42,7 +57,8 @@ static inline void round_row(const float *x, long n, uint16_t *out) {
 
 /* e^x, to 2 units in the last place (Cephes' expf, with one polynomial more exact). */
 static inline __m512 exponential(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(-104), x); /* in this order NaN stays NaN */
+    /* In this order NaN stays NaN; beyond these it is 0 and infinity. */
+    x = _mm512_min_ps(_mm512_set1_ps(128), _mm512_max_ps(_mm512_set1_ps(-104), x));
     const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), 8);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
     r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), r);

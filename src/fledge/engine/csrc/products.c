@@ -115,6 +115,7 @@ struct Job {
     char *room;          /* rows of x as they are multiplied, `stride` bytes each */
     ptrdiff_t stride;
     float *row_steps;    /* [rows], of 8 bits */
+    float *normed;       /* [pieces, inputs]: the row that is at hand; a stack may be small */
     long tiles_a_piece, rows_a_piece;
 };
 
@@ -122,12 +123,8 @@ struct Job {
  * left, as a row after it. Both are moved up by 128: the instruction multiplies unsigned numbers of x
  * with signed ones of W. -> the step, NaN where a number is none */
 static float split_row(const float *x, long n, uint8_t *nearest, uint8_t *rest) {
-    float most = FLT_MIN;
-    for (long i = 0; i < n; i++) {
-        const float size = fabsf(x[i]);
-        most = size > most ? size : most;
-    }
-    const float sum = sum_squares(x, n), step = most / 127, inverse = 127 / most;
+    const float most = find_greatest(x, n), step = most / 127, inverse = 127 / most;
+    if (!isfinite(most)) return NAN; /* whatever is in the room */
     const __m512i up = _mm512_set1_epi32(128);
     for (long i = 0; i < n; i += 16) {
         const __mmask16 some = n - i < 16 ? (__mmask16)((1 << (n - i)) - 1) : 0xffff;
@@ -139,7 +136,7 @@ static float split_row(const float *x, long n, uint8_t *nearest, uint8_t *rest) 
         _mm512_mask_cvtusepi32_storeu_epi8(nearest + i, some, _mm512_add_epi32(whole, up));
         _mm512_mask_cvtusepi32_storeu_epi8(rest + i, some, _mm512_add_epi32(parts, up));
     }
-    return sum - sum == 0 ? step : sum - sum;
+    return step;
 }
 
 /* Some rows of x as they are multiplied. */
@@ -147,7 +144,7 @@ static void prepare_rows(const void *argument, long piece) {
     const struct Job *job = argument;
     const struct Weight *weight = job->weight;
     const long n = weight->inputs, end = (piece + 1) * job->rows_a_piece;
-    float normed[n];
+    float *normed = job->normed + piece * n;
     for (long r = piece * job->rows_a_piece; r < end && r < job->rows; r++) {
         const float *x = job->x + r * n;
         if (job->eps >= 0 || job->gain != NULL) {
@@ -184,7 +181,7 @@ static void finish_row(const struct Job *job, long r, long begin, long width, co
         const __m512 below = _mm512_add_ps(
             _mm512_set1_ps(1), exponential(_mm512_sub_ps(_mm512_setzero_ps(), gate)));
         float *out = job->y + r * (outputs / 2) + begin / 2;
-        _mm512_storeu_ps(out, _mm512_div_ps(_mm512_mul_ps(gate, up), below));
+        _mm512_storeu_ps(out, _mm512_mul_ps(_mm512_div_ps(gate, below), up));
         return;
     }
     float *out = job->y + r * outputs + begin;
@@ -230,15 +227,17 @@ int multiply(const struct Weight *weight, const float *x, long rows, float eps, 
     const int as_it_is = (kind == FLOAT32 || kind == FLOAT16) && eps < 0 && gain == NULL;
     struct Job job = {
         .weight = weight, .x = x, .gain = gain, .other = other, .y = y, .rows = rows, .eps = eps,
-        .gated = gated, .room = (char *)x, .stride = weight->steps * 4,
+        .gated = gated, .room = (char *)x, .stride = (ptrdiff_t)weight->steps * 4,
     };
     char *room = NULL;
     if (!as_it_is) {
         const size_t bytes = (size_t)rows * parts * job.stride;
-        job.room = room = aligned_alloc(64, (bytes + rows * sizeof(float)) / 64 * 64 + 64);
+        const size_t more = (rows + (rows + 7) / 8 * weight->inputs) * sizeof(float);
+        job.room = room = aligned_alloc(64, (bytes + more) / 64 * 64 + 64);
         if (room == NULL) return 1;
         memset(room, 0, bytes);
         job.row_steps = (float *)(room + bytes);
+        job.normed = job.row_steps + rows;
         job.rows_a_piece = 8;
         run_pieces(prepare_rows, &job, (rows + 7) / 8, threads);
     }

@@ -1,11 +1,12 @@
 /* Work on several threads, piece by piece. Whoever is awake takes the next piece, and the caller
  * waits for pieces that were begun and for no thread that has not come: beside other programs a
- * thread that waits for its core would hold up all the others at the end of every product. For the
- * same reason a process that was forked, which has none of these threads, works on alone.
+ * thread that waits for its core would hold up all the others at the end of every product. A
+ * process that was forked has none of these threads and begins its own.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "numbers.h"
@@ -56,16 +57,25 @@ static void *work(void *nothing) {
     return nothing;
 }
 
+/* Signals are for the program's own threads: they inherit that none is heard. */
+static void begin_workers(int wanted) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (; pool.workers < wanted; pool.workers++) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, work, NULL) != 0) break;
+        pthread_detach(thread);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 void run_pieces(Piece run, const void *job, long pieces, int threads) {
     if (threads < 2 || pieces < 2 || pthread_mutex_trylock(&pool.caller) != 0) {
         for (long piece = 0; piece < pieces; piece++) run(job, piece);
         return;
     }
-    for (; pool.workers < threads - 1; pool.workers++) {
-        pthread_t thread;
-        if (pthread_create(&thread, NULL, work, NULL) != 0) break;
-        pthread_detach(thread);
-    }
+    if (pool.workers < threads - 1) begin_workers(threads - 1);
     pool.run = run, pool.job = job, pool.pieces = pieces;
     atomic_store(&pool.done, 0);
     atomic_store(&pool.left, pieces);
