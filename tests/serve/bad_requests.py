@@ -41,11 +41,11 @@ CALLED = {"role": "assistant", "content": None, "tool_calls": [LONG_CALL]}
 
 BAD = [
     # Long beside the text: refused before a tokenizer has read any of it.
-    chat(400, "900,0", tools=[LONG_TOOL]),
-    chat(400, "900,0", messages=[*HI, THOUGHT, *HI]),
-    chat(400, "900,0", messages=[*HI, CALLED, *HI]),
-    Bad(TOKENS, {"messages": HI, "tools": [LONG_TOOL]}, 400, "900,0"),
-    Bad("/fledge/tokens", {"messages": [*HI, THOUGHT], "tokens": [5]}, 400, "900,0"),
+    chat(400, "900,", tools=[LONG_TOOL]),
+    chat(400, "900,", messages=[*HI, THOUGHT, *HI]),
+    chat(400, "900,", messages=[*HI, CALLED, *HI]),
+    Bad(TOKENS, {"messages": HI, "tools": [LONG_TOOL]}, 400, "900,"),
+    Bad("/fledge/tokens", {"messages": [*HI, THOUGHT], "tokens": [5]}, 400, "900,"),
     chat(400, "stream", stream_options={"include_usage": True}),
     text("stream", stream_options={"include_usage": True}),
     # No JSON, or none of an object.
