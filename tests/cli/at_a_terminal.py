@@ -51,6 +51,16 @@ class Person:
     def type(self, text: str) -> None:
         os.write(self.ours, text.encode())
 
+    def interrupt(self) -> None:
+        """Ctrl-C at the prompt, as soon as the command sleeps: Python's line editor passes over a
+        signal between its prompt and its wait for a key, until a key comes. Nobody types so fast.
+        """
+        state = Path(f"/proc/{self.process.pid}/stat")
+        ends = time.monotonic() + PATIENT_S
+        while state.read_text().rpartition(")")[2].split()[0] != "S" and time.monotonic() < ends:
+            time.sleep(0.01)
+        self.type(CTRL_C)
+
     def wait(self, pattern: re.Pattern[str] = READY, seconds: float = PATIENT_S) -> str:
         """What was written since the last wait, as soon as the pattern is in it."""
         ends = time.monotonic() + seconds
@@ -70,8 +80,9 @@ class Person:
 
     def leave(self) -> tuple[str, int]:
         """What was written to the end, and the exit status."""
-        while self._read(30.0):
-            pass
+        ends = time.monotonic() + PATIENT_S
+        while self._read(1.0):
+            assert time.monotonic() < ends, f"the command has not ended after {self.seen!r}"
         os.close(self.ours)
         return self.seen, self.process.wait(30)
 

@@ -92,9 +92,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(speaker: Path, tmp_path: Pa
         person.type(CTRL_C)
         person.wait()
         person.ask("/save talk.jsonl")
-        person.type("half a line" + CTRL_C)
+        person.type("half a line")
+        person.wait(re.compile("half a line$"))
+        person.interrupt()
         assert "once more" in person.wait()
-        person.type(CTRL_C)
+        person.interrupt()
         written, status = person.leave()
     assert status == 0, written
     [row] = map(json.loads, (tmp_path / "talk.jsonl").read_text().splitlines())
