@@ -149,13 +149,16 @@ def test_who_opens_a_connection_and_says_nothing_is_let_go(running: Running) -> 
 
 
 def test_who_takes_nothing_of_an_answer_is_let_go(running: Running) -> None:
-    """Else the answer stays in memory, and an orderly end waits for it. 20 MB are more than the
-    kernel holds between the two.
+    """Else the answer stays in memory, and an orderly end waits for it. It has more bytes than the
+    kernel holds between the two, of which Linux says how many they are.
     """
     tokenizer = load_tokenizer(running.folders["one"])
     longest = max(range(tokenizer.vocab_size), key=lambda i: len(tokenizer.decode([i])))
     body = json.dumps({"tokens": [longest] * 799_999}, separators=(",", ":")).encode()
     whole = 799_999 * len(tokenizer.decode([longest]))
+    held = Path("/proc/sys/net/ipv4/tcp_wmem")
+    if held.exists() and int(held.read_text().split()[2]) + 100_000 > whole:
+        pytest.skip("the kernel of this machine takes the whole answer")
     place = urlsplit(running.url)
     with socket.socket() as line:
         line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
