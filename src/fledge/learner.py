@@ -4,7 +4,6 @@ being minimised.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -12,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fledge import ranks
-from fledge.errors import Diverged, UserError
+from fledge import rank_sums, ranks
+from fledge.errors import UserError
 from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
+from fledge.overflow import check_gradient, check_norm, check_share
 from fledge.schedule import Clock, Schedule
-from fledge.sharded import cut_like, find_sharded, held_whole, is_part, put_together, square_sum
+from fledge.sharded import held_whole, is_part, put_together
 from fledge.trained_state import load_trained_state, trained_state
 from fledge.weights_version import raise_version
 
@@ -90,21 +90,10 @@ class Learner:
         return self.count(torch.ones(len(batch), dtype=torch.bool))
 
     def cut(self, batch: Any) -> Iterator[Any]:
-        """This rank's rows of a batch, in micro-batches: none where there are more ranks than
-        rows.
-        """
-        own = self._own(batch)
+        """This rank's rows in micro-batches: none where there are more ranks than rows."""
+        own = rank_sums.own_rows(batch)
         if len(own) or ranks.world() == 1:
             yield from self.micro_batches.cut(own)
-
-    def _cut_evenly(self, batch: Any) -> Iterator[tuple[Any, bool]]:
-        """The pieces of `cut`, and whether they count. Where ranks hold parts of the weights all
-        compute equally often: one with fewer pieces computes the first row again, for nothing.
-        """
-        own = list(self.cut(batch))
-        most = max(ranks.gather(len(own))) if find_sharded(self.module) else len(own)
-        yield from ((piece, True) for piece in own)
-        yield from ((batch[:1].trim(), False) for _ in range(most - len(own)))
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Any) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time,
@@ -113,10 +102,10 @@ class Learner:
         if ranks.world() == 1:
             return self.micro_batches.map(function, batch)
         # A rank without rows asks about the first, for the shape of the answer.
-        own = self._own(batch)
+        own = rank_sums.own_rows(batch)
         with held_whole(self.module):
             answers = self.micro_batches.map(function, own if len(own) else batch[:1])
-        return [self._join(x[: len(own)], batch) for x in answers]
+        return [rank_sums.join_rows(x[: len(own)], batch) for x in answers]
 
     def join(self, parts: Sequence[Tensor], batch: Any) -> Tensor:
         """What a loss has said of each row of the pieces of `cut`, [b] each, in the order of the
@@ -124,23 +113,10 @@ class Learner:
         """
         if ranks.world() == 1:
             return torch.cat(list(parts))[: len(batch)]
-        own = len(self._own(batch))
+        own = len(rank_sums.own_rows(batch))
         # One type for all: a rank without rows cannot know what the others' numbers are.
         said = torch.zeros(0, device=self.device) if not own else torch.cat(list(parts))[:own]
-        return self._join(said.double(), batch).float()
-
-    def _own(self, batch: Any) -> Any:
-        return batch if ranks.world() == 1 else batch[self._places(batch)]
-
-    def _places(self, batch: Any) -> Tensor:
-        return ranks.own_places(batch.lengths.cpu().sum(1))
-
-    def _join(self, own: Tensor, batch: Any) -> Tensor:
-        """[b, …] of this rank's rows -> [B, …], those of every rank."""
-        whole = own.new_zeros(len(batch), *own.shape[1:])
-        whole[self._places(batch).to(own.device)] = own
-        ranks.add_up([whole])
-        return whole
+        return rank_sums.join_rows(said.double(), batch).float()
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self.precision == "bf16":
@@ -168,7 +144,7 @@ class Learner:
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
         for function, rows in ((loss, batch), *also):
-            for piece, counts in self._cut_evenly(rows):
+            for piece, counts in rank_sums.level_pieces(list(self.cut(rows)), rows, self.module):
                 with self.autocast():
                     share, marks = function(piece.to(self.device))
                 if not counts:
@@ -180,20 +156,14 @@ class Learner:
                     figures[name] = figures[name] + value if name in figures else value
         for part, mode in modes:
             part.training = mode
-        figures = self._reduce(figures)
+        figures = rank_sums.sum_over_ranks(self.parameters, figures)
+        norm = rank_sums.total_norm([p.grad for p in self.parameters if p.grad is not None])
         try:
             check(figures)
+            check_gradient(float(figures["loss"]), float(norm), self.steps + 1)
         except UserError:
             self.optimizer.zero_grad(set_to_none=True)
             raise
-        norm = self._norm([p.grad for p in self.parameters if p.grad is not None])
-        if not math.isfinite(float(norm)) or not math.isfinite(float(figures["loss"])):
-            self.optimizer.zero_grad(set_to_none=True)
-            raise Diverged(
-                f"the loss is {float(figures['loss']):.4g} and its gradient {float(norm):.4g} at "
-                f"optimizer step {self.steps + 1}: training cannot go on from here. The last "
-                "checkpoint is intact; try a lower `learning_rate`."
-            )
         rate = self.schedule.rate(self.clock.place)
         said = {name: float(value) for name, value in figures.items()}
         said |= {"grad_norm": float(norm), "learning_rate": rate}
@@ -236,11 +206,7 @@ class Learner:
         """Raises Diverged where the weights' norm is no finite number: a weight is none, or beyond
         1e19, whose square overflows.
         """
-        if not math.isfinite(float(self._norm(self.parameters))):
-            raise Diverged(
-                f"the weights overflow after optimizer step {self.steps}: training cannot go on "
-                "from here. The last checkpoint is intact; try a lower `learning_rate`."
-            )
+        check_norm(float(rank_sums.total_norm(self.parameters)), self.steps)
 
     @torch.no_grad()
     def _check_step(self, loss: Loss, batch: Any, rate: float) -> None:
@@ -249,37 +215,7 @@ class Learner:
         some = next(self.micro_batches.cut(batch))
         with self.autocast():
             share = loss(some.to(self.device))[0]
-        if not math.isfinite(float(share)):
-            raise Diverged(
-                f"optimizer step {self.steps}, at a learning rate of {rate:.4g}, made weights "
-                f"under which the loss is {float(share):.4g}: training cannot go on from here. The "
-                "last checkpoint is intact; try a lower `learning_rate`."
-            )
-
-    def _norm(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Of all their numbers, wherever they are.  -> []"""
-        if any(map(is_part, tensors)):
-            return square_sum(tensors).sqrt()
-        return nn.utils.get_total_norm(tensors)
-
-    def _reduce(self, figures: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Gradients and figures summed over ranks, of which some may have had no rows at all."""
-        if ranks.world() == 1:
-            return figures
-        own = {name: float(value) for name, value in figures.items()}
-        each = ranks.gather((own, [p.grad is not None for p in self.parameters]))
-        for parameter, *taught in zip(self.parameters, *(marks for _, marks in each), strict=True):
-            # A rank without a part of the loss still takes part in the sum.
-            if any(taught) and parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        # Those of parts have been added up as they were made.
-        whole = [p for p in self.parameters if p.grad is not None and not is_part(p)]
-        ranks.add_up(p.grad for p in whole if p.grad is not None)
-        summed: dict[str, float] = {}
-        for said, _ in each:
-            for name, value in said.items():
-                summed[name] = summed.get(name, 0.0) + value
-        return {name: torch.tensor(value, dtype=torch.float64) for name, value in summed.items()}
+        check_share(float(share), rate, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Raises Diverged rather than give away weights that are none: what is on disk stays the
@@ -295,23 +231,7 @@ class Learner:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        now = trained_state(self.module)
-        cut = {n: cut_like(x, now[n]) if n in now else x for n, x in state["module"].items()}
-        load_trained_state(self.module, cut)
-        self.optimizer.load_state_dict(self._cut_moments(state["optimizer"]))
+        load_trained_state(self.module, rank_sums.cut_weights(state["module"], self.module))
+        self.optimizer.load_state_dict(rank_sums.cut_moments(state["optimizer"], self.optimizer))
         self.steps, self.skipped = state["steps"], state["skipped"]
         self.clock.load_state_dict(state["clock"])
-
-    def _cut_moments(self, state: dict[str, Any]) -> dict[str, Any]:
-        """The optimizer's state with this rank's part of what is as large as a divided weight."""
-        if not any(map(is_part, self.parameters)):
-            return state
-        ordered = [p for group in self.optimizer.param_groups for p in group["params"]]
-        moments = {
-            number: {
-                name: cut_like(x, ordered[number]) if x.shape == ordered[number].shape else x
-                for name, x in each.items()
-            }
-            for number, each in state["state"].items()
-        }
-        return {**state, "state": moments}

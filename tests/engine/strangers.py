@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fledge.engine.constraint import choice, regex
 from fledge.engine.request import Completion, Request
+from fledge.engine.structures import choice, regex
 from fledge.engine.vocabulary import Vocabulary
 from fledge.log_prob import PLAIN, Decoding
 from fledge.models.language.transformer import Transformer

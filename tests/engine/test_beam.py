@@ -18,10 +18,10 @@ import torch
 
 from fledge.engine.beam import Hypothesis, beam_search
 from fledge.engine.best_of import best_of
-from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.forms import make_form
 from fledge.engine.request import Completion, Request
+from fledge.engine.structures import choice, regex
 from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.hub.folder import save_model

@@ -10,9 +10,10 @@ import re
 import pytest
 import torch
 
-from fledge.engine.constraint import Constraint, regex
+from fledge.engine.constraint import Constraint
 from fledge.engine.engine import Engine
 from fledge.engine.request import Request
+from fledge.engine.structures import regex
 from fledge.log_prob import PLAIN, Decoding, restrict
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import generate

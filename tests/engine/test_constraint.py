@@ -16,7 +16,8 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from fledge.engine.constraint import Constraint, Matcher, choice, grammar, regex
+from fledge.engine.constraint import Constraint, Matcher
+from fledge.engine.structures import choice, grammar, regex
 from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import torch
 
-from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.engine.structures import choice, regex
 from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.log_prob import Decoding

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from fledge.engine import constraint
+from fledge.engine import structures
 from fledge.engine.completions_api import derive_seed, is_unaltered
 from fledge.engine.outside import OutsideEngine
 from fledge.engine.request import Completion, Request
@@ -207,7 +207,7 @@ def test_a_request_that_cannot_be_answered_gets_the_error_it_gets_here_and_is_no
 
 
 def test_what_a_server_cannot_be_told_is_an_error(stub: Stub) -> None:
-    word = constraint.choice(["ab"], Vocabulary(VOCABULARY), [])
+    word = structures.choice(["ab"], Vocabulary(VOCABULARY), [])
     bound, heavy, plain = stub.engine().run(
         [Request([2], constraint=word), Request([2], logit_bias={3: 101.0}), Request([2])]
     )

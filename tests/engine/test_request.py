@@ -12,10 +12,10 @@ import pytest
 
 from fledge.engine.beam import beam_search
 from fledge.engine.completions_api import OUTSIDE
-from fledge.engine.constraint import choice
 from fledge.engine.engine import Engine
 from fledge.engine.request import PLAIN_FIELDS, PROCESSED, Completion, Feature, Request
 from fledge.engine.speculative import Speculator
+from fledge.engine.structures import choice
 from fledge.engine.vocabulary import Vocabulary
 from fledge.errors import UserError
 from fledge.log_prob import Decoding

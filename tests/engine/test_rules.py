@@ -14,9 +14,9 @@ from itertools import product
 import pytest
 import torch
 
-from fledge.engine.constraint import choice, regex
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
+from fledge.engine.structures import choice, regex
 from fledge.engine.vocabulary import Vocabulary
 from fledge.log_prob import Decoding
 from fledge.policy import TokenPolicy

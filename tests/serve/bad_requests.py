@@ -33,7 +33,21 @@ def text(word: str, **fields: Any) -> Bad:
     return Bad(TEXT, {"prompt": "the cat", **fields}, 400, word)
 
 
+LONG = "x" * 900_000
+LONG_TOOL = {"type": "function", "function": {"name": "find", "description": LONG}}
+LONG_CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": {"a": LONG}}}
+THOUGHT = {"role": "assistant", "content": "a", "reasoning_content": LONG}
+CALLED = {"role": "assistant", "content": None, "tool_calls": [LONG_CALL]}
+
 BAD = [
+    # Long beside the text: refused before a tokenizer has read any of it.
+    chat(400, "900,", tools=[LONG_TOOL]),
+    chat(400, "900,", messages=[*HI, THOUGHT, *HI]),
+    chat(400, "900,", messages=[*HI, CALLED, *HI]),
+    Bad(TOKENS, {"messages": HI, "tools": [LONG_TOOL]}, 400, "900,"),
+    Bad("/fledge/tokens", {"messages": [*HI, THOUGHT], "tokens": [5]}, 400, "900,"),
+    chat(400, "stream", stream_options={"include_usage": True}),
+    text("stream", stream_options={"include_usage": True}),
     # No JSON, or none of an object.
     Bad(CHAT, b"", 400, "no JSON"),
     Bad(CHAT, b"{", 400, "no JSON"),

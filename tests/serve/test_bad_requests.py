@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from fledge.text.tokenizer import load_tokenizer
 from tests.serve.bad_requests import BAD, CHAT, HI, Bad
 from tests.serve.conftest import Running
 from tests.serve.process import start_server
@@ -146,6 +148,44 @@ def test_who_opens_a_connection_and_says_nothing_is_let_go(running: Running) -> 
         assert line.recv(10) == b""
 
 
+def test_who_takes_nothing_of_an_answer_is_let_go(running: Running) -> None:
+    """Else the answer stays in memory, and an orderly end waits for it. It has more bytes than the
+    kernel holds between the two, of which Linux says how many they are.
+    """
+    tokenizer = load_tokenizer(running.folders["one"])
+    longest = max(range(tokenizer.vocab_size), key=lambda i: len(tokenizer.decode([i])))
+    body = json.dumps({"tokens": [longest] * 799_999}, separators=(",", ":")).encode()
+    whole = 799_999 * len(tokenizer.decode([longest]))
+    held = Path("/proc/sys/net/ipv4/tcp_wmem")
+    if held.exists() and int(held.read_text().split()[2]) + 100_000 > whole:
+        pytest.skip("the kernel of this machine takes the whole answer")
+    place = urlsplit(running.url)
+    with socket.socket() as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        line.settimeout(60)
+        line.connect((place.hostname or "", place.port or 0))
+        head = POST.replace(b"/v1/chat/completions", b"/detokenize")
+        line.sendall(head + f"content-length: {len(body)}\r\n\r\n".encode() + body)
+        heard = len(line.recv(1000))
+        time.sleep(4)  # slow=1: looked at twice
+        with suppress(ConnectionResetError):
+            while more := line.recv(1 << 20):
+                heard += len(more)
+    assert 0 < heard < whole
+    assert read_answer(running)
+
+
+def test_who_goes_before_the_body_is_whole_is_no_failure(running: Running) -> None:
+    place = urlsplit(running.url)
+    before = len(running.server.lines)
+    for _ in range(3):
+        with socket.create_connection((place.hostname or "", place.port or 0)) as line:
+            line.sendall(POST + b"content-length: 50\r\n\r\n{")
+            time.sleep(0.2)
+    assert read_answer(running)
+    assert running.server.lines[before:] == []
+
+
 @pytest.fixture(scope="module")
 def locked(folders: dict[str, Path]) -> Iterator[str]:
     """A server that wants a key."""
@@ -169,6 +209,45 @@ def locked(folders: dict[str, Path]) -> Iterator[str]:
 def test_a_wrong_key_opens_nothing(locked: str, headers: dict[str, str], path: str) -> None:
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
     hold(httpx.get(locked + path, headers=raw), 401, "key")  # pyright: ignore[reportArgumentType]
+
+
+def test_every_path_but_the_page_itself_wants_the_key(locked: str) -> None:
+    """Whatever is served, written by hand: a new path has to be thought about."""
+    paths = [
+        ("POST", path)
+        for path in (
+            "/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings",
+            "/tokenize", "/detokenize", "/fledge/tokens", "/fledge/score", "/fledge/votes",
+            "/fledge/thumbs",
+        )
+    ]  # fmt: skip
+    paths += [
+        ("GET", path)
+        for path in (
+            "/v1/models", "/v1/models/one", "/metrics", "/fledge/models", "/fledge/runs",
+            "/fledge/lineage", "/fledge/runs/1/metrics", "/fledge/runs/1/report", "/docs",
+            "/openapi.json", "/page", "//page/main.js", "/nothing",
+        )
+    ]  # fmt: skip
+    for method, path in paths:
+        hold(httpx.request(method, locked + path, content=b"{}"), 401, "key")
+    for path in ("/", "/health", "/page/main.js", "/page/page.css", "/favicon.ico"):
+        assert httpx.get(locked + path).status_code == 200, path
+    for path in ("../verb.py", "..%2fverb.py", "%2e%2e/verb.py", "..%5cverb.py", "x", "", "a/b"):
+        assert httpx.get(f"{locked}/page/{path}").status_code in (401, 404), path
+
+
+def test_refused_answers_are_counted(locked: str) -> None:
+    headers: dict[str, Any] = {"authorization": f"Bearer {KEY}"}
+
+    def count() -> float:
+        told = httpx.get(f"{locked}/metrics", headers=headers).text
+        name = 'fledge_responses_total{route="other",status="401"} '
+        return float((told.partition(name)[2] or "0\n").split("\n")[0])
+
+    before = count()
+    hold(httpx.get(f"{locked}/v1/models"), 401, "key")
+    assert count() == before + 1
 
 
 def test_the_right_key_does(locked: str) -> None:

@@ -94,6 +94,8 @@ def test_an_answer_whole_and_streamed(client: Any, model: Model) -> None:
     assert [c.finish_reason for chunk in chunks for c in chunk.choices][-1] == "length"
     assert chunks[-1].choices == []
     assert chunks[-1].usage == whole.usage
+    assert all("usage" in chunk.model_fields_set for chunk in chunks)
+    assert {chunk.usage for chunk in chunks[:-1]} == {None}
     assert chat(client, model="other").choices[0].message.content != choice.message.content
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from fledge.rows.census import Census, Reading
 from fledge.rows.preferences import read_judged, read_preference
+from fledge.serve.api_errors import ApiError
 from fledge.serve.votes import ThumbBody, VoteBody, VoteFile, make_judged_answer, make_preference
 from fledge.text.files import json_rows
 from tests.cli.commands import process
@@ -70,6 +71,18 @@ def test_a_thumb_is_an_answer_with_a_verdict(tmp_path: Path) -> None:
         number = int(judged.answer["content"].split()[1])
         assert judged.prompt[0]["content"] == f"question {number}"
         assert judged.wanted == (number % 2 == 0)
+
+
+def test_a_file_that_is_full_takes_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "votes.jsonl"
+    file = VoteFile(path, "votes")
+    file.add(vote(0, 0))
+    with path.open("r+b") as grown:  # a hole of zeros takes no room on the disk
+        grown.truncate(1_000_000_000)
+    with pytest.raises(ApiError, match="another one") as refused:
+        file.add(vote(1, 0))
+    assert refused.value.status == 507
+    assert path.stat().st_size == 1_000_000_000
 
 
 @pytest.mark.slow

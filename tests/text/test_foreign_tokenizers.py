@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from fledge.engine.constraint import choice, regex
+from fledge.engine.structures import choice, regex
 from fledge.engine.vocabulary import vocabulary_of
 from fledge.errors import UserError
 from fledge.text.documents import Document

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-from fledge.engine.constraint import Constraint, choice, grammar, json_schema, regex
+from fledge.engine.constraint import Constraint
+from fledge.engine.structures import choice, grammar, json_schema, regex
 from fledge.engine.vocabulary import vocabulary_of
 from fledge.errors import UserError
 from fledge.hub.folder import Loaded

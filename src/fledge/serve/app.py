@@ -50,8 +50,8 @@ def build_app(served: ServedModels, options: Options, *, page: bool = True) -> F
         app.include_router(module.make_router(service))
     handle_errors(app)
 
-    app.add_middleware(CountAnswers, metrics=service.metrics)
     app.add_middleware(Guard, options=options)
+    app.add_middleware(CountAnswers, metrics=service.metrics)  # what the guard refuses, too
     return app
 
 
@@ -81,7 +81,7 @@ async def run_engines(served: ServedModels) -> AsyncIterator[None]:
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Whatever is raised is answered in OpenAI's form."""
+    """What is raised is answered in OpenAI's form; what nobody foresaw, by the guard."""
 
     def handle(kind: Any, answer: Callable[[Request, Any], Awaitable[Response]]) -> None:
         app.add_exception_handler(kind, answer)
@@ -100,12 +100,7 @@ def handle_errors(app: FastAPI) -> None:
     async def say_nothing(_: Request, __: Gone) -> Response:
         return Response(status_code=499)  # nginx's word for a client that has gone; nobody reads it
 
-    async def say_failure(_: Request, __: Exception) -> Response:  # uvicorn prints it
-        message = "the server failed at this request: its own output says how."
-        return ApiError(500, message).to_response()
-
     handle(ApiError, say_api_error)
     handle(UserError, say_user_error)
     handle(HTTPException, say_http_error)
     handle(Gone, say_nothing)
-    handle(Exception, say_failure)

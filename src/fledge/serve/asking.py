@@ -30,6 +30,11 @@ def make_requests(
 
     max_tokens: None leaves it to the context.
     """
+    if body.stream_options is not None and not body.stream:
+        raise ApiError(
+            400, "`stream_options` was given without `stream`: give `stream: true`, or leave it "
+            "out.", param="stream_options",
+        )  # fmt: skip
     room = served.loop.slots + served.loop.queue_rows
     if count * len(prompts) > room:
         raise ApiError(

@@ -6,8 +6,9 @@ import difflib
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from fledge.serve.answering import Gone
 from fledge.serve.api_errors import ApiError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,7 +30,7 @@ _REFUSED = {
 
 
 async def read_body(request: Request, model: type[Model]) -> Model:
-    """Raises ApiError."""
+    """Raises ApiError, and Gone if the client goes before all of it has come."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(
@@ -37,7 +38,10 @@ async def read_body(request: Request, model: type[Model]) -> Model:
             f"the body is of the type {kind[:80] or 'that no header names'}: send JSON, with the "
             "header `content-type: application/json`.",
         )
-    content = await request.body()
+    try:
+        content = await request.body()
+    except ClientDisconnect:
+        raise Gone from None
     try:
         return model.model_validate_json(content)
     except ValidationError as error:

@@ -20,7 +20,7 @@ from fledge.serve.served import Served
 from fledge.serve.service import Service
 from fledge.serve.spoken import Part, Spoken, list_chat_logprobs
 from fledge.serve.tool_calls import ToolCall, ToolCallReader, read_tool_calls
-from fledge.serve.wire import ChatBody
+from fledge.serve.wire import ChatBody, Sampling
 
 DONE = b"data: [DONE]\n\n"
 
@@ -104,8 +104,7 @@ class ChatAnswer:
                     part = rows[index].hear(news, told=self.told)
                 chunks += self._write(index, part, readers[index])
             yield b"".join(chunks)
-        options = self.body.stream_options
-        if options is not None and options.include_usage:
+        if open_usage(self.body):
             yield write_event(self.head | {"choices": [], "usage": self.count()})
         yield DONE
 
@@ -131,7 +130,7 @@ class ChatAnswer:
 
     def _chunk(self, index: int, delta: dict[str, Any], told: Any, finish: str | None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": told, "finish_reason": finish}
-        return write_event(self.head | {"choices": [choice]})
+        return write_event(self.head | {"choices": [choice]} | open_usage(self.body))
 
     def tell(self, part: Part) -> dict[str, Any] | None:
         if not self.told:
@@ -148,6 +147,12 @@ class ChatAnswer:
 
 def write_event(said: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(said, separators=(",", ":")).encode() + b"\n\n"
+
+
+def open_usage(body: Sampling) -> dict[str, None]:
+    """What every event says of usage before the last one does, where it was asked for."""
+    asked = body.stream_options is not None and body.stream_options.include_usage
+    return {"usage": None} if asked else {}
 
 
 def count_usage(exchange: Exchange) -> dict[str, int]:

@@ -12,7 +12,7 @@ from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
 from fledge.serve.asking import list_stop_tokens, make_requests
 from fledge.serve.conversation import encode_chat, read_messages
-from fledge.serve.encoding import check_size
+from fledge.serve.encoding import check_messages
 from fledge.serve.served import Served
 from fledge.serve.structure import build_constraint, list_tool_names
 from fledge.serve.tool_calls import ToolCallReader, ToolForm, choose_form, state_form
@@ -52,7 +52,7 @@ def prepare_chat(body: ChatBody, served: Served) -> ChatRequest:
     names = list_tool_names(body.model_dump(exclude_none=True))
     form = choose_form(served.tokenizer) if names else None
     messages = read_messages(body.messages)
-    check_size(served, sum(len(message["content"]) for message in messages), "messages")
+    check_messages(served, messages, body.tools if names else None)
     if form is not None:
         messages = state_form(messages, form)
     prompt = encode_chat(served.tokenizer, messages, body.tools if names else None)

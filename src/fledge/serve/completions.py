@@ -17,7 +17,7 @@ from fledge.serve.answering import EventStream, Exchange, listen
 from fledge.serve.api_errors import ApiError
 from fledge.serve.asking import check_length, make_requests
 from fledge.serve.bodies import read_body
-from fledge.serve.chat_completions import DONE, write_event
+from fledge.serve.chat_completions import DONE, open_usage, write_event
 from fledge.serve.chat_request import constrain
 from fledge.serve.encoding import encode_text, list_inputs
 from fledge.serve.measuring import measure_prompt
@@ -130,8 +130,7 @@ class TextAnswer:
                 if part.text or part.tokens or part.finish is not None:
                     chunks.append(self._chunk(index, part, offsets))
             yield b"".join(chunks)
-        options = self.body.stream_options
-        if options is not None and options.include_usage:
+        if open_usage(self.body):
             usage = count_usage(exchange.prompt_tokens, exchange.said_tokens)
             yield write_event(self.head | {"choices": [], "usage": usage})
         yield DONE
@@ -156,7 +155,7 @@ class TextAnswer:
     def _chunk(self, index: int, part: Part, offsets: list[int]) -> bytes:
         choice = self._choose(index, part, part.finish, offsets[index])
         offsets[index] += len(part.text)
-        return write_event(self.head | {"choices": [choice]})
+        return write_event(self.head | {"choices": [choice]} | open_usage(self.body))
 
     def _choose(self, index: int, part: Part, ended: str | None, offset: int = 0) -> dict[str, Any]:
         finish = part.finish if part.finish is not None else ended

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
@@ -49,6 +49,29 @@ def check_size(served: Served, characters: int, param: str) -> None:
             param=param,
             code="context_length_exceeded",
         )
+
+
+def check_messages(
+    served: Served, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None
+) -> None:
+    """Raises ApiError for more than fits: calls, thoughts and tools are said too."""
+    check_size(served, count_characters([list(messages), tools]), "messages")
+
+
+def count_characters(value: Any) -> int:
+    """Of all texts in a value of JSON, names included."""
+    count, left = 0, [value]
+    while left:
+        match left.pop():
+            case str(text):
+                count += len(text)
+            case dict(fields):
+                left += [*fields.keys(), *fields.values()]
+            case list(items):
+                left += items
+            case _:
+                pass
+    return count
 
 
 def encode_text(served: Served, given: str | list[int]) -> list[int]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import sys
+import traceback
 from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -69,6 +71,12 @@ class Guard:
             if began:
                 raise
             await error.to_response()(scope, reader, send_guarded)
+        except Exception:
+            if began:
+                raise
+            traceback.print_exc(file=sys.stderr)
+            message = "the server failed at this request: its own output says how."
+            await ApiError(500, message).to_response()(scope, reader, send_guarded)
 
     def check(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         """Raises ApiError for who may not ask."""

@@ -1,5 +1,6 @@
 """uvicorn, with what it leaves open: clients that send their headers slowly or without end are
-answered and let go, and a first signal lets everything finish, a second ends it.
+answered and let go, as are those that take nothing of their answer; and a first signal lets
+everything finish, a second ends it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def make_protocol(options: Options) -> type[H11Protocol]:
         _timer: asyncio.TimerHandle | None = None
         _unread = 0  # bytes since the last whole request
         _refused = False
+        _taking: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -42,7 +44,31 @@ def make_protocol(options: Options) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._stop_timer()
+            self._stop_watching()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._watch(before=None)
+
+        def resume_writing(self) -> None:
+            self._stop_watching()
+            super().resume_writing()
+
+        def _watch(self, before: int | None) -> None:
+            """Whether the client has taken anything since: one that does not would hold its
+            answer in memory, and the server's orderly end, for as long as it likes.
+            """
+            left = self.transport.get_write_buffer_size()
+            if before is not None and left >= before:
+                self.transport.abort()
+                return
+            self._taking = self.loop.call_later(options.slow_s, self._watch, left)
+
+        def _stop_watching(self) -> None:
+            if self._taking is not None:
+                self._taking.cancel()
+                self._taking = None
 
         def data_received(self, data: bytes) -> None:
             if self._refused:

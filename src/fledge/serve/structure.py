@@ -11,16 +11,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fledge.engine.constraint import (
-    Constraint,
-    choice,
-    grammar,
-    json_object,
-    json_schema,
-    regex,
-    write_json,
-)
+from fledge.engine.constraint import Constraint
 from fledge.engine.patterns import write_text
+from fledge.engine.structures import choice, grammar, json_object, json_schema, regex, write_json
 from fledge.engine.vocabulary import Vocabulary, vocabulary_of
 from fledge.errors import UserError
 from fledge.serve.tool_calls import ToolForm, choose_form

@@ -16,7 +16,7 @@ from fledge.hub.folder import Loaded
 from fledge.policy import TokenPolicy
 from fledge.serve.api_errors import ApiError
 from fledge.serve.conversation import encode_chat, read_messages
-from fledge.serve.encoding import check_size
+from fledge.serve.encoding import check_messages, check_size, count_characters
 from fledge.serve.served import Served, ServedReward
 from fledge.serve.spoken import bound
 from fledge.serve.wire import Body, Name
@@ -78,7 +78,7 @@ def tell_tokens(
     other: the model that the answer is measured against, of the same vocabulary.
     """
     messages = read_messages(body.messages)
-    check_size(served, sum(len(message["content"]) for message in messages), "messages")
+    check_messages(served, messages)
     prompt = encode_chat(served.tokenizer, messages)
     said = read_said(body, served)
     for one in (served, other):
@@ -147,7 +147,7 @@ def score_answer(body: ScoreBody, judge: ServedReward) -> float:
         raise ApiError(400, "the last message is no answer of the assistant's.", param="messages")
     context = judge.loaded.network.config.context
     longest = context * max(map(len, judge.loaded.tokenizer.vocabulary))
-    if sum(len(turn["content"]) for turn in turns) > longest:  # nothing so long could fit
+    if count_characters(turns) > longest:  # nothing so long could fit
         raise ApiError(
             400, f"the messages are too long for {judge.name}.", code="context_length_exceeded"
         )

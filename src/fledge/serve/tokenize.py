@@ -13,7 +13,7 @@ from fledge.errors import UserError
 from fledge.serve.api_errors import ApiError
 from fledge.serve.bodies import read_body
 from fledge.serve.conversation import encode_chat, read_messages
-from fledge.serve.encoding import check_size, encode_text
+from fledge.serve.encoding import check_messages, check_size, encode_text
 from fledge.serve.served import Served
 from fledge.serve.service import Service
 from fledge.serve.spoken import spell
@@ -42,9 +42,11 @@ def make_router(service: Service) -> APIRouter:
         body = await read_body(request, DetokenizeBody)
         served = service.served.find(body.model)
         try:
-            return JSONResponse({"prompt": served.tokenizer.decode(body.tokens)})
+            # In a thread: a million ids take a while, and others wait for the event loop.
+            text = await asyncio.to_thread(served.tokenizer.decode, body.tokens)
         except (ValueError, OverflowError) as error:
             raise ApiError(400, f"{error}.", param="tokens") from None
+        return JSONResponse({"prompt": text})
 
     return router
 
@@ -55,7 +57,7 @@ def encode(served: Served, body: TokenizeBody) -> list[int]:
         raise ApiError(400, "give either `prompt` or `messages`.", param="prompt")
     if body.prompt is None:
         messages = read_messages(body.messages or [])
-        check_size(served, sum(len(message["content"]) for message in messages), "messages")
+        check_messages(served, messages, body.tools)
         return encode_chat(served.tokenizer, messages, body.tools, reply=body.add_generation_prompt)
     if body.add_special_tokens:
         return encode_text(served, body.prompt)

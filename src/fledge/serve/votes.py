@@ -17,6 +17,8 @@ from fledge.serve.wire import Body, Name
 
 Messages = list[dict[str, Any]]
 
+MOST_BYTES = 1_000_000_000  # of a file: whoever may ask could fill the disk with votes
+
 
 class VoteBody(Body):
     """messages: the prompt. answers: the two; preferred: the place of the better one."""
@@ -58,6 +60,13 @@ class VoteFile:
             )
         try:
             with self._lock:
+                if self._log.offset() >= MOST_BYTES:
+                    raise ApiError(
+                        507,
+                        f"the file of {self.field} has {MOST_BYTES:,} bytes, and takes no more: "
+                        "start the server with another one.",
+                        code="file_full",
+                    )
                 self._log.write(row)
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
