@@ -108,7 +108,7 @@ def test_a_shell_reads_its_completion(shell: str, cli: Cli, tmp_path: Path) -> N
         ("fledge tune schedule=co", ["constant", "cosine"]),
         ("fledge tokenizer sh", ["show"]),
         ("fledge show sa", ["sampling"]),
-        ("fledge show rope fa", ["factor="]),
+        ("fledge show rope fac", ["factor="]),
     ],
 )
 def test_bash_completes_verbs_fields_and_choices(

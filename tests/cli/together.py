@@ -65,6 +65,9 @@ def start_together(
     """
     said = folder / f"said-{time.monotonic_ns()}"
     said.mkdir()
+    for rank in range(world):  # there even of a rank that is killed before it says anything
+        for name in ("out", "err"):
+            (said / f"{rank}.{name}").touch()
     port = port or find_free_port()
 
     def be(rank: int) -> None:

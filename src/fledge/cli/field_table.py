@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import IO, Any, Literal, Union, cast, get_args, get_origin
+from typing import IO, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -105,7 +105,7 @@ _TITLES = {
     "FreezeFields": "of weights that learn, or not",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
-IN_FULL = ("ConstraintFields", "EarlyStopFields", "PairsConfig", "QuestionFields")
+IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")
 SHARED = {title for owner, title in _TITLES.items() if owner not in IN_FULL}
 
 
@@ -119,6 +119,10 @@ def _word(value: Any) -> str:
 
 def _takes(annotation: Any) -> str:
     origin = get_origin(annotation)
+    if origin is Annotated:
+        return _takes(get_args(annotation)[0])
+    if origin is tuple:
+        return "list of " + _takes(get_args(annotation)[0])
     if origin is Literal:
         return " | ".join(str(choice) for choice in get_args(annotation))
     if origin in (Union, types.UnionType):
