@@ -58,6 +58,7 @@ def test_help_of_a_verb_shows_every_field_with_its_meaning(
 ) -> None:
     done = cli(f"{verb} --help all", folder=tmp_path)
     assert done.code == 0
+    assert "typing." not in done.stdout  # Python's own spelling of a type
     lines = done.stdout.splitlines()
     for name, field in VERBS[verb].config.model_fields.items():
         [line] = [line for line in lines if line.startswith(f"{name} ")]
