@@ -27,9 +27,9 @@ GROWTH_MB = 40  # of 10,000 requests; a lost row of the KV cache of each would b
 def read_memory(server: Server) -> float:
     """MB that the process holds now."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) / 1024
+    resident = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert resident is not None
+    return int(resident[1]) / 1024
 
 
 def read_metrics(server: Server) -> dict[str, float]:
