@@ -9,7 +9,7 @@ what it is in one process, whatever the number of ranks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -60,16 +60,25 @@ def add_up(tensors: Iterable[Tensor]) -> None:
     """
     if world() == 1:
         return
-    bucket: list[Tensor] = []
-    for x in tensors:
-        if bucket and (
-            sum(map(torch.numel, bucket)) + x.numel() > BUCKET or x.dtype != bucket[0].dtype
-        ):
-            _add_up(bucket)
+    for bucket in fill_buckets(tensors, torch.numel, lambda x: x.dtype):
+        _add_up(bucket)
+
+
+def fill_buckets(
+    items: Iterable[T], count: Callable[[T], int], kind: Callable[[T], Any] = type
+) -> Iterator[list[T]]:
+    """What is summed in one transfer: neighbours of one kind with up to BUCKET numbers together,
+    and at least one.
+    """
+    bucket: list[T] = []
+    for x in items:
+        full = sum(map(count, bucket)) + count(x) > BUCKET
+        if bucket and (full or kind(x) != kind(bucket[0])):
+            yield bucket
             bucket = []
         bucket.append(x)
     if bucket:
-        _add_up(bucket)
+        yield bucket
 
 
 def _add_up(bucket: list[Tensor]) -> None:

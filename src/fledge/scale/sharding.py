@@ -37,7 +37,8 @@ class Sharded:
         self.whole = {id(block): _without_weights(block) for block in blocks}
         mesh = init_device_mesh(device, (ranks.world(),))
         for block in blocks:
-            sharded: Any = fully_shard(block, mesh=mesh)
+            # Each block is a root of its own, whose weights would stay whole until the way back.
+            sharded: Any = fully_shard(block, mesh=mesh, reshard_after_forward=True)
             # The loss of a step is divided by a count of the whole step: gradients add up.
             sharded.set_force_sum_reduction_for_comms(True)
             sharded.set_gradient_divide_factor(1.0)

@@ -1,0 +1,245 @@
+"""Bytes that a rank holds in each phase of a training step, term by term.
+
+Weights, gradients and moments by Rajbhandari et al. 2020, §3.1, here in float32 (bf16 is of matrix
+products alone); what they are divided by, §5. Activations by the method of Korthikanti et al. 2022,
+§4, for the tensors that these blocks keep: no dropout, fused attention that keeps no scores.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fledge.costs.work import Work
+from fledge.log_prob import CHUNK, FEWEST
+from fledge.models.language.norms import NormKind
+from fledge.models.language.transformer_config import TransformerConfig
+
+NUMBER = 4  # bytes of a number that is learned
+MOMENTS = 2  # of AdamW; Muon has one, of matrices between embeddings and heads
+LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
+PASSING = 3  # copies of an MLP's hidden numbers on the way back through a layer
+GATHERED = 2  # copies of a block on the way in or out: as it is sent, and as it is used
+CHUNK_ROWS = 1024  # of logits at a time (`fledge.policy.TokenPolicy`)
+
+
+@dataclass(frozen=True)
+class Term:
+    """Bytes of one thing, and by which formula."""
+
+    name: str
+    size: float
+    formula: str
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What is there at the same time."""
+
+    name: str
+    terms: tuple[Term, ...]
+
+    @property
+    def size(self) -> float:
+        return sum(term.size for term in self.terms)
+
+
+def list_phases(work: Work, *, on_cpu: bool = False) -> list[Phase]:
+    """Of one optimizer step that is not the first, and of answering prompts where it does."""
+    always = (_weights(work), _moments(work))
+    block = [*_again(work, on_cpu), *_gathered(work), _passing(work)]
+    kept = _kept(work, on_cpu)
+    phases = [
+        Phase("loss", (*always, *_before(work), kept, *_rounded(work), *_loss(work, on_cpu))),
+        Phase("last block back", (*always, _first_gradients(work), kept, *block)),
+        Phase("first block back", (*always, _gradients(work), *block)),
+        Phase("optimizer", (*always, _gradients(work), _stepping(work))),
+    ]
+    if work.slots:
+        phases.append(Phase("answering", (*always, _engine(work))))
+    return phases
+
+
+def find_peak(work: Work, *, on_cpu: bool = False) -> Phase:
+    """The phase that takes most."""
+    return max(list_phases(work, on_cpu=on_cpu), key=lambda phase: phase.size)
+
+
+def count_moments(sizes: TransformerConfig, work: Work) -> int:
+    """Numbers of the optimizer's state that a rank holds."""
+    if work.optimizer == "adamw":
+        return MOMENTS * work.held
+    matrices = sum(
+        math.prod(shape) for block in work.tensors.blocks for shape in block if len(shape) == 2
+    )
+    return MOMENTS * work.held - matrices // (work.layout.shard * work.layout.tensor)
+
+
+def count_logits(rows: int, vocab_size: int) -> int:
+    """Bytes of a chunk of logits, of so many rows."""
+    return LOGIT_COPIES * rows * vocab_size * NUMBER
+
+
+def count_passing(sizes: TransformerConfig, tokens: int) -> int:
+    """Bytes of the MLP's numbers on the way back through one layer."""
+    hidden = 2 * sizes.mlp_width if sizes.gated else sizes.mlp_width
+    return PASSING * hidden * NUMBER * tokens
+
+
+def count_engine(sizes: TransformerConfig, rows: int, positions: int) -> int:
+    """Bytes of an engine that answers prompts: its own layout of the weights, and a KV cache with a
+    slot to move rows by.
+    """
+    cache = 2 * sizes.layers * sizes.kv_heads * sizes.head_width * positions
+    return NUMBER * (sizes.parameters + (rows + 1) * cache)
+
+
+def count_block(work: Work, *, on_cpu: bool) -> float:
+    """Bytes a token that a block keeps for its backward pass. D width, H and K heads of queries and
+    of keys, d head width, M width of the MLP, b bytes of a number in a product; the residual stream
+    and norms are in float32:
+
+    norms' inputs 4D, what they divide by 4, on a CPU what they divided 4D, their results b·D; turned
+    queries and keys b·(H+K)d, what they and values were cut from b·(H+2K)d, softmax' normaliser 4H,
+    what was read b·H·d; of a gated MLP b·4M: gate and up, silu of the gate, their product.
+    """
+    c, b, t = work.sizes, work.width, work.layout.tensor
+    inputs = 1 if c.residual != "in turn" else 2
+    results = 1 if c.residual == "parallel, one norm" else 2
+    norms = inputs * NUMBER * c.width + results * b * c.width
+    norms += results * _norm(c.norm, c.width, on_cpu)
+    if c.norm_places == "around":
+        norms += 2 * (NUMBER * c.width + _norm(c.norm, c.width, on_cpu))
+    read = b * c.heads * c.head_width
+    turned = b * (c.heads + c.kv_heads) * c.head_width
+    cut = b * (c.heads + 2 * c.kv_heads) * c.head_width
+    attention = turned + cut + NUMBER * c.heads + read
+    if c.qk_norm:
+        attention += turned * on_cpu + NUMBER * (c.heads + c.kv_heads)
+    return norms + (attention + _mlp(work)) / t
+
+
+def _norm(kind: NormKind, width: int, on_cpu: bool) -> int:
+    """What a norm keeps besides its input, in bytes a token."""
+    if kind == "layer":
+        return 2 * NUMBER
+    return NUMBER + NUMBER * width * on_cpu  # the fused kernel of a GPU divides again
+
+
+def _mlp(work: Work) -> float:
+    """In the mean over layers, of which some may have experts."""
+    c, b = work.sizes, work.width
+    plain = b * (4 if c.gated else 2) * c.mlp_width
+    if c.experts is None:
+        return plain
+    own = c.experts.used * b * (4 * c.experts.width + 2 * c.width) + NUMBER * c.experts.number
+    mixed = sum(map(c.has_experts, range(c.layers))) / c.layers
+    return mixed * own + (1 - mixed) * plain
+
+
+def _weights(work: Work) -> Term:
+    return Term("weights", NUMBER * work.held, "4·(O + B/(shard·tensor))")
+
+
+def _gradients(work: Work) -> Term:
+    return Term("gradients", NUMBER * work.held, "4·(O + B/(shard·tensor))")
+
+
+def _moments(work: Work) -> Term:
+    formula = "8·(O + B/(shard·tensor))"
+    if work.optimizer == "muon":
+        formula = "8·O + 4·B/tensor"
+    return Term("moments", NUMBER * count_moments(work.sizes, work), formula)
+
+
+def _before(work: Work) -> list[Term]:
+    """The gradients of the micro-batches before the last one."""
+    return [_gradients(work)] if work.pieces > 1 else []
+
+
+def _first_gradients(work: Work) -> Term:
+    """Those that are there when the way back enters the blocks: of one micro-batch the head's."""
+    if work.pieces > 1:
+        return _gradients(work)
+    return Term("gradients", NUMBER * work.sizes.vocab_size * work.sizes.width, "4·V·D")
+
+
+def _kept(work: Work, on_cpu: bool) -> Term:
+    """Activations between forward and backward: of every layer what its block keeps, or with
+    gradient checkpointing what it reads; and of the norm after them.
+    """
+    c, n = work.sizes, work.piece_tokens
+    last = NUMBER * c.width + _norm(c.norm, c.width, on_cpu) + work.width * c.width
+    if work.layout.gradient_checkpointing:
+        return Term("activations", n * (c.layers * NUMBER * c.width + last), "n·L·4D")
+    block = count_block(work, on_cpu=on_cpu)
+    return Term("activations", n * (c.layers * block + last), "n·L·a")
+
+
+def _rounded(work: Work) -> list[Term]:
+    """The blocks' matrices in bfloat16, which autocast makes once a forward pass and keeps until
+    its end.
+    """
+    if work.precision == "fp32":
+        return []
+    matrices = (shape for block in work.tensors.blocks for shape in block if len(shape) > 1)
+    size = 2 * sum(map(math.prod, matrices)) / work.layout.tensor
+    return [Term("weights in bf16", size, "2·B/tensor")]
+
+
+def _again(work: Work, on_cpu: bool) -> list[Term]:
+    """One block's activations at a time, where they are computed again."""
+    if not work.layout.gradient_checkpointing:
+        return []
+    size = work.piece_tokens * count_block(work, on_cpu=on_cpu)
+    return [Term("one block again", size, "n·a")]
+
+
+def _loss(work: Work, on_cpu: bool) -> list[Term]:
+    """The logits of a chunk, forward two times: themselves and their exponentials; or backward once
+    beside their gradient's, the head's in float32 and the product that is added to it. And the
+    head in the product's precision.
+    """
+    c, b = work.sizes, work.width
+    rows = max(FEWEST, CHUNK // c.vocab_size) if on_cpu else CHUNK_ROWS
+    rows = min(rows, CHUNK_ROWS, work.piece_tokens)
+    one, head = NUMBER * rows * c.vocab_size, c.vocab_size * c.width
+    rounded = b * rows * c.vocab_size if b < NUMBER else 0
+    forward = Term("logits", 2 * one, f"8·{rows}·V")
+    backward = Term(
+        "logits and the head's gradient",
+        one + rounded + (NUMBER + b) * head + b * work.piece_tokens * c.width,
+        f"{4 + (b if rounded else 0)}·{rows}·V + {4 + b}·V·D + {b}·n·D",
+    )
+    terms = [max(forward, backward, key=lambda term: term.size)]
+    return [*terms, Term("the head in bf16", b * head, "2·V·D")] if b < NUMBER else terms
+
+
+def _gathered(work: Work) -> list[Term]:
+    if work.layout.shard == 1:
+        return []
+    size = GATHERED * NUMBER * work.largest_block
+    return [Term("a block gathered", size, "8·B/(L·tensor)")]
+
+
+def _passing(work: Work) -> Term:
+    size = count_passing(work.sizes, work.piece_tokens) / work.layout.tensor
+    return Term("passing through a block", size, "24·n·M/tensor" if work.sizes.gated else "12·n·M")
+
+
+def _stepping(work: Work) -> Term:
+    """While gradients are summed their bucket is copied; where parts and whole tensors step one by
+    one, AdamW has two tensors of the largest's size.
+    """
+    largest = max(map(math.prod, work.tensors.every))
+    if work.layout.shard > 1:
+        largest = max(map(math.prod, work.tensors.outside))
+        return Term("the optimizer's step", 2 * NUMBER * largest, "8·V·D")
+    copies = NUMBER * largest if work.layout.groups > 1 else 0
+    return Term("the optimizer's step", copies, "4·V·D" if copies else "in place")
+
+
+def _engine(work: Work) -> Term:
+    size = count_engine(work.sizes, work.slots, work.positions)
+    formula = "4·(P + (slots+1)·2·L·K·d·positions)"
+    return Term("engine and its KV cache", size, formula)

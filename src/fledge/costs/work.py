@@ -1,0 +1,157 @@
+"""What is planned: a model's tensors by shape, a step's rows, and how ranks divide both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+import torch
+
+from fledge.errors import UserError
+from fledge.models.language.transformer import Transformer
+from fledge.models.language.transformer_config import TransformerConfig
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class RankLayout:
+    """Of replicas × shard × tensor ranks. A row of a step belongs to one of replicas × shard
+    groups; shard ranks divide each block's weights (FSDP2), tensor ranks its matrices' products.
+
+    rows: that are differentiated at a time.
+    """
+
+    replicas: int = 1
+    shard: int = 1
+    tensor: int = 1
+    gradient_checkpointing: bool = False
+    rows: int = 1
+
+    @property
+    def ranks(self) -> int:
+        return self.replicas * self.shard * self.tensor
+
+    @property
+    def groups(self) -> int:
+        """How many ranks or groups of them have rows of their own."""
+        return self.replicas * self.shard
+
+    def describe(self) -> str:
+        parts = {"replicas": self.replicas, "shard": self.shard, "tensor": self.tensor}
+        said = [f"{name} {number}" for name, number in parts.items() if number > 1]
+        again = ", activations computed again" if self.gradient_checkpointing else ""
+        rows = f"{self.rows} row{'s' * (self.rows > 1)} at a time"
+        return f"{' × '.join(said) or 'one rank'}{again}, {rows}"
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Shapes of what a network learns, in its order: all of it, what is outside of blocks, and of
+    each block.
+    """
+
+    every: tuple[Shape, ...]
+    outside: tuple[Shape, ...]
+    blocks: tuple[tuple[Shape, ...], ...]
+
+
+@cache
+def list_tensors(sizes: TransformerConfig) -> Tensors:
+    """Of the network itself, made without memory for its numbers."""
+    with torch.device("meta"):
+        network = Transformer(sizes)
+    blocks = tuple(tuple(tuple(p.shape) for p in block.parameters()) for block in network.blocks)
+    inside = {id(p) for block in network.blocks for p in block.parameters()}
+    every = tuple(tuple(p.shape) for p in network.parameters())
+    outside = tuple(tuple(p.shape) for p in network.parameters() if id(p) not in inside)
+    return Tensors(every, outside, blocks)
+
+
+def count_numbers(shapes: Sequence[Shape]) -> int:
+    return sum(map(math.prod, shapes))
+
+
+@dataclass(frozen=True)
+class Work:
+    """One optimizer step of `rows` rows of `tokens` tokens each, over all ranks.
+
+    slots, positions: prompts that a rank answers side by side, and tokens of each; 0 without.
+    """
+
+    sizes: TransformerConfig
+    rows: int
+    tokens: int
+    precision: Literal["bf16", "fp32"] = "bf16"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    slots: int = 0
+    positions: int = 0
+    layout: RankLayout = RankLayout()
+
+    def under(self, layout: RankLayout) -> Work:
+        return replace(self, layout=layout)
+
+    @property
+    def tensors(self) -> Tensors:
+        return list_tensors(self.sizes)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in a matrix product."""
+        return 2 if self.precision == "bf16" else 4
+
+    @property
+    def own_rows(self) -> int:
+        """Of the rank with the most."""
+        return math.ceil(self.rows / self.layout.groups)
+
+    @property
+    def pieces(self) -> int:
+        """How many micro-batches a rank differentiates."""
+        return math.ceil(self.own_rows / self.layout.rows)
+
+    @property
+    def piece_tokens(self) -> int:
+        return min(self.layout.rows, self.own_rows) * self.tokens
+
+    def count_padded(self, block: Sequence[Shape]) -> int:
+        """Numbers of a block as its shard ranks gather it: each tensor's first dimension is
+        divided into equal parts, the last of them padded.
+        """
+        shard, tensor = self.layout.shard, self.layout.tensor
+        return sum(
+            math.ceil(first / shard) * shard * math.prod(rest) // (tensor if rest else 1)
+            for first, *rest in block
+        )
+
+    @property
+    def largest_block(self) -> int:
+        """Numbers, of one that is whole."""
+        return max(map(self.count_padded, self.tensors.blocks))
+
+    @property
+    def held(self) -> int:
+        """Numbers of the weights that a rank holds: all outside of blocks, its part of those."""
+        inside = sum(map(self.count_padded, self.tensors.blocks)) // self.layout.shard
+        return count_numbers(self.tensors.outside) + inside
+
+
+def check_layout(work: Work) -> None:
+    """Raises UserError for rows or tensors that cannot be divided so."""
+    sizes, layout = work.sizes, work.layout
+    if layout.groups > work.rows:
+        raise UserError(
+            f"{work.rows} rows a step cannot be divided among {layout.groups} ranks: give a larger "
+            "tokens_per_step, a smaller context, or fewer gpus."
+        )
+    for name, number in (
+        ("heads", sizes.heads), ("kv_heads", sizes.kv_heads), ("mlp_width", sizes.mlp_width)
+    ):  # fmt: skip
+        if number % layout.tensor:
+            raise UserError(
+                f"tensor={layout.tensor} does not divide the {name} of this model ({number}): give "
+                "a number that does."
+            )
