@@ -9,6 +9,7 @@ are divided, 2 where they are not); Zhao et al. 2023 (FSDP); Shoeybi et al. 2019
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -47,47 +48,49 @@ class Collective:
 
 def list_collectives(work: Work) -> list[Collective]:
     """Of one optimizer step; beside them are some hundred bytes of figures."""
-    listed = [*_of_blocks(work), *_of_replicas(work), *_of_activations(work)]
+    listed = [*_of_blocks(work), *_of_whole_tensors(work), *_of_activations(work)]
     return [each for each in listed if each.group > 1]
 
 
 def _of_blocks(work: Work) -> list[Collective]:
     """Blocks whose weights are divided: gathered forward and backward, their gradients' sum
-    scattered, in every micro-batch.
+    scattered, in every micro-batch; where replicas have the same part, its gradients are summed
+    then (HSDP).
     """
     layout = work.layout
+    if not layout.divides:
+        return []
+    spread = layout.shards * layout.tensor
     listed = []
-    for size, number in count_equal([work.count_padded(each) for each in work.tensors.blocks]):
-        spread = layout.shard * layout.tensor
-        each = {"size": NUMBER * size, "group": layout.shard, "spread": spread}
-        times = number * work.pieces
-        listed.append(Collective("all-gather", "a block's weights", times=2 * times, **each))
-        listed.append(Collective("reduce-scatter", "a block's gradients", times=times, **each))
-    return listed if layout.shard > 1 else []
-
-
-def _of_replicas(work: Work) -> list[Collective]:
-    """Gradients that every group has whole, once a step in buckets; and those of which replicas
-    have the same part, in every micro-batch (HSDP).
-    """
-    layout = work.layout
-    listed = []
-    whole = work.tensors.outside if layout.shard > 1 else work.tensors.every
-    if layout.shard > 1 and layout.replicas > 1:
-        for size, number in count_equal([work.count_padded(each) for each in work.tensors.blocks]):
-            listed.append(
-                Collective(
-                    "all-reduce", "a part's gradients", NUMBER * size // layout.shard,
-                    layout.replicas, layout.ranks, number * work.pieces,
-                )
-            )  # fmt: skip
-    for size, number in count_equal(list_buckets(whole)):
-        listed.append(
+    for block, number in work.tensors.blocks:
+        numbers, times = work.count_padded(block), number * work.pieces
+        part = NUMBER * numbers // layout.shards
+        listed += [
             Collective(
-                "all-reduce", "whole gradients", NUMBER * size, layout.groups, layout.ranks, number
-            )
-        )
+                "all-gather", "a block's weights", work.gathered * numbers,
+                layout.shards, spread, 2 * times,
+            ),
+            Collective(
+                "reduce-scatter", "a block's gradients", NUMBER * numbers,
+                layout.shards, spread, times,
+            ),
+            Collective(
+                "all-reduce", "a part's gradients", part, layout.replicas, layout.ranks, times
+            ),
+        ]  # fmt: skip
     return listed
+
+
+def _of_whole_tensors(work: Work) -> list[Collective]:
+    """Gradients of what every rank holds whole, once a step, in buckets."""
+    layout = work.layout
+    whole = work.tensors.outside if layout.divides else work.tensors.every
+    return [
+        Collective(
+            "all-reduce", "whole gradients", NUMBER * numbers, layout.ranks, layout.ranks, times
+        )
+        for numbers, times in Counter(list_buckets(whole)).items()
+    ]
 
 
 def _of_activations(work: Work) -> list[Collective]:
@@ -105,8 +108,3 @@ def list_buckets(shapes: Sequence[Shape]) -> list[int]:
     """Numbers that are summed at once, transfer by transfer."""
     numbers = [math.prod(shape) for shape in shapes]
     return [sum(bucket) for bucket in fill_buckets(numbers, lambda each: each)]
-
-
-def count_equal(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """[3, 3, 5] -> [(3, 2), (5, 1)]"""
-    return [(size, list(sizes).count(size)) for size in dict.fromkeys(sizes)]

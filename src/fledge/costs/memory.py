@@ -19,7 +19,6 @@ NUMBER = 4  # bytes of a number that is learned
 MOMENTS = 2  # of AdamW; Muon has one, of matrices between embeddings and heads
 LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
 PASSING = 3  # copies of an MLP's hidden numbers on the way back through a layer
-GATHERED = 2  # copies of a block on the way in or out: as it is sent, and as it is used
 CHUNK_ROWS = 1024  # of logits at a time (`fledge.policy.TokenPolicy`)
 
 
@@ -65,14 +64,11 @@ def find_peak(work: Work, *, on_cpu: bool = False) -> Phase:
     return max(list_phases(work, on_cpu=on_cpu), key=lambda phase: phase.size)
 
 
-def count_moments(sizes: TransformerConfig, work: Work) -> int:
+def count_moments(work: Work) -> int:
     """Numbers of the optimizer's state that a rank holds."""
     if work.optimizer == "adamw":
         return MOMENTS * work.held
-    matrices = sum(
-        math.prod(shape) for block in work.tensors.blocks for shape in block if len(shape) == 2
-    )
-    return MOMENTS * work.held - matrices // (work.layout.shard * work.layout.tensor)
+    return MOMENTS * work.held - work.tensors.matrices // (work.layout.shards * work.layout.tensor)
 
 
 def count_logits(rows: int, vocab_size: int) -> int:
@@ -96,20 +92,21 @@ def count_engine(sizes: TransformerConfig, rows: int, positions: int) -> int:
 
 def count_block(work: Work, *, on_cpu: bool) -> float:
     """Bytes a token that a block keeps for its backward pass. D width, H and K heads of queries and
-    of keys, d head width, M width of the MLP, b bytes of a number in a product; the residual stream
-    and norms are in float32:
+    of keys, d head width, M width of the MLP, b bytes of a number in a product, s of the residual
+    stream:
 
-    norms' inputs 4D, what they divide by 4, on a CPU what they divided 4D, their results b·D; turned
-    queries and keys b·(H+K)d, what they and values were cut from b·(H+2K)d, softmax' normaliser 4H,
-    what was read b·H·d; of a gated MLP b·4M: gate and up, silu of the gate, their product.
+    norms' inputs s·D, what they divide by 4, on a CPU what they divided s·D, their results b·D;
+    turned queries and keys b·(H+K)d, what they and values were cut from b·(H+2K)d, softmax'
+    normaliser 4H, what was read b·H·d; of a gated MLP b·4M: gate and up, silu of the gate, their
+    product.
     """
     c, b, t = work.sizes, work.width, work.layout.tensor
     inputs = 1 if c.residual != "in turn" else 2
     results = 1 if c.residual == "parallel, one norm" else 2
-    norms = inputs * NUMBER * c.width + results * b * c.width
-    norms += results * _norm(c.norm, c.width, on_cpu)
+    norm = _norm(c.norm, work.stream * c.width, on_cpu)
+    norms = (inputs * work.stream + results * b) * c.width + results * norm
     if c.norm_places == "around":
-        norms += 2 * (NUMBER * c.width + _norm(c.norm, c.width, on_cpu))
+        norms += 2 * (b * c.width + norm)
     read = b * c.heads * c.head_width
     turned = b * (c.heads + c.kv_heads) * c.head_width
     cut = b * (c.heads + 2 * c.kv_heads) * c.head_width
@@ -119,11 +116,11 @@ def count_block(work: Work, *, on_cpu: bool) -> float:
     return norms + (attention + _mlp(work)) / t
 
 
-def _norm(kind: NormKind, width: int, on_cpu: bool) -> int:
-    """What a norm keeps besides its input, in bytes a token."""
+def _norm(kind: NormKind, size: int, on_cpu: bool) -> int:
+    """What a norm keeps besides its input, in bytes a token. size: of that input."""
     if kind == "layer":
         return 2 * NUMBER
-    return NUMBER + NUMBER * width * on_cpu  # the fused kernel of a GPU divides again
+    return NUMBER + size * on_cpu  # the fused kernel of a GPU divides again
 
 
 def _mlp(work: Work) -> float:
@@ -138,18 +135,18 @@ def _mlp(work: Work) -> float:
 
 
 def _weights(work: Work) -> Term:
-    return Term("weights", NUMBER * work.held, "4·(O + B/(shard·tensor))")
+    return Term("weights", NUMBER * work.held, "4·(O + B/(shards·tensor))")
 
 
 def _gradients(work: Work) -> Term:
-    return Term("gradients", NUMBER * work.held, "4·(O + B/(shard·tensor))")
+    return Term("gradients", NUMBER * work.held, "4·(O + B/(shards·tensor))")
 
 
 def _moments(work: Work) -> Term:
-    formula = "8·(O + B/(shard·tensor))"
+    formula = "8·(O + B/(shards·tensor))"
     if work.optimizer == "muon":
         formula = "8·O + 4·B/tensor"
-    return Term("moments", NUMBER * count_moments(work.sizes, work), formula)
+    return Term("moments", NUMBER * count_moments(work), formula)
 
 
 def _before(work: Work) -> list[Term]:
@@ -169,9 +166,10 @@ def _kept(work: Work, on_cpu: bool) -> Term:
     gradient checkpointing what it reads; and of the norm after them.
     """
     c, n = work.sizes, work.piece_tokens
-    last = NUMBER * c.width + _norm(c.norm, c.width, on_cpu) + work.width * c.width
+    last = (work.stream + work.width) * c.width + _norm(c.norm, work.stream * c.width, on_cpu)
     if work.layout.gradient_checkpointing:
-        return Term("activations", n * (c.layers * NUMBER * c.width + last), "n·L·4D")
+        size = n * (c.layers * work.stream * c.width + last)
+        return Term("activations", size, f"n·L·{work.stream}D")
     block = count_block(work, on_cpu=on_cpu)
     return Term("activations", n * (c.layers * block + last), "n·L·a")
 
@@ -180,11 +178,9 @@ def _rounded(work: Work) -> list[Term]:
     """The blocks' matrices in bfloat16, which autocast makes once a forward pass and keeps until
     its end.
     """
-    if work.precision == "fp32":
+    if work.precision == "fp32" or (work.layout.half and work.layout.divides):
         return []
-    matrices = (shape for block in work.tensors.blocks for shape in block if len(shape) > 1)
-    size = 2 * sum(map(math.prod, matrices)) / work.layout.tensor
-    return [Term("weights in bf16", size, "2·B/tensor")]
+    return [Term("weights in bf16", 2 * work.tensors.matrices / work.layout.tensor, "2·B/tensor")]
 
 
 def _again(work: Work, on_cpu: bool) -> list[Term]:
@@ -216,10 +212,10 @@ def _loss(work: Work, on_cpu: bool) -> list[Term]:
 
 
 def _gathered(work: Work) -> list[Term]:
-    if work.layout.shard == 1:
+    if work.layout.shards == 1:
         return []
-    size = GATHERED * NUMBER * work.largest_block
-    return [Term("a block gathered", size, "8·B/(L·tensor)")]
+    size = (work.gathered + NUMBER) * work.largest_block
+    return [Term("a block and its gradient", size, f"{work.gathered + NUMBER}·B/(L·tensor)")]
 
 
 def _passing(work: Work) -> Term:
@@ -232,10 +228,10 @@ def _stepping(work: Work) -> Term:
     one, AdamW has two tensors of the largest's size.
     """
     largest = max(map(math.prod, work.tensors.every))
-    if work.layout.shard > 1:
+    if work.layout.divides:
         largest = max(map(math.prod, work.tensors.outside))
         return Term("the optimizer's step", 2 * NUMBER * largest, "8·V·D")
-    copies = NUMBER * largest if work.layout.groups > 1 else 0
+    copies = NUMBER * largest if work.layout.ranks > 1 else 0
     return Term("the optimizer's step", copies, "4·V·D" if copies else "in place")
 
 

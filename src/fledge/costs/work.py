@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,29 +20,36 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class RankLayout:
-    """Of replicas × shard × tensor ranks. A row of a step belongs to one of replicas × shard
-    groups; shard ranks divide each block's weights (FSDP2), tensor ranks its matrices' products.
+    """Of replicas × shards × tensor ranks. A row of a step belongs to one of replicas × shards
+    groups; shards divide each block's weights (FSDP2), tensor ranks its products.
 
-    rows: that are differentiated at a time.
+    half: whether weights that are divided travel, and are computed with, in bfloat16. rows: that
+    are differentiated at a time.
     """
 
     replicas: int = 1
-    shard: int = 1
+    shards: int = 1
     tensor: int = 1
+    half: bool = False
     gradient_checkpointing: bool = False
     rows: int = 1
 
     @property
     def ranks(self) -> int:
-        return self.replicas * self.shard * self.tensor
+        return self.replicas * self.shards * self.tensor
+
+    @property
+    def divides(self) -> bool:
+        """Whether a rank holds parts of blocks."""
+        return self.shards > 1 or self.tensor > 1
 
     @property
     def groups(self) -> int:
         """How many ranks or groups of them have rows of their own."""
-        return self.replicas * self.shard
+        return self.replicas * self.shards
 
     def describe(self) -> str:
-        parts = {"replicas": self.replicas, "shard": self.shard, "tensor": self.tensor}
+        parts = {"replicas": self.replicas, "shards": self.shards, "tensor": self.tensor}
         said = [f"{name} {number}" for name, number in parts.items() if number > 1]
         again = ", activations computed again" if self.gradient_checkpointing else ""
         rows = f"{self.rows} row{'s' * (self.rows > 1)} at a time"
@@ -51,12 +59,17 @@ class RankLayout:
 @dataclass(frozen=True)
 class Tensors:
     """Shapes of what a network learns, in its order: all of it, what is outside of blocks, and of
-    each block.
+    each kind of block, with the number of such blocks.
     """
 
     every: tuple[Shape, ...]
     outside: tuple[Shape, ...]
-    blocks: tuple[tuple[Shape, ...], ...]
+    blocks: tuple[tuple[tuple[Shape, ...], int], ...]
+
+    @property
+    def matrices(self) -> int:
+        """Numbers of the blocks' matrices."""
+        return sum(n * count_numbers([s for s in b if len(s) > 1]) for b, n in self.blocks)
 
 
 @cache
@@ -64,11 +77,11 @@ def list_tensors(sizes: TransformerConfig) -> Tensors:
     """Of the network itself, made without memory for its numbers."""
     with torch.device("meta"):
         network = Transformer(sizes)
-    blocks = tuple(tuple(tuple(p.shape) for p in block.parameters()) for block in network.blocks)
+    blocks = Counter(tuple(tuple(p.shape) for p in block.parameters()) for block in network.blocks)
     inside = {id(p) for block in network.blocks for p in block.parameters()}
     every = tuple(tuple(p.shape) for p in network.parameters())
     outside = tuple(tuple(p.shape) for p in network.parameters() if id(p) not in inside)
-    return Tensors(every, outside, blocks)
+    return Tensors(every, outside, tuple(blocks.items()))
 
 
 def count_numbers(shapes: Sequence[Shape]) -> int:
@@ -104,6 +117,16 @@ class Work:
         return 2 if self.precision == "bf16" else 4
 
     @property
+    def gathered(self) -> int:
+        """Bytes of a number of a divided block as it is computed with."""
+        return 2 if self.layout.half else 4
+
+    @property
+    def stream(self) -> int:
+        """Bytes of a number of the residual stream: a divided block reads it as it computes."""
+        return 2 if self.layout.half and self.layout.divides else 4
+
+    @property
     def own_rows(self) -> int:
         """Of the rank with the most."""
         return math.ceil(self.rows / self.layout.groups)
@@ -118,25 +141,25 @@ class Work:
         return min(self.layout.rows, self.own_rows) * self.tokens
 
     def count_padded(self, block: Sequence[Shape]) -> int:
-        """Numbers of a block as its shard ranks gather it: each tensor's first dimension is
+        """Numbers of a block as its shards gather it: each tensor's first dimension is
         divided into equal parts, the last of them padded.
         """
-        shard, tensor = self.layout.shard, self.layout.tensor
+        shards, tensor = self.layout.shards, self.layout.tensor
         return sum(
-            math.ceil(first / shard) * shard * math.prod(rest) // (tensor if rest else 1)
+            math.ceil(first / shards) * shards * math.prod(rest) // (tensor if rest else 1)
             for first, *rest in block
         )
 
     @property
     def largest_block(self) -> int:
         """Numbers, of one that is whole."""
-        return max(map(self.count_padded, self.tensors.blocks))
+        return max(self.count_padded(block) for block, _ in self.tensors.blocks)
 
     @property
     def held(self) -> int:
         """Numbers of the weights that a rank holds: all outside of blocks, its part of those."""
-        inside = sum(map(self.count_padded, self.tensors.blocks)) // self.layout.shard
-        return count_numbers(self.tensors.outside) + inside
+        inside = sum(number * self.count_padded(block) for block, number in self.tensors.blocks)
+        return count_numbers(self.tensors.outside) + inside // self.layout.shards
 
 
 def check_layout(work: Work) -> None:

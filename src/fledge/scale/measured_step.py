@@ -70,7 +70,7 @@ def take_steps(work: Work, steps: int) -> Callable[[], Any]:
     sizes = work.sizes
     policy = TokenPolicy(Transformer(sizes, generator=torch.Generator().manual_seed(0)))
     policy.network.gradient_checkpointing = work.layout.gradient_checkpointing
-    if work.layout.shard > 1:
+    if work.layout.shards > 1:
         Sharded(policy, "cpu")
     learner = Learner(
         policy, Schedule(1e-4, 100), optimizer=OPTIMIZERS[work.optimizer](),
