@@ -139,6 +139,22 @@ VERBS: dict[str, Verb] = {
         "VerifyConfig",
         bare="file",
     ),
+    "plan": Verb(
+        "what a training step will take: memory, seconds, the best layout",
+        "fledge.recipes.studies.plan",
+        "PlanConfig",
+        bare="model",
+    ),
+    "plan check": Verb(
+        "hold such plans against what is counted and measured here",
+        "fledge.recipes.studies.plan_check",
+        "PlanCheckConfig",
+    ),
+    "plan table": Verb(
+        "plans of 1 B to 405 B parameters, with the formula of each cell",
+        "fledge.recipes.studies.plan_table",
+        "PlanTableConfig",
+    ),
     "tokenizer train": Verb(
         "train a tokenizer", "fledge.recipes.language.tokenizer", "TokenizerTrainConfig"
     ),
@@ -258,6 +274,12 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "fledge evaluate runs/pretrain data=python",
     ),
     "VerifyConfig": ("fledge verify", "fledge verify examples/wrong_baseline.py"),
+    "PlanConfig": (
+        "fledge plan 8b card=h100 gpus=8",
+        "fledge plan model=mini card=rtx4090 gpus=1 context=256 tokens_per_step=65536",
+    ),
+    "PlanCheckConfig": ("fledge plan check", "fledge plan check model=tiny counted=tiny"),
+    "PlanTableConfig": ("fledge plan table", "fledge plan table --json"),
     "TokenizerTrainConfig": (
         "fledge tokenizer train data=books/ vocab_size=4096 out=tokenizer",
         "fledge tokenizer train data=python kind=characters out=letters",

@@ -23,7 +23,6 @@ from fledge.learner import Learner, Schedule
 from fledge.models.language.transformer import Transformer
 from fledge.models.language.transformer_config import TransformerConfig
 from fledge.policy import TokenPolicy
-from fledge.recipes.training import OPTIMIZERS
 from fledge.scale.meeting import meet, read_place
 from fledge.scale.sharding import Sharded
 from fledge.stopwatch import Stopwatch
@@ -55,14 +54,36 @@ def read_work(told: dict[str, Any]) -> Work:
 
 
 def measure(work: Work) -> dict[str, float]:
-    """Of this rank: `bytes` at most, and `seconds` of a step."""
-    made: list[Any] = []
+    """Of this rank: `bytes` at most, `seconds` of a step, and of the machine what they hang on:
+    `rate`, FLOP/s of a product of matrices, and `link`, bytes a second to the other ranks.
+    """
+    made: list[Callable[[], Any]] = []
     peak = measure_peak(lambda: made.append(take_steps(work, 2)))
-    update = made[0]
+    seconds = sum(time_call(made[0]) for _ in range(STEPS)) / STEPS
+    return {"bytes": peak, "seconds": seconds, "rate": measure_rate(work), "link": measure_link()}
+
+
+def measure_rate(work: Work) -> float:
+    """FLOP/s of one matrix product of the network's, in its precision: the best of three."""
+    tokens, width, hidden = work.piece_tokens, work.sizes.width, work.sizes.mlp_width
+    dtype = torch.bfloat16 if work.precision == "bf16" else torch.float32
+    left, right = torch.ones(tokens, width, dtype=dtype), torch.ones(width, hidden, dtype=dtype)
+    return 2 * tokens * width * hidden / min(time_call(lambda: left @ right) for _ in range(3))
+
+
+def measure_link() -> float:
+    """Bytes a second that a rank sends in a sum over all of them; 1 where it is alone."""
+    world, summed = ranks.world(), torch.ones(2**20)
+    if world == 1:
+        return 1.0
+    seconds = min(time_call(lambda: ranks.add_up([summed])) for _ in range(3))
+    return 2 * (world - 1) / world * summed.nbytes / seconds
+
+
+def time_call(call: Callable[[], Any]) -> float:
     began = time.perf_counter()
-    for _ in range(STEPS):
-        update()
-    return {"bytes": peak, "seconds": (time.perf_counter() - began) / STEPS}
+    call()
+    return time.perf_counter() - began
 
 
 def take_steps(work: Work, steps: int) -> Callable[[], Any]:
@@ -73,9 +94,8 @@ def take_steps(work: Work, steps: int) -> Callable[[], Any]:
     if work.layout.shards > 1:
         Sharded(policy, "cpu")
     learner = Learner(
-        policy, Schedule(1e-4, 100), optimizer=OPTIMIZERS[work.optimizer](),
-        rows_per_micro_batch=work.layout.rows, precision=work.precision,
-    )  # fmt: skip
+        policy, Schedule(1e-4, 100), rows_per_micro_batch=work.layout.rows, precision=work.precision
+    )
     algorithm = Supervised(policy, learner, Stopwatch())
     batch = make_rows(work)
     for _ in range(steps):

@@ -39,7 +39,11 @@ class Counting(TorchDispatchMode):
         self.counted: Counted = Counter()
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if str(func.overloadpacket) in _KINDS:
             kind, place = _KINDS[str(func.overloadpacket)]
@@ -56,9 +60,7 @@ def count_collectives(work: Work, tokens: int = 8) -> Counted:
     It is the default process group of this process while it counts.
     """
     store = FakeStore()
-    distributed.init_process_group(
-        "fake", rank=0, world_size=work.layout.ranks, store=store
-    )
+    distributed.init_process_group("fake", rank=0, world_size=work.layout.ranks, store=store)
     try:
         with FakeTensorMode():
             policy = TokenPolicy(Transformer(work.sizes))
