@@ -212,10 +212,13 @@ def _loss(work: Work, on_cpu: bool) -> list[Term]:
 
 
 def _gathered(work: Work) -> list[Term]:
-    if work.layout.shards == 1:
+    """Of the block on its way back the weights and gradients, of the next one the weights, of the
+    last one the gradients that are being summed.
+    """
+    if not work.layout.divides:
         return []
-    size = (work.gathered + NUMBER) * work.largest_block
-    return [Term("a block and its gradient", size, f"{work.gathered + NUMBER}·B/(L·tensor)")]
+    width = 2 * (work.gathered + NUMBER)
+    return [Term("blocks on their way", width * work.largest_block, f"{width}·B/(L·tensor)")]
 
 
 def _passing(work: Work) -> Term:

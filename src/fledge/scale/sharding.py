@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, share_comm_ctx
 
 from fledge import ranks
 from fledge.errors import UserError
@@ -42,6 +42,8 @@ class Sharded:
             # The loss of a step is divided by a count of the whole step: gradients add up.
             sharded.set_force_sum_reduction_for_comms(True)
             sharded.set_gradient_divide_factor(1.0)
+        # Alone, each block would keep its gradients whole until the way back has ended.
+        share_comm_ctx(blocks)
 
     def end(self) -> None:
         """Whole blocks take the place of the divided ones on the first rank; all ranks call it."""
