@@ -95,25 +95,57 @@ class Recurrent(nn.Module):
     def read(self, tokens: Tensor, state: Tensor, mask: Tensor | None = None) -> Tensor:
         """Hidden states of rows that go on from a state.  [B, T], [B, L, S] -> [B, T, D]
 
-        mask: where the state is emptied first, bool [B, T]. What stands between two such places is
-        a row of its own for the kernels, padded to the longest: they know no way to begin anew.
+        mask: where the state is emptied first, bool [B, T].
         """
+        return self._read(tokens, state, mask, self._draw_masks(tokens))[0]
+
+    def read_on(
+        self, tokens: Tensor, state: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and the state at the rows' ends, which knows no gradient: back-propagation is
+        cut there (Williams & Peng 1990).  -> [B, T, D], [B, L, S]
+        """
+        drops = self._draw_masks(tokens)
+        hidden, end = self._read(tokens, state, mask, drops)
+        if end is not None:
+            return hidden, end.detach()
+        assert mask is not None
+        with torch.no_grad():
+            return hidden, self._end(tokens, state, mask, drops)
+
+    def _read(
+        self, tokens: Tensor, state: Tensor, mask: Tensor | None, drops: list[Tensor]
+    ) -> tuple[Tensor, Tensor | None]:
+        """What stands between two places where the state is emptied is a row of its own for the
+        kernels, padded to the longest: they know no way to begin anew, and are three times as slow
+        on rows of unequal length. The rows' last states are not known then.
+        """
+        h = self.embedding(tokens)
         if mask is None:
-            return self.run(tokens, state)[0]
-        h, drops = self.embedding(tokens), self._draw_masks(tokens)
+            return self._run(h, state, drops)
         row, begin, length = cut_documents(mask)
         steps = torch.arange(int(length.max()), device=tokens.device)
         inside = steps < length[:, None]  # [N, T']
         places = (begin[:, None] + steps).clamp(max=tokens.shape[1] - 1)
-        kept = state[row] * ~mask[row, begin][:, None, None]
-        kept = kept * (begin == 0)[:, None, None]
-        drops = [drop[row] for drop in drops]
-        y = self._run(h[row[:, None], places], kept, drops)[0]
+        goes_on = (begin == 0) & ~mask[row, begin]
+        y = self._run(
+            h[row[:, None], places], state[row] * goes_on[:, None, None], [d[row] for d in drops]
+        )[0]
         # Every place of the rows is in one document: all of them are written.
         said = y.new_zeros(*tokens.shape, y.shape[-1])
-        return said.index_put(
-            (row[:, None].expand_as(places)[inside], places[inside]), y[inside]
-        )
+        where = row[:, None].expand_as(places)[inside], places[inside]
+        return said.index_put(where, y[inside]), None
+
+    def _end(self, tokens: Tensor, state: Tensor, mask: Tensor, drops: list[Tensor]) -> Tensor:
+        """The state at the end of each row: of its last document, which is read once more."""
+        row, begin, length = cut_documents(mask)
+        last = torch.cat([row[1:] != row[:-1], row.new_ones(1, dtype=torch.bool)])
+        begin, length = begin[last], length[last]  # [B]
+        steps = torch.arange(int(length.max()), device=tokens.device)
+        places = (begin[:, None] + steps).clamp(max=tokens.shape[1] - 1)
+        goes_on = (begin == 0) & ~mask.gather(1, begin[:, None])[:, 0]
+        h = self.embedding(tokens.gather(1, places))
+        return self._run(h, state * goes_on[:, None, None], drops, length)[1]
 
     def run(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states of rows that go on from a state and in which no document begins, and the
@@ -127,24 +159,6 @@ class Recurrent(nn.Module):
         empties it.  [B, T], [B, L, S] -> [B, L, S]
         """
         return self._run(self.embedding(tokens), state, [], lengths)[1]
-
-    @torch.no_grad()
-    def state_after(self, tokens: Tensor, state: Tensor) -> Tensor:
-        """The state at the end of rows that may hold borders.  [B, T], [B, L, S] -> [B, L, S]"""
-        mask = self.document_mask(tokens)
-        if self.border is not None and mask is None:
-            mask = tokens == self.border
-        if mask is None or not bool(mask.any()):
-            return self.advance(tokens, torch.full((len(tokens),), tokens.shape[1]), state)
-        row, begin, length = cut_documents(mask)
-        last = torch.zeros(len(tokens), dtype=torch.long, device=row.device)
-        last[row] = torch.arange(len(row), device=row.device)  # the last of each row stands
-        begin, length = begin[last], length[last]
-        fresh = mask[torch.arange(len(tokens), device=mask.device), begin]
-        steps = torch.arange(int(length.max()), device=tokens.device)
-        places = (begin[:, None] + steps).clamp(max=tokens.shape[1] - 1)
-        kept = state * ~fresh[:, None, None]
-        return self.advance(tokens.gather(1, places), length, kept)
 
     def _run(
         self, h: Tensor, state: Tensor, drops: list[Tensor], lengths: Tensor | None = None

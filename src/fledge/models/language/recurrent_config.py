@@ -45,6 +45,15 @@ class RecurrentConfig:
         return 2 * self.width if self.cell == "lstm" else self.width
 
     @property
+    def widest(self) -> int:
+        """The most numbers that a layer makes of a token at once."""
+        return max(GATES[self.cell] * self.width, 2 * self.mlp_width)
+
+    def count_cache(self, positions: int) -> int:
+        """Numbers that are kept of a row while it is written, however long it is."""
+        return self.layers * self.state_width
+
+    @property
     def parameters(self) -> int:
         """How many numbers a network of these sizes learns."""
         w = self.width
