@@ -225,11 +225,7 @@ def measure_activations(policy: TokenPolicy, learner: Learner, rows: Trajectorie
     """Bytes a token that a forward pass keeps until its backward pass, of the first row. Nothing is
     changed by it, and no random number drawn.
     """
-    row = rows[:1].trim()
-    row = row.replace(**{
-        name: value[:, :SHORT_ROW] for name, value in row.items()
-        if isinstance(value, Tensor) and value.ndim > 1
-    }).to(learner.device)  # fmt: skip
+    row = rows[:1].trim().cut(SHORT_ROW).to(learner.device)
     own = {p.untyped_storage().data_ptr() for p in policy.parameters()}
     kept: dict[int, int] = {}
 
