@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from fledge.costs.work import Work
 from fledge.log_prob import CHUNK, FEWEST
 from fledge.models.language.norms import NormKind
-from fledge.models.language.transformer_config import TransformerConfig
 
 NUMBER = 4  # bytes of a number that is learned
 MOMENTS = 2  # of AdamW; Muon has one, of matrices between embeddings and heads
-LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
 PASSING = 3  # copies of an MLP's hidden numbers on the way back through a layer
 CHUNK_ROWS = 1024  # of logits at a time (`fledge.policy.TokenPolicy`)
 
@@ -68,26 +67,21 @@ def count_moments(work: Work) -> int:
     """Numbers of the optimizer's state that a rank holds."""
     if work.optimizer == "adamw":
         return MOMENTS * work.held
-    return MOMENTS * work.held - work.tensors.matrices // (work.layout.shards * work.layout.tensor)
+    return MOMENTS * work.held - work.tensors.matrices
 
 
-def count_logits(rows: int, vocab_size: int) -> int:
-    """Bytes of a chunk of logits, of so many rows."""
-    return LOGIT_COPIES * rows * vocab_size * NUMBER
-
-
-def count_passing(sizes: TransformerConfig, tokens: int) -> int:
-    """Bytes of the MLP's numbers on the way back through one layer."""
-    hidden = 2 * sizes.mlp_width if sizes.gated else sizes.mlp_width
-    return PASSING * hidden * NUMBER * tokens
-
-
-def count_engine(sizes: TransformerConfig, rows: int, positions: int) -> int:
-    """Bytes of an engine that answers prompts: its own layout of the weights, and a KV cache with a
-    slot to move rows by.
+def count_passing(sizes: Any, tokens: int) -> int:
+    """Bytes of the widest part's numbers on the way back through one layer. sizes: of any network
+    that knows its `widest`.
     """
-    cache = 2 * sizes.layers * sizes.kv_heads * sizes.head_width * positions
-    return NUMBER * (sizes.parameters + (rows + 1) * cache)
+    return PASSING * sizes.widest * NUMBER * tokens
+
+
+def count_engine(sizes: Any, rows: int, positions: int) -> int:
+    """Bytes of an engine that answers prompts: its own layout of the weights, and the cache of
+    every row and of a slot to move them by. sizes: of any network that counts its cache.
+    """
+    return NUMBER * (sizes.parameters + (rows + 1) * sizes.count_cache(positions))
 
 
 def count_block(work: Work, *, on_cpu: bool) -> float:
@@ -104,7 +98,9 @@ def count_block(work: Work, *, on_cpu: bool) -> float:
     inputs = 1 if c.residual != "in turn" else 2
     results = 1 if c.residual == "parallel, one norm" else 2
     norm = _norm(c.norm, work.stream * c.width, on_cpu)
-    norms = (inputs * work.stream + results * b) * c.width + results * norm
+    # Both products read the result of a norm; where it is rounded, each a copy of its own.
+    read_twice = 2 if b < NUMBER else results
+    norms = (inputs * work.stream + read_twice * b) * c.width + results * norm
     if c.norm_places == "around":
         norms += 2 * (b * c.width + norm)
     read = b * c.heads * c.head_width
@@ -145,7 +141,7 @@ def _gradients(work: Work) -> Term:
 def _moments(work: Work) -> Term:
     formula = "8·(O + B/(shards·tensor))"
     if work.optimizer == "muon":
-        formula = "8·O + 4·B/tensor"
+        formula = "8·O + 4·B"
     return Term("moments", NUMBER * count_moments(work), formula)
 
 

@@ -170,11 +170,18 @@ def check_layout(work: Work) -> None:
             f"{work.rows} rows a step cannot be divided among {layout.groups} ranks: give a larger "
             "tokens_per_step, a smaller context, or fewer gpus."
         )
+    if layout.divides and work.optimizer == "muon":
+        raise UserError(
+            "optimizer=muon steps whole matrices, and divided blocks have none: give "
+            "optimizer=adamw, or shard=none."
+        )
+    if layout.tensor > 1 and sizes.experts is not None:
+        raise UserError("experts are not divided by tensor_parallel: leave it out.")
     for name, number in (
         ("heads", sizes.heads), ("kv_heads", sizes.kv_heads), ("mlp_width", sizes.mlp_width)
     ):  # fmt: skip
         if number % layout.tensor:
             raise UserError(
-                f"tensor={layout.tensor} does not divide the {name} of this model ({number}): give "
-                "a number that does."
+                f"tensor_parallel={layout.tensor} does not divide the {name} of this model "
+                f"({number}): give a number that does."
             )

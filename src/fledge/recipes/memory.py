@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from fledge.costs.memory import MOMENTS, NUMBER, count_engine, count_passing
 from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.log_prob import size_chunk
@@ -28,15 +29,12 @@ from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-NUMBER = 4  # bytes of a number that is computed with, in float32
-MOMENTS = 2  # of AdamW; Muon has one, of matrices
 SHORT_ROW = 256  # tokens, by which activations are measured
 LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
 # An adapter beside a matrix makes and lets go of twice as many tensors, and the C library's heap
 # keeps the holes: peaks of 1.65 to 2.0 times the sum (glibc 2.36, 31 million parameters, rows of
 # 220 tokens), where all weights learn none.
 HOLES = 1.8
-PASSING = 3  # copies of an MLP's hidden numbers on the way back through a layer
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,7 @@ class Sampling:
         """Its own layout of the weights, and the cache of every row and of a slot to move them by.
         sizes: of a network that this machine makes.
         """
-        cache = sizes.count_cache(self.positions)
-        return NUMBER * (sizes.parameters + (self.rows + 1) * cache)
+        return count_engine(sizes, self.rows, self.positions)
 
 
 class Evaluating(Protocol):
@@ -147,7 +144,7 @@ def estimate_memory(
     return Memory(
         weights=weights + learnt * (networks - 1) // networks * NUMBER,
         learning=learnt * NUMBER * (1 + MOMENTS),
-        activations=int(tokens * (kept + PASSING * sizes.widest * NUMBER)),
+        activations=int(tokens * kept + count_passing(sizes, tokens)),
         logits=LOGIT_COPIES * chunk * NUMBER,
         held=sum(each.count_bytes(sizes) for each in held),
         evaluation=sum(each.count_bytes(sizes) for each in evaluation),

@@ -207,7 +207,8 @@ def explain_misfit(config: PlanConfig, nearest: Prediction) -> str:
         f"no layout of gpus={config.gpus} fits model={config.model} into "
         f"{nearest.machine.memory / GIGA:,.0f} GB each: the nearest "
         f"({nearest.work.layout.describe()}) needs {nearest.needed / GIGA:,.1f}, "
-        f"{largest.size / GIGA:,.1f} of them {largest.name}. Give more gpus, more memory_gb, a smaller context or a smaller model."
+        f"{largest.size / GIGA:,.1f} of them {largest.name}. "
+        "Give more gpus, more memory_gb, a smaller context or a smaller model."
     )
 
 
@@ -232,8 +233,8 @@ def say_speed(best: Prediction) -> str:
     return (
         f"{best.needed / GIGA:,.1f} GB of each GPU; {best.seconds:,.3g} s a step "
         f"({best.computing:,.3g} computing, {best.sending:,.3g} sending, {best.stepping:,.3g} in "
-        f"the optimizer): {1 / best.seconds:,.3g} steps/s, {best.tokens_per_second:,.0f} tokens/s, MFU "
-        f"{best.utilisation:.0%}"
+        f"the optimizer): {1 / best.seconds:,.3g} steps/s, {best.tokens_per_second:,.0f} tokens/s, "
+        f"MFU {best.utilisation:.0%}"
     )
 
 
