@@ -32,6 +32,7 @@ MEASURED = (
     RankLayout(gradient_checkpointing=True, rows=4),
     RankLayout(replicas=2, rows=4),
     RankLayout(shards=2, rows=4),
+    RankLayout(shards=2, gradient_checkpointing=True, rows=4),
 )
 COUNTED = (8, 64)  # ranks
 
