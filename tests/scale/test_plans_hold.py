@@ -99,6 +99,6 @@ def test_the_allocator_counts_what_was_foretold() -> None:
         (RankLayout(rows=8, gradient_checkpointing=True), "fp32"),
     ):
         work = Work(sizes, 8, 64, precision, layout=layout)
-        found = measure(work)
-        assert find_peak(work, on_cpu=True).size == pytest.approx(found["bytes"], rel=0.1)
-        assert found["seconds"] > 0
+        said = measure(work)
+        assert find_peak(work, on_cpu=True).size == pytest.approx(said["bytes"], rel=0.1)
+        assert said["seconds"] > 0

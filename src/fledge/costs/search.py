@@ -28,7 +28,7 @@ class Wishes:
 
     def allow(self, layout: RankLayout) -> bool:
         return (
-            self.divided in (None, layout.shards > 1 or (self.divided and layout.groups == 1))
+            (self.divided in (None, layout.shards > 1) or layout.groups == 1)
             and self.replicas in (None, layout.replicas)
             and self.tensor in (None, layout.tensor)
             and self.gradient_checkpointing in (None, layout.gradient_checkpointing)

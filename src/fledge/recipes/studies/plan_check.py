@@ -22,7 +22,8 @@ from fledge.costs.prediction import predict
 from fledge.costs.work import RankLayout, Work
 from fledge.errors import UserError
 from fledge.models.language.presets import transformer_config
-from fledge.recipes.studies.plan import OWN_VOCABULARY, find_sizes, start_table
+from fledge.recipes.studies.plan import start_table
+from fledge.recipes.studies.plan_fields import OWN_VOCABULARY, find_sizes
 from fledge.runs.show import Show
 
 CLOSE = 0.1  # of what is measured, that memory may be foretold wrong by
@@ -55,18 +56,18 @@ class PlanCheckConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Measured:
+class Comparison:
     """Of one layout; of several ranks the largest."""
 
     work: Work
     peak: Phase
     seconds: float  # foretold
-    found: Mapping[str, float]
+    measured: Mapping[str, float]
 
     @property
     def ratio(self) -> float:
         """Of memory, foretold to measured."""
-        return self.peak.size / self.found["bytes"]
+        return self.peak.size / self.measured["bytes"]
 
     @property
     def close(self) -> bool:
@@ -94,9 +95,9 @@ def plan_check(config: PlanCheckConfig, show: Show) -> dict[str, Any]:
             {
                 "layout": row.work.layout.describe(),
                 "bytes_predicted": row.peak.size,
-                "bytes": row.found["bytes"],
+                "bytes": row.measured["bytes"],
                 "seconds_predicted": row.seconds,
-                "seconds": row.found["seconds"],
+                "seconds": row.measured["seconds"],
             }
             for row in rows
         ],
@@ -129,7 +130,7 @@ def count(model: str, ranks: int, show: Show) -> dict[str, Any]:
     }
 
 
-def measure(work: Work) -> Measured:
+def measure(work: Work) -> Comparison:
     """In as many processes as the layout has ranks, each with one thread."""
     from fledge.scale.measured_step import describe_work
 
@@ -148,22 +149,22 @@ def measure(work: Work) -> Measured:
             "`torchrun` starts any on this machine."
         )
     each = json.loads(done.stdout.splitlines()[-1])
-    found = {name: max(rank[name] for rank in each) for name in ("bytes", "seconds")}
+    most = {name: max(rank[name] for rank in each) for name in ("bytes", "seconds")}
     rate, link = (min(rank[name] for rank in each) for name in ("rate", "link"))
     # A process has the machine's memory to itself but for the others: its bandwidth stands for the
     # optimizer's, which is little here.
     machine = Machine("this CPU", 0, {work.precision: rate}, 1e10, link, link)
-    return Measured(work, find_peak(work, on_cpu=True), predict(work, machine, 1).seconds, found)
+    return Comparison(work, find_peak(work, on_cpu=True), predict(work, machine, 1).seconds, most)
 
 
-def draw_measured(rows: list[Measured]) -> Table:
+def draw_measured(rows: list[Comparison]) -> Table:
     table = start_table("measured here")
     for column in ("MB foretold", "measured", "", "steps/s foretold", "measured"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
             row.work.layout.describe(), f"{row.peak.size / 1e6:,.1f}",
-            f"{row.found['bytes'] / 1e6:,.1f}", f"{row.ratio:.0%}",
-            f"{1 / row.seconds:,.2f}", f"{1 / row.found['seconds']:,.2f}",
+            f"{row.measured['bytes'] / 1e6:,.1f}", f"{row.ratio:.0%}",
+            f"{1 / row.seconds:,.2f}", f"{1 / row.measured['seconds']:,.2f}",
         )  # fmt: skip
     return table
