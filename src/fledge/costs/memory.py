@@ -208,12 +208,10 @@ def _loss(work: Work, on_cpu: bool) -> list[Term]:
 
 
 def _gathered(work: Work) -> list[Term]:
-    """Of the block on its way back the weights and gradients, of the next one the weights, of the
-    last one the gradients that are being summed.
-    """
+    """Of the block on its way back the weights and gradients, of the next one the weights."""
     if not work.layout.divides:
         return []
-    width = 2 * (work.gathered + NUMBER)
+    width = 2 * work.gathered + NUMBER
     return [Term("blocks on their way", width * work.largest_block, f"{width}·B/(L·tensor)")]
 
 

@@ -1,5 +1,5 @@
-"""The fields of `fledge plan`, and what they describe: the sizes of a model, the rows of a step, the
-machine, and what of a layout is given.
+"""The fields of `fledge plan`, and what they describe: a model, a step, a machine, and what of a
+layout is given.
 """
 
 from __future__ import annotations
