@@ -102,7 +102,7 @@ def count_block(work: Work, *, on_cpu: bool) -> float:
     read_twice = 2 if b < NUMBER else results
     norms = (inputs * work.stream + read_twice * b) * c.width + results * norm
     if c.norm_places == "around":
-        norms += 2 * (b * c.width + norm)
+        norms += 2 * ((NUMBER if on_cpu else b) * c.width + norm)  # a CPU widens what comes in
     read = b * c.heads * c.head_width
     turned = b * (c.heads + c.kv_heads) * c.head_width
     cut = b * (c.heads + 2 * c.kv_heads) * c.head_width
