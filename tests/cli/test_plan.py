@@ -37,7 +37,7 @@ def test_a_plan_adds_up_and_needs_a_config_alone(cli: Cli, tmp_path: Path) -> No
     assert 1 < told["fewest_gpus"] <= 8
     same = cli(f"plan model=llama {given} --json", folder=tmp_path)
     assert json.loads(same.stdout) == {**told, "model": "llama"}
-    shown = cli(f"plan 8b {given} shard=fsdp tensor_parallel=1 slots=64", folder=tmp_path)
+    shown = cli(f"plan 8b {given} shard=fsdp tensor_parallel=1 slots=8", folder=tmp_path)
     assert shown.code == 0, shown.stderr
     for words in ("MFU", "all-gather", "engine and its KV cache", "fewest GPUs", "shard=fsdp"):
         assert words in shown.stdout
@@ -52,7 +52,7 @@ def test_a_plan_adds_up_and_needs_a_config_alone(cli: Cli, tmp_path: Path) -> No
         ("plan 8b gpus=1", "no layout of gpus=1 fits model=8b into 80 GB each: the nearest"),
         ("plan 8b gpus=8 tensor_parallel=3", "tensor_parallel=3 do not divide gpus=8"),
         ("plan nano context=4096", "context=4096 is more than the 128 tokens"),
-        ("plan 8b gpus=8 tokens_per_step=8192", "cannot be divided among 8 ranks"),
+        ("plan 8b shard=fsdp tensor_parallel=1 tokens_per_step=8192", "divided among 8 ranks"),
         ("plan 8b optimizer=muon shard=fsdp", "optimizer=muon steps whole matrices"),
         ("plan chekc", "model=chekc is neither"),
     ],

@@ -17,7 +17,7 @@ from fledge.models.language.norms import NormKind
 
 NUMBER = 4  # bytes of a number that is learned
 MOMENTS = 2  # of AdamW; Muon has one, of matrices between embeddings and heads
-PASSING = 3  # copies of an MLP's hidden numbers on the way back through a layer
+PASSING = 2  # copies of an MLP's hidden numbers on the way back through a layer
 CHUNK_ROWS = 1024  # of logits at a time (`fledge.policy.TokenPolicy`)
 
 
@@ -50,7 +50,7 @@ def list_phases(work: Work, *, on_cpu: bool = False) -> list[Phase]:
     phases = [
         Phase("loss", (*always, *_before(work), kept, *_rounded(work), *_loss(work, on_cpu))),
         Phase("last block back", (*always, _first_gradients(work), kept, *block)),
-        Phase("first block back", (*always, _gradients(work), *block)),
+        Phase("first block back", (*always, _last_gradients(work), *block)),
         Phase("optimizer", (*always, _gradients(work), _stepping(work))),
     ]
     if work.slots:
@@ -157,6 +157,16 @@ def _first_gradients(work: Work) -> Term:
     return Term("gradients", NUMBER * work.sizes.vocab_size * work.sizes.width, "4·V·D")
 
 
+def _last_gradients(work: Work) -> Term:
+    """Those that are there when the way back enters the first block: of one micro-batch all but its
+    own.
+    """
+    if work.pieces > 1:
+        return _gradients(work)
+    part = work.largest_block // work.layout.shards
+    return Term("gradients", NUMBER * (work.held - part), "4·(O + B/(shards·tensor))")
+
+
 def _kept(work: Work, on_cpu: bool) -> Term:
     """Activations between forward and backward: of every layer what its block keeps, or with
     gradient checkpointing what it reads; and of the norm after them.
@@ -217,7 +227,9 @@ def _gathered(work: Work) -> list[Term]:
 
 def _passing(work: Work) -> Term:
     size = count_passing(work.sizes, work.piece_tokens) / work.layout.tensor
-    return Term("passing through a block", size, "24·n·M/tensor" if work.sizes.gated else "12·n·M")
+    return Term(
+        "passing through a block", size, "16·n·M/tensor" if work.sizes.gated else "8·n·M/tensor"
+    )
 
 
 def _stepping(work: Work) -> Term:
