@@ -1,0 +1,114 @@
+"""An n-gram model: of every n-gram a log-probability, and what is left for all others where it is
+the beginning (Katz 1987, in whose form every smoothing method can be written).
+
+Sorted arrays, as the counts are: 16 bytes an n-gram, 12 of the longest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fledge.text.ngram_counts import WORD, WORD_BITS, Ints, walk
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The n-grams of one length, two or more. keys: as in `Grams` [N]. logp: log p(last token |
+    those before), nats [N]. backoff: log of what a longer context that begins like this leaves to
+    shorter ones [N]; empty for the longest.
+    """
+
+    keys: Ints
+    logp: Floats
+    backoff: Floats
+
+
+@dataclass(frozen=True)
+class Ngram:
+    """logp, backoff: of single tokens [V]; −inf for one that is never said.
+
+    additive: what a context leaves is divided among all other tokens equally, and no shorter
+    context is asked, unless this one was never seen (its backoff is NaN): add-k smoothing.
+    """
+
+    logp: Floats
+    backoff: Floats
+    longer: tuple[Order, ...]
+    border: int | None
+    additive: bool = False
+
+    @property
+    def order(self) -> int:
+        return len(self.longer) + 1
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.logp)
+
+    @property
+    def tables(self) -> list[Ints]:
+        return [order.keys for order in self.longer]
+
+    def count_bytes(self) -> int:
+        arrays = [self.logp, self.backoff]
+        arrays += [a for o in self.longer for a in (o.keys, o.logp, o.backoff)]
+        return sum(array.nbytes for array in arrays)
+
+    def log_prob(self, tokens: Ints) -> Floats:
+        """log p(t_i | the tokens before it) of one text, nats. A border begins anew.  [T] -> [T]"""
+        numbers = walk(tokens, self.tables, self.border)
+        said = self.logp[tokens]
+        for k, order in enumerate(self.longer):
+            number = numbers[k + 1]
+            context = self._before(tokens, numbers[k])
+            left = self._left(k, context)
+            found = number >= 0
+            if self.additive:
+                known = ~np.isnan(left)
+                said = np.where(known, left, said)
+            else:
+                said = said + left
+            said = np.where(found, order.logp[np.where(found, number, 0)], said)
+        return said
+
+    def distribution(self, contexts: Sequence[Ints]) -> Floats:
+        """log p(· | what stands before), nats.  N texts -> [N, V]"""
+        p = np.repeat(np.exp(self.logp)[None], len(contexts), 0)
+        reach = self.order - 1
+        for row, tokens in enumerate(contexts):
+            numbers = walk(tokens[-reach:] if reach else tokens[:0], self.tables[:-1], self.border)
+            for k, order in enumerate(self.longer):
+                last = numbers[k][-1:]
+                if not len(last) or last[0] < 0:
+                    break
+                left = np.exp(self._left(k, last)[0])
+                if np.isnan(left):
+                    continue
+                if self.additive:
+                    p[row] = np.where(np.isfinite(self.logp), left, 0.0)
+                else:
+                    p[row] *= left
+                begin, end = np.searchsorted(order.keys, [last[0] << WORD_BITS, (last[0] + 1) << WORD_BITS])  # noqa: E501
+                p[row, order.keys[begin:end] & WORD] = np.exp(order.logp[begin:end])
+        with np.errstate(divide="ignore"):
+            return np.log(p)
+
+    def _before(self, tokens: Ints, number: Ints) -> Ints:
+        """The number of the context of every token, of the length of these numbers."""
+        context = np.concatenate([[np.int64(-1)], number[:-1]])
+        if self.border is not None:
+            context[tokens == self.border] = -1
+        return context
+
+    def _left(self, k: int, context: Ints) -> Floats:
+        """log of what contexts of k + 1 tokens leave; of one that was never seen, all of it."""
+        backoff = self.backoff if k == 0 else self.longer[k - 1].backoff
+        seen = context >= 0
+        unseen = np.float32(np.nan if self.additive else 0.0)
+        return np.where(seen, backoff[np.where(seen, context, 0)], unseen)
