@@ -239,6 +239,13 @@ def cap_logits(raw: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(logits / cap) if cap else logits
 
 
+def unembed(network: Any, hidden: Tensor) -> Tensor:
+    """The logits of hidden states, whole, in float32 or better.  [N, D] -> [N, V]"""
+    if hasattr(network, "unembed"):
+        return network.unembed(hidden)
+    return cap_logits(hidden @ network.unembedding.T, find_cap(network))
+
+
 def find_cap(network: Any) -> float:
     """The cap of a network's logits; most networks have none, and need not say so."""
     return getattr(network, "logit_cap", 0.0)

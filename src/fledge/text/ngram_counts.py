@@ -107,18 +107,27 @@ def count_ngrams(
     pieces: can be iterated over again and again. Pieces follow each other: an n-gram may begin in
     one and end in the next. run: n-grams that are sorted at a time.
     """
+    counts = count_words(pieces, vocab_size, border)
+    while counts.order < order:
+        counts = count_longer(pieces, counts, run)
+    return counts
+
+
+def count_words(pieces: Iterable[Ints], vocab_size: int, border: int | None) -> Counts:
     words = np.zeros(vocab_size, np.int64)
     for tokens in pieces:
         words += np.bincount(tokens, minlength=vocab_size)
-    tables: list[Ints] = []
-    grams: list[Grams] = []
-    for _ in range(order - 1):
-        with tempfile.TemporaryDirectory() as folder:
-            runs = _write_runs(_list_keys(pieces, tables, border), Path(folder), run)
-            keys, counts = _merge(runs, run)
-        grams.append(Grams(keys, counts, _find_suffixes(keys, grams)))
-        tables.append(keys)
-    return Counts(words, tuple(grams), border)
+    return Counts(words, (), border)
+
+
+def count_longer(pieces: Iterable[Ints], counts: Counts, run: int = RUN) -> Counts:
+    """With the n-grams of the same text that are one longer."""
+    tables = [grams.keys for grams in counts.grams]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = _write_runs(_list_keys(pieces, tables, counts.border), Path(folder), run)
+        keys, number = _merge(runs, run)
+    longest = Grams(keys, number, _find_suffixes(keys, counts.grams))
+    return Counts(counts.words, (*counts.grams, longest), counts.border)
 
 
 def _find_suffixes(keys: Ints, shorter: Sequence[Grams]) -> Ints:

@@ -68,33 +68,43 @@ class Ngram:
             number = numbers[k + 1]
             context = self._before(tokens, numbers[k])
             left = self._left(k, context)
-            found = number >= 0
+            there = number >= 0
             if self.additive:
                 known = ~np.isnan(left)
                 said = np.where(known, left, said)
             else:
                 said = said + left
-            said = np.where(found, order.logp[np.where(found, number, 0)], said)
+            said = np.where(there, order.logp[np.where(there, number, 0)], said)
         return said
 
     def distribution(self, contexts: Sequence[Ints]) -> Floats:
         """log p(· | what stands before), nats.  N texts -> [N, V]"""
-        p = np.repeat(np.exp(self.logp)[None], len(contexts), 0)
         reach = self.order - 1
+        numbers = np.full((len(contexts), reach), -1, np.int64)
         for row, tokens in enumerate(contexts):
-            numbers = walk(tokens[-reach:] if reach else tokens[:0], self.tables[:-1], self.border)
-            for k, order in enumerate(self.longer):
-                last = numbers[k][-1:]
-                if not len(last) or last[0] < 0:
-                    break
-                left = np.exp(self._left(k, last)[0])
-                if np.isnan(left):
-                    continue
-                if self.additive:
-                    p[row] = np.where(np.isfinite(self.logp), left, 0.0)
-                else:
-                    p[row] *= left
-                begin, end = np.searchsorted(order.keys, [last[0] << WORD_BITS, (last[0] + 1) << WORD_BITS])  # noqa: E501
+            if len(tokens) and reach:
+                known = walk(tokens[-reach:], self.tables[:-1], self.border)[:reach]
+                numbers[row] = [number[-1] for number in known]
+        return self.look_up(numbers)
+
+    def look_up(self, contexts: Ints) -> Floats:
+        """log p(·), nats, after contexts by their numbers, one for each length from one token on,
+        −1 for one that was never seen.  [N, order − 1] -> [N, V]
+        """
+        p = np.repeat(np.exp(self.logp)[None], len(contexts), 0)
+        said = np.isfinite(self.logp)
+        for k, order in enumerate(self.longer):
+            number = contexts[:, k]
+            left = np.exp(self._left(k, number))
+            if self.additive:
+                known = ~np.isnan(left)
+                p[known] = np.where(said, left[known, None], 0.0)
+            else:
+                p *= left[:, None]
+            rows = np.flatnonzero(number >= 0)
+            begins = np.searchsorted(order.keys, number[rows] << WORD_BITS)
+            ends = np.searchsorted(order.keys, (number[rows] + 1) << WORD_BITS)
+            for row, begin, end in zip(rows, begins, ends, strict=True):
                 p[row, order.keys[begin:end] & WORD] = np.exp(order.logp[begin:end])
         with np.errstate(divide="ignore"):
             return np.log(p)
