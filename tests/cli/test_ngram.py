@@ -5,11 +5,17 @@ cannot do is said.
 from __future__ import annotations
 
 import json
+import math
 import signal
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tests.cli.commands import Cli, Models, outcome
+
+from fledge.hub.arpa import spell
+from fledge.hub.folder import load_model
 
 COUNT = "pretrain architecture=ngram order=4 data={text} tokenizer=bytes context=64"
 
@@ -80,8 +86,6 @@ def test_what_cannot_be_done_to_it(cli: Cli, models: Models, tmp_path: Path) -> 
 
 
 def test_a_damaged_table(cli: Cli, models: Models, tmp_path: Path) -> None:
-    from safetensors.torch import load_file, save_file
-
     assert cli(models.fill(f"{COUNT} out=run"), folder=tmp_path).code == 0
     file = tmp_path / "run/model/model.safetensors"
     held = load_file(file)
@@ -95,3 +99,20 @@ def test_a_damaged_table(cli: Cli, models: Models, tmp_path: Path) -> None:
     done = cli("sample base=model prompt=a", folder=tmp_path)
     assert done.code == 2
     assert "the table of 3-grams is damaged" in done.stderr
+
+
+def test_kenlm_reads_what_is_exported(cli: Cli, models: Models, tmp_path: Path) -> None:
+    kenlm = pytest.importorskip("kenlm")
+    for words in (f"{COUNT} out=run", "export run=run format=arpa out=run.arpa"):
+        done = cli(models.fill(words), folder=tmp_path)
+        assert done.code == 0, done.stderr
+    theirs = kenlm.Model(str(tmp_path / "run.arpa"))
+    loaded = load_model(tmp_path / "run")
+    text = "the car and the cat"
+    names = [spell(bytes([byte])) for byte in text.encode()]
+    ids = torch.tensor([[*loaded.tokenizer.opening, *loaded.tokenizer.encode(text)]])
+    ours = loaded.policy().log_prob(ids, ids[:, 1:])[0] / math.log(10)
+    said = [p for p, _, _ in theirs.full_scores(" ".join(names), bos=True, eos=False)]
+    assert ours.tolist() == pytest.approx(said, abs=1e-5)
+    again = cli("export run=run format=arpa out=run.arpa", folder=tmp_path)
+    assert (again.code, "there already" in again.stderr) == (2, True)

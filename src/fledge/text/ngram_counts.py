@@ -1,5 +1,5 @@
-"""How often every run of up to n tokens stands in a text: sorted arrays, order by order, with memory
-that does not grow with the text.
+"""How often every run of up to n tokens stands in a text: sorted arrays, order by order, a part of
+the text in memory at a time.
 
 An n-gram is known by the number of its first n − 1 tokens among all of that length, and its last
 token; so that whatever n is, it is one integer, and those that begin alike stand together.

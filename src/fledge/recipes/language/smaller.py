@@ -118,8 +118,8 @@ class SmallerFields(MaterialFields):
                 raise UserError(f"method={self.method} writes a GGUF file, and {error}") from error
         if isinstance(network, NgramNetwork):
             raise UserError(
-                "an n-gram model is made smaller as it is counted: give prune=1 to `fledge pretrain "
-                "architecture=ngram`."
+                "an n-gram model is made smaller as it is counted: give prune=1 to "
+                "`fledge pretrain architecture=ngram`."
             )
         if self.method != "structured":
             return
