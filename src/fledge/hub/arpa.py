@@ -1,5 +1,5 @@
-"""N-gram models as ARPA files, the text format of SRILM, KenLM and others: of every n-gram the log₁₀
-of its probability, its words, and the log₁₀ of its backoff.
+"""N-gram models as ARPA files, the text format of SRILM, KenLM and others: of every n-gram the
+log₁₀ of its probability, its words, and the log₁₀ of its backoff.
 
 As KenLM has it: <s> opens a text, </s> closes it and is said, <unk> stands for a word of no other
 name. https://cmusphinx.github.io/wiki/arpaformat/

@@ -156,3 +156,13 @@ def test_it_says_of_documents_side_by_side_what_it_says_of_each() -> None:
     n = len(documents[0])
     assert np.array_equal(both[:n], model.log_prob(np.array(documents[0])))
     assert np.array_equal(both[n:], model.log_prob(np.array(documents[1])))
+
+
+@pytest.mark.parametrize("make", [kneser_ney, lambda c, sayable: add_k(c, sayable, 0.5)])
+def test_documents_shorter_than_an_n_gram(make) -> None:
+    """Of some lengths there are none."""
+    model = make(count([[BEGIN, 2, END], [BEGIN, END]], 5), SAYABLE)
+    assert [len(order.keys) for order in model.longer] == [3, 1, 0, 0]
+    contexts = [np.array(c) for c in ([], [BEGIN], [BEGIN, 2], [BEGIN, 2, 2, 2, 2, 2])]
+    assert np.exp(model.distribution(contexts)).sum(1) == pytest.approx(1, abs=1e-6)
+    assert np.isfinite(model.log_prob(np.array([BEGIN, 2, 2, 3, 4, 5, END]))[1:]).all()

@@ -68,13 +68,9 @@ class Ngram:
             number = numbers[k + 1]
             context = self._before(tokens, numbers[k])
             left = self._left(k, context)
-            there = number >= 0
-            if self.additive:
-                known = ~np.isnan(left)
-                said = np.where(known, left, said)
-            else:
-                said = said + left
-            said = np.where(there, order.logp[np.where(there, number, 0)], said)
+            said = np.where(np.isnan(left), said, left) if self.additive else said + left
+            there = np.flatnonzero(number >= 0)
+            said[there] = order.logp[number[there]]
         return said
 
     def distribution(self, contexts: Sequence[Ints]) -> Floats:
@@ -119,6 +115,7 @@ class Ngram:
     def _left(self, k: int, context: Ints) -> Floats:
         """log of what contexts of k + 1 tokens leave; of one that was never seen, all of it."""
         backoff = self.backoff if k == 0 else self.longer[k - 1].backoff
-        seen = context >= 0
-        unseen = np.float32(np.nan if self.additive else 0.0)
-        return np.where(seen, backoff[np.where(seen, context, 0)], unseen)
+        left = np.full(len(context), np.nan if self.additive else 0.0, np.float32)
+        seen = np.flatnonzero(context >= 0)
+        left[seen] = backoff[context[seen]]
+        return left

@@ -137,7 +137,7 @@ def check_tables(tables: list[np.ndarray], vocab_size: int) -> None:
         )
         if not ordered or not inside:
             raise UserError(
-                f"the table of {n}-grams is damaged: its keys are not in order, or name what is not "
-                "there. Write the model again, or use another."
+                f"the table of {n}-grams is damaged: its keys are not in order, or name what is "
+                "not there. Write the model again, or use another."
             )
         shorter = len(keys)
