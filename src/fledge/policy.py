@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from fledge.log_prob import PLAIN, Decoding, find_cap, log_prob, mask_support, restrict, unembed
+from fledge.log_prob import PLAIN, Decoding, find_cap, find_unembedding, log_prob, restrict, unembed
 from fledge.trained_state import copy_module
 from fledge.weights_version import count_changes, raise_version, read_version
 
@@ -139,11 +139,9 @@ class TokenPolicy(nn.Module):
     def _flat(
         self, hidden: Tensor, action: Tensor, entropy: bool, support: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        if hasattr(self.network, "unembed"):
-            return self._look_up(hidden, action, entropy, support)
         return log_prob(
             hidden,
-            self.network.unembedding,
+            find_unembedding(self.network),
             action,
             self.rule,
             self.allowed,
@@ -152,20 +150,6 @@ class TokenPolicy(nn.Module):
             cap=find_cap(self.network),
             support=support,
         )
-
-    def _look_up(
-        self, hidden: Tensor, action: Tensor, entropy: bool, support: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """The same of a network without a matrix, a chunk at a time."""
-        logp, spread = hidden.new_zeros(len(action)), hidden.new_zeros(len(action))
-        for begin in range(0, len(action), self.chunk):
-            part = slice(begin, begin + self.chunk)
-            bits = None if support is None else support[part]
-            logits = self.logits(hidden[part], action[part], bits).log_softmax(-1)
-            logp[part] = logits.gather(-1, action[part, None])[:, 0]
-            if entropy:
-                spread[part] = -(logits.exp() * logits.masked_fill(logits.isinf(), 0)).sum(-1)
-        return logp, spread
 
     def logits(
         self, hidden: Tensor, keep: Tensor | None = None, support: Tensor | None = None
@@ -176,9 +160,7 @@ class TokenPolicy(nn.Module):
         keep: [N], actions that were sampled earlier and are on the support, as in `log_prob`, even
         where rounding would now put them off it. support: of `pack_support`, for these positions.
         """
-        raw = unembed(self.network, hidden)
-        if support is not None:
-            raw = mask_support(raw, support)
+        raw = unembed(self.network, hidden, support)
         return restrict(raw, self.rule, self.allowed, keep)
 
     def score_norm(self, obs: Tensor, action: Tensor, chosen: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ def write_arpa(file: Path, model: Ngram, names: Sequence[str]) -> None:
     words = np.array(names, dtype=object)
     told = np.flatnonzero(np.isfinite(model.logp) | (np.arange(len(names)) == model.border))
     with file.open("w", encoding="utf-8") as out:
-        extra = UNKNOWN not in {names[i] for i in told}
+        extra = UNKNOWN not in {names[int(i)] for i in told}
         out.write(f"\\data\\\nngram 1={len(told) + extra}\n")
         for n, order in enumerate(model.longer, 2):
             out.write(f"ngram {n}={len(order.keys)}\n")

@@ -64,6 +64,7 @@ class ByDefinition:
         self.discount = {}
         for n, counts in self.count.items():
             tally = Counter(counts.values())
+            said = []
             if all(tally[i] for i in (1, 2, 3, 4)):
                 y = tally[1] / (tally[1] + 2 * tally[2])
                 said = [i - (i + 1) * y * tally[i + 1] / tally[i] for i in (1, 2, 3)]

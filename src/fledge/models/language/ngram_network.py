@@ -50,6 +50,8 @@ class NgramNetwork(nn.Module):
 
     lead = 0  # virtual tokens before every document: it has none
 
+    logp_1: Tensor
+
     def __init__(self, config: NgramConfig, border: int | None = None) -> None:
         super().__init__()
         self.border = border
