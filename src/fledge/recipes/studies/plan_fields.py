@@ -22,6 +22,7 @@ from fledge.models.language.presets import PRESETS, transformer_config
 from fledge.models.language.transformer_config import TransformerConfig
 
 OWN_VOCABULARY = 4096  # tokens, of a preset whose tokenizer is yet to be trained
+ROW = 4096  # tokens
 
 
 class PlanConfig(BaseModel):
@@ -40,7 +41,11 @@ class PlanConfig(BaseModel):
         "a folder with a config.json, which needs no weights",
     )
     tokens_per_step: int = Field(default=2**20, ge=1, description="over all GPUs")
-    context: int = Field(default=4096, ge=1, description="tokens of a row")
+    context: int | None = Field(
+        default=None,
+        ge=1,
+        description=f"tokens of a row; by default {ROW:,}, or the model's context if that is less",
+    )
     gpus: int = Field(default=8, ge=1, description="how many there are")
     card: str = Field(
         default="h100",
@@ -90,14 +95,15 @@ class PlanConfig(BaseModel):
 def read_work(config: PlanConfig) -> Work:
     """Raises UserError for a model that is not there, or whose context is shorter."""
     sizes = find_sizes(config.model)
-    if config.context > sizes.context:
+    context = config.context or min(ROW, sizes.context)
+    if context > sizes.context:
         raise UserError(
-            f"context={config.context} is more than the {sizes.context} tokens that "
+            f"context={context} is more than the {sizes.context} tokens that "
             f"model={config.model} reads: give at most those."
         )
     return Work(
-        sizes, max(1, config.tokens_per_step // config.context), config.context, config.precision,
-        config.optimizer, config.slots, config.context,
+        sizes, max(1, config.tokens_per_step // context), context, config.precision,
+        config.optimizer, config.slots, context,
     )  # fmt: skip
 
 
