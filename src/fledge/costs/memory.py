@@ -47,9 +47,10 @@ def list_phases(work: Work, *, on_cpu: bool = False) -> list[Phase]:
     always = (_weights(work), _moments(work))
     block = [*_again(work, on_cpu), *_gathered(work), _passing(work)]
     kept = _kept(work, on_cpu)
+    read_again = [] if work.layout.gradient_checkpointing else _rounded(work)
     phases = [
         Phase("loss", (*always, *_before(work), kept, *_rounded(work), *_loss(work, on_cpu))),
-        Phase("last block back", (*always, _first_gradients(work), kept, *block)),
+        Phase("last block back", (*always, _first_gradients(work), kept, *read_again, *block)),
         Phase("first block back", (*always, _last_gradients(work), *block)),
         Phase("optimizer", (*always, _gradients(work), _stepping(work))),
     ]
