@@ -1,8 +1,8 @@
 """Calls of tools, as models of several families write them: which form a chat template speaks, and
 how calls are read out of an answer, whole or as it comes.
 
-Hermes and Qwen (also the form for templates that know no tools), Mistral, Mistral since version 11 of
-its tokenizer (an id may stand before the arguments, behind [CALL_ID]), and Llama 3:
+Hermes and Qwen (also the form for templates that know no tools), Mistral, Mistral since version 11
+of its tokenizer (an id may stand before the arguments, behind [CALL_ID]), and Llama 3:
 
     <tool_call>\\n{"name": ..., "arguments": {...}}\\n</tool_call>
     [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]
@@ -36,9 +36,7 @@ class ToolForm:
     arguments: str  # what the object calls them
     stated: bool = False  # by us, in the system's turn: the template has no words for tools
     between: str = ""
-    hidden: bool = (
-        False  # marker and `between` are special tokens, which an answer's text is without
-    )
+    hidden: bool = False  # these words are special tokens, which an answer's text is without
 
 
 HERMES = ToolForm(
