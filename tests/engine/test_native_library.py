@@ -160,9 +160,9 @@ def no_running() -> None:
 
 def pack_without(spoil: Callable[[], None], heard: str) -> None:
     """In a child: whether a network's products are torch's own."""
-    spoil()
     os.dup2(os.open(heard, os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
     sys.stderr = os.fdopen(2, "w", buffering=1)
+    spoil()
     network = transformer(width=64).requires_grad_(False)
     made = [make_form(network), make_form(network)]
     raise SystemExit(any(isinstance(each.unembed.product, NativeProduct) for each in made))
