@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from fledge.engine.constraint import Matcher
 from fledge.log_prob import Decoding, draw, restrict
+
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Matcher
 
 LONGEST_MATCH = 3  # tokens that a look-up compares, at most
 ACCEPT, GUESS, DRAW = range(3)  # what a row's random numbers are for, at each token

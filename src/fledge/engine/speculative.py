@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from fledge.engine.constraint import Matcher
 from fledge.engine.forms import make_form
 from fledge.engine.generation import Generation
 from fledge.engine.guess import (
@@ -35,6 +34,9 @@ from fledge.engine.row import Row, fail, fit_prompt
 from fledge.errors import UserError
 from fledge.log_prob import draw
 from fledge.policy import TokenPolicy
+
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Matcher
 
 # Several tokens are judged in one pass. A constraint is followed along the guesses, and says what
 # may come after each; the other logits processors go by tokens that are said.
