@@ -21,6 +21,7 @@ _RESULT = _SAID | {"call_id", "output"}
 # What a chat's errors call the fields of this endpoint.
 _NAMES = {
     "max_completion_tokens": "max_output_tokens",
+    "max_tokens": "max_output_tokens",
     "response_format": "text.format",
     "`messages`": "`input`",
     '"function", "function": {"name": "…"}}': '"function", "name": "…"}',
