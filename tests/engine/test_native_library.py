@@ -192,7 +192,8 @@ def test_what_nobody_has_loaded_for_long_is_removed_when_one_is_compiled(kept: P
     for path, days in ((old, 61), (left, 61), (recent, 59), (kept, 59)):
         if path != left:
             path.touch()
-        os.utime(path, (time.time() - days * 86_400,) * 2)
+        then = time.time() - days * 86_400
+        os.utime(path, (then, then))
     assert load_native() is not None
     assert time.time() - kept.stat().st_mtime < 1000  # loaded: in use again
     assert old.exists()

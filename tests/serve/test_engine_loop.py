@@ -156,25 +156,31 @@ def test_where_no_engine_can_be_started_anew_nobody_waits_for_ever() -> None:
     refused at once.
     """
     makers = [make_engine]
+    in_step, go_on = threading.Event(), threading.Event()
+
+    def fail() -> Any:
+        in_step.set()
+        go_on.wait(60)
+        raise RuntimeError("out of luck")
 
     def make_one() -> Engine:
         return makers.pop()()
 
     async def run() -> None:
         loop = EngineLoop(make_one, queue_rows=20)
-        loop.engine.advance = lambda: 1 // 0
+        loop.engine.advance = fail
         thread_ended = list[BaseException]()
         threading.excepthook = lambda told: thread_ended.append(told.exc_value or told.exc_type())
         loop.start()
-        hold = threading.Event()
-        first = asyncio.ensure_future(loop.call([hold.wait]))
         ticket = loop.submit([ask(seed) for seed in range(5)], streams=True)
-        called = asyncio.ensure_future(loop.call([lambda: hold.wait(1), lambda: 7]))
+        await asyncio.to_thread(in_step.wait, 60)
+        late = loop.submit([ask(9)], streams=False)  # the engine never hears of these two
+        called = asyncio.ensure_future(loop.call([lambda: 7]))
         await asyncio.sleep(0)
-        hold.set()
-        async with asyncio.timeout(20):
-            assert {one.error for one in await ticket.complete()} <= {BROKEN, GONE}
-            assert await first == [True]
+        go_on.set()
+        async with asyncio.timeout(60):
+            assert {one.error for one in await ticket.complete()} == {BROKEN}
+            assert [one.error for one in await late.complete()] == [GONE]
             with pytest.raises(EngineGone):
                 await called
         assert isinstance(thread_ended[0], IndexError)
