@@ -62,13 +62,14 @@ def count_collectives(work: Work, tokens: int = 8) -> Counted:
     store = FakeStore()
     distributed.init_process_group("fake", rank=0, world_size=work.layout.ranks, store=store)
     try:
-        with FakeTensorMode():
+        shapes = FakeTensorMode()
+        with shapes:
             policy = TokenPolicy(Transformer(work.sizes))
             rows = torch.zeros(work.layout.rows, tokens + 1, dtype=torch.long)
         policy.network.gradient_checkpointing = work.layout.gradient_checkpointing
         if work.layout.divides:
             Sharded(policy, "cpu")  # asks for the numbers of ranks, which are no fake ones
-        with Counting() as counting, rows.fake_mode:
+        with Counting() as counting, shapes:
             for _ in range(work.pieces):
                 policy.log_prob(rows, rows[:, 1:]).sum().backward()
             whole = [p for p in policy.parameters() if not is_part(p)]
