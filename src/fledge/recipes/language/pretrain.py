@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from fledge.algorithms.likelihood.supervised import Supervised
+from fledge.data_names import split_sources
 from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.hub.folder import Loaded, actions, load_model, save_model
@@ -27,10 +28,12 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows
 from fledge.sample.generate import generate
+from fledge.sample.mixture import MixedRows
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
 from fledge.text.own_copy import load_whole_tokenizer
+from fledge.text.shards import TokenStream
 from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_tokenizer
 
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
@@ -45,7 +48,7 @@ class PretrainConfig(FamilyField, SizeFields, FreezeFields, TrainingConfig, Text
         default="python",
         description=(
             "a .txt, .md, .jsonl (each also .gz) or a folder of them; python: the prose of this "
-            "Python installation"
+            "Python installation; books/:2,code/:1 takes two rows of the one for each of the other"
         ),
     )
     base: Path | None = Field(
@@ -106,10 +109,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        sampler = DocumentRows(
-            text["train"], tokenizer.begin, rows_per_step=config.tokens_per_step // row_tokens,
-            context=row_tokens, seed=config.seed,
-        )  # fmt: skip
+        sampler = make_sampler(config, text["train"], tokenizer.begin, row_tokens)
         typical = next(copy.copy(sampler))  # its first batch, which it has yet to give
         tell_memory(course, config, policy, typical)
         speed = course.settle_speed(config, policy, typical, equal_rows=True)
@@ -118,6 +118,8 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             f"{len(text['train']) / 1e6:.2f} M tokens "
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
+        for line in describe_sources(config, text["train"]):
+            show.line(line)
         judge = judge_text(
             policy, text, tokenizer, row_tokens, config.evaluation_rows,
             partial(write_samples, config, policy, tokenizer, course.run),
@@ -134,6 +136,33 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 "tune", base=course.run.folder, task="reverse", instead="data=FILE.jsonl"
             ),
         )  # fmt: skip
+
+
+def make_sampler(
+    config: PretrainConfig, stream: TokenStream, begin: int | None, row_tokens: int
+) -> DocumentRows | MixedRows:
+    """Rows of the text, or of each source its share. Raises UserError for too short a text."""
+    sources, streams = split_sources(config.data), stream.of_sources()
+    rows = config.tokens_per_step // row_tokens
+    if len(streams) == 1:
+        return DocumentRows(stream, begin, rows_per_step=rows, context=row_tokens, seed=config.seed)
+    names = [source.names[0] for source in sources]
+    shares = [source.share for source in sources]
+    return MixedRows(
+        streams, names, shares, begin, rows_per_step=rows, context=row_tokens, seed=config.seed
+    )
+
+
+def describe_sources(config: PretrainConfig, stream: TokenStream) -> list[str]:
+    """A sentence for each source of a mixture."""
+    sources = split_sources(config.data)
+    if len(sources) == 1:
+        return []
+    return [
+        f"{source.names[0]}: {100 * source.share:.3g} % of the rows, out of {tokens / 1e6:.2f} M "
+        "tokens"
+        for source, tokens in zip(sources, stream.sources, strict=True)
+    ]
 
 
 def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenizer) -> TokenPolicy:
