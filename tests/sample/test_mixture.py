@@ -68,8 +68,6 @@ def test_the_rows_given_restore_everything_and_a_copy_moves_nothing() -> None:
 
 
 def test_a_source_too_short_for_a_row_is_named() -> None:
+    texts, names, shares = [TEXTS[0], TEXTS[1][:5]], ["a", "b"], [0.5, 0.5]
     with pytest.raises(UserError, match="^b: the text has 5 tokens"):
-        MixedRows(
-            [TEXTS[0], TEXTS[1][:5]], ["a", "b"], [0.5, 0.5], None, rows_per_step=1, context=9,
-            seed=0,
-        )  # fmt: skip
+        MixedRows(texts, names, shares, None, rows_per_step=1, context=9, seed=0)

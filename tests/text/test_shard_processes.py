@@ -1,5 +1,5 @@
 """Shards of a corpus in parts: the same files by one process and by several, the same stream as
-without parts, each source by itself; and what goes wrong in a process is said by the one that asked.
+without parts, each source by itself; and what goes wrong in a process is said by whoever asked it.
 """
 
 from __future__ import annotations

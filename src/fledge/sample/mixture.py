@@ -1,8 +1,8 @@
 """Rows of running text from several sources, each with the share of them that was asked for.
 
 Which source the next row is of follows from the shares alone: the one with the smallest
-(rows given + 1/2) / share, as Sainte-Laguë's method fills seats. So every step has its share of each
-source to within a row or so, and after a number of rows that the shares divide, exactly.
+(rows given + 1/2) / share, as Sainte-Laguë's method fills seats. So every step has its share of
+each source to within a row or so, and after a number of rows that the shares divide, exactly.
 """
 
 from __future__ import annotations

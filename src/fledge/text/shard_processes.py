@@ -1,5 +1,5 @@
-"""A corpus as token shards, encoded by several processes: each writes the files of a part at a time,
-and one index joins them. With any number of processes the files are the same.
+"""A corpus as token shards, encoded by several processes: each writes the files of one part after
+another, and one index joins them. With any number of processes the files are the same.
 """
 
 from __future__ import annotations
