@@ -69,5 +69,5 @@ def test_the_rows_given_restore_everything_and_a_copy_moves_nothing() -> None:
 
 def test_a_source_too_short_for_a_row_is_named() -> None:
     texts, names, shares = [TEXTS[0], TEXTS[1][:5]], ["a", "b"], [0.5, 0.5]
-    with pytest.raises(UserError, match="^b: the text has 5 tokens"):
+    with pytest.raises(UserError, match=r"^b: the text has 5 tokens"):
         MixedRows(texts, names, shares, None, rows_per_step=1, context=9, seed=0)
