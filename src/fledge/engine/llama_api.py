@@ -14,7 +14,11 @@ from fledge.engine.completions_api import Logprobs, Reply, derive_seed, is_unalt
 from fledge.engine.request import Feature, Request, Way
 from fledge.errors import UserError
 
-LLAMA = Way("llama.cpp's server", frozenset({Feature.RULE}), instead="use fledge's own engine")
+LLAMA = Way(
+    "llama.cpp's server",
+    frozenset({Feature.RULE, Feature.LOGIT_BIAS}),
+    instead="use fledge's own engine",
+)
 
 
 def build_llama_body(
@@ -37,6 +41,10 @@ def build_llama_body(
         "top_p": rule.top_p,
         "min_p": rule.min_p,
         "repeat_penalty": 1.0,
+        "logit_bias": [
+            [int(token), False if bias == -math.inf else bias]
+            for token, bias in request.logit_bias.items()
+        ],
         "seed": derive_seed(request) % 2**32,
         "n_probs": 1,  # whatever their number, that of the token said is among them
         "post_sampling_probs": not is_unaltered(request),
@@ -56,12 +64,11 @@ class LlamaReply(Reply):
     def take(self, piece: Any) -> list[int]:
         try:
             tokens = [int(token) for token in piece["tokens"]]
-            scored = [
-                (int(each["id"]), read_log(each)) for each in piece["completion_probabilities"]
-            ]
+            told = piece.get("completion_probabilities", [])  # none: of no token is it known
+            scored = [(int(each["id"]), read_log(each)) for each in told]
             evaluated, ended = int(piece["tokens_evaluated"]), str(piece["stop_type"])
             room = int(piece["generation_settings"]["n_predict"])
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"the server's reply lacks token ids or their probabilities ({error!r}): is it "
                 "llama.cpp's, of 2025 or later?"

@@ -71,6 +71,9 @@ class Served:
     ) -> None:
         self.outside, self.policy, self.base = outside, policy, base
         self.reload, self.bound, self.say = reload, bound, say
+        allowed = policy.allowed
+        barred = [] if allowed is None else (~allowed).nonzero().flatten().tolist()
+        self.barred = dict.fromkeys(barred, -math.inf)  # tokens that are no action of the policy's
         self.version: int | None = None  # of the weights that the server has
         self.seconds = 0.0  # that reloads took since the figures were taken
         self.unscored = self.tokens = 0
@@ -82,7 +85,8 @@ class Served:
         that fails, or that the server does not show.
         """
         fresh = self._follow()
-        completions = self.outside.run(requests, on_token)
+        asked = [replace(request, logit_bias=self.barred) for request in requests]
+        completions = self.outside.run(asked, on_token)
         answered = [completion for completion in completions if completion.error is None]
         if fresh:
             self._check(answered[:CHECKED_ROWS])

@@ -187,7 +187,7 @@ class GRPO:
             with self.stopwatch.phase("score"):
                 batch = batch.to(self.learner.device)
                 samples, kl, figures = self.score(batch)
-                weighed = self.weigh(self.weigh_importance(samples, batch), samples, kl)
+                weighed = self.weigh(samples, kl, self.weigh_importance(samples, batch))
             self.minibatches.begin(weighed, figures)
         with self.stopwatch.phase("fit"):
             figures = self.minibatches.run(self.fit, between_steps)
@@ -228,7 +228,7 @@ class GRPO:
             return 1.0
         return truncated_importance(samples.logp, batch.logp, batch.chosen, cap)
 
-    def weigh(self, importance: Tensor | float, batch: Sampled, kl: Tensor) -> WeighedSamples:
+    def weigh(self, batch: Sampled, kl: Tensor, importance: Tensor | float = 1.0) -> WeighedSamples:
         """With the advantage of every step, times its importance, as its `weight`; the KL is not
         divided, so β keeps its meaning in every group.
         """
