@@ -43,7 +43,7 @@ def prompts():
     return [f"say {n}" for n in range(60)]
 
 def score(prompt, completion):
-    return sum(letter in "aeiou" for letter in completion) / 12
+    return sum(letter < "q" for letter in completion) / 12
 """
 RELOAD = """
 [ -f pid ] && kill -9 $(cat pid)
@@ -59,6 +59,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served") / "base"
     tokenizer = train_tokenizer("bytes", [])
     network = transformer(vocab_size=tokenizer.vocab_size, context=64, width=32)
+    letters = tokenizer.encode("abcdefghijklmnopqrstuvwxyz")
+    with torch.no_grad():
+        rows = network.unembedding
+        said = 2 * rows[letters]
+        rows *= 0.03
+        rows[letters] = said
     save_model(folder, network, tokenizer)
     return folder
 
@@ -84,10 +90,8 @@ def llama(base: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
         **os.environ, "WEIGHTS": str(tmp_path / "base.gguf"), "PYTHONPATH": ":".join(sys.path),
     }  # fmt: skip
     subprocess.run(command, shell=True, check=True, env=environment)
-    yield (
-        f"http://127.0.0.1:{port}/v1",
-        f"PYTHONPATH={shlex.quote(':'.join(sys.path))}; export PYTHONPATH; {command}",
-    )
+    path = f"export PYTHONPATH={shlex.quote(environment['PYTHONPATH'])}"
+    yield f"http://127.0.0.1:{port}/v1", f"{path}; {command}"
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
 
 
@@ -130,7 +134,7 @@ def test_a_policy_learns_from_a_server_that_reads_its_weights_as_they_change(
     given = {
         "base": base, "task": str(tmp_path / "vowels.py"), "judge_process": "trainer", "out": out,
         "algorithm": "grpo", "truncate_at": 2.0, "server": url, "reload": reload, "staleness": 1,
-        "served_weights": "gguf", "steps": 4, "prompts_per_step": 4, "samples_per_prompt": 4,
+        "served_weights": "gguf", "cut_reward": 1.0, "steps": 4, "prompts_per_step": 4, "samples_per_prompt": 4,
         "max_new_tokens": 12, "learning_rate": 0.02, "warmup_steps": 0, "evaluation_prompts": 2,
         "precision": "fp32", "compile": "no", "device": "cpu",
     }  # fmt: skip
@@ -149,9 +153,10 @@ def test_a_policy_learns_from_a_server_that_reads_its_weights_as_they_change(
         for name, weight in load_model(base).network.state_dict().items()
     ]
     assert 0.02 < max(moved) < 0.06
-    with pytest.raises(UserError, match="nats a token away from .*it has not read these weights"):
-        idle = Reload("true", "gguf", tmp_path / "served.gguf", tmp_path / "log", 0)
-        Served(outside, policy, model, idle, 0.02, pytest.fail).run(requests)
+    idle = Reload("true", "gguf", tmp_path / "served.gguf", tmp_path / "log", 0)
+    unread = Served(outside, policy, model, idle, 0.02, pytest.fail)
+    with pytest.raises(UserError, match=r"nats a token away from .*it has not read these weights"):
+        unread.run(requests)
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
     with pytest.raises(UserError, match=f"no server answers at {url}"):
         align(AlignConfig.read(given | {"out": tmp_path / "again"}), silent())
@@ -217,7 +222,7 @@ def test_an_answer_that_is_none_is_said_of_its_request(
     url, tell = scripted
     tell(told)
     (answer,) = OutsideEngine(url, vocab_size=11, context=32).run([Request([1, 2], 3)])
-    assert answer.error is not None and error in answer.error
+    assert error in (answer.error or "")
     tell(reply())
     heard: list[int] = []
     (whole,) = OutsideEngine(url, vocab_size=11, context=32).run(
@@ -248,7 +253,7 @@ def test_a_token_without_a_probability_gets_the_policy_s_own_and_a_failing_reloa
     ]
     monkeypatch.setattr(served, "PAUSES_S", (0.01,))
     failing = Reload("echo no such server; exit 7", "hf", tmp_path / "w", tmp_path / "log", 0)
-    with pytest.raises(UserError, match="ended with code 7: no such server .*all that it said"):
+    with pytest.raises(UserError, match=r"ended with code 7: no such server .*all that it said"):
         Served(outside, policy, model, failing, 0.1, said.append).run([Request([1, 70], 3)])
     assert said[1:] == [
         "reload: `echo no such server; exit 7` ended with code 7: no such server; it is tried again"
