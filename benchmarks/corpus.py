@@ -2,10 +2,11 @@
 by several processes, then trained on for a few steps, in a fresh process tree.
 
 Three quarters of the text are the rows of one .jsonl file, some 2,000 characters each; the rest are
-files of 1 MB in a folder. The words are those of memory.py. Two figures of each size: the peak of
-the first process (`ru_maxrss` of wait4), and the peak of all processes together, the sum of their
-proportional set sizes (Pss of smaps_rollup: a page that several share is counted once), looked at
-ten times a second. Shards are read and not mapped, so that no page of theirs is in either figure.
+files of 1 MB in a folder. The words are those of memory.py; 5 MB of them are said again and again,
+each document begun by its own number. Two figures of each size: the peak of the first process
+(`ru_maxrss` of wait4), and the peak of all processes together, the sum of their proportional set
+sizes (Pss of smaps_rollup: a page that several share is counted once), looked at ten times a
+second. Shards are read and not mapped, so that no page of theirs is in either figure.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from memory import MEGABYTE, write_text
 from side_by_side import finish, options, say, table
 
 AIM_MB = 300
+DRAWN_MB = 5
 ROW = 2000  # characters
 LOOK_S = 0.1
 TINY = (
@@ -34,17 +36,19 @@ TINY = (
 
 def write_sources(folder: Path, megabytes: float) -> str:
     """The `data` of a mixture of so many megabytes."""
-    text, rows, files = folder / "text.txt", folder / "rows.jsonl", folder / "files"
+    drawn, rows, files = folder / "drawn.txt", folder / "rows.jsonl", folder / "files"
     files.mkdir()
-    write_text(text, megabytes)
-    with text.open(encoding="ascii") as source, rows.open("w", encoding="ascii") as out:
-        for _ in range(int(0.75 * megabytes * MEGABYTE / ROW)):
-            out.write(json.dumps({"text": source.read(ROW)}) + "\n")
-        number = 0
-        while piece := source.read(MEGABYTE):
-            (files / f"{number:05}.txt").write_text(piece, encoding="ascii")
-            number += 1
-    text.unlink()
+    write_text(drawn, DRAWN_MB)
+    text = drawn.read_text(encoding="ascii")
+    with rows.open("w", encoding="ascii") as out:
+        for number in range(int(0.75 * megabytes * MEGABYTE / ROW)):
+            at = number * ROW % (len(text) - ROW)
+            out.write(json.dumps({"text": f"{number} {text[at : at + ROW]}"}) + "\n")
+    for number in range(int(0.25 * megabytes)):
+        at = number * MEGABYTE % (len(text) - MEGABYTE)
+        piece = f"{number} {text[at : at + MEGABYTE]}"
+        (files / f"{number:05}.txt").write_text(piece, encoding="ascii")
+    drawn.unlink()
     return f"{rows}:3,{files}:1"
 
 
@@ -107,7 +111,7 @@ def main() -> None:
         megabytes="of the large text (2000)",
         tokenizer="bytes, bpe or a folder with one (bytes)",
     )
-    small, large = (1.0, 80.0) if given.quick else (20.0, float(given.megabytes or 2000))
+    small, large = (4.0, 90.0) if given.quick else (20.0, float(given.megabytes or 2000))
     measured: dict[str, dict[str, float]] = {}
     for which, megabytes in (("small", small), ("large", large)):
         folder = Path(tempfile.mkdtemp())

@@ -5,6 +5,7 @@ position restores everything.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from fledge.errors import UserError
 from fledge.sample.mixture import MixedRows
 
-TEXTS = [np.arange(1000, 2000), np.arange(5000, 5300), np.arange(9000, 9100)]
+TEXTS: list[Any] = [np.arange(1000, 2000), np.arange(5000, 5300), np.arange(9000, 9100)]
 
 
 def mixed(shares: list[float], rows: int = 4) -> MixedRows:
