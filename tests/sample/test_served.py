@@ -135,8 +135,8 @@ def test_a_policy_learns_from_a_server_that_reads_its_weights_as_they_change(
         "base": base, "task": str(tmp_path / "vowels.py"), "judge_process": "trainer", "out": out,
         "algorithm": "grpo", "truncate_at": 2.0, "server": url, "reload": reload, "staleness": 1,
         "served_weights": "gguf", "cut_reward": 1.0, "steps": 4, "prompts_per_step": 4,
-        "samples_per_prompt": 4, "max_new_tokens": 12, "learning_rate": 0.02, "warmup_steps": 0, "evaluation_prompts": 2,
-        "precision": "fp32", "compile": "no", "device": "cpu",
+        "samples_per_prompt": 4, "max_new_tokens": 12, "learning_rate": 0.02, "warmup_steps": 0,
+        "evaluation_prompts": 2, "precision": "fp32", "compile": "no", "device": "cpu",
     }  # fmt: skip
     align(AlignConfig.read(given), silent())
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]

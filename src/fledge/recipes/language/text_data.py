@@ -111,7 +111,6 @@ def describe_sources(data: str, stream: TokenStream) -> list[str]:
     if len(sources) == 1:
         return []
     return [
-        f"{source.names[0]}: {100 * source.share:.3g} % of the rows, out of {tokens / 1e6:.2f} M "
-        "tokens"
+        f"{source.names[0]}: {100 * source.share:.3g} % of the rows, out of {tokens:,} tokens"
         for source, tokens in zip(sources, stream.sources, strict=True)
     ]
