@@ -55,8 +55,7 @@ class Served:
     the first writes and reloads.
 
     reload: None where the policy never changes. bound: nats a token that the server may be off
-    from the weights it has just read. `figures`: the staleness of the last answers, in optimizer
-    steps, and the share of their tokens that the server gave no log-probability for; these get the
+    from the weights it has just read. A token that the server gives no log-probability for gets the
     policy's own. No bits are promised: a run that goes on begins with a reload.
     """
 
@@ -93,7 +92,9 @@ class Served:
         return self._fill(completions)
 
     def take_figures(self) -> dict[str, float]:
-        """Since they were last taken."""
+        """How many optimizer steps the server is behind; since they were last taken, how long
+        reloads took, and the share of tokens that came without a log-probability.
+        """
         assert self.version is not None
         figures = {
             "staleness": float(self.policy.version - self.version),
