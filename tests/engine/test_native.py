@@ -114,7 +114,7 @@ def read_two_pieces_and_steps(fast: Any, row: torch.Tensor, slots: int) -> torch
     """The logits of positions 7 to 15: prompts of 7 tokens, then a token at a time."""
     rows, cache = len(row), fast.make_cache(slots, 20)
     begin = torch.zeros(rows, dtype=torch.long)
-    fast.extend(row[:, :7], begin, torch.arange(rows), 7, cache)
+    fast.extend(row[:, :7], begin, torch.arange(rows), [7] * rows, cache)
     said = []
     for at in range(7, 16):
         lengths = begin + at
@@ -152,7 +152,7 @@ def test_slots_of_unequal_length_in_a_narrow_cache(
     network = transformer(context=20, width=64, mlp_width=64).requires_grad_(False)
     fast, row = make_form(network, precision), tokens(3, 20)
     cache, held = fast.make_cache(4, 20), torch.tensor([9, 4, 1])
-    fast.extend(row[:, :9], torch.zeros(3, dtype=torch.long), torch.arange(3), 9, cache)
+    fast.extend(row[:, :9], torch.zeros(3, dtype=torch.long), torch.arange(3), [9] * 3, cache)
     said = fast.logits(fast.step(row[torch.arange(3), held], held, held.tolist(), cache))
     whole = logits_of(network, row)[torch.arange(3), held]
     off = (said.log_softmax(-1) - whole.log_softmax(-1)).abs().mean()
@@ -209,7 +209,7 @@ def test_a_row_past_its_slot_is_refused_and_nothing_is_written() -> None:
     cache = fast.make_cache(2, 8)
     for at in (-1, 8):
         held = torch.tensor([0, at])
-        with pytest.raises(IndexError, match="8 positions"):
+        with pytest.raises(IndexError, match="slots of 8 positions"):
             fast.step(torch.tensor([1, 1]), held, held.tolist(), cache)
     with pytest.raises(IndexError, match="2 slots"):
         fast.step(torch.ones(3, dtype=torch.long), torch.zeros(3, dtype=torch.long), [0] * 3, cache)

@@ -92,6 +92,7 @@ class GenerationTransformer:
     """`network` as it is now; made anew when its weights change. Not differentiable."""
 
     incremental = True
+    packs = False  # whether rows of unlike length are prefilled together without padding
 
     @torch.no_grad()
     def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
@@ -123,6 +124,7 @@ class GenerationTransformer:
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
         self.attends = native and can_attend(c)
+        self.packs = self.attends
         self.norms_inside = native and self.normalise is normalise
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)
 
@@ -179,11 +181,14 @@ class GenerationTransformer:
         held: `lengths`, in the host's memory. Slots in order of length, longest first, cost least.
         """
         h, turns = self._embed(tokens, lengths)
-        attend: Callable[..., Tensor]
         if self.attends:
-            attend = NativeAttention(self.config, lengths, cache)
-        else:
-            attend = self._prepare_attention(lengths, held, cache)
+            return self._read(h, turns, NativeAttention(self.config, lengths, cache))
+        return self._read(h, turns, self._prepare_attention(lengths, held, cache))
+
+    def _read(
+        self, h: Tensor, turns: dict[str, Tensor | None], attend: Callable[..., Tensor]
+    ) -> Tensor:
+        """All layers, of tokens that look at the cache by `attend`.  [N, D] -> [N, D]"""
         for number, layer in enumerate(self.layers):
             turn = turns[self.tables[number]]
             # The native one turns by itself.
@@ -219,20 +224,21 @@ class GenerationTransformer:
         return attend_layer
 
     def extend(
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: KVCache
+        self, tokens: Tensor, starts: Tensor, slots: Tensor, ends: Sequence[int], cache: KVCache
     ) -> Tensor:
-        """Prefill: several tokens for each of some slots, at positions `starts` and after.
+        """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`, in
+        the host's memory. Rows shorter than T are padded on the right.
 
-        [B, T], [B], [B] -> [B, T, D]
-
-        longest: the largest of starts + T. Rows shorter than T are padded on the right: what is
-            written there is overwritten later.
+        [B, T], [B], [B] -> [B, T, D]; of padding it is anything
         """
         c, (b, t) = self.config, tokens.shape
         positions = starts[:, None] + torch.arange(t, device=tokens.device)  # [B, T]
+        if self.attends:
+            return self._extend_packed(tokens, positions, slots, ends, cache)
         kept = positions.clamp(max=cache.positions - 1)
         h, turns = self._embed(tokens.flatten(), positions.flatten())  # [B·T, D]
-        seen = min(longest, cache.positions)
+        # What is written past a row's end is overwritten later.
+        seen = min(max(ends), cache.positions)
         # Nothing is held that they look at.
         fresh = not bool(starts.any()) and t <= cache.positions
         masks: dict[int, Tensor | None] = {}
@@ -258,6 +264,18 @@ class GenerationTransformer:
             y = self._attend_many(q.transpose(1, 2), k, v, mask)
             h = self._add_rest(layer, h, y.transpose(1, 2).reshape(b * t, -1))
         return h.view(b, t, -1)
+
+    def _extend_packed(
+        self, tokens: Tensor, positions: Tensor, slots: Tensor, ends: Sequence[int], cache: KVCache
+    ) -> Tensor:
+        """As `extend`; the tokens of all rows one after the other, and none of the padding."""
+        real = positions < torch.tensor(ends)[:, None]  # [B, T]
+        there, own = positions[real], slots[:, None].expand_as(real)[real]
+        h, turns = self._embed(tokens[real], there)
+        packed = self._read(h, turns, NativeAttention(self.config, there, cache, own))
+        hidden = packed.new_zeros(*tokens.shape, packed.shape[-1])
+        hidden[real] = packed
+        return hidden
 
     def _attend_many(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """[B, heads, T, d], [B, kv_heads, S, d] twice -> [B, heads, T, d]"""

@@ -68,9 +68,14 @@ class PromptedForm(GenerationTransformer):
         return super().step(tokens, lead + lengths, [lead + n for n in held], cache.inner)
 
     def extend(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, tokens: Tensor, starts: Tensor, slots: Tensor, longest: int, cache: PromptedCache
+        self,
+        tokens: Tensor,
+        starts: Tensor,
+        slots: Tensor,
+        ends: Sequence[int],
+        cache: PromptedCache,
     ) -> Tensor:
-        """Prefill: several tokens for each of some slots, at positions `starts` and after.
+        """Prefill: several tokens for each of some slots, at positions from `starts` to `ends`.
 
         [B, T], [B], [B] -> [B, T, D]
         """
@@ -79,5 +84,5 @@ class PromptedForm(GenerationTransformer):
         places = torch.arange(self.lead, device=tokens.device).expand(len(begun), -1)
         for layer, kv in enumerate(self.before):
             cache.inner.extend(layer, begun, places, kv.expand(len(begun), -1, -1, -1))
-        longest = self.lead + longest
-        return super().extend(tokens, self.lead + starts, slots, longest, cache.inner)
+        ends = [self.lead + end for end in ends]
+        return super().extend(tokens, self.lead + starts, slots, ends, cache.inner)
