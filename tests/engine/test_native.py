@@ -160,6 +160,35 @@ def test_slots_of_unequal_length_in_a_narrow_cache(
     assert float(off) < bounds[precision]
 
 
+@pytest.mark.parametrize("kind", [
+    {}, {"window": 6}, {"heads": 5, "kv_heads": 1, "head_width": 80, "width": 80},
+    {"heads": 3, "kv_heads": 3, "head_width": 48, "width": 144},
+])  # fmt: skip
+@pytest.mark.parametrize("small", [0, 10**9])
+def test_prompts_of_unlike_length_are_read_together_without_padding(
+    kind: dict[str, Any], small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From places of their own, in slots in any order; what is padding leaves the cache alone."""
+    monkeypatch.setattr(generation, "SMALL_LAYER", small)
+    network = transformer(context=40, **{"width": 64, "mlp_width": 32} | kind).requires_grad_(False)
+    fast, row = make_form(network), tokens(4, 40)
+    assert fast.packs
+    whole = logits_of(copy.deepcopy(network).double(), row)
+    cache, slots = fast.make_cache(6, 40), torch.tensor([4, 1, 5, 2])
+    fast.extend(row[:, :5], torch.zeros(4, dtype=torch.long), slots, [5, 1, 4, 2], cache)
+    starts, ends = torch.tensor([5, 1, 4, 2]), [40, 2, 21, 9]
+    at = (starts[:, None] + torch.arange(35)).clamp(max=39)
+    hidden = fast.extend(row.gather(1, at), starts, slots, ends, cache)
+    for i, end in enumerate(ends):
+        said = fast.logits(hidden[i, : end - starts[i]])
+        torch.testing.assert_close(said.double(), whole[i, starts[i] : end], rtol=1e-4, atol=1e-4)
+    k = cache.gather(0, torch.arange(6), 40)  # [2, 6, kv_heads, 40, d]
+    written = k.abs().sum((0, 2, 4)) > 0  # [6, 40]
+    held = torch.zeros(6, dtype=torch.long)
+    held[slots] = torch.tensor(ends)
+    assert torch.equal(written, torch.arange(40) < held[:, None])
+
+
 def test_two_threads_of_python_and_a_child_of_a_fork_get_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

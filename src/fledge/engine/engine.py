@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from fledge.engine.admission import Admission
 from fledge.engine.generation import Generation
 from fledge.engine.logits import (
     Choice,
@@ -30,7 +31,6 @@ from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
 NONE: Mapping[int, float] = {}
-LONG_PASSED = 64  # waiting rows with a long prompt that others may pass
 # Named one by one: a feature that is new is unknown here until it has been written.
 ENGINE = Way(
     "this engine",
@@ -85,6 +85,7 @@ class Engine:
             policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes
         )
         self.queue: deque[Row] = deque()
+        self.admission = Admission()
         self.done: list[tuple[int, Completion]] = []
         self.news: deque[tuple[OnToken, int, int]] = deque()  # tokens said and not announced yet
         self._numbers = itertools.count()
@@ -285,17 +286,10 @@ class Engine:
             self._finish(gone)
 
     def _admit(self) -> None:
-        """The next requests into the free slots, and their first token. Those whose prompt is long
-        wait until it has been read ahead; others may pass them.
-        """
-        batch, new, long = self.batch, list[Row](), list[Row]()
-        while self.queue and len(new) < batch.free and len(long) < LONG_PASSED:
-            row = self.queue.popleft()
-            (long if batch.is_long(row) else new).append(row)
-        self.queue.extendleft(reversed(long))
-        if new:
-            first = len(batch.live)
-            self._sample(batch.admit(new), first)
+        """The next requests into the free slots, and their first token."""
+        if new := self.admission.take(self.queue, self.batch):
+            first = len(self.batch.live)
+            self._sample(self.batch.admit(new), first)
 
     def renew(self) -> None:
         """The weights have been written by other hands than a Learner's: the next `advance` goes by
