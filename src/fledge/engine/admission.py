@@ -1,5 +1,5 @@
-"""Which of the requests that wait are prefilled next: in their order and as many as there are slots;
-but where somebody hears every token, few prompts at a time and the shortest first.
+"""Which of the requests that wait are prefilled next: in their order, as many as there are slots
+for; but where somebody hears every token, few prompts at a time and the shortest first.
 """
 
 from __future__ import annotations
