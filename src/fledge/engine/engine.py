@@ -24,6 +24,7 @@ from fledge.engine.logits import (
     draw_tokens,
     list_forbidden,
 )
+from fledge.engine.packed_weights import PackedWeights
 from fledge.engine.request import Completion, Feature, Request, Way
 from fledge.engine.row import OnToken, Row, fail, fit_prompt
 from fledge.engine.running_batch import RunningBatch, group_by_rule
@@ -51,8 +52,8 @@ class Engine:
     slots: rows side by side; more wait. positions: tokens a slot holds, by default the model's
     context. cache_bytes: the most that the KV cache may take, which lowers the slots. vocabulary:
     the bytes of each token, which stop strings need. prefix_cache_rows: how many finished rows the
-    prefix cache keeps for prompts that begin as they did. Raises UserError where not even one slot
-    fits.
+    prefix cache keeps for prompts that begin as they did. packed: weights that other engines have
+    too, until the policy's change. Raises UserError where not even one slot fits.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Engine:
         precision: Generation = "fp32",
         vocabulary: Sequence[bytes] | None = None,
         prefix_cache_rows: int = 0,
+        packed: PackedWeights | None = None,
     ) -> None:
         self.policy, self.vocabulary = policy, vocabulary
         self.context: int = policy.network.config.context
@@ -82,7 +84,7 @@ class Engine:
             )
         self.forbidden = list_forbidden(policy)
         self.batch = RunningBatch(
-            policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes
+            policy, slots, self.positions, precision, prefix_cache_rows, cache_bytes, packed
         )
         self.queue: deque[Row] = deque()
         self.admission = Admission()

@@ -30,6 +30,7 @@ from fledge.engine.native import has_native
 from fledge.engine.native_attention import NativeAttention, can_attend
 from fledge.engine.native_product import INPUTS, NativeProduct
 from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
+from fledge.engine.packed_weights import PackedWeights
 from fledge.log_prob import cap_logits
 from fledge.models.language.attention import capped_attention
 from fledge.models.language.transformer import Transformer
@@ -95,7 +96,15 @@ class GenerationTransformer:
     packs = False  # whether rows of unlike length are prefilled together without padding
 
     @torch.no_grad()
-    def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
+    def __init__(
+        self,
+        network: Transformer,
+        precision: Generation = "fp32",
+        packed: PackedWeights | None = None,
+    ) -> None:
+        """packed: what other networks have too; those in four bits, and those that torch's own
+        kernels multiply, are laid out for each.
+        """
         self.network, c = network, network.config
         self.config, self.border = c, network.border
         weight = network.embedding.weight
@@ -107,20 +116,24 @@ class GenerationTransformer:
         if native and precision != "int4":
             self.compute = real  # a native product rounds by itself
         make, make_last = choose_products(precision, self.compute, native)
-        packed = precision in ("fp32", "bf16") and self.device.type == "cpu" and not native
-        follows = packed and can_pack(self.compute)
+        plain = precision in ("fp32", "bf16") and self.device.type == "cpu" and not native
+        follows = plain and can_pack(self.compute)
         # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
         # in a file is in the same steps again. A native product has them with the norm.
         fold = precision not in ("int8", "int4") and not native
+        packed = packed if native and precision != "int4" else None
         lay_out = partial(
             LayerForm, real=real, compute=self.compute, make=make, follows=follows,
-            native=native and precision != "int4", fold=fold,
+            native=native and precision != "int4", fold=fold, packed=packed,
         )  # fmt: skip
         self.layers = [lay_out(block, layer) for layer, block in enumerate(network.blocks)]
         self.tables = [network.name_rotary(layer) for layer in range(c.layers)]
         self.turns: dict[str, Tensor] = {}
         self._build_turns()
-        self.unembed = Affine(network.unembedding, None, network.norm, real, make_last, fold=fold)
+        last = network.unembedding
+        if packed is not None:
+            make_last = partial(packed.pack, last, make=make_last)
+        self.unembed = Affine(last, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)
         self.attends = native and can_attend(c)
@@ -272,9 +285,9 @@ class GenerationTransformer:
         real = positions < torch.tensor(ends)[:, None]  # [B, T]
         there, own = positions[real], slots[:, None].expand_as(real)[real]
         h, turns = self._embed(tokens[real], there)
-        packed = self._read(h, turns, NativeAttention(self.config, there, cache, own))
-        hidden = packed.new_zeros(*tokens.shape, packed.shape[-1])
-        hidden[real] = packed
+        read = self._read(h, turns, NativeAttention(self.config, there, cache, own))
+        hidden = read.new_zeros(*tokens.shape, read.shape[-1])
+        hidden[real] = read
         return hidden
 
     def _attend_many(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -74,7 +74,9 @@ class NativeProduct(Product):
         gain: Tensor | None = None,
         other: Tensor | None = None,
     ) -> Tensor:
-        """norm(x) Wᵀ + other; eps: of the norm x / √(mean x² + ε) · gain, negative for none."""
+        """norm(x) Wᵀ + other, before the gate; eps: of the norm x / √(mean x² + ε) · gain, negative
+        for none.
+        """
         x = x.contiguous()
         rows = x.shape[0]
         self._check(x, (rows, self.inputs))
@@ -83,7 +85,7 @@ class NativeProduct(Product):
             self._check(gain, (self.inputs,))
         if other is not None:
             other = other.contiguous()
-            self._check(other, (rows, self.outputs))
+            self._check(other, (rows, self._held.outputs))
         y = x.new_empty(x.shape[0], self.outputs)
         failed = self._multiply(
             self._at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),

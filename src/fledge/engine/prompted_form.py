@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fledge.engine.generation import Generation, GenerationTransformer
 from fledge.engine.kv_cache import KVCache
+from fledge.engine.packed_weights import PackedWeights
 from fledge.models.language.transformer import Transformer
 
 
@@ -39,8 +40,13 @@ class PromptedForm(GenerationTransformer):
     """`network` as it is now. A row that is read from its start is read behind virtual tokens."""
 
     @torch.no_grad()
-    def __init__(self, network: Transformer, precision: Generation = "fp32") -> None:
-        super().__init__(network, precision)
+    def __init__(
+        self,
+        network: Transformer,
+        precision: Generation = "fp32",
+        packed: PackedWeights | None = None,
+    ) -> None:
+        super().__init__(network, precision, packed)
         assert network.virtual is not None
         self.lead = network.lead
         # of the cache: its first positions are the virtual tokens'

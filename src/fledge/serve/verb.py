@@ -161,13 +161,15 @@ def read_key(file: Path | None) -> bytes | None:
 
 
 def load_all(config: ServeConfig, show: Show) -> ServedModels:
+    from fledge.engine.packed_weights import PackedWeights
     from fledge.serve.loading import load_many
     from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
-    every = zip(name_all(config.base), load_many(config.base), strict=True)
-    for name, (loaded, scalar) in every:
+    every = load_many(config.base)
+    packed = PackedWeights(loaded.network for loaded, scalar in every if scalar is None)
+    for name, (loaded, scalar) in zip(name_all(config.base), every, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
             continue
@@ -180,6 +182,7 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
             positions=positions,
             precision=config.precision,
             threads=config.threads,
+            packed=packed,
         )
     if not models:
         raise UserError(
