@@ -28,6 +28,7 @@ from fledge.engine.layer_form import (
 )
 from fledge.engine.native import has_native
 from fledge.engine.native_attention import NativeAttention, can_attend
+from fledge.engine.native_layers import NativeLayers, can_be_one_call
 from fledge.engine.native_product import INPUTS, NativeProduct
 from fledge.engine.packed import HalfProduct, Product, QuantisedProduct, can_pack, make_product
 from fledge.engine.packed_weights import PackedWeights
@@ -138,6 +139,8 @@ class GenerationTransformer:
         self.normalise = choose_normalise(c)
         self.attends = native and can_attend(c)
         self.packs = self.attends
+        one_call = self.attends and can_be_one_call(self.layers)
+        self.native_layers = NativeLayers(self.layers, self.tables) if one_call else None
         self.norms_inside = native and self.normalise is normalise
         self.eps = torch.tensor(c.norm_eps, dtype=real, device=self.device)
 
@@ -202,6 +205,8 @@ class GenerationTransformer:
         self, h: Tensor, turns: dict[str, Tensor | None], attend: Callable[..., Tensor]
     ) -> Tensor:
         """All layers, of tokens that look at the cache by `attend`.  [N, D] -> [N, D]"""
+        if self.native_layers is not None and isinstance(attend, NativeAttention):
+            return self.native_layers(h, turns, attend)
         for number, layer in enumerate(self.layers):
             turn = turns[self.tables[number]]
             # The native one turns by itself.

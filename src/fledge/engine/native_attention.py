@@ -61,7 +61,7 @@ class NativeAttention:
             width=config.head_width, longest=cache.store.shape[1] * cache.block,
             narrow=cache.store.dtype == torch.bfloat16, threads=torch.get_num_threads(),
         )  # fmt: skip
-        self._at = addressof(self._call)
+        self.at = addressof(self._call)  # where the library finds it
         self._base, self._layer = cache.store.data_ptr(), cache.store[0].nbytes
         self._attend: Any = load_native().attend
 
@@ -74,8 +74,15 @@ class NativeAttention:
         call.store = self._base + layer * self._layer
         call.turn = None if turn is None else turn.data_ptr()
         call.turned = 0 if turn is None else 2 * turn.shape[-1]
-        if self._attend(self._at):
-            raise IndexError(
-                f"a token is outside of the {call.slots} slots of {call.longest} positions"
-            )
+        if self._attend(self.at):
+            raise self.outside()
         return y
+
+    def list_stores(self) -> list[int]:
+        """Where each layer's part of the KV cache begins."""
+        layers = range(len(self.cache.store))
+        return [self._base + layer * self._layer for layer in layers]
+
+    def outside(self) -> IndexError:
+        slots, longest = self._call.slots, self._call.longest
+        return IndexError(f"a token is outside of the {slots} slots of {longest} positions")

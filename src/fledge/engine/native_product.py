@@ -65,7 +65,7 @@ class NativeProduct(Product):
             None if self.scale is None else self.scale.data_ptr(),
             None if self.shifts is None else self.shifts.data_ptr(),
         )  # fmt: skip
-        self._held, self._at = held, addressof(held)
+        self._held, self.at = held, addressof(held)  # where the library finds it
 
     def __call__(
         self,
@@ -88,7 +88,7 @@ class NativeProduct(Product):
             self._check(other, (rows, self._held.outputs))
         y = x.new_empty(x.shape[0], self.outputs)
         failed = self._multiply(
-            self._at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
+            self.at, x.data_ptr(), x.shape[0], eps, None if gain is None else gain.data_ptr(),
             self.gated, None if other is None else other.data_ptr(), y.data_ptr(),
             torch.get_num_threads(),
         )  # fmt: skip

@@ -5,21 +5,6 @@
 
 #ifdef __AVX512F__
 
-/* A row is a token in a slot. A layer of the KV cache is [blocks, 2, slots, kv_heads, block, d], in
- * float32 or bfloat16. */
-struct Attention {
-    float *qkv;               /* [rows, heads + 2 kv_heads, d]; queries and keys are turned in place */
-    const float *turn;        /* [rows, turned / 2] complex numbers, or NULL */
-    const int64_t *positions; /* [rows]: where a row writes */
-    const int64_t *places;    /* [rows]: the slot of each, or NULL: row i in slot i */
-    char *store;
-    float *y;                 /* [rows, heads, d] */
-    int64_t rows, slots, heads, kv_heads, block, width, turned, window;
-    int64_t longest;          /* positions that a slot has place for */
-    int32_t narrow;           /* the cache is in bfloat16 */
-    int32_t threads;
-};
-
 static inline __m512 load_number(const char *p, int narrow, long i) {
     if (!narrow) return _mm512_loadu_ps((const float *)p + i);
     const __m256i half = _mm256_loadu_si256((const void *)((const uint16_t *)p + i));

@@ -95,15 +95,6 @@ static void multiply_tile(int kind, const char *w, const char *x, ptrdiff_t stri
 #endif
 }
 
-/* What lies ready of a weight. */
-struct Weight {
-    int32_t kind, steps;
-    int64_t inputs, outputs;
-    const char *packed;
-    const float *scale;    /* [outputs], of 8 bits */
-    const int32_t *shifts; /* [outputs], of 8 bits: 128 times the sum of a row of W */
-};
-
 /* One product. */
 struct Job {
     const struct Weight *weight;
