@@ -170,7 +170,8 @@ def test_prompts_of_unlike_length_are_read_together_without_padding(
 ) -> None:
     """From places of their own, in slots in any order; what is padding leaves the cache alone."""
     monkeypatch.setattr(generation, "SMALL_LAYER", small)
-    network = transformer(context=40, **{"width": 64, "mlp_width": 32} | kind).requires_grad_(False)
+    sizes: dict[str, Any] = {"context": 40, "width": 64, "mlp_width": 32} | kind
+    network = transformer(**sizes).requires_grad_(False)
     fast, row = make_form(network), tokens(4, 40)
     assert fast.packs
     whole = logits_of(copy.deepcopy(network).double(), row)

@@ -70,7 +70,7 @@ def test_two_adapters_and_their_base_hold_its_packed_weights_once(precision: Gen
     base.requires_grad_(False)
     kinds: tuple[Adapter, ...] = (LoRA(2), LoRA(4, alpha=8.0), LoRA(2, dora=True), Houlsby(4))
     networks = [base, *(put_on(base, kind, i) for i, kind in enumerate(kinds))]
-    packed = PackedWeights(networks)
+    packed = PackedWeights(networks, precision)
     forms = [make_form(network, precision, packed=packed) for network in networks]
     alone = sum(list_packed(forms[0]).values())
     three = list_packed(forms[0]) | list_packed(forms[1]) | list_packed(forms[2])
@@ -93,7 +93,7 @@ def test_an_adapter_says_the_same_alone_and_among_strangers() -> None:
     base = transformer(context=40, width=64, mlp_width=64).requires_grad_(False)
     network = put_on(base, LoRA(2), 1)
     policy = policy_of(network)
-    packed = PackedWeights([base, network])
+    packed = PackedWeights([base, network], "fp32")
     requests = [Request(tokens(1, 3 + i)[0, : 3 + i].tolist(), 20, seed=i) for i in range(9)]
     together = Engine(policy, slots=9, packed=packed).run(requests)
     alone = [Engine(policy, slots=1, packed=packed).run([request])[0] for request in requests]
@@ -108,7 +108,7 @@ def test_an_adapter_says_the_same_alone_and_among_strangers() -> None:
 def test_weights_that_change_are_shared_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     base = transformer(context=40, width=64, mlp_width=64).requires_grad_(False)
     network = put_on(base, LoRA(2), 1)
-    engine = Engine(policy_of(network), slots=1, packed=PackedWeights([base, network]))
+    engine = Engine(policy_of(network), slots=1, packed=PackedWeights([base, network], "fp32"))
     request = Request([1, 2, 3], 10, seed=1)
     engine.run([request])
     with torch.no_grad():
@@ -119,4 +119,6 @@ def test_weights_that_change_are_shared_no_more(monkeypatch: pytest.MonkeyPatch)
     assert row.tokens == other.tokens
     assert row.logp == other.logp
     monkeypatch.setattr(generation, "has_native", lambda kind: False)
-    Engine(policy_of(network), slots=1, packed=PackedWeights([base, network])).run([request])
+    packed = PackedWeights([base, network], "fp32")
+    [row] = Engine(policy_of(network), slots=1, packed=packed).run([request])
+    assert row.raw_logp == pytest.approx(other.raw_logp, abs=1e-5)

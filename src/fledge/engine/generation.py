@@ -103,8 +103,8 @@ class GenerationTransformer:
         precision: Generation = "fp32",
         packed: PackedWeights | None = None,
     ) -> None:
-        """packed: what other networks have too; those in four bits, and those that torch's own
-        kernels multiply, are laid out for each.
+        """packed: what other networks have too, of products that are the library's; four bits, and
+        what torch's own kernels multiply, are laid out for each.
         """
         self.network, c = network, network.config
         self.config, self.border = c, network.border
@@ -122,7 +122,8 @@ class GenerationTransformer:
         # Gains would stretch a few columns, and with them the steps of all; and what was in 4 bits
         # in a file is in the same steps again. A native product has them with the norm.
         fold = precision not in ("int8", "int4") and not native
-        packed = packed if native and precision != "int4" else None
+        if packed is not None and not (native and precision == packed.precision != "int4"):
+            packed = None
         lay_out = partial(
             LayerForm, real=real, compute=self.compute, make=make, follows=follows,
             native=native and precision != "int4", fold=fold, packed=packed,
@@ -133,7 +134,7 @@ class GenerationTransformer:
         self._build_turns()
         last = network.unembedding
         if packed is not None:
-            make_last = partial(packed.pack, last, make=make_last)
+            make_last = partial(packed.pack, last)
         self.unembed = Affine(last, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)

@@ -153,21 +153,21 @@ class LayerForm:
         """A linear layer after a norm. arrange: the order, and scales, that its outputs have here;
         of [O, …]. how: of the product.
         """
-        make = partial(self.make, **how)
         bias = None if linear.bias is None else arrange(linear.bias.detach())
         shared = None
         if self.packed is not None and getattr(norm, "bias", None) is None:
             shared = self.packed.split(linear)
         if shared is None:
             weight = arrange(linear.weight.detach())
+            make = partial(self.make, **how)
             return Affine(weight, bias, norm, self.real, make, self.fold)
 
         def make_shared(weight: Tensor) -> Product:
             assert self.packed is not None
-            product = self.packed.pack(shared.weight, weight, make)
+            product = self.packed.pack(shared.weight, weight, **how)
             if shared.down is None or shared.up is None:
                 return product
-            return AdaptedProduct(product, shared.down, arrange(shared.up), make.keywords["kind"])
+            return AdaptedProduct(product, shared.down, arrange(shared.up))
 
         return Affine(arrange(shared.weight), bias, norm, self.real, make_shared, self.fold)
 

@@ -39,7 +39,7 @@ class NativeProduct(Product):
     """
 
     def __init__(self, weight: Tensor, kind: str, gated: bool = False) -> None:
-        self.gated = gated
+        self.kind, self.gated = kind, gated
         outputs, inputs = weight.shape
         if inputs > INPUTS or (gated and outputs % TILE):
             raise ValueError(f"no native product of {list(weight.shape)}, gated: {gated}")

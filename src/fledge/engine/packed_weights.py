@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -31,16 +30,17 @@ class Shared(NamedTuple):
 
 
 class PackedWeights:
-    """Of networks whose weights no longer change. What only one of them has is none of its
-    business.
+    """Of networks whose weights no longer change, for engines of one precision. What only one of
+    them has is none of its business.
     """
 
-    def __init__(self, networks: Iterable[nn.Module]) -> None:
+    def __init__(self, networks: Iterable[nn.Module], precision: str) -> None:
+        self.precision = precision
         counts = Counter[int]()
         for network in networks:
             counts.update({weight.data_ptr() for weight in network.parameters()})
         self._shared = {place for place, count in counts.items() if count > 1}
-        self._packed: dict[tuple[Any, ...], Product] = {}
+        self._packed: dict[tuple[int, bool], NativeProduct] = {}
 
     def split(self, linear: nn.Module) -> Shared | None:
         """None for a matrix that has to be laid out for its own network: which nobody shares, is
@@ -65,26 +65,26 @@ class PackedWeights:
             begin = end
         return Shared(weight, down, up)
 
-    def pack(self, of: Tensor, laid_out: Tensor, make: partial[Product]) -> Product:
-        """The packed product of a weight that several networks have; made once.
+    def pack(self, weight: Tensor, arranged: Tensor, *, gated: bool = False) -> NativeProduct:
+        """The product of a weight that several networks have; made once.
 
-        of: the weight itself, laid_out: in the order in which a form has its rows.
+        arranged: the same in the order in which a form has its rows.
         """
-        key = (of.data_ptr(), *sorted(make.keywords.items()))
+        key = weight.data_ptr(), gated
         if key not in self._packed:
-            self._packed[key] = make(laid_out)
+            self._packed[key] = NativeProduct(arranged, self.precision, gated)
         return self._packed[key]
 
 
 class AdaptedProduct(Product):
     """x ↦ x Wᵀ + (x Aᵀ) Bᵀ, with a product of W that others have too."""
 
-    def __init__(self, shared: Product, down: Tensor, up: Tensor, kind: str) -> None:
-        """down: A [R, I], up: B [O, R]; kind: of the shared one's weights. Where it rounds these
-        are in float16, whose steps are finer than its own.
+    def __init__(self, shared: NativeProduct, down: Tensor, up: Tensor) -> None:
+        """down: A [R, I], up: B [O, R]. Where the shared one rounds these are in float16, whose
+        steps are finer than its own.
         """
-        self.shared: Any = shared
-        own = "fp32" if kind == "fp32" else "fp16"
+        self.shared = shared
+        own = "fp32" if shared.kind == "fp32" else "fp16"
         self.down, self.up = NativeProduct(down, own), NativeProduct(up, own)
 
     def __call__(

@@ -168,7 +168,8 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
     every = load_many(config.base)
-    packed = PackedWeights(loaded.network for loaded, scalar in every if scalar is None)
+    speaking = [loaded.network for loaded, scalar in every if scalar is None]
+    packed = PackedWeights(speaking, config.precision)
     for name, (loaded, scalar) in zip(name_all(config.base), every, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
