@@ -46,6 +46,7 @@ from streaming_clients import Round, stream_all
 
 CLIENTS = (1, 8, 32)
 REQUESTS = {1: 6, 8: 3, 32: 2}  # of each client
+WARM_CLIENTS = 4  # of the untimed round
 PROMPTS, ANSWERS = (20, 600), (16, 200)  # tokens of a question and of its answer
 POSITIONS = 1024  # of a slot
 THREADS = torch.get_num_threads()
@@ -180,7 +181,7 @@ def measure(
                 if late and (slow or number > 1):  # our side and llama.cpp are measured once
                     continue
                 say(f"{name}, {f'round {number}' if number else 'warm-up'}")
-                given = load[:1] if slow and not number else load
+                given = load if number else load[: 1 if slow else WARM_CLIENTS]
                 if slow:
                     given = [[reword(body) for body in bodies] for bodies in given]
                 done = ask_side(side, given)
