@@ -246,6 +246,18 @@ def test_a_row_past_its_slot_is_refused_and_nothing_is_written() -> None:
     assert not bool(cache.store.any())
 
 
+def test_guesses_past_the_slot_are_padding() -> None:
+    network = transformer(context=20, width=64).requires_grad_(False)
+    fast, row = make_form(network), tokens(1, 20)
+    cache, slot = fast.make_cache(1, 20), torch.zeros(1, dtype=torch.long)
+    fast.extend(row[:, :18], slot, slot, [18], cache)
+    guessed = torch.cat([row[:, 18:], row[:, :2]], 1)
+    hidden = fast.extend(guessed, slot + 18, slot, [22], cache)
+    torch.testing.assert_close(
+        fast.logits(hidden[0, :2]), logits_of(network, row)[0, 18:], rtol=1e-4, atol=1e-4
+    )
+
+
 def test_8_bits_from_the_least_numbers_to_the_greatest() -> None:
     needs("int8")
     eye = NativeProduct(torch.eye(32), "int8")

@@ -287,8 +287,10 @@ class GenerationTransformer:
     def _extend_packed(
         self, tokens: Tensor, positions: Tensor, slots: Tensor, ends: Sequence[int], cache: KVCache
     ) -> Tensor:
-        """As `extend`; the tokens of all rows one after the other, and none of the padding."""
-        real = positions < torch.tensor(ends)[:, None]  # [B, T]
+        """As `extend`; the tokens of all rows one after the other, and none of the padding, nor of
+        a guess that reaches past the slot.
+        """
+        real = positions < torch.tensor(ends).clamp(max=cache.positions)[:, None]  # [B, T]
         there, own = positions[real], slots[:, None].expand_as(real)[real]
         h, turns = self._embed(tokens[real], there)
         read = self._read(h, turns, NativeAttention(self.config, there, cache, own))
