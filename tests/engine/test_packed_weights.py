@@ -33,10 +33,10 @@ def put_on(base: Transformer, settings: Adapter, seed: int) -> Transformer:
     """The base's own weights under an adapter that has learned something."""
     network = share_weights(base)
     if isinstance(settings, LoRA):
-        start_lora(network, settings, [ALL_LINEAR], [], "fp32", None)
+        start_lora(network, settings, [ALL_LINEAR], [], "fp32", seeded(seed))
     else:
         assert isinstance(settings, Houlsby)
-        start_bottlenecks(network, settings, "fp32", None)
+        start_bottlenecks(network, settings, "fp32", seeded(seed))
     with torch.no_grad():
         for weight in network.parameters():
             if weight.requires_grad:
@@ -102,7 +102,8 @@ def test_an_adapter_says_the_same_alone_and_among_strangers() -> None:
     for row in together:
         whole = plain(policy, network, row.prompt, row.tokens)[:-1]
         told = whole.gather(1, torch.tensor(row.tokens)[:, None])[:, 0]
-        assert row.raw_logp == pytest.approx(told.tolist(), abs=1e-5)
+        # as far apart as float32 and double are in this network
+        assert row.raw_logp == pytest.approx(told.tolist(), abs=1e-4)
 
 
 def test_weights_that_change_are_shared_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,4 +122,4 @@ def test_weights_that_change_are_shared_no_more(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(generation, "has_native", lambda kind: False)
     packed = PackedWeights([base, network], "fp32")
     [row] = Engine(policy_of(network), slots=1, packed=packed).run([request])
-    assert row.raw_logp == pytest.approx(other.raw_logp, abs=1e-5)
+    assert row.raw_logp == pytest.approx(other.raw_logp, abs=1e-4)
