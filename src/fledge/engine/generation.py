@@ -134,7 +134,7 @@ class GenerationTransformer:
         self._build_turns()
         last = network.unembedding
         if packed is not None:
-            make_last = partial(packed.pack, last)
+            make_last = partial(packed.pack, arrange=Tensor.detach)
         self.unembed = Affine(last, None, network.norm, real, make_last, fold=fold)
         self.last = real if precision == "int4" else self.compute  # what the unembedding reads
         self.normalise = choose_normalise(c)

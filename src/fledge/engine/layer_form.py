@@ -164,12 +164,12 @@ class LayerForm:
 
         def make_shared(weight: Tensor) -> Product:
             assert self.packed is not None
-            product = self.packed.pack(shared.weight, weight, **how)
+            product = self.packed.pack(weight, arrange, **how)
             if shared.down is None or shared.up is None:
                 return product
             return AdaptedProduct(product, shared.down, arrange(shared.up))
 
-        return Affine(arrange(shared.weight), bias, norm, self.real, make_shared, self.fold)
+        return Affine(shared.weight, bias, norm, self.real, make_shared, self.fold)
 
     def _lay_out_attention(self, attention: Any, norm: Any) -> None:
         """1/√d of attention goes into the matrix, or into the norms of queries and keys."""

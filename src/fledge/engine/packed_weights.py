@@ -5,7 +5,7 @@ which lie in memory once, and by their own low-rank matrices beside them (Hu et 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -65,14 +65,16 @@ class PackedWeights:
             begin = end
         return Shared(weight, down, up)
 
-    def pack(self, weight: Tensor, arranged: Tensor, *, gated: bool = False) -> NativeProduct:
+    def pack(
+        self, weight: Tensor, arrange: Callable[[Tensor], Tensor], *, gated: bool = False
+    ) -> NativeProduct:
         """The product of a weight that several networks have; made once.
 
-        arranged: the same in the order in which a form has its rows.
+        arrange: the order that all forms have its rows in.
         """
         key = weight.data_ptr(), gated
         if key not in self._packed:
-            self._packed[key] = NativeProduct(arranged, self.precision, gated)
+            self._packed[key] = NativeProduct(arrange(weight), self.precision, gated)
         return self._packed[key]
 
 
