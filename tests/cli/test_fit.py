@@ -94,7 +94,7 @@ def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
         ("a,b\n1,2\n3,4\n", "block_points=1", "em=batch, which takes all points a step"),
         ("a,b\n1,2\n3,4\n", "model=gnm", "there is no algorithm gnm: perhaps you meant gmm"),
         ("a,b\n1,2\n3,4\n", "supervised=true", "give labels=COLUMN"),
-        ("a,b\n1,2\n3,\n", "model=kmeans k=1", "point 2: b is missing (NaN), and k-means needs"),
+        ("a,b\n1,2\n3,\n", "model=bbvi target=mixture", "point 2: b is missing (NaN), and target="),
         ("a,b\n1,2\n3,4\n", "model=fa factors=3", "give as many as columns, or fewer"),
         ("a,b\n1,2\n1,4\n", "model=fa factors=1", "a is the same for every point"),
         ("a,b\n1,2\n3,4\n", "model=kmeans k=1..2", "no likelihood by which to choose k=1..2"),
