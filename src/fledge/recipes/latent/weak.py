@@ -55,11 +55,6 @@ def describe_functions(model: LabelModel, train: Votes) -> list[str]:
     return lines
 
 
-def write_soft_labels(path: Path, model: LabelModel, votes: Votes) -> None:
-    """What the votes say of each row."""
-    write_chances(path, votes.texts, model.labels, model.posterior(votes.x).tolist())
-
-
 def write_chances(
     path: Path, texts: Sequence[str], labels: Sequence[str], chances: list[list[float]]
 ) -> None:
@@ -82,12 +77,13 @@ def conclude_weak(
     if settings.judged_on is not None:
         functions: Functions = load_functions(settings.functions)
         judged = read_votes(settings.judged_on, functions)
-    write_soft_labels(folder / "labels.jsonl", model, train)
+    soft = model.posterior(train.x)
+    write_chances(folder / "labels.jsonl", train.texts, model.labels, soft.tolist())
     lines = describe_functions(model, train)
     voted = (~train.x.isnan()).any(1)  # a row without a vote teaches nothing
     classifier = WordClassifier.fit(
         hash_words([t for t, v in zip(train.texts, voted.tolist(), strict=True) if v]),
-        model.posterior(train.x[voted]), model.labels,
+        soft[voted], model.labels,
     )  # fmt: skip
     classifier.save(folder / CLASSIFIER)
     lines.append(
