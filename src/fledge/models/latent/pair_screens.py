@@ -128,7 +128,9 @@ class MetricScreen(Screen):
         root, D = natural.root, natural.mean.shape[1]
         scale = root.diagonal(dim1=1, dim2=2).log().mean(1).exp()
         shape = root / scale[:, None, None]
-        lower = torch.linalg.cholesky((shape.mT @ shape).mean(0))
+        lower, failed = torch.linalg.cholesky_ex((shape.mT @ shape).mean(0))
+        if failed:  # shapes that no metric suits: that of the coordinates will do
+            lower = torch.eye(D, dtype=root.dtype)
         own = torch.linalg.solve_triangular(lower, root.mT, upper=False)  # in that metric
         each = torch.linalg.eigvalsh(own @ own.mT)
         rounding = D * torch.finfo(each.dtype).eps * each[:, -1]
