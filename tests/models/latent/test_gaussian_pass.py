@@ -233,10 +233,10 @@ def test_no_pair_with_a_share_is_left_out(
     passes = a_pass(mixture, x)
     x[:40] = (mean[:1] + mean[1:2]) / 2
     x[:40, 2] = far * torch.linspace(1, 2, 40, dtype=torch.float64)
-    screen = kind(write_naturally(mixture, passes.coordinates))
-    chosen = screen.choose(passes.coordinates.write_rows(x), LEAST).pairs
+    screen, least = kind(write_naturally(mixture, passes.coordinates)), LEAST[torch.float64]
+    chosen = screen.choose(passes.coordinates.write_rows(x), least).pairs
     joint = joint_by_scipy(mixture, x)
-    matters = joint > joint.max(1, keepdims=True) - LEAST
+    matters = joint > joint.max(1, keepdims=True) - least
     assert not (matters.T & ~chosen).any()
     # without its far points it is worth its while
     assert chosen[:, 40:].mean() < 0.15

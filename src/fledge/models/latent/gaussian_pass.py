@@ -19,7 +19,7 @@ from fledge.models.latent.gaussian_chunks import GaussianChunks
 from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.moments import Moments
 from fledge.models.latent.natural import Natural, write_naturally
-from fledge.models.latent.pair_screens import LEAST, LEAST_IN_SINGLE, PROBE, choose_screen
+from fledge.models.latent.pair_screens import LEAST, PROBE, Screen, choose_screen
 from fledge.models.latent.pair_sums import PairSums, sum_pairs
 from fledge.models.latent.pass_buffers import Buffers, Sums
 
@@ -65,12 +65,14 @@ class GaussianPass:
         threads = min(whole, max(1, len(x) // chunk))
         block = BLOCK if self.screened else chunk
         block = -(-len(x) // (threads * max(1, round(len(x) / (threads * block)))))  # all alike
+        screen = self._choose_screen(natural, x, dtype) if self.screened else None
+        given = natural, x, weight, dtype, screen, block
         if threads == 1:
-            sums, pairs = self._sum_blocks(natural, x, weight, dtype, block, 0, 1)
+            sums, pairs = self._sum_blocks(*given, 0, 1)
         else:
             with ThreadPoolExecutor(threads) as pool:
                 parts = [
-                    pool.submit(self._sum_alone, natural, x, weight, dtype, block, number, threads)
+                    pool.submit(self._sum_alone, *given, number, threads)
                     for number in range(threads)
                 ]
                 sums, pairs = parts[0].result()
@@ -89,6 +91,11 @@ class GaussianPass:
         assert moments is not None
         return moments, density
 
+    def _choose_screen(self, natural: Natural, x: Tensor, dtype: torch.dtype) -> Screen | None:
+        """What is cheapest for some of the points, from all over the data."""
+        some = self.coordinates.write_rows(x[:: max(1, len(x) // PROBE)])
+        return choose_screen(natural, some, LEAST[dtype], DENSE[dtype])
+
     def _sum_alone(self, *given: Any) -> tuple[Sums, PairSums]:
         """In a thread that computes by itself."""
         torch.set_num_threads(1)
@@ -100,6 +107,7 @@ class GaussianPass:
         x: Tensor,
         weight: Tensor | None,
         dtype: torch.dtype,
+        screen: Screen | None,
         block: int,
         number: int,
         of: int,
@@ -108,19 +116,13 @@ class GaussianPass:
         sums = self.chunks.sum_of_nothing(natural)
         pairs = PairSums.of_nothing(*natural.mean.shape)
         natural_here = replace(natural, rows=natural.rows.to(dtype))
-        least, dense = LEAST if dtype == torch.float64 else LEAST_IN_SINGLE, DENSE[dtype]
-        first = number * block
-        screen = None
-        if self.screened:
-            some = self.coordinates.write_rows(x[first : first + min(PROBE, block)])
-            screen = choose_screen(natural, some, least, dense)
-        for start in range(first, len(x), of * block):
+        for start in range(number * block, len(x), of * block):
             part = x[start : start + block]
             w = None if weight is None else weight[start : start + block]
             if screen is not None:
                 z = self.coordinates.write_rows(part)
-                chosen = screen.choose(z, least)
-                if chosen.cost(screen) < dense:
+                chosen = screen.choose(z, LEAST[dtype])
+                if chosen.cost(screen) < DENSE[dtype]:
                     sum_pairs(natural, z, w, chosen, pairs)
                     continue
                 screen = None

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from fledge.models.latent.natural import Natural, write_products
 
-LEAST = 30.0  # nats below a point's largest joint density: shares of 10⁻¹³ are left out
-LEAST_IN_SINGLE = 16.0  # the same beside sums in single precision, which err by 10⁻⁷
+# Nats below a point's largest joint density: shares of 10⁻¹³ are left out; beside sums in single
+# precision, which err by 10⁻⁷, those of 10⁻⁷.
+LEAST = {torch.float64: 30.0, torch.float32: 16.0}
 ROUNDING = 16 * torch.finfo(torch.float32).eps
 """Of a sum of monomials in single precision, as a share of its terms' absolute values: four
 hundred of them in order err by √400 half-units where they do by chance.
