@@ -20,11 +20,11 @@ from fledge.models.latent.gaussian_mixture import GaussianMixture, Kind
 from fledge.models.latent.moments import Moments
 from fledge.models.latent.natural import Natural, write_naturally
 from fledge.models.latent.pair_screens import LEAST, PROBE, Screen, choose_screen
-from fledge.models.latent.pair_sums import PairSums, sum_pairs
+from fledge.models.latent.pair_sums import PairRows, PairSums, sum_pairs
 from fledge.models.latent.pass_buffers import Buffers, Sums
 
 SCREENED_FROM = 8  # components: of fewer a point is of most
-BLOCK = 16_384  # points whose pairs are worked on together: hundreds for each component
+BLOCK = 8_192  # points whose pairs are worked on together: hundreds for each component
 LOST_IN_SINGLE = 1e5  # what LOST is in single precision: 5 of 7 digits, which N points average
 DENSE = {torch.float64: 1.0, torch.float32: 0.5}  # what all products cost, for `choose_screen`
 
@@ -114,7 +114,7 @@ class GaussianPass:
     ) -> tuple[Sums, PairSums]:
         """Of every `of`-th block from block `number` on: of pairs, until a block has too many."""
         sums = self.chunks.sum_of_nothing(natural)
-        pairs = PairSums.of_nothing(*natural.mean.shape)
+        pairs, rows = PairSums.of_nothing(*natural.mean.shape), PairRows(natural.mean.shape[1])
         natural_here = replace(natural, rows=natural.rows.to(dtype))
         for start in range(number * block, len(x), of * block):
             part = x[start : start + block]
@@ -123,7 +123,7 @@ class GaussianPass:
                 z = self.coordinates.write_rows(part)
                 chosen = screen.choose(z, LEAST[dtype])
                 if chosen.cost(screen) < DENSE[dtype]:
-                    sum_pairs(natural, z, w, chosen, pairs)
+                    sum_pairs(natural, z, w, chosen, pairs, rows)
                     continue
                 screen = None
             self.chunks.add(natural_here, part, w, self.own_buffers(number, dtype), sums)

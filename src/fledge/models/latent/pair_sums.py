@@ -53,15 +53,35 @@ class PairSums:
         return Moments(self.count, self.first, self.second, mean, self.entropy)
 
 
+class PairRows:
+    """Two arrays with a row for each pair, written into block after block: threads that made and
+    freed them each time would hold several times as much.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.both = torch.empty(2, 0, width, dtype=torch.float64)
+
+    def take(self, pairs: int) -> tuple[Tensor, Tensor]:
+        """-> [pairs, D], [pairs, D]"""
+        if self.both.shape[1] < pairs:
+            self.both = self.both.new_empty(2, pairs + pairs // 8, self.both.shape[2])
+        return self.both[0, :pairs], self.both[1, :pairs]
+
+
 def sum_pairs(
-    natural: Natural, z: Tensor, weight: Tensor | None, chosen: Chosen, sums: PairSums
+    natural: Natural,
+    z: Tensor,
+    weight: Tensor | None,
+    chosen: Chosen,
+    sums: PairSums,
+    rows: PairRows,
 ) -> None:
-    """Adds a block's pairs up.  z: [n, D]. weight: [n] or None."""
+    """Adds a block's pairs up.  z: [n, D]. weight: [n] or None. rows: to write into."""
     pairs, n = chosen.pairs, len(z)
     counts = np.count_nonzero(pairs, axis=1)
     point = np.flatnonzero(pairs) % n  # in the order of components
-    apart = z.index_select(0, torch.from_numpy(point))  # [pairs, D]
-    white = torch.empty_like(apart)
+    apart, white = rows.take(len(point))
+    torch.index_select(z, 0, torch.from_numpy(point), out=apart)
     for k, part in list_parts(counts):
         y = apart[part].sub_(natural.mean[k])
         torch.mm(y, natural.root[k].T, out=white[part])
@@ -78,17 +98,20 @@ def sum_pairs(
     sums.entropy += density - float(joint @ share)  # −Σ w r log r, of r = exp(joint − log p)
     kept = np.flatnonzero(share > chosen.smallest)
     if len(kept) < WORTH_SORTING * len(share):  # bounds were loose: the rest would be worked for
-        apart, share = apart.index_select(0, torch.from_numpy(kept)), share[kept]
+        torch.index_select(apart, 0, torch.from_numpy(kept), out=white[: len(kept)])
+        apart, white, share = white[: len(kept)], apart[: len(kept)], share[kept]
         component = np.repeat(np.arange(len(counts)), counts)[kept]
         counts = np.bincount(component, minlength=len(counts))
-    add_moments(apart, share, counts, sums)
+    add_moments(apart, share, counts, sums, white)
 
 
-def add_moments(apart: Tensor, share: np.ndarray, counts: np.ndarray, sums: PairSums) -> None:
+def add_moments(
+    apart: Tensor, share: np.ndarray, counts: np.ndarray, sums: PairSums, weighed: Tensor
+) -> None:
     """apart: z − μ_k of every pair [pairs, D], those of a component side by side. share: [pairs].
-    counts: pairs of each component [K].
+    counts: pairs of each component [K]. weighed: to write into, as large as apart.
     """
-    weighed = apart * torch.from_numpy(share)[:, None]
+    torch.mul(apart, torch.from_numpy(share)[:, None], out=weighed)
     some = np.flatnonzero(counts)
     place, starts = torch.from_numpy(some), (counts.cumsum() - counts)[some]
     sums.count.index_add_(0, place, torch.from_numpy(np.add.reduceat(share, starts)))
