@@ -64,14 +64,17 @@ def test_known_labels_are_the_components(cli: Cli, x: np.ndarray, tmp_path: Path
     assert sum("elbo" in row for row in rows) == 2
 
 
-def test_missing_values_and_every_covariance(cli: Cli, tmp_path: Path) -> None:
+def test_missing_values_under_every_model(cli: Cli, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     rows = [[f"{v:.3f}" for v in row] for row in random.normal(size=(80, 3))]
     for n in range(0, 80, 3):
         rows[n][n % 2] = random.choice(["", "NA", "nan", "?"])
     (tmp_path / "holes.csv").write_text("".join(";".join(row) + "\n" for row in rows))
-    for kind in ("full", "tied", "diagonal", "spherical"):
-        done = cli(f"fit holes.csv k=2 covariance={kind} out={kind}", folder=tmp_path)
+    kinds = [f"k=2 covariance={kind}" for kind in ("full", "tied", "diagonal", "spherical")]
+    models = [f"model={name} factors=1" for name in ("fa", "ppca")]
+    models += [f"model={name} k=2" for name in ("kmeans", "bayes_gmm")]
+    for words in [*kinds, *models]:
+        done = cli(f"fit holes.csv {words} steps=5", folder=tmp_path)
         assert done.code == 0, done.stderr
         assert "some values missing" in done.stdout
 

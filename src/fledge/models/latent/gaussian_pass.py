@@ -24,7 +24,7 @@ from fledge.models.latent.pair_sums import PairRows, PairSums, sum_pairs
 from fledge.models.latent.pass_buffers import Buffers, Sums
 
 SCREENED_FROM = 8  # components: of fewer a point is of most
-BLOCK = 8_192  # points whose pairs are worked on together: hundreds for each component
+BLOCK = 8_192  # points whose pairs are chosen together
 LOST_IN_SINGLE = 1e5  # what LOST is in single precision: 5 of 7 digits, which N points average
 DENSE = {torch.float64: 1.0, torch.float32: 0.5}  # what all products cost, for `choose_screen`
 

@@ -57,11 +57,20 @@ class Chosen:
         part = slice(start, start + len(near))
         self.pairs[:, part], self.near[part] = pairs, near
 
+    def take(self, part: slice) -> Chosen:
+        """Of some points."""
+        return Chosen(self.pairs[:, part], self.near[part], self.smallest)
+
+    @property
+    def count(self) -> int:
+        """How many pairs."""
+        return int(np.count_nonzero(self.pairs))
+
     def cost(self, screen: Screen) -> float:
         """Of a pass that goes on with these pairs, a point and a component; products of all in
         double precision cost 1.
         """
-        return screen.cost + PAIR * float(np.count_nonzero(self.pairs)) / self.pairs.size
+        return screen.cost + PAIR * self.count / self.pairs.size
 
 
 class Rounding:

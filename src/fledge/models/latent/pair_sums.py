@@ -17,6 +17,7 @@ from fledge.models.latent.moments import Moments
 from fledge.models.latent.natural import Natural
 from fledge.models.latent.pair_screens import Chosen
 
+PAIRS = 16_384  # that stand in memory at a time: hundreds for each component
 WORTH_SORTING = 0.8  # the share of pairs that matter, below which the others are taken out
 IN_RANGE = 1e-280, 1e280  # a sum of densities outside has lost digits, and is taken from its top
 
@@ -76,7 +77,25 @@ def sum_pairs(
     sums: PairSums,
     rows: PairRows,
 ) -> None:
-    """Adds a block's pairs up.  z: [n, D]. weight: [n] or None. rows: to write into."""
+    """Adds a block's pairs up, about `PAIRS` of them at a time.  z: [n, D]. weight: [n] or None.
+    rows: to write into.
+    """
+    size = max(1, len(z) * PAIRS // max(1, chosen.count))
+    for start in range(0, len(z), size):
+        part = slice(start, start + size)
+        w = None if weight is None else weight[part]
+        add_pairs(natural, z[part], w, chosen.take(part), sums, rows)
+
+
+def add_pairs(
+    natural: Natural,
+    z: Tensor,
+    weight: Tensor | None,
+    chosen: Chosen,
+    sums: PairSums,
+    rows: PairRows,
+) -> None:
+    """All of them at once, as `sum_pairs` has them."""
     pairs, n = chosen.pairs, len(z)
     counts = np.count_nonzero(pairs, axis=1)
     point = np.flatnonzero(pairs) % n  # in the order of components
@@ -89,6 +108,7 @@ def sum_pairs(
     joint *= -0.5
     joint += np.repeat(natural.constant.numpy(), counts)
     share, log_p = share_out_pairs(joint, point, chosen.near)
+    kept = np.flatnonzero(share > chosen.smallest)
     if weight is not None:
         w = weight.numpy()
         share *= w[point]
@@ -96,7 +116,6 @@ def sum_pairs(
     density = float(log_p.sum())
     sums.density += density
     sums.entropy += density - float(joint @ share)  # −Σ w r log r, of r = exp(joint − log p)
-    kept = np.flatnonzero(share > chosen.smallest)
     if len(kept) < WORTH_SORTING * len(share):  # bounds were loose: the rest would be worked for
         torch.index_select(apart, 0, torch.from_numpy(kept), out=white[: len(kept)])
         apart, white, share = white[: len(kept)], apart[: len(kept)], share[kept]
