@@ -219,7 +219,7 @@ def test_natural_gradients_come_near_in_fewer_passes() -> None:
     model = natural.model
     assert model is not None
     moments, density = natural.expect(batch.points, model)
-    assert natural.measure_terms(model, moments, density)["elbo"] / 6_000 > best - 5e-3
+    assert measure_terms(model, moments, density)["elbo"] / 6_000 > best - 5e-3
 
 
 def test_a_process_leaves_out_what_it_does_not_need() -> None:
