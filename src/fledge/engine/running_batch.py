@@ -206,6 +206,7 @@ class RunningBatch:
         if self.policy.version == self.version:
             return
         self.version = self.policy.version
+        self.network = None  # else two layouts of the weights would be in memory
         self.network = make_form(self.policy.network, self.precision, self.positions)
         self.prefix_cache.clear()
         if self.spoilt:  # what lies beyond a row's end is masked, and NaN is heard all the same

@@ -95,8 +95,7 @@ class Rollouts:
         self.position = 0
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
-        # It follows the weights; a new one is made for other lengths.
-        self._engine: Engine | None = None
+        self._engine: Engine | None = None  # while a batch is drawn
 
     def __next__(self) -> Sampled:
         return join_groups(self.draw())
@@ -115,10 +114,17 @@ class Rollouts:
             drawn += others
             for place, other in zip(equal, others, strict=True):
                 batch[place] = other
+        self.release_engine()
         self.figures = summarise_groups(drawn)
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
         return batch
+
+    def release_engine(self) -> None:
+        """Its layout of the weights and its KV cache would lie beside the activations of the step
+        that follows, after which the weights are others and are laid out anew all the same.
+        """
+        self._engine = None
 
     def gather_groups(self, number: int) -> list[Group]:
         """Answers to the task's next prompts."""
