@@ -14,6 +14,7 @@ from fledge import ranks
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
+from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import SLOTS, Completion, generate
 from fledge.seeds import generator_for
@@ -160,6 +161,8 @@ class Rollouts:
         needed = max(map(len, prompts)) + self.max_new_tokens
         positions = min(-(-needed // ROUND) * ROUND, self.policy.network.config.context)
         if self._engine is None or self._engine.positions != positions:
+            self._engine = None
+            trim_heap()
             slots = min(SLOTS, self.prompts_per_step * self.samples_per_prompt)
             self._engine = Engine(
                 self.policy, slots=slots, positions=positions, precision=self.precision
