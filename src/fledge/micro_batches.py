@@ -83,7 +83,8 @@ def group_by_length(
 
     lengths: [B, K], steps of each of the K sequences that a row consists of, which are padded each
     for itself. prompts: [B, 2], which prompt is how many of a row's steps: a group has each of its
-    prompts once, padded to the longest, and rows are sorted prompt by prompt. By dynamic
+    prompts once, padded to the longest, and rows are sorted prompt by prompt; one long prompt has
+    room for half of `tokens` of answers, or each of them would compute it again. By dynamic
     programming over where the last group begins.
     """
     order = lengths.sum(1).argsort(descending=True, stable=True)
@@ -96,13 +97,14 @@ def group_by_length(
     least, begins = [0.0], [0]  # of the first n rows, and where their last group begins
     for end in range(1, len(ordered) + 1):
         best, begin = float("inf"), end - 1
-        longest, prompt, others, seen = [0] * lengths.shape[1], 0, 0, -1
+        longest, prompt, different, seen = [0] * lengths.shape[1], 0, 0, -1
         for start in range(end - 1, -1, -1):
             longest = list(map(max, longest, ordered[start]))
             name, first = names[start]
-            prompt, others, seen = max(prompt, first), others + (name != seen), name
-            steps = (end - start) * sum(longest) + others * prompt
-            if steps > tokens and start < end - 1:
+            prompt, different, seen = max(prompt, first), different + (name != seen), name
+            steps = (end - start) * sum(longest) + different * prompt
+            room = tokens if different != 1 else max(tokens, prompt + tokens // 2)
+            if steps > room and start < end - 1:
                 break
             if least[start] + steps + cost < best:
                 best, begin = least[start] + steps + cost, start
