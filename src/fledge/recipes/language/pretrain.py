@@ -9,15 +9,18 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.hub.folder import Loaded, actions, load_model, save_model
+from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Start, Summary
 from fledge.recipes.family_field import FamilyField
+from fledge.recipes.language.count import NgramFields, check_fields, count, make_counted
 from fledge.recipes.language.freeze_fields import FreezeFields, describe_trainable
 from fledge.recipes.language.size_fields import SizeFields
 from fledge.recipes.language.text_data import TextFields, keep_text
@@ -27,6 +30,7 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows
 from fledge.sample.generate import generate
+from fledge.sample.streams import StreamRows
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
@@ -36,7 +40,9 @@ from fledge.text.tokenizer import Tokenizer, cut_apart, load_tokenizer, train_to
 SAMPLE_TOKENS = 120  # the most of a sample that an evaluation writes
 
 
-class PretrainConfig(FamilyField, SizeFields, FreezeFields, TrainingConfig, TextFields):
+class PretrainConfig(
+    FamilyField, SizeFields, NgramFields, FreezeFields, TrainingConfig, TextFields
+):
     """Train a language model on raw text: next-token likelihood, documents packed without attention
     across their borders.
     """
@@ -66,6 +72,13 @@ class PretrainConfig(FamilyField, SizeFields, FreezeFields, TrainingConfig, Text
     tokens_per_step: int = Field(
         default=4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens"
     )
+    carry: bool = Field(
+        default=False,
+        description=(
+            "of a recurrent model: each row goes on where that of the step before ended, from the "
+            "state it left (truncated back-propagation through time)"
+        ),
+    )
     evaluation_rows: int = Field(
         default=64, ge=1, description="rows of held-out text an evaluation reads"
     )
@@ -84,14 +97,22 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
     config = config.keep_family(base) if base else config
     if base and start.new:
         check_nothing_else_is_chosen(config)
+    if start.new:
+        check_fields(config)
     # A run that is continued has its text and tokenizer, unless something has happened to them.
     corpus, tokenizer = None, load_whole_tokenizer(run.folder / "shards") if run else None
     if tokenizer is None:
         corpus = config.read(config.data, show.line)
         tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
-    policy = make_policy(config, base, tokenizer)
+    counts = config.architecture == "ngram"
+    policy = make_counted(config, tokenizer) if counts else make_policy(config, base, tokenizer)
     sizes = policy.network.config
-    row_tokens = choose_row_tokens(config, sizes.context)
+    if config.carry and not isinstance(policy.network, Recurrent):
+        raise UserError(
+            "carry=true carries a recurrent model's state, and a transformer has none: choose "
+            "architecture=lstm, gru, elman or mingru, or leave it out."
+        )
+    row_tokens = sizes.context if counts else choose_row_tokens(config, sizes.context)
     from_base = [config.base] if config.base else []
     only_begins = trains_every_weight(policy.network)
     read, begun_from = ([], from_base) if only_begins else (from_base, [])
@@ -106,7 +127,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        sampler = DocumentRows(
+        samples = partial(write_samples, config, policy, tokenizer, course.run)
+        if counts:
+            return count(config, course, policy, text, tokenizer, samples)
+        sampler = (StreamRows if config.carry else DocumentRows)(
             text["train"], tokenizer.begin, rows_per_step=config.tokens_per_step // row_tokens,
             context=row_tokens, seed=config.seed,
         )  # fmt: skip
@@ -119,12 +143,18 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             f"({text['train'].bytes / 1e6:.1f} MB of text, {tokenizer.kind}), {speed.describe()}"
         )
         judge = judge_text(
-            policy, text, tokenizer, row_tokens, config.evaluation_rows,
-            partial(write_samples, config, policy, tokenizer, course.run),
-        )  # fmt: skip
+            policy,
+            text,
+            tokenizer,
+            row_tokens,
+            config.evaluation_rows,
+            samples,
+        )
         course.fit(
-            Supervised(policy, config.learner(policy, speed.precision), course.stopwatch), sampler,
-            [judge], figure_unit=" nats",
+            (Carried if config.carry else Supervised)(
+                policy, config.learner(policy, speed.precision), course.stopwatch
+            ),
+            sampler, [judge], figure_unit=" nats",
         )  # fmt: skip
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(
@@ -152,7 +182,7 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
     return TokenPolicy(network.to(config.on()), actions(tokenizer)).to(config.on())
 
 
-def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
+def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer | Recurrent:
     return config.make_network(
         tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
     )

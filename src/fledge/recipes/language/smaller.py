@@ -14,6 +14,7 @@ from fledge.errors import UserError
 from fledge.hub.folder import Loaded, find_model, save_model
 from fledge.hub.gguf_model import check_writable, save_gguf
 from fledge.hub.ollama import write_modelfile
+from fledge.models.language.ngram_network import NgramNetwork
 from fledge.models.language.pruning import (
     check_parts,
     choose_kept,
@@ -25,6 +26,7 @@ from fledge.models.language.pruning import (
 )
 from fledge.models.language.quantisation import INT4, INT8, Rounded
 from fledge.models.language.rounded_network import Rounding, Rows, list_seen, round_network
+from fledge.models.language.transformer import Transformer
 from fledge.recipes.language.held_against import MaterialFields
 from fledge.runs.model_files import GGUF, write_model
 from fledge.runs.show import Show
@@ -114,8 +116,18 @@ class SmallerFields(MaterialFields):
                 check_writable(network)
             except UserError as error:
                 raise UserError(f"method={self.method} writes a GGUF file, and {error}") from error
+        if isinstance(network, NgramNetwork):
+            raise UserError(
+                "an n-gram model is made smaller as it is counted: give prune=1 to "
+                "`fledge pretrain architecture=ngram`."
+            )
         if self.method != "structured":
             return
+        if not isinstance(network, Transformer):
+            raise UserError(
+                "method=structured cuts heads and MLP channels of a transformer, and the model is "
+                f"a {type(network).__name__}: choose another method."
+            )
         groups = network.config.kv_heads
         if self.kv_groups >= groups:
             raise UserError(
