@@ -6,7 +6,9 @@ import ctypes
 from functools import cache
 from typing import Any
 
-WORTH = 64 * 2**20  # bytes free in the heap; every page costs a fault when it is taken again
+# Bytes free in the heap. Every page costs a fault when it is taken again, 60 ms in all: nothing to
+# a step that needs as much, and too much for the steps of a small model.
+WORTH = 256 * 2**20
 
 
 class _Counts(ctypes.Structure):
