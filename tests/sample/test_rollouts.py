@@ -269,9 +269,11 @@ def test_between_batches_no_engine_is_in_memory() -> None:
         during.append(count())
         return plain(examples, completions, texts)
 
-    next(make(watch, redraws=1))
+    sampler = make(watch, redraws=1)
+    next(sampler)
     assert during == [before + 2] * 2
     assert count() == before
+    next(sampler)
 
 
 def uneven(
