@@ -62,7 +62,9 @@ class Learner:
         self.module = module
         self.schedule = schedule
         self.clip = clip
-        self.micro_batches = MicroBatches(rows_per_micro_batch, tokens_per_micro_batch)
+        self.micro_batches = MicroBatches(
+            rows_per_micro_batch, tokens_per_micro_batch, getattr(module, "shares_prompts", False)
+        )
         self.precision = precision
         self.steps = self.skipped = 0
         self.clock = Clock()

@@ -31,7 +31,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 NUMBER = 4  # bytes of a number that is computed with, in float32
 MOMENTS = 2  # of AdamW; Muon has one, of matrices
 SHORT_ROW = 256  # tokens, by which activations are measured
-LOGIT_COPIES = 3  # of a chunk of logits: themselves, what is subtracted, what is multiplied
+LOGIT_COPIES = 2  # of a chunk of logits: themselves, and in the precision of the product
 # An adapter beside a matrix makes and lets go of twice as many tensors, and the C library's heap
 # keeps the holes: peaks of 1.65 to 2.0 times the sum (glibc 2.36, 31 million parameters, rows of
 # 220 tokens), where all weights learn none.
@@ -75,17 +75,16 @@ def list_evaluation(task: Task | None, config: Evaluating, tokenizer: Tokenizer)
 @dataclass(frozen=True)
 class Memory:
     """Bytes, by what they are for. They are not all there at once: a step has activations and
-    logits, an evaluation that samples has an engine of its own in their place.
+    logits, whoever samples, for the next step or an evaluation, has an engine in their place.
 
-    tokens: that are differentiated at a time. held: of a run that samples, its engine.
+    tokens: that are differentiated at a time.
     """
 
     weights: int
     learning: int
     activations: int
     logits: int
-    held: int
-    evaluation: int
+    sampling: int
     program: int
     tokens: int
 
@@ -96,8 +95,8 @@ class Memory:
 
     @property
     def most(self) -> int:
-        passing = max(self.activations + self.logits, self.evaluation)
-        return self.certain + self.held + passing + self.program
+        passing = max(self.activations + self.logits, self.sampling)
+        return self.certain + passing + self.program
 
     def describe(self, whole: int) -> str:
         """One sentence. whole: what the machine has."""
@@ -106,7 +105,7 @@ class Memory:
             "gradients and moments": self.learning,
             f"activations of {self.tokens:,} tokens at a time": self.activations,
             "logits": self.logits,
-            "sampling": max(self.held, self.evaluation),
+            "sampling": self.sampling,
             "the program": self.program,
         }
         said = (f"{name} {_giga(size)}" for name, size in parts.items() if size >= 5_000_000)
@@ -121,14 +120,13 @@ def estimate_memory(
     sides: int = 1,
     networks: int = 1,
     beside: Sequence[nn.Module] = (),
-    held: Sequence[Sampling] = (),
-    evaluation: Sequence[Sampling] = (),
+    sampling: Sequence[Sampling] = (),
 ) -> Memory:
     """Of a run about to begin, whose models and data are in memory already.
 
     typical: a step's rows. sides: of a row, each of which is differentiated (two of a pair).
     networks: that learn (two with a critic of its own). beside: other models that are held, as a
-    reference or a teacher. held, evaluation: engines for as long as the run, and for an evaluation.
+    reference or a teacher. sampling: the engines of the run, one at a time.
     """
     network, device = policy.network, policy.network.unembedding.device
     sizes = network.config
@@ -149,8 +147,7 @@ def estimate_memory(
         learning=learnt * NUMBER * (1 + MOMENTS),
         activations=int(tokens * (kept + PASSING * sizes.widest * NUMBER)),
         logits=LOGIT_COPIES * chunk * NUMBER,
-        held=sum(each.count_bytes(sizes) for each in held),
-        evaluation=sum(each.count_bytes(sizes) for each in evaluation),
+        sampling=max((each.count_bytes(sizes) for each in sampling), default=0),
         program=max(0, peak - weights),
         tokens=tokens,
     )
@@ -165,8 +162,7 @@ def tell_memory(
     sides: int = 1,
     networks: int = 1,
     beside: Sequence[nn.Module] = (),
-    held: Sequence[Sampling] = (),
-    evaluation: Sequence[Sampling] = (),
+    sampling: Sequence[Sampling] = (),
 ) -> None:
     """One line, of a large model; another where it may be too much. As for `estimate_memory`.
 
@@ -176,8 +172,8 @@ def tell_memory(
         return
     learner = config.learner(policy, "bf16" if config.precision == "bf16" else "fp32")
     memory = estimate_memory(
-        policy, learner, typical, sides=sides, networks=networks, beside=beside, held=held,
-        evaluation=evaluation,
+        policy, learner, typical, sides=sides, networks=networks, beside=beside,
+        sampling=sampling,
     )  # fmt: skip
     whole = count_memory(policy.network.unembedding.device)
     course.show.line(f"{course.verb}: {memory.describe(whole)}")

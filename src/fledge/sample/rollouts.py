@@ -14,6 +14,7 @@ from fledge import ranks
 from fledge.engine.engine import Engine
 from fledge.engine.generation import Generation
 from fledge.errors import UserError
+from fledge.heap import trim_heap
 from fledge.policy import TokenPolicy
 from fledge.sample.generate import SLOTS, Completion, generate
 from fledge.sample.served import Served
@@ -100,8 +101,7 @@ class Rollouts:
         self.figures: dict[str, float] = {}
         self.precision: Generation = precision
         self.served = served
-        # It follows the weights; a new one is made for other lengths.
-        self._engine: Engine | None = None
+        self._engine: Engine | None = None  # while a batch is drawn
 
     def __next__(self) -> Sampled:
         return join_groups(self.draw())
@@ -120,12 +120,19 @@ class Rollouts:
             drawn += others
             for place, other in zip(equal, others, strict=True):
                 batch[place] = other
+        self.release_engine()
         self.figures = summarise_groups(drawn)
         if self.served is not None:
             self.figures |= self.served.take_figures()
         if self.redraws:
             self.figures["drawn_groups"] = float(len(drawn))
         return batch
+
+    def release_engine(self) -> None:
+        """Its layout of the weights and its KV cache would lie beside the activations of the step
+        that follows, after which the weights are others and are laid out anew all the same.
+        """
+        self._engine = None
 
     def gather_groups(self, number: int) -> list[Group]:
         """Answers to the task's next prompts."""
@@ -161,6 +168,8 @@ class Rollouts:
         needed = max(map(len, prompts)) + self.max_new_tokens
         positions = min(-(-needed // ROUND) * ROUND, self.policy.network.config.context)
         if self._engine is None or self._engine.positions != positions:
+            self._engine = None
+            trim_heap()
             slots = min(SLOTS, self.prompts_per_step * self.samples_per_prompt)
             self._engine = Engine(
                 self.policy, slots=slots, positions=positions, precision=self.precision

@@ -69,8 +69,10 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         tell_memory(
             course, config, policy, typical, networks=count_networks(settings),
             beside=[reference, *([scorer.model] if isinstance(scorer, RewardModelScore) else [])],
-            held=[] if config.server else [list_rollouts(config, base, prompts)],
-            evaluation=list_evaluation(task, config, base.tokenizer),
+            sampling=[
+                *([] if config.server else [list_rollouts(config, base, prompts)]),
+                *list_evaluation(task, config, base.tokenizer),
+            ],
         )  # fmt: skip
         speed = course.settle_speed(config, policy, typical)
         mixed = open_mixed_text(course, base, texts)

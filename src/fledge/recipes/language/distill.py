@@ -109,7 +109,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
             )  # fmt: skip
         asked = list_evaluation(lessons.task, config, base.tokenizer)
         tell_memory(
-            course, config, student, lessons.typical, beside=[teacher], evaluation=asked
+            course, config, student, lessons.typical, beside=[teacher], sampling=asked
         )  # fmt: skip
         speed = course.settle_speed(config, student, lessons.typical)
         course.say(

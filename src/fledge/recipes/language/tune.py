@@ -93,7 +93,7 @@ def tune(config: TuneConfig, show: Show, run: Run | None = None) -> Summary:
         policy = base.policy().to(config.on())
         typical = token_rows([lessons.rows(i) for i in range(config.rows_per_step)])
         asked = list_evaluation(lessons.task, config, base.tokenizer)
-        tell_memory(course, config, policy, typical, evaluation=asked)
+        tell_memory(course, config, policy, typical, sampling=asked)
         speed = course.settle_speed(config, policy, typical)
         course.say(f"{config.base} ({describe_size(base)}) on {config.source}, {speed.describe()}")
         sampler = ConversationRows(
