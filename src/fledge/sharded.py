@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fledge import ranks
+from fledge.saved_tensor import Box, SavedTensor
 
 
 def is_part(x: Any) -> bool:
@@ -32,15 +34,56 @@ def put_together(state: Any) -> Any:
     return state
 
 
-def cut_like(whole: Tensor, part: Tensor) -> Tensor:
-    """This rank's part of a whole tensor, cut as `part` is; itself where that is whole."""
-    if not is_part(part):
-        return whole
-    from torch.distributed.tensor import distribute_tensor
+@dataclass(frozen=True)
+class Divided:
+    """In a state, the place of a tensor of which each rank has a part."""
 
-    like: Any = part
-    whole = whole.to(like.device)
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def take_parts(state: Any) -> tuple[Any, dict[str, tuple[Box, Tensor]]]:
+    """The state with a `Divided` for each tensor that is a part; and by its name what this rank
+    holds of it. Nothing is asked of another rank.
+    """
+    parts: dict[str, tuple[Box, Tensor]] = {}
+
+    def take(value: Any, where: str) -> Any:
+        if is_part(value):
+            parts[where] = find_own_box(value), value.detach().to_local()
+            return Divided(where, tuple(value.shape), value.dtype)
+        if isinstance(value, dict):
+            return {key: take(each, f"{where}.{key}") for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(take(each, f"{where}.{i}") for i, each in enumerate(value))
+        return value
+
+    return take(state, "state"), parts
+
+
+def find_own_box(part: Any) -> Box:
+    """Which box of a tensor this rank holds."""
+    (chunk,) = part.__create_chunk_list__()
+    return Box(tuple(chunk.offsets), tuple(chunk.sizes))
+
+
+def cut_like(saved: Tensor | SavedTensor, like: Tensor) -> Tensor:
+    """Of a tensor that was saved, whole or in parts, what this rank holds of it where it holds that
+    much of `like`: a part, or all.
+    """
+    part: Any = like
+    if not is_part(like):
+        return saved.read() if isinstance(saved, SavedTensor) else saved
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(saved, SavedTensor):
+        return DTensor.from_local(
+            saved.read(find_own_box(part)).to(part.device), part.device_mesh, part.placements,
+            run_check=False, shape=part.shape, stride=part.stride(),
+        )  # fmt: skip
+    saved = saved.to(part.device)
+    return distribute_tensor(saved, part.device_mesh, part.placements, src_data_rank=None)
 
 
 def square_sum(tensors: Sequence[Tensor]) -> Tensor:

@@ -59,7 +59,7 @@ def learn(
     figures: dict[str, float] = {}
     for _ in range(STEPS):
         figures = algorithm.update(batch)
-    return copy.deepcopy(fit.state_dict()), figures
+    return copy.deepcopy(put_together(fit.state_dict())), figures
 
 
 def check_states(mine: Any, theirs: Any) -> None:
