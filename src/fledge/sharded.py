@@ -105,6 +105,16 @@ def find_sharded(module: nn.Module) -> list[Any]:
     return [part for part in module.modules() if hasattr(part, "unshard")]
 
 
+_STAYS = "stays_gathered"  # the attribute of a module whose weights others read after it has run
+
+
+def mark_gathered(module: nn.Module) -> None:
+    """Once it has run, this divided module's own weights stay together until the backward pass has
+    ended.
+    """
+    setattr(module, _STAYS, True)
+
+
 @contextmanager
 def held_whole(module: nn.Module) -> Iterator[None]:
     """Every rank has all weights, gathered once, until the block ends: then one rank alone may
@@ -112,11 +122,11 @@ def held_whole(module: nn.Module) -> Iterator[None]:
     """
     divided = find_sharded(module)
     for part in divided:
-        part.set_reshard_after_forward(False)
+        part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:
         yield
     finally:
         for part in divided:
-            part.set_reshard_after_forward(True)
+            part.set_reshard_after_forward(not hasattr(part, _STAYS), recurse=False)
             part.reshard()

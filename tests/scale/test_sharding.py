@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from fledge.algorithms.likelihood.supervised import Supervised
-from fledge.errors import UserError
 from fledge.learner import Learner, Schedule
 from fledge.optimizers import adamw
 from fledge.policy import TokenPolicy
@@ -21,8 +20,10 @@ from fledge.scale.sharding import Sharded
 from fledge.sharded import find_sharded, held_whole, put_together
 from fledge.stopwatch import Stopwatch
 from fledge.trained_state import trained_state
+from tests import subjects
 from tests.every_rank import on_ranks
-from tests.subjects import policy_of, rollouts, transformer
+from tests.subjects import figures_close, policy_of, rollouts, transformer
+from tests.test_ranks import update_every_algorithm
 
 EXACT: dict[str, Any] = {"rtol": 1e-7, "atol": 1e-10}
 STEPS = 3
@@ -120,8 +121,24 @@ def test_each_rank_holds_its_part_and_the_first_a_whole_network_in_the_end(tmp_p
     assert told[0][3] == 0  # nothing of the first rank's network is divided any more
 
 
-def test_frozen_weights_are_not_divided(tmp_path: Path) -> None:
-    actor, _, _ = make(None)
-    actor.network.blocks[0].requires_grad_(False)
-    with pytest.raises(UserError, match="some here are frozen"):
-        Sharded(actor, "cpu")
+def test_every_algorithm_has_one_gradient_whether_its_network_is_divided_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = update_every_algorithm(slice(None), None)
+
+    def divide(module: Any, *given: Any, **named: Any) -> Learner:
+        Sharded(module, "cpu")
+        return Learner(module, *given, **named)
+
+    monkeypatch.setattr(subjects, "Learner", divide)
+    for world in (2, 3):
+        each = on_ranks(
+            world, lambda: update_every_algorithm(slice(None), 3), tmp_path / f"{world}"
+        )
+        for together in each:
+            for name, (gradient, figures) in alone.items():
+                torch.testing.assert_close(
+                    together[name][0], gradient, rtol=1e-6, atol=1e-9,
+                    msg=lambda text, name=name: f"{name}: {text}",
+                )  # fmt: skip
+                figures_close(together[name][1], figures, 1e-6)

@@ -159,10 +159,17 @@ class Course:
         equal_rows &= not shards  # a compiled block has no place where its weights could come in
         speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
         if shards:
-            from fledge.scale.sharding import Sharded
+            from fledge.scale.sharding import Sharded, check_disk
 
+            check_disk(self.run.folder)
             self.sharded = Sharded(policy, config.on().type)
         return speed
+
+    def with_whole_weights(self, sampler: Sampler) -> Sampler:
+        """One whose batches the policy says: where its weights are divided they are gathered once
+        a batch, for the engine reads whole ones.
+        """
+        return sampler if self.sharded is None else self.sharded.gather_for(sampler)
 
     def say(self, text: str) -> None:
         """What is done, and in which folder."""
@@ -214,6 +221,7 @@ class Course:
                 evaluate_every=evaluate_every or self.config.evaluate_every or 0,
                 enough=lambda e: rank is not None and stop_at is not None and rank(e) >= stop_at,
                 converged=converged, save_every_s=self.config.save_every_s,
+                staged=getattr(self.config, "save", "async") == "async",
                 beside={name: each for name, each in (beside or {}).items() if each is not None},
             )  # fmt: skip
         if self.sharded is not None:
@@ -294,13 +302,13 @@ def check_can_be_sharded(config: TrainingConfig) -> None:
             "shard=fsdp divides a model over several processes, and there is one: start more by "
             "`torchrun --nproc-per-node N -m fledge …`, or leave it out."
         )
-    samples = hasattr(config, "prompts_per_step") or getattr(config, "on_policy", 0)
     for given, instead in (
-        (samples and "answers that are sampled", "the engine reads whole weights"),
-        (config.optimizer == "muon" and "optimizer=muon", "it makes whole matrices orthogonal"),
-        (config.compile == "yes" and "compile=yes", "weights come into a block as it begins"),
+        ("optimizer=muon", "it makes whole matrices orthogonal"),
+        ("compile=yes", "weights come into a block as it begins"),
+        ("critic=separate", "a second network would be held whole by every rank"),
     ):
-        if given:
+        name, _, value = given.partition("=")
+        if getattr(config, name, None) == value:
             raise UserError(f"shard=fsdp was given with {given}: {instead}. Leave one of them out.")
 
 

@@ -3,7 +3,7 @@ as copying memory does, and a thread writes the copy. Every run saves so, of one
 
 Of a state that lies in parts every rank writes its own part into one folder, without a word to the
 others: beside its file it leaves a record of size and hash, and the first rank, which waits for all
-of these, writes the manifest and renames the folder. Until then the checkpoint before is the newest.
+of these, writes the manifest and renames the folder. Until then the one before is the newest.
 """
 
 from __future__ import annotations

@@ -109,8 +109,8 @@ def unflatten(
     tensors: Mapping[str, torch.Tensor],
     pieces: Mapping[str, Any] = MappingProxyType({}),
 ) -> Any:
-    """The state that `flatten` split. pieces: of tensors that lie in several files, in which. Raises
-    KeyError for a tensor that is not there, ValueError for one of which something is not.
+    """The state that `flatten` split. pieces: of tensors that lie in several files, in which.
+    Raises KeyError for a tensor that is not there, ValueError for one of which something is not.
     """
     if isinstance(plain, list):
         return [unflatten(item, tensors, pieces) for item in plain]

@@ -87,8 +87,8 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
         course.say(f"{of} by {by}")
         judges = make_judges(config, course, policy, reference, base, task, mixed is not None)
         course.fit(
-            algorithm, sampler, judges, figure="reward", stop_at=config.stop_at_exact_match,
-            beside={"judge": task},
+            algorithm, course.with_whole_weights(sampler), judges, figure="reward",
+            stop_at=config.stop_at_exact_match, beside={"judge": task},
         )  # fmt: skip
         base.save(course.run.model_folder)
         return conclude(config, course, task)

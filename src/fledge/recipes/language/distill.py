@@ -115,9 +115,12 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         beside = lessons.judge(student, course.run)
         near = judge_student(teacher, student, lessons.held_out, beside)
         measured = bool(lessons.held_out["validation"])
+        sampler = lessons.sampler
+        if config.on_policy:
+            sampler = course.with_whole_weights(sampler)
         course.fit(
             make_algorithm(config, teacher, student, start.stopwatch, speed.precision),
-            lessons.sampler, [near, replace(beside, headline="")] if measured else [],
+            sampler, [near, replace(beside, headline="")] if measured else [],
             figure_unit=" nats", beside={"judge": lessons.task},
         )  # fmt: skip
         save_model(course.run.model_folder, network, base.tokenizer)
