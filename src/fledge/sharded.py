@@ -17,6 +17,9 @@ from torch import Tensor, nn
 from fledge import ranks
 from fledge.saved_tensor import Box, SavedTensor
 
+# Attributes of a module: its weights are read by others after it has run; who is asked beside it.
+_STAYS, _BESIDE = "stays_gathered", "asked_beside"
+
 
 def is_part(x: Any) -> bool:
     """Whether each rank holds a part of this tensor."""
@@ -101,18 +104,19 @@ def square_sum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def find_sharded(module: nn.Module) -> list[Any]:
-    """The modules whose weights are divided."""
-    return [part for part in module.modules() if hasattr(part, "unshard")]
+    """The modules whose weights are divided, and those of others that are asked beside it."""
+    parts = [part for part in module.modules() if hasattr(part, "unshard")]
+    beside = {other: None for part in parts for other in getattr(part, _BESIDE, ())}
+    return parts + [part for other in beside for part in find_sharded(other)]
 
 
-_STAYS = "stays_gathered"  # the attribute of a module whose weights others read after it has run
-
-
-def mark_gathered(module: nn.Module) -> None:
+def mark_gathered(module: nn.Module, beside: Sequence[nn.Module] = ()) -> None:
     """Once it has run, this divided module's own weights stay together until the backward pass has
-    ended.
+    ended. beside: others that are gathered whenever it is, as a reference that the same rows are
+    put to.
     """
     setattr(module, _STAYS, True)
+    setattr(module, _BESIDE, tuple(beside))  # a tuple, so that they are no parts of it
 
 
 @contextmanager

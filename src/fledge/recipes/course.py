@@ -150,9 +150,10 @@ class Course:
         batch: Trajectories,
         *,
         equal_rows: bool = False,
+        beside: Sequence[TokenPolicy] = (),
     ) -> Speed:
         """How the run computes, kept in it; the policy's network is compiled where that is
-        chosen.
+        chosen, or divided over ranks, and those of others that are asked `beside` it.
         """
         # A run that was begun with parts goes on in one process too.
         shards = config.shard == "fsdp" and ranks.world() > 1
@@ -162,7 +163,7 @@ class Course:
             from fledge.scale.sharding import Sharded, check_disk
 
             check_disk(self.run.folder)
-            self.sharded = Sharded(policy, config.on().type)
+            self.sharded = Sharded(policy, config.on().type, beside)
         return speed
 
     def with_whole_weights(self, sampler: Sampler) -> Sampler:

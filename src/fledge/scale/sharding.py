@@ -10,7 +10,7 @@ divided like the rest, and has no gradient.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,15 @@ from fledge.weights_version import keep_version
 
 
 class Sharded:
-    """The networks in a module, divided. `end` makes them whole again, for whoever saves them."""
+    """The networks in a module, divided. `end` makes them whole again, for whoever saves them.
 
-    def __init__(self, module: nn.Module, device: str) -> None:
+    beside: others that learn nothing and are asked about the same rows, as a reference.
+    """
+
+    def __init__(self, module: nn.Module, device: str, beside: Sequence[nn.Module] = ()) -> None:
         self.module = module
-        networks = [part for part in module.modules() if isinstance(part, Transformer)]
+        others = [network for each in beside for network in _list_networks(each)]
+        networks = [*_list_networks(module), *others]
         # A network as it was, but for its weights: they come back as they are at the end.
         self.whole = [(network, _without_weights(network)) for network in networks]
         mesh = init_device_mesh(device, (ranks.world(),))
@@ -44,7 +48,7 @@ class Sharded:
                 # The loss of a step is divided by a count of the whole step: gradients add up.
                 sharded.set_force_sum_reduction_for_comms(True)
                 sharded.set_gradient_divide_factor(1.0)
-            mark_gathered(network)
+            mark_gathered(network, () if network in others else others)
             # The network has to compute before a block of its does, for they belong together.
             with torch.no_grad():
                 network(torch.zeros(1, 1, dtype=torch.long, device=device))
@@ -110,6 +114,10 @@ def check_disk(folder: Path) -> None:
                 "writes its own part of a checkpoint, so give an `out` on a disk that all machines "
                 "share, or leave shard out."
             )
+
+
+def _list_networks(module: nn.Module) -> list[Transformer]:
+    return [part for part in module.modules() if isinstance(part, Transformer)]
 
 
 def _without_weights(network: Transformer) -> Transformer:

@@ -105,7 +105,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         tell_memory(
             course, config, student, lessons.typical, beside=[teacher], evaluation=asked
         )  # fmt: skip
-        speed = course.settle_speed(config, student, lessons.typical)
+        speed = course.settle_speed(config, student, lessons.typical, beside=[teacher])
         course.say(
             f"{config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
             f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M"
@@ -116,7 +116,7 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         near = judge_student(teacher, student, lessons.held_out, beside)
         measured = bool(lessons.held_out["validation"])
         sampler = lessons.sampler
-        if config.on_policy:
+        if config.task is not None:
             sampler = course.with_whole_weights(sampler)
         course.fit(
             make_algorithm(config, teacher, student, start.stopwatch, speed.precision),
