@@ -24,24 +24,27 @@ from fledge import ranks
 from fledge.errors import UserError
 from fledge.evaluate.judge import Judge
 from fledge.generators import seed_generators
+from fledge.hub.saved_parts import save_layout
 from fledge.loop import Algorithm, Sampler, Stateful, Unit, train
 from fledge.policy import TokenPolicy
 from fledge.recipes.inputs import choose_files
 from fledge.recipes.pacing import say_skipped
 from fledge.recipes.speed import Speed, settle_speed
-from fledge.recipes.training import TrainingConfig
+from fledge.recipes.training import TrainingConfig, trains_every_weight
 from fledge.report.figures import format_value, is_share, spell_name
 from fledge.rows.census import Census, summarise_rows
 from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sharded import held_whole
 from fledge.stopwatch import Stopwatch
+from fledge.text.tokenizer import Tokenizer
 from fledge.trajectories import Trajectories
 
 if TYPE_CHECKING:
     from fledge.scale.sharding import Sharded
 
 Summary = dict[str, Any]
+LAYOUT = "layout"  # in a run whose weights are divided: its model without them, for an export
 
 
 class Plan(Protocol):
@@ -151,9 +154,11 @@ class Course:
         *,
         equal_rows: bool = False,
         beside: Sequence[TokenPolicy] = (),
+        tokenizer: Tokenizer | None = None,
     ) -> Speed:
         """How the run computes, kept in it; the policy's network is compiled where that is
-        chosen, or divided over ranks, and those of others that are asked `beside` it.
+        chosen, or divided over ranks, and those of others that are asked `beside` it. tokenizer:
+        of a run whose checkpoints hold a whole model, which can be exported then.
         """
         # A run that was begun with parts goes on in one process too.
         shards = config.shard == "fsdp" and ranks.world() > 1
@@ -163,6 +168,8 @@ class Course:
             from fledge.scale.sharding import Sharded, check_disk
 
             check_disk(self.run.folder)
+            if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):
+                save_layout(self.run.folder / LAYOUT, policy.network, tokenizer)
             self.sharded = Sharded(policy, config.on().type, beside)
         return speed
 

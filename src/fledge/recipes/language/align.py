@@ -72,7 +72,9 @@ def align(config: AlignConfig, show: Show, run: Run | None = None) -> Summary:
             held=[list_rollouts(config, base, prompts)],
             evaluation=list_evaluation(task, config, base.tokenizer),
         )  # fmt: skip
-        speed = course.settle_speed(config, policy, typical, beside=[reference])
+        speed = course.settle_speed(
+            config, policy, typical, beside=[reference], tokenizer=base.tokenizer
+        )  # fmt: skip
         mixed = open_mixed_text(course, base, texts)
         algorithm = build_algorithm(
             config, settings, policy, reference, base, course.stopwatch, speed.precision, mixed

@@ -105,7 +105,9 @@ def distill(config: DistillConfig, show: Show, run: Run | None = None) -> Summar
         tell_memory(
             course, config, student, lessons.typical, beside=[teacher], evaluation=asked
         )  # fmt: skip
-        speed = course.settle_speed(config, student, lessons.typical, beside=[teacher])
+        speed = course.settle_speed(
+            config, student, lessons.typical, beside=[teacher], tokenizer=base.tokenizer
+        )  # fmt: skip
         course.say(
             f"{config.teacher} ({base.network.config.parameters / 1e6:.2f} M parameters) into "
             f"{config.student or 'a fresh student'} ({network.config.parameters / 1e6:.2f} M"
