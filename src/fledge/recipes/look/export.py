@@ -40,8 +40,8 @@ class ExportConfig(FamilyField):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: Path = Field(
-        description="a run, a model folder, an adapter's folder, a .gguf file, or a checkpoint of a "
-        "run with shard=fsdp"
+        description="a run, a model folder, an adapter's folder, a .gguf file, or a checkpoint of "
+        "a run with shard=fsdp"
     )
     format: Format | None = Field(
         default=None,
