@@ -67,7 +67,11 @@ def sum_over_ranks(
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all their numbers, wherever they are.  -> []"""
+    """Of all their numbers, wherever they are.  -> []
+
+    torch's own, of parts alone, is a DTensor whose value is right on every rank; of parts and whole
+    tensors together it raises (2.13: "got mixed torch.Tensor and DTensor").
+    """
     if any(map(is_part, tensors)):
         return square_sum(tensors).sqrt()
     return nn.utils.get_total_norm(tensors)
