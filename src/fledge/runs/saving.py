@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,7 +56,7 @@ class Saving:
         where a rank does not see the run's folder.
         """
         self.wait()
-        rest, parts = take_parts(state)
+        rest, parts = take_parts(state) if ranks.world() > 1 else (state, {})
         if not parts and not ranks.is_first():
             return
         before, self._copy = self._copy, {}
@@ -118,12 +118,13 @@ class Saving:
             self._dropped.set()
 
     def _run(self, job: AbstractContextManager[Any], write: Callable[[], None]) -> None:
-        with suppress(_Dropped):
-            try:
-                with job:
-                    write()
-            except Exception as error:
-                self._error = error
+        try:
+            with job:
+                write()
+        except _Dropped:
+            pass
+        except Exception as error:
+            self._error = error  # raised again where training goes on
 
     def _write_pieces(self, beside: Path, pieces: Pieces) -> dict[str, FileRecord]:
         """This rank's file; by the first rank, the records of all, once they are there."""
