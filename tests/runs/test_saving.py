@@ -190,6 +190,14 @@ def test_a_kill_while_a_thread_writes_leaves_the_checkpoint_before_whole(tmp_pat
     assert bool((state["w"] == step).all())
 
 
+def test_a_run_that_ends_by_a_mistake_has_what_it_was_saving(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(RuntimeError, match="a mistake"), Saving(checkpoints) as saving:
+        saving.save(1, {"w": torch.ones(3)})
+        raise RuntimeError("a mistake")
+    assert torch.equal(checkpoints.load(1)["w"], torch.ones(3))
+
+
 def test_an_error_in_the_thread_is_raised_where_training_goes_on(tmp_path: Path) -> None:
     """A file may have no more than 1,000 bytes, so that the tensors do not go in."""
     checkpoints = Checkpoints(tmp_path)

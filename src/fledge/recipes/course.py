@@ -168,9 +168,9 @@ class Course:
             from fledge.scale.sharding import Sharded, check_disk
 
             check_disk(self.run.folder)
+            self.sharded = Sharded(policy, config.on().type, beside)
             if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):
                 save_layout(self.run.folder / LAYOUT, policy.network, tokenizer)
-            self.sharded = Sharded(policy, config.on().type, beside)
         return speed
 
     def with_whole_weights(self, sampler: Sampler) -> Sampler:
