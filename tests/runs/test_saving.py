@@ -192,9 +192,14 @@ def test_a_kill_while_a_thread_writes_leaves_the_checkpoint_before_whole(tmp_pat
 
 def test_a_run_that_ends_by_a_mistake_has_what_it_was_saving(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(RuntimeError, match="a mistake"), Saving(checkpoints) as saving:
-        saving.save(1, {"w": torch.ones(3)})
-        raise RuntimeError("a mistake")
+
+    def end_badly() -> None:
+        with Saving(checkpoints) as saving:
+            saving.save(1, {"w": torch.ones(3)})
+            raise RuntimeError("a mistake")
+
+    with pytest.raises(RuntimeError, match="a mistake"):
+        end_badly()
     assert torch.equal(checkpoints.load(1)["w"], torch.ones(3))
 
 
