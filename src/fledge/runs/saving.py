@@ -111,8 +111,8 @@ class Saving:
         if kind is None:
             self.wait()
         elif self._thread is not None:
-            # By a mistake of one process the state is still a good one; another rank may be gone,
-            # and whoever presses Ctrl-C twice wants no waiting.
+            # The state is a good one, whatever came after it. But another rank may be gone, for
+            # whose part nobody waits long, nor does whoever has pressed Ctrl-C twice.
             alone = issubclass(kind, Exception) and ranks.world() == 1
             self._thread.join(None if alone else GRACE_S)
             self._dropped.set()

@@ -20,7 +20,6 @@ from fledge.hub.saved_parts import save_parts
 from fledge.models.language.bottleneck import has_bottlenecks
 from fledge.models.language.heads import ScalarModel
 from fledge.models.language.virtual_tokens import virtual_of
-from fledge.next_command import write_command
 from fledge.recipes.course import LAYOUT
 from fledge.recipes.family_field import FamilyField
 from fledge.runs.checkpoint import CheckpointDamaged
@@ -124,11 +123,13 @@ def export_checkpoint(
     if not layout.is_dir():
         raise UserError(
             f"{config.run} is no model by itself: only those of a run with shard=fsdp can be "
-            f"exported. `{write_command('resume', run.folder)}` finishes the run, which then has "
-            "one."
+            "exported. Let `fledge resume` finish the run, which then has one."
         )
     if config.format not in (None, "hf") or config.weights in ("q8_0", "q4_0") or config.more:
-        raise UserError("of a checkpoint a Hugging Face folder is written: leave out all but out=.")
+        raise UserError(
+            "of a checkpoint a Hugging Face folder is written, in weights=f32, f16 or bf16: leave "
+            "out format, more and shares."
+        )
     if step is None:
         newest = run.checkpoints.latest(show.line)
         if newest is None:
