@@ -165,12 +165,13 @@ class Course:
         equal_rows &= not shards  # a compiled block has no place where its weights could come in
         speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
         if shards:
-            from fledge.scale.sharding import Sharded, check_disk
+            from fledge.scale.sharding import Sharded, check_disk, check_network
 
+            check_network(policy)
             check_disk(self.run.folder)
-            self.sharded = Sharded(policy, config.on().type, beside)
             if tokenizer is not None and ranks.is_first() and trains_every_weight(policy):
                 save_layout(self.run.folder / LAYOUT, policy.network, tokenizer)
+            self.sharded = Sharded(policy, config.on().type, beside)
         return speed
 
     def with_whole_weights(self, sampler: Sampler) -> Sampler:
