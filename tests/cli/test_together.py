@@ -142,7 +142,7 @@ def test_a_run_whose_weights_are_divided_is_the_run_of_one(
     [
         (f"{TUNE} optimizer=muon", "optimizer=muon"),
         (f"{PPO} critic=separate", "critic=separate"),
-        (PRETRAIN.replace(" heads=2", " architecture=lstm"), "a recurrent one"),
+        (PRETRAIN.replace(" heads=2", " architecture=lstm"), "has no blocks"),
     ],
 )
 def test_what_cannot_be_divided_is_told(

@@ -101,8 +101,8 @@ def check_network(module: nn.Module) -> None:
     """Raises UserError for a module without a network that can be divided."""
     if not _list_networks(module):
         raise UserError(
-            "shard=fsdp was given, and of this model (a recurrent one) no part computes by itself: "
-            "leave it out, so that every rank holds all of it."
+            "shard=fsdp was given, and this model has no blocks that could be divided, as a "
+            "transformer has: leave it out, so that every rank holds all of it."
         )
 
 
