@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from tests.cli.commands import GRPO, PRETRAIN, Cli, Models
 from tests.cli.test_together import check_figures
 from tests.cli.together import start_together, together
-from torch.distributed.checkpoint import HuggingFaceStorageReader
-from torch.distributed.checkpoint import load as dcp_load
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from transformers import AutoModelForCausalLM
 
 from fledge.runs.checkpoint import Checkpoints

@@ -139,6 +139,9 @@ def take_a_folder_twice(stand: Stand) -> str:
 # Where in the source commands are proposed, and what has them printed.
 PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/pretrain.py": [finished(PRETRAIN)],
+    "recipes/language/count.py": [
+        finished("pretrain architecture=ngram order=2 data={text} tokenizer=bytes context=64")
+    ],
     "recipes/language/tune.py": [finished(TUNE)],
     "recipes/language/reward.py": [
         finished(REWARD),
@@ -151,7 +154,7 @@ PLACES: dict[str, list[Callable[[Stand], str]]] = {
     "recipes/language/align.py": [finished(ALIGN)],
     "recipes/language/distill.py": [finished(DISTILL)],
     "recipes/language/compress.py": [finished(COMPRESS)],
-    "recipes/latent/fit.py": [finished(FIT)],
+    "recipes/latent/conclusion.py": [finished(FIT)],
     "recipes/control/result.py": [finished(CONTROL_DQN), finished(CONTROL_TABLE)],
     "recipes/language/tokenizer.py": [train_tokenizers],
     "recipes/carry_on.py": [lose_the_model_and_checkpoints],

@@ -34,9 +34,11 @@ from tests.cli.together import together
 
 from fledge.runs.folder import Run
 
+# Two sources, though of one text: each has its own order.
+MIXED = PRETRAIN.replace("data={text}", "data={text}:3,{text}:1 duplicates=keep")
 # Dropout is drawn by each rank for its own rows: it is left out of what is the same.
 STAGES = {
-    "pretrain": f"{PRETRAIN} rows_per_micro_batch=1",
+    "pretrain": f"{MIXED} rows_per_micro_batch=1",
     "tune": TUNE,
     "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 optimizer=muon",
     "reward": REWARD,

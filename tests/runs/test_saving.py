@@ -20,8 +20,8 @@ import torch
 from safetensors import safe_open
 from tests.every_rank import on_ranks
 from torch import distributed
-from torch.distributed.checkpoint import HuggingFaceStorageReader
-from torch.distributed.checkpoint import load as dcp_load
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 
 from fledge import ranks
 from fledge.runs.checkpoint import CheckpointDamaged, Checkpoints, load_state

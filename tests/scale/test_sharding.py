@@ -71,7 +71,7 @@ def learn(
     return copy.deepcopy(put_together(fit.state_dict())), figures
 
 
-def check_states(mine: Any, theirs: Any, **close: float) -> None:
+def check_states(mine: Any, theirs: Any, **close: Any) -> None:
     """Weights and moments. close: how near, by default EXACT."""
     close = close or EXACT
     for name, value in theirs["module"].items():

@@ -95,6 +95,7 @@ _TITLES = {
     "RowsConfig": "of rows",
     "TrainingConfig": "of every training",
     "ConstraintFields": "what a completion is bound to",
+    "ServerFields": "of answers that a server samples",
     "FamilyField": "of a model of one's own kind",
     "JudgeFields": "of a judge of one's own",
     "EarlyStopFields": "when to end early",
@@ -103,6 +104,8 @@ _TITLES = {
     "ReadingFields": "of rows that are odd",
     "TextFields": "which texts are read",
     "FreezeFields": "of weights that learn, or not",
+    "NgramFields": "of architecture=ngram",
+    "PretrainConfig": "of raw text",
 }
 # What many verbs have, and few people change: a line each, unless all is asked for.
 IN_FULL = ("EarlyStopFields", "PairsConfig", "QuestionFields")

@@ -4,17 +4,28 @@ them before going on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from fledge.engine.constraint import Constraint
 from fledge.engine.engine import Engine
 from fledge.engine.request import Completion, Request
 from fledge.errors import UserError
 from fledge.policy import TokenPolicy
 
+if TYPE_CHECKING:
+    from fledge.engine.constraint import Constraint
+
 SLOTS = 256  # rows side by side; more wait their turn
+
+
+class Answers(Protocol):
+    """Whoever answers requests in their order: the token engine, or a server."""
+
+    def run(
+        self, requests: Iterable[Request], on_token: Callable[[int, int], None] | None = None
+    ) -> list[Completion]: ...
 
 
 def generate(
@@ -26,7 +37,7 @@ def generate(
     generator: torch.Generator | None = None,
     samples: int = 1,
     on_token: Callable[[int, int], None] | None = None,
-    engine: Engine | None = None,
+    engine: Answers | None = None,
     only: Collection[int] | None = None,
 ) -> list[Completion]:
     """`samples` completions of each prompt, side by side: len(prompts)·samples rows, under the
@@ -35,9 +46,9 @@ def generate(
     stop: the tokens that end a row, or the only one; −1 for none. One number is taken from the
     generator, the seed of all rows: what a row says depends on it and on the row's place only.
     on_token(row, token) is called as tokens come. engine: one of this policy to go on with, if it
-    has the positions. only: the numbers of the prompts that are answered here, by default all; what
-    is said to them is the same. Raises UserError for an empty prompt or one that leaves no room in
-    the context.
+    has the positions; or who else answers. only: the numbers of the prompts that are answered here,
+    by default all; what is said to them is the same. Raises UserError for an empty prompt or one
+    that leaves no room in the context.
     """
     if not prompts:
         return []

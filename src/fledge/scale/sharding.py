@@ -52,7 +52,7 @@ class Sharded:
             # The network has to compute before a block of its does, for they belong together.
             with torch.no_grad():
                 network(torch.zeros(1, 1, dtype=torch.long, device=device))
-            network.reshard()  # pyright: ignore[reportAttributeAccessIssue]
+            network.reshard()  # pyright: ignore[reportCallIssue]
 
     def gather_for(self, sampler: Sampler) -> Gathered:
         """One that is asked while every rank holds all weights."""

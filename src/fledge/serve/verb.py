@@ -48,6 +48,7 @@ class ServeConfig(FamilyField):
     )
     slots: int = Field(default=16, ge=1, description="rows answered side by side, of each model")
     queue: int = Field(default=256, ge=0, description="rows that may wait; more are refused")
+    connections: int = Field(default=512, ge=1, description="clients connected at a time")
     context: int | None = Field(
         default=None,
         ge=2,
@@ -120,6 +121,7 @@ def make_options(config: ServeConfig) -> Options:
         key=key,
         timeout_s=config.timeout,
         slow_s=config.slow,
+        connections=config.connections,
         votes=config.votes,
         thumbs=config.thumbs,
         folders=(*config.base, *(() if config.runs is None else (config.runs,))),
@@ -161,13 +163,16 @@ def read_key(file: Path | None) -> bytes | None:
 
 
 def load_all(config: ServeConfig, show: Show) -> ServedModels:
+    from fledge.engine.packed_weights import PackedWeights
     from fledge.serve.loading import load_many
     from fledge.serve.served import Served, ServedModels, ServedReward, serve_model
 
     models: dict[str, Served] = {}
     rewards: dict[str, ServedReward] = {}
-    every = zip(name_all(config.base), load_many(config.base), strict=True)
-    for name, (loaded, scalar) in every:
+    every = load_many(config.base, lambda path: show.line(f"serve: loading {path}"))
+    speaking = [loaded.network for loaded, scalar in every if scalar is None]
+    packed = PackedWeights(speaking, config.precision)
+    for name, (loaded, scalar) in zip(name_all(config.base), every, strict=True):
         if scalar is not None:
             rewards[name] = ServedReward(name, loaded, scalar)
             continue
@@ -180,6 +185,7 @@ def load_all(config: ServeConfig, show: Show) -> ServedModels:
             positions=positions,
             precision=config.precision,
             threads=config.threads,
+            packed=packed,
         )
     if not models:
         raise UserError(
