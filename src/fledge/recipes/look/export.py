@@ -170,7 +170,7 @@ def export_checkpoint(
         except CheckpointDamaged as error:
             raise UserError(f"{config.run} is damaged ({error}): give another one.") from error
     out = config.out or Path(f"{run.folder.resolve().name}-{step}-hf")
-    check_place(out, "hf")
+    out = choose_place(config.model_copy(update={"out": out}), "hf")
     save_parts(out, layout, state, _DTYPES[config.weights or "f32"])
     size = sum(file.stat().st_size for file in out.iterdir())
     held = config.weights or "f32"
