@@ -17,7 +17,7 @@ from fledge.micro_batches import MicroBatches
 from fledge.optimizers import OptimizerMaker, adamw
 from fledge.overflow import check_gradient, check_norm, check_share
 from fledge.schedule import Clock, Schedule
-from fledge.sharded import held_whole, is_part, put_together
+from fledge.sharded import held_whole, is_part
 from fledge.trained_state import load_trained_state, trained_state
 from fledge.weights_version import raise_version
 
@@ -221,13 +221,13 @@ class Learner:
         check_share(float(share), rate, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Raises Diverged rather than give away weights that are none: what is on disk stays the
-        last good state.
+        """Of what lies in parts this rank's. Raises Diverged rather than give away weights that are
+        none: what is on disk stays the last good state.
         """
         self.check_weights()
         return {
-            "module": put_together(trained_state(self.module)),
-            "optimizer": put_together(self.optimizer.state_dict()),
+            "module": trained_state(self.module),
+            "optimizer": self.optimizer.state_dict(),
             "steps": self.steps,
             "skipped": self.skipped,
             "clock": self.clock.state_dict(),

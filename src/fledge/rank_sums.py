@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge import ranks
+from fledge.saved_tensor import SavedTensor
 from fledge.sharded import cut_like, find_sharded, is_part, square_sum
 from fledge.trained_state import trained_state
 
@@ -66,25 +67,29 @@ def sum_over_ranks(
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all their numbers, wherever they are.  -> []"""
+    """Of all their numbers, wherever they are.  -> []
+
+    torch's own, of parts alone, is a DTensor whose value is right on every rank; of parts and whole
+    tensors together it raises (2.13: "got mixed torch.Tensor and DTensor").
+    """
     if any(map(is_part, tensors)):
         return square_sum(tensors).sqrt()
     return nn.utils.get_total_norm(tensors)
 
 
-def cut_weights(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """This rank's part of weights that were saved whole, by their names."""
+def cut_weights(state: Mapping[str, Tensor | SavedTensor], module: nn.Module) -> dict[str, Any]:
+    """What this rank holds of weights that were saved, whole or in parts, by their names."""
     now = trained_state(module)
-    return {n: cut_like(x, now[n]) if n in now else x for n, x in state.items()}
+    return {name: cut_like(x, now[name]) if name in now else x for name, x in state.items()}
 
 
 def cut_moments(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A state of this optimizer's, saved whole, with this rank's part of what is as large as a
-    divided weight.
+    """The same of a state of this optimizer's: what is as large as a weight lies as the weight
+    does.
     """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(map(is_part, parameters)):
+    if "state" not in state:  # of several as one, whose weights are whole
         return state
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         number: {
             name: cut_like(x, parameters[number]) if x.shape == parameters[number].shape else x

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fledge import ranks
+from fledge.saved_tensor import Box, SavedTensor
+
+# Attributes of a module: its weights are read by others after it has run; who is asked beside it.
+_STAYS, _BESIDE = "stays_gathered", "asked_beside"
 
 
 def is_part(x: Any) -> bool:
@@ -32,15 +37,56 @@ def put_together(state: Any) -> Any:
     return state
 
 
-def cut_like(whole: Tensor, part: Tensor) -> Tensor:
-    """This rank's part of a whole tensor, cut as `part` is; itself where that is whole."""
-    if not is_part(part):
-        return whole
-    from torch.distributed.tensor import distribute_tensor
+@dataclass(frozen=True)
+class Divided:
+    """In a state, the place of a tensor of which each rank has a part."""
 
-    like: Any = part
-    whole = whole.to(like.device)
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+def take_parts(state: Any) -> tuple[Any, dict[str, tuple[Box, Tensor]]]:
+    """The state with a `Divided` for each tensor that is a part; and by its name what this rank
+    holds of it. Nothing is asked of another rank.
+    """
+    parts: dict[str, tuple[Box, Tensor]] = {}
+
+    def take(value: Any, where: str) -> Any:
+        if is_part(value):
+            parts[where] = find_own_box(value), value.detach().to_local()
+            return Divided(where, tuple(value.shape), value.dtype)
+        if isinstance(value, dict):
+            return {key: take(each, f"{where}.{key}") for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(take(each, f"{where}.{i}") for i, each in enumerate(value))
+        return value
+
+    return take(state, "state"), parts
+
+
+def find_own_box(part: Any) -> Box:
+    """Which box of a tensor this rank holds."""
+    (chunk,) = part.__create_chunk_list__()
+    return Box(tuple(chunk.offsets), tuple(chunk.sizes))
+
+
+def cut_like(saved: Tensor | SavedTensor, like: Tensor) -> Tensor:
+    """Of a tensor that was saved, whole or in parts, what this rank holds of it where it holds that
+    much of `like`: a part, or all.
+    """
+    part: Any = like
+    if not is_part(like):
+        return saved.read() if isinstance(saved, SavedTensor) else saved
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if isinstance(saved, SavedTensor):
+        return DTensor.from_local(
+            saved.read(find_own_box(part)).to(part.device), part.device_mesh, part.placements,
+            run_check=False, shape=part.shape, stride=part.stride(),
+        )  # fmt: skip
+    saved = saved.to(part.device)
+    return distribute_tensor(saved, part.device_mesh, part.placements, src_data_rank=None)
 
 
 def square_sum(tensors: Sequence[Tensor]) -> Tensor:
@@ -58,8 +104,19 @@ def square_sum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def find_sharded(module: nn.Module) -> list[Any]:
-    """The modules whose weights are divided."""
-    return [part for part in module.modules() if hasattr(part, "unshard")]
+    """The modules whose weights are divided, and those of others that are asked beside it."""
+    parts = [part for part in module.modules() if hasattr(part, "unshard")]
+    beside = {other: None for part in parts for other in getattr(part, _BESIDE, ())}
+    return parts + [part for other in beside for part in find_sharded(other)]
+
+
+def mark_gathered(module: nn.Module, beside: Sequence[nn.Module] = ()) -> None:
+    """Once it has run, this divided module's own weights stay together until the backward pass has
+    ended. beside: others that are gathered whenever it is, as a reference that the same rows are
+    put to.
+    """
+    setattr(module, _STAYS, True)
+    setattr(module, _BESIDE, tuple(beside))  # a tuple, so that they are no parts of it
 
 
 @contextmanager
@@ -69,11 +126,11 @@ def held_whole(module: nn.Module) -> Iterator[None]:
     """
     divided = find_sharded(module)
     for part in divided:
-        part.set_reshard_after_forward(False)
+        part.set_reshard_after_forward(False, recurse=False)
         part.unshard()
     try:
         yield
     finally:
         for part in divided:
-            part.set_reshard_after_forward(True)
+            part.set_reshard_after_forward(not hasattr(part, _STAYS), recurse=False)
             part.reshard()

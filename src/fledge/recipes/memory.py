@@ -77,7 +77,7 @@ class Memory:
     """Bytes, by what they are for. They are not all there at once: a step has activations and
     logits, whoever samples, for the next step or an evaluation, has an engine in their place.
 
-    tokens: that are differentiated at a time.
+    tokens: that are differentiated at a time. saving: the copy that a checkpoint is written from.
     """
 
     weights: int
@@ -86,6 +86,7 @@ class Memory:
     logits: int
     sampling: int
     program: int
+    saving: int
     tokens: int
 
     @property
@@ -96,7 +97,7 @@ class Memory:
     @property
     def most(self) -> int:
         passing = max(self.activations + self.logits, self.sampling)
-        return self.certain + passing + self.program
+        return self.certain + passing + self.program + self.saving
 
     def describe(self, whole: int) -> str:
         """One sentence. whole: what the machine has."""
@@ -106,6 +107,7 @@ class Memory:
             f"activations of {self.tokens:,} tokens at a time": self.activations,
             "logits": self.logits,
             "sampling": self.sampling,
+            "a copy to save": self.saving,
             "the program": self.program,
         }
         said = (f"{name} {_giga(size)}" for name, size in parts.items() if size >= 5_000_000)
@@ -121,12 +123,14 @@ def estimate_memory(
     networks: int = 1,
     beside: Sequence[nn.Module] = (),
     sampling: Sequence[Sampling] = (),
+    copied: bool = True,
 ) -> Memory:
     """Of a run about to begin, whose models and data are in memory already.
 
     typical: a step's rows. sides: of a row, each of which is differentiated (two of a pair).
     networks: that learn (two with a critic of its own). beside: other models that are held, as a
-    reference or a teacher. sampling: the engines of the run, one at a time.
+    reference or a teacher. sampling: the engines of the run, one at a time. copied: whether
+    checkpoints are written from a copy, which is in the CPU's memory.
     """
     network, device = policy.network, policy.network.unembedding.device
     sizes = network.config
@@ -149,6 +153,7 @@ def estimate_memory(
         logits=LOGIT_COPIES * chunk * NUMBER,
         sampling=max((each.count_bytes(sizes) for each in sampling), default=0),
         program=max(0, peak - weights),
+        saving=learnt * NUMBER * (1 + MOMENTS) if copied and on_cpu else 0,
         tokens=tokens,
     )
 
@@ -173,7 +178,7 @@ def tell_memory(
     learner = config.learner(policy, "bf16" if config.precision == "bf16" else "fp32")
     memory = estimate_memory(
         policy, learner, typical, sides=sides, networks=networks, beside=beside,
-        sampling=sampling,
+        sampling=sampling, copied=config.save == "async",
     )  # fmt: skip
     whole = count_memory(policy.network.unembedding.device)
     course.show.line(f"{course.verb}: {memory.describe(whole)}")
@@ -195,6 +200,8 @@ def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
         remedies.append("rows_per_micro_batch=1")
     if getattr(config, "gradient_checkpointing", None) is False:
         remedies.append("gradient_checkpointing=true")
+    if config.save == "async":
+        remedies.append("save=sync")
     remedies += [
         f"a smaller {name}"
         for name in ("max_new_tokens", "samples_per_prompt")

@@ -75,10 +75,15 @@ class TrainingConfig(BaseModel):
     )
     shard: Literal["none", "fsdp"] = Field(
         default="none",
-        description="of several processes each holds a part of the blocks' weights, gradients and "
-        "moments (fsdp), or all of them",
+        description="of several processes each holds a part of the weights, gradients and moments "
+        "(fsdp), or all of them",
     )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
+    save: Literal["async", "sync"] = Field(
+        default="async",
+        description="async: training goes on while a checkpoint is written, from a copy in memory; "
+        "sync: it waits, without a copy",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="of matrix products; auto measures this machine"
     )
