@@ -33,7 +33,14 @@ class MicroBatches:
 
         batch: Rows of any kind.
         """
-        yield from (piece.trim() for piece in self._split(batch, self._place(batch)))
+        yield from (piece for piece, _ in self.cut_with_rows(batch))
+
+    def cut_with_rows(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
+        """The same, and which rows of the batch each has, [b] long."""
+        places = self._place(batch)
+        rows = (torch.arange(len(batch)),) if places is None else places
+        pieces = self._split(batch, places)
+        yield from ((piece.trim(), own) for piece, own in zip(pieces, rows, strict=True))
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Trajectories) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time

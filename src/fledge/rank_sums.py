@@ -17,28 +17,35 @@ from fledge.trained_state import trained_state
 
 def own_rows(batch: Any) -> Any:
     """This rank's rows of a batch that every rank has."""
-    return batch if ranks.world() == 1 else batch[_places(batch)]
+    return batch if ranks.world() == 1 else batch[own_places(batch)]
 
 
 def join_rows(own: Tensor, batch: Any) -> Tensor:
     """[b, …] of this rank's rows -> [B, …], those of every rank."""
     whole = own.new_zeros(len(batch), *own.shape[1:])
-    whole[_places(batch).to(own.device)] = own
+    whole[own_places(batch).to(own.device)] = own
     ranks.add_up([whole])
     return whole
 
 
-def _places(batch: Any) -> Tensor:
+def own_places(batch: Any) -> Tensor:
+    """Which rows of a batch this rank computes.  -> [b] long"""
+    if ranks.world() == 1:
+        return torch.arange(len(batch))
     return ranks.own_places(batch.lengths.cpu().sum(1))
 
 
-def level_pieces(own: Sequence[Any], batch: Any, module: nn.Module) -> Iterator[tuple[Any, bool]]:
-    """This rank's pieces of a batch, and whether they count. Where ranks hold parts of the weights
-    all compute equally often: one with fewer pieces computes the first row again, for nothing.
+def level_pieces(
+    own: Sequence[tuple[Any, Tensor]], batch: Any, module: nn.Module
+) -> Iterator[tuple[Any, Tensor, bool]]:
+    """This rank's pieces of a batch, which rows they have, and whether they count. Where ranks hold
+    parts of the weights all compute equally often: one with fewer pieces computes the first row
+    again, for nothing.
     """
     most = max(ranks.gather(len(own))) if find_sharded(module) else len(own)
-    yield from ((piece, True) for piece in own)
-    yield from ((batch[:1].trim(), False) for _ in range(most - len(own)))
+    yield from ((piece, rows, True) for piece, rows in own)
+    first = batch[:1].trim(), torch.zeros(1, dtype=torch.long)
+    yield from ((*first, False) for _ in range(most - len(own)))
 
 
 def sum_over_ranks(

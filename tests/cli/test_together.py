@@ -34,11 +34,10 @@ from tests.cli.together import together
 
 from fledge.runs.folder import Run
 
-# Dropout is drawn by each rank for its own rows: it is left out of what is the same.
 STAGES = {
     "pretrain": f"{PRETRAIN} rows_per_micro_batch=1",
     "tune": TUNE,
-    "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 optimizer=muon",
+    "tune adapter": f"{TUNE} adapter=lora adapter_rank=2 adapter_dropout=0.2 optimizer=muon",
     "reward": REWARD,
     "prefer": PREFER,
     "prefer kto": f"{PREFER} algorithm=kto",

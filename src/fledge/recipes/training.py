@@ -105,6 +105,7 @@ class TrainingConfig(BaseModel):
             rows_per_micro_batch=self.rows_per_micro_batch,
             tokens_per_micro_batch=tokens,
             precision=precision,
+            seed=self.seed,
         )
 
     def set_checkpointing(self, network: Any) -> None:
