@@ -1,5 +1,5 @@
-"""Dropout whose mask is a function of the seed, the optimizer step, the row, the layer, the position
-and the unit: the same however rows are divided over micro-batches and ranks, and whoever draws.
+"""Dropout whose mask is a function of seed, optimizer step, row, layer, position and unit: the same
+however rows are divided over micro-batches and ranks, and whoever draws.
 
 Srivastava et al. 2014, §4, scaled by 1/(1 − p) while training. The numbers are counted, not drawn
 one after the other (Salmon et al. 2011): a hash of what they belong to. So a block that is computed

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +20,8 @@ from fledge.optimizers import OptimizerMaker, adamw
 from fledge.overflow import check_gradient, check_norm, check_share
 from fledge.schedule import Clock, Schedule
 from fledge.seeds import seed_for
-from fledge.sharded import held_whole, is_part, put_together
-from fledge.trained_state import load_trained_state, trained_state
+from fledge.sharded import held_whole
+from fledge.trained_state import load_trained_state
 from fledge.weights_version import raise_version
 
 # A loss takes some rows of the batch and gives its share of the step's loss, divided by a count
@@ -155,7 +156,8 @@ class Learner:
         for number, (function, data) in enumerate(((loss, batch), *also)):
             key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}")
             own = list(self._cut(data))
-            for piece, rows, counts in rank_sums.level_pieces(own, data, self.module):
+            count = partial(self.micro_batches.count, data)
+            for piece, rows, counts in rank_sums.level_pieces(own, data, self.module, count):
                 with drop_by_row(key, rows.to(self.device)):
                     with self.autocast():
                         share, marks = function(piece.to(self.device))
@@ -179,9 +181,7 @@ class Learner:
             self.optimizer.zero_grad(set_to_none=True)
             return said | self.skip()
         if 0 < self.clip < float(norm):
-            for kind in (False, True):  # whole tensors and parts are scaled apart
-                some = [p for p in self.parameters if is_part(p) is kind]
-                nn.utils.clip_grads_with_norm_(some, self.clip, norm)
+            rank_sums.scale_gradients(self.parameters, self.clip / (norm + 1e-6))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -231,8 +231,8 @@ class Learner:
         """
         self.check_weights()
         return {
-            "module": put_together(trained_state(self.module)),
-            "optimizer": put_together(self.optimizer.state_dict()),
+            "module": rank_sums.gather_weights(self.module),
+            "optimizer": rank_sums.gather_moments(self.optimizer),
             "steps": self.steps,
             "skipped": self.skipped,
             "clock": self.clock.state_dict(),

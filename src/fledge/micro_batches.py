@@ -37,10 +37,17 @@ class MicroBatches:
 
     def cut_with_rows(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
         """The same, and which rows of the batch each has, [b] long."""
-        places = self._place(batch)
+        places = self._place(batch.lengths.cpu())
         rows = (torch.arange(len(batch)),) if places is None else places
         pieces = self._split(batch, places)
         yield from ((piece.trim(), own) for piece, own in zip(pieces, rows, strict=True))
+
+    def count(self, batch: Any, rows: Tensor) -> int:
+        """How many micro-batches these rows of the batch are cut into, [b] long."""
+        if not len(rows):
+            return 0
+        places = self._place(batch.lengths.cpu()[rows])
+        return 1 if places is None else len(places)
 
     def map(self, function: Callable[[Any], Sequence[Tensor]], batch: Trajectories) -> list[Tensor]:
         """What `function` says of the rows, [b, t, …] or [b] each, asked a micro-batch at a time
@@ -49,7 +56,7 @@ class MicroBatches:
         What is said of every observation, [b, t+1, …], stays what it is at the last one: a row that
         has not ended is worth what a critic says there.
         """
-        places, steps = self._place(batch), batch.chosen.shape[1]
+        places, steps = self._place(batch.lengths.cpu()), batch.chosen.shape[1]
         answers: list[list[Tensor]] = []
         for piece in self._split(batch, places):
             piece = piece.trim()
@@ -64,16 +71,16 @@ class MicroBatches:
     def _split(self, batch: Any, places: list[Tensor] | None) -> Iterator[Any]:
         yield from (batch,) if places is None else (batch[place] for place in places)
 
-    def _place(self, batch: Any) -> list[Tensor] | None:
-        """The rows of each micro-batch; None where one is enough."""
+    def _place(self, lengths: Tensor) -> list[Tensor] | None:
+        """The rows of each micro-batch, by all rows' lengths [B, K]; None where one is enough."""
         if self.rows is not None:
-            if self.rows >= len(batch):
+            if self.rows >= len(lengths):
                 return None
-            order = batch.lengths.cpu().sum(1).argsort(descending=True, stable=True)
+            order = lengths.sum(1).argsort(descending=True, stable=True)
             return list(order.split(self.rows))
-        if self.tokens is None or len(batch) < 2:
+        if self.tokens is None or len(lengths) < 2:
             return None
-        return group_by_length(batch.lengths.cpu(), self.tokens)
+        return group_by_length(lengths, self.tokens)
 
 
 def group_by_length(lengths: Tensor, tokens: int, cost: int = COST) -> list[Tensor]:

@@ -1,13 +1,15 @@
-"""Weights of which each rank holds a part (FSDP2): whole tensors out of parts, parts out of whole
-ones, and a network whose parts are together for a while. A network that is whole is left alone.
+"""Weights of which each rank holds a part (FSDP2, tensor parallelism): whole tensors out of parts,
+parts out of whole ones, and a network whose parts are together for a while. A network that is whole
+is left alone.
 
 By what such tensors and modules can do, not by their types: a run of one process imports none.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -21,15 +23,25 @@ def is_part(x: Any) -> bool:
     return hasattr(x, "full_tensor")
 
 
-def put_together(state: Any) -> Any:
-    """The state with every tensor whole. Every rank asks for the same."""
-    if is_part(state):
-        return state.full_tensor()
-    if isinstance(state, dict):
-        return {key: put_together(value) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(put_together(value) for value in state)
-    return state
+def row_order(x: Any) -> Tensor | None:
+    """Where rows lie in an order of their own, so that a rank's part is contiguous: which row of
+    the whole each is.  -> [O] long
+    """
+    return getattr(x, "row_order", None)
+
+
+def put_together(x: Any, like: Any = None) -> Any:
+    """The tensor, whole, its rows in the order of the whole. Every rank asks for the same.
+
+    like: the parameter whose rows it has, or itself.
+    """
+    order = row_order(x if like is None else like)
+    if is_part(x):
+        # One dimension of ranks after the other: torch warns of what it does in one call.
+        for done in range(1, x.device_mesh.ndim + 1):
+            x = x.redistribute(placements=(_replicate(),) * done + x.placements[done:])
+        x = x.to_local()
+    return x if order is None else x[order.argsort()]
 
 
 def cut_like(whole: Tensor, part: Tensor) -> Tensor:
@@ -39,22 +51,42 @@ def cut_like(whole: Tensor, part: Tensor) -> Tensor:
     from torch.distributed.tensor import distribute_tensor
 
     like: Any = part
-    whole = whole.to(like.device)
+    order = row_order(part)
+    whole = (whole if order is None else whole[order]).to(like.device)
     return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
 
 
+def local_part(x: Any) -> Tensor:
+    """What this rank holds of a tensor, as a view."""
+    return x.to_local() if is_part(x) else x
+
+
 def square_sum(tensors: Sequence[Tensor]) -> Tensor:
-    """Σ of the squares of all numbers of all tensors, of which some are parts.  -> [] float64"""
+    """Σ of the squares of all numbers of all tensors, of which some are parts, each number counted
+    once, however many ranks hold it.  -> [] float64
+    """
     own = torch.zeros((), dtype=torch.float64)
     shared = torch.zeros((), dtype=torch.float64)
     for x in tensors:
-        local: Any = x
+        square = local_part(x).norm().cpu().double() ** 2
         if is_part(x):
-            shared += local.to_local().norm().cpu().double() ** 2
+            shared += square * _count_parts(x) / ranks.world()
         else:
-            own += x.norm().cpu().double() ** 2
+            own += square
     ranks.add_up([shared])
     return own + shared
+
+
+def _count_parts(x: Any) -> int:
+    """Into how many different parts a tensor is divided."""
+    sizes = zip(x.placements, x.device_mesh.shape, strict=True)
+    return math.prod(size for placement, size in sizes if not placement.is_replicate())
+
+
+def _replicate() -> Any:
+    from torch.distributed.tensor import Replicate
+
+    return Replicate()
 
 
 def find_sharded(module: nn.Module) -> list[Any]:
@@ -67,13 +99,17 @@ def held_whole(module: nn.Module) -> Iterator[None]:
     """Every rank has all weights, gathered once, until the block ends: then one rank alone may
     compute, or each as often as it likes.
     """
-    divided = find_sharded(module)
-    for part in divided:
-        part.set_reshard_after_forward(False)
-        part.unshard()
-    try:
-        yield
-    finally:
+    with ExitStack() as held:
+        stands_in = [part.hold_whole for part in module.modules() if hasattr(part, "hold_whole")]
+        for hold in stands_in:
+            held.enter_context(hold())
+        divided = find_sharded(module)  # none where others stand in for them
         for part in divided:
-            part.set_reshard_after_forward(True)
-            part.reshard()
+            part.set_reshard_after_forward(False)
+            part.unshard()
+        try:
+            yield
+        finally:
+            for part in divided:
+                part.set_reshard_after_forward(part.reshards)
+                part.reshard()

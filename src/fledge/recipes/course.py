@@ -97,7 +97,7 @@ class Start:
         here on.
         """
         seed_generators(config.seed)
-        if self.new and isinstance(config, TrainingConfig) and config.shard == "fsdp":
+        if self.new and isinstance(config, TrainingConfig):
             check_can_be_sharded(config)
         with ExitStack() as opened:
             run = self.run
@@ -155,13 +155,14 @@ class Course:
         chosen.
         """
         # A run that was begun with parts goes on in one process too.
-        shards = config.shard == "fsdp" and ranks.world() > 1
-        equal_rows &= not shards  # a compiled block has no place where its weights could come in
+        divides = ranks.world() > 1 and (config.shard == "fsdp" or config.tensor_parallel > 1)
+        equal_rows &= not divides  # a compiled block has no place where its weights could come in
         speed = settle_speed(self.run, config, policy, batch, self.show, equal_rows=equal_rows)
-        if shards:
+        if divides:
+            from fledge.scale.layout import lay_out
             from fledge.scale.sharding import Sharded
 
-            self.sharded = Sharded(policy, config.on().type)
+            self.sharded = Sharded(policy, config.on().type, lay_out(config))
         return speed
 
     def say(self, text: str) -> None:
@@ -287,13 +288,32 @@ class Course:
         return summary
 
 
+# Of fields that say how shard=fsdp divides: what they are where it does not.
+UNDIVIDED = {"replicas": 1, "reshard_after_forward": True, "gather_precision": "fp32"}
+
+
 def check_can_be_sharded(config: TrainingConfig) -> None:
     """Raises UserError for a run whose weights cannot be divided over ranks."""
+    asked = "shard=fsdp"
+    if config.shard == "none":
+        for name, usual in UNDIVIDED.items():
+            value = getattr(config, name)
+            if value != usual:
+                raise UserError(
+                    f"{name}={value} was given without shard=fsdp, and every process holds all "
+                    "weights already: add shard=fsdp, or leave it out."
+                )
+        if config.tensor_parallel == 1:
+            return
+        asked = f"tensor_parallel={config.tensor_parallel}"
     if ranks.world() == 1:
         raise UserError(
-            "shard=fsdp divides a model over several processes, and there is one: start more by "
+            f"{asked} divides a model over several processes, and there is one: start more by "
             "`torchrun --nproc-per-node N -m fledge …`, or leave it out."
         )
+    from fledge.scale.layout import lay_out
+
+    lay_out(config)
     samples = hasattr(config, "prompts_per_step") or getattr(config, "on_policy", 0)
     for given, instead in (
         (samples and "answers that are sampled", "the engine reads whole weights"),
@@ -301,7 +321,7 @@ def check_can_be_sharded(config: TrainingConfig) -> None:
         (config.compile == "yes" and "compile=yes", "weights come into a block as it begins"),
     ):
         if given:
-            raise UserError(f"shard=fsdp was given with {given}: {instead}. Leave one of them out.")
+            raise UserError(f"{asked} was given with {given}: {instead}. Leave one of them out.")
 
 
 def read_test(run: Run, step: float, figures: Mapping[str, float]) -> None:

@@ -1,5 +1,6 @@
 """Divides weights, gradients and moments of a language model's blocks over ranks: FSDP2 (Zhao et
-al. 2023; torch.distributed.fsdp.fully_shard), block by block.
+al. 2023; torch.distributed.fsdp.fully_shard), block by block, in one copy or several (HSDP), and
+the products of a block beside it (`tensor_parallel`).
 
 A block's weights are gathered when it computes and given up again; embeddings and heads, which the
 log-probability reads in chunks outside of any module, are held whole by every rank.
@@ -8,25 +9,30 @@ log-probability reads in chunks outside of any module, are held whole by every r
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.models.language.transformer import Block, Transformer
-from fledge.sharded import put_together
+from fledge.rank_sums import gather_weights
+from fledge.scale.layout import Layout
 
 
 class Sharded:
     """The networks in a module, divided. `end` makes them whole again, for whoever saves them."""
 
-    def __init__(self, module: nn.Module, device: str) -> None:
-        """Raises UserError where the blocks have weights that are not trained."""
+    def __init__(self, module: nn.Module, device: str, layout: Layout) -> None:
+        """Raises UserError where the blocks have weights that are not trained, or are of sizes
+        that cannot be divided.
+        """
         self.module = module
-        self.networks = [part for part in module.modules() if isinstance(part, Transformer)]
+        parts = module.modules()
+        self.networks: list[Any] = [part for part in parts if isinstance(part, Transformer)]
         blocks = [block for network in self.networks for block in network.blocks]
         if any(not p.requires_grad for block in blocks for p in block.parameters()):
             raise UserError(
@@ -35,22 +41,60 @@ class Sharded:
             )
         # A block as it was, but for its weights: they come back as they are at the end.
         self.whole = {id(block): _without_weights(block) for block in blocks}
-        mesh = init_device_mesh(device, (ranks.world(),))
+        rows, products = layout.meshes(device)
+        for network in self.networks:
+            if layout.tensor > 1:
+                from fledge.scale.tensor_parallel import check_can_be_divided
+
+                check_can_be_divided(network.config, layout.tensor)
+                network.hold_whole = self.hold_whole
         for block in blocks:
-            sharded: Any = fully_shard(block, mesh=mesh)
-            # The loss of a step is divided by a count of the whole step: gradients add up.
-            sharded.set_force_sum_reduction_for_comms(True)
-            sharded.set_gradient_divide_factor(1.0)
+            _divide(block, layout, rows, products)
+        ranks.share_rows(layout.tensor)
 
     def end(self) -> None:
         """Whole blocks take the place of the divided ones on the first rank; all ranks call it."""
         for network in self.networks:
             for number, block in enumerate(network.blocks):
-                state = put_together(block.state_dict())
+                whole = self._make_whole(block)
                 if ranks.is_first():
-                    plain = self.whole[id(block)]
-                    plain.load_state_dict(state, assign=True)
-                    network.blocks[number] = plain
+                    network.blocks[number] = whole
+            vars(network).pop("hold_whole", None)
+        ranks.share_rows(1)
+
+    @contextmanager
+    def hold_whole(self) -> Iterator[None]:
+        """Whole blocks stand in for the divided ones, on every rank, until the block ends."""
+        divided = [list(network.blocks) for network in self.networks]
+        for network, blocks in zip(self.networks, divided, strict=True):
+            for number, block in enumerate(blocks):
+                network.blocks[number] = self._make_whole(block).requires_grad_(False)
+        try:
+            yield
+        finally:
+            for network, blocks in zip(self.networks, divided, strict=True):
+                for number, block in enumerate(blocks):
+                    network.blocks[number] = block
+
+    def _make_whole(self, block: Block) -> Block:
+        plain = copy.deepcopy(self.whole[id(block)])
+        plain.load_state_dict(gather_weights(block), assign=True)
+        return plain.train(block.training)
+
+
+def _divide(block: Block, layout: Layout, rows: Any, products: Any) -> None:
+    orders = {}
+    if products is not None:
+        from fledge.scale.tensor_parallel import divide_products
+
+        orders = divide_products(block, products)
+    sharded: Any = fully_shard(block, mesh=rows, **layout.policies())
+    # The loss of a step is divided by a count of the whole step: gradients add up.
+    sharded.set_force_sum_reduction_for_comms(True)
+    sharded.set_gradient_divide_factor(1.0)
+    sharded.reshards = layout.reshard
+    for name, order in orders.items():
+        sharded.get_parameter(name).row_order = order
 
 
 def _without_weights(block: Block) -> Block:
