@@ -153,7 +153,7 @@ class Side:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
-            )  # fmt: skip
+            )
             for rank in range(RANKS[name])
         ]
         try:

@@ -115,6 +115,20 @@ def deal(items: list[T]) -> list[T]:
     return items[rank() :: world()]
 
 
+def deal_level(costs: list[int]) -> list[int]:
+    """The places of this rank's share, such that the costs of all shares are as level as dealing
+    them to and fro in their order makes them; a share has as many items as `deal` gives.
+    """
+    order = sorted(range(len(costs)), key=lambda place: -costs[place])
+    own = []
+    for begin in range(0, len(order), world()):
+        turn = order[begin : begin + world()]
+        if begin // world() % 2 and len(turn) == world():
+            turn.reverse()
+        own += turn[rank() : rank() + 1]
+    return sorted(own)
+
+
 def collect(own: list[T]) -> list[T]:
     """All ranks' answers to what `deal` gave them, in the order of the list."""
     shares = gather(own)
