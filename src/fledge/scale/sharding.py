@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -47,7 +48,7 @@ class Sharded:
                 from fledge.scale.tensor_parallel import check_can_be_divided
 
                 check_can_be_divided(network.config, layout.tensor)
-                network.hold_whole = self.hold_whole
+                network.hold_whole = partial(self._hold_whole, network)
         for block in blocks:
             _divide(block, layout, rows, products)
         ranks.share_rows(layout.tensor)
@@ -63,18 +64,16 @@ class Sharded:
         ranks.share_rows(1)
 
     @contextmanager
-    def hold_whole(self) -> Iterator[None]:
+    def _hold_whole(self, network: Any) -> Iterator[None]:
         """Whole blocks stand in for the divided ones, on every rank, until the block ends."""
-        divided = [list(network.blocks) for network in self.networks]
-        for network, blocks in zip(self.networks, divided, strict=True):
-            for number, block in enumerate(blocks):
-                network.blocks[number] = self._make_whole(block).requires_grad_(False)
+        divided = list(network.blocks)
+        for number, block in enumerate(divided):
+            network.blocks[number] = self._make_whole(block).requires_grad_(False)
         try:
             yield
         finally:
-            for network, blocks in zip(self.networks, divided, strict=True):
-                for number, block in enumerate(blocks):
-                    network.blocks[number] = block
+            for number, block in enumerate(divided):
+                network.blocks[number] = block
 
     def _make_whole(self, block: Block) -> Block:
         plain = copy.deepcopy(self.whole[id(block)])
