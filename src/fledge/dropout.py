@@ -10,15 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 
-class _Rows(NamedTuple):
-    key: Tensor  # [] long: of the step
-    marks: Tensor  # [b] long: a number of each row in this step that looks like no other's
+class _Rows:
+    """Of which nothing is computed for a network that drops nothing."""
+
+    def __init__(self, key: int, rows: Tensor) -> None:
+        self.key, self.rows = key, rows
+
+    @cached_property
+    def marks(self) -> Tensor:
+        """A number of each row in this step that looks like no other's.  -> [b] long"""
+        return _mix(_mix(self.rows + self.key))
 
 
 # Of the process, not of a thread: a backward pass that computes again may do so in another.
@@ -28,10 +35,10 @@ _now: _Rows | None = None
 @contextmanager
 def drop_by_row(key: int, rows: Tensor) -> Iterator[None]:
     """Until the block ends what is dropped is that of these rows of a batch, [b] long, in a step
-    with this key, a number below 2^63.
+    with this key, a number below 2^62.
     """
     global _now
-    before, _now = _now, _mark(torch.tensor(key, device=rows.device), rows)
+    before, _now = _now, _Rows(key, rows)
     try:
         yield
     finally:
@@ -47,21 +54,17 @@ def drop(x: Tensor, p: float, layer: int) -> Tensor:
     """
     now = _now
     if now is None:
-        device = x.device
-        now = _mark(torch.randint(2**62, (), device=device), torch.arange(len(x), device=device))
+        key = int(torch.randint(2**62, ()))
+        now = _Rows(key, torch.arange(len(x), device=x.device))
     rows = x.reshape(len(now.marks), -1, x.shape[-1])
     dropped = _hash_below(p, now, layer, rows.shape[1], rows.shape[2])
     return x.masked_fill(dropped.view(x.shape), 0.0) * (1 / (1 - p))
 
 
-def _mark(key: Tensor, rows: Tensor) -> _Rows:
-    return _Rows(key, _mix(_mix(key) + rows))
-
-
 def _hash_below(p: float, now: _Rows, layer: int, steps: int, width: int) -> Tensor:
     """True with probability p.  -> [b, steps, width] bool"""
     device = now.marks.device
-    units = _mix(now.key + layer + torch.arange(1, width + 1, device=device))  # [width]
+    units = _mix(_mix(torch.arange(width, device=device) + (now.key ^ layer << 28)))  # [width]
     places = now.marks[:, None] + torch.arange(steps, device=device) * 0x61C88647  # [b, steps]
     # The end of MurmurHash3 (Appleby 2011), in place: passes over [b, steps, width] are what this
     # costs.

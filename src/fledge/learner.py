@@ -154,7 +154,7 @@ class Learner:
         modes = [(part, part.training) for part in self.module.modules()]
         self.module.train()
         for number, (function, data) in enumerate(((loss, batch), *also)):
-            key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}")
+            key = seed_for(self.seed, "dropout", f"{self.steps + self.skipped} {number}") >> 1
             own = list(self._cut(data))
             count = partial(self.micro_batches.count, data)
             for piece, rows, counts in rank_sums.level_pieces(own, data, self.module, count):

@@ -54,8 +54,8 @@ def level_pieces(
         lengths = batch.lengths.cpu().sum(1)
         most = max(map(count, ranks.places_of_each(lengths)))
     yield from ((piece, rows, True) for piece, rows in own)
-    first = batch[:1].trim(), torch.zeros(1, dtype=torch.long)
-    yield from ((*first, False) for _ in range(most - len(own)))
+    for _ in range(most - len(own)):
+        yield batch[:1].trim(), torch.zeros(1, dtype=torch.long), False
 
 
 def sum_over_ranks(
