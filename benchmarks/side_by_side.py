@@ -26,7 +26,7 @@ import torch
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 PEERS = (
-    "torch", "transformers", "trl", "gymnasium", "mujoco", "stable-baselines3", "quantecon",
+    "torch", "transformers", "accelerate", "trl", "gymnasium", "mujoco", "stable-baselines3", "quantecon",
     "xllamacpp",
 )  # fmt: skip
 
