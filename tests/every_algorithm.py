@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.distillation import Distillation
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.policy.ppo import PPO, Pretraining
@@ -23,6 +24,8 @@ from fledge.algorithms.preference.simpo import SimPO
 from fledge.divergence import forward_kl, jensen_shannon, reverse_kl
 from fledge.learner import Learner
 from fledge.models.language.heads import ScalarHead, ScalarModel
+from fledge.models.language.recurrent import Recurrent
+from fledge.models.language.recurrent_config import RecurrentConfig
 from fledge.policy import SeparateCritic, SharedCritic, TokenPolicy
 from fledge.score.kl_control import KLControl
 from fledge.stopwatch import Stopwatch
@@ -86,6 +89,19 @@ def _supervised(rows: slice, micro: int | None) -> Case:
     actor = policy()
     fit = learner(actor, rows_per_micro_batch=micro)
     return Case(Supervised(actor, fit, Stopwatch()), fit, Gradients(fit), rollouts(actor)[rows])
+
+
+def _carried(rows: slice, micro: int | None) -> Case:
+    """In the middle of a run: every row has a state to begin from, some open a document."""
+    config = RecurrentConfig(vocab_size=16, cell="lstm", context=32, layers=2, width=8)
+    actor = TokenPolicy(Recurrent(config, border=15, generator=seeded(3)).double(), chunk=7)
+    fit = learner(actor, rows_per_micro_batch=micro)
+    batch = rollouts(policy())[rows]
+    batch.obs[0, [0, 4]] = 15
+    algorithm = Carried(actor, fit, Stopwatch())
+    state = torch.randn(len(batch), 2, 16, dtype=torch.float64, generator=seeded(4))
+    algorithm.state = state
+    return Case(algorithm, fit, Gradients(fit), batch)
 
 
 def _reward_model(rows: slice, micro: int | None) -> Case:
@@ -159,6 +175,7 @@ def ppo(rows: slice, micro: int | None, *, shared: bool = True, **settings: Any)
 
 EVERY: dict[str, Callable[[slice, int | None], Case]] = {
     "supervised": _supervised,
+    "carried": _carried,
     "reward model": _reward_model,
     "reinforce, no baseline": _reinforce("none"),
     "reinforce, batch": _reinforce("batch"),

@@ -46,6 +46,17 @@ def test_trim_loses_only_steps_that_nobody_chose() -> None:
     assert short.trim() is short
 
 
+def test_cut_keeps_what_the_last_step_led_to() -> None:
+    batch = WeighedSamples.of(
+        from_rows(ROWS, CHOSEN), weight=torch.ones(3, 5), logp=torch.ones(3, 5)
+    )
+    short = batch.cut(2)
+    assert short.obs.tolist() == batch.obs[:, :3].tolist()
+    assert short.action.tolist() == short.obs[:, 1:].tolist()
+    assert short.weight.shape == short.logp.shape == short.chosen.shape == (3, 2)
+    assert batch.cut(5) is batch
+
+
 def test_trim_keeps_a_step_where_nobody_chose_any() -> None:
     batch = from_rows([[1, 2, 3]], [[False] * 3])
     assert batch.trim().chosen.shape == (1, 1)

@@ -149,10 +149,14 @@ class Trajectories(Rows):
             return self
         used = self.chosen.any(dim=0).nonzero()
         steps = int(used[-1]) + 1 if len(used) else 1
+        return self.cut(steps)
+
+    def cut(self, steps: int) -> Self:
+        """The first steps of every row, and what the last of them led to."""
         if steps >= self.chosen.shape[1]:
             return self
-        cut = {name: value[:, :steps] for name, value in self._by_step()}
-        return self.replace(obs=self.obs[:, : steps + 1], **cut)
+        kept = {name: value[:, :steps] for name, value in self._by_step()}
+        return self.replace(obs=self.obs[:, : steps + 1], **kept)
 
     def as_steps(self) -> Self:
         """Every chosen step as a row of its own, [N, 1], what it saw and what came of it in `obs`

@@ -93,8 +93,9 @@ STAGES = {
     "fit hmm": FIT_CHAIN,
     "fit kalman": FIT_SPACE,
 }
-# Kinds of adapters that differ from `tune adapter` in what a checkpoint holds.
-ADAPTERS = {
+# What differs from `pretrain` and from `tune adapter` in what a checkpoint holds.
+KINDS = {
+    "pretrain carried": PRETRAIN.replace(" heads=2", " architecture=lstm carry=true dropout=0.2"),
     "tune houlsby": f"{TUNE} adapter=houlsby adapter_rank=2 base_weights=int8",
     "tune prefix": f"{TUNE} adapter=prefix adapter_tokens=3 truncate=right",
     "align prompt": f"{REINFORCE} adapter=prompt adapter_tokens=3 adapter_text=abc",

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from tests.cli.commands import ADAPTERS, STAGES, Cli, Done, Models, outcome
+from tests.cli.commands import KINDS, STAGES, Cli, Done, Models, outcome
 
 KILLS = 20  # moments a stage, one in each twentieth of the run's life
 PARTS = 2  # tests they are shared out to, so that none is long
@@ -34,11 +34,11 @@ def test_a_run_killed_at_random_moments_and_resumed_ends_with_the_same_bits(
         assert outcome(run) == wanted, (killed, resumed)
 
 
-@pytest.mark.parametrize("stage", STAGES | ADAPTERS)
+@pytest.mark.parametrize("stage", STAGES | KINDS)
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     stage: str, cli: Cli, models: Models, tmp_path: Path
 ) -> None:
-    words = [*models.fill((STAGES | ADAPTERS)[stage]), "save_every_s=0"]
+    words = [*models.fill((STAGES | KINDS)[stage]), "save_every_s=0"]
     whole = cli([*words, "out=whole"], folder=tmp_path)
     run, draw = tmp_path / "often", random.Random(stage)
     kills, ended = 0, None

@@ -13,9 +13,11 @@ import pytest
 from fledge.errors import UserError
 from fledge.hub.folder import save_model
 from fledge.models.language.transformer import Transformer, TransformerConfig
-from fledge.recipes.memory import Memory, check_fits
+from fledge.recipes.memory import Memory, check_fits, measure_activations
 from fledge.text.tokenizer import train_tokenizer
+from fledge.trajectories import from_rows
 from tests.cli.commands import environment
+from tests.subjects import learner, policy_of, transformer
 
 # The peak of this program alone: what a process is said to have used begins at its parent's.
 CHILD = """
@@ -107,3 +109,13 @@ def test_a_step_and_an_evaluation_take_turns() -> None:
     assert memory.most == 1 + 2 + 50 + 100
     memory = make(weights=1, learning=2, activations=60, logits=10, evaluation=50, held=7)
     assert memory.most == 1 + 2 + 70 + 7
+
+
+@pytest.mark.parametrize("length", [40, 256, 257, 300])
+def test_activations_are_measured_on_a_row_of_any_length(length: int) -> None:
+    """What a token keeps does not grow with its row."""
+    policy = policy_of(transformer(context=512, layers=1), chunk=16)
+    rows = from_rows([[3] * length], [[True] * length])
+    kept = measure_activations(policy, learner(policy), rows)
+    steady = measure_activations(policy, learner(policy), from_rows([[3] * 200], [[True] * 200]))
+    assert kept == pytest.approx(steady, rel=0.35)  # a chunk of logits is shared by fewer

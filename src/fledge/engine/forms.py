@@ -9,10 +9,15 @@ from typing import Any
 
 from fledge.engine.generation import Generation, GenerationTransformer, has_fast_form
 from fledge.engine.prompted_form import PromptedForm
+from fledge.engine.recurrent_form import RecurrentForm
 from fledge.engine.slow_form import SlowForm
+from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 
-_FAST: dict[type, Callable[[Any, Generation], Any]] = {Transformer: GenerationTransformer}
+_FAST: dict[type, Callable[[Any, Generation], Any]] = {
+    Transformer: GenerationTransformer,
+    Recurrent: RecurrentForm,
+}
 
 
 def register_fast_form(network: type, make: Callable[[Any, Generation], Any]) -> None:
@@ -24,7 +29,7 @@ def register_fast_form(network: type, make: Callable[[Any, Generation], Any]) ->
 
 def make_form(network: Any, precision: Generation = "fp32", positions: int | None = None) -> Any:
     """The network as it is now, for rows of up to so many positions, by default its context. The
-    slow form knows no precision but the network's own.
+    slow form and the recurrent one know no precision but the network's own.
     """
     # A class that is derived may compute something else, and then its parent's form would be wrong.
     make = _FAST.get(type(network))

@@ -66,6 +66,11 @@ def choose_targets(places: Places, modules: Sequence[str], place: str) -> dict[s
     place: what is named where a module is none. Raises UserError.
     """
     every = [target.name for targets in places.linear.values() for target in targets]
+    if not every:
+        raise UserError(
+            f"{place} asks for adapters beside linear layers, and this model has none: leave "
+            "adapter= out, and all of its weights learn."
+        )
     for module in modules:
         if module != ALL_LINEAR and not any(ends_with(name, module) for name in every):
             known = sorted({name.rpartition(".")[2] for name in every})

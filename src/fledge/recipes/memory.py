@@ -9,7 +9,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from fledge.errors import UserError
 from fledge.learner import Learner
 from fledge.log_prob import size_chunk
 from fledge.models.language.adapters import is_adapted
-from fledge.models.language.transformer_config import TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.recipes.course import Course
 from fledge.recipes.training import LARGE, TrainingConfig, count_parameters
@@ -47,9 +46,11 @@ class Sampling:
     rows: int
     positions: int
 
-    def count_bytes(self, sizes: TransformerConfig) -> int:
-        """Its own layout of the weights, and a KV cache with a slot to move rows by."""
-        cache = 2 * sizes.layers * sizes.kv_heads * sizes.head_width * self.positions
+    def count_bytes(self, sizes: Any) -> int:
+        """Its own layout of the weights, and the cache of every row and of a slot to move them by.
+        sizes: of a network that this machine makes.
+        """
+        cache = sizes.count_cache(self.positions)
         return NUMBER * (sizes.parameters + (self.rows + 1) * cache)
 
 
@@ -141,13 +142,12 @@ def estimate_memory(
     if checkpoints(network):  # what each block reads, and one block's own at a time
         kept = kept / sizes.layers + networks * sizes.layers * sizes.width * NUMBER
     kept *= HOLES if on_cpu and is_adapted(network) else 1.0
-    hidden = 2 * sizes.mlp_width if sizes.gated else sizes.mlp_width
     rows = size_chunk(policy.chunk, network.unembedding)
     chunk = min(rows, tokens) * len(network.unembedding)
     return Memory(
         weights=weights + learnt * (networks - 1) // networks * NUMBER,
         learning=learnt * NUMBER * (1 + MOMENTS),
-        activations=int(tokens * (kept + PASSING * hidden * NUMBER)),
+        activations=int(tokens * (kept + PASSING * sizes.widest * NUMBER)),
         logits=LOGIT_COPIES * chunk * NUMBER,
         held=sum(each.count_bytes(sizes) for each in held),
         evaluation=sum(each.count_bytes(sizes) for each in evaluation),
@@ -225,11 +225,7 @@ def measure_activations(policy: TokenPolicy, learner: Learner, rows: Trajectorie
     """Bytes a token that a forward pass keeps until its backward pass, of the first row. Nothing is
     changed by it, and no random number drawn.
     """
-    row = rows[:1].trim()
-    row = row.replace(**{
-        name: value[:, :SHORT_ROW] for name, value in row.items()
-        if isinstance(value, Tensor) and value.ndim > 1
-    }).to(learner.device)  # fmt: skip
+    row = rows[:1].trim().cut(SHORT_ROW).to(learner.device)
     own = {p.untyped_storage().data_ptr() for p in policy.parameters()}
     kept: dict[int, int] = {}
 

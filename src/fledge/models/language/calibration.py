@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fledge.models.language.rope_scaling import UNSCALED
+
 See = Callable[[str, nn.Linear, Tensor], None]
 
 
@@ -41,4 +43,5 @@ def watch_inputs(network: Any, tokens: Tensor, real: Tensor, see: See) -> None:
 def longest_row(network: Any) -> int:
     """Up to how many tokens a row is read in one pass."""
     c = network.config
-    return c.scaling.original if c.scaling.kind == "longrope" else c.context
+    scaling = getattr(c, "scaling", UNSCALED)  # which a network without angles has not
+    return scaling.original if scaling.kind == "longrope" else c.context

@@ -1,12 +1,14 @@
-"""Transformer sizes by name, each field of which a run may set for itself."""
+"""Sizes by name, each field of which a run may set for itself."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from typing import Any
 
 from fledge.errors import UserError
-from fledge.models.language.transformer import TransformerConfig
+from fledge.models.language.recurrent_config import Cell, RecurrentConfig
+from fledge.models.language.transformer_config import TransformerConfig
 
 # parameters without the embeddings stand behind each line
 PRESETS: dict[str, dict[str, int | bool | float]] = {
@@ -46,13 +48,38 @@ def transformer_config(preset: str, vocab_size: int, **fields: Any) -> Transform
     """The preset's sizes with the given fields (None: not given) in their place. Raises UserError
     for an unknown name.
     """
+    sizes = find_preset(preset)
+    given = {name: value for name, value in fields.items() if value is not None}
+    if "heads" in given and "kv_heads" not in given:
+        given["kv_heads"] = given["heads"]
+    return TransformerConfig(**{**sizes, **given, "vocab_size": vocab_size})
+
+
+def recurrent_config(preset: str, vocab_size: int, cell: Cell, **fields: Any) -> RecurrentConfig:
+    """As many layers, as wide, as the preset's transformer, with the given fields in their place.
+    Raises UserError for an unknown name, and for fields that only a transformer has.
+    """
+    sizes = find_preset(preset)
+    own = {field.name for field in dataclasses.fields(RecurrentConfig)}
+    given = {name: value for name, value in fields.items() if value is not None}
+    idle = sorted(name for name in given if name not in own)
+    if cell != "mingru" and "mlp_width" in given:
+        idle.append("mlp_width")
+    if idle:
+        raise UserError(
+            f"architecture={cell} has no {' and no '.join(idle)}: leave "
+            f"{'it' if len(idle) == 1 else 'them'} out."
+        )
+    known = {name: value for name, value in sizes.items() if name in own}
+    return RecurrentConfig(**{**known, **given, "vocab_size": vocab_size, "cell": cell})
+
+
+def find_preset(preset: str) -> dict[str, Any]:
+    """Raises UserError for an unknown name."""
     if preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f" Perhaps you meant {near[0]}." if near else ""
         raise UserError(
             f"model={preset} is no preset: it must be one of {', '.join(PRESETS)}.{hint}"
         )
-    given = {name: value for name, value in fields.items() if value is not None}
-    if "heads" in given and "kv_heads" not in given:
-        given["kv_heads"] = given["heads"]
-    return TransformerConfig(**{**PRESETS[preset], **given, "vocab_size": vocab_size})
+    return PRESETS[preset]

@@ -17,13 +17,23 @@ from torch import Tensor, nn
 
 from fledge.errors import UserError
 from fledge.models.language.calibration import watch_inputs
+from fledge.models.language.recurrent import Recurrent
+from fledge.models.language.recurrent_config import GATES
 from fledge.models.language.transformer import Transformer, TransformerConfig
 
 
 def list_matrices(network: Any) -> Iterator[Tensor]:
     """The matrices of all blocks, those that lie in one tensor each for itself, as views [O, I]:
-    queries, keys and values; gate and up; experts. Routers are left out.
+    queries, keys and values; gate and up; experts; the gates of a recurrent cell. Routers are left
+    out.
     """
+    if isinstance(network, Recurrent):
+        gates = GATES[network.config.cell]
+        for name, weight in network.cells.named_parameters():
+            if weight.ndim == 2:
+                pieces = gates if ".cell." in name else 2 if ".gate_up" in name else 1
+                yield from weight.data.chunk(pieces)
+        return
     c: TransformerConfig = network.config
     keys = c.kv_heads * c.head_width
     for name, weight in network.blocks.named_parameters():

@@ -100,6 +100,15 @@ class TransformerConfig:
         """What q·k is multiplied by."""
         return self.score_scale or self.head_width**-0.5
 
+    @property
+    def widest(self) -> int:
+        """The most numbers that a layer makes of a token at once: an MLP's hidden ones."""
+        return (2 if self.gated else 1) * self.mlp_width
+
+    def count_cache(self, positions: int) -> int:
+        """Numbers that are kept of a row of so many tokens while it is written: keys, values."""
+        return 2 * self.layers * self.kv_heads * self.head_width * positions
+
     def window_of(self, layer: int) -> int:
         """How many tokens a layer looks at; 0: at all before it."""
         return self.windows[layer] if self.windows else self.window

@@ -18,6 +18,7 @@ from fledge.errors import UserError
 from fledge.evaluate.distance import judge_student
 from fledge.hub.folder import Loaded, actions, load_model, save_model
 from fledge.loop import Algorithm
+from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
@@ -157,7 +158,7 @@ def check_settings(config: DistillConfig, *, new: bool) -> None:
         )
 
 
-def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
+def make_student(config: DistillConfig, teacher: Loaded) -> Transformer | Recurrent:
     """The student's network, fresh or loaded. Raises UserError for one that reads other tokens, or
     other lengths, than the teacher.
     """
@@ -198,7 +199,9 @@ def make_student(config: DistillConfig, teacher: Loaded) -> Transformer:
     return network
 
 
-def suit_sizes(config: DistillConfig, teacher: Loaded, student: Transformer) -> DistillConfig:
+def suit_sizes(
+    config: DistillConfig, teacher: Loaded, student: Transformer | Recurrent
+) -> DistillConfig:
     """With the fields that were left open as they suit the larger of the two."""
     teaches, learns = (net.config.parameters for net in (teacher.network, student))
     fresh = config.student is None or learns < LARGE

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from fledge.algorithms.likelihood.carried import Carried
 from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
 from fledge.evaluate.likelihood import judge_text
 from fledge.hub.folder import Loaded, actions, load_model, save_model
+from fledge.models.language.recurrent import Recurrent
 from fledge.models.language.transformer import Transformer
 from fledge.next_command import write_command
 from fledge.policy import TokenPolicy
@@ -27,6 +29,7 @@ from fledge.runs.folder import Run
 from fledge.runs.show import Show
 from fledge.sample.documents import DocumentRows
 from fledge.sample.generate import generate
+from fledge.sample.streams import StreamRows
 from fledge.seeds import generator_for
 from fledge.splits import SPLITS
 from fledge.text.corpus import Corpus
@@ -66,6 +69,13 @@ class PretrainConfig(FamilyField, SizeFields, FreezeFields, TrainingConfig, Text
     tokens_per_step: int = Field(
         default=4096, ge=2, description="tokens an optimizer step; a multiple of the row's tokens"
     )
+    carry: bool = Field(
+        default=False,
+        description=(
+            "of a recurrent model: each row goes on where that of the step before ended, from the "
+            "state it left (truncated back-propagation through time)"
+        ),
+    )
     evaluation_rows: int = Field(
         default=64, ge=1, description="rows of held-out text an evaluation reads"
     )
@@ -91,6 +101,11 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
         tokenizer = base.tokenizer if base else make_tokenizer(config, corpus, show)
     policy = make_policy(config, base, tokenizer)
     sizes = policy.network.config
+    if config.carry and not isinstance(policy.network, Recurrent):
+        raise UserError(
+            "carry=true carries a recurrent model's state, and a transformer has none: choose "
+            "architecture=lstm, gru, elman or mingru, or leave it out."
+        )
     row_tokens = choose_row_tokens(config, sizes.context)
     from_base = [config.base] if config.base else []
     only_begins = trains_every_weight(policy.network)
@@ -106,7 +121,7 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
                 f"{config.data} is too short to hold out a part to steer by and one to test by: "
                 "give more text."
             )
-        sampler = DocumentRows(
+        sampler = (StreamRows if config.carry else DocumentRows)(
             text["train"], tokenizer.begin, rows_per_step=config.tokens_per_step // row_tokens,
             context=row_tokens, seed=config.seed,
         )  # fmt: skip
@@ -123,8 +138,10 @@ def pretrain(config: PretrainConfig, show: Show, run: Run | None = None) -> Summ
             partial(write_samples, config, policy, tokenizer, course.run),
         )  # fmt: skip
         course.fit(
-            Supervised(policy, config.learner(policy, speed.precision), course.stopwatch), sampler,
-            [judge], figure_unit=" nats",
+            (Carried if config.carry else Supervised)(
+                policy, config.learner(policy, speed.precision), course.stopwatch
+            ),
+            sampler, [judge], figure_unit=" nats",
         )  # fmt: skip
         save_model(course.run.model_folder, policy.network, tokenizer)
         return course.finish(
@@ -152,7 +169,7 @@ def make_policy(config: PretrainConfig, base: Loaded | None, tokenizer: Tokenize
     return TokenPolicy(network.to(config.on()), actions(tokenizer)).to(config.on())
 
 
-def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer:
+def make_network(config: PretrainConfig, tokenizer: Tokenizer) -> Transformer | Recurrent:
     return config.make_network(
         tokenizer.vocab_size, border=tokenizer.border, seed=config.seed, device=config.on()
     )

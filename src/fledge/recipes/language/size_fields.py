@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, Field
 
 from fledge.errors import UserError
-from fledge.models.language.presets import transformer_config
-from fledge.models.language.transformer import Transformer, TransformerConfig
+from fledge.models.language.presets import recurrent_config, transformer_config
+from fledge.models.language.recurrent import Recurrent
+from fledge.models.language.transformer import Transformer
 from fledge.seeds import generator_for
 
 TRAINING_BYTES_A_PARAMETER = 16  # in float32: the weight, its gradient and AdamW's two moments
@@ -24,6 +26,11 @@ class SizeFields(BaseModel):
     model: str = Field(
         default="tiny", description="preset of sizes: nano, tiny, mini, small, base, large"
     )
+    architecture: Literal["transformer", "elman", "lstm", "gru", "mingru"] = Field(
+        default="transformer",
+        description="or a recurrent model: elman, lstm, gru, mingru (gates that see the input "
+        "alone, so that all steps train at once)",
+    )
     layers: int | None = Field(default=None, ge=1, le=1000, description="in place of the preset's")
     width: int | None = Field(default=None, ge=2, description="in place of the preset's")
     heads: int | None = Field(default=None, ge=1, description="in place of the preset's")
@@ -34,6 +41,10 @@ class SizeFields(BaseModel):
     context: int | None = Field(
         default=None, ge=2, le=2**20, description="tokens, in place of the preset's"
     )
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1,
+        description="of what the layers of a recurrent model read, one mask a row (0 by default)",
+    )  # fmt: skip
     tied: bool | None = Field(default=None, description="one matrix for embedding and unembedding")
     qk_norm: bool | None = Field(default=None, description="normalise queries and keys")
     rope_theta: float | None = Field(
@@ -42,14 +53,25 @@ class SizeFields(BaseModel):
 
     def make_network(
         self, vocab_size: int, *, border: int | None, seed: int, device: torch.device
-    ) -> Transformer:
+    ) -> Transformer | Recurrent:
         """A network of these sizes, on the CPU. Raises UserError for sizes that do not fit
         together, or into the device's memory.
         """
-        given = {name: getattr(self, name) for name in SizeFields.model_fields if name != "model"}
+        known = {"model", "architecture"}
+        given = {name: getattr(self, name) for name in SizeFields.model_fields if name not in known}
+        begin = generator_for(seed, "weights")
+        if self.architecture != "transformer":
+            cells = recurrent_config(self.model, vocab_size, self.architecture, **given)
+            check_memory(cells.parameters, device)
+            return Recurrent(cells, border, begin)
+        if given.pop("dropout") is not None:
+            raise UserError(
+                "dropout= is of a recurrent model's layers: leave it out, or choose "
+                "architecture=lstm."
+            )
         sizes = transformer_config(self.model, vocab_size, **given)
-        check_memory(sizes, device)
-        return Transformer(sizes, border=border, generator=generator_for(seed, "weights"))
+        check_memory(sizes.parameters, device)
+        return Transformer(sizes, border=border, generator=begin)
 
     def list_given(self, *also: str) -> list[str]:
         """Which of these fields, and of `also`, the user has given."""
@@ -57,16 +79,16 @@ class SizeFields(BaseModel):
         return sorted(self.model_fields_set & names)
 
 
-def check_memory(sizes: TransformerConfig, device: torch.device) -> None:
+def check_memory(parameters: int, device: torch.device) -> None:
     """Raises UserError for a model that this machine cannot hold, before anything is allocated."""
     if device.type == "cuda":
         memory = torch.cuda.mem_get_info(device)[1]
     else:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    needed = TRAINING_BYTES_A_PARAMETER * sizes.parameters
+    needed = TRAINING_BYTES_A_PARAMETER * parameters
     if needed > memory:
         raise UserError(
-            f"a model of {sizes.parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train "
+            f"a model of {parameters:.3g} parameters takes {needed / 1e9:,.0f} GB to train "
             f"and this machine has {memory / 1e9:,.0f} GB of memory: choose fewer `layers` or a "
             "smaller `width`."
         )

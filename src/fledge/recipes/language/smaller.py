@@ -25,6 +25,7 @@ from fledge.models.language.pruning import (
 )
 from fledge.models.language.quantisation import INT4, INT8, Rounded
 from fledge.models.language.rounded_network import Rounding, Rows, list_seen, round_network
+from fledge.models.language.transformer import Transformer
 from fledge.recipes.language.held_against import MaterialFields
 from fledge.runs.model_files import GGUF, write_model
 from fledge.runs.show import Show
@@ -116,6 +117,11 @@ class SmallerFields(MaterialFields):
                 raise UserError(f"method={self.method} writes a GGUF file, and {error}") from error
         if self.method != "structured":
             return
+        if not isinstance(network, Transformer):
+            raise UserError(
+                "method=structured cuts heads and MLP channels of a transformer, and the model is "
+                f"a {type(network).__name__}: choose another method."
+            )
         groups = network.config.kv_heads
         if self.kv_groups >= groups:
             raise UserError(
