@@ -11,6 +11,7 @@ from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.algorithms.preference.dpo import DPO
 from fledge.dropout import drop, drop_by_row
 from fledge.models.language.adapters import LoRA, Target, adapt_network
+from fledge.models.language.recurrent import Recurrent, RecurrentConfig
 from fledge.policy import TokenPolicy
 from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Pairs
@@ -70,17 +71,23 @@ def adapted(dropout: float) -> TokenPolicy:
     return policy_of(network, chunk=7)
 
 
-def differentiate(micro: int | None, dropout: float = 0.3, again: bool = False) -> torch.Tensor:
-    """The gradients of two steps on texts and of one on pairs."""
+def differentiate(
+    micro: int | None, dropout: float = 0.3, again: bool = False
+) -> list[torch.Tensor]:
+    """The gradients of adapters in two steps on texts and in one on pairs, and those of a recurrent
+    network.
+    """
     gradients = []
     texts = rollouts(policy_of(transformer(0, dtype=torch.float64)))
     pairs = Pairs(texts[0::2], texts[1::2])
-    for pairwise in (False, True):
-        policy = adapted(dropout)
+    sizes = RecurrentConfig(vocab_size=11, cell="gru", context=24, width=6, dropout=dropout)
+    recurrent = TokenPolicy(Recurrent(sizes, generator=seeded(3)).double())
+    for kind in ("texts", "pairs", "recurrent"):
+        policy = recurrent if kind == "recurrent" else adapted(dropout)
         policy.network.gradient_checkpointing = again
         fit = learner(policy, rows_per_micro_batch=micro, seed=7)
         laid_open = Gradients(fit)
-        if pairwise:
+        if kind == "pairs":
             DPO(policy, fit, Stopwatch(), reference=policy.frozen_copy()).update(pairs)
         else:
             supervised = Supervised(policy, fit, Stopwatch())
@@ -88,7 +95,7 @@ def differentiate(micro: int | None, dropout: float = 0.3, again: bool = False) 
             gradients.append(laid_open.flat)
             supervised.update(texts)
         gradients.append(laid_open.flat)
-    return torch.stack(gradients)
+    return gradients
 
 
 def test_a_row_is_dropped_alike_in_any_micro_batch_and_on_any_rank(tmp_path: Path) -> None:
@@ -97,6 +104,7 @@ def test_a_row_is_dropped_alike_in_any_micro_batch_and_on_any_rank(tmp_path: Pat
     for step, without in zip(alone, plain, strict=True):
         assert not torch.allclose(step, without, rtol=0.1)
     assert not torch.allclose(alone[0], alone[1], rtol=0.1)  # each step has masks of its own
+    assert not torch.allclose(alone[3], alone[4], rtol=0.1)
     torch.testing.assert_close(differentiate(3), alone, rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(differentiate(5, again=True), alone, rtol=1e-8, atol=1e-10)
     for world in (2, 3):
