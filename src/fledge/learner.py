@@ -226,13 +226,13 @@ class Learner:
         check_share(float(share), rate, self.steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Raises Diverged rather than give away weights that are none: what is on disk stays the
-        last good state.
+        """Of what lies in parts this rank's. Raises Diverged rather than give away weights that are
+        none: what is on disk stays the last good state.
         """
         self.check_weights()
         return {
-            "module": rank_sums.gather_weights(self.module),
-            "optimizer": rank_sums.gather_moments(self.optimizer),
+            "module": rank_sums.state_of(self.module),
+            "optimizer": rank_sums.moments_of(self.optimizer),
             "steps": self.steps,
             "skipped": self.skipped,
             "clock": self.clock.state_dict(),

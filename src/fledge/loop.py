@@ -17,6 +17,7 @@ from fledge.generators import generator_state, restore_generators
 from fledge.next_command import write_command
 from fledge.runs.folder import Run
 from fledge.runs.landmarks import Landmarks
+from fledge.runs.saving import Saving
 from fledge.step_exchange import hear, take, telling
 from fledge.stopwatch import Stopwatch
 from fledge.system_errors import out_of_memory
@@ -124,6 +125,7 @@ def train(
     enough: Callable[[dict[str, float]], bool] | None = None,
     converged: Callable[[], bool] | None = None,
     save_every_s: float = 30.0,
+    staged: bool = True,
     beside: Mapping[str, Stateful] = MappingProxyType({}),
 ) -> dict[str, float]:
     """Run the algorithm for `steps` of the unit, or until an evaluation is `enough` or the
@@ -132,14 +134,16 @@ def train(
     Evaluates before the first update, after each that passes a multiple of `evaluate_every` of the
     unit (0: never between) and at the end. `watcher` is told how far the run is, in the unit;
     `evaluate` is given the number of updates. Saves every `save_every_s`
-    seconds and at the end: when it saves never changes what is computed. If the run has a
+    seconds and at the end, while training goes on unless `staged` is False: when it saves never
+    changes what is computed. If the run has a
     checkpoint, continues from it, and ends with the same bits as if it had never stopped; `beside`
     are others, by name, whose state is in the checkpoint. Raises Interrupted after SIGINT or
     SIGTERM, when the optimizer step in hand is done and saved.
     """
+    saving = Saving(run.checkpoints, staged=staged)
     way = _Way(
-        algorithm, sampler, run, stopwatch, watcher, steps, unit, beside, evaluate, better, enough,
-        converged,
+        algorithm, sampler, run, saving, stopwatch, watcher, steps, unit, beside, evaluate, better,
+        enough, converged,
     )  # fmt: skip
     continued = way.restore()
     saved = time.monotonic()
@@ -147,6 +151,7 @@ def train(
         run.reason_kept(),
         _signals(watcher.line) as asked,
         telling(lambda: (bool(asked), time.monotonic() - saved >= save_every_s)),
+        saving,
     ):
 
         def between_steps() -> None:
@@ -163,6 +168,7 @@ def train(
         while not way.at_end:
             before = way.place
             way.update(between_steps)
+            saving.check()
             passed = evaluate_every > 0 and way.place // evaluate_every > before // evaluate_every
             if way.at_end or passed:
                 way.judge()
@@ -192,6 +198,7 @@ class _Way:
     algorithm: Algorithm
     sampler: Sampler
     run: Run
+    saving: Saving
     stopwatch: Stopwatch
     watcher: Watcher
     steps: int
@@ -209,7 +216,10 @@ class _Way:
     landmarks: Landmarks | None = field(default_factory=Landmarks)
 
     def interrupted(self, asked: list[int]) -> Interrupted:
-        """asked: the signals that this process was sent; none where another rank was."""
+        """asked: the signals that this process was sent; none where another rank was. What is said
+        to be saved is.
+        """
+        self.saving.wait()
         number = asked[0] if asked else signal.SIGTERM
         return Interrupted(str(self.run.folder), self.step, number)
 
@@ -257,8 +267,8 @@ class _Way:
                 )
 
     def save(self) -> None:
-        """A checkpoint of this moment; its score is that of an evaluation at this very step. All
-        ranks know what is in it, and the first writes it.
+        """A checkpoint of this moment, which is then written; its score is that of an evaluation
+        at this very step.
         """
         state = {
             "algorithm": self.algorithm.state_dict(),
@@ -274,12 +284,10 @@ class _Way:
             "machine": self.run.machine,
             "seconds": self.run.seconds,
         }
-        if not ranks.is_first():
-            return
         score = None
         if self.better is not None and self.last.get("step") == self.step:
             score = self.better(self.last)
-        self.run.checkpoints.save(self.step, state, score=score)
+        self.saving.save(self.step, state, score)
 
     def restore(self) -> bool:
         """Go back to the newest whole checkpoint; False where there is none, and the run begins at

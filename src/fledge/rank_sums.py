@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fledge import ranks
+from fledge.saved_tensor import SavedTensor
 from fledge.sharded import cut_like, find_sharded, is_part, local_part, put_together, square_sum
 from fledge.step_exchange import exchange
 from fledge.trained_state import trained_state
@@ -87,30 +88,42 @@ def sum_over_ranks(
 
 
 def total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Of all their numbers, wherever they are.  -> []"""
+    """Of all their numbers, wherever they are.  -> []
+
+    torch's own, of parts alone, is a DTensor whose value is right on every rank; of parts and whole
+    tensors together it raises (2.13: "got mixed torch.Tensor and DTensor").
+    """
     if any(map(is_part, tensors)):
         return square_sum(tensors).sqrt()
     return nn.utils.get_total_norm(tensors)
 
 
-def cut_weights(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
-    """This rank's part of weights that were saved whole, by their names."""
+def cut_weights(state: Mapping[str, Tensor | SavedTensor], module: nn.Module) -> dict[str, Any]:
+    """What this rank holds of weights that were saved, whole or in parts, by their names."""
     now = trained_state(module) | dict(module.named_parameters(remove_duplicate=False))
-    return {n: cut_like(x, now[n]) if n in now else x for n, x in state.items()}
+    return {name: cut_like(x, now[name]) if name in now else x for name, x in state.items()}
 
 
-def gather_weights(module: nn.Module) -> dict[str, Tensor]:
-    """`trained_state`, with every tensor whole."""
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """`trained_state`, of which this rank has its parts: whole where ranks divide products, whose
+    parts are no boxes of the whole.
+    """
+    state = trained_state(module)
+    return state if ranks.sharing() == 1 else gather(state, module)
+
+
+def gather(state: Mapping[str, Tensor], module: nn.Module) -> dict[str, Tensor]:
+    """A state of the module's with every tensor whole. Every rank asks for the same."""
     held = dict(module.named_parameters(remove_duplicate=False))
-    return {name: put_together(x, held.get(name)) for name, x in trained_state(module).items()}
+    return {name: put_together(x, held.get(name)) for name, x in state.items()}
 
 
-def gather_moments(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """The optimizer's state, with every tensor whole."""
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimizer's state, as `state_of` has that of a module."""
     state = optimizer.state_dict()
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if not any(map(is_part, parameters)):
+    if ranks.sharing() == 1 or "state" not in state:
         return state
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments = {
         number: {
             name: put_together(x, parameters[number]) if is_part(x) else x
@@ -128,8 +141,8 @@ def scale_gradients(parameters: Sequence[nn.Parameter], factor: Tensor) -> None:
 
 
 def cut_moments(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """A state of this optimizer's, saved whole, with this rank's part of what is as large as a
-    divided weight, to be stepped by the kernels that suit this rank's tensors.
+    """The same of a state of this optimizer's: what is as large as a weight lies as the weight
+    does. It is stepped by the kernels that suit this rank's tensors.
     """
     if "state" not in state:  # of several as one, whose weights are whole
         return state

@@ -55,6 +55,11 @@ def share_rows(number: int) -> None:
     _sharing = number
 
 
+def sharing() -> int:
+    """How many neighbours compute the same rows."""
+    return _sharing
+
+
 def counts_rows() -> bool:
     """Whether this rank is the one of those with the same rows whose figures are added up."""
     return rank() % _sharing == 0

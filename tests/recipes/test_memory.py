@@ -89,7 +89,8 @@ GIGA = 10**9
 
 def make(**sizes: int) -> Memory:
     parts = dict.fromkeys(
-        ("weights", "learning", "activations", "logits", "held", "evaluation", "program"), 0
+        ("weights", "learning", "activations", "logits", "held", "evaluation", "program", "saving"),
+        0,
     )
     return Memory(**parts | sizes, tokens=2048)
 
@@ -109,6 +110,7 @@ def test_a_step_and_an_evaluation_take_turns() -> None:
     assert memory.most == 1 + 2 + 50 + 100
     memory = make(weights=1, learning=2, activations=60, logits=10, evaluation=50, held=7)
     assert memory.most == 1 + 2 + 70 + 7
+    assert make(weights=1, activations=60, evaluation=50, saving=7).most == 1 + 60 + 7
 
 
 @pytest.mark.parametrize("length", [40, 256, 257, 300])

@@ -14,7 +14,6 @@ import torch
 from fledge import ranks
 from fledge.errors import UserError
 from fledge.models.language.mixture import Experts
-from fledge.models.language.transformer import TransformerConfig
 from fledge.policy import TokenPolicy
 from fledge.scale.layout import Layout
 from fledge.scale.tensor_parallel import check_can_be_divided
@@ -104,6 +103,5 @@ def test_every_layout_takes_the_steps_of_one_process(tmp_path: Path) -> None:
     ],
 )
 def test_products_that_cannot_be_divided_are_told(sizes: dict[str, Any], part: str) -> None:
-    given: dict[str, Any] = {"vocab_size": 11, "width": 16, "kv_heads": 2} | sizes
     with pytest.raises(UserError, match=part):
-        check_can_be_divided(TransformerConfig(**given), 2)
+        check_can_be_divided(transformer(**sizes), 2)

@@ -77,7 +77,8 @@ class Memory:
     """Bytes, by what they are for. They are not all there at once: a step has activations and
     logits, an evaluation that samples has an engine of its own in their place.
 
-    tokens: that are differentiated at a time. held: of a run that samples, its engine.
+    tokens: that are differentiated at a time. held: of a run that samples, its engine. saving: the
+    copy that a checkpoint is written from.
     """
 
     weights: int
@@ -87,6 +88,7 @@ class Memory:
     held: int
     evaluation: int
     program: int
+    saving: int
     tokens: int
 
     @property
@@ -97,7 +99,7 @@ class Memory:
     @property
     def most(self) -> int:
         passing = max(self.activations + self.logits, self.evaluation)
-        return self.certain + self.held + passing + self.program
+        return self.certain + self.held + passing + self.program + self.saving
 
     def describe(self, whole: int) -> str:
         """One sentence. whole: what the machine has."""
@@ -107,6 +109,7 @@ class Memory:
             f"activations of {self.tokens:,} tokens at a time": self.activations,
             "logits": self.logits,
             "sampling": max(self.held, self.evaluation),
+            "a copy to save": self.saving,
             "the program": self.program,
         }
         said = (f"{name} {_giga(size)}" for name, size in parts.items() if size >= 5_000_000)
@@ -123,12 +126,14 @@ def estimate_memory(
     beside: Sequence[nn.Module] = (),
     held: Sequence[Sampling] = (),
     evaluation: Sequence[Sampling] = (),
+    copied: bool = True,
 ) -> Memory:
     """Of a run about to begin, whose models and data are in memory already.
 
     typical: a step's rows. sides: of a row, each of which is differentiated (two of a pair).
     networks: that learn (two with a critic of its own). beside: other models that are held, as a
     reference or a teacher. held, evaluation: engines for as long as the run, and for an evaluation.
+    copied: whether checkpoints are written from a copy, which is in the CPU's memory.
     """
     network, device = policy.network, policy.network.unembedding.device
     sizes = network.config
@@ -152,6 +157,7 @@ def estimate_memory(
         held=sum(each.count_bytes(sizes) for each in held),
         evaluation=sum(each.count_bytes(sizes) for each in evaluation),
         program=max(0, peak - weights),
+        saving=learnt * NUMBER * (1 + MOMENTS) if copied and on_cpu else 0,
         tokens=tokens,
     )
 
@@ -177,7 +183,7 @@ def tell_memory(
     learner = config.learner(policy, "bf16" if config.precision == "bf16" else "fp32")
     memory = estimate_memory(
         policy, learner, typical, sides=sides, networks=networks, beside=beside, held=held,
-        evaluation=evaluation,
+        evaluation=evaluation, copied=config.save == "async",
     )  # fmt: skip
     whole = count_memory(policy.network.unembedding.device)
     course.show.line(f"{course.verb}: {memory.describe(whole)}")
@@ -199,6 +205,8 @@ def list_remedies(config: TrainingConfig, learner: Learner) -> list[str]:
         remedies.append("rows_per_micro_batch=1")
     if getattr(config, "gradient_checkpointing", None) is False:
         remedies.append("gradient_checkpointing=true")
+    if config.save == "async":
+        remedies.append("save=sync")
     remedies += [
         f"a smaller {name}"
         for name in ("max_new_tokens", "samples_per_prompt")

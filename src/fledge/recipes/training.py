@@ -75,8 +75,8 @@ class TrainingConfig(BaseModel):
     )
     shard: Literal["none", "fsdp"] = Field(
         default="none",
-        description="of several processes each holds a part of the blocks' weights, gradients and "
-        "moments (fsdp), or all of them",
+        description="of several processes each holds a part of the weights, gradients and moments "
+        "(fsdp), or all of them",
     )
     replicas: int = Field(
         default=1,
@@ -101,6 +101,11 @@ class TrainingConfig(BaseModel):
         "gradients are summed in fp32",
     )
     save_every_s: float = Field(default=30.0, ge=0, description="seconds between checkpoints")
+    save: Literal["async", "sync"] = Field(
+        default="async",
+        description="async: training goes on while a checkpoint is written, from a copy in memory; "
+        "sync: it waits, without a copy",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="of matrix products; auto measures this machine"
     )

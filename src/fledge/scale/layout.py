@@ -56,11 +56,10 @@ class Layout:
 
     def policies(self) -> dict[str, Any]:
         """What torch.distributed.fsdp.fully_shard takes."""
-        own: dict[str, Any] = {"reshard_after_forward": self.reshard}
-        if self.half:
-            # Gradients are summed in float32: a sum over many ranks loses too much in bfloat16.
-            own["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
-        return own
+        if not self.half:
+            return {}
+        # Gradients are summed in float32: a sum over many ranks loses too much in bfloat16.
+        return {"mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32)}
 
 
 def lay_out(fields: LayoutFields) -> Layout:

@@ -19,11 +19,13 @@ from torch.distributed.tensor.parallel import (
 )
 
 from fledge.errors import UserError
-from fledge.models.language.transformer import Block, TransformerConfig
+from fledge.models.language.adapters import is_adapted
+from fledge.models.language.transformer import Block, Transformer
 
 
-def check_can_be_divided(c: TransformerConfig, number: int) -> None:
+def check_can_be_divided(network: Transformer, number: int) -> None:
     """Raises UserError for a network whose products so many ranks cannot divide."""
+    c = network.config
     for name, size in (("heads", c.heads), ("kv_heads", c.kv_heads), ("mlp_width", c.mlp_width)):
         if size % number:
             raise UserError(
@@ -33,6 +35,7 @@ def check_can_be_divided(c: TransformerConfig, number: int) -> None:
     for given, what in (
         (c.experts is not None, "a mixture of experts, whose tokens choose their products"),
         (c.qk_norm and c.qk_norm_whole, "norms over all heads together"),
+        (is_adapted(network), "an adapter"),
     ):
         if given:
             raise UserError(
