@@ -100,9 +100,10 @@ def held_whole(module: nn.Module) -> Iterator[None]:
     compute, or each as often as it likes.
     """
     with ExitStack() as held:
-        stands_in = [part.hold_whole for part in module.modules() if hasattr(part, "hold_whole")]
-        for hold in stands_in:
-            held.enter_context(hold())
+        parts: list[Any] = list(module.modules())
+        for part in parts:
+            if hasattr(part, "hold_whole"):
+                held.enter_context(part.hold_whole())
         divided = find_sharded(module)  # none where others stand in for them
         for part in divided:
             part.set_reshard_after_forward(False)
