@@ -58,8 +58,10 @@ class Layout:
         """What torch.distributed.fsdp.fully_shard takes."""
         own: dict[str, Any] = {"reshard_after_forward": self.reshard}
         if self.half:
-            # Gradients are summed in float32: a sum over many ranks loses too much in bfloat16.
-            own["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+            # A sum of gradients over many ranks loses too much in bfloat16; and what leaves a block
+            # meets weights in float32.
+            single = torch.float32
+            own["mp_policy"] = MixedPrecisionPolicy(torch.bfloat16, single, output_dtype=single)
         return own
 
 
