@@ -137,7 +137,9 @@ def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 def scale_gradients(parameters: Sequence[nn.Parameter], factor: Tensor) -> None:
     """In place, this rank's parts of them."""
     own = [local_part(p.grad) for p in parameters if p.grad is not None]
-    torch._foreach_mul_(own, factor.to(own[0].device))
+    torch._foreach_mul_(  # pyright: ignore[reportPrivateImportUsage]
+        own, factor.to(own[0].device)
+    )
 
 
 def cut_moments(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -12,16 +12,19 @@ import pytest
 import torch
 
 from fledge import ranks
+from fledge.algorithms.likelihood.supervised import Supervised
 from fledge.errors import UserError
 from fledge.models.language.mixture import Experts
 from fledge.policy import TokenPolicy
 from fledge.scale.layout import Layout
+from fledge.scale.sharding import Sharded
 from fledge.scale.tensor_parallel import check_can_be_divided
 from fledge.sharded import held_whole
+from fledge.stopwatch import Stopwatch
 from fledge.trajectories import Trajectories
 from tests.every_rank import on_ranks
 from tests.scale.test_sharding import check_states, learn, make, make_sharded
-from tests.subjects import policy_of, rollouts, transformer
+from tests.subjects import learner, policy_of, rollouts, transformer
 
 # Of other families: biases, a plain feed-forward network, both norms, parallel residuals.
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -70,6 +73,28 @@ def learn_each(cases: list[tuple[str, Layout]], state: dict[str, Any]) -> list[A
         results.append((after, figures, alone, mapped))
         ranks.share_rows(1)
     return results
+
+
+def learn_in_half(layout: Layout | None) -> tuple[float, float, set[torch.dtype]]:
+    """The loss of a first and a second step, and the types of the weights, in float32."""
+    actor = policy_of(transformer(layers=3))
+    if layout is not None:
+        Sharded(actor, "cpu", layout)
+    supervised = Supervised(actor, learner(actor), Stopwatch())
+    batch = rollouts(policy_of(transformer()))
+    first, second = (supervised.update(batch)["loss"] for _ in range(2))
+    return first, second, {p.dtype for p in actor.parameters()}
+
+
+def test_weights_that_travel_in_half_precision_are_learned_in_single(tmp_path: Path) -> None:
+    """bfloat16 has 8 bits: the loss is that of one process to about 1 %, and not to 1e-6."""
+    first, second, kept = learn_in_half(None)
+    layout = Layout(1, 2, half=True)
+    for mine, after, held in on_ranks(2, partial(learn_in_half, layout), tmp_path / "ranks"):
+        assert held == kept == {torch.float32}
+        assert mine == pytest.approx(first, rel=0.02)
+        assert mine != pytest.approx(first, rel=1e-6)
+        assert mine - after == pytest.approx(first - second, rel=0.2)
 
 
 def test_every_layout_takes_the_steps_of_one_process(tmp_path: Path) -> None:

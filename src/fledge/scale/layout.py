@@ -55,11 +55,13 @@ class Layout:
         return mesh[rows], mesh["tensor"] if self.tensor > 1 else None
 
     def policies(self) -> dict[str, Any]:
-        """What torch.distributed.fsdp.fully_shard takes."""
+        """What torch.distributed.fsdp.fully_shard takes for a block."""
         if not self.half:
             return {}
-        # Gradients are summed in float32: a sum over many ranks loses too much in bfloat16.
-        return {"mp_policy": MixedPrecisionPolicy(torch.bfloat16, torch.float32)}
+        # A sum of gradients over many ranks loses too much in bfloat16; and what leaves a block
+        # meets weights in float32.
+        single = torch.float32
+        return {"mp_policy": MixedPrecisionPolicy(torch.bfloat16, single, output_dtype=single)}
 
 
 def lay_out(fields: LayoutFields) -> Layout:

@@ -96,7 +96,9 @@ class Sharded:
 def _divide(part: Any, rows: Any, layout: Layout, *, gives_up: bool) -> None:
     """gives_up: its weights, between its forward and its backward pass."""
     reshards = gives_up and layout.reshard
-    fully_shard(part, mesh=rows, reshard_after_forward=reshards, **layout.policies())
+    # Embeddings and the head are read outside of any module, in single precision.
+    own = layout.policies() if gives_up else {}
+    fully_shard(part, mesh=rows, reshard_after_forward=reshards, **own)
     part.reshards = reshards
     # The loss of a step is divided by a count of the whole step: gradients add up.
     part.set_force_sum_reduction_for_comms(True)
